@@ -1,0 +1,4 @@
+//! Configuration.
+
+pub mod model;
+pub mod secret;

@@ -1,0 +1,210 @@
+//! Configuration as the stages use it: parsed, validated, with units. `config.toml` says what each option trades.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::secret::Secret;
+use crate::delivery::SourceName;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[verifier]`
+    pub verifier: Verifier,
+    /// `[dedup]`
+    pub dedup: Dedup,
+    /// `[store]`
+    pub store: Store,
+    /// `[publisher]`
+    pub publisher: Publisher,
+    /// `[shutdown]` `drain_secs`
+    pub drain: Duration,
+    /// `[log]`
+    pub log: Log,
+    /// `[[source]]`
+    pub sources: Vec<Source>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub workers: usize,
+    pub max_connections: usize,
+    pub keep_alive: Duration,
+    pub head_timeout: Duration,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Limits {
+    pub in_flight_requests: usize,
+    pub in_flight_bytes: usize,
+    pub max_body_bytes: usize,
+    pub max_header_bytes: usize,
+    pub max_events_per_request: usize,
+    pub deadline: Duration,
+    pub min_body_bytes_per_sec: u64,
+    pub retry_after_max_secs: u64,
+}
+
+/// `[verifier]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Verifier {
+    pub actors: usize,
+    pub mailbox_capacity: usize,
+}
+
+/// `[dedup]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Dedup {
+    pub mailbox_capacity: usize,
+    pub cache_entries: u64,
+    pub cache_ttl: Duration,
+    pub writers: usize,
+    pub batch_events: usize,
+    pub batch_bytes: usize,
+    pub window: Duration,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Store {
+    pub url: StoreUrl,
+    pub migrate: Migrate,
+    pub schema: String,
+    pub connect_timeout: Duration,
+    pub statement_timeout: Duration,
+    pub allow_unsafe_durability: bool,
+    pub keep_events: Duration,
+    pub keep_conflicts: Duration,
+    pub prune_interval: Duration,
+    pub prune_rows: usize,
+    pub lease: Duration,
+}
+
+/// Where events are stored.
+#[derive(Debug, Clone)]
+pub enum StoreUrl {
+    /// The database file.
+    Sqlite(PathBuf),
+    /// A libpq URL; it may hold a password.
+    Postgres(Secret),
+}
+
+/// What to do at start with a schema that is not up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// Bring it up to date.
+    Auto,
+    /// Refuse to start.
+    Check,
+}
+
+/// `[publisher]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Publisher {
+    pub url: PublisherUrl,
+    pub mailbox_capacity: usize,
+    pub queue_events: usize,
+    pub queue_bytes: usize,
+    pub channels: usize,
+    pub window: usize,
+    pub connect_timeout: Duration,
+    pub confirm_timeout: Duration,
+    pub heartbeat: Duration,
+    pub retry_min: Duration,
+    pub retry_max: Duration,
+    pub relay_interval: Duration,
+    pub exchange: String,
+    pub routing_key: String,
+    pub declare: bool,
+    pub queue: Option<String>,
+    pub queue_type: QueueType,
+    pub unrouted_queue: String,
+    pub file_max_bytes: u64,
+    pub file_max_age: Duration,
+}
+
+/// Where events go.
+#[derive(Debug, Clone)]
+pub enum PublisherUrl {
+    /// A folder of JSON lines.
+    File(PathBuf),
+    /// An AMQP URL; it may hold a password.
+    Amqp(Secret),
+}
+
+/// RabbitMQ's kinds of queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "RabbitMQ's own names")]
+pub enum QueueType {
+    Quorum,
+    Classic,
+    Stream,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+    pub deliveries: LogDeliveries,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub enum LogFormat {
+    Auto,
+    Pretty,
+    Json,
+}
+
+/// Which deliveries get a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub enum LogDeliveries {
+    All,
+    Problems,
+    None,
+}
+
+/// `[[source]]`: what the operator wrote, with its secrets read. The verifier compiles it.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Source {
+    pub name: SourceName,
+    pub path: String,
+    pub provider: Option<String>,
+    pub secrets: Vec<Secret>,
+    pub public_keys: Vec<Secret>,
+    pub jwks: Option<String>,
+    pub public_url: Option<String>,
+    pub params: BTreeMap<String, String>,
+    pub forward_headers: Vec<HeaderName>,
+    pub routing_key: Option<String>,
+    pub split: bool,
+    pub max_body_bytes: Option<usize>,
+    pub deadline: Option<Duration>,
+    pub window: Option<Duration>,
+    pub allow_unverified_public: bool,
+    /// `[source.scheme]`, in the words of a preset.
+    pub scheme: Option<toml::Table>,
+}

@@ -1,0 +1,260 @@
+//! The words that every stage shares: what a source, an event and a message are called.
+//!
+//! Everything here is parsed once, at the edge, and carried as a type from then on. Imports nothing of ours.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// The name of a configured inbound: `stripe`, `github-ci`. It labels metrics and logs, so it comes from configuration only.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceName(Arc<str>);
+
+impl SourceName {
+    /// Longest name that is accepted, in bytes.
+    pub const MAX_LEN: usize = 63;
+
+    /// Accepts `[a-z0-9][a-z0-9_-]*` of at most [`Self::MAX_LEN`] bytes.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        if first && rest && text.len() <= Self::MAX_LEN {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!(
+                "\"{}\" is not a source name: use 1 to {} characters of a-z, 0-9, \"_\" and \"-\", starting with a letter or digit",
+                text.escape_debug(),
+                Self::MAX_LEN
+            ))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id under which an event is shown, stored and passed on.
+///
+/// It is the provider's own id where that is printable and of sane length. Any other id (NULs, 9,000 characters) is shown as
+/// `sha256:<hex>`, because neither a text column nor a log line nor an AMQP header should have to carry it; such an event is accepted
+/// all the same, and its [`DedupKey`] is taken from the id as the provider sent it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventId(Arc<str>);
+
+impl EventId {
+    /// Longest id that is shown as it came, in bytes.
+    pub const MAX_LEN: usize = 512;
+
+    /// Takes the id as the provider sent it.
+    pub fn new(text: &str) -> Self {
+        if text.len() <= Self::MAX_LEN && !text.chars().any(char::is_control) {
+            Self(text.into())
+        } else {
+            Self(format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes()))).into())
+        }
+    }
+
+    /// The id as text: at most [`Self::MAX_LEN`] bytes, no control characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What makes two deliveries the same event: a digest, so that any id fits a fixed-size unique column.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupKey([u8; 32]);
+
+impl DedupKey {
+    /// The key of an event: its source and the parts of its id, each with its length in front, so that `("ab", "c")` and `("a", "bc")`
+    /// differ. `purpose` keeps keys of different meaning apart (`"id"`, `"body"`).
+    pub fn new(source: &SourceName, purpose: &str, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in [b"hookweir/1", purpose.as_bytes(), source.as_str().as_bytes()].iter().chain(parts) {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// A key that equals no other, for a source whose deliveries are all taken as new events.
+    pub fn unique(source: &SourceName) -> Self {
+        Self::new(source, "unique", &[Uuid::now_v7().as_bytes()])
+    }
+
+    /// A key that was stored before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The id of the message that carries this event. Derived from the key, so that every copy of an event (another instance, a
+    /// restored database, a redelivery after the window) has the same one.
+    pub fn message_id(&self) -> MessageId {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.0[..16]);
+        MessageId(Uuid::new_v8(bytes))
+    }
+}
+
+impl fmt::Debug for DedupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0[..8]))
+    }
+}
+
+/// The `message_id` on the queue and the `id` of an answer: a UUID (version 8), 36 characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(Uuid);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// SHA-256 of an event's bytes: tells a redelivery (same id, same body) from a conflict (same id, another body).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BodyDigest([u8; 32]);
+
+impl BodyDigest {
+    /// Digest of `body`.
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+
+    /// A digest that was stored before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0[..8]))
+    }
+}
+
+/// This process's name in the database for as long as it runs: owner of leases and outbox rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct InstanceId(Uuid);
+
+impl InstanceId {
+    /// A fresh one at each start.
+    pub fn random() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// An id that was stored before.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes of the id.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Wall clock in milliseconds since 1970, UTC. Pure code takes it as an argument; only the edges read it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct UnixMillis(pub i64);
+
+impl UnixMillis {
+    /// The wall clock now.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// This instant and `later` on.
+    #[must_use]
+    pub fn plus(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(later.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> SourceName {
+        SourceName::parse(name).expect("a valid name")
+    }
+
+    #[test]
+    fn parts_of_a_key_do_not_run_into_each_other() {
+        let s = source("s");
+        assert_ne!(DedupKey::new(&s, "id", &[b"ab", b"c"]), DedupKey::new(&s, "id", &[b"a", b"bc"]));
+        assert_ne!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&s, "id", &[b"ab", b""]));
+        assert_ne!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&s, "body", &[b"ab"]));
+        assert_ne!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&source("sa"), "id", &[b"b"]));
+        assert_eq!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&s, "id", &[b"ab"]));
+    }
+
+    #[test]
+    fn an_id_that_no_column_should_carry_is_shown_as_its_digest() {
+        assert_eq!(EventId::new("evt_1").as_str(), "evt_1");
+        assert!(EventId::new("a\0b").as_str().starts_with("sha256:"));
+        assert_eq!(EventId::new(&"x".repeat(9000)).as_str().len(), 71);
+    }
+
+    #[test]
+    fn source_names_are_fit_for_labels() {
+        for bad in ["", "-a", "A", "a b", "a/b", "é", &"a".repeat(64)] {
+            assert!(SourceName::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+        for good in ["a", "0", "stripe-test_2", &"a".repeat(63)] {
+            assert!(SourceName::parse(good).is_ok(), "{good:?} was refused");
+        }
+    }
+}

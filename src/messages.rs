@@ -1,0 +1,70 @@
+//! What the stages say to each other, in the order in which one webhook goes through them.
+
+use std::sync::Arc;
+
+use crate::in_flight::{Permit, Ticket};
+use crate::publish::in_hand::Hold;
+use crate::request::Request;
+use crate::source::Source;
+use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
+use crate::verify::Verified;
+
+/// http → verifier: a whole request to a source.
+#[derive(Debug)]
+pub struct Received {
+    /// Where it came in.
+    pub source: Arc<Source>,
+    /// What came in.
+    pub request: Request,
+    /// Its claim to an outcome.
+    pub ticket: Ticket,
+}
+
+/// verifier → dedup: a delivery whose sender is proven.
+#[derive(Debug)]
+pub struct VerifiedDelivery {
+    /// Where it came in.
+    pub source: Arc<Source>,
+    /// The request it came in: its headers go along to the queue.
+    pub request: Request,
+    /// Its events, one for most providers.
+    pub verified: Verified,
+    /// Its claim to an outcome.
+    pub ticket: Ticket,
+}
+
+/// dedup → writer: events to be stored in one transaction, folded and sorted by key.
+#[derive(Debug)]
+pub struct Batch {
+    /// The events and, for each, the hold that keeps the relay from taking its row for one left over. None where this process holds the
+    /// event already: then it is a duplicate, or the relay will find its row.
+    pub events: Vec<(Arc<NewEvent>, Option<Hold>)>,
+}
+
+/// writer → dedup: what became of a batch; `result` has one entry for each of its events, in order.
+#[derive(Debug)]
+pub struct BatchDone {
+    /// The batch.
+    pub batch: Batch,
+    /// What the store did with each event, or why the transaction is not known to have committed.
+    pub result: Result<Vec<Inserted>, StoreError>,
+}
+
+/// dedup or relay → publisher: committed rows to be published. Only a hint: dropped when the publisher has no room, since the outbox
+/// holds them.
+#[derive(Debug)]
+pub struct Pending {
+    /// The rows.
+    pub events: Vec<PendingEvent>,
+}
+
+/// A committed outbox row in the publisher's hands.
+#[derive(Debug)]
+pub struct PendingEvent {
+    /// The row and its event.
+    pub row: StoredEvent,
+    /// Keeps the relay from publishing it a second time.
+    pub hold: Hold,
+    /// Its room in the publisher's budget.
+    pub permit: Permit,
+}

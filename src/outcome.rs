@@ -1,0 +1,166 @@
+//! Every delivery ends in exactly one [`Outcome`]; received = the sum of them. Imports nothing of ours but the words of `delivery`.
+
+use std::borrow::Cow;
+
+use crate::delivery::MessageId;
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Verified, new, and on durable storage. Answered 200.
+    Accepted {
+        /// The id its message has on the queue. For a POST with several events: of the first of them.
+        id: MessageId,
+    },
+    /// Verified and stored before. Answered 200.
+    Duplicate {
+        /// The id of the message of the event that was first.
+        id: MessageId,
+    },
+    /// A handshake of the provider (url_verification, hub.challenge); no event.
+    Challenge(Answer),
+    /// Refused for what it is; sending it again changes nothing.
+    Rejected(Rejection),
+    /// Refused for lack of room; sending it again is right. Answered 503 with `Retry-After`.
+    Shed(ShedReason),
+    /// Not known to be durable; sending it again is right. Answered 503 with `Retry-After`.
+    Failed(FailReason),
+}
+
+/// A response that a provider's scheme prescribes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`, where there is a body.
+    pub content_type: Option<Cow<'static, str>>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Body, often echoing what the provider sent.
+    pub body: Vec<u8>,
+}
+
+/// Why a delivery was refused, with a detail for the operator's log. The detail never goes to the sender, and never holds a secret or
+/// a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The reason, as metrics count it.
+    pub reason: RejectReason,
+    /// What exactly was wrong: `header stripe-signature has no v1 entry`.
+    pub detail: Cow<'static, str>,
+}
+
+impl Rejection {
+    /// A rejection with its detail.
+    pub fn new(reason: RejectReason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// All of them, in order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The value of the `reason` label in metrics and logs.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a delivery was refused.
+    RejectReason {
+        /// The header (or field) that should carry the signature is missing or empty. 401.
+        SignatureMissing = "signature_missing",
+        /// The signature does not follow the scheme's grammar. 401.
+        SignatureMalformed = "signature_malformed",
+        /// No active secret or key yields this signature for these bytes. 401.
+        SignatureMismatch = "signature_mismatch",
+        /// The scheme's timestamp is missing or not a time. 401.
+        TimestampInvalid = "timestamp_invalid",
+        /// Signed longer ago than the tolerance: stale, or a replay. 401.
+        TimestampTooOld = "timestamp_too_old",
+        /// Signed further in the future than the tolerance: one of the two clocks is wrong. 401.
+        TimestampInFuture = "timestamp_in_future",
+        /// A precondition of the scheme does not hold (a fixed header, a bound digest, a claim). 401.
+        PreconditionFailed = "precondition_failed",
+        /// A part of the message that is signed, or that carries the id, is missing or malformed. 400.
+        BodyMalformed = "body_malformed",
+        /// The event's id is missing where the source demands one. 400.
+        IdMissing = "id_missing",
+        /// A key on the way to the event's id occurs twice, so parsers may disagree on the id. 400.
+        IdAmbiguous = "id_ambiguous",
+        /// More events in one POST than the bound allows. 413.
+        TooManyEvents = "too_many_events",
+        /// Body larger than the source's limit. 413.
+        BodyTooLarge = "body_too_large",
+        /// Body slower than the minimum rate, or not there by the deadline. 408.
+        BodyTooSlow = "body_too_slow",
+        /// Headers larger than the limit. 431.
+        HeadersTooLarge = "headers_too_large",
+        /// The client went away before its request was complete. No answer.
+        Disconnected = "disconnected",
+    }
+}
+
+reasons! {
+    /// What there was no room for.
+    ShedReason {
+        /// As many requests in flight as `limits.in_flight_requests` allows.
+        Requests = "requests",
+        /// As many bytes in flight as `limits.in_flight_bytes` allows.
+        Bytes = "bytes",
+        /// The verifier's mailbox is full.
+        VerifierMailbox = "verifier_mailbox",
+        /// The dedup actor's mailbox is full.
+        DedupMailbox = "dedup_mailbox",
+        /// The delivery waited for a writer until its deadline passed, and was dropped before it was stored.
+        DeadlineInQueue = "deadline_in_queue",
+        /// The service is stopping and takes nothing new.
+        Stopping = "stopping",
+    }
+}
+
+reasons! {
+    /// Why it isn't known to be durable.
+    FailReason {
+        /// The store refused or lost the transaction; it may or may not have committed.
+        Store = "store",
+        /// The store refused this very row (its neighbours were stored).
+        Row = "row",
+        /// An actor dropped the delivery without an outcome; the process is about to end.
+        Dropped = "dropped",
+    }
+}
+
+impl Outcome {
+    /// The value of the `outcome` label in metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Challenge(_) => "challenge",
+            Self::Rejected(_) => "rejected",
+            Self::Shed(_) => "shed",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The value of the `reason` label; empty where the outcome needs none.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } | Self::Duplicate { .. } | Self::Challenge(_) => "",
+            Self::Rejected(rejection) => rejection.reason.label(),
+            Self::Shed(reason) => reason.label(),
+            Self::Failed(reason) => reason.label(),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A request as the verifier sees it: what came off the wire, unparsed.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::delivery::UnixMillis;
+
+/// One HTTP request to a source, whole.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// As sent. GET and HEAD occur in handshakes.
+    pub method: Method,
+    /// Path and query as sent, not normalised: `/ingest/twilio?x=%41`.
+    pub target: String,
+    /// All headers, in order, repeated ones kept.
+    pub headers: Headers,
+    /// The raw bytes, before any decoding.
+    pub body: Bytes,
+    /// When the head had been read. Signatures are aged against this, not against the time of their verification.
+    pub received_at: UnixMillis,
+}
+
+/// Headers in order; names compare without case.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Vec<(HeaderName, HeaderValue)>);
+
+impl Headers {
+    /// Every value of `name`, in order.
+    pub fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> + 'a {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// The first value of `name`.
+    pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<(HeaderName, HeaderValue)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(headers: I) -> Self {
+        Self(headers.into_iter().collect())
+    }
+}

@@ -1,0 +1,151 @@
+//! The store: one transaction holds the unique key, the event's bytes and its outbox row.
+//!
+//! [`Store`] is blocking and is called from a few dedicated threads, never from an actor. Two implementations keep one contract
+//! (`tests/it/store_contract.rs`): PostgreSQL, which several instances share, and SQLite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
+
+/// A verified event that is to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// What makes it this event.
+    pub key: DedupKey,
+    /// A second key that must be new as well, for sources whose id is not covered by the signature: an event is a duplicate when either
+    /// is known.
+    pub guard: Option<DedupKey>,
+    /// Tells a redelivery from a conflict.
+    pub digest: BodyDigest,
+    /// Where it came in.
+    pub source: SourceName,
+    /// The provider's id, as shown.
+    pub event_id: EventId,
+    /// The provider's type, where there is one.
+    pub event_type: Option<Box<str>>,
+    /// `Content-Type` of the request.
+    pub content_type: Option<Box<str>>,
+    /// The provider's headers that the source passes on, and `traceparent`: name and value.
+    pub headers: Vec<(String, String)>,
+    /// The bytes as received.
+    pub body: Bytes,
+    /// When the request's head had been read.
+    pub received_at: UnixMillis,
+    /// How long its key is kept.
+    pub window: Duration,
+}
+
+impl NewEvent {
+    /// The id of its message.
+    pub fn message_id(&self) -> MessageId {
+        self.key.message_id()
+    }
+}
+
+/// The number of an outbox row, unique for ever within a database; says nothing about the order of commits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Seq(pub i64);
+
+/// An event whose row is committed and in the outbox.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its outbox row.
+    pub seq: Seq,
+    /// How often it was handed to the queue without a confirm before.
+    pub attempts: u32,
+    /// The event.
+    pub event: Arc<NewEvent>,
+}
+
+/// What an insert did with one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// New: key, event and outbox row are committed.
+    Accepted(Seq),
+    /// Known, with the same body (or known by its guard). The key is that of the event that was first.
+    Duplicate(DedupKey),
+    /// Known, with another body: the first stays, this one was kept in `conflict`. The key is that of the event that was first.
+    Conflict(DedupKey),
+    /// The database refuses this very row; its neighbours are committed.
+    Refused(String),
+}
+
+/// Why a store call failed. Text for the operator; never holds a password or a payload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was committed.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The commit may or may not have happened. What did happen is found by the sweep of this instance's own rows.
+    #[error("the outcome of the transaction is not known: {0}")]
+    Ambiguous(String),
+    /// Durability is off, the schema is missing or too new: a mistake of setup that no retry mends.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// How much the relay can take on.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Events.
+    pub events: usize,
+    /// Bytes of their bodies.
+    pub bytes: usize,
+}
+
+/// What waits in the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Rows.
+    pub depth: u64,
+    /// Age of the oldest row.
+    pub oldest: Duration,
+    /// Rows given up and kept with a reason.
+    pub parked: u64,
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Published events, counted from their receipt.
+    pub events: Duration,
+    /// Bodies in `conflict`.
+    pub conflicts: Duration,
+}
+
+/// Durable storage of events. All times are the database's own clock.
+pub trait Store: Send + Sync + 'static {
+    /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
+    /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.
+    fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
+
+    /// Due outbox rows that nobody works on, oldest first, at most `room`: first takes over the rows of instances whose lease has run
+    /// out, then reads `owner`'s own and leaves out those for which `skip` says that they are in memory. A first row larger than
+    /// `room.bytes` is returned alone.
+    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// These rows were confirmed by the queue, and leave the outbox.
+    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError>;
+
+    /// These rows were not confirmed: one attempt more, due again after `delay`.
+    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError>;
+
+    /// This row can never be published: it leaves the outbox for `parked`, with the reason.
+    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError>;
+
+    /// `owner` is alive for another `lease`.
+    fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError>;
+
+    /// `owner` stops: its lease ends, and its rows are free for others at once.
+    fn release(&self, owner: InstanceId) -> Result<(), StoreError>;
+
+    /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their retention. Returns how many rows
+    /// went.
+    fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
+
+    /// What waits.
+    fn backlog(&self) -> Result<Backlog, StoreError>;
+}

@@ -7,7 +7,6 @@ use crate::publish::in_hand::Hold;
 use crate::request::Request;
 use crate::source::Source;
 use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
-use crate::verify::Verified;
 
 /// http → verifier: a whole request to a source.
 #[derive(Debug)]
@@ -22,13 +21,11 @@ pub struct Received {
 
 /// verifier → dedup: a delivery whose sender is proven.
 #[derive(Debug)]
-pub struct VerifiedDelivery {
+pub struct Verified {
     /// Where it came in.
     pub source: Arc<Source>,
-    /// The request it came in: its headers go along to the queue.
-    pub request: Request,
-    /// Its events, one for most providers.
-    pub verified: Verified,
+    /// Its events, one for most providers; never none.
+    pub events: Vec<NewEvent>,
     /// Its claim to an outcome.
     pub ticket: Ticket,
 }

@@ -2,6 +2,8 @@
 //!
 //! [`verify`] is the only place that makes a [`Verified`].
 
+pub mod actor;
+
 use bytes::Bytes;
 
 use crate::delivery::{DedupKey, EventId, SourceName, UnixMillis};

@@ -1,0 +1,243 @@
+//! The state behind the dedup actor, pure: which keys are being stored, who waits for them, and what the next batch is.
+//!
+//! Generic over the ticket, so that a test can drive it without a service around it.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::delivery::{BodyDigest, DedupKey, EventId, MessageId};
+use crate::outcome::{FailReason, Outcome, ShedReason};
+use crate::store::{Inserted, NewEvent, StoreError};
+
+/// How much goes into one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Events at most; a delivery that alone has more goes in a batch of its own, since its events share one transaction.
+    pub events: usize,
+    /// Bytes of bodies at most; a larger event goes in a batch of its own.
+    pub bytes: usize,
+}
+
+/// Deliveries on their way into the store.
+#[derive(Debug)]
+pub struct Batcher<T> {
+    limits: BatchLimits,
+    deliveries: HashMap<u64, Delivery<T>>,
+    next_delivery: u64,
+    /// Keys that are queued or in a batch under way.
+    storing: HashMap<DedupKey, Storing>,
+    /// New events that wait for a writer; those of one delivery stay together.
+    queue: VecDeque<Vec<Arc<NewEvent>>>,
+    resolved: Vec<Resolved<T>>,
+}
+
+/// A delivery whose outcome is known.
+#[derive(Debug)]
+pub struct Resolved<T> {
+    /// Its ticket.
+    pub ticket: T,
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// The id of its first event.
+    pub event_id: EventId,
+}
+
+#[derive(Debug)]
+struct Delivery<T> {
+    ticket: T,
+    event_id: EventId,
+    /// Events whose fate is not known yet.
+    waiting: usize,
+    /// The first event that was new.
+    accepted: Option<MessageId>,
+    /// The first event that was known.
+    duplicate: Option<MessageId>,
+    failed: Option<FailReason>,
+}
+
+#[derive(Debug)]
+struct Storing {
+    digest: BodyDigest,
+    /// The delivery that brought the event, then those that joined it.
+    waiters: Vec<u64>,
+    /// Events with this key and another body: each has its turn when this one is settled.
+    after: Vec<(u64, Arc<NewEvent>)>,
+}
+
+/// What became of a batch, for the caller to act on.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Positions in the batch of the events that are new: to be remembered and passed on.
+    pub accepted: Vec<usize>,
+    /// Positions in the batch of the events that have a known id and another body.
+    pub conflicts: Vec<usize>,
+}
+
+impl<T> Batcher<T> {
+    /// An empty one.
+    pub fn new(limits: BatchLimits) -> Self {
+        Self { limits, deliveries: HashMap::new(), next_delivery: 0, storing: HashMap::new(), queue: VecDeque::new(), resolved: Vec::new() }
+    }
+
+    /// Takes a delivery. `known` tells the events that are known to be stored, with this very body. Returns how many of its events
+    /// joined one that is being stored.
+    pub fn offer(&mut self, ticket: T, events: Vec<NewEvent>, known: impl Fn(&NewEvent) -> bool) -> usize {
+        let Some(first) = events.first() else { return 0 };
+        let id = self.next_delivery;
+        self.next_delivery += 1;
+        let mut delivery = Delivery { ticket, event_id: first.event_id.clone(), waiting: 0, accepted: None, duplicate: None, failed: None };
+        let mut fresh = Vec::new();
+        let mut joined = 0;
+        for event in events {
+            if known(&event) {
+                delivery.duplicate.get_or_insert(event.message_id());
+                continue;
+            }
+            delivery.waiting += 1;
+            match self.storing.entry(event.key) {
+                Entry::Vacant(slot) => {
+                    slot.insert(Storing { digest: event.digest, waiters: vec![id], after: Vec::new() });
+                    fresh.push(Arc::new(event));
+                }
+                Entry::Occupied(mut slot) if slot.get().digest == event.digest => {
+                    slot.get_mut().waiters.push(id);
+                    joined += 1;
+                }
+                Entry::Occupied(mut slot) => slot.get_mut().after.push((id, Arc::new(event))),
+            }
+        }
+        if !fresh.is_empty() {
+            self.queue.push_back(fresh);
+        }
+        self.deliveries.insert(id, delivery);
+        self.resolve_if_settled(id);
+        joined
+    }
+
+    /// The next batch, sorted by key so that batches with overlapping keys cannot deadlock; none while nothing waits.
+    pub fn next_batch(&mut self) -> Option<Vec<Arc<NewEvent>>> {
+        let mut batch = self.queue.pop_front()?;
+        let mut bytes: usize = batch.iter().map(|event| event.body.len()).sum();
+        while let Some(group) = self.queue.front() {
+            bytes += group.iter().map(|event| event.body.len()).sum::<usize>();
+            if batch.len() + group.len() > self.limits.events || bytes > self.limits.bytes {
+                break;
+            }
+            batch.extend(self.queue.pop_front().into_iter().flatten());
+        }
+        batch.sort_unstable_by_key(|event| event.key);
+        Some(batch)
+    }
+
+    /// A batch came back. `result` has one entry for each of its events.
+    pub fn done(&mut self, batch: &[Arc<NewEvent>], result: &Result<Vec<Inserted>, StoreError>) -> Settled {
+        let mut settled = Settled::default();
+        for (at, event) in batch.iter().enumerate() {
+            let Some(storing) = self.storing.remove(&event.key) else { continue };
+            let inserted = result.as_ref().ok().and_then(|all| all.get(at));
+            match inserted {
+                Some(Inserted::Accepted(_)) => settled.accepted.push(at),
+                Some(Inserted::Conflict(_)) => settled.conflicts.push(at),
+                Some(Inserted::Duplicate(_) | Inserted::Refused(_)) | None => {}
+            }
+            for (position, id) in storing.waiters.into_iter().enumerate() {
+                let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
+                delivery.waiting -= 1;
+                match inserted {
+                    Some(Inserted::Accepted(_)) if position == 0 => _ = delivery.accepted.get_or_insert(event.message_id()),
+                    Some(Inserted::Accepted(_)) => _ = delivery.duplicate.get_or_insert(event.message_id()),
+                    Some(Inserted::Duplicate(first) | Inserted::Conflict(first)) => {
+                        _ = delivery.duplicate.get_or_insert(first.message_id())
+                    }
+                    Some(Inserted::Refused(_)) => _ = delivery.failed.get_or_insert(FailReason::Row),
+                    None => _ = delivery.failed.get_or_insert(FailReason::Store),
+                }
+                self.resolve_if_settled(id);
+            }
+            self.take_turns(storing.after);
+        }
+        settled
+    }
+
+    /// Events with the same key and other bodies: the first of them is stored next, those with its body join it, the rest wait again.
+    fn take_turns(&mut self, after: Vec<(u64, Arc<NewEvent>)>) {
+        for (id, event) in after {
+            match self.storing.entry(event.key) {
+                Entry::Vacant(slot) => {
+                    slot.insert(Storing { digest: event.digest, waiters: vec![id], after: Vec::new() });
+                    self.queue.push_back(vec![event]);
+                }
+                Entry::Occupied(mut slot) if slot.get().digest == event.digest => slot.get_mut().waiters.push(id),
+                Entry::Occupied(mut slot) => slot.get_mut().after.push((id, event)),
+            }
+        }
+    }
+
+    /// Drops from the queue what nobody waits for any more: it was answered 503, and storing it would only take room from those that
+    /// are still waiting.
+    pub fn drop_abandoned(&mut self, abandoned: impl Fn(&T) -> bool) {
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.retain(|group| {
+            let wanted = group.iter().any(|event| self.is_wanted(&event.key, &abandoned));
+            if !wanted {
+                for event in group {
+                    self.forget(&event.key);
+                }
+            }
+            wanted
+        });
+        // What `forget` queued anew comes last.
+        queue.append(&mut self.queue);
+        self.queue = queue;
+    }
+
+    fn is_wanted(&self, key: &DedupKey, abandoned: impl Fn(&T) -> bool) -> bool {
+        self.storing.get(key).is_some_and(|storing| {
+            storing.waiters.iter().any(|id| self.deliveries.get(id).is_some_and(|waiter| !abandoned(&waiter.ticket)))
+        })
+    }
+
+    fn forget(&mut self, key: &DedupKey) {
+        let Some(storing) = self.storing.remove(key) else { return };
+        for id in storing.waiters {
+            let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
+            delivery.waiting -= 1;
+            delivery.failed.get_or_insert(FailReason::Store);
+            if delivery.waiting == 0
+                && let Some(delivery) = self.deliveries.remove(&id)
+            {
+                let outcome = Outcome::Shed(ShedReason::DeadlineInQueue);
+                self.resolved.push(Resolved { ticket: delivery.ticket, outcome, event_id: delivery.event_id });
+            }
+        }
+        self.take_turns(storing.after);
+    }
+
+    fn resolve_if_settled(&mut self, id: u64) {
+        let Entry::Occupied(slot) = self.deliveries.entry(id) else { return };
+        if slot.get().waiting > 0 {
+            return;
+        }
+        let delivery = slot.remove();
+        let outcome = match (delivery.failed, delivery.accepted, delivery.duplicate) {
+            (None, Some(id), _) => Outcome::Accepted { id },
+            (None, None, Some(id)) => Outcome::Duplicate { id },
+            (failed, _, _) => Outcome::Failed(failed.unwrap_or(FailReason::Dropped)),
+        };
+        self.resolved.push(Resolved { ticket: delivery.ticket, outcome, event_id: delivery.event_id });
+    }
+
+    /// The deliveries whose outcome became known since the last call.
+    pub fn take_resolved(&mut self) -> Vec<Resolved<T>> {
+        std::mem::take(&mut self.resolved)
+    }
+
+    /// Nothing is queued or under way.
+    pub fn is_idle(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The verifier actor: a thin shell around the pure [`verify`]. One per core, since this is where the CPU time goes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::{Actor, Arbiter, Context, Handler};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+
+use super::{Verdict, VerifiedEvent, verify};
+use crate::delivery::BodyDigest;
+use crate::mailbox::{Mail, Mailbox, Ping, Pulse, Refused};
+use crate::messages::{Received, Verified};
+use crate::outcome::{FailReason, Outcome, ShedReason};
+use crate::request::Request;
+use crate::shutdown::Lifeline;
+use crate::source::Source;
+use crate::store::NewEvent;
+
+struct VerifierActor {
+    dedup: Mailbox<Verified>,
+    _lifeline: Lifeline,
+}
+
+/// Starts a verifier on `arbiter`.
+pub fn start(arbiter: &Arbiter, capacity: usize, dedup: Mailbox<Verified>, lifeline: &Lifeline) -> (Mailbox<Received>, Pulse) {
+    let lifeline = lifeline.of("verifier");
+    let addr = VerifierActor::start_in_arbiter(&arbiter.handle(), move |_| VerifierActor { dedup, _lifeline: lifeline });
+    (Mailbox::new(&addr, capacity), Pulse::new("verifier", &addr))
+}
+
+impl Actor for VerifierActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Mail<Received>> for VerifierActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
+        let Received { source, request, ticket } = mail.open();
+        if ticket.is_abandoned() {
+            return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
+        }
+        // Whatever a sender can put into a request must not end the service for all others.
+        let verdict = catch_unwind(AssertUnwindSafe(|| verify(&source.name, &source.scheme, &request, request.received_at)));
+        match verdict {
+            Ok(Ok(Verdict::Events(verified))) => {
+                let events = verified.into_events().into_iter().map(|event| new_event(&source, &request, event)).collect();
+                match self.dedup.try_send(Verified { source, events, ticket }) {
+                    Ok(()) => {}
+                    Err(Refused::Full(delivery)) => delivery.ticket.resolve(Outcome::Shed(ShedReason::DedupMailbox)),
+                    Err(Refused::Gone(delivery)) => delivery.ticket.resolve(Outcome::Failed(FailReason::Dropped)),
+                }
+            }
+            Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
+            Ok(Err(rejection)) => ticket.resolve(Outcome::Rejected(rejection)),
+            Err(_) => {
+                tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; this is a bug, please report it");
+                ticket.resolve(Outcome::Failed(FailReason::Dropped));
+            }
+        }
+    }
+}
+
+impl Handler<Ping> for VerifierActor {
+    type Result = ();
+
+    fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
+        // Nobody listens any more when the pinger has given up.
+        let _ = ping.0.send(());
+    }
+}
+
+/// Largest value of a provider's header that goes along to the queue, in bytes.
+const MAX_FORWARDED_VALUE: usize = 1024;
+
+/// What is stored of a verified event. Here and not in dedup, because the digest costs as much as the signature did.
+fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
+    let text = |value: &http::HeaderValue| value.to_str().ok().filter(|text| text.len() <= MAX_FORWARDED_VALUE).map(str::to_owned);
+    let forwarded = source.forward_headers.iter().filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
+    NewEvent {
+        key: event.key,
+        guard: event.guard,
+        digest: BodyDigest::of(&event.body),
+        source: source.name.clone(),
+        event_id: event.id,
+        event_type: event.event_type,
+        content_type: request.headers.get(&CONTENT_TYPE).and_then(text).map(String::into_boxed_str),
+        headers: forwarded.collect(),
+        body: owned_if_small_part(event.body, request.body.len()),
+        received_at: request.received_at,
+        window: source.dedup_window,
+    }
+}
+
+/// A slice keeps the whole request's bytes in memory; one event of a large batch must not do that while it waits for the queue.
+fn owned_if_small_part(body: Bytes, whole: usize) -> Bytes {
+    if body.len() < whole { Bytes::copy_from_slice(&body) } else { body }
+}

@@ -1,4 +1,122 @@
-//! Configuration.
+//! Configuration: read in layers, checked as a whole, every mistake reported at once with its place.
+//!
+//! `config.toml` in the repository is the annotated reference and the compiled-in default. Over it are laid the file given with
+//! `--config`, the environment (`HOOKWEIR__SERVER__LISTEN`) and `--set server.listen=…`; the last one wins.
 
+pub mod error;
+mod layers;
 pub mod model;
+mod options;
+mod reader;
+mod rules;
 pub mod secret;
+mod show;
+mod sources;
+mod urls;
+
+use std::fs;
+use std::path::PathBuf;
+
+pub use error::ConfigError;
+use layers::Layer;
+pub use model::Config;
+use reader::{Reader, Report};
+use secret::Environment;
+
+/// The annotated reference, which holds every default.
+pub const REFERENCE: &str = include_str!("../../config.toml");
+
+/// What the reference is called in places.
+const REFERENCE_NAME: &str = "config.toml (compiled in)";
+
+/// Where a configuration is read from, besides its defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// The file given with `--config`.
+    pub file: Option<PathBuf>,
+    /// All variables; those that begin with `HOOKWEIR__` are options, and secrets may refer to the others.
+    pub environment: Environment,
+    /// `key=value`, each given with `--set`.
+    pub settings: Vec<String>,
+}
+
+impl Inputs {
+    /// The environment of this process, with what its command line says.
+    pub fn of_process(file: Option<PathBuf>, settings: Vec<String>) -> Self {
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+        Self { file, environment, settings }
+    }
+}
+
+impl Config {
+    /// Reads and checks the whole configuration; on failure, all of its mistakes.
+    pub fn load(inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
+        let Some(path) = &inputs.file else { return Self::read(None, inputs) };
+        match fs::read_to_string(path) {
+            Ok(text) => Self::read(Some((&path.display().to_string(), &text)), inputs),
+            Err(error) => Err(vec![ConfigError::nowhere(format!("cannot read the configuration {}: {error}", path.display()))]),
+        }
+    }
+
+    /// A configuration of `text` over the defaults, with nothing from the environment: for tests.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
+        Self::read(Some(("config", text)), &Inputs::default())
+    }
+
+    fn read(file: Option<(&str, &str)>, inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
+        let mut report = Report::default();
+        let mut layers = vec![Layer::from_toml(REFERENCE_NAME, REFERENCE, &mut report.mistakes)];
+        layers.extend(file.map(|(name, text)| Layer::from_toml(name, text, &mut report.mistakes)));
+        let syntax_errors = report.mistakes.len();
+        layers.push(Layer::from_environment(&inputs.environment, &mut report.mistakes));
+        layers.push(Layer::from_command_line(&inputs.settings, &mut report.mistakes));
+
+        let tables = layers::merge_sources(&mut layers);
+        let options = layers.iter().map(|layer| &layer.options).collect();
+        let mut r = Reader::new(String::new(), options, &inputs.environment, &mut report);
+        let mut config = options::all(&mut r);
+        r.finish();
+        config.sources = tables.iter().filter_map(|table| sources::source(table, &inputs.environment, &mut report)).collect();
+        rules::together(&config, tables.len(), &mut report);
+
+        if report.mistakes.is_empty() {
+            config.warnings = report.warnings;
+            config.effective = report.effective;
+            return Ok(config);
+        }
+        Err(without_echoes(report.mistakes, syntax_errors))
+    }
+
+    /// A mistake in option `key` of a source ("secrets", "provider"), found by whoever puts it to use, at the place where it was written.
+    pub fn source_error(&self, source: &model::Source, key: &str, message: impl Into<String>) -> ConfigError {
+        let full = format!("source.{}.{key}", source.name);
+        let error = reader::blame(&self.effective, &full, message);
+        if error.place.is_some() {
+            return error;
+        }
+        // The option was left out: point to the source.
+        let name = self.effective.iter().find(|option| option.key == format!("source.{}.name", source.name));
+        ConfigError { place: name.map(|option| option.place.clone()), ..error }
+    }
+}
+
+/// A line that is not TOML is read as nonsense: of what is said about such a line, only that it is not TOML.
+fn without_echoes(mistakes: Vec<ConfigError>, syntax_errors: usize) -> Vec<ConfigError> {
+    let line = |error: &ConfigError| match &error.place {
+        Some(error::Place::File { file, line, .. }) => Some((file.clone(), *line)),
+        _ => None,
+    };
+    let broken: Vec<_> = mistakes[..syntax_errors].iter().filter_map(line).collect();
+    let mut kept: Vec<ConfigError> = Vec::new();
+    for (index, mistake) in mistakes.into_iter().enumerate() {
+        let echo = index >= syntax_errors && line(&mistake).is_some_and(|line| broken.contains(&line));
+        if !echo && !kept.contains(&mistake) {
+            kept.push(mistake);
+        }
+    }
+    kept.sort_by_key(|mistake| line(mistake).map_or((1, 0), |(_, line)| (0, line)));
+    kept
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::reader::Effective;
 use super::secret::Secret;
 use crate::delivery::SourceName;
 
@@ -31,6 +32,10 @@ pub struct Config {
     pub log: Log,
     /// `[[source]]`
     pub sources: Vec<Source>,
+    /// What is allowed but deserves a word at start.
+    pub warnings: Vec<String>,
+    /// Each option as it was written, and where.
+    pub(super) effective: Vec<Effective>,
 }
 
 /// `[server]`

@@ -1,6 +1,13 @@
-//! Secrets: read once, shown never.
+//! Secrets: read once, shown never; and the references by which a configuration names them.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// A secret's bytes. Its `Debug` shows nothing of them.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,5 +28,170 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// The environment of the process: variables by name. Handed in, so that tests need not change their own.
+pub type Environment = BTreeMap<String, OsString>;
+
+/// Secrets are small; what is larger is the wrong file.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Where a secret is: `env:NAME`, `file:PATH`, `credential:NAME`, or the secret itself as `plain:TEXT`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reference<'a> {
+    Env(&'a str),
+    File(&'a str),
+    Credential(&'a str),
+    Plain(&'a str),
+}
+
+impl<'a> Reference<'a> {
+    /// For errors: the forms that are understood.
+    pub(super) const FORMS: &'static str = "\"env:NAME\", \"file:PATH\", \"credential:NAME\" or \"plain:TEXT\"";
+
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let (prefix, rest) = text.split_once(':')?;
+        match prefix {
+            "env" => Some(Self::Env(rest)),
+            "file" => Some(Self::File(rest)),
+            "credential" => Some(Self::Credential(rest)),
+            "plain" => Some(Self::Plain(rest)),
+            _ => None,
+        }
+    }
+
+    /// Reads the secret. Errors and warnings name its place and never its text.
+    pub(super) fn resolve(self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Secret, String> {
+        let secret = match self {
+            Self::Env(name) => match environment.get(name) {
+                Some(value) => Secret::new(value.as_bytes()),
+                None => return Err(format!("the environment variable {name} is not set")),
+            },
+            Self::File(path) => {
+                let path = Path::new(path);
+                let (secret, mode) = read_file(path)?;
+                if mode & 0o077 != 0 {
+                    warnings.push(format!(
+                        "{} can be read by others than its owner (mode {:03o}): chmod 600 {0}",
+                        path.display(),
+                        mode & 0o777
+                    ));
+                }
+                secret
+            }
+            Self::Credential(name) => read_file(&credential_path(name, environment)?)?.0,
+            Self::Plain(text) => Secret::new(text.as_bytes()),
+        };
+        if secret.expose().is_empty() {
+            return Err(format!("{self} is empty"));
+        }
+        if secret.expose().first().is_some_and(u8::is_ascii_whitespace) || secret.expose().last().is_some_and(u8::is_ascii_whitespace) {
+            warnings.push(format!("{self} begins or ends with white space, which is taken as part of it"));
+        }
+        Ok(secret)
+    }
+}
+
+impl fmt::Display for Reference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+            Self::Credential(name) => write!(f, "credential:{name}"),
+            Self::Plain(_) => f.write_str("plain:***"),
+        }
+    }
+}
+
+fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, String> {
+    let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
+        return Err(format!(
+            "CREDENTIALS_DIRECTORY is not set, so there is no credential {name}: start under systemd with LoadCredential={name}:/path"
+        ));
+    };
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return Err(format!("credential:{name} is not the name of a credential"));
+    }
+    Ok(Path::new(folder).join(name))
+}
+
+/// The content of a file without its last line's end, and the file's mode.
+fn read_file(path: &Path) -> Result<(Secret, u32), String> {
+    let read = || -> std::io::Result<(Vec<u8>, u32)> {
+        let mut bytes = Vec::new();
+        let file = File::open(path)?;
+        let mode = file.metadata()?.permissions().mode();
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok((bytes, mode))
+    };
+    let (mut bytes, mode) = read().map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{} is larger than {MAX_FILE_BYTES} bytes, which no secret is", path.display()));
+    }
+    if bytes.ends_with(b"\n") {
+        bytes.pop();
+        if bytes.ends_with(b"\r") {
+            bytes.pop();
+        }
+    }
+    Ok((Secret::new(bytes), mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn resolve(text: &str, environment: &Environment) -> (Result<String, String>, Vec<String>) {
+        let mut warnings = Vec::new();
+        let secret = Reference::parse(text).expect("a reference").resolve(environment, &mut warnings);
+        (secret.map(|secret| String::from_utf8(secret.expose().to_vec()).expect("text")), warnings)
+    }
+
+    #[test]
+    fn each_kind_of_reference_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        fs::write(&path, "from a file\r\n").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("private");
+        let environment = Environment::from([
+            ("KEY".to_owned(), "from the environment".into()),
+            ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().into()),
+        ]);
+        let file = format!("file:{}", path.display());
+        assert_eq!(resolve("env:KEY", &environment), (Ok("from the environment".to_owned()), vec![]));
+        assert_eq!(resolve(&file, &environment), (Ok("from a file".to_owned()), vec![]));
+        assert_eq!(resolve("credential:secret", &environment), (Ok("from a file".to_owned()), vec![]));
+        assert_eq!(resolve("plain:a:b", &environment), (Ok("a:b".to_owned()), vec![]));
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("shared");
+        assert!(resolve(&file, &environment).1[0].contains("mode 640"));
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_is_refused_and_never_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("empty"), "\n").expect("written");
+        fs::write(folder.path().join("large"), vec![b'x'; 70_000]).expect("written");
+        let environment = Environment::from([("EMPTY".to_owned(), "".into()), ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().into())]);
+        for (reference, said) in [
+            ("env:MISSING", "MISSING is not set"),
+            ("env:EMPTY", "env:EMPTY is empty"),
+            ("credential:empty", "is empty"),
+            ("credential:large", "larger"),
+            ("credential:absent", "cannot read"),
+            ("credential:../etc/passwd", "not the name"),
+            ("file:/nonexistent/secret", "cannot read /nonexistent/secret"),
+            ("plain:", "plain:*** is empty"),
+        ] {
+            let error = resolve(reference, &environment).0.expect_err(reference);
+            assert!(error.contains(said), "{reference}: {error}");
+        }
+        assert!(resolve("credential:x", &Environment::new()).0.expect_err("no folder").contains("LoadCredential=x:"));
+        let (secret, warnings) = resolve("plain:whsec_1 ", &environment);
+        assert!(secret.is_ok() && warnings[0].contains("white space") && !warnings[0].contains("whsec"), "{warnings:?}");
+        assert_eq!(format!("{:?}", Secret::new(*b"whsec")), "Secret(…)");
     }
 }

@@ -1,0 +1,149 @@
+//! Mistakes in a configuration: where, what was expected, what was found, and the nearest right name.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file; line and column count from 1.
+    File {
+        /// Its name as given.
+        file: Arc<str>,
+        /// The line.
+        line: usize,
+        /// The column, in characters.
+        column: usize,
+    },
+    /// In the environment variable of this name.
+    Environment(String),
+    /// On the command line: `--set` of this key.
+    CommandLine(String),
+}
+
+impl Place {
+    /// The place of byte `offset` of `text`, which is `file`.
+    pub(super) fn in_file(file: &Arc<str>, text: &str, offset: usize) -> Self {
+        let before = text.get(..offset.min(text.len())).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self::File { file: file.clone(), line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::CommandLine(key) => write!(f, "--set {key}"),
+        }
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// No option has this name.
+    Unknown {
+        /// The most similar name, as it would be written in this place.
+        nearest: Option<String>,
+    },
+    /// The value is not of the kind, or not within the bounds, that the option takes.
+    Unexpected {
+        /// What the option takes.
+        expected: String,
+        /// What was written; never the text of a secret.
+        found: String,
+        /// The most similar right value.
+        nearest: Option<String>,
+    },
+    /// Anything else: what, and what to do.
+    Other(String),
+}
+
+/// One mistake in a configuration. `Display` is one line for the operator; it never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// Where, unless the mistake is that something is not there at all.
+    pub place: Option<Place>,
+    /// Which option: `server.listen`, `source.stripe.secrets`.
+    pub key: Option<String>,
+    /// What.
+    pub problem: Problem,
+}
+
+impl ConfigError {
+    /// A mistake at `place`.
+    pub(super) fn at(place: &Place, key: impl Into<String>, problem: Problem) -> Self {
+        Self { place: Some(place.clone()), key: Some(key.into()), problem }
+    }
+
+    /// A mistake that has no place, such as a file that cannot be read.
+    pub(super) fn nowhere(message: impl Into<String>) -> Self {
+        Self { place: None, key: None, problem: Problem::Other(message.into()) }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        match (&self.key, &self.place) {
+            (Some(key), Some(Place::CommandLine(named))) if key == named => {}
+            (Some(key), _) => write!(f, "{key}: ")?,
+            (None, _) => {}
+        }
+        let nearest = match &self.problem {
+            Problem::Unknown { nearest } => {
+                f.write_str("no such option")?;
+                nearest
+            }
+            Problem::Unexpected { expected, found, nearest } => {
+                write!(f, "expected {expected}, found {found}")?;
+                nearest
+            }
+            Problem::Other(message) => return f.write_str(message),
+        };
+        match nearest {
+            Some(name) => write!(f, "; did you mean {name}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The most similar of `names`, if one is similar enough to be meant. The right name in the wrong section is.
+pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |name: &'a str| name.rsplit('.').next();
+    let likeness = |name: &'a str| {
+        let misplaced = if last(name) == wrong.rsplit('.').next() { 0.5 } else { 0.0 };
+        strsim::normalized_damerau_levenshtein(wrong, name) + misplaced
+    };
+    names
+        .into_iter()
+        .map(|name| (likeness(name), name))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_lines_and_characters_from_one() {
+        let file: Arc<str> = "f".into();
+        assert_eq!(Place::in_file(&file, "a\nü=1", 0).to_string(), "f:1:1");
+        assert_eq!(Place::in_file(&file, "a\nü=1", 4).to_string(), "f:2:2");
+        assert_eq!(Place::in_file(&file, "a\n", 99).to_string(), "f:2:1");
+    }
+
+    #[test]
+    fn the_nearest_name_is_similar_or_in_another_section() {
+        let names = ["server.listen", "limits.max_body_bytes", "store.url"];
+        assert_eq!(nearest("server.lisen", names), Some("server.listen"));
+        assert_eq!(nearest("server.max_body_bytes", names), Some("limits.max_body_bytes"));
+        assert_eq!(nearest("colour", names), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! Layers: what the default, the file, the environment and the command line say, each value with its place.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Place, Problem};
+
+/// A value as written. Without `Debug`: it may be a secret.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) raw: Raw,
+    pub(super) place: Place,
+}
+
+/// What was written.
+#[derive(Clone)]
+pub(super) enum Raw {
+    /// From the environment or `--set`: the option decides what it is.
+    Word(String),
+    Text(String),
+    Integer(i128),
+    Float(f64),
+    Boolean(bool),
+    List(Vec<Item>),
+    Table(BTreeMap<String, Item>),
+    /// A date or time; no option takes one.
+    Time,
+}
+
+impl Raw {
+    /// As it is shown in an error: short, and on one line.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Word(text) | Self::Text(text) => {
+                let short: String = text.chars().take(60).collect();
+                let dots = if short.len() < text.len() { "…" } else { "" };
+                format!("\"{}{dots}\"", short.escape_debug())
+            }
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Boolean(truth) => truth.to_string(),
+            _ => self.kind().to_owned(),
+        }
+    }
+
+    /// Its kind, for errors that must not show the value.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Word(_) | Self::Text(_) => "a string",
+            Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a fraction",
+            Self::Boolean(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Time => "a date or time",
+        }
+    }
+
+    /// The same in the words of the `toml` crate, for parts of a source that are passed on unread.
+    pub(super) fn to_toml(&self) -> toml::Value {
+        match self {
+            Self::Word(text) | Self::Text(text) => toml::Value::String(text.clone()),
+            Self::Integer(number) => toml::Value::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
+            Self::Float(number) => toml::Value::Float(*number),
+            Self::Boolean(truth) => toml::Value::Boolean(*truth),
+            Self::List(items) => toml::Value::Array(items.iter().map(|item| item.raw.to_toml()).collect()),
+            Self::Table(table) => toml::Value::Table(table.iter().map(|(key, item)| (key.clone(), item.raw.to_toml())).collect()),
+            Self::Time => toml::Value::String(String::new()),
+        }
+    }
+}
+
+/// What one origin says.
+#[derive(Default)]
+pub(super) struct Layer {
+    /// By full key: `server.listen`.
+    pub(super) options: BTreeMap<String, Item>,
+    /// `[[source]]` tables, in order.
+    pub(super) sources: Vec<SourceTable>,
+}
+
+/// One `[[source]]`, or what the environment or `--set` says about the source `named`.
+pub(super) struct SourceTable {
+    pub(super) place: Place,
+    pub(super) named: Option<String>,
+    pub(super) entries: BTreeMap<String, Item>,
+}
+
+impl Layer {
+    /// Reads TOML, all of its mistakes.
+    pub(super) fn from_toml(file: &str, text: &str, mistakes: &mut Vec<ConfigError>) -> Self {
+        let file: Arc<str> = file.into();
+        let place = |span: Range<usize>| Place::in_file(&file, text, span.start);
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let message = format!("not TOML: {}", error.message());
+            mistakes.push(ConfigError { place: error.span().map(place), key: None, problem: Problem::Other(message) });
+        }
+        let mut layer = Self::default();
+        for (key, value) in root.into_inner() {
+            let at = place(key.span());
+            let key = key.into_inner().into_owned();
+            match item(value, at.clone(), &place).raw {
+                Raw::List(sources) if key == "source" => {
+                    for source in sources {
+                        match source.raw {
+                            Raw::Table(entries) => layer.sources.push(SourceTable { place: source.place, named: None, entries }),
+                            other => mistakes.push(not_a_source(&source.place, &other)),
+                        }
+                    }
+                }
+                other if key == "source" => mistakes.push(not_a_source(&at, &other)),
+                Raw::Table(section) if !section.is_empty() => {
+                    layer.options.extend(section.into_iter().map(|(name, item)| (format!("{key}.{name}"), item)));
+                }
+                raw => {
+                    layer.options.insert(key, Item { raw, place: at });
+                }
+            }
+        }
+        layer
+    }
+
+    /// Reads the variables that begin with `HOOKWEIR__`.
+    pub(super) fn from_environment(environment: &BTreeMap<String, OsString>, mistakes: &mut Vec<ConfigError>) -> Self {
+        let mut layer = Self::default();
+        for (name, value) in environment {
+            let Some(rest) = name.strip_prefix("HOOKWEIR__") else { continue };
+            let place = Place::Environment(name.clone());
+            match value.to_str() {
+                Some(word) => layer.insert_word(rest.to_ascii_lowercase().replace("__", "."), word, place),
+                None => mistakes.push(ConfigError {
+                    place: Some(place),
+                    key: None,
+                    problem: Problem::Other("its value is not valid UTF-8".to_owned()),
+                }),
+            }
+        }
+        layer
+    }
+
+    /// Reads `key=value` as given to `--set`.
+    pub(super) fn from_command_line(settings: &[String], mistakes: &mut Vec<ConfigError>) -> Self {
+        let mut layer = Self::default();
+        for setting in settings {
+            match setting.split_once('=') {
+                Some((key, word)) => layer.insert_word(key.trim().to_owned(), word, Place::CommandLine(key.trim().to_owned())),
+                // Without "=" all of it might be a secret, so none of it is shown.
+                None => mistakes.push(ConfigError::nowhere("--set: expected key=value, such as --set server.listen=127.0.0.1:8420")),
+            }
+        }
+        layer
+    }
+
+    fn insert_word(&mut self, key: String, word: &str, place: Place) {
+        let item = Item { raw: Raw::Word(word.to_owned()), place: place.clone() };
+        match key.strip_prefix("source.").and_then(|rest| rest.split_once('.')) {
+            Some((name, option)) => {
+                let table = SourceTable { place, named: Some(name.to_owned()), entries: BTreeMap::from([(option.to_owned(), item)]) };
+                self.sources.push(table);
+            }
+            None => {
+                self.options.insert(key, item);
+            }
+        }
+    }
+}
+
+/// The sources of all layers, where later words about a source are laid over what was written before.
+pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
+    let mut merged: Vec<SourceTable> = Vec::new();
+    for mut table in layers.iter_mut().flat_map(|layer| layer.sources.drain(..)) {
+        let Some(name) = table.named.clone() else {
+            table.named = match table.entries.get("name").map(|item| &item.raw) {
+                Some(Raw::Text(name)) => Some(name.clone()),
+                _ => None,
+            };
+            merged.push(table);
+            continue;
+        };
+        if let Some(known) = merged.iter_mut().find(|source| source.named.as_ref() == Some(&name)) {
+            known.entries.extend(table.entries);
+        } else {
+            table.entries.insert("name".to_owned(), Item { raw: Raw::Word(name), place: table.place.clone() });
+            merged.push(table);
+        }
+    }
+    merged
+}
+
+/// A word that begins like a TOML list or inline table, read as one.
+pub(super) fn structured_word(word: &str, place: &Place) -> Option<Raw> {
+    let value = DeValue::parse(word).ok()?;
+    Some(item(value, place.clone(), &|_| place.clone()).raw)
+}
+
+fn not_a_source(place: &Place, found: &Raw) -> ConfigError {
+    let problem = Problem::Unexpected { expected: "a table [[source]]".to_owned(), found: found.kind().to_owned(), nearest: None };
+    ConfigError::at(place, "source", problem)
+}
+
+fn item(value: Spanned<DeValue<'_>>, at: Place, place: &dyn Fn(Range<usize>) -> Place) -> Item {
+    let raw = match value.into_inner() {
+        DeValue::String(text) => Raw::Text(text.into_owned()),
+        // What does not fit is out of every option's bounds.
+        DeValue::Integer(number) => Raw::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX)),
+        DeValue::Float(number) => Raw::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => Raw::Boolean(truth),
+        DeValue::Datetime(_) => Raw::Time,
+        DeValue::Array(values) => Raw::List(
+            values
+                .into_iter()
+                .map(|value| {
+                    let at = place(value.span());
+                    item(value, at, place)
+                })
+                .collect(),
+        ),
+        DeValue::Table(table) => Raw::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| {
+                    let at = place(key.span());
+                    (key.into_inner().into_owned(), item(value, at, place))
+                })
+                .collect(),
+        ),
+    };
+    Item { raw, place: at }
+}

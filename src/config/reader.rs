@@ -1,0 +1,399 @@
+//! The reader: each call reads one option, and is at the same time that option's only definition: its name, its kind, its bounds.
+//!
+//! Every layer's value is checked, the last one wins. A mistake is noted and reading goes on, so that all mistakes are reported at
+//! once; what is returned in place of a wrong value is never used.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::{ConfigError, Place, Problem, nearest};
+use super::layers::{Item, Raw, structured_word};
+use super::secret::{Environment, Reference, Secret};
+use super::urls::without_password;
+
+/// The value of an option that is in force, as TOML fit to be shown, and where it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Effective {
+    pub(super) key: String,
+    pub(super) shown: String,
+    pub(super) place: Place,
+}
+
+/// What reading found besides the values.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) mistakes: Vec<ConfigError>,
+    pub(super) warnings: Vec<String>,
+    pub(super) effective: Vec<Effective>,
+}
+
+impl Report {
+    /// A mistake in the value of `key`, wherever that was written.
+    pub(super) fn blame(&mut self, key: &str, problem: impl Into<String>) {
+        self.mistakes.push(blame(&self.effective, key, problem));
+    }
+
+    /// Whether the options were read without a mistake, so that it makes sense to compare them.
+    pub(super) fn sound(&self, keys: &[&str]) -> bool {
+        !self.mistakes.iter().any(|mistake| mistake.key.as_deref().is_some_and(|key| keys.contains(&key)))
+    }
+}
+
+/// A mistake in the value of `key`, at the place where it was written.
+pub(super) fn blame(effective: &[Effective], key: &str, problem: impl Into<String>) -> ConfigError {
+    let place = effective.iter().rev().find(|option| option.key == key).map(|option| option.place.clone());
+    ConfigError { place, key: Some(key.to_owned()), problem: Problem::Other(problem.into()) }
+}
+
+/// Reads the options of one table from its layers, the weakest first.
+pub(super) struct Reader<'a> {
+    /// What is written in front of a key to name it in full: `source.stripe.`, or nothing.
+    prefix: String,
+    layers: Vec<&'a BTreeMap<String, Item>>,
+    environment: &'a Environment,
+    pub(super) report: &'a mut Report,
+    known: Vec<&'static str>,
+}
+
+/// What kind of value an option takes; decides what a word from the environment or `--set` is read as.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Text,
+    Integer,
+    Boolean,
+    List,
+    Table,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        prefix: String,
+        layers: Vec<&'a BTreeMap<String, Item>>,
+        environment: &'a Environment,
+        report: &'a mut Report,
+    ) -> Self {
+        Self { prefix, layers, environment, report, known: Vec::new() }
+    }
+
+    /// `host:port`.
+    pub(super) fn address(&mut self, key: &'static str) -> SocketAddr {
+        let expected = "an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\"";
+        self.parsed(key, expected, |text| {
+            let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+            text.parse().ok()
+        })
+        .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
+    }
+
+    /// A number of things or bytes.
+    pub(super) fn count<N: TryFrom<i128> + Default>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> N {
+        self.optional_count(key, bounds).unwrap_or_default()
+    }
+
+    /// A number that may be left out.
+    pub(super) fn optional_count<N: TryFrom<i128>>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<N> {
+        let unit = unit(key).1;
+        let expected = format!("a whole number{unit} from {} to {}", bounds.start(), bounds.end());
+        let number = self.read(key, Kind::Integer, &expected, |raw| match raw {
+            Raw::Integer(number) if bounds.contains(number) => Some(*number),
+            _ => None,
+        })?;
+        N::try_from(number.0).ok()
+    }
+
+    /// A time span in the unit that the key ends with.
+    pub(super) fn duration(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Duration {
+        self.optional_duration(key, bounds).unwrap_or_default()
+    }
+
+    /// A time span that may be left out.
+    pub(super) fn optional_duration(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<Duration> {
+        self.optional_count::<u32>(key, bounds).map(|number| unit(key).0.saturating_mul(number))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        let flag = self.read(key, Kind::Boolean, "true or false", |raw| match raw {
+            Raw::Boolean(flag) => Some(*flag),
+            _ => None,
+        });
+        flag.is_some_and(|(flag, _)| flag)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let expected = format!("one of {}", names.join(", "));
+        let before = self.report.mistakes.len();
+        let chosen = self.parsed(key, &expected, |text| choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value));
+        for mistake in &mut self.report.mistakes[before..] {
+            if let Problem::Unexpected { found, nearest: hint, .. } = &mut mistake.problem {
+                *hint = nearest(found, names.iter().map(String::as_str)).map(str::to_owned);
+            }
+        }
+        chosen
+    }
+
+    /// Any text that `check` does not object to; `check` says what it objects to.
+    pub(super) fn text(&mut self, key: &'static str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
+        let (text, place) = self.read(key, Kind::Text, "a string", text_of)?;
+        if let Err(objection) = check(&text) {
+            self.mistake(&place, key, Problem::Other(objection));
+        }
+        Some(text)
+    }
+
+    /// Text that is parsed; not for secrets, since a wrong value is shown.
+    pub(super) fn parsed<T>(&mut self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.read(key, Kind::Text, expected, |raw| text_of(raw).and_then(|text| parse(&text))).map(|(value, _)| value)
+    }
+
+    /// A URL that may hold a password, or a reference to where it is. `parse` must not repeat it in its error.
+    /// `file:` is a reference only where `from_file`.
+    pub(super) fn secret_url<T>(&mut self, key: &'static str, from_file: bool, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let is_elsewhere = |text: &str| match Reference::parse(text) {
+            Some(Reference::Env(_) | Reference::Credential(_)) => true,
+            Some(Reference::File(path)) => from_file && !path.starts_with("//"),
+            Some(Reference::Plain(_)) | None => false,
+        };
+        let (text, place) = self.read_hidden(key, Kind::Text, "a URL as a string", text_of, |text| {
+            if is_elsewhere(text) { text.clone() } else { without_password(text) }
+        })?;
+        let url = if is_elsewhere(&text) { self.resolve(&text).and_then(|secret| utf8(&secret)) } else { Ok(text) };
+        match url.and_then(|url| parse(&url)) {
+            Ok(url) => Some(url),
+            Err(objection) => {
+                self.mistake(&place, key, Problem::Other(objection));
+                None
+            }
+        }
+    }
+
+    /// A list of secrets by reference; where `literal`, what is no reference is the value itself.
+    pub(super) fn secrets(&mut self, key: &'static str, literal: bool) -> Vec<Secret> {
+        let expected = format!("a list such as [\"env:NAME\"]: each {}", Reference::FORMS);
+        let show = |items: &Vec<Item>| shown_list(items, literal);
+        let Some((items, _)) = self.read_hidden(key, Kind::List, &expected, list_of, show) else { return Vec::new() };
+        let mut secrets = Vec::new();
+        for item in items {
+            let secret = match text_of(&item.raw) {
+                Some(text) if Reference::parse(&text).is_some() => self.resolve(&text),
+                Some(text) if literal => Ok(Secret::new(text.into_bytes())),
+                Some(_) => Err(format!("expected {}, found a string that begins with none of these", Reference::FORMS)),
+                None => Err(format!("expected {}, found {}", Reference::FORMS, item.raw.kind())),
+            };
+            match secret {
+                Ok(secret) => secrets.push(secret),
+                Err(objection) => self.mistake(&item.place, key, Problem::Other(objection)),
+            }
+        }
+        secrets
+    }
+
+    /// A list of texts, each parsed.
+    pub(super) fn list<T, E: Display>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        let Some((items, _)) = self.read(key, Kind::List, "a list of strings", list_of) else { return Vec::new() };
+        let mut values = Vec::new();
+        for item in items {
+            match text_of(&item.raw).map(|text| parse(&text)) {
+                Some(Ok(value)) => values.push(value),
+                Some(Err(objection)) => self.mistake(&item.place, key, Problem::Other(format!("{}: {objection}", item.raw.describe()))),
+                None => self.mistake(&item.place, key, unexpected("a string", item.raw.describe())),
+            }
+        }
+        values
+    }
+
+    /// A table of texts, in which a value may be a reference.
+    pub(super) fn texts(&mut self, key: &'static str) -> BTreeMap<String, String> {
+        let show = |table: &BTreeMap<String, Item>| {
+            let entries = table.iter().map(|(name, item)| format!("{name} = {}", shown_entry(name, &item.raw)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        };
+        let Some((table, _)) = self.read_hidden(key, Kind::Table, "a table of strings", table_of, show) else { return BTreeMap::new() };
+        let mut texts = BTreeMap::new();
+        for (name, item) in table {
+            let text = match text_of(&item.raw) {
+                Some(text) if Reference::parse(&text).is_some() => self.resolve(&text).and_then(|secret| utf8(&secret)),
+                Some(text) => Ok(text),
+                None => Err(format!("expected a string, found {}", item.raw.kind())),
+            };
+            match text {
+                Ok(text) => drop(texts.insert(name, text)),
+                Err(objection) => self.mistake(&item.place, &format!("{key}.{name}"), Problem::Other(objection)),
+            }
+        }
+        texts
+    }
+
+    /// A table that another module reads.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<toml::Table> {
+        let (table, _) = self.read(key, Kind::Table, "a table", table_of)?;
+        Some(table.iter().map(|(name, item)| (name.clone(), item.raw.to_toml())).collect())
+    }
+
+    /// Where `key` was last written.
+    pub(super) fn place(&self, key: &str) -> Option<&Place> {
+        self.layers.iter().rev().find_map(|layer| layer.get(key)).map(|item| &item.place)
+    }
+
+    /// Notes a mistake in `key`.
+    pub(super) fn mistake(&mut self, place: &Place, key: &str, problem: Problem) {
+        self.report.mistakes.push(ConfigError::at(place, format!("{}{key}", self.prefix), problem));
+    }
+
+    /// Notes every written option that was not read, and returns the names of those that were.
+    pub(super) fn finish(self) -> Vec<&'static str> {
+        let prefix = &self.prefix;
+        for (key, item) in self.layers.iter().flat_map(|layer| layer.iter()).filter(|(key, _)| !self.known.contains(&key.as_str())) {
+            let section = format!("{key}.");
+            let problem = if !self.known.iter().any(|known| known.starts_with(&section)) {
+                let nearest = nearest(key, self.known.iter().copied()).map(|name| as_written(&item.place, &format!("{prefix}{name}")));
+                Problem::Unknown { nearest }
+            } else if matches!(&item.raw, Raw::Table(table) if table.is_empty()) {
+                continue;
+            } else {
+                unexpected(&format!("a section [{key}]"), item.raw.kind())
+            };
+            self.report.mistakes.push(ConfigError::at(&item.place, format!("{prefix}{key}"), problem));
+        }
+        self.known
+    }
+
+    fn resolve(&mut self, reference: &str) -> Result<Secret, String> {
+        match Reference::parse(reference) {
+            Some(reference) => reference.resolve(self.environment, &mut self.report.warnings),
+            None => Err(format!("expected {}", Reference::FORMS)),
+        }
+    }
+
+    /// Reads an option that is no secret.
+    fn read<T>(&mut self, key: &'static str, kind: Kind, expected: &str, parse: impl Fn(&Raw) -> Option<T>) -> Option<(T, Place)> {
+        self.read_as(key, kind, expected, parse, Raw::describe, |raw, _| raw.to_toml().to_string())
+    }
+
+    /// Reads an option whose value is a secret or may hold one: an error tells only its kind.
+    fn read_hidden<T>(
+        &mut self,
+        key: &'static str,
+        kind: Kind,
+        expected: &str,
+        parse: impl Fn(&Raw) -> Option<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<(T, Place)> {
+        let quoted = |text: String| if kind == Kind::Text { toml::Value::String(text).to_string() } else { text };
+        self.read_as(key, kind, expected, parse, |raw| raw.kind().to_owned(), |_, value| quoted(show(value)))
+    }
+
+    fn read_as<T>(
+        &mut self,
+        key: &'static str,
+        kind: Kind,
+        expected: &str,
+        parse: impl Fn(&Raw) -> Option<T>,
+        describe: impl Fn(&Raw) -> String,
+        show: impl Fn(&Raw, &T) -> String,
+    ) -> Option<(T, Place)> {
+        self.known.push(key);
+        let mut last = None;
+        let written: Vec<&Item> = self.layers.iter().filter_map(|layer| layer.get(key)).collect();
+        for item in written {
+            let raw = coerce(&item.raw, kind, &item.place);
+            match parse(&raw) {
+                Some(value) => last = Some((show(&raw, &value), value, item.place.clone())),
+                None => self.mistake(&item.place, key, unexpected(expected, describe(&raw))),
+            }
+        }
+        let (shown, value, place) = last?;
+        self.report.effective.push(Effective { key: format!("{}{key}", self.prefix), shown, place: place.clone() });
+        Some((value, place))
+    }
+}
+
+/// Reads a word as what the option takes; what cannot be read so stays a word, and is refused as one.
+fn coerce(raw: &Raw, kind: Kind, place: &Place) -> Raw {
+    let Raw::Word(word) = raw else { return raw.clone() };
+    let text = word.trim();
+    let read = match kind {
+        Kind::Text => Some(Raw::Text(word.clone())),
+        Kind::Integer => text.replace('_', "").parse().ok().map(Raw::Integer),
+        Kind::Boolean => text.parse().ok().map(Raw::Boolean),
+        Kind::List if text.starts_with('[') => structured_word(text, place),
+        Kind::List => Some(Raw::List(vec![Item { raw: Raw::Text(word.clone()), place: place.clone() }])),
+        Kind::Table => structured_word(text, place),
+    };
+    read.unwrap_or_else(|| raw.clone())
+}
+
+/// The unit that a key ends with, and how an error names it.
+fn unit(key: &str) -> (Duration, &'static str) {
+    match key.rsplit('_').next() {
+        Some("ms") => (Duration::from_millis(1), " of milliseconds"),
+        Some("secs") => (Duration::from_secs(1), " of seconds"),
+        Some("days") => (Duration::from_secs(24 * 60 * 60), " of days"),
+        Some("bytes") => (Duration::ZERO, " of bytes"),
+        _ => (Duration::ZERO, ""),
+    }
+}
+
+fn unexpected(expected: &str, found: impl Into<String>) -> Problem {
+    Problem::Unexpected { expected: expected.to_owned(), found: found.into(), nearest: None }
+}
+
+/// A key as the operator would write it in that place.
+fn as_written(place: &Place, key: &str) -> String {
+    match place {
+        Place::Environment(_) => format!("HOOKWEIR__{}", key.replace('.', "__").to_ascii_uppercase()),
+        _ => key.to_owned(),
+    }
+}
+
+fn utf8(secret: &Secret) -> Result<String, String> {
+    String::from_utf8(secret.expose().to_vec()).map_err(|_| "the value that was read is not valid UTF-8".to_owned())
+}
+
+fn text_of(raw: &Raw) -> Option<String> {
+    match raw {
+        Raw::Text(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn list_of(raw: &Raw) -> Option<Vec<Item>> {
+    match raw {
+        Raw::List(items) => Some(items.clone()),
+        _ => None,
+    }
+}
+
+fn table_of(raw: &Raw) -> Option<BTreeMap<String, Item>> {
+    match raw {
+        Raw::Table(table) => Some(table.clone()),
+        _ => None,
+    }
+}
+
+fn shown_list(items: &[Item], literal: bool) -> String {
+    let shown = items.iter().map(|item| match text_of(&item.raw) {
+        Some(text) => match Reference::parse(&text) {
+            Some(reference) => toml::Value::String(reference.to_string()).to_string(),
+            None if literal => toml::Value::String(text).to_string(),
+            None => "\"***\"".to_owned(),
+        },
+        None => item.raw.to_toml().to_string(),
+    });
+    format!("[{}]", shown.collect::<Vec<_>>().join(", "))
+}
+
+/// An entry of a table, shown unless its name sounds secret.
+fn shown_entry(name: &str, raw: &Raw) -> String {
+    let reference = text_of(raw).and_then(|text| Reference::parse(&text).map(|reference| reference.to_string()));
+    match reference {
+        Some(reference) => toml::Value::String(reference).to_string(),
+        None if ["key", "secret", "token", "password"].iter().any(|word| name.contains(word)) => "\"***\"".to_owned(),
+        None => raw.to_toml().to_string(),
+    }
+}

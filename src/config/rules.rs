@@ -1,0 +1,152 @@
+//! Rules that a single kind or bound cannot say: what names look like, and how options go together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use url::Url;
+
+use super::model::Config;
+use super::reader::Report;
+
+/// A PostgreSQL schema that needs no quoting.
+pub(super) fn schema_name(name: &str) -> Result<(), String> {
+    let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if first && name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        return Ok(());
+    }
+    Err("expected a schema name of 1 to 63 characters of a-z, 0-9 and \"_\", not starting with a digit".to_owned())
+}
+
+/// The name of an exchange or queue.
+pub(super) fn amqp_name(name: &str) -> Result<(), String> {
+    if name.is_empty() { Err("expected a name, found an empty string".to_owned()) } else { amqp_name_or_none(name) }
+}
+
+/// The name of a queue, or nothing.
+pub(super) fn amqp_name_or_none(name: &str) -> Result<(), String> {
+    if name.len() > 255 {
+        return Err(format!("expected at most 255 bytes, found {}", name.len()));
+    }
+    if name.starts_with("amq.") {
+        return Err("names that begin with \"amq.\" are the broker's own; choose another".to_owned());
+    }
+    Ok(())
+}
+
+/// A routing key with placeholders.
+pub(super) fn routing_key(template: &str) -> Result<(), String> {
+    let mut rest = template.to_owned();
+    for placeholder in ["{source}", "{type}", "{id}"] {
+        rest = rest.replace(placeholder, "");
+    }
+    if rest.contains(['{', '}']) {
+        return Err("expected text with the placeholders {source}, {type} and {id}, and no other braces".to_owned());
+    }
+    if rest.len() > 255 { Err("longer than the 255 bytes of a routing key".to_owned()) } else { Ok(()) }
+}
+
+/// Directives as in `RUST_LOG`.
+pub(super) fn log_filter(filter: &str) -> Result<(), String> {
+    match tracing_subscriber::EnvFilter::builder().parse(filter) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("expected directives such as \"info\" or \"hookweir=debug,info\": {error}")),
+    }
+}
+
+/// Anything at all.
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() { Err("expected a name, found an empty string".to_owned()) } else { Ok(()) }
+}
+
+/// What follows `/ingest/` in a source's URL, written as it goes over the wire.
+pub(super) fn path(path: &str) -> Result<(), String> {
+    let segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
+    };
+    if path.len() <= 255 && path.split('/').all(segment) {
+        return Ok(());
+    }
+    let hint = if path.starts_with('/') { "; leave out the \"/\" in front" } else { "" };
+    Err(format!(
+        "expected what follows /ingest/, such as \"stripe\" or \"stripe/refunds\": up to 255 characters of a-z, A-Z, 0-9, \"-._~\", parted by \"/\"{hint}"
+    ))
+}
+
+/// A URL that a provider or a browser would use.
+pub(super) fn web_url(url: &str) -> Result<(), String> {
+    match Url::parse(url) {
+        Ok(url) if matches!(url.scheme(), "https" | "http") => Ok(()),
+        Ok(url) => Err(format!("expected a URL that begins with https://, found \"{}:\"", url.scheme())),
+        Err(error) => Err(format!("expected a URL such as \"https://your.host/ingest/stripe\": {error}")),
+    }
+}
+
+/// How options go together. Options that were not read soundly are left out: their mistakes come first.
+pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
+    let (server, limits, publisher) = (&config.server, &config.limits, &config.publisher);
+    if report.sound(&["server.listen", "server.admin_listen"]) && collide(server.listen, server.admin_listen) {
+        report.blame("server.admin_listen", format!("the same address as server.listen, {}: choose another port", server.listen));
+    }
+    if report.sound(&["limits.max_body_bytes", "limits.in_flight_bytes"]) && limits.max_body_bytes > limits.in_flight_bytes {
+        let message = "larger than limits.in_flight_bytes, so that no such body would ever be taken in: lower this or raise that";
+        report.blame("limits.max_body_bytes", message);
+    }
+    if report.sound(&["publisher.window", "publisher.queue_events"]) && publisher.window > publisher.queue_events {
+        report.blame("publisher.window", "more events than publisher.queue_events lets the publisher hold: lower this or raise that");
+    }
+    if report.sound(&["publisher.retry_min_ms", "publisher.retry_max_ms"]) && publisher.retry_min > publisher.retry_max {
+        report.blame("publisher.retry_min_ms", "longer than publisher.retry_max_ms");
+    }
+    if report.sound(&["publisher.queue", "publisher.unrouted_queue"]) && publisher.queue.as_ref() == Some(&publisher.unrouted_queue) {
+        report.blame("publisher.unrouted_queue", "the same as publisher.queue; unrouted messages need a queue of their own");
+    }
+    sources(config, report);
+    let public = report.sound(&["server.listen"]) && !server.listen.ip().is_loopback();
+    if public && tables == 0 {
+        report.blame("server.listen", "a public address, but no source is configured: add a [[source]] (config.toml shows one)");
+    }
+    if report.sound(&["server.admin_listen"]) && !server.admin_listen.ip().is_loopback() {
+        let warning =
+            format!("server.admin_listen {} is not on loopback, and it has no login: let a firewall guard it", server.admin_listen);
+        report.warnings.push(warning);
+    }
+    if config.store.allow_unsafe_durability {
+        report.warnings.push("store.allow_unsafe_durability: events that were answered 200 can be lost in a crash".to_owned());
+    }
+}
+
+fn sources(config: &Config, report: &mut Report) {
+    let public = report.sound(&["server.listen"]) && !config.server.listen.ip().is_loopback();
+    let (mut names, mut paths) = (BTreeMap::new(), BTreeMap::new());
+    for source in &config.sources {
+        let key = |option: &str| format!("source.{}.{option}", source.name);
+        if names.insert(&source.name, ()).is_some() {
+            report.blame(&key("name"), "another source has this name too; names are unique, since they label metrics and logs");
+        } else if let Some(other) = paths.insert(&source.path, &source.name) {
+            // The name stands in for a path that was left out.
+            let written = report.effective.iter().any(|option| option.key == key("path"));
+            report.blame(
+                &key(if written { "path" } else { "name" }),
+                format!("/ingest/{} is the path of the source \"{other}\" too", source.path),
+            );
+        }
+        if source.max_body_bytes.is_some_and(|bytes| bytes > config.limits.in_flight_bytes) && report.sound(&["limits.in_flight_bytes"]) {
+            report.blame(&key("max_body_bytes"), "larger than limits.in_flight_bytes, so that no such body would ever be taken in");
+        }
+        if source.provider.as_deref() == Some("none") && public && !source.allow_unverified_public {
+            report.blame(
+                &key("provider"),
+                format!(
+                    "\"none\" accepts anything from anybody, and server.listen {} is a public address: name the provider, listen on \
+                     loopback, or write allow_unverified_public = true",
+                    config.server.listen
+                ),
+            );
+        }
+    }
+}
+
+/// Whether two listeners would want the same port of the same interface.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}

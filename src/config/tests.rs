@@ -1,0 +1,316 @@
+//! The configuration as a whole: layers, mistakes, and that `config.toml` and the options are the same.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::model::{Migrate, PublisherUrl, StoreUrl};
+use super::*;
+
+/// `config.toml` with its commented source made real.
+fn reference_with_source() -> String {
+    let (options, source) = REFERENCE.split_once("# [[source]]\n").expect("config.toml shows a source");
+    let source: Vec<&str> = source.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+    format!("{options}[[source]]\n{}\n", source.join("\n"))
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect()
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    Config::from_toml(text).expect_err("mistakes").iter().map(ToString::to_string).collect()
+}
+
+fn load(file: &str, variables: &[(&str, &str)], settings: &[&str]) -> Result<Config, Vec<String>> {
+    let inputs = Inputs {
+        file: None,
+        environment: environment(variables),
+        settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+    };
+    Config::read(Some(("h.toml", file)), &inputs).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn the_reference_names_exactly_the_options_there_are() {
+    let text = reference_with_source();
+    let root: toml::Table = text.parse().expect("TOML");
+    let mut written = BTreeSet::new();
+    for (section, content) in &root {
+        match content {
+            toml::Value::Table(table) => written.extend(table.keys().map(|key| format!("{section}.{key}"))),
+            toml::Value::Array(sources) => {
+                written.extend(sources[0].as_table().expect("a table").keys().map(|key| format!("source.{key}")));
+            }
+            other => panic!("{section} = {other}"),
+        }
+    }
+    let mut known: BTreeSet<String> = options::names().into_iter().map(str::to_owned).collect();
+    known.extend(sources::names().into_iter().map(|name| format!("source.{name}")));
+    assert_eq!(written, known);
+}
+
+#[test]
+fn the_reference_is_valid_with_and_without_its_source() {
+    let config = Config::from_toml("").expect("the defaults");
+    assert_eq!(config.server.keep_alive, Duration::from_secs(75));
+    assert_eq!(config.dedup.window, Duration::from_secs(7 * 86_400));
+    assert!(matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/hookweir.db")));
+    assert!(matches!(&config.publisher.url, PublisherUrl::File(path) if path.ends_with("data/events")));
+    assert!(config.warnings.is_empty() && config.sources.is_empty());
+
+    let config = load(&reference_with_source(), &[("STRIPE_SIGNING_SECRET", "whsec_0123456789abcdef")], &[]).expect("valid");
+    let source = &config.sources[0];
+    assert_eq!((source.name.as_str(), source.path.as_str(), source.provider.as_deref()), ("stripe", "stripe", Some("stripe")));
+    assert_eq!(source.secrets[0].expose(), b"whsec_0123456789abcdef");
+    assert_eq!(source.deadline, Some(Duration::from_millis(2500)));
+    assert_eq!(source.scheme.as_ref().expect("a scheme")["ts"]["tolerance"].as_integer(), Some(60));
+}
+
+#[test]
+fn every_option_of_the_reference_is_explained() {
+    let text = reference_with_source();
+    let mut explained = false;
+    for line in text.lines() {
+        if line.starts_with('#') {
+            explained = true;
+        } else if line.is_empty() || line.starts_with('[') {
+            explained = line.contains("source.scheme");
+        } else {
+            assert!(explained, "{line:?} has no comment before it");
+        }
+    }
+}
+
+#[test]
+fn the_last_layer_wins_and_words_are_read_as_the_option_needs_them() {
+    let file = "limits.deadline_ms = 1000\nserver = { workers = 1, keep_alive_secs = 10 }\n";
+    let variables = [("HOOKWEIR__LIMITS__DEADLINE_MS", "2000"), ("HOOKWEIR__SERVER__WORKERS", "2"), ("HOOKWEIRLESS", "x")];
+    let settings = [
+        "server.workers=3",
+        "store.migrate=check",
+        "publisher.declare=false",
+        "publisher.queue=",
+        "server.listen=localhost:9000",
+        "source.gh.provider=github",
+        "source.gh.secrets=[\"plain:0123456789abcdef\", \"env:OTHER\"]",
+        "source.gh.forward_headers=x-one",
+    ];
+    let variables = [variables.as_slice(), &[("OTHER", "fedcba9876543210")]].concat();
+    let config = load(file, &variables, &settings).expect("valid");
+    assert_eq!(config.limits.deadline, Duration::from_secs(2));
+    assert_eq!((config.server.workers, config.server.keep_alive), (3, Duration::from_secs(10)));
+    assert_eq!(config.store.migrate, Migrate::Check);
+    assert!(!config.publisher.declare && config.publisher.queue.is_none());
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:9000");
+    assert_eq!((config.sources[0].secrets.len(), config.sources[0].forward_headers.len()), (2, 1));
+
+    let shown = config.to_toml();
+    for line in [
+        "workers = 3  # --set server.workers",
+        "deadline_ms = 2000  # environment HOOKWEIR__LIMITS__DEADLINE_MS",
+        "keep_alive_secs = 10  # h.toml:2:25",
+        "head_timeout_ms = 5000  # default",
+        "secrets = [\"plain:***\", \"env:OTHER\"]",
+    ] {
+        assert!(shown.contains(line), "{line:?} is not in\n{shown}");
+    }
+    shown.parse::<toml::Table>().expect("what is shown is TOML");
+    assert!(!shown.contains("0123456789abcdef") && !format!("{config:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn words_lie_over_a_source_of_the_file() {
+    let file = "[[source]]\nname = \"s\"\nprovider = \"stripe\"\nsecrets = [\"env:NOT_SET\"]\n";
+    let config = load(file, &[("HOOKWEIR__SOURCE__S__SECRETS", "plain:0123456789abcdef")], &["source.s.path=x/y"]).expect("valid");
+    assert_eq!((config.sources.len(), config.sources[0].path.as_str()), (1, "x/y"));
+    assert_eq!(config.sources[0].provider.as_deref(), Some("stripe"));
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_each_with_its_place() {
+    let file = r#"[server]
+listen = "localhost"
+lisen = "127.0.0.1:1"
+workers = "two"
+max_body_bytes = 1
+[limits]
+deadline_ms = 10
+max_body_bytes = 2.5
+[store]
+migrate = "atuo"
+schema = "Bad Name"
+[publisher]
+declare = "yes"
+[shutdown]
+drain_secs = -1
+[colour]
+red = 1
+[log]
+filter = "info,hookweir=louder"
+"#;
+    let errors = load(file, &[("HOOKWEIR__SERVER__LISEN", "x"), ("HOOKWEIR__LIMITS__DEADLINE_MS", "soon")], &["stor.url=x", "nonsense"])
+        .expect_err("mistakes");
+    let address = "expected an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\", found \"localhost\"";
+    let expected = [
+        &format!("h.toml:2:1: server.listen: {address}"),
+        "h.toml:3:1: server.lisen: no such option; did you mean server.listen?",
+        "h.toml:4:1: server.workers: expected a whole number from 0 to 1024, found \"two\"",
+        "h.toml:5:1: server.max_body_bytes: no such option; did you mean limits.max_body_bytes?",
+        "h.toml:7:1: limits.deadline_ms: expected a whole number of milliseconds from 100 to 60000, found 10",
+        "h.toml:8:1: limits.max_body_bytes: expected a whole number of bytes from 1 to 1073741824, found 2.5",
+        "h.toml:10:1: store.migrate: expected one of \"auto\", \"check\", found \"atuo\"; did you mean \"auto\"?",
+        "h.toml:11:1: store.schema: expected a schema name of 1 to 63 characters of a-z, 0-9 and \"_\", not starting with a digit",
+        "h.toml:13:1: publisher.declare: expected true or false, found \"yes\"",
+        "h.toml:15:1: shutdown.drain_secs: expected a whole number of seconds from 1 to 3600, found -1",
+        "h.toml:17:1: colour.red: no such option",
+        "environment HOOKWEIR__LIMITS__DEADLINE_MS: limits.deadline_ms: expected a whole number of milliseconds from 100 to 60000, \
+         found \"soon\"",
+        "environment HOOKWEIR__SERVER__LISEN: server.lisen: no such option; did you mean HOOKWEIR__SERVER__LISTEN?",
+        "--set stor.url: no such option; did you mean store.url?",
+        "--set: expected key=value, such as --set server.listen=127.0.0.1:8420",
+    ];
+    for line in expected {
+        assert!(errors.iter().any(|error| error == line), "{line}\nis not in\n{}", errors.join("\n"));
+    }
+    assert!(errors.iter().any(|error| error.starts_with("h.toml:19:1: log.filter: ")), "{errors:?}");
+    assert_eq!(errors.len(), expected.len() + 1, "{}", errors.join("\n"));
+}
+
+#[test]
+fn errors_of_syntax_do_not_hide_the_others_nor_repeat_themselves() {
+    let errors = mistakes("[server]\nlisten = 127.0.0.1:80\nworkers = = 1\n[limits]\ndeadline = 5\n");
+    assert!(errors.iter().any(|error| error.starts_with("config:2:") && error.contains("not TOML")), "{errors:#?}");
+    assert!(errors.iter().any(|error| error.starts_with("config:3:") && error.contains("not TOML")), "{errors:#?}");
+    assert!(errors.contains(&"config:5:1: limits.deadline: no such option; did you mean limits.deadline_ms?".to_owned()), "{errors:#?}");
+    assert!(!errors.iter().any(|error| error.contains("expected an address")), "{errors:#?}");
+    assert!(mistakes("a = 1\na = 2").iter().any(|error| error.contains("duplicate")));
+}
+
+#[test]
+fn mistakes_in_sources_have_their_line_and_show_no_secret() {
+    let file = r#"
+source = 1
+"#;
+    assert_eq!(mistakes(file), ["config:2:1: source: expected a table [[source]], found a whole number"]);
+    let file = r#"[[source]]
+name = "a"
+provider = "stripe"
+secrets = [
+  "whsec_hunter2hunter2",
+  "env:MISSING",
+  7,
+]
+[[source]]
+name = "a"
+provider = "stripe"
+colour = "hunter2"
+secret = "hunter2"
+[[source]]
+name = "B"
+path = "/b"
+provider = ""
+forward_headers = ["x y"]
+[[source]]
+path = "c"
+public_url = "ftp://c"
+routing_key = "{sauce}"
+batch = "splt"
+[[source]]
+name = "d"
+path = "a"
+provider = "x"
+max_body_bytes = 1073741824
+params = { audience = 1, key = "env:GONE" }
+"#;
+    let errors = mistakes(file);
+    let expected = [
+        "config:5:3: source.a.secrets: expected \"env:NAME\", \"file:PATH\", \"credential:NAME\" or \"plain:TEXT\", found a string that \
+         begins with none of these",
+        "config:6:3: source.a.secrets: the environment variable MISSING is not set",
+        "config:7:3: source.a.secrets: expected \"env:NAME\", \"file:PATH\", \"credential:NAME\" or \"plain:TEXT\", found a whole number",
+        "config:10:1: source.a.name: another source has this name too; names are unique, since they label metrics and logs",
+        "config:12:1: source.a.colour: no such option",
+        "config:13:1: source.a.secret: no such option; did you mean source.a.secrets?",
+        "config:17:1: source.B.provider: expected a name, found an empty string",
+        "config:18:20: source.B.forward_headers: \"x y\": invalid HTTP header name",
+        "config:19:1: source.?.name: every [[source]] needs a name, such as name = \"stripe\"",
+        "config:19:1: source.?.provider: a source needs a provider (`hookweir providers` lists them) or a [source.scheme] of its own",
+        "config:21:1: source.?.public_url: expected a URL that begins with https://, found \"ftp:\"",
+        "config:22:1: source.?.routing_key: expected text with the placeholders {source}, {type} and {id}, and no other braces",
+        "config:23:1: source.?.batch: expected one of \"whole\", \"split\", found \"splt\"; did you mean \"split\"?",
+        "config:26:1: source.d.path: /ingest/a is the path of the source \"a\" too",
+        "config:28:1: source.d.max_body_bytes: larger than limits.in_flight_bytes, so that no such body would ever be taken in",
+        "config:29:12: source.d.params.audience: expected a string, found a whole number",
+        "config:29:26: source.d.params.key: the environment variable GONE is not set",
+    ];
+    for line in expected {
+        assert!(errors.iter().any(|error| error == line), "{line}\nis not in\n{}", errors.join("\n"));
+    }
+    for start in ["config:15:1: source.B.name: \"B\" is not a source name", "config:16:1: source.B.path: expected what follows /ingest/"] {
+        assert!(errors.iter().any(|error| error.starts_with(start)), "{start}\nis not in\n{}", errors.join("\n"));
+    }
+    assert_eq!(errors.len(), expected.len() + 2, "{}", errors.join("\n"));
+    assert!(!errors.concat().contains("hunter2"));
+}
+
+#[test]
+fn urls_may_be_elsewhere_and_are_never_repeated() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("url");
+    std::fs::write(&path, "postgres://u:hunter2@h/d\n").expect("written");
+    let url = format!("store.url=file:{}", path.display());
+    let config = load("", &[("Q", "amqp://u:hunter2@q/v")], &[&url, "publisher.url=env:Q"]).expect("valid");
+    assert_eq!(config.store.url.to_string(), "postgres://u:***@h/d");
+    assert_eq!(config.publisher.url.to_string(), "amqp://u:***@q/v");
+    let shown = config.to_toml();
+    assert!(shown.contains("url = \"env:Q\"") && !shown.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+
+    let errors = load(
+        "[store]\nurl = \"mysql://u:hunter2@h/d\"\n[publisher]\nurl = [\"amqp://u:hunter2@q\"]\n",
+        &[("HOOKWEIR__PUBLISHER__URL", "u:hunter2@q")],
+        &["publisher.url=env:NONE"],
+    )
+    .expect_err("mistakes");
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+    assert!(errors[0].starts_with("h.toml:2:1: store.url: expected") && errors[1].ends_with("found a list"), "{errors:#?}");
+    assert_eq!(errors[2], "--set publisher.url: the environment variable NONE is not set");
+    assert!(!errors.concat().contains("hunter2"), "{errors:#?}");
+}
+
+#[test]
+fn options_are_checked_together() {
+    let refused = |text: &str, said: &str| {
+        let errors = mistakes(text);
+        assert!(errors.iter().any(|error| error.contains(said)), "{text}: {errors:?}");
+    };
+    refused("server.admin_listen = \"127.0.0.1:8420\"", "server.admin_listen: the same address");
+    refused("limits.in_flight_bytes = 1024", "limits.max_body_bytes: larger than limits.in_flight_bytes");
+    refused("publisher.queue_events = 10", "publisher.window: more events");
+    refused("publisher.retry_min_ms = 70000", "publisher.retry_min_ms: longer than");
+    refused("publisher.queue = \"hookweir.unrouted\"", "publisher.unrouted_queue: the same as");
+    refused("publisher.exchange = \"\"", "publisher.exchange: expected a name");
+    refused("server.listen = \"0.0.0.0:8420\"", "config:1:8: server.listen: a public address, but no source is configured");
+}
+
+#[test]
+fn without_verification_only_on_loopback_or_when_asked_for() {
+    let source = "[[source]]\nname = \"s\"\nprovider = \"none\"\n";
+    let public = format!("server.listen = \"[::]:8420\"\n{source}");
+    assert!(Config::from_toml(source).is_ok());
+    assert!(mistakes(&public)[0].starts_with("config:4:1: source.s.provider: \"none\" accepts anything from anybody"));
+    assert!(Config::from_toml(&format!("{public}allow_unverified_public = true\n")).is_ok());
+}
+
+#[test]
+fn what_is_allowed_but_risky_is_warned_about() {
+    let config = Config::from_toml("server.admin_listen = \"0.0.0.0:8421\"\nstore.allow_unsafe_durability = true").expect("valid");
+    assert!(config.warnings[0].contains("admin_listen") && config.warnings[1].contains("allow_unsafe_durability"));
+}
+
+#[test]
+fn those_who_use_a_source_can_point_to_its_line() {
+    let config = Config::from_toml("[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:short\"]\n").expect("read soundly");
+    let at = |key| config.source_error(&config.sources[0], key, "too short").to_string();
+    assert_eq!(at("secrets"), "config:4:1: source.s.secrets: too short");
+    assert_eq!(at("public_keys"), "config:2:1: source.s.public_keys: too short", "an option left out: the source's name");
+}

@@ -1,0 +1,161 @@
+//! The URLs of the database and of the queue. They may hold a password: parsed here, shown without it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::model::{PublisherUrl, StoreUrl};
+use super::secret::Secret;
+
+impl StoreUrl {
+    /// Parses `sqlite://PATH` or `postgres://…`. The error never repeats the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = "expected \"sqlite://data/hookweir.db\" or \"postgres://user:password@host:port/database\"";
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            return local_path(path, "sqlite://", "database file").map(Self::Sqlite);
+        }
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", rest)) => {
+                // libpq takes several hosts, which is no URL to the `url` crate.
+                if !rest.contains(',') {
+                    parse(text)?;
+                }
+                Ok(Self::Postgres(Secret::new(text.as_bytes())))
+            }
+            Some(("file", _)) => Err(format!(
+                "{expected}; to read the URL from a file, write \"file:PATH\" with one colon and no slashes but the path's own"
+            )),
+            Some((scheme, _)) => Err(format!("{expected}, found a URL that begins with \"{}://\"", scheme.escape_debug())),
+            None => Err(format!("{expected}, found no URL")),
+        }
+    }
+}
+
+impl PublisherUrl {
+    /// Parses `file://FOLDER` or `amqp(s)://…`. The error never repeats the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = "expected \"file://data/events\" or \"amqp://user:password@host:5672/vhost\" (\"amqps://\" with TLS)";
+        if let Some(path) = text.strip_prefix("file://") {
+            return local_path(path, "file://", "folder").map(Self::File);
+        }
+        match text.split_once("://") {
+            Some(("amqp" | "amqps", _)) => {
+                let url = parse(text)?;
+                if url.host_str().is_none_or(str::is_empty) {
+                    return Err("the URL names no host: amqp://user:password@HOST:5672/vhost".to_owned());
+                }
+                if url.path().trim_start_matches('/').contains('/') {
+                    return Err("a \"/\" in the name of a virtual host is written %2f: amqp://host:5672/%2f".to_owned());
+                }
+                Ok(Self::Amqp(Secret::new(text.as_bytes())))
+            }
+            Some((scheme, _)) => Err(format!("{expected}, found a URL that begins with \"{}://\"", scheme.escape_debug())),
+            None => Err(format!("{expected}, found no URL")),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) => f.write_str(&without_password(&String::from_utf8_lossy(url.expose()))),
+        }
+    }
+}
+
+impl fmt::Display for PublisherUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Amqp(url) => f.write_str(&without_password(&String::from_utf8_lossy(url.expose()))),
+        }
+    }
+}
+
+/// A URL fit to be shown: no password, and of its query, which may hold one too, only that there is one. A password with unescaped
+/// "/" or "@" is hidden as well, so this looks for the last "@".
+pub(super) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let (rest, query) = match rest.rsplit_once('@') {
+        Some((login, rest)) => match login.split_once(':') {
+            Some((user, _)) => (format!("{user}:***@{}", before_query(rest)), rest.contains('?')),
+            None if login.contains(['/', '?']) => ("***".to_owned(), false),
+            None => (format!("{login}@{}", before_query(rest)), rest.contains('?')),
+        },
+        None => (before_query(rest).to_owned(), rest.contains('?')),
+    };
+    format!("{scheme}://{rest}{}", if query { "?…" } else { "" })
+}
+
+fn before_query(text: &str) -> &str {
+    text.split('?').next().unwrap_or_default()
+}
+
+fn local_path(path: &str, scheme: &str, what: &str) -> Result<PathBuf, String> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(format!(
+            "the URL names no {what}: {scheme}data/… is relative to the working directory, {scheme}/var/lib/… is absolute"
+        ));
+    }
+    if path.starts_with(":memory:") || path.contains(['?', '#', '\0']) {
+        return Err(format!("the URL does not name a {what}: {scheme} is followed by a plain path, without \"?\" and \"#\""));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn parse(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| {
+        format!(
+            "not a URL ({error}); in a password write \"@\" as %40, \":\" as %3A, \"/\" as %2F, \"#\" as %23, \"?\" as %3F, \"%\" as %25"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_parsed() {
+        assert!(matches!(StoreUrl::parse("sqlite://data/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "data/h.db"));
+        assert!(matches!(StoreUrl::parse("sqlite:h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "h.db"));
+        assert!(matches!(StoreUrl::parse("sqlite:///var/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "/var/h.db"));
+        for postgres in ["postgres://u:p@h:5432/d", "postgresql:///d?host=/run/postgresql", "postgres://u:p@a:1,b:2/d"] {
+            assert!(matches!(StoreUrl::parse(postgres), Ok(StoreUrl::Postgres(url)) if url.expose() == postgres.as_bytes()), "{postgres}");
+        }
+        assert!(matches!(PublisherUrl::parse("file://data/events"), Ok(PublisherUrl::File(path)) if path.as_os_str() == "data/events"));
+        for amqp in ["amqp://localhost", "amqps://u:p@h:5671/%2f", "amqp://h/v?heartbeat=5"] {
+            assert!(matches!(PublisherUrl::parse(amqp), Ok(PublisherUrl::Amqp(_))), "{amqp}");
+        }
+    }
+
+    #[test]
+    fn wrong_urls_are_refused_and_not_repeated() {
+        for wrong in ["", "hookweir.db", "mysql://u:hunter2@h/d", "postgres://u:hunter2#@h/d", "sqlite://", "sqlite::memory:", "file://x"] {
+            let error = StoreUrl::parse(wrong).expect_err(wrong);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        for wrong in ["", "data", "http://h", "amqp://", "amqp://u:hunter2@h/a/b", "amqp://u:hunter2/@h", "file://", "kafka://hunter2@h"] {
+            let error = PublisherUrl::parse(wrong).expect_err(wrong);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn shown_urls_hold_no_password() {
+        for (url, shown) in [
+            ("postgres://u:hunter2@h:5432/d?sslmode=require&password=hunter2", "postgres://u:***@h:5432/d?…"),
+            ("postgres://u@h/d", "postgres://u@h/d"),
+            ("postgres:///d?host=/run", "postgres:///d?…"),
+            ("amqp://u:hunter2/@x@h/v", "amqp://u:***@h/v"),
+            ("postgres://h/d?password=hunter@2", "postgres://***"),
+            ("hunter2", "***"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+        assert_eq!(StoreUrl::parse("postgres://u:hunter2@h/d").expect("a URL").to_string(), "postgres://u:***@h/d");
+    }
+}

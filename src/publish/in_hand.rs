@@ -31,6 +31,11 @@ impl InHand {
         self.held().now.insert(key).then(|| Hold { key, of: self.clone() })
     }
 
+    /// Somebody in this process holds the event with `key`.
+    pub fn has(&self, key: &DedupKey) -> bool {
+        self.held().now.contains(key)
+    }
+
     /// How many are held.
     pub fn len(&self) -> usize {
         self.held().now.len()

@@ -35,7 +35,7 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Commits that failed.
     pub commit_failures: IntCounter,
-    /// Events handed to the queue, by result: confirmed, unroutable, nacked, unknown, impossible.
+    /// Events handed to the queue, by result: confirmed, unroutable, nacked, unknown, refused.
     pub published: IntCounterVec,
     /// From handing a batch to the queue to the last of its confirms.
     pub confirm_seconds: Histogram,

@@ -1,0 +1,161 @@
+//! What a message on the queue looks like: the same envelope whatever the target. Pure.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use super::routing_key::RoutingKeys;
+use crate::delivery::{MessageId, UnixMillis};
+use crate::store::{NewEvent, StoredEvent};
+
+/// Stands for the type of an event that has none, in the routing key and in `cloudEvents:type`, which may not be empty: so a binding
+/// by position (`*.invoice.paid`) never meets a key with a part missing.
+pub const UNTYPED: &str = "unknown";
+
+/// A message as it goes to the queue.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The same on every copy of the event.
+    pub id: MessageId,
+    /// At most 255 bytes.
+    pub routing_key: String,
+    /// How often it was handed to the queue, this time included.
+    pub attempt: u32,
+    /// Where its body and properties come from, without a copy.
+    pub event: Arc<NewEvent>,
+}
+
+impl Message {
+    /// The message of a row that was handed to the queue `tries` times since it was read.
+    pub fn new(row: &StoredEvent, tries: u32, keys: &RoutingKeys) -> Self {
+        let event = &row.event;
+        Self {
+            id: event.message_id(),
+            routing_key: keys.render(&event.source, event.event_type.as_deref().unwrap_or(UNTYPED), event.event_id.as_str()),
+            attempt: row.attempts.saturating_add(tries).saturating_add(1),
+            event: event.clone(),
+        }
+    }
+
+    /// The headers, each name once: ours, then the provider's. A provider's header with the name of one of ours is left out, so that
+    /// no sender can speak for us; one that came several times is joined with ", " as HTTP says.
+    pub fn headers(&self) -> Vec<(&str, String)> {
+        let event = &*self.event;
+        let received_at = rfc3339(event.received_at);
+        let mut headers: Vec<(&str, String)> = Vec::with_capacity(8 + event.headers.len());
+        headers.push(("cloudEvents:specversion", "1.0".to_owned()));
+        headers.push(("cloudEvents:id", event.event_id.as_str().to_owned()));
+        headers.push(("cloudEvents:source", event.source.as_str().to_owned()));
+        headers.push(("cloudEvents:type", event.event_type.as_deref().unwrap_or(UNTYPED).to_owned()));
+        headers.push(("cloudEvents:time", received_at.clone()));
+        headers.push(("x-hookweir-source", event.source.as_str().to_owned()));
+        headers.push(("x-hookweir-received-at", received_at));
+        headers.push(("x-hookweir-attempt", self.attempt.to_string()));
+        let ours = headers.len();
+        for (name, value) in &event.headers {
+            match headers.iter().position(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                None => headers.push((name, value.clone())),
+                Some(place) if place >= ours => {
+                    headers[place].1.push_str(", ");
+                    headers[place].1.push_str(value);
+                }
+                Some(_) => {}
+            }
+        }
+        headers
+    }
+
+    /// The envelope as one line of JSON, without the line's end: `body` is the text received, or `body_base64` where that is not UTF-8.
+    pub fn to_json_line(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine as _;
+
+        struct Headers(Vec<(String, String)>);
+        impl Serialize for Headers {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+            }
+        }
+
+        let event = &*self.event;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("message_id", &self.id.to_string())?;
+        map.serialize_entry("routing_key", &self.routing_key)?;
+        map.serialize_entry("content_type", &event.content_type)?;
+        map.serialize_entry("type", &event.event_type)?;
+        map.serialize_entry("timestamp", &rfc3339(event.received_at))?;
+        map.serialize_entry("headers", &Headers(self.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))?;
+        match std::str::from_utf8(&event.body) {
+            Ok(text) => map.serialize_entry("body", text)?,
+            Err(_) => map.serialize_entry("body_base64", &base64::engine::general_purpose::STANDARD.encode(&event.body))?,
+        }
+        map.end()
+    }
+}
+
+/// `2026-11-23T15:04:05.678Z`; a time out of all reason is shown as the epoch.
+fn rfc3339(time: UnixMillis) -> String {
+    let time = jiff::Timestamp::from_millisecond(time.0).unwrap_or_default();
+    format!("{time:.3}")
+}
+
+/// The longest beginning of `text` of at most `max` bytes that ends between two characters.
+pub fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::testing::{event, keys, row};
+
+    #[test]
+    fn the_envelope_says_what_the_design_says() {
+        let mut event = event("stripe", "evt_1", b"{\"a\":\"\xc3\xa9\"}");
+        event.event_type = Some("invoice.paid".into());
+        event.headers = vec![
+            ("user-agent".into(), "Stripe/1.0".into()),
+            ("traceparent".into(), "00-ab-cd-01".into()),
+            ("X-Hookweir-Source".into(), "forged".into()),
+            ("user-agent".into(), "again".into()),
+        ];
+        let row = StoredEvent { attempts: 2, ..row(1, event) };
+        let message = Message::new(&row, 1, &keys("{source}.{type}"));
+        assert_eq!(message.routing_key, "stripe.invoice.paid");
+        let json: serde_json::Value = serde_json::from_slice(&message.to_json_line().expect("json")).expect("json");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "message_id": row.event.message_id().to_string(),
+                "routing_key": "stripe.invoice.paid",
+                "content_type": "application/json",
+                "type": "invoice.paid",
+                "timestamp": "2026-01-01T00:00:00.001Z",
+                "headers": {
+                    "cloudEvents:specversion": "1.0", "cloudEvents:id": "evt_1", "cloudEvents:source": "stripe",
+                    "cloudEvents:type": "invoice.paid", "cloudEvents:time": "2026-01-01T00:00:00.001Z",
+                    "x-hookweir-source": "stripe", "x-hookweir-received-at": "2026-01-01T00:00:00.001Z", "x-hookweir-attempt": "4",
+                    "user-agent": "Stripe/1.0, again", "traceparent": "00-ab-cd-01",
+                },
+                "body": "{\"a\":\"é\"}",
+            })
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_not_text_goes_as_base64_and_an_untyped_event_is_unknown() {
+        let message = Message::new(&row(1, event("s", "1", b"\xff\n")), 0, &keys("{source}.{type}"));
+        let json: serde_json::Value = serde_json::from_slice(&message.to_json_line().expect("json")).expect("json");
+        assert_eq!(json["body_base64"], "/wo=");
+        assert_eq!(json.get("body"), None);
+        assert_eq!(json["routing_key"], "s.unknown");
+        assert_eq!(json["type"], serde_json::Value::Null);
+        assert!(!message.to_json_line().expect("json").contains(&b'\n'), "one line");
+    }
+}

@@ -1,0 +1,250 @@
+//! Putting the publisher together, and taking it apart in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Arbiter};
+use crossbeam_channel::{bounded, unbounded};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use super::actor::{Halt, PublisherActor};
+use super::file::{FileTarget, Rotation};
+use super::in_hand::InHand;
+use super::lanes::{self, Report};
+use super::relay::Relay;
+use super::routing_key::{RoutingKey, RoutingKeys};
+use super::settle::Settler;
+use super::window::{Limits, Window};
+use super::{Health, PublishError, Target};
+use crate::config::model::{Publisher, PublisherUrl, Source};
+use crate::delivery::InstanceId;
+use crate::in_flight::Budget;
+use crate::mailbox::{Mailbox, Pulse};
+use crate::messages::Pending;
+use crate::shutdown::Lifeline;
+use crate::store::{Room, Store};
+use crate::telemetry::Metrics;
+
+/// Bytes of bodies in one batch. A batch has one time limit, so its size is bounded too; larger gains no throughput.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Between two looks at whether a stop can go on.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What the publisher needs of the rest.
+pub struct Around {
+    /// Holds the outbox.
+    pub store: Arc<dyn Store>,
+    /// This process's name in it.
+    pub instance: InstanceId,
+    /// Which events this process has in memory.
+    pub in_hand: InHand,
+    /// Whether this instance's lease is held.
+    pub may_relay: Box<dyn Fn() -> bool + Send>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Reports the death of its actor and threads.
+    pub lifeline: Lifeline,
+}
+
+/// A publisher at work.
+pub struct Running {
+    /// For hints: rows just committed.
+    pub mailbox: Mailbox<Pending>,
+    /// Room for hints. The relay has as much of its own: half of `queue_events` and `queue_bytes`.
+    pub budget: Arc<Budget>,
+    /// For the watchdog.
+    pub pulse: Pulse,
+    /// For `/readyz`.
+    pub health: Health,
+    relay_budget: Arc<Budget>,
+    halt: Arc<Halt>,
+    arbiter: Arbiter,
+    io: Runtime,
+    stop_io: watch::Sender<bool>,
+    supervisor: tokio::task::JoinHandle<()>,
+    /// Dropped, the relay ends.
+    relay_stop: crossbeam_channel::Sender<()>,
+    /// Dropped, the settle thread gives up what the store does not take.
+    settle_give_up: crossbeam_channel::Sender<()>,
+    relay: JoinHandle<()>,
+    settle: JoinHandle<()>,
+}
+
+/// The target that the configuration names.
+fn target(config: &Publisher) -> Result<Arc<dyn Target>, PublishError> {
+    match &config.url {
+        PublisherUrl::File(folder) => {
+            let rotation = Rotation { bytes: config.file_max_bytes, age: config.file_max_age };
+            Ok(Arc::new(FileTarget::new(folder.clone(), rotation, config.confirm_timeout)))
+        }
+        PublisherUrl::Amqp(_) => Err(PublishError("AMQP is not here yet".to_owned())),
+    }
+}
+
+/// Compiles the routing keys of the configuration.
+pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKeys, PublishError> {
+    let default = RoutingKey::parse(&config.routing_key).map_err(PublishError)?;
+    let mut own = HashMap::new();
+    for source in sources {
+        if let Some(template) = &source.routing_key {
+            let key = RoutingKey::parse(template).map_err(|why| PublishError(format!("source {}: {why}", source.name)))?;
+            own.insert(source.name.clone(), key);
+        }
+    }
+    Ok(RoutingKeys::new(default, own))
+}
+
+/// Tries to reach the target without changing anything there; what it found, in sentences.
+pub async fn check(config: &Publisher) -> Result<Vec<String>, PublishError> {
+    target(config)?.check().await
+}
+
+/// Starts the publisher; call it within an actix system. It starts with the target away as well, and says so in its health.
+pub fn start(config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
+    start_at(target(config)?, config, sources, around)
+}
+
+/// Starts a publisher that publishes to `target`.
+pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
+    let Around { store, instance, in_hand, may_relay, metrics, lifeline } = around;
+    let keys = routing_keys(config, sources)?;
+    let count = target.channels(config.channels).max(1);
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| PublishError(format!("cannot start {what}: {error}"))
+    };
+
+    // The relay's rows and the hints have half each, and none starves the other.
+    let half = Room { events: config.queue_events.div_ceil(2), bytes: config.queue_bytes.div_ceil(2) };
+    let (budget, relay_budget) = (Budget::new(half.events, half.bytes), Budget::new(half.events, half.bytes));
+    let health = Health::new(metrics.publisher_up.clone());
+    let halt = Arc::new(Halt::default());
+
+    let (settle_sender, settlements) = unbounded();
+    let (room_sender, room) = bounded(1);
+    let (settle_give_up, give_up) = bounded(0);
+    let settler = Settler { store: store.clone(), metrics: metrics.clone(), room: room_sender, give_up, failing: false };
+    let settle = spawn("settle", lifeline.of("settle"), move || settler.run(&settlements)).map_err(failed("a thread"))?;
+
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(1)).unzip();
+    let actor = PublisherActor {
+        window: Window::new(Limits {
+            lanes: count,
+            batch_events: config.window,
+            batch_bytes: BATCH_BYTES,
+            retry_min: config.retry_min,
+            retry_max: config.retry_max,
+        }),
+        keys,
+        lanes: senders,
+        settle: settle_sender,
+        halt: halt.clone(),
+        _lifeline: lifeline.of("publisher"),
+    };
+    let arbiter = Arbiter::new();
+    let addr = PublisherActor::start_in_arbiter(&arbiter.handle(), |_| actor);
+    let mailbox = Mailbox::new(&addr, config.mailbox_capacity);
+    let pulse = Pulse::new("publisher", &addr);
+
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("publish-io")
+        .enable_all()
+        .build()
+        .map_err(failed("the publisher's runtime"))?;
+    let (stop_io, stop) = watch::channel(false);
+    let (link_sender, links) = watch::channel(None);
+    let supervisor = io.spawn(lanes::supervise(target, link_sender, health.clone(), stop));
+    for (lane, batches) in receivers.into_iter().enumerate() {
+        // Each lane has one report under way.
+        let reports: Mailbox<Report> = Mailbox::new(&addr, 2);
+        io.spawn(lanes::lane(lane, batches, links.clone(), reports, metrics.clone()));
+    }
+
+    let (relay_stop, stop) = bounded(0);
+    let relay = Relay {
+        store,
+        instance,
+        in_hand,
+        health: health.clone(),
+        may_relay,
+        publisher: mailbox.clone(),
+        budget: relay_budget.clone(),
+        max: half,
+        interval: config.relay_interval,
+        metrics,
+        room,
+        stop,
+    };
+    let relay = spawn("relay", lifeline.of("relay"), move || relay.run()).map_err(failed("a thread"))?;
+
+    Ok(Running {
+        mailbox,
+        budget,
+        pulse,
+        health,
+        relay_budget,
+        halt,
+        arbiter,
+        io,
+        stop_io,
+        supervisor,
+        relay_stop,
+        settle_give_up,
+        relay,
+        settle,
+    })
+}
+
+fn spawn(name: &str, lifeline: Lifeline, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _lifeline = lifeline;
+        work();
+    })
+}
+
+impl Running {
+    /// Events in memory now.
+    pub fn in_memory(&self) -> usize {
+        self.budget.used().0 + self.relay_budget.used().0
+    }
+
+    /// Stops in order, within about `limit`: the relay first, then what is in memory is published, then batches that are out are
+    /// awaited, then the connection is closed and the store told. What is not done by then stays in the outbox; how many events that
+    /// is. Blocks: call it on a thread of its own. Nothing may send hints any more.
+    pub fn stop(self, limit: Duration) -> usize {
+        let began = Instant::now();
+        drop(self.relay_stop);
+        wait_until(began + limit, || self.relay.is_finished());
+
+        // With the queue away there is nothing to wait for: the outbox holds the rows.
+        let in_memory = || self.budget.used().0 + self.relay_budget.used().0;
+        wait_until(began + limit.mul_f64(0.7), || in_memory() == 0 || !self.health.is_up());
+        self.halt.halted.store(true, Ordering::Release);
+        wait_until(began + limit.mul_f64(0.9), || self.halt.under_way.load(Ordering::Acquire) == 0 || !self.health.is_up());
+
+        self.stop_io.send_replace(true);
+        wait_until(began + limit, || self.supervisor.is_finished());
+        self.io.shutdown_timeout(Duration::from_millis(100));
+        let left = in_memory();
+
+        // The actor goes, and with it the sending side of the settle thread, which then works off what it has.
+        self.arbiter.stop();
+        // An arbiter ends when its actor's current message is done.
+        let _ = self.arbiter.join();
+        wait_until(began + limit, || self.settle.is_finished());
+        drop(self.settle_give_up);
+        wait_until(began + limit, || self.settle.is_finished());
+        left
+    }
+}
+
+fn wait_until(end: Instant, done: impl Fn() -> bool) {
+    while !done() && Instant::now() < end {
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,8 +1,8 @@
 //! What is in hand, bounded by count and bytes: a [`Budget`] hands out [`Permit`]s, and a [`Ticket`] holds one for as long as its
 //! delivery is anywhere in the service.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -38,6 +38,11 @@ impl Budget {
         Ok(Permit { budget: self.clone(), count, bytes })
     }
 
+    /// A permit for nothing yet, that grows as it is needed.
+    pub fn empty_permit(self: &Arc<Self>) -> Permit {
+        Permit { budget: self.clone(), count: 0, bytes: 0 }
+    }
+
     /// How many things and bytes are in hand now.
     pub fn used(&self) -> (usize, usize) {
         (self.count.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
@@ -69,6 +74,15 @@ impl Permit {
             return Err(ShedReason::Bytes);
         }
         self.bytes += more;
+        Ok(())
+    }
+
+    /// Counts one thing more, if there is room for it.
+    pub fn count_one(&mut self) -> Result<(), ShedReason> {
+        if !take(&self.budget.count, 1, self.budget.max_count) {
+            return Err(ShedReason::Requests);
+        }
+        self.count += 1;
         Ok(())
     }
 
@@ -109,6 +123,26 @@ pub struct Ticket {
 /// Names one request in logs and in its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub uuid::Uuid);
+
+impl RequestId {
+    /// The next one: unique in this process, and most likely everywhere. A counter, stirred so that ids that follow each other do not
+    /// look alike; no system call.
+    pub fn next() -> Self {
+        static PROCESS: LazyLock<(u64, u64)> = LazyLock::new(|| uuid::Uuid::now_v7().as_u64_pair());
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let (process, start) = *PROCESS;
+        // The finalizer of splitmix64: a bijection, so that no two counts meet.
+        let mut low = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        low = (low ^ (low >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        low = (low ^ (low >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Self(uuid::Uuid::from_u64_pair(process, low ^ (low >> 31)))
+    }
+
+    /// A number from 0 to below `bound`, spread evenly over requests: good enough for jitter, not for secrets.
+    pub fn spread(self, bound: u64) -> u64 {
+        self.0.as_u64_pair().1 % bound.max(1)
+    }
+}
 
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -157,11 +191,22 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome, event_id: Option<&EventId>) {
         let Some(reply) = self.reply.take() else { return };
-        self.metrics.count(&outcome, self.received.elapsed());
-        logs::delivery(self.metrics.source(), self.request_id, event_id, &outcome, self.received.elapsed());
+        settle(&self.metrics, self.request_id, event_id, &outcome, self.received);
         // The handler may be gone (client's reset, deadline); the outcome stands and was counted.
         let _ = reply.send(outcome);
     }
+}
+
+/// A delivery that there was no room for at the door: its one outcome, without a [`Ticket`].
+pub fn turned_away(metrics: &SourceMetrics, request_id: RequestId, received: Instant, outcome: &Outcome) {
+    metrics.received.inc();
+    settle(metrics, request_id, None, outcome, received);
+}
+
+fn settle(metrics: &SourceMetrics, request_id: RequestId, event_id: Option<&EventId>, outcome: &Outcome, received: Instant) {
+    let took = received.elapsed();
+    metrics.count(outcome, took);
+    logs::delivery(metrics, request_id, event_id, outcome, took);
 }
 
 impl Drop for Ticket {
@@ -181,6 +226,15 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn request_ids_do_not_repeat_and_spread_over_a_range() {
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| RequestId::next()).collect();
+        assert_eq!(ids.len(), 10_000);
+        let mut hits = [0; 10];
+        ids.iter().for_each(|id| hits[id.spread(10) as usize] += 1);
+        assert!(hits.iter().all(|n| (700..1300).contains(n)), "{hits:?}");
+    }
 
     #[test]
     fn a_budget_is_never_passed_and_all_of_it_comes_back() {

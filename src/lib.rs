@@ -20,6 +20,7 @@
 pub mod config;
 pub mod dedup;
 pub mod delivery;
+pub mod http;
 pub mod in_flight;
 pub mod mailbox;
 pub mod messages;

@@ -1,0 +1,233 @@
+//! From outcome to response, in one place.
+//!
+//! An error says what the sender may know and no more; the operator finds the rest in the log by the request id.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use prometheus::IntCounter;
+
+use super::Edge;
+use crate::delivery::MessageId;
+use crate::in_flight::RequestId;
+use crate::outcome::{Answer, Outcome, RejectReason};
+use crate::telemetry::Metrics;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST");
+
+/// An error as the sender sees it: a status and a sentence that is the same for everybody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    /// None where any word would help an attacker.
+    detail: Option<&'static str>,
+}
+
+impl Problem {
+    const fn new(status: StatusCode, detail: &'static str) -> Self {
+        Self { status, detail: Some(detail) }
+    }
+
+    pub(super) const BAD_REQUEST: Self = Self::new(StatusCode::BAD_REQUEST, "the request is not one that this source can take");
+    pub(super) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "there is no source at this path");
+    const UNAUTHORIZED: Self = Self { status: StatusCode::UNAUTHORIZED, detail: None };
+    const METHOD_NOT_ALLOWED: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST");
+    const TOO_SLOW: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+    const TOO_LARGE: Self = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this source takes");
+    const HEADERS_TOO_LARGE: Self = Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
+    const UNAVAILABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "the event was not stored; send it again");
+
+    fn of(reason: RejectReason) -> Self {
+        match reason {
+            RejectReason::SignatureMissing
+            | RejectReason::SignatureMalformed
+            | RejectReason::SignatureMismatch
+            | RejectReason::TimestampInvalid
+            | RejectReason::TimestampTooOld
+            | RejectReason::TimestampInFuture
+            | RejectReason::PreconditionFailed => Self::UNAUTHORIZED,
+            RejectReason::BodyMalformed | RejectReason::IdMissing | RejectReason::IdAmbiguous | RejectReason::Disconnected => {
+                Self::BAD_REQUEST
+            }
+            RejectReason::TooManyEvents | RejectReason::BodyTooLarge => Self::TOO_LARGE,
+            RejectReason::BodyTooSlow => Self::TOO_SLOW,
+            RejectReason::HeadersTooLarge => Self::HEADERS_TOO_LARGE,
+        }
+    }
+}
+
+/// A response that is not yet tied to a request.
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    content: Content,
+    /// The request's body was read to its end, so its connection can be used again.
+    body_read: bool,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Bytes),
+    /// Written when the request id is known.
+    Problem(Problem),
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
+        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], content: Content::Bytes(body.into()), body_read: false }
+    }
+
+    pub(super) fn problem(problem: Problem) -> Self {
+        let headers = vec![(header::CONTENT_TYPE, PROBLEM)];
+        Self { status: problem.status, headers, content: Content::Problem(problem), body_read: false }
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn with_body_read(mut self) -> Self {
+        self.body_read = true;
+        self
+    }
+
+    /// The same request may succeed later.
+    pub(super) fn is_retryable(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// The response, counted. `payload` is what may be left of the request.
+    pub(super) fn into_response(self, edge: &Edge, id: RequestId, payload: web::Payload) -> HttpResponse {
+        edge.answers.count(self.status);
+        let mut text = [0; 32];
+        let id = &*id.0.simple().encode_lower(&mut text);
+        let mut response = HttpResponse::build(self.status);
+        for header in self.headers {
+            response.append_header(header);
+        }
+        response.append_header((REQUEST_ID, id));
+        if edge.is_closing() {
+            response.force_close();
+        }
+        let body = match self.content {
+            Content::Bytes(bytes) => bytes,
+            Content::Problem(problem) => problem_json(problem, id).into(),
+        };
+        if self.body_read { response.body(body) } else { response.body(BoxBody::new(BeforeBodyWasRead { body, _unread: payload })) }
+    }
+}
+
+fn problem_json(problem: Problem, id: &str) -> String {
+    // No part of it needs escaping: all of it is ours.
+    let title = problem.status.canonical_reason().unwrap_or("Error");
+    let detail = problem.detail.map(|detail| format!(r#","detail":"{detail}""#)).unwrap_or_default();
+    format!(r#"{{"type":"about:blank","title":"{title}","status":{}{detail},"request_id":"{id}"}}"#, problem.status.as_u16())
+}
+
+/// A response that is sent while the request's body is still on its way. Holding on to that body makes actix close the connection
+/// after the answer; else it would read a chunked body on to an end that may never come.
+struct BeforeBodyWasRead {
+    body: Bytes,
+    _unread: web::Payload,
+}
+
+impl MessageBody for BeforeBodyWasRead {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let body = std::mem::take(&mut self.body);
+        Poll::Ready((!body.is_empty()).then_some(Ok(body)))
+    }
+}
+
+/// The answer to an outcome.
+pub(super) fn of(outcome: &Outcome, edge: &Edge, id: RequestId) -> Reply {
+    match outcome {
+        Outcome::Accepted { id } => stored(*id, "accepted"),
+        Outcome::Duplicate { id } => stored(*id, "duplicate"),
+        Outcome::Challenge(answer) => prescribed(answer),
+        Outcome::Rejected(rejection) => Reply::problem(Problem::of(rejection.reason)),
+        Outcome::Shed(_) | Outcome::Failed(_) => unavailable(edge, id),
+    }
+}
+
+fn stored(id: MessageId, status: &str) -> Reply {
+    Reply::new(StatusCode::OK, JSON, format!(r#"{{"id":"{id}","status":"{status}"}}"#))
+}
+
+/// Not durable yet: 503, to be tried again after a moment that differs from sender to sender.
+pub(super) fn unavailable(edge: &Edge, id: RequestId) -> Reply {
+    let seconds = 1 + id.spread(edge.limits.retry_after_max_secs);
+    Reply::problem(Problem::UNAVAILABLE).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+}
+
+/// An answer in the words of the provider's scheme. A part that HTTP cannot carry is left out; presets have none.
+fn prescribed(answer: &Answer) -> Reply {
+    let content_type = answer.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    let mut reply = Reply {
+        status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
+        headers: content_type.map(|value| (header::CONTENT_TYPE, value)).into_iter().collect(),
+        content: Content::Bytes(answer.body.clone().into()),
+        body_read: false,
+    };
+    for (name, value) in &answer.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            reply.headers.push((name, value));
+        }
+    }
+    reply
+}
+
+/// What a provider's "test" button, or a person with a browser, wants to see of a source.
+pub(super) fn greeting() -> Reply {
+    Reply::new(StatusCode::OK, TEXT, Bytes::from_static(b"Webhooks are taken here, with POST.\n"))
+}
+
+pub(super) fn options() -> Reply {
+    let reply = Reply { status: StatusCode::NO_CONTENT, headers: Vec::new(), content: Content::Bytes(Bytes::new()), body_read: false };
+    reply.with_header(header::ALLOW, METHODS)
+}
+
+pub(super) fn method_not_allowed() -> Reply {
+    Reply::problem(Problem::METHOD_NOT_ALLOWED).with_header(header::ALLOW, METHODS)
+}
+
+/// Counters of the usual status codes, looked up once.
+#[derive(Debug)]
+pub(super) struct Counters {
+    usual: Vec<(StatusCode, IntCounter)>,
+    all: prometheus::IntCounterVec,
+}
+
+impl Counters {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let usual = [200, 503, 401, 400, 404, 405, 408, 413, 431, 204];
+        let counter = |code: u16| {
+            let status = StatusCode::from_u16(code).unwrap_or_default();
+            (status, metrics.http_answers.with_label_values(&[status.as_str()]))
+        };
+        Self { usual: usual.into_iter().map(counter).collect(), all: metrics.http_answers.clone() }
+    }
+
+    fn count(&self, status: StatusCode) {
+        match self.usual.iter().find(|(usual, _)| *usual == status) {
+            Some((_, counter)) => counter.inc(),
+            None => self.all.with_label_values(&[status.as_str()]).inc(),
+        }
+    }
+}

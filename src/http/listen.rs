@@ -1,0 +1,131 @@
+//! Sockets and servers: what is bound, how many connections, and how it stops.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use prometheus::IntGauge;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Edge, ingest};
+use crate::config::model;
+
+/// Connections that may wait in the kernel until a worker takes them.
+const BACKLOG: u16 = 2048;
+
+/// How long a connection that is to be closed is read on, so that its client sees the answer and not a reset.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long requests on open connections are still served after a stop began; their answers say `Connection: close`.
+const LAME_DUCK: Duration = Duration::from_millis(300);
+
+/// A listening socket at `addr`. Port 0 takes a free one; `local_addr` of the result says which.
+pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG.into())?;
+    Ok(socket.into())
+}
+
+/// The sockets that the service manager bound for us, in the order of its unit file: ingest first, then admin. Call it once, at start.
+pub fn inherited() -> io::Result<Vec<TcpListener>> {
+    let mut fds = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..fds.len() {
+        if let Some(listener) = fds.take_tcp_listener(index)? {
+            listener.set_nonblocking(true)?;
+            listeners.push(listener);
+        }
+    }
+    Ok(listeners)
+}
+
+/// A server that was started; it runs on its own threads.
+pub struct Running {
+    server: Server,
+    handle: ServerHandle,
+    edge: Option<Arc<Edge>>,
+}
+
+impl Running {
+    pub(super) fn new(server: Server, edge: Option<Arc<Edge>>) -> Self {
+        Self { handle: server.handle(), server, edge }
+    }
+
+    /// Serves until `stop` resolves, then stops in order: no new connections; for a moment requests on open ones are still served;
+    /// what is in hand is finished; the rest is closed.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { mut server, handle, edge } = self;
+        tokio::select! {
+            ended = &mut server => return ended,
+            () = stop => {}
+        }
+        let in_order = async {
+            if let Some(edge) = edge {
+                edge.close_connections();
+                handle.pause().await;
+                tokio::time::sleep(LAME_DUCK).await;
+                edge.stop_admitting();
+            }
+            handle.stop(true).await;
+        };
+        let ((), ended) = tokio::join!(in_order, server);
+        ended
+    }
+}
+
+/// A connection that is open, counted.
+struct Connection(IntGauge);
+
+impl Connection {
+    fn open(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Starts the ingest server on `listener`. `drain` bounds how long its stop may take.
+pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, drain: Duration) -> io::Result<Running> {
+    let workers = workers(config.workers);
+    let connections = edge.metrics.connections.clone();
+    edge.metrics.connections_max.set(i64::try_from(config.max_connections).unwrap_or(i64::MAX));
+    let shared = edge.clone();
+    let server = HttpServer::new(move || {
+        // One handler for every path: sources are looked up by the raw path, which a router would decode.
+        App::new().app_data(web::Data::from(shared.clone())).default_service(web::to(ingest::handle))
+    })
+    .on_connect(move |_, connection| {
+        connection.insert(Connection::open(&connections));
+    })
+    .workers(workers)
+    // actix counts connections per worker.
+    .max_connections((config.max_connections / workers).max(1))
+    .keep_alive(config.keep_alive)
+    .client_request_timeout(config.head_timeout)
+    .client_disconnect_timeout(LINGER)
+    .tcp_nodelay(true)
+    .disable_signals()
+    .shutdown_timeout(drain.as_secs().max(1))
+    .listen(listener)?
+    .run();
+    Ok(Running::new(server, Some(edge)))
+}
+
+fn workers(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}

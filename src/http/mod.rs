@@ -1,0 +1,93 @@
+//! The HTTP edge: admits a request, reads its raw body under bounds, hands it to a verifier, and turns the outcome into an answer.
+//!
+//! It knows neither store nor queue. What comes in leaves as [`Received`] through a mailbox; what goes out comes back as an
+//! [`Outcome`](crate::outcome::Outcome) through the oneshot of the delivery's ticket.
+
+mod admin;
+mod answer;
+mod body;
+mod ingest;
+mod listen;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+pub use admin::{Admin, serve_admin};
+pub use listen::{Running, bind, inherited, serve};
+
+use crate::config::model::Limits;
+use crate::in_flight::Budget;
+use crate::mailbox::{Mailbox, Refused};
+use crate::messages::Received;
+use crate::outcome::{Outcome, ShedReason};
+use crate::source::Sources;
+use crate::telemetry::Metrics;
+
+/// What every request needs; shared by all HTTP threads.
+pub struct Edge {
+    sources: Arc<Sources>,
+    verifiers: Vec<Mailbox<Received>>,
+    next_verifier: AtomicUsize,
+    budget: Arc<Budget>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    answers: answer::Counters,
+    closing: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Edge {
+    /// An edge for `sources`, whose deliveries go to `verifiers` in turn.
+    pub fn new(
+        sources: Arc<Sources>,
+        verifiers: Vec<Mailbox<Received>>,
+        budget: Arc<Budget>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let answers = answer::Counters::new(&metrics);
+        Arc::new(Self {
+            sources,
+            verifiers,
+            next_verifier: AtomicUsize::new(0),
+            budget,
+            limits,
+            metrics,
+            answers,
+            closing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on every answer says `Connection: close`.
+    fn close_connections(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing new is admitted: 503.
+    pub fn stop_admitting(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Hands a whole request to the next verifier that has room. Where none has, its ticket is resolved here.
+    fn pass_on(&self, mut received: Received) {
+        let first = self.next_verifier.fetch_add(1, Ordering::Relaxed);
+        for turn in 0..self.verifiers.len() {
+            match self.verifiers[first.wrapping_add(turn) % self.verifiers.len()].try_send(received) {
+                Ok(()) => return,
+                Err(Refused::Full(back)) => received = back,
+                // An actor died, and the process is about to end; the ticket's drop says that the delivery failed.
+                Err(Refused::Gone(_)) => return,
+            }
+        }
+        received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox));
+    }
+}

@@ -1,0 +1,111 @@
+//! What a kind of metric needs to be defined by one line, and the reference page that is made of these lines.
+
+use std::fmt::Write;
+
+use prometheus::core::Collector;
+use prometheus::{Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// What a metric means.
+#[derive(Debug)]
+pub struct Description {
+    /// Its name in a scrape.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// Its documentation, as the compiler hands it over.
+    pub(super) help: &'static str,
+}
+
+impl Description {
+    /// One sentence or two.
+    pub fn help(&self) -> &'static str {
+        self.help.trim()
+    }
+}
+
+/// A kind of metric.
+pub(super) trait Define: Collector + Clone + Sized + 'static {
+    /// Its name in a scrape.
+    const KIND: &'static str;
+
+    /// A metric as described, not yet registered.
+    fn create(description: &Description, buckets: &[f64]) -> Result<Self, Error>;
+
+    /// A metric as described, registered.
+    fn define(registry: &Registry, description: Option<&Description>, buckets: &[f64]) -> Result<Self, Error> {
+        let description = description.ok_or_else(|| Error::Msg("a metric has no description".into()))?;
+        let metric = Self::create(description, buckets)?;
+        registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+impl Define for IntCounter {
+    const KIND: &'static str = "counter";
+    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+        Self::new(d.name, d.help())
+    }
+}
+
+impl Define for IntCounterVec {
+    const KIND: &'static str = "counter";
+    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+        Self::new(Opts::new(d.name, d.help()), d.labels)
+    }
+}
+
+impl Define for IntGauge {
+    const KIND: &'static str = "gauge";
+    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+        Self::new(d.name, d.help())
+    }
+}
+
+impl Define for IntGaugeVec {
+    const KIND: &'static str = "gauge";
+    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+        Self::new(Opts::new(d.name, d.help()), d.labels)
+    }
+}
+
+impl Define for Histogram {
+    const KIND: &'static str = "histogram";
+    fn create(d: &Description, buckets: &[f64]) -> Result<Self, Error> {
+        Self::with_opts(HistogramOpts::new(d.name, d.help()).buckets(buckets.to_vec()))
+    }
+}
+
+/// `docs/METRICS.md`.
+pub fn page(descriptions: &[Description]) -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` on the admin listener (`server.admin_listen`), in Prometheus' text format. Made from `src/telemetry/metrics.rs`; after a\n\
+         change there run `HOOKWEIR_UPDATE_DOCS=1 cargo test --lib metrics_page`.\n\n\
+         | metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in descriptions {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind, labels.join(", "), metric.help());
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::telemetry::metrics::DESCRIPTIONS;
+
+    #[test]
+    fn the_metrics_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+        let page = super::page(DESCRIPTIONS);
+        if std::env::var_os("HOOKWEIR_UPDATE_DOCS").is_some() {
+            std::fs::write(path, &page).expect("docs/ is writable");
+        }
+        assert!(
+            std::fs::read_to_string(path).is_ok_and(|text| text == page),
+            "docs/METRICS.md is not up to date: HOOKWEIR_UPDATE_DOCS=1 cargo test --lib metrics_page"
+        );
+    }
+}

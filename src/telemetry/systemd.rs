@@ -1,0 +1,37 @@
+//! Talks to the service manager, if there is one: readiness, stopping, a status line, watchdog pings. Without `NOTIFY_SOCKET` all of
+//! this does nothing.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+/// The service can serve.
+pub fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The service begins to stop.
+pub fn stopping(status: &str) {
+    notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
+}
+
+/// One line for `systemctl status`.
+pub fn status(status: &str) {
+    notify(&[NotifyState::Status(status)]);
+}
+
+/// A sign of life. Send it only after every actor has given one, else it proves nothing.
+pub fn alive() {
+    notify(&[NotifyState::Watchdog]);
+}
+
+/// How often to call [`alive`]: a third of `WatchdogSec`, so that one late round is forgiven. None where no watchdog waits.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 3)
+}

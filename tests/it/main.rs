@@ -1,4 +1,10 @@
-//! All integration tests, in one binary.
+//! All integration tests, in one binary. What needs PostgreSQL or RabbitMQ is in modules whose path contains `with_servers`; `tests/run`
+//! provides the servers.
+
+#![expect(unreachable_pub, reason = "the modules of a test binary have no outside")]
 
 mod architecture;
 mod protocol_model;
+mod rig;
+#[expect(dead_code, reason = "the end-to-end tests that use the rest come with the program that they start")]
+mod support;

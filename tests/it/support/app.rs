@@ -1,0 +1,249 @@
+//! The real program: started, watched, killed and started again by tests.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::load::client;
+use super::ports::free_address;
+use super::provider::Provider;
+
+/// A running Hookweir with a folder of its own. Dropped, it is killed.
+pub struct App {
+    folder: Arc<tempfile::TempDir>,
+    /// Where providers POST; the same after a restart.
+    pub listen: SocketAddr,
+    /// Health and metrics; the same after a restart.
+    pub admin: SocketAddr,
+    process: Option<Child>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// The five sources of the five providers, as configuration.
+pub fn five_sources() -> String {
+    Provider::ALL.map(Provider::config).join("\n")
+}
+
+impl App {
+    /// Starts with this configuration and waits until it is ready.
+    pub async fn start(config: &str) -> Self {
+        let app = Self::launch(config).await;
+        app.ready().await;
+        app
+    }
+
+    /// Starts with this configuration and waits until it answers on the admin port, ready or not.
+    pub async fn launch(config: &str) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        std::fs::write(folder.path().join("config.toml"), config).expect("the configuration is written");
+        for attempt in 1.. {
+            let (listen, admin) = (free_address(), free_address());
+            let mut app = Self { folder: folder.clone(), listen, admin, process: None, log: Arc::default() };
+            match app.spawn().await {
+                Ok(()) => return app,
+                // Somebody else took one of the ports between our look and the program's.
+                Err(log) if attempt < 3 && log.to_lowercase().contains("in use") => {}
+                Err(log) => panic!("hookweir ended at start:\n{log}"),
+            }
+        }
+        unreachable!("three attempts end in a return or a panic")
+    }
+
+    /// Starts it again after it was killed or stopped, and does not wait until it is ready.
+    pub async fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it still runs");
+        if let Err(log) = self.spawn().await {
+            panic!("hookweir ended at its restart:\n{log}");
+        }
+    }
+
+    async fn spawn(&mut self) -> Result<(), String> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hookweir"))
+            .args(["serve", "--config", "config.toml", "--set"])
+            .arg(format!("server.listen={}", self.listen))
+            .arg("--set")
+            .arg(format!("server.admin_listen={}", self.admin))
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(["PATH", "HOME", "RUST_BACKTRACE"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        self.log.lock().expect("log").clear();
+        collect(child.stdout.take().expect("stdout"), self.log.clone());
+        collect(child.stderr.take().expect("stderr"), self.log.clone());
+        self.process = Some(child);
+        let since = Instant::now();
+        while tokio::net::TcpStream::connect(self.admin).await.is_err() {
+            if let Some(status) = self.exited() {
+                self.process = None;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                return Err(format!("{}\n{status}", self.log()));
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "the admin port does not answer:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&self) {
+        self.until_ready(true).await;
+    }
+
+    /// Waits until `/readyz` says that it is not ready; returns why.
+    pub async fn not_ready(&self) -> String {
+        self.until_ready(false).await
+    }
+
+    async fn until_ready(&self, wanted: bool) -> String {
+        let (client, since, mut last) = (client(), Instant::now(), String::new());
+        while since.elapsed() < Duration::from_secs(60) {
+            if let Ok(response) = client.get(format!("http://{}/readyz", self.admin)).send().await {
+                let ready = response.status() == 200;
+                last = response.text().await.unwrap_or_default();
+                if ready == wanted {
+                    return last;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("ready is not {wanted} after a minute: {last}\n{}", self.log());
+    }
+
+    /// Where the file sink writes, unless configured otherwise.
+    pub fn events(&self) -> PathBuf {
+        self.folder().join("data/events")
+    }
+
+    /// Its working directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Everything it wrote since its last start.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("log").join("\n")
+    }
+
+    /// Its metrics, as `name{labels}` → value.
+    pub async fn metrics(&self) -> Metrics {
+        let response = client().get(format!("http://{}/metrics", self.admin)).send().await.expect("metrics are served");
+        let text = response.text().await.expect("metrics are text");
+        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Metrics(samples.collect())
+    }
+
+    /// Waits until nothing is left in the outbox.
+    pub async fn drained(&self) {
+        let since = Instant::now();
+        // The gauge is read at intervals: an event has to be older than one of them to be sure to be in it.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        loop {
+            let left = self.metrics().await.get("hookweir_outbox_rows");
+            if left == 0.0 {
+                return;
+            }
+            assert!(since.elapsed() < Duration::from_secs(120), "{left} rows are still in the outbox after two minutes:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Ends it without warning.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("kill");
+            process.wait().expect("wait");
+        }
+    }
+
+    /// Asks it to stop, and waits until it did.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended(Duration::from_secs(60)).await
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        // The shell's own `kill`: a minimal Debian has no other.
+        let status = Command::new("bash").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -s {name} {pid}");
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self, patience: Duration) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.exited() {
+                self.process = None;
+                return status;
+            }
+            assert!(since.elapsed() < patience, "it still runs after {patience:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(|process| process.try_wait().expect("wait"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// The most memory that it ever held, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            let _ = writeln!(std::io::stderr(), "--- the last lines of hookweir on {}:\n{}", self.listen, tail.join("\n"));
+        }
+    }
+}
+
+fn collect(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            log.lock().expect("log").push(line);
+        }
+    });
+}
+
+/// Samples of `/metrics`.
+#[derive(Debug)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// The sample without labels, or 0.
+    pub fn get(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// The sum of the samples of `name` whose labels contain all of `labels` (`outcome="accepted"`).
+    pub fn sum(&self, name: &str, labels: &[&str]) -> usize {
+        let wanted =
+            self.0.iter().filter(|(sample, _)| sample.split('{').next() == Some(name) && labels.iter().all(|label| sample.contains(label)));
+        wanted.map(|(_, value)| *value).sum::<f64>() as usize
+    }
+}

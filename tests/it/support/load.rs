@@ -1,0 +1,271 @@
+//! Load as providers make it: many connections, redeliveries at once and later, forgeries, and retries with back-off until a 2xx.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use super::ledger::{Answer, Attempt, Entry, Ledger};
+use super::provider::{Event, Headers, Provider, now};
+
+/// How to send.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Where Hookweir listens. Several instances are used in turn, as a load balancer would.
+    pub targets: Vec<SocketAddr>,
+    /// Sends each delivery to every target at the same time instead.
+    pub everywhere: bool,
+    pub providers: Vec<Provider>,
+    /// Deliveries under way at once.
+    pub connections: usize,
+    /// Events a second in all; none is as fast as it goes.
+    pub rate: Option<f64>,
+    /// Per cent of the events that are sent twice at the same time, sent again later, forged, and sent again with another body.
+    pub at_once: u8,
+    pub later: u8,
+    pub forged: u8,
+    pub other_body: u8,
+    /// How long an event is tried before it is given up.
+    pub patience: Duration,
+    pub seed: u64,
+}
+
+impl Load {
+    /// The mix that the main job has to bear.
+    pub fn on(targets: &[SocketAddr]) -> Self {
+        Self {
+            targets: targets.to_vec(),
+            everywhere: false,
+            providers: Provider::ALL.to_vec(),
+            connections: 32,
+            rate: None,
+            at_once: 10,
+            later: 10,
+            forged: 5,
+            other_body: 1,
+            patience: Duration::from_secs(120),
+            seed: 1,
+        }
+    }
+
+    /// Sends `count` deliveries, and what follows from them.
+    pub async fn send(self, count: usize) -> Ledger {
+        self.begin(Some(count)).finish().await
+    }
+
+    /// Sends until it is told to finish.
+    pub fn start(self) -> Running {
+        let running = self.begin(None);
+        running.shared.endless.store(true, Ordering::Relaxed);
+        running
+    }
+
+    fn begin(self, count: Option<usize>) -> Running {
+        let shared = Arc::new(Shared {
+            left: AtomicUsize::new(count.unwrap_or(usize::MAX)),
+            endless: AtomicBool::new(false),
+            taken: AtomicUsize::new(0),
+            due_later: Mutex::default(),
+            ledger: Mutex::default(),
+            client: client(),
+            load: self,
+        });
+        let mut tasks = JoinSet::new();
+        for number in 0..shared.load.connections {
+            tasks.spawn(shared.clone().run(number));
+        }
+        Running { shared, tasks }
+    }
+}
+
+/// A client that does what it is told: no proxy, no redirect, no retry of its own.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("an HTTP client")
+}
+
+/// A load under way.
+pub struct Running {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Events answered 2xx until now.
+    pub fn taken(&self) -> usize {
+        self.shared.taken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `more` further events were answered 2xx.
+    pub async fn until_taken(&self, more: usize) {
+        let (goal, since) = (self.taken() + more, Instant::now());
+        while self.taken() < goal {
+            assert!(since.elapsed() < Duration::from_secs(120), "no {more} further events were taken within two minutes");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Begins no further event, sends what was not taken yet again until it is, and closes the account.
+    pub async fn finish(mut self) -> Ledger {
+        if self.shared.endless.load(Ordering::Relaxed) {
+            self.shared.left.store(0, Ordering::Relaxed);
+        }
+        while let Some(task) = self.tasks.join_next().await {
+            task.expect("a sender does not panic");
+        }
+        std::mem::take(&mut *self.shared.ledger.lock().expect("ledger"))
+    }
+}
+
+struct Shared {
+    load: Load,
+    left: AtomicUsize,
+    endless: AtomicBool,
+    taken: AtomicUsize,
+    due_later: Mutex<VecDeque<Entry>>,
+    ledger: Mutex<Ledger>,
+    client: reqwest::Client,
+}
+
+impl Shared {
+    async fn run(self: Arc<Self>, number: usize) {
+        let mut rng = Rng::with_seed(self.load.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
+        let interval = self.load.rate.map(|rate| Duration::from_secs_f64(self.load.connections as f64 / rate));
+        let mut next = Instant::now() + interval.unwrap_or_default().mul_f64(rng.f64());
+        while self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            if let Some(interval) = interval {
+                tokio::time::sleep_until(next.into()).await;
+                next = Instant::now().max(next + interval);
+            }
+            self.one(&mut rng).await;
+            self.redeliver(&mut rng, 100).await;
+        }
+        self.redeliver(&mut rng, 0).await;
+    }
+
+    /// One event from its first attempt until it is taken.
+    async fn one(&self, rng: &mut Rng) {
+        let provider = self.load.providers[rng.usize(..self.load.providers.len())];
+        let event = provider.event(rng);
+        let mut chance = |percent| rng.u8(..100) < percent;
+        let (forged, twice, later) = (chance(self.load.forged), chance(self.load.at_once), chance(self.load.later));
+        let mut entry = Entry { event, forged, attempts: Vec::new() };
+        if forged {
+            let (headers, body) = entry.event.forged(rng, now());
+            let answer = self.post(self.target(rng), provider, headers, body).await;
+            entry.attempts.push(Attempt { other_body: false, answer });
+            return self.close(entry);
+        }
+        let first = rng.usize(..self.load.targets.len());
+        let targets = if self.load.everywhere { self.load.targets.len() } else { 1 };
+        let tries = (0..targets * if twice { 2 } else { 1 }).map(|copy| self.until_taken(&entry.event, first + copy, rng.fork()));
+        let attempts = join_all(tries).await.into_iter().flatten();
+        entry.attempts.extend(attempts.map(|answer| Attempt { other_body: false, answer }));
+        if entry.is_taken() {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+        }
+        if later {
+            self.due_later.lock().expect("due later").push_back(entry);
+        } else {
+            self.other_body(entry, rng).await;
+        }
+    }
+
+    /// Redelivers what was set aside, as long as more than `keep` wait.
+    async fn redeliver(&self, rng: &mut Rng, keep: usize) {
+        loop {
+            let mut entry = {
+                let mut due = self.due_later.lock().expect("due later");
+                if due.len() <= keep {
+                    return;
+                }
+                let Some(entry) = due.pop_front() else { return };
+                entry
+            };
+            let attempts = self.until_taken(&entry.event, rng.usize(..self.load.targets.len()), rng.fork()).await;
+            entry.attempts.extend(attempts.into_iter().map(|answer| Attempt { other_body: false, answer }));
+            self.other_body(entry, rng).await;
+        }
+    }
+
+    /// Some events come again with another body once they were taken; that must change nothing.
+    async fn other_body(&self, mut entry: Entry, rng: &mut Rng) {
+        if entry.is_taken() && rng.u8(..100) < self.load.other_body {
+            let other = entry.event.with_another_body(rng);
+            let attempts = self.until_taken(&other, rng.usize(..self.load.targets.len()), rng.fork()).await;
+            entry.attempts.extend(attempts.into_iter().map(|answer| Attempt { other_body: true, answer }));
+        }
+        self.close(entry);
+    }
+
+    fn close(&self, entry: Entry) {
+        self.ledger.lock().expect("ledger").entries.push(entry);
+    }
+
+    fn target(&self, rng: &mut Rng) -> SocketAddr {
+        self.load.targets[rng.usize(..self.load.targets.len())]
+    }
+
+    /// Attempts with back-off, each signed anew, until one is answered 2xx or 4xx. A provider that is refused does not try for ever.
+    async fn until_taken(&self, event: &Event, first: usize, mut rng: Rng) -> Vec<Answer> {
+        let (mut answers, since, mut pause) = (Vec::new(), Instant::now(), Duration::from_millis(100));
+        loop {
+            let target = self.load.targets[(first + answers.len()) % self.load.targets.len()];
+            let headers = event.signed(event.provider.secret(), now());
+            let answer = self.post(target, event.provider, headers, event.body.clone()).await;
+            let done = match &answer {
+                Answer::Taken { .. } => true,
+                Answer::Status(code) => (400..500).contains(code),
+                Answer::Broken(_) => false,
+            };
+            answers.push(answer);
+            if done || since.elapsed() > self.load.patience {
+                return answers;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn post(&self, target: SocketAddr, provider: Provider, headers: Headers, body: Bytes) -> Answer {
+        post(&self.client, target, provider.name(), headers, body).await
+    }
+}
+
+/// One POST to a source.
+pub async fn post(client: &reqwest::Client, target: SocketAddr, path: &str, headers: Headers, body: Bytes) -> Answer {
+    let mut request = client.post(format!("http://{target}/ingest/{path}")).body(body);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => return Answer::Broken(error.to_string()),
+    };
+    let status = response.status();
+    if status == 503 && response.headers().get("retry-after").is_none() {
+        return Answer::Broken("503 without Retry-After".into());
+    }
+    if status != 200 {
+        return Answer::Status(status.as_u16());
+    }
+    match response.json::<serde_json::Value>().await {
+        Ok(answer) => match (answer["id"].as_str(), answer["status"].as_str()) {
+            (Some(id), Some("accepted")) => Answer::Taken { id: id.into(), new: true },
+            (Some(id), Some("duplicate")) => Answer::Taken { id: id.into(), new: false },
+            _ => Answer::Broken(format!("200 with {answer}")),
+        },
+        Err(error) => Answer::Broken(error.to_string()),
+    }
+}

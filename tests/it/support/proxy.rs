@@ -1,0 +1,105 @@
+//! A TCP proxy whose line can be cut, silenced, slowed, and cut after so many bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What the line does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Line {
+    /// Passes everything on.
+    #[default]
+    Open,
+    /// Passes everything on, later.
+    Slow(Duration),
+    /// Accepts and keeps connections, and passes nothing on.
+    Silent,
+    /// Closes every connection, old and new.
+    Cut,
+}
+
+/// A proxy on a port of its own. Ends with the runtime of its test.
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    line: watch::Sender<Line>,
+    back_budget: Arc<AtomicI64>,
+}
+
+impl Proxy {
+    /// A proxy in front of `target`.
+    pub async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind(super::ports::free_address()).await.expect("a free port");
+        let address = listener.local_addr().expect("address");
+        let line = watch::Sender::new(Line::Open);
+        let back_budget = Arc::new(AtomicI64::new(i64::MAX));
+        let (lines, budget) = (line.subscribe(), back_budget.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, target, lines.clone(), budget.clone()));
+            }
+        });
+        Self { address, line, back_budget }
+    }
+
+    /// Changes the line, for connections that are open too.
+    pub fn set(&self, line: Line) {
+        self.line.send_replace(line);
+    }
+
+    /// Cuts the connection that carries the `bytes`th byte from now on from the target back to a client. What the client had sent has
+    /// arrived: so an answer gets lost after the deed was done.
+    pub fn cut_back_after(&self, bytes: i64) {
+        self.back_budget.store(bytes, Ordering::SeqCst);
+    }
+}
+
+async fn serve(client: TcpStream, target: SocketAddr, lines: watch::Receiver<Line>, budget: Arc<AtomicI64>) {
+    if *lines.borrow() == Line::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let unlimited = Arc::new(AtomicI64::new(i64::MAX));
+    // The end of either direction, or a cut, drops all four halves.
+    tokio::select! {
+        () = pass(from_client, to_server, lines.clone(), unlimited) => {}
+        () = pass(from_server, to_client, lines, budget) => {}
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lines: watch::Receiver<Line>, budget: Arc<AtomicI64>) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read,
+            _ = lines.wait_for(|line| *line == Line::Cut) => return,
+        };
+        let Ok(read @ 1..) = read else { return };
+        let now = *lines.borrow();
+        match now {
+            Line::Open => {}
+            Line::Slow(delay) => tokio::time::sleep(delay).await,
+            Line::Silent => match lines.wait_for(|line| *line != Line::Silent).await {
+                Ok(line) if *line != Line::Cut => {}
+                _ => return,
+            },
+            Line::Cut => return,
+        }
+        let left = budget.fetch_sub(read as i64, Ordering::SeqCst);
+        if left <= read as i64 {
+            budget.store(i64::MAX, Ordering::SeqCst);
+            return;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! PostgreSQL and RabbitMQ: the shared ones that `tests/run` started, and private ones that a test may stop and kill.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The shared PostgreSQL, as superuser. A test works in a schema or database of its own.
+pub fn postgres() -> String {
+    from_environment("HOOKWEIR_TEST_POSTGRES")
+}
+
+/// The shared RabbitMQ. A test uses exchanges and queues of its own.
+pub fn amqp() -> String {
+    from_environment("HOOKWEIR_TEST_AMQP")
+}
+
+fn from_environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run"))
+}
+
+/// A server of one test's own. Dropped, it is stopped and its data removed, also when the test panics.
+pub struct Server {
+    kind: &'static str,
+    folder: PathBuf,
+    /// Where it listens, before and after each restart.
+    pub url: String,
+}
+
+impl Server {
+    /// A fresh PostgreSQL.
+    pub fn postgres() -> Self {
+        Self::fresh("postgres")
+    }
+
+    /// A fresh RabbitMQ. Takes some seconds.
+    pub fn rabbitmq() -> Self {
+        Self::fresh("rabbitmq")
+    }
+
+    fn fresh(kind: &'static str) -> Self {
+        let parent = PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER"));
+        let folder = parent.join(format!("{kind}-{}", uuid::Uuid::now_v7().simple()));
+        // Made before it is started, so that a start that fails half-way is cleaned up, too.
+        let mut server = Self { kind, folder, url: String::new() };
+        server.start();
+        server
+    }
+
+    /// Starts it, or starts it again on its port and with its data.
+    pub fn start(&mut self) {
+        self.url = script(&["start", self.kind], &self.folder, &[]).trim().to_owned();
+    }
+
+    /// Stops it in order; its clients are disconnected.
+    pub fn stop(&self) {
+        script(&["stop"], &self.folder, &[]);
+    }
+
+    /// Kills it without warning.
+    pub fn kill(&self) {
+        script(&["kill"], &self.folder, &[]);
+    }
+
+    /// Halts its processes; connections stay open and silent.
+    pub fn pause(&self) {
+        script(&["pause"], &self.folder, &[]);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        script(&["resume"], &self.folder, &[]);
+    }
+
+    /// Runs `rabbitmqctl` on it.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        script(&["ctl"], &self.folder, arguments)
+    }
+
+    /// `host:port`, for a proxy in front of it.
+    pub fn address(&self) -> std::net::SocketAddr {
+        let address = self.url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next());
+        address.and_then(|address| address.parse().ok()).expect("a server's URL names an address")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Not through `script`: a panic here would abort the whole test run and leave the server behind.
+        let stopped = Command::new(SCRIPT).arg("stop").arg(&self.folder).stdin(Stdio::null()).status();
+        if stopped.is_ok_and(|status| status.success()) {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
+
+fn script(verb: &[&str], folder: &Path, rest: &[&str]) -> String {
+    let output = Command::new(SCRIPT).args(verb).arg(folder).args(rest).stdin(Stdio::null()).output().expect("tests/servers runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "tests/servers {verb:?} {rest:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}

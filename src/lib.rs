@@ -17,6 +17,7 @@
 //!
 //! `docs/ARCHITECTURE.md` has the drawing, the bounds, and what fails how.
 
+pub mod cli;
 pub mod config;
 pub mod dedup;
 pub mod delivery;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `hookweir` command; see [`hookweir::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookweir::cli::run()
+}

@@ -94,16 +94,22 @@ impl fmt::Display for ConfigError {
             (Some(key), _) => write!(f, "{key}: ")?,
             (None, _) => {}
         }
-        let nearest = match &self.problem {
-            Problem::Unknown { nearest } => {
+        self.problem.fmt(f)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nearest = match self {
+            Self::Unknown { nearest } => {
                 f.write_str("no such option")?;
                 nearest
             }
-            Problem::Unexpected { expected, found, nearest } => {
+            Self::Unexpected { expected, found, nearest } => {
                 write!(f, "expected {expected}, found {found}")?;
                 nearest
             }
-            Problem::Other(message) => return f.write_str(message),
+            Self::Other(message) => return f.write_str(message),
         };
         match nearest {
             Some(name) => write!(f, "; did you mean {name}?"),

@@ -5,6 +5,7 @@
 
 pub mod error;
 mod layers;
+pub mod memory;
 pub mod model;
 mod options;
 mod reader;

@@ -1,11 +1,12 @@
 //! Configuration as the stages use it: parsed, validated, with units. `config.toml` says what each option trades.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
+use url::Url;
 
 use super::reader::Effective;
 use super::secret::Secret;
@@ -36,6 +37,20 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// Each option as it was written, and where.
     pub(super) effective: Vec<Effective>,
+}
+
+impl Config {
+    /// The URL of a source as seen from this machine.
+    pub fn local_url(&self, source: &Source) -> Result<Url, String> {
+        let listen = self.server.listen;
+        let host = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let url = format!("http://{}/ingest/{}", SocketAddr::new(host, listen.port()), source.path);
+        Url::parse(&url).map_err(|error| format!("{url} is not a URL: {error}"))
+    }
 }
 
 /// `[server]`

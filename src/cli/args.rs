@@ -1,0 +1,154 @@
+//! What can be written on the command line, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{check, send, verify};
+
+const EXAMPLES: &str = "\
+Examples:
+  hookweir                      serve on loopback, with SQLite and files under ./data
+  hookweir send --wait          send a signed test event there, and see it arrive
+  hookweir check --config /etc/hookweir/config.toml
+  hookweir serve --config /etc/hookweir/config.toml --set server.listen=0.0.0.0:8420
+
+Options are set, the last one wins, by: the defaults, the file given with --config, the environment
+(HOOKWEIR__SERVER__LISTEN=...), --set. `hookweir config --reference` explains every one of them.
+
+Exit codes: 0 done, 1 an answer was not the expected one, 64 wrong usage, 69 something cannot be
+reached, 70 the service failed, 78 wrong configuration.";
+
+/// Receives webhooks, proves who sent each event, stores it once, answers in milliseconds, and passes it on to a queue.
+#[derive(Debug, Parser)]
+#[command(name = "hookweir", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the configuration is. Part of each command, since clap forgets a `--set` before a command when another follows it.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Common {
+    /// File with the options that differ from the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Sets one option, such as server.listen=0.0.0.0:8420 or source.NAME.path=x; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receives webhooks until stopped; what `hookweir` alone does.
+    ///
+    /// Stops on SIGTERM or Ctrl-C: finishes what is in hand within shutdown.drain_secs.
+    Serve(With<Nothing>),
+    /// Checks the configuration, then whether the database and the queue can be reached and used.
+    ///
+    /// Changes nothing. Exits 78 when the configuration is wrong, with all of its mistakes, and 69 when something cannot be reached.
+    Check(With<check::Options>),
+    /// Brings the database's schema up to date.
+    ///
+    /// `serve` does so itself unless store.migrate = "check". Safe while instances are running.
+    Migrate(With<Nothing>),
+    /// Sends test events, signed as the source's provider would sign them.
+    Send(With<send::Options>),
+    /// Says which step of the verification of a captured request fails.
+    Verify(With<verify::Options>),
+    /// Lists the providers whose signatures are known, or tells all about one of them.
+    Providers {
+        /// A provider's name.
+        name: Option<String>,
+    },
+    /// Prints the configuration in force, and where each option comes from. Secrets are not shown.
+    Config(With<ConfigOptions>),
+    /// Prints the completions for a shell.
+    ///
+    /// For example: hookweir completions bash > /etc/bash_completion.d/hookweir
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// A command's own options, and where the configuration is.
+#[derive(Debug, clap::Args)]
+struct With<T: clap::Args> {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    own: T,
+}
+
+#[derive(Debug, clap::Args)]
+struct Nothing {}
+
+#[derive(Debug, clap::Args)]
+struct ConfigOptions {
+    /// Prints the annotated reference instead: every option, its default, and what it trades.
+    #[arg(long)]
+    reference: bool,
+}
+
+/// A command to be run.
+pub(super) enum Task {
+    Serve,
+    Check(check::Options),
+    Migrate,
+    Send(send::Options),
+    Verify(verify::Options),
+    Providers(Option<String>),
+    Config { reference: bool },
+    Completions(Shell),
+}
+
+impl Args {
+    /// What to do, and with which configuration: what stands before the command counts as well as what stands behind it.
+    pub(super) fn into_task(self) -> (Task, Common) {
+        let (task, behind) = match self.command {
+            None => (Task::Serve, Common::default()),
+            Some(Command::Serve(with)) => (Task::Serve, with.common),
+            Some(Command::Check(with)) => (Task::Check(with.own), with.common),
+            Some(Command::Migrate(with)) => (Task::Migrate, with.common),
+            Some(Command::Send(with)) => (Task::Send(with.own), with.common),
+            Some(Command::Verify(with)) => (Task::Verify(with.own), with.common),
+            Some(Command::Providers { name }) => (Task::Providers(name), Common::default()),
+            Some(Command::Config(with)) => (Task::Config { reference: with.own.reference }, with.common),
+            Some(Command::Completions { shell }) => (Task::Completions(shell), Common::default()),
+        };
+        let mut common = self.common;
+        common.config = behind.config.or(common.config);
+        common.set.extend(behind.set);
+        (task, common)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_count_before_and_behind_the_command() {
+        let (task, common) =
+            Args::try_parse_from(["hookweir", "--set", "a=1", "--config", "c", "serve", "--set", "b=2"]).expect("valid").into_task();
+        assert!(matches!(task, Task::Serve));
+        assert_eq!((common.set, common.config), (vec!["a=1".to_owned(), "b=2".to_owned()], Some("c".into())));
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for line in
+            ["send --tamper --duplicate", "send --provider x", "send --secret plain:x", "send --count 0", "send --rate 0", "check --colour"]
+        {
+            let args = ["hookweir"].into_iter().chain(line.split(' '));
+            assert!(Args::try_parse_from(args).is_err(), "{line}");
+        }
+    }
+}

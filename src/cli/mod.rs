@@ -1,0 +1,98 @@
+//! The command line: `hookweir serve` and the tools around it.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 an answer was not the expected one, 64 wrong
+//! usage, 69 something cannot be reached, 70 the service failed, 78 wrong configuration.
+
+mod args;
+mod check;
+mod providers;
+mod say;
+mod send;
+mod serve;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config::{Config, ConfigError, Inputs};
+use args::{Args, Task};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// An answer was not the one to be expected; said before.
+    NotAsExpected,
+    /// The command line makes no sense.
+    Usage(String),
+    /// Something cannot be reached or may not be used.
+    Unreachable(String),
+    /// The service failed.
+    Internal(String),
+    /// Mistakes in the configuration.
+    Config(Vec<ConfigError>),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are no failure.
+            let code = if error.use_stderr() { 64 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    // Once for the process, before anything speaks TLS. That it was installed before is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(failure),
+    }
+}
+
+fn dispatch(args: Args) -> Result<(), Failure> {
+    let (task, common) = args.into_task();
+    let inputs = Inputs::of_process(common.config, common.set);
+    let load = || Config::load(&inputs).map_err(Failure::Config);
+    match task {
+        Task::Serve => serve::run(load()?),
+        Task::Check(options) => check::run(&load()?, &options),
+        Task::Migrate => check::migrate(&load()?),
+        Task::Send(options) => send::run(&options, load),
+        Task::Verify(options) => verify::run(&options, load),
+        Task::Providers(name) => providers::run(name.as_deref()),
+        Task::Config { reference: true } => {
+            say::out(crate::config::REFERENCE.trim_end());
+            Ok(())
+        }
+        Task::Config { reference: false } => {
+            say::out(load()?.to_toml().trim_end());
+            Ok(())
+        }
+        Task::Completions(shell) => {
+            clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn report(failure: Failure) -> ExitCode {
+    let (code, message) = match failure {
+        Failure::NotAsExpected => return ExitCode::from(1),
+        Failure::Usage(message) => (64, message),
+        Failure::Unreachable(message) => (69, message),
+        Failure::Internal(message) => (70, message),
+        Failure::Config(mistakes) => {
+            for mistake in &mistakes {
+                say::note(format_args!("error: {mistake}"));
+            }
+            let count = if mistakes.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", mistakes.len()) };
+            say::note(format_args!("{count} in the configuration; `hookweir config --reference` explains every option"));
+            return ExitCode::from(78);
+        }
+    };
+    say::note(format_args!("error: {message}"));
+    ExitCode::from(code)
+}

@@ -1,0 +1,7 @@
+//! `hookweir providers`.
+
+use super::Failure;
+
+pub(super) fn run(_name: Option<&str>) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! `hookweir send`: events signed as a provider would sign them, and whether they are answered as they should be.
+
+mod client;
+mod plan;
+mod sign;
+mod sink;
+mod tally;
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use url::Url;
+
+use super::{Failure, say};
+use crate::config::model::{Config, PublisherUrl, Source};
+use crate::config::{ConfigError, Inputs};
+use plan::Kind;
+
+/// Largest file that `--body` reads.
+const MAX_BODY_FILE: u64 = 64 * 1024 * 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  hookweir send --wait                       one event to the only source (or the demo), and see it arrive
+  hookweir send --source stripe --duplicate  the same event twice: the second is answered \"duplicate\"
+  hookweir send --source stripe --tamper     a changed body: must be refused, and the exit code says whether it was
+  hookweir send --count 5000 --rate 500      a steady 500 events a second for ten seconds
+  hookweir send --provider github --secret env:GITHUB_SECRET --url https://your.host/ingest/github";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Options {
+    /// Configured source to send to; may be left out where there is only one.
+    #[arg(long, value_name = "NAME", conflicts_with = "provider")]
+    source: Option<String>,
+    /// Sign as this provider, without a configured source; needs --url.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    provider: Option<String>,
+    /// The secret to sign with: env:NAME, file:PATH, credential:NAME or plain:TEXT.
+    #[arg(long, value_name = "REFERENCE", requires = "provider")]
+    secret: Option<String>,
+    /// Where to send to; the configured listener and the source's path if left out.
+    #[arg(long)]
+    url: Option<Url>,
+    /// Send each event twice; the second must be answered "duplicate".
+    #[arg(long, group = "kind")]
+    duplicate: bool,
+    /// Change each body after signing it; must be refused.
+    #[arg(long, group = "kind")]
+    tamper: bool,
+    /// Sign each event a day ago; must be refused. Only for providers that sign the time.
+    #[arg(long, group = "kind")]
+    stale: bool,
+    /// Sign with another secret; must be refused.
+    #[arg(long, group = "kind")]
+    wrong_secret: bool,
+    /// How many events.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    count: u64,
+    /// Events a second, whether or not the answers keep up; as fast as the answers come if left out.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    rate: Option<f64>,
+    /// Requests under way at the same time, at most.
+    #[arg(long, value_name = "N", default_value_t = 1, default_value_if("rate", clap::builder::ArgPredicate::IsPresent, "256"), value_parser = clap::value_parser!(u32).range(1..=4096))]
+    parallel: u32,
+    /// File with the body to send, - for standard input; a small event of the provider's form if left out.
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// The event's id; a new one for each event if left out. Ignored where the body is given and holds the id.
+    #[arg(long)]
+    id: Option<String>,
+    /// Seconds to wait for an answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
+    /// Wait until the event has arrived in the file sink of the configuration, and print it.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Where to send to, and how to sign.
+struct Target {
+    source: Source,
+    url: Url,
+    /// The folder of the file sink, where events can be seen arriving.
+    sink: Option<PathBuf>,
+}
+
+pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    let target = match &options.provider {
+        Some(provider) => without_configuration(options, provider)?,
+        None => configured(options, load()?)?,
+    };
+    let body = options.body.as_ref().map(read_body).transpose()?;
+    let kind = match options {
+        Options { duplicate: true, .. } => Kind::Duplicate,
+        Options { tamper: true, .. } => Kind::Tampered,
+        Options { stale: true, .. } => Kind::Stale,
+        Options { wrong_secret: true, .. } => Kind::WrongSecret,
+        _ => Kind::Plain,
+    };
+    if options.wait && target.sink.is_none() {
+        return Err(Failure::Usage("--wait needs a publisher.url of file://…, where events can be seen arriving".to_owned()));
+    }
+    let plan = plan::Plan::new(target.source, kind, options.id.clone(), body).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
+    let pace = client::Pace {
+        count: options.count,
+        rate: options.rate,
+        parallel: options.parallel as usize,
+        timeout: Duration::from_secs(options.timeout),
+        each_line: options.count <= 20,
+        progress: std::io::stderr().is_terminal() || options.count > 20,
+    };
+    let tally = runtime.block_on(client::send(plan, &target.url, &pace))?;
+    if options.count > 1 || kind == Kind::Duplicate {
+        say::note(&tally);
+    }
+    if options.wait {
+        sink::show(target.sink.as_deref().unwrap_or_else(|| std::path::Path::new("")), tally.last_id(), options.timeout)?;
+    }
+    if tally.is_as_expected() { Ok(()) } else { Err(Failure::NotAsExpected) }
+}
+
+fn configured(options: &Options, mut config: Config) -> Result<Target, Failure> {
+    config.add_demo_source(true).map_err(Failure::Usage)?;
+    let names = || config.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+    let source = match &options.source {
+        Some(name) => config
+            .sources
+            .iter()
+            .find(|source| source.name.as_str() == name)
+            .ok_or_else(|| Failure::Usage(format!("no source \"{}\" is configured; there is {}", name.escape_debug(), names())))?,
+        None if config.sources.len() == 1 => &config.sources[0],
+        None => return Err(Failure::Usage(format!("several sources are configured: choose one of {} with --source", names()))),
+    };
+    let url = match &options.url {
+        Some(url) => url.clone(),
+        None => config.local_url(source).map_err(Failure::Usage)?,
+    };
+    let sink = match &config.publisher.url {
+        PublisherUrl::File(folder) => Some(folder.clone()),
+        PublisherUrl::Amqp(_) => None,
+    };
+    Ok(Target { source: source.clone(), url, sink })
+}
+
+fn without_configuration(options: &Options, provider: &str) -> Result<Target, Failure> {
+    let mut settings = vec![format!("source.send.provider={provider}")];
+    settings.extend(options.secret.iter().map(|secret| format!("source.send.secrets={secret}")));
+    let mut inputs = Inputs::of_process(None, settings);
+    // What is set for a service on this machine has no say here; secrets may still refer to any variable.
+    inputs.environment.retain(|name, _| !name.starts_with("HOOKWEIR__"));
+    let config = Config::load(&inputs).map_err(|mistakes: Vec<ConfigError>| {
+        let mistakes: Vec<String> = mistakes.iter().map(|mistake| mistake.problem.to_string()).collect();
+        Failure::Usage(format!("--provider, --secret: {}", mistakes.join("; ")))
+    })?;
+    match (config.sources.into_iter().next(), &options.url) {
+        (Some(source), Some(url)) => Ok(Target { source, url: url.clone(), sink: None }),
+        _ => Err(Failure::Usage("--provider needs --url".to_owned())),
+    }
+}
+
+fn read_body(path: &PathBuf) -> Result<Bytes, Failure> {
+    let mut body = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().take(MAX_BODY_FILE + 1).read_to_end(&mut body)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_BODY_FILE + 1).read_to_end(&mut body))
+    };
+    read.map_err(|error| Failure::Usage(format!("--body: cannot read {}: {error}", path.display())))?;
+    if body.len() as u64 > MAX_BODY_FILE {
+        return Err(Failure::Usage(format!("--body: {} is larger than {MAX_BODY_FILE} bytes", path.display())));
+    }
+    Ok(body.into())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=100_000.0).contains(&rate) => Ok(rate),
+        _ => Err("expected events a second, from 0.001 to 100000".to_owned()),
+    }
+}

@@ -1,0 +1,173 @@
+//! What is sent, and which answer it must get. Pure but for random ids.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::sign::{Delivery, sign};
+use crate::config::model::Source;
+use crate::config::secret::Secret;
+use crate::delivery::UnixMillis;
+
+/// How long ago a stale event was signed: longer than any provider tolerates.
+const STALE_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What is done to each event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plain,
+    Duplicate,
+    Tampered,
+    Stale,
+    WrongSecret,
+}
+
+/// Which answer is to be expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// 2xx: accepted, or duplicate where the id was given and may be known.
+    Taken,
+    Duplicate,
+    /// A refusal that says nothing about when to come back: 400, 401 or 403.
+    Refused,
+}
+
+impl Expect {
+    /// Whether an answer of `status`, and the `status` in its body, is the expected one.
+    pub(super) fn is_met_by(self, code: u16, said: Option<&str>) -> bool {
+        match self {
+            Self::Taken => (200..300).contains(&code),
+            Self::Duplicate => (200..300).contains(&code) && said == Some("duplicate"),
+            Self::Refused => matches!(code, 400 | 401 | 403),
+        }
+    }
+}
+
+/// Makes the deliveries of one run.
+pub(super) struct Plan {
+    source: Source,
+    kind: Kind,
+    id: Option<String>,
+    body: Option<Bytes>,
+}
+
+impl Plan {
+    /// A plan, unless the source's provider leaves nothing of this kind to be refused.
+    pub(super) fn new(mut source: Source, kind: Kind, id: Option<String>, body: Option<Bytes>) -> Result<Self, String> {
+        if kind == Kind::WrongSecret {
+            for secret in &mut source.secrets {
+                *secret = other_secret(secret)?;
+            }
+        }
+        let plan = Self { source, kind, id, body };
+        let now = UnixMillis::now();
+        let trial = |at| sign(&plan.source, "trial", plan.body.clone(), at);
+        if kind == Kind::Stale && trial(now)?.headers == trial(UnixMillis(now.0 - STALE_MS))?.headers {
+            return Err("--stale: this provider signs no time, so an old delivery cannot be told from a new one".to_owned());
+        }
+        Ok(plan)
+    }
+
+    /// The deliveries of the next event, in the order in which they are to be sent.
+    pub(super) fn next(&self, now: UnixMillis) -> Result<Vec<(Delivery, Expect)>, String> {
+        let id = self.id.clone().unwrap_or_else(|| format!("evt_{}", Uuid::now_v7().simple()));
+        let signed = |at| sign(&self.source, &id, self.body.clone(), at);
+        Ok(match self.kind {
+            Kind::Plain => vec![(signed(now)?, Expect::Taken)],
+            Kind::Duplicate => {
+                let delivery = signed(now)?;
+                vec![(delivery.clone(), Expect::Taken), (delivery, Expect::Duplicate)]
+            }
+            Kind::Tampered => {
+                let mut delivery = signed(now)?;
+                delivery.body = tampered(&delivery.body);
+                vec![(delivery, Expect::Refused)]
+            }
+            Kind::Stale => vec![(signed(UnixMillis(now.0 - STALE_MS))?, Expect::Refused)],
+            Kind::WrongSecret => vec![(signed(now)?, Expect::Refused)],
+        })
+    }
+}
+
+/// The body with its last letter or digit changed, so that it stays well-formed: what refuses it is the signature.
+fn tampered(body: &Bytes) -> Bytes {
+    let mut body = body.to_vec();
+    match body.iter_mut().rev().find(|byte| byte.is_ascii_alphanumeric()) {
+        Some(byte) => *byte = other_character(*byte),
+        None => body.push(b'x'),
+    }
+    body.into()
+}
+
+/// A secret of the same form with one character in its middle changed.
+fn other_secret(secret: &Secret) -> Result<Secret, String> {
+    let mut bytes = secret.expose().to_vec();
+    let middle = bytes.len() / 2;
+    let Some(byte) = bytes[middle..].iter_mut().find(|byte| byte.is_ascii_alphanumeric()) else {
+        return Err("--wrong-secret: this secret has no letter or digit to change".to_owned());
+    };
+    *byte = other_character(*byte);
+    Ok(Secret::new(bytes))
+}
+
+/// Another character of the same kind, so that base64 and hex stay what they are.
+fn other_character(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'8' | b'a'..=b'e' | b'A'..=b'E' => byte + 1,
+        b'9' => b'0',
+        b'f'..=b'z' => b'a',
+        _ => b'A',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn plan(kind: Kind, id: Option<&str>) -> Result<Plan, String> {
+        let toml = "[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:0123456789abcdef\"]";
+        let config = Config::from_toml(toml).expect("valid");
+        Plan::new(config.sources[0].clone(), kind, id.map(str::to_owned), None)
+    }
+
+    #[test]
+    fn each_kind_has_its_deliveries_and_expectations() {
+        let now = UnixMillis::now();
+        let next = |kind| plan(kind, Some("e")).expect("a plan").next(now).expect("deliveries");
+        let plain = next(Kind::Plain);
+        assert_eq!((plain.len(), plain[0].1), (1, Expect::Taken));
+        let twice = next(Kind::Duplicate);
+        assert!(twice[0].0 == twice[1].0 && (twice[0].1, twice[1].1) == (Expect::Taken, Expect::Duplicate));
+        let tampered = next(Kind::Tampered);
+        assert!(tampered[0].0.headers == plain[0].0.headers && tampered[0].0.body != plain[0].0.body);
+        let wrong = next(Kind::WrongSecret);
+        assert!(wrong[0].0.headers != plain[0].0.headers && wrong[0].0.body == plain[0].0.body);
+        assert!(plan(Kind::Stale, None).err().expect("github signs no time").contains("signs no time"));
+    }
+
+    #[test]
+    fn events_differ_unless_an_id_is_given() {
+        let plan = plan(Kind::Plain, None).expect("a plan");
+        let next = || plan.next(UnixMillis(0)).expect("deliveries")[0].0.clone();
+        assert!(next() != next());
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert!(Expect::Taken.is_met_by(200, Some("duplicate")) && !Expect::Taken.is_met_by(503, None));
+        assert!(Expect::Duplicate.is_met_by(200, Some("duplicate")) && !Expect::Duplicate.is_met_by(200, Some("accepted")));
+        assert!(Expect::Refused.is_met_by(401, None) && !Expect::Refused.is_met_by(503, None) && !Expect::Refused.is_met_by(404, None));
+    }
+
+    #[test]
+    fn changes_keep_the_form() {
+        assert_eq!(tampered(&Bytes::from_static(b"{\"a\":1}")), "{\"a\":2}");
+        assert_eq!(tampered(&Bytes::from_static(b"")), "x");
+        for byte in b'0'..=b'z' {
+            let other = other_character(byte);
+            if byte.is_ascii_alphanumeric() {
+                assert!(other != byte && other.is_ascii_hexdigit(), "{}", byte as char);
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `hookweir serve`: says where events come in and go to, then serves.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{Failure, say};
+use crate::config::model::{Config, PublisherUrl, Source};
+
+/// Sources that are listed at start; the rest is counted.
+const LISTED: usize = 20;
+
+pub(super) fn run(mut config: Config) -> Result<(), Failure> {
+    let demo = config.sources.is_empty();
+    config.add_demo_source(false).map_err(Failure::Unreachable)?;
+    for warning in &config.warnings {
+        say::note(format_args!("warning: {warning}"));
+    }
+    say::note(banner(&config, demo));
+    Err(Failure::Internal("serving is not wired up yet".to_owned()))
+}
+
+/// What a newcomer needs to send a first event, and what an operator wants to see confirmed.
+fn banner(config: &Config, demo: bool) -> String {
+    let mut lines = vec![format!("hookweir {}", env!("CARGO_PKG_VERSION"))];
+    for source in config.sources.iter().take(LISTED) {
+        let url = config.local_url(source).map(String::from).unwrap_or_default();
+        lines.push(format!("  ingest  {url}  ({}, as {})", source.name, source.provider.as_deref().unwrap_or("a scheme of its own")));
+    }
+    if config.sources.len() > LISTED {
+        lines.push(format!("          and {} more", config.sources.len() - LISTED));
+    }
+    lines.push(format!("  admin   http://{0}/readyz, http://{0}/metrics", config.server.admin_listen));
+    lines.push(format!("  store   {}", config.store.url));
+    lines.push(format!("  events  {}", config.publisher.url));
+    lines.push(format!("  memory  at most {} MiB; `hookweir check --offline` shows its parts", config.memory_bound().total >> 20));
+    if demo && let Some(source) = config.sources.first() {
+        lines.push(format!(
+            "\nNo source is configured, so there is one to try, with its secret in {}.",
+            config.demo_secret_path().display()
+        ));
+        lines.push("Paste this into another terminal; it sends a signed event and shows it arriving:\n".to_owned());
+        lines.push(format!("  {}", curl(config, source)));
+        let program = std::env::args().next().unwrap_or_else(|| "hookweir".to_owned());
+        lines.push(format!("\nor let `{program} send --wait` sign it; --help tells what else it can send.\n"));
+    }
+    lines.join("\n")
+}
+
+/// A line of shell that sends one event to the source "demo" and shows it in the file sink.
+fn curl(config: &Config, source: &Source) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let body = format!("{{\"hello\":\"weir\",\"at\":{now}}}");
+    let key = source.secrets.first().map(|secret| secret.expose()).unwrap_or_default();
+    // HMAC takes a key of any length, so there is always a signature.
+    let signature = Hmac::<Sha256>::new_from_slice(key).map(|mac| hex::encode(mac.chain_update(&body).finalize().into_bytes()));
+    let url = config.local_url(source).map(String::from).unwrap_or_default();
+    let show = match &config.publisher.url {
+        PublisherUrl::File(folder) => format!(" && sleep 1 && cat '{}'/*.jsonl | tail -n 1", folder.display()),
+        PublisherUrl::Amqp(_) => String::new(),
+    };
+    format!(
+        "curl -sS {url} -H 'content-type: application/json' -H 'x-github-event: hello' -H 'x-github-delivery: {now}' \
+         -H 'x-hub-signature-256: sha256={}' -d '{body}'{show}",
+        signature.unwrap_or_default()
+    )
+}

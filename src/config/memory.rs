@@ -1,0 +1,137 @@
+//! The memory bound: what the configuration lets the process take at most, part by part.
+//!
+//! Each part is a product of options and of facts about the libraries, so that an operator sees which option to lower. It bounds the
+//! worst case, in which every client is hostile at the same time; ordinary use stays far below.
+
+use std::fmt;
+use std::thread::available_parallelism;
+
+use super::model::{Config, PublisherUrl, StoreUrl};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// actix-http reads at most this much of a head, or of a body that nobody takes off its hands (`h1::decoder::MAX_BUFFER_SIZE`).
+const CONNECTION_READ_BUFFER: u64 = 128 * KIB;
+/// Its write buffer of 8 KiB, the connection's own state and the socket's.
+const CONNECTION_STATE: u64 = 16 * KIB;
+/// What actix-http holds of a body between reading and handing over (`h1::payload::MAX_BUFFER_SIZE`), with the request's own state.
+const REQUEST_STATE: u64 = 32 * KIB + 8 * KIB;
+/// A key in moka, with its entry in the access-order and write-order queues.
+const CACHE_ENTRY: u64 = 200;
+/// A row and its event without body and headers.
+const EVENT_STATE: u64 = KIB;
+/// Rust's default; only what is touched becomes memory.
+const THREAD_STACK: u64 = 2 * MIB;
+/// Threads that are there whatever is configured: main, logs, the relay, settling, pruning, leases, the admin listener, signals.
+const FIXED_THREADS: u64 = 12;
+/// SQLite's page cache (2 MiB by default) and a statement's memory; libpq's buffers are smaller.
+const DATABASE_CONNECTION: u64 = 4 * MIB;
+/// Connections to the database besides those of the writers: relay, settling, lease, pruning, backlog.
+const FIXED_DATABASE_CONNECTIONS: u64 = 5;
+/// The program, its tables, TLS roots, metrics.
+const BASE: u64 = 48 * MIB;
+
+/// What the process takes at most, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// The parts: what it is and which options make it, and its bytes.
+    pub parts: Vec<(&'static str, u64)>,
+    /// Their sum.
+    pub total: u64,
+}
+
+impl Config {
+    /// The bound on memory that follows from the configuration.
+    pub fn memory_bound(&self) -> MemoryBound {
+        let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
+        self.memory_bound_on(cores)
+    }
+
+    fn memory_bound_on(&self, cores: u64) -> MemoryBound {
+        let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
+        let (limits, dedup, publisher) = (&self.limits, &self.dedup, &self.publisher);
+        let (http, verifiers, writers, channels) =
+            (or_cores(self.server.workers), or_cores(self.verifier.actors), dedup.writers as u64, publisher.channels as u64);
+        let largest_body =
+            self.sources.iter().filter_map(|source| source.max_body_bytes).chain([limits.max_body_bytes]).max().unwrap_or_default() as u64;
+
+        // A batch is bound to its statement as a copy; for PostgreSQL, libpq then makes another while it sends.
+        let copies = if matches!(self.store.url, StoreUrl::Sqlite(_)) { 1 } else { 2 };
+        let largest_batch = largest_body.max(dedup.batch_bytes as u64);
+        // lapin copies a payload into frames and holds those until they are written; a line of the file sink is built in memory, where
+        // base64 or escapes make it up to twice as long as its body.
+        let sent = match self.publisher.url {
+            PublisherUrl::Amqp(_) => publisher.queue_bytes as u64,
+            PublisherUrl::File(_) => 2 * largest_body.max(4 * MIB) * channels,
+        };
+        let parts = vec![
+            ("bodies in hand (limits.in_flight_bytes)", limits.in_flight_bytes as u64),
+            (
+                "requests in hand (limits.in_flight_requests, max_header_bytes)",
+                limits.in_flight_requests as u64 * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
+            ),
+            ("connections (server.max_connections)", self.server.max_connections as u64 * (CONNECTION_READ_BUFFER + CONNECTION_STATE)),
+            ("batches being committed (dedup.writers, batch_bytes, largest body)", writers * copies * largest_batch),
+            ("keys in memory (dedup.cache_entries)", dedup.cache_entries * CACHE_ENTRY),
+            (
+                "publisher's queue (publisher.queue_bytes, queue_events)",
+                publisher.queue_bytes as u64
+                    + largest_body
+                    + publisher.queue_events as u64 * (EVENT_STATE + limits.max_header_bytes as u64 / 4),
+            ),
+            ("messages being sent (publisher.queue_bytes or channels)", sent),
+            ("database connections (dedup.writers)", (writers + FIXED_DATABASE_CONNECTIONS) * DATABASE_CONNECTION),
+            ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
+            ("the program", BASE),
+        ];
+        let total = parts.iter().map(|(_, bytes)| bytes).sum();
+        MemoryBound { parts, total }
+    }
+}
+
+impl fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (part, bytes) in &self.parts {
+            writeln!(f, "{:>8} MiB  {part}", bytes.div_ceil(MIB))?;
+        }
+        write!(f, "{:>8} MiB  at most", self.total.div_ceil(MIB))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(toml: &str) -> MemoryBound {
+        Config::from_toml(toml).expect("valid").memory_bound_on(2)
+    }
+
+    #[test]
+    fn the_bound_is_the_sum_of_its_parts_and_grows_with_each_option() {
+        let base = bound("");
+        assert_eq!(base.total, base.parts.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        assert_eq!(base.parts[0].1, 128 * MIB);
+        assert_eq!(base.parts[2].1, 8192 * 144 * KIB);
+        assert_eq!(base.parts[4].1, 20_000_000);
+        for more in [
+            "limits.in_flight_bytes = 134217729",
+            "limits.in_flight_requests = 2049",
+            "limits.max_header_bytes = 16385",
+            "limits.max_body_bytes = 26214401",
+            "server.max_connections = 8193",
+            "server.workers = 3",
+            "verifier.actors = 3",
+            "dedup.writers = 3",
+            "dedup.cache_entries = 100001",
+            "dedup.batch_bytes = 26214401",
+            "publisher.queue_bytes = 67108865",
+            "publisher.queue_events = 16385",
+            "publisher.channels = 5",
+            "[[source]]\nname = \"s\"\nprovider = \"none\"\nmax_body_bytes = 26214401",
+            "store.url = \"postgres://h/d\"",
+        ] {
+            assert!(bound(more).total > base.total, "{more}");
+        }
+    }
+}

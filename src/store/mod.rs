@@ -2,11 +2,23 @@
 //!
 //! [`Store`] is blocking and is called from a few dedicated threads, never from an actor. Two implementations keep one contract
 //! (`tests/it/store_contract.rs`): PostgreSQL, which several instances share, and SQLite.
+//!
+//! [`open`] does not need the database to be there: the [`keeper`] calls [`Store::prepare`] until it works.
+
+mod claim;
+pub mod keeper;
+mod migrations;
+mod open;
+mod postgres;
+mod row;
+mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+pub use open::{migrate, open};
 
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
 
@@ -56,7 +68,7 @@ pub struct StoredEvent {
     pub seq: Seq,
     /// How often it was handed to the queue without a confirm before.
     pub attempts: u32,
-    /// The event.
+    /// The event. Read back from the database, it has neither guard nor window: those have done their work.
     pub event: Arc<NewEvent>,
 }
 
@@ -110,7 +122,7 @@ pub struct Backlog {
 /// How long things are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Published events, counted from their receipt.
+    /// Published events, counted from their confirm.
     pub events: Duration,
     /// Bodies in `conflict`.
     pub conflicts: Duration,
@@ -118,16 +130,20 @@ pub struct Retention {
 
 /// Durable storage of events. All times are the database's own clock.
 pub trait Store: Send + Sync + 'static {
+    /// Brings the schema up to date, or checks that it is, and checks that what is committed is on disk. Until this has worked once,
+    /// [`Self::insert`] refuses with [`StoreError::Unavailable`].
+    fn prepare(&self) -> Result<(), StoreError>;
+
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
 
-    /// Due outbox rows that nobody works on, oldest first, at most `room`: first takes over the rows of instances whose lease has run
-    /// out, then reads `owner`'s own and leaves out those for which `skip` says that they are in memory. A first row larger than
-    /// `room.bytes` is returned alone.
+    /// Due outbox rows that nobody works on, those first that are due for longest, at most `room`: takes over rows of instances whose
+    /// lease has run out (if `owner` itself has one), then reads `owner`'s own and leaves out those for which `skip` says that they are in
+    /// memory. A first row larger than `room.bytes` is returned alone.
     fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError>;
 
-    /// These rows were confirmed by the queue, and leave the outbox.
+    /// These rows were confirmed by the queue, and leave the outbox. Rows that have left it already are passed over, here and below.
     fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError>;
 
     /// These rows were not confirmed: one attempt more, due again after `delay`.
@@ -142,8 +158,8 @@ pub trait Store: Send + Sync + 'static {
     /// `owner` stops: its lease ends, and its rows are free for others at once.
     fn release(&self, owner: InstanceId) -> Result<(), StoreError>;
 
-    /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their retention. Returns how many rows
-    /// went.
+    /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their retention; never a key whose event
+    /// waits in the outbox or is parked. Returns how many rows went.
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
 
     /// What waits.

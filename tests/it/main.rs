@@ -8,3 +8,5 @@ mod protocol_model;
 mod rig;
 #[expect(dead_code, reason = "the end-to-end tests that use the rest come with the program that they start")]
 mod support;
+
+mod store_contract;

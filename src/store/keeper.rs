@@ -1,0 +1,247 @@
+//! Keeps the store fit for use, in the background: prepares it until that works, renews this instance's lease, deletes what was kept
+//! long enough, and measures what waits.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Retention, Store, StoreError};
+use crate::config::model;
+use crate::delivery::InstanceId;
+use crate::shutdown::Lifeline;
+use crate::telemetry::Metrics;
+use crate::telemetry::health::{Component, State};
+
+/// How soon something that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the backlog is measured.
+const MEASURE: Duration = Duration::from_secs(5);
+/// How long a stop waits for a statement under way.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Whether this instance may publish its rows. Nothing is to be published without a lease: others take the rows over then.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    born: Instant,
+    /// Milliseconds after `born`; 0 is no lease.
+    until: Arc<AtomicU64>,
+}
+
+impl Lease {
+    fn none() -> Self {
+        Self { born: Instant::now(), until: Arc::default() }
+    }
+
+    /// A lease that is held for ever, for what has no rows of its own.
+    pub fn forever() -> Self {
+        Self { born: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// It is held now. Counted on the monotonic clock from *before* the database was asked, so it ends here before it ends there,
+    /// whatever the wall clocks do.
+    pub fn is_held(&self) -> bool {
+        u128::from(self.until.load(Ordering::Acquire)) > self.born.elapsed().as_millis()
+    }
+
+    fn extend(&self, asked: Instant, lease: Duration) {
+        let until = (asked + lease).saturating_duration_since(self.born).as_millis();
+        self.until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+}
+
+/// The two threads that keep the store: `keeper` for the lease, and `upkeep` for everything that may take its time.
+#[derive(Debug)]
+pub struct Keeper {
+    lease: Lease,
+    stop: Arc<Stop>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Keeper {
+    /// Starts keeping `store` for `instance`. Uses up to two connections.
+    pub fn start(
+        store: Arc<dyn Store>,
+        instance: InstanceId,
+        config: &model::Store,
+        metrics: Arc<Metrics>,
+        health: Component,
+        lifeline: &Lifeline,
+    ) -> io::Result<Self> {
+        let lease = Lease::none();
+        let stop = Arc::<Stop>::default();
+        let (running, ended) = mpsc::channel();
+        let tenancy = Tenancy {
+            store: store.clone(),
+            instance,
+            duration: config.lease,
+            lease: lease.clone(),
+            health,
+            stop: stop.clone(),
+            prepared: false,
+        };
+        let upkeep = Upkeep {
+            store,
+            retention: Retention { events: config.keep_events, conflicts: config.keep_conflicts },
+            interval: config.prune_interval,
+            limit: config.prune_rows,
+            metrics,
+            lease: lease.clone(),
+            stop: stop.clone(),
+        };
+        let held = (lifeline.of("keeper"), running.clone());
+        thread::Builder::new().name("keeper".into()).spawn(move || {
+            let _held = held;
+            tenancy.run();
+        })?;
+        let held = (lifeline.of("upkeep"), running);
+        thread::Builder::new().name("upkeep".into()).spawn(move || {
+            let _held = held;
+            upkeep.run();
+        })?;
+        Ok(Self { lease, stop, ended })
+    }
+
+    /// This instance's lease.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    /// Ends both threads, and with `release` gives this instance's rows free for others at once: do that only when nothing publishes any
+    /// more. False if a statement still hangs; then the lease runs out by itself.
+    pub fn stop(self, release: bool) -> bool {
+        self.stop.request(release);
+        matches!(self.ended.recv_timeout(STOP), Err(mpsc::RecvTimeoutError::Disconnected))
+    }
+}
+
+/// Asks the threads to stop, and wakes them for it.
+#[derive(Debug, Default)]
+struct Stop {
+    /// Whether to release, once asked to stop.
+    asked: Mutex<Option<bool>>,
+    wake: Condvar,
+}
+
+impl Stop {
+    fn request(&self, release: bool) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(release);
+        self.wake.notify_all();
+    }
+
+    /// Waits until `time`, or for the request to stop.
+    fn wait(&self, time: Instant) -> Option<bool> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = time.saturating_duration_since(Instant::now());
+            if asked.is_some() || left.is_zero() {
+                return *asked;
+            }
+            asked = self.wake.wait_timeout(asked, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+struct Tenancy {
+    store: Arc<dyn Store>,
+    instance: InstanceId,
+    duration: Duration,
+    lease: Lease,
+    health: Component,
+    stop: Arc<Stop>,
+    prepared: bool,
+}
+
+impl Tenancy {
+    fn run(mut self) {
+        let release = loop {
+            let renewed = self.renew();
+            self.health.set(match &renewed {
+                Ok(()) => State::Ready,
+                Err(error) => State::NotReady(error.to_string().into()),
+            });
+            let pause = if renewed.is_ok() { self.duration / 3 } else { RETRY };
+            if let Some(release) = self.stop.wait(Instant::now() + pause) {
+                break release;
+            }
+        };
+        self.lease.end();
+        if release && let Err(error) = self.store.release(self.instance) {
+            tracing::warn!(%error, "the lease could not be released; others take this instance's rows over when it runs out");
+        }
+    }
+
+    fn renew(&mut self) -> Result<(), StoreError> {
+        if !self.prepared {
+            self.store.prepare()?;
+            self.prepared = true;
+        }
+        let asked = Instant::now();
+        self.store.renew_lease(self.instance, self.duration)?;
+        self.lease.extend(asked, self.duration);
+        Ok(())
+    }
+}
+
+struct Upkeep {
+    store: Arc<dyn Store>,
+    retention: Retention,
+    interval: Duration,
+    limit: usize,
+    metrics: Arc<Metrics>,
+    lease: Lease,
+    stop: Arc<Stop>,
+}
+
+impl Upkeep {
+    fn run(self) {
+        let mut prune_at = Instant::now() + self.interval;
+        loop {
+            // No lease, no database: there is nothing to keep up.
+            if self.lease.is_held() {
+                self.measure();
+                if Instant::now() >= prune_at {
+                    let more = self.prune();
+                    prune_at = Instant::now() + if more { RETRY } else { self.interval };
+                }
+            }
+            let pause = if self.lease.is_held() { MEASURE.min(self.interval) } else { RETRY };
+            let next = Instant::now() + pause;
+            if self.stop.wait(next.min(prune_at.max(Instant::now() + Duration::from_millis(100)))).is_some() {
+                return;
+            }
+        }
+    }
+
+    fn measure(&self) {
+        match self.store.backlog() {
+            Ok(backlog) => {
+                self.metrics.outbox_rows.set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
+                self.metrics.outbox_oldest_seconds.set(i64::try_from(backlog.oldest.as_secs()).unwrap_or(i64::MAX));
+                self.metrics.parked_rows.set(i64::try_from(backlog.parked).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
+        }
+    }
+
+    /// Deletes round by round for at most a second; true if more is to be done.
+    fn prune(&self) -> bool {
+        let begun = Instant::now();
+        loop {
+            match self.store.prune(self.retention, self.limit) {
+                Ok(gone) if gone < self.limit as u64 => return false,
+                Ok(_) if begun.elapsed() > RETRY => return true,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "expired rows could not be deleted");
+                    return false;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Storing a batch: one statement, one transaction, one round trip. What the statement does not return was known before, and is looked
+//! up by a second one.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+
+use super::connection::{unavailable, was_rolled_back};
+use crate::delivery::InstanceId;
+use crate::store::row::{headers_to_text, key, millis};
+use crate::store::{Inserted, NewEvent, Seq, StoreError};
+
+/// In key order, so that two batches with common keys do not wait for each other in a circle.
+const INSERT: [&str; 13] = [
+    "WITH input AS MATERIALIZED (
+        SELECT nextval('event_seq') AS seq, i.* FROM unnest(",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ", ",
+    ") WITH ORDINALITY
+            AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body, place)
+    ), fresh AS (
+        INSERT INTO dedup (key, guard, digest, source, seq, expires_at)
+        SELECT key, guard, digest, source, seq, now() + ttl * interval '1 millisecond' FROM input ORDER BY key
+        ON CONFLICT DO NOTHING
+        RETURNING seq
+    ), stored AS (
+        INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body)
+        SELECT seq, key, source, event_id, event_type, content_type, headers, received_at, body FROM input JOIN fresh USING (seq)
+    ), queued AS (
+        INSERT INTO outbox (seq, key, bytes, owner)
+        SELECT seq, key, length(body), ",
+    " FROM input JOIN fresh USING (seq)
+    )
+    SELECT place, seq FROM input JOIN fresh USING (seq)",
+];
+
+/// The statement [`INSERT`] with its arrays. A type of its own, so that diesel prepares it once for each connection.
+#[derive(Debug)]
+struct InsertBatch<'a> {
+    keys: Vec<&'a [u8]>,
+    guards: Vec<Option<&'a [u8]>>,
+    digests: Vec<&'a [u8]>,
+    sources: Vec<&'a str>,
+    event_ids: Vec<&'a str>,
+    event_types: Vec<Option<&'a str>>,
+    content_types: Vec<Option<&'a str>>,
+    headers: Vec<String>,
+    received_at: Vec<i64>,
+    ttls: Vec<i64>,
+    bodies: Vec<&'a [u8]>,
+    owner: &'a [u8],
+}
+
+impl<'a> InsertBatch<'a> {
+    fn new(owner: &'a InstanceId, batch: &'a [Arc<NewEvent>]) -> Self {
+        Self {
+            keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
+            guards: batch.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect(),
+            digests: batch.iter().map(|new| &new.digest.as_bytes()[..]).collect(),
+            sources: batch.iter().map(|new| new.source.as_str()).collect(),
+            event_ids: batch.iter().map(|new| new.event_id.as_str()).collect(),
+            event_types: batch.iter().map(|new| new.event_type.as_deref()).collect(),
+            content_types: batch.iter().map(|new| new.content_type.as_deref()).collect(),
+            headers: batch.iter().map(|new| headers_to_text(&new.headers)).collect(),
+            received_at: batch.iter().map(|new| new.received_at.0).collect(),
+            ttls: batch.iter().map(|new| millis(new.window)).collect(),
+            bodies: batch.iter().map(|new| &new.body[..]).collect(),
+            owner: owner.as_bytes(),
+        }
+    }
+}
+
+impl QueryFragment<Pg> for InsertBatch<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let [sql @ .., last] = INSERT;
+        let mut sql = sql.into_iter();
+        let mut next = || sql.next().unwrap_or_default();
+        out.push_sql(next());
+        out.push_bind_param::<Array<Binary>, _>(&self.keys)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Nullable<Binary>>, _>(&self.guards)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Binary>, _>(&self.digests)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Text>, _>(&self.sources)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Text>, _>(&self.event_ids)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.event_types)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.content_types)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Text>, _>(&self.headers)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<BigInt>, _>(&self.received_at)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<BigInt>, _>(&self.ttls)?;
+        out.push_sql(next());
+        out.push_bind_param::<Array<Binary>, _>(&self.bodies)?;
+        out.push_sql(next());
+        out.push_bind_param::<Binary, _>(self.owner)?;
+        out.push_sql(last);
+        Ok(())
+    }
+}
+
+impl QueryId for InsertBatch<'_> {
+    type QueryId = InsertBatch<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for InsertBatch<'_> {
+    type SqlType = (BigInt, BigInt);
+}
+
+impl RunQueryDsl<PgConnection> for InsertBatch<'_> {}
+
+/// Why a batch is not known to be stored.
+enum Failed {
+    /// Nothing of it was committed.
+    Clean(Error),
+    /// Some of it may be.
+    Ambiguous(Error),
+}
+
+/// Stores `batch`, all or nothing.
+fn together(connection: &mut PgConnection, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, Failed> {
+    let fresh: Vec<(i64, i64)> = match InsertBatch::new(&owner, batch).load(connection) {
+        Ok(fresh) => fresh,
+        Err(error) if was_rolled_back(connection, &error) => return Err(Failed::Clean(error)),
+        Err(error) => return Err(Failed::Ambiguous(error)),
+    };
+    let mut inserted: Vec<Option<Inserted>> = vec![None; batch.len()];
+    for (place, seq) in fresh {
+        if let Some(entry) = usize::try_from(place - 1).ok().and_then(|place| inserted.get_mut(place)) {
+            *entry = Some(Inserted::Accepted(Seq(seq)));
+        }
+    }
+    let known: Vec<&NewEvent> = batch.iter().zip(&inserted).filter(|(_, entry)| entry.is_none()).map(|(new, _)| &**new).collect();
+    if !known.is_empty() {
+        // From here on an error leaves accepted events behind, which the sweep of this instance's own rows will find.
+        let mut known = look_up(connection, &known).map_err(Failed::Ambiguous)?.into_iter();
+        inserted.iter_mut().filter(|entry| entry.is_none()).for_each(|entry| *entry = known.next());
+    }
+    inserted.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Failed::Ambiguous(Error::NotFound))
+}
+
+/// What is known of events that were not new; keeps the bodies of those that conflict.
+fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Inserted>> {
+    #[derive(QueryableByName)]
+    struct First {
+        #[diesel(sql_type = Nullable<Binary>)]
+        digest: Option<Vec<u8>>,
+        #[diesel(sql_type = Nullable<Binary>)]
+        guarded: Option<Vec<u8>>,
+    }
+    let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
+    let guards: Vec<Option<&[u8]>> = known.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect();
+    let firsts: Vec<First> = sql_query(
+        "SELECT k.digest, g.key AS guarded
+         FROM unnest($1, $2) WITH ORDINALITY AS i (key, guard, place)
+         LEFT JOIN dedup k ON k.key = i.key
+         LEFT JOIN dedup g ON g.guard = i.guard
+         ORDER BY place",
+    )
+    .bind::<Array<Binary>, _>(&keys)
+    .bind::<Array<Nullable<Binary>>, _>(&guards)
+    .load(connection)?;
+    let mut conflicts = Vec::new();
+    let mut inserted = Vec::with_capacity(known.len());
+    for (new, first) in known.iter().zip(firsts) {
+        inserted.push(match (first.digest, first.guarded) {
+            (Some(digest), _) if digest == new.digest.as_bytes() => Inserted::Duplicate(new.key),
+            (Some(_), _) => {
+                conflicts.push(*new);
+                Inserted::Conflict(new.key)
+            }
+            (None, Some(guarded)) => Inserted::Duplicate(key(&guarded)?),
+            // It expired and was pruned between the two statements: the provider's retry will be new.
+            (None, None) => return Err(Error::NotFound),
+        });
+    }
+    keep_conflicts(connection, &conflicts)?;
+    Ok(inserted)
+}
+
+fn keep_conflicts(connection: &mut PgConnection, conflicts: &[&NewEvent]) -> QueryResult<()> {
+    // One by one: they are rare, and large bodies need not be copied into one more array.
+    for new in conflicts {
+        sql_query(
+            "INSERT INTO conflict (key, digest, source, event_id, content_type, headers, received_at, body)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        )
+        .bind::<Binary, _>(&new.key.as_bytes()[..])
+        .bind::<Binary, _>(&new.digest.as_bytes()[..])
+        .bind::<Text, _>(new.source.as_str())
+        .bind::<Text, _>(new.event_id.as_str())
+        .bind::<Nullable<Text>, _>(new.content_type.as_deref())
+        .bind::<Text, _>(headers_to_text(&new.headers))
+        .bind::<BigInt, _>(new.received_at.0)
+        .bind::<Binary, _>(&new.body[..])
+        .execute(connection)?;
+    }
+    Ok(())
+}
+
+/// How often a whole batch is tried before its rows are taken apart. Guards are not in key order, so that batches can deadlock by them.
+const TRIES: u32 = 3;
+/// So many rows refused, and none stored, means that it is not the rows.
+const REFUSED_AT_MOST: usize = 8;
+
+/// Stores `batch`, in parts if some of its rows cannot be stored.
+///
+/// diesel does not show SQLSTATE, so that a deadlock, a full disk and a row that PostgreSQL refuses look alike: which it is, is told by
+/// trying again, and then by halves.
+pub(super) fn insert(
+    connection: &mut PgConnection,
+    owner: InstanceId,
+    batch: &[Arc<NewEvent>],
+    limit: Duration,
+) -> Result<Vec<Inserted>, StoreError> {
+    let mut parts = Parts { owner, until: Instant::now() + limit, stored: 0, refused: 0 };
+    let error = match parts.try_together(connection, batch, TRIES)? {
+        Ok(inserted) => return Ok(inserted),
+        Err(error) => error,
+    };
+    if is_about_a_row(&error) || batch.len() > 1 { parts.apart(connection, batch, error) } else { Err(unavailable(&error)) }
+}
+
+struct Parts {
+    owner: InstanceId,
+    until: Instant,
+    stored: usize,
+    refused: usize,
+}
+
+impl Parts {
+    /// The outer error ends it all; the inner one says that none of these rows was stored.
+    fn try_together(
+        &mut self,
+        connection: &mut PgConnection,
+        rows: &[Arc<NewEvent>],
+        tries: u32,
+    ) -> Result<Result<Vec<Inserted>, Error>, StoreError> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match together(connection, self.owner, rows) {
+                Ok(inserted) => {
+                    self.stored += rows.len();
+                    return Ok(Ok(inserted));
+                }
+                Err(Failed::Ambiguous(error)) => return Err(StoreError::Ambiguous(format!("PostgreSQL: {error}"))),
+                Err(Failed::Clean(error)) if Instant::now() >= self.until => return Err(self.given_up(&error)),
+                Err(Failed::Clean(error)) if tried >= tries || is_about_a_row(&error) => return Ok(Err(error)),
+                Err(Failed::Clean(_)) => thread::sleep(Duration::from_millis(2 + RandomState::new().hash_one(tried) % 30)),
+            }
+        }
+    }
+
+    fn apart(&mut self, connection: &mut PgConnection, rows: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
+        if let [_] = rows {
+            self.refused += 1;
+            if self.refused >= REFUSED_AT_MOST && self.stored == 0 {
+                return Err(self.given_up(&error));
+            }
+            return Ok(vec![Inserted::Refused(error.to_string())]);
+        }
+        let mut inserted = Vec::with_capacity(rows.len());
+        let (left, right) = rows.split_at(rows.len() / 2);
+        for half in [left, right] {
+            inserted.extend(match self.try_together(connection, half, 2)? {
+                Ok(inserted) => inserted,
+                Err(error) => self.apart(connection, half, error)?,
+            });
+        }
+        Ok(inserted)
+    }
+
+    fn given_up(&self, error: &Error) -> StoreError {
+        match (self.stored, unavailable(error)) {
+            (1.., StoreError::Unavailable(text)) => StoreError::Ambiguous(text),
+            (_, error) => error,
+        }
+    }
+}
+
+/// Errors that say which they are.
+fn is_about_a_row(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::NotNullViolation | DatabaseErrorKind::CheckViolation, _))
+}

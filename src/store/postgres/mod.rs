@@ -1,0 +1,315 @@
+//! The store in PostgreSQL, for any number of instances. Each call is one statement, or a few, each a transaction of its own: none is
+//! held open between two round trips.
+
+mod connection;
+mod insert;
+mod upkeep;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::pg::Pg;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz};
+
+use self::connection::{Connection, Session, unavailable, was_rolled_back};
+use super::claim::{Choice, Due, PAGE};
+use super::row::{EventRow, key, millis};
+use super::{Backlog, Inserted, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
+use crate::config::model;
+use crate::config::secret::Secret;
+use crate::delivery::{DedupKey, InstanceId};
+
+/// How long an instance waits for another that is migrating the same schema.
+const MIGRATION_WAIT: &str = "60s";
+
+/// The store in PostgreSQL.
+pub(super) struct PostgresStore {
+    url: String,
+    session: Session,
+    migrate: model::Migrate,
+    statement_timeout: Duration,
+    pool: Pool<ConnectionManager<PgConnection>>,
+    prepared: AtomicBool,
+}
+
+impl PostgresStore {
+    pub(super) fn new(url: &Secret, config: &model::Store, connections: usize) -> Result<Self, StoreError> {
+        let url = connection::url(url, config)?;
+        Ok(Self {
+            session: Session::new(config),
+            migrate: config.migrate,
+            statement_timeout: config.statement_timeout,
+            pool: connection::pool(&url, config, connections),
+            url,
+            prepared: AtomicBool::new(false),
+        })
+    }
+
+    /// Applies the migrations that are missing. Of instances that do this at the same time, one works and the others find it done.
+    pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.connect()?;
+        if migrations::check::<Pg>(migrations::POSTGRES, &applied_migrations(&mut connection)?).is_ok() {
+            return Ok(Vec::new());
+        }
+        // The lock goes with the connection, however this ends.
+        connection
+            .batch_execute(&format!("SET statement_timeout = 0; SET lock_timeout = '{MIGRATION_WAIT}'"))
+            .and_then(|()| {
+                sql_query("SELECT pg_advisory_lock(hashtextextended('hookweir migrate ' || $1, 0))")
+                    .bind::<Text, _>(&self.session.schema)
+                    .execute(&mut connection)
+            })
+            .and_then(|_| connection.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&self.session.schema))))
+            .map_err(|error| unavailable(&error))?;
+        migrations::run(&mut connection, migrations::POSTGRES)
+    }
+
+    /// A connection outside the pool: says at once, and precisely, why there is none.
+    fn connect(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = PgConnection::establish(&self.url).map_err(|error| unavailable(&error))?;
+        self.session.set_up(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn get(&self) -> Result<Connection, StoreError> {
+        self.pool.get().map_err(|error| unavailable(&error))
+    }
+
+    /// Runs one statement that can be repeated without harm.
+    fn run<T>(&self, statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>) -> Result<T, StoreError> {
+        let mut connection = self.get()?;
+        statement(&mut connection).map_err(|error| match was_rolled_back(&mut connection, &error) {
+            true => unavailable(&error),
+            false => StoreError::Ambiguous(format!("PostgreSQL: {}", error.to_string().trim_end())),
+        })
+    }
+}
+
+fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// The versions of the migrations that were applied; none where there is no schema yet.
+fn applied_migrations(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Exists {
+        #[diesel(sql_type = Bool)]
+        exists: bool,
+    }
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let exists = sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists").get_result::<Exists>(connection);
+    if !exists.map_err(|error| unavailable(&error))?.exists {
+        return Ok(Vec::new());
+    }
+    let versions = sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(connection);
+    Ok(versions.map_err(|error| unavailable(&error))?.into_iter().map(|row| row.version).collect())
+}
+
+impl Store for PostgresStore {
+    fn prepare(&self) -> Result<(), StoreError> {
+        match self.migrate {
+            model::Migrate::Auto => drop(self.migrate()?),
+            model::Migrate::Check => migrations::check::<Pg>(migrations::POSTGRES, &applied_migrations(&mut self.connect()?)?)?,
+        }
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        if !self.prepared.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("PostgreSQL: not prepared yet".into()));
+        }
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        insert::insert(&mut *self.get()?, owner, batch, self.statement_timeout)
+    }
+
+    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+        let me = &owner.as_bytes()[..];
+        self.run(|connection| {
+            sql_query(upkeep::TAKE_OVER).bind::<Binary, _>(me).bind::<BigInt, _>(sql_limit(room.events)).execute(connection)
+        })?;
+        self.run(|connection| {
+            let mut choice = Choice::new(room, skip);
+            let mut last = (PgTimestamp(i64::MIN), i64::MIN);
+            while !choice.is_full() {
+                let page: Vec<DueRow> = sql_query(
+                    "SELECT due_at, seq, key, bytes, attempts FROM outbox
+                     WHERE owner = $1 AND (due_at, seq) > ($2, $3) AND due_at <= now() ORDER BY due_at, seq LIMIT $4",
+                )
+                .bind::<Binary, _>(me)
+                .bind::<Timestamptz, _>(last.0)
+                .bind::<BigInt, _>(last.1)
+                .bind::<BigInt, _>(sql_limit(PAGE))
+                .load(connection)?;
+                let Some(end) = page.last() else { break };
+                last = (end.due_at, end.seq);
+                for row in page {
+                    choice.offer(Due { seq: row.seq, key: key(&row.key)?, bytes: row.bytes, attempts: row.attempts });
+                }
+            }
+            // A row that was confirmed in between finds its event all the same; the caller knows which it had in memory.
+            let rows = sql_query("SELECT * FROM event WHERE seq = ANY ($1)")
+                .bind::<Array<BigInt>, _>(choice.seqs())
+                .load::<EventColumns>(connection)?
+                .into_iter()
+                .map(EventColumns::into_row)
+                .collect::<QueryResult<Vec<_>>>()?;
+            Ok(choice.stored(rows))
+        })
+    }
+
+    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError> {
+        self.run(|connection| {
+            sql_query(
+                "WITH gone AS (DELETE FROM outbox WHERE seq = ANY ($1) RETURNING seq) INSERT INTO published (seq) SELECT seq FROM gone",
+            )
+            .bind::<Array<BigInt>, _>(numbers(rows))
+            .execute(connection)
+            .map(drop)
+        })
+    }
+
+    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
+        self.run(|connection| {
+            sql_query("UPDATE outbox SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond' WHERE seq = ANY ($1)")
+                .bind::<Array<BigInt>, _>(numbers(rows))
+                .bind::<BigInt, _>(millis(delay))
+                .execute(connection)
+                .map(drop)
+        })
+    }
+
+    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
+        self.run(|connection| {
+            sql_query(
+                "WITH gone AS (DELETE FROM outbox WHERE seq = $1 RETURNING seq) INSERT INTO parked (seq, reason) SELECT seq, $2 FROM gone",
+            )
+            .bind::<BigInt, _>(row.0)
+            .bind::<Text, _>(reason.replace('\0', "\u{fffd}"))
+            .execute(connection)
+            .map(drop)
+        })
+    }
+
+    fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {
+        self.run(|connection| {
+            sql_query(
+                "INSERT INTO instance (id, alive_until) VALUES ($1, now() + $2 * interval '1 millisecond')
+                 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until",
+            )
+            .bind::<Binary, _>(&owner.as_bytes()[..])
+            .bind::<BigInt, _>(millis(lease))
+            .execute(connection)
+            .map(drop)
+        })
+    }
+
+    fn release(&self, owner: InstanceId) -> Result<(), StoreError> {
+        self.run(|connection| {
+            sql_query("DELETE FROM instance WHERE id = $1").bind::<Binary, _>(&owner.as_bytes()[..]).execute(connection).map(drop)
+        })
+    }
+
+    fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
+        let limit = sql_limit(limit);
+        let kept = |statement: &'static str, time: Duration| {
+            self.run(|connection| {
+                sql_query(statement).bind::<BigInt, _>(limit).bind::<BigInt, _>(millis(time)).execute(connection).map(|rows| rows as u64)
+            })
+        };
+        let keys =
+            self.run(|connection| sql_query(upkeep::PRUNE_KEYS).bind::<BigInt, _>(limit).execute(connection).map(|rows| rows as u64))?;
+        let events = kept(upkeep::PRUNE_EVENTS, retention.events)?;
+        let conflicts = kept(upkeep::PRUNE_CONFLICTS, retention.conflicts)?;
+        self.run(|connection| sql_query(upkeep::PRUNE_INSTANCES).execute(connection))?;
+        Ok(keys + events + conflicts)
+    }
+
+    fn backlog(&self) -> Result<Backlog, StoreError> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = BigInt)]
+            depth: i64,
+            #[diesel(sql_type = BigInt)]
+            oldest_ms: i64,
+            #[diesel(sql_type = BigInt)]
+            parked: i64,
+        }
+        let row: Row = self.run(|connection| {
+            sql_query(
+                "SELECT (SELECT count(*) FROM outbox) AS depth,
+                        coalesce((SELECT (extract(epoch FROM now() - since) * 1000)::bigint FROM outbox ORDER BY seq LIMIT 1), 0) AS oldest_ms,
+                        (SELECT count(*) FROM parked) AS parked",
+            )
+            .get_result(connection)
+        })?;
+        Ok(Backlog {
+            depth: row.depth.unsigned_abs(),
+            oldest: Duration::from_millis(u64::try_from(row.oldest_ms).unwrap_or(0)),
+            parked: row.parked.unsigned_abs(),
+        })
+    }
+}
+
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn numbers(rows: &[Seq]) -> Vec<i64> {
+    rows.iter().map(|seq| seq.0).collect()
+}
+
+#[derive(QueryableByName)]
+struct DueRow {
+    #[diesel(sql_type = Timestamptz)]
+    due_at: PgTimestamp,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Binary)]
+    key: Vec<u8>,
+    #[diesel(sql_type = Integer)]
+    bytes: i32,
+    #[diesel(sql_type = Integer)]
+    attempts: i32,
+}
+
+#[derive(QueryableByName)]
+struct EventColumns {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Binary)]
+    key: Vec<u8>,
+    #[diesel(sql_type = Text)]
+    source: String,
+    #[diesel(sql_type = Text)]
+    event_id: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    event_type: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    content_type: Option<String>,
+    #[diesel(sql_type = Text)]
+    headers: String,
+    #[diesel(sql_type = BigInt)]
+    received_at: i64,
+    #[diesel(sql_type = Binary)]
+    body: Vec<u8>,
+}
+
+impl EventColumns {
+    fn into_row(self) -> QueryResult<EventRow> {
+        let Self { seq, key: bytes_of_key, source, event_id, event_type, content_type, headers, received_at, body } = self;
+        Ok(EventRow { seq, key: key(&bytes_of_key)?, source, event_id, event_type, content_type, headers, received_at, body })
+    }
+}

@@ -1,0 +1,99 @@
+//! Connections to the SQLite file: one that writes, since SQLite has one writer at a time, and one that reads meanwhile.
+
+use std::path::Path;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, NopErrorHandler, Pool, PooledConnection};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryResult, sql_query};
+
+use crate::store::StoreError;
+
+pub(super) type Connection = PooledConnection<ConnectionManager<SqliteConnection>>;
+
+/// A pool of one connection: taking it is taking the lock.
+#[derive(Debug)]
+pub(super) struct One(Pool<ConnectionManager<SqliteConnection>>);
+
+impl One {
+    /// Does not fail where the file cannot be opened; [`Self::get`] does.
+    pub(super) fn new(path: &Path, busy_timeout: Duration) -> Self {
+        let pool = Pool::builder()
+            .max_size(1)
+            .connection_timeout(busy_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            .error_handler(Box::new(NopErrorHandler))
+            .connection_customizer(Box::new(SetUp { busy_timeout }))
+            .build_unchecked(ConnectionManager::new(path.to_string_lossy()));
+        Self(pool)
+    }
+
+    pub(super) fn get(&self) -> Result<Connection, StoreError> {
+        self.0.get().map_err(|error| StoreError::Unavailable(format!("SQLite: {error}")))
+    }
+}
+
+#[derive(Debug)]
+struct SetUp {
+    busy_timeout: Duration,
+}
+
+impl CustomizeConnection<SqliteConnection, Error> for SetUp {
+    /// Every commit is synced to the disk before it returns: WAL with `synchronous = NORMAL`, which is often recommended, does not.
+    fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+        connection
+            .batch_execute(&format!(
+                "PRAGMA busy_timeout = {};
+                 PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = FULL;
+                 PRAGMA wal_autocheckpoint = 4000;
+                 PRAGMA journal_size_limit = 67108864;
+                 PRAGMA cache_size = -16384;
+                 PRAGMA temp_store = MEMORY;",
+                self.busy_timeout.as_millis()
+            ))
+            .map_err(Error::QueryError)?;
+        Ok(())
+    }
+}
+
+/// Fails unless a commit on `connection` is on the disk when it returns.
+pub(super) fn check_durability(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let unread = |error| StoreError::Unavailable(format!("SQLite: {error}"));
+    let mode = sql_query("SELECT journal_mode AS value FROM pragma_journal_mode()").get_result::<TextValue>(connection).map_err(unread)?;
+    let level = sql_query("SELECT synchronous AS value FROM pragma_synchronous()").get_result::<IntValue>(connection).map_err(unread)?;
+    if mode.value != "wal" || level.value < 2 {
+        return Err(StoreError::Unfit(format!(
+            "SQLite works with journal_mode = {} and synchronous = {} here, where wal and 2 (FULL) are needed so that a commit survives a \
+             power cut: put the file on a local disk",
+            mode.value, level.value
+        )));
+    }
+    Ok(())
+}
+
+/// The versions of the migrations that were applied; none where there is no schema yet.
+pub(super) fn applied_migrations(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+    let table = "SELECT count(*) AS value FROM sqlite_master WHERE name = '__diesel_schema_migrations'";
+    if sql_query(table).get_result::<IntValue>(connection)?.value == 0 {
+        return Ok(Vec::new());
+    }
+    let versions = sql_query("SELECT version AS value FROM __diesel_schema_migrations").load::<TextValue>(connection)?;
+    Ok(versions.into_iter().map(|version| version.value).collect())
+}
+
+#[derive(QueryableByName)]
+struct TextValue {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+#[derive(QueryableByName)]
+struct IntValue {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}

@@ -1,0 +1,286 @@
+//! The store in one SQLite file: for one instance, with no server to run.
+
+mod connection;
+mod insert;
+mod schema;
+mod upkeep;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::result::Error;
+use diesel::sqlite::Sqlite;
+
+use self::connection::One;
+use self::schema::{event, instance, outbox, parked, published};
+use super::claim::{Choice, Due, PAGE};
+use super::row::{EventRow, key, millis};
+use super::{Backlog, Inserted, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
+use crate::config::model;
+use crate::delivery::{DedupKey, InstanceId, UnixMillis};
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub(super) struct SqliteStore {
+    path: PathBuf,
+    migrate: model::Migrate,
+    writer: One,
+    reader: One,
+    prepared: AtomicBool,
+}
+
+impl SqliteStore {
+    /// Creates the folder of the file, if need be.
+    pub(super) fn new(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                StoreError::Unfit(format!("{}: the folder of the database cannot be created: {error}", folder.display()))
+            })?;
+        }
+        Ok(Self {
+            path: path.into(),
+            migrate: config.migrate,
+            writer: One::new(path, config.statement_timeout),
+            reader: One::new(path, config.statement_timeout),
+            prepared: AtomicBool::new(false),
+        })
+    }
+
+    /// Applies the migrations that are missing.
+    pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.writer.get()?;
+        let applied = connection::applied_migrations(&mut connection).map_err(|error| self.failed(&error))?;
+        if migrations::check::<Sqlite>(migrations::SQLITE, &applied).is_ok() {
+            return Ok(Vec::new());
+        }
+        // Exclusive, so that of two processes the second finds the work done.
+        connection
+            .exclusive_transaction(|connection| migrations::run(connection, migrations::SQLITE).map_err(Failed::Store))
+            .map_err(|failed| failed.into_store_error(self))
+    }
+
+    /// Runs `work` in one transaction that is on the disk when this returns.
+    fn write<T>(&self, mut work: impl FnMut(&mut SqliteConnection) -> QueryResult<T>) -> Result<T, StoreError> {
+        let mut committing = false;
+        self.writer
+            .get()?
+            .immediate_transaction(|connection| {
+                let done = work(connection)?;
+                committing = true;
+                Ok(done)
+            })
+            .map_err(|error: Error| match committing {
+                true => StoreError::Ambiguous(self.text(&error)),
+                false => self.failed(&error),
+            })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>) -> Result<T, StoreError> {
+        work(&mut *self.reader.get()?).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &Error) -> StoreError {
+        StoreError::Unavailable(self.text(error))
+    }
+
+    fn text(&self, error: &Error) -> String {
+        format!("{}: {error}", self.path.display())
+    }
+}
+
+/// What undoes a transaction around a migration.
+enum Failed {
+    Query(Error),
+    Store(StoreError),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl Failed {
+    fn into_store_error(self, store: &SqliteStore) -> StoreError {
+        match self {
+            Self::Query(error) => store.failed(&error),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+fn now() -> i64 {
+    UnixMillis::now().0
+}
+
+impl Store for SqliteStore {
+    fn prepare(&self) -> Result<(), StoreError> {
+        match self.migrate {
+            model::Migrate::Auto => drop(self.migrate()?),
+            model::Migrate::Check => {
+                let applied = self.read(connection::applied_migrations)?;
+                migrations::check::<Sqlite>(migrations::SQLITE, &applied)?;
+            }
+        }
+        connection::check_durability(&mut *self.writer.get()?)?;
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        if !self.prepared.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable(format!("{}: not prepared yet", self.path.display())));
+        }
+        let now = now();
+        let together = self.write(|connection| batch.iter().map(|new| insert::insert(connection, owner, new, now)).collect());
+        match together {
+            Err(StoreError::Unavailable(_)) if batch.len() > 1 => {}
+            done => return done,
+        }
+        // One row may have spoilt it for all: once more, each in a savepoint of its own. If none gets through, it was not the rows.
+        self.write(|connection| {
+            let mut spoilt = None;
+            let each = batch.iter().map(|new| {
+                connection.transaction(|connection| insert::insert(connection, owner, new, now)).unwrap_or_else(|error| {
+                    let text = error.to_string();
+                    spoilt = Some(error);
+                    Inserted::Refused(text)
+                })
+            });
+            let each: Vec<Inserted> = each.collect();
+            match spoilt {
+                Some(error) if each.iter().all(|inserted| matches!(inserted, Inserted::Refused(_))) => Err(error),
+                _ => Ok(each),
+            }
+        })
+    }
+
+    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+        let now = now();
+        if self.read(|connection| upkeep::has_lost_rows(connection, owner, now))? {
+            self.write(|connection| upkeep::take_over(connection, owner, now, room.events))?;
+        }
+        self.read(|connection| {
+            let mut choice = Choice::new(room, skip);
+            let mut last = (i64::MIN, i64::MIN);
+            while !choice.is_full() {
+                let page = outbox::table
+                    .filter(outbox::owner.eq(&owner.as_bytes()[..]).and(outbox::due_at.ge(last.0)).and(outbox::due_at.le(now)))
+                    .filter(outbox::due_at.gt(last.0).or(outbox::seq.gt(last.1)))
+                    .order((outbox::due_at, outbox::seq))
+                    .limit(PAGE as i64)
+                    .select((outbox::due_at, outbox::seq, outbox::key, outbox::bytes, outbox::attempts))
+                    .load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
+                let Some(end) = page.last() else { break };
+                last = (end.0, end.1);
+                for (_, seq, bytes_of_key, bytes, attempts) in page {
+                    choice.offer(Due { seq, key: key(&bytes_of_key)?, bytes, attempts });
+                }
+            }
+            let mut rows = Vec::new();
+            for seq in choice.seqs() {
+                // It may have been confirmed in between.
+                rows.extend(load_event(connection, seq)?);
+            }
+            Ok(choice.stored(rows))
+        })
+    }
+
+    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError> {
+        let now = now();
+        self.write(|connection| {
+            for Seq(seq) in rows {
+                if diesel::delete(outbox::table.find(seq)).execute(connection)? == 1 {
+                    diesel::insert_into(published::table).values((published::at.eq(now), published::seq.eq(seq))).execute(connection)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
+        let due_at = now().saturating_add(millis(delay));
+        self.write(|connection| {
+            for Seq(seq) in rows {
+                diesel::update(outbox::table.find(seq))
+                    .set((outbox::attempts.eq(outbox::attempts + 1), outbox::due_at.eq(due_at)))
+                    .execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
+        let now = now();
+        self.write(|connection| {
+            if diesel::delete(outbox::table.find(row.0)).execute(connection)? == 1 {
+                diesel::insert_into(parked::table)
+                    .values((parked::seq.eq(row.0), parked::reason.eq(reason), parked::at.eq(now)))
+                    .execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {
+        let alive_until = instance::alive_until.eq(now().saturating_add(millis(lease)));
+        self.write(|connection| {
+            diesel::insert_into(instance::table)
+                .values((instance::id.eq(&owner.as_bytes()[..]), alive_until))
+                .on_conflict(instance::id)
+                .do_update()
+                .set(alive_until)
+                .execute(connection)
+                .map(drop)
+        })
+    }
+
+    fn release(&self, owner: InstanceId) -> Result<(), StoreError> {
+        self.write(|connection| diesel::delete(instance::table.find(&owner.as_bytes()[..])).execute(connection).map(drop))
+    }
+
+    fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
+        let now = now();
+        self.write(|connection| upkeep::prune(connection, retention, limit, now))
+    }
+
+    fn backlog(&self) -> Result<Backlog, StoreError> {
+        let now = now();
+        self.read(|connection| {
+            let depth: i64 = outbox::table.count().get_result(connection)?;
+            let parked: i64 = parked::table.count().get_result(connection)?;
+            let since = outbox::table.order(outbox::seq).select(outbox::since).first::<i64>(connection).optional()?;
+            let oldest = since.map_or(0, |since| now.saturating_sub(since));
+            Ok(Backlog {
+                depth: depth.unsigned_abs(),
+                oldest: Duration::from_millis(u64::try_from(oldest).unwrap_or(0)),
+                parked: parked.unsigned_abs(),
+            })
+        })
+    }
+}
+
+fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {
+    type Row = (Vec<u8>, String, String, Option<String>, Option<String>, String, i64, Vec<u8>);
+    let row = event::table
+        .find(seq)
+        .select((
+            event::key,
+            event::source,
+            event::event_id,
+            event::event_type,
+            event::content_type,
+            event::headers,
+            event::received_at,
+            event::body,
+        ))
+        .first::<Row>(connection)
+        .optional()?;
+    row.map(|(bytes_of_key, source, event_id, event_type, content_type, headers, received_at, body)| {
+        Ok(EventRow { seq, key: key(&bytes_of_key)?, source, event_id, event_type, content_type, headers, received_at, body })
+    })
+    .transpose()
+}

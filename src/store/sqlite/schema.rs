@@ -1,0 +1,76 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    conflict (key, digest) {
+        key -> Binary,
+        digest -> Binary,
+        source -> Text,
+        event_id -> Text,
+        content_type -> Nullable<Text>,
+        headers -> Text,
+        received_at -> BigInt,
+        at -> BigInt,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    dedup (seq) {
+        seq -> BigInt,
+        key -> Binary,
+        guard -> Nullable<Binary>,
+        digest -> Binary,
+        source -> Text,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    event (seq) {
+        seq -> BigInt,
+        key -> Binary,
+        source -> Text,
+        event_id -> Text,
+        event_type -> Nullable<Text>,
+        content_type -> Nullable<Text>,
+        headers -> Text,
+        received_at -> BigInt,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    instance (id) {
+        id -> Binary,
+        alive_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    outbox (seq) {
+        seq -> BigInt,
+        key -> Binary,
+        owner -> Binary,
+        bytes -> Integer,
+        attempts -> Integer,
+        since -> BigInt,
+        due_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    parked (seq) {
+        seq -> BigInt,
+        reason -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    published (at, seq) {
+        seq -> BigInt,
+        at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(conflict, dedup, event, instance, outbox, parked, published,);

@@ -1,0 +1,162 @@
+//! Who works on which row.
+
+use std::collections::HashSet;
+use std::thread;
+use std::time::Duration;
+
+use hookweir::delivery::InstanceId;
+use hookweir::store::{Room, Seq, Store};
+
+use super::{LONG, Place, ROOM, alive, batch, claim_all, event, insert, key_of, many, seqs};
+
+fn store_in_order(store: &dyn Store, owner: InstanceId, sizes: &[usize]) {
+    for (n, size) in sizes.iter().enumerate() {
+        insert(store, owner, &batch([event(&n.to_string(), vec![b'x'; *size])]));
+    }
+}
+
+fn ids(store: &dyn Store, owner: InstanceId, room: Room) -> Vec<String> {
+    store.claim(owner, room, &|_| false).expect("a claim").into_iter().map(|row| row.event.event_id.to_string()).collect()
+}
+
+pub(crate) fn rows_are_claimed_in_order_within_the_room(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    store_in_order(&*store, owner, &[500, 100, 100, 900, 10]);
+    let room = |events, bytes| Room { events, bytes };
+    assert_eq!(ids(&*store, owner, ROOM), ["0", "1", "2", "3", "4"]);
+    assert_eq!(ids(&*store, owner, room(2, 10_000)), ["0", "1"]);
+    assert_eq!(ids(&*store, owner, room(9, 700)), ["0", "1", "2"]);
+    assert_eq!(ids(&*store, owner, room(9, 10)), ["0"], "the first one alone, whatever its size");
+    assert_eq!(ids(&*store, owner, room(0, 10)), [""; 0]);
+}
+
+pub(crate) fn rows_in_memory_are_left_out_however_many(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    for part in 0..3 {
+        insert(&*store, owner, &many("held", part * 1000..part * 1000 + 1000));
+    }
+    insert(&*store, owner, &many("left", 0..5));
+    let left: HashSet<_> = (0..5).map(|n| key_of(&format!("left{n}"))).collect();
+    let rows = store.claim(owner, Room { events: 3, bytes: 1000 }, &|key| !left.contains(key)).expect("a claim");
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| left.contains(&row.event.key)));
+    assert!(store.claim(owner, ROOM, &|_| true).expect("a claim").is_empty());
+}
+
+pub(crate) fn confirmed_rows_are_gone_and_may_be_confirmed_again(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("a", 0..10));
+    let rows = seqs(&claim_all(&*store, owner));
+    for _ in 0..2 {
+        store.confirmed(&rows[..6]).expect("confirmed");
+        assert_eq!(seqs(&claim_all(&*store, owner)).len(), 4);
+        assert_eq!(place.count("published"), 6);
+    }
+    store.confirmed(&[Seq(i64::MAX)]).expect("an unknown row is passed over");
+    assert_eq!(store.backlog().expect("a backlog").depth, 4);
+}
+
+pub(crate) fn postponed_rows_wait_and_count_their_attempts(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    store_in_order(&*store, owner, &[1, 1, 1]);
+    let rows = claim_all(&*store, owner);
+    store.postpone(&[rows[0].seq], LONG).expect("postponed");
+    assert_eq!(ids(&*store, owner, ROOM), ["1", "2"]);
+    store.postpone(&[rows[1].seq, rows[2].seq], Duration::ZERO).expect("postponed");
+    store.postpone(&[rows[1].seq], Duration::ZERO).expect("postponed");
+    let mut again: Vec<_> = claim_all(&*store, owner).into_iter().map(|row| (row.event.event_id.to_string(), row.attempts)).collect();
+    again.sort();
+    assert_eq!(again, [("1".into(), 2), ("2".into(), 1)]);
+    assert_eq!(store.backlog().expect("a backlog").depth, 3, "it waits all the same");
+}
+
+pub(crate) fn parked_rows_leave_the_outbox_and_are_counted(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("a", 0..3));
+    let rows = seqs(&claim_all(&*store, owner));
+    for _ in 0..2 {
+        store.park(rows[0], "too large for the queue: \u{0}").expect("parked");
+    }
+    assert_eq!(seqs(&claim_all(&*store, owner)), rows[1..]);
+    let backlog = store.backlog().expect("a backlog");
+    assert_eq!((backlog.depth, backlog.parked), (2, 1));
+    assert_eq!(place.count("event"), 3, "the event is kept");
+}
+
+pub(crate) fn rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over(place: &impl Place) {
+    let store = place.store();
+    let (living, dead, me) = (alive(&*store), alive(&*store), alive(&*store));
+    insert(&*store, living, &many("living", 0..5));
+    insert(&*store, dead, &many("dead", 0..50));
+    insert(&*store, me, &many("mine", 0..5));
+    assert_eq!(claim_all(&*store, me).len(), 5, "both others are alive");
+    store.renew_lease(dead, Duration::ZERO).expect("a lease that has run out");
+    let mut got = HashSet::new();
+    while got.len() < 55 {
+        let rows = store.claim(me, Room { events: 20, bytes: 10_000 }, &|key| got.contains(key)).expect("a claim");
+        assert!(!rows.is_empty() && rows.len() <= 20, "{} after {}", rows.len(), got.len());
+        got.extend(rows.iter().map(|row| row.event.key));
+    }
+    assert_eq!(claim_all(&*store, living).len(), 5);
+    store.renew_lease(dead, LONG).expect("it woke up");
+    assert!(claim_all(&*store, dead).is_empty(), "its rows are lost to it");
+}
+
+pub(crate) fn an_owner_that_was_never_seen_alive_is_dead(place: &impl Place) {
+    let store = place.store();
+    let (ghosts, me) = ([InstanceId::random(), InstanceId::random()], alive(&*store));
+    for (n, ghost) in ghosts.iter().enumerate() {
+        insert(&*store, *ghost, &many(&format!("ghost{n} "), 0..5));
+    }
+    assert_eq!(claim_all(&*store, me).len(), 10);
+}
+
+pub(crate) fn an_instance_without_a_lease_takes_nothing_over(place: &impl Place) {
+    let store = place.store();
+    insert(&*store, InstanceId::random(), &many("lost", 0..5));
+    let me = InstanceId::random();
+    insert(&*store, me, &many("mine", 0..3));
+    assert_eq!(claim_all(&*store, me).len(), 3);
+    store.renew_lease(me, LONG).expect("a lease");
+    assert_eq!(claim_all(&*store, me).len(), 8);
+}
+
+pub(crate) fn released_rows_are_free_at_once(place: &impl Place) {
+    let store = place.store();
+    let (gone, me) = (alive(&*store), alive(&*store));
+    insert(&*store, gone, &many("a", 0..5));
+    assert!(claim_all(&*store, me).is_empty());
+    store.release(gone).expect("released");
+    assert_eq!(claim_all(&*store, me).len(), 5);
+}
+
+pub(crate) fn two_that_take_over_share_the_rows(place: &impl Place) {
+    let (one, other) = (place.store(), place.store());
+    let lost = InstanceId::random();
+    insert(&*one, lost, &many("a", 0..300));
+    let got: Vec<Vec<Seq>> = thread::scope(|scope| {
+        let takers: Vec<_> = [&one, &other, &one, &other]
+            .map(|store| {
+                scope.spawn(move || {
+                    let me = alive(&**store);
+                    // A claim may find nothing because others hold the rows at that moment; what they took stays theirs.
+                    for _ in 0..20 {
+                        store.claim(me, Room { events: 25, bytes: 100_000 }, &|_| true).expect("a claim");
+                    }
+                    seqs(&claim_all(&**store, me))
+                })
+            })
+            .into();
+        takers.into_iter().map(|taker| taker.join().expect("a taker")).collect()
+    });
+    let mut all: Vec<Seq> = got.into_iter().flatten().collect();
+    all.sort();
+    let taken = all.len();
+    all.dedup();
+    assert_eq!((taken, all.len()), (300, 300), "each row has one taker");
+}

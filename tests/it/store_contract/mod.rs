@@ -1,0 +1,139 @@
+//! What every store keeps to: the same tests on SQLite and on PostgreSQL.
+
+mod claims;
+mod inserts;
+mod places;
+mod upkeep;
+mod with_servers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::store::{Inserted, NewEvent, Room, Seq, Store, StoredEvent};
+
+pub(crate) use places::{Place, Postgres, Sqlite};
+
+/// Runs each test on a fresh place of its own.
+macro_rules! contract {
+    ($place:ty) => {
+        $crate::store_contract::contract!($place: inserts
+            new_events_are_accepted_and_come_out_of_the_outbox_as_they_went_in
+            a_known_event_is_a_duplicate_also_for_another_store
+            a_known_id_with_another_body_is_a_conflict_and_kept_once
+            a_guard_makes_a_duplicate_of_another_id
+            one_guard_twice_in_a_batch_is_accepted_once
+            bodies_and_texts_come_back_byte_for_byte
+            a_row_that_the_database_refuses_leaves_its_neighbours_alone
+            nothing_is_refused_row_by_row_when_it_is_not_the_rows
+            overlapping_batches_from_all_sides_accept_each_key_once
+            overlapping_guards_from_all_sides_accept_each_guard_once
+            nothing_is_stored_before_the_store_is_prepared
+            an_empty_batch_is_nothing);
+        $crate::store_contract::contract!($place: claims
+            rows_are_claimed_in_order_within_the_room
+            rows_in_memory_are_left_out_however_many
+            confirmed_rows_are_gone_and_may_be_confirmed_again
+            postponed_rows_wait_and_count_their_attempts
+            parked_rows_leave_the_outbox_and_are_counted
+            rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over
+            an_owner_that_was_never_seen_alive_is_dead
+            an_instance_without_a_lease_takes_nothing_over
+            released_rows_are_free_at_once
+            two_that_take_over_share_the_rows);
+        $crate::store_contract::contract!($place: upkeep
+            expired_keys_go_and_may_come_again
+            a_key_stays_for_as_long_as_its_event_waits
+            published_events_go_after_their_time
+            conflicts_go_after_their_time
+            pruning_is_bounded
+            migrations_are_applied_once
+            migrations_of_many_at_once_are_applied_once
+            a_schema_that_is_not_up_to_date_is_refused_when_only_checking
+            a_schema_from_the_future_is_refused
+            migrations_can_be_undone
+            the_keeper_prepares_renews_prunes_and_releases);
+    };
+    ($place:ty: $module:ident $($test:ident)*) => {
+        $(#[test]
+        fn $test() {
+            $crate::store_contract::$module::$test(&<$place as $crate::store_contract::Place>::fresh());
+        })*
+    };
+}
+pub(crate) use contract;
+
+mod sqlite {
+    super::contract!(super::Sqlite);
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+const ROOM: Room = Room { events: 10_000, bytes: 1 << 30 };
+
+fn source() -> SourceName {
+    SourceName::parse("shop").expect("a name")
+}
+
+fn key_of(id: &str) -> DedupKey {
+    DedupKey::new(&source(), "id", &[id.as_bytes()])
+}
+
+fn event(id: &str, body: impl Into<Bytes>) -> NewEvent {
+    let body = body.into();
+    NewEvent {
+        key: key_of(id),
+        guard: None,
+        digest: BodyDigest::of(&body),
+        source: source(),
+        event_id: EventId::new(id),
+        event_type: Some("order.created".into()),
+        content_type: Some("application/json".into()),
+        headers: vec![("X-Shop-Topic".into(), "orders".into()), ("traceparent".into(), "00-\"ä\"".into())],
+        body,
+        received_at: UnixMillis(1_700_000_000_123),
+        window: LONG,
+    }
+}
+
+/// As the dedup actor makes a batch: sorted by key.
+fn batch(events: impl IntoIterator<Item = NewEvent>) -> Vec<Arc<NewEvent>> {
+    let mut events: Vec<_> = events.into_iter().map(Arc::new).collect();
+    events.sort_by_key(|event| event.key);
+    events
+}
+
+fn many(prefix: &str, ids: std::ops::Range<usize>) -> Vec<Arc<NewEvent>> {
+    batch(ids.map(|n| event(&format!("{prefix}{n}"), format!("body of {n}"))))
+}
+
+fn insert(store: &dyn Store, owner: InstanceId, events: &[Arc<NewEvent>]) -> Vec<Inserted> {
+    let inserted = store.insert(owner, events).expect("the batch is stored");
+    assert_eq!(inserted.len(), events.len());
+    inserted
+}
+
+fn insert_one(store: &dyn Store, owner: InstanceId, event: NewEvent) -> Inserted {
+    insert(store, owner, &[Arc::new(event)]).remove(0)
+}
+
+fn accepted(inserted: &Inserted) -> Option<Seq> {
+    match inserted {
+        Inserted::Accepted(seq) => Some(*seq),
+        _ => None,
+    }
+}
+
+fn alive(store: &dyn Store) -> InstanceId {
+    let instance = InstanceId::random();
+    store.renew_lease(instance, LONG).expect("a lease");
+    instance
+}
+
+fn claim_all(store: &dyn Store, owner: InstanceId) -> Vec<StoredEvent> {
+    store.claim(owner, ROOM, &|_| false).expect("a claim")
+}
+
+fn seqs(rows: &[StoredEvent]) -> Vec<Seq> {
+    rows.iter().map(|row| row.seq).collect()
+}

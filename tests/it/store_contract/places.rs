@@ -1,0 +1,149 @@
+//! Where a test's store lives: a file or a schema of its own, gone when the test ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::connection::{Connection, SimpleConnection};
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use hookweir::config::model;
+use hookweir::config::secret::Secret;
+use hookweir::store::{Store, open};
+
+/// A database for one test.
+pub(crate) trait Place: Sync {
+    /// A new and empty one.
+    fn fresh() -> Self;
+    /// The configuration of a store in it.
+    fn config(&self) -> model::Store;
+    /// Runs SQL behind the store's back.
+    fn execute(&self, sql: &str);
+    /// The number that `SELECT count(*) FROM what` returns.
+    fn count(&self, what: &str) -> i64;
+    /// SQL that makes each insert of an event whose id begins with `prefix` fail, if it is in `event`.
+    fn refuse(&self, prefix: &str);
+    /// SQL of the migration's undoing.
+    fn down(&self) -> &'static str;
+
+    /// A store that is ready for use.
+    fn store(&self) -> Arc<dyn Store> {
+        let store = open(&self.config(), 4).expect("a store");
+        store.prepare().expect("prepared");
+        store
+    }
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+pub(crate) fn config(url: model::StoreUrl, schema: &str) -> model::Store {
+    model::Store {
+        url,
+        migrate: model::Migrate::Auto,
+        schema: schema.into(),
+        connect_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(20),
+        allow_unsafe_durability: false,
+        keep_events: Duration::from_secs(3600),
+        keep_conflicts: Duration::from_secs(3600),
+        prune_interval: Duration::from_millis(50),
+        prune_rows: 1000,
+        lease: Duration::from_secs(15),
+    }
+}
+
+/// A file in a temporary folder.
+pub(crate) struct Sqlite(tempfile::TempDir);
+
+impl Sqlite {
+    fn connect(&self) -> SqliteConnection {
+        let path = self.0.path().join("data/test.db");
+        let mut connection = SqliteConnection::establish(&path.to_string_lossy()).expect("the file");
+        connection.batch_execute("PRAGMA busy_timeout = 10000").expect("a pragma");
+        connection
+    }
+}
+
+impl Place for Sqlite {
+    fn fresh() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn config(&self) -> model::Store {
+        config(model::StoreUrl::Sqlite(self.0.path().join("data/test.db")), "unused")
+    }
+
+    fn execute(&self, sql: &str) {
+        self.connect().batch_execute(sql).expect(sql);
+    }
+
+    fn count(&self, what: &str) -> i64 {
+        diesel::sql_query(format!("SELECT count(*) AS count FROM {what}")).get_result::<Count>(&mut self.connect()).expect("a count").count
+    }
+
+    fn refuse(&self, prefix: &str) {
+        self.execute(&format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON event WHEN NEW.event_id LIKE '{prefix}%' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        ));
+    }
+
+    fn down(&self) -> &'static str {
+        include_str!("../../../migrations/sqlite/2026-11-23-000001_store/down.sql")
+    }
+}
+
+/// A schema in the server of `HOOKWEIR_TEST_POSTGRES`.
+pub(crate) struct Postgres {
+    pub(crate) url: String,
+    pub(crate) schema: String,
+}
+
+impl Postgres {
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, schema: format!("Test {}", uuid::Uuid::now_v7()) }
+    }
+
+    pub(crate) fn connect(&self) -> PgConnection {
+        let mut connection = PgConnection::establish(&self.url).expect("the server");
+        connection.batch_execute(&format!("SET client_min_messages = error; SET search_path = \"{}\"", self.schema)).expect("a setting");
+        connection
+    }
+}
+
+impl Place for Postgres {
+    fn fresh() -> Self {
+        Self::at(std::env::var("HOOKWEIR_TEST_POSTGRES").expect("run tests/run"))
+    }
+
+    fn config(&self) -> model::Store {
+        config(model::StoreUrl::Postgres(Secret::new(self.url.as_bytes())), &self.schema)
+    }
+
+    fn execute(&self, sql: &str) {
+        self.connect().batch_execute(sql).expect(sql);
+    }
+
+    fn count(&self, what: &str) -> i64 {
+        diesel::sql_query(format!("SELECT count(*) AS count FROM {what}")).get_result::<Count>(&mut self.connect()).expect("a count").count
+    }
+
+    fn refuse(&self, prefix: &str) {
+        self.execute(&format!("ALTER TABLE event ADD CONSTRAINT refuse CHECK (event_id NOT LIKE '{prefix}%')"));
+    }
+
+    fn down(&self) -> &'static str {
+        include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Ok(mut connection) = PgConnection::establish(&self.url) {
+            let _ =
+                connection.batch_execute(&format!("SET client_min_messages = error; DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema));
+        }
+    }
+}

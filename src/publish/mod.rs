@@ -24,6 +24,7 @@ pub mod file;
 pub mod health;
 pub mod in_hand;
 mod lanes;
+pub mod rabbitmq;
 mod relay;
 pub mod routing_key;
 mod settle;

@@ -15,6 +15,7 @@ use super::actor::{Halt, PublisherActor};
 use super::file::{FileTarget, Rotation};
 use super::in_hand::InHand;
 use super::lanes::{self, Report};
+use super::rabbitmq::RabbitTarget;
 use super::relay::Relay;
 use super::routing_key::{RoutingKey, RoutingKeys};
 use super::settle::Settler;
@@ -81,7 +82,7 @@ fn target(config: &Publisher) -> Result<Arc<dyn Target>, PublishError> {
             let rotation = Rotation { bytes: config.file_max_bytes, age: config.file_max_age };
             Ok(Arc::new(FileTarget::new(folder.clone(), rotation, config.confirm_timeout)))
         }
-        PublisherUrl::Amqp(_) => Err(PublishError("AMQP is not here yet".to_owned())),
+        PublisherUrl::Amqp(url) => Ok(Arc::new(RabbitTarget::new(url, config)?)),
     }
 }
 

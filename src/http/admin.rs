@@ -18,7 +18,6 @@ use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
 
 /// What the admin listener shows.
-#[derive(Debug)]
 pub struct Admin {
     /// All metrics; the gauges among them that mirror other things are set at each scrape.
     pub metrics: Arc<Metrics>,

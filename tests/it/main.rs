@@ -4,9 +4,10 @@
 #![expect(unreachable_pub, reason = "the modules of a test binary have no outside")]
 
 mod architecture;
+mod http_edge;
+mod http_support;
 mod protocol_model;
 mod rig;
+mod store_contract;
 #[expect(dead_code, reason = "the end-to-end tests that use the rest come with the program that they start")]
 mod support;
-
-mod store_contract;

@@ -43,7 +43,8 @@ impl Problem {
     const METHOD_NOT_ALLOWED: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST");
     const TOO_SLOW: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
     const TOO_LARGE: Self = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this source takes");
-    const HEADERS_TOO_LARGE: Self = Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
+    pub(super) const HEAD_TOO_SLOW: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the request's head did not come in time");
+    pub(super) const HEADERS_TOO_LARGE: Self = Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
     const UNAVAILABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "the event was not stored; send it again");
 
     fn of(reason: RejectReason) -> Self {
@@ -71,8 +72,6 @@ pub(super) struct Reply {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     content: Content,
-    /// The request's body was read to its end, so its connection can be used again.
-    body_read: bool,
 }
 
 #[derive(Debug)]
@@ -84,21 +83,16 @@ enum Content {
 
 impl Reply {
     fn new(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], content: Content::Bytes(body.into()), body_read: false }
+        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], content: Content::Bytes(body.into()) }
     }
 
     pub(super) fn problem(problem: Problem) -> Self {
         let headers = vec![(header::CONTENT_TYPE, PROBLEM)];
-        Self { status: problem.status, headers, content: Content::Problem(problem), body_read: false }
+        Self { status: problem.status, headers, content: Content::Problem(problem) }
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
-        self
-    }
-
-    pub(super) fn with_body_read(mut self) -> Self {
-        self.body_read = true;
         self
     }
 
@@ -107,8 +101,8 @@ impl Reply {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// The response, counted. `payload` is what may be left of the request.
-    pub(super) fn into_response(self, edge: &Edge, id: RequestId, payload: web::Payload) -> HttpResponse {
+    /// The response, counted. `unread` is the request's body, where it was not read to its end.
+    pub(super) fn into_response(self, edge: &Edge, id: RequestId, unread: Option<web::Payload>) -> HttpResponse {
         edge.answers.count(self.status);
         let mut text = [0; 32];
         let id = &*id.0.simple().encode_lower(&mut text);
@@ -124,7 +118,10 @@ impl Reply {
             Content::Bytes(bytes) => bytes,
             Content::Problem(problem) => problem_json(problem, id).into(),
         };
-        if self.body_read { response.body(body) } else { response.body(BoxBody::new(BeforeBodyWasRead { body, _unread: payload })) }
+        match unread {
+            None => response.body(body),
+            Some(unread) => response.body(BoxBody::new(BeforeBodyWasRead { body, _unread: unread })),
+        }
     }
 }
 
@@ -133,6 +130,19 @@ fn problem_json(problem: Problem, id: &str) -> String {
     let title = problem.status.canonical_reason().unwrap_or("Error");
     let detail = problem.detail.map(|detail| format!(r#","detail":"{detail}""#)).unwrap_or_default();
     format!(r#"{{"type":"about:blank","title":"{title}","status":{}{detail},"request_id":"{id}"}}"#, problem.status.as_u16())
+}
+
+/// A whole response, for a connection on which no request could be read.
+pub(super) fn last_words(problem: Problem, edge: &Edge) -> Vec<u8> {
+    edge.answers.count(problem.status);
+    let id = RequestId::next().to_string();
+    let body = problem_json(problem, &id);
+    format!(
+        "HTTP/1.1 {}\r\nconnection: close\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n{body}",
+        problem.status,
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// A response that is sent while the request's body is still on its way. Holding on to that body makes actix close the connection
@@ -183,7 +193,6 @@ fn prescribed(answer: &Answer) -> Reply {
         status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
         headers: content_type.map(|value| (header::CONTENT_TYPE, value)).into_iter().collect(),
         content: Content::Bytes(answer.body.clone().into()),
-        body_read: false,
     };
     for (name, value) in &answer.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
@@ -199,7 +208,7 @@ pub(super) fn greeting() -> Reply {
 }
 
 pub(super) fn options() -> Reply {
-    let reply = Reply { status: StatusCode::NO_CONTENT, headers: Vec::new(), content: Content::Bytes(Bytes::new()), body_read: false };
+    let reply = Reply { status: StatusCode::NO_CONTENT, headers: Vec::new(), content: Content::Bytes(Bytes::new()) };
     reply.with_header(header::ALLOW, METHODS)
 }
 

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::answer::{self, Reply};
 use super::body::{self, Fault, Pace};
+use super::connection::{InHand, Progress};
 use super::{Edge, answer::Problem};
 use crate::delivery::UnixMillis;
 use crate::in_flight::{self, RequestId, Ticket};
@@ -35,16 +36,27 @@ struct Arrival {
 /// Answers any request on the ingest listener.
 pub(super) async fn handle(head: HttpRequest, mut payload: web::Payload, edge: web::Data<Edge>) -> HttpResponse {
     let arrival = Arrival { id: RequestId::next(), at: UnixMillis::now(), instant: Instant::now() };
-    let reply = answer(&head, &mut payload, &edge, arrival).await;
-    reply.into_response(&edge, arrival.id, payload)
+    let mut in_hand = Progress::of(&head).begin();
+    if !has_body(&head) {
+        in_hand.set_whole();
+    }
+    let reply = answer(&head, &mut payload, &edge, arrival, &mut in_hand).await;
+    let unread = (!in_hand.is_whole()).then_some(payload);
+    reply.into_response(&edge, arrival.id, unread)
 }
 
-async fn answer(head: &HttpRequest, payload: &mut web::Payload, edge: &Edge, arrival: Arrival) -> Reply {
+fn has_body(head: &HttpRequest) -> bool {
+    let length = head.headers().get(header::CONTENT_LENGTH);
+    // A body without either (CONNECT, Upgrade) is none of ours; actix closes such a connection by itself.
+    length.is_some_and(|length| length != "0") || head.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+async fn answer(head: &HttpRequest, payload: &mut web::Payload, edge: &Edge, arrival: Arrival, in_hand: &mut InHand) -> Reply {
     let Some(source) = source_at(edge, head.uri().path()) else {
         return Reply::problem(Problem::NOT_FOUND);
     };
     match *head.method() {
-        Method::POST => deliver(source, head, payload, edge, arrival).await,
+        Method::POST => deliver(source, head, payload, edge, arrival, in_hand).await,
         Method::GET | Method::HEAD => answer::greeting(),
         Method::OPTIONS => answer::options(),
         _ => answer::method_not_allowed(),
@@ -61,7 +73,14 @@ fn source_at<'e>(edge: &'e Edge, path: &str) -> Option<&'e Arc<Source>> {
 }
 
 /// A request that goes through the verifier: a delivery or a handshake.
-async fn deliver(source: &Arc<Source>, head: &HttpRequest, payload: &mut web::Payload, edge: &Edge, arrival: Arrival) -> Reply {
+async fn deliver(
+    source: &Arc<Source>,
+    head: &HttpRequest,
+    payload: &mut web::Payload,
+    edge: &Edge,
+    arrival: Arrival,
+    in_hand: &mut InHand,
+) -> Reply {
     let pace = Pace {
         started: arrival.instant,
         deadline: arrival.instant + source.deadline,
@@ -74,7 +93,10 @@ async fn deliver(source: &Arc<Source>, head: &HttpRequest, payload: &mut web::Pa
     if let Err(refusal) = admissible(source, head, declared, edge) {
         let reply = turn_away(source, edge, arrival, refusal);
         let keeps_connection = reply.is_retryable() && declared.is_some_and(|length| length <= SKIP) && !edge.is_stopping();
-        return if keeps_connection && body::skip(payload, pace).await { reply.with_body_read() } else { reply };
+        if keeps_connection && body::skip(payload, pace).await {
+            in_hand.set_whole();
+        }
+        return reply;
     }
 
     let permit = edge.budget.empty_permit();
@@ -90,12 +112,13 @@ async fn deliver(source: &Arc<Source>, head: &HttpRequest, payload: &mut web::Pa
             return reply;
         }
     };
+    in_hand.set_whole();
     ticket.request_is_complete();
     if let Err(reason) = ticket.permit().count_one() {
         let refusal = Outcome::Shed(reason);
         let reply = answer::of(&refusal, edge, arrival.id);
         ticket.resolve(refusal);
-        return reply.with_body_read();
+        return reply;
     }
 
     let request = Request {
@@ -111,7 +134,6 @@ async fn deliver(source: &Arc<Source>, head: &HttpRequest, payload: &mut web::Pa
         // At the deadline the outcome is not known yet; it is counted when it is. A ticket never drops its reply without an outcome.
         Ok(Err(_)) | Err(_) => answer::unavailable(edge, arrival.id),
     }
-    .with_body_read()
 }
 
 /// `Content-Length`; actix has refused one that is not a number, or stands beside chunked encoding.

@@ -5,19 +5,21 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, HttpServer, web};
-use prometheus::IntGauge;
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_server::{Server, ServerHandle};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, web};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 
+use super::connection::{Connection, LINGER};
 use super::{Edge, ingest};
 use crate::config::model;
 
 /// Connections that may wait in the kernel until a worker takes them.
 const BACKLOG: u16 = 2048;
-
-/// How long a connection that is to be closed is read on, so that its client sees the answer and not a reset.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How long requests on open connections are still served after a stop began; their answers say `Connection: close`.
 const LAME_DUCK: Duration = Duration::from_millis(300);
@@ -80,46 +82,51 @@ impl Running {
     }
 }
 
-/// A connection that is open, counted.
-struct Connection(IntGauge);
-
-impl Connection {
-    fn open(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// Starts the ingest server on `listener`. `drain` bounds how long its stop may take.
 pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, drain: Duration) -> io::Result<Running> {
     let workers = workers(config.workers);
-    let connections = edge.metrics.connections.clone();
     edge.metrics.connections_max.set(i64::try_from(config.max_connections).unwrap_or(i64::MAX));
+    let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
+    let addr = listener.local_addr()?;
+    let builder = Server::build();
+    let draining = builder.graceful_shutdown_signal();
     let shared = edge.clone();
-    let server = HttpServer::new(move || {
+    // actix-web's HttpServer with one part of ours: a `Connection` in place of the bare socket.
+    let service = move || {
+        let (edge, draining) = (shared.clone(), draining.clone());
         // One handler for every path: sources are looked up by the raw path, which a router would decode.
-        App::new().app_data(web::Data::from(shared.clone())).default_service(web::to(ingest::handle))
-    })
-    .on_connect(move |_, connection| {
-        connection.insert(Connection::open(&connections));
-    })
-    .workers(workers)
-    // actix counts connections per worker.
-    .max_connections((config.max_connections / workers).max(1))
-    .keep_alive(config.keep_alive)
-    .client_request_timeout(config.head_timeout)
-    .client_disconnect_timeout(LINGER)
-    .tcp_nodelay(true)
-    .disable_signals()
-    .shutdown_timeout(drain.as_secs().max(1))
-    .listen(listener)?
-    .run();
+        let app = App::new().app_data(web::Data::from(edge.clone())).default_service(web::to(ingest::handle));
+        let app = map_config(app.into_factory().map_err(|error| error.error_response()), |()| AppConfig::default());
+        let http = HttpService::build()
+            .keep_alive(keep_alive)
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(LINGER)
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .local_addr(addr)
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.progress().clone());
+            })
+            .h1(app);
+        let connect = fn_service(move |socket: TcpStream| {
+            // Without it an answer may wait for the client's delayed acknowledgement of the one before.
+            let nodelay = socket.set_nodelay(true);
+            let peer = socket.peer_addr().ok();
+            let connection = Connection::new(socket, edge.clone(), head_timeout);
+            async move { nodelay.map(|()| (connection, peer)).map_err(DispatchError::Io) }
+        });
+        connect.and_then(http)
+    };
+    let server = builder
+        .workers(workers)
+        // actix counts connections per worker.
+        .max_concurrent_connections((config.max_connections / workers).max(1))
+        .disable_signals()
+        .shutdown_timeout(drain.as_secs().max(1))
+        .listen("ingest", listener, service)?
+        .run();
     Ok(Running::new(server, Some(edge)))
 }
 

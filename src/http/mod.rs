@@ -6,6 +6,7 @@
 mod admin;
 mod answer;
 mod body;
+mod connection;
 mod ingest;
 mod listen;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use admin::{Admin, serve_admin};
+pub use connection::connection_bytes;
 pub use listen::{Running, bind, inherited, serve};
 
 use crate::config::model::Limits;

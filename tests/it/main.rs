@@ -5,6 +5,7 @@
 
 mod architecture;
 mod http_edge;
+mod http_hostile;
 mod http_support;
 mod protocol_model;
 mod rig;

@@ -1,0 +1,291 @@
+//! A connection under the bounds that actix does not keep.
+//!
+//! actix times only the first head on a connection, buffers heads up to 128 KB, reads ahead as much while a request waits for its
+//! answer, and waits for ever for a client that does not take its answer. [`Connection`] stands between actix and the socket and keeps
+//! all four within bounds; [`Progress`] tells it where the request in hand is.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::Edge;
+use super::answer::{self, Problem};
+use crate::config::model::Limits;
+
+/// Room for the request line, and for what stands between names and values, on top of `limits.max_header_bytes`.
+const REQUEST_LINE: usize = 8 * 1024;
+
+/// A body is read in steps of this many bytes, so that what actix holds of it stays small.
+const STEP: usize = 32 * 1024;
+
+/// What is read of the next request while one waits for its answer. Some is, because reading is how a reset is noticed.
+const AHEAD: usize = 4 * 1024;
+
+/// How long a client may take no byte of its answer.
+const STALL: Duration = Duration::from_secs(10);
+
+/// How long a connection that is to be closed is read on, so that its client sees the answer and not a reset.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// The memory that a connection takes at most, on top of the body in hand: what is read of a head, what is read ahead, and answers.
+pub fn connection_bytes(limits: &Limits) -> usize {
+    2 * STEP.max(limits.max_header_bytes + REQUEST_LINE) + 2 * AHEAD
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing in hand: the next bytes are a head.
+    Head,
+    /// A handler reads a body.
+    Body,
+    /// A handler waits for its outcome.
+    Answer,
+    /// The answer was given before the body was read; the rest is read and dropped until the connection is closed.
+    Closing,
+}
+
+/// Where a connection is; shared between its socket and the handlers of its requests.
+pub(super) struct Progress {
+    stage: Cell<Stage>,
+    /// Bytes that may be read before the stage changes.
+    credit: Cell<usize>,
+    /// When the first byte of the head under way came, or the connection was made.
+    head_since: Cell<Option<Instant>>,
+    /// Reads again when the stage changes.
+    suspended: Cell<Option<Waker>>,
+    max_head: usize,
+}
+
+impl Progress {
+    fn new(max_head: usize) -> Rc<Self> {
+        let progress = Self {
+            stage: Cell::new(Stage::Head),
+            credit: Cell::new(max_head),
+            head_since: Cell::new(Some(Instant::now())),
+            suspended: Cell::new(None),
+            max_head,
+        };
+        Rc::new(progress)
+    }
+
+    /// That of the connection on which this request came.
+    pub(super) fn of(request: &HttpRequest) -> Rc<Self> {
+        // `serve` gives each connection one; without, there would be nothing to tell of it.
+        request.conn_data::<Rc<Self>>().cloned().unwrap_or_else(|| Self::new(0))
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.head_since.set(None);
+        self.credit.set(match stage {
+            Stage::Head => self.max_head,
+            Stage::Body | Stage::Closing => STEP,
+            Stage::Answer => AHEAD,
+        });
+        if let Some(reader) = self.suspended.take() {
+            reader.wake();
+        }
+    }
+
+    /// A handler has a request in hand, until it drops this.
+    pub(super) fn begin(self: Rc<Self>) -> InHand {
+        self.enter(Stage::Body);
+        InHand { progress: self, whole: false }
+    }
+}
+
+/// A request in a handler's hands.
+pub(super) struct InHand {
+    progress: Rc<Progress>,
+    whole: bool,
+}
+
+impl InHand {
+    /// Nothing of the request is left to be read, so its connection can be used again.
+    pub(super) fn set_whole(&mut self) {
+        self.whole = true;
+        self.progress.enter(Stage::Answer);
+    }
+
+    /// Nothing of the request is left to be read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.progress.enter(if self.whole { Stage::Head } else { Stage::Closing });
+    }
+}
+
+/// A client's connection.
+pub(super) struct Connection {
+    socket: TcpStream,
+    progress: Rc<Progress>,
+    edge: Arc<Edge>,
+    head_timeout: Duration,
+    /// No byte has come yet.
+    silent: bool,
+    /// actix was given the chance to find a whole head in what was read.
+    offered: bool,
+    head_timer: Option<Pin<Box<Sleep>>>,
+    stall_timer: Option<Pin<Box<Sleep>>>,
+    farewell: Option<Farewell>,
+    _counted: Counted,
+}
+
+/// The last words on a connection whose request could not be read.
+struct Farewell {
+    words: Vec<u8>,
+    written: usize,
+    patience: Pin<Box<Sleep>>,
+}
+
+/// One open connection in the metrics.
+struct Counted(IntGauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Connection {
+    pub(super) fn new(socket: TcpStream, edge: Arc<Edge>, head_timeout: Duration) -> Self {
+        edge.metrics.connections.inc();
+        Self {
+            socket,
+            progress: Progress::new(edge.limits.max_header_bytes + REQUEST_LINE),
+            head_timeout,
+            silent: true,
+            offered: false,
+            head_timer: None,
+            stall_timer: None,
+            farewell: None,
+            _counted: Counted(edge.metrics.connections.clone()),
+            edge,
+        }
+    }
+
+    pub(super) fn progress(&self) -> &Rc<Progress> {
+        &self.progress
+    }
+
+    /// Whether the head under way has taken too long. The timer is not set anew for each head: it fires, looks, and goes on.
+    fn head_is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some(late) = self.progress.head_since.get().map(|since| since + self.head_timeout) {
+            if Instant::now() >= late {
+                return true;
+            }
+            let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(late.into())));
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.head_timer = None;
+        }
+        false
+    }
+
+    fn refuse(&mut self, problem: Option<Problem>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let words = problem.map(|problem| answer::last_words(problem, &self.edge)).unwrap_or_default();
+        self.farewell = Some(Farewell { words, written: 0, patience: Box::pin(tokio::time::sleep(LINGER)) });
+        self.poll_farewell(cx)
+    }
+
+    /// Writes the last words, then waits until the client has closed or [`LINGER`] is over. actix sees the end of the stream.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
+        if farewell.words.is_empty() || farewell.patience.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        while farewell.written < farewell.words.len() {
+            farewell.written += ready!(Pin::new(&mut self.socket).poll_write(cx, &farewell.words[farewell.written..]))?;
+        }
+        ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+        let mut scrap = [0; 4096];
+        for _ in 0..16 {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut scrap))?;
+            if scrap.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.farewell.is_some() {
+            return this.poll_farewell(cx);
+        }
+        let progress = this.progress.clone();
+        if progress.credit.get() == 0 {
+            match progress.stage.get() {
+                Stage::Head if this.offered => return this.refuse(Some(Problem::HEADERS_TOO_LARGE), cx),
+                Stage::Head => this.offered = true,
+                Stage::Body | Stage::Closing => progress.credit.set(STEP),
+                Stage::Answer => {
+                    progress.suspended.set(Some(cx.waker().clone()));
+                    return Poll::Pending;
+                }
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+
+        let before = buf.filled().len();
+        if Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
+            if progress.stage.get() == Stage::Head && this.head_is_late(cx) {
+                let problem = (!this.silent).then_some(Problem::HEAD_TOO_SLOW);
+                return this.refuse(problem, cx);
+            }
+            return Poll::Pending;
+        }
+        let read = buf.filled().len() - before;
+        progress.credit.set(progress.credit.get().saturating_sub(read));
+        this.offered = false;
+        this.silent = false;
+        if progress.stage.get() == Stage::Head && progress.head_since.get().is_none() {
+            progress.head_since.set(Some(Instant::now()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.farewell.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
+        if written.is_ready() {
+            this.stall_timer = None;
+            return written;
+        }
+        let timer = this.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

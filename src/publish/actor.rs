@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::mpsc;
 
 use super::Message;
-use super::lanes::Report;
+use super::lanes::{MayPublish, Report};
 use super::routing_key::RoutingKeys;
 use super::window::{Settlement, Window};
 use crate::mailbox::{Mail, Ping};
@@ -31,11 +31,15 @@ pub(super) struct PublisherActor {
     pub(super) lanes: Vec<mpsc::Sender<Vec<Message>>>,
     pub(super) settle: Sender<Settlement>,
     pub(super) halt: Arc<Halt>,
+    pub(super) may_publish: MayPublish,
     pub(super) _lifeline: Lifeline,
 }
 
 impl PublisherActor {
     fn feed_lanes(&mut self) {
+        if !(self.may_publish)() {
+            self.window.give_up();
+        }
         while !self.halt.halted.load(Ordering::Acquire)
             && let Some((lane, batch)) = self.window.next_batch(&self.keys)
         {
@@ -66,7 +70,13 @@ impl Handler<Mail<Report>> for PublisherActor {
 
     fn handle(&mut self, mail: Mail<Report>, _: &mut Self::Context) {
         let Report { lane, fates } = mail.open();
-        let settlement = self.window.finished(lane, fates);
+        let settlement = match fates {
+            Some(fates) => self.window.finished(lane, fates),
+            None => {
+                self.window.give_up_batch(lane);
+                Settlement::default()
+            }
+        };
         if !settlement.is_empty() {
             // The settle thread outlives the actor.
             let _ = self.settle.send(settlement);

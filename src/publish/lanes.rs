@@ -17,6 +17,9 @@ const GOOD_LINK: Duration = Duration::from_secs(10);
 /// Between two attempts to open a channel; the supervisor is replacing the link meanwhile.
 const REOPEN: Duration = Duration::from_millis(50);
 
+/// Whether this instance's lease is held.
+pub type MayPublish = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The link in use, if there is one.
 pub(super) type Current = Option<Arc<dyn Link>>;
 
@@ -25,8 +28,8 @@ pub(super) type Current = Option<Arc<dyn Link>>;
 pub(super) struct Report {
     /// Whose.
     pub(super) lane: usize,
-    /// One for each message, in order.
-    pub(super) fates: Vec<Fate>,
+    /// One for each message, in order. None: the lease was lost, and nothing was sent.
+    pub(super) fates: Option<Vec<Fate>>,
 }
 
 /// Connects, offers the link to the lanes, connects again when it is lost, without end, until `stop` says true.
@@ -85,11 +88,20 @@ pub(super) async fn lane(
     mut batches: mpsc::Receiver<Vec<Message>>,
     mut links: watch::Receiver<Current>,
     reports: Mailbox<Report>,
+    may_publish: MayPublish,
     metrics: Arc<Metrics>,
 ) {
     let mut kept = None;
     while let Some(batch) = batches.recv().await {
         let Some(mut open) = usable(kept.take(), &mut links).await else { return };
+        // Asked here, after what may have been a long wait: without the lease the rows are another instance's by now.
+        if !may_publish() {
+            kept = Some(open);
+            if reports.try_send(Report { lane, fates: None }).is_err() {
+                return;
+            }
+            continue;
+        }
         let began = Instant::now();
         let fates = open.channel.publish(&batch).await;
         metrics.confirm_seconds.observe(began.elapsed().as_secs_f64());
@@ -99,7 +111,7 @@ pub(super) async fn lane(
         // After an error a confirm may still come in for the old batch: a new channel cannot mistake it for one of the next.
         let certain = !fates.iter().any(|fate| matches!(fate, Fate::Unknown(_) | Fate::Refused(_)));
         kept = certain.then_some(open);
-        if reports.try_send(Report { lane, fates }).is_err() {
+        if reports.try_send(Report { lane, fates: Some(fates) }).is_err() {
             // The actor is gone and the process about to end; the rows are in the outbox.
             return;
         }

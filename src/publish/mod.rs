@@ -35,6 +35,7 @@ pub mod window;
 
 pub use envelope::Message;
 pub use health::Health;
+pub use lanes::MayPublish;
 pub use start::{Around, Running, check, routing_keys, start, start_at};
 
 /// What became of one message of a batch.

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, select};
 use super::Health;
 use super::backoff::Backoff;
 use super::in_hand::InHand;
+use super::lanes::MayPublish;
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
 use crate::mailbox::Mailbox;
@@ -22,8 +23,7 @@ pub(super) struct Relay {
     pub(super) instance: InstanceId,
     pub(super) in_hand: InHand,
     pub(super) health: Health,
-    /// Whether this instance's lease is held: without it, its rows may be another's by now.
-    pub(super) may_relay: Box<dyn Fn() -> bool + Send>,
+    pub(super) may_publish: MayPublish,
     pub(super) publisher: Mailbox<Pending>,
     pub(super) budget: Arc<Budget>,
     pub(super) max: Room,
@@ -54,7 +54,7 @@ impl Relay {
         while self.wait(delay, next) {
             delay = self.interval;
             // Reading rows that cannot go anywhere would only load the database.
-            if !self.health.is_up() || !(self.may_relay)() || !self.has_room() {
+            if !self.health.is_up() || !(self.may_publish)() || !self.has_room() {
                 continue;
             }
             match self.pass() {

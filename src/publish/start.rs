@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::actor::{Halt, PublisherActor};
 use super::file::{FileTarget, Rotation};
 use super::in_hand::InHand;
-use super::lanes::{self, Report};
+use super::lanes::{self, MayPublish, Report};
 use super::rabbitmq::RabbitTarget;
 use super::relay::Relay;
 use super::routing_key::{RoutingKey, RoutingKeys};
@@ -29,6 +29,7 @@ use crate::messages::Pending;
 use crate::shutdown::Lifeline;
 use crate::store::{Room, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::health::Component;
 
 /// Bytes of bodies in one batch. A batch has one time limit, so its size is bounded too; larger gains no throughput.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -43,8 +44,10 @@ pub struct Around {
     pub instance: InstanceId,
     /// Which events this process has in memory.
     pub in_hand: InHand,
-    /// Whether this instance's lease is held.
-    pub may_relay: Box<dyn Fn() -> bool + Send>,
+    /// Whether this instance's lease is held. Without it nothing is published: the rows may be another instance's by now.
+    pub may_publish: MayPublish,
+    /// Where it says how it is.
+    pub health: Component,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Reports the death of its actor and threads.
@@ -59,7 +62,7 @@ pub struct Running {
     pub budget: Arc<Budget>,
     /// For the watchdog.
     pub pulse: Pulse,
-    /// For `/readyz`.
+    /// Whether the queue takes events.
     pub health: Health,
     relay_budget: Arc<Budget>,
     halt: Arc<Halt>,
@@ -111,7 +114,7 @@ pub fn start(config: &Publisher, sources: &[Source], around: Around) -> Result<R
 
 /// Starts a publisher that publishes to `target`.
 pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
-    let Around { store, instance, in_hand, may_relay, metrics, lifeline } = around;
+    let Around { store, instance, in_hand, may_publish, health, metrics, lifeline } = around;
     let keys = routing_keys(config, sources)?;
     let count = target.channels(config.channels).max(1);
     let failed = |what: &str| {
@@ -122,7 +125,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     // The relay's rows and the hints have half each, and none starves the other.
     let half = Room { events: config.queue_events.div_ceil(2), bytes: config.queue_bytes.div_ceil(2) };
     let (budget, relay_budget) = (Budget::new(half.events, half.bytes), Budget::new(half.events, half.bytes));
-    let health = Health::new(metrics.publisher_up.clone());
+    let health = Health::new(health, metrics.publisher_up.clone());
     let halt = Arc::new(Halt::default());
 
     let (settle_sender, settlements) = unbounded();
@@ -144,6 +147,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         lanes: senders,
         settle: settle_sender,
         halt: halt.clone(),
+        may_publish: may_publish.clone(),
         _lifeline: lifeline.of("publisher"),
     };
     let arbiter = Arbiter::new();
@@ -163,7 +167,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     for (lane, batches) in receivers.into_iter().enumerate() {
         // Each lane has one report under way.
         let reports: Mailbox<Report> = Mailbox::new(&addr, 2);
-        io.spawn(lanes::lane(lane, batches, links.clone(), reports, metrics.clone()));
+        io.spawn(lanes::lane(lane, batches, links.clone(), reports, may_publish.clone(), metrics.clone()));
     }
 
     let (relay_stop, stop) = bounded(0);
@@ -172,7 +176,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         instance,
         in_hand,
         health: health.clone(),
-        may_relay,
+        may_publish,
         publisher: mailbox.clone(),
         budget: relay_budget.clone(),
         max: half,

@@ -124,6 +124,17 @@ impl Window {
         batch
     }
 
+    /// Forgets what waits and is not under way: another instance owns the rows by now.
+    pub fn give_up(&mut self) {
+        self.queue.clear();
+        self.alone.clear();
+    }
+
+    /// Forgets the batch of `lane`, which was not sent.
+    pub fn give_up_batch(&mut self, lane: usize) {
+        drop(self.under_way.get_mut(lane).and_then(Option::take));
+    }
+
     /// The batch of `lane` is done: `fates` has one entry for each of its messages, in order; a missing one counts as unknown.
     pub fn finished(&mut self, lane: usize, fates: Vec<Fate>) -> Settlement {
         let mut settlement = Settlement::default();
@@ -285,6 +296,20 @@ mod tests {
         assert_eq!(done.postponed.len(), 2);
         assert_eq!(LIMITS.delay(1), Duration::from_secs(1));
         assert_eq!(LIMITS.delay(u32::MAX), LIMITS.retry_max);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_memory_and_frees_its_lane() {
+        let mut rig = Rig::new(LIMITS);
+        (0..8).for_each(|_| rig.push(1));
+        rig.batch().expect("a batch");
+        rig.window.give_up();
+        assert_eq!(rig.in_hand.len(), 3, "the batch under way is not touched");
+        assert_eq!(rig.batch(), None);
+        rig.window.give_up_batch(0);
+        assert!(rig.in_hand.is_empty());
+        rig.push(1);
+        assert_eq!(rig.batch(), Some((0, vec!["9".into()])));
     }
 
     proptest! {

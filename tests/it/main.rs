@@ -8,6 +8,9 @@ mod http_edge;
 mod http_hostile;
 mod http_support;
 mod protocol_model;
+mod publish_file;
+mod publish_rabbitmq;
+mod publish_rig;
 mod rig;
 mod store_contract;
 #[expect(dead_code, reason = "the end-to-end tests that use the rest come with the program that they start")]

@@ -12,7 +12,6 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Confirmation, ErrorKind};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::{explain, fail};
 use crate::publish::envelope::cut;
@@ -132,14 +131,15 @@ impl RabbitChannel {
 impl Channel for RabbitChannel {
     async fn publish(&mut self, batch: &[Message]) -> Vec<Fate> {
         let mut attempt = std::pin::pin!(self.attempt(batch));
+        let mut link = self.link.subscribe();
         loop {
             // The time that the broker blocks us does not count: the batch is in line, and to send it again would make copies. A
             // connection that is dead rather than blocked ends by its heartbeat.
-            let end = Instant::now() + self.limit;
-            match tokio::time::timeout_at(end, attempt.as_mut()).await {
+            let blocked = matches!(&*link.borrow_and_update(), LinkState::Blocked(_));
+            match tokio::time::timeout(self.limit, attempt.as_mut()).await {
                 Ok(Ok(fates)) => return fates,
                 Ok(Err(problem)) => return vec![self.judge(&problem, batch.len()); batch.len()],
-                Err(_) if matches!(&*self.link.borrow(), LinkState::Blocked(_)) => {}
+                Err(_) if blocked || link.has_changed().unwrap_or(false) => {}
                 Err(_) => {
                     let why = format!("{}: no confirm within {} ms", self.at, self.limit.as_millis());
                     return vec![Fate::Unknown(why); batch.len()];

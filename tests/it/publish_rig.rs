@@ -1,0 +1,293 @@
+//! What the publisher's tests share: an outbox in memory that can be away, and a publisher around it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
+use hookweir::config::secret::Secret;
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::messages::{Pending, PendingEvent};
+use hookweir::publish::in_hand::InHand;
+use hookweir::publish::{Around, Running, Target, start, start_at};
+use hookweir::shutdown::{Lifeline, Vigil};
+use hookweir::store::{Backlog, Inserted, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent};
+use hookweir::telemetry::Metrics;
+use hookweir::telemetry::health::Health;
+
+/// An outbox in memory.
+#[derive(Default)]
+pub struct Outbox {
+    rows: Mutex<BTreeMap<i64, Row>>,
+    pub parked: Mutex<HashMap<String, String>>,
+    /// Every call fails.
+    pub away: AtomicBool,
+}
+
+struct Row {
+    event: Arc<NewEvent>,
+    attempts: u32,
+    due: Instant,
+}
+
+impl Outbox {
+    fn rows(&self) -> Result<std::sync::MutexGuard<'_, BTreeMap<i64, Row>>, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        Ok(self.rows.lock().expect("no panic"))
+    }
+
+    /// Adds a row.
+    pub fn put(&self, event: NewEvent) -> StoredEvent {
+        let mut rows = self.rows.lock().expect("no panic");
+        let seq = rows.last_key_value().map_or(1, |(seq, _)| seq + 1);
+        let event = Arc::new(event);
+        rows.insert(seq, Row { event: event.clone(), attempts: 0, due: Instant::now() });
+        StoredEvent { seq: Seq(seq), attempts: 0, event }
+    }
+
+    /// Rows left.
+    pub fn len(&self) -> usize {
+        self.rows.lock().expect("no panic").len()
+    }
+
+    /// Attempts of the rows left, by event id.
+    pub fn attempts(&self) -> BTreeMap<String, u32> {
+        self.rows.lock().expect("no panic").values().map(|row| (row.event.event_id.as_str().to_owned(), row.attempts)).collect()
+    }
+}
+
+impl Store for Outbox {
+    fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn insert(&self, _: InstanceId, _: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        Err(StoreError::Unfit("only an outbox".into()))
+    }
+
+    fn claim(&self, _: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+        let (rows, now) = (self.rows()?, Instant::now());
+        let mut bytes = 0;
+        let due = rows.iter().filter(|(_, row)| row.due <= now && !skip(&row.event.key)).take(room.events);
+        let fits = due.take_while(|(_, row)| {
+            let first = bytes == 0;
+            bytes += row.event.body.len();
+            first || bytes <= room.bytes
+        });
+        Ok(fits.map(|(seq, row)| StoredEvent { seq: Seq(*seq), attempts: row.attempts, event: row.event.clone() }).collect())
+    }
+
+    fn confirmed(&self, confirmed: &[Seq]) -> Result<(), StoreError> {
+        let mut rows = self.rows()?;
+        confirmed.iter().for_each(|seq| drop(rows.remove(&seq.0)));
+        Ok(())
+    }
+
+    fn postpone(&self, postponed: &[Seq], delay: Duration) -> Result<(), StoreError> {
+        let mut rows = self.rows()?;
+        for seq in postponed {
+            let row = rows.get_mut(&seq.0).expect("a row that is postponed is there");
+            row.attempts += 1;
+            row.due = Instant::now() + delay;
+        }
+        Ok(())
+    }
+
+    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
+        if let Some(row) = self.rows()?.remove(&row.0) {
+            self.parked.lock().expect("no panic").insert(row.event.event_id.as_str().to_owned(), reason.to_owned());
+        }
+        Ok(())
+    }
+
+    fn renew_lease(&self, _: InstanceId, _: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn release(&self, _: InstanceId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn prune(&self, _: Retention, _: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn backlog(&self) -> Result<Backlog, StoreError> {
+        Ok(Backlog { depth: self.len() as u64, ..Backlog::default() })
+    }
+}
+
+/// An event of a source, told from others by its id.
+pub fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
+    let source = SourceName::parse(source).expect("a source name");
+    NewEvent {
+        key: DedupKey::new(&source, "id", &[id.as_bytes()]),
+        guard: None,
+        digest: BodyDigest::of(body),
+        event_id: EventId::new(id),
+        source,
+        event_type: Some("test.event".into()),
+        content_type: Some("application/json".into()),
+        headers: vec![("user-agent".into(), "test/1".into())],
+        body: body.to_vec().into(),
+        received_at: UnixMillis::now(),
+        window: Duration::from_secs(60),
+    }
+}
+
+/// The configuration of tests: as delivered, with short delays.
+pub fn config(url: PublisherUrl) -> Publisher {
+    Publisher {
+        url,
+        mailbox_capacity: 4096,
+        queue_events: 4096,
+        queue_bytes: 16 << 20,
+        channels: 4,
+        window: 256,
+        connect_timeout: Duration::from_secs(3),
+        confirm_timeout: Duration::from_secs(10),
+        heartbeat: Duration::from_secs(5),
+        retry_min: Duration::from_millis(100),
+        retry_max: Duration::from_secs(1),
+        relay_interval: Duration::from_millis(50),
+        exchange: "hookweir".into(),
+        routing_key: "{source}.{type}".into(),
+        declare: true,
+        queue: Some("hookweir.events".into()),
+        queue_type: QueueType::Quorum,
+        unrouted_queue: "hookweir.unrouted".into(),
+        file_max_bytes: 1 << 30,
+        file_max_age: Duration::from_secs(3600),
+    }
+}
+
+/// The file sink in `folder`.
+pub fn file(folder: &Path) -> Publisher {
+    config(PublisherUrl::File(folder.to_owned()))
+}
+
+/// The broker at `url`, with names of its own.
+pub fn amqp(url: &str, exchange: &str) -> Publisher {
+    Publisher {
+        exchange: exchange.into(),
+        queue: Some(format!("{exchange}.events")),
+        unrouted_queue: format!("{exchange}.unrouted"),
+        ..config(PublisherUrl::Amqp(Secret::new(url.as_bytes())))
+    }
+}
+
+/// A publisher and what is around it.
+pub struct Rig {
+    pub outbox: Arc<Outbox>,
+    pub in_hand: InHand,
+    pub health: Health,
+    pub metrics: Arc<Metrics>,
+    pub vigil: Vigil,
+    /// Whether the lease is held.
+    pub lease: Arc<AtomicBool>,
+    running: Option<Running>,
+}
+
+impl Rig {
+    pub fn start(config: &Publisher) -> Self {
+        Self::around(Arc::default(), |around| start(config, &[], around).expect("the publisher starts"))
+    }
+
+    pub fn start_at(target: Arc<dyn Target>, config: &Publisher) -> Self {
+        Self::around(Arc::default(), |around| start_at(target, config, &[], around).expect("the publisher starts"))
+    }
+
+    /// A publisher on an outbox that has rows already.
+    pub fn restart(outbox: Arc<Outbox>, config: &Publisher) -> Self {
+        Self::around(outbox, |around| start(config, &[], around).expect("the publisher starts"))
+    }
+
+    fn around(outbox: Arc<Outbox>, start: impl FnOnce(Around) -> Running) -> Self {
+        let system = actix::System::new();
+        let (in_hand, health) = (InHand::default(), Health::default());
+        let metrics = Metrics::new().expect("metrics");
+        let (lifeline, vigil) = Lifeline::new();
+        let lease = Arc::new(AtomicBool::new(true));
+        let held = lease.clone();
+        let around = Around {
+            store: outbox.clone(),
+            instance: InstanceId::random(),
+            in_hand: in_hand.clone(),
+            may_publish: Arc::new(move || held.load(Ordering::SeqCst)),
+            health: health.component("publisher"),
+            metrics: metrics.clone(),
+            lifeline,
+        };
+        let running = system.block_on(async { start(around) });
+        // Its arbiters end with the publisher; the rest of it may not leave this thread, and a test may.
+        std::mem::forget(system);
+        Self { outbox, in_hand, health, metrics, vigil, lease, running: Some(running) }
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("not stopped yet")
+    }
+
+    /// Commits an event and sends the hint, as the dedup actor does: taken or not, the row is in the outbox.
+    pub fn accept(&self, event: NewEvent) {
+        let hold = self.in_hand.hold(event.key).expect("a new event");
+        let row = self.outbox.put(event);
+        if let Ok(permit) = self.running().budget.reserve(1, row.event.body.len()) {
+            let _ = self.running().mailbox.try_send(Pending { events: vec![PendingEvent { row, hold, permit }] });
+        }
+    }
+
+    /// The outbox is empty, and nothing is in memory.
+    pub fn drained(&self) {
+        let end = Instant::now() + PATIENCE;
+        while self.outbox.len() > 0 || !self.in_hand.is_empty() {
+            let (left, in_hand, why) = (self.outbox.len(), self.in_hand.len(), self.why_not());
+            assert!(Instant::now() < end, "{left} rows are left, {in_hand} in hand; {why}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn up(&self) {
+        wait("the queue to be up", || self.running().health.is_up());
+    }
+
+    /// What health says.
+    pub fn why_not(&self) -> String {
+        format!("{:?}", self.health.all()[0].1)
+    }
+
+    pub fn published(&self, result: &str) -> u64 {
+        self.metrics.published.with_label_values(&[result]).get()
+    }
+
+    /// Stops it; how many events were left in memory.
+    pub fn stop(mut self, limit: Duration) -> usize {
+        self.vigil.stopping();
+        self.running.take().expect("stopped once").stop(limit)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.vigil.stopping();
+            running.stop(Duration::from_secs(1));
+        }
+    }
+}
+
+/// After this long only a fault can explain that something has not come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what must come; panics after a time that only a fault can explain.
+pub fn wait(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

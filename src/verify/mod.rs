@@ -1,18 +1,185 @@
 //! Verification: who sent this, when, and which event is it. Pure: no actix, tokio, database or clock; time comes in as an argument.
 //!
-//! [`verify`] is the only place that makes a [`Verified`].
+//! A scheme is data. [`spec`] has the words in which it is written (a preset of [`presets`], or an operator's own table),
+//! [`Scheme::compile`] turns them and the keys of a source into a [`Scheme`], and [`verify`] is the only place that makes a [`Verified`].
+//!
+//! What holds for every scheme: the bytes that came off the wire are verified before they are read for anything else; header text is
+//! taken as sent; digests are compared decoded and in constant time; what is signed and absent refuses; an empty or undecodable candidate
+//! is dropped, and none left refuses; any candidate may match, but one message is computed.
+
+use std::borrow::Cow;
+use std::time::Duration;
 
 pub mod actor;
 
 use bytes::Bytes;
+use http::Method;
 
 use crate::delivery::{DedupKey, EventId, SourceName, UnixMillis};
-use crate::outcome::{Answer, Rejection};
+use crate::outcome::{Answer, RejectReason, Rejection};
 use crate::request::Request;
+
+mod compile;
+mod describe;
+mod event;
+mod freshness;
+mod handshake;
+mod json_path;
+mod key;
+mod mac;
+pub mod presets;
+mod proof;
+mod public_key;
+mod sig;
+pub mod sign;
+pub mod spec;
+mod template;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use compile::{SchemeError, params_of, spec_of};
+
+use event::EventRule;
+use handshake::Handshake;
+use mac::Tag;
+use proof::{Proof, Proven, token_digest};
+use template::{Cx, Token};
+use view::{Needs, PublicUrl, View};
 
 /// A compiled signature scheme with the keys of one source.
 #[derive(Debug)]
-pub struct Scheme {}
+pub struct Scheme {
+    check: Check,
+    url: Option<PublicUrl>,
+    document: Document,
+    needs: Needs,
+    /// Largest size after decompression, where the scheme decompresses.
+    gunzip: Option<usize>,
+    methods: Vec<Method>,
+    /// Handshakes that are answered to anybody.
+    unsigned: Vec<Handshake>,
+    /// Handshakes that are verified first.
+    signed: Vec<Handshake>,
+    event: EventRule,
+    answers: Answers,
+    facts: Facts,
+    description: String,
+    warnings: Vec<String>,
+}
+
+/// How a sender proves itself.
+#[derive(Debug)]
+enum Check {
+    Nothing,
+    /// Digests of `user:password`.
+    Basic(Vec<Tag>),
+    Proof(Box<Proof>),
+}
+
+/// Where the JSON document is.
+#[derive(Debug)]
+enum Document {
+    Body,
+    Form(Box<str>),
+    Multipart(Box<str>),
+    /// The claims of the token.
+    Claims,
+}
+
+/// What a provider wants to be answered, where it isn't all the same to it.
+#[derive(Debug, Clone, Default)]
+pub struct Answers {
+    /// To an accepted delivery, and to a duplicate.
+    pub accepted: Option<Answer>,
+    /// Status of a refusal for a bad signature.
+    pub rejected: Option<u16>,
+    /// Status of "not now".
+    pub overloaded: Option<u16>,
+}
+
+/// What is known of a source's provider and scheme.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// How long a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
+    pub window: Duration,
+    /// How long the provider retries.
+    pub retry: Option<Duration>,
+    /// When the provider should have its answer, with room to spare.
+    pub deadline: Option<Duration>,
+    /// Largest body that the provider sends.
+    pub max_body_bytes: Option<usize>,
+    /// Whether a change of the body breaks the signature.
+    pub body_covered: bool,
+    /// Whether a change of the event's id breaks the signature.
+    pub id_covered: bool,
+    /// Whether the scheme was read somewhere, and not recalled.
+    pub confirmed: bool,
+}
+
+impl Scheme {
+    /// Whether requests of this method can be events or handshakes.
+    pub fn answers_method(&self, method: &Method) -> bool {
+        self.methods.contains(method) || self.unsigned.iter().chain(&self.signed).any(|handshake| handshake.method.as_ref() == Some(method))
+    }
+
+    /// What the provider wants to be answered.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// What is known of the provider.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether anything is verified at all.
+    pub fn verifies(&self) -> bool {
+        !matches!(self.check, Check::Nothing)
+    }
+
+    /// The scheme in one sentence.
+    pub fn describe(&self) -> &str {
+        &self.description
+    }
+
+    /// What an operator should know, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn check<'v>(&'v self, view: &'v View<'v>, document: &[u8], now: UnixMillis) -> Result<Proven<'v>, Rejection> {
+        match &self.check {
+            Check::Nothing => Ok(Proven::default()),
+            Check::Basic(secrets) => basic(secrets, view).map(|()| Proven::default()),
+            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded),
+        }
+    }
+}
+
+impl Check {
+    /// Whether something that is checked, or the id, needs the source's public URL.
+    fn needs_url(&self, event: &EventRule) -> bool {
+        let url = |token: &&Token| matches!(token, Token::Url | Token::Path);
+        let message = match self {
+            Self::Proof(proof) => proof.message.tokens().iter().any(url),
+            _ => false,
+        };
+        message || event.ids.iter().any(|id| id.tokens().iter().any(url))
+    }
+}
+
+impl Document {
+    /// The document's bytes. One that is not there is empty, and has nothing in it.
+    fn of<'v>(&self, view: &'v View<'v>) -> Cow<'v, [u8]> {
+        match self {
+            Self::Body | Self::Claims => Cow::Borrowed(view.body),
+            Self::Form(name) => Cow::Borrowed(view::field(&view.form, name).unwrap_or_default()),
+            Self::Multipart(name) => Cow::Borrowed(view::multipart_field(view.request, view.body, name).unwrap_or_default()),
+        }
+    }
+}
 
 /// Proof that a delivery came from its source's provider; made by [`verify`] and nowhere else.
 #[derive(Debug)]
@@ -52,6 +219,67 @@ pub enum Verdict {
 }
 
 /// Verifies one request against its source's scheme. `now` is the time of its arrival.
-pub fn verify(_source: &SourceName, _scheme: &Scheme, _request: &Request, _now: UnixMillis) -> Result<Verdict, Rejection> {
-    unimplemented!("the engine is being built")
+pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: UnixMillis) -> Result<Verdict, Rejection> {
+    let body = match scheme.gunzip {
+        Some(limit) => view::gunzip(&request.body, limit)?,
+        None => Cow::Borrowed(&*request.body),
+    };
+    let view = View::new(request, &body, scheme.needs)?;
+    let document = scheme.document.of(&view);
+    let url = scheme.url.as_ref();
+    for handshake in &scheme.unsigned {
+        if let Some(answer) = handshake.answer(&view, &document, url, signing_key(scheme))? {
+            return Ok(Verdict::Challenge(answer));
+        }
+    }
+    let signed_handshake = scheme.signed.iter().any(|handshake| handshake.method.as_ref() == Some(&request.method));
+    if !scheme.methods.contains(&request.method) && !signed_handshake {
+        return Err(Rejection::new(RejectReason::PreconditionFailed, "neither an event nor a handshake has this method"));
+    }
+    let proven = scheme.check(&view, &document, now)?;
+    for handshake in &scheme.signed {
+        if let Some(answer) = handshake.answer(&view, &document, url, proven.key.or(signing_key(scheme)))? {
+            return Ok(Verdict::Challenge(answer));
+        }
+    }
+    let nothing = json_path::Slots::default();
+    let cx = Cx { view: &view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
+    match scheme.event.events(source, cx, &document, proven.signed)? {
+        Some(verified) => Ok(Verdict::Events(verified)),
+        None => Ok(Verdict::Challenge(scheme.answers.accepted.clone().unwrap_or(Answer {
+            status: 200,
+            content_type: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }))),
+    }
+}
+
+/// The key of answers that are signed: the first secret.
+fn signing_key(scheme: &Scheme) -> Option<&mac::MacKey> {
+    match &scheme.check {
+        Check::Proof(proof) => match &proof.by {
+            proof::By::Mac { keys, .. } => keys.first().and_then(|key| key.first()).map(|(_, key)| key),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn basic(secrets: &[Tag], view: &View<'_>) -> Result<(), Rejection> {
+    let header = view.header(&http::header::AUTHORIZATION)?.filter(|value| !value.is_empty());
+    let Some(header) = header else {
+        return Err(Rejection::new(RejectReason::SignatureMissing, "authorization is missing or empty"));
+    };
+    let (scheme, credentials) = header.split_at_checked(6).unwrap_or_default();
+    let decoded = mac::Encoding::Base64.decode(credentials).filter(|_| scheme.eq_ignore_ascii_case(b"basic "));
+    let Some(decoded) = decoded else {
+        return Err(Rejection::new(RejectReason::SignatureMalformed, "authorization is not HTTP basic authentication"));
+    };
+    let digest = token_digest(&decoded);
+    if secrets.iter().any(|secret| secret.matches(digest.as_bytes())) {
+        Ok(())
+    } else {
+        Err(Rejection::new(RejectReason::SignatureMismatch, "user and password are not those of this source"))
+    }
 }

@@ -1,0 +1,543 @@
+//! Turns the words of a scheme and the keys of a source into something that verifies. All mistakes are reported, each with its key.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+
+use super::describe;
+use super::event::{BatchRule, EventRule};
+use super::freshness::Freshness;
+use super::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
+use super::json_path::PathSet;
+use super::key;
+use super::mac::MacKey;
+use super::presets;
+use super::proof::{Bind, By, Each, Equal, PickHash, Proof, Ts, token_digest};
+use super::public_key::PublicKey;
+use super::sig::{Place, SigRule};
+use super::spec::{BatchSpec, Evidence, HandshakeSpec, Kind, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
+use super::template::{Cx, Grammar, Params, Template, Token};
+use super::view::{Needs, PublicUrl, View};
+use super::{Answers, Check, Document, Facts, Scheme};
+use crate::config::model::Source;
+use crate::delivery::UnixMillis;
+use crate::outcome::Answer;
+use crate::request::Request;
+
+/// Days that a redelivery is recognised at least.
+const MIN_WINDOW_DAYS: u64 = 7;
+/// Most secrets, and most public keys, of a source.
+const MAX_KEYS: usize = 8;
+/// Largest body after decompression, where the source sets no limit.
+const MAX_GUNZIP: usize = 26_214_400;
+
+/// A mistake in a source's scheme or keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {text}")]
+pub struct SchemeError {
+    /// Where in the source: `provider`, `secrets[0]`, `scheme.sig`.
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+/// The scheme of a source as written: its provider's preset, its own table, or both.
+pub fn spec_of(source: &Source) -> Result<SchemeSpec, SchemeError> {
+    let error = |key: &str, text: String| SchemeError { key: key.into(), text };
+    let table = match (&source.provider, &source.scheme) {
+        (None, None) => return Err(error("provider", "missing; `hookweir providers` lists them, and \"none\" accepts anything".into())),
+        (Some(name), None) => presets::table(name).map_err(|text| error("provider", text))?,
+        (Some(name), Some(own)) => {
+            if own.get("like").is_some_and(|like| like.as_str() != Some(name)) {
+                return Err(error("scheme.like", format!("the provider is \"{name}\" already; leave one of the two out")));
+            }
+            let mut own = own.clone();
+            own.remove("like");
+            inherit(&presets::table(name).map_err(|text| error("provider", text))?, &own)
+        }
+        (None, Some(own)) => presets::with_like(own.clone()).map_err(|text| error("scheme", text))?,
+    };
+    SchemeSpec::from_table(table).map_err(|text| error("scheme", text))
+}
+
+impl Scheme {
+    /// Compiles the scheme of a source with its keys. `max_events` is how many elements of a batch are split at most.
+    pub fn compile(source: &Source, max_events: usize) -> Result<Self, Vec<SchemeError>> {
+        let spec = spec_of(source).map_err(|error| vec![error])?;
+        Compiler::new(source, &spec, max_events).compile()
+    }
+}
+
+pub(super) struct Compiler<'c> {
+    pub(super) source: &'c Source,
+    pub(super) spec: &'c SchemeSpec,
+    pub(super) params: Params,
+    pub(super) needs: Needs,
+    pub(super) errors: Vec<SchemeError>,
+    warnings: Vec<String>,
+    max_events: usize,
+}
+
+impl<'c> Compiler<'c> {
+    fn new(source: &'c Source, spec: &'c SchemeSpec, max_events: usize) -> Self {
+        let mut params = spec.params.clone();
+        params.extend(source.params.clone());
+        Self { source, spec, params, needs: Needs::default(), errors: Vec::new(), warnings: Vec::new(), max_events }
+    }
+
+    fn compile(mut self) -> Result<Scheme, Vec<SchemeError>> {
+        let spec = self.spec;
+        let url = self.url();
+        let check = match spec.kind {
+            Kind::None => self.nothing(),
+            Kind::Basic => Check::Basic(self.secrets().iter().map(|secret| token_digest(secret)).collect()),
+            Kind::Jwt => {
+                self.error("scheme.kind", "\"jwt\" is not supported yet");
+                Check::Nothing
+            }
+            _ => self.proof().map_or(Check::Nothing, |proof| Check::Proof(Box::new(proof))),
+        };
+        let event = self.event();
+        let covered = self.covers(&check);
+        let event = EventRule { guarded: covered.body && !covered.id && spec.event.stable, ..event };
+        let (signed, unsigned): (Vec<_>, Vec<_>) = spec.handshake.iter().enumerate().partition(|(_, handshake)| handshake.signed);
+        let mut handshakes = |list: Vec<(usize, &HandshakeSpec)>| -> Vec<Handshake> {
+            list.into_iter().filter_map(|(at, spec)| self.handshake(at, spec)).collect()
+        };
+        let (signed, unsigned) = (handshakes(signed), handshakes(unsigned));
+        let answers = self.answers();
+        let document = self.document();
+        let methods = self.methods();
+        if self.errors.is_empty() && check.needs_url(&event) && url.is_none() {
+            self.error("public_url", "missing: this provider signs it; give the URL as entered at the provider");
+        }
+        let description = describe::sentence(spec, &self.params);
+        self.warn(&covered);
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        Ok(Scheme {
+            check,
+            url,
+            document,
+            needs: self.needs,
+            gunzip: spec.gunzip.then(|| self.source.max_body_bytes.unwrap_or(MAX_GUNZIP)),
+            methods,
+            unsigned,
+            signed,
+            event,
+            answers,
+            facts: facts(spec, covered),
+            description,
+            warnings: self.warnings,
+        })
+    }
+
+    pub(super) fn error(&mut self, key: impl Into<String>, text: impl Into<String>) {
+        self.errors.push(SchemeError { key: key.into(), text: text.into() });
+    }
+
+    fn ok<T>(&mut self, key: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|text| self.error(key, text)).ok()
+    }
+
+    pub(super) fn template(&mut self, key: &str, text: &str, grammar: Grammar, paths: &mut PathSet) -> Template {
+        let parsed = Template::parse(text, grammar, &self.params, paths);
+        let template = self.ok(key, parsed).unwrap_or_default();
+        for token in template.tokens() {
+            self.needs.query |= matches!(token, Token::Query(_));
+            self.needs.form |= matches!(token, Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. });
+        }
+        template
+    }
+
+    /// The secrets as keys, all of them long enough.
+    pub(super) fn secrets(&mut self) -> Vec<Vec<u8>> {
+        if self.source.secrets.is_empty() {
+            self.error("secrets", "missing: this provider needs at least one");
+        }
+        if self.source.secrets.len() > MAX_KEYS {
+            self.error("secrets", format!("more than {MAX_KEYS}"));
+        }
+        let mut keys = Vec::new();
+        for (index, secret) in self.source.secrets.iter().enumerate() {
+            match key::derive(&self.spec.key, self.spec.kind, secret.expose()) {
+                Ok(key) => keys.push(key),
+                Err(text) => self.error(format!("secrets[{index}]"), text),
+            }
+        }
+        keys
+    }
+
+    fn public_keys(&mut self) -> Vec<PublicKey> {
+        if self.source.public_keys.is_empty() {
+            self.error("public_keys", "missing: this provider signs with a private key; give the public one as it shows it");
+        }
+        if self.source.public_keys.len() > MAX_KEYS {
+            self.error("public_keys", format!("more than {MAX_KEYS}"));
+        }
+        let mut keys = Vec::new();
+        for (index, pasted) in self.source.public_keys.iter().enumerate() {
+            let stripped = key::strip(&self.spec.key, pasted.expose());
+            match PublicKey::parse(self.spec.kind, stripped) {
+                Ok(key) => keys.push(key),
+                Err(text) => self.error(format!("public_keys[{index}]"), text),
+            }
+        }
+        keys
+    }
+
+    fn nothing(&mut self) -> Check {
+        if !(self.source.secrets.is_empty() && self.source.public_keys.is_empty() && self.source.jwks.is_none()) {
+            self.error("provider", "\"none\" verifies nothing, but a key is given; name the provider, or remove the key");
+        }
+        Check::Nothing
+    }
+
+    fn url(&mut self) -> Option<PublicUrl> {
+        let text = self.source.public_url.as_deref()?;
+        self.ok("public_url", PublicUrl::parse(text, self.spec.url_ports == UrlPorts::Both))
+    }
+
+    fn proof(&mut self) -> Option<Proof> {
+        let spec = self.spec;
+        let mut paths = PathSet::default();
+        let raw = spec.kind == Kind::Token;
+        if spec.sig.is_empty() {
+            self.error("scheme.sig", "missing: where the signature or token is, such as { from = \"header:x-signature\" }");
+        }
+        let sigs: Vec<_> = spec.sig.iter().enumerate().filter_map(|(at, sig)| self.sig(at, sig, raw, &mut paths)).collect();
+        let ts = spec.ts.as_ref().and_then(|ts| {
+            let place = Place::parse(&ts.from, &mut paths, &mut self.needs);
+            let place = self.ok("scheme.ts.from", place)?;
+            let number = match place {
+                Place::Json(slot) if ts.number => Some(slot),
+                _ => None,
+            };
+            Some(Ts { place, number, rule: Freshness { unit: ts.unit, tolerance: ts.tolerance, future: ts.future } })
+        });
+        let message = match &spec.message {
+            Some(_) if raw => {
+                self.error("scheme.message", "a token signs nothing");
+                Template::default()
+            }
+            None if raw => Template::default(),
+            None => {
+                self.error("scheme.message", "missing: what is signed, such as \"{body}\"");
+                Template::default()
+            }
+            Some(text) => self.template("scheme.message", text, Grammar::Message, &mut paths),
+        };
+        self.message_is_whole(&message);
+        let require = spec.require.iter().filter_map(|(place, value)| self.equal("scheme.require", place, value, &mut paths)).collect();
+        let bind = spec.bind.iter().filter_map(|bind| {
+            let equal = self.equal("scheme.bind", &bind.from, &bind.of, &mut paths)?;
+            Some(Bind { equal, unless_form: bind.unless_form })
+        });
+        let bind = bind.collect();
+        let by = self.by(&mut paths)?;
+        let each = match &spec.each {
+            None => None,
+            Some(pointer) => {
+                let mut paths = PathSet::default();
+                let added = paths.add(&format!("{pointer}/*"));
+                self.ok("scheme.each", added).map(|element| Each { paths, element, max: self.max_events })
+            }
+        };
+        let spellings = if spec.url_ports == UrlPorts::Both { 2 } else { 1 };
+        Some(Proof { by, sigs, ts, message, require, bind, paths, each, spellings })
+    }
+
+    fn sig(&mut self, at: usize, sig: &SigSpec, raw: bool, paths: &mut PathSet) -> Option<SigRule> {
+        let rule = SigRule::compile(sig, raw, &self.params, paths, &mut self.needs);
+        self.ok(&format!("scheme.sig[{at}]"), rule)
+    }
+
+    fn by(&mut self, paths: &mut PathSet) -> Option<By> {
+        let spec = self.spec;
+        Some(match spec.kind {
+            Kind::Hash => {
+                By::Hash { secrets: self.secrets().into_iter().map(crate::config::secret::Secret::new).collect(), hash: spec.hash }
+            }
+            Kind::Token => By::Token { secrets: self.secrets().iter().map(|secret| token_digest(secret)).collect() },
+            Kind::Ed25519 | Kind::EcdsaP256 | Kind::RsaSha256 => By::Key(self.public_keys()),
+            _ => {
+                let (hash, hashes) = match &spec.hash_by {
+                    None => (PickHash::Fixed, vec![spec.hash]),
+                    Some(by) => {
+                        let names: Vec<_> = by.names.iter().map(|(word, hash)| (word.as_str().into(), *hash)).collect();
+                        let mut hashes = Vec::new();
+                        for hash in by.names.values() {
+                            if !hashes.contains(hash) {
+                                hashes.push(*hash);
+                            }
+                        }
+                        let pick = if by.from == "sig" {
+                            PickHash::Label(names)
+                        } else {
+                            let place = Place::parse(&by.from, paths, &mut self.needs);
+                            PickHash::At(self.ok("scheme.hash_by.from", place)?, names)
+                        };
+                        (pick, hashes)
+                    }
+                };
+                let under_each = |secret: Vec<u8>| hashes.iter().filter_map(|hash| Some((*hash, MacKey::new(*hash, &secret)?))).collect();
+                By::Mac { keys: self.secrets().into_iter().map(under_each).collect(), hash }
+            }
+        })
+    }
+
+    /// A message that does not hold the time that it is aged by, or the secret where that is all there is to it, cannot be right.
+    fn message_is_whole(&mut self, message: &Template) {
+        let tokens = message.tokens();
+        let has_secret = tokens.contains(&&Token::Secret);
+        let wants_ts = self.spec.ts.as_ref().is_some_and(|ts| ts.from.starts_with("sig:") || ts.from.starts_with("header:"));
+        let has_ts = tokens.contains(&&Token::Ts);
+        if self.spec.kind == Kind::Hash && !has_secret && self.spec.message.is_some() {
+            self.error("scheme.message", "a plain hash proves nothing without {secret} in its message");
+        }
+        if self.spec.kind != Kind::Hash && has_secret {
+            self.error("scheme.message", "{secret} belongs into the message of a plain hash only");
+        }
+        if self.spec.kind != Kind::Token && wants_ts && !has_ts && self.spec.message.is_some() {
+            self.error("scheme.ts", "the message does not hold {ts}, so that anybody could change it");
+        }
+        if has_ts && self.spec.ts.is_none() {
+            self.error("scheme.message", "{ts} without a ts that says where it is");
+        }
+    }
+
+    /// A place and what it must equal. `{param:NAME?}` makes it a matter of the source: nothing is demanded where it gives no such
+    /// parameter.
+    fn equal(&mut self, key: &str, place: &str, value: &str, paths: &mut PathSet) -> Option<Equal> {
+        let value = match value.strip_prefix("{param:").and_then(|rest| rest.strip_suffix("?}")) {
+            Some(name) if !self.params.contains_key(name) => return None,
+            Some(name) => format!("{{param:{name}}}"),
+            None => value.to_owned(),
+        };
+        let parsed = Place::parse(place, paths, &mut self.needs);
+        let parsed = self.ok(key, parsed)?;
+        Some(Equal { place: parsed, shown: Place::describe(place).into(), value: self.template(key, &value, Grammar::Plain, paths) })
+    }
+
+    fn event(&mut self) -> EventRule {
+        let spec = &self.spec.event;
+        let mut paths = PathSet::default();
+        let ids = spec.id.iter().map(|id| self.template("scheme.event.id", id, Grammar::Plain, &mut paths)).collect();
+        let event_type = self.template("scheme.event.type", &spec.event_type, Grammar::Plain, &mut paths);
+        let batch = spec.batch.as_ref().and_then(|batch| self.batch(batch, &mut paths));
+        if self.source.split && batch.is_none() {
+            self.error("batch", "\"split\": this scheme sends one event at a time");
+        }
+        EventRule { ids, event_type, missing: spec.missing, guarded: false, batch, paths }
+    }
+
+    fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Option<BatchRule> {
+        let added = paths.add(&format!("{}/*", spec.at)).and_then(|element| Ok((element, paths.add_array(&spec.at)?)));
+        let (element, array) = self.ok("scheme.event.batch.at", added)?;
+        let mut inner = PathSet::default();
+        let ids = spec.id.iter().map(|id| self.template("scheme.event.batch.id", id, Grammar::Plain, &mut inner)).collect();
+        let event_type = self.template("scheme.event.batch.type", &spec.event_type, Grammar::Plain, &mut inner);
+        Some(BatchRule { element, array, ids, event_type, empty: spec.empty, paths: inner, split: self.source.split, max: self.max_events })
+    }
+
+    /// A handshake, or None with a warning where the source lacks a parameter for it.
+    fn handshake(&mut self, at: usize, spec: &HandshakeSpec) -> Option<Handshake> {
+        let key = format!("scheme.handshake[{at}]");
+        if spec.learn.is_some() {
+            self.warnings.push(format!(
+                "{key}: this provider hands its secret over in a handshake, which is not supported; put the secret it gave into secrets"
+            ));
+            return None;
+        }
+        let before = self.errors.len();
+        let mut paths = PathSet::default();
+        let when = &spec.when;
+        let there = [("query", &when.query), ("header", &when.header), ("form", &when.form), ("json", &when.json)];
+        let there: Vec<_> = there
+            .into_iter()
+            .filter_map(|(kind, name)| {
+                let place = Place::parse(&format!("{kind}:{}", name.as_ref()?), &mut paths, &mut self.needs);
+                self.ok(&key, place)
+            })
+            .collect();
+        let method = when.method.as_deref().and_then(|method| {
+            let parsed = Method::from_bytes(method.as_bytes()).map_err(|_| format!("\"{method}\" is no method"));
+            self.ok(&key, parsed)
+        });
+        if there.is_empty() && method.is_none() {
+            self.error(&key, "when: says nothing, so that every request would be this handshake");
+        }
+        let checks = spec.check.iter().filter_map(|(place, value)| self.equal(&key, place, value, &mut paths)).collect();
+        let answer = self.answer_template(&key, &spec.respond, 200, &mut paths);
+        let missing: Vec<_> =
+            self.errors[before..].iter().map(|error| error.text.clone()).filter(|text| text.contains("params.")).collect();
+        if !missing.is_empty() && missing.len() == self.errors.len() - before {
+            self.errors.truncate(before);
+            self.warnings.push(format!("{key} is off: {}", missing.join(", ")));
+            return None;
+        }
+        Some(Handshake { method, there, equals: when.equals.as_deref().map(Into::into), checks, otherwise: spec.otherwise, answer, paths })
+    }
+
+    fn answer_template(&mut self, key: &str, spec: &RespondSpec, status: u16, paths: &mut PathSet) -> AnswerTemplate {
+        let headers = spec.headers.iter().map(|(name, value)| (name.clone(), self.template(key, value, Grammar::Plain, paths))).collect();
+        let (body, content_type) = match (&spec.json, &spec.body) {
+            (Some(json), _) => (AnswerBody::Json(self.json(key, json, paths)), "application/json"),
+            (None, body) => {
+                (AnswerBody::Text(self.template(key, body.as_deref().unwrap_or_default(), Grammar::Plain, paths)), "text/plain")
+            }
+        };
+        let content_type = Some(spec.content_type.clone().unwrap_or_else(|| content_type.to_owned()));
+        AnswerTemplate { status: spec.status.unwrap_or(status), content_type, headers, body }
+    }
+
+    fn json(&mut self, key: &str, value: &toml::Value, paths: &mut PathSet) -> JsonTemplate {
+        match value {
+            toml::Value::String(text) => JsonTemplate::Text(self.template(key, text, Grammar::Plain, paths)),
+            toml::Value::Array(items) => JsonTemplate::List(items.iter().map(|item| self.json(key, item, paths)).collect()),
+            toml::Value::Table(members) => {
+                JsonTemplate::Object(members.iter().map(|(name, item)| (name.clone(), self.json(key, item, paths))).collect())
+            }
+            toml::Value::Datetime(time) => JsonTemplate::Literal(quoted(&time.to_string())),
+            other => JsonTemplate::Literal(other.to_string()),
+        }
+    }
+
+    /// What every delivery is answered, where the provider prescribes it: the same for all, so it is made here.
+    fn answers(&mut self) -> Answers {
+        let spec = &self.spec.respond;
+        let prescribed = spec.status.is_some() || spec.body.is_some() || spec.json.is_some() || !spec.headers.is_empty();
+        let accepted = prescribed.then(|| {
+            let template = self.answer_template("scheme.respond", spec, 200, &mut PathSet::default());
+            constant(&template)
+        });
+        Answers { accepted: accepted.flatten(), rejected: spec.reject, overloaded: spec.overload }
+    }
+
+    fn document(&mut self) -> Document {
+        match self.spec.document.split_once(':') {
+            None if self.spec.document == "body" => Document::Body,
+            None if self.spec.document == "jwt" && self.spec.kind == Kind::Jwt => Document::Claims,
+            Some(("form", name)) => {
+                self.needs.form = true;
+                Document::Form(name.into())
+            }
+            Some(("multipart", name)) => Document::Multipart(name.into()),
+            _ => {
+                self.error("scheme.document", "one of \"body\", \"form:NAME\", \"multipart:NAME\", and \"jwt\" where kind is \"jwt\"");
+                Document::Body
+            }
+        }
+    }
+
+    fn methods(&mut self) -> Vec<Method> {
+        let mut methods = Vec::new();
+        for name in &self.spec.methods {
+            match Method::from_bytes(name.as_bytes()) {
+                Ok(method) => methods.push(method),
+                Err(_) => self.error("scheme.methods", format!("\"{name}\" is no method")),
+            }
+        }
+        methods
+    }
+
+    fn covers(&self, check: &Check) -> Covered {
+        let tokens: Vec<&Token> = match check {
+            Check::Proof(proof) => proof.message.tokens(),
+            _ => Vec::new(),
+        };
+        let signs = !matches!(check, Check::Nothing | Check::Basic(_)) && self.spec.kind != Kind::Token;
+        let form = tokens.iter().any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
+        let jwt = self.spec.jwt.as_ref();
+        let in_jwt = jwt.is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
+        let body =
+            signs && (tokens.contains(&&Token::Body) || form || in_jwt || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
+        let event = &self.spec.event;
+        let ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
+        let mut paths = PathSet::default();
+        let id = signs
+            && ids.filter_map(|id| Template::parse(id, Grammar::Plain, &self.params, &mut paths).ok()).all(|id| {
+                id.tokens().into_iter().all(|token| match token {
+                    Token::Json(_, pointer) => body || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
+                    Token::Form(_) => body || tokens.contains(&token),
+                    Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
+                    other => tokens.contains(&other),
+                })
+            });
+        Covered { body, id, signs }
+    }
+
+    fn warn(&mut self, covered: &Covered) {
+        let spec = self.spec;
+        if spec.kind == Kind::None {
+            self.warnings.push("nothing is verified: anybody who knows the URL can send events".into());
+            return;
+        }
+        if covered.signs && !covered.body {
+            self.warnings.push("the body is not covered by the signature: authenticated, not integrity-protected".into());
+        }
+        if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none()) {
+            self.warnings.push("duplicates are found by an id that is not signed".into());
+        }
+        if spec.facts.scheme == Evidence::Recalled && self.source.provider.is_some() {
+            self.warnings.push("unconfirmed: this preset was not read in the provider's own code or documentation".into());
+        }
+    }
+}
+
+/// What the signature covers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Covered {
+    body: bool,
+    id: bool,
+    signs: bool,
+}
+
+fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
+    let facts = &spec.facts;
+    let day = Duration::from_secs(86_400);
+    let retry = facts.retry_hours.map(|hours| Duration::from_secs(hours * 3600));
+    let window = match facts.window_days {
+        Some(days) => day * u32::try_from(days).unwrap_or(u32::MAX),
+        None => retry.map_or(Duration::ZERO, |retry| retry + retry / 5).max(day * u32::try_from(MIN_WINDOW_DAYS).unwrap_or(7)),
+    };
+    Facts {
+        window,
+        retry,
+        deadline: facts.answer_within_ms.map(|ms| Duration::from_millis(ms) * 4 / 5),
+        max_body_bytes: facts.max_body_bytes,
+        body_covered: covered.body,
+        id_covered: covered.id,
+        confirmed: facts.scheme != Evidence::Recalled,
+    }
+}
+
+/// The answer of a template that takes nothing from a request.
+fn constant(template: &AnswerTemplate) -> Option<Answer> {
+    let request = Request {
+        method: Method::POST,
+        target: String::new(),
+        headers: crate::request::Headers::default(),
+        body: bytes::Bytes::new(),
+        received_at: UnixMillis(0),
+    };
+    let view = View::new(&request, &[], Needs::default()).ok()?;
+    let slots = super::json_path::Slots::default();
+    let cx = Cx { view: &view, slots: &slots, ts: &[], url: None, spelling: 0, key: None };
+    let mut answer = template.fill(cx).ok()?;
+    answer.headers.retain(|(name, _)| name != "x-content-type-options");
+    Some(answer)
+}
+
+/// The parameters that a preset takes, for the reference.
+pub fn params_of(spec: &SchemeSpec) -> BTreeMap<String, Option<String>> {
+    let mut params: BTreeMap<_, _> = spec.params.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+    let words = format!("{spec:?}");
+    for (at, _) in words.match_indices("{param:") {
+        let name: String = words[at + 7..].chars().take_while(|c| *c != '}' && *c != '?').collect();
+        params.entry(name).or_insert(None);
+    }
+    params
+}

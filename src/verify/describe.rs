@@ -1,0 +1,56 @@
+//! A scheme in one sentence.
+
+use super::sig::Place;
+use super::spec::{Kind, SchemeSpec, SigSpec};
+use super::template::Params;
+
+/// `HMAC-SHA256 over {ts}.{body}, hex, in v1= of stripe-signature, 300 s`.
+pub(super) fn sentence(spec: &SchemeSpec, _params: &Params) -> String {
+    let places = spec.sig.iter().map(place).collect::<Vec<_>>().join(" or ");
+    let hash = spec.hash.name().to_uppercase();
+    let hash = if spec.hash_by.is_some() { "the hash that the request names".to_owned() } else { hash };
+    let over = spec.message.as_deref().map(|message| format!(" over `{}`", message.escape_debug())).unwrap_or_default();
+    let encoding = spec.sig.first().map(|sig| sig.encoding.name()).unwrap_or_default();
+    let mut parts = match spec.kind {
+        Kind::None => return "nothing is verified".into(),
+        Kind::Basic => return "user and password of HTTP basic authentication".into(),
+        Kind::Token => vec![format!("the secret itself in {places}")],
+        Kind::Hmac => vec![format!("HMAC-{hash}{over}"), encoding.into(), format!("in {places}")],
+        Kind::Hash => vec![format!("{hash}{over}"), encoding.into(), format!("in {places}")],
+        Kind::Ed25519 => vec![format!("Ed25519{over}"), encoding.into(), format!("in {places}")],
+        Kind::EcdsaP256 => vec![format!("ECDSA P-256 SHA-256{over}"), encoding.into(), format!("in {places}")],
+        Kind::RsaSha256 => vec![format!("RSA SHA-256{over}"), encoding.into(), format!("in {places}")],
+        Kind::Jwt => {
+            let Some(jwt) = &spec.jwt else { return "a JSON Web Token".into() };
+            let algs = jwt.algs.iter().map(|alg| format!("{alg:?}")).collect::<Vec<_>>().join("/");
+            let mut parts = vec![format!("JSON Web Token ({algs}) in {}", Place::describe(&jwt.from))];
+            if let Some(body) = &jwt.body {
+                parts.push(format!("{} of the body in claim {}", body.hash.name().to_uppercase(), body.claim));
+            }
+            parts
+        }
+    };
+    if let Some(each) = &spec.each {
+        parts.push(format!("for each element of {each}"));
+    }
+    match &spec.ts {
+        Some(ts) if ts.tolerance > 0 => parts.push(format!("{} s", ts.tolerance)),
+        Some(_) => parts.push("any age".into()),
+        None => {}
+    }
+    parts.join(", ")
+}
+
+fn place(sig: &SigSpec) -> String {
+    let shown = Place::describe(&sig.from);
+    let labels = sig.take.iter().map(|label| match &sig.kv {
+        Some(kv) => format!("`{label}{kv}`"),
+        None => format!("entry {label}"),
+    });
+    let labels: Vec<_> = labels.collect();
+    match (labels.is_empty(), sig.prefix.is_empty()) {
+        (false, _) => format!("{} of {shown}", labels.join(" or ")),
+        (true, false) => format!("{shown} after `{}`", sig.prefix),
+        (true, true) => shown,
+    }
+}

@@ -1,0 +1,148 @@
+//! Requests that are no events: a provider asks whether this endpoint is alive, ours, or able to sign. They are answered and nothing is
+//! stored.
+
+use http::Method;
+
+use super::json_path::PathSet;
+use super::mac::MacKey;
+use super::proof::Equal;
+use super::sig::Place;
+use super::template::{Cx, Template};
+use super::view::{PublicUrl, View};
+use crate::outcome::{Answer, RejectReason, Rejection};
+
+/// A handshake is small; in anything larger nobody looks for one.
+const MAX_BODY: usize = 64 * 1024;
+
+/// One kind of handshake of a provider.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    pub(super) method: Option<Method>,
+    /// Places that hold something.
+    pub(super) there: Vec<Place>,
+    pub(super) equals: Option<Box<str>>,
+    pub(super) checks: Vec<Equal>,
+    pub(super) otherwise: Option<u16>,
+    pub(super) answer: AnswerTemplate,
+    pub(super) paths: PathSet,
+}
+
+/// An answer with templates in it.
+#[derive(Debug)]
+pub(super) struct AnswerTemplate {
+    pub(super) status: u16,
+    pub(super) content_type: Option<String>,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) body: AnswerBody,
+}
+
+/// A body with templates in it.
+#[derive(Debug)]
+pub(super) enum AnswerBody {
+    Text(Template),
+    Json(JsonTemplate),
+}
+
+/// JSON with templates for its strings.
+#[derive(Debug)]
+pub(super) enum JsonTemplate {
+    Literal(String),
+    Text(Template),
+    List(Vec<JsonTemplate>),
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+impl Handshake {
+    /// The answer, if this request is such a handshake.
+    pub(super) fn answer(
+        &self,
+        view: &View<'_>,
+        document: &[u8],
+        url: Option<&PublicUrl>,
+        key: Option<&MacKey>,
+    ) -> Result<Option<Answer>, Rejection> {
+        if self.method.as_ref().is_some_and(|method| method != view.request.method) || document.len() > MAX_BODY {
+            return Ok(None);
+        }
+        let nothing = super::json_path::Slots::default();
+        let early = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key };
+        if self.there.iter().any(|place| !matches!(place, Place::Json(_)) && !self.is_there(place, early)) {
+            return Ok(None);
+        }
+        // A body that does not parse, or is ambiguous, is no handshake.
+        let Ok(slots) = self.paths.walk(document) else { return Ok(None) };
+        let cx = Cx { slots: &slots, ..early };
+        if self.there.iter().any(|place| !self.is_there(place, cx)) {
+            return Ok(None);
+        }
+        for check in &self.checks {
+            if !check.holds(cx)? {
+                return match self.otherwise {
+                    Some(status) => Ok(Some(Answer { status, content_type: None, headers: Vec::new(), body: Vec::new() })),
+                    None => Err(Rejection::new(RejectReason::PreconditionFailed, format!("handshake: {} is not ours", check.shown))),
+                };
+            }
+        }
+        self.answer.fill(cx).map(Some)
+    }
+
+    fn is_there(&self, place: &Place, cx: Cx<'_>) -> bool {
+        place.values(cx).iter().any(|value| self.equals.as_ref().is_none_or(|equals| equals.as_bytes() == &**value))
+    }
+}
+
+impl AnswerTemplate {
+    pub(super) fn fill(&self, cx: Cx<'_>) -> Result<Answer, Rejection> {
+        let mut headers = Vec::with_capacity(self.headers.len() + 1);
+        for (name, value) in &self.headers {
+            let value = String::from_utf8(value.fill(cx)?).ok().filter(|value| !value.chars().any(char::is_control));
+            let malformed = || Rejection::new(RejectReason::BodyMalformed, "handshake: what is echoed fits in no header");
+            headers.push((name.clone(), value.ok_or_else(malformed)?));
+        }
+        let body = match &self.body {
+            AnswerBody::Text(text) => text.fill(cx)?,
+            AnswerBody::Json(json) => {
+                let mut text = String::new();
+                json.write(cx, &mut text)?;
+                text.into_bytes()
+            }
+        };
+        let content_type = if body.is_empty() { None } else { self.content_type.clone().map(Into::into) };
+        if content_type.is_some() {
+            // What is echoed comes from anybody.
+            headers.push(("x-content-type-options".into(), "nosniff".into()));
+        }
+        Ok(Answer { status: self.status, content_type, headers, body })
+    }
+}
+
+impl JsonTemplate {
+    fn write(&self, cx: Cx<'_>, text: &mut String) -> Result<(), Rejection> {
+        match self {
+            Self::Literal(literal) => text.push_str(literal),
+            Self::Text(template) => text.push_str(&quoted(&String::from_utf8_lossy(&template.fill(cx)?))),
+            Self::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    text.push(if index == 0 { '[' } else { ',' });
+                    item.write(cx, text)?;
+                }
+                text.push_str(if items.is_empty() { "[]" } else { "]" });
+            }
+            Self::Object(members) => {
+                for (index, (name, value)) in members.iter().enumerate() {
+                    text.push(if index == 0 { '{' } else { ',' });
+                    text.push_str(&quoted(name));
+                    text.push(':');
+                    value.write(cx, text)?;
+                }
+                text.push_str(if members.is_empty() { "{}" } else { "}" });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A JSON string.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

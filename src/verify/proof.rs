@@ -1,0 +1,302 @@
+//! The proof: does this request come from somebody who holds the source's secret or the provider's private key?
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::freshness::Freshness;
+use super::json_path::{PathSet, Slot, Slots, WalkError};
+use super::mac::{HashName, MacKey, Tag};
+use super::public_key::PublicKey;
+use super::sig::{Candidate, Place, SigRule, read};
+use super::template::{Cx, Piece, Template};
+use super::view::{PublicUrl, View, is_form};
+use crate::config::secret::Secret;
+use crate::delivery::UnixMillis;
+use crate::outcome::{RejectReason, Rejection};
+
+/// How a source's senders prove themselves over a message or by a token.
+#[derive(Debug)]
+pub(super) struct Proof {
+    pub(super) by: By,
+    pub(super) sigs: Vec<SigRule>,
+    pub(super) ts: Option<Ts>,
+    pub(super) message: Template,
+    pub(super) require: Vec<Equal>,
+    pub(super) bind: Vec<Bind>,
+    /// What is read from the document, or from each element of it.
+    pub(super) paths: PathSet,
+    pub(super) each: Option<Each>,
+    /// How many spellings of the URL there are to try.
+    pub(super) spellings: usize,
+}
+
+/// What the sender holds.
+#[derive(Debug)]
+pub(super) enum By {
+    /// One of these secrets; each under every hash that the request may name.
+    Mac { keys: Vec<Vec<(HashName, MacKey)>>, hash: PickHash },
+    /// One of these secrets, which is a part of the message.
+    Hash { secrets: Vec<Secret>, hash: HashName },
+    /// One of these secrets, which is sent as it is.
+    Token { secrets: Vec<Tag> },
+    /// The private key of one of these.
+    Key(Vec<PublicKey>),
+}
+
+/// Which hash signs.
+#[derive(Debug)]
+pub(super) enum PickHash {
+    Fixed,
+    /// Named by the label of the signature's entry.
+    Label(Vec<(Box<str>, HashName)>),
+    /// Named by a header or field.
+    At(Place, Vec<(Box<str>, HashName)>),
+}
+
+/// The time of signing.
+#[derive(Debug)]
+pub(super) struct Ts {
+    pub(super) place: Place,
+    pub(super) rule: Freshness,
+    /// The JSON value must be a number.
+    pub(super) number: Option<Slot>,
+}
+
+/// A place, and what must be there.
+#[derive(Debug)]
+pub(super) struct Equal {
+    pub(super) place: Place,
+    pub(super) shown: Box<str>,
+    pub(super) value: Template,
+}
+
+/// A digest that the request carries outside of the signature.
+#[derive(Debug)]
+pub(super) struct Bind {
+    pub(super) equal: Equal,
+    pub(super) unless_form: bool,
+}
+
+/// Elements that are verified one by one.
+#[derive(Debug)]
+pub(super) struct Each {
+    pub(super) paths: PathSet,
+    pub(super) element: Slot,
+    pub(super) max: usize,
+}
+
+/// What the proof found.
+#[derive(Debug, Default)]
+pub(super) struct Proven<'v> {
+    /// The key that signed, for answers that are signed too.
+    pub(super) key: Option<&'v MacKey>,
+    /// Digest of what was signed, where it is asked for.
+    pub(super) signed: Option<[u8; 32]>,
+}
+
+impl Proof {
+    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message.
+    pub(super) fn check<'v>(
+        &'v self,
+        view: &'v View<'v>,
+        document: &[u8],
+        url: Option<&PublicUrl>,
+        now: UnixMillis,
+        digest: bool,
+    ) -> Result<Proven<'v>, Rejection> {
+        let Some(each) = &self.each else {
+            let slots = walk(&self.paths, document)?;
+            return self.one(view, &slots, url, now, digest);
+        };
+        let elements = walk(&each.paths, document)?;
+        let count = elements.all(each.element).count();
+        if count == 0 {
+            return Err(Rejection::new(RejectReason::SignatureMissing, "there is no element that could be signed"));
+        }
+        if count > each.max {
+            return Err(Rejection::new(RejectReason::TooManyEvents, format!("{count} events, {} are accepted", each.max)));
+        }
+        let mut proven = Proven::default();
+        for element in elements.all(each.element) {
+            proven = self.one(view, &walk(&self.paths, element.as_bytes())?, url, now, digest)?;
+        }
+        Ok(proven)
+    }
+
+    fn one<'v>(
+        &'v self,
+        view: &View<'_>,
+        slots: &Slots<'_>,
+        url: Option<&PublicUrl>,
+        now: UnixMillis,
+        digest: bool,
+    ) -> Result<Proven<'v>, Rejection> {
+        let mut cx = Cx { view, slots, ts: &[], url, spelling: 0, key: None };
+        let label = match &self.ts {
+            Some(Ts { place: Place::Sig(label), .. }) => Some(&**label),
+            _ => None,
+        };
+        let found = read(&self.sigs, label, cx)?;
+        let ts = self.time(found.ts, cx, now)?;
+        cx.ts = &ts;
+        for equal in &self.require {
+            equal.check(cx)?;
+        }
+        if let By::Token { secrets } = &self.by {
+            return if matches_token(secrets, &found.candidates) { Ok(Proven::default()) } else { Err(mismatch(&self.sigs)) };
+        }
+        for spelling in 0..self.spellings {
+            cx.spelling = spelling;
+            let pieces = self.message.pieces(cx)?;
+            if let Some(key) = self.matches(&pieces, &found.candidates, cx)? {
+                self.bound(cx)?;
+                return Ok(Proven { key, signed: digest.then(|| digest_of(&pieces)) });
+            }
+        }
+        Err(mismatch(&self.sigs))
+    }
+
+    fn time<'v>(&'v self, in_list: Option<Cow<'v, [u8]>>, cx: Cx<'v>, now: UnixMillis) -> Result<Cow<'v, [u8]>, Rejection> {
+        let Some(ts) = &self.ts else { return Ok(Cow::Borrowed(&[])) };
+        let text = match &ts.place {
+            Place::Sig(_) => in_list,
+            place => place.value(cx),
+        };
+        let number = ts.number.is_none_or(|slot| cx.slots.raw(slot).is_some_and(|raw| raw.starts_with(|c: char| c.is_ascii_digit())));
+        match text.filter(|text| number && !text.is_empty()) {
+            Some(text) => ts.rule.check(&text, now).map(|()| text),
+            None => Err(Rejection::new(RejectReason::TimestampInvalid, "the time of signing is missing")),
+        }
+    }
+
+    /// The key under which one of the candidates is right; `Some(None)` where the kind has none that signs answers.
+    fn matches<'v>(&'v self, pieces: &[Piece<'_>], candidates: &[Candidate], cx: Cx<'_>) -> Result<Option<Option<&'v MacKey>>, Rejection> {
+        match &self.by {
+            By::Mac { keys, hash } => {
+                for (position, key) in keys.iter().enumerate() {
+                    for (name, mac) in key {
+                        let wanted: Vec<_> = candidates
+                            .iter()
+                            .filter(|candidate| candidate.secret.is_none_or(|only| only == position) && hash.allows(*name, candidate, cx))
+                            .collect();
+                        if wanted.is_empty() {
+                            continue;
+                        }
+                        let tag = mac.of(bytes(pieces, &[]));
+                        if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
+                            return Ok(Some(Some(mac)));
+                        }
+                    }
+                }
+                Ok(None)
+            }
+            By::Hash { secrets, hash } => Ok(secrets
+                .iter()
+                .map(|secret| hash.of(bytes(pieces, secret.expose())))
+                .any(|tag| candidates.iter().any(|candidate| tag.matches(&candidate.bytes)))
+                .then_some(None)),
+            By::Key(keys) => {
+                let message = match pieces {
+                    [Piece::Bytes(Cow::Borrowed(one))] => Cow::Borrowed(*one),
+                    several => Cow::Owned(bytes(several, &[]).flatten().copied().collect()),
+                };
+                let right = |candidate: &Candidate| {
+                    keys.iter().enumerate().any(|(position, key)| {
+                        candidate.secret.is_none_or(|only| only == position) && key.verifies(&message, &candidate.bytes)
+                    })
+                };
+                Ok(candidates.iter().any(right).then_some(None))
+            }
+            By::Token { .. } => Ok(None),
+        }
+    }
+
+    fn bound(&self, cx: Cx<'_>) -> Result<(), Rejection> {
+        for bind in &self.bind {
+            let covered = bind.unless_form && (cx.view.body.is_empty() || is_form(cx.view.request));
+            if !(covered && bind.equal.place.values(cx).is_empty()) {
+                bind.equal.check(cx)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PickHash {
+    fn allows(&self, name: HashName, candidate: &Candidate, cx: Cx<'_>) -> bool {
+        let listed =
+            |names: &[(Box<str>, HashName)], text: &[u8]| names.iter().any(|(word, hash)| word.as_bytes() == text && *hash == name);
+        match self {
+            Self::Fixed => true,
+            Self::Label(names) => candidate.label.as_deref().is_some_and(|label| listed(names, label)),
+            Self::At(place, names) => place.value(cx).is_some_and(|text| listed(names, &text)),
+        }
+    }
+}
+
+impl Equal {
+    /// Whether the place holds exactly this.
+    pub(super) fn holds(&self, cx: Cx<'_>) -> Result<bool, Rejection> {
+        let expected = self.value.fill(cx)?;
+        Ok(self.place.value(cx).is_some_and(|value| value.ct_eq(&expected).into()))
+    }
+
+    fn check(&self, cx: Cx<'_>) -> Result<(), Rejection> {
+        if self.holds(cx)? {
+            Ok(())
+        } else {
+            Err(Rejection::new(RejectReason::PreconditionFailed, format!("{} is not what the scheme demands", self.shown)))
+        }
+    }
+}
+
+/// Tokens are compared by their digests, so that not even their length can be told from the time it takes.
+pub(super) fn token_digest(token: &[u8]) -> Tag {
+    HashName::Sha256.of([token])
+}
+
+fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {
+    candidates.iter().any(|candidate| {
+        let digest = token_digest(&candidate.bytes);
+        let right =
+            |(position, secret): (usize, &Tag)| candidate.secret.is_none_or(|only| only == position) && secret.matches(digest.as_bytes());
+        secrets.iter().enumerate().any(right)
+    })
+}
+
+fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
+    pieces.iter().map(move |piece| match piece {
+        Piece::Bytes(bytes) => &**bytes,
+        Piece::Secret => secret,
+    })
+}
+
+fn digest_of(pieces: &[Piece<'_>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    bytes(pieces, &[]).for_each(|piece| hash.update(piece));
+    hash.finalize().into()
+}
+
+/// Reads what the proof needs out of a document. Where nothing is needed, the document may be anything.
+fn walk<'a>(paths: &PathSet, document: &'a [u8]) -> Result<Slots<'a>, Rejection> {
+    paths.walk(document).map_err(|error| {
+        Rejection::new(
+            RejectReason::BodyMalformed,
+            match error {
+                WalkError::Malformed => "the body is not JSON, and a part of it is signed",
+                WalkError::Ambiguous => "a key of a signed part of the body occurs twice",
+                WalkError::TooMany => "the body has too many signed parts",
+            },
+        )
+    })
+}
+
+fn mismatch(sigs: &[SigRule]) -> Rejection {
+    let shown = sigs.first().map_or("the signature", |rule| &rule.shown);
+    Rejection::new(
+        RejectReason::SignatureMismatch,
+        format!("{shown} was not made with an active secret or key of this source, over these bytes"),
+    )
+}

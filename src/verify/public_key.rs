@@ -1,0 +1,86 @@
+//! Public keys as providers publish them: PEM, base64 of an SPKI, or the bare key.
+
+use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+
+use super::mac::decode_pasted_base64;
+use super::spec::Kind;
+
+/// A public key and what it verifies.
+#[derive(Clone)]
+pub(super) struct PublicKey(UnparsedPublicKey<Vec<u8>>);
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PublicKey")
+    }
+}
+
+/// Object identifiers, as DER writes their values.
+const OID_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const OID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+
+impl PublicKey {
+    /// Reads a key for one of the kinds that verify with a public key.
+    pub(super) fn parse(kind: Kind, pasted: &[u8]) -> Result<Self, String> {
+        let bytes = decode(pasted)?;
+        let bare = spki(&bytes).map_or(Ok(bytes.as_slice()), |(oid, key)| {
+            let expected = match kind {
+                Kind::Ed25519 => OID_ED25519,
+                Kind::EcdsaP256 => OID_EC,
+                _ => OID_RSA,
+            };
+            if oid == expected { Ok(key) } else { Err("a public key of another kind".to_owned()) }
+        })?;
+        let (algorithm, fits): (&'static dyn ring::signature::VerificationAlgorithm, bool) = match kind {
+            Kind::Ed25519 => (&ED25519, bare.len() == 32),
+            Kind::EcdsaP256 => (&ECDSA_P256_SHA256_ASN1, bare.len() == 65 && bare[0] == 4),
+            Kind::RsaSha256 => (&RSA_PKCS1_2048_8192_SHA256, bare.len() >= 256 && bare[0] == 0x30),
+            _ => return Err("no kind that has a public key".into()),
+        };
+        if fits { Ok(Self(UnparsedPublicKey::new(algorithm, bare.to_vec()))) } else { Err("not a public key of this kind".into()) }
+    }
+
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.verify(message, signature).is_ok()
+    }
+}
+
+/// PEM, hexadecimal or base64.
+pub(super) fn decode(pasted: &[u8]) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(pasted).map_err(|_| "not text".to_owned())?.trim();
+    let armoured = text.contains("-----BEGIN");
+    let inner: String =
+        text.lines().filter(|line| !line.starts_with("-----")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+    if !armoured
+        && inner.len().is_multiple_of(2)
+        && let Ok(bytes) = hex::decode(&inner)
+        && !bytes.is_empty()
+    {
+        return Ok(bytes);
+    }
+    decode_pasted_base64(inner.as_bytes()).filter(|bytes| !bytes.is_empty()).ok_or_else(|| "neither PEM, base64 nor hexadecimal".into())
+}
+
+/// Algorithm and key of a SubjectPublicKeyInfo.
+pub(super) fn spki(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (outer, rest) = element(der, 0x30)?;
+    let (algorithm, key) = element(outer, 0x30)?;
+    let (oid, _) = element(algorithm, 0x06)?;
+    let (bits, after) = element(key, 0x03)?;
+    // The first byte of a bit string counts its unused bits.
+    (rest.is_empty() && after.is_empty() && bits.first() == Some(&0)).then(|| (oid, &bits[1..]))
+}
+
+/// One DER element of this tag: its value, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 => (usize::from(*rest.first()?), &rest[1..]),
+        0x82 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), &rest[2..]),
+        _ => return None,
+    };
+    (found == tag && len <= rest.len()).then(|| rest.split_at(len))
+}

@@ -1,0 +1,224 @@
+//! Where a signature is in a request, and the candidates found there.
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+
+use super::json_path::{PathSet, Slot, scalar};
+use super::mac::Encoding;
+use super::spec::SigSpec;
+use super::template::{Cx, Grammar, Params, Template};
+use super::view::{Needs, field};
+use crate::outcome::{RejectReason, Rejection};
+
+/// Most candidates and most entries of a list that are looked at; a request with more is refused.
+const MAX_CANDIDATES: usize = 16;
+const MAX_ENTRIES: usize = 64;
+/// Longest text of a candidate: RSA with 16,384 bits in hexadecimal.
+const MAX_TEXT: usize = 4096;
+
+/// A place in a request that holds one value or several.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Place {
+    Header(HeaderName),
+    Query(Box<str>),
+    Form(Box<str>),
+    Json(Slot),
+    /// An entry of the signature's list.
+    Sig(Box<str>),
+}
+
+impl Place {
+    pub(super) fn parse(text: &str, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("header", name)) => Ok(Self::Header(name.parse().map_err(|_| format!("\"{name}\" is no name of a header"))?)),
+            Some(("query", name)) => {
+                needs.query = true;
+                Ok(Self::Query(name.into()))
+            }
+            Some(("form", name)) => {
+                needs.form = true;
+                Ok(Self::Form(name.into()))
+            }
+            Some(("json", pointer)) => Ok(Self::Json(paths.add(pointer)?)),
+            Some(("sig", label)) => Ok(Self::Sig(label.into())),
+            _ => Err(format!("\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer")),
+        }
+    }
+
+    /// The values there; only a header can have several.
+    pub(super) fn values<'v>(&'v self, cx: Cx<'v>) -> Vec<Cow<'v, [u8]>> {
+        match self {
+            Self::Header(name) => {
+                cx.view.request.headers.all(name).map(|value| Cow::Borrowed(value.as_bytes())).take(MAX_ENTRIES).collect()
+            }
+            Self::Query(name) => field(&cx.view.query, name).map(Cow::Borrowed).into_iter().collect(),
+            Self::Form(name) => field(&cx.view.form, name).map(Cow::Borrowed).into_iter().collect(),
+            Self::Json(slot) => cx.slots.raw(*slot).and_then(scalar).into_iter().collect(),
+            Self::Sig(_) => Vec::new(),
+        }
+    }
+
+    /// The one value there; of a repeated header, none.
+    pub(super) fn value<'v>(&'v self, cx: Cx<'v>) -> Option<Cow<'v, [u8]>> {
+        let mut values = self.values(cx);
+        if values.len() == 1 { values.pop() } else { None }
+    }
+
+    /// As an operator reads it.
+    pub(super) fn describe(text: &str) -> String {
+        match text.split_once(':') {
+            Some(("header", name)) => name.to_owned(),
+            Some(("query", name)) => format!("query parameter {name}"),
+            Some(("form", name)) => format!("form field {name}"),
+            Some(("json", pointer)) => format!("{pointer} of the body"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// How signatures are written at one place.
+#[derive(Debug, Clone)]
+pub(super) struct SigRule {
+    pub(super) place: Place,
+    pub(super) shown: Box<str>,
+    pub(super) prefix: Box<[u8]>,
+    pub(super) split: Option<Box<[u8]>>,
+    pub(super) kv: Option<u8>,
+    pub(super) take: Vec<Box<[u8]>>,
+    /// None for the secret itself.
+    pub(super) encoding: Option<Encoding>,
+    /// The one secret that signs here.
+    pub(super) secret: Option<usize>,
+}
+
+/// What may be the signature.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) bytes: Vec<u8>,
+    pub(super) label: Option<Box<[u8]>>,
+    pub(super) secret: Option<usize>,
+}
+
+impl SigRule {
+    pub(super) fn compile(spec: &SigSpec, raw: bool, params: &Params, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
+        let mut literal = |text: &str| -> Result<Box<[u8]>, String> {
+            let template = Template::parse(text, Grammar::Plain, params, paths)?;
+            template.literal().map(|text| text.into_bytes().into()).ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
+        };
+        let prefix = literal(&spec.prefix)?;
+        let take = spec.take.iter().map(|label| literal(label)).collect::<Result<Vec<_>, _>>()?;
+        let kv = match spec.kv.as_deref().map(str::as_bytes) {
+            None => None,
+            Some([one]) => Some(*one),
+            Some(_) => return Err("kv: one character".into()),
+        };
+        let split = spec.split.as_deref().map(|text| text.as_bytes().into());
+        if kv.is_some() && take.is_empty() {
+            return Err("take: which labels are signatures".into());
+        }
+        if split.is_none() && kv.is_none() && !take.is_empty() {
+            return Err("take: needs split or kv".into());
+        }
+        let place = Place::parse(&spec.from, paths, needs)?;
+        if matches!(place, Place::Sig(_)) {
+            return Err("from: the signature cannot be in itself".into());
+        }
+        Ok(Self {
+            place,
+            shown: Place::describe(&spec.from).into(),
+            prefix,
+            split,
+            kv,
+            take,
+            encoding: (!raw).then_some(spec.encoding),
+            secret: spec.secret,
+        })
+    }
+
+    /// Label and value of each entry; a bare signature is one entry without a label, and entries without `kv` are labelled by position.
+    fn entries<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = (Cow<'t, [u8]>, &'t [u8])> + 't {
+        let separators = self.split.as_deref().unwrap_or_default();
+        let entries = text.split(|b| separators.contains(b)).map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty());
+        entries.enumerate().filter_map(|(position, entry)| match self.kv {
+            Some(kv) => {
+                let at = entry.iter().position(|b| *b == kv)?;
+                Some((Cow::Borrowed(entry[..at].trim_ascii()), entry[at + 1..].trim_ascii()))
+            }
+            None => Some((Cow::Owned(position.to_string().into_bytes()), entry)),
+        })
+    }
+
+    fn is_list(&self) -> bool {
+        self.split.is_some() || self.kv.is_some()
+    }
+}
+
+/// What was found where signatures are.
+#[derive(Debug, Default)]
+pub(super) struct Found<'v> {
+    pub(super) candidates: Vec<Candidate>,
+    /// The entry of the list that is the time, as sent.
+    pub(super) ts: Option<Cow<'v, [u8]>>,
+}
+
+/// Reads every place. `ts_label` is the list entry that holds the time.
+pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>) -> Result<Found<'v>, Rejection> {
+    let mut found = Found::default();
+    let mut present = false;
+    let mut seen = 0;
+    for rule in rules {
+        for value in rule.place.values(cx) {
+            if value.is_empty() {
+                continue;
+            }
+            present = true;
+            let Some(text) = value.strip_prefix(&*rule.prefix) else { continue };
+            if !rule.is_list() {
+                push(&mut found, rule, None, text)?;
+                continue;
+            }
+            for (label, entry) in rule.entries(text) {
+                seen += 1;
+                if seen > MAX_ENTRIES {
+                    return Err(malformed(format!("{} has more than {MAX_ENTRIES} entries", rule.shown)));
+                }
+                if ts_label.is_some_and(|ts| ts.as_bytes() == &*label) {
+                    if found.ts.as_deref().is_some_and(|known| known != entry) {
+                        return Err(malformed(format!("{} has two different times", rule.shown)));
+                    }
+                    found.ts = Some(Cow::Owned(entry.to_vec()));
+                } else if (rule.take.is_empty() && rule.kv.is_none()) || rule.take.iter().any(|take| **take == *label) {
+                    push(&mut found, rule, Some(&label), entry)?;
+                }
+            }
+        }
+    }
+    let shown = || rules.iter().map(|rule| &*rule.shown).collect::<Vec<_>>().join(" or ");
+    if !present {
+        return Err(Rejection::new(RejectReason::SignatureMissing, format!("{} is missing or empty", shown())));
+    }
+    if found.candidates.is_empty() {
+        return Err(malformed(format!("{} holds no signature of the expected form", shown())));
+    }
+    Ok(found)
+}
+
+fn push(found: &mut Found<'_>, rule: &SigRule, label: Option<&[u8]>, text: &[u8]) -> Result<(), Rejection> {
+    let bytes = match rule.encoding {
+        _ if text.is_empty() || text.len() > MAX_TEXT => None,
+        Some(encoding) => encoding.decode(text),
+        None => Some(text.to_vec()),
+    };
+    if let Some(bytes) = bytes {
+        if found.candidates.len() == MAX_CANDIDATES {
+            return Err(malformed(format!("{} holds more than {MAX_CANDIDATES} signatures", rule.shown)));
+        }
+        found.candidates.push(Candidate { bytes, label: label.map(Into::into), secret: rule.secret });
+    }
+    Ok(())
+}
+
+fn malformed(detail: String) -> Rejection {
+    Rejection::new(RejectReason::SignatureMalformed, detail)
+}

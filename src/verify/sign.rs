@@ -1,0 +1,414 @@
+//! Signs requests as a provider would, by the same compiled scheme that verifies them: for `hookweir send`, and for our tests.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::freshness::write as write_time;
+use super::json_path::Slots;
+use super::proof::{By, Proof};
+use super::spec::{Kind, SchemeSpec, SigSpec, TimeUnit};
+use super::template::{Cx, Piece, Token};
+use super::view::{View, query};
+use super::{Check, Document, Scheme, SchemeError, spec_of};
+use crate::config::model::Source;
+use crate::delivery::UnixMillis;
+use crate::request::Request;
+
+/// What a sender decides.
+#[derive(Debug, Clone)]
+pub struct SignInputs {
+    /// The body, as it goes out, but for a signature or time that belongs into it.
+    pub body: Bytes,
+    /// The event's id, for schemes that have it outside of the body.
+    pub id: String,
+    /// The event's type, for schemes that have it outside of the body.
+    pub event_type: String,
+    /// When it is signed.
+    pub at: UnixMillis,
+    /// Position of the secret that signs.
+    pub secret: usize,
+    /// PKCS#8 of the key that signs, for schemes with a public key.
+    pub private_key: Option<Vec<u8>>,
+}
+
+/// A request that is ready to be sent.
+#[derive(Debug, Clone)]
+pub struct SignedRequest {
+    /// Its method.
+    pub method: Method,
+    /// The query to append to the source's URL, without `?`; empty for most.
+    pub query: String,
+    /// Its headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Why a request cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The source's scheme does not compile.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Scheme(Vec<SchemeError>),
+    /// The provider's private key would be needed.
+    #[error("this provider signs with a private key, and none is given")]
+    PrivateKey,
+    /// The body does not take what belongs into it.
+    #[error("{0}")]
+    Body(String),
+}
+
+/// Signs a request for `source`, whose secrets are at hand.
+pub fn sign(source: &Source, inputs: &SignInputs) -> Result<SignedRequest, SignError> {
+    let spec = spec_of(source).map_err(|error| SignError::Scheme(vec![error]))?;
+    let scheme = Scheme::compile(source, usize::MAX).map_err(SignError::Scheme)?;
+    let mut draft = Draft::new(source, &spec, &scheme, inputs)?;
+    match &scheme.check {
+        Check::Nothing => {}
+        Check::Basic(_) => {
+            let credentials =
+                source.secrets.get(inputs.secret).map(|secret| super::mac::Encoding::Base64.encode(secret.expose().trim_ascii()));
+            draft.header("authorization", &format!("Basic {}", credentials.unwrap_or_default()))?;
+        }
+        Check::Proof(proof) => draft.prove(proof)?,
+    }
+    Ok(SignedRequest { method: draft.method, query: draft.query, headers: draft.headers, body: draft.body.into() })
+}
+
+/// A body of the provider's shape with this event id in it, and nothing else that is the same twice.
+pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
+    if let Some(sample) = &spec.sample {
+        let seconds = write_time(at, TimeUnit::S);
+        let text = sample.replace("{id}", event_id).replace("{ts}", &seconds).replace("{ms}", &at.0.to_string());
+        return text.replace("{time}", &write_time(at, TimeUnit::Rfc3339)).into();
+    }
+    let mut json = Value::Null;
+    let event = &spec.event;
+    let at_pointers = |json: &mut Value, base: &str, templates: &[String], value: &str| {
+        for pointer in templates.first().iter().flat_map(|template| pointers(template)) {
+            set(json, &format!("{base}{pointer}"), value.into());
+        }
+    };
+    if let Some(batch) = &event.batch {
+        let element = format!("{}/0", batch.at.replace('*', "0"));
+        set(&mut json, &element, Value::Object(serde_json::Map::new()));
+        at_pointers(&mut json, &element, &batch.id, event_id);
+        at_pointers(&mut json, &element, std::slice::from_ref(&batch.event_type), "example");
+    }
+    at_pointers(&mut json, "", std::slice::from_ref(&event.event_type), "example");
+    at_pointers(&mut json, "", &event.id, event_id);
+    if json.is_null() || json.is_object() {
+        set(&mut json, "/note", event_id.into());
+    }
+    if spec.document.starts_with("form:") || is_form_scheme(spec) {
+        let fields = form_fields(spec).into_iter().map(|name| format!("{name}={}", escaped(event_id)));
+        return fields.collect::<Vec<_>>().join("&").into();
+    }
+    json.to_string().into()
+}
+
+/// A request in the making.
+struct Draft<'d> {
+    spec: &'d SchemeSpec,
+    scheme: &'d Scheme,
+    source: &'d Source,
+    inputs: &'d SignInputs,
+    method: Method,
+    query: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+}
+
+impl<'d> Draft<'d> {
+    fn new(source: &'d Source, spec: &'d SchemeSpec, scheme: &'d Scheme, inputs: &'d SignInputs) -> Result<Self, SignError> {
+        let method = scheme.methods.first().cloned().unwrap_or(Method::POST);
+        let query = source.public_url.as_deref().and_then(query).unwrap_or_default().to_owned();
+        let mut draft = Self { spec, scheme, source, inputs, method, query, headers: Vec::new(), body: inputs.body.to_vec() };
+        let kind = if is_form_scheme(spec) { "application/x-www-form-urlencoded" } else { "application/json" };
+        draft.header("content-type", kind)?;
+        let event = &scheme.event;
+        let ids = event.ids.iter().chain(event.batch.iter().flat_map(|batch| &batch.ids));
+        for token in ids.flat_map(|id| id.tokens()) {
+            draft.outside(token, &inputs.id)?;
+        }
+        for token in event.event_type.tokens() {
+            draft.outside(token, &inputs.event_type)?;
+        }
+        Ok(draft)
+    }
+
+    /// Gives a token that is no part of the body a value, unless it has one.
+    fn outside(&mut self, token: &Token, value: &str) -> Result<(), SignError> {
+        match token {
+            Token::Header(name) if !self.headers.iter().any(|(known, _)| known == name) => self.header(name.as_str(), value),
+            Token::Query(name) if !self.query.split('&').any(|pair| pair.starts_with(&format!("{name}="))) => {
+                self.parameter(name, value);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn header(&mut self, name: &str, value: &str) -> Result<(), SignError> {
+        let name: HeaderName = name.parse().map_err(|_| SignError::Body(format!("\"{name}\" is no header")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| SignError::Body(format!("header {name} cannot hold this value")))?;
+        self.headers.retain(|(known, _)| *known != name);
+        self.headers.push((name, value));
+        Ok(())
+    }
+
+    fn parameter(&mut self, name: &str, value: &str) {
+        let separator = if self.query.is_empty() { "" } else { "&" };
+        self.query = format!("{}{separator}{}={}", self.query, escaped(name), escaped(value));
+    }
+
+    /// Puts a value where a scheme looks for it.
+    fn put(&mut self, place: &str, value: &str, number: bool) -> Result<(), SignError> {
+        match place.split_once(':') {
+            Some(("header", name)) => self.header(name, value),
+            Some(("query", name)) => {
+                self.parameter(name, value);
+                Ok(())
+            }
+            Some(("form", name)) => {
+                let separator: &[u8] = if self.body.is_empty() { b"" } else { b"&" };
+                self.body.extend_from_slice(separator);
+                self.body.extend_from_slice(format!("{name}={}", escaped(value)).as_bytes());
+                Ok(())
+            }
+            Some(("json", pointer)) => {
+                let mut json = self.json()?;
+                let number = number.then(|| value.parse::<i64>().ok()).flatten();
+                let value = number.map_or_else(|| value.into(), Value::from);
+                match &self.spec.each {
+                    None => set(&mut json, pointer, value),
+                    Some(each) => {
+                        let items = json.pointer_mut(each).and_then(Value::as_array_mut);
+                        items.into_iter().flatten().for_each(|item| set(item, pointer, value.clone()));
+                    }
+                }
+                self.body = json.to_string().into_bytes();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn json(&self) -> Result<Value, SignError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|_| SignError::Body("the body is not JSON, and a part of the scheme belongs into it".into()))
+    }
+
+    fn prove(&mut self, proof: &Proof) -> Result<(), SignError> {
+        let ts = self.spec.ts.as_ref().map(|ts| write_time(self.inputs.at, ts.unit)).unwrap_or_default();
+        if let Some(spec) = &self.spec.ts {
+            self.put(&spec.from, &ts, spec.number)?;
+        }
+        for (place, value) in &self.spec.require {
+            if let Some(value) = self.param_text(value) {
+                self.put(place, &value, false)?;
+            }
+        }
+        for token in proof.message.tokens() {
+            self.outside(token, &self.inputs.id)?;
+        }
+        for bind in &self.spec.bind {
+            if !(bind.unless_form && is_form_scheme(self.spec)) {
+                let value = self.fill(&bind.of)?;
+                self.put(&bind.from, &value, false)?;
+            }
+        }
+        let Some(rule) = self.spec.sig.iter().find(|sig| sig.secret.is_none_or(|only| only == self.inputs.secret)) else {
+            return Err(SignError::Body(format!("no signature is made with secret {}", self.inputs.secret)));
+        };
+        if let Some(each) = &self.spec.each {
+            let mut json = self.json()?;
+            let items =
+                json.pointer_mut(each).and_then(Value::as_array_mut).ok_or_else(|| SignError::Body(format!("nothing at {each}")))?;
+            for item in items {
+                let text = item.to_string();
+                let signature = self.signature(proof, rule, &ts, text.as_bytes())?;
+                set(item, rule.from.trim_start_matches("json:"), signature.into());
+            }
+            self.body = json.to_string().into_bytes();
+            return Ok(());
+        }
+        let document = self.body.clone();
+        let signature = self.signature(proof, rule, &ts, &document)?;
+        self.put(&rule.from, &signature, false)
+    }
+
+    /// The text at the place of the signature, for a document (or an element of it).
+    fn signature(&self, proof: &Proof, rule: &SigSpec, ts: &str, document: &[u8]) -> Result<String, SignError> {
+        let request = self.request();
+        let body = |error: crate::outcome::Rejection| SignError::Body(error.detail.into_owned());
+        let view = View::new(&request, &self.body, self.scheme.needs).map_err(body)?;
+        let inner = self.scheme.document.of(&view);
+        let document = if matches!(self.scheme.document, Document::Body) { document } else { &inner };
+        let slots = proof.paths.walk(document).map_err(|_| SignError::Body("the body is not the JSON that the scheme signs".into()))?;
+        let cx = Cx { view: &view, slots: &slots, ts: ts.as_bytes(), url: self.scheme.url.as_ref(), spelling: 0, key: None };
+        let pieces = proof.message.pieces(cx).map_err(body)?;
+        let text = match &proof.by {
+            By::Token { .. } => self.secret_text(),
+            By::Mac { keys, .. } => {
+                let key = keys.get(self.inputs.secret).and_then(|key| key.last());
+                let (_, key) = key.ok_or_else(|| SignError::Body(format!("there is no secret {}", self.inputs.secret)))?;
+                rule.encoding.encode(key.of(bytes(&pieces, &[])).as_bytes())
+            }
+            By::Hash { secrets, hash } => {
+                let secret = secrets.get(self.inputs.secret).map(crate::config::secret::Secret::expose).unwrap_or_default();
+                rule.encoding.encode(hash.of(bytes(&pieces, secret)).as_bytes())
+            }
+            By::Key(_) => {
+                let message: Vec<u8> = bytes(&pieces, &[]).flatten().copied().collect();
+                rule.encoding.encode(&self.private_signature(&message)?)
+            }
+        };
+        Ok(self.grammar(rule, &text, ts))
+    }
+
+    /// The signature among the other entries of its list.
+    fn grammar(&self, rule: &SigSpec, signature: &str, ts: &str) -> String {
+        let prefix = self.param_text(&rule.prefix).unwrap_or_default();
+        let split = rule.split.as_deref().and_then(|split| split.chars().next()).unwrap_or(',');
+        let in_list = self.spec.ts.as_ref().and_then(|ts| ts.from.strip_prefix("sig:"));
+        let label = match &self.spec.hash_by {
+            Some(by) if by.from == "sig" => by.names.keys().next_back().cloned(),
+            _ => rule.take.first().and_then(|label| self.param_text(label)),
+        };
+        match (&rule.kv, in_list, &rule.split) {
+            (Some(kv), Some(ts_label), _) => format!("{prefix}{ts_label}{kv}{ts}{split}{}{kv}{signature}", label.unwrap_or_default()),
+            (Some(kv), None, _) => format!("{prefix}{}{kv}{signature}", label.unwrap_or_default()),
+            (None, Some(_), Some(_)) => format!("{prefix}{ts}{split}{signature}"),
+            _ => format!("{prefix}{signature}"),
+        }
+    }
+
+    fn secret_text(&self) -> String {
+        let secret = self.source.secrets.get(self.inputs.secret).map(|secret| secret.expose().trim_ascii());
+        String::from_utf8_lossy(secret.unwrap_or_default()).into_owned()
+    }
+
+    fn private_signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+        let pkcs8 = self.inputs.private_key.as_deref().ok_or(SignError::PrivateKey)?;
+        let random = ring::rand::SystemRandom::new();
+        let unfit = |_| SignError::Body("the private key does not fit the scheme".into());
+        match self.spec.kind {
+            Kind::Ed25519 => {
+                Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map(|key| key.sign(message).as_ref().to_vec()).map_err(unfit)
+            }
+            Kind::EcdsaP256 => {
+                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8, &random).map_err(unfit)?;
+                key.sign(&random, message).map(|signature| signature.as_ref().to_vec()).map_err(|_| SignError::PrivateKey)
+            }
+            _ => {
+                let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(unfit)?;
+                let mut signature = vec![0; key.public().modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).map_err(|_| SignError::PrivateKey)?;
+                Ok(signature)
+            }
+        }
+    }
+
+    fn request(&self) -> Request {
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        Request {
+            method: self.method.clone(),
+            target: format!("/{query}"),
+            headers: self.headers.iter().cloned().collect(),
+            body: self.body.clone().into(),
+            received_at: self.inputs.at,
+        }
+    }
+
+    fn fill(&self, template: &str) -> Result<String, SignError> {
+        let text = |error: String| SignError::Body(error);
+        let params = self.source.params.clone();
+        let template =
+            super::template::Template::parse(template, super::template::Grammar::Plain, &params, &mut super::json_path::PathSet::default());
+        let template = template.map_err(text)?;
+        let request = self.request();
+        let body = |error: crate::outcome::Rejection| SignError::Body(error.detail.into_owned());
+        let view = View::new(&request, &self.body, self.scheme.needs).map_err(body)?;
+        let slots = Slots::default();
+        let cx = Cx { view: &view, slots: &slots, ts: &[], url: self.scheme.url.as_ref(), spelling: 0, key: None };
+        Ok(String::from_utf8_lossy(&template.fill(cx).map_err(body)?).into_owned())
+    }
+
+    /// Text in which only `{param:NAME}` stands; None where the source has no such parameter.
+    fn param_text(&self, text: &str) -> Option<String> {
+        let Some((before, rest)) = text.split_once("{param:") else { return Some(text.to_owned()) };
+        let (name, after) = rest.split_once('}')?;
+        let name = name.trim_end_matches('?');
+        let value = self.source.params.get(name).or_else(|| self.spec.params.get(name))?;
+        Some(format!("{before}{value}{after}"))
+    }
+}
+
+fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
+    pieces.iter().map(move |piece| match piece {
+        Piece::Bytes(bytes) => &**bytes,
+        Piece::Secret => secret,
+    })
+}
+
+/// Whether what the scheme signs, or the signature, is in a form.
+fn is_form_scheme(spec: &SchemeSpec) -> bool {
+    let message = spec.message.as_deref().unwrap_or_default();
+    message.contains("{form:") || spec.document.starts_with("form:") || spec.sig.iter().any(|sig| sig.from.starts_with("form:"))
+}
+
+fn form_fields(spec: &SchemeSpec) -> Vec<String> {
+    let words = format!("{}{}{}", spec.message.as_deref().unwrap_or_default(), spec.event.id.concat(), spec.event.event_type);
+    let mut names: Vec<String> = words
+        .match_indices("{form:")
+        .map(|(at, _)| words[at + 6..].chars().take_while(|c| !matches!(c, '}' | '|')).collect::<String>())
+        .filter(|name| !name.starts_with("sorted"))
+        .collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() { vec!["note".into()] } else { names }
+}
+
+fn pointers(template: &str) -> impl Iterator<Item = String> {
+    let starts: Vec<_> = template.match_indices("{json:").map(|(at, _)| at + 6).collect();
+    let all: Vec<String> = starts
+        .into_iter()
+        .map(|at| template[at..].chars().take_while(|c| !matches!(c, '}' | '|')).collect::<String>().replace('*', "0"))
+        .collect();
+    all.into_iter()
+}
+
+fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// Sets a value by pointer, making the objects and arrays on the way.
+fn set(json: &mut Value, pointer: &str, value: Value) {
+    let mut at = json;
+    for step in pointer.split('/').skip(1) {
+        at = match step.parse::<usize>() {
+            Ok(index) if !at.is_object() => {
+                if !at.is_array() {
+                    *at = Value::Array(Vec::new());
+                }
+                let Some(items) = at.as_array_mut() else { return };
+                if items.len() <= index {
+                    items.resize(index + 1, Value::Null);
+                }
+                &mut items[index]
+            }
+            _ => {
+                if !at.is_object() {
+                    *at = Value::Object(serde_json::Map::new());
+                }
+                let Some(members) = at.as_object_mut() else { return };
+                members.entry(step.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null)
+            }
+        };
+    }
+    *at = value;
+}

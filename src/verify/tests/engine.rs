@@ -1,0 +1,236 @@
+use super::*;
+
+const FIRST: &[&str] = &["stripe", "github", "shopify", "slack", "standardwebhooks", "svix", "hmac", "token"];
+
+fn signed(source: &Source, id: &str) -> Request {
+    let spec = spec_of(source).expect("a spec");
+    as_request(&sign(source, &inputs(sample_body(&spec, id, UnixMillis(NOW)), id, NOW)).expect("it signs"))
+}
+
+#[test]
+fn what_is_signed_verifies_with_its_id() {
+    for provider in FIRST {
+        let source = source(provider, &[SECRET]);
+        let scheme = compiled(&source);
+        let event = one(&scheme, &signed(&source, "evt_1"), NOW);
+        if !matches!(*provider, "hmac" | "token") {
+            assert_eq!(event.id.as_str(), "evt_1", "{provider}");
+        }
+        let again = one(&scheme, &signed(&source, "evt_1"), NOW);
+        assert_eq!(event.key, again.key, "{provider}");
+        assert_ne!(event.key, one(&scheme, &signed(&source, "evt_2"), NOW).key, "{provider}");
+    }
+}
+
+#[test]
+fn no_changed_byte_of_body_or_signature_verifies() {
+    for provider in FIRST {
+        let source = source(provider, &[SECRET]);
+        let scheme = compiled(&source);
+        let good = signed(&source, "evt_1");
+        one(&scheme, &good, NOW);
+        for at in 0..good.body.len() {
+            if *provider == "token" {
+                break;
+            }
+            let mut bad = good.clone();
+            let mut body = bad.body.to_vec();
+            body[at] ^= 0x20;
+            bad.body = body.into();
+            assert!(events(&scheme, &bad, NOW).is_err(), "{provider}: byte {at} of the body");
+        }
+        let event_type = |name: &HeaderName| {
+            matches!(name.as_str(), "content-type" | "x-github-event" | "x-github-delivery")
+                || name.as_str().starts_with("x-shopify-") && name != "x-shopify-hmac-sha256"
+        };
+        for (name, value) in good.headers.iter().filter(|(name, _)| !event_type(name)) {
+            for at in 0..value.len() {
+                for flip in [0x01, 0x02, 0x20, 0x40] {
+                    let mut text = value.as_bytes().to_vec();
+                    text[at] ^= flip;
+                    let Ok(changed) = HeaderValue::from_bytes(&text) else { continue };
+                    let mut bad = good.clone();
+                    bad.headers =
+                        good.headers.iter().map(|(n, v)| (n.clone(), if n == name { changed.clone() } else { v.clone() })).collect();
+                    assert!(events(&scheme, &bad, NOW).is_err(), "{provider}: {name} with byte {at} changed to {:?}", text[at] as char);
+                }
+            }
+            let mut bad = good.clone();
+            bad.headers = good.headers.iter().filter(|(n, _)| n != name).cloned().collect();
+            assert!(events(&scheme, &bad, NOW).is_err(), "{provider}: without {name}");
+            bad.headers =
+                good.headers.iter().map(|(n, v)| (n.clone(), if n == name { HeaderValue::from_static("") } else { v.clone() })).collect();
+            assert!(events(&scheme, &bad, NOW).is_err(), "{provider}: empty {name}");
+        }
+        let other = compiled(&super::source(provider, &["fedcba9876543210fedcba9876543210"]));
+        assert!(events(&other, &good, NOW).is_err(), "{provider}: another secret");
+    }
+}
+
+#[test]
+fn stale_and_future_times() {
+    let stripe = source("stripe", &[SECRET]);
+    let scheme = compiled(&stripe);
+    let request = signed(&stripe, "evt_1");
+    assert!(events(&scheme, &request, NOW + 300_000).is_ok());
+    assert_eq!(refused(&scheme, &request, NOW + 301_000), RejectReason::TimestampTooOld);
+    let standard = source("standardwebhooks", &[SECRET]);
+    assert_eq!(refused(&compiled(&standard), &signed(&standard, "m"), NOW - 301_000), RejectReason::TimestampInFuture);
+}
+
+#[test]
+fn any_active_secret_may_have_signed_and_any_candidate_may_match() {
+    let old = source("stripe", &["an older secret that still works"]);
+    let both = compiled(&source("stripe", &[SECRET, "an older secret that still works"]));
+    one(&both, &signed(&old, "evt_1"), NOW);
+
+    let good = signed(&source("stripe", &[SECRET]), "evt_1");
+    let value = good.headers.get(&HeaderName::from_static("stripe-signature")).expect("a signature").to_str().expect("text").to_owned();
+    let with = |text: String| {
+        let mut request = good.clone();
+        request.headers =
+            [(HeaderName::from_static("stripe-signature"), HeaderValue::from_str(&text).expect("a value"))].into_iter().collect();
+        request
+    };
+    let zeros = "00".repeat(32);
+    one(&both, &with(format!("v1={zeros},{value},v0={zeros}")), NOW);
+    assert_eq!(refused(&both, &with(value.replace("v1=", "v0=")), NOW), RejectReason::SignatureMalformed);
+    assert_eq!(refused(&both, &with(format!("{value},t=1")), NOW), RejectReason::SignatureMalformed);
+    assert_eq!(refused(&both, &with(format!("{value}{}", format!(",v1={zeros}").repeat(16))), NOW), RejectReason::SignatureMalformed);
+    assert_eq!(refused(&both, &with(value.split(',').nth(1).expect("v1").to_owned()), NOW), RejectReason::TimestampInvalid);
+    assert_eq!(refused(&both, &with(value[..value.len() - 2].to_owned()), NOW), RejectReason::SignatureMismatch);
+}
+
+#[test]
+fn unsigned_ids_are_guarded() {
+    let github = source("github", &[SECRET]);
+    let scheme = compiled(&github);
+    let request = signed(&github, "delivery-1");
+    let mut replay = request.clone();
+    let delivery = HeaderName::from_static("x-github-delivery");
+    replay.headers = request
+        .headers
+        .iter()
+        .map(|(n, v)| (n.clone(), if *n == delivery { HeaderValue::from_static("forged") } else { v.clone() }))
+        .collect();
+    let (first, second) = (one(&scheme, &request, NOW), one(&scheme, &replay, NOW));
+    assert_ne!(first.key, second.key);
+    assert_eq!(first.guard, second.guard);
+    assert!(first.guard.is_some());
+
+    let shopify = source("shopify", &[SECRET]);
+    let scheme = compiled(&shopify);
+    let request = signed(&shopify, "1");
+    let mut other_topic = request.clone();
+    let topic = HeaderName::from_static("x-shopify-topic");
+    other_topic.headers = request
+        .headers
+        .iter()
+        .map(|(n, v)| (n.clone(), if *n == topic { HeaderValue::from_static("orders/paid") } else { v.clone() }))
+        .collect();
+    assert_ne!(one(&scheme, &request, NOW).guard, one(&scheme, &other_topic, NOW).guard);
+
+    let stripe = source("stripe", &[SECRET]);
+    assert!(one(&compiled(&stripe), &signed(&stripe, "evt_1"), NOW).guard.is_none());
+}
+
+#[test]
+fn odd_bodies_with_a_good_signature() {
+    let stripe = source("stripe", &[SECRET]);
+    let scheme = compiled(&stripe);
+    let with = |body: String| as_request(&sign(&stripe, &inputs(body, "x", NOW)).expect("it signs"));
+    assert_eq!(refused(&scheme, &with(r#"{"id":"a","id":"b"}"#.into()), NOW), RejectReason::IdAmbiguous);
+    assert_eq!(one(&scheme, &with(r#"{"id":12345678901234567890123}"#.into()), NOW).id.as_str(), "12345678901234567890123");
+    let deep = format!(r#"{{"id":"deep","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(one(&scheme, &with(deep), NOW).id.as_str(), "deep");
+    for body in ["", "no JSON", "{}", r#"{"id":null}"#, r#"{"id":{}}"#, r#"{"id":""}"#] {
+        assert!(one(&scheme, &with(body.into()), NOW).id.as_str().starts_with("sha256:"), "{body}");
+    }
+    let long = one(&scheme, &with(format!(r#"{{"id":"{}"}}"#, "x".repeat(9000))), NOW);
+    assert_eq!(long.id.as_str().len(), 71);
+    one(&scheme, &with(r#"{"id":"\u0000\ud800"}"#.into()), NOW);
+}
+
+#[test]
+fn slack_answers_its_signed_handshake_only() {
+    let slack = source("slack", &[SECRET]);
+    let scheme = compiled(&slack);
+    let body = r#"{"token":"x","challenge":"3eZb\"w","type":"url_verification"}"#;
+    let request = as_request(&sign(&slack, &inputs(body, "x", NOW)).expect("it signs"));
+    let Ok(Verdict::Challenge(answer)) = verify(&name("test"), &scheme, &request, UnixMillis(NOW)) else { panic!("no challenge") };
+    assert_eq!((answer.status, &*answer.body), (200, &br#"{"challenge":"3eZb\"w"}"#[..]));
+    let forged =
+        super::request("POST", "/", &[("x-slack-signature", "v0=00"), ("x-slack-request-timestamp", "1750000000")], body.as_bytes());
+    assert_eq!(refused(&scheme, &forged, NOW), RejectReason::SignatureMismatch);
+}
+
+#[test]
+fn mistakes_are_refused_when_loading() {
+    let errors = |source: &Source| -> Vec<String> {
+        Scheme::compile(source, 1000).map(|_| Vec::new()).unwrap_or_else(|errors| errors.iter().map(ToString::to_string).collect())
+    };
+    assert_eq!(errors(&source("stripe", &[])), ["secrets: missing: this provider needs at least one"]);
+    assert_eq!(errors(&source("stripe", &["", "short"])).len(), 2);
+    assert!(errors(&source("strip", &[SECRET]))[0].contains("did you mean \"stripe\""));
+    let mut nameless = source("stripe", &[SECRET]);
+    nameless.provider = None;
+    assert!(errors(&nameless)[0].starts_with("provider: missing"));
+    assert!(errors(&source("none", &[SECRET]))[0].contains("verifies nothing"));
+    assert!(errors(&source("none", &[])).is_empty());
+    for (bad, what) in [
+        ("sigs = 1", "unknown field"),
+        ("kind = \"magic\"", "magic"),
+        ("message = \"{oops}\"", "no token {oops}"),
+        ("message = \"{ts}.[{body}\"", "\"[\" without"),
+        ("message = \"{body}\"\nts = { from = \"header:x-at\", tolerance = 300 }", "anybody could change it"),
+        ("message = \"{param:who}{body}\"", "params.who"),
+        ("message = \"{url}{body}\"", "public_url"),
+        ("message = \"{secret}{body}\"", "plain hash only"),
+        ("sig = { from = \"cookie:x\" }", "is no place"),
+        ("sig = { from = \"header:x\", encoding = \"base32\" }", "base32"),
+        ("sig = { from = \"header:x\", kv = \"=\" }", "which labels"),
+        ("event = { id = \"{json:id}\" }", "not a JSON pointer"),
+        ("key = { decode = \"hex\" }", ""),
+    ] {
+        let found = errors(&with_scheme(source("hmac", &[SECRET]), bad));
+        assert!(bad.contains("decode") || found.iter().any(|error| error.contains(what)), "{bad}: {found:?}");
+    }
+    let mut split = source("stripe", &[SECRET]);
+    split.split = true;
+    assert!(errors(&split)[0].starts_with("batch"));
+}
+
+#[test]
+fn an_operators_own_scheme() {
+    let own = with_scheme(
+        source("hmac", &[SECRET]),
+        r#"
+        hash = "sha512"
+        sig = { from = "header:acme-signature", prefix = "sha512=", encoding = "base64" }
+        ts = { from = "header:acme-time", unit = "ms", tolerance = 60, future = true }
+        message = "{ts}.{header:acme-id}.{body}"
+        event = { id = "{header:acme-id}", type = "{json:/kind}" }
+        "#,
+    );
+    let scheme = compiled(&own);
+    let request = as_request(&sign(&own, &inputs(r#"{"kind":"a.b"}"#, "n1", NOW)).expect("it signs"));
+    let event = one(&scheme, &request, NOW);
+    assert_eq!((event.id.as_str(), event.event_type.as_deref()), ("n1", Some("a.b")));
+    assert_eq!(scheme.describe(), "HMAC-SHA512 over `{ts}.{header:acme-id}.{body}`, base64, in acme-signature after `sha512=`, 60 s");
+    let mut like = source("x", &[SECRET]);
+    like.provider = None;
+    let like = with_scheme(like, "like = \"stripe\"\nts = { tolerance = 60 }");
+    assert_eq!(compiled(&like).describe(), "HMAC-SHA256 over `{ts}.{body}`, hex, in `v1=` of stripe-signature, 60 s");
+}
+
+#[test]
+fn facts_follow_from_the_preset() {
+    let facts = |provider: &str| compiled(&source(provider, &[SECRET])).facts().clone();
+    let day = Duration::from_secs(86_400);
+    assert_eq!(facts("stripe").window, 7 * day);
+    assert_eq!(facts("slack").deadline, Some(Duration::from_millis(2400)));
+    assert!(facts("stripe").body_covered && facts("stripe").id_covered && !facts("github").id_covered && !facts("token").body_covered);
+    assert!(compiled(&source("github", &[SECRET])).warnings().iter().any(|warning| warning.contains("not signed")));
+    let slack = compiled(&source("slack", &[SECRET]));
+    assert!(slack.answers_method(&Method::POST) && !slack.answers_method(&Method::GET));
+}

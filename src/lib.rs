@@ -4,7 +4,7 @@
 //!
 //! Follow one POST through the modules, in this order:
 //!
-//! 1. `http` admits the request, reads its raw body within bounds, and hands it on with a [ticket](in_flight::Ticket), which will get
+//! 1. [`http`] admits the request, reads its raw body within bounds, and hands it on with a [ticket](in_flight::Ticket), which will get
 //!    exactly one [outcome](outcome::Outcome). *From here on a sender gets an answer, whatever happens.*
 //! 2. [`verify`] proves the sender and takes the event's id out of the proven bytes. *What it refuses is never stored, cached or looked up.*
 //! 3. [`dedup`] answers what it knows, joins what is being stored, and batches the rest. *No answer yet.*
@@ -12,11 +12,12 @@
 //! 5. [`publish`] sends the committed event to the queue, and takes its row out of the outbox when the queue has confirmed it. *A row that is
 //!    left over for whatever reason is found by the relay.*
 //!
-//! [`messages`] has what the stages say to each other; [`mailbox`] bounds how much of it may wait; `app` wires them and [`shutdown`]
+//! [`messages`] has what the stages say to each other; [`mailbox`] bounds how much of it may wait; [`app`] wires them and [`shutdown`]
 //! ends them. [`delivery`] has the words.
 //!
 //! `docs/ARCHITECTURE.md` has the drawing, the bounds, and what fails how.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dedup;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::{Config, ConfigError, model};
 use crate::delivery::SourceName;
-use crate::telemetry::SourceMetrics;
+use crate::telemetry::{Metrics, SourceMetrics};
 use crate::verify::Scheme;
 
 /// What the stages need to know of a configured inbound.
@@ -31,6 +32,22 @@ pub struct Source {
     pub metrics: Arc<SourceMetrics>,
 }
 
+impl Source {
+    fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
+        let facts = scheme.facts();
+        Self {
+            dedup_window: source.window.unwrap_or_else(|| facts.window.max(config.dedup.window)),
+            max_body_bytes: source.max_body_bytes.unwrap_or(config.limits.max_body_bytes),
+            deadline: source.deadline.or(facts.deadline).unwrap_or(config.limits.deadline),
+            name: source.name.clone(),
+            path: source.path.clone(),
+            forward_headers: source.forward_headers.clone(),
+            metrics: metrics.source(&source.name),
+            scheme,
+        }
+    }
+}
+
 /// All sources, by path.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -41,6 +58,19 @@ impl Sources {
     /// The sources of a configuration whose names and paths were found unique.
     pub fn new(sources: impl IntoIterator<Item = Source>) -> Self {
         Self { by_path: sources.into_iter().map(|source| (source.path.clone(), Arc::new(source))).collect() }
+    }
+
+    /// Compiles the sources of a configuration; on failure, every mistake in every one of them.
+    pub fn compile(config: &Config, metrics: &Metrics) -> Result<Self, Vec<ConfigError>> {
+        let mut mistakes = Vec::new();
+        let mut sources = Vec::with_capacity(config.sources.len());
+        for source in &config.sources {
+            match Scheme::compile(source, config.limits.max_events_per_request) {
+                Ok(scheme) => sources.push(Source::new(source, scheme, config, metrics)),
+                Err(errors) => mistakes.extend(errors.into_iter().map(|error| config.source_error(source, &error.key, error.text))),
+            }
+        }
+        if mistakes.is_empty() { Ok(Self::new(sources)) } else { Err(mistakes) }
     }
 
     /// The source at `/ingest/{path}`.

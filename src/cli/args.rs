@@ -42,6 +42,7 @@ pub(super) struct Common {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 enum Command {
     /// Receives webhooks until stopped; what `hookweir` alone does.
     ///
@@ -95,6 +96,7 @@ struct ConfigOptions {
 }
 
 /// A command to be run.
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 pub(super) enum Task {
     Serve,
     Check(check::Options),

@@ -27,6 +27,8 @@ enum Failure {
     Usage(String),
     /// Something cannot be reached or may not be used.
     Unreachable(String),
+    /// What was asked for cannot be set up.
+    Setup(String),
     /// The service failed.
     Internal(String),
     /// Mistakes in the configuration.
@@ -84,6 +86,7 @@ fn report(failure: Failure) -> ExitCode {
         Failure::Usage(message) => (64, message),
         Failure::Unreachable(message) => (69, message),
         Failure::Internal(message) => (70, message),
+        Failure::Setup(message) => (78, message),
         Failure::Config(mistakes) => {
             for mistake in &mistakes {
                 say::note(format_args!("error: {mistake}"));

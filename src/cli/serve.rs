@@ -6,7 +6,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{Failure, say};
+use crate::app::{self, Listening, ServeError};
 use crate::config::model::{Config, PublisherUrl, Source};
+use crate::source::Sources;
+use crate::telemetry::{Metrics, logs};
 
 /// Sources that are listed at start; the rest is counted.
 const LISTED: usize = 20;
@@ -17,8 +20,19 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         say::note(format_args!("warning: {warning}"));
     }
-    say::note(banner(&config, demo));
-    Err(Failure::Internal("serving is not wired up yet".to_owned()))
+    let metrics = Metrics::new().map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
+    let sources = Sources::compile(&config, &metrics).map_err(Failure::Config)?;
+    logs::init(&config.log).map_err(Failure::Internal)?;
+    let listening = |at: Listening| {
+        let mut shown = config.clone();
+        (shown.server.listen, shown.server.admin_listen) = (at.ingest, at.admin);
+        say::note(banner(&shown, demo));
+        tracing::info!(listen = %at.ingest, admin_listen = %at.admin, "listening");
+    };
+    app::serve(&config, sources, metrics, listening).map_err(|error| match error {
+        ServeError::Setup(_) => Failure::Setup(error.to_string()),
+        ServeError::Died(_) => Failure::Internal(error.to_string()),
+    })
 }
 
 /// What a newcomer needs to send a first event, and what an operator wants to see confirmed.

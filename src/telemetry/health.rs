@@ -15,67 +15,36 @@ pub enum State {
 }
 
 /// The health of all components; clones share it.
-#[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<Vec<Entry>>>);
-
-struct Entry {
-    name: &'static str,
-    state: Source,
-}
-
-enum Source {
-    /// What the component said last.
-    Told(State),
-    /// Asked each time.
-    Asked(Box<dyn Fn() -> State + Send>),
-}
-
-impl Entry {
-    fn state(&self) -> State {
-        match &self.state {
-            Source::Told(state) => state.clone(),
-            Source::Asked(ask) => ask(),
-        }
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Mutex<Vec<(&'static str, State)>>>);
 
 /// One component's own line in [`Health`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Component {
     health: Health,
     index: usize,
 }
 
 impl Health {
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn components(&self) -> MutexGuard<'_, Vec<(&'static str, State)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, name: &'static str, state: Source) -> usize {
-        let mut entries = self.entries();
-        entries.push(Entry { name, state });
-        entries.len() - 1
-    }
-
-    /// A further component that will say how it is; it is not ready until it says so.
+    /// A further component; it is not ready until it says so.
     pub fn component(&self, name: &'static str) -> Component {
-        let index = self.add(name, Source::Told(State::NotReady("starting".into())));
-        Component { health: self.clone(), index }
-    }
-
-    /// A further component that is asked each time. `ask` must answer at once.
-    pub fn watch(&self, name: &'static str, ask: impl Fn() -> State + Send + 'static) {
-        self.add(name, Source::Asked(Box::new(ask)));
+        let mut components = self.components();
+        components.push((name, State::NotReady("starting".into())));
+        Component { health: self.clone(), index: components.len() - 1 }
     }
 
     /// All components in the order in which they were added.
     pub fn all(&self) -> Vec<(&'static str, State)> {
-        self.entries().iter().map(|entry| (entry.name, entry.state())).collect()
+        self.components().clone()
     }
 
     /// Whether deliveries can be accepted; if not, the first reason.
     pub fn ready(&self) -> Result<(), String> {
-        self.all().into_iter().try_for_each(|(name, state)| match state {
+        self.components().iter().try_for_each(|(name, state)| match state {
             State::NotReady(why) => Err(format!("{name}: {why}")),
             State::Ready | State::Degraded(_) => Ok(()),
         })
@@ -85,15 +54,15 @@ impl Health {
 impl Component {
     /// Says how the component is. A change is logged, a repetition is not.
     pub fn set(&self, state: State) {
-        let mut entries = self.health.entries();
-        let Some(Entry { name, state: Source::Told(now) }) = entries.get_mut(self.index) else { return };
+        let mut components = self.health.components();
+        let Some((name, now)) = components.get_mut(self.index) else { return };
         if *now == state {
             return;
         }
         match &state {
-            State::Ready => tracing::info!("{name} is ready"),
-            State::Degraded(why) => tracing::warn!("{name} is degraded: {why}"),
-            State::NotReady(why) => tracing::warn!("{name} is not ready: {why}"),
+            State::Ready => tracing::info!(component = *name, "{name} is ready"),
+            State::Degraded(why) => tracing::warn!(component = *name, %why, "{name} is degraded"),
+            State::NotReady(why) => tracing::warn!(component = *name, %why, "{name} is not ready"),
         }
         *now = state;
     }
@@ -106,10 +75,10 @@ mod tests {
     #[test]
     fn ready_when_no_component_says_otherwise() {
         let health = Health::default();
-        let store = health.component("store");
-        health.watch("publisher", || State::Degraded("connection refused".into()));
+        let (store, queue) = (health.component("store"), health.component("publisher"));
         assert_eq!(health.ready(), Err("store: starting".into()));
         store.set(State::Ready);
+        queue.set(State::Degraded("connection refused".into()));
         assert_eq!(health.ready(), Ok(()), "events wait in the outbox");
         store.set(State::NotReady("disk full".into()));
         assert_eq!(health.ready(), Err("store: disk full".into()));

@@ -16,6 +16,11 @@ pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The service starts, and waits for something; its manager is asked for ten seconds more.
+pub fn still_starting(why: &str) {
+    notify(&[NotifyState::Status(why), NotifyState::ExtendTimeoutUsec(10_000_000)]);
+}
+
 /// The service begins to stop.
 pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);

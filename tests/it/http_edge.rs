@@ -135,7 +135,7 @@ fn the_admin_listener_says_how_it_is() {
     };
     assert_eq!(ask("/livez").status, 200);
     assert_eq!(ask("/readyz").status, 200);
-    server.health.watch("store", || State::NotReady("no route to database".into()));
+    server.health.component("store").set(State::NotReady("no route to database".into()));
     let answer = ask("/readyz");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains(r#""store":{"reason":"no route to database","status":"not ready"}"#), "{}", answer.body);

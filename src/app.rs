@@ -1,0 +1,260 @@
+//! Puts the stages together, and takes them apart in order. The only file that sees all of them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Arbiter;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, model};
+use crate::delivery::InstanceId;
+use crate::in_flight::Budget;
+use crate::mailbox::{Meter, Pulse};
+use crate::publish::in_hand::InHand;
+use crate::shutdown::{Lifeline, Vigil};
+use crate::source::Sources;
+use crate::store::keeper::Keeper;
+use crate::telemetry::{Health, Metrics, systemd};
+use crate::{dedup, http, publish, store, verify};
+
+/// Why the service did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// What was asked for cannot be: exit code 78.
+    #[error("{0}")]
+    Setup(String),
+    /// An actor or thread that the service cannot do without has died: exit code 70.
+    #[error("the {0} has died (its panic is in the log above); the service ends so that its manager can start it again")]
+    Died(&'static str),
+}
+
+/// Where the service listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Where providers POST.
+    pub ingest: SocketAddr,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+}
+
+/// Connections beyond the writers': settle, relay, and the keeper's two.
+const OTHER_CONNECTIONS: usize = 4;
+/// Between two looks at whether a stop can go on.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Runs the service until SIGTERM or SIGINT. `listening` is called once its sockets are bound; by then connections are taken.
+pub fn serve(config: &Config, sources: Sources, metrics: Arc<Metrics>, listening: impl FnOnce(Listening)) -> Result<(), ServeError> {
+    let sockets = Sockets::bind(&config.server)?;
+    listening(sockets.addresses()?);
+    actix::System::new().block_on(async {
+        let (lifeline, vigil) = Lifeline::new();
+        let service = Service::start(config, sources, metrics, &lifeline)?;
+        drop(lifeline);
+        service.run(config, sockets, vigil).await
+    })
+}
+
+struct Sockets {
+    ingest: TcpListener,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    /// Those of the service manager where it passed any on (ingest first, then admin), else those of the configuration.
+    fn bind(config: &model::Server) -> Result<Self, ServeError> {
+        let inherited =
+            http::inherited().map_err(|error| ServeError::Setup(format!("cannot take the service manager's sockets: {error}")))?;
+        let mut inherited = inherited.into_iter();
+        let mut next = |key: &str, addr: SocketAddr| match inherited.next() {
+            Some(socket) => Ok(socket),
+            None => http::bind(addr).map_err(|error| {
+                ServeError::Setup(format!(
+                    "cannot listen on {addr}: {error}; is another instance running? server.{key} sets another address"
+                ))
+            }),
+        };
+        Ok(Self { ingest: next("listen", config.listen)?, admin: next("admin_listen", config.admin_listen)? })
+    }
+
+    fn addresses(&self) -> Result<Listening, ServeError> {
+        let of = |socket: &TcpListener| {
+            socket.local_addr().map_err(|error| ServeError::Setup(format!("cannot read a socket's address: {error}")))
+        };
+        Ok(Listening { ingest: of(&self.ingest)?, admin: of(&self.admin)? })
+    }
+}
+
+/// All stages, running, but for HTTP.
+struct Service {
+    keeper: Keeper,
+    publisher: publish::Running,
+    dedup: dedup::Running,
+    dedup_arbiter: Arbiter,
+    edge: Arc<http::Edge>,
+    admin: Arc<http::Admin>,
+    budget: Arc<Budget>,
+    pulses: Vec<Pulse>,
+}
+
+impl Service {
+    /// Starts the stages from the back, so that each finds the next one.
+    fn start(config: &Config, sources: Sources, metrics: Arc<Metrics>, lifeline: &Lifeline) -> Result<Self, ServeError> {
+        let setup = |error: &dyn std::fmt::Display| ServeError::Setup(error.to_string());
+        let instance = InstanceId::random();
+        let health = Health::default();
+        let in_hand = InHand::default();
+
+        let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS).map_err(|error| setup(&error))?;
+        let keeper = Keeper::start(store.clone(), instance, &config.store, metrics.clone(), health.component("store"), lifeline)
+            .map_err(|error| setup(&error))?;
+        let lease = keeper.lease();
+        let publisher = publish::start(
+            &config.publisher,
+            &config.sources,
+            publish::Around {
+                store: store.clone(),
+                instance,
+                in_hand: in_hand.clone(),
+                may_publish: Arc::new(move || lease.is_held()),
+                metrics: metrics.clone(),
+                health: health.component("publisher"),
+                lifeline: lifeline.clone(),
+            },
+        )
+        .map_err(|error| setup(&error))?;
+
+        let dedup_arbiter = Arbiter::new();
+        let shortest_window = sources.iter().map(|source| source.dedup_window).min().unwrap_or(config.dedup.window);
+        let dedup = dedup::start(
+            &config.dedup,
+            shortest_window,
+            &dedup_arbiter,
+            dedup::Surroundings {
+                store,
+                instance,
+                in_hand,
+                publisher: publisher.mailbox.clone(),
+                publisher_budget: publisher.budget.clone(),
+                metrics: metrics.clone(),
+                lifeline: lifeline.clone(),
+            },
+        )
+        .map_err(|error| setup(&error))?;
+
+        let verifiers = match config.verifier.actors {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let (verifiers, mut pulses): (Vec<_>, Vec<_>) = (0..verifiers)
+            .map(|_| verify::actor::start(&Arbiter::new(), config.verifier.mailbox_capacity, dedup.mailbox.clone(), lifeline))
+            .unzip();
+        pulses.extend([dedup.pulse.clone(), publisher.pulse.clone()]);
+
+        let meters = verifiers.iter().enumerate().map(|(n, mailbox)| (format!("verifier-{n}"), mailbox.meter().clone()));
+        let mailboxes: Vec<(String, Arc<Meter>)> = meters
+            .chain([("dedup".to_owned(), dedup.mailbox.meter().clone()), ("publisher".to_owned(), publisher.mailbox.meter().clone())])
+            .collect();
+        let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
+        let edge = http::Edge::new(Arc::new(sources), verifiers, budget.clone(), config.limits.clone(), metrics.clone());
+        let admin = Arc::new(http::Admin { metrics, health, mailboxes, budget: budget.clone(), started: Instant::now() });
+        Ok(Self { keeper, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })
+    }
+
+    async fn run(self, config: &Config, sockets: Sockets, mut vigil: Vigil) -> Result<(), ServeError> {
+        let cannot = |error: std::io::Error| ServeError::Setup(format!("cannot serve HTTP: {error}"));
+        let ingest = http::serve(sockets.ingest, self.edge.clone(), &config.server, config.drain).map_err(cannot)?;
+        let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;
+        let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
+        let admin = actix::spawn(admin.until(async { _ = admin_stopped.await }));
+        actix::spawn(tell_when_ready(self.admin.health.clone()));
+        actix::spawn(keep_watchdog_quiet(self.pulses.clone()));
+
+        let mut died = None;
+        let ended = ingest.until(async { died = wait_for_the_end(&mut vigil).await }).await;
+        if let Some(name) = died {
+            return Err(ServeError::Died(name));
+        }
+        ended.map_err(cannot)?;
+        vigil.stopping();
+        self.drain(config.drain).await;
+        drop(stop_admin);
+        // It stops within a second, or the process ends without it.
+        let _ = admin.await;
+        Ok(())
+    }
+
+    /// From the front to the back: what was taken is stored and answered, what is in memory is published, the rest stays in the outbox.
+    async fn drain(self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let in_time = until(end, || self.budget.used() == (0, 0)).await;
+        self.dedup_arbiter.stop();
+        let written = until(end, || self.dedup.writers.are_finished()).await;
+        if !in_time || !written {
+            tracing::warn!("the store did not finish within shutdown.drain_secs; senders that got no answer will try again");
+        }
+        let (publisher, keeper) = (self.publisher, self.keeper);
+        let left = end.saturating_duration_since(Instant::now());
+        let stopped = tokio::task::spawn_blocking(move || {
+            let left = publisher.stop(left);
+            // With a commit under way its row would be nobody's; the lease runs out by itself then.
+            keeper.stop(written);
+            left
+        });
+        match stopped.await {
+            Ok(0) => tracing::info!("stopped; nothing was left in memory"),
+            Ok(left) => tracing::info!(left, "stopped; {left} events stay in the outbox for the next start or another instance"),
+            Err(error) => tracing::error!(%error, "the publisher's stop failed; what it had stays in the outbox"),
+        }
+    }
+}
+
+/// Resolves when the service should end: with the name of who died, or with nothing at a signal.
+async fn wait_for_the_end(vigil: &mut Vigil) -> Option<&'static str> {
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let Ok((mut terminate, mut interrupt)) = signals else {
+        tracing::error!("cannot listen for signals; only a death or kill -9 ends the service");
+        return Some(vigil.death().await);
+    };
+    let signal = tokio::select! {
+        name = vigil.death() => return Some(name),
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{signal}: stopping in order");
+    systemd::stopping("finishing what is in hand");
+    None
+}
+
+async fn until(end: Instant, done: impl Fn() -> bool) -> bool {
+    while !done() {
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    true
+}
+
+/// READY is what the service manager gets when deliveries can be accepted; until then its patience is asked for.
+async fn tell_when_ready(health: Health) {
+    while let Err(why) = health.ready() {
+        systemd::still_starting(&why);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    systemd::ready("serving");
+}
+
+/// Tells the watchdog that all is well, but only after a message has gone through every actor's own queue.
+async fn keep_watchdog_quiet(pulses: Vec<Pulse>) {
+    let Some(interval) = systemd::watchdog_interval() else { return };
+    loop {
+        for pulse in &pulses {
+            if pulse.beat().await.is_err() {
+                return;
+            }
+        }
+        systemd::alive();
+        tokio::time::sleep(interval).await;
+    }
+}

@@ -139,6 +139,11 @@ impl fmt::Debug for DedupKey {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(Uuid);
 
+impl MessageId {
+    /// Length of its text.
+    pub const LEN: usize = uuid::fmt::Hyphenated::LENGTH;
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

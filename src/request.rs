@@ -12,7 +12,7 @@ pub struct Request {
     pub method: Method,
     /// Path and query as sent, not normalised: `/ingest/twilio?x=%41`.
     pub target: String,
-    /// All headers, in order, repeated ones kept.
+    /// All headers, repeated ones kept.
     pub headers: Headers,
     /// The raw bytes, before any decoding.
     pub body: Bytes,
@@ -20,7 +20,7 @@ pub struct Request {
     pub received_at: UnixMillis,
 }
 
-/// Headers in order; names compare without case.
+/// Headers; the values of a repeated name are in the order in which they came. Names compare without case.
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(HeaderName, HeaderValue)>);
 
@@ -38,6 +38,12 @@ impl Headers {
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         self.0.iter()
+    }
+}
+
+impl From<Vec<(HeaderName, HeaderValue)>> for Headers {
+    fn from(headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self(headers)
     }
 }
 

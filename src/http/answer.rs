@@ -2,13 +2,14 @@
 //!
 //! An error says what the sender may know and no more; the operator finds the rest in the log by the request id.
 
+use std::convert::Infallible;
+use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::{HttpResponse, web};
+use actix_http::body::{BodySize, MessageBody};
+use actix_http::header::{self, HeaderName, HeaderValue};
+use actix_http::{ConnectionType, Payload, Response, StatusCode};
 use bytes::Bytes;
 use prometheus::IntCounter;
 
@@ -70,25 +71,25 @@ impl Problem {
 #[derive(Debug)]
 pub(super) struct Reply {
     status: StatusCode,
+    content_type: Option<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    content: Content,
+    body: Body,
 }
 
 #[derive(Debug)]
-enum Content {
+enum Body {
     Bytes(Bytes),
     /// Written when the request id is known.
     Problem(Problem),
 }
 
 impl Reply {
-    fn new(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], content: Content::Bytes(body.into()) }
+    fn new(status: StatusCode, content_type: Option<HeaderValue>, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body: Body::Bytes(body.into()) }
     }
 
     pub(super) fn problem(problem: Problem) -> Self {
-        let headers = vec![(header::CONTENT_TYPE, PROBLEM)];
-        Self { status: problem.status, headers, content: Content::Problem(problem) }
+        Self { status: problem.status, content_type: Some(PROBLEM), headers: Vec::new(), body: Body::Problem(problem) }
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -96,32 +97,30 @@ impl Reply {
         self
     }
 
-    /// The same request may succeed later.
-    pub(super) fn is_retryable(&self) -> bool {
-        self.status == StatusCode::SERVICE_UNAVAILABLE
-    }
-
     /// The response, counted. `unread` is the request's body, where it was not read to its end.
-    pub(super) fn into_response(self, edge: &Edge, id: RequestId, unread: Option<web::Payload>) -> HttpResponse {
+    pub(super) fn into_response(self, edge: &Edge, id: RequestId, unread: Option<Payload>) -> Response<Content> {
         edge.answers.count(self.status);
         let mut text = [0; 32];
         let id = &*id.0.simple().encode_lower(&mut text);
-        let mut response = HttpResponse::build(self.status);
-        for header in self.headers {
-            response.append_header(header);
-        }
-        response.append_header((REQUEST_ID, id));
-        if edge.is_closing() {
-            response.force_close();
-        }
-        let body = match self.content {
-            Content::Bytes(bytes) => bytes,
-            Content::Problem(problem) => problem_json(problem, id).into(),
+        let bytes = match self.body {
+            Body::Bytes(bytes) => bytes,
+            Body::Problem(problem) => problem_json(problem, id).into(),
         };
-        match unread {
-            None => response.body(body),
-            Some(unread) => response.body(BoxBody::new(BeforeBodyWasRead { body, _unread: unread })),
+        let mut response = Response::with_body(self.status, Content { bytes, _unread: unread });
+        let headers = response.headers_mut();
+        if let Some(content_type) = self.content_type {
+            headers.insert(header::CONTENT_TYPE, content_type);
         }
+        if let Ok(id) = HeaderValue::from_str(id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        if edge.is_closing() {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
     }
 }
 
@@ -145,23 +144,23 @@ pub(super) fn last_words(problem: Problem, edge: &Edge) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A response that is sent while the request's body is still on its way. Holding on to that body makes actix close the connection
+/// The body of a response. While the request's body is still on its way, it holds on to that: this makes actix close the connection
 /// after the answer; else it would read a chunked body on to an end that may never come.
-struct BeforeBodyWasRead {
-    body: Bytes,
-    _unread: web::Payload,
+pub(super) struct Content {
+    bytes: Bytes,
+    _unread: Option<Payload>,
 }
 
-impl MessageBody for BeforeBodyWasRead {
-    type Error = std::convert::Infallible;
+impl MessageBody for Content {
+    type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.bytes.size()
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let body = std::mem::take(&mut self.body);
-        Poll::Ready((!body.is_empty()).then_some(Ok(body)))
+        let bytes = std::mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
     }
 }
 
@@ -177,7 +176,11 @@ pub(super) fn of(outcome: &Outcome, edge: &Edge, id: RequestId) -> Reply {
 }
 
 fn stored(id: MessageId, status: &str) -> Reply {
-    Reply::new(StatusCode::OK, JSON, format!(r#"{{"id":"{id}","status":"{status}"}}"#))
+    // Exactly as long as it gets, so that it is allocated once.
+    let mut body = String::with_capacity(r#"{"id":"","status":""}"#.len() + MessageId::LEN + status.len());
+    // Writing to a string does not fail.
+    let _ = write!(body, r#"{{"id":"{id}","status":"{status}"}}"#);
+    Reply::new(StatusCode::OK, Some(JSON), body)
 }
 
 /// Not durable yet: 503, to be tried again after a moment that differs from sender to sender.
@@ -188,12 +191,9 @@ pub(super) fn unavailable(edge: &Edge, id: RequestId) -> Reply {
 
 /// An answer in the words of the provider's scheme. A part that HTTP cannot carry is left out; presets have none.
 fn prescribed(answer: &Answer) -> Reply {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let content_type = answer.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-    let mut reply = Reply {
-        status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
-        headers: content_type.map(|value| (header::CONTENT_TYPE, value)).into_iter().collect(),
-        content: Content::Bytes(answer.body.clone().into()),
-    };
+    let mut reply = Reply::new(status, content_type, answer.body.clone());
     for (name, value) in &answer.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
             reply.headers.push((name, value));
@@ -204,12 +204,11 @@ fn prescribed(answer: &Answer) -> Reply {
 
 /// What a provider's "test" button, or a person with a browser, wants to see of a source.
 pub(super) fn greeting() -> Reply {
-    Reply::new(StatusCode::OK, TEXT, Bytes::from_static(b"Webhooks are taken here, with POST.\n"))
+    Reply::new(StatusCode::OK, Some(TEXT), Bytes::from_static(b"Webhooks are taken here, with POST.\n"))
 }
 
 pub(super) fn options() -> Reply {
-    let reply = Reply { status: StatusCode::NO_CONTENT, headers: Vec::new(), content: Content::Bytes(Bytes::new()) };
-    reply.with_header(header::ALLOW, METHODS)
+    Reply::new(StatusCode::NO_CONTENT, None, Bytes::new()).with_header(header::ALLOW, METHODS)
 }
 
 pub(super) fn method_not_allowed() -> Reply {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_web::error::PayloadError;
+use actix_http::error::PayloadError;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
@@ -83,19 +83,20 @@ where
     }
 }
 
-/// Reads a body to its end and forgets it, so that the connection can be used again. False if it can't.
-pub(super) async fn skip<S>(body: &mut S, pace: Pace) -> bool
+/// Reads a body of at most `limit` bytes to its end and forgets it, so that the connection can be used again. False if it can't.
+pub(super) async fn skip<S>(body: &mut S, limit: usize, pace: Pace) -> bool
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
     let mut bytes = 0;
-    loop {
+    while bytes <= limit {
         match tokio::time::timeout_at(pace.until(bytes).into(), body.next()).await {
             Ok(None) => return true,
             Ok(Some(Ok(chunk))) => bytes += chunk.len(),
             Ok(Some(Err(_))) | Err(_) => return false,
         }
     }
+    false
 }
 
 #[cfg(test)]

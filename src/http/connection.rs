@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::HttpRequest;
+use actix_http::Request;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -59,34 +59,48 @@ pub(super) struct Progress {
     stage: Cell<Stage>,
     /// Bytes that may be read before the stage changes.
     credit: Cell<usize>,
-    /// When the first byte of the head under way came, or the connection was made.
-    head_since: Cell<Option<Instant>>,
+    /// When waiting for a head, or for the rest of it, ends.
+    patience_ends: Cell<Option<Instant>>,
+    /// A byte of the head under way has come.
+    head_begun: Cell<bool>,
     /// Reads again when the stage changes.
     suspended: Cell<Option<Waker>>,
     max_head: usize,
+    patience: Patience,
+}
+
+/// How long a connection is waited for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Patience {
+    /// For the first byte of a further request.
+    pub(super) keep_alive: Duration,
+    /// For the rest of a head; also for all of the first one.
+    pub(super) head: Duration,
 }
 
 impl Progress {
-    fn new(max_head: usize) -> Rc<Self> {
-        let progress = Self {
+    fn new(max_head: usize, patience: Patience) -> Rc<Self> {
+        Rc::new(Self {
             stage: Cell::new(Stage::Head),
             credit: Cell::new(max_head),
-            head_since: Cell::new(Some(Instant::now())),
+            patience_ends: Cell::new(Some(Instant::now() + patience.head)),
+            head_begun: Cell::new(false),
             suspended: Cell::new(None),
             max_head,
-        };
-        Rc::new(progress)
+            patience,
+        })
     }
 
     /// That of the connection on which this request came.
-    pub(super) fn of(request: &HttpRequest) -> Rc<Self> {
+    pub(super) fn of(request: &Request) -> Rc<Self> {
         // `serve` gives each connection one; without, there would be nothing to tell of it.
-        request.conn_data::<Rc<Self>>().cloned().unwrap_or_else(|| Self::new(0))
+        request.conn_data::<Rc<Self>>().cloned().unwrap_or_else(|| Self::new(0, Patience::default()))
     }
 
     fn enter(&self, stage: Stage) {
         self.stage.set(stage);
-        self.head_since.set(None);
+        self.head_begun.set(false);
+        self.patience_ends.set((stage == Stage::Head).then(|| Instant::now() + self.patience.keep_alive));
         self.credit.set(match stage {
             Stage::Head => self.max_head,
             Stage::Body | Stage::Closing => STEP,
@@ -134,12 +148,9 @@ pub(super) struct Connection {
     socket: TcpStream,
     progress: Rc<Progress>,
     edge: Arc<Edge>,
-    head_timeout: Duration,
-    /// No byte has come yet.
-    silent: bool,
     /// actix was given the chance to find a whole head in what was read.
     offered: bool,
-    head_timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
     stall_timer: Option<Pin<Box<Sleep>>>,
     farewell: Option<Farewell>,
     _counted: Counted,
@@ -162,15 +173,13 @@ impl Drop for Counted {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, edge: Arc<Edge>, head_timeout: Duration) -> Self {
+    pub(super) fn new(socket: TcpStream, edge: Arc<Edge>, patience: Patience) -> Self {
         edge.metrics.connections.inc();
         Self {
             socket,
-            progress: Progress::new(edge.limits.max_header_bytes + REQUEST_LINE),
-            head_timeout,
-            silent: true,
+            progress: Progress::new(edge.limits.max_header_bytes + REQUEST_LINE, patience),
             offered: false,
-            head_timer: None,
+            timer: None,
             stall_timer: None,
             farewell: None,
             _counted: Counted(edge.metrics.connections.clone()),
@@ -182,17 +191,21 @@ impl Connection {
         &self.progress
     }
 
-    /// Whether the head under way has taken too long. The timer is not set anew for each head: it fires, looks, and goes on.
-    fn head_is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        while let Some(late) = self.progress.head_since.get().map(|since| since + self.head_timeout) {
-            if Instant::now() >= late {
+    /// Whether the wait for a head is over. The timer is not set anew for each request: it fires, looks, and goes on.
+    fn is_out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some(end) = self.progress.patience_ends.get() {
+            if Instant::now() >= end {
                 return true;
             }
-            let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(late.into())));
+            // One that fires after `end` would be too late; only the wait for the rest of a head is shorter than the one before.
+            if self.timer.as_ref().is_some_and(|timer| timer.deadline() > end.into()) {
+                self.timer = None;
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end.into())));
             if timer.as_mut().poll(cx).is_pending() {
                 return false;
             }
-            self.head_timer = None;
+            self.timer = None;
         }
         false
     }
@@ -249,18 +262,17 @@ impl AsyncRead for Connection {
 
         let before = buf.filled().len();
         if Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
-            if progress.stage.get() == Stage::Head && this.head_is_late(cx) {
-                let problem = (!this.silent).then_some(Problem::HEAD_TOO_SLOW);
-                return this.refuse(problem, cx);
+            if progress.stage.get() == Stage::Head && this.is_out_of_patience(cx) {
+                // Who said nothing is told nothing.
+                return this.refuse(progress.head_begun.get().then_some(Problem::HEAD_TOO_SLOW), cx);
             }
             return Poll::Pending;
         }
         let read = buf.filled().len() - before;
         progress.credit.set(progress.credit.get().saturating_sub(read));
         this.offered = false;
-        this.silent = false;
-        if progress.stage.get() == Stage::Head && progress.head_since.get().is_none() {
-            progress.head_since.set(Some(Instant::now()));
+        if progress.stage.get() == Stage::Head && !progress.head_begun.replace(true) {
+            progress.patience_ends.set(Some(Instant::now() + progress.patience.head));
         }
         Poll::Ready(Ok(()))
     }

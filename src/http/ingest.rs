@@ -1,22 +1,24 @@
 //! `POST /ingest/{path}`: the way of one request from its head to its answer.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::{Method, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_http::body::BoxBody;
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_http::{Method, Request as Head, Response};
 use percent_encoding::percent_decode_str;
 
-use super::answer::{self, Reply};
+use super::Edge;
+use super::answer::{self, Content, Problem, Reply};
 use super::body::{self, Fault, Pace};
 use super::connection::{InHand, Progress};
-use super::{Edge, answer::Problem};
 use crate::delivery::UnixMillis;
 use crate::in_flight::{self, RequestId, Ticket};
 use crate::messages::Received;
 use crate::outcome::{Outcome, RejectReason, Rejection, ShedReason};
-use crate::request::Request;
+use crate::request::{Headers, Request};
 use crate::source::Source;
 
 /// Where sources are.
@@ -33,34 +35,50 @@ struct Arrival {
     instant: Instant,
 }
 
+impl Arrival {
+    fn now() -> Self {
+        Self { id: RequestId::next(), at: UnixMillis::now(), instant: Instant::now() }
+    }
+}
+
 /// Answers any request on the ingest listener.
-pub(super) async fn handle(head: HttpRequest, mut payload: web::Payload, edge: web::Data<Edge>) -> HttpResponse {
-    let arrival = Arrival { id: RequestId::next(), at: UnixMillis::now(), instant: Instant::now() };
+pub(super) async fn handle(mut head: Head, edge: Arc<Edge>) -> Result<Response<Content>, Infallible> {
+    let arrival = Arrival::now();
     let mut in_hand = Progress::of(&head).begin();
-    if !has_body(&head) {
+    if !has_body(head.head().headers()) {
         in_hand.set_whole();
     }
-    let reply = answer(&head, &mut payload, &edge, arrival, &mut in_hand).await;
-    let unread = (!in_hand.is_whole()).then_some(payload);
-    reply.into_response(&edge, arrival.id, unread)
-}
-
-fn has_body(head: &HttpRequest) -> bool {
-    let length = head.headers().get(header::CONTENT_LENGTH);
-    // A body without either (CONNECT, Upgrade) is none of ours; actix closes such a connection by itself.
-    length.is_some_and(|length| length != "0") || head.headers().contains_key(header::TRANSFER_ENCODING)
-}
-
-async fn answer(head: &HttpRequest, payload: &mut web::Payload, edge: &Edge, arrival: Arrival, in_hand: &mut InHand) -> Reply {
-    let Some(source) = source_at(edge, head.uri().path()) else {
-        return Reply::problem(Problem::NOT_FOUND);
+    let mut payload = head.take_payload();
+    let reply = match source_at(&edge, head.path()) {
+        None => Reply::problem(Problem::NOT_FOUND),
+        Some(source) => match *head.method() {
+            Method::POST => deliver(source, &mut head, &mut payload, &edge, arrival, &mut in_hand).await,
+            Method::GET | Method::HEAD => answer::greeting(),
+            Method::OPTIONS => answer::options(),
+            _ => answer::method_not_allowed(),
+        },
     };
-    match *head.method() {
-        Method::POST => deliver(source, head, payload, edge, arrival, in_hand).await,
-        Method::GET | Method::HEAD => answer::greeting(),
-        Method::OPTIONS => answer::options(),
-        _ => answer::method_not_allowed(),
-    }
+    let unread = (!in_hand.is_whole()).then_some(payload);
+    Ok(reply.into_response(&edge, arrival.id, unread))
+}
+
+/// Whether a client that waits for "100 Continue" shall send its body: not if it would be refused for what its head says.
+pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<BoxBody>> {
+    let arrival = Arrival::now();
+    let reply = match source_at(edge, head.path()) {
+        None => Reply::problem(Problem::NOT_FOUND),
+        Some(source) => match admissible(source, head.head().headers(), edge) {
+            Ok(_) => return Ok(head),
+            Err(refusal) => turn_away(source, edge, arrival, &refusal),
+        },
+    };
+    drop(Progress::of(&head).begin());
+    Err(reply.into_response(edge, arrival.id, None).map_into_boxed_body())
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    // A body without either (CONNECT, Upgrade) is none of ours; actix closes such a connection by itself.
+    headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// The source at a request's path, as sent or with its percent-encoding undone.
@@ -75,8 +93,8 @@ fn source_at<'e>(edge: &'e Edge, path: &str) -> Option<&'e Arc<Source>> {
 /// A request that goes through the verifier: a delivery or a handshake.
 async fn deliver(
     source: &Arc<Source>,
-    head: &HttpRequest,
-    payload: &mut web::Payload,
+    head: &mut Head,
+    payload: &mut actix_http::Payload,
     edge: &Edge,
     arrival: Arrival,
     in_hand: &mut InHand,
@@ -86,45 +104,40 @@ async fn deliver(
         deadline: arrival.instant + source.deadline,
         min_bytes_per_sec: edge.limits.min_body_bytes_per_sec,
     };
-    let declared = match declared_length(head) {
+    let declared = match admissible(source, head.head().headers(), edge) {
         Ok(declared) => declared,
-        Err(too_large) => return turn_away(source, edge, arrival, too_large),
-    };
-    if let Err(refusal) = admissible(source, head, declared, edge) {
-        let reply = turn_away(source, edge, arrival, refusal);
-        let keeps_connection = reply.is_retryable() && declared.is_some_and(|length| length <= SKIP) && !edge.is_stopping();
-        if keeps_connection && body::skip(payload, pace).await {
-            in_hand.set_whole();
+        Err(refusal) => {
+            let reply = turn_away(source, edge, arrival, &refusal);
+            if matches!(refusal, Outcome::Shed(_)) && body::skip(payload, SKIP, pace).await {
+                in_hand.set_whole();
+            }
+            return reply;
         }
-        return reply;
-    }
+    };
 
     let permit = edge.budget.empty_permit();
     let (mut ticket, outcome) = Ticket::new(permit, source.metrics.clone(), arrival.id, arrival.instant, pace.deadline);
+    let refuse = |ticket: Ticket, refusal: Outcome| {
+        let reply = answer::of(&refusal, edge, arrival.id);
+        ticket.resolve(refusal);
+        reply
+    };
     let body = match body::read(payload, declared, source.max_body_bytes, pace, ticket.permit()).await {
         Ok(body) => body,
         // The ticket's drop says that the client disconnected. Nobody reads this answer.
         Err(Fault::Gone) => return Reply::problem(Problem::BAD_REQUEST),
-        Err(fault) => {
-            let refusal = refusal(fault);
-            let reply = answer::of(&refusal, edge, arrival.id);
-            ticket.resolve(refusal);
-            return reply;
-        }
+        Err(fault) => return refuse(ticket, refusal(fault)),
     };
     in_hand.set_whole();
     ticket.request_is_complete();
     if let Err(reason) = ticket.permit().count_one() {
-        let refusal = Outcome::Shed(reason);
-        let reply = answer::of(&refusal, edge, arrival.id);
-        ticket.resolve(refusal);
-        return reply;
+        return refuse(ticket, Outcome::Shed(reason));
     }
 
     let request = Request {
         method: head.method().clone(),
         target: head.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        headers: head.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        headers: take_headers(head.headers_mut()),
         body,
         received_at: arrival.at,
     };
@@ -136,19 +149,26 @@ async fn deliver(
     }
 }
 
-/// `Content-Length`; actix has refused one that is not a number, or stands beside chunked encoding.
-fn declared_length(head: &HttpRequest) -> Result<Option<usize>, Outcome> {
-    let Some(length) = head.headers().get(header::CONTENT_LENGTH) else { return Ok(None) };
-    let length = length.to_str().ok().and_then(|length| length.trim().parse().ok());
-    length.map(Some).ok_or_else(|| reject(RejectReason::BodyTooLarge, "content-length is larger than any memory"))
+/// The headers, moved and not copied; the values of a name that is repeated follow each other.
+fn take_headers(headers: &mut HeaderMap) -> Headers {
+    let mut taken: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(headers.len());
+    for (name, value) in headers.drain() {
+        if let Some(name) = name.or_else(|| taken.last().map(|(name, _)| name.clone())) {
+            taken.push((name, value));
+        }
+    }
+    taken.into()
 }
 
-/// What can be refused before a byte of the body is read.
-fn admissible(source: &Source, head: &HttpRequest, declared: Option<usize>, edge: &Edge) -> Result<(), Outcome> {
-    let header_bytes: usize = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+/// What can be refused before a byte of the body is read; else the length that the head declares, if it does.
+fn admissible(source: &Source, headers: &HeaderMap, edge: &Edge) -> Result<Option<usize>, Outcome> {
+    let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if header_bytes > edge.limits.max_header_bytes {
         return Err(reject(RejectReason::HeadersTooLarge, "the header fields are larger than limits.max_header_bytes"));
     }
+    // actix has refused a length that is not a number, or stands beside chunked encoding.
+    let declared = headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().ok().and_then(|length| length.trim().parse().ok()));
+    let declared = declared.map(|length: Option<usize>| length.unwrap_or(usize::MAX));
     if declared.is_some_and(|length| length > source.max_body_bytes) {
         return Err(reject(RejectReason::BodyTooLarge, "content-length is larger than the source's max_body_bytes"));
     }
@@ -158,13 +178,13 @@ fn admissible(source: &Source, head: &HttpRequest, declared: Option<usize>, edge
     match edge.budget.room() {
         (0, _) => Err(Outcome::Shed(ShedReason::Requests)),
         (_, bytes) if bytes < declared.unwrap_or(0) => Err(Outcome::Shed(ShedReason::Bytes)),
-        _ => Ok(()),
+        _ => Ok(declared),
     }
 }
 
-fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: Outcome) -> Reply {
-    in_flight::turned_away(&source.metrics, arrival.id, arrival.instant, &outcome);
-    answer::of(&outcome, edge, arrival.id)
+fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: &Outcome) -> Reply {
+    in_flight::turned_away(&source.metrics, arrival.id, arrival.instant, outcome);
+    answer::of(outcome, edge, arrival.id)
 }
 
 fn refusal(fault: Fault) -> Outcome {

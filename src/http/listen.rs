@@ -5,16 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
 use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive, Request};
 use actix_server::{Server, ServerHandle};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::dev::AppConfig;
-use actix_web::{App, web};
+use actix_service::{ServiceFactoryExt, fn_service};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
-use super::connection::{Connection, LINGER};
+use super::connection::{Connection, LINGER, Patience};
 use super::{Edge, ingest};
 use crate::config::model;
 
@@ -86,19 +84,18 @@ impl Running {
 pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, drain: Duration) -> io::Result<Running> {
     let workers = workers(config.workers);
     edge.metrics.connections_max.set(i64::try_from(config.max_connections).unwrap_or(i64::MAX));
-    let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
+    let patience = Patience { keep_alive: config.keep_alive, head: config.head_timeout };
     let addr = listener.local_addr()?;
     let builder = Server::build();
     let draining = builder.graceful_shutdown_signal();
     let shared = edge.clone();
-    // actix-web's HttpServer with one part of ours: a `Connection` in place of the bare socket.
+    // What actix-web's HttpServer does, with two parts of ours: a `Connection` in place of the bare socket, and one handler for every
+    // path in place of a router, which would decode the path and allocate for each request.
     let service = move || {
-        let (edge, draining) = (shared.clone(), draining.clone());
-        // One handler for every path: sources are looked up by the raw path, which a router would decode.
-        let app = App::new().app_data(web::Data::from(edge.clone())).default_service(web::to(ingest::handle));
-        let app = map_config(app.into_factory().map_err(|error| error.error_response()), |()| AppConfig::default());
+        let (draining, answering, expecting, connecting) = (draining.clone(), shared.clone(), shared.clone(), shared.clone());
         let http = HttpService::build()
-            .keep_alive(keep_alive)
+            // Both of these are kept by `Connection`, for every request and without a timer for each.
+            .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(LINGER)
             .graceful_shutdown_signal(move || {
@@ -109,12 +106,13 @@ pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, dra
             .on_connect_ext(|connection: &Connection, data| {
                 data.insert(connection.progress().clone());
             })
-            .h1(app);
+            .expect(fn_service(move |head: Request| std::future::ready(ingest::before_continue(head, &expecting))))
+            .h1(fn_service(move |head: Request| ingest::handle(head, answering.clone())));
         let connect = fn_service(move |socket: TcpStream| {
             // Without it an answer may wait for the client's delayed acknowledgement of the one before.
             let nodelay = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
-            let connection = Connection::new(socket, edge.clone(), head_timeout);
+            let connection = Connection::new(socket, connecting.clone(), patience);
             async move { nodelay.map(|()| (connection, peer)).map_err(DispatchError::Io) }
         });
         connect.and_then(http)

@@ -68,6 +68,10 @@ fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         assert!(client.is_closed());
     }
     let mut client = server.client();
+    client.send(format!("{HEAD}content-length: 2000000\r\nexpect: 100-continue\r\n\r\n").as_bytes());
+    assert_eq!(client.response().status, 413, "and is not asked for");
+
+    let mut client = server.client();
     client.send(format!("{HEAD}transfer-encoding: chunked\r\n\r\n").as_bytes());
     drip(&client, b"10\r\n0123456789abcdef\r\n", Duration::ZERO);
     assert_eq!(client.response().status, 413, "a chunked body without end");
@@ -97,7 +101,13 @@ fn a_head_that_is_too_large_is_refused() {
 fn a_head_that_does_not_come_is_refused_on_every_request_of_a_connection() {
     let mut options = Options::default();
     options.server.head_timeout = Duration::from_millis(400);
+    options.server.keep_alive = Duration::from_millis(800);
     let server = Server::start(options);
+
+    let mut idle = server.client();
+    idle.send(post("demo", "", "{}").as_bytes());
+    assert_eq!(idle.response().status, 200);
+    assert!(idle.is_closed(), "when it was idle for too long");
 
     let mut silent = server.client();
     assert!(silent.is_closed(), "without a word, since none was said");

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{check, send, verify};
+use crate::config::Inputs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,9 +26,9 @@ reached, 70 the service failed, 78 wrong configuration.";
 #[command(name = "hookweir", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     #[command(subcommand)]
-    command: Option<Command>,
+    pub(super) command: Option<Command>,
 }
 
 /// Where the configuration is. Part of each command, since clap forgets a `--set` before a command when another follows it.
@@ -43,7 +44,7 @@ pub(super) struct Common {
 
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
-enum Command {
+pub(super) enum Command {
     /// Receives webhooks until stopped; what `hookweir` alone does.
     ///
     /// Stops on SIGTERM or Ctrl-C: finishes what is in hand within shutdown.drain_secs.
@@ -57,7 +58,7 @@ enum Command {
     /// `serve` does so itself unless store.migrate = "check". Safe while instances are running.
     Migrate(With<Nothing>),
     /// Sends test events, signed as the source's provider would sign them.
-    Send(With<send::Options>),
+    Send(Box<With<send::Options>>),
     /// Says which step of the verification of a captured request fails.
     Verify(With<verify::Options>),
     /// Lists the providers whose signatures are known, or tells all about one of them.
@@ -77,55 +78,30 @@ enum Command {
 }
 
 /// A command's own options, and where the configuration is.
-#[derive(Debug, clap::Args)]
-struct With<T: clap::Args> {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct With<T: clap::Args> {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     #[command(flatten)]
-    own: T,
+    pub(super) own: T,
 }
 
-#[derive(Debug, clap::Args)]
-struct Nothing {}
+/// No options of its own.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Nothing {}
 
 #[derive(Debug, clap::Args)]
-struct ConfigOptions {
+pub(super) struct ConfigOptions {
     /// Prints the annotated reference instead: every option, its default, and what it trades.
     #[arg(long)]
-    reference: bool,
+    pub(super) reference: bool,
 }
 
-/// A command to be run.
-#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
-pub(super) enum Task {
-    Serve,
-    Check(check::Options),
-    Migrate,
-    Send(send::Options),
-    Verify(verify::Options),
-    Providers(Option<String>),
-    Config { reference: bool },
-    Completions(Shell),
-}
-
-impl Args {
-    /// What to do, and with which configuration: what stands before the command counts as well as what stands behind it.
-    pub(super) fn into_task(self) -> (Task, Common) {
-        let (task, behind) = match self.command {
-            None => (Task::Serve, Common::default()),
-            Some(Command::Serve(with)) => (Task::Serve, with.common),
-            Some(Command::Check(with)) => (Task::Check(with.own), with.common),
-            Some(Command::Migrate(with)) => (Task::Migrate, with.common),
-            Some(Command::Send(with)) => (Task::Send(with.own), with.common),
-            Some(Command::Verify(with)) => (Task::Verify(with.own), with.common),
-            Some(Command::Providers { name }) => (Task::Providers(name), Common::default()),
-            Some(Command::Config(with)) => (Task::Config { reference: with.own.reference }, with.common),
-            Some(Command::Completions { shell }) => (Task::Completions(shell), Common::default()),
-        };
-        let mut common = self.common;
-        common.config = behind.config.or(common.config);
-        common.set.extend(behind.set);
-        (task, common)
+impl Common {
+    /// The inputs of the configuration: what stands before the command counts as well as what stands behind it.
+    pub(super) fn and(mut self, behind: Common) -> Inputs {
+        self.set.extend(behind.set);
+        Inputs::of_process(behind.config.or(self.config), self.set)
     }
 }
 
@@ -137,10 +113,10 @@ mod tests {
 
     #[test]
     fn options_count_before_and_behind_the_command() {
-        let (task, common) =
-            Args::try_parse_from(["hookweir", "--set", "a=1", "--config", "c", "serve", "--set", "b=2"]).expect("valid").into_task();
-        assert!(matches!(task, Task::Serve));
-        assert_eq!((common.set, common.config), (vec!["a=1".to_owned(), "b=2".to_owned()], Some("c".into())));
+        let args = Args::try_parse_from(["hookweir", "--set", "a=1", "--config", "c", "serve", "--set", "b=2"]).expect("valid");
+        let Some(Command::Serve(with)) = args.command else { panic!("not serve") };
+        let inputs = args.common.and(with.common);
+        assert_eq!((inputs.settings, inputs.file), (vec!["a=1".to_owned(), "b=2".to_owned()], Some("c".into())));
         Args::command().debug_assert();
     }
 

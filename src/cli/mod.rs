@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::config::{Config, ConfigError, Inputs};
-use args::{Args, Task};
+use args::{Args, Command, With};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
@@ -55,25 +55,30 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(args: Args) -> Result<(), Failure> {
-    let (task, common) = args.into_task();
-    let inputs = Inputs::of_process(common.config, common.set);
-    let load = || Config::load(&inputs).map_err(Failure::Config);
-    match task {
-        Task::Serve => serve::run(load()?),
-        Task::Check(options) => check::run(&load()?, &options),
-        Task::Migrate => check::migrate(&load()?),
-        Task::Send(options) => send::run(&options, load),
-        Task::Verify(options) => verify::run(&options, load),
-        Task::Providers(name) => providers::run(name.as_deref()),
-        Task::Config { reference: true } => {
+    let before = args.common;
+    let load = |inputs: &Inputs| Config::load(inputs).map_err(Failure::Config);
+    match args.command.unwrap_or(Command::Serve(With::default())) {
+        Command::Serve(With { common, .. }) => serve::run(load(&before.and(common))?),
+        Command::Check(With { common, own }) => check::run(&load(&before.and(common))?, &own),
+        Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
+        Command::Send(with) => {
+            let inputs = before.and(with.common);
+            send::run(&with.own, || load(&inputs))
+        }
+        Command::Verify(With { common, own }) => {
+            let inputs = before.and(common);
+            verify::run(&own, || load(&inputs))
+        }
+        Command::Providers { name } => providers::run(name.as_deref()),
+        Command::Config(With { own, .. }) if own.reference => {
             say::out(crate::config::REFERENCE.trim_end());
             Ok(())
         }
-        Task::Config { reference: false } => {
-            say::out(load()?.to_toml().trim_end());
+        Command::Config(With { common, .. }) => {
+            say::out(load(&before.and(common))?.to_toml().trim_end());
             Ok(())
         }
-        Task::Completions(shell) => {
+        Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut std::io::stdout());
             Ok(())
         }

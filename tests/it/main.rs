@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "the modules of a test binary have no outside")]
 
 mod architecture;
+mod cli_config;
 mod http_edge;
 mod http_hostile;
 mod http_support;

@@ -1,0 +1,133 @@
+//! The configuration and the tools, by way of the real program: what it prints, and its exit codes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program in `folder` with nothing of our environment.
+fn hookweir(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hookweir")).args(args).current_dir(folder).env_clear().output().expect("the program runs")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn a_wrong_configuration_is_told_whole_and_exits_78() {
+    let folder = folder();
+    fs::write(
+        folder.path().join("h.toml"),
+        "[server]\nlisten = \"0.0.0.0:8420\"\nworker = 2\n\n[[source]]\nname = \"s\"\nprovider = \"stripe\"\nsecrets = [\"env:MISSING\"]\n",
+    )
+    .expect("written");
+    for command in ["check", "serve", "migrate", "config", "send"] {
+        let output = hookweir(folder.path(), &[command, "--config", "h.toml", "--set", "limits.deadline_ms=0"]);
+        assert_eq!(output.status.code(), Some(78), "{command}: {output:?}");
+        assert_eq!(
+            text(&output.stderr),
+            "error: h.toml:3:1: server.worker: no such option; did you mean server.workers?\n\
+             error: h.toml:8:12: source.s.secrets: the environment variable MISSING is not set\n\
+             error: --set limits.deadline_ms: expected a whole number of milliseconds from 100 to 60000, found 0\n\
+             3 mistakes in the configuration; `hookweir config --reference` explains every option\n",
+            "{command}"
+        );
+    }
+    assert!(!folder.path().join("data").exists(), "a refused start leaves nothing behind");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let output = hookweir(folder().path(), &["check", "--config", "absent.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).starts_with("error: cannot read the configuration absent.toml: No such file"), "{output:?}");
+}
+
+#[test]
+fn wrong_usage_exits_64_and_help_exits_0() {
+    let folder = folder();
+    assert_eq!(hookweir(folder.path(), &["sreve"]).status.code(), Some(64));
+    assert_eq!(hookweir(folder.path(), &["send", "--count", "0"]).status.code(), Some(64));
+    for help in [&["--help"][..], &["send", "--help"], &["--version"]] {
+        let output = hookweir(folder.path(), help);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn every_command_is_explained_and_help_fits_a_terminal() {
+    let folder = folder();
+    for command in ["serve", "check", "migrate", "send", "verify", "providers", "config", "completions"] {
+        let output = hookweir(folder.path(), &[command, "--help"]);
+        assert!(output.status.success(), "{command}: {output:?}");
+        for line in text(&output.stdout).lines() {
+            assert!(line.chars().count() <= 100, "{command}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_configuration_in_force_is_printed_without_secrets() {
+    let folder = folder();
+    let output = hookweir(
+        folder.path(),
+        &[
+            "--set",
+            "publisher.url=amqp://u:hunter2@h/v",
+            "config",
+            "--set",
+            "source.gh.provider=github",
+            "--set",
+            "source.gh.secrets=plain:hunter2hunter2hunter2",
+        ],
+    );
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(shown.contains("url = \"amqp://u:***@h/v\"  # --set publisher.url") && shown.contains("secrets = [\"plain:***\"]"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let reference = hookweir(folder.path(), &["config", "--reference"]);
+    assert_eq!(text(&reference.stdout), include_str!("../../config.toml"));
+}
+
+#[test]
+fn the_reference_runs_as_it_is() {
+    let folder = folder();
+    fs::write(folder.path().join("config.toml"), include_str!("../../config.toml")).expect("written");
+    let output = hookweir(folder.path(), &["check", "--offline", "--config", "config.toml"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output.stdout).contains("MiB  at most"), "{output:?}");
+}
+
+#[test]
+fn shells_get_their_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = hookweir(folder().path(), &["completions", shell]);
+        assert!(output.status.success() && text(&output.stdout).contains("hookweir"), "{shell}: {output:?}");
+    }
+}
+
+#[test]
+fn sending_needs_to_know_where_to_and_as_whom() {
+    let folder = folder();
+    let refused = |args: &[&str], code: i32, said: &str| {
+        let output = hookweir(folder.path(), args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+        assert!(text(&output.stderr).contains(said) || text(&output.stdout).contains(said), "{args:?}: {output:?}");
+    };
+    let source = |name: &'static str| {
+        [format!("--set=source.{name}.provider=github"), format!("--set=source.{name}.secrets=plain:0123456789abcdef")]
+    };
+    let [a, b] = [source("a"), source("b")];
+    refused(&["send"], 64, "`hookweir serve` makes it at its first start");
+    refused(&["send", &a[0], &a[1], &b[0], &b[1]], 64, "several sources are configured: choose one of a, b");
+    refused(&["send", &a[0], &a[1], "--source", "c"], 64, "no source \"c\" is configured; there is a");
+    refused(&["send", "--provider", "github", "--url", "http://h/"], 64, "");
+    refused(&["send", "--provider", "github", "--secret", "0123456789abcdef", "--url", "http://h/"], 64, "expected \"env:NAME\"");
+    refused(&["send", &a[0], &a[1], "--stale"], 64, "signs no time");
+    // Nobody listens on the discard port of loopback.
+    refused(&["send", &a[0], &a[1], "--url", "http://127.0.0.1:9/"], 1, "no answer: Connection refused");
+}

@@ -2,6 +2,7 @@
 
 use super::{Failure, say};
 use crate::config::Config;
+use crate::{publish, store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -24,9 +25,39 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         say::out(format_args!("memory, at most:\n{}", config.memory_bound()));
         return Ok(());
     }
-    Ok(())
+    reach(config)
 }
 
-pub(super) fn migrate(_config: &Config) -> Result<(), Failure> {
+/// Tries the database and the queue, both, so that one run tells all.
+fn reach(config: &Config) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
+    let store = store::check(&config.store).map(|found| vec![found]).map_err(|error| error.to_string());
+    let queue = runtime.block_on(publish::check(&config.publisher)).map_err(|error| error.to_string());
+    let mut out_of_reach = Vec::new();
+    for (option, url, result) in [("store", config.store.url.to_string(), store), ("publisher", config.publisher.url.to_string(), queue)] {
+        match result {
+            Ok(found) => found.iter().for_each(|sentence| say::out(format_args!("{option:<14} {sentence}"))),
+            Err(error) => {
+                say::out(format_args!("{option:<14} FAILED, {url}: {error}"));
+                out_of_reach.push(format!("{option}.url"));
+            }
+        }
+    }
+    if out_of_reach.is_empty() {
+        return Ok(());
+    }
+    let options = out_of_reach.join(" and ");
+    Err(Failure::Unreachable(format!("what {options} names cannot be used; mend it there, or set another URL and check again")))
+}
+
+pub(super) fn migrate(config: &Config) -> Result<(), Failure> {
+    let applied = store::migrate(&config.store).map_err(|error| Failure::Unreachable(format!("{}: {error}", config.store.url)))?;
+    if applied.is_empty() {
+        say::out(format_args!("{}: the schema is up to date", config.store.url));
+    }
+    for name in applied {
+        say::out(format_args!("{}: applied {name}", config.store.url));
+    }
     Ok(())
 }

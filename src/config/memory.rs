@@ -7,16 +7,15 @@ use std::fmt;
 use std::thread::available_parallelism;
 
 use super::model::{Config, PublisherUrl, StoreUrl};
+use crate::http::connection_bytes;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// actix-http reads at most this much of a head, or of a body that nobody takes off its hands (`h1::decoder::MAX_BUFFER_SIZE`).
-const CONNECTION_READ_BUFFER: u64 = 128 * KIB;
-/// Its write buffer of 8 KiB, the connection's own state and the socket's.
+/// A connection's own state, its write buffer and its socket, on top of what `http` reads from it.
 const CONNECTION_STATE: u64 = 16 * KIB;
-/// What actix-http holds of a body between reading and handing over (`h1::payload::MAX_BUFFER_SIZE`), with the request's own state.
-const REQUEST_STATE: u64 = 32 * KIB + 8 * KIB;
+/// What is kept of a request besides its body and its headers.
+const REQUEST_STATE: u64 = 8 * KIB;
 /// A key in moka, with its entry in the access-order and write-order queues.
 const CACHE_ENTRY: u64 = 200;
 /// A row and its event without body and headers.
@@ -59,19 +58,17 @@ impl Config {
         // A batch is bound to its statement as a copy; for PostgreSQL, libpq then makes another while it sends.
         let copies = if matches!(self.store.url, StoreUrl::Sqlite(_)) { 1 } else { 2 };
         let largest_batch = largest_body.max(dedup.batch_bytes as u64);
-        // lapin copies a payload into frames and holds those until they are written; a line of the file sink is built in memory, where
-        // base64 or escapes make it up to twice as long as its body.
-        let sent = match self.publisher.url {
-            PublisherUrl::Amqp(_) => publisher.queue_bytes as u64,
-            PublisherUrl::File(_) => 2 * largest_body.max(4 * MIB) * channels,
-        };
+        // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON, which base64 and escapes can make
+        // twice as long as its body.
+        let copies_sent = if matches!(self.publisher.url, PublisherUrl::Amqp(_)) { 1 } else { 2 };
+        let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
         let parts = vec![
             ("bodies in hand (limits.in_flight_bytes)", limits.in_flight_bytes as u64),
             (
                 "requests in hand (limits.in_flight_requests, max_header_bytes)",
                 limits.in_flight_requests as u64 * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
             ),
-            ("connections (server.max_connections)", self.server.max_connections as u64 * (CONNECTION_READ_BUFFER + CONNECTION_STATE)),
+            ("connections (server.max_connections)", self.server.max_connections as u64 * connection),
             ("batches being committed (dedup.writers, batch_bytes, largest body)", writers * copies * largest_batch),
             ("keys in memory (dedup.cache_entries)", dedup.cache_entries * CACHE_ENTRY),
             (
@@ -80,7 +77,7 @@ impl Config {
                     + largest_body
                     + publisher.queue_events as u64 * (EVENT_STATE + limits.max_header_bytes as u64 / 4),
             ),
-            ("messages being sent (publisher.queue_bytes or channels)", sent),
+            ("messages being sent (publisher.channels, largest body)", channels * copies_sent * largest_body.max(4 * MIB)),
             ("database connections (dedup.writers)", (writers + FIXED_DATABASE_CONNECTIONS) * DATABASE_CONNECTION),
             ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
             ("the program", BASE),
@@ -112,7 +109,7 @@ mod tests {
         let base = bound("");
         assert_eq!(base.total, base.parts.iter().map(|(_, bytes)| bytes).sum::<u64>());
         assert_eq!(base.parts[0].1, 128 * MIB);
-        assert_eq!(base.parts[2].1, 8192 * 144 * KIB);
+        assert_eq!(base.parts[2].1, 8192 * (72 + 16) * KIB);
         assert_eq!(base.parts[4].1, 20_000_000);
         for more in [
             "limits.in_flight_bytes = 134217729",

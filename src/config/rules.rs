@@ -7,6 +7,7 @@ use url::Url;
 
 use super::model::Config;
 use super::reader::Report;
+use crate::publish::routing_key::RoutingKey;
 
 /// A PostgreSQL schema that needs no quoting.
 pub(super) fn schema_name(name: &str) -> Result<(), String> {
@@ -35,14 +36,7 @@ pub(super) fn amqp_name_or_none(name: &str) -> Result<(), String> {
 
 /// A routing key with placeholders.
 pub(super) fn routing_key(template: &str) -> Result<(), String> {
-    let mut rest = template.to_owned();
-    for placeholder in ["{source}", "{type}", "{id}"] {
-        rest = rest.replace(placeholder, "");
-    }
-    if rest.contains(['{', '}']) {
-        return Err("expected text with the placeholders {source}, {type} and {id}, and no other braces".to_owned());
-    }
-    if rest.len() > 255 { Err("longer than the 255 bytes of a routing key".to_owned()) } else { Ok(()) }
+    RoutingKey::parse(template).map(drop)
 }
 
 /// Directives as in `RUST_LOG`.

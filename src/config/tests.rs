@@ -236,7 +236,7 @@ params = { audience = 1, key = "env:GONE" }
         "config:19:1: source.?.name: every [[source]] needs a name, such as name = \"stripe\"",
         "config:19:1: source.?.provider: a source needs a provider (`hookweir providers` lists them) or a [source.scheme] of its own",
         "config:21:1: source.?.public_url: expected a URL that begins with https://, found \"ftp:\"",
-        "config:22:1: source.?.routing_key: expected text with the placeholders {source}, {type} and {id}, and no other braces",
+        "config:22:1: source.?.routing_key: routing key \"{sauce}\" has an unknown part {sauce}: use {source}, {type} and {id}",
         "config:23:1: source.?.batch: expected one of \"whole\", \"split\", found \"splt\"; did you mean \"split\"?",
         "config:26:1: source.d.path: /ingest/a is the path of the source \"a\" too",
         "config:28:1: source.d.max_body_bytes: larger than limits.in_flight_bytes, so that no such body would ever be taken in",

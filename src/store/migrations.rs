@@ -11,7 +11,7 @@ pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqli
 
 /// Fails unless `applied` are exactly the migrations that this binary knows.
 pub(super) fn check<DB: Backend>(known: EmbeddedMigrations, applied: &[String]) -> Result<(), StoreError> {
-    let missing: Vec<String> = missing::<DB>(known, applied)?.iter().map(|migration| migration.name().to_string()).collect();
+    let missing = pending::<DB>(known, applied)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -19,6 +19,11 @@ pub(super) fn check<DB: Backend>(known: EmbeddedMigrations, applied: &[String]) 
         "the database's schema is not up to date (missing: {}): run `hookweir migrate`, or set store.migrate = \"auto\"",
         missing.join(", ")
     )))
+}
+
+/// The names of the migrations that are missing.
+pub(super) fn pending<DB: Backend>(known: EmbeddedMigrations, applied: &[String]) -> Result<Vec<String>, StoreError> {
+    Ok(missing::<DB>(known, applied)?.iter().map(|migration| migration.name().to_string()).collect())
 }
 
 /// Applies what is missing, and returns its names. The caller holds a lock against others who do the same.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use open::{migrate, open};
+pub use open::{check, migrate, open};
 
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
 

@@ -1,5 +1,7 @@
 //! From the configured URL to the store behind it.
 
+use std::fs::{self, OpenOptions};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::postgres::PostgresStore;
@@ -22,4 +24,35 @@ pub fn migrate(config: &model::Store) -> Result<Vec<String>, StoreError> {
         model::StoreUrl::Sqlite(path) => SqliteStore::new(path, config)?.migrate(),
         model::StoreUrl::Postgres(url) => PostgresStore::new(url, config, 1)?.migrate(),
     }
+}
+
+/// Tries to reach the database without changing anything there; what it found, in a sentence.
+pub fn check(config: &model::Store) -> Result<String, StoreError> {
+    let pending = match &config.url {
+        model::StoreUrl::Sqlite(path) if !path.exists() => {
+            probe_folder(path)?;
+            return Ok(format!("{} does not exist yet and can be created", path.display()));
+        }
+        model::StoreUrl::Sqlite(path) => SqliteStore::new(path, config)?.pending()?,
+        model::StoreUrl::Postgres(url) => PostgresStore::new(url, config, 1)?.pending()?,
+    };
+    match (pending.is_empty(), config.migrate) {
+        (true, _) => Ok("reached, durable, and its schema is up to date".to_owned()),
+        (false, model::Migrate::Auto) => Ok(format!("reached and durable; a start will apply the migrations {}", pending.join(", "))),
+        (false, model::Migrate::Check) => {
+            Err(StoreError::Unfit(format!("reached, but the migrations {} are missing: run `hookweir migrate`", pending.join(", "))))
+        }
+    }
+}
+
+/// Whether a file can be created at `path`, or in the nearest folder above it that exists.
+fn probe_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let probe = folder.join(format!(".hookweir-check.{}", std::process::id()));
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|error| StoreError::Unfit(format!("no database can be created in {}: {error}", folder.display())))
 }

@@ -70,6 +70,11 @@ impl PostgresStore {
         migrations::run(&mut connection, migrations::POSTGRES)
     }
 
+    /// The names of the migrations that are missing in a database that is fit for use.
+    pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
+        migrations::pending::<Pg>(migrations::POSTGRES, &applied_migrations(&mut self.connect()?)?)
+    }
+
     /// A connection outside the pool: says at once, and precisely, why there is none.
     fn connect(&self) -> Result<PgConnection, StoreError> {
         let mut connection = PgConnection::establish(&self.url).map_err(|error| unavailable(&error))?;

@@ -62,6 +62,12 @@ impl SqliteStore {
             .map_err(|failed| failed.into_store_error(self))
     }
 
+    /// The names of the migrations that are missing in a database that is fit for use.
+    pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
+        connection::check_durability(&mut *self.writer.get()?)?;
+        migrations::pending::<Sqlite>(migrations::SQLITE, &self.read(connection::applied_migrations)?)
+    }
+
     /// Runs `work` in one transaction that is on the disk when this returns.
     fn write<T>(&self, mut work: impl FnMut(&mut SqliteConnection) -> QueryResult<T>) -> Result<T, StoreError> {
         let mut committing = false;

@@ -83,21 +83,25 @@ impl Config {
         if report.mistakes.is_empty() {
             config.warnings = report.warnings;
             config.effective = report.effective;
+            config.places = report.places;
             return Ok(config);
         }
         Err(without_echoes(report.mistakes, syntax_errors))
     }
 
-    /// A mistake in option `key` of a source ("secrets", "provider"), found by whoever puts it to use, at the place where it was written.
+    /// A mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), found by whoever puts it to use, at the place where that
+    /// was written; where it was left out, at the nearest thing that was written: its table, or the source's name.
     pub fn source_error(&self, source: &model::Source, key: &str, message: impl Into<String>) -> ConfigError {
         let full = format!("source.{}.{key}", source.name);
-        let error = reader::blame(&self.effective, &full, message);
-        if error.place.is_some() {
-            return error;
-        }
-        // The option was left out: point to the source.
-        let name = self.effective.iter().find(|option| option.key == format!("source.{}.name", source.name));
-        ConfigError { place: name.map(|option| option.place.clone()), ..error }
+        let mut written = full.as_str();
+        let place = loop {
+            match (self.places.get(written), written.rfind(['.', '['])) {
+                (Some(place), _) => break Some(place),
+                (None, Some(end)) => written = &written[..end],
+                (None, None) => break self.places.get(&format!("source.{}.name", source.name)),
+            }
+        };
+        ConfigError { place: place.cloned(), key: Some(full), problem: error::Problem::Other(message.into()) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use super::reader::Effective;
+use super::reader::{Effective, Places};
 use super::secret::Secret;
 use crate::delivery::SourceName;
 
@@ -37,6 +37,7 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// Each option as it was written, and where.
     pub(super) effective: Vec<Effective>,
+    pub(super) places: Places,
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! Every option, once: its name, its kind and its bounds. What it means and trades is said in `config.toml`, which also holds the
 //! defaults; a test compares the two.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::model::{
@@ -28,6 +29,7 @@ pub(super) fn all(r: &mut Reader<'_>) -> Config {
         sources: Vec::new(),
         warnings: Vec::new(),
         effective: Vec::new(),
+        places: BTreeMap::new(),
     }
 }
 

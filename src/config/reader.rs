@@ -28,24 +28,34 @@ pub(super) struct Report {
     pub(super) mistakes: Vec<ConfigError>,
     pub(super) warnings: Vec<String>,
     pub(super) effective: Vec<Effective>,
+    pub(super) places: Places,
 }
+
+/// Where each value in force was written, elements of lists and entries of tables included: `source.s.secrets[0]`, `source.s.scheme.ts`.
+pub(super) type Places = BTreeMap<String, Place>;
 
 impl Report {
     /// A mistake in the value of `key`, wherever that was written.
     pub(super) fn blame(&mut self, key: &str, problem: impl Into<String>) {
-        self.mistakes.push(blame(&self.effective, key, problem));
+        let place = self.places.get(key).cloned();
+        self.mistakes.push(ConfigError { place, key: Some(key.to_owned()), problem: Problem::Other(problem.into()) });
+    }
+
+    fn locate(&mut self, key: String, raw: &Raw, place: &Place) {
+        match raw {
+            Raw::List(items) => {
+                items.iter().enumerate().for_each(|(n, item)| self.locate(format!("{key}[{n}]"), &item.raw, &item.place));
+            }
+            Raw::Table(table) => table.iter().for_each(|(name, item)| self.locate(format!("{key}.{name}"), &item.raw, &item.place)),
+            _ => {}
+        }
+        self.places.insert(key, place.clone());
     }
 
     /// Whether the options were read without a mistake, so that it makes sense to compare them.
     pub(super) fn sound(&self, keys: &[&str]) -> bool {
         !self.mistakes.iter().any(|mistake| mistake.key.as_deref().is_some_and(|key| keys.contains(&key)))
     }
-}
-
-/// A mistake in the value of `key`, at the place where it was written.
-pub(super) fn blame(effective: &[Effective], key: &str, problem: impl Into<String>) -> ConfigError {
-    let place = effective.iter().rev().find(|option| option.key == key).map(|option| option.place.clone());
-    ConfigError { place, key: Some(key.to_owned()), problem: Problem::Other(problem.into()) }
 }
 
 /// Reads the options of one table from its layers, the weakest first.
@@ -303,12 +313,14 @@ impl<'a> Reader<'a> {
         for item in written {
             let raw = coerce(&item.raw, kind, &item.place);
             match parse(&raw) {
-                Some(value) => last = Some((show(&raw, &value), value, item.place.clone())),
+                Some(value) => last = Some((show(&raw, &value), value, raw, item.place.clone())),
                 None => self.mistake(&item.place, key, unexpected(expected, describe(&raw))),
             }
         }
-        let (shown, value, place) = last?;
-        self.report.effective.push(Effective { key: format!("{}{key}", self.prefix), shown, place: place.clone() });
+        let (shown, value, raw, place) = last?;
+        let key = format!("{}{key}", self.prefix);
+        self.report.locate(key.clone(), &raw, &place);
+        self.report.effective.push(Effective { key, shown, place: place.clone() });
         Some((value, place))
     }
 }

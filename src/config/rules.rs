@@ -118,7 +118,7 @@ fn sources(config: &Config, report: &mut Report) {
             report.blame(&key("name"), "another source has this name too; names are unique, since they label metrics and logs");
         } else if let Some(other) = paths.insert(&source.path, &source.name) {
             // The name stands in for a path that was left out.
-            let written = report.effective.iter().any(|option| option.key == key("path"));
+            let written = report.places.contains_key(&key("path"));
             report.blame(
                 &key(if written { "path" } else { "name" }),
                 format!("/ingest/{} is the path of the source \"{other}\" too", source.path),

@@ -309,8 +309,21 @@ fn what_is_allowed_but_risky_is_warned_about() {
 
 #[test]
 fn those_who_use_a_source_can_point_to_its_line() {
-    let config = Config::from_toml("[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:short\"]\n").expect("read soundly");
-    let at = |key| config.source_error(&config.sources[0], key, "too short").to_string();
-    assert_eq!(at("secrets"), "config:4:1: source.s.secrets: too short");
-    assert_eq!(at("public_keys"), "config:2:1: source.s.public_keys: too short", "an option left out: the source's name");
+    let source = r#"[[source]]
+name = "s"
+provider = "github"
+secrets = [
+  "plain:short",
+  "plain:shorter",
+]
+[source.scheme]
+ts = { tolerance = 1 }
+"#;
+    let config = Config::from_toml(source).expect("read soundly");
+    let at = |key| config.source_error(&config.sources[0], key, "wrong").to_string();
+    assert_eq!(at("provider"), "config:3:1: source.s.provider: wrong");
+    assert_eq!(at("secrets[1]"), "config:6:3: source.s.secrets[1]: wrong");
+    assert_eq!(at("scheme.ts.tolerance"), "config:9:8: source.s.scheme.ts.tolerance: wrong");
+    assert_eq!(at("scheme.sig[0].from"), "config:8:9: source.s.scheme.sig[0].from: wrong", "left out: its table");
+    assert_eq!(at("public_keys[0]"), "config:2:1: source.s.public_keys[0]: wrong", "left out: the source's name");
 }

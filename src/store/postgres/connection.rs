@@ -47,7 +47,8 @@ impl Session {
                         set_config('statement_timeout', '{timeout}', false),
                         set_config('lock_timeout', '{}', false),
                         set_config('idle_in_transaction_session_timeout', '{}', false),
-                        set_config('enable_seqscan', 'off', false)) AS rest",
+                        set_config('enable_seqscan', 'off', false),
+                        set_config('jit', 'off', false)) AS rest",
             timeout / 2,
             timeout * 2
         );

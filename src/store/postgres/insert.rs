@@ -173,10 +173,10 @@ fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Ve
     let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
     let guards: Vec<Option<&[u8]>> = known.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect();
     let firsts: Vec<First> = sql_query(
-        "SELECT k.digest, g.key AS guarded
+        // Not joins, which the planner might make of the whole table.
+        "SELECT (SELECT digest FROM dedup WHERE dedup.key = i.key) AS digest,
+                (SELECT dedup.key FROM dedup WHERE dedup.guard = i.guard) AS guarded
          FROM unnest($1, $2) WITH ORDINALITY AS i (key, guard, place)
-         LEFT JOIN dedup k ON k.key = i.key
-         LEFT JOIN dedup g ON g.guard = i.guard
          ORDER BY place",
     )
     .bind::<Array<Binary>, _>(&keys)

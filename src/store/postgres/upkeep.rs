@@ -1,4 +1,7 @@
 //! Taking over what a dead instance left behind, and deleting what was kept long enough. Each is one short statement.
+//!
+//! The planner does not know how many rows a `LIMIT` within leaves, and would join to the whole table: rows that were chosen are reached
+//! by `= ANY (ARRAY (SELECT …))` of their number or their place (`ctid`, which stays while the row is locked).
 
 /// Makes rows of owners without a live lease `$1`'s, at most `$2` of each, if `$1` has a live one. Finds owners by hopping along the
 /// index, whatever the number of rows. Rows that another instance is taking at this moment are passed over.
@@ -18,36 +21,37 @@ pub(super) const TAKE_OVER: &str = "
             SELECT seq FROM outbox WHERE outbox.owner = lost.owner ORDER BY due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS rows
     )
-    UPDATE outbox SET owner = $1 FROM taken WHERE outbox.seq = taken.seq";
+    UPDATE outbox SET owner = $1 WHERE seq = ANY (ARRAY (SELECT seq FROM taken))";
 
 /// Deletes at most `$1` expired keys. A key whose event still waits stays, and moves out of the way for an hour, so that it is not
 /// looked at each time.
 pub(super) const PRUNE_KEYS: &str = "
     WITH expired AS MATERIALIZED (
-        SELECT key,
-               EXISTS (SELECT FROM outbox WHERE outbox.seq = dedup.seq)
-               OR EXISTS (SELECT FROM parked WHERE parked.seq = dedup.seq) AS waits
+        SELECT ctid AS place,
+               (SELECT true FROM outbox WHERE outbox.seq = dedup.seq LIMIT 1) IS NOT NULL
+               OR (SELECT true FROM parked WHERE parked.seq = dedup.seq LIMIT 1) IS NOT NULL AS waits
         FROM dedup WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), kept AS (
-        UPDATE dedup SET expires_at = now() + interval '1 hour' FROM expired WHERE dedup.key = expired.key AND waits
+        UPDATE dedup SET expires_at = now() + interval '1 hour' WHERE ctid = ANY (ARRAY (SELECT place FROM expired WHERE waits))
     )
-    DELETE FROM dedup USING expired WHERE dedup.key = expired.key AND NOT waits";
+    DELETE FROM dedup WHERE ctid = ANY (ARRAY (SELECT place FROM expired WHERE NOT waits))";
 
 /// Deletes at most `$1` events that were published at least `$2` milliseconds ago.
 pub(super) const PRUNE_EVENTS: &str = "
     WITH old AS MATERIALIZED (
-        SELECT at, seq FROM published WHERE at <= now() - $2 * interval '1 millisecond' ORDER BY at, seq LIMIT $1 FOR UPDATE SKIP LOCKED
+        SELECT ctid AS place, seq FROM published WHERE at <= now() - $2 * interval '1 millisecond'
+        ORDER BY at, seq LIMIT $1 FOR UPDATE SKIP LOCKED
     ), forgotten AS (
-        DELETE FROM published USING old WHERE published.at = old.at AND published.seq = old.seq
+        DELETE FROM published WHERE ctid = ANY (ARRAY (SELECT place FROM old))
     )
-    DELETE FROM event USING old WHERE event.seq = old.seq";
+    DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM old))";
 
 /// Deletes at most `$1` bodies that were kept for `$2` milliseconds.
 pub(super) const PRUNE_CONFLICTS: &str = "
     WITH old AS MATERIALIZED (
-        SELECT key, digest FROM conflict WHERE at <= now() - $2 * interval '1 millisecond' ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED
+        SELECT ctid AS place FROM conflict WHERE at <= now() - $2 * interval '1 millisecond' ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED
     )
-    DELETE FROM conflict USING old WHERE conflict.key = old.key AND conflict.digest = old.digest";
+    DELETE FROM conflict WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
 /// Forgets instances that died long ago; nothing depends on them.
 pub(super) const PRUNE_INSTANCES: &str = "DELETE FROM instance WHERE alive_until <= now() - interval '1 day'";

@@ -34,7 +34,7 @@ impl Session {
     /// the same address there may be another server after a failover.
     ///
     /// Tables here go from empty to half a million rows and back faster than statistics follow: `enable_seqscan = off` keeps to the
-    /// indexes that each statement is made for.
+    /// indexes that each statement is made for. `work_mem` holds a batch of the largest default size.
     pub(super) fn set_up(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let timeout = self.statement_timeout_ms;
         let settings = format!(
@@ -48,7 +48,8 @@ impl Session {
                         set_config('lock_timeout', '{}', false),
                         set_config('idle_in_transaction_session_timeout', '{}', false),
                         set_config('enable_seqscan', 'off', false),
-                        set_config('jit', 'off', false)) AS rest",
+                        set_config('jit', 'off', false),
+                        set_config('work_mem', '32MB', false)) AS rest",
             timeout / 2,
             timeout * 2
         );
@@ -106,6 +107,8 @@ pub(super) fn url(url: &Secret, config: &model::Store) -> Result<String, StoreEr
         ("keepalives_count", "3".into()),
         ("tcp_user_timeout", "10000".into()),
         ("application_name", "hookweir".into()),
+        // Of several hosts, the one that takes writes.
+        ("target_session_attrs", "read-write".into()),
     ];
     let mut whole = url.to_owned();
     for (name, value) in limits {

@@ -18,21 +18,13 @@ use crate::delivery::InstanceId;
 use crate::store::row::{headers_to_text, key, millis};
 use crate::store::{Inserted, NewEvent, Seq, StoreError};
 
-/// In key order, so that two batches with common keys do not wait for each other in a circle.
-const INSERT: [&str; 13] = [
-    "WITH input AS MATERIALIZED (
-        SELECT nextval('event_seq') AS seq, i.* FROM unnest(",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ", ",
-    ") WITH ORDINALITY
+/// The arrays, one entry a row, and each row's number and place in the batch.
+const INPUT: &str = "
+    WITH input AS MATERIALIZED (
+        SELECT nextval('event_seq') AS seq, i.* FROM unnest(";
+
+/// Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
+const STORED: &str = ") WITH ORDINALITY
             AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body, place)
     ), fresh AS (
         INSERT INTO dedup (key, guard, digest, source, seq, expires_at)
@@ -43,14 +35,14 @@ const INSERT: [&str; 13] = [
         INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body)
         SELECT seq, key, source, event_id, event_type, content_type, headers, received_at, body FROM input JOIN fresh USING (seq)
     ), queued AS (
-        INSERT INTO outbox (seq, key, bytes, owner)
-        SELECT seq, key, length(body), ",
-    " FROM input JOIN fresh USING (seq)
-    )
-    SELECT place, seq FROM input JOIN fresh USING (seq)",
-];
+        INSERT INTO outbox (seq, key, bytes, owner) SELECT seq, key, length(body), ";
 
-/// The statement [`INSERT`] with its arrays. A type of its own, so that diesel prepares it once for each connection.
+/// What is returned was new.
+const RETURNED: &str = " FROM input JOIN fresh USING (seq)
+    )
+    SELECT place, seq FROM input JOIN fresh USING (seq)";
+
+/// That statement with its arrays. A type of its own, so that diesel prepares it once for each connection.
 #[derive(Debug)]
 struct InsertBatch<'a> {
     keys: Vec<&'a [u8]>,
@@ -88,34 +80,31 @@ impl<'a> InsertBatch<'a> {
 
 impl QueryFragment<Pg> for InsertBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let [sql @ .., last] = INSERT;
-        let mut sql = sql.into_iter();
-        let mut next = || sql.next().unwrap_or_default();
-        out.push_sql(next());
+        out.push_sql(INPUT);
         out.push_bind_param::<Array<Binary>, _>(&self.keys)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Binary>>, _>(&self.guards)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Binary>, _>(&self.digests)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.sources)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.event_ids)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.event_types)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.content_types)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.headers)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.received_at)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.ttls)?;
-        out.push_sql(next());
+        out.push_sql(", ");
         out.push_bind_param::<Array<Binary>, _>(&self.bodies)?;
-        out.push_sql(next());
+        out.push_sql(STORED);
         out.push_bind_param::<Binary, _>(self.owner)?;
-        out.push_sql(last);
+        out.push_sql(RETURNED);
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ impl PostgresStore {
                     .bind::<Text, _>(&self.session.schema)
                     .execute(&mut connection)
             })
-            .and_then(|_| connection.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&self.session.schema))))
+            .and_then(|_| self.create_schema(&mut connection))
             .map_err(|error| unavailable(&error))?;
         migrations::run(&mut connection, migrations::POSTGRES)
     }
@@ -73,6 +73,16 @@ impl PostgresStore {
     /// The names of the migrations that are missing in a database that is fit for use.
     pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
         migrations::pending::<Pg>(migrations::POSTGRES, &applied_migrations(&mut self.connect()?)?)
+    }
+
+    /// Asks first, because `IF NOT EXISTS` needs the right to create schemas even where there is nothing to do.
+    fn create_schema(&self, connection: &mut PgConnection) -> QueryResult<()> {
+        let exists =
+            sql_query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS exists").bind::<Text, _>(&self.session.schema);
+        if exists.get_result::<Exists>(connection)?.exists {
+            return Ok(());
+        }
+        connection.batch_execute(&format!("CREATE SCHEMA \"{}\"", self.session.schema.replace('"', "\"\"")))
     }
 
     /// A connection outside the pool: says at once, and precisely, why there is none.
@@ -96,17 +106,14 @@ impl PostgresStore {
     }
 }
 
-fn quoted(identifier: &str) -> String {
-    format!("\"{}\"", identifier.replace('"', "\"\""))
+#[derive(QueryableByName)]
+struct Exists {
+    #[diesel(sql_type = Bool)]
+    exists: bool,
 }
 
 /// The versions of the migrations that were applied; none where there is no schema yet.
 fn applied_migrations(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-    #[derive(QueryableByName)]
-    struct Exists {
-        #[diesel(sql_type = Bool)]
-        exists: bool,
-    }
     #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = Text)]

@@ -57,7 +57,7 @@ impl CustomizeConnection<SqliteConnection, Error> for SetUp {
                 self.busy_timeout.as_millis()
             ))
             .map_err(Error::QueryError)?;
-        Ok(())
+        check_durability(connection).map_err(|error| Error::QueryError(diesel::result::Error::QueryBuilderError(error.into())))
     }
 }
 

@@ -43,7 +43,6 @@ pub(super) struct Common {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 pub(super) enum Command {
     /// Receives webhooks until stopped; what `hookweir` alone does.
     ///

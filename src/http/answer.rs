@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use actix_http::body::{BodySize, MessageBody};
 use actix_http::header::{self, HeaderName, HeaderValue};
-use actix_http::{ConnectionType, Payload, Response, StatusCode};
+use actix_http::{ConnectionType, Method, Payload, Response, StatusCode};
 use bytes::Bytes;
 use prometheus::IntCounter;
 
@@ -17,13 +17,13 @@ use super::Edge;
 use crate::delivery::MessageId;
 use crate::in_flight::RequestId;
 use crate::outcome::{Answer, Outcome, RejectReason};
+use crate::source::Source;
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST");
 
 /// An error as the sender sees it: a status and a sentence that is the same for everybody.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,12 @@ impl Problem {
     pub(super) const HEAD_TOO_SLOW: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the request's head did not come in time");
     pub(super) const HEADERS_TOO_LARGE: Self = Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
     const UNAVAILABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "the event was not stored; send it again");
+
+    /// The same with a status that a provider prescribes.
+    fn with_status(self, status: Option<u16>) -> Self {
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(self.status);
+        Self { status, ..self }
+    }
 
     fn of(reason: RejectReason) -> Self {
         match reason {
@@ -95,6 +101,18 @@ impl Reply {
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// `Allow`: what every source answers, and what the scheme of this one does.
+    fn with_allow(self, source: &Source) -> Self {
+        const ALWAYS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+        let scheme = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let scheme = scheme.into_iter().filter(|method| source.scheme.answers_method(method));
+        let allow: Vec<String> = ALWAYS.into_iter().chain(scheme).map(|method| method.to_string()).collect();
+        match HeaderValue::try_from(allow.join(", ")) {
+            Ok(allow) => self.with_header(header::ALLOW, allow),
+            Err(_) => self,
+        }
     }
 
     /// The response, counted. `unread` is the request's body, where it was not read to its end.
@@ -164,14 +182,19 @@ impl MessageBody for Content {
     }
 }
 
-/// The answer to an outcome.
-pub(super) fn of(outcome: &Outcome, edge: &Edge, id: RequestId) -> Reply {
-    match outcome {
-        Outcome::Accepted { id } => stored(*id, "accepted"),
-        Outcome::Duplicate { id } => stored(*id, "duplicate"),
-        Outcome::Challenge(answer) => prescribed(answer),
-        Outcome::Rejected(rejection) => Reply::problem(Problem::of(rejection.reason)),
-        Outcome::Shed(_) | Outcome::Failed(_) => unavailable(edge, id),
+/// The answer to an outcome, in the words of the source's provider where it has its own.
+pub(super) fn of(outcome: &Outcome, source: &Source, edge: &Edge, id: RequestId) -> Reply {
+    let answers = source.scheme.answers();
+    match (outcome, &answers.accepted) {
+        (Outcome::Accepted { .. } | Outcome::Duplicate { .. }, Some(answer)) => prescribed(answer),
+        (Outcome::Accepted { id }, None) => stored(*id, "accepted"),
+        (Outcome::Duplicate { id }, None) => stored(*id, "duplicate"),
+        (Outcome::Challenge(answer), _) => prescribed(answer),
+        (Outcome::Rejected(rejection), _) => match Problem::of(rejection.reason) {
+            problem if problem.status == StatusCode::UNAUTHORIZED => Reply::problem(problem.with_status(answers.rejected)),
+            problem => Reply::problem(problem),
+        },
+        (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, edge, id),
     }
 }
 
@@ -183,10 +206,11 @@ fn stored(id: MessageId, status: &str) -> Reply {
     Reply::new(StatusCode::OK, Some(JSON), body)
 }
 
-/// Not durable yet: 503, to be tried again after a moment that differs from sender to sender.
-pub(super) fn unavailable(edge: &Edge, id: RequestId) -> Reply {
+/// Not durable yet: to be tried again after a moment that differs from sender to sender.
+pub(super) fn unavailable(source: &Source, edge: &Edge, id: RequestId) -> Reply {
     let seconds = 1 + id.spread(edge.limits.retry_after_max_secs);
-    Reply::problem(Problem::UNAVAILABLE).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    let problem = Problem::UNAVAILABLE.with_status(source.scheme.answers().overloaded);
+    Reply::problem(problem).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
 /// An answer in the words of the provider's scheme. A part that HTTP cannot carry is left out; presets have none.
@@ -207,12 +231,12 @@ pub(super) fn greeting() -> Reply {
     Reply::new(StatusCode::OK, Some(TEXT), Bytes::from_static(b"Webhooks are taken here, with POST.\n"))
 }
 
-pub(super) fn options() -> Reply {
-    Reply::new(StatusCode::NO_CONTENT, None, Bytes::new()).with_header(header::ALLOW, METHODS)
+pub(super) fn options(source: &Source) -> Reply {
+    Reply::new(StatusCode::NO_CONTENT, None, Bytes::new()).with_allow(source)
 }
 
-pub(super) fn method_not_allowed() -> Reply {
-    Reply::problem(Problem::METHOD_NOT_ALLOWED).with_header(header::ALLOW, METHODS)
+pub(super) fn method_not_allowed(source: &Source) -> Reply {
+    Reply::problem(Problem::METHOD_NOT_ALLOWED).with_allow(source)
 }
 
 /// Counters of the usual status codes, looked up once.

@@ -51,11 +51,11 @@ pub(super) async fn handle(mut head: Head, edge: Arc<Edge>) -> Result<Response<C
     let mut payload = head.take_payload();
     let reply = match source_at(&edge, head.path()) {
         None => Reply::problem(Problem::NOT_FOUND),
-        Some(source) => match *head.method() {
-            Method::POST => deliver(source, &mut head, &mut payload, &edge, arrival, &mut in_hand).await,
-            Method::GET | Method::HEAD => answer::greeting(),
-            Method::OPTIONS => answer::options(),
-            _ => answer::method_not_allowed(),
+        Some(source) => match head.method() {
+            method if source.scheme.answers_method(method) => deliver(source, &mut head, &mut payload, &edge, arrival, &mut in_hand).await,
+            &Method::GET | &Method::HEAD => answer::greeting(),
+            &Method::OPTIONS => answer::options(source),
+            _ => answer::method_not_allowed(source),
         },
     };
     let unread = (!in_hand.is_whole()).then_some(payload);
@@ -118,7 +118,7 @@ async fn deliver(
     let permit = edge.budget.empty_permit();
     let (mut ticket, outcome) = Ticket::new(permit, source.metrics.clone(), arrival.id, arrival.instant, pace.deadline);
     let refuse = |ticket: Ticket, refusal: Outcome| {
-        let reply = answer::of(&refusal, edge, arrival.id);
+        let reply = answer::of(&refusal, source, edge, arrival.id);
         ticket.resolve(refusal);
         reply
     };
@@ -143,9 +143,9 @@ async fn deliver(
     };
     edge.pass_on(Received { source: source.clone(), request, ticket });
     match tokio::time::timeout_at(pace.deadline.into(), outcome).await {
-        Ok(Ok(outcome)) => answer::of(&outcome, edge, arrival.id),
+        Ok(Ok(outcome)) => answer::of(&outcome, source, edge, arrival.id),
         // At the deadline the outcome is not known yet; it is counted when it is. A ticket never drops its reply without an outcome.
-        Ok(Err(_)) | Err(_) => answer::unavailable(edge, arrival.id),
+        Ok(Err(_)) | Err(_) => answer::unavailable(source, edge, arrival.id),
     }
 }
 
@@ -184,7 +184,7 @@ fn admissible(source: &Source, headers: &HeaderMap, edge: &Edge) -> Result<Optio
 
 fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: &Outcome) -> Reply {
     in_flight::turned_away(&source.metrics, arrival.id, arrival.instant, outcome);
-    answer::of(outcome, edge, arrival.id)
+    answer::of(outcome, source, edge, arrival.id)
 }
 
 fn refusal(fault: Fault) -> Outcome {

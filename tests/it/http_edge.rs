@@ -49,7 +49,7 @@ fn the_request_reaches_the_verifier_as_it_was_sent() {
     let body = "\u{1f}\u{8b}not really gzip";
     let headers = "content-encoding: gzip\r\nX-Sig: one\r\nx-sig: two\r\n";
     assert_eq!(server.once(&post("a/b?x=%41&y=a%20b", headers, body)).status, 200);
-    assert_eq!(server.once(&post("with%20space", "", "")).status, 200);
+    assert_eq!(server.once(&post("%64emo", "", "")).status, 200);
     let chunked = "POST /ingest/demo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n";
     assert_eq!(server.once(chunked).status, 200);
     let large = "x".repeat(300_000);
@@ -60,7 +60,7 @@ fn the_request_reaches_the_verifier_as_it_was_sent() {
     assert_eq!((first.target.as_str(), &first.body[..]), ("/ingest/a/b?x=%41&y=a%20b", body.as_bytes()));
     let name = "x-sig".parse().expect("a name");
     assert_eq!(first.headers.all(&name).map(|v| v.to_str().expect("ascii")).collect::<Vec<_>>(), ["one", "two"]);
-    assert_eq!((second.target.as_str(), second.body.len()), ("/ingest/with%20space", 0));
+    assert_eq!((second.target.as_str(), second.body.len()), ("/ingest/%64emo", 0));
     assert_eq!(&third.body[..], b"abcde");
     assert_eq!(&fourth.body[..], large.as_bytes());
 }
@@ -86,6 +86,26 @@ fn paths_and_methods() {
     }
     assert!(server.seen.lock().expect("no panic").requests.is_empty());
     assert_eq!(server.metric("hookweir_received_total{source=\"demo\"}"), 0, "none of these is a delivery");
+}
+
+#[test]
+fn a_provider_is_answered_in_its_own_words() {
+    let server = Server::start(Options::default());
+    let ask = |wish: &str| server.once(&post("fussy", wish, "{}"));
+    for wish in ["", "x-do: duplicate\r\n"] {
+        let answer = ask(wish);
+        assert_eq!((answer.status, answer.body.as_str(), answer.header("content-type")), (202, "[accepted]", Some("text/plain")));
+    }
+    let rejected = ask("x-do: reject\r\n");
+    assert_eq!((rejected.status, rejected.body.contains("detail")), (406, false));
+    let failed = ask("x-do: fail\r\n");
+    assert_eq!((failed.status, failed.header("retry-after").is_some()), (429, true));
+
+    let get = "GET /ingest/fussy?challenge=1 HTTP/1.1\r\nhost: a\r\nx-do: challenge\r\n\r\n";
+    assert_eq!(server.once(get).status, 202, "a handshake goes the way of every delivery");
+    let delete = server.once("DELETE /ingest/fussy HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!((delete.status, delete.header("allow")), (405, Some("GET, HEAD, OPTIONS, POST, PUT")));
+    server.settled();
 }
 
 #[test]

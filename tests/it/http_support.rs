@@ -7,9 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, System};
-use hookweir::config::Config;
-use hookweir::config::model::{Limits, Server as ServerConfig};
-use hookweir::delivery::{DedupKey, SourceName};
+use hookweir::config::model::{Config, Limits, Server as ServerConfig};
+use hookweir::delivery::DedupKey;
 use hookweir::http::{Admin, Edge, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Ticket};
 use hookweir::mailbox::{Mail, Mailbox};
@@ -21,6 +20,24 @@ use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
 use hookweir::verify::Scheme;
 use tokio::sync::oneshot;
+
+/// The stand-in verifies nothing; the schemes say which methods are answered, and how.
+const SOURCES: &str = r#"
+[[source]]
+name = "demo"
+provider = "none"
+[[source]]
+name = "nested"
+path = "a/b"
+provider = "none"
+[[source]]
+name = "fussy"
+provider = "none"
+[source.scheme]
+methods = ["POST", "PUT"]
+respond = { status = 202, body = "[accepted]", type = "text/plain", reject = 406, overload = 429 }
+handshake = [{ when = { method = "GET" }, respond = { body = "hello" } }]
+"#;
 
 /// What the stand-in saw, and the tickets that it keeps.
 #[derive(Default)]
@@ -174,32 +191,24 @@ impl Drop for Server {
     }
 }
 
-/// The stand-in verifier never asks it.
-fn unverified() -> Scheme {
-    let config = Config::from_toml("[[source]]\nname = \"any\"\nprovider = \"none\"").expect("a sound configuration");
-    Scheme::compile(&config.sources[0], 1).expect("a scheme")
-}
-
 async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let Options { limits, server, deadline, max_body_bytes } = options;
     let metrics = Metrics::new().expect("metrics");
     let seen = Arc::new(Mutex::new(Seen::default()));
     let stand_in = StandIn(seen.clone()).start();
     let mailbox = Mailbox::new(&stand_in, 1024);
-    let source = |path: &str| {
-        let name = SourceName::parse(&path.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).expect("a name");
-        Source {
-            metrics: metrics.source(&name),
-            name,
-            path: path.into(),
-            scheme: unverified(),
-            dedup_window: Duration::from_secs(60),
-            forward_headers: Vec::new(),
-            max_body_bytes,
-            deadline,
-        }
+    let source = |configured: &hookweir::config::model::Source| Source {
+        metrics: metrics.source(&configured.name),
+        name: configured.name.clone(),
+        path: configured.path.clone(),
+        scheme: Scheme::compile(configured, 10).expect("a scheme"),
+        dedup_window: Duration::from_secs(60),
+        forward_headers: Vec::new(),
+        max_body_bytes,
+        deadline,
     };
-    let sources = Arc::new(Sources::new([source("demo"), source("a/b"), source("with space")]));
+    let configured = Config::from_toml(SOURCES).expect("a configuration");
+    let sources = Arc::new(Sources::new(configured.sources.iter().map(source)));
     let budget = Budget::new(limits.in_flight_requests, limits.in_flight_bytes);
     let edge = Edge::new(sources, vec![mailbox.clone()], budget.clone(), limits, metrics.clone());
     let health = Health::default();

@@ -1,7 +1,6 @@
 //! Health: each component says whether it can do its work, and why not. `/readyz` shows it.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How well a component can do its work.
@@ -18,12 +17,6 @@ pub enum State {
 /// The health of all components; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<Vec<(&'static str, State)>>>);
-
-impl fmt::Debug for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.all()).finish()
-    }
-}
 
 /// One component's own line in [`Health`].
 #[derive(Clone, Debug)]

@@ -25,8 +25,6 @@ use crate::delivery::UnixMillis;
 use crate::outcome::Answer;
 use crate::request::Request;
 
-/// Days that a redelivery is recognised at least.
-const MIN_WINDOW_DAYS: u64 = 7;
 /// Most secrets, and most public keys, of a source.
 const MAX_KEYS: usize = 8;
 /// Largest body after decompression, where the source sets no limit.
@@ -100,7 +98,7 @@ impl<'c> Compiler<'c> {
         };
         let event = self.event();
         let covered = self.covers(&check);
-        let event = EventRule { guarded: covered.body && !covered.id && spec.event.stable, ..event };
+        let event = EventRule { guarded: covered.body && !covered.id && spec.event.guard, ..event };
         let (signed, unsigned): (Vec<_>, Vec<_>) = spec.handshake.iter().enumerate().partition(|(_, handshake)| handshake.signed);
         let mut handshakes = |list: Vec<(usize, &HandshakeSpec)>| -> Vec<Handshake> {
             list.into_iter().filter_map(|(at, spec)| self.handshake(at, spec)).collect()
@@ -497,14 +495,9 @@ pub(super) struct Covered {
 
 fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
     let facts = &spec.facts;
-    let day = Duration::from_secs(86_400);
     let retry = facts.retry_hours.map(|hours| Duration::from_secs(hours * 3600));
-    let window = match facts.window_days {
-        Some(days) => day * u32::try_from(days).unwrap_or(u32::MAX),
-        None => retry.map_or(Duration::ZERO, |retry| retry + retry / 5).max(day * u32::try_from(MIN_WINDOW_DAYS).unwrap_or(7)),
-    };
     Facts {
-        window,
+        window: facts.window(),
         retry,
         deadline: facts.answer_within_ms.map(|ms| Duration::from_millis(ms) * 4 / 5),
         max_body_bytes: facts.max_body_bytes,

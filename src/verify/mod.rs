@@ -30,6 +30,7 @@ mod mac;
 pub mod presets;
 mod proof;
 mod public_key;
+pub mod reference;
 mod sig;
 pub mod sign;
 pub mod spec;

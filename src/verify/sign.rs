@@ -74,6 +74,7 @@ pub fn sign(source: &Source, inputs: &SignInputs) -> Result<SignedRequest, SignE
         }
         Check::Proof(proof) => draft.prove(proof)?,
     }
+    draft.wrap()?;
     Ok(SignedRequest { method: draft.method, query: draft.query, headers: draft.headers, body: draft.body.into() })
 }
 
@@ -196,6 +197,15 @@ impl<'d> Draft<'d> {
         }
     }
 
+    /// Puts a document that is a part of a multipart body into one; until here the body is the document alone.
+    fn wrap(&mut self) -> Result<(), SignError> {
+        let Document::Multipart(name) = &self.scheme.document else { return Ok(()) };
+        let boundary = "hookweir-boundary";
+        let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+        self.body = [head.as_bytes(), &self.body, format!("\r\n--{boundary}--\r\n").as_bytes()].concat();
+        self.header("content-type", &format!("multipart/form-data; boundary={boundary}"))
+    }
+
     fn json(&self) -> Result<Value, SignError> {
         serde_json::from_slice(&self.body)
             .map_err(|_| SignError::Body("the body is not JSON, and a part of the scheme belongs into it".into()))
@@ -210,6 +220,9 @@ impl<'d> Draft<'d> {
             if let Some(value) = self.param_text(value) {
                 self.put(place, &value, false)?;
             }
+        }
+        if let Some(by) = self.spec.hash_by.as_ref().filter(|by| by.from != "sig") {
+            self.put(&by.from, by.names.keys().next_back().map_or("", String::as_str), false)?;
         }
         for token in proof.message.tokens() {
             self.outside(token, &self.inputs.id)?;
@@ -246,7 +259,7 @@ impl<'d> Draft<'d> {
         let body = |error: crate::outcome::Rejection| SignError::Body(error.detail.into_owned());
         let view = View::new(&request, &self.body, self.scheme.needs).map_err(body)?;
         let inner = self.scheme.document.of(&view);
-        let document = if matches!(self.scheme.document, Document::Body) { document } else { &inner };
+        let document = if matches!(self.scheme.document, Document::Body | Document::Multipart(_)) { document } else { &inner };
         let slots = proof.paths.walk(document).map_err(|_| SignError::Body("the body is not the JSON that the scheme signs".into()))?;
         let cx = Cx { view: &view, slots: &slots, ts: ts.as_bytes(), url: self.scheme.url.as_ref(), spelling: 0, key: None };
         let pieces = proof.message.pieces(cx).map_err(body)?;

@@ -1,6 +1,7 @@
 //! The words in which a scheme is written: a preset in `presets/*.toml`, or `[source.scheme]` of an operator.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -318,13 +319,16 @@ pub struct EventSpec {
     /// Whether the provider's redeliveries have the same id.
     #[serde(default = "yes")]
     pub stable: bool,
+    /// Whether an id that is not signed is guarded by the digest of what is: off where equal bytes can be different events.
+    #[serde(default = "yes")]
+    pub guard: bool,
     /// Where several events are in one POST.
     pub batch: Option<BatchSpec>,
 }
 
 impl Default for EventSpec {
     fn default() -> Self {
-        Self { id: Vec::new(), event_type: String::new(), missing: Missing::default(), stable: true, batch: None }
+        Self { id: Vec::new(), event_type: String::new(), missing: Missing::default(), stable: true, guard: true, batch: None }
     }
 }
 
@@ -469,6 +473,21 @@ pub enum Evidence {
     /// Not confirmed.
     #[default]
     Recalled,
+}
+
+/// Hours that a redelivery is recognised at least, where nothing else is known.
+const MIN_WINDOW_HOURS: u64 = 7 * 24;
+
+impl FactsSpec {
+    /// How long a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
+    pub fn window(&self) -> Duration {
+        let hours = match (self.window_days, self.retry_hours) {
+            (Some(days), _) => days * 24,
+            (None, Some(hours)) => (hours + hours / 5).max(MIN_WINDOW_HOURS),
+            (None, None) => MIN_WINDOW_HOURS,
+        };
+        Duration::from_secs(hours * 3600)
+    }
 }
 
 impl SchemeSpec {

@@ -11,6 +11,7 @@ use super::*;
 use crate::config::model::Source;
 use crate::config::secret::Secret;
 
+mod catalogue;
 mod engine;
 mod vectors;
 

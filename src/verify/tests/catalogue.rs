@@ -1,0 +1,124 @@
+//! Every preset, with keys made for it: it compiles, its example verifies, and the reference says of it what the engine does.
+
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+
+use super::*;
+use crate::verify::spec::{Kind, Missing, SchemeSpec};
+
+fn secret(text: impl AsRef<str>) -> Secret {
+    Secret::new(text.as_ref().as_bytes())
+}
+
+/// A source of a provider with keys made up for it, and the private key where it signs with one.
+fn made_up(provider: &str) -> (Source, SchemeSpec, Option<Vec<u8>>) {
+    let mut source = source(provider, &[]);
+    let spec = spec_of(&source).unwrap_or_else(|error| panic!("{provider}: {error}"));
+    let random = ring::rand::SystemRandom::new();
+    let mut private_key = None;
+    let mut public = |key: &[u8]| source.public_keys.push(secret(hex::encode(key)));
+    match spec.kind {
+        Kind::None => {}
+        Kind::Basic => source.secrets.push(secret("user:long-password")),
+        Kind::Ed25519 => {
+            let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).expect("randomness");
+            public(Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("a key").public_key().as_ref());
+            private_key = Some(pkcs8.as_ref().to_vec());
+        }
+        Kind::EcdsaP256 => {
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("randomness");
+            let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random).expect("a key");
+            public(key.public_key().as_ref());
+            private_key = Some(pkcs8.as_ref().to_vec());
+        }
+        Kind::RsaSha256 => {
+            let pkcs8 = include_bytes!("../../../tests/data/rsa-for-tests.pk8");
+            public(RsaKeyPair::from_pkcs8(pkcs8).expect("a key").public_key().as_ref());
+            private_key = Some(pkcs8.to_vec());
+        }
+        _ => source.secrets = vec![secret(SECRET), secret(SECRET.replace('0', "f"))],
+    }
+    source.public_url = Some("https://hooks.example.com/ingest/test".into());
+    for (name, default) in params_of(&spec) {
+        source.params.insert(name.clone(), default.unwrap_or(name));
+    }
+    (source, spec, private_key)
+}
+
+fn all() -> impl Iterator<Item = &'static str> {
+    presets::names()
+        .filter(|name| SchemeSpec::from_table(presets::table(name).expect("it resolves")).is_ok_and(|spec| spec.kind != Kind::Jwt))
+}
+
+fn signed(source: &Source, spec: &SchemeSpec, private_key: Option<Vec<u8>>, id: &str) -> Result<Request, String> {
+    let inputs = SignInputs { private_key, ..inputs(sample_body(spec, id, UnixMillis(NOW)), id, NOW) };
+    sign(source, &inputs).map(|signed| as_request(&signed)).map_err(|error| error.to_string())
+}
+
+fn example(provider: &str) -> Result<(), String> {
+    let (source, spec, private_key) = made_up(provider);
+    let scheme = Scheme::compile(&source, 1000).map_err(|errors| format!("{errors:?}"))?;
+    let event = |id: &str| {
+        let request = signed(&source, &spec, private_key.clone(), id)?;
+        let mut events = match verify(&name("test"), &scheme, &request, UnixMillis(NOW)) {
+            Ok(Verdict::Events(verified)) => verified.into_events(),
+            other => return Err(format!("{other:?} for {:?}", request.body)),
+        };
+        if events.len() == 1 { Ok(events.remove(0)) } else { Err(format!("{} events", events.len())) }
+    };
+    let (first, second, again) = (event("evt_1")?, event("evt_2")?, event("evt_1")?);
+    if first.key == second.key {
+        return Err("two events are one".into());
+    }
+    if first.key != again.key && spec.event.missing != Missing::Unique {
+        return Err("a redelivery is another event".into());
+    }
+    if !spec.event.id.is_empty() && !first.id.as_str().contains("evt_1") {
+        return Err(format!("the id is {}", first.id.as_str()));
+    }
+    Ok(())
+}
+
+fn no_failures(check: impl Fn(&str) -> Result<(), String>) {
+    let failures: Vec<_> = all().filter_map(|provider| check(provider).err().map(|error| format!("{provider}: {error}"))).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_preset_verifies_its_example() {
+    no_failures(example);
+}
+
+#[test]
+fn no_preset_verifies_under_another_key() {
+    no_failures(|provider| {
+        let (source, spec, private_key) = made_up(provider);
+        let mut other = made_up(provider).0;
+        for (index, known) in other.secrets.iter_mut().enumerate() {
+            *known = match spec.kind {
+                Kind::Basic => secret(format!("user:another-password-{index}")),
+                _ => secret(SECRET.replace('1', if index == 0 { "e" } else { "d" })),
+            };
+        }
+        if matches!(spec.kind, Kind::None | Kind::RsaSha256) {
+            return Ok(());
+        }
+        let request = signed(&source, &spec, private_key, "evt_1")?;
+        match verify(&name("test"), &compiled(&other), &request, UnixMillis(NOW)) {
+            Err(_) => Ok(()),
+            Ok(verdict) => Err(format!("{verdict:?}")),
+        }
+    });
+}
+
+#[test]
+fn the_reference_says_what_the_engine_does() {
+    for provider in all() {
+        let (source, ..) = made_up(provider);
+        let facts = compiled(&source).facts().clone();
+        let page = reference::page(provider).expect("a page");
+        assert_eq!(page.contains("| body | covered by the proof |"), facts.body_covered, "{provider}: body");
+        let days = facts.window.as_secs().div_ceil(86_400);
+        assert!(page.contains(&format!("| a redelivery is recognised for | {days} days |")), "{provider}: window");
+        assert_eq!(page.contains("**Unconfirmed.**"), !facts.confirmed, "{provider}: confirmed");
+    }
+}

@@ -121,9 +121,14 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_refused() {
-        for line in
-            ["send --tamper --duplicate", "send --provider x", "send --secret plain:x", "send --count 0", "send --rate 0", "check --colour"]
-        {
+        for line in [
+            "send --tamper --duplicate",
+            "send --provider x --source y",
+            "send --secret plain:x",
+            "send --count 0",
+            "send --rate 0",
+            "check --colour",
+        ] {
             let args = ["hookweir"].into_iter().chain(line.split(' '));
             assert!(Args::try_parse_from(args).is_err(), "{line}");
         }

@@ -10,6 +10,7 @@ mod say;
 mod send;
 mod serve;
 mod verify;
+mod who;
 
 use std::process::ExitCode;
 

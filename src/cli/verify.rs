@@ -1,13 +1,200 @@
 //! `hookweir verify`: which step of the verification of a captured request fails.
 
-use clap::Args;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use super::Failure;
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderName, HeaderValue, Method};
+
+use super::who::Who;
+use super::{Failure, say};
 use crate::config::Config;
+use crate::delivery::UnixMillis;
+use crate::outcome::{RejectReason, Rejection};
+use crate::request::{Headers, Request};
+use crate::verify::{Scheme, Verdict, verify};
+
+/// Largest file that is read.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  hookweir verify --source stripe --headers headers.txt --body body.json
+  hookweir verify --provider github --secret env:SECRET --headers h.txt --body b.json
+  hookweir verify --headers h.txt --body b.json --at 2026-11-23T15:04:05Z
+
+headers.txt has a header in each line, as in \"Stripe-Signature: t=1,v1=ab\"; the request line
+(\"POST /ingest/stripe HTTP/1.1\") may come first. body.json has the very bytes of the body: a
+newline at its end that was not sent, or JSON printed anew, is another body.";
 
 #[derive(Debug, Args)]
-pub(super) struct Options {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Options {
+    #[command(flatten)]
+    who: Who,
+    /// File with the request's headers.
+    #[arg(long, value_name = "FILE")]
+    headers: PathBuf,
+    /// File with the body's bytes; an empty body if left out.
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// When it was received, as in 2026-11-23T15:04:05Z or in seconds since 1970; now if left out.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<UnixMillis>,
+}
 
-pub(super) fn run(_options: &Options, _load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
-    Ok(())
+pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    let (config, source) = options.who.find(load)?;
+    let head =
+        String::from_utf8(read(&options.headers)?).map_err(|_| Failure::Usage(format!("{} is not text", options.headers.display())))?;
+    let body = options.body.as_deref().map(read).transpose()?.unwrap_or_default();
+    let (method, target, headers) = parse_head(&head).map_err(|why| Failure::Usage(format!("{}: {why}", options.headers.display())))?;
+    let received_at = options.at.unwrap_or_else(UnixMillis::now);
+    let target = target.unwrap_or_else(|| format!("/ingest/{}", source.path));
+    let request = Request { method, target, headers, body: body.into(), received_at };
+
+    let scheme = Scheme::compile(&source, config.limits.max_events_per_request).map_err(|errors| {
+        Failure::Config(errors.into_iter().map(|error| config.source_error(&source, &error.key, error.text)).collect())
+    })?;
+    match verify(&source.name, &scheme, &request, received_at) {
+        Ok(Verdict::Events(verified)) => {
+            say::out(format_args!(
+                "verified by the scheme of {}: {}",
+                source.provider.as_deref().unwrap_or(source.name.as_str()),
+                scheme.describe()
+            ));
+            for event in verified.into_events() {
+                let event_type = event.event_type.as_deref().unwrap_or("without a type");
+                say::out(format_args!(
+                    "verified: event {} ({event_type}), {} bytes, message {}",
+                    event.id,
+                    event.body.len(),
+                    event.key.message_id()
+                ));
+            }
+            Ok(())
+        }
+        Ok(Verdict::Challenge(answer)) => {
+            say::out(format_args!("verified: a handshake, answered {}; it is no event", answer.status));
+            Ok(())
+        }
+        Err(rejection) => {
+            say::out(format_args!("refused, {}: {}", rejection.reason.label(), rejection.detail));
+            let newline = rejection.reason == RejectReason::SignatureMismatch
+                && without_newline(&request).is_some_and(|request| verify(&source.name, &scheme, &request, received_at).is_ok());
+            say::out(if newline {
+                "It does verify without the newline at the end of the file: the body was sent without it."
+            } else {
+                advice(&rejection)
+            });
+            Err(Failure::NotAsExpected)
+        }
+    }
+}
+
+/// What to look at first.
+fn advice(rejection: &Rejection) -> &'static str {
+    match rejection.reason {
+        RejectReason::SignatureMissing => "Is the secret set in the provider's console, and does a proxy in front pass this header on?",
+        RejectReason::SignatureMalformed => "Is it this provider's scheme? `hookweir providers NAME` says what is expected where.",
+        RejectReason::SignatureMismatch => {
+            "Either the secret is not the one in the provider's console, or the body is not what was sent, byte for byte, or the provider \
+             signs a URL and public_url is not the one entered there."
+        }
+        RejectReason::TimestampInvalid => "Is it this provider's scheme? `hookweir providers NAME` says how the time is written.",
+        RejectReason::TimestampTooOld => {
+            "Say with --at when the request was received; if that was just now, a clock is wrong or it was held up."
+        }
+        RejectReason::TimestampInFuture => {
+            "The clock of this machine or of the sender is wrong; say with --at when the request was received."
+        }
+        RejectReason::PreconditionFailed => {
+            "The provider always sends what is missing here: it may be another product's webhook, or a forgery."
+        }
+        RejectReason::BodyMalformed => "The signature needs parts of the body that are not there: is it the whole body?",
+        RejectReason::IdMissing | RejectReason::IdAmbiguous => "The sender is proven; it is the event's id that cannot be told.",
+        RejectReason::TooManyEvents => "Raise limits.max_events_per_request, or keep the batch whole: batch = \"whole\".",
+        RejectReason::BodyTooLarge | RejectReason::BodyTooSlow | RejectReason::HeadersTooLarge | RejectReason::Disconnected => {
+            "A bound of [limits] refuses it before its signature is looked at."
+        }
+    }
+}
+
+fn without_newline(request: &Request) -> Option<Request> {
+    let body = request.body.strip_suffix(b"\n")?;
+    let body = body.strip_suffix(b"\r").unwrap_or(body);
+    Some(Request { body: Bytes::copy_from_slice(body), ..request.clone() })
+}
+
+/// Reads header lines, with or without a request line before them, also as `curl -v` shows them.
+fn parse_head(text: &str) -> Result<(Method, Option<String>, Headers), String> {
+    let mut request_line = None;
+    let mut headers = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.strip_prefix("> ").unwrap_or(line).trim_end();
+        if line.is_empty() || line == ">" {
+            continue;
+        }
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ([method, target, version], true) = (words.as_slice(), headers.is_empty())
+            && version.starts_with("HTTP/")
+        {
+            let method = method.parse().map_err(|_| format!("line {}: not a method", number + 1))?;
+            request_line = Some((method, (*target).to_owned()));
+            continue;
+        }
+        let header = line
+            .split_once(':')
+            .and_then(|(name, value)| Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?)));
+        // The line is not repeated: it may be a secret token.
+        headers.push(header.ok_or_else(|| format!("line {}: expected a header such as \"Content-Type: application/json\"", number + 1))?);
+    }
+    let (method, target) = request_line.map_or((Method::POST, None), |(method, target)| (method, Some(target)));
+    Ok((method, target, headers.into_iter().collect()))
+}
+
+fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Failure> {
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Failure::Usage(format!("{} is larger than {MAX_FILE} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn time(text: &str) -> Result<UnixMillis, String> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Ok(UnixMillis(seconds.saturating_mul(1000)));
+    }
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(|time| UnixMillis(time.as_millisecond()))
+        .map_err(|_| "expected a time such as 2026-11-23T15:04:05Z, or seconds since 1970".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_with_and_without_a_request_line() {
+        let (method, target, headers) = parse_head("> PUT /ingest/x?a=%41 HTTP/1.1\r\n> Host: h\r\n> X-A:  1 \r\n>\r\n").expect("a head");
+        assert_eq!((method, target.as_deref()), (Method::PUT, Some("/ingest/x?a=%41")));
+        assert_eq!(headers.get(&HeaderName::from_static("x-a")).expect("there"), "1");
+        let (method, target, headers) = parse_head("stripe-signature: t=1,v1=ab\n").expect("a head");
+        assert_eq!((method, target, headers.iter().count()), (Method::POST, None, 1));
+        let error = parse_head("a: b\nBearer hunter2\n").expect_err("no header");
+        assert!(error.starts_with("line 2:") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(time("1700000000"), Ok(UnixMillis(1_700_000_000_000)));
+        assert_eq!(time("2026-01-01T00:00:00Z"), Ok(UnixMillis(1_767_225_600_000)));
+        assert!(time("yesterday").is_err());
+    }
 }

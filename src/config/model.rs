@@ -1,6 +1,7 @@
 //! Configuration as the stages use it: parsed, validated, with units. `config.toml` says what each option trades.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -208,7 +209,7 @@ pub enum LogDeliveries {
 }
 
 /// `[[source]]`: what the operator wrote, with its secrets read. The verifier compiles it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[expect(missing_docs, reason = "each option is documented in config.toml")]
 pub struct Source {
     pub name: SourceName,
@@ -228,4 +229,15 @@ pub struct Source {
     pub allow_unverified_public: bool,
     /// `[source.scheme]`, in the words of a preset.
     pub scheme: Option<toml::Table>,
+}
+
+/// Shows only what names a source: `params`, `scheme` and URLs may hold what others must not see.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("path", &self.path)
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
 }

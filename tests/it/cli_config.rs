@@ -125,7 +125,8 @@ fn sending_needs_to_know_where_to_and_as_whom() {
     refused(&["send"], 64, "`hookweir serve` makes it at its first start");
     refused(&["send", &a[0], &a[1], &b[0], &b[1]], 64, "several sources are configured: choose one of a, b");
     refused(&["send", &a[0], &a[1], "--source", "c"], 64, "no source \"c\" is configured; there is a");
-    refused(&["send", "--provider", "github", "--url", "http://h/"], 64, "");
+    refused(&["send", "--provider", "github"], 64, "--provider needs --url");
+    refused(&["send", "--provider", "github", "--url", "http://h/"], 64, "secret");
     refused(&["send", "--provider", "github", "--secret", "0123456789abcdef", "--url", "http://h/"], 64, "expected \"env:NAME\"");
     refused(&["send", &a[0], &a[1], "--stale"], 64, "signs no time");
     // Nobody listens on the discard port of loopback.

@@ -80,9 +80,14 @@ fn note(tally: &mut Tally, answers: Vec<Answer>, pace: &Pace) {
 
 async fn post(client: &Client, url: &Url, delivery: Delivery, expect: Expect) -> Answer {
     let began = Instant::now();
-    let mut request = client.post(url.clone()).body(delivery.body);
+    let mut url = url.clone();
+    if !delivery.query.is_empty() {
+        url.set_query(Some(&delivery.query));
+    }
+    let method = if delivery.method == http::Method::POST { reqwest::Method::POST } else { reqwest::Method::PUT };
+    let mut request = client.request(method, url).body(delivery.body);
     for (name, value) in &delivery.headers {
-        request = request.header(name, value);
+        request = request.header(name, value.as_slice());
     }
     let (status, body) = match request.send().await {
         Ok(mut response) => {

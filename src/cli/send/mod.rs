@@ -7,20 +7,21 @@ mod sink;
 mod tally;
 
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
 use bytes::Bytes;
 use clap::Args;
 use url::Url;
 
+use super::who::Who;
 use super::{Failure, say};
 use crate::config::model::{Config, PublisherUrl, Source};
-use crate::config::{ConfigError, Inputs};
 use plan::Kind;
 
-/// Largest file that `--body` reads.
-const MAX_BODY_FILE: u64 = 64 * 1024 * 1024;
+/// Largest file that is read.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,15 +34,11 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Options {
-    /// Configured source to send to; may be left out where there is only one.
-    #[arg(long, value_name = "NAME", conflicts_with = "provider")]
-    source: Option<String>,
-    /// Sign as this provider, without a configured source; needs --url.
-    #[arg(long, value_name = "NAME", requires = "url")]
-    provider: Option<String>,
-    /// The secret to sign with: env:NAME, file:PATH, credential:NAME or plain:TEXT.
-    #[arg(long, value_name = "REFERENCE", requires = "provider")]
-    secret: Option<String>,
+    #[command(flatten)]
+    who: Who,
+    /// File with a PKCS#8 private key, PEM or DER, for providers that sign with a key pair.
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
     /// Where to send to; the configured listener and the source's path if left out.
     #[arg(long)]
     url: Option<Url>,
@@ -89,11 +86,11 @@ struct Target {
 }
 
 pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
-    let target = match &options.provider {
-        Some(provider) => without_configuration(options, provider)?,
-        None => configured(options, load()?)?,
-    };
-    let body = options.body.as_ref().map(read_body).transpose()?;
+    if options.who.provider.is_some() && options.url.is_none() {
+        return Err(Failure::Usage("--provider needs --url".to_owned()));
+    }
+    let target = target(options, load)?;
+    let body = options.body.as_deref().map(|path| read_file("--body", path)).transpose()?.map(Bytes::from);
     let kind = match options {
         Options { duplicate: true, .. } => Kind::Duplicate,
         Options { tamper: true, .. } => Kind::Tampered,
@@ -104,7 +101,9 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
     if options.wait && target.sink.is_none() {
         return Err(Failure::Usage("--wait needs a publisher.url of file://…, where events can be seen arriving".to_owned()));
     }
-    let plan = plan::Plan::new(target.source, kind, options.id.clone(), body).map_err(Failure::Usage)?;
+    let private_key = options.private_key.as_deref().map(read_private_key).transpose()?;
+    let signer = sign::Signer { source: target.source, private_key, body };
+    let plan = plan::Plan::new(signer, kind, options.id.clone()).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
     let pace = client::Pace {
@@ -120,62 +119,45 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
         say::note(&tally);
     }
     if options.wait {
-        sink::show(target.sink.as_deref().unwrap_or_else(|| std::path::Path::new("")), tally.last_id(), options.timeout)?;
+        sink::show(target.sink.as_deref().unwrap_or(Path::new("")), tally.last_id(), options.timeout)?;
     }
     if tally.is_as_expected() { Ok(()) } else { Err(Failure::NotAsExpected) }
 }
 
-fn configured(options: &Options, mut config: Config) -> Result<Target, Failure> {
-    config.add_demo_source(true).map_err(Failure::Usage)?;
-    let names = || config.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
-    let source = match &options.source {
-        Some(name) => config
-            .sources
-            .iter()
-            .find(|source| source.name.as_str() == name)
-            .ok_or_else(|| Failure::Usage(format!("no source \"{}\" is configured; there is {}", name.escape_debug(), names())))?,
-        None if config.sources.len() == 1 => &config.sources[0],
-        None => return Err(Failure::Usage(format!("several sources are configured: choose one of {} with --source", names()))),
-    };
+fn target(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<Target, Failure> {
+    let (config, source) = options.who.find(load)?;
     let url = match &options.url {
         Some(url) => url.clone(),
-        None => config.local_url(source).map_err(Failure::Usage)?,
+        None => config.local_url(&source).map_err(Failure::Usage)?,
     };
-    let sink = match &config.publisher.url {
-        PublisherUrl::File(folder) => Some(folder.clone()),
-        PublisherUrl::Amqp(_) => None,
+    let sink = match config.publisher.url {
+        PublisherUrl::File(folder) if options.who.provider.is_none() => Some(folder),
+        _ => None,
     };
-    Ok(Target { source: source.clone(), url, sink })
+    Ok(Target { source, url, sink })
 }
 
-fn without_configuration(options: &Options, provider: &str) -> Result<Target, Failure> {
-    let mut settings = vec![format!("source.send.provider={provider}")];
-    settings.extend(options.secret.iter().map(|secret| format!("source.send.secrets={secret}")));
-    let mut inputs = Inputs::of_process(None, settings);
-    // What is set for a service on this machine has no say here; secrets may still refer to any variable.
-    inputs.environment.retain(|name, _| !name.starts_with("HOOKWEIR__"));
-    let config = Config::load(&inputs).map_err(|mistakes: Vec<ConfigError>| {
-        let mistakes: Vec<String> = mistakes.iter().map(|mistake| mistake.problem.to_string()).collect();
-        Failure::Usage(format!("--provider, --secret: {}", mistakes.join("; ")))
-    })?;
-    match (config.sources.into_iter().next(), &options.url) {
-        (Some(source), Some(url)) => Ok(Target { source, url: url.clone(), sink: None }),
-        _ => Err(Failure::Usage("--provider needs --url".to_owned())),
-    }
-}
-
-fn read_body(path: &PathBuf) -> Result<Bytes, Failure> {
-    let mut body = Vec::new();
+fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
     let read = if path.as_os_str() == "-" {
-        std::io::stdin().take(MAX_BODY_FILE + 1).read_to_end(&mut body)
+        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_BODY_FILE + 1).read_to_end(&mut body))
+        std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
     };
-    read.map_err(|error| Failure::Usage(format!("--body: cannot read {}: {error}", path.display())))?;
-    if body.len() as u64 > MAX_BODY_FILE {
-        return Err(Failure::Usage(format!("--body: {} is larger than {MAX_BODY_FILE} bytes", path.display())));
+    read.map_err(|error| Failure::Usage(format!("{option}: cannot read {}: {error}", path.display())))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Failure::Usage(format!("{option}: {} is larger than {MAX_FILE} bytes", path.display())));
     }
-    Ok(body.into())
+    Ok(bytes)
+}
+
+fn read_private_key(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = read_file("--private-key", path)?;
+    let Some(pem) = std::str::from_utf8(&bytes).ok().filter(|text| text.contains("-----BEGIN")) else { return Ok(bytes) };
+    let base64: String = pem.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
+    base64::engine::general_purpose::STANDARD
+        .decode(base64)
+        .map_err(|_| Failure::Usage(format!("--private-key: {} is not PEM; expected \"-----BEGIN PRIVATE KEY-----\"", path.display())))
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::sign::{Delivery, sign};
-use crate::config::model::Source;
+use super::sign::{Delivery, Signer};
 use crate::config::secret::Secret;
 use crate::delivery::UnixMillis;
 
@@ -44,33 +43,29 @@ impl Expect {
 
 /// Makes the deliveries of one run.
 pub(super) struct Plan {
-    source: Source,
+    signer: Signer,
     kind: Kind,
     id: Option<String>,
-    body: Option<Bytes>,
 }
 
 impl Plan {
     /// A plan, unless the source's provider leaves nothing of this kind to be refused.
-    pub(super) fn new(mut source: Source, kind: Kind, id: Option<String>, body: Option<Bytes>) -> Result<Self, String> {
+    pub(super) fn new(mut signer: Signer, kind: Kind, id: Option<String>) -> Result<Self, String> {
         if kind == Kind::WrongSecret {
-            for secret in &mut source.secrets {
+            for secret in &mut signer.source.secrets {
                 *secret = other_secret(secret)?;
             }
         }
-        let plan = Self { source, kind, id, body };
-        let now = UnixMillis::now();
-        let trial = |at| sign(&plan.source, "trial", plan.body.clone(), at);
-        if kind == Kind::Stale && trial(now)?.headers == trial(UnixMillis(now.0 - STALE_MS))?.headers {
+        if kind == Kind::Stale && !signs_time(&signer)? {
             return Err("--stale: this provider signs no time, so an old delivery cannot be told from a new one".to_owned());
         }
-        Ok(plan)
+        Ok(Self { signer, kind, id })
     }
 
     /// The deliveries of the next event, in the order in which they are to be sent.
     pub(super) fn next(&self, now: UnixMillis) -> Result<Vec<(Delivery, Expect)>, String> {
         let id = self.id.clone().unwrap_or_else(|| format!("evt_{}", Uuid::now_v7().simple()));
-        let signed = |at| sign(&self.source, &id, self.body.clone(), at);
+        let signed = |at| self.signer.sign(&id, at);
         Ok(match self.kind {
             Kind::Plain => vec![(signed(now)?, Expect::Taken)],
             Kind::Duplicate => {
@@ -86,6 +81,14 @@ impl Plan {
             Kind::WrongSecret => vec![(signed(now)?, Expect::Refused)],
         })
     }
+}
+
+/// Whether the same event, signed now and long ago, looks different.
+fn signs_time(signer: &Signer) -> Result<bool, String> {
+    let now = UnixMillis::now();
+    let body = signer.sign("trial", now)?.body;
+    let fixed = Signer { source: signer.source.clone(), private_key: signer.private_key.clone(), body: Some(body) };
+    Ok(fixed.sign("trial", now)? != fixed.sign("trial", UnixMillis(now.0 - STALE_MS))?)
 }
 
 /// The body with its last letter or digit changed, so that it stays well-formed: what refuses it is the signature.
@@ -124,16 +127,16 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn plan(kind: Kind, id: Option<&str>) -> Result<Plan, String> {
-        let toml = "[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:0123456789abcdef\"]";
-        let config = Config::from_toml(toml).expect("valid");
-        Plan::new(config.sources[0].clone(), kind, id.map(str::to_owned), None)
+    fn plan(provider: &str, kind: Kind, id: Option<&str>) -> Result<Plan, String> {
+        let toml = format!("[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = [\"plain:0123456789abcdef\"]");
+        let config = Config::from_toml(&toml).expect("valid");
+        Plan::new(Signer { source: config.sources[0].clone(), private_key: None, body: None }, kind, id.map(str::to_owned))
     }
 
     #[test]
     fn each_kind_has_its_deliveries_and_expectations() {
         let now = UnixMillis::now();
-        let next = |kind| plan(kind, Some("e")).expect("a plan").next(now).expect("deliveries");
+        let next = |kind| plan("github", kind, Some("e")).expect("a plan").next(now).expect("deliveries");
         let plain = next(Kind::Plain);
         assert_eq!((plain.len(), plain[0].1), (1, Expect::Taken));
         let twice = next(Kind::Duplicate);
@@ -142,12 +145,13 @@ mod tests {
         assert!(tampered[0].0.headers == plain[0].0.headers && tampered[0].0.body != plain[0].0.body);
         let wrong = next(Kind::WrongSecret);
         assert!(wrong[0].0.headers != plain[0].0.headers && wrong[0].0.body == plain[0].0.body);
-        assert!(plan(Kind::Stale, None).err().expect("github signs no time").contains("signs no time"));
+        assert!(plan("github", Kind::Stale, None).err().expect("github signs no time").contains("signs no time"));
+        assert!(plan("stripe", Kind::Stale, None).is_ok());
     }
 
     #[test]
     fn events_differ_unless_an_id_is_given() {
-        let plan = plan(Kind::Plain, None).expect("a plan");
+        let plan = plan("github", Kind::Plain, None).expect("a plan");
         let next = || plan.next(UnixMillis(0)).expect("deliveries")[0].0.clone();
         assert!(next() != next());
     }

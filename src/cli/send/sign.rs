@@ -1,34 +1,57 @@
 //! A delivery as a provider would make it.
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use http::Method;
 
 use crate::config::model::Source;
 use crate::delivery::UnixMillis;
+use crate::verify::sign::{SignInputs, sample_body, sign as sign_request};
+use crate::verify::spec_of;
+
+/// The type of a test event, where the provider has it outside of the body.
+const EVENT_TYPE: &str = "hookweir.test";
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) method: Method,
+    /// To be appended to the URL.
+    pub(super) query: String,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Bytes,
 }
 
-/// Event `id`, signed with the source's first secret at `now`. `body` instead of one that fits the provider.
-pub(super) fn sign(source: &Source, id: &str, body: Option<Bytes>, _now: UnixMillis) -> Result<Delivery, String> {
-    if source.provider.as_deref() != Some("github") {
-        return Err("only github's signature can be made for now".to_owned());
+/// Signs for one source.
+pub(super) struct Signer {
+    pub(super) source: Source,
+    /// PKCS#8, for providers that sign with a key pair.
+    pub(super) private_key: Option<Vec<u8>>,
+    /// Instead of a body of the provider's form.
+    pub(super) body: Option<Bytes>,
+}
+
+impl Signer {
+    /// Event `id`, signed with the source's first secret at `at`.
+    pub(super) fn sign(&self, id: &str, at: UnixMillis) -> Result<Delivery, String> {
+        let body = match &self.body {
+            Some(body) => body.clone(),
+            None => sample_body(&spec_of(&self.source).map_err(|error| error.to_string())?, id, at),
+        };
+        let event_type = EVENT_TYPE.to_owned();
+        let inputs = SignInputs { body, id: id.to_owned(), event_type, at, secret: 0, private_key: self.private_key.clone() };
+        let signed = sign_request(&self.source, &inputs).map_err(|error| format!("{error}{}", hint(&error)))?;
+        Ok(Delivery {
+            method: signed.method,
+            query: signed.query,
+            headers: signed.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect(),
+            body: signed.body,
+        })
     }
-    let secret = source.secrets.first().ok_or("the source has no secret to sign with")?;
-    let body = body.unwrap_or_else(|| serde_json::json!({ "id": id, "hello": "weir" }).to_string().into());
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).map_err(|error| error.to_string())?;
-    mac.update(&body);
-    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-    let headers = [
-        ("content-type", "application/json".to_owned()),
-        ("x-github-event", "hookweir.test".to_owned()),
-        ("x-github-delivery", id.to_owned()),
-        ("x-hub-signature-256", signature),
-    ];
-    Ok(Delivery { headers: headers.map(|(name, value)| (name.to_owned(), value)).into(), body })
+}
+
+fn hint(error: &crate::verify::sign::SignError) -> &'static str {
+    match error {
+        crate::verify::sign::SignError::PrivateKey => "; give one of your own with --private-key, and its public half to the source",
+        _ => "",
+    }
 }

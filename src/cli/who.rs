@@ -1,0 +1,54 @@
+//! Which source a command speaks for: a configured one, or a provider and a secret given on the command line.
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::model::{Config, Source};
+use crate::config::{ConfigError, Inputs};
+
+#[derive(Debug, Args)]
+pub(super) struct Who {
+    /// Configured source; may be left out where there is only one.
+    #[arg(long, value_name = "NAME", conflicts_with = "provider")]
+    source: Option<String>,
+    /// A provider, without a configured source.
+    #[arg(long, value_name = "NAME")]
+    pub(super) provider: Option<String>,
+    /// Its secret: env:NAME, file:PATH, credential:NAME or plain:TEXT.
+    #[arg(long, value_name = "REFERENCE", requires = "provider")]
+    secret: Option<String>,
+}
+
+impl Who {
+    /// The source, in its configuration.
+    pub(super) fn find(&self, load: impl Fn() -> Result<Config, Failure>) -> Result<(Config, Source), Failure> {
+        let mut config = match &self.provider {
+            Some(provider) => self.without_configuration(provider)?,
+            None => load()?,
+        };
+        config.add_demo_source(true).map_err(Failure::Usage)?;
+        let names = || config.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+        let source = match (&self.source, config.sources.as_slice()) {
+            (Some(name), sources) => sources
+                .iter()
+                .find(|source| source.name.as_str() == name)
+                .ok_or_else(|| Failure::Usage(format!("no source \"{}\" is configured; there is {}", name.escape_debug(), names())))?,
+            (None, [only]) => only,
+            (None, _) => return Err(Failure::Usage(format!("several sources are configured: choose one of {} with --source", names()))),
+        };
+        let source = source.clone();
+        Ok((config, source))
+    }
+
+    fn without_configuration(&self, provider: &str) -> Result<Config, Failure> {
+        let mut settings = vec![format!("source.command-line.provider={provider}")];
+        settings.extend(self.secret.iter().map(|secret| format!("source.command-line.secrets={secret}")));
+        let mut inputs = Inputs::of_process(None, settings);
+        // What is set for a service on this machine has no say here; secrets may still refer to any variable.
+        inputs.environment.retain(|name, _| !name.starts_with("HOOKWEIR__"));
+        Config::load(&inputs).map_err(|mistakes: Vec<ConfigError>| {
+            let mistakes: Vec<String> = mistakes.iter().map(|mistake| mistake.problem.to_string()).collect();
+            Failure::Usage(format!("--provider, --secret: {}", mistakes.join("; ")))
+        })
+    }
+}

@@ -166,12 +166,20 @@ impl Service {
         let ingest = http::serve(sockets.ingest, self.edge.clone(), &config.server, config.drain).map_err(cannot)?;
         let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;
         let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-        let admin = actix::spawn(admin.until(async { _ = admin_stopped.await }));
+        let admin = actix::spawn(admin.until(async {
+            // The sender is dropped when the service ends.
+            let _ = admin_stopped.await;
+            http::Stop::InOrder
+        }));
         actix::spawn(tell_when_ready(self.admin.health.clone()));
         actix::spawn(keep_watchdog_quiet(self.pulses.clone()));
 
         let mut died = None;
-        let ended = ingest.until(async { died = wait_for_the_end(&mut vigil).await }).await;
+        let stop = async {
+            died = wait_for_the_end(&mut vigil).await;
+            if died.is_some() { http::Stop::AtOnce } else { http::Stop::InOrder }
+        };
+        let ended = ingest.until(stop).await;
         if let Some(name) = died {
             return Err(ServeError::Died(name));
         }

@@ -20,6 +20,7 @@ use crate::messages::Received;
 use crate::outcome::{Outcome, RejectReason, Rejection, ShedReason};
 use crate::request::{Headers, Request};
 use crate::source::Source;
+use crate::telemetry::logs;
 
 /// Where sources are.
 const PREFIX: &str = "/ingest/";
@@ -50,7 +51,7 @@ pub(super) async fn handle(mut head: Head, edge: Arc<Edge>) -> Result<Response<C
     }
     let mut payload = head.take_payload();
     let reply = match source_at(&edge, head.path()) {
-        None => Reply::problem(Problem::NOT_FOUND),
+        None => no_source(&head, arrival),
         Some(source) => match head.method() {
             method if source.scheme.answers_method(method) => deliver(source, &mut head, &mut payload, &edge, arrival, &mut in_hand).await,
             &Method::GET | &Method::HEAD => answer::greeting(),
@@ -66,7 +67,7 @@ pub(super) async fn handle(mut head: Head, edge: Arc<Edge>) -> Result<Response<C
 pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<BoxBody>> {
     let arrival = Arrival::now();
     let reply = match source_at(edge, head.path()) {
-        None => Reply::problem(Problem::NOT_FOUND),
+        None => no_source(&head, arrival),
         Some(source) => match admissible(source, head.head().headers(), edge) {
             Ok(_) => return Ok(head),
             Err(refusal) => turn_away(source, edge, arrival, &refusal),
@@ -74,6 +75,11 @@ pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<
     };
     drop(Progress::of(&head).begin());
     Err(reply.into_response(edge, arrival.id, None).map_into_boxed_body())
+}
+
+fn no_source(head: &Head, arrival: Arrival) -> Reply {
+    logs::no_source(arrival.id, head.method(), head.path());
+    Reply::problem(Problem::NOT_FOUND)
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -58,31 +58,41 @@ impl Running {
         Self { handle: server.handle(), server, edge }
     }
 
-    /// Serves until `stop` resolves, then stops in order: no new connections; for a moment requests on open ones are still served;
-    /// what is in hand is finished; the rest is closed.
-    pub async fn until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+    /// Serves until `stop` resolves, then stops as it says.
+    pub async fn until(self, stop: impl Future<Output = Stop>) -> io::Result<()> {
         let Self { mut server, handle, edge } = self;
-        tokio::select! {
+        let stop = tokio::select! {
             ended = &mut server => return ended,
-            () = stop => {}
-        }
-        let in_order = async {
-            if let Some(edge) = edge {
+            stop = stop => stop,
+        };
+        let stopping = async {
+            if let (Some(edge), Stop::InOrder) = (edge, stop) {
                 edge.close_connections();
                 handle.pause().await;
                 tokio::time::sleep(LAME_DUCK).await;
                 edge.stop_admitting();
             }
-            handle.stop(true).await;
+            handle.stop(stop == Stop::InOrder).await;
         };
-        let ((), ended) = tokio::join!(in_order, server);
+        let ((), ended) = tokio::join!(stopping, server);
         ended
     }
 }
 
-/// Starts the ingest server on `listener`. `drain` bounds how long its stop may take.
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// No new connections; for a moment requests on open ones are still served; what is in hand is finished; the rest is closed.
+    InOrder,
+    /// Everything is closed; for when there is nobody left to answer.
+    AtOnce,
+}
+
+/// Starts the ingest server on `listener`. Its stop takes at most `drain`, and no longer than a request may take.
 pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, drain: Duration) -> io::Result<Running> {
     let workers = workers(config.workers);
+    let longest = edge.sources.iter().map(|source| source.deadline).max().unwrap_or_default() + LINGER;
+    let drain = drain.min(longest);
     edge.metrics.connections_max.set(i64::try_from(config.max_connections).unwrap_or(i64::MAX));
     let patience = Patience { keep_alive: config.keep_alive, head: config.head_timeout };
     let addr = listener.local_addr()?;
@@ -122,15 +132,18 @@ pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, dra
         // actix counts connections per worker.
         .max_concurrent_connections((config.max_connections / workers).max(1))
         .disable_signals()
-        .shutdown_timeout(drain.as_secs().max(1))
+        .shutdown_timeout(drain.as_secs() + 1)
         .listen("ingest", listener, service)?
         .run();
     Ok(Running::new(server, Some(edge)))
 }
 
 fn workers(configured: usize) -> usize {
+    // actix panics above this.
+    const MOST: usize = 512;
     match configured {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     }
+    .min(MOST)
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::Method;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,6 +23,9 @@ const NEVER: &str = "lapin::returned_messages=off,actix_http::h1=off";
 
 /// Lines about one source's problems in one second; the rest is counted and told in one line.
 const LINES_PER_SECOND: u32 = 20;
+
+/// What is shown of a path, in characters.
+const LONGEST_PATH: usize = 100;
 
 static DELIVERIES: AtomicU8 = AtomicU8::new(LogDeliveries::Problems as u8);
 
@@ -102,6 +106,19 @@ pub fn delivery(source: &SourceMetrics, request_id: RequestId, event_id: Option<
         Outcome::Shed(_) | Outcome::Failed(_) => line!(Level::WARN),
         _ => line!(Level::INFO),
     }
+}
+
+/// The line of a request that reached no source, so that an operator sees what a provider was told to send where. Without the query,
+/// which may hold a token.
+pub fn no_source(request_id: RequestId, method: &Method, path: &str) {
+    static LINES: LineLimit = LineLimit(AtomicU64::new(0));
+    match LINES.admit(seconds_since_start()) {
+        Admitted::No => return,
+        Admitted::Yes { left_out: 0 } => {}
+        Admitted::Yes { left_out } => tracing::info!(target: "hookweir::http", left_out, "more requests to no source than lines"),
+    }
+    let path: String = path.chars().take(LONGEST_PATH).flat_map(char::escape_default).collect();
+    tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source");
 }
 
 fn seconds_since_start() -> u32 {

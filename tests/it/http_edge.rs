@@ -1,5 +1,6 @@
 //! The public face of the ingest listener: what is answered, and what reaches the verifier.
 
+use hookweir::http::Stop;
 use hookweir::telemetry::health::State;
 
 use crate::http_support::{Client, Options, Server, eventually, post};
@@ -134,13 +135,24 @@ fn a_stop_finishes_what_is_in_hand_and_says_goodbye() {
     assert_eq!(idle.response().status, 200);
     eventually("one is held", || !server.seen.lock().expect("no panic").held.is_empty());
 
-    server.begin_stop();
+    server.begin_stop(Stop::InOrder);
     assert!(idle.is_closed(), "idle connections are closed");
     let ticket = server.seen.lock().expect("no panic").held.pop().expect("held");
     let id = hookweir::delivery::DedupKey::from_bytes([7; 32]).message_id();
     ticket.resolve(hookweir::outcome::Outcome::Accepted { id });
     let answer = waiting.response();
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(waiting.is_closed());
+    server.join();
+}
+
+#[test]
+fn a_stop_at_once_waits_for_nobody() {
+    let mut server = Server::start(Options::default());
+    let mut waiting = server.client();
+    waiting.send(post("demo", "x-do: hold\r\n", "{}").as_bytes());
+    eventually("one is held", || !server.seen.lock().expect("no panic").held.is_empty());
+    server.begin_stop(Stop::AtOnce);
     assert!(waiting.is_closed());
     server.join();
 }

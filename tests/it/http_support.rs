@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Context, Handler, System};
 use hookweir::config::model::{Config, Limits, Server as ServerConfig};
 use hookweir::delivery::DedupKey;
-use hookweir::http::{Admin, Edge, bind, serve, serve_admin};
+use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Ticket};
 use hookweir::mailbox::{Mail, Mailbox};
 use hookweir::messages::Received;
@@ -122,7 +122,7 @@ pub(crate) struct Server {
     pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) health: Health,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<Stop>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -168,14 +168,14 @@ impl Server {
         assert_eq!(sum("hookweir_received_total{"), sum("hookweir_outcomes_total{"), "{text}");
     }
 
-    pub(crate) fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self, how: Stop) {
         if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
+            let _ = stop.send(how);
         }
     }
 
     pub(crate) fn join(&mut self) {
-        self.begin_stop();
+        self.begin_stop(Stop::InOrder);
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the server ends in order");
         }
@@ -228,8 +228,11 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let handle = Server { addr, admin: admin_addr, seen, budget, health, stop: Some(stop), thread: None };
     assert!(tell.send(handle).is_ok(), "the test waits");
     let (admin_stop, admin_stopped) = oneshot::channel::<()>();
-    let admin_task = actix::spawn(admin_running.until(async { drop(admin_stopped.await) }));
-    running.until(async { drop(stopped.await) }).await.expect("a clean end");
+    let admin_task = actix::spawn(admin_running.until(async {
+        let _ = admin_stopped.await;
+        Stop::InOrder
+    }));
+    running.until(async { stopped.await.unwrap_or(Stop::AtOnce) }).await.expect("a clean end");
     drop(admin_stop);
     admin_task.await.expect("no panic").expect("a clean end");
 }

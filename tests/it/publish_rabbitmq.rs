@@ -6,13 +6,14 @@ mod with_servers {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
+    use futures_util::StreamExt as _;
     use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
     use hookweir::publish::Target;
     use hookweir::publish::envelope::Message;
     use hookweir::publish::rabbitmq::RabbitTarget;
     use hookweir::publish::routing_key::{RoutingKey, RoutingKeys};
     use lapin::ExchangeKind;
-    use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
+    use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
     use lapin::types::{AMQPValue, FieldTable};
     use tokio::runtime::Runtime;
 
@@ -42,11 +43,22 @@ mod with_servers {
 
     /// How often each event id is in the queue; empties it.
     fn count(runtime: &Runtime, queues: &Queues, queue: &str) -> BTreeMap<String, usize> {
-        let mut count = BTreeMap::new();
-        for message in runtime.block_on(queues.rest(queue)) {
-            *count.entry(message.event_id).or_default() += 1;
-        }
-        count
+        runtime.block_on(async {
+            let (connection, channel) = queues.channel().await;
+            let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
+            let consumer = channel.basic_consume(queue.into(), "count".into(), no_ack, FieldTable::default());
+            let mut consumer = consumer.await.expect("the queue exists");
+            let mut count = BTreeMap::new();
+            // All that was published has been confirmed, so it comes without a pause.
+            while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_secs(2), consumer.next()).await {
+                let delivery = delivery.expect("a delivery");
+                let headers = delivery.properties.headers().as_ref().expect("headers").inner();
+                let AMQPValue::LongString(id) = &headers["cloudEvents:id"] else { panic!("an id that is not text") };
+                *count.entry(id.to_string()).or_default() += 1;
+            }
+            let _ = connection.close(200, "done".into()).await;
+            count
+        })
     }
 
     fn total(count: &BTreeMap<String, usize>) -> usize {
@@ -305,11 +317,11 @@ mod with_servers {
             });
             let mut n = from;
             while !done.load(Ordering::SeqCst) {
-                for _ in 0..20 {
+                for _ in 0..5 {
                     rig.accept(event("s", &n.to_string(), b"{}"));
                     n += 1;
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(10));
             }
             n
         })
@@ -326,6 +338,9 @@ mod with_servers {
         let queues = Queues::new(&server.url);
         let rig = Rig::start(&amqp(&server.url, &queues.exchange));
         rig.up();
+        // RabbitMQ 3.10 forgets a quorum queue, with all that it confirmed, when it is killed within seconds of the queue's declaration:
+        // the name is not on disk yet. That is not what this test is about.
+        server.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
         let mut sent = load(&rig, 0, || std::thread::sleep(Duration::from_millis(500)));
         for _ in 0..2 {
             sent = load(&rig, sent, || {
@@ -336,10 +351,9 @@ mod with_servers {
             });
         }
         rig.drained();
-        let there = runtime.block_on(queues.consume(&queues.events, sent, Duration::from_secs(30)));
-        let ids: HashSet<_> = there.iter().map(|message| &message.event_id).collect();
-        assert_eq!(ids.len(), sent, "none lost");
-        assert!(there.len() - sent <= 2 * 4 * 256, "{} copies", there.len() - sent);
+        let there = count(&runtime, &queues, &queues.events);
+        assert_eq!(there.len(), sent, "none lost");
+        assert!(total(&there) - sent <= 2 * 4 * 256, "{} copies", total(&there) - sent);
 
         // Frozen, it accepts connections and says nothing. Attempts to connect must not pile up.
         let before = threads();
@@ -355,10 +369,7 @@ mod with_servers {
             wait("the broker to be back", || rig.running().health.is_up());
         });
         rig.drained();
-        let there = runtime.block_on(queues.consume(&queues.events, sent - first, Duration::from_secs(30)));
-        let ids: HashSet<_> =
-            there.iter().map(|message| &message.event_id).filter(|id| id.parse::<usize>().expect("a number") >= first).collect();
-        assert_eq!(ids.len(), sent - first, "none lost");
+        assert_eq!(count(&runtime, &queues, &queues.events).len(), sent - first, "none lost");
 
         // A stop with the broker frozen keeps its limit.
         server.pause();

@@ -62,6 +62,26 @@ fn every_file_that_the_page_names_is_there() {
 }
 
 #[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let pages = [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/ARCHITECTURE.md",
+        "docs/HTTP.md",
+        "docs/METRICS.md",
+        "docs/SCHEMES.md",
+        "docs/providers/README.md",
+    ];
+    for page in pages {
+        let folder = Path::new(page).parent().unwrap();
+        for link in read(page).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let is_file = !link.is_empty() && !link.contains("://");
+            assert!(!is_file || root().join(folder).join(link).exists(), "{page} links to {link}, which isn't there");
+        }
+    }
+}
+
+#[test]
 fn what_must_not_be_here_is_not_here() {
     let nowhere_but = |word: &str, allowed: &[&str]| {
         for (path, code) in sources("src") {

@@ -10,6 +10,7 @@ use super::event::{BatchRule, EventRule};
 use super::freshness::Freshness;
 use super::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
 use super::json_path::PathSet;
+use super::jwt::JwtRule;
 use super::key;
 use super::mac::MacKey;
 use super::presets;
@@ -17,7 +18,7 @@ use super::proof::{Bind, By, Each, Equal, PickHash, Proof, Ts, token_digest};
 use super::public_key::PublicKey;
 use super::sig::{Place, SigRule};
 use super::spec::{BatchSpec, Evidence, HandshakeSpec, Kind, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
-use super::template::{Cx, Grammar, Params, Template, Token};
+use super::template::{Cx, Grammar, Params, Template, Token, with_params};
 use super::view::{Needs, PublicUrl, View};
 use super::{Answers, Check, Document, Facts, Scheme};
 use crate::config::model::Source;
@@ -90,10 +91,7 @@ impl<'c> Compiler<'c> {
         let check = match spec.kind {
             Kind::None => self.nothing(),
             Kind::Basic => Check::Basic(self.secrets().iter().map(|secret| token_digest(secret)).collect()),
-            Kind::Jwt => {
-                self.error("scheme.kind", "\"jwt\" is not supported yet");
-                Check::Nothing
-            }
+            Kind::Jwt => JwtRule::compile(&mut self).map_or(Check::Nothing, |rule| Check::Jwt(Box::new(rule))),
             _ => self.proof().map_or(Check::Nothing, |proof| Check::Proof(Box::new(proof))),
         };
         let event = self.event();
@@ -207,8 +205,8 @@ impl<'c> Compiler<'c> {
         }
         let sigs: Vec<_> = spec.sig.iter().enumerate().filter_map(|(at, sig)| self.sig(at, sig, raw, &mut paths)).collect();
         let ts = spec.ts.as_ref().and_then(|ts| {
-            let place = Place::parse(&ts.from, &mut paths, &mut self.needs);
-            let place = self.ok("scheme.ts.from", place)?;
+            let from = with_params(&ts.from, &self.params).and_then(|from| Place::parse(&from, &mut paths, &mut self.needs));
+            let place = self.ok("scheme.ts.from", from)?;
             let number = match place {
                 Place::Json(slot) if ts.number => Some(slot),
                 _ => None,
@@ -306,14 +304,17 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    /// A place and what it must equal. `{param:NAME?}` makes it a matter of the source: nothing is demanded where it gives no such
-    /// parameter.
+    /// `{param:NAME?}` makes a demand a matter of the source: None where it gives no such parameter.
+    pub(super) fn optional_param(&self, value: &str) -> Option<String> {
+        match value.strip_prefix("{param:").and_then(|rest| rest.strip_suffix("?}")) {
+            Some(name) => self.params.contains_key(name).then(|| format!("{{param:{name}}}")),
+            None => Some(value.to_owned()),
+        }
+    }
+
+    /// A place and what it must equal.
     fn equal(&mut self, key: &str, place: &str, value: &str, paths: &mut PathSet) -> Option<Equal> {
-        let value = match value.strip_prefix("{param:").and_then(|rest| rest.strip_suffix("?}")) {
-            Some(name) if !self.params.contains_key(name) => return None,
-            Some(name) => format!("{{param:{name}}}"),
-            None => value.to_owned(),
-        };
+        let value = self.optional_param(value)?;
         let parsed = Place::parse(place, paths, &mut self.needs);
         let parsed = self.ok(key, parsed)?;
         Some(Equal { place: parsed, shown: Place::describe(place).into(), value: self.template(key, &value, Grammar::Plain, paths) })

@@ -2,11 +2,11 @@
 
 use super::sig::Place;
 use super::spec::{Kind, SchemeSpec, SigSpec};
-use super::template::Params;
+use super::template::{Params, with_params};
 
 /// `HMAC-SHA256 over {ts}.{body}, hex, in v1= of stripe-signature, 300 s`.
-pub(super) fn sentence(spec: &SchemeSpec, _params: &Params) -> String {
-    let places = spec.sig.iter().map(place).collect::<Vec<_>>().join(" or ");
+pub(super) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
+    let places = spec.sig.iter().map(|sig| place(sig, params)).collect::<Vec<_>>().join(" or ");
     let hash = spec.hash.name().to_uppercase();
     let hash = if spec.hash_by.is_some() { "the hash that the request names".to_owned() } else { hash };
     let over = spec.message.as_deref().map(|message| format!(" over `{}`", message.escape_debug())).unwrap_or_default();
@@ -41,16 +41,17 @@ pub(super) fn sentence(spec: &SchemeSpec, _params: &Params) -> String {
     parts.join(", ")
 }
 
-fn place(sig: &SigSpec) -> String {
-    let shown = Place::describe(&sig.from);
-    let labels = sig.take.iter().map(|label| match &sig.kv {
+fn place(sig: &SigSpec, params: &Params) -> String {
+    let filled = |text: &String| with_params(text, params).unwrap_or_else(|_| text.clone());
+    let shown = Place::describe(&filled(&sig.from));
+    let labels = sig.take.iter().map(filled).map(|label| match &sig.kv {
         Some(kv) => format!("`{label}{kv}`"),
         None => format!("entry {label}"),
     });
     let labels: Vec<_> = labels.collect();
     match (labels.is_empty(), sig.prefix.is_empty()) {
         (false, _) => format!("{} of {shown}", labels.join(" or ")),
-        (true, false) => format!("{shown} after `{}`", sig.prefix),
+        (true, false) => format!("{shown} after `{}`", filled(&sig.prefix)),
         (true, true) => shown,
     }
 }

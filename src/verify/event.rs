@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::json_path::{PathSet, Slot, Slots, WalkError};
 use super::spec::{EmptyBatch, Missing};
 use super::template::{Cx, Template};
-use super::{Verified, VerifiedEvent};
+use super::{Verified, VerifiedEvent, view};
 use crate::delivery::{DedupKey, EventId, SourceName};
 use crate::outcome::{RejectReason, Rejection};
 
@@ -99,7 +99,7 @@ impl EventRule {
             id = id.or(all);
         }
         let body = cx.view.request.body.clone();
-        let event = self.event(source, id, event_type, body, signed)?;
+        let event = self.event(source, &cx.view.request.target, id, event_type, body, signed)?;
         Ok(Some(Verified { events: vec![event] }))
     }
 
@@ -108,12 +108,13 @@ impl EventRule {
         let cx = Cx { slots: &slots, ..cx };
         let id = first_id(&batch.ids, cx)?;
         let event_type = type_of(&batch.event_type, cx)?;
-        self.event(source, id, event_type, slice(&cx.view.request.body, element), None)
+        self.event(source, &cx.view.request.target, id, event_type, slice(&cx.view.request.body, element), None)
     }
 
     fn event(
         &self,
         source: &SourceName,
+        target: &str,
         id: Option<Id>,
         event_type: Option<Box<str>>,
         body: Bytes,
@@ -130,7 +131,9 @@ impl EventRule {
                 }
                 Missing::Body => {
                     let digest = Sha256::digest(&body);
-                    (DedupKey::new(source, "body", &[&digest, kind]), format!("sha256:{}", hex::encode(digest)))
+                    // Without a body, what there is to tell is in the query.
+                    let query = if body.is_empty() { view::query(target).unwrap_or_default() } else { "" };
+                    (DedupKey::new(source, "body", &[&digest, kind, query.as_bytes()]), format!("sha256:{}", hex::encode(digest)))
                 }
             };
             return Ok(VerifiedEvent { key, guard: None, id: EventId::new(&shown), event_type, body });

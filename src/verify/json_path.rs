@@ -275,10 +275,21 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
             self.walk.keep(slot, "[]")?;
         }
         for index in 0.. {
-            let step = wanted.keys.iter().find(|step| step.index == Some(index)).map(|step| step.node).or(wanted.any);
-            let more = match step {
-                Some(node) => seq.next_element_seed(self.to(node))?.is_some(),
-                None => seq.next_element::<IgnoredAny>()?.is_some(),
+            let step = wanted.keys.iter().find(|step| step.index == Some(index)).map(|step| step.node);
+            let more = match (step, wanted.any) {
+                (Some(node), None) | (None, Some(node)) => seq.next_element_seed(self.to(node))?.is_some(),
+                (None, None) => seq.next_element::<IgnoredAny>()?.is_some(),
+                // This very element, and every element: read it twice.
+                (Some(node), Some(any)) => match seq.next_element::<&'a RawValue>()? {
+                    None => false,
+                    Some(raw) => {
+                        for node in [node, any] {
+                            let json = &mut serde_json::Deserializer::from_str(raw.get());
+                            self.to(node).deserialize(json).map_err(A::Error::custom)?;
+                        }
+                        true
+                    }
+                },
             };
             if !more {
                 break;
@@ -389,6 +400,9 @@ mod tests {
         assert_eq!(slots.raw(whole), Some(r#"[{"id":1},{},{"id":"b"}]"#));
         assert_eq!(slots.all(ids).collect::<Vec<_>>(), ["1", "\"b\""]);
         assert!(slots.raw(array).is_some());
+        let first = paths.add("/events/0/id").expect("a pointer");
+        let slots = paths.walk(br#"{"events":[{"id":1},{"id":"b"}]}"#).expect("JSON");
+        assert_eq!((slots.raw(first), slots.all(ids).count()), (Some("1"), 2));
         assert!(paths.walk(br#"{"events":{}}"#).expect("JSON").raw(array).is_none());
     }
 

@@ -25,6 +25,8 @@ mod event;
 mod freshness;
 mod handshake;
 mod json_path;
+mod jwk;
+mod jwt;
 mod key;
 mod mac;
 pub mod presets;
@@ -41,9 +43,11 @@ mod view;
 mod tests;
 
 pub use compile::{SchemeError, params_of, spec_of};
+pub use jwk::JwkSet;
 
 use event::EventRule;
 use handshake::Handshake;
+use jwt::JwtRule;
 use mac::Tag;
 use proof::{Proof, Proven, token_digest};
 use template::{Cx, Token};
@@ -77,6 +81,7 @@ enum Check {
     /// Digests of `user:password`.
     Basic(Vec<Tag>),
     Proof(Box<Proof>),
+    Jwt(Box<JwtRule>),
 }
 
 /// Where the JSON document is.
@@ -145,6 +150,21 @@ impl Scheme {
         &self.description
     }
 
+    /// Where the provider's key set has to be fetched from, before the first delivery and from time to time; see [`Scheme::set_jwks`].
+    pub fn jwks_url(&self) -> Option<&str> {
+        match &self.check {
+            Check::Jwt(rule) => rule.jwks_url(),
+            _ => None,
+        }
+    }
+
+    /// Replaces the provider's key set.
+    pub fn set_jwks(&self, set: JwkSet) {
+        if let Check::Jwt(rule) = &self.check {
+            rule.set_jwks(set);
+        }
+    }
+
     /// What an operator should know, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -155,6 +175,10 @@ impl Scheme {
             Check::Nothing => Ok(Proven::default()),
             Check::Basic(secrets) => basic(secrets, view).map(|()| Proven::default()),
             Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded),
+            Check::Jwt(rule) => {
+                let token = rule.check(view, self.url.as_ref(), now)?;
+                Ok(Proven { key: None, signed: self.event.guarded.then_some(token.digest), claims: Some(token.claims) })
+            }
         }
     }
 }
@@ -165,7 +189,8 @@ impl Check {
         let url = |token: &&Token| matches!(token, Token::Url | Token::Path);
         let message = match self {
             Self::Proof(proof) => proof.message.tokens().iter().any(url),
-            _ => false,
+            Self::Jwt(rule) => rule.url.is_some() || rule.templates().any(|template| template.tokens().iter().any(url)),
+            Self::Nothing | Self::Basic(_) => false,
         };
         message || event.ids.iter().any(|id| id.tokens().iter().any(url))
     }
@@ -243,6 +268,11 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
             return Ok(Verdict::Challenge(answer));
         }
     }
+    // Where the body is a token, the event is in its claims.
+    let document = match (&scheme.document, proven.claims) {
+        (Document::Claims, Some(claims)) => Cow::Owned(claims),
+        _ => document,
+    };
     let nothing = json_path::Slots::default();
     let cx = Cx { view: &view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
     match scheme.event.events(source, cx, &document, proven.signed)? {

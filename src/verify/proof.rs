@@ -94,6 +94,8 @@ pub(super) struct Proven<'v> {
     pub(super) key: Option<&'v MacKey>,
     /// Digest of what was signed, where it is asked for.
     pub(super) signed: Option<[u8; 32]>,
+    /// The claims of a token.
+    pub(super) claims: Option<Vec<u8>>,
 }
 
 impl Proof {
@@ -152,7 +154,7 @@ impl Proof {
             let pieces = self.message.pieces(cx)?;
             if let Some(key) = self.matches(&pieces, &found.candidates, cx)? {
                 self.bound(cx)?;
-                return Ok(Proven { key, signed: digest.then(|| digest_of(&pieces)) });
+                return Ok(Proven { key, signed: digest.then(|| digest_of(&pieces)), claims: None });
             }
         }
         Err(mismatch(&self.sigs))

@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::json_path::{PathSet, Slot, scalar};
 use super::mac::Encoding;
 use super::spec::SigSpec;
-use super::template::{Cx, Grammar, Params, Template};
+use super::template::{Cx, Params, with_params};
 use super::view::{Needs, field};
 use crate::outcome::{RejectReason, Rejection};
 
@@ -102,10 +102,7 @@ pub(super) struct Candidate {
 
 impl SigRule {
     pub(super) fn compile(spec: &SigSpec, raw: bool, params: &Params, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
-        let mut literal = |text: &str| -> Result<Box<[u8]>, String> {
-            let template = Template::parse(text, Grammar::Plain, params, paths)?;
-            template.literal().map(|text| text.into_bytes().into()).ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
-        };
+        let literal = |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
         let prefix = literal(&spec.prefix)?;
         let take = spec.take.iter().map(|label| literal(label)).collect::<Result<Vec<_>, _>>()?;
         let kv = match spec.kv.as_deref().map(str::as_bytes) {
@@ -120,13 +117,14 @@ impl SigRule {
         if split.is_none() && kv.is_none() && !take.is_empty() {
             return Err("take: needs split or kv".into());
         }
-        let place = Place::parse(&spec.from, paths, needs)?;
+        let from = with_params(&spec.from, params)?;
+        let place = Place::parse(&from, paths, needs)?;
         if matches!(place, Place::Sig(_)) {
             return Err("from: the signature cannot be in itself".into());
         }
         Ok(Self {
             place,
-            shown: Place::describe(&spec.from).into(),
+            shown: Place::describe(&from).into(),
             prefix,
             split,
             kv,

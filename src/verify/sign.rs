@@ -3,12 +3,15 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaSigningAlgorithm};
 use serde_json::Value;
 
 use super::freshness::write as write_time;
 use super::json_path::Slots;
+use super::jwt::JwtRule;
+use super::mac::Encoding;
 use super::proof::{By, Proof};
-use super::spec::{Kind, SchemeSpec, SigSpec, TimeUnit};
+use super::spec::{JwtAlg, Kind, SchemeSpec, SigSpec, TimeUnit};
 use super::template::{Cx, Piece, Token};
 use super::view::{View, query};
 use super::{Check, Document, Scheme, SchemeError, spec_of};
@@ -68,11 +71,11 @@ pub fn sign(source: &Source, inputs: &SignInputs) -> Result<SignedRequest, SignE
     match &scheme.check {
         Check::Nothing => {}
         Check::Basic(_) => {
-            let credentials =
-                source.secrets.get(inputs.secret).map(|secret| super::mac::Encoding::Base64.encode(secret.expose().trim_ascii()));
+            let credentials = source.secrets.get(inputs.secret).map(|secret| Encoding::Base64.encode(secret.expose().trim_ascii()));
             draft.header("authorization", &format!("Basic {}", credentials.unwrap_or_default()))?;
         }
         Check::Proof(proof) => draft.prove(proof)?,
+        Check::Jwt(rule) => draft.token(rule)?,
     }
     draft.wrap()?;
     Ok(SignedRequest { method: draft.method, query: draft.query, headers: draft.headers, body: draft.body.into() })
@@ -95,6 +98,7 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     if let Some(batch) = &event.batch {
         let element = format!("{}/0", batch.at.replace('*', "0"));
         set(&mut json, &element, Value::Object(serde_json::Map::new()));
+        set(&mut json, &format!("{element}/note"), event_id.into());
         at_pointers(&mut json, &element, &batch.id, event_id);
         at_pointers(&mut json, &element, std::slice::from_ref(&batch.event_type), "example");
     }
@@ -108,6 +112,33 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
         return fields.collect::<Vec<_>>().join("&").into();
     }
     json.to_string().into()
+}
+
+/// What a private key signs with.
+#[derive(Clone, Copy)]
+enum SigningKey {
+    Ed25519,
+    Ecdsa(&'static EcdsaSigningAlgorithm),
+    Rsa,
+}
+
+impl SigningKey {
+    fn of_kind(kind: Kind) -> Self {
+        match kind {
+            Kind::Ed25519 => Self::Ed25519,
+            Kind::EcdsaP256 => Self::Ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            _ => Self::Rsa,
+        }
+    }
+
+    fn of_token(alg: JwtAlg) -> Result<Self, SignError> {
+        match alg {
+            JwtAlg::RS256 => Ok(Self::Rsa),
+            JwtAlg::ES256 => Ok(Self::Ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)),
+            JwtAlg::EdDSA => Ok(Self::Ed25519),
+            _ => Err(SignError::PrivateKey),
+        }
+    }
 }
 
 /// A request in the making.
@@ -167,6 +198,7 @@ impl<'d> Draft<'d> {
 
     /// Puts a value where a scheme looks for it.
     fn put(&mut self, place: &str, value: &str, number: bool) -> Result<(), SignError> {
+        let place = self.param_text(place).unwrap_or_default();
         match place.split_once(':') {
             Some(("header", name)) => self.header(name, value),
             Some(("query", name)) => {
@@ -253,13 +285,55 @@ impl<'d> Draft<'d> {
         self.put(&rule.from, &signature, false)
     }
 
+    /// A token that binds the request as it is.
+    fn token(&mut self, rule: &JwtRule) -> Result<(), SignError> {
+        let Some(spec) = &self.spec.jwt else { return Ok(()) };
+        let seconds = self.inputs.at.0.div_euclid(1000);
+        let mut claims = if spec.from == "body" { self.json()? } else { Value::Object(serde_json::Map::new()) };
+        for (name, value) in [("iat", seconds), ("nbf", seconds), ("exp", seconds + 300)] {
+            set(&mut claims, &format!("/{name}"), value.into());
+        }
+        set(&mut claims, "/jti", self.inputs.id.as_str().into());
+        for (name, value) in &spec.claims {
+            if let Some(value) = self.param_text(value) {
+                let value = self.fill(&value)?;
+                set(&mut claims, &format!("/{name}"), value.into());
+            }
+        }
+        let url = self.scheme.url.as_ref().map(|url| url.full(&self.request())).unwrap_or_default();
+        for (claim, spec, bytes) in [(&rule.body, &spec.body, self.body.as_slice()), (&rule.url, &spec.url, url.as_bytes())] {
+            if let (Some(claim), Some(spec)) = (claim, spec)
+                && let Some(value) = claim.value(bytes)
+            {
+                set(&mut claims, &format!("/{}", spec.claim), value.into());
+            }
+        }
+        let key = rule.secrets.get(self.inputs.secret).and_then(|keys| keys.first());
+        let alg = match (key, spec.algs.first()) {
+            (Some((alg, _)), _) | (None, Some(alg)) => *alg,
+            (None, None) => return Err(SignError::PrivateKey),
+        };
+        let encode = |text: String| Encoding::Base64Url.encode(text.as_bytes());
+        let signed = format!("{}.{}", encode(format!(r#"{{"alg":"{alg:?}","typ":"JWT"}}"#)), encode(claims.to_string()));
+        let signature = match key {
+            Some((_, key)) => key.of([signed.as_bytes()]).as_bytes().to_vec(),
+            None => self.private_signature(signed.as_bytes(), SigningKey::of_token(alg)?)?,
+        };
+        let token = format!("{}{signed}.{}", spec.strip, Encoding::Base64Url.encode(&signature));
+        if spec.from == "body" {
+            self.body = token.into_bytes();
+            return self.header("content-type", "application/jwt");
+        }
+        self.put(&spec.from, &token, false)
+    }
+
     /// The text at the place of the signature, for a document (or an element of it).
     fn signature(&self, proof: &Proof, rule: &SigSpec, ts: &str, document: &[u8]) -> Result<String, SignError> {
         let request = self.request();
         let body = |error: crate::outcome::Rejection| SignError::Body(error.detail.into_owned());
         let view = View::new(&request, &self.body, self.scheme.needs).map_err(body)?;
         let inner = self.scheme.document.of(&view);
-        let document = if matches!(self.scheme.document, Document::Body | Document::Multipart(_)) { document } else { &inner };
+        let document = if matches!(self.scheme.document, Document::Form(_)) { &inner } else { document };
         let slots = proof.paths.walk(document).map_err(|_| SignError::Body("the body is not the JSON that the scheme signs".into()))?;
         let cx = Cx { view: &view, slots: &slots, ts: ts.as_bytes(), url: self.scheme.url.as_ref(), spelling: 0, key: None };
         let pieces = proof.message.pieces(cx).map_err(body)?;
@@ -276,7 +350,7 @@ impl<'d> Draft<'d> {
             }
             By::Key(_) => {
                 let message: Vec<u8> = bytes(&pieces, &[]).flatten().copied().collect();
-                rule.encoding.encode(&self.private_signature(&message)?)
+                rule.encoding.encode(&self.private_signature(&message, SigningKey::of_kind(self.spec.kind))?)
             }
         };
         Ok(self.grammar(rule, &text, ts))
@@ -304,20 +378,20 @@ impl<'d> Draft<'d> {
         String::from_utf8_lossy(secret.unwrap_or_default()).into_owned()
     }
 
-    fn private_signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+    fn private_signature(&self, message: &[u8], kind: SigningKey) -> Result<Vec<u8>, SignError> {
+        use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
         let pkcs8 = self.inputs.private_key.as_deref().ok_or(SignError::PrivateKey)?;
         let random = ring::rand::SystemRandom::new();
         let unfit = |_| SignError::Body("the private key does not fit the scheme".into());
-        match self.spec.kind {
-            Kind::Ed25519 => {
+        match kind {
+            SigningKey::Ed25519 => {
                 Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map(|key| key.sign(message).as_ref().to_vec()).map_err(unfit)
             }
-            Kind::EcdsaP256 => {
-                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8, &random).map_err(unfit)?;
+            SigningKey::Ecdsa(algorithm) => {
+                let key = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random).map_err(unfit)?;
                 key.sign(&random, message).map(|signature| signature.as_ref().to_vec()).map_err(|_| SignError::PrivateKey)
             }
-            _ => {
+            SigningKey::Rsa => {
                 let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(unfit)?;
                 let mut signature = vec![0; key.public().modulus_len()];
                 key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).map_err(|_| SignError::PrivateKey)?;

@@ -184,6 +184,12 @@ impl Template {
     }
 }
 
+/// Text in which only `{param:NAME}` stands, filled in.
+pub(super) fn with_params(text: &str, params: &Params) -> Result<String, String> {
+    let template = Template::parse(text, Grammar::Plain, params, &mut PathSet::default())?;
+    template.literal().ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
+}
+
 fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v, [u8]>>>, Rejection> {
     let mut pieces = Vec::new();
     for segment in segments {

@@ -13,6 +13,7 @@ use crate::config::secret::Secret;
 
 mod catalogue;
 mod engine;
+mod tamper;
 mod vectors;
 
 fn name(text: &str) -> SourceName {
@@ -80,7 +81,7 @@ fn inputs(body: impl Into<Bytes>, id: &str, at: i64) -> SignInputs {
 fn events(scheme: &Scheme, request: &Request, at: i64) -> Result<Vec<VerifiedEvent>, Rejection> {
     match verify(&name("test"), scheme, request, UnixMillis(at))? {
         Verdict::Events(verified) => Ok(verified.into_events()),
-        Verdict::Challenge(answer) => panic!("a challenge: {answer:?}"),
+        Verdict::Challenge(answer) => panic!("a challenge: {answer:?}: {}", scheme.describe()),
     }
 }
 

@@ -160,6 +160,14 @@ impl PublicUrl {
     }
 }
 
+impl PublicUrl {
+    /// The URL of a request as its sender has it.
+    pub(super) fn full(&self, request: &Request) -> String {
+        let base = self.spellings.first().map_or("", |url| url);
+        query(&request.target).map_or_else(|| base.to_owned(), |query| format!("{base}?{query}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

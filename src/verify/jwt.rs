@@ -1,0 +1,339 @@
+//! Proof by JSON Web Token (RFC 7519). The algorithm is on the scheme's list, whatever the token says; the body is covered where a claim
+//! binds it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::HeaderName;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::compile::Compiler;
+use super::json_path::{PathSet, Slot, Slots, scalar};
+use super::jwk::JwkSet;
+use super::mac::{Encoding, HashName, MacKey};
+use super::spec::{JwtAlg, JwtDigestSpec, JwtSpec};
+use super::template::{Cx, Grammar, Template};
+use super::view::{PublicUrl, View};
+use crate::delivery::UnixMillis;
+use crate::outcome::{RejectReason, Rejection};
+
+/// Longest token.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// How tokens are checked.
+#[derive(Debug)]
+pub(super) struct JwtRule {
+    /// None: the body is the token.
+    header: Option<HeaderName>,
+    strip: Box<str>,
+    algs: Vec<JwtAlg>,
+    pub(super) secrets: Vec<Vec<(JwtAlg, MacKey)>>,
+    keys: Keys,
+    leeway: i64,
+    max_age: Option<i64>,
+    require: Vec<(Box<str>, Slot)>,
+    claims: Vec<(Box<str>, Slot, Slot, Template)>,
+    pub(super) body: Option<DigestClaim>,
+    pub(super) url: Option<DigestClaim>,
+    /// What is read from the claims.
+    paths: PathSet,
+    times: [Slot; 3],
+}
+
+/// Public keys: given in the configuration, or fetched from the provider and replaced from time to time.
+#[derive(Debug)]
+struct Keys {
+    url: Option<Box<str>>,
+    set: RwLock<Arc<JwkSet>>,
+}
+
+/// A claim that holds a digest.
+#[derive(Debug)]
+pub(super) struct DigestClaim {
+    name: Box<str>,
+    slot: Slot,
+    hash: HashName,
+    encoding: Encoding,
+    absent_if_empty: bool,
+}
+
+/// A token that is right.
+#[derive(Debug)]
+pub(super) struct Token {
+    /// Its claims, as JSON.
+    pub(super) claims: Vec<u8>,
+    /// Digest of the token.
+    pub(super) digest: [u8; 32],
+}
+
+impl JwtRule {
+    pub(super) fn compile(c: &mut Compiler<'_>) -> Option<Self> {
+        let Some(spec) = &c.spec.jwt else {
+            c.error("scheme.jwt", "missing: where the token is, and its algorithms");
+            return None;
+        };
+        let mut paths = PathSet::default();
+        let header = match spec.from.split_once(':') {
+            Some(("header", name)) => name.parse().map_err(|_| c.error("scheme.jwt.from", "names no header")).ok(),
+            None if spec.from == "body" => None,
+            _ => {
+                c.error("scheme.jwt.from", "header:NAME or body");
+                None
+            }
+        };
+        let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
+        let public = spec.algs.iter().any(|alg| alg.hash().is_none());
+        if spec.algs.is_empty() {
+            c.error("scheme.jwt.algs", "empty: the algorithms that are accepted");
+        }
+        let needs_secret = symmetric && (!public || !c.source.secrets.is_empty());
+        let secrets = if needs_secret { c.secrets() } else { Vec::new() };
+        let under_each = |secret: Vec<u8>| spec.algs.iter().filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?))).collect();
+        let keys = Keys::compile(c, spec, public && !needs_secret)?;
+        let mut slot = |name: &str| {
+            paths.add(&format!("/{}", name.replace('~', "~0").replace('/', "~1"))).map_err(|text| c.error("scheme.jwt", text)).ok()
+        };
+        let times = [slot("exp")?, slot("nbf")?, slot("iat")?];
+        let digest = |spec: &JwtDigestSpec, slot: Slot| DigestClaim {
+            name: spec.claim.as_str().into(),
+            slot,
+            hash: spec.hash,
+            encoding: spec.encoding,
+            absent_if_empty: spec.absent_if_empty,
+        };
+        let body = match &spec.body {
+            Some(spec) => Some(digest(spec, slot(&spec.claim)?)),
+            None => None,
+        };
+        let url = match &spec.url {
+            Some(spec) => Some(digest(spec, slot(&spec.claim)?)),
+            None => None,
+        };
+        let mut require = Vec::new();
+        for name in &spec.require {
+            require.push((name.as_str().into(), slot(name)?));
+        }
+        let mut claims = Vec::new();
+        for (name, value) in &spec.claims {
+            let Some(value) = c.optional_param(value) else { continue };
+            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            let added = paths.add(&pointer).and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
+            let (one, any) = added.map_err(|text| c.error("scheme.jwt.claims", text)).ok()?;
+            let template = c.template("scheme.jwt.claims", &value, Grammar::Plain, &mut PathSet::default());
+            claims.push((name.as_str().into(), one, any, template));
+        }
+        Some(Self {
+            header,
+            strip: spec.strip.as_str().into(),
+            algs: spec.algs.clone(),
+            secrets: secrets.into_iter().map(under_each).collect(),
+            keys,
+            leeway: i64::try_from(spec.leeway).unwrap_or(i64::MAX),
+            max_age: spec.max_age.and_then(|age| i64::try_from(age).ok()),
+            require,
+            claims,
+            body,
+            url,
+            paths,
+            times,
+        })
+    }
+
+    /// Where the key set has to be fetched from.
+    pub(super) fn jwks_url(&self) -> Option<&str> {
+        self.keys.url.as_deref()
+    }
+
+    pub(super) fn set_jwks(&self, set: JwkSet) {
+        *self.keys.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+    }
+
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.claims.iter().map(|(_, _, _, template)| template)
+    }
+
+    pub(super) fn check(&self, view: &View<'_>, url: Option<&PublicUrl>, now: UnixMillis) -> Result<Token, Rejection> {
+        let text = self.token(view)?;
+        let mut parts = text.rsplitn(2, |b| *b == b'.');
+        let (signature, signed) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let mut parts = signed.splitn(2, |b| *b == b'.');
+        let decode = |part: Option<&[u8]>| part.filter(|part| !part.is_empty()).and_then(|part| Encoding::Base64Url.decode(part));
+        let malformed = || Rejection::new(RejectReason::SignatureMalformed, "the token is not three parts in base64url");
+        let header = decode(parts.next()).ok_or_else(malformed)?;
+        let claims = decode(parts.next()).ok_or_else(malformed)?;
+        let signature = decode(Some(signature)).ok_or_else(malformed)?;
+        self.signed(&header, signed, &signature)?;
+        let slots = self.paths.walk(&claims).map_err(|_| precondition("the token's claims are not JSON, or a claim occurs twice"))?;
+        self.fresh(&slots, now)?;
+        self.bound(&slots, view, url)?;
+        drop(slots);
+        Ok(Token { claims, digest: Sha256::digest(text).into() })
+    }
+
+    fn token<'v>(&'v self, view: &'v View<'_>) -> Result<&'v [u8], Rejection> {
+        let text = match &self.header {
+            Some(name) => view.header(name)?.unwrap_or_default(),
+            None => view.body.trim_ascii(),
+        };
+        if text.is_empty() {
+            return Err(Rejection::new(RejectReason::SignatureMissing, "the token is missing or empty"));
+        }
+        match text.strip_prefix(self.strip.as_bytes()) {
+            Some(token) if token.len() <= MAX_TOKEN => Ok(token),
+            _ => Err(Rejection::new(
+                RejectReason::SignatureMalformed,
+                format!("the token does not start with \"{}\", or is too long", self.strip),
+            )),
+        }
+    }
+
+    fn signed(&self, header: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
+        let mut paths = PathSet::default();
+        let read = paths.add("/alg").and_then(|alg| Ok((alg, paths.add("/kid")?, paths.add("/crit")?)));
+        let Ok((alg, kid, crit)) = read else { return Err(precondition("the token's header cannot be read")) };
+        let slots = paths.walk(header).map_err(|_| Rejection::new(RejectReason::SignatureMalformed, "the token's header is not JSON"))?;
+        let text = |slot| slots.raw(slot).and_then(scalar).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let named = text(alg).unwrap_or_default();
+        let Some(alg) = self.algs.iter().find(|alg| format!("{alg:?}") == named) else {
+            return Err(Rejection::new(RejectReason::SignatureMalformed, "the token's algorithm is not one that the scheme accepts"));
+        };
+        if slots.raw(crit).is_some() {
+            return Err(Rejection::new(RejectReason::SignatureMalformed, "the token has critical extensions"));
+        }
+        let by_secret = self.secrets.iter().flatten().any(|(of, key)| of == alg && key.of([message]).matches(signature));
+        let keys = self.keys.set.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if by_secret || (alg.hash().is_none() && keys.verifies(*alg, text(kid).as_deref(), message, signature)) {
+            Ok(())
+        } else {
+            Err(Rejection::new(RejectReason::SignatureMismatch, "the token was not made with an active secret or key of this source"))
+        }
+    }
+
+    fn fresh(&self, slots: &Slots<'_>, now: UnixMillis) -> Result<(), Rejection> {
+        for (name, slot) in &self.require {
+            if slots.raw(*slot).is_none() {
+                return Err(precondition(format!("the token has no claim {name}")));
+            }
+        }
+        let now = now.0.div_euclid(1000);
+        let [exp, nbf, iat] = self.times.map(|slot| slots.raw(slot).map(seconds));
+        let invalid = || Rejection::new(RejectReason::TimestampInvalid, "a time in the token is not a number");
+        if let Some(exp) = exp
+            && now >= exp.ok_or_else(invalid)?.saturating_add(self.leeway)
+        {
+            return Err(Rejection::new(RejectReason::TimestampTooOld, "the token has expired"));
+        }
+        if let Some(nbf) = nbf
+            && nbf.ok_or_else(invalid)? > now.saturating_add(self.leeway)
+        {
+            return Err(Rejection::new(RejectReason::TimestampInFuture, "the token is not valid yet"));
+        }
+        if let Some(max_age) = self.max_age {
+            let age = now.saturating_sub(iat.flatten().ok_or_else(invalid)?);
+            if age > max_age.saturating_add(self.leeway) {
+                return Err(Rejection::new(
+                    RejectReason::TimestampTooOld,
+                    format!("the token was made {age} s ago, {max_age} s are accepted"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn bound(&self, slots: &Slots<'_>, view: &View<'_>, url: Option<&PublicUrl>) -> Result<(), Rejection> {
+        let nothing = Slots::default();
+        let cx = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
+        for (name, one, any, expected) in &self.claims {
+            let expected = expected.fill(cx)?;
+            let equals = |raw: &str| scalar(raw).is_some_and(|value| value.ct_eq(&expected).into());
+            if !(slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)) {
+                return Err(precondition(format!("the token's claim {name} is not what the scheme demands")));
+            }
+        }
+        if let Some(claim) = &self.body {
+            claim.check(slots, view.body)?;
+        }
+        if let Some(claim) = &self.url {
+            let url = url.map(|url| url.full(view.request)).unwrap_or_default();
+            claim.check(slots, url.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl DigestClaim {
+    /// The claim's text for these bytes; None where it has to be absent.
+    pub(super) fn value(&self, bytes: &[u8]) -> Option<String> {
+        (!(self.absent_if_empty && bytes.is_empty())).then(|| self.encoding.encode(self.hash.of([bytes]).as_bytes()))
+    }
+
+    fn check(&self, slots: &Slots<'_>, bytes: &[u8]) -> Result<(), Rejection> {
+        let claimed = slots.raw(self.slot).and_then(scalar);
+        let right = match (&claimed, self.value(bytes)) {
+            (None, None) => true,
+            // Padding says nothing about the bytes.
+            (Some(claimed), Some(expected)) if self.encoding == Encoding::Base64Url => {
+                let end = claimed.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
+                claimed[..end].ct_eq(expected.as_bytes()).into()
+            }
+            (Some(claimed), Some(expected)) => claimed.ct_eq(expected.as_bytes()).into(),
+            _ => false,
+        };
+        if right { Ok(()) } else { Err(precondition(format!("the token's claim {} is not the digest of what was received", self.name))) }
+    }
+}
+
+impl Keys {
+    fn compile(c: &mut Compiler<'_>, spec: &JwtSpec, needed: bool) -> Option<Self> {
+        let mut set = JwkSet::default();
+        let mut url = None;
+        let mut given = false;
+        for (index, pasted) in c.source.public_keys.iter().enumerate() {
+            given = true;
+            if let Err(text) = set.add_pasted(pasted.expose()) {
+                c.error(format!("public_keys[{index}]"), text);
+            }
+        }
+        match c.source.jwks.as_deref().or(spec.jwks.as_deref().filter(|_| needed && !given)) {
+            None => {}
+            Some(document) if document.trim_start().starts_with('{') => {
+                given = true;
+                match JwkSet::parse(document) {
+                    Ok(parsed) => set = parsed,
+                    Err(text) => c.error("jwks", text),
+                }
+            }
+            Some(text) if text.starts_with("https://") => {
+                given = true;
+                url = Some(text.into());
+            }
+            Some(_) => c.error("jwks", "the https:// URL of a key set, or the key set itself"),
+        }
+        if needed && !given {
+            c.error("public_keys", "missing: this provider signs with a private key; give the public one, or jwks");
+        }
+        Some(Self { url, set: RwLock::new(Arc::new(set)) })
+    }
+}
+
+impl JwtAlg {
+    /// The hash of a symmetric algorithm.
+    pub(super) fn hash(self) -> Option<HashName> {
+        match self {
+            Self::HS256 => Some(HashName::Sha256),
+            Self::HS384 => Some(HashName::Sha384),
+            Self::HS512 => Some(HashName::Sha512),
+            _ => None,
+        }
+    }
+}
+
+/// Whole seconds of a NumericDate.
+fn seconds(raw: &str) -> Option<i64> {
+    let whole = raw.split('.').next()?;
+    (whole.len() <= 12).then(|| whole.parse().ok()).flatten()
+}
+
+fn precondition(detail: impl Into<std::borrow::Cow<'static, str>>) -> Rejection {
+    Rejection::new(RejectReason::PreconditionFailed, detail)
+}

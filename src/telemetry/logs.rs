@@ -21,6 +21,9 @@ use crate::outcome::Outcome;
 /// so anybody could fill the disk.
 const NEVER: &str = "lapin::returned_messages=off,actix_http::h1=off";
 
+/// Put before every filter, so that it can be overridden: actix-server tells about each of its threads.
+const UNLESS_ASKED: &str = "actix_server=warn";
+
 /// Lines about one source's problems in one second; the rest is counted and told in one line.
 const LINES_PER_SECOND: u32 = 20;
 
@@ -51,7 +54,7 @@ pub fn init(log: &Log) -> Result<(), String> {
 
 fn filter(directives: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder()
-        .parse(format!("{directives},{NEVER}"))
+        .parse(format!("{UNLESS_ASKED},{directives},{NEVER}"))
         .map_err(|error| format!("log.filter \"{directives}\": {error}; write it as in \"hookweir=debug,info\""))
 }
 
@@ -174,6 +177,8 @@ mod tests {
     fn no_filter_turns_a_payload_into_a_log_line() {
         let filter = filter("trace,lapin::returned_messages=trace").expect("a filter").to_string();
         assert!(filter.contains("lapin::returned_messages=off") && !filter.contains("lapin::returned_messages=trace"), "{filter}");
+        let chatty = super::filter("info,actix_server=info").expect("a filter").to_string();
+        assert!(chatty.contains("actix_server=info") && !chatty.contains("actix_server=warn"), "{chatty}");
         assert!(super::filter("hookweir=loud").is_err_and(|error| error.contains("log.filter \"hookweir=loud\"")));
     }
 }

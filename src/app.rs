@@ -14,6 +14,8 @@ use crate::mailbox::{Meter, Pulse};
 use crate::publish::in_hand::InHand;
 use crate::shutdown::{Lifeline, Vigil};
 use crate::source::Sources;
+use crate::spool::{Drain, Draining, Spool};
+use crate::store::Room;
 use crate::store::keeper::Keeper;
 use crate::telemetry::{Health, Metrics, systemd};
 use crate::{dedup, http, publish, store, verify};
@@ -38,8 +40,8 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Connections beyond the writers': settle, relay, and the keeper's two.
-const OTHER_CONNECTIONS: usize = 4;
+/// Connections beyond the writers': settle, relay, the keeper's two, and the one that drains the spool.
+const OTHER_CONNECTIONS: usize = 5;
 /// Between two looks at whether a stop can go on.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -88,6 +90,7 @@ impl Sockets {
 /// All stages, running, but for HTTP.
 struct Service {
     keeper: Keeper,
+    spool: Option<(Spool, Draining)>,
     publisher: publish::Running,
     dedup: dedup::Running,
     dedup_arbiter: Arbiter,
@@ -106,9 +109,29 @@ impl Service {
         let in_hand = InHand::default();
 
         let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS).map_err(|error| setup(&error))?;
-        let keeper = Keeper::start(store.clone(), instance, &config.store, metrics.clone(), health.component("store"), lifeline)
+        let mut store_health = health.component("store");
+        let spool = match &config.spool.path {
+            Some(path) => Some(Spool::open(path, &config.spool, metrics.clone(), health.component("spool")).map_err(|error| {
+                ServeError::Setup(format!("cannot open the spool: {error}; spool.path sets another place, and \"\" is off"))
+            })?),
+            None => None,
+        };
+        if let Some((able, instead)) = spool.as_ref().map(Spool::stands_in) {
+            store_health = store_health.or_else(able, instead);
+        }
+        let keeper = Keeper::start(store.clone(), instance, &config.store, metrics.clone(), store_health, lifeline)
             .map_err(|error| setup(&error))?;
         let lease = keeper.lease();
+        let spool = match spool {
+            Some(spool) => {
+                let room = Room { events: config.dedup.batch_events, bytes: config.dedup.batch_bytes };
+                let drain = Drain { spool: spool.clone(), store: store.clone(), instance, lease: lease.clone(), room };
+                Some((spool, drain.start(lifeline).map_err(|error| setup(&error))?))
+            }
+            None => None,
+        };
+        let fallback =
+            spool.as_ref().map(|(spool, _)| dedup::Fallback { spool: spool.clone(), lease: lease.clone(), after: config.spool.after });
         let publisher = publish::start(
             &config.publisher,
             &config.sources,
@@ -137,6 +160,7 @@ impl Service {
                 publisher: publisher.mailbox.clone(),
                 publisher_budget: publisher.budget.clone(),
                 metrics: metrics.clone(),
+                spool: fallback,
                 lifeline: lifeline.clone(),
             },
         )
@@ -158,7 +182,7 @@ impl Service {
         let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
         let edge = http::Edge::new(Arc::new(sources), verifiers, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, mailboxes, budget: budget.clone(), started: Instant::now() });
-        Ok(Self { keeper, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })
+        Ok(Self { keeper, spool, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })
     }
 
     async fn run(self, config: &Config, sockets: Sockets, mut vigil: Vigil) -> Result<(), ServeError> {
@@ -201,9 +225,19 @@ impl Service {
         if !in_time || !written {
             tracing::warn!("the store did not finish within shutdown.drain_secs; senders that got no answer will try again");
         }
-        let (publisher, keeper) = (self.publisher, self.keeper);
+        let (publisher, keeper, spool) = (self.publisher, self.keeper, self.spool);
         let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
+            if let Some((spool, draining)) = spool {
+                draining.stop(Instant::now() + left / 4);
+                if !spool.is_empty() {
+                    tracing::warn!(
+                        left = spool.len(),
+                        "{} events stay in the spool, on this machine's disk, for the next start here",
+                        spool.len()
+                    );
+                }
+            }
             let left = publisher.stop(left);
             // With a commit under way its row would be nobody's; the lease runs out by itself then.
             keeper.stop(written);

@@ -12,6 +12,8 @@
 //! 5. [`publish`] sends the committed event to the queue, and takes its row out of the outbox when the queue has confirmed it. *A row that is
 //!    left over for whatever reason is found by the relay.*
 //!
+//! While the store is away, [`spool`] takes its place in step 4, on a local disk, and brings the events to it later.
+//!
 //! [`messages`] has what the stages say to each other; [`mailbox`] bounds how much of it may wait; [`app`] wires them and [`shutdown`]
 //! ends them. [`delivery`] has the words.
 //!
@@ -31,6 +33,7 @@ pub mod publish;
 pub mod request;
 pub mod shutdown;
 pub mod source;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod verify;

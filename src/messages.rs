@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dedup::route::{BatchId, Place};
 use crate::in_flight::{Permit, Ticket};
 use crate::publish::in_hand::Hold;
 use crate::request::Request;
@@ -33,9 +34,10 @@ pub struct Verified {
 /// dedup → writer: events to be stored in one transaction, folded and sorted by key.
 #[derive(Debug)]
 pub struct Batch {
-    /// The events and, for each, the hold that keeps the relay from taking its row for one left over. None where this process holds the
-    /// event already: then it is a duplicate, or the relay will find its row.
-    pub events: Vec<(Arc<NewEvent>, Option<Hold>)>,
+    /// Names it.
+    pub id: BatchId,
+    /// The events.
+    pub events: Vec<Arc<NewEvent>>,
 }
 
 /// writer → dedup: what became of a batch; `result` has one entry for each of its events, in order.
@@ -43,7 +45,9 @@ pub struct Batch {
 pub struct BatchDone {
     /// The batch.
     pub batch: Batch,
-    /// What the store did with each event, or why the transaction is not known to have committed.
+    /// Where it was to be committed.
+    pub place: Place,
+    /// What became of each event there, or why the transaction is not known to have committed.
     pub result: Result<Vec<Inserted>, StoreError>,
 }
 

@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 
 use super::model::{Config, PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
+use crate::spool::EVENT_OVERHEAD;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -28,6 +29,10 @@ const FIXED_THREADS: u64 = 12;
 const DATABASE_CONNECTION: u64 = 4 * MIB;
 /// Connections to the database besides those of the writers: relay, settling, lease, pruning, backlog.
 const FIXED_DATABASE_CONNECTIONS: u64 = 5;
+/// A connection to the spool: its page cache (16 MiB) and a statement's memory.
+const SPOOL_CONNECTION: u64 = 20 * MIB;
+/// What an event in the spool takes in memory: an entry in a set for its key, and one for its guard.
+const SPOOLED_KEYS: u64 = 2 * 20;
 /// The program, its tables, TLS roots, metrics.
 const BASE: u64 = 48 * MIB;
 
@@ -62,6 +67,11 @@ impl Config {
         // twice as long as its body.
         let copies_sent = if matches!(self.publisher.url, PublisherUrl::Amqp(_)) { 1 } else { 2 };
         let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
+        // One connection writes and one reads; one batch is being written, and one is on its way from there to the store.
+        let spool = match self.spool.path {
+            Some(_) => 2 * SPOOL_CONNECTION + 3 * largest_batch + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS,
+            None => 0,
+        };
         let parts = vec![
             ("bodies in hand (limits.in_flight_bytes)", limits.in_flight_bytes as u64),
             (
@@ -79,6 +89,7 @@ impl Config {
             ),
             ("messages being sent (publisher.channels, largest body)", channels * copies_sent * largest_body.max(4 * MIB)),
             ("database connections (dedup.writers)", (writers + FIXED_DATABASE_CONNECTIONS) * DATABASE_CONNECTION),
+            ("the spool (spool.max_bytes, dedup.batch_bytes, largest body)", spool),
             ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
             ("the program", BASE),
         ];
@@ -130,5 +141,8 @@ mod tests {
         ] {
             assert!(bound(more).total > base.total, "{more}");
         }
+        let postgres = |more: &str| bound(&format!("store.url = \"postgres://h/d\"\n{more}")).total;
+        assert!(postgres("spool.max_bytes = 2147483648") > postgres(""));
+        assert!(postgres("spool.path = \"\"") < postgres(""));
     }
 }

@@ -26,6 +26,8 @@ pub struct Config {
     pub dedup: Dedup,
     /// `[store]`
     pub store: Store,
+    /// `[spool]`
+    pub spool: Spool,
     /// `[publisher]`
     pub publisher: Publisher,
     /// `[shutdown]` `drain_secs`
@@ -135,6 +137,17 @@ pub enum Migrate {
     Auto,
     /// Refuse to start.
     Check,
+}
+
+/// `[spool]`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each option is documented in config.toml")]
+pub struct Spool {
+    /// None where it is off, and where the store is not PostgreSQL.
+    pub path: Option<PathBuf>,
+    pub max_bytes: u64,
+    pub max_age: Duration,
+    pub after: Duration,
 }
 
 /// `[publisher]`

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::model::{
-    Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl, QueueType, Server, Store, StoreUrl, Verifier,
+    Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl, QueueType, Server, Spool, Store, StoreUrl,
+    Verifier,
 };
 use super::reader::Reader;
 use super::rules;
@@ -17,12 +18,14 @@ const DAY_SECS: i128 = 24 * 60 * 60;
 
 /// Everything but the sources.
 pub(super) fn all(r: &mut Reader<'_>) -> Config {
+    let store = store(r);
     Config {
         server: server(r),
         limits: limits(r),
         verifier: verifier(r),
         dedup: dedup(r),
-        store: store(r),
+        spool: spool(r, &store),
+        store,
         publisher: publisher(r),
         drain: r.duration("shutdown.drain_secs", 1..=3600),
         log: log(r),
@@ -86,6 +89,16 @@ fn store(r: &mut Reader<'_>) -> Store {
         prune_interval: r.duration("store.prune_interval_secs", 1..=DAY_SECS),
         prune_rows: r.count("store.prune_rows", 1..=1_000_000),
         lease: r.duration("store.lease_secs", 3..=3600),
+    }
+}
+
+fn spool(r: &mut Reader<'_>, store: &Store) -> Spool {
+    let path = r.text("spool.path", rules::anything).filter(|path| !path.is_empty()).map(PathBuf::from);
+    Spool {
+        path: path.filter(|_| matches!(store.url, StoreUrl::Postgres(_))),
+        max_bytes: r.count("spool.max_bytes", 1024 * 1024..=1024 * GIB),
+        max_age: r.duration("spool.max_age_secs", 1..=366 * DAY_SECS),
+        after: r.duration("spool.after_ms", 10..=60_000),
     }
 }
 

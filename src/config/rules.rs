@@ -48,6 +48,11 @@ pub(super) fn log_filter(filter: &str) -> Result<(), String> {
 }
 
 /// Anything at all.
+pub(super) fn anything(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// Anything but nothing.
 pub(super) fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("expected a name, found an empty string".to_owned()) } else { Ok(()) }
 }
@@ -93,6 +98,10 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     }
     if report.sound(&["publisher.queue", "publisher.unrouted_queue"]) && publisher.queue.as_ref() == Some(&publisher.unrouted_queue) {
         report.blame("publisher.unrouted_queue", "the same as publisher.queue; unrouted messages need a queue of their own");
+    }
+    if report.sound(&["limits.deadline_ms", "spool.after_ms"]) && config.spool.path.is_some() && config.spool.after >= limits.deadline {
+        let message = "not shorter than limits.deadline_ms, so that senders would be answered 503 before the spool is tried: lower this or raise that";
+        report.blame("spool.after_ms", message);
     }
     sources(config, report);
     let public = report.sound(&["server.listen"]) && !server.listen.ip().is_loopback();

@@ -1,7 +1,8 @@
 //! The dedup actor: a thin shell around [`Batcher`] that knows about mailboxes, writers and the publisher.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler};
 use crossbeam_channel::Sender;
@@ -9,28 +10,39 @@ use crossbeam_channel::Sender;
 use super::Surroundings;
 use super::batch::{Batcher, Settled};
 use super::recent::Recent;
+use super::route::{BatchId, Place};
 use crate::in_flight::Ticket;
 use crate::mailbox::{Mail, Ping};
 use crate::messages::{Batch, BatchDone, Pending, PendingEvent, Verified};
+use crate::publish::in_hand::Hold;
 use crate::shutdown::Lifeline;
 use crate::store::{Inserted, NewEvent, StoredEvent};
 
-/// How often abandoned deliveries are looked for while no message comes.
-const TICK: Duration = Duration::from_millis(200);
+/// How often abandoned deliveries and overdue batches are looked for while no message comes.
+const TICK: Duration = Duration::from_millis(100);
 
 pub(super) struct DedupActor {
     batcher: Batcher<Ticket>,
     recent: Recent,
-    free_writers: usize,
-    batches: Sender<Batch>,
+    writers: Sender<Batch>,
+    spool_writer: Sender<Batch>,
+    /// For each event of a batch that may reach the store: keeps the relay from taking its row for one left over. None where this process
+    /// holds the event already: then it is a duplicate, or the relay will find its row.
+    holds: HashMap<BatchId, Vec<Option<Hold>>>,
     around: Surroundings,
     _lifeline: Lifeline,
 }
 
 impl DedupActor {
-    pub(super) fn new(batcher: Batcher<Ticket>, recent: Recent, writers: usize, batches: Sender<Batch>, around: Surroundings) -> Self {
+    pub(super) fn new(
+        batcher: Batcher<Ticket>,
+        recent: Recent,
+        writers: Sender<Batch>,
+        spool_writer: Sender<Batch>,
+        around: Surroundings,
+    ) -> Self {
         let lifeline = around.lifeline.of("dedup");
-        Self { batcher, recent, free_writers: writers, batches, around, _lifeline: lifeline }
+        Self { batcher, recent, writers, spool_writer, holds: HashMap::new(), around, _lifeline: lifeline }
     }
 
     fn answer(&mut self) {
@@ -39,40 +51,53 @@ impl DedupActor {
         }
     }
 
+    fn drop_abandoned(&mut self) {
+        self.batcher.drop_abandoned(Ticket::is_abandoned);
+        self.answer();
+    }
+
     /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs.
     fn feed_writers(&mut self) {
-        while self.free_writers > 0 {
-            let Some(events) = self.batcher.next_batch() else { return };
-            self.around.metrics.batch_events.observe(events.len() as f64);
-            // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
-            let events = events.into_iter().map(|event| (event.clone(), self.around.in_hand.hold(event.key))).collect();
-            if self.batches.try_send(Batch { events }).is_err() {
+        let now = Instant::now();
+        let spool = self.around.spool.as_ref().map(|fallback| &fallback.spool);
+        while let Some(next) = self.batcher.next(now, |event| spool.is_some_and(|spool| spool.may_have(event))) {
+            let writer = match next.place {
+                Place::Store => {
+                    self.around.metrics.batch_events.observe(next.events.len() as f64);
+                    // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
+                    self.holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.key)).collect());
+                    &self.writers
+                }
+                Place::Spool => &self.spool_writer,
+            };
+            if writer.try_send(Batch { id: next.id, events: next.events }).is_err() {
                 // A free writer always takes a batch; without writers the process is about to end and the tickets answer 503.
                 return;
             }
-            self.free_writers -= 1;
         }
     }
 
-    fn remember_and_pass_on(&mut self, batch: Batch, inserted: &[Inserted], settled: &Settled) {
+    /// Committed in the store or in the spool: a redelivery may be answered from memory.
+    fn remember(&self, events: &[Arc<NewEvent>], settled: &Settled) {
         for at in &settled.conflicts {
-            self.report_conflict(&batch.events[*at].0);
+            self.report_conflict(&events[*at]);
         }
-        let mut accepted = settled.accepted.iter().copied().peekable();
-        let mut hints = Vec::with_capacity(settled.accepted.len());
-        for (at, (event, hold)) in batch.events.into_iter().enumerate() {
-            if accepted.next_if_eq(&at).is_none() {
-                continue;
-            }
-            self.recent.remember(&event);
-            if let (Some(hold), Inserted::Accepted(seq)) = (hold, &inserted[at]) {
+        for at in &settled.accepted {
+            self.recent.remember(&events[*at]);
+        }
+        self.around.metrics.cache_entries.set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
+    }
+
+    fn pass_on(&self, events: Vec<Arc<NewEvent>>, holds: Vec<Option<Hold>>, inserted: &[Inserted]) {
+        let mut hints = Vec::with_capacity(events.len());
+        for ((event, hold), inserted) in events.into_iter().zip(holds).zip(inserted) {
+            if let (Some(hold), Inserted::Accepted(seq)) = (hold, inserted) {
                 match self.around.publisher_budget.reserve(1, event.body.len()) {
                     Ok(permit) => hints.push(PendingEvent { row: StoredEvent { seq: *seq, attempts: 0, event }, hold, permit }),
                     Err(_) => self.around.metrics.hints_dropped.inc(),
                 }
             }
         }
-        self.around.metrics.cache_entries.set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
         let count = hints.len() as u64;
         if count > 0 && self.around.publisher.try_send(Pending { events: hints }).is_err() {
             self.around.metrics.hints_dropped.inc_by(count);
@@ -95,8 +120,14 @@ impl Actor for DedupActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(TICK, |this, _| {
-            this.batcher.drop_abandoned(Ticket::is_abandoned);
-            this.answer();
+            if let Some(fallback) = &this.around.spool {
+                if let Some(time) = fallback.lease.renewed() {
+                    this.batcher.store_was_seen(time);
+                }
+                fallback.spool.show();
+            }
+            this.drop_abandoned();
+            this.feed_writers();
         });
     }
 }
@@ -127,25 +158,26 @@ impl Handler<Mail<BatchDone>> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<BatchDone>, _: &mut Self::Context) {
-        let BatchDone { batch, result } = mail.open();
-        self.free_writers += 1;
-        let events: Vec<Arc<NewEvent>> = batch.events.iter().map(|(event, _)| event.clone()).collect();
-        let settled = self.batcher.done(&events, &result);
+        let BatchDone { batch: Batch { id, events }, place, result } = mail.open();
+        let settled = self.batcher.done(id, place, &result, Instant::now());
         self.answer();
         if result.is_err() {
             // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
-            self.batcher.drop_abandoned(Ticket::is_abandoned);
-            self.answer();
+            self.drop_abandoned();
         }
         self.feed_writers();
-        if let Ok(inserted) = result {
-            for (at, refused) in inserted.iter().enumerate() {
-                if let Inserted::Refused(why) = refused {
-                    let event = &events[at];
-                    tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses this event: {why}; its sender was answered 503");
-                }
+        let Some(settled) = settled else { return };
+        // Without a hint the relay finds the rows, and may do so from now on.
+        let holds = self.holds.remove(&id).unwrap_or_default();
+        let Ok(inserted) = result else { return };
+        for (event, inserted) in events.iter().zip(&inserted) {
+            if let Inserted::Refused(why) = inserted {
+                tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses this event: {why}; its sender was answered 503");
             }
-            self.remember_and_pass_on(batch, &inserted, &settled);
+        }
+        self.remember(&events, &settled);
+        if place == Place::Store {
+            self.pass_on(events, holds, &inserted);
         }
     }
 }

@@ -5,7 +5,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::route::{BatchId, Place, Places, Route};
 use crate::delivery::{BodyDigest, DedupKey, EventId, MessageId};
 use crate::outcome::{FailReason, Outcome, ShedReason};
 use crate::store::{Inserted, NewEvent, StoreError};
@@ -28,8 +30,24 @@ pub struct Batcher<T> {
     /// Keys that are queued or in a batch under way.
     storing: HashMap<DedupKey, Storing>,
     /// New events that wait for a writer; those of one delivery stay together.
-    queue: VecDeque<Vec<Arc<NewEvent>>>,
+    queue: Queue,
+    /// Those of which only the spool can tell whether they are new.
+    for_spool: Queue,
+    route: Route,
     resolved: Vec<Resolved<T>>,
+}
+
+type Queue = VecDeque<Vec<Arc<NewEvent>>>;
+
+/// A batch that is to be committed.
+#[derive(Debug)]
+pub struct Next {
+    /// Names it when it comes back.
+    pub id: BatchId,
+    /// Where it is to be committed. One that the store does not return may follow to the spool, under the same name.
+    pub place: Place,
+    /// Sorted by key, so that batches with overlapping keys cannot deadlock.
+    pub events: Vec<Arc<NewEvent>>,
 }
 
 /// A delivery whose outcome is known.
@@ -76,8 +94,17 @@ pub struct Settled {
 
 impl<T> Batcher<T> {
     /// An empty one.
-    pub fn new(limits: BatchLimits) -> Self {
-        Self { limits, deliveries: HashMap::new(), next_delivery: 0, storing: HashMap::new(), queue: VecDeque::new(), resolved: Vec::new() }
+    pub fn new(limits: BatchLimits, places: Places) -> Self {
+        Self {
+            limits,
+            deliveries: HashMap::new(),
+            next_delivery: 0,
+            storing: HashMap::new(),
+            queue: Queue::new(),
+            for_spool: Queue::new(),
+            route: Route::new(places),
+            resolved: Vec::new(),
+        }
     }
 
     /// Takes a delivery. `known` tells the events that are known to be stored, with this very body. Returns how many of its events
@@ -115,23 +142,65 @@ impl<T> Batcher<T> {
         joined
     }
 
-    /// The next batch, sorted by key so that batches with overlapping keys cannot deadlock; none while nothing waits.
-    pub fn next_batch(&mut self) -> Option<Vec<Arc<NewEvent>>> {
-        let mut batch = self.queue.pop_front()?;
+    /// The next batch that can go somewhere now; none while nothing waits, or nobody is free. `spooled` tells the events whose keys may
+    /// be in the spool: the spool decides about them, since the store does not know them yet.
+    pub fn next(&mut self, now: Instant, spooled: impl Fn(&NewEvent) -> bool) -> Option<Next> {
+        let spool_takes = self.route.spool_takes();
+        if spool_takes && let Some((id, events)) = self.route.falls_back(now) {
+            return Some(Next { id, place: Place::Spool, events });
+        }
+        if self.route.store_takes() {
+            while let Some(group) = self.queue.pop_front_if(|group| group.iter().any(|event| spooled(event))) {
+                self.for_spool.push_back(group);
+            }
+            if let Some(events) = self.take(Place::Store, |group| !group.iter().any(|event| spooled(event))) {
+                return Some(self.begin(Place::Store, events, now));
+            }
+        }
+        if spool_takes {
+            let lost = self.route.store_is_lost(now);
+            if let Some(events) = self.take(Place::Spool, |_| true) {
+                return Some(self.begin(Place::Spool, events, now));
+            }
+            if lost && let Some(events) = self.take(Place::Store, |_| true) {
+                return Some(self.begin(Place::Spool, events, now));
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, place: Place, events: Vec<Arc<NewEvent>>, now: Instant) -> Next {
+        Next { id: self.route.begin(place, events.clone(), now), place, events }
+    }
+
+    /// A batch's worth from the head of the queue for `place`, as far as it fits.
+    fn take(&mut self, place: Place, fits: impl Fn(&[Arc<NewEvent>]) -> bool) -> Option<Vec<Arc<NewEvent>>> {
+        let queue = match place {
+            Place::Store => &mut self.queue,
+            Place::Spool => &mut self.for_spool,
+        };
+        let mut batch = queue.pop_front()?;
         let mut bytes: usize = batch.iter().map(|event| event.body.len()).sum();
-        while let Some(group) = self.queue.front() {
+        while let Some(group) = queue.front() {
             bytes += group.iter().map(|event| event.body.len()).sum::<usize>();
-            if batch.len() + group.len() > self.limits.events || bytes > self.limits.bytes {
+            if batch.len() + group.len() > self.limits.events || bytes > self.limits.bytes || !fits(group) {
                 break;
             }
-            batch.extend(self.queue.pop_front().into_iter().flatten());
+            batch.extend(queue.pop_front().into_iter().flatten());
         }
         batch.sort_unstable_by_key(|event| event.key);
         Some(batch)
     }
 
-    /// A batch came back. `result` has one entry for each of its events.
-    pub fn done(&mut self, batch: &[Arc<NewEvent>], result: &Result<Vec<Inserted>, StoreError>) -> Settled {
+    /// The store did something at `time`: if it was away, it is back.
+    pub fn store_was_seen(&mut self, time: Instant) {
+        self.route.store_was_seen(time);
+    }
+
+    /// A batch came back. `result` has one entry for each of its events. None if that does not settle it: it is under way elsewhere too,
+    /// will go there, or was settled before.
+    pub fn done(&mut self, id: BatchId, place: Place, result: &Result<Vec<Inserted>, StoreError>, now: Instant) -> Option<Settled> {
+        let batch = self.route.done(id, place, result.is_ok(), now)?;
         let mut settled = Settled::default();
         for (at, event) in batch.iter().enumerate() {
             let Some(storing) = self.storing.remove(&event.key) else { continue };
@@ -157,7 +226,7 @@ impl<T> Batcher<T> {
             }
             self.take_turns(storing.after);
         }
-        settled
+        Some(settled)
     }
 
     /// Events with the same key and other bodies: the first of them is stored next, those with its body join it, the rest wait again.
@@ -174,22 +243,23 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Drops from the queue what nobody waits for any more: it was answered 503, and storing it would only take room from those that
+    /// Drops from the queues what nobody waits for any more: it was answered 503, and storing it would only take room from those that
     /// are still waiting.
     pub fn drop_abandoned(&mut self, abandoned: impl Fn(&T) -> bool) {
+        // What `forget` queues anew comes last.
         let mut queue = std::mem::take(&mut self.queue);
-        queue.retain(|group| {
-            let wanted = group.iter().any(|event| self.is_wanted(&event.key, &abandoned));
-            if !wanted {
-                for event in group {
-                    self.forget(&event.key);
+        let mut for_spool = std::mem::take(&mut self.for_spool);
+        for queue in [&mut queue, &mut for_spool] {
+            queue.retain(|group| {
+                let wanted = group.iter().any(|event| self.is_wanted(&event.key, &abandoned));
+                if !wanted {
+                    group.iter().for_each(|event| self.forget(&event.key));
                 }
-            }
-            wanted
-        });
-        // What `forget` queued anew comes last.
+                wanted
+            });
+        }
         queue.append(&mut self.queue);
-        self.queue = queue;
+        (self.queue, self.for_spool) = (queue, for_spool);
     }
 
     fn is_wanted(&self, key: &DedupKey, abandoned: impl Fn(&T) -> bool) -> bool {

@@ -1,20 +1,24 @@
 //! Dedup: each event is stored once.
 //!
-//! [`batch`] is the pure state, [`recent`] the keys in memory, [`actor`] the thin shell around both, [`writer`] the threads that commit.
+//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory, [`actor`] the thin shell around them,
+//! [`writer`] the threads that commit.
 
 pub mod actor;
 pub mod batch;
 pub mod recent;
+pub mod route;
 pub mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Arbiter};
 
 use self::actor::DedupActor;
 use self::batch::{BatchLimits, Batcher};
 use self::recent::Recent;
-use self::writer::Writers;
+use self::route::Places;
+use self::writer::{Target, Writer, Writers};
 use crate::config::model;
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
@@ -22,7 +26,9 @@ use crate::mailbox::{Mailbox, Pulse};
 use crate::messages::{BatchDone, Pending, Verified};
 use crate::publish::in_hand::InHand;
 use crate::shutdown::Lifeline;
+use crate::spool::Spool;
 use crate::store::Store;
+use crate::store::keeper::Lease;
 use crate::telemetry::Metrics;
 
 /// What dedup needs of the rest.
@@ -39,8 +45,20 @@ pub struct Surroundings {
     pub publisher_budget: Arc<Budget>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// What takes the store's place while that is away, if anything does.
+    pub spool: Option<Fallback>,
     /// Whom a death is reported to.
     pub lifeline: Lifeline,
+}
+
+/// What takes the store's place while that is away.
+pub struct Fallback {
+    /// Where events go instead.
+    pub spool: Spool,
+    /// Tells that the store is back.
+    pub lease: Lease,
+    /// How long the store may take for a batch.
+    pub after: Duration,
 }
 
 /// Dedup, running.
@@ -54,22 +72,26 @@ pub struct Running {
 }
 
 /// Starts the actor on a thread of its own, and its writers. `shortest_window` bounds how long a key may stay in memory.
-pub fn start(
-    config: &model::Dedup,
-    shortest_window: std::time::Duration,
-    arbiter: &Arbiter,
-    around: Surroundings,
-) -> std::io::Result<Running> {
-    let (batches, work) = crossbeam_channel::bounded(config.writers);
+pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter, around: Surroundings) -> std::io::Result<Running> {
+    let (store_work, spool_work) = (crossbeam_channel::bounded(config.writers), crossbeam_channel::bounded(1));
     let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
+    let places = Places { writers: config.writers, spool_after: around.spool.as_ref().map(|fallback| fallback.after) };
     let recent = Recent::new(config.cache_entries, config.cache_ttl.min(shortest_window));
-    let writers = config.writers;
     let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
-    let (store, instance) = (around.store.clone(), around.instance);
-    let addr =
-        DedupActor::start_in_arbiter(&arbiter.handle(), move |_| DedupActor::new(Batcher::new(limits), recent, writers, batches, around));
+    let store = Target::Store { store: around.store.clone(), instance: around.instance };
+    let spool = around.spool.as_ref().map(|fallback| Target::Spool(fallback.spool.clone()));
+    let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| {
+        DedupActor::new(Batcher::new(limits, places), recent, store_work.0, spool_work.0, around)
+    });
     // A writer has one batch at a time, so more than one message of each can never wait.
-    let done = Mailbox::<BatchDone>::new(&addr, writers);
-    let writers = Writers::start(writers, &work, &store, instance, &done, &metrics, &lifeline)?;
+    let done = Mailbox::<BatchDone>::new(&addr, config.writers + 1);
+    let mut writers = Writers::new();
+    let writer = |target| Writer { target, done: done.clone(), metrics: metrics.clone(), failing: false };
+    for _ in 0..config.writers {
+        writers.add(writer(store.clone()), &store_work.1, &lifeline)?;
+    }
+    if let Some(spool) = spool {
+        writers.add(writer(spool), &spool_work.1, &lifeline)?;
+    }
     Ok(Running { mailbox: Mailbox::new(&addr, config.mailbox_capacity), pulse: Pulse::new("dedup", &addr), writers })
 }

@@ -1,4 +1,4 @@
-//! Writer threads: each commits one batch at a time. The store's calls block, so they stay off the actors.
+//! Writer threads: each commits one batch at a time, in the store or in the spool. Both block, so they stay off the actors.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -6,36 +6,36 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::route::Place;
 use crate::delivery::InstanceId;
 use crate::mailbox::Mailbox;
 use crate::messages::{Batch, BatchDone};
 use crate::shutdown::Lifeline;
-use crate::store::{NewEvent, Store, StoreError};
+use crate::spool::Spool;
+use crate::store::{Inserted, NewEvent, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// The writer threads.
 pub struct Writers(Vec<JoinHandle<()>>);
 
 impl Writers {
-    /// Starts `count` of them; they end when the sending side of `work` is gone.
-    pub(super) fn start(
-        count: usize,
-        work: &Receiver<Batch>,
-        store: &Arc<dyn Store>,
-        instance: InstanceId,
-        done: &Mailbox<BatchDone>,
-        metrics: &Arc<Metrics>,
-        lifeline: &Lifeline,
-    ) -> std::io::Result<Self> {
-        let threads = (0..count).map(|n| {
-            let writer = Writer { store: store.clone(), instance, done: done.clone(), metrics: metrics.clone(), failing: false };
-            let (work, lifeline) = (work.clone(), lifeline.of("writer"));
-            std::thread::Builder::new().name(format!("writer-{n}")).spawn(move || {
-                let _lifeline = lifeline;
-                writer.run(&work);
-            })
-        });
-        threads.collect::<Result<_, _>>().map(Self)
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Starts one, which ends when the sending side of `work` is gone.
+    pub(super) fn add(&mut self, writer: Writer, work: &Receiver<Batch>, lifeline: &Lifeline) -> std::io::Result<()> {
+        let (work, lifeline) = (work.clone(), lifeline.of("writer"));
+        let name = match writer.target {
+            Target::Store { .. } => format!("writer-{}", self.0.len()),
+            Target::Spool(_) => "spool-writer".to_owned(),
+        };
+        self.0.push(std::thread::Builder::new().name(name).spawn(move || {
+            let _lifeline = lifeline;
+            writer.run(&work);
+        })?);
+        Ok(())
     }
 
     /// All of them have ended.
@@ -44,23 +44,44 @@ impl Writers {
     }
 }
 
-struct Writer {
-    store: Arc<dyn Store>,
-    instance: InstanceId,
-    done: Mailbox<BatchDone>,
-    metrics: Arc<Metrics>,
-    failing: bool,
+/// Where a writer commits.
+#[derive(Clone)]
+pub(super) enum Target {
+    Store { store: Arc<dyn Store>, instance: InstanceId },
+    Spool(Spool),
+}
+
+impl Target {
+    fn place(&self) -> Place {
+        match self {
+            Self::Store { .. } => Place::Store,
+            Self::Spool(_) => Place::Spool,
+        }
+    }
+
+    fn insert(&self, events: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        match self {
+            Self::Store { store, instance } => store.insert(*instance, events),
+            Self::Spool(spool) => spool.insert(events),
+        }
+    }
+}
+
+/// One writer.
+pub(super) struct Writer {
+    pub(super) target: Target,
+    pub(super) done: Mailbox<BatchDone>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) failing: bool,
 }
 
 impl Writer {
     fn run(mut self, work: &Receiver<Batch>) {
         for batch in work {
-            let events: Vec<Arc<NewEvent>> = batch.events.iter().map(|(event, _)| event.clone()).collect();
             let began = Instant::now();
-            let result = self.store.insert(self.instance, &events);
-            self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-            self.report(result.as_ref().err());
-            if self.done.try_send(BatchDone { batch, result }).is_err() {
+            let result = self.target.insert(&batch.events);
+            self.report(result.as_ref().err(), began);
+            if self.done.try_send(BatchDone { batch, place: self.target.place(), result }).is_err() {
                 // The actor is gone and the process about to end; a committed batch is found by the next instance's relay.
                 return;
             }
@@ -68,15 +89,24 @@ impl Writer {
     }
 
     /// One line when it begins to fail and one when it works again: an outage at 10,000 deliveries/s must not fill the disk.
-    fn report(&mut self, error: Option<&StoreError>) {
-        if let Some(error) = error {
-            self.metrics.commit_failures.inc();
-            if !self.failing {
-                tracing::error!(%error, "cannot store events: {error}; senders are answered 503 and will try again");
+    fn report(&mut self, error: Option<&StoreError>, began: Instant) {
+        let changed = std::mem::replace(&mut self.failing, error.is_some()) != error.is_some();
+        if self.target.place() == Place::Store {
+            self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+            if error.is_some() {
+                self.metrics.commit_failures.inc();
             }
-        } else if self.failing {
-            tracing::info!("events are stored again");
         }
-        self.failing = error.is_some();
+        match (self.target.place(), error) {
+            _ if !changed => {}
+            (Place::Store, Some(error)) => {
+                tracing::error!(%error, "cannot store events: {error}; they go to the spool, or, without one, senders are answered 503 and will try again");
+            }
+            (Place::Store, None) => tracing::info!("events are stored again"),
+            (Place::Spool, Some(error)) => {
+                tracing::error!(%error, "cannot spool events either: {error}; senders are answered 503 and will try again");
+            }
+            (Place::Spool, None) => tracing::info!("events are spooled again"),
+        }
     }
 }

@@ -27,16 +27,18 @@ pub struct Lease {
     born: Instant,
     /// Milliseconds after `born`; 0 is no lease.
     until: Arc<AtomicU64>,
+    /// Likewise; 0 is never.
+    renewed: Arc<AtomicU64>,
 }
 
 impl Lease {
     fn none() -> Self {
-        Self { born: Instant::now(), until: Arc::default() }
+        Self { born: Instant::now(), until: Arc::default(), renewed: Arc::default() }
     }
 
     /// A lease that is held for ever, for what has no rows of its own.
     pub fn forever() -> Self {
-        Self { born: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self { born: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)), renewed: Arc::default() }
     }
 
     /// It is held now. Counted on the monotonic clock from *before* the database was asked, so it ends here before it ends there,
@@ -45,9 +47,16 @@ impl Lease {
         u128::from(self.until.load(Ordering::Acquire)) > self.born.elapsed().as_millis()
     }
 
+    /// When the database was last asked to renew it and did: a sign that it worked after that.
+    pub fn renewed(&self) -> Option<Instant> {
+        let millis = self.renewed.load(Ordering::Acquire);
+        (millis > 0).then(|| self.born + Duration::from_millis(millis))
+    }
+
     fn extend(&self, asked: Instant, lease: Duration) {
-        let until = (asked + lease).saturating_duration_since(self.born).as_millis();
-        self.until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+        let since_birth = |time: Instant| u64::try_from(time.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX);
+        self.until.store(since_birth(asked + lease), Ordering::Release);
+        self.renewed.store(since_birth(asked), Ordering::Release);
     }
 
     fn end(&self) {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use open::{check, migrate, open};
+pub use sqlite::{SpoolFile, SpoolUsage};
 
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
 

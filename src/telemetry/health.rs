@@ -1,6 +1,8 @@
 //! Health: each component says whether it can do its work, and why not. `/readyz` shows it.
 
 use std::borrow::Cow;
+use std::mem::discriminant;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How well a component can do its work.
@@ -23,6 +25,8 @@ pub struct Health(Arc<Mutex<Vec<(&'static str, State)>>>);
 pub struct Component {
     health: Health,
     index: usize,
+    /// Whether something takes its place while it is not ready, and what.
+    stand_in: Option<(Arc<AtomicBool>, &'static str)>,
 }
 
 impl Health {
@@ -34,7 +38,7 @@ impl Health {
     pub fn component(&self, name: &'static str) -> Component {
         let mut components = self.components();
         components.push((name, State::NotReady("starting".into())));
-        Component { health: self.clone(), index: components.len() - 1 }
+        Component { health: self.clone(), index: components.len() - 1, stand_in: None }
     }
 
     /// All components in the order in which they were added.
@@ -52,19 +56,40 @@ impl Health {
 }
 
 impl Component {
+    /// While `able` says so, something takes this component's place where it is not ready, so that it is only degraded.
+    #[must_use]
+    pub fn or_else(self, able: Arc<AtomicBool>, instead: &'static str) -> Self {
+        Self { stand_in: Some((able, instead)), ..self }
+    }
+
     /// Says how the component is. A change is logged, a repetition is not.
     pub fn set(&self, state: State) {
+        let state = match (state, &self.stand_in) {
+            (State::NotReady(why), Some((able, instead))) if able.load(Ordering::Relaxed) => {
+                State::Degraded(format!("{why}; {instead}").into())
+            }
+            (state, _) => state,
+        };
+        self.put(state, |old, new| old != new);
+    }
+
+    /// The same for a component whose words change with every event: only another kind of state is logged.
+    pub fn update(&self, state: State) {
+        self.put(state, |old, new| discriminant(old) != discriminant(new));
+    }
+
+    fn put(&self, state: State, is_news: fn(&State, &State) -> bool) {
         let mut components = self.health.components();
         let Some((name, now)) = components.get_mut(self.index) else { return };
-        if *now == state {
+        let old = std::mem::replace(now, state);
+        if !is_news(&old, now) {
             return;
         }
-        match &state {
+        match now {
             State::Ready => tracing::info!(component = *name, "{name} is ready"),
             State::Degraded(why) => tracing::warn!(component = *name, %why, "{name} is degraded"),
             State::NotReady(why) => tracing::warn!(component = *name, %why, "{name} is not ready"),
         }
-        *now = state;
     }
 }
 
@@ -83,5 +108,17 @@ mod tests {
         store.set(State::NotReady("disk full".into()));
         assert_eq!(health.ready(), Err("store: disk full".into()));
         assert_eq!(health.all().len(), 2);
+    }
+
+    #[test]
+    fn what_stands_in_for_a_component_keeps_the_whole_ready() {
+        let (health, able) = (Health::default(), Arc::new(AtomicBool::new(true)));
+        let store = health.component("store").or_else(able.clone(), "the spool takes deliveries");
+        assert!(health.ready().is_err(), "it has not said how it is yet");
+        store.set(State::NotReady("connection refused".into()));
+        assert_eq!(health.all()[0].1, State::Degraded("connection refused; the spool takes deliveries".into()));
+        able.store(false, Ordering::Relaxed);
+        store.set(State::NotReady("connection refused".into()));
+        assert_eq!(health.ready(), Err("store: connection refused".into()));
     }
 }

@@ -93,8 +93,20 @@ metrics! {
     pub batch_events: Histogram = "hookweir_batch_events", in COUNTS;
     /// Duration of one commit, in seconds.
     pub commit_seconds: Histogram = "hookweir_commit_seconds", in LATENCY;
-    /// Commits that failed; their deliveries were answered 503.
+    /// Commits that failed; their events went to the spool, or, without one, their deliveries were answered 503.
     pub commit_failures: IntCounter = "hookweir_commit_failures_total",;
+    /// Events in the spool: durable on one local disk only, and waiting for the store.
+    pub spool_rows: IntGauge = "hookweir_spool_rows",;
+    /// What the events in the spool are counted for, in bytes. Bounded by `spool.max_bytes`.
+    pub spool_bytes: IntGauge = "hookweir_spool_bytes",;
+    /// Age of the event that waits longest in the spool, in seconds. Past `spool.max_age_secs` nothing more is spooled.
+    pub spool_oldest_seconds: IntGauge = "hookweir_spool_oldest_seconds",;
+    /// Events that were new to the spool.
+    pub spooled: IntCounter = "hookweir_spooled_total",;
+    /// Events moved from the spool to the store.
+    pub drained: IntCounter = "hookweir_drained_total",;
+    /// Commits to the spool that failed; their deliveries were answered 503 unless the store took them after all.
+    pub spool_failures: IntCounter = "hookweir_spool_failures_total",;
     /// Events handed to the queue, by result: confirmed, unroutable, nacked, unknown, refused.
     pub published: IntCounterVec = "hookweir_published_total" by &["result"],;
     /// From handing a batch to the queue to the last of its confirms, in seconds.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +9,29 @@ use crate::delivery::{SourceName, UnixMillis};
 use crate::store::Seq;
 
 const LIMITS: BatchLimits = BatchLimits { events: 4, bytes: 100 };
+const AFTER: Duration = Duration::from_secs(1);
+
+/// A batcher without a spool, and with more writers than it needs.
+fn store_only(limits: BatchLimits) -> Batcher<u32> {
+    Batcher::new(limits, Places { writers: 100, spool_after: None })
+}
+
+/// A batcher with a spool.
+fn spooling(writers: usize) -> Batcher<u32> {
+    Batcher::new(LIMITS, Places { writers, spool_after: Some(AFTER) })
+}
+
+fn next(batcher: &mut Batcher<u32>) -> Option<Next> {
+    batcher.next(Instant::now(), nothing_known)
+}
+
+fn store(batcher: &mut Batcher<u32>, batch: &Next, result: &Result<Vec<Inserted>, StoreError>) -> Settled {
+    batcher.done(batch.id, Place::Store, result, Instant::now()).expect("settles it")
+}
+
+fn down() -> Result<Vec<Inserted>, StoreError> {
+    Err(StoreError::Unavailable("down".into()))
+}
 
 fn event(id: &str, body: &str) -> NewEvent {
     let source = SourceName::parse("s").unwrap();
@@ -59,13 +82,13 @@ fn outcomes(batcher: &mut Batcher<u32>) -> Vec<(u32, &'static str)> {
 
 #[test]
 fn redeliveries_join_the_event_that_is_being_stored_and_share_its_outcome() {
-    let (mut batcher, mut table) = (Batcher::new(LIMITS), Table::default());
+    let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
-    let batch = batcher.next_batch().unwrap();
+    let batch = next(&mut batcher).unwrap();
     assert_eq!(batcher.offer(2, vec![event("a", "x")], nothing_known), 1, "joined while it is being written");
-    assert!(batcher.next_batch().is_none(), "there is nothing more to write");
+    assert!(next(&mut batcher).is_none(), "there is nothing more to write");
     assert!(outcomes(&mut batcher).is_empty(), "no answer before the commit");
-    let settled = batcher.done(&batch, &table.insert(&batch));
+    let settled = store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(settled.accepted, [0]);
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "duplicate")]);
     assert!(batcher.is_idle());
@@ -73,30 +96,30 @@ fn redeliveries_join_the_event_that_is_being_stored_and_share_its_outcome() {
 
 #[test]
 fn when_the_commit_fails_all_who_joined_are_told_and_the_next_try_starts_afresh() {
-    let (mut batcher, mut table) = (Batcher::new(LIMITS), Table::default());
+    let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     batcher.offer(2, vec![event("a", "x")], nothing_known);
-    let batch = batcher.next_batch().unwrap();
-    batcher.done(&batch, &Err(StoreError::Ambiguous("cut".into())));
+    let batch = next(&mut batcher).unwrap();
+    store(&mut batcher, &batch, &Err(StoreError::Ambiguous("cut".into())));
     assert_eq!(outcomes(&mut batcher), [(1, "failed"), (2, "failed")]);
     batcher.offer(3, vec![event("a", "x")], nothing_known);
-    let batch = batcher.next_batch().unwrap();
-    batcher.done(&batch, &table.insert(&batch));
+    let batch = next(&mut batcher).unwrap();
+    store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(outcomes(&mut batcher), [(3, "accepted")]);
 }
 
 #[test]
 fn another_body_under_the_same_id_waits_its_turn_and_is_found_to_conflict() {
-    let (mut batcher, mut table) = (Batcher::new(LIMITS), Table::default());
+    let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     batcher.offer(2, vec![event("a", "y")], nothing_known);
     batcher.offer(3, vec![event("a", "y")], nothing_known);
-    let batch = batcher.next_batch().unwrap();
-    assert_eq!(batch.len(), 1, "one key is in a batch once");
-    batcher.done(&batch, &table.insert(&batch));
+    let batch = next(&mut batcher).unwrap();
+    assert_eq!(batch.events.len(), 1, "one key is in a batch once");
+    store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(outcomes(&mut batcher), [(1, "accepted")]);
-    let batch = batcher.next_batch().unwrap();
-    let settled = batcher.done(&batch, &table.insert(&batch));
+    let batch = next(&mut batcher).unwrap();
+    let settled = store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!((settled.accepted.len(), settled.conflicts), (0, vec![0]));
     let answers = batcher.take_resolved();
     assert!(answers.iter().all(|answer| answer.outcome == Outcome::Duplicate { id: message_id("a") }), "{answers:?}");
@@ -105,120 +128,266 @@ fn another_body_under_the_same_id_waits_its_turn_and_is_found_to_conflict() {
 
 #[test]
 fn batches_are_bounded_sorted_and_keep_the_events_of_one_delivery_together() {
-    let mut batcher = Batcher::new(LIMITS);
+    let mut batcher = store_only(LIMITS);
     for n in 0..3 {
         batcher.offer(n, vec![event(&format!("a{n}"), "x"), event(&format!("b{n}"), "x")], nothing_known);
     }
     batcher.offer(3, vec![event("large", &"x".repeat(101))], nothing_known);
     batcher.offer(4, (0..6).map(|n| event(&format!("c{n}"), "x")).collect(), nothing_known);
-    let sizes: Vec<usize> = std::iter::from_fn(|| batcher.next_batch()).map(|batch| batch.len()).collect();
+    let sizes: Vec<usize> = std::iter::from_fn(|| next(&mut batcher)).map(|batch| batch.events.len()).collect();
     assert_eq!(sizes, [4, 2, 1, 6]);
 
-    let mut batcher = Batcher::new(BatchLimits { events: 100, bytes: 1000 });
+    let mut batcher = store_only(BatchLimits { events: 100, bytes: 1000 });
     batcher.offer(0, (0..50).map(|n| event(&n.to_string(), "x")).collect(), nothing_known);
-    let batch = batcher.next_batch().unwrap();
-    assert!(batch.is_sorted_by_key(|event| event.key));
+    let batch = next(&mut batcher).unwrap();
+    assert!(batch.events.is_sorted_by_key(|event| event.key));
 }
 
 #[test]
 fn a_delivery_of_several_events_is_accepted_if_any_of_them_is_new_and_failed_if_any_failed() {
-    let (mut batcher, mut table) = (Batcher::new(LIMITS), Table::default());
+    let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![event("a", "x"), event("b", "x"), event("a", "x")], nothing_known);
-    let batch = batcher.next_batch().unwrap();
-    assert_eq!(batch.len(), 2, "folded");
-    batcher.done(&batch, &table.insert(&batch));
+    let batch = next(&mut batcher).unwrap();
+    assert_eq!(batch.events.len(), 2, "folded");
+    store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(outcomes(&mut batcher), [(1, "accepted")]);
 
     batcher.offer(2, vec![event("b", "x"), event("c", "x")], |event| event.event_id.as_str() == "b");
-    let batch = batcher.next_batch().unwrap();
-    assert_eq!(batch.len(), 1, "what is known is not written again");
-    batcher.done(&batch, &table.insert(&batch));
+    let batch = next(&mut batcher).unwrap();
+    assert_eq!(batch.events.len(), 1, "what is known is not written again");
+    store(&mut batcher, &batch, &table.insert(&batch.events));
     let resolved = batcher.take_resolved();
     assert_eq!(resolved[0].outcome, Outcome::Accepted { id: message_id("c") });
 
     batcher.offer(3, vec![event("d", "x"), event("e", "x")], nothing_known);
-    let batch = batcher.next_batch().unwrap();
+    let batch = next(&mut batcher).unwrap();
     let one_refused =
-        batch.iter().map(|e| if e.event_id.as_str() == "d" { Inserted::Refused("no".into()) } else { Inserted::Accepted(Seq(2)) });
-    let settled = batcher.done(&batch, &Ok(one_refused.collect()));
+        batch.events.iter().map(|e| if e.event_id.as_str() == "d" { Inserted::Refused("no".into()) } else { Inserted::Accepted(Seq(2)) });
+    let settled = store(&mut batcher, &batch, &Ok(one_refused.collect()));
     assert_eq!(settled.accepted.len(), 1, "its neighbour is stored all the same");
     assert_eq!(batcher.take_resolved()[0].outcome, Outcome::Failed(FailReason::Row));
 }
 
 #[test]
 fn what_nobody_waits_for_any_more_leaves_the_queue_but_not_what_somebody_joined() {
-    let mut batcher = Batcher::new(LIMITS);
+    let mut batcher = store_only(LIMITS);
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     batcher.offer(2, vec![event("b", "x")], nothing_known);
     batcher.offer(3, vec![event("b", "x")], nothing_known);
     batcher.offer(4, vec![event("a", "y")], nothing_known);
     batcher.drop_abandoned(|ticket| *ticket <= 2);
     assert_eq!(outcomes(&mut batcher), [(1, "shed")]);
-    let batch = batcher.next_batch().unwrap();
-    let ids: HashSet<_> = batch.iter().map(|event| (event.event_id.as_str().to_owned(), event.body.clone())).collect();
+    let batch = next(&mut batcher).unwrap();
+    let ids: HashSet<_> = batch.events.iter().map(|event| (event.event_id.as_str().to_owned(), event.body.clone())).collect();
     assert_eq!(ids, HashSet::from([("b".to_owned(), Bytes::from("x")), ("a".to_owned(), Bytes::from("y"))]));
+}
+
+#[test]
+fn what_the_store_fails_goes_to_the_spool_and_is_answered_from_there_once() {
+    let (mut batcher, mut spool, now) = (spooling(1), Table::default(), Instant::now());
+    batcher.offer(1, vec![event("a", "x")], nothing_known);
+    let batch = batcher.next(now, nothing_known).unwrap();
+    assert!(batcher.done(batch.id, Place::Store, &down(), now).is_none(), "it is not settled yet");
+    assert!(outcomes(&mut batcher).is_empty(), "no answer before a commit");
+    batcher.offer(2, vec![event("a", "x")], nothing_known);
+    let again = batcher.next(now, nothing_known).unwrap();
+    assert_eq!((again.id, again.place), (batch.id, Place::Spool));
+    batcher.offer(3, vec![event("b", "x")], nothing_known);
+    assert!(batcher.next(now, nothing_known).is_none(), "the store is away, and the spool's writer busy");
+    let settled = batcher.done(again.id, Place::Spool, &spool.insert(&again.events), now).unwrap();
+    assert_eq!(settled.accepted, [0]);
+    assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "duplicate")]);
+
+    let straight = batcher.next(now, nothing_known).unwrap();
+    assert_eq!(straight.place, Place::Spool, "no waiting for a store that is known to be away");
+    batcher.done(straight.id, Place::Spool, &spool.insert(&straight.events), now);
+    batcher.store_was_seen(now);
+    batcher.offer(4, vec![event("c", "x")], nothing_known);
+    assert_eq!(batcher.next(now, nothing_known).unwrap().place, Place::Spool, "a sign from before it failed is none");
+    batcher.store_was_seen(now + AFTER);
+    batcher.offer(5, vec![event("d", "x")], nothing_known);
+    assert_eq!(batcher.next(now, nothing_known).unwrap().place, Place::Store);
+}
+
+#[test]
+fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_nothing() {
+    let (mut batcher, mut table, mut spool, now) = (spooling(1), Table::default(), Table::default(), Instant::now());
+    batcher.offer(1, vec![event("a", "x")], nothing_known);
+    let stuck = batcher.next(now, nothing_known).unwrap();
+    batcher.offer(2, vec![event("b", "x")], nothing_known);
+    assert!(batcher.next(now + AFTER / 2, nothing_known).is_none(), "it may yet come back");
+    let late = now + AFTER;
+    let overdue = batcher.next(late, nothing_known).unwrap();
+    assert_eq!((overdue.id, overdue.place), (stuck.id, Place::Spool));
+    batcher.done(overdue.id, Place::Spool, &spool.insert(&overdue.events), late).unwrap();
+    let waiting = batcher.next(late, nothing_known).unwrap();
+    assert_eq!(waiting.place, Place::Spool, "all writers are stuck");
+    batcher.done(waiting.id, Place::Spool, &spool.insert(&waiting.events), late).unwrap();
+    assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "accepted")]);
+
+    // The same key is on its way again, with another body, when the store at last says what became of the first.
+    batcher.offer(3, vec![event("a", "y")], nothing_known);
+    assert!(batcher.done(stuck.id, Place::Store, &table.insert(&stuck.events), late).is_none());
+    assert!(outcomes(&mut batcher).is_empty());
+    let other = batcher.next(late, |_| true).unwrap();
+    assert_eq!(other.place, Place::Spool, "the store is back, but the spool may know this key");
+    let settled = batcher.done(other.id, Place::Spool, &spool.insert(&other.events), late).unwrap();
+    assert_eq!(settled.conflicts, [0]);
+    assert_eq!(outcomes(&mut batcher), [(3, "duplicate")]);
+    batcher.offer(4, vec![event("c", "x")], nothing_known);
+    assert_eq!(batcher.next(late, nothing_known).unwrap().place, Place::Store, "its writer is free again");
+}
+
+#[test]
+fn with_the_spool_failing_too_the_store_decides_and_then_nobody() {
+    let (mut batcher, mut table, now) = (spooling(2), Table::default(), Instant::now());
+    batcher.offer(1, vec![event("a", "x")], nothing_known);
+    let slow = batcher.next(now, nothing_known).unwrap();
+    let overdue = batcher.next(now + AFTER, nothing_known).unwrap();
+    assert!(batcher.done(overdue.id, Place::Spool, &down(), now + AFTER).is_none(), "the store may still commit it");
+    store(&mut batcher, &slow, &table.insert(&slow.events));
+    batcher.offer(2, vec![event("b", "x")], nothing_known);
+    let failed = batcher.next(now, nothing_known).unwrap();
+    batcher.done(failed.id, Place::Store, &down(), now);
+    let failed = batcher.next(now, nothing_known).unwrap();
+    batcher.done(failed.id, Place::Spool, &down(), now).unwrap();
+    assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "failed")]);
+    assert!(batcher.next(now, nothing_known).is_none() && batcher.is_idle());
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Offer(Vec<(u8, u8)>),
     Take,
-    Commit,
-    Fail,
+    /// The oldest batch in that place is committed, or not.
+    Return(Place, bool),
+    Wait,
+    StoreSeen,
+    Drain,
     Abandon(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let place = prop_oneof![Just(Place::Store), Just(Place::Spool)];
     prop_oneof![
         4 => prop::collection::vec((0..5u8, 0..3u8), 1..4).prop_map(Step::Offer),
-        3 => Just(Step::Take),
-        3 => Just(Step::Commit),
-        1 => Just(Step::Fail),
+        4 => Just(Step::Take),
+        4 => (place, prop::bool::weighted(0.7)).prop_map(|(place, commits)| Step::Return(place, commits)),
+        1 => Just(Step::Wait),
+        1 => Just(Step::StoreSeen),
+        1 => Just(Step::Drain),
         1 => (0..20u32).prop_map(Step::Abandon),
     ]
 }
 
-proptest! {
-    /// Whatever the order of deliveries, commits and failures: each ticket has one outcome, a key is in one batch at a time, an
-    /// acceptance is a row that was new, and who is told "accepted" or "duplicate" finds the key in the table.
-    #[test]
-    fn each_delivery_has_one_outcome_and_no_answer_runs_ahead_of_the_table(steps in prop::collection::vec(step(), 0..60)) {
-        let (mut batcher, mut table) = (Batcher::new(LIMITS), Table::default());
-        let mut offered: Vec<Vec<(u8, u8)>> = Vec::new();
-        let mut answered = HashSet::new();
-        let mut under_way: VecDeque<Vec<Arc<NewEvent>>> = VecDeque::new();
-        let mut accepted_rows = 0;
-        let ending = std::iter::repeat_n([Step::Take, Step::Commit], 100).flatten();
-        for step in steps.into_iter().chain(ending) {
-            match step {
-                Step::Offer(events) => {
-                    let ticket = u32::try_from(offered.len()).unwrap();
-                    batcher.offer(ticket, events.iter().map(|(id, body)| event(&id.to_string(), &body.to_string())).collect(), nothing_known);
-                    offered.push(events);
-                }
-                Step::Take => under_way.extend(batcher.next_batch()),
-                Step::Commit => if let Some(batch) = under_way.pop_front() {
-                    let settled = batcher.done(&batch, &table.insert(&batch));
-                    accepted_rows += settled.accepted.len();
-                },
-                Step::Fail => if let Some(batch) = under_way.pop_front() {
-                    batcher.done(&batch, &Err(StoreError::Unavailable("down".into())));
-                },
-                Step::Abandon(below) => batcher.drop_abandoned(|ticket| *ticket < below),
-            }
-            let keys: Vec<_> = under_way.iter().flatten().map(|event| event.key).collect();
-            prop_assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key in two batches");
-            for resolved in batcher.take_resolved() {
-                prop_assert!(answered.insert(resolved.ticket), "a second outcome");
-                if matches!(resolved.outcome, Outcome::Accepted { .. } | Outcome::Duplicate { .. }) {
-                    for (id, _) in &offered[resolved.ticket as usize] {
-                        prop_assert!(table.0.contains_key(&event(&id.to_string(), "").key), "answered before it was stored");
-                    }
-                }
-            }
+/// A service of the plainest kind around a batcher: what was committed where, and what was answered.
+struct World {
+    batcher: Batcher<u32>,
+    now: Instant,
+    store: Table,
+    spool: Table,
+    spooled: Vec<Arc<NewEvent>>,
+    under_way: HashMap<Place, VecDeque<Next>>,
+    offered: Vec<Vec<(u8, u8)>>,
+    answered: HashSet<u32>,
+    /// The body of each event that was accepted first.
+    first: BTreeMap<DedupKey, BodyDigest>,
+}
+
+impl World {
+    fn new(spool_after: Option<Duration>) -> Self {
+        Self {
+            batcher: Batcher::new(LIMITS, Places { writers: 2, spool_after }),
+            now: Instant::now(),
+            store: Table::default(),
+            spool: Table::default(),
+            spooled: Vec::new(),
+            under_way: HashMap::new(),
+            offered: Vec::new(),
+            answered: HashSet::new(),
+            first: BTreeMap::new(),
         }
-        prop_assert_eq!(answered.len(), offered.len(), "somebody was forgotten");
-        prop_assert_eq!(accepted_rows, table.0.len());
-        prop_assert!(batcher.is_idle());
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Offer(events) => {
+                let ticket = u32::try_from(self.offered.len()).unwrap();
+                let new = events.iter().map(|(id, body)| event(&id.to_string(), &body.to_string())).collect();
+                self.batcher.offer(ticket, new, nothing_known);
+                self.offered.push(events);
+            }
+            Step::Take => {
+                let spool = &self.spool;
+                if let Some(next) = self.batcher.next(self.now, |event| spool.0.contains_key(&event.key)) {
+                    self.under_way.entry(next.place).or_default().push_back(next);
+                }
+            }
+            Step::Return(place, commits) => {
+                let Some(batch) = self.under_way.get_mut(&place).and_then(VecDeque::pop_front) else { return Ok(()) };
+                let result = match (commits, place) {
+                    (false, _) => down(),
+                    (true, Place::Store) => self.store.insert(&batch.events),
+                    (true, Place::Spool) => {
+                        let inserted = self.spool.insert(&batch.events);
+                        let new = batch.events.iter().zip(inserted.iter().flatten());
+                        self.spooled.extend(new.filter(|(_, i)| matches!(i, Inserted::Accepted(_))).map(|(event, _)| event.clone()));
+                        inserted
+                    }
+                };
+                let settled = self.batcher.done(batch.id, place, &result, self.now).unwrap_or_default();
+                for at in settled.accepted {
+                    self.first.entry(batch.events[at].key).or_insert(batch.events[at].digest);
+                }
+            }
+            Step::Wait => self.now += AFTER,
+            Step::StoreSeen => {
+                self.now += Duration::from_millis(1);
+                self.batcher.store_was_seen(self.now);
+            }
+            Step::Drain => {
+                self.store.insert(&std::mem::take(&mut self.spooled)).unwrap();
+                self.spool.0.clear();
+            }
+            Step::Abandon(below) => self.batcher.drop_abandoned(|ticket| *ticket < below),
+        }
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        for (place, batches) in &self.under_way {
+            prop_assert!(batches.len() <= if *place == Place::Store { 2 } else { 1 }, "more batches than writers");
+        }
+        for resolved in self.batcher.take_resolved() {
+            if matches!(resolved.outcome, Outcome::Accepted { .. } | Outcome::Duplicate { .. }) {
+                for (id, _) in &self.offered[resolved.ticket as usize] {
+                    let key = event(&id.to_string(), "").key;
+                    prop_assert!(self.store.0.contains_key(&key) || self.spool.0.contains_key(&key), "answered before it was stored");
+                }
+            }
+            prop_assert!(self.answered.insert(resolved.ticket), "a second outcome");
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    /// Whatever the order of deliveries, commits and failures in both places: each ticket has one outcome, a writer has one batch, who is
+    /// told "accepted" or "duplicate" finds the key committed, and in the end it is in the store, with the body that was accepted first.
+    #[test]
+    fn each_delivery_has_one_outcome_and_no_answer_runs_ahead_of_the_table(
+        steps in prop::collection::vec(step(), 0..80),
+        with_spool in any::<bool>(),
+    ) {
+        let mut world = World::new(with_spool.then_some(AFTER));
+        let ending = [Step::Take, Step::Return(Place::Store, true), Step::Take, Step::Return(Place::Spool, true), Step::StoreSeen];
+        for step in steps.into_iter().chain(std::iter::repeat_n(ending, 100).flatten()).chain([Step::Drain]) {
+            world.step(step)?;
+        }
+        prop_assert_eq!(world.answered.len(), world.offered.len(), "somebody was forgotten");
+        prop_assert!(world.batcher.is_idle());
+        for (key, digest) in &world.first {
+            prop_assert_eq!(world.store.0.get(key), Some(digest), "another body than the one that was accepted first");
+        }
     }
 }

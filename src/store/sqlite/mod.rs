@@ -3,6 +3,7 @@
 mod connection;
 mod insert;
 mod schema;
+mod spool;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sqlite::Sqlite;
+
+pub use self::spool::{SpoolFile, SpoolUsage};
 
 use self::connection::One;
 use self::schema::{event, instance, outbox, parked, published};
@@ -33,8 +36,12 @@ pub(super) struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Creates the folder of the file, if need be.
     pub(super) fn new(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
+        Self::at(path, config.migrate, config.statement_timeout)
+    }
+
+    /// Creates the folder of the file, if need be.
+    fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| {
                 StoreError::Unfit(format!("{}: the folder of the database cannot be created: {error}", folder.display()))
@@ -42,9 +49,9 @@ impl SqliteStore {
         }
         Ok(Self {
             path: path.into(),
-            migrate: config.migrate,
-            writer: One::new(path, config.statement_timeout),
-            reader: One::new(path, config.statement_timeout),
+            migrate,
+            writer: One::new(path, busy_timeout),
+            reader: One::new(path, busy_timeout),
             prepared: AtomicBool::new(false),
         })
     }

@@ -1,0 +1,131 @@
+//! Which batches are under way where, and where the next one goes: to the store, or, while that is away, to the spool. Pure; time comes
+//! in as an argument.
+//!
+//! A batch that the store has failed, or keeps for too long, goes to the spool as well, whatever became of it in the store: what is
+//! stored twice is found to be a duplicate when the spool drains. The first commit settles a batch; what comes later changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::store::NewEvent;
+
+/// Where a batch is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In the store, by one of its writers.
+    Store,
+    /// In the spool, by its one writer.
+    Spool,
+}
+
+/// Names a batch under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(u64);
+
+/// What there is to commit with.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// Writers of the store, each with one batch at a time.
+    pub writers: usize,
+    /// How long the store may take for a batch before that goes to the spool as well. None without a spool.
+    pub spool_after: Option<Duration>,
+}
+
+/// Batches under way.
+#[derive(Debug)]
+pub(super) struct Route {
+    places: Places,
+    next: u64,
+    under_way: BTreeMap<BatchId, UnderWay>,
+    /// Since when the store is known to be away.
+    away: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    /// None once settled.
+    events: Option<Vec<Arc<NewEvent>>>,
+    since: Instant,
+    in_store: bool,
+    spool: Spooling,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spooling {
+    NotYet,
+    UnderWay,
+    Done,
+}
+
+impl Route {
+    pub(super) fn new(places: Places) -> Self {
+        Self { places, next: 0, under_way: BTreeMap::new(), away: None }
+    }
+
+    fn in_store(&self) -> impl Iterator<Item = &UnderWay> {
+        self.under_way.values().filter(|batch| batch.in_store)
+    }
+
+    fn is_overdue(&self, batch: &UnderWay, now: Instant) -> bool {
+        self.places.spool_after.is_some_and(|after| now.saturating_duration_since(batch.since) >= after)
+    }
+
+    /// A writer is free, and nothing says that the store is away.
+    pub(super) fn store_takes(&self) -> bool {
+        self.away.is_none() && self.in_store().count() < self.places.writers
+    }
+
+    /// There is a spool, and its writer is free.
+    pub(super) fn spool_takes(&self) -> bool {
+        self.places.spool_after.is_some() && !self.under_way.values().any(|batch| batch.spool == Spooling::UnderWay)
+    }
+
+    /// There is no use in waiting for the store: it failed, and gave no sign of life since; or all its writers are stuck.
+    pub(super) fn store_is_lost(&self, now: Instant) -> bool {
+        let stuck = || self.in_store().filter(|batch| self.is_overdue(batch, now)).count();
+        self.away.is_some() || stuck() >= self.places.writers
+    }
+
+    /// The store did something at `time`.
+    pub(super) fn store_was_seen(&mut self, time: Instant) {
+        self.away.take_if(|away| time > *away);
+    }
+
+    /// A batch that the store has failed or keeps for too long; it is under way to the spool from now on.
+    pub(super) fn falls_back(&mut self, now: Instant) -> Option<(BatchId, Vec<Arc<NewEvent>>)> {
+        let falls = |batch: &UnderWay| batch.spool == Spooling::NotYet && (!batch.in_store || self.is_overdue(batch, now));
+        let id = *self.under_way.iter().find(|(_, batch)| batch.events.is_some() && falls(batch))?.0;
+        let batch = self.under_way.get_mut(&id)?;
+        batch.spool = Spooling::UnderWay;
+        Some((id, batch.events.clone()?))
+    }
+
+    /// A new batch goes to `place`.
+    pub(super) fn begin(&mut self, place: Place, events: Vec<Arc<NewEvent>>, now: Instant) -> BatchId {
+        let id = BatchId(self.next);
+        self.next += 1;
+        let spool = if place == Place::Spool { Spooling::UnderWay } else { Spooling::NotYet };
+        self.under_way.insert(id, UnderWay { events: Some(events), since: now, in_store: place == Place::Store, spool });
+        id
+    }
+
+    /// A batch came back from `place`. Its events if that settles it: it was committed, or there is nowhere left to try.
+    pub(super) fn done(&mut self, id: BatchId, place: Place, committed: bool, now: Instant) -> Option<Vec<Arc<NewEvent>>> {
+        let has_spool = self.places.spool_after.is_some();
+        let batch = self.under_way.get_mut(&id)?;
+        match place {
+            Place::Store => batch.in_store = false,
+            Place::Spool => batch.spool = Spooling::Done,
+        }
+        let elsewhere = batch.in_store || batch.spool == Spooling::UnderWay || (has_spool && batch.spool == Spooling::NotYet);
+        let settled = if committed || !elsewhere { batch.events.take() } else { None };
+        if !batch.in_store && batch.spool != Spooling::UnderWay && batch.events.is_none() {
+            self.under_way.remove(&id);
+        }
+        if place == Place::Store && !committed && has_spool {
+            self.away = Some(now);
+        }
+        settled
+    }
+}

@@ -1,0 +1,146 @@
+//! The thread that moves events from the spool into the store, batch after batch in the order in which they were spooled. Each goes
+//! through the store's dedup as if it had just come; the store's own relay publishes it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::{CONFLICT_WINDOW, Spool};
+use crate::delivery::InstanceId;
+use crate::shutdown::Lifeline;
+use crate::store::keeper::Lease;
+use crate::store::{Inserted, NewEvent, Room, Store, StoreError, StoredEvent};
+
+/// Between two looks while there is nothing to drain, or no store to drain to.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two attempts while the store refuses.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the drain works with.
+pub struct Drain {
+    /// Where events come from.
+    pub spool: Spool,
+    /// Where they go.
+    pub store: Arc<dyn Store>,
+    /// Who stores them there.
+    pub instance: InstanceId,
+    /// Whether the store is there.
+    pub lease: Lease,
+    /// How much goes in one commit.
+    pub room: Room,
+}
+
+/// A drain at work.
+pub struct Draining {
+    thread: JoinHandle<()>,
+    stop: Sender<()>,
+}
+
+impl Drain {
+    /// Starts the thread. Uses one connection of the store.
+    pub fn start(self, lifeline: &Lifeline) -> io::Result<Draining> {
+        let (stop, stopped) = bounded(0);
+        let lifeline = lifeline.of("drain");
+        let thread = std::thread::Builder::new().name("drain".into()).spawn(move || {
+            let _lifeline = lifeline;
+            self.run(&stopped);
+        })?;
+        Ok(Draining { thread, stop })
+    }
+
+    fn run(self, stop: &Receiver<()>) {
+        let mut failing = false;
+        let mut pause = Duration::ZERO;
+        while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            if !self.lease.is_held() {
+                pause = LOOK;
+                continue;
+            }
+            match self.pass() {
+                Ok(moved) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the spool drains again");
+                    }
+                    pause = if moved { Duration::ZERO } else { LOOK };
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!("the spool cannot be drained, trying on: {error}");
+                    }
+                    pause = RETRY;
+                }
+            }
+        }
+    }
+
+    /// Moves one batch; false if there was none.
+    fn pass(&self) -> Result<bool, StoreError> {
+        if self.spool.held().is_clear() {
+            return Ok(false);
+        }
+        let mut batch = self.spool.oldest(self.room)?;
+        if batch.is_empty() {
+            return self.pass_conflict();
+        }
+        // As every batch of the store: sorted by key, so that two of them cannot deadlock.
+        batch.sort_unstable_by_key(|stored| stored.event.key);
+        let events: Vec<Arc<NewEvent>> = batch.iter().map(|stored| stored.event.clone()).collect();
+        let inserted = self.store.insert(self.instance, &events)?;
+        let mut done: Vec<&StoredEvent> = Vec::with_capacity(batch.len());
+        for (stored, inserted) in batch.iter().zip(&inserted) {
+            match inserted {
+                Inserted::Refused(why) => self.park(stored, why)?,
+                Inserted::Conflict(_) => {
+                    self.report_conflict(&stored.event);
+                    done.push(stored);
+                }
+                Inserted::Accepted(_) | Inserted::Duplicate(_) => done.push(stored),
+            }
+        }
+        self.spool.drained(&done)?;
+        Ok(true)
+    }
+
+    fn pass_conflict(&self) -> Result<bool, StoreError> {
+        let Some(event) = self.spool.0.file.conflict(CONFLICT_WINDOW)? else {
+            self.spool.empty()?;
+            return Ok(false);
+        };
+        let event = Arc::new(event);
+        if let [Inserted::Refused(why)] = &self.store.insert(self.instance, std::slice::from_ref(&event))?[..] {
+            // The event itself is in the store; this is the body that came second.
+            tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses a spooled conflict, which is dropped: {why}");
+        }
+        self.spool.0.file.conflict_drained(&event)?;
+        self.spool.held().no_longer_waits(&event);
+        Ok(true)
+    }
+
+    /// Another instance stored the id with another body meanwhile, or a commit that was given up happened after all.
+    fn report_conflict(&self, event: &NewEvent) {
+        self.spool.0.metrics.source(&event.source).conflicts.inc();
+        tracing::warn!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "a spooled event has the id of a stored one and another body: it is kept in \"conflict\"");
+    }
+
+    fn park(&self, stored: &StoredEvent, why: &str) -> Result<(), StoreError> {
+        let event = &stored.event;
+        tracing::error!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "the database refuses a spooled event: {why}; it is kept in \"parked\" of the spool");
+        self.spool.0.file.park(stored.seq, why)?;
+        self.spool.held().no_longer_waits(event);
+        self.spool.0.metrics.parked.inc();
+        Ok(())
+    }
+}
+
+impl Draining {
+    /// Stops after the batch under way, or leaves it behind at `end` (it is then moved once more by the next start, and found known).
+    pub fn stop(self, end: Instant) {
+        drop(self.stop);
+        while !self.thread.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the spool holds, counted in memory: its limits, and which keys are in it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::{DedupKey, UnixMillis};
+use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
+
+/// What an event is counted for besides its body: key, headers, indexes.
+pub const EVENT_OVERHEAD: u64 = 2048;
+
+/// When to take nothing more.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes, with [`EVENT_OVERHEAD`] for each event.
+    pub bytes: u64,
+    /// Age of the oldest event.
+    pub age: Duration,
+}
+
+/// What the spool holds. Pure.
+#[derive(Debug)]
+pub(super) struct Held {
+    limits: Limits,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    /// When the event that waits longest was received.
+    pub(super) oldest: Option<UnixMillis>,
+    /// The beginnings of keys and guards. Two that are alike do no harm: the event takes the way through the spool.
+    keys: HashSet<u64>,
+    /// Why the last batch was not committed.
+    failed: Option<String>,
+}
+
+impl Held {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, events: 0, bytes: 0, oldest: None, keys: HashSet::new(), failed: None }
+    }
+
+    /// Begins anew with what is in the file.
+    pub(super) fn recount(&mut self, usage: SpoolUsage, keys: &[DedupKey]) {
+        self.events = usage.events;
+        self.bytes = usage.bytes + usage.events * EVENT_OVERHEAD;
+        self.keys = keys.iter().map(beginning).collect();
+        if usage.events == 0 {
+            self.oldest = None;
+        }
+    }
+
+    /// Nothing is held, and nothing is left of what was.
+    pub(super) fn is_clear(&self) -> bool {
+        self.events == 0 && self.keys.is_empty() && self.oldest.is_none()
+    }
+
+    pub(super) fn may_have(&self, event: &NewEvent) -> bool {
+        !self.keys.is_empty() && names(event).any(|name| self.keys.contains(&name))
+    }
+
+    /// Why nothing is taken, if so.
+    pub(super) fn refusal(&self, now: UnixMillis) -> Option<String> {
+        let Limits { bytes, age } = self.limits;
+        if self.bytes >= bytes {
+            return Some(format!("the spool is full: {} bytes, and spool.max_bytes is {bytes}", self.bytes));
+        }
+        if self.age(now) >= age {
+            let oldest = self.age(now).as_secs();
+            return Some(format!(
+                "the spool takes nothing more: an event waits in it for {oldest} s, and spool.max_age_secs is {}",
+                age.as_secs()
+            ));
+        }
+        self.failed.as_ref().map(|why| format!("the last write to the spool failed: {why}"))
+    }
+
+    /// Whether `batch` may be written. A failing disk is tried again with each batch.
+    pub(super) fn room_for(&self, batch: &[Arc<NewEvent>], now: UnixMillis) -> Result<(), String> {
+        let more: u64 = batch.iter().map(|event| cost(event)).sum();
+        let failing = self.failed.is_some();
+        match self.refusal(now) {
+            Some(why) if !failing || self.bytes >= self.limits.bytes || self.age(now) >= self.limits.age => Err(why),
+            _ if self.bytes + more > self.limits.bytes => Err(format!(
+                "the spool has no room for {more} bytes more: it has {}, and spool.max_bytes is {}",
+                self.bytes, self.limits.bytes
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds the keys of `batch`, and returns those that were not there.
+    pub(super) fn add_keys(&mut self, batch: &[Arc<NewEvent>]) -> Vec<Vec<u64>> {
+        batch.iter().map(|event| names(event).filter(|name| self.keys.insert(*name)).collect()).collect()
+    }
+
+    /// `batch` was written, or not. `added` came from [`Self::add_keys`]. Returns how many events were new.
+    pub(super) fn inserted(
+        &mut self,
+        batch: &[Arc<NewEvent>],
+        added: Vec<Vec<u64>>,
+        result: &Result<Vec<Inserted>, StoreError>,
+        now: UnixMillis,
+    ) -> u64 {
+        // After an ambiguous commit the keys may be in the file.
+        let keep_keys = matches!(result, Err(StoreError::Ambiguous(_)));
+        let mut new = 0;
+        for (at, (event, names)) in batch.iter().zip(added).enumerate() {
+            match result.as_ref().ok().and_then(|all| all.get(at)) {
+                Some(Inserted::Accepted(_)) => {
+                    new += 1;
+                    self.count(event, now);
+                    continue;
+                }
+                Some(Inserted::Conflict(_)) => self.count(event, now),
+                Some(Inserted::Duplicate(_) | Inserted::Refused(_)) | None => {}
+            }
+            if !keep_keys {
+                names.iter().for_each(|name| _ = self.keys.remove(name));
+            }
+        }
+        self.failed = result.as_ref().err().map(ToString::to_string);
+        new
+    }
+
+    fn count(&mut self, event: &NewEvent, now: UnixMillis) {
+        self.events += 1;
+        self.bytes += cost(event);
+        self.oldest.get_or_insert(now);
+    }
+
+    /// This event has left the spool, and its key with it.
+    pub(super) fn removed(&mut self, event: &NewEvent) {
+        self.no_longer_waits(event);
+        names(event).for_each(|name| _ = self.keys.remove(&name));
+    }
+
+    /// This event or conflict waits no longer; whether its key is in the spool is not changed by that.
+    pub(super) fn no_longer_waits(&mut self, event: &NewEvent) {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(cost(event));
+    }
+
+    /// How long the oldest event has waited.
+    pub(super) fn age(&self, now: UnixMillis) -> Duration {
+        Duration::from_millis(self.oldest.map_or(0, |oldest| u64::try_from(now.0.saturating_sub(oldest.0)).unwrap_or(0)))
+    }
+
+    /// What waits, in words.
+    pub(super) fn waiting(&self, now: UnixMillis) -> Option<String> {
+        let (events, bytes, age) = (self.events, self.bytes, self.age(now).as_secs());
+        (events > 0).then(|| {
+            format!("{events} events ({bytes} bytes, the oldest for {age} s) are durable on one local disk only, and wait for the store")
+        })
+    }
+}
+
+fn cost(event: &NewEvent) -> u64 {
+    event.body.len() as u64 + EVENT_OVERHEAD
+}
+
+/// A digest's first bytes are as good a hash as any.
+fn beginning(key: &DedupKey) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&key.as_bytes()[..8]);
+    u64::from_be_bytes(bytes)
+}
+
+fn names(event: &NewEvent) -> impl Iterator<Item = u64> {
+    [Some(event.key), event.guard].into_iter().flatten().map(|key| beginning(&key))
+}

@@ -1,0 +1,158 @@
+//! The spool: keeps accepting while the store is away. A delivery is committed to a file on this machine's disk and answered; when the
+//! store is back, [`drain`] takes the event through the store's own dedup. Nothing is published from here.
+//!
+//! Spooling is safe at any time, also when the store's commit happened after all: the drain then finds a duplicate. Durability is that of
+//! one local disk, and `/readyz`, metrics and logs say so for as long as an event waits.
+
+mod drain;
+mod held;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use self::drain::{Drain, Draining};
+use self::held::Held;
+pub use self::held::{EVENT_OVERHEAD, Limits};
+use crate::config::model;
+use crate::delivery::UnixMillis;
+use crate::store::{Inserted, NewEvent, Room, Seq, SpoolFile, StoreError, StoredEvent};
+use crate::telemetry::Metrics;
+use crate::telemetry::health::{Component, State};
+
+/// The spool; clones share it.
+#[derive(Clone, Debug)]
+pub struct Spool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: SpoolFile,
+    held: Mutex<Held>,
+    /// Held while the file is written to, so that it can be counted anew in between.
+    writing: Mutex<()>,
+    metrics: Arc<Metrics>,
+    health: Component,
+    able: Arc<AtomicBool>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Spool {
+    /// Opens the file at `path`, or makes it, and counts what an earlier run has left in it.
+    pub fn open(path: &Path, config: &model::Spool, metrics: Arc<Metrics>, health: Component) -> Result<Self, StoreError> {
+        let file = SpoolFile::open(path)?;
+        let mut held = Held::new(Limits { bytes: config.max_bytes, age: config.max_age });
+        held.recount(file.usage()?, &file.keys()?);
+        held.oldest = oldest(&file, Room { events: 1, bytes: 0 })?.1;
+        let spool = Self(Arc::new(Inner { file, held: Mutex::new(held), writing: Mutex::new(()), metrics, health, able: Arc::default() }));
+        spool.show();
+        Ok(spool)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        locked(&self.0.held)
+    }
+
+    /// `event`, or one with its guard, may be in the spool: then only the spool can tell whether it is new.
+    pub fn may_have(&self, event: &NewEvent) -> bool {
+        self.held().may_have(event)
+    }
+
+    /// Commits `batch` to the disk, within the limits. What is in the spool already is a duplicate.
+    pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        let _writing = locked(&self.0.writing);
+        let now = UnixMillis::now();
+        let added = {
+            let mut held = self.held();
+            held.room_for(batch, now).map_err(StoreError::Unavailable)?;
+            // Before the commit: from then on the drain may find the event, and take its key out again.
+            held.add_keys(batch)
+        };
+        let result = self.0.file.insert(batch);
+        let spooled = self.held().inserted(batch, added, &result, now);
+        match &result {
+            Ok(_) => self.0.metrics.spooled.inc_by(spooled),
+            Err(_) => self.0.metrics.spool_failures.inc(),
+        }
+        self.show();
+        result
+    }
+
+    /// What came first, at most `room`.
+    fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
+        let (events, oldest) = oldest(&self.0.file, room)?;
+        if oldest.is_some() {
+            self.held().oldest = oldest;
+        }
+        Ok(events)
+    }
+
+    /// These events are in the store.
+    fn drained(&self, events: &[&StoredEvent]) -> Result<(), StoreError> {
+        let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
+        self.0.file.drained(&seqs)?;
+        {
+            let mut held = self.held();
+            events.iter().for_each(|stored| held.removed(&stored.event));
+        }
+        self.0.metrics.drained.inc_by(seqs.len() as u64);
+        self.show();
+        Ok(())
+    }
+
+    /// The drain has found nothing more: forget what was counted too much (a conflict that came twice).
+    fn empty(&self) -> Result<(), StoreError> {
+        let _writing = locked(&self.0.writing);
+        if self.held().is_clear() {
+            return Ok(());
+        }
+        let usage = self.0.file.usage()?;
+        if usage.events == 0 {
+            let keys = self.0.file.keys()?;
+            self.held().recount(usage, &keys);
+            self.show();
+        }
+        Ok(())
+    }
+
+    /// Events that wait.
+    pub fn len(&self) -> u64 {
+        self.held().events
+    }
+
+    /// None waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it takes events now; and what to say of a store that is away meanwhile.
+    pub fn stands_in(&self) -> (Arc<AtomicBool>, &'static str) {
+        (self.0.able.clone(), "deliveries are accepted all the same, durable on one local disk (the spool) until the store is back")
+    }
+
+    /// Says how it is, in metrics and health: degraded while anything waits, since it is on one disk only.
+    pub fn show(&self) {
+        let (held, now) = (self.held(), UnixMillis::now());
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.0.metrics.spool_rows.set(gauge(held.events));
+        self.0.metrics.spool_bytes.set(gauge(held.bytes));
+        self.0.metrics.spool_oldest_seconds.set(gauge(held.age(now).as_secs()));
+        let refusal = held.refusal(now);
+        self.0.able.store(refusal.is_none(), Ordering::Relaxed);
+        let words = [refusal, held.waiting(now)].into_iter().flatten().collect::<Vec<_>>();
+        self.0.health.update(if words.is_empty() { State::Ready } else { State::Degraded(words.join("; ").into()) });
+    }
+}
+
+/// What came first in `file`, and when the first of it was received.
+fn oldest(file: &SpoolFile, room: Room) -> Result<(Vec<StoredEvent>, Option<UnixMillis>), StoreError> {
+    let events = file.oldest(room)?;
+    let oldest = events.iter().map(|stored| stored.event.received_at).min();
+    Ok((events, oldest))
+}
+
+/// For how long the store is to know a key that came in by a conflict whose first event it has refused.
+const CONFLICT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -1,0 +1,161 @@
+//! The file behind the spool: a second SQLite database with the store's schema, whose outbox is what waits for the store.
+//!
+//! Unlike in the store, nothing stays behind: what has reached the store leaves the file, key and all, since from then on the store knows
+//! the key. So the file needs no pruning, and its keys are those that wait.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::dsl::{count_star, exists, not, sql, sum};
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+
+use super::schema::{conflict, dedup, event, outbox};
+use super::{SqliteStore, load_event};
+use crate::config::model;
+use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use crate::store::row::key;
+use crate::store::{Inserted, NewEvent, Room, Seq, Store, StoreError, StoredEvent};
+
+/// The owner of every row: whichever process runs on this disk.
+const OWNER: [u8; 16] = [0; 16];
+/// How long a statement waits for another one to be done with the file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Events on one local disk, on their way into the store.
+#[derive(Debug)]
+pub struct SpoolFile(SqliteStore);
+
+/// What waits in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolUsage {
+    /// Events, with those that conflict.
+    pub events: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl SpoolFile {
+    /// Opens the file at `path`, or makes it; fails where a commit would not be on the disk.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let store = SqliteStore::at(path, model::Migrate::Auto, BUSY)?;
+        store.prepare()?;
+        Ok(Self(store))
+    }
+
+    /// See [`Store::insert`].
+    pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        self.0.insert(InstanceId::from_bytes(OWNER), batch)
+    }
+
+    /// The events that came first, at most `room`, with all that an insert into the store needs. A first one larger than `room.bytes` is
+    /// returned alone.
+    pub fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
+        self.0.read(|connection| {
+            let rows = outbox::table
+                .inner_join(dedup::table.on(dedup::seq.eq(outbox::seq)))
+                .order(outbox::seq)
+                .limit(i64::try_from(room.events).unwrap_or(i64::MAX))
+                .select((outbox::seq, outbox::bytes, outbox::since, dedup::guard, dedup::expires_at))
+                .load::<(i64, i32, i64, Option<Vec<u8>>, i64)>(connection)?;
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            for (seq, size, since, guard, expires_at) in rows {
+                bytes += usize::try_from(size).unwrap_or(0);
+                if bytes > room.bytes && !events.is_empty() {
+                    break;
+                }
+                match load_event(connection, seq)?.map(|row| row.into_stored(0)) {
+                    Some(Ok(mut stored)) => {
+                        let event = Arc::make_mut(&mut stored.event);
+                        event.guard = guard.as_deref().map(key).transpose()?;
+                        event.window = Duration::from_millis(expires_at.saturating_sub(since).unsigned_abs());
+                        events.push(stored);
+                    }
+                    Some(Err(error)) => tracing::error!(%error, "a spooled event cannot be read; it stays in the spool"),
+                    None => {}
+                }
+            }
+            Ok(events)
+        })
+    }
+
+    /// These events have reached the store, and leave the file.
+    pub fn drained(&self, events: &[Seq]) -> Result<(), StoreError> {
+        self.0.write(|connection| {
+            for Seq(seq) in events {
+                diesel::delete(outbox::table.find(seq)).execute(connection)?;
+                diesel::delete(event::table.find(seq)).execute(connection)?;
+                diesel::delete(dedup::table.find(seq)).execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The store refuses this event: it stays in the file, in `parked`, with the reason.
+    pub fn park(&self, event: Seq, reason: &str) -> Result<(), StoreError> {
+        self.0.park(event, reason)
+    }
+
+    /// Another body that came under a spooled key, once the event with that key has reached the store; to be kept there as well. `window`
+    /// is for a store that does not know the key. One at a time: they are rare, and may be large.
+    pub fn conflict(&self, window: Duration) -> Result<Option<NewEvent>, StoreError> {
+        type Row = (Vec<u8>, Vec<u8>, String, String, Option<String>, String, i64, Vec<u8>);
+        let row = self.0.read(|connection| {
+            conflict::table
+                .filter(not(exists(dedup::table.filter(dedup::key.eq(conflict::key)))))
+                .order(conflict::at)
+                .select((
+                    conflict::key,
+                    conflict::digest,
+                    conflict::source,
+                    conflict::event_id,
+                    conflict::content_type,
+                    conflict::headers,
+                    conflict::received_at,
+                    conflict::body,
+                ))
+                .first::<Row>(connection)
+                .optional()
+        })?;
+        let Some((bytes_of_key, digest, source, event_id, content_type, headers, received_at, body)) = row else { return Ok(None) };
+        let unreadable = |what: String| StoreError::Unavailable(format!("a spooled conflict cannot be read: {what}"));
+        Ok(Some(NewEvent {
+            key: key(&bytes_of_key).map_err(|error| unreadable(error.to_string()))?,
+            guard: None,
+            digest: BodyDigest::from_bytes(digest.try_into().map_err(|_| unreadable("its digest".into()))?),
+            source: SourceName::parse(&source).map_err(unreadable)?,
+            event_id: EventId::new(&event_id),
+            event_type: None,
+            content_type: content_type.map(Into::into),
+            headers: serde_json::from_str(&headers).map_err(|error| unreadable(error.to_string()))?,
+            body: body.into(),
+            received_at: UnixMillis(received_at),
+            window,
+        }))
+    }
+
+    /// This conflict is kept in the store, and leaves the file.
+    pub fn conflict_drained(&self, event: &NewEvent) -> Result<(), StoreError> {
+        let row = conflict::table.find((&event.key.as_bytes()[..], &event.digest.as_bytes()[..]));
+        self.0.write(|connection| diesel::delete(row).execute(connection).map(drop))
+    }
+
+    /// How much waits.
+    pub fn usage(&self) -> Result<SpoolUsage, StoreError> {
+        self.0.read(|connection| {
+            let (rows, bytes) = outbox::table.select((count_star(), sum(outbox::bytes))).first::<(i64, Option<i64>)>(connection)?;
+            let conflicts =
+                conflict::table.select((count_star(), sql::<BigInt>("coalesce(sum(length(body)), 0)"))).first::<(i64, i64)>(connection)?;
+            Ok(SpoolUsage { events: (rows + conflicts.0).unsigned_abs(), bytes: (bytes.unwrap_or_default() + conflicts.1).unsigned_abs() })
+        })
+    }
+
+    /// The keys and guards of all events in the file.
+    pub fn keys(&self) -> Result<Vec<DedupKey>, StoreError> {
+        self.0.read(|connection| {
+            let rows = dedup::table.select((dedup::key, dedup::guard)).load::<(Vec<u8>, Option<Vec<u8>>)>(connection)?;
+            rows.iter().flat_map(|(first, guard)| [Some(first), guard.as_ref()]).flatten().map(|bytes| key(bytes)).collect()
+        })
+    }
+}

@@ -50,9 +50,12 @@ fn an_answer_that_does_not_come_is_a_503_by_the_deadline() {
     client.send(post("demo", "x-do: hold\r\n", "{}").as_bytes());
     let answer = client.response();
     assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true));
-    client.send(post("demo", "", "{}").as_bytes());
-    assert_eq!(client.response().status, 200, "the connection goes on");
-    assert_eq!(server.budget.used().0, 1, "what an actor holds keeps its room");
+    // On a busy machine this one may be late as well.
+    eventually("the connection goes on", || {
+        client.send(post("demo", "", "{}").as_bytes());
+        client.response().status == 200
+    });
+    eventually("only what an actor holds keeps its room", || server.budget.used().0 == 1);
     server.seen.lock().expect("no panic").held.clear();
     server.settled();
 }
@@ -100,28 +103,30 @@ fn a_head_that_is_too_large_is_refused() {
 #[test]
 fn a_head_that_does_not_come_is_refused_on_every_request_of_a_connection() {
     let mut options = Options::default();
-    options.server.head_timeout = Duration::from_millis(400);
-    options.server.keep_alive = Duration::from_millis(800);
+    options.server.head_timeout = Duration::from_secs(2);
+    options.server.keep_alive = Duration::from_secs(2);
     let server = Server::start(options);
-
-    let mut idle = server.client();
-    idle.send(post("demo", "", "{}").as_bytes());
-    assert_eq!(idle.response().status, 200);
-    assert!(idle.is_closed(), "when it was idle for too long");
-
-    let mut silent = server.client();
-    assert!(silent.is_closed(), "without a word, since none was said");
-
-    let mut first = server.client();
-    drip(&first, b"x", Duration::from_millis(50));
-    assert_eq!(first.response().status, 408);
-
-    let mut second = server.client();
-    second.send(post("demo", "", "{}").as_bytes());
-    assert_eq!(second.response().status, 200);
-    drip(&second, b"x", Duration::from_millis(50));
-    assert_eq!(second.response().status, 408, "the second head is timed too");
-    assert!(second.is_closed());
+    let served = || {
+        let mut client = server.client();
+        client.send(post("demo", "", "{}").as_bytes());
+        assert_eq!(client.response().status, 200);
+        client
+    };
+    thread::scope(|clients| {
+        clients.spawn(|| assert!(server.client().is_closed(), "without a word, since none was said"));
+        clients.spawn(|| assert!(served().is_closed(), "when it was idle for too long"));
+        clients.spawn(|| {
+            let mut first = server.client();
+            drip(&first, b"x", Duration::from_millis(50));
+            assert_eq!(first.response().status, 408);
+        });
+        clients.spawn(|| {
+            let mut second = served();
+            drip(&second, b"x", Duration::from_millis(50));
+            assert_eq!(second.response().status, 408, "the second head is timed too");
+            assert!(second.is_closed());
+        });
+    });
     eventually("all connections are gone", || server.metric("hookweir_connections ") == 0);
 }
 

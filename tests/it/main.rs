@@ -5,6 +5,7 @@
 
 mod architecture;
 mod cli_config;
+mod e2e;
 mod http_edge;
 mod http_hostile;
 mod http_support;
@@ -14,5 +15,4 @@ mod publish_rabbitmq;
 mod publish_rig;
 mod rig;
 mod store_contract;
-#[expect(dead_code, reason = "the end-to-end tests that use the rest come with the program that they start")]
 mod support;

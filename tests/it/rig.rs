@@ -17,7 +17,13 @@ fn taken(provider: Provider, seed: u64, id: &str) -> Entry {
 
 fn message(entry: &Entry, id: &str) -> Message {
     let event = &entry.event;
-    Message { id: id.into(), source: event.provider.name().into(), event_id: event.id.clone(), body: event.body.to_vec() }
+    Message {
+        id: id.into(),
+        source: event.provider.name().into(),
+        event_id: event.id.clone(),
+        attempt: "1".into(),
+        body: event.body.to_vec(),
+    }
 }
 
 #[test]
@@ -32,7 +38,7 @@ fn the_account_finds_what_is_lost_copied_corrupt_or_a_stranger() {
     messages[4].event_id = "nobody's".into();
     messages.remove(0);
     let account = Account::of(&ledger, &messages);
-    assert_eq!((account.lost.len(), account.copies, account.corrupt.len(), account.strangers.len()), (2, 1, 2, 1), "{account:?}");
+    assert_eq!((account.lost.len(), account.copies.len(), account.corrupt.len(), account.strangers.len()), (2, 1, 2, 1), "{account:?}");
 }
 
 #[test]
@@ -72,7 +78,7 @@ mod with_servers {
     use diesel::connection::SimpleConnection as _;
     use diesel::{Connection as _, PgConnection};
 
-    use crate::support::servers::{Server, postgres};
+    use crate::support::servers::{Server, address, postgres};
     use crate::support::sink::Queues;
 
     #[test]
@@ -98,6 +104,6 @@ mod with_servers {
         drop(queues.channel().await);
         assert!(server.ctl(&["list_connections"]).contains("Listing connections"));
         server.stop();
-        assert!(tokio::net::TcpStream::connect(server.address()).await.is_err(), "it was stopped");
+        assert!(tokio::net::TcpStream::connect(address(&server.url)).await.is_err(), "it was stopped");
     }
 }

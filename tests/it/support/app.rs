@@ -19,6 +19,7 @@ pub struct App {
     pub listen: SocketAddr,
     /// Health and metrics; the same after a restart.
     pub admin: SocketAddr,
+    environment: Vec<(&'static str, String)>,
     process: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -38,11 +39,17 @@ impl App {
 
     /// Starts with this configuration and waits until it answers on the admin port, ready or not.
     pub async fn launch(config: &str) -> Self {
+        Self::launch_with(config, &[]).await
+    }
+
+    /// As [`launch`](Self::launch), with these environment variables and no others of ours.
+    pub async fn launch_with(config: &str, environment: &[(&'static str, String)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         std::fs::write(folder.path().join("config.toml"), config).expect("the configuration is written");
         for attempt in 1.. {
             let (listen, admin) = (free_address(), free_address());
-            let mut app = Self { folder: folder.clone(), listen, admin, process: None, log: Arc::default() };
+            let environment = environment.to_vec();
+            let mut app = Self { folder: folder.clone(), listen, admin, environment, process: None, log: Arc::default() };
             match app.spawn().await {
                 Ok(()) => return app,
                 // Somebody else took one of the ports between our look and the program's.
@@ -70,6 +77,7 @@ impl App {
             .current_dir(self.folder.path())
             .env_clear()
             .envs(["PATH", "HOME", "RUST_BACKTRACE"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -117,6 +125,21 @@ impl App {
         panic!("ready is not {wanted} after a minute: {last}\n{}", self.log());
     }
 
+    /// What `/readyz` says now.
+    pub async fn health(&self) -> String {
+        let response = client().get(format!("http://{}/readyz", self.admin)).send().await.expect("the admin port answers");
+        response.text().await.expect("text")
+    }
+
+    /// Waits until every component is ready, the queue too.
+    pub async fn until_healthy(&self) {
+        let since = Instant::now();
+        while self.health().await.contains("degraded") {
+            assert!(since.elapsed() < Duration::from_secs(60), "still degraded after a minute: {}", self.health().await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Where the file sink writes, unless configured otherwise.
     pub fn events(&self) -> PathBuf {
         self.folder().join("data/events")
@@ -143,11 +166,9 @@ impl App {
         Metrics(samples.collect())
     }
 
-    /// Waits until nothing is left in the outbox.
+    /// Waits until nothing is left in the outbox. (The gauge is read at intervals: right after a delivery it may be 0 too early.)
     pub async fn drained(&self) {
         let since = Instant::now();
-        // The gauge is read at intervals: an event has to be older than one of them to be sure to be in it.
-        tokio::time::sleep(Duration::from_secs(2)).await;
         loop {
             let left = self.metrics().await.get("hookweir_outbox_rows");
             if left == 0.0 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::provider::{Event, Provider};
+use super::provider::Event;
 
 /// Everything that was sent.
 #[derive(Debug, Default)]
@@ -83,11 +83,6 @@ impl Ledger {
             *counts.entry(attempt.answer.label()).or_default() += 1;
         }
         counts
-    }
-
-    /// POSTs to one source.
-    pub fn requests(&self, provider: Provider) -> usize {
-        self.entries.iter().filter(|entry| entry.event.provider == provider).map(|entry| entry.attempts.len()).sum()
     }
 
     /// What holds whatever breaks: each genuine event was taken in the end, none was told that it is wrong, each was given one message id,

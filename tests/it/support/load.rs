@@ -86,6 +86,8 @@ impl Load {
 
 /// A client that does what it is told: no proxy, no redirect, no retry of its own.
 pub fn client() -> reqwest::Client {
+    // Asked for even by a client that speaks no TLS. An error says that another test was here first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

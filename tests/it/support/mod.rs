@@ -8,3 +8,9 @@ pub mod provider;
 pub mod proxy;
 pub mod servers;
 pub mod sink;
+
+/// Deliveries of a large test. `HOOKWEIR_TEST_DELIVERIES` makes it smaller or larger.
+pub fn deliveries() -> usize {
+    let configured = std::env::var("HOOKWEIR_TEST_DELIVERIES").ok();
+    configured.map_or(10_000, |text| text.parse().expect("HOOKWEIR_TEST_DELIVERIES is a number"))
+}

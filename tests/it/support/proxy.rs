@@ -1,9 +1,8 @@
-//! A TCP proxy whose line can be cut, silenced, slowed, and cut after so many bytes.
+//! A TCP proxy whose line can be cut, silenced, and cut after so many bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,8 +15,6 @@ pub enum Line {
     /// Passes everything on.
     #[default]
     Open,
-    /// Passes everything on, later.
-    Slow(Duration),
     /// Accepts and keeps connections, and passes nothing on.
     Silent,
     /// Closes every connection, old and new.
@@ -86,7 +83,6 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lines: watch:
         let now = *lines.borrow();
         match now {
             Line::Open => {}
-            Line::Slow(delay) => tokio::time::sleep(delay).await,
             Line::Silent => match lines.wait_for(|line| *line != Line::Silent).await {
                 Ok(line) if *line != Line::Cut => {}
                 _ => return,

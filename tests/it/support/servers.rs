@@ -1,5 +1,6 @@
 //! PostgreSQL and RabbitMQ: the shared ones that `tests/run` started, and private ones that a test may stop and kill.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,12 @@ pub fn postgres() -> String {
 /// The shared RabbitMQ. A test uses exchanges and queues of its own.
 pub fn amqp() -> String {
     from_environment("HOOKWEIR_TEST_AMQP")
+}
+
+/// Host and port in a server's URL.
+pub fn address(url: &str) -> SocketAddr {
+    let address = url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next());
+    address.and_then(|address| address.parse().ok()).expect("a server's URL names an address")
 }
 
 fn from_environment(name: &str) -> String {
@@ -73,12 +80,6 @@ impl Server {
     /// Runs `rabbitmqctl` on it.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         script(&["ctl"], &self.folder, arguments)
-    }
-
-    /// `host:port`, for a proxy in front of it.
-    pub fn address(&self) -> std::net::SocketAddr {
-        let address = self.url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next());
-        address.and_then(|address| address.parse().ok()).expect("a server's URL names an address")
     }
 }
 

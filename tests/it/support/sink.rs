@@ -1,11 +1,12 @@
 //! What came out: the messages in the file sink or in RabbitMQ, compared with what went in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 
@@ -17,14 +18,39 @@ pub struct Message {
     pub id: String,
     pub source: String,
     pub event_id: String,
+    /// How often it had been handed to the queue, this time included.
+    pub attempt: String,
     pub body: Vec<u8>,
 }
 
 /// Every line of the file sink.
 pub fn files(folder: &Path) -> Vec<Message> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("the sink's folder").map(|entry| entry.expect("entry").path()).collect();
-    paths.sort();
+    let paths = paths(folder);
+    assert!(!paths.is_empty(), "there are no files in {}", folder.display());
     paths.iter().flat_map(|path| lines(&std::fs::read(path).expect("a file of the sink"))).collect()
+}
+
+/// Waits until the file sink holds `expected` different messages; whether they are the right ones is for the [`Account`] to say.
+pub async fn files_hold(folder: &Path, expected: usize) {
+    let (since, mut found) = (Instant::now(), 0);
+    while since.elapsed() < Duration::from_secs(120) {
+        let whole = |mut content: Vec<u8>| {
+            content.truncate(content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+            content
+        };
+        let messages = paths(folder).into_iter().flat_map(|path| lines(&whole(std::fs::read(path).unwrap_or_default())));
+        found = messages.map(|message| message.id).collect::<BTreeSet<_>>().len();
+        if found >= expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    panic!("the file sink holds {found} of {expected} messages after two minutes");
+}
+
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    all.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).collect()
 }
 
 fn lines(content: &[u8]) -> Vec<Message> {
@@ -40,7 +66,13 @@ fn message(line: &serde_json::Value) -> Message {
         None => text(&line["body"]).into_bytes(),
     };
     let headers = &line["headers"];
-    Message { id: text(&line["message_id"]), source: text(&headers["x-hookweir-source"]), event_id: text(&headers["cloudEvents:id"]), body }
+    Message {
+        id: text(&line["message_id"]),
+        source: text(&headers["x-hookweir-source"]),
+        event_id: text(&headers["cloudEvents:id"]),
+        attempt: text(&headers["x-hookweir-attempt"]),
+        body,
+    }
 }
 
 /// The exchange and queues of one test on a RabbitMQ.
@@ -73,19 +105,22 @@ impl Queues {
         use futures_util::StreamExt as _;
         let connection = self.connect().await;
         let channel = connection.create_channel().await.expect("channel");
-        let mut consumer = channel
-            .basic_consume(queue.into(), "test".into(), BasicConsumeOptions::default(), FieldTable::default())
-            .await
-            .expect("the queue exists");
+        // Without acknowledgements: one that is under way when its channel closes would bring its message back, as if published twice.
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(queue.into(), "test".into(), options, FieldTable::default()).await;
+        let mut consumer = consumer.expect("the queue exists");
         let (mut messages, mut ids, since) = (Vec::new(), BTreeSet::new(), Instant::now());
         while ids.len() < expected {
             let left = patience.saturating_sub(since.elapsed());
             let Ok(Some(delivery)) = tokio::time::timeout(left, consumer.next()).await else { break };
-            let delivery = delivery.expect("delivery");
-            let message = amqp_message(&delivery.properties, delivery.data.clone());
+            let message = amqp_message(delivery.expect("delivery"));
             ids.insert(message.id.clone());
             messages.push(message);
-            delivery.ack(BasicAckOptions::default()).await.expect("ack");
+        }
+        // What was on its way already comes before the end.
+        channel.basic_cancel("test".into(), BasicCancelOptions::default()).await.expect("cancelled");
+        while let Some(delivery) = consumer.next().await {
+            messages.push(amqp_message(delivery.expect("delivery")));
         }
         let _ = connection.close(200, "done".into()).await;
         messages
@@ -97,7 +132,7 @@ impl Queues {
         let channel = connection.create_channel().await.expect("channel");
         let mut messages = Vec::new();
         while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.expect("the queue exists") {
-            messages.push(amqp_message(&message.delivery.properties, message.delivery.data.clone()));
+            messages.push(amqp_message(message.delivery));
         }
         let _ = connection.close(200, "done".into()).await;
         messages
@@ -123,17 +158,21 @@ impl Queues {
     }
 }
 
-fn amqp_message(properties: &lapin::BasicProperties, body: Vec<u8>) -> Message {
+fn amqp_message(delivery: Delivery) -> Message {
+    let properties = &delivery.properties;
     assert_eq!(*properties.delivery_mode(), Some(2), "messages are persistent");
     let header = |name: &str| match properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
         Some(AMQPValue::LongString(text)) => text.to_string(),
+        Some(AMQPValue::LongInt(number)) => number.to_string(),
+        Some(AMQPValue::LongLongInt(number)) => number.to_string(),
         other => panic!("header {name} is {other:?}"),
     };
     Message {
         id: properties.message_id().as_ref().expect("message_id").to_string(),
         source: header("x-hookweir-source"),
         event_id: header("cloudEvents:id"),
-        body,
+        attempt: header("x-hookweir-attempt"),
+        body: delivery.data,
     }
 }
 
@@ -142,8 +181,8 @@ fn amqp_message(properties: &lapin::BasicProperties, body: Vec<u8>) -> Message {
 pub struct Account {
     /// Taken with a 2xx, and not there.
     pub lost: Vec<String>,
-    /// Messages beyond the first of their event.
-    pub copies: usize,
+    /// Messages beyond the first of their event, each with the attempts that made them.
+    pub copies: Vec<String>,
     /// Other bytes, or another id, than were sent or answered.
     pub corrupt: Vec<String>,
     /// Messages of events that were never sent, or were forged.
@@ -164,7 +203,10 @@ impl Account {
             if found.is_empty() && entry.is_taken() {
                 account.lost.push(name.clone());
             }
-            account.copies += found.len().saturating_sub(1);
+            if found.len() > 1 {
+                let attempts: Vec<_> = found.iter().map(|message| message.attempt.as_str()).collect();
+                account.copies.extend(found.iter().skip(1).map(|_| format!("{name} at the attempts {attempts:?}")));
+            }
             let right = |message: &&&Message| message.body == entry.event.body && entry.message_ids().iter().all(|id| *id == message.id);
             if found.iter().filter(right).count() < found.len() {
                 account.corrupt.push(name);
@@ -187,6 +229,7 @@ impl Account {
     /// And each once.
     pub fn check_once(&self) {
         self.check();
-        assert_eq!(self.copies, 0, "copies without a fault");
+        let first = self.copies.first().map_or("", String::as_str);
+        assert!(self.copies.is_empty(), "{} copies without a fault, the first: {first}", self.copies.len());
     }
 }

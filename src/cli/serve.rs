@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::{Failure, say};
 use crate::app::{self, Listening, ServeError};
-use crate::config::model::{Config, PublisherUrl, Source};
+use crate::config::model::{Config, LogFormat, PublisherUrl, Source};
 use crate::source::Sources;
 use crate::telemetry::{Metrics, logs};
 
@@ -17,17 +17,19 @@ const LISTED: usize = 20;
 pub(super) fn run(mut config: Config) -> Result<(), Failure> {
     let demo = config.sources.is_empty();
     config.add_demo_source(false).map_err(Failure::Unreachable)?;
-    for warning in &config.warnings {
-        say::note(format_args!("warning: {warning}"));
-    }
     let metrics = Metrics::new().map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
     let sources = Sources::compile(&config, &metrics).map_err(Failure::Config)?;
     logs::init(&config.log).map_err(Failure::Internal)?;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let listening = |at: Listening| {
         let mut shown = config.clone();
         (shown.server.listen, shown.server.admin_listen) = (at.ingest, at.admin);
-        say::note(banner(&shown, demo));
-        tracing::info!(listen = %at.ingest, admin_listen = %at.admin, "listening");
+        // Who asks for JSON has a program read it.
+        if config.log.format != LogFormat::Json {
+            say::note(banner(&shown, demo));
+        }
+        let memory_bound = config.memory_bound().total;
+        tracing::info!(listen = %at.ingest, admin_listen = %at.admin, memory_bound, "listening");
     };
     app::serve(&config, sources, metrics, listening).map_err(|error| match error {
         ServeError::Setup(_) => Failure::Setup(error.to_string()),

@@ -92,16 +92,7 @@ impl Config {
     /// A mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), found by whoever puts it to use, at the place where that
     /// was written; where it was left out, at the nearest thing that was written: its table, or the source's name.
     pub fn source_error(&self, source: &model::Source, key: &str, message: impl Into<String>) -> ConfigError {
-        let full = format!("source.{}.{key}", source.name);
-        let mut written = full.as_str();
-        let place = loop {
-            match (self.places.get(written), written.rfind(['.', '['])) {
-                (Some(place), _) => break Some(place),
-                (None, Some(end)) => written = &written[..end],
-                (None, None) => break self.places.get(&format!("source.{}.name", source.name)),
-            }
-        };
-        ConfigError { place: place.cloned(), key: Some(full), problem: error::Problem::Other(message.into()) }
+        reader::source_error(&self.places, source, key, message.into())
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Place, Problem, nearest};
 use super::layers::{Item, Raw, structured_word};
+use super::model::Source;
 use super::secret::{Environment, Reference, Secret};
 use super::urls::without_password;
 
@@ -56,6 +57,20 @@ impl Report {
     pub(super) fn sound(&self, keys: &[&str]) -> bool {
         !self.mistakes.iter().any(|mistake| mistake.key.as_deref().is_some_and(|key| keys.contains(&key)))
     }
+}
+
+/// A mistake in `key` of a source, at the nearest place that was written.
+pub(super) fn source_error(places: &Places, source: &Source, key: &str, message: String) -> ConfigError {
+    let full = format!("source.{}.{key}", source.name);
+    let mut written = full.as_str();
+    let place = loop {
+        match (places.get(written), written.rfind(['.', '['])) {
+            (Some(place), _) => break Some(place),
+            (None, Some(end)) => written = &written[..end],
+            (None, None) => break places.get(&format!("source.{}.name", source.name)),
+        }
+    };
+    ConfigError { place: place.cloned(), key: Some(full), problem: Problem::Other(message) }
 }
 
 /// Reads the options of one table from its layers, the weakest first.

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use url::Url;
 
 use super::model::Config;
-use super::reader::Report;
+use super::reader::{Report, source_error};
 use crate::publish::routing_key::RoutingKey;
+use crate::verify::Scheme;
 
 /// A PostgreSQL schema that needs no quoting.
 pub(super) fn schema_name(name: &str) -> Result<(), String> {
@@ -104,6 +105,7 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         report.blame("spool.after_ms", message);
     }
     sources(config, report);
+    schemes(config, report);
     let public = report.sound(&["server.listen"]) && !server.listen.ip().is_loopback();
     if public && tables == 0 {
         report.blame("server.listen", "a public address, but no source is configured: add a [[source]] (config.toml shows one)");
@@ -145,6 +147,24 @@ fn sources(config: &Config, report: &mut Report) {
                     config.server.listen
                 ),
             );
+        }
+    }
+}
+
+/// Whether each source's scheme and keys are fit for use: the verifier judges that. A source with other mistakes is left out, since
+/// a secret that could not be read would be reported as missing as well.
+fn schemes(config: &Config, report: &mut Report) {
+    for source in &config.sources {
+        let prefix = format!("source.{}.", source.name);
+        if report.mistakes.iter().any(|mistake| mistake.key.as_ref().is_some_and(|key| key.starts_with(&prefix))) {
+            continue;
+        }
+        match Scheme::compile(source, config.limits.max_events_per_request) {
+            Ok(scheme) => report.warnings.extend(scheme.warnings().iter().map(|warning| format!("source {}: {warning}", source.name))),
+            Err(errors) => {
+                let errors = errors.into_iter().map(|error| source_error(&report.places, source, &error.key, error.text));
+                report.mistakes.extend(errors.collect::<Vec<_>>());
+            }
         }
     }
 }

@@ -311,10 +311,10 @@ fn what_is_allowed_but_risky_is_warned_about() {
 fn those_who_use_a_source_can_point_to_its_line() {
     let source = r#"[[source]]
 name = "s"
-provider = "github"
+provider = "stripe"
 secrets = [
-  "plain:short",
-  "plain:shorter",
+  "plain:0123456789abcdef",
+  "plain:fedcba9876543210",
 ]
 [source.scheme]
 ts = { tolerance = 1 }
@@ -326,4 +326,32 @@ ts = { tolerance = 1 }
     assert_eq!(at("scheme.ts.tolerance"), "config:9:8: source.s.scheme.ts.tolerance: wrong");
     assert_eq!(at("scheme.sig[0].from"), "config:8:9: source.s.scheme.sig[0].from: wrong", "left out: its table");
     assert_eq!(at("public_keys[0]"), "config:2:1: source.s.public_keys[0]: wrong", "left out: the source's name");
+}
+
+#[test]
+fn what_the_verifier_refuses_is_among_the_mistakes() {
+    let errors = mistakes(
+        r#"[server]
+worker = 1
+[[source]]
+name = "a"
+provider = "strpe"
+secrets = ["plain:0123456789abcdef"]
+[[source]]
+name = "b"
+provider = "github"
+secrets = [
+  "plain:0123456789abcdef",
+  "plain:hunter2",
+]
+[[source]]
+name = "c"
+provider = "github"
+"#,
+    );
+    assert!(errors[0].starts_with("config:2:1: server.worker: no such option"), "{errors:#?}");
+    assert_eq!(errors[1], "config:5:1: source.a.provider: no provider \"strpe\"; did you mean \"stripe\"?");
+    assert!(errors[2].starts_with("config:12:3: source.b.secrets[1]: is 7 bytes long"), "{errors:#?}");
+    assert!(errors[3].starts_with("config:15:1: source.c.secrets: "), "{errors:#?}");
+    assert_eq!(errors.len(), 4, "{errors:#?}");
 }

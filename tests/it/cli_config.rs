@@ -130,5 +130,5 @@ fn sending_needs_to_know_where_to_and_as_whom() {
     refused(&["send", "--provider", "github", "--secret", "0123456789abcdef", "--url", "http://h/"], 64, "expected \"env:NAME\"");
     refused(&["send", &a[0], &a[1], "--stale"], 64, "signs no time");
     // Nobody listens on the discard port of loopback.
-    refused(&["send", &a[0], &a[1], "--url", "http://127.0.0.1:9/"], 1, "no answer: Connection refused");
+    refused(&["send", &a[0], &a[1], "--url", "http://127.0.0.1:9/"], 1, "is `hookweir serve` running there?");
 }

@@ -6,6 +6,7 @@
 mod architecture;
 mod cli_config;
 mod e2e;
+mod cli_send;
 mod http_edge;
 mod http_hostile;
 mod http_support;

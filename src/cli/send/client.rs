@@ -32,6 +32,7 @@ pub(super) async fn send(plan: Plan, url: &Url, pace: &Pace) -> Result<Tally, Fa
     let client = Client::builder()
         .timeout(pace.timeout)
         .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
         .user_agent(concat!("hookweir-send/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| Failure::Internal(format!("no HTTP client: {error}")))?;
@@ -84,7 +85,8 @@ async fn post(client: &Client, url: &Url, delivery: Delivery, expect: Expect) ->
     if !delivery.query.is_empty() {
         url.set_query(Some(&delivery.query));
     }
-    let method = if delivery.method == http::Method::POST { reqwest::Method::POST } else { reqwest::Method::PUT };
+    // The same word in another version of the `http` crate.
+    let method = reqwest::Method::from_bytes(delivery.method.as_str().as_bytes()).unwrap_or_default();
     let mut request = client.request(method, url).body(delivery.body);
     for (name, value) in &delivery.headers {
         request = request.header(name, value.as_slice());

@@ -118,7 +118,9 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
     if options.count > 1 || kind == Kind::Duplicate {
         say::note(&tally);
     }
-    if options.wait {
+    if tally.is_silence() {
+        say::note(format_args!("nothing answers at {}: is `hookweir serve` running there?", target.url));
+    } else if options.wait {
         sink::show(target.sink.as_deref().unwrap_or(Path::new("")), tally.last_id(), options.timeout)?;
     }
     if tally.is_as_expected() { Ok(()) } else { Err(Failure::NotAsExpected) }

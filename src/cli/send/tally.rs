@@ -64,6 +64,11 @@ impl Tally {
         self.answers.values().sum()
     }
 
+    /// Nothing that was sent was answered.
+    pub(super) fn is_silence(&self) -> bool {
+        self.latencies.is_empty() && self.sent() > 0
+    }
+
     pub(super) fn is_as_expected(&self) -> bool {
         self.unexpected == 0
     }

@@ -17,6 +17,9 @@ const GOOD_LINK: Duration = Duration::from_secs(10);
 /// Between two attempts to open a channel; the supervisor is replacing the link meanwhile.
 const REOPEN: Duration = Duration::from_millis(50);
 
+/// Between two log lines of a lane about messages that were not confirmed.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
 /// Whether this instance's lease is held.
 pub type MayPublish = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -92,6 +95,7 @@ pub(super) async fn lane(
     metrics: Arc<Metrics>,
 ) {
     let mut kept = None;
+    let mut complaints = Complaints::default();
     while let Some(batch) = batches.recv().await {
         let Some(mut open) = usable(kept.take(), &mut links).await else { return };
         // Asked here, after what may have been a long wait: without the lease the rows are another instance's by now.
@@ -105,15 +109,42 @@ pub(super) async fn lane(
         let began = Instant::now();
         let fates = open.channel.publish(&batch).await;
         metrics.confirm_seconds.observe(began.elapsed().as_secs_f64());
-        for fate in &fates {
-            metrics.published.with_label_values(&[fate.label()]).inc();
-        }
+        count(&fates, &metrics);
+        complaints.add(&fates);
         // After an error a confirm may still come in for the old batch: a new channel cannot mistake it for one of the next.
         let certain = !fates.iter().any(|fate| matches!(fate, Fate::Unknown(_) | Fate::Refused(_)));
         kept = certain.then_some(open);
         if reports.try_send(Report { lane, fates: Some(fates) }).is_err() {
             // The actor is gone and the process about to end; the rows are in the outbox.
             return;
+        }
+    }
+}
+
+fn count(fates: &[Fate], metrics: &Metrics) {
+    for alike in fates.chunk_by(|a, b| a.label() == b.label()) {
+        metrics.published.with_label_values(&[alike[0].label()]).inc_by(alike.len() as u64);
+    }
+}
+
+/// What a lane has to say about messages that were not confirmed: a line now and then, so that an outage does not fill the disk.
+#[derive(Default)]
+struct Complaints {
+    since_last: u64,
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn add(&mut self, fates: &[Fate]) {
+        let Some(first) = fates.iter().find(|fate| **fate != Fate::Confirmed) else { return };
+        self.since_last += fates.iter().filter(|fate| **fate != Fate::Confirmed).count() as u64;
+        if self.last.is_none_or(|last| last.elapsed() >= COMPLAIN) {
+            let why = match first {
+                Fate::Nacked(why) | Fate::Unknown(why) | Fate::Refused(why) => why,
+                Fate::Confirmed | Fate::Unroutable => "no queue is bound for it",
+            };
+            tracing::warn!(messages = self.since_last, result = first.label(), "the queue did not confirm some messages; the first: {why}");
+            *self = Self { since_last: 0, last: Some(Instant::now()) };
         }
     }
 }

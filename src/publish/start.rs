@@ -163,11 +163,12 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         .map_err(failed("the publisher's runtime"))?;
     let (stop_io, stop) = watch::channel(false);
     let (link_sender, links) = watch::channel(None);
-    let supervisor = io.spawn(lanes::supervise(target, link_sender, health.clone(), stop));
+    let supervisor = io.spawn(alive(lifeline.of("publisher connection"), lanes::supervise(target, link_sender, health.clone(), stop)));
     for (lane, batches) in receivers.into_iter().enumerate() {
         // Each lane has one report under way.
         let reports: Mailbox<Report> = Mailbox::new(&addr, 2);
-        io.spawn(lanes::lane(lane, batches, links.clone(), reports, may_publish.clone(), metrics.clone()));
+        let work = lanes::lane(lane, batches, links.clone(), reports, may_publish.clone(), metrics.clone());
+        io.spawn(alive(lifeline.of("publisher lane"), work));
     }
 
     let (relay_stop, stop) = bounded(0);
@@ -203,6 +204,12 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         relay,
         settle,
     })
+}
+
+/// `work`, whose end is reported: a panic in a task would otherwise only be heard of when its lane is missed.
+async fn alive(lifeline: Lifeline, work: impl Future<Output = ()>) {
+    let _lifeline = lifeline;
+    work.await;
 }
 
 fn spawn(name: &str, lifeline: Lifeline, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {

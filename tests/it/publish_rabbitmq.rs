@@ -400,7 +400,7 @@ mod with_servers {
         assert!(parked["250"].contains("larger than configured max size"), "{}", parked["250"]);
         let there = count(&runtime, &queues, &queues.events);
         assert_eq!(there.len(), 1996);
-        assert!(rig.running().health.is_up());
+        assert!(rig.running().health.is_up(), "one message costs its channel and no more: {}", rig.why_not());
 
         server.ctl(&["set_vm_memory_high_watermark", "0"]);
         let sent = load(&rig, 10_000, || {

@@ -191,7 +191,8 @@ async fn follow(
                     blocked
                 });
             }
-            Some(Event::Error(error)) => fail(&state, &format!("{at}: {}", explain(&error))),
+            // Errors of one channel come this way, too, and concern its lane only.
+            Some(Event::Error(error)) if !status.connected() => fail(&state, &format!("{at}: {}", explain(&error))),
             _ if !status.connected() => fail(&state, &format!("{at}: the connection is lost")),
             _ => {}
         }

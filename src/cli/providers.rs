@@ -26,7 +26,10 @@ fn one(name: &str) -> Result<(), Failure> {
     let mut table = presets::table(name).map_err(Failure::Usage)?;
     let facts = spec(name)?.facts;
     say::out(format_args!("{}: provider = \"{name}\"", facts.name.as_deref().unwrap_or(name)));
-    let days = facts.retry_hours.map(|hours| format!("for {hours} hours"));
+    let days = facts.retry_hours.map(|hours| match hours {
+        0 => "never by itself".to_owned(),
+        hours => format!("for {hours} hours"),
+    });
     for (what, says) in [("the secret is at", facts.console), ("it retries", days), ("to know", facts.note), ("read in", facts.source)] {
         if let Some(says) = says {
             say::out(format_args!("{what:<18}{says}"));

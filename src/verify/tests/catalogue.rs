@@ -118,60 +118,17 @@ fn no_preset_verifies_under_another_key() {
     });
 }
 
-/// Verifies a changed request of which nothing may be accepted.
-fn must_refuse(scheme: &Scheme, request: &Request, at: i64, what: &str) -> Result<(), String> {
-    match verify(&name("test"), scheme, request, UnixMillis(at)) {
-        Err(_) => Ok(()),
-        Ok(verdict) => Err(format!("{what}: {verdict:?}")),
-    }
-}
-
 #[test]
-fn no_changed_byte_verifies() {
+fn nothing_from_the_future_verifies_where_the_preset_says_so() {
     no_failures(|provider| {
         let (source, spec, private_key) = made_up(provider);
-        let scheme = compiled(&source);
-        let good = signed(&source, &spec, private_key, "evt_1")?;
-        if scheme.facts().body_covered {
-            // Alipay says in a field that it doesn't sign how it signs.
-            let text = String::from_utf8_lossy(&good.body);
-            let unsigned = text.find("sign_type=RSA2").map_or(0..0, |at| at..at + 14);
-            for at in (0..good.body.len()).filter(|at| !unsigned.contains(at)) {
-                let mut body = good.body.to_vec();
-                body[at] ^= 1;
-                must_refuse(&scheme, &Request { body: body.into(), ..good.clone() }, NOW, &format!("byte {at} of the body"))?;
-            }
-            let longer = [&good.body[..], b"\n"].concat();
-            must_refuse(&scheme, &Request { body: longer.into(), ..good.clone() }, NOW, "a byte more")?;
+        let Some(ts) = spec.ts.as_ref().filter(|ts| ts.tolerance > 0 && ts.future) else { return Ok(()) };
+        let request = signed(&source, &spec, private_key, "evt_1")?;
+        let before = NOW - i64::try_from(ts.tolerance).expect("small") * 1000 - 2000;
+        match verify(&name("test"), &compiled(&source), &request, UnixMillis(before)) {
+            Err(_) => Ok(()),
+            Ok(verdict) => Err(format!("{verdict:?}")),
         }
-        for sig in &spec.sig {
-            let Some((name, value)) = sig.from.strip_prefix("header:").and_then(|name| good.headers.iter().find(|(n, _)| n == name)) else {
-                continue;
-            };
-            let without = || good.headers.iter().filter(|(n, _)| n != name).cloned();
-            must_refuse(&scheme, &Request { headers: without().collect(), ..good.clone() }, NOW, "no signature")?;
-            for at in 0..value.len() {
-                let mut text = value.as_bytes().to_vec();
-                text[at] ^= 1;
-                let Ok(changed) = HeaderValue::from_bytes(&text) else { continue };
-                let headers = without().chain([(name.clone(), changed)]).collect();
-                must_refuse(&scheme, &Request { headers, ..good.clone() }, NOW, &format!("byte {at} of {name}"))?;
-            }
-        }
-        Ok(())
-    });
-}
-
-#[test]
-fn nothing_stale_verifies() {
-    no_failures(|provider| {
-        let (source, spec, private_key) = made_up(provider);
-        let Some(ts) = spec.ts.as_ref().filter(|ts| ts.tolerance > 0) else { return Ok(()) };
-        let scheme = compiled(&source);
-        let good = signed(&source, &spec, private_key, "evt_1")?;
-        let ahead = i64::try_from(ts.tolerance).expect("small") * 1000 + 2000;
-        must_refuse(&scheme, &good, NOW + ahead, "too old")?;
-        if ts.future { must_refuse(&scheme, &good, NOW - ahead, "in the future") } else { Ok(()) }
     });
 }
 

@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod dedup;
 pub mod delivery;
+pub mod failpoint;
 pub mod http;
 pub mod in_flight;
 pub mod mailbox;

@@ -11,6 +11,7 @@ use super::Surroundings;
 use super::batch::{Batcher, Settled};
 use super::recent::Recent;
 use super::route::{BatchId, Place};
+use crate::failpoint::failpoint;
 use crate::in_flight::Ticket;
 use crate::mailbox::{Mail, Ping};
 use crate::messages::{Batch, BatchDone, Pending, PendingEvent, Verified};
@@ -149,6 +150,7 @@ impl Handler<Mail<Verified>> for DedupActor {
             known
         });
         self.around.metrics.joined.inc_by(joined as u64);
+        failpoint!("dedup_offered");
         self.answer();
         self.feed_writers();
     }
@@ -160,12 +162,14 @@ impl Handler<Mail<BatchDone>> for DedupActor {
     fn handle(&mut self, mail: Mail<BatchDone>, _: &mut Self::Context) {
         let BatchDone { batch: Batch { id, events }, place, result } = mail.open();
         let settled = self.batcher.done(id, place, &result, Instant::now());
+        failpoint!("dedup_committed");
         self.answer();
         if result.is_err() {
             // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
             self.drop_abandoned();
         }
         self.feed_writers();
+        failpoint!("dedup_answered");
         let Some(settled) = settled else { return };
         // Without a hint the relay finds the rows, and may do so from now on.
         let holds = self.holds.remove(&id).unwrap_or_default();

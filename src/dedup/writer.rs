@@ -8,6 +8,7 @@ use crossbeam_channel::Receiver;
 
 use super::route::Place;
 use crate::delivery::InstanceId;
+use crate::failpoint::failpoint;
 use crate::mailbox::Mailbox;
 use crate::messages::{Batch, BatchDone};
 use crate::shutdown::Lifeline;
@@ -79,7 +80,9 @@ impl Writer {
     fn run(mut self, work: &Receiver<Batch>) {
         for batch in work {
             let began = Instant::now();
+            failpoint!("writer_before_commit");
             let result = self.target.insert(&batch.events);
+            failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
             if self.done.try_send(BatchDone { batch, place: self.target.place(), result }).is_err() {
                 // The actor is gone and the process about to end; a committed batch is found by the next instance's relay.

@@ -15,6 +15,7 @@ use super::answer::{self, Content, Problem, Reply};
 use super::body::{self, Fault, Pace};
 use super::connection::{InHand, Progress};
 use crate::delivery::UnixMillis;
+use crate::failpoint::failpoint;
 use crate::in_flight::{self, RequestId, Ticket};
 use crate::messages::Received;
 use crate::outcome::{Outcome, RejectReason, Rejection, ShedReason};
@@ -136,6 +137,7 @@ async fn deliver(
     };
     in_hand.set_whole();
     ticket.request_is_complete();
+    failpoint!("http_admitted");
     if let Err(reason) = ticket.permit().count_one() {
         return refuse(ticket, Outcome::Shed(reason));
     }
@@ -148,6 +150,7 @@ async fn deliver(
         received_at: arrival.at,
     };
     edge.pass_on(Received { source: source.clone(), request, ticket });
+    failpoint!("http_handed_over");
     match tokio::time::timeout_at(pace.deadline.into(), outcome).await {
         Ok(Ok(outcome)) => answer::of(&outcome, source, edge, arrival.id),
         // At the deadline the outcome is not known yet; it is counted when it is. A ticket never drops its reply without an outcome.

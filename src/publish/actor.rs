@@ -11,6 +11,7 @@ use super::Message;
 use super::lanes::{MayPublish, Report};
 use super::routing_key::RoutingKeys;
 use super::window::{Settlement, Window};
+use crate::failpoint::failpoint;
 use crate::mailbox::{Mail, Ping};
 use crate::messages::Pending;
 use crate::shutdown::Lifeline;
@@ -58,6 +59,7 @@ impl Handler<Mail<Pending>> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<Pending>, _: &mut Self::Context) {
+        failpoint!("publisher_pending");
         for event in mail.open().events {
             self.window.push(event);
         }
@@ -70,6 +72,7 @@ impl Handler<Mail<Report>> for PublisherActor {
 
     fn handle(&mut self, mail: Mail<Report>, _: &mut Self::Context) {
         let Report { lane, fates } = mail.open();
+        failpoint!("publisher_reported");
         let settlement = match fates {
             Some(fates) => self.window.finished(lane, fates),
             None => {

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
 use super::{Channel, Fate, Health, Link, LinkState, Message, Target};
+use crate::failpoint::failpoint;
 use crate::mailbox::Mailbox;
 use crate::telemetry::Metrics;
 
@@ -107,7 +108,9 @@ pub(super) async fn lane(
             continue;
         }
         let began = Instant::now();
+        failpoint!("lane_before_publish");
         let fates = open.channel.publish(&batch).await;
+        failpoint!("lane_after_publish");
         metrics.confirm_seconds.observe(began.elapsed().as_secs_f64());
         count(&fates, &metrics);
         complaints.add(&fates);

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::backoff::Backoff;
 use super::window::{Settlement, tidy};
+use crate::failpoint::failpoint;
 use crate::messages::PendingEvent;
 use crate::store::{Seq, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -47,7 +48,9 @@ impl Settler {
     }
 
     fn settle(&mut self, settlement: Settlement) {
+        failpoint!("settle_before");
         self.tell(&settlement.confirmed, |store, rows| store.confirmed(rows));
+        failpoint!("settle_after");
         drop(settlement.confirmed);
 
         let mut by_delay: BTreeMap<Duration, Vec<PendingEvent>> = BTreeMap::new();

@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 
 use super::{Verdict, VerifiedEvent, verify};
 use crate::delivery::BodyDigest;
+use crate::failpoint::failpoint;
 use crate::mailbox::{Mail, Mailbox, Ping, Pulse, Refused};
 use crate::messages::{Received, Verified};
 use crate::outcome::{FailReason, Outcome, ShedReason};
@@ -38,6 +39,7 @@ impl Handler<Mail<Received>> for VerifierActor {
 
     fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
         let Received { source, request, ticket } = mail.open();
+        failpoint!("verifier_received");
         if ticket.is_abandoned() {
             return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
         }
@@ -46,6 +48,7 @@ impl Handler<Mail<Received>> for VerifierActor {
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
                 let events = verified.into_events().into_iter().map(|event| new_event(&source, &request, event)).collect();
+                failpoint!("verifier_verified");
                 match self.dedup.try_send(Verified { source, events, ticket }) {
                     Ok(()) => {}
                     Err(Refused::Full(delivery)) => delivery.ticket.resolve(Outcome::Shed(ShedReason::DedupMailbox)),

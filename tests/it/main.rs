@@ -5,8 +5,10 @@
 
 mod architecture;
 mod cli_config;
-mod e2e;
 mod cli_send;
+#[cfg(feature = "failpoints")]
+mod deaths;
+mod e2e;
 mod http_edge;
 mod http_hostile;
 mod http_support;

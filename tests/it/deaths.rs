@@ -12,6 +12,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use hookweir::failpoint::POINTS;
 use sha2::Sha256;
 
+use crate::support::load::client;
+
 const SECRET: &str = "a secret of these tests only";
 const CONFIG: &str = r#"
 server.listen = "127.0.0.1:0"
@@ -105,7 +107,7 @@ fn sink(folder: &Path) -> BTreeMap<String, usize> {
 async fn dies_and_loses_nothing(point: &'static str, hit: usize) {
     const EVENTS: usize = 12;
     let folder = tempfile::tempdir().expect("a folder");
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).pool_max_idle_per_host(0).build().expect("a client");
+    let client = client();
     let what = format!("{point}, hit {hit}");
 
     let mut service = Service::start(folder.path(), &format!("{point}={}*off->return", hit - 1));
@@ -156,7 +158,7 @@ async fn death_at_any_point_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_ends_when_an_actor_or_a_writer_dies() {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
+    let client = client();
     for point in ["verifier_received", "dedup_offered", "writer_before_commit", "publisher_pending", "settle_before"] {
         let folder = tempfile::tempdir().expect("a folder");
         let mut service = Service::start(folder.path(), &format!("{point}=panic"));

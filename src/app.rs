@@ -87,6 +87,12 @@ impl Sockets {
     }
 }
 
+/// The admin listener's server, while the service drains.
+struct AdminServer {
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    asked_to_stop: Instant,
+}
+
 /// All stages, running, but for HTTP.
 struct Service {
     keeper: Keeper,
@@ -186,11 +192,35 @@ impl Service {
     }
 
     async fn run(self, config: &Config, sockets: Sockets, mut vigil: Vigil) -> Result<(), ServeError> {
+        let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
+        let admin = match self.serve_http(config, sockets, admin_stopped, &mut vigil).await {
+            Ok(admin) => admin,
+            Err(error) => {
+                // The process ends now. A stage whose actor is dead has no orderly drop, and nothing here may wait for one.
+                std::mem::forget(self);
+                return Err(error);
+            }
+        };
+        vigil.stopping();
+        self.drain(admin.asked_to_stop + config.drain).await;
+        drop(stop_admin);
+        // It stops within a second, or the process ends without it.
+        let _ = admin.server.await;
+        Ok(())
+    }
+
+    /// Serves until a signal comes, and until what was in hand then is answered. The admin listener goes on for the drain.
+    async fn serve_http(
+        &self,
+        config: &Config,
+        sockets: Sockets,
+        admin_stopped: tokio::sync::oneshot::Receiver<()>,
+        vigil: &mut Vigil,
+    ) -> Result<AdminServer, ServeError> {
         let cannot = |error: std::io::Error| ServeError::Setup(format!("cannot serve HTTP: {error}"));
         let ingest = http::serve(sockets.ingest, self.edge.clone(), &config.server, config.drain).map_err(cannot)?;
         let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;
-        let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-        let admin = actix::spawn(admin.until(async {
+        let server = actix::spawn(admin.until(async {
             // The sender is dropped when the service ends.
             let _ = admin_stopped.await;
             http::Stop::InOrder
@@ -198,27 +228,21 @@ impl Service {
         actix::spawn(tell_when_ready(self.admin.health.clone()));
         actix::spawn(keep_watchdog_quiet(self.pulses.clone()));
 
-        let mut died = None;
+        let (mut died, mut asked_to_stop) = (None, Instant::now());
         let stop = async {
-            died = wait_for_the_end(&mut vigil).await;
+            died = wait_for_the_end(vigil).await;
+            asked_to_stop = Instant::now();
             if died.is_some() { http::Stop::AtOnce } else { http::Stop::InOrder }
         };
         let ended = ingest.until(stop).await;
-        if let Some(name) = died {
-            return Err(ServeError::Died(name));
+        match died {
+            Some(name) => Err(ServeError::Died(name)),
+            None => ended.map(|()| AdminServer { server, asked_to_stop }).map_err(cannot),
         }
-        ended.map_err(cannot)?;
-        vigil.stopping();
-        self.drain(config.drain).await;
-        drop(stop_admin);
-        // It stops within a second, or the process ends without it.
-        let _ = admin.await;
-        Ok(())
     }
 
     /// From the front to the back: what was taken is stored and answered, what is in memory is published, the rest stays in the outbox.
-    async fn drain(self, limit: Duration) {
-        let end = Instant::now() + limit;
+    async fn drain(self, end: Instant) {
         let in_time = until(end, || self.budget.used() == (0, 0)).await;
         self.dedup_arbiter.stop();
         let written = until(end, || self.dedup.writers.are_finished()).await;

@@ -17,11 +17,10 @@ pub struct Health {
 }
 
 impl Health {
-    /// Not up yet.
+    /// Not up yet; the component says "starting" until the first attempt to connect has an end.
     pub(super) fn new(component: Component, gauge: IntGauge) -> Self {
-        let health = Self { up: Arc::new(AtomicBool::new(false)), component, gauge };
-        health.down("not connected to the queue yet");
-        health
+        gauge.set(0);
+        Self { up: Arc::new(AtomicBool::new(false)), component, gauge }
     }
 
     /// The queue takes events.

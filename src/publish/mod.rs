@@ -36,7 +36,7 @@ pub mod window;
 pub use envelope::Message;
 pub use health::Health;
 pub use lanes::MayPublish;
-pub use start::{Around, Running, check, routing_keys, start, start_at};
+pub use start::{Around, BATCH_BYTES, Running, check, routing_keys, start, start_at};
 
 /// What became of one message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,8 +31,9 @@ use crate::store::{Room, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
 
-/// Bytes of bodies in one batch. A batch has one time limit, so its size is bounded too; larger gains no throughput.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of bodies in one batch: each channel holds as much once more while it sends. A batch has one time limit, so its size is bounded
+/// too; larger gains no throughput.
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Between two looks at whether a stop can go on.
 const LOOK: Duration = Duration::from_millis(5);
 

@@ -3,6 +3,7 @@
 //! Every test sends what was not answered 2xx again until it is, as a provider would, and only then counts: events die on the redelivery.
 
 mod embedded;
+mod first_steps;
 mod hostile;
 mod service_manager;
 mod with_servers;

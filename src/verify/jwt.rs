@@ -173,7 +173,7 @@ impl JwtRule {
     fn token<'v>(&'v self, view: &'v View<'_>) -> Result<&'v [u8], Rejection> {
         let text = match &self.header {
             Some(name) => view.header(name)?.unwrap_or_default(),
-            None => view.body.trim_ascii(),
+            None => view.body,
         };
         if text.is_empty() {
             return Err(Rejection::new(RejectReason::SignatureMissing, "the token is missing or empty"));

@@ -65,6 +65,7 @@ fn no_change_of_any_byte_verifies() {
                 refuses(&Request { body: body.into(), ..good.clone() }, &format!("byte {at} of the body"));
             }
             refuses(&Request { body: good.body.slice(..good.body.len().saturating_sub(1)), ..good.clone() }, "a body cut short");
+            refuses(&Request { body: [&good.body[..], b"\n"].concat().into(), ..good.clone() }, "a byte more");
             refuses(&Request { body: [&good.body[..], b"&x=1"].concat().into(), ..good.clone() }, "a longer body");
         }
         for header in case.guarded_headers() {

@@ -136,6 +136,8 @@ reasons! {
         Store = "store",
         /// The store refused this very row (its neighbours were stored).
         Row = "row",
+        /// The provider's key set was not fetched yet, or does not hold the key that signed.
+        Keys = "keys",
         /// An actor dropped the delivery without an outcome; the process is about to end.
         Dropped = "dropped",
     }

@@ -80,6 +80,10 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
             say::out(format_args!("verified: a handshake, answered {}; it is no event", answer.status));
             Ok(())
         }
+        Ok(Verdict::KeysMissing) => {
+            say::out("not decided: the key that signed is in the provider's key set, which is fetched by the running service only");
+            Err(Failure::NotAsExpected)
+        }
         Err(rejection) => {
             say::out(format_args!("refused, {}: {}", rejection.reason.label(), rejection.detail));
             let newline = rejection.reason == RejectReason::SignatureMismatch

@@ -56,6 +56,7 @@ impl Handler<Mail<Received>> for VerifierActor {
                 }
             }
             Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
+            Ok(Ok(Verdict::KeysMissing)) => ticket.resolve(Outcome::Failed(FailReason::Keys)),
             Ok(Err(rejection)) => ticket.resolve(Outcome::Rejected(rejection)),
             Err(_) => {
                 tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; this is a bug, please report it");

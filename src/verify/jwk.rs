@@ -91,6 +91,11 @@ impl JwkSet {
         Ok(())
     }
 
+    /// Whether there is a key that a token of this `kid` may mean.
+    pub(super) fn knows(&self, kid: Option<&str>) -> bool {
+        self.0.iter().any(|jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid)
+    }
+
     /// Whether a key that the token may mean made this signature.
     pub(super) fn verifies(&self, alg: JwtAlg, kid: Option<&str>, message: &[u8], signature: &[u8]) -> bool {
         let meant = |jwk: &&Jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid;

@@ -1,6 +1,7 @@
 //! Proof by JSON Web Token (RFC 7519). The algorithm is on the scheme's list, whatever the token says; the body is covered where a claim
 //! binds it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderName;
@@ -45,6 +46,8 @@ pub(super) struct JwtRule {
 struct Keys {
     url: Option<Box<str>>,
     set: RwLock<Arc<JwkSet>>,
+    /// A token came whose key the set does not have.
+    wanted: AtomicBool,
 }
 
 /// A claim that holds a digest.
@@ -148,11 +151,16 @@ impl JwtRule {
         *self.keys.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
     }
 
+    pub(super) fn jwks_wanted(&self) -> bool {
+        self.keys.wanted.swap(false, Ordering::Relaxed)
+    }
+
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
         self.claims.iter().map(|(_, _, _, template)| template)
     }
 
-    pub(super) fn check(&self, view: &View<'_>, url: Option<&PublicUrl>, now: UnixMillis) -> Result<Token, Rejection> {
+    /// The token, if it is right; None where the keys to decide are not here.
+    pub(super) fn check(&self, view: &View<'_>, url: Option<&PublicUrl>, now: UnixMillis) -> Result<Option<Token>, Rejection> {
         let text = self.token(view)?;
         let mut parts = text.rsplitn(2, |b| *b == b'.');
         let (signature, signed) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -162,12 +170,15 @@ impl JwtRule {
         let header = decode(parts.next()).ok_or_else(malformed)?;
         let claims = decode(parts.next()).ok_or_else(malformed)?;
         let signature = decode(Some(signature)).ok_or_else(malformed)?;
-        self.signed(&header, signed, &signature)?;
+        if !self.signed(&header, signed, &signature)? {
+            self.keys.wanted.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
         let slots = self.paths.walk(&claims).map_err(|_| precondition("the token's claims are not JSON, or a claim occurs twice"))?;
         self.fresh(&slots, now)?;
         self.bound(&slots, view, url)?;
         drop(slots);
-        Ok(Token { claims, digest: Sha256::digest(text).into() })
+        Ok(Some(Token { claims, digest: Sha256::digest(text).into() }))
     }
 
     fn token<'v>(&'v self, view: &'v View<'_>) -> Result<&'v [u8], Rejection> {
@@ -187,7 +198,8 @@ impl JwtRule {
         }
     }
 
-    fn signed(&self, header: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
+    /// False where the provider's key set is to be fetched (again) before this can be said.
+    fn signed(&self, header: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, Rejection> {
         let mut paths = PathSet::default();
         let read = paths.add("/alg").and_then(|alg| Ok((alg, paths.add("/kid")?, paths.add("/crit")?)));
         let Ok((alg, kid, crit)) = read else { return Err(precondition("the token's header cannot be read")) };
@@ -202,8 +214,11 @@ impl JwtRule {
         }
         let by_secret = self.secrets.iter().flatten().any(|(of, key)| of == alg && key.of([message]).matches(signature));
         let keys = self.keys.set.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if by_secret || (alg.hash().is_none() && keys.verifies(*alg, text(kid).as_deref(), message, signature)) {
-            Ok(())
+        let kid = text(kid);
+        if by_secret || (alg.hash().is_none() && keys.verifies(*alg, kid.as_deref(), message, signature)) {
+            Ok(true)
+        } else if alg.hash().is_none() && self.keys.url.is_some() && !keys.knows(kid.as_deref()) {
+            Ok(false)
         } else {
             Err(Rejection::new(RejectReason::SignatureMismatch, "the token was not made with an active secret or key of this source"))
         }
@@ -303,7 +318,7 @@ impl Keys {
                     Err(text) => c.error("jwks", text),
                 }
             }
-            Some(text) if text.starts_with("https://") => {
+            Some(text) if text.starts_with("https://") || is_local(text) => {
                 given = true;
                 url = Some(text.into());
             }
@@ -312,7 +327,18 @@ impl Keys {
         if needed && !given {
             c.error("public_keys", "missing: this provider signs with a private key; give the public one, or jwks");
         }
-        Some(Self { url, set: RwLock::new(Arc::new(set)) })
+        Some(Self { url, set: RwLock::new(Arc::new(set)), wanted: AtomicBool::new(false) })
+    }
+}
+
+/// A key set on this very machine may come without TLS: anywhere else, whoever is on the way could put his keys into it.
+fn is_local(url: &str) -> bool {
+    let host = url::Url::parse(url).ok().filter(|url| url.scheme() == "http").and_then(|url| url.host().map(|host| host.to_owned()));
+    match host {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 

@@ -158,6 +158,14 @@ impl Scheme {
         }
     }
 
+    /// Whether a delivery came that the key set at hand could not decide; reading it takes the wish back.
+    pub fn jwks_wanted(&self) -> bool {
+        match &self.check {
+            Check::Jwt(rule) => rule.jwks_wanted(),
+            _ => false,
+        }
+    }
+
     /// Replaces the provider's key set.
     pub fn set_jwks(&self, set: JwkSet) {
         if let Check::Jwt(rule) = &self.check {
@@ -170,14 +178,16 @@ impl Scheme {
         &self.warnings
     }
 
-    fn check<'v>(&'v self, view: &'v View<'v>, document: &[u8], now: UnixMillis) -> Result<Proven<'v>, Rejection> {
+    /// None where the keys to decide are not here.
+    fn check<'v>(&'v self, view: &'v View<'v>, document: &[u8], now: UnixMillis) -> Result<Option<Proven<'v>>, Rejection> {
         match &self.check {
-            Check::Nothing => Ok(Proven::default()),
-            Check::Basic(secrets) => basic(secrets, view).map(|()| Proven::default()),
-            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded),
+            Check::Nothing => Ok(Some(Proven::default())),
+            Check::Basic(secrets) => basic(secrets, view).map(|()| Some(Proven::default())),
+            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded).map(Some),
             Check::Jwt(rule) => {
-                let token = rule.check(view, self.url.as_ref(), now)?;
-                Ok(Proven { key: None, signed: self.event.guarded.then_some(token.digest), claims: Some(token.claims) })
+                let Some(token) = rule.check(view, self.url.as_ref(), now)? else { return Ok(None) };
+                let signed = self.event.guarded.then_some(token.digest);
+                Ok(Some(Proven { key: None, signed, claims: Some(token.claims) }))
             }
         }
     }
@@ -242,6 +252,8 @@ pub enum Verdict {
     Events(Verified),
     /// A handshake; answer it and store nothing.
     Challenge(Answer),
+    /// The key set that decides is not here, or not the newest: not now. See [`Scheme::jwks_wanted`].
+    KeysMissing,
 }
 
 /// Verifies one request against its source's scheme. `now` is the time of its arrival.
@@ -262,7 +274,7 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
     if !scheme.methods.contains(&request.method) && !signed_handshake {
         return Err(Rejection::new(RejectReason::PreconditionFailed, "neither an event nor a handshake has this method"));
     }
-    let proven = scheme.check(&view, &document, now)?;
+    let Some(proven) = scheme.check(&view, &document, now)? else { return Ok(Verdict::KeysMissing) };
     for handshake in &scheme.signed {
         if let Some(answer) = handshake.answer(&view, &document, url, proven.key.or(signing_key(scheme)))? {
             return Ok(Verdict::Challenge(answer));

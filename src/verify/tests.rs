@@ -81,6 +81,7 @@ fn inputs(body: impl Into<Bytes>, id: &str, at: i64) -> SignInputs {
 fn events(scheme: &Scheme, request: &Request, at: i64) -> Result<Vec<VerifiedEvent>, Rejection> {
     match verify(&name("test"), scheme, request, UnixMillis(at))? {
         Verdict::Events(verified) => Ok(verified.into_events()),
+        Verdict::KeysMissing => panic!("no keys: {}", scheme.describe()),
         Verdict::Challenge(answer) => panic!("a challenge: {answer:?}: {}", scheme.describe()),
     }
 }

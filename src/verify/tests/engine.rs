@@ -234,3 +234,57 @@ fn facts_follow_from_the_preset() {
     let slack = compiled(&source("slack", &[SECRET]));
     assert!(slack.answers_method(&Method::POST) && !slack.answers_method(&Method::GET));
 }
+
+#[test]
+fn a_key_set_that_is_not_here_is_no_refusal() {
+    let mut pubsub = source("gcp-pubsub", &[]);
+    pubsub.params = [("audience", "https://a.example"), ("email", "push@a.example")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let (given, spec, private_key) = super::catalogue::made_up("gcp-pubsub");
+    let request = super::catalogue::signed(&given, &spec, private_key, "evt_1").expect("it signs");
+    let scheme = compiled(&pubsub);
+    assert!(scheme.jwks_url().is_some_and(|url| url.starts_with("https://www.googleapis.com/")) && !scheme.jwks_wanted());
+    assert!(matches!(verify(&name("test"), &scheme, &request, UnixMillis(NOW)), Ok(Verdict::KeysMissing)));
+    assert!(scheme.jwks_wanted() && !scheme.jwks_wanted());
+    // Another provider's keys decide nothing about a token that names none of them, but do about one that names them.
+    let other = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    scheme.set_jwks(JwkSet::parse(other).expect("a key set"));
+    assert_eq!(refused(&scheme, &request, NOW), RejectReason::SignatureMismatch);
+    for bad in ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
+        assert!(JwkSet::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn tokens_that_say_what_they_should_not() {
+    let livekit = {
+        let mut source = source("livekit", &[SECRET]);
+        source.params.insert("api_key".into(), "key".into());
+        source
+    };
+    let scheme = compiled(&livekit);
+    let key = mac::MacKey::new(mac::HashName::Sha256, SECRET.as_bytes()).expect("a key");
+    let body = br#"{"id":"e"}"#;
+    let digest = mac::Encoding::Base64.encode(mac::HashName::Sha256.of([&body[..]]).as_bytes());
+    let claims = |more: &str| format!(r#"{{"iss":"key","exp":{},"sha256":"{digest}"{more}}}"#, NOW / 1000 + 60);
+    let verdict = |header: &str, claims: &str, sign: bool| {
+        let encode = |text: &str| mac::Encoding::Base64Url.encode(text.as_bytes());
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        let signature = if sign { mac::Encoding::Base64Url.encode(key.of([signed.as_bytes()]).as_bytes()) } else { String::new() };
+        let request = super::request("POST", "/", &[("authorization", &format!("{signed}.{signature}"))], body);
+        verify(&name("test"), &scheme, &request, UnixMillis(NOW)).map(|_| ()).map_err(|rejection| rejection.reason)
+    };
+    let hs256 = r#"{"alg":"HS256"}"#;
+    assert_eq!(verdict(hs256, &claims(""), true), Ok(()));
+    use RejectReason::*;
+    assert_eq!(verdict(r#"{"alg":"none"}"#, &claims(""), false), Err(SignatureMalformed));
+    assert_eq!(verdict(r#"{"alg":"none"}"#, &claims(""), true), Err(SignatureMalformed));
+    assert_eq!(verdict(r#"{"alg":"HS512"}"#, &claims(""), true), Err(SignatureMalformed));
+    assert_eq!(verdict(r#"{"alg":"HS256","alg":"HS256"}"#, &claims(""), true), Err(SignatureMalformed));
+    assert_eq!(verdict(r#"{"alg":"HS256","crit":["b64"]}"#, &claims(""), true), Err(SignatureMalformed));
+    assert_eq!(verdict(hs256, &claims(r#","exp":9999999999"#), true), Err(PreconditionFailed));
+    assert_eq!(verdict(hs256, &claims(r#","nbf":9999999999"#), true), Err(TimestampInFuture));
+    assert_eq!(verdict(hs256, &claims("").replace("\"key\"", "\"other\""), true), Err(PreconditionFailed));
+    assert_eq!(verdict(hs256, &claims("").replace("\"exp\"", "\"expires\""), true), Err(PreconditionFailed));
+    assert_eq!(verdict(hs256, &claims("").replace("\"sha256\"", "\"sha\""), true), Err(PreconditionFailed));
+    assert_eq!(verdict(hs256, "no JSON", true), Err(PreconditionFailed));
+}

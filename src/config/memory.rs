@@ -25,12 +25,12 @@ const EVENT_STATE: u64 = KIB;
 const THREAD_STACK: u64 = 2 * MIB;
 /// Threads that are there whatever is configured: main, logs, the relay, settling, pruning, leases, the admin listener, signals.
 const FIXED_THREADS: u64 = 12;
-/// SQLite's page cache (2 MiB by default) and a statement's memory; libpq's buffers are smaller.
-const DATABASE_CONNECTION: u64 = 4 * MIB;
-/// Connections to the database besides those of the writers: relay, settling, lease, pruning, backlog.
-const FIXED_DATABASE_CONNECTIONS: u64 = 5;
-/// A connection to the spool: its page cache (16 MiB) and a statement's memory.
-const SPOOL_CONNECTION: u64 = 20 * MIB;
+/// A connection to a SQLite file: its page cache (16 MiB) and a statement's memory.
+const SQLITE_CONNECTION: u64 = 20 * MIB;
+/// libpq's buffers, besides what a statement carries.
+const POSTGRES_CONNECTION: u64 = MIB;
+/// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two.
+const OTHER_POSTGRES_CONNECTIONS: u64 = 4;
 /// What an event in the spool takes in memory: an entry in a set for its key, and one for its guard.
 const SPOOLED_KEYS: u64 = 2 * 20;
 /// The program, its tables, TLS roots, metrics.
@@ -60,8 +60,12 @@ impl Config {
         let largest_body =
             self.sources.iter().filter_map(|source| source.max_body_bytes).chain([limits.max_body_bytes]).max().unwrap_or_default() as u64;
 
-        // A batch is bound to its statement as a copy; for PostgreSQL, libpq then makes another while it sends.
-        let copies = if matches!(self.store.url, StoreUrl::Sqlite(_)) { 1 } else { 2 };
+        let database = match self.store.url {
+            // One writes and one reads.
+            StoreUrl::Sqlite(_) => 2 * SQLITE_CONNECTION,
+            StoreUrl::Postgres(_) => (writers + OTHER_POSTGRES_CONNECTIONS) * POSTGRES_CONNECTION,
+        };
+        // What is committed is copied twice: bound to its statement, then into SQLite's record or libpq's buffer.
         let largest_batch = largest_body.max(dedup.batch_bytes as u64);
         // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON, which base64 and escapes can make
         // twice as long as its body.
@@ -69,17 +73,17 @@ impl Config {
         let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
         // One connection writes and one reads; one batch is being written, and one is on its way from there to the store.
         let spool = match self.spool.path {
-            Some(_) => 2 * SPOOL_CONNECTION + 3 * largest_batch + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS,
+            Some(_) => 2 * SQLITE_CONNECTION + 3 * largest_batch + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS,
             None => 0,
         };
-        let parts = vec![
+        let mut parts = vec![
             ("bodies in hand (limits.in_flight_bytes)", limits.in_flight_bytes as u64),
             (
                 "requests in hand (limits.in_flight_requests, max_header_bytes)",
                 limits.in_flight_requests as u64 * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
             ),
             ("connections (server.max_connections)", self.server.max_connections as u64 * connection),
-            ("batches being committed (dedup.writers, batch_bytes, largest body)", writers * copies * largest_batch),
+            ("batches being committed (dedup.writers, batch_bytes, largest body)", writers * 2 * largest_batch),
             ("keys in memory (dedup.cache_entries)", dedup.cache_entries * CACHE_ENTRY),
             (
                 "publisher's queue (publisher.queue_bytes, queue_events)",
@@ -87,20 +91,23 @@ impl Config {
                     + largest_body
                     + publisher.queue_events as u64 * (EVENT_STATE + limits.max_header_bytes as u64 / 4),
             ),
+            ("rows being read back (publisher.queue_bytes)", publisher.queue_bytes as u64 / 2 + largest_body),
             ("messages being sent (publisher.channels, largest body)", channels * copies_sent * largest_body.max(4 * MIB)),
-            ("database connections (dedup.writers)", (writers + FIXED_DATABASE_CONNECTIONS) * DATABASE_CONNECTION),
+            ("database connections (dedup.writers)", database),
             ("the spool (spool.max_bytes, dedup.batch_bytes, largest body)", spool),
             ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
             ("the program", BASE),
         ];
-        let total = parts.iter().map(|(_, bytes)| bytes).sum();
-        MemoryBound { parts, total }
+        let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum();
+        let in_use: u64 = sum(&parts);
+        parts.push(("what the allocator keeps of it (a tenth)", in_use / 10));
+        MemoryBound { total: sum(&parts), parts }
     }
 }
 
 impl fmt::Display for MemoryBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (part, bytes) in &self.parts {
+        for (part, bytes) in self.parts.iter().filter(|(_, bytes)| *bytes > 0) {
             writeln!(f, "{:>8} MiB  {part}", bytes.div_ceil(MIB))?;
         }
         write!(f, "{:>8} MiB  at most", self.total.div_ceil(MIB))

@@ -17,5 +17,6 @@ mod publish_file;
 mod publish_rabbitmq;
 mod publish_rig;
 mod rig;
+mod spool;
 mod store_contract;
 mod support;

@@ -59,6 +59,9 @@ impl Place {
     }
 }
 
+/// For tests of what a sender is told when nothing takes PostgreSQL's place. With the spool, see `crate::spool`.
+const WITHOUT_SPOOL: &str = "[spool]\npath = \"\"\n";
+
 /// A load that leaves the machine room to breathe while servers stop and start.
 fn steady(app: &App) -> Running {
     Load { connections: 16, rate: Some(200.0), ..Load::on(&[app.listen]) }.start()
@@ -137,7 +140,7 @@ async fn rabbitmq_killed_under_load_nothing_is_refused_and_nothing_lost() {
 async fn postgres_stopped_for_10_seconds_nothing_is_lost() {
     let mut database = blocking(Server::postgres);
     let place = Place::on(&database.url, &amqp());
-    let app = App::start(&place.config()).await;
+    let app = App::start(&format!("{WITHOUT_SPOOL}{}", place.config())).await;
     let load = steady(&app);
     load.until_taken(200).await;
     blocking(|| database.stop());
@@ -257,7 +260,7 @@ async fn starts_with_postgres_down_says_why_and_serves_when_it_is_back() {
     let mut database = blocking(Server::postgres);
     blocking(|| database.stop());
     let place = Place::on(&database.url, &amqp());
-    let app = App::launch(&place.config()).await;
+    let app = App::launch(&format!("{WITHOUT_SPOOL}{}", place.config())).await;
     let why = app.not_ready().await;
     assert!(why.contains("store"), "it says what is missing: {why}");
     let load = Load { rate: Some(50.0), ..Load::on(&[app.listen]) }.start();

@@ -1,0 +1,167 @@
+//! PostgreSQL goes away under load, in each of the ways it does; the senders hardly notice.
+
+use std::time::{Duration, Instant};
+
+use crate::support::app::{App, five_sources};
+use crate::support::ledger::Ledger;
+use crate::support::load::{Load, Running};
+use crate::support::provider::Provider;
+use crate::support::proxy::{Line, Proxy};
+use crate::support::servers::{Server, address};
+use crate::support::sink::{Account, files};
+
+fn config(postgres: &str, options: &str) -> String {
+    format!("[store]\nurl = \"{postgres}\"\nlease_secs = 5\n{options}\n{}", five_sources())
+}
+
+fn steady(app: &App) -> Running {
+    Load { connections: 16, rate: Some(200.0), ..Load::on(&[app.listen]) }.start()
+}
+
+/// Starting and stopping servers blocks; the load goes on meanwhile.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+/// At least 99.9 % of the deliveries were answered 2xx.
+fn check_answers(ledger: &Ledger) {
+    let answers = ledger.answers(false);
+    let (taken, others): (Vec<_>, Vec<_>) = answers.iter().partition(|(label, _)| label.starts_with("200"));
+    let sum = |counts: Vec<(&String, &usize)>| counts.iter().map(|(_, count)| **count).sum::<usize>();
+    let (taken, others) = (sum(taken), sum(others));
+    assert!(others * 1000 <= taken, "{others} of {} deliveries were not answered 2xx: {answers:?}", taken + others);
+}
+
+async fn until(app: &App, what: &str, done: impl Fn(f64) -> bool) {
+    let since = Instant::now();
+    loop {
+        let value = app.metrics().await.get(what);
+        if done(value) {
+            return;
+        }
+        assert!(since.elapsed() < Duration::from_secs(120), "{what} is {value} after two minutes:\n{}", app.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the spool and then the outbox are empty, and stops.
+async fn settle(app: &mut App, ledger: &Ledger) -> Account {
+    until(app, "hookweir_spool_rows", |rows| rows == 0.0).await;
+    app.drained().await;
+    assert!(app.stop().await.success(), "{}", app.log());
+    Account::of(ledger, &files(&app.events()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_and_killed_hardly_a_delivery_is_refused_and_none_is_lost_or_copied() {
+    let mut database = blocking(Server::postgres);
+    let mut app = App::start(&config(&database.url, "")).await;
+    let load = steady(&app);
+    load.until_taken(200).await;
+    blocking(|| database.stop());
+    load.until_taken(1000).await;
+    until(&app, "hookweir_spool_rows", |rows| rows > 100.0).await;
+    blocking(|| database.start());
+    load.until_taken(200).await;
+    until(&app, "hookweir_spool_rows", |rows| rows == 0.0).await;
+    blocking(|| database.kill());
+    load.until_taken(500).await;
+    blocking(|| database.start());
+    load.until_taken(500).await;
+    let ledger = load.finish().await;
+    ledger.check();
+    check_answers(&ledger);
+    settle(&mut app, &ledger).await.check_once();
+}
+
+/// The processes stay, and so do the connections, but nothing answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn frozen_hardly_a_delivery_is_refused_and_none_is_lost_or_copied() {
+    let database = blocking(Server::postgres);
+    let mut app = App::start(&config(&database.url, "")).await;
+    let load = steady(&app);
+    load.until_taken(200).await;
+    blocking(|| database.pause());
+    load.until_taken(1500).await;
+    blocking(|| database.resume());
+    load.until_taken(500).await;
+    let ledger = load.finish().await;
+    ledger.check();
+    check_answers(&ledger);
+    settle(&mut app, &ledger).await.check_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_black_hole_hardly_a_delivery_is_refused_and_none_is_lost_or_copied() {
+    let database = blocking(Server::postgres);
+    let server = address(&database.url);
+    let proxy = Proxy::to(server).await;
+    let url = database.url.replace(&server.to_string(), &proxy.address.to_string());
+    let mut app = App::start(&config(&url, "connect_timeout_ms = 1000\nstatement_timeout_ms = 2000")).await;
+    let load = steady(&app);
+    for line in [Line::Silent, Line::Cut] {
+        load.until_taken(200).await;
+        proxy.set(line);
+        load.until_taken(1000).await;
+        proxy.set(Line::Open);
+        load.until_taken(500).await;
+    }
+    // The answers of some commits are lost on their way: those events are in both places.
+    for _ in 0..10 {
+        load.until_taken(20).await;
+        proxy.cut_back_after(fastrand::i64(1..600));
+    }
+    load.until_taken(100).await;
+    proxy.cut_back_after(i64::MAX);
+    let ledger = load.finish().await;
+    ledger.check();
+    check_answers(&ledger);
+    settle(&mut app, &ledger).await.check_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_killed_in_mid_outage_and_started_without_postgres_accepts_and_loses_nothing() {
+    let mut database = blocking(Server::postgres);
+    let mut app = App::start(&config(&database.url, "")).await;
+    let load = steady(&app);
+    load.until_taken(200).await;
+    blocking(|| database.stop());
+    for _ in 0..5 {
+        load.until_taken(100).await;
+        app.kill();
+        app.start_again().await;
+    }
+    app.ready().await;
+    let health = app.health().await;
+    assert!(health.contains("degraded") && health.contains("events") && health.contains("on one local disk"), "{health}");
+    load.until_taken(200).await;
+    // And once in order: what it has spooled stays there.
+    assert!(app.stop().await.success());
+    assert!(app.log().contains("events stay in the spool"), "{}", app.log());
+    app.start_again().await;
+    load.until_taken(100).await;
+    blocking(|| database.start());
+    load.until_taken(200).await;
+    let ledger = load.finish().await;
+    ledger.check();
+    settle(&mut app, &ledger).await.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_it_is_a_503_as_without_a_spool_and_still_nothing_is_lost() {
+    let mut database = blocking(Server::postgres);
+    let mut app = App::start(&config(&database.url, "[spool]\nmax_bytes = 1048576")).await;
+    blocking(|| database.stop());
+    let load = Load { providers: vec![Provider::Stripe], rate: Some(100.0), ..Load::on(&[app.listen]) }.start();
+    let why = app.not_ready().await;
+    assert!(why.contains("spool.max_bytes"), "it says what is full: {why}");
+    let taken = load.taken();
+    assert!((100..=512).contains(&taken), "{taken} fit in 1 MiB");
+    blocking(|| database.start());
+    app.ready().await;
+    load.until_taken(100).await;
+    let ledger = load.finish().await;
+    ledger.check();
+    assert!(ledger.answers(false).contains_key("503"), "{:?}", ledger.answers(false));
+    settle(&mut app, &ledger).await.check_once();
+}

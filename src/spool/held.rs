@@ -29,19 +29,22 @@ pub(super) struct Held {
     pub(super) oldest: Option<UnixMillis>,
     /// The beginnings of keys and guards. Two that are alike do no harm: the event takes the way through the spool.
     keys: HashSet<u64>,
+    /// A batch found no room, and nothing has left since.
+    full: bool,
     /// Why the last batch was not committed.
     failed: Option<String>,
 }
 
 impl Held {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, events: 0, bytes: 0, oldest: None, keys: HashSet::new(), failed: None }
+        Self { limits, events: 0, bytes: 0, oldest: None, keys: HashSet::new(), full: false, failed: None }
     }
 
     /// Begins anew with what is in the file.
     pub(super) fn recount(&mut self, usage: SpoolUsage, keys: &[DedupKey]) {
         self.events = usage.events;
         self.bytes = usage.bytes + usage.events * EVENT_OVERHEAD;
+        self.full = false;
         self.keys = keys.iter().map(beginning).collect();
         if usage.events == 0 {
             self.oldest = None;
@@ -57,34 +60,33 @@ impl Held {
         !self.keys.is_empty() && names(event).any(|name| self.keys.contains(&name))
     }
 
-    /// Why nothing is taken, if so.
+    /// Why deliveries are refused, if so.
     pub(super) fn refusal(&self, now: UnixMillis) -> Option<String> {
-        let Limits { bytes, age } = self.limits;
-        if self.bytes >= bytes {
-            return Some(format!("the spool is full: {} bytes, and spool.max_bytes is {bytes}", self.bytes));
-        }
-        if self.age(now) >= age {
-            let oldest = self.age(now).as_secs();
-            return Some(format!(
-                "the spool takes nothing more: an event waits in it for {oldest} s, and spool.max_age_secs is {}",
-                age.as_secs()
-            ));
-        }
-        self.failed.as_ref().map(|why| format!("the last write to the spool failed: {why}"))
+        let full =
+            self.full.then(|| format!("the spool is full: it has {} bytes, and spool.max_bytes is {}", self.bytes, self.limits.bytes));
+        let failed = || self.failed.as_ref().map(|why| format!("the last write to the spool failed: {why}"));
+        full.or_else(|| self.too_old(now)).or_else(failed)
     }
 
-    /// Whether `batch` may be written. A failing disk is tried again with each batch.
-    pub(super) fn room_for(&self, batch: &[Arc<NewEvent>], now: UnixMillis) -> Result<(), String> {
+    fn too_old(&self, now: UnixMillis) -> Option<String> {
+        let (age, limit) = (self.age(now), self.limits.age);
+        (age >= limit).then(|| {
+            format!(
+                "the spool takes nothing more: an event has waited in it for {} s, and spool.max_age_secs is {}",
+                age.as_secs(),
+                limit.as_secs()
+            )
+        })
+    }
+
+    /// Whether `batch` may be written, or why not. A disk that has failed is tried again with each batch.
+    pub(super) fn room_for(&mut self, batch: &[Arc<NewEvent>], now: UnixMillis) -> Result<(), String> {
         let more: u64 = batch.iter().map(|event| cost(event)).sum();
-        let failing = self.failed.is_some();
-        match self.refusal(now) {
-            Some(why) if !failing || self.bytes >= self.limits.bytes || self.age(now) >= self.limits.age => Err(why),
-            _ if self.bytes + more > self.limits.bytes => Err(format!(
-                "the spool has no room for {more} bytes more: it has {}, and spool.max_bytes is {}",
-                self.bytes, self.limits.bytes
-            )),
-            _ => Ok(()),
+        if self.bytes + more > self.limits.bytes {
+            self.full = true;
+            return Err(self.refusal(now).unwrap_or_default());
         }
+        self.too_old(now).map_or(Ok(()), Err)
     }
 
     /// Adds the keys of `batch`, and returns those that were not there.
@@ -135,6 +137,7 @@ impl Held {
 
     /// This event or conflict waits no longer; whether its key is in the spool is not changed by that.
     pub(super) fn no_longer_waits(&mut self, event: &NewEvent) {
+        self.full = false;
         self.events = self.events.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(cost(event));
     }

@@ -65,17 +65,17 @@ impl Spool {
     pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
         let _writing = locked(&self.0.writing);
         let now = UnixMillis::now();
-        let added = {
-            let mut held = self.held();
-            held.room_for(batch, now).map_err(StoreError::Unavailable)?;
+        let room = self.held().room_for(batch, now);
+        let result = room.map_err(StoreError::Unavailable).and_then(|()| {
             // Before the commit: from then on the drain may find the event, and take its key out again.
-            held.add_keys(batch)
-        };
-        let result = self.0.file.insert(batch);
-        let spooled = self.held().inserted(batch, added, &result, now);
-        match &result {
-            Ok(_) => self.0.metrics.spooled.inc_by(spooled),
-            Err(_) => self.0.metrics.spool_failures.inc(),
+            let added = self.held().add_keys(batch);
+            let result = self.0.file.insert(batch);
+            let new = self.held().inserted(batch, added, &result, now);
+            self.0.metrics.spooled.inc_by(new);
+            result
+        });
+        if result.is_err() {
+            self.0.metrics.spool_failures.inc();
         }
         self.show();
         result

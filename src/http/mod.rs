@@ -1,7 +1,7 @@
 //! The HTTP edge: admits a request, reads its raw body under bounds, hands it to a verifier, and turns the outcome into an answer.
 //!
 //! It knows neither store nor queue. What comes in leaves as [`Received`] through a mailbox; what goes out comes back as an
-//! [`Outcome`](crate::outcome::Outcome) through the oneshot of the delivery's ticket. The admin listener is actix-web's; the ingest
+//! [`Outcome`] through the oneshot of the delivery's ticket. The admin listener is actix-web's; the ingest
 //! listener is the engine beneath it, actix-http, since a request here needs no router and every allocation counts.
 
 mod admin;

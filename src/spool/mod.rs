@@ -1,5 +1,5 @@
 //! The spool: keeps accepting while the store is away. A delivery is committed to a file on this machine's disk and answered; when the
-//! store is back, [`drain`] takes the event through the store's own dedup. Nothing is published from here.
+//! store is back, `drain` takes the event through the store's own dedup. Nothing is published from here.
 //!
 //! Spooling is safe at any time, also when the store's commit happened after all: the drain then finds a duplicate. Durability is that of
 //! one local disk, and `/readyz`, metrics and logs say so for as long as an event waits.

@@ -62,7 +62,7 @@ pub(super) enum Command {
     Verify(With<verify::Options>),
     /// Lists the providers whose signatures are known, or tells all about one of them.
     Providers {
-        /// A provider's name.
+        /// A provider's name, or a part of it.
         name: Option<String>,
     },
     /// Prints the configuration in force, and where each option comes from. Secrets are not shown.

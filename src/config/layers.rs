@@ -61,6 +61,18 @@ impl Raw {
         }
     }
 
+    pub(super) fn text(&self) -> Option<String> {
+        if let Self::Text(text) = self { Some(text.clone()) } else { None }
+    }
+
+    pub(super) fn list(&self) -> Option<Vec<Item>> {
+        if let Self::List(items) = self { Some(items.clone()) } else { None }
+    }
+
+    pub(super) fn table(&self) -> Option<BTreeMap<String, Item>> {
+        if let Self::Table(table) = self { Some(table.clone()) } else { None }
+    }
+
     /// The same in the words of the `toml` crate, for parts of a source that are passed on unread.
     pub(super) fn to_toml(&self) -> toml::Value {
         match self {
@@ -72,6 +84,32 @@ impl Raw {
             Self::Table(table) => toml::Value::Table(table.iter().map(|(key, item)| (key.clone(), item.raw.to_toml())).collect()),
             Self::Time => toml::Value::String(String::new()),
         }
+    }
+}
+
+/// What kind of value an option takes; decides what a word from the environment or `--set` is read as.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Integer,
+    Boolean,
+    List,
+    Table,
+}
+
+impl Item {
+    /// The value as an option of `kind` takes it: a word is read as what is needed; one that cannot be stays a word, and is refused as one.
+    pub(super) fn read_as(&self, kind: Kind) -> Raw {
+        let Raw::Word(word) = &self.raw else { return self.raw.clone() };
+        let text = word.trim();
+        let read = match kind {
+            Kind::Text => Some(Raw::Text(word.clone())),
+            Kind::Integer => text.replace('_', "").parse().ok().map(Raw::Integer),
+            Kind::Boolean => text.parse().ok().map(Raw::Boolean),
+            Kind::List if !text.starts_with('[') => Some(Raw::List(vec![Item { raw: Raw::Text(word.clone()), place: self.place.clone() }])),
+            Kind::List | Kind::Table => DeValue::parse(text).ok().map(|value| item(value, self.place.clone(), &|_| self.place.clone()).raw),
+        };
+        read.unwrap_or_else(|| self.raw.clone())
     }
 }
 
@@ -191,12 +229,6 @@ pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
         }
     }
     merged
-}
-
-/// A word that begins like a TOML list or inline table, read as one.
-pub(super) fn structured_word(word: &str, place: &Place) -> Option<Raw> {
-    let value = DeValue::parse(word).ok()?;
-    Some(item(value, place.clone(), &|_| place.clone()).raw)
 }
 
 fn not_a_source(place: &Place, found: &Raw) -> ConfigError {

@@ -10,9 +10,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::{ConfigError, Place, Problem, nearest};
-use super::layers::{Item, Raw, structured_word};
+use super::layers::{Item, Kind, Raw};
 use super::model::Source;
 use super::secret::{Environment, Reference, Secret};
+use super::show::{shown_entry, shown_list};
 use super::urls::without_password;
 
 /// The value of an option that is in force, as TOML fit to be shown, and where it was written.
@@ -81,16 +82,6 @@ pub(super) struct Reader<'a> {
     environment: &'a Environment,
     pub(super) report: &'a mut Report,
     known: Vec<&'static str>,
-}
-
-/// What kind of value an option takes; decides what a word from the environment or `--set` is read as.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Text,
-    Integer,
-    Boolean,
-    List,
-    Table,
 }
 
 impl<'a> Reader<'a> {
@@ -164,7 +155,7 @@ impl<'a> Reader<'a> {
 
     /// Any text that `check` does not object to; `check` says what it objects to.
     pub(super) fn text(&mut self, key: &'static str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
-        let (text, place) = self.read(key, Kind::Text, "a string", text_of)?;
+        let (text, place) = self.read(key, Kind::Text, "a string", Raw::text)?;
         if let Err(objection) = check(&text) {
             self.mistake(&place, key, Problem::Other(objection));
         }
@@ -173,7 +164,7 @@ impl<'a> Reader<'a> {
 
     /// Text that is parsed; not for secrets, since a wrong value is shown.
     pub(super) fn parsed<T>(&mut self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.read(key, Kind::Text, expected, |raw| text_of(raw).and_then(|text| parse(&text))).map(|(value, _)| value)
+        self.read(key, Kind::Text, expected, |raw| raw.text().and_then(|text| parse(&text))).map(|(value, _)| value)
     }
 
     /// A URL that may hold a password, or a reference to where it is. `parse` must not repeat it in its error.
@@ -184,7 +175,7 @@ impl<'a> Reader<'a> {
             Some(Reference::File(path)) => from_file && !path.starts_with("//"),
             Some(Reference::Plain(_)) | None => false,
         };
-        let (text, place) = self.read_hidden(key, Kind::Text, "a URL as a string", text_of, |text| {
+        let (text, place) = self.read_hidden(key, Kind::Text, "a URL as a string", Raw::text, |text| {
             if is_elsewhere(text) { text.clone() } else { without_password(text) }
         })?;
         let url = if is_elsewhere(&text) { self.resolve(&text).and_then(|secret| utf8(&secret)) } else { Ok(text) };
@@ -201,10 +192,10 @@ impl<'a> Reader<'a> {
     pub(super) fn secrets(&mut self, key: &'static str, literal: bool) -> Vec<Secret> {
         let expected = format!("a list such as [\"env:NAME\"]: each {}", Reference::FORMS);
         let show = |items: &Vec<Item>| shown_list(items, literal);
-        let Some((items, _)) = self.read_hidden(key, Kind::List, &expected, list_of, show) else { return Vec::new() };
+        let Some((items, _)) = self.read_hidden(key, Kind::List, &expected, Raw::list, show) else { return Vec::new() };
         let mut secrets = Vec::new();
         for item in items {
-            let secret = match text_of(&item.raw) {
+            let secret = match item.raw.text() {
                 Some(text) if Reference::parse(&text).is_some() => self.resolve(&text),
                 Some(text) if literal => Ok(Secret::new(text.into_bytes())),
                 Some(_) => Err(format!("expected {}, found a string that begins with none of these", Reference::FORMS)),
@@ -220,10 +211,10 @@ impl<'a> Reader<'a> {
 
     /// A list of texts, each parsed.
     pub(super) fn list<T, E: Display>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
-        let Some((items, _)) = self.read(key, Kind::List, "a list of strings", list_of) else { return Vec::new() };
+        let Some((items, _)) = self.read(key, Kind::List, "a list of strings", Raw::list) else { return Vec::new() };
         let mut values = Vec::new();
         for item in items {
-            match text_of(&item.raw).map(|text| parse(&text)) {
+            match item.raw.text().map(|text| parse(&text)) {
                 Some(Ok(value)) => values.push(value),
                 Some(Err(objection)) => self.mistake(&item.place, key, Problem::Other(format!("{}: {objection}", item.raw.describe()))),
                 None => self.mistake(&item.place, key, unexpected("a string", item.raw.describe())),
@@ -238,10 +229,10 @@ impl<'a> Reader<'a> {
             let entries = table.iter().map(|(name, item)| format!("{name} = {}", shown_entry(name, &item.raw)));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         };
-        let Some((table, _)) = self.read_hidden(key, Kind::Table, "a table of strings", table_of, show) else { return BTreeMap::new() };
+        let Some((table, _)) = self.read_hidden(key, Kind::Table, "a table of strings", Raw::table, show) else { return BTreeMap::new() };
         let mut texts = BTreeMap::new();
         for (name, item) in table {
-            let text = match text_of(&item.raw) {
+            let text = match item.raw.text() {
                 Some(text) if Reference::parse(&text).is_some() => self.resolve(&text).and_then(|secret| utf8(&secret)),
                 Some(text) => Ok(text),
                 None => Err(format!("expected a string, found {}", item.raw.kind())),
@@ -256,7 +247,7 @@ impl<'a> Reader<'a> {
 
     /// A table that another module reads.
     pub(super) fn table(&mut self, key: &'static str) -> Option<toml::Table> {
-        let (table, _) = self.read(key, Kind::Table, "a table", table_of)?;
+        let (table, _) = self.read(key, Kind::Table, "a table", Raw::table)?;
         Some(table.iter().map(|(name, item)| (name.clone(), item.raw.to_toml())).collect())
     }
 
@@ -326,7 +317,7 @@ impl<'a> Reader<'a> {
         let mut last = None;
         let written: Vec<&Item> = self.layers.iter().filter_map(|layer| layer.get(key)).collect();
         for item in written {
-            let raw = coerce(&item.raw, kind, &item.place);
+            let raw = item.read_as(kind);
             match parse(&raw) {
                 Some(value) => last = Some((show(&raw, &value), value, raw, item.place.clone())),
                 None => self.mistake(&item.place, key, unexpected(expected, describe(&raw))),
@@ -338,21 +329,6 @@ impl<'a> Reader<'a> {
         self.report.effective.push(Effective { key, shown, place: place.clone() });
         Some((value, place))
     }
-}
-
-/// Reads a word as what the option takes; what cannot be read so stays a word, and is refused as one.
-fn coerce(raw: &Raw, kind: Kind, place: &Place) -> Raw {
-    let Raw::Word(word) = raw else { return raw.clone() };
-    let text = word.trim();
-    let read = match kind {
-        Kind::Text => Some(Raw::Text(word.clone())),
-        Kind::Integer => text.replace('_', "").parse().ok().map(Raw::Integer),
-        Kind::Boolean => text.parse().ok().map(Raw::Boolean),
-        Kind::List if text.starts_with('[') => structured_word(text, place),
-        Kind::List => Some(Raw::List(vec![Item { raw: Raw::Text(word.clone()), place: place.clone() }])),
-        Kind::Table => structured_word(text, place),
-    };
-    read.unwrap_or_else(|| raw.clone())
 }
 
 /// The unit that a key ends with, and how an error names it.
@@ -380,47 +356,4 @@ fn as_written(place: &Place, key: &str) -> String {
 
 fn utf8(secret: &Secret) -> Result<String, String> {
     String::from_utf8(secret.expose().to_vec()).map_err(|_| "the value that was read is not valid UTF-8".to_owned())
-}
-
-fn text_of(raw: &Raw) -> Option<String> {
-    match raw {
-        Raw::Text(text) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-fn list_of(raw: &Raw) -> Option<Vec<Item>> {
-    match raw {
-        Raw::List(items) => Some(items.clone()),
-        _ => None,
-    }
-}
-
-fn table_of(raw: &Raw) -> Option<BTreeMap<String, Item>> {
-    match raw {
-        Raw::Table(table) => Some(table.clone()),
-        _ => None,
-    }
-}
-
-fn shown_list(items: &[Item], literal: bool) -> String {
-    let shown = items.iter().map(|item| match text_of(&item.raw) {
-        Some(text) => match Reference::parse(&text) {
-            Some(reference) => toml::Value::String(reference.to_string()).to_string(),
-            None if literal => toml::Value::String(text).to_string(),
-            None => "\"***\"".to_owned(),
-        },
-        None => item.raw.to_toml().to_string(),
-    });
-    format!("[{}]", shown.collect::<Vec<_>>().join(", "))
-}
-
-/// An entry of a table, shown unless its name sounds secret.
-fn shown_entry(name: &str, raw: &Raw) -> String {
-    let reference = text_of(raw).and_then(|text| Reference::parse(&text).map(|reference| reference.to_string()));
-    match reference {
-        Some(reference) => toml::Value::String(reference).to_string(),
-        None if ["key", "secret", "token", "password"].iter().any(|word| name.contains(word)) => "\"***\"".to_owned(),
-        None => raw.to_toml().to_string(),
-    }
 }

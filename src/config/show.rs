@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::REFERENCE_NAME;
 use super::error::Place;
+use super::layers::{Item, Raw};
 use super::model::Config;
+use super::secret::Reference;
 
 impl Config {
     /// The configuration in force as TOML, each option with the place it comes from. Secrets are shown as their references.
@@ -25,5 +27,28 @@ impl Config {
             };
         }
         text
+    }
+}
+
+/// A list of secrets as their references; where `literal`, what is no reference is no secret.
+pub(super) fn shown_list(items: &[Item], literal: bool) -> String {
+    let shown = items.iter().map(|item| match item.raw.text() {
+        Some(text) => match Reference::parse(&text) {
+            Some(reference) => toml::Value::String(reference.to_string()).to_string(),
+            None if literal => toml::Value::String(text).to_string(),
+            None => "\"***\"".to_owned(),
+        },
+        None => item.raw.to_toml().to_string(),
+    });
+    format!("[{}]", shown.collect::<Vec<_>>().join(", "))
+}
+
+/// An entry of a table, shown unless its name sounds secret.
+pub(super) fn shown_entry(name: &str, raw: &Raw) -> String {
+    let reference = raw.text().and_then(|text| Reference::parse(&text).map(|reference| reference.to_string()));
+    match reference {
+        Some(reference) => toml::Value::String(reference).to_string(),
+        None if ["key", "secret", "token", "password"].iter().any(|word| name.contains(word)) => "\"***\"".to_owned(),
+        None => raw.to_toml().to_string(),
     }
 }

@@ -132,3 +132,46 @@ fn sending_needs_to_know_where_to_and_as_whom() {
     // Nobody listens on the discard port of loopback.
     refused(&["send", &a[0], &a[1], "--url", "http://127.0.0.1:9/"], 1, "is `hookweir serve` running there?");
 }
+
+#[test]
+fn verify_tells_which_step_fails() {
+    let folder = folder();
+    let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).expect("written");
+    // printf '1700000000.{"id":"evt_1"}' | openssl dgst -sha256 -hmac 0123456789abcdef
+    write("h.txt", "stripe-signature: t=1700000000,v1=9483985a1de97b8e9342f2306f8e68512fdf9176cc65f2595ea38e056d78bfdd\n");
+    write("body.json", "{\"id\":\"evt_1\"}");
+    write("newline.json", "{\"id\":\"evt_1\"}\n");
+    write("none.txt", "content-type: application/json\n");
+    let verify = |secret: &str, headers: &str, body: &str, more: &[&str]| {
+        let args = ["verify", "--provider", "stripe", "--secret", secret, "--headers", headers, "--body", body];
+        let output = hookweir(folder.path(), &[&args[..], more].concat());
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    let (then, right) = (["--at", "1700000010"], "plain:0123456789abcdef");
+    let (code, said) = verify(right, "h.txt", "body.json", &then);
+    assert!(code == Some(0) && said.contains("verified: event evt_1"), "{said}");
+    for (secret, headers, body, more, step) in [
+        (right, "h.txt", "body.json", &[][..], "refused, timestamp_too_old"),
+        (right, "none.txt", "body.json", &then, "refused, signature_missing"),
+        ("plain:fedcba9876543210", "h.txt", "body.json", &then, "refused, signature_mismatch"),
+        (right, "h.txt", "newline.json", &then, "without the newline at the end"),
+    ] {
+        let (code, said) = verify(secret, headers, body, more);
+        assert!(code == Some(1) && said.contains(step), "{step}: {said}");
+        assert!(!said.contains("0123456789abcdef") && !said.contains("fedcba9876543210"), "{said}");
+    }
+}
+
+#[test]
+fn providers_are_listed_and_explained() {
+    let folder = folder();
+    let providers = |args: &[&str]| {
+        let output = hookweir(folder.path(), &[&["providers"][..], args].concat());
+        (output.status.code(), text(&output.stdout).to_owned(), text(&output.stderr).to_owned())
+    };
+    assert!(providers(&[]).1.lines().count() > 100);
+    assert!(providers(&["stripe"]).1.contains("provider = \"stripe\""));
+    assert!(providers(&["git"]).1.contains("GitHub"));
+    let (code, _, said) = providers(&["strpie"]);
+    assert!(code == Some(64) && said.contains("did you mean \"stripe\"?"), "{said}");
+}

@@ -73,7 +73,7 @@ fn curl(config: &Config, source: &Source) -> String {
     let signature = Hmac::<Sha256>::new_from_slice(key).map(|mac| hex::encode(mac.chain_update(&body).finalize().into_bytes()));
     let url = config.local_url(source).map(String::from).unwrap_or_default();
     let show = match &config.publisher.url {
-        PublisherUrl::File(folder) => format!(" && sleep 1 && cat '{}'/*.jsonl | tail -n 1", folder.display()),
+        PublisherUrl::File(folder) => format!(" && echo && sleep 1 && cat '{}'/*.jsonl | tail -n 1", folder.display()),
         PublisherUrl::Amqp(_) => String::new(),
     };
     format!(

@@ -76,7 +76,8 @@ impl Config {
         let options = layers.iter().map(|layer| &layer.options).collect();
         let mut r = Reader::new(String::new(), options, &inputs.environment, &mut report);
         let mut config = options::all(&mut r);
-        r.finish();
+        let known = r.finish();
+        report.warnings.extend(nearly_options(&known, &inputs.environment));
         config.sources = tables.iter().filter_map(|table| sources::source(table, &inputs.environment, &mut report)).collect();
         rules::together(&config, tables.len(), &mut report);
 
@@ -94,6 +95,18 @@ impl Config {
     pub fn source_error(&self, source: &model::Source, key: &str, message: impl Into<String>) -> ConfigError {
         reader::source_error(&self.places, source, key, message.into())
     }
+}
+
+/// Variables that look like an option but for the number of underscores, and would be passed over without a word.
+fn nearly_options(known: &[&str], environment: &Environment) -> Vec<String> {
+    let bare = |name: &str| name.to_ascii_lowercase().replace(['.', '_'], "");
+    let stray = environment.keys().filter(|name| name.starts_with("HOOKWEIR_") && !name.starts_with("HOOKWEIR__"));
+    let meant = stray.filter_map(|name| {
+        let option = known.iter().find(|option| bare(name).strip_prefix("hookweir") == Some(&bare(option)))?;
+        let right = option.replace('.', "__").to_ascii_uppercase();
+        Some(format!("the environment variable {name} is not read; did you mean HOOKWEIR__{right}?"))
+    });
+    meant.collect()
 }
 
 /// A line that is not TOML is read as nonsense: of what is said about such a line, only that it is not TOML.

@@ -308,6 +308,12 @@ fn what_is_allowed_but_risky_is_warned_about() {
 }
 
 #[test]
+fn variables_with_too_few_underscores_are_not_passed_over_in_silence() {
+    let config = load("", &[("HOOKWEIR_SERVER_LISTEN", "x"), ("HOOKWEIR_TEST_POSTGRES", "x")], &[]).expect("valid");
+    assert_eq!(config.warnings, ["the environment variable HOOKWEIR_SERVER_LISTEN is not read; did you mean HOOKWEIR__SERVER__LISTEN?"]);
+}
+
+#[test]
 fn those_who_use_a_source_can_point_to_its_line() {
     let source = r#"[[source]]
 name = "s"

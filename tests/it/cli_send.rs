@@ -47,7 +47,7 @@ async fn the_line_to_paste_is_signed_and_leads_to_the_event() {
     let app = App::start("").await;
     let log = app.log();
     let line = log.lines().find(|line| line.trim_start().starts_with("curl -sS ")).expect("a line to paste");
-    let (curl, show) = line.split_once(" && sleep 1 && ").expect("it shows the event");
+    let (curl, show) = line.split_once(" && echo && sleep 1 && ").expect("it shows the event");
     assert_eq!(show, "cat 'data/events'/*.jsonl | tail -n 1");
     let mut parts = curl.trim_start().splitn(4, ' ');
     let url = parts.nth(2).expect("a URL");

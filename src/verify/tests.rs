@@ -13,6 +13,8 @@ use crate::config::secret::Secret;
 
 mod catalogue;
 mod engine;
+mod fuzz;
+mod handshakes;
 mod tamper;
 mod vectors;
 

@@ -1,0 +1,155 @@
+//! Requests that are no events, and POSTs that are several.
+
+use super::catalogue::{made_up, signed};
+use super::*;
+
+fn challenge(source: &Source, request: &Request) -> Answer {
+    match verify(&name("test"), &compiled(source), request, UnixMillis(NOW)) {
+        Ok(Verdict::Challenge(answer)) => answer,
+        other => panic!("{:?}: {other:?}", source.provider),
+    }
+}
+
+/// Status and body of the answer to an unsigned handshake.
+fn unsigned(provider: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let answer = challenge(&made_up(provider).0, &request(method, target, headers, body.as_bytes()));
+    (answer.status, String::from_utf8(answer.body).expect("text"))
+}
+
+fn hmac(text: &str, encoding: mac::Encoding) -> String {
+    encoding.encode(mac::MacKey::new(mac::HashName::Sha256, SECRET.as_bytes()).expect("a key").of([text.as_bytes()]).as_bytes())
+}
+
+#[test]
+fn unsigned_ones_are_answered_to_anybody() {
+    let ok = |text: &str| (200, text.to_owned());
+    let meta = "/ingest/test?hub.mode=subscribe&hub.challenge=11%2B5&hub.verify_token=verify_token";
+    assert_eq!(unsigned("whatsapp", "GET", meta, &[], ""), ok("11+5"));
+    assert_eq!(
+        unsigned("x", "GET", "/?crc_token=abc", &[], "").1,
+        format!(r#"{{"response_token":"sha256={}"}}"#, hmac("abc", mac::Encoding::Base64))
+    );
+    assert_eq!(unsigned("dropbox", "GET", "/?challenge=c1", &[], ""), ok("c1"));
+    assert_eq!(unsigned("microsoft-graph", "POST", "/?validationToken=a%20b", &[], ""), ok("a b"));
+    assert_eq!(unsigned("okta", "GET", "/", &[("x-okta-verification-challenge", "q\"")], ""), ok(r#"{"verification":"q\""}"#));
+    assert_eq!(unsigned("monday", "POST", "/", &[], r#"{"challenge":"c"}"#), ok(r#"{"challenge":"c"}"#));
+    assert_eq!(unsigned("trello", "HEAD", "/", &[], "").0, 200);
+    assert_eq!(unsigned("nylas", "GET", "/?challenge=n", &[], ""), ok("n"));
+    let linkedin = unsigned("linkedin", "GET", "/?challengeCode=c", &[], "");
+    assert_eq!(linkedin, ok(&format!(r#"{{"challengeCode":"c","challengeResponse":"{}"}}"#, hmac("c", mac::Encoding::Hex))));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(unsigned("woocommerce", "POST", "/", &form, "webhook_id=7").0, 200);
+    let smartsheet = challenge(&made_up("smartsheet").0, &request("POST", "/", &[("smartsheet-hook-challenge", "s")], b"{}"));
+    assert!(smartsheet.headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("smartsheet-hook-response") && value == "s"));
+}
+
+#[test]
+fn a_wrong_token_or_too_much_of_it_is_not_ours() {
+    let source = made_up("whatsapp").0;
+    let scheme = compiled(&source);
+    let wrong = request("GET", "/?hub.challenge=1&hub.verify_token=guess", &[], b"");
+    assert_eq!(refused(&scheme, &wrong, NOW), RejectReason::PreconditionFailed);
+    assert_eq!(refused(&scheme, &request("GET", "/", &[], b""), NOW), RejectReason::PreconditionFailed);
+    let many = request("GET", &format!("/?{}", "a&".repeat(2000)), &[], b"");
+    assert_eq!(refused(&scheme, &many, NOW), RejectReason::BodyMalformed);
+    assert!(scheme.answers_method(&Method::GET) && !scheme.answers_method(&Method::PUT));
+    let mut without = source;
+    without.params.clear();
+    let scheme = compiled(&without);
+    assert!(scheme.warnings().iter().any(|warning| warning.contains("params.verify_token")), "{:?}", scheme.warnings());
+    assert!(!scheme.answers_method(&Method::GET));
+}
+
+#[test]
+fn signed_ones_are_answered_to_the_provider_only() {
+    for (provider, body, answer) in [
+        (
+            "zoom",
+            r#"{"event":"endpoint.url_validation","payload":{"plainToken":"p"}}"#,
+            format!(r#"{{"encryptedToken":"{}","plainToken":"p"}}"#, hmac("p", mac::Encoding::Hex)),
+        ),
+        ("discord", r#"{"type":1}"#, r#"{"type":1}"#.into()),
+    ] {
+        let (source, _, private_key) = made_up(provider);
+        let inputs = SignInputs { private_key, ..inputs(body, "x", NOW) };
+        let good = as_request(&sign(&source, &inputs).expect("it signs"));
+        assert_eq!(String::from_utf8(challenge(&source, &good).body).expect("text"), answer, "{provider}");
+        let bad =
+            Request { headers: good.headers.iter().filter(|(name, _)| !name.as_str().contains("signature")).cloned().collect(), ..good };
+        assert!(verify(&name("test"), &compiled(&source), &bad, UnixMillis(NOW)).is_err(), "{provider}");
+    }
+}
+
+#[test]
+fn a_batch_is_whole_or_split() {
+    for (provider, two, none) in [
+        (
+            "line",
+            r#"{"destination":"U","events":[{"webhookEventId":"A","type":"message"}, {"webhookEventId":"B","type":"follow"}]}"#,
+            r#"{"events":[]}"#,
+        ),
+        (
+            "gocardless",
+            r#"{"events":[{"id":"A","resource_type":"x","action":"y"}, {"id":"B","resource_type":"x","action":"z"}]}"#,
+            r#"{"events":[]}"#,
+        ),
+        ("sendgrid", r#"[{"sg_event_id":"A","event":"open"}, {"sg_event_id":"B","event":"click"}]"#, "[]"),
+    ] {
+        let (mut source, _, private_key) = made_up(provider);
+        let by = |source: &Source, body: &str| {
+            let inputs = SignInputs { private_key: private_key.clone(), ..inputs(body.to_owned(), "x", NOW) };
+            as_request(&sign(source, &inputs).expect("it signs"))
+        };
+        let whole = one(&compiled(&source), &by(&source, two), NOW);
+        assert_eq!((whole.id.as_str(), &*whole.body), ("A,B", two.as_bytes()), "{provider}");
+        assert_eq!(challenge(&source, &by(&source, none)).status, 200, "{provider}");
+        let one_only = one(&compiled(&source), &by(&source, &two.replace(", {", ",{")), NOW);
+        assert_eq!(one_only.key, whole.key, "{provider}: spaces are no part of ids");
+
+        source.split = true;
+        let split = events(&compiled(&source), &by(&source, two), NOW).expect("events");
+        let shown: Vec<_> = split.iter().map(|event| event.id.as_str()).collect();
+        assert_eq!(shown, ["A", "B"], "{provider}");
+        assert!(split.iter().all(|event| two.contains(std::str::from_utf8(&event.body).expect("text"))), "{provider}");
+        assert!(split[0].event_type.is_some() && split[0].event_type != split[1].event_type, "{provider}");
+        let max = Scheme::compile(&source, 1).expect("a scheme");
+        assert_eq!(refused(&max, &by(&source, two), NOW), RejectReason::TooManyEvents, "{provider}");
+    }
+}
+
+#[test]
+fn adyen_refuses_what_holds_no_signed_item() {
+    let (source, spec, _) = made_up("adyen");
+    let scheme = compiled(&source);
+    assert_eq!(refused(&scheme, &request("POST", "/", &[], br#"{"notificationItems":[]}"#), NOW), RejectReason::SignatureMissing);
+    let good = signed(&source, &spec, None, "evt_1").expect("it signs");
+    let item = std::str::from_utf8(&good.body)
+        .expect("text")
+        .split_once("[{")
+        .expect("an item")
+        .1
+        .rsplit_once("}]")
+        .expect("an item")
+        .0
+        .to_owned();
+    let forged = item.replace("evt_1", "evt_2");
+    let both = String::from_utf8_lossy(&good.body).replace(&format!("[{{{item}}}]"), &format!("[{{{item}}},{{{forged}}}]"));
+    assert_eq!(refused(&scheme, &Request { body: both.into(), ..good.clone() }, NOW), RejectReason::SignatureMismatch);
+    assert_eq!(scheme.answers().accepted.as_ref().map(|answer| &*answer.body), Some(&b"[accepted]"[..]));
+    assert!(scheme.facts().window >= Duration::from_secs(35 * 86_400));
+    assert_eq!(compiled(&made_up("xero").0).answers().accepted.as_ref().map(|answer| answer.body.len()), Some(0));
+}
+
+#[test]
+fn what_is_compressed_is_verified_as_stream_signs_it() {
+    use std::io::Write;
+    let (source, ..) = made_up("stream");
+    let plain = br#"{"type":"message.new"}"#;
+    let good = as_request(&sign(&source, &inputs(&plain[..], "x", NOW)).expect("it signs"));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(plain).expect("memory");
+    let gzip: Bytes = gzip.finish().expect("memory").into();
+    let event = one(&compiled(&source), &Request { body: gzip.clone(), ..good.clone() }, NOW);
+    assert_eq!((event.event_type.as_deref(), &event.body), (Some("message.new"), &gzip));
+    assert!(verify(&name("test"), &compiled(&source), &Request { body: gzip.slice(..gzip.len() - 1), ..good }, UnixMillis(NOW)).is_err());
+}

@@ -20,7 +20,10 @@ pub const POINTS: &[&str] = &[
     "settle_after",
 ];
 
-/// Marks a point of [`POINTS`].
+/// Those that an event passes on its way out of the spool.
+pub const SPOOL_POINTS: &[&str] = &["drain_before_commit", "drain_after_commit", "drain_removed"];
+
+/// Marks a point of [`POINTS`] or [`SPOOL_POINTS`].
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]

@@ -2,6 +2,7 @@
 
 use super::{Failure, say};
 use crate::config::Config;
+use crate::store::SpoolFile;
 use crate::{publish, store};
 
 #[derive(Debug, clap::Args)]
@@ -28,19 +29,25 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     reach(config)
 }
 
-/// Tries the database and the queue, both, so that one run tells all.
+/// Tries the database, the queue and the spool, all of them, so that one run tells all.
 fn reach(config: &Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
     let store = store::check(&config.store).map(|found| vec![found]).map_err(|error| error.to_string());
     let queue = runtime.block_on(publish::check(&config.publisher)).map_err(|error| error.to_string());
     let mut out_of_reach = Vec::new();
-    for (option, url, result) in [("store", config.store.url.to_string(), store), ("publisher", config.publisher.url.to_string(), queue)] {
+    let spool = config.spool.path.as_ref().map(|path| {
+        let found = SpoolFile::open(path).and_then(|file| file.usage()).map_err(|error| error.to_string());
+        ("spool.path", path.display().to_string(), found.map(|usage| vec![format!("usable, {} events wait in it", usage.events)]))
+    });
+    let tried = [("store.url", config.store.url.to_string(), store), ("publisher.url", config.publisher.url.to_string(), queue)];
+    for (key, place, result) in tried.into_iter().chain(spool) {
+        let option = key.split('.').next().unwrap_or_default();
         match result {
             Ok(found) => found.iter().for_each(|sentence| say::out(format_args!("{option:<14} {sentence}"))),
             Err(error) => {
-                say::out(format_args!("{option:<14} FAILED, {url}: {error}"));
-                out_of_reach.push(format!("{option}.url"));
+                say::out(format_args!("{option:<14} FAILED, {place}: {error}"));
+                out_of_reach.push(key);
             }
         }
     }
@@ -48,7 +55,7 @@ fn reach(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     let options = out_of_reach.join(" and ");
-    Err(Failure::Unreachable(format!("what {options} names cannot be used; mend it there, or set another URL and check again")))
+    Err(Failure::Unreachable(format!("what {options} names cannot be used; mend it there, or set another and check again")))
 }
 
 pub(super) fn migrate(config: &Config) -> Result<(), Failure> {

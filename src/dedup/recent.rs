@@ -1,5 +1,5 @@
-//! Keys of stored events, in memory. Filled only after commit, and only with events that were new: so what it knows is in the database,
-//! and it forgets before the database does. It changes latency and nothing else.
+//! Keys of stored events, in memory. Filled only after commit, and only with events that were new: so what it knows is in the database (or
+//! in the spool, on its way there), and it forgets before the database does. It changes latency and nothing else.
 
 use std::time::Duration;
 

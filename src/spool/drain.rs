@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{CONFLICT_WINDOW, Spool};
 use crate::delivery::InstanceId;
+use crate::failpoint::failpoint;
 use crate::shutdown::Lifeline;
 use crate::store::keeper::Lease;
 use crate::store::{Inserted, NewEvent, Room, Store, StoreError, StoredEvent};
@@ -88,7 +89,9 @@ impl Drain {
         // As every batch of the store: sorted by key, so that two of them cannot deadlock.
         batch.sort_unstable_by_key(|stored| stored.event.key);
         let events: Vec<Arc<NewEvent>> = batch.iter().map(|stored| stored.event.clone()).collect();
+        failpoint!("drain_before_commit");
         let inserted = self.store.insert(self.instance, &events)?;
+        failpoint!("drain_after_commit");
         let mut done: Vec<&StoredEvent> = Vec::with_capacity(batch.len());
         for (stored, inserted) in batch.iter().zip(&inserted) {
             match inserted {
@@ -101,6 +104,7 @@ impl Drain {
             }
         }
         self.spool.drained(&done)?;
+        failpoint!("drain_removed");
         Ok(true)
     }
 

@@ -255,6 +255,19 @@ fn with_the_spool_failing_too_the_store_decides_and_then_nobody() {
     assert!(batcher.next(now, nothing_known).is_none() && batcher.is_idle());
 }
 
+#[test]
+fn while_the_spool_hangs_what_the_store_fails_is_told_so() {
+    let (mut batcher, now) = (spooling(1), Instant::now());
+    for (ticket, id) in [(1, "a"), (2, "b")] {
+        batcher.offer(ticket, vec![event(id, "x")], nothing_known);
+        let batch = batcher.next(now, |event| event.event_id.as_str() == "a").unwrap();
+        if batch.place == Place::Store {
+            assert!(batcher.done(batch.id, Place::Store, &down(), now + AFTER).is_some());
+        }
+    }
+    assert_eq!(outcomes(&mut batcher), [(2, "failed")]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Offer(Vec<(u8, u8)>),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hookweir::failpoint::SPOOL_POINTS;
+
 use crate::support::app::{App, five_sources};
 use crate::support::ledger::Ledger;
 use crate::support::load::{Load, Running};
@@ -164,4 +166,24 @@ async fn full_it_is_a_503_as_without_a_spool_and_still_nothing_is_lost() {
     ledger.check();
     assert!(ledger.answers(false).contains_key("503"), "{:?}", ledger.answers(false));
     settle(&mut app, &ledger).await.check_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_any_point_on_the_way_out_of_the_spool_loses_nothing() {
+    let mut database = blocking(Server::postgres);
+    for point in SPOOL_POINTS {
+        let config = config(&database.url, &format!("schema = \"{point}\""));
+        let mut app = App::launch_with(&config, &[("FAILPOINTS", format!("{point}=1*off->return"))]).await;
+        app.ready().await;
+        blocking(|| database.stop());
+        let ledger = Load { connections: 4, ..Load::on(&[app.listen]) }.send(1500).await;
+        blocking(|| database.start());
+        let status = app.ended(Duration::from_secs(60)).await;
+        assert_eq!(status.code(), None, "{point}: it was to abort: {status}");
+        app.clear_environment();
+        app.start_again().await;
+        ledger.check_faultless();
+        // What was being published when it died may be there twice.
+        settle(&mut app, &ledger).await.check();
+    }
 }

@@ -68,6 +68,11 @@ impl App {
         }
     }
 
+    /// From its next start on it has no environment variables of ours.
+    pub fn clear_environment(&mut self) {
+        self.environment.clear();
+    }
+
     async fn spawn(&mut self) -> Result<(), String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hookweir"))
             .args(["serve", "--config", "config.toml", "--set"])

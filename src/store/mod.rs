@@ -1,7 +1,7 @@
 //! The store: one transaction holds the unique key, the event's bytes and its outbox row.
 //!
 //! [`Store`] is blocking and is called from a few dedicated threads, never from an actor. Two implementations keep one contract
-//! (`tests/it/store_contract.rs`): PostgreSQL, which several instances share, and SQLite.
+//! (`tests/it/store_contract`): PostgreSQL, which several instances share, and SQLite.
 //!
 //! [`open`] does not need the database to be there: the [`keeper`] calls [`Store::prepare`] until it works.
 

@@ -127,14 +127,14 @@ mod tests {
         let base = bound("");
         assert_eq!(base.total, base.parts.iter().map(|(_, bytes)| bytes).sum::<u64>());
         assert_eq!(base.parts[0].1, 128 * MIB);
-        assert_eq!(base.parts[2].1, 8192 * (72 + 16) * KIB);
+        assert_eq!(base.parts[2].1, 4096 * (72 + 16) * KIB);
         assert_eq!(base.parts[4].1, 40_000_000);
         for more in [
             "limits.in_flight_bytes = 134217729",
             "limits.in_flight_requests = 2049",
             "limits.max_header_bytes = 16385",
             "limits.max_body_bytes = 26214401",
-            "server.max_connections = 8193",
+            "server.max_connections = 4097",
             "server.workers = 3",
             "verifier.actors = 3",
             "dedup.writers = 3",

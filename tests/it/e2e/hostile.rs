@@ -124,17 +124,13 @@ async fn a_body_of_a_gigabyte_is_answered_413() {
     let (reply, _) = answer(&mut stream, Duration::from_secs(10)).await;
     assert!(reply.starts_with("HTTP/1.1 413"), "{reply}");
 
-    // Not announced: refused when it is too much.
+    // Not announced, and without end: refused when it is too much, and no longer taken in soon after.
     let stream = TcpStream::connect(scene.app.listen).await.expect("connects");
     let (mut from, mut to) = stream.into_split();
     to.write_all(head("stripe", "transfer-encoding: chunked").as_bytes()).await.expect("writes");
     let sent = tokio::spawn(async move {
         let chunk = [format!("{:x}\r\n", 1 << 20).into_bytes(), vec![b'x'; 1 << 20], b"\r\n".to_vec()].concat();
-        let mut sent = 0;
-        while sent < GIGABYTE && to.write_all(&chunk).await.is_ok() {
-            sent += 1 << 20;
-        }
-        sent
+        while to.write_all(&chunk).await.is_ok() {}
     });
     let mut reply = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(30), from.read_to_end(&mut reply)).await.expect("an answer in time");
@@ -142,7 +138,7 @@ async fn a_body_of_a_gigabyte_is_answered_413() {
     // 408 where the machine is too slow to take 25 MB within the deadline: a clear refusal as well.
     assert!(reply.starts_with("HTTP/1.1 413") || reply.starts_with("HTTP/1.1 408"), "{reply}");
     drop(from);
-    assert!(sent.await.expect("no panic") < GIGABYTE, "all of it was read");
+    tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the connection is closed in time").expect("no panic");
     scene.end().await;
 }
 

@@ -186,7 +186,9 @@ impl Service {
             .chain([("dedup".to_owned(), dedup.mailbox.meter().clone()), ("publisher".to_owned(), publisher.mailbox.meter().clone())])
             .collect();
         let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
-        let edge = http::Edge::new(Arc::new(sources), verifiers, budget.clone(), config.limits.clone(), metrics.clone());
+        let sources = Arc::new(sources);
+        verify::key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
+        let edge = http::Edge::new(sources, verifiers, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, mailboxes, budget: budget.clone(), started: Instant::now() });
         Ok(Self { keeper, spool, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })
     }

@@ -18,7 +18,7 @@ use crate::spool::{Drain, Draining, Spool};
 use crate::store::Room;
 use crate::store::keeper::Keeper;
 use crate::telemetry::{Health, Metrics, systemd};
-use crate::{dedup, http, publish, store, verify};
+use crate::{dedup, http, key_sets, publish, store, verify};
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ impl Service {
             .collect();
         let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
         let sources = Arc::new(sources);
-        verify::key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
+        key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
         let edge = http::Edge::new(sources, verifiers, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, mailboxes, budget: budget.clone(), started: Instant::now() });
         Ok(Self { keeper, spool, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })

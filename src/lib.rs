@@ -15,7 +15,7 @@
 //! While the store is away, [`spool`] takes its place in step 4, on a local disk, and brings the events to it later.
 //!
 //! [`messages`] has what the stages say to each other; [`mailbox`] bounds how much of it may wait; [`app`] wires them and [`shutdown`]
-//! ends them. [`delivery`] has the words.
+//! ends them. [`key_sets`] fetches what [`verify`] needs from providers that publish their keys. [`delivery`] has the words.
 //!
 //! `docs/ARCHITECTURE.md` has the drawing, the bounds, and what fails how.
 
@@ -27,6 +27,7 @@ pub mod delivery;
 pub mod failpoint;
 pub mod http;
 pub mod in_flight;
+pub mod key_sets;
 pub mod mailbox;
 pub mod messages;
 pub mod outcome;

@@ -28,7 +28,6 @@ mod json_path;
 mod jwk;
 mod jwt;
 mod key;
-pub mod key_sets;
 mod mac;
 pub mod presets;
 mod proof;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use reqwest::blocking::Client;
 use reqwest::redirect::Policy;
 
-use super::JwkSet;
 use crate::shutdown::Lifeline;
 use crate::source::{Source, Sources};
+use crate::verify::JwkSet;
 
 /// How long a fetch may take, and how large a key set may be.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -143,7 +143,8 @@ async fn dies_and_loses_nothing(point: &'static str, hit: usize) {
     assert!(copies <= EVENTS, "{what}: {copies} copies after one death");
     let before_publishing = POINTS.iter().position(|name| *name == "lane_after_publish").expect("a point");
     let position = POINTS.iter().position(|name| *name == point).expect("a point");
-    assert!(position >= before_publishing || copies == 0, "{what}: {copies} copies, though nothing was published when it died");
+    // At a later hit, an event before it may have been published, and not been settled yet.
+    assert!(hit > 1 || position >= before_publishing || copies == 0, "{what}: {copies} copies, though nothing was published when it died");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

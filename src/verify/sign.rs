@@ -359,7 +359,8 @@ impl<'d> Draft<'d> {
     /// The signature among the other entries of its list.
     fn grammar(&self, rule: &SigSpec, signature: &str, ts: &str) -> String {
         let prefix = self.param_text(&rule.prefix).unwrap_or_default();
-        let split = rule.split.as_deref().and_then(|split| split.chars().next()).unwrap_or(',');
+        let split = rule.split.as_deref().and_then(|split| split.get(..1)).unwrap_or(",");
+        let split = rule.join.as_deref().unwrap_or(split);
         let in_list = self.spec.ts.as_ref().and_then(|ts| ts.from.strip_prefix("sig:"));
         let label = match &self.spec.hash_by {
             Some(by) if by.from == "sig" => by.names.keys().next_back().cloned(),

@@ -170,6 +170,8 @@ pub struct SigSpec {
     pub prefix: String,
     /// Characters that separate entries of a list.
     pub split: Option<String>,
+    /// What a sender writes between entries; the first character of `split` if left out. Verifying takes any of `split`.
+    pub join: Option<String>,
     /// The character between an entry's label and its value.
     pub kv: Option<String>,
     /// Labels of entries that are signatures (without `kv`: positions, from 0).

@@ -60,19 +60,23 @@ def sign_slack(q):
     return {"x-slack-request-timestamp": timestamp, "x-slack-signature": signature}
 
 
-def sign_twilio(q):
-    validator = TwilioValidator(q["secret"])
-    if q.get("form"):
-        return {"x-twilio-signature": validator.compute_signature(q["url"], form(q))}
-    query = "bodySHA256=" + validator.compute_hash(q["text"])
-    return {"query": query, "headers": {"x-twilio-signature": validator.compute_signature(q["url"] + "?" + query, {})}}
+def sign_twilio(algorithm):
+    def sign(q):
+        validator = TwilioValidator(q["secret"])
+        if q.get("form"):
+            return {"x-twilio-signature": validator.compute_signature(q["url"], form(q), algorithm)}
+        query = "bodySHA256=" + validator.compute_hash(q["text"])
+        return {"query": query, "headers": {"x-twilio-signature": validator.compute_signature(f"{q['url']}?{query}", {}, algorithm)}}
+
+    return sign
 
 
-def verify_twilio(q):
-    signature = header(q, "x-twilio-signature")
-    if q.get("form"):
-        return TwilioValidator(q["secret"]).validate(q["url"], form(q), signature)
-    return TwilioValidator(q["secret"]).validate(f"{q['url']}?{q.get('query', '')}", q["text"], signature)
+def verify_twilio(algorithm):
+    def verify(q):
+        url, params = (q["url"], form(q)) if q.get("form") else (f"{q['url']}?{q.get('query', '')}", q["text"])
+        return TwilioValidator(q["secret"]).validate(url, params, header(q, "x-twilio-signature"), algorithm)
+
+    return verify
 
 
 def sign_adyen(q):
@@ -94,7 +98,8 @@ JUDGES = {
     ),
     "svix": ("svix", lambda q: passes(svix.Webhook(q["secret"]).verify(q["bytes"], q["headers"])), sign_standard(svix, "svix")),
     "slack": ("slack_sdk", lambda q: slack_sdk.signature.SignatureVerifier(q["secret"]).is_valid_request(q["bytes"], q["headers"]), sign_slack),
-    "twilio": ("twilio", verify_twilio, sign_twilio),
+    "twilio": ("twilio", verify_twilio("HMAC_SHA1"), sign_twilio("HMAC_SHA1")),
+    "twilio-sha256": ("twilio", verify_twilio("HMAC_SHA256"), sign_twilio("HMAC_SHA256")),
     "square": (
         "squareup",
         lambda q: square_verify(

@@ -21,7 +21,7 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 const python = await pythonJudges(interpreter, `${scripts}/judges.py`);
 const sources = {};
-for (const [provider, judge] of Object.entries(judges)) sources[provider] = sourceOf(provider, judge, folder);
+for (const [provider, judge] of Object.entries({ ...python.judges, ...judges })) sources[provider] = sourceOf(provider, judge, folder);
 const trials = [
   ...Object.entries(judges).map(([provider, judge]) => ({ provider, judge })),
   // An SDK that only verifies is given what the other language's signs.

@@ -91,7 +91,8 @@ export function bodiesOf(provider, id) {
   ];
   if (provider === 'adyen') return bodies;
   bodies.push(body('empty', ''), body('text', `${id} \t\u{1F30A} "`));
+  const twilio = provider.startsWith('twilio');
   const form = `MessageSid=${id}&Body=hello+w%C3%B6rld&Empty=&To=%2B4912&AccountSid=AC1&body=lower`;
-  bodies.push(body('form', form, { form: true, always: provider === 'twilio', thorough: provider === 'twilio' }));
+  bodies.push(body('form', form, { form: true, always: twilio, thorough: twilio }));
   return bodies;
 }

@@ -3,6 +3,7 @@
 use super::{Failure, say};
 use crate::config::Config;
 use crate::store::SpoolFile;
+use crate::verify::Scheme;
 use crate::{publish, store};
 
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,12 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         count => format!("{count} sources"),
     };
     say::out(format_args!("configuration  sound, {sources}"));
+    for source in &config.sources {
+        // Loading has compiled it before, so it does.
+        if let Ok(scheme) = Scheme::compile(source, config.limits.max_events_per_request) {
+            say::out(format_args!("source         {}: {}", source.name, scheme.describe()));
+        }
+    }
     if options.offline {
         say::out(format_args!("memory, at most:\n{}", config.memory_bound()));
         return Ok(());

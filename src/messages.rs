@@ -23,8 +23,6 @@ pub struct Received {
 /// verifier → dedup: a delivery whose sender is proven.
 #[derive(Debug)]
 pub struct Verified {
-    /// Where it came in.
-    pub source: Arc<Source>,
     /// Its events, one for most providers; never none.
     pub events: Vec<NewEvent>,
     /// Its claim to an outcome.

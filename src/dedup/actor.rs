@@ -137,7 +137,7 @@ impl Handler<Mail<Verified>> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<Verified>, _: &mut Self::Context) {
-        let Verified { events, ticket, .. } = mail.open();
+        let Verified { events, ticket } = mail.open();
         let recent = &self.recent;
         let metrics = &self.around.metrics;
         let joined = self.batcher.offer(ticket, events, |event| {

@@ -49,7 +49,7 @@ impl Handler<Mail<Received>> for VerifierActor {
             Ok(Ok(Verdict::Events(verified))) => {
                 let events = verified.into_events().into_iter().map(|event| new_event(&source, &request, event)).collect();
                 failpoint!("verifier_verified");
-                match self.dedup.try_send(Verified { source, events, ticket }) {
+                match self.dedup.try_send(Verified { events, ticket }) {
                     Ok(()) => {}
                     Err(Refused::Full(delivery)) => delivery.ticket.resolve(Outcome::Shed(ShedReason::DedupMailbox)),
                     Err(Refused::Gone(delivery)) => delivery.ticket.resolve(Outcome::Failed(FailReason::Dropped)),

@@ -210,6 +210,10 @@ impl fmt::Display for InstanceId {
     }
 }
 
+/// How far a test has set this process's wall clock ahead.
+#[cfg(feature = "failpoints")]
+pub(crate) static CLOCK_SHIFT_MS: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
 /// Wall clock in milliseconds since 1970, UTC. Pure code takes it as an argument; only the edges read it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct UnixMillis(pub i64);
@@ -218,7 +222,10 @@ impl UnixMillis {
     /// The wall clock now.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let now = Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        #[cfg(feature = "failpoints")]
+        let now = Self(now.0 + CLOCK_SHIFT_MS.load(std::sync::atomic::Ordering::Relaxed));
+        now
     }
 
     /// This instant and `later` on.

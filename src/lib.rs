@@ -22,6 +22,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dedup;
 pub mod delivery;
 pub mod failpoint;

@@ -11,6 +11,7 @@ use super::Surroundings;
 use super::batch::{Batcher, Settled};
 use super::recent::Recent;
 use super::route::{BatchId, Place};
+use crate::control;
 use crate::failpoint::failpoint;
 use crate::in_flight::Ticket;
 use crate::mailbox::{Mail, Ping};
@@ -65,6 +66,9 @@ impl DedupActor {
             let writer = match next.place {
                 Place::Store => {
                     self.around.metrics.batch_events.observe(next.events.len() as f64);
+                    if control::makes("cache_before_commit") {
+                        next.events.iter().for_each(|event| self.recent.remember(event));
+                    }
                     // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
                     self.holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.key)).collect());
                     &self.writers

@@ -39,6 +39,7 @@ pub fn serve_admin(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Runni
             .route("/livez", web::get().to(livez))
             .route("/readyz", web::get().to(readyz))
             .route("/metrics", web::get().to(metrics))
+            .configure(hooks)
     })
     .workers(1)
     .max_connections(256)
@@ -49,6 +50,23 @@ pub fn serve_admin(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Runni
     .run();
     Ok(Running::new(server, None))
 }
+
+/// What tests do by this listener, see [`crate::control`].
+#[cfg(feature = "failpoints")]
+fn hooks(app: &mut web::ServiceConfig) {
+    async fn clock(ms: web::Path<i64>) -> HttpResponse {
+        crate::control::shift_clock(*ms);
+        HttpResponse::NoContent().finish()
+    }
+    async fn forget() -> HttpResponse {
+        crate::control::forget();
+        HttpResponse::NoContent().finish()
+    }
+    app.route("/control/clock/{ms}", web::post().to(clock)).route("/control/forget", web::post().to(forget));
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn hooks(_: &mut web::ServiceConfig) {}
 
 async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "alive" }))

@@ -14,6 +14,7 @@ use lapin::{BasicProperties, Confirmation, ErrorKind};
 use tokio::sync::watch;
 
 use super::{explain, fail};
+use crate::control;
 use crate::publish::envelope::cut;
 use crate::publish::{Channel, Fate, LinkState, Message};
 
@@ -67,7 +68,7 @@ impl RabbitChannel {
         // confirms it. So only when all confirms of the batch are in is it known which of its messages were returned.
         let mut returned = HashSet::new();
         let mut acked = Vec::with_capacity(batch.len());
-        for confirm in confirms {
+        for (at, confirm) in confirms.into_iter().enumerate() {
             let (ack, message) = match confirm.await {
                 Ok(Confirmation::Ack(message)) => (true, message),
                 Ok(Confirmation::Nack(message)) => (false, message),
@@ -84,6 +85,7 @@ impl RabbitChannel {
             acked.push(ack);
             if let Some(message) = message {
                 match message.delivery.properties.message_id() {
+                    Some(_) if control::makes("ack_per_confirm") => drop(returned.insert(batch[at].id.to_string())),
                     Some(id) => drop(returned.insert(id.as_str().to_owned())),
                     None => problem.odd("a message without an id came back"),
                 }

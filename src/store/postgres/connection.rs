@@ -9,6 +9,7 @@ use diesel::sql_types::{Bool, Text};
 
 use crate::config::model;
 use crate::config::secret::Secret;
+use crate::control;
 use crate::store::StoreError;
 
 pub(super) type Connection = PooledConnection<ConnectionManager<PgConnection>>;
@@ -37,11 +38,12 @@ impl Session {
     /// indexes that each statement is made for. `work_mem` holds a batch of the largest default size.
     pub(super) fn set_up(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let timeout = self.statement_timeout_ms;
+        let synced = if control::makes("synchronous_commit_off") { "off" } else { "on" };
         let settings = format!(
             "SELECT current_setting('fsync') = 'on' AS fsync,
                     current_setting('full_page_writes') = 'on' AS full_page_writes,
                     set_config('synchronous_commit',
-                        CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
+                        CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE '{synced}' END, false)
                         IN ('on', 'remote_apply') AS synchronous_commit,
                     concat(set_config('search_path', quote_ident($1), false),
                         set_config('statement_timeout', '{timeout}', false),

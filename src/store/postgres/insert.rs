@@ -14,6 +14,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
 use super::connection::{unavailable, was_rolled_back};
+use crate::control;
 use crate::delivery::InstanceId;
 use crate::store::row::{headers_to_text, key, millis};
 use crate::store::{Inserted, NewEvent, Seq, StoreError};
@@ -102,7 +103,11 @@ impl QueryFragment<Pg> for InsertBatch<'_> {
         out.push_bind_param::<Array<BigInt>, _>(&self.ttls)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Binary>, _>(&self.bodies)?;
-        out.push_sql(STORED);
+        if control::makes("unsorted_batches") {
+            out.push_sql(&STORED.replace("ORDER BY key", "ORDER BY random()"));
+        } else {
+            out.push_sql(STORED);
+        }
         out.push_bind_param::<Binary, _>(self.owner)?;
         out.push_sql(RETURNED);
         Ok(())

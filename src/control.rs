@@ -1,0 +1,61 @@
+//! What the tests do to the program from inside, to see whether they would notice: mistakes, each in one place
+//! (`HOOKWEIR_CONTROL=name`), and, by the admin listener, a wall clock that is off and a cache that forgets. Nothing without the feature
+//! `failpoints`.
+
+/// The mistakes. Each breaks the promise, and a campaign that does not catch every one of them proves nothing.
+pub const MISTAKES: &[&str] = &[
+    // The sender is answered before PostgreSQL has the commit on disk. (Wants `store.allow_unsafe_durability`.)
+    "synchronous_commit_off",
+    // SQLite does not sync a commit.
+    "synchronous_normal",
+    // A returned message is taken for that of the confirm it came with.
+    "ack_per_confirm",
+    // A key is remembered when its event goes to the store.
+    "cache_before_commit",
+    // The relay leaves this instance's own rows alone.
+    "no_own_row_sweep",
+    // Keys go into the database in any order.
+    "unsorted_batches",
+];
+
+/// Whether the process was started with this mistake of [`MISTAKES`].
+pub(crate) fn makes(mistake: &'static str) -> bool {
+    debug_assert!(MISTAKES.contains(&mistake), "\"{mistake}\" is not in the list");
+    #[cfg(feature = "failpoints")]
+    return hooks::mistake().is_some_and(|made| made == mistake);
+    #[cfg(not(feature = "failpoints"))]
+    return false;
+}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use hooks::{forget, forgets, shift_clock};
+
+#[cfg(feature = "failpoints")]
+mod hooks {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::delivery::CLOCK_SHIFT_MS;
+
+    static FORGETS: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn mistake() -> Option<&'static str> {
+        static MISTAKE: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("HOOKWEIR_CONTROL").ok());
+        MISTAKE.as_deref()
+    }
+
+    /// The wall clock of this process is `ms` ahead from now on.
+    pub(crate) fn shift_clock(ms: i64) {
+        CLOCK_SHIFT_MS.store(ms, Ordering::Relaxed);
+    }
+
+    /// The cache forgets everything, now.
+    pub(crate) fn forget() {
+        FORGETS.store(true, Ordering::Release);
+    }
+
+    /// Whether the cache is to forget; asked by it before each look.
+    pub(crate) fn forgets() -> bool {
+        FORGETS.swap(false, Ordering::AcqRel)
+    }
+}

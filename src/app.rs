@@ -188,6 +188,7 @@ impl Service {
         let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
         let sources = Arc::new(sources);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
+        key_sets::on_demand::start(&sources, lifeline).map_err(|error| setup(&error))?;
         let edge = http::Edge::new(sources, verifiers, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, mailboxes, budget: budget.clone(), started: Instant::now() });
         Ok(Self { keeper, spool, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })

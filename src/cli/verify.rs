@@ -81,7 +81,9 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
             Ok(())
         }
         Ok(Verdict::KeysMissing) => {
-            say::out("not decided: the key that signed is in the provider's key set, which is fetched by the running service only");
+            say::out(
+                "not decided: the key that signed is the provider's to give, and is fetched by the running service only; public_keys decide here",
+            );
             Err(Failure::NotAsExpected)
         }
         Err(rejection) => {

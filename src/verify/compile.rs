@@ -1,23 +1,25 @@
 //! Turns the words of a scheme and the keys of a source into something that verifies. All mistakes are reported, each with its key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use super::describe;
 use super::event::{BatchRule, EventRule};
+use super::fetch::{PinnedUrl, Shelf};
 use super::freshness::Freshness;
 use super::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
 use super::json_path::PathSet;
 use super::jwt::JwtRule;
 use super::key;
-use super::mac::MacKey;
+use super::mac::{HashName, MacKey};
 use super::presets;
-use super::proof::{Bind, By, Each, Equal, PickHash, Proof, Ts, token_digest};
+use super::proof::{Bind, By, Each, Equal, Hashes, PickHash, Proof, Ts, token_digest};
 use super::public_key::PublicKey;
 use super::sig::{Place, SigRule};
-use super::spec::{BatchSpec, Evidence, HandshakeSpec, Kind, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
+use super::spec::{BatchSpec, Evidence, HandshakeSpec, Kind, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
 use super::template::{Cx, Grammar, Params, Template, Token, with_params};
 use super::view::{Needs, PublicUrl, View};
 use super::{Answers, Check, Document, Facts, Scheme};
@@ -73,6 +75,7 @@ pub(super) struct Compiler<'c> {
     pub(super) spec: &'c SchemeSpec,
     pub(super) params: Params,
     pub(super) needs: Needs,
+    pub(super) shelf: Arc<Shelf>,
     pub(super) errors: Vec<SchemeError>,
     warnings: Vec<String>,
     max_events: usize,
@@ -82,7 +85,7 @@ impl<'c> Compiler<'c> {
     fn new(source: &'c Source, spec: &'c SchemeSpec, max_events: usize) -> Self {
         let mut params = spec.params.clone();
         params.extend(source.params.clone());
-        Self { source, spec, params, needs: Needs::default(), errors: Vec::new(), warnings: Vec::new(), max_events }
+        Self { source, spec, params, needs: Needs::default(), shelf: Arc::default(), errors: Vec::new(), warnings: Vec::new(), max_events }
     }
 
     fn compile(mut self) -> Result<Scheme, Vec<SchemeError>> {
@@ -96,7 +99,7 @@ impl<'c> Compiler<'c> {
         };
         let event = self.event();
         let covered = self.covers(&check);
-        let event = EventRule { guarded: covered.body && !covered.id && spec.event.guard, ..event };
+        let event = EventRule { guarded: (covered.body || covered.checksum) && !covered.id && spec.event.guard, ..event };
         let (signed, unsigned): (Vec<_>, Vec<_>) = spec.handshake.iter().enumerate().partition(|(_, handshake)| handshake.signed);
         let mut handshakes = |list: Vec<(usize, &HandshakeSpec)>| -> Vec<Handshake> {
             list.into_iter().filter_map(|(at, spec)| self.handshake(at, spec)).collect()
@@ -122,6 +125,9 @@ impl<'c> Compiler<'c> {
             methods,
             unsigned,
             signed,
+            fetches: spec.fetches() && self.source.public_keys.is_empty()
+                || spec.handshake.iter().any(|handshake| handshake.visit.is_some()),
+            shelf: self.shelf,
             event,
             answers,
             facts: facts(spec, covered),
@@ -142,10 +148,24 @@ impl<'c> Compiler<'c> {
         let parsed = Template::parse(text, grammar, &self.params, paths);
         let template = self.ok(key, parsed).unwrap_or_default();
         for token in template.tokens() {
-            self.needs.query |= matches!(token, Token::Query(_));
-            self.needs.form |= matches!(token, Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. });
+            let canonical = matches!(token, Token::Canonical(_));
+            self.needs.query |= canonical || matches!(token, Token::Query(_));
+            self.needs.form |= canonical || matches!(token, Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. });
         }
         template
+    }
+
+    /// A place in the request, which is then decoded as far as it is needed.
+    pub(super) fn place(&mut self, key: &str, text: &str, paths: &mut PathSet) -> Option<Place> {
+        let parsed = with_params(text, &self.params).and_then(|text| Place::parse(&text, paths, &mut self.needs));
+        self.ok(key, parsed)
+    }
+
+    /// A URL that requests name.
+    fn pinned(&mut self, key: &str, spec: &PinnedUrlSpec, paths: &mut PathSet) -> Option<PinnedUrl> {
+        let place = self.place(&format!("{key}.from"), &spec.from, paths)?;
+        let compiled = PinnedUrl::compile(spec, place, &self.params, self.shelf.clone());
+        self.ok(key, compiled)
     }
 
     /// The secrets as keys, all of them long enough.
@@ -205,8 +225,7 @@ impl<'c> Compiler<'c> {
         }
         let sigs: Vec<_> = spec.sig.iter().enumerate().filter_map(|(at, sig)| self.sig(at, sig, raw, &mut paths)).collect();
         let ts = spec.ts.as_ref().and_then(|ts| {
-            let from = with_params(&ts.from, &self.params).and_then(|from| Place::parse(&from, &mut paths, &mut self.needs));
-            let place = self.ok("scheme.ts.from", from)?;
+            let place = self.place("scheme.ts.from", &ts.from, &mut paths)?;
             let number = match place {
                 Place::Json(slot) if ts.number => Some(slot),
                 _ => None,
@@ -257,31 +276,39 @@ impl<'c> Compiler<'c> {
                 By::Hash { secrets: self.secrets().into_iter().map(crate::config::secret::Secret::new).collect(), hash: spec.hash }
             }
             Kind::Token => By::Token { secrets: self.secrets().iter().map(|secret| token_digest(secret)).collect() },
-            Kind::Ed25519 | Kind::EcdsaP256 | Kind::RsaSha256 => By::Key(self.public_keys()),
+            Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa => {
+                let hash = self.hashes(paths)?;
+                if spec.kind == Kind::Rsa && hash.all.contains(&HashName::Md5) {
+                    self.error("scheme.hash", "nothing is signed by RSA with MD5");
+                }
+                match spec.cert_url.as_ref().filter(|_| self.source.public_keys.is_empty()) {
+                    Some(url) => By::Certificate { at: self.pinned("scheme.cert_url", url, paths)?, hash },
+                    None => By::Key { keys: self.public_keys(), hash },
+                }
+            }
             _ => {
-                let (hash, hashes) = match &spec.hash_by {
-                    None => (PickHash::Fixed, vec![spec.hash]),
-                    Some(by) => {
-                        let names: Vec<_> = by.names.iter().map(|(word, hash)| (word.as_str().into(), *hash)).collect();
-                        let mut hashes = Vec::new();
-                        for hash in by.names.values() {
-                            if !hashes.contains(hash) {
-                                hashes.push(*hash);
-                            }
-                        }
-                        let pick = if by.from == "sig" {
-                            PickHash::Label(names)
-                        } else {
-                            let place = Place::parse(&by.from, paths, &mut self.needs);
-                            PickHash::At(self.ok("scheme.hash_by.from", place)?, names)
-                        };
-                        (pick, hashes)
-                    }
-                };
-                let under_each = |secret: Vec<u8>| hashes.iter().filter_map(|hash| Some((*hash, MacKey::new(*hash, &secret)?))).collect();
-                By::Mac { keys: self.secrets().into_iter().map(under_each).collect(), hash }
+                let Hashes { pick, all } = self.hashes(paths)?;
+                let under_each = |secret: Vec<u8>| all.iter().filter_map(|hash| Some((*hash, MacKey::new(*hash, &secret)?))).collect();
+                By::Mac { keys: self.secrets().into_iter().map(under_each).collect(), hash: pick }
             }
         })
+    }
+
+    /// The hash of the scheme, or those that a request may name.
+    fn hashes(&mut self, paths: &mut PathSet) -> Option<Hashes> {
+        let Some(by) = &self.spec.hash_by else { return Some(Hashes { pick: PickHash::Fixed, all: vec![self.spec.hash] }) };
+        let names: Vec<_> = by.names.iter().map(|(word, hash)| (word.as_str().into(), *hash)).collect();
+        let mut all = Vec::new();
+        for hash in by.names.values() {
+            if !all.contains(hash) {
+                all.push(*hash);
+            }
+        }
+        let pick = match by.from.as_str() {
+            "sig" => PickHash::Label(names),
+            from => PickHash::At(self.place("scheme.hash_by.from", from, paths)?, names),
+        };
+        Some(Hashes { pick, all })
     }
 
     /// A message that does not hold the time that it is aged by, or the secret where that is all there is to it, cannot be right.
@@ -290,6 +317,8 @@ impl<'c> Compiler<'c> {
         let has_secret = tokens.contains(&&Token::Secret);
         let wants_ts = self.spec.ts.as_ref().is_some_and(|ts| ts.from.starts_with("sig:") || ts.from.starts_with("header:"));
         let has_ts = tokens.contains(&&Token::Ts);
+        // Those that name the headers they sign demand the time among them.
+        let wants_ts = wants_ts && !tokens.iter().any(|token| matches!(token, Token::Canonical(_)));
         if self.spec.kind == Kind::Hash && !has_secret && self.spec.message.is_some() {
             self.error("scheme.message", "a plain hash proves nothing without {secret} in its message");
         }
@@ -351,6 +380,16 @@ impl<'c> Compiler<'c> {
             return None;
         }
         let before = self.errors.len();
+        if let Some(name) = &spec.switch {
+            match self.params.get(name).map(String::as_str) {
+                Some("on") => {}
+                Some("off") => return None,
+                _ => {
+                    self.error(format!("params.{name}"), "\"on\" or \"off\"");
+                    return None;
+                }
+            }
+        }
         let mut paths = PathSet::default();
         let when = &spec.when;
         let there = [("query", &when.query), ("header", &when.header), ("form", &when.form), ("json", &when.json)];
@@ -370,6 +409,10 @@ impl<'c> Compiler<'c> {
         }
         let checks = spec.check.iter().filter_map(|(place, value)| self.equal(&key, place, value, &mut paths)).collect();
         let answer = self.answer_template(&key, &spec.respond, 200, &mut paths);
+        if spec.visit.is_some() && !spec.signed {
+            self.error(&key, "visit: needs signed = true, or anybody could have URLs visited");
+        }
+        let visit = spec.visit.as_ref().and_then(|visit| self.pinned(&key, visit, &mut paths));
         let missing: Vec<_> =
             self.errors[before..].iter().map(|error| error.text.clone()).filter(|text| text.contains("params.")).collect();
         if !missing.is_empty() && missing.len() == self.errors.len() - before {
@@ -377,7 +420,16 @@ impl<'c> Compiler<'c> {
             self.warnings.push(format!("{key} is off: {}", missing.join(", ")));
             return None;
         }
-        Some(Handshake { method, there, equals: when.equals.as_deref().map(Into::into), checks, otherwise: spec.otherwise, answer, paths })
+        Some(Handshake {
+            method,
+            there,
+            equals: when.equals.as_deref().map(Into::into),
+            checks,
+            otherwise: spec.otherwise,
+            answer,
+            visit,
+            paths,
+        })
     }
 
     fn answer_template(&mut self, key: &str, spec: &RespondSpec, status: u16, paths: &mut PathSet) -> AnswerTemplate {
@@ -445,27 +497,37 @@ impl<'c> Compiler<'c> {
     fn covers(&self, check: &Check) -> Covered {
         let tokens: Vec<&Token> = match check {
             Check::Proof(proof) => proof.message.tokens(),
+            Check::Jwt(rule) => rule.detached.iter().flat_map(Template::tokens).collect(),
             _ => Vec::new(),
         };
+        let canonical = tokens.iter().any(|token| matches!(token, Token::Canonical(canonical) if canonical.covers_body()));
+        let in_claims = matches!(check, Check::Jwt(_)) && self.spec.document == "jwt";
         let signs = !matches!(check, Check::Nothing | Check::Basic(_)) && self.spec.kind != Kind::Token;
         let form = tokens.iter().any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
         let jwt = self.spec.jwt.as_ref();
         let in_jwt = jwt.is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
-        let body =
-            signs && (tokens.contains(&&Token::Body) || form || in_jwt || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
+        let checksum = matches!(check, Check::Proof(proof) if proof.message.has_only_a_checksum());
+        let body = signs
+            && !checksum
+            && (tokens.contains(&&Token::Body)
+                || form
+                || canonical
+                || in_jwt
+                || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
         let event = &self.spec.event;
         let ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
         let mut paths = PathSet::default();
         let id = signs
             && ids.filter_map(|id| Template::parse(id, Grammar::Plain, &self.params, &mut paths).ok()).all(|id| {
                 id.tokens().into_iter().all(|token| match token {
-                    Token::Json(_, pointer) => body || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
+                    Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
                     Token::Form(_) => body || tokens.contains(&token),
                     Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
                     other => tokens.contains(&other),
                 })
             });
-        Covered { body, id, signs }
+        let part = in_claims || tokens.iter().any(|token| matches!(token, Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)));
+        Covered { body, part, checksum, id, signs }
     }
 
     fn warn(&mut self, covered: &Covered) {
@@ -474,7 +536,12 @@ impl<'c> Compiler<'c> {
             self.warnings.push("nothing is verified: anybody who knows the URL can send events".into());
             return;
         }
-        if covered.signs && !covered.body {
+        if covered.signs && !covered.body && covered.part {
+            self.warnings.push("only a part of the body is covered by the signature: trust nothing else in it".into());
+        } else if covered.checksum {
+            let text = "a checksum of the body is all that is signed: whoever has a delivery can change it without that being seen";
+            self.warnings.push(text.into());
+        } else if covered.signs && !covered.body {
             self.warnings.push("the body is not covered by the signature: authenticated, not integrity-protected".into());
         }
         if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none()) {
@@ -490,6 +557,10 @@ impl<'c> Compiler<'c> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Covered {
     body: bool,
+    /// Of the body, at least something.
+    part: bool,
+    /// Of the body, a checksum.
+    checksum: bool,
     id: bool,
     signs: bool,
 }

@@ -19,17 +19,32 @@ pub(super) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
         Kind::Hash => vec![format!("{hash}{over}"), encoding.into(), format!("in {places}")],
         Kind::Ed25519 => vec![format!("Ed25519{over}"), encoding.into(), format!("in {places}")],
         Kind::EcdsaP256 => vec![format!("ECDSA P-256 SHA-256{over}"), encoding.into(), format!("in {places}")],
-        Kind::RsaSha256 => vec![format!("RSA SHA-256{over}"), encoding.into(), format!("in {places}")],
+        Kind::Rsa => vec![format!("RSA with {}{over}", hash.replace("SHA", "SHA-")), encoding.into(), format!("in {places}")],
         Kind::Jwt => {
             let Some(jwt) = &spec.jwt else { return "a JSON Web Token".into() };
             let algs = jwt.algs.iter().map(|alg| format!("{alg:?}")).collect::<Vec<_>>().join("/");
             let mut parts = vec![format!("JSON Web Token ({algs}) in {}", Place::describe(&jwt.from))];
+            if let Some(detached) = &jwt.detached {
+                parts.push(format!("detached, over `{}`", detached.escape_debug()));
+            }
+            if jwt.x5c.is_some() {
+                parts.push("by a certificate under the provider's root".into());
+            }
+            if let Some(api) = &jwt.key_api {
+                let url = api.url.split("{kid}").next().unwrap_or_default();
+                parts.push(format!("by a key that {} gives", with_params(url, params).unwrap_or_else(|_| url.into())));
+            }
             if let Some(body) = &jwt.body {
                 parts.push(format!("{} of the body in claim {}", body.hash.name().to_uppercase(), body.claim));
             }
             parts
         }
     };
+    if let Some(url) = &spec.cert_url {
+        let hosts =
+            url.hosts.iter().map(|host| with_params(host, params).unwrap_or_else(|_| host.clone())).collect::<Vec<_>>().join(" or ");
+        parts.push(format!("by a certificate of {hosts} that {} names", Place::describe(&url.from)));
+    }
     if let Some(each) = &spec.each {
         parts.push(format!("for each element of {each}"));
     }

@@ -3,6 +3,7 @@
 
 use http::Method;
 
+use super::fetch::PinnedUrl;
 use super::json_path::PathSet;
 use super::mac::MacKey;
 use super::proof::Equal;
@@ -24,7 +25,16 @@ pub(super) struct Handshake {
     pub(super) checks: Vec<Equal>,
     pub(super) otherwise: Option<u16>,
     pub(super) answer: AnswerTemplate,
+    /// A URL to be visited before the answer.
+    pub(super) visit: Option<PinnedUrl>,
     pub(super) paths: PathSet,
+}
+
+/// What a handshake comes to.
+pub(super) enum Shake {
+    Answer(Answer),
+    /// Its URL is to be visited first.
+    Visit,
 }
 
 /// An answer with templates in it.
@@ -53,14 +63,14 @@ pub(super) enum JsonTemplate {
 }
 
 impl Handshake {
-    /// The answer, if this request is such a handshake.
+    /// What to do, if this request is such a handshake.
     pub(super) fn answer(
         &self,
         view: &View<'_>,
         document: &[u8],
         url: Option<&PublicUrl>,
         key: Option<&MacKey>,
-    ) -> Result<Option<Answer>, Rejection> {
+    ) -> Result<Option<Shake>, Rejection> {
         if self.method.as_ref().is_some_and(|method| method != view.request.method) || document.len() > MAX_BODY {
             return Ok(None);
         }
@@ -78,12 +88,17 @@ impl Handshake {
         for check in &self.checks {
             if !check.holds(cx)? {
                 return match self.otherwise {
-                    Some(status) => Ok(Some(Answer { status, content_type: None, headers: Vec::new(), body: Vec::new() })),
+                    Some(status) => Ok(Some(Shake::Answer(Answer { status, content_type: None, headers: Vec::new(), body: Vec::new() }))),
                     None => Err(Rejection::new(RejectReason::PreconditionFailed, format!("handshake: {} is not ours", check.shown))),
                 };
             }
         }
-        self.answer.fill(cx).map(Some)
+        if let Some(visit) = &self.visit
+            && !visit.visited(cx)?
+        {
+            return Ok(Some(Shake::Visit));
+        }
+        self.answer.fill(cx).map(|answer| Some(Shake::Answer(answer)))
     }
 
     fn is_there(&self, place: &Place, cx: Cx<'_>) -> bool {

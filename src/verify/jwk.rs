@@ -1,5 +1,6 @@
 //! Keys that verify tokens: a provider's key set, or public keys given one by one.
 
+use p521::ecdsa::signature::Verifier;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
@@ -33,6 +34,7 @@ enum Key {
     RsaDer(Vec<u8>),
     P256(Vec<u8>),
     P384(Vec<u8>),
+    P521(Vec<u8>),
     Ed25519(Vec<u8>),
 }
 
@@ -52,6 +54,8 @@ impl JwkSet {
             e: Option<String>,
             x: Option<String>,
             y: Option<String>,
+            /// Plaid says of a key when it was taken out of use.
+            expired_at: Option<u64>,
         }
         let document: Document = serde_json::from_str(document).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
         let bytes = |text: &Option<String>| decode_pasted_base64(text.as_deref()?.as_bytes());
@@ -68,12 +72,19 @@ impl JwkSet {
             ("RSA", _) => Some(Key::Rsa { n: bytes(&entry.n)?, e: bytes(&entry.e)? }),
             ("EC", Some("P-256")) => point(entry, 32).map(Key::P256),
             ("EC", Some("P-384")) => point(entry, 48).map(Key::P384),
+            ("EC", Some("P-521")) => point(entry, 66).map(Key::P521),
             ("OKP", Some("Ed25519")) => bytes(&entry.x).map(Key::Ed25519),
             _ => None,
         };
-        let keys = document.keys.iter().filter_map(|entry| Some(Jwk { kid: entry.kid.clone(), key: key(entry)? }));
+        let in_use = document.keys.iter().filter(|entry| entry.expired_at.is_none());
+        let keys = in_use.filter_map(|entry| Some(Jwk { kid: entry.kid.clone(), key: key(entry)? }));
         let keys: Vec<_> = keys.take(MAX_KEYS).collect();
-        if keys.is_empty() { Err("the key set holds no RSA, P-256, P-384 or Ed25519 key".into()) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err("the key set holds no RSA, P-256, P-384, P-521 or Ed25519 key".into()) } else { Ok(Self(keys)) }
+    }
+
+    /// The one key of a certificate.
+    pub(super) fn p256(point: Vec<u8>) -> Self {
+        Self(vec![Jwk { kid: None, key: Key::P256(point) }])
     }
 
     /// Adds a public key as the operator pastes it.
@@ -84,6 +95,7 @@ impl JwkSet {
             (oid, _) if oid == OID_RSA => Key::RsaDer(bare.to_vec()),
             (oid, 65) if oid == OID_EC => Key::P256(bare.to_vec()),
             (oid, 97) if oid == OID_EC => Key::P384(bare.to_vec()),
+            (oid, 133) if oid == OID_EC => Key::P521(bare.to_vec()),
             (oid, 32) if oid == OID_ED25519 => Key::Ed25519(bare.to_vec()),
             _ => return Err("a public key of a kind that no token is signed with here".into()),
         };
@@ -119,8 +131,15 @@ impl Key {
             (Self::RsaDer(key), _, Some(rsa)) => by(rsa, key),
             (Self::P256(key), JwtAlg::ES256, _) => by(&ECDSA_P256_SHA256_FIXED, key),
             (Self::P384(key), JwtAlg::ES384, _) => by(&ECDSA_P384_SHA384_FIXED, key),
+            (Self::P521(key), JwtAlg::ES512, _) => es512(key, message, signature),
             (Self::Ed25519(key), JwtAlg::EdDSA, _) => by(&ED25519, key),
             _ => false,
         }
     }
+}
+
+/// ECDSA on P-521 with SHA-512.
+fn es512(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let Ok(key) = p521::ecdsa::VerifyingKey::from_sec1_bytes(key) else { return false };
+    p521::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
 }

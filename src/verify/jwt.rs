@@ -1,23 +1,29 @@
 //! Proof by JSON Web Token (RFC 7519). The algorithm is on the scheme's list, whatever the token says; the body is covered where a claim
 //! binds it.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use http::HeaderName;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::certificate::ChainRule;
 use super::compile::Compiler;
+use super::fetch::{Fetched, KeyApi};
+use super::freshness::Freshness;
 use super::json_path::{PathSet, Slot, Slots, scalar};
 use super::jwk::JwkSet;
 use super::mac::{Encoding, HashName, MacKey};
+use super::sig::Place;
 use super::spec::{JwtAlg, JwtDigestSpec, JwtSpec};
 use super::template::{Cx, Grammar, Template};
 use super::view::{PublicUrl, View};
 use crate::delivery::UnixMillis;
 use crate::outcome::{RejectReason, Rejection};
 
+/// Most certificates that a token brings.
+const MAX_CHAIN: usize = 3;
 /// Longest token.
 const MAX_TOKEN: usize = 16 * 1024;
 
@@ -25,15 +31,20 @@ const MAX_TOKEN: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct JwtRule {
     /// None: the body is the token.
-    header: Option<HeaderName>,
+    place: Option<Place>,
+    /// What is read from the document to find it.
+    document: PathSet,
     strip: Box<str>,
+    /// What a detached signature signs.
+    pub(super) detached: Option<Template>,
+    ts: Option<(Place, Freshness)>,
     algs: Vec<JwtAlg>,
     pub(super) secrets: Vec<Vec<(JwtAlg, MacKey)>>,
     keys: Keys,
     leeway: i64,
     max_age: Option<i64>,
     require: Vec<(Box<str>, Slot)>,
-    claims: Vec<(Box<str>, Slot, Slot, Template)>,
+    claims: Vec<Claim>,
     pub(super) body: Option<DigestClaim>,
     pub(super) url: Option<DigestClaim>,
     /// What is read from the claims.
@@ -41,9 +52,20 @@ pub(super) struct JwtRule {
     times: [Slot; 3],
 }
 
-/// Public keys: given in the configuration, or fetched from the provider and replaced from time to time.
+/// A claim of which one of several places must equal something.
+#[derive(Debug)]
+struct Claim {
+    name: Box<str>,
+    /// Each as a value, and as an array.
+    places: Vec<(Slot, Slot)>,
+    expected: Template,
+}
+
+/// Public keys: given in the configuration, fetched from the provider and replaced from time to time, or named by the token.
 #[derive(Debug)]
 struct Keys {
+    api: Option<KeyApi>,
+    chain: Option<ChainRule>,
     url: Option<Box<str>>,
     set: RwLock<Arc<JwkSet>>,
     /// A token came whose key the set does not have.
@@ -76,12 +98,22 @@ impl JwtRule {
             return None;
         };
         let mut paths = PathSet::default();
-        let header = match spec.from.split_once(':') {
-            Some(("header", name)) => name.parse().map_err(|_| c.error("scheme.jwt.from", "names no header")).ok(),
+        let mut document = PathSet::default();
+        let place = match spec.from.split_once(':') {
+            Some(("header" | "json", _)) => Some(c.place("scheme.jwt.from", &spec.from, &mut document)?),
             None if spec.from == "body" => None,
             _ => {
-                c.error("scheme.jwt.from", "header:NAME or body");
+                c.error("scheme.jwt.from", "header:NAME, json:/pointer or body");
                 None
+            }
+        };
+        let detached =
+            spec.detached.as_ref().map(|text| c.template("scheme.jwt.detached", text, Grammar::Message, &mut PathSet::default()));
+        let ts = match &c.spec.ts {
+            None => None,
+            Some(ts) => {
+                let place = c.place("scheme.ts.from", &ts.from, &mut document)?;
+                Some((place, Freshness { unit: ts.unit, tolerance: ts.tolerance, future: ts.future }))
             }
         };
         let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
@@ -119,15 +151,20 @@ impl JwtRule {
         let mut claims = Vec::new();
         for (name, value) in &spec.claims {
             let Some(value) = c.optional_param(value) else { continue };
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            let added = paths.add(&pointer).and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
-            let (one, any) = added.map_err(|text| c.error("scheme.jwt.claims", text)).ok()?;
-            let template = c.template("scheme.jwt.claims", &value, Grammar::Plain, &mut PathSet::default());
-            claims.push((name.as_str().into(), one, any, template));
+            let mut places = Vec::new();
+            for pointer in claim_pointers(name) {
+                let added = paths.add(&pointer).and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
+                places.push(added.map_err(|text| c.error("scheme.jwt.claims", text)).ok()?);
+            }
+            let expected = c.template("scheme.jwt.claims", &value, Grammar::Plain, &mut PathSet::default());
+            claims.push(Claim { name: name.as_str().into(), places, expected });
         }
         Some(Self {
-            header,
+            place,
+            document,
             strip: spec.strip.as_str().into(),
+            detached,
+            ts,
             algs: spec.algs.clone(),
             secrets: secrets.into_iter().map(under_each).collect(),
             keys,
@@ -156,12 +193,29 @@ impl JwtRule {
     }
 
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.claims.iter().map(|(_, _, _, template)| template)
+        self.claims.iter().map(|claim| &claim.expected).chain(&self.detached)
     }
 
     /// The token, if it is right; None where the keys to decide are not here.
-    pub(super) fn check(&self, view: &View<'_>, url: Option<&PublicUrl>, now: UnixMillis) -> Result<Option<Token>, Rejection> {
-        let text = self.token(view)?;
+    pub(super) fn check(
+        &self,
+        view: &View<'_>,
+        document: &[u8],
+        url: Option<&PublicUrl>,
+        now: UnixMillis,
+    ) -> Result<Option<Token>, Rejection> {
+        let malformed = || Rejection::new(RejectReason::SignatureMalformed, "the body is not JSON, and the token is in it");
+        let slots = self.document.walk(document).map_err(|_| malformed())?;
+        let cx = Cx { view, slots: &slots, ts: &[], url, spelling: 0, key: None };
+        let text = self.token(cx)?;
+        if let Some((place, freshness)) = &self.ts {
+            let missing = || Rejection::new(RejectReason::TimestampInvalid, "the time of signing is missing");
+            freshness.check(&place.value(cx).ok_or_else(missing)?, now)?;
+        }
+        if let Some(detached) = &self.detached {
+            return self.detached(detached, &text, cx, now);
+        }
+        let text = &*text;
         let mut parts = text.rsplitn(2, |b| *b == b'.');
         let (signature, signed) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let mut parts = signed.splitn(2, |b| *b == b'.');
@@ -170,7 +224,7 @@ impl JwtRule {
         let header = decode(parts.next()).ok_or_else(malformed)?;
         let claims = decode(parts.next()).ok_or_else(malformed)?;
         let signature = decode(Some(signature)).ok_or_else(malformed)?;
-        if !self.signed(&header, signed, &signature)? {
+        if !self.signed(&header, signed, &signature, now)? {
             self.keys.wanted.store(true, Ordering::Relaxed);
             return Ok(None);
         }
@@ -181,16 +235,34 @@ impl JwtRule {
         Ok(Some(Token { claims, digest: Sha256::digest(text).into() }))
     }
 
-    fn token<'v>(&'v self, view: &'v View<'_>) -> Result<&'v [u8], Rejection> {
-        let text = match &self.header {
-            Some(name) => view.header(name)?.unwrap_or_default(),
-            None => view.body,
+    /// A signature over what is not in the token: its header, a dot, and what the scheme says.
+    fn detached(&self, message: &Template, token: &[u8], cx: Cx<'_>, now: UnixMillis) -> Result<Option<Token>, Rejection> {
+        let malformed =
+            || Rejection::new(RejectReason::SignatureMalformed, "the token is not a header and a signature with two dots between");
+        let at = token.iter().position(|b| *b == b'.').filter(|at| token.get(at + 1) == Some(&b'.')).ok_or_else(malformed)?;
+        let header = Encoding::Base64Url.decode(&token[..at]).ok_or_else(malformed)?;
+        let signature = Encoding::Base64Url.decode(&token[at + 2..]).ok_or_else(malformed)?;
+        let message = Encoding::Base64Url.encode(&message.fill(cx)?);
+        let signed = [&token[..at], b".", message.as_bytes()].concat();
+        if !self.signed(&header, &signed, &signature, now)? {
+            self.keys.wanted.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
+        Ok(Some(Token { claims: Vec::new(), digest: Sha256::digest(&signed).into() }))
+    }
+
+    fn token<'v>(&'v self, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, Rejection> {
+        let text = match &self.place {
+            Some(Place::Header(name)) => cx.view.header(name)?.map(Cow::Borrowed),
+            Some(place) => place.value(cx),
+            None => Some(Cow::Borrowed(cx.view.body)),
         };
+        let text = text.unwrap_or_default();
         if text.is_empty() {
             return Err(Rejection::new(RejectReason::SignatureMissing, "the token is missing or empty"));
         }
         match text.strip_prefix(self.strip.as_bytes()) {
-            Some(token) if token.len() <= MAX_TOKEN => Ok(token),
+            Some(token) if token.len() <= MAX_TOKEN => Ok(Cow::Owned(token.to_vec())),
             _ => Err(Rejection::new(
                 RejectReason::SignatureMalformed,
                 format!("the token does not start with \"{}\", or is too long", self.strip),
@@ -199,10 +271,10 @@ impl JwtRule {
     }
 
     /// False where the provider's key set is to be fetched (again) before this can be said.
-    fn signed(&self, header: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, Rejection> {
+    fn signed(&self, header: &[u8], message: &[u8], signature: &[u8], now: UnixMillis) -> Result<bool, Rejection> {
         let mut paths = PathSet::default();
-        let read = paths.add("/alg").and_then(|alg| Ok((alg, paths.add("/kid")?, paths.add("/crit")?)));
-        let Ok((alg, kid, crit)) = read else { return Err(precondition("the token's header cannot be read")) };
+        let read = paths.add("/alg").and_then(|alg| Ok((alg, paths.add("/kid")?, paths.add("/crit")?, paths.add("/x5c/*")?)));
+        let Ok((alg, kid, crit, x5c)) = read else { return Err(precondition("the token's header cannot be read")) };
         let slots = paths.walk(header).map_err(|_| Rejection::new(RejectReason::SignatureMalformed, "the token's header is not JSON"))?;
         let text = |slot| slots.raw(slot).and_then(scalar).map(|text| String::from_utf8_lossy(&text).into_owned());
         let named = text(alg).unwrap_or_default();
@@ -215,12 +287,27 @@ impl JwtRule {
         let by_secret = self.secrets.iter().flatten().any(|(of, key)| of == alg && key.of([message]).matches(signature));
         let keys = self.keys.set.read().unwrap_or_else(PoisonError::into_inner).clone();
         let kid = text(kid);
+        let mismatch =
+            || Rejection::new(RejectReason::SignatureMismatch, "the token was not made with an active secret or key of this source");
+        if let Some(chain) = &self.keys.chain {
+            let decode = |raw| scalar(raw).and_then(|text| Encoding::Base64.decode(&text)).unwrap_or_default();
+            let chain = chain.signer(&slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect::<Vec<_>>(), now);
+            let key = chain.map_err(|why| Rejection::new(RejectReason::SignatureMismatch, why))?;
+            return if JwkSet::p256(key).verifies(*alg, None, message, signature) { Ok(true) } else { Err(mismatch()) };
+        }
+        if let Some(api) = &self.keys.api {
+            return match api.key(kid.as_deref().unwrap_or_default())?.as_deref() {
+                Some(Fetched::Key(keys)) if keys.verifies(*alg, kid.as_deref(), message, signature) => Ok(true),
+                Some(_) => Err(mismatch()),
+                None => Ok(false),
+            };
+        }
         if by_secret || (alg.hash().is_none() && keys.verifies(*alg, kid.as_deref(), message, signature)) {
             Ok(true)
         } else if alg.hash().is_none() && self.keys.url.is_some() && !keys.knows(kid.as_deref()) {
             Ok(false)
         } else {
-            Err(Rejection::new(RejectReason::SignatureMismatch, "the token was not made with an active secret or key of this source"))
+            Err(mismatch())
         }
     }
 
@@ -258,11 +345,11 @@ impl JwtRule {
     fn bound(&self, slots: &Slots<'_>, view: &View<'_>, url: Option<&PublicUrl>) -> Result<(), Rejection> {
         let nothing = Slots::default();
         let cx = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
-        for (name, one, any, expected) in &self.claims {
-            let expected = expected.fill(cx)?;
+        for claim in &self.claims {
+            let expected = claim.expected.fill(cx)?;
             let equals = |raw: &str| scalar(raw).is_some_and(|value| value.ct_eq(&expected).into());
-            if !(slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)) {
-                return Err(precondition(format!("the token's claim {name} is not what the scheme demands")));
+            if !claim.places.iter().any(|(one, any)| slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)) {
+                return Err(precondition(format!("the token's claim {} is not what the scheme demands", claim.name)));
             }
         }
         if let Some(claim) = &self.body {
@@ -324,10 +411,32 @@ impl Keys {
             }
             Some(_) => c.error("jwks", "the https:// URL of a key set, or the key set itself"),
         }
+        let mut api = None;
+        if let Some(spec) = spec.key_api.as_ref().filter(|_| needed && !given) {
+            given = true;
+            let secret = if spec.body.values().any(|text| text == "{secret}") {
+                if c.source.secrets.len() != 1 {
+                    c.error("secrets", "one: the secret of the provider's API, which gives the keys (or give public_keys)");
+                }
+                c.source.secrets.first().cloned()
+            } else {
+                None
+            };
+            match KeyApi::compile(spec, secret, &c.params, c.shelf.clone()) {
+                Ok(compiled) if compiled.url().starts_with("https://") || is_local(compiled.url()) => api = Some(compiled),
+                Ok(_) => c.error("scheme.jwt.key_api.url", "starts with https://"),
+                Err(text) => c.error("scheme.jwt.key_api", text),
+            }
+        }
+        let mut chain = None;
+        if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
+            given = true;
+            chain = ChainRule::compile(spec).map_err(|text| c.error("scheme.jwt.x5c", text)).ok();
+        }
         if needed && !given {
             c.error("public_keys", "missing: this provider signs with a private key; give the public one, or jwks");
         }
-        Some(Self { url, set: RwLock::new(Arc::new(set)), wanted: AtomicBool::new(false) })
+        Some(Self { api, chain, url, set: RwLock::new(Arc::new(set)), wanted: AtomicBool::new(false) })
     }
 }
 
@@ -352,6 +461,14 @@ impl JwtAlg {
             _ => None,
         }
     }
+}
+
+/// The JSON pointers of a claim's name, of which one must hold.
+pub(super) fn claim_pointers(name: &str) -> impl Iterator<Item = String> {
+    name.split('|').map(|name| match name.strip_prefix('/') {
+        Some(_) => name.to_owned(),
+        None => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+    })
 }
 
 /// Whole seconds of a NumericDate.

@@ -8,6 +8,7 @@
 //! is dropped, and none left refuses; any candidate may match, but one message is computed.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub mod actor;
@@ -19,9 +20,12 @@ use crate::delivery::{DedupKey, EventId, SourceName, UnixMillis};
 use crate::outcome::{Answer, RejectReason, Rejection};
 use crate::request::Request;
 
+mod canonical;
+mod certificate;
 mod compile;
 mod describe;
 mod event;
+mod fetch;
 mod freshness;
 mod handshake;
 mod json_path;
@@ -43,10 +47,12 @@ mod view;
 mod tests;
 
 pub use compile::{SchemeError, params_of, spec_of};
+pub use fetch::Fetch;
 pub use jwk::JwkSet;
 
 use event::EventRule;
-use handshake::Handshake;
+use fetch::Shelf;
+use handshake::{Handshake, Shake};
 use jwt::JwtRule;
 use mac::Tag;
 use proof::{Proof, Proven, token_digest};
@@ -67,6 +73,8 @@ pub struct Scheme {
     unsigned: Vec<Handshake>,
     /// Handshakes that are verified first.
     signed: Vec<Handshake>,
+    shelf: Arc<Shelf>,
+    fetches: bool,
     event: EventRule,
     answers: Answers,
     facts: Facts,
@@ -166,6 +174,26 @@ impl Scheme {
         }
     }
 
+    /// Takes what deliveries named and is not here, and could be fetched: see [`Scheme::keep`].
+    pub fn take_wanted(&self) -> Vec<Fetch> {
+        self.shelf.take_wanted()
+    }
+
+    /// Keeps what was fetched, if it is what was asked for.
+    pub fn keep(&self, fetch: &Fetch, answer: &[u8]) -> Result<(), String> {
+        self.shelf.keep(fetch, answer)
+    }
+
+    /// Takes away what is no longer at its place.
+    pub fn forget(&self, fetch: &Fetch) {
+        self.shelf.forget(fetch.name());
+    }
+
+    /// Whether deliveries name what has to be fetched.
+    pub fn fetches(&self) -> bool {
+        self.fetches
+    }
+
     /// Replaces the provider's key set.
     pub fn set_jwks(&self, set: JwkSet) {
         if let Check::Jwt(rule) = &self.check {
@@ -183,9 +211,9 @@ impl Scheme {
         match &self.check {
             Check::Nothing => Ok(Some(Proven::default())),
             Check::Basic(secrets) => basic(secrets, view).map(|()| Some(Proven::default())),
-            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded).map(Some),
+            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded),
             Check::Jwt(rule) => {
-                let Some(token) = rule.check(view, self.url.as_ref(), now)? else { return Ok(None) };
+                let Some(token) = rule.check(view, document, self.url.as_ref(), now)? else { return Ok(None) };
                 let signed = self.event.guarded.then_some(token.digest);
                 Ok(Some(Proven { key: None, signed, claims: Some(token.claims) }))
             }
@@ -196,7 +224,7 @@ impl Scheme {
 impl Check {
     /// Whether something that is checked, or the id, needs the source's public URL.
     fn needs_url(&self, event: &EventRule) -> bool {
-        let url = |token: &&Token| matches!(token, Token::Url | Token::Path);
+        let url = |token: &&Token| matches!(token, Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_));
         let message = match self {
             Self::Proof(proof) => proof.message.tokens().iter().any(url),
             Self::Jwt(rule) => rule.url.is_some() || rule.templates().any(|template| template.tokens().iter().any(url)),
@@ -252,8 +280,17 @@ pub enum Verdict {
     Events(Verified),
     /// A handshake; answer it and store nothing.
     Challenge(Answer),
-    /// The key set that decides is not here, or not the newest: not now. See [`Scheme::jwks_wanted`].
+    /// The key that decides is not here, or not in the newest key set: not now. See [`Scheme::jwks_wanted`] and [`Scheme::take_wanted`].
     KeysMissing,
+}
+
+impl From<Shake> for Verdict {
+    fn from(shake: Shake) -> Self {
+        match shake {
+            Shake::Answer(answer) => Self::Challenge(answer),
+            Shake::Visit => Self::KeysMissing,
+        }
+    }
 }
 
 /// Verifies one request against its source's scheme. `now` is the time of its arrival.
@@ -266,8 +303,8 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
     let document = scheme.document.of(&view);
     let url = scheme.url.as_ref();
     for handshake in &scheme.unsigned {
-        if let Some(answer) = handshake.answer(&view, &document, url, signing_key(scheme))? {
-            return Ok(Verdict::Challenge(answer));
+        if let Some(shake) = handshake.answer(&view, &document, url, signing_key(scheme))? {
+            return Ok(shake.into());
         }
     }
     let signed_handshake = scheme.signed.iter().any(|handshake| handshake.method.as_ref() == Some(&request.method));
@@ -276,8 +313,8 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
     }
     let Some(proven) = scheme.check(&view, &document, now)? else { return Ok(Verdict::KeysMissing) };
     for handshake in &scheme.signed {
-        if let Some(answer) = handshake.answer(&view, &document, url, proven.key.or(signing_key(scheme)))? {
-            return Ok(Verdict::Challenge(answer));
+        if let Some(shake) = handshake.answer(&view, &document, url, proven.key.or(signing_key(scheme)))? {
+            return Ok(shake.into());
         }
     }
     // Where the body is a token, the event is in its claims.

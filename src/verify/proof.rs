@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::fetch::{Fetched, PinnedUrl};
 use super::freshness::Freshness;
 use super::json_path::{PathSet, Slot, Slots, WalkError};
 use super::mac::{HashName, MacKey, Tag};
@@ -42,7 +43,16 @@ pub(super) enum By {
     /// One of these secrets, which is sent as it is.
     Token { secrets: Vec<Tag> },
     /// The private key of one of these.
-    Key(Vec<PublicKey>),
+    Key { keys: Vec<PublicKey>, hash: Hashes },
+    /// The private key of a certificate that the request says where to find.
+    Certificate { at: PinnedUrl, hash: Hashes },
+}
+
+/// Which hash signs, of these.
+#[derive(Debug)]
+pub(super) struct Hashes {
+    pub(super) pick: PickHash,
+    pub(super) all: Vec<HashName>,
 }
 
 /// Which hash signs.
@@ -99,7 +109,8 @@ pub(super) struct Proven<'v> {
 }
 
 impl Proof {
-    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message.
+    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message. None where the key to decide is not
+    /// here.
     pub(super) fn check<'v>(
         &'v self,
         view: &'v View<'v>,
@@ -107,7 +118,7 @@ impl Proof {
         url: Option<&PublicUrl>,
         now: UnixMillis,
         digest: bool,
-    ) -> Result<Proven<'v>, Rejection> {
+    ) -> Result<Option<Proven<'v>>, Rejection> {
         let Some(each) = &self.each else {
             let slots = walk(&self.paths, document)?;
             return self.one(view, &slots, url, now, digest);
@@ -122,9 +133,12 @@ impl Proof {
         }
         let mut proven = Proven::default();
         for element in elements.all(each.element) {
-            proven = self.one(view, &walk(&self.paths, element.as_bytes())?, url, now, digest)?;
+            match self.one(view, &walk(&self.paths, element.as_bytes())?, url, now, digest)? {
+                Some(one) => proven = one,
+                None => return Ok(None),
+            }
         }
-        Ok(proven)
+        Ok(Some(proven))
     }
 
     fn one<'v>(
@@ -134,7 +148,7 @@ impl Proof {
         url: Option<&PublicUrl>,
         now: UnixMillis,
         digest: bool,
-    ) -> Result<Proven<'v>, Rejection> {
+    ) -> Result<Option<Proven<'v>>, Rejection> {
         let mut cx = Cx { view, slots, ts: &[], url, spelling: 0, key: None };
         let label = match &self.ts {
             Some(Ts { place: Place::Sig(label), .. }) => Some(&**label),
@@ -147,14 +161,25 @@ impl Proof {
             equal.check(cx)?;
         }
         if let By::Token { secrets } = &self.by {
-            return if matches_token(secrets, &found.candidates) { Ok(Proven::default()) } else { Err(mismatch(&self.sigs)) };
+            return if matches_token(secrets, &found.candidates) { Ok(Some(Proven::default())) } else { Err(mismatch(&self.sigs)) };
         }
+        let certificate = match &self.by {
+            By::Certificate { at, .. } => match at.certificate(cx)? {
+                Some(certificate) => Some(certificate),
+                None => return Ok(None),
+            },
+            _ => None,
+        };
         for spelling in 0..self.spellings {
             cx.spelling = spelling;
             let pieces = self.message.pieces(cx)?;
-            if let Some(key) = self.matches(&pieces, &found.candidates, cx)? {
+            let key = match certificate.as_deref() {
+                Some(certificate) => self.signed_by(certificate, &pieces, &found.candidates, cx, now)?.then_some(None),
+                None => self.matches(&pieces, &found.candidates, cx)?,
+            };
+            if let Some(key) = key {
                 self.bound(cx)?;
-                return Ok(Proven { key, signed: digest.then(|| digest_of(&pieces)), claims: None });
+                return Ok(Some(Proven { key, signed: digest.then(|| digest_of(&pieces)), claims: None }));
             }
         }
         Err(mismatch(&self.sigs))
@@ -199,20 +224,37 @@ impl Proof {
                 .map(|secret| hash.of(bytes(pieces, secret.expose())))
                 .any(|tag| candidates.iter().any(|candidate| tag.matches(&candidate.bytes)))
                 .then_some(None)),
-            By::Key(keys) => {
-                let message = match pieces {
-                    [Piece::Bytes(Cow::Borrowed(one))] => Cow::Borrowed(*one),
-                    several => Cow::Owned(bytes(several, &[]).flatten().copied().collect()),
-                };
+            By::Key { keys, hash } => {
+                let message = whole(pieces);
                 let right = |candidate: &Candidate| {
+                    let hash = hash.of(candidate, cx);
                     keys.iter().enumerate().any(|(position, key)| {
-                        candidate.secret.is_none_or(|only| only == position) && key.verifies(&message, &candidate.bytes)
+                        let may = candidate.secret.is_none_or(|only| only == position);
+                        may && hash.is_some_and(|hash| key.verifies(hash, &message, &candidate.bytes))
                     })
                 };
                 Ok(candidates.iter().any(right).then_some(None))
             }
-            By::Token { .. } => Ok(None),
+            By::Token { .. } | By::Certificate { .. } => Ok(None),
         }
+    }
+
+    fn signed_by(
+        &self,
+        fetched: &Fetched,
+        pieces: &[Piece<'_>],
+        candidates: &[Candidate],
+        cx: Cx<'_>,
+        now: UnixMillis,
+    ) -> Result<bool, Rejection> {
+        let (By::Certificate { hash, .. }, Fetched::Certificate(certificate)) = (&self.by, fetched) else { return Ok(false) };
+        if !certificate.is_valid_at(now) {
+            return Err(Rejection::new(RejectReason::SignatureMismatch, "the signer's certificate is not valid at this time"));
+        }
+        let message = whole(pieces);
+        let right =
+            |candidate: &Candidate| hash.of(candidate, cx).is_some_and(|hash| certificate.key.verifies(hash, &message, &candidate.bytes));
+        Ok(candidates.iter().any(right))
     }
 
     fn bound(&self, cx: Cx<'_>) -> Result<(), Rejection> {
@@ -223,6 +265,13 @@ impl Proof {
             }
         }
         Ok(())
+    }
+}
+
+impl Hashes {
+    /// The hash that the request names for a signature, if it is one that the scheme accepts.
+    fn of(&self, candidate: &Candidate, cx: Cx<'_>) -> Option<HashName> {
+        self.all.iter().copied().find(|name| self.pick.allows(*name, candidate, cx))
     }
 }
 
@@ -273,6 +322,14 @@ fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = 
         Piece::Bytes(bytes) => &**bytes,
         Piece::Secret => secret,
     })
+}
+
+/// The message in one piece, for signatures that cannot be made of several.
+fn whole<'p>(pieces: &'p [Piece<'_>]) -> Cow<'p, [u8]> {
+    match pieces {
+        [Piece::Bytes(Cow::Borrowed(one))] => Cow::Borrowed(*one),
+        several => Cow::Owned(bytes(several, &[]).flatten().copied().collect()),
+    }
 }
 
 fn digest_of(pieces: &[Piece<'_>]) -> [u8; 32] {

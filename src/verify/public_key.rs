@@ -1,13 +1,20 @@
 //! Public keys as providers publish them: PEM, base64 of an SPKI, or the bare key.
 
-use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
+};
 
-use super::mac::decode_pasted_base64;
+use super::mac::{HashName, decode_pasted_base64};
 use super::spec::Kind;
 
 /// A public key and what it verifies.
 #[derive(Clone)]
-pub(super) struct PublicKey(UnparsedPublicKey<Vec<u8>>);
+pub(super) enum PublicKey {
+    /// PKCS#1; under whichever hash.
+    Rsa(Vec<u8>),
+    Other(UnparsedPublicKey<Vec<u8>>),
+}
 
 impl std::fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,17 +39,40 @@ impl PublicKey {
             };
             if oid == expected { Ok(key) } else { Err("a public key of another kind".to_owned()) }
         })?;
-        let (algorithm, fits): (&'static dyn ring::signature::VerificationAlgorithm, bool) = match kind {
-            Kind::Ed25519 => (&ED25519, bare.len() == 32),
-            Kind::EcdsaP256 => (&ECDSA_P256_SHA256_ASN1, bare.len() == 65 && bare[0] == 4),
-            Kind::RsaSha256 => (&RSA_PKCS1_2048_8192_SHA256, bare.len() >= 256 && bare[0] == 0x30),
+        let fits = match kind {
+            Kind::Ed25519 => bare.len() == 32,
+            Kind::EcdsaP256 => bare.len() == 65 && bare[0] == 4,
+            Kind::Rsa => bare.len() >= 256 && bare[0] == 0x30,
             _ => return Err("no kind that has a public key".into()),
         };
-        if fits { Ok(Self(UnparsedPublicKey::new(algorithm, bare.to_vec()))) } else { Err("not a public key of this kind".into()) }
+        if !fits {
+            return Err("not a public key of this kind".into());
+        }
+        let bare = bare.to_vec();
+        Ok(match kind {
+            Kind::Ed25519 => Self::Other(UnparsedPublicKey::new(&ED25519, bare)),
+            Kind::EcdsaP256 => Self::Other(UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, bare)),
+            _ => Self::Rsa(bare),
+        })
     }
 
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.0.verify(message, signature).is_ok()
+    /// Whether the key made this signature; the hash is for kinds that leave it open.
+    pub(super) fn verifies(&self, hash: HashName, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Rsa(key) => rsa(hash).is_some_and(|rsa| UnparsedPublicKey::new(rsa, key).verify(message, signature).is_ok()),
+            Self::Other(key) => key.verify(message, signature).is_ok(),
+        }
+    }
+}
+
+/// RSA PKCS#1 v1.5 with a hash that signatures are still made with.
+fn rsa(hash: HashName) -> Option<&'static RsaParameters> {
+    match hash {
+        HashName::Sha1 => Some(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY),
+        HashName::Sha256 => Some(&RSA_PKCS1_2048_8192_SHA256),
+        HashName::Sha384 => Some(&RSA_PKCS1_2048_8192_SHA384),
+        HashName::Sha512 => Some(&RSA_PKCS1_2048_8192_SHA512),
+        HashName::Md5 => None,
     }
 }
 

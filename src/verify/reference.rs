@@ -125,11 +125,22 @@ impl Entry {
                 };
                 let _ = writeln!(text, "secrets = [{}]", keys.join(", "));
             }
+            Kind::Rsa if spec.cert_url.is_some() => text.push_str("# its certificates are fetched from the provider\n"),
+            Kind::Jwt if jwt.is_some_and(|jwt| jwt.x5c.is_some()) => {
+                text.push_str("# its certificates come along; Apple's root is known\n")
+            }
+            Kind::Jwt if jwt.is_some_and(|jwt| jwt.key_api.is_some()) => {
+                if self.says("\"{secret}\"") {
+                    let _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys");
+                } else {
+                    text.push_str("# its keys are fetched from the provider\n");
+                }
+            }
             Kind::Jwt if jwt.is_some_and(|jwt| jwt.jwks.is_some()) => text.push_str("# its keys are known: `jwks` can be left out\n"),
             Kind::Jwt => text.push_str("jwks = \"https://…\"  # or public_keys = [\"file:…\"]\n"),
             _ => _ = writeln!(text, "public_keys = [\"file:/etc/hookweir/{name}.pub\"]"),
         }
-        if self.says("{url") || self.says("{path") {
+        if ["{url", "{base_url", "{path", "{canonical:"].iter().any(|word| self.says(word)) {
             let _ = writeln!(text, "public_url = \"https://YOUR-HOST/ingest/{name}\"  # as entered at the provider, to the letter");
         }
         let params: Vec<_> =
@@ -145,8 +156,16 @@ impl Entry {
         let mut rows = vec![("proof", describe::sentence(&self.spec, &self.spec.params))];
         rows.push((
             "body",
-            if self.covers_body() { "covered by the proof" } else { "not covered: authenticated, not protected from changes on the way" }
-                .into(),
+            if self.covers_body() {
+                "covered by the proof"
+            } else if self.message().contains("{body|crc32}") {
+                "a checksum of it is covered: authenticated, not protected from changes by somebody who means to"
+            } else if self.spec.document == "jwt" || self.message().contains("{json:") || self.message().contains("{form:") {
+                "a part of it is covered by the proof; the rest is not protected from changes on the way"
+            } else {
+                "not covered: authenticated, not protected from changes on the way"
+            }
+            .into(),
         ));
         rows.extend(self.identity());
         rows.extend(self.spec.handshake.iter().map(|handshake| ("handshake", shake(handshake))));
@@ -235,7 +254,8 @@ impl Entry {
             Kind::Jwt => "JWT".into(),
             Kind::Ed25519 => "Ed25519".into(),
             Kind::EcdsaP256 => "ECDSA P-256".into(),
-            Kind::RsaSha256 => "RSA-SHA256".into(),
+            Kind::Rsa if self.spec.hash_by.is_some() => "RSA".into(),
+            Kind::Rsa => format!("RSA-{hash}"),
             Kind::None => "none".into(),
         }
     }
@@ -251,6 +271,12 @@ impl Entry {
         }
     }
 
+    /// What is signed.
+    fn message(&self) -> &str {
+        let detached = self.spec.jwt.as_ref().and_then(|jwt| jwt.detached.as_deref());
+        self.spec.message.as_deref().or(detached).unwrap_or_default()
+    }
+
     fn signs(&self) -> bool {
         !matches!(self.spec.kind, Kind::Token | Kind::Basic | Kind::None)
     }
@@ -258,21 +284,23 @@ impl Entry {
     /// As [`super::Facts::body_covered`], without keys.
     fn covers_body(&self) -> bool {
         let spec = &self.spec;
-        let message = spec.message.as_deref().unwrap_or_default();
+        let message = self.message();
         let jwt = spec.jwt.as_ref().is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
         let bound = spec.bind.iter().any(|bind| bind.of.contains("{body"));
-        self.signs() && (message.contains("{body") || message.contains("{form:sorted") || jwt || bound)
+        let body = message.replace("{body|crc32}", "").contains("{body");
+        self.signs() && (body || message.contains("{form:sorted") || message.contains("{canonical:") || jwt || bound)
     }
 
     /// As [`super::Facts::id_covered`], without keys.
     fn covers_id(&self) -> bool {
         let spec = &self.spec;
-        let message = spec.message.as_deref().unwrap_or_default();
+        let message = self.message();
+        let in_claims = spec.document == "jwt";
         let ids = spec.event.id.iter().chain(spec.event.batch.iter().flat_map(|batch| &batch.id));
         self.signs()
             && ids.flat_map(|id| id.split('{').skip(1)).filter_map(|rest| rest.split(['}', '|']).next()).all(|token| {
                 let in_body = token.starts_with("json:") || token.starts_with("form:") || token == "body";
-                (in_body && self.covers_body())
+                (in_body && (self.covers_body() || in_claims))
                     || (token.starts_with("query:") && message.contains("{url"))
                     || message.contains(&format!("{{{token}}}"))
                     || message.contains(&format!("{{{token}|"))
@@ -307,7 +335,9 @@ fn shake(handshake: &HandshakeSpec) -> String {
         }
     }
     let signed = if handshake.signed { ", verified first" } else { "" };
-    format!("{}{signed}: answered {}", parts.join(" "), answer(&handshake.respond))
+    let switch = handshake.switch.as_ref().map(|name| format!(", with `{name} = \"on\"`")).unwrap_or_default();
+    let visit = handshake.visit.as_ref().map(|visit| format!(", after a visit to `{}`", visit.from)).unwrap_or_default();
+    format!("{}{signed}{switch}{visit}: answered {}", parts.join(" "), answer(&handshake.respond))
 }
 
 fn answer(respond: &RespondSpec) -> String {

@@ -2,17 +2,24 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
+use p521::ecdsa::signature::Signer as _;
+use p521::pkcs8::DecodePrivateKey as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaSigningAlgorithm};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaSigningAlgorithm, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+    RSA_PKCS1_SHA512,
+};
 use serde_json::Value;
 
+use super::canonical::Canonical;
+use super::fetch::example as example_url;
 use super::freshness::write as write_time;
-use super::json_path::Slots;
-use super::jwt::JwtRule;
-use super::mac::Encoding;
+use super::json_path::{PathSet, Slots};
+use super::jwt::{JwtRule, claim_pointers};
+use super::mac::{Encoding, HashName};
 use super::proof::{By, Proof};
 use super::spec::{JwtAlg, Kind, SchemeSpec, SigSpec, TimeUnit};
-use super::template::{Cx, Piece, Token};
+use super::template::{Cx, Grammar, Params, Piece, Template, Token};
 use super::view::{View, query};
 use super::{Check, Document, Scheme, SchemeError, spec_of};
 use crate::config::model::Source;
@@ -119,21 +126,23 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
 enum SigningKey {
     Ed25519,
     Ecdsa(&'static EcdsaSigningAlgorithm),
-    Rsa,
+    P521,
+    Rsa(HashName),
 }
 
 impl SigningKey {
-    fn of_kind(kind: Kind) -> Self {
+    fn of_kind(kind: Kind, hash: HashName) -> Self {
         match kind {
             Kind::Ed25519 => Self::Ed25519,
             Kind::EcdsaP256 => Self::Ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
-            _ => Self::Rsa,
+            _ => Self::Rsa(hash),
         }
     }
 
     fn of_token(alg: JwtAlg) -> Result<Self, SignError> {
         match alg {
-            JwtAlg::RS256 => Ok(Self::Rsa),
+            JwtAlg::RS256 => Ok(Self::Rsa(HashName::Sha256)),
+            JwtAlg::ES512 => Ok(Self::P521),
             JwtAlg::ES256 => Ok(Self::Ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)),
             JwtAlg::EdDSA => Ok(Self::Ed25519),
             _ => Err(SignError::PrivateKey),
@@ -178,6 +187,13 @@ impl<'d> Draft<'d> {
             Token::Query(name) if !self.query.split('&').any(|pair| pair.starts_with(&format!("{name}="))) => {
                 self.parameter(name, value);
                 Ok(())
+            }
+            Token::Canonical(Canonical::Contentful) => {
+                let mut names: Vec<String> = self.headers.iter().map(|(name, _)| name.as_str().to_owned()).collect();
+                names.extend(["x-contentful-signed-headers".into(), "x-contentful-timestamp".into()]);
+                names.sort();
+                names.dedup();
+                self.header("x-contentful-signed-headers", &names.join(","))
             }
             _ => Ok(()),
         }
@@ -256,6 +272,9 @@ impl<'d> Draft<'d> {
         if let Some(by) = self.spec.hash_by.as_ref().filter(|by| by.from != "sig") {
             self.put(&by.from, by.names.keys().next_back().map_or("", String::as_str), false)?;
         }
+        if let Some(url) = &self.spec.cert_url {
+            self.put(&url.from, &example_url(url, &self.params()), false)?;
+        }
         for token in proof.message.tokens() {
             self.outside(token, &self.inputs.id)?;
         }
@@ -289,7 +308,11 @@ impl<'d> Draft<'d> {
     fn token(&mut self, rule: &JwtRule) -> Result<(), SignError> {
         let Some(spec) = &self.spec.jwt else { return Ok(()) };
         let seconds = self.inputs.at.0.div_euclid(1000);
-        let mut claims = if spec.from == "body" { self.json()? } else { Value::Object(serde_json::Map::new()) };
+        if let Some(ts) = &self.spec.ts {
+            self.put(&ts.from, &write_time(self.inputs.at, ts.unit), ts.number)?;
+        }
+        let in_body = spec.from == "body" || spec.from.starts_with("json:");
+        let mut claims = if in_body { self.json()? } else { Value::Object(serde_json::Map::new()) };
         for (name, value) in [("iat", seconds), ("nbf", seconds), ("exp", seconds + 300)] {
             set(&mut claims, &format!("/{name}"), value.into());
         }
@@ -297,7 +320,9 @@ impl<'d> Draft<'d> {
         for (name, value) in &spec.claims {
             if let Some(value) = self.param_text(value) {
                 let value = self.fill(&value)?;
-                set(&mut claims, &format!("/{name}"), value.into());
+                if let Some(pointer) = claim_pointers(name).next() {
+                    set(&mut claims, &pointer, value.into());
+                }
             }
         }
         let url = self.scheme.url.as_ref().map(|url| url.full(&self.request())).unwrap_or_default();
@@ -313,13 +338,30 @@ impl<'d> Draft<'d> {
             (Some((alg, _)), _) | (None, Some(alg)) => *alg,
             (None, None) => return Err(SignError::PrivateKey),
         };
-        let encode = |text: String| Encoding::Base64Url.encode(text.as_bytes());
-        let signed = format!("{}.{}", encode(format!(r#"{{"alg":"{alg:?}","typ":"JWT"}}"#)), encode(claims.to_string()));
+        let encode = |text: &[u8]| Encoding::Base64Url.encode(text);
+        let mut header = serde_json::json!({ "alg": format!("{alg:?}"), "typ": "JWT" });
+        for (name, value) in &spec.header {
+            set(&mut header, &format!("/{name}"), value.as_str().into());
+        }
+        let header = encode(header.to_string().as_bytes());
+        let payload = match &spec.detached {
+            Some(detached) => {
+                // What is signed may depend on what the token's header names.
+                self.put(&spec.from, &format!("{header}.."), false)?;
+                self.fill(detached)?.into_bytes()
+            }
+            None => claims.to_string().into_bytes(),
+        };
+        let signed = format!("{header}.{}", encode(&payload));
         let signature = match key {
             Some((_, key)) => key.of([signed.as_bytes()]).as_bytes().to_vec(),
             None => self.private_signature(signed.as_bytes(), SigningKey::of_token(alg)?)?,
         };
+        let signed = if spec.detached.is_some() { format!("{header}.") } else { signed };
         let token = format!("{}{signed}.{}", spec.strip, Encoding::Base64Url.encode(&signature));
+        if in_body && spec.from != "body" {
+            self.body = b"{}".to_vec();
+        }
         if spec.from == "body" {
             self.body = token.into_bytes();
             return self.header("content-type", "application/jwt");
@@ -348,9 +390,10 @@ impl<'d> Draft<'d> {
                 let secret = secrets.get(self.inputs.secret).map(crate::config::secret::Secret::expose).unwrap_or_default();
                 rule.encoding.encode(hash.of(bytes(&pieces, secret)).as_bytes())
             }
-            By::Key(_) => {
+            By::Key { .. } | By::Certificate { .. } => {
                 let message: Vec<u8> = bytes(&pieces, &[]).flatten().copied().collect();
-                rule.encoding.encode(&self.private_signature(&message, SigningKey::of_kind(self.spec.kind))?)
+                let hash = self.spec.hash_by.as_ref().and_then(|by| by.names.values().next_back()).unwrap_or(&self.spec.hash);
+                rule.encoding.encode(&self.private_signature(&message, SigningKey::of_kind(self.spec.kind, *hash))?)
             }
         };
         Ok(self.grammar(rule, &text, ts))
@@ -380,7 +423,7 @@ impl<'d> Draft<'d> {
     }
 
     fn private_signature(&self, message: &[u8], kind: SigningKey) -> Result<Vec<u8>, SignError> {
-        use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+        use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
         let pkcs8 = self.inputs.private_key.as_deref().ok_or(SignError::PrivateKey)?;
         let random = ring::rand::SystemRandom::new();
         let unfit = |_| SignError::Body("the private key does not fit the scheme".into());
@@ -392,10 +435,23 @@ impl<'d> Draft<'d> {
                 let key = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random).map_err(unfit)?;
                 key.sign(&random, message).map(|signature| signature.as_ref().to_vec()).map_err(|_| SignError::PrivateKey)
             }
-            SigningKey::Rsa => {
+            SigningKey::P521 => {
+                let key = p521::ecdsa::SigningKey::from_pkcs8_der(pkcs8);
+                let key = key.map_err(|_| SignError::Body("the private key does not fit the scheme".into()))?;
+                let signature: p521::ecdsa::Signature = key.sign(message);
+                Ok(signature.to_bytes().to_vec())
+            }
+            SigningKey::Rsa(hash) => {
+                let padding = match hash {
+                    HashName::Sha256 => &RSA_PKCS1_SHA256,
+                    HashName::Sha384 => &RSA_PKCS1_SHA384,
+                    HashName::Sha512 => &RSA_PKCS1_SHA512,
+                    // Old signatures are still verified; new ones are not made.
+                    _ => return Err(SignError::Body(format!("nothing is signed anew by RSA with {}", hash.name()))),
+                };
                 let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(unfit)?;
                 let mut signature = vec![0; key.public().modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).map_err(|_| SignError::PrivateKey)?;
+                key.sign(padding, &random, message, &mut signature).map_err(|_| SignError::PrivateKey)?;
                 Ok(signature)
             }
         }
@@ -414,9 +470,7 @@ impl<'d> Draft<'d> {
 
     fn fill(&self, template: &str) -> Result<String, SignError> {
         let text = |error: String| SignError::Body(error);
-        let params = self.source.params.clone();
-        let template =
-            super::template::Template::parse(template, super::template::Grammar::Plain, &params, &mut super::json_path::PathSet::default());
+        let template = Template::parse(template, Grammar::Plain, &self.params(), &mut PathSet::default());
         let template = template.map_err(text)?;
         let request = self.request();
         let body = |error: crate::outcome::Rejection| SignError::Body(error.detail.into_owned());
@@ -424,6 +478,13 @@ impl<'d> Draft<'d> {
         let slots = Slots::default();
         let cx = Cx { view: &view, slots: &slots, ts: &[], url: self.scheme.url.as_ref(), spelling: 0, key: None };
         Ok(String::from_utf8_lossy(&template.fill(cx).map_err(body)?).into_owned())
+    }
+
+    /// The source's parameters over those of its scheme.
+    fn params(&self) -> Params {
+        let mut params = self.spec.params.clone();
+        params.extend(self.source.params.clone());
+        params
     }
 
     /// Text in which only `{param:NAME}` stands; None where the source has no such parameter.
@@ -446,7 +507,12 @@ fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = 
 /// Whether what the scheme signs, or the signature, is in a form.
 fn is_form_scheme(spec: &SchemeSpec) -> bool {
     let message = spec.message.as_deref().unwrap_or_default();
-    message.contains("{form:") || spec.document.starts_with("form:") || spec.sig.iter().any(|sig| sig.from.starts_with("form:"))
+    let in_id = spec.event.id.iter().any(|id| id.contains("{form:"));
+    in_id
+        || message.contains("{form:")
+        || message.contains("{canonical:plivo-v3}")
+        || spec.document.starts_with("form:")
+        || spec.sig.iter().any(|sig| sig.from.starts_with("form:"))
 }
 
 fn form_fields(spec: &SchemeSpec) -> Vec<String> {

@@ -47,6 +47,8 @@ pub struct SchemeSpec {
     pub bind: Vec<BindSpec>,
     /// JSON Web Token.
     pub jwt: Option<JwtSpec>,
+    /// Where the request says where its signer's certificate is. Public keys that the source gives take its place.
+    pub cert_url: Option<PinnedUrlSpec>,
     /// Default values of the source's `params`.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
@@ -101,9 +103,9 @@ pub enum Kind {
     /// ECDSA on P-256 with SHA-256 (DER) over a message.
     #[serde(rename = "ecdsa-p256")]
     EcdsaP256,
-    /// RSA PKCS#1 v1.5 with SHA-256 over a message.
-    #[serde(rename = "rsa-sha256")]
-    RsaSha256,
+    /// RSA PKCS#1 v1.5 over a message; with SHA-256 unless `hash` or `hash_by` says otherwise.
+    #[serde(rename = "rsa-sha256", alias = "rsa")]
+    Rsa,
     /// Nothing is verified.
     None,
 }
@@ -184,6 +186,18 @@ pub struct SigSpec {
     pub secret: Option<usize>,
 }
 
+/// A URL that a request names. Nothing but what is pinned here is ever fetched: `https://`, one of the hosts, the path, and nothing else.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedUrlSpec {
+    /// `header:NAME` or `json:/pointer`.
+    pub from: String,
+    /// Hosts; `*` is lower-case letters and hyphens, `#` is digits, so that no dot and no port gets in.
+    pub hosts: Vec<String>,
+    /// Path and query; `*` is letters, digits, `-`, `_`, `.` and `:`.
+    pub path: String,
+}
+
 /// Where the time of signing is.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -247,11 +261,16 @@ pub struct BindSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JwtSpec {
-    /// `header:NAME` or `body`.
+    /// `header:NAME`, `body` or `json:/pointer`.
     pub from: String,
     /// Text in front of it, required.
     #[serde(default)]
     pub strip: String,
+    /// What a detached signature signs (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
+    pub detached: Option<String>,
+    /// What else a sender writes into the token's header.
+    #[serde(default)]
+    pub header: BTreeMap<String, String>,
     /// Accepted algorithms.
     pub algs: Vec<JwtAlg>,
     /// Allowed difference of clocks, in seconds.
@@ -260,7 +279,7 @@ pub struct JwtSpec {
     /// Claims that must be there.
     #[serde(default)]
     pub require: Vec<String>,
-    /// Claims and what they must equal.
+    /// Claims and what they must equal. A name that starts with `/` is a JSON pointer, and `|` stands between several of which one must.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
     /// Largest age by `iat`, in seconds.
@@ -271,6 +290,35 @@ pub struct JwtSpec {
     pub url: Option<JwtDigestSpec>,
     /// Default URL of the provider's key set.
     pub jwks: Option<String>,
+    /// Where the provider gives a key by its id. Public keys that the source gives take its place.
+    pub key_api: Option<KeyApiSpec>,
+    /// The token brings the certificates of its signer. Public keys that the source gives take their place.
+    pub x5c: Option<X5cSpec>,
+}
+
+/// An API that gives a public key by its id.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyApiSpec {
+    /// Its URL, with `{kid}` in it where the key is named there.
+    pub url: String,
+    /// What is posted, as JSON; a GET if left out. `{kid}` is the key's id and `{secret}` the source's secret.
+    #[serde(default)]
+    pub body: BTreeMap<String, String>,
+    /// JSON pointer to the key in the answer; the answer is a public key in PEM if left out.
+    pub at: Option<String>,
+}
+
+/// A chain of exactly three certificates (`x5c` of RFC 7515) up to a pinned root.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct X5cSpec {
+    /// The root, in PEM.
+    pub root: String,
+    /// An extension that the signer's certificate must have, as an object identifier.
+    pub leaf: String,
+    /// An extension that the certificate between must have.
+    pub intermediate: String,
 }
 
 /// JWS algorithms, by their registered names.
@@ -285,6 +333,7 @@ pub enum JwtAlg {
     RS512,
     ES256,
     ES384,
+    ES512,
     EdDSA,
 }
 
@@ -411,6 +460,10 @@ pub struct HandshakeSpec {
     /// The request must verify first.
     #[serde(default)]
     pub signed: bool,
+    /// The parameter that must be `on` for it; with `off` such a request is no handshake.
+    pub switch: Option<String>,
+    /// A URL to be visited, once, before it is answered; until then it is "not now".
+    pub visit: Option<PinnedUrlSpec>,
     /// Where the provider hands over the source's secret.
     pub learn: Option<String>,
     /// The answer.
@@ -493,6 +546,11 @@ impl FactsSpec {
 }
 
 impl SchemeSpec {
+    /// Whether requests name keys that have to be fetched, unless the source gives them.
+    pub fn fetches(&self) -> bool {
+        self.cert_url.is_some() || self.jwt.as_ref().is_some_and(|jwt| jwt.key_api.is_some())
+    }
+
     /// Reads a table whose `like` has been resolved. The error names the key.
     pub fn from_table(mut table: toml::Table) -> Result<Self, String> {
         // One of these is the usual case, and is written without brackets.

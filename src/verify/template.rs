@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use http::HeaderName;
 
+use super::canonical::Canonical;
 use super::json_path::{PathSet, Slot, Slots, flat_members, scalar};
 use super::mac::{Encoding, HashName, MacKey};
 use super::view::{PublicUrl, View, field, query};
@@ -35,14 +36,19 @@ pub(super) enum Token {
     Secret,
     Method,
     Url,
+    /// The URL without its query.
+    BaseUrl,
     Path,
     Header(HeaderName),
     Query(Box<str>),
     Form(Box<str>),
     FormSorted,
-    FormSortedKv { except: Box<[Box<str>]> },
+    FormSortedKv {
+        except: Box<[Box<str>]>,
+    },
     Json(Slot, Box<str>),
     JsonSortedKv(Slot),
+    Canonical(Canonical),
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +113,14 @@ impl Template {
         let mut tokens = Vec::new();
         collect(&self.0, &mut tokens);
         tokens
+    }
+
+    /// Whether the body is there by its checksum only, which whoever has a body can keep while he changes it.
+    pub(super) fn has_only_a_checksum(&self) -> bool {
+        let body = |segment: &&Segment| matches!(segment, Segment::Token(Token::Body, _));
+        let checksum = |segment: &Segment| matches!(segment, Segment::Token(_, filters) if matches!(filters.first(), Some(Filter::Crc32)));
+        let mut bodies = self.0.iter().filter(body).peekable();
+        bodies.peek().is_some() && bodies.all(checksum)
     }
 
     /// The message, in pieces. A signed header, query parameter or form field that is absent refuses; an absent JSON value is empty.
@@ -231,6 +245,8 @@ fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Reje
             Some(query) => Cow::Owned(format!("{url}?{query}").into_bytes()),
             None => Cow::Borrowed(url.as_bytes()),
         }),
+        Token::BaseUrl => cx.url.and_then(|url| url.spellings.get(cx.spelling)).map(|url| Cow::Borrowed(url.as_bytes())),
+        Token::Canonical(canonical) => Some(Cow::Owned(canonical.of(cx)?)),
         Token::Path => cx.url.map(|url| Cow::Borrowed(url.path.as_bytes())),
         Token::Header(name) => view.header(name)?.map(Cow::Borrowed),
         Token::Query(name) => field(&view.query, name).map(Cow::Borrowed),
@@ -373,6 +389,7 @@ impl Parser<'_> {
                 "secret" => Token::Secret,
                 "method" => Token::Method,
                 "url" => Token::Url,
+                "base_url" => Token::BaseUrl,
                 "path" => Token::Path,
                 _ => return Err(format!("no token {{{text}}}")),
             },
@@ -394,6 +411,9 @@ impl Parser<'_> {
                 Token::FormSortedKv { except }
             }
             Some(("form", name)) => Token::Form(name.into()),
+            Some(("canonical", name)) => {
+                Token::Canonical(Canonical::parse(name, self.params).ok_or_else(|| format!("no canonical request \"{name}\""))?)
+            }
             Some(("json", pointer)) if sorted_kv => Token::JsonSortedKv(self.paths.add(pointer)?),
             Some(("json", pointer)) => Token::Json(self.paths.add(pointer)?, pointer.into()),
             Some(_) => return Err(format!("no token {{{text}}}")),

@@ -1,6 +1,7 @@
 //! Every preset, with keys made for it: it compiles, its example verifies, and the reference says of it what the engine does.
 
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+use p521::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 
 use super::*;
 use crate::verify::spec::{JwtAlg, Kind, Missing, SchemeSpec};
@@ -30,10 +31,24 @@ pub(super) fn made_up(provider: &str) -> (Source, SchemeSpec, Option<Vec<u8>>) {
             public(key.public_key().as_ref());
             private_key = Some(pkcs8.as_ref().to_vec());
         }
-        Kind::RsaSha256 => {
+        Kind::Rsa => {
             let pkcs8 = include_bytes!("../../../tests/data/rsa-for-tests.pk8");
             public(RsaKeyPair::from_pkcs8(pkcs8).expect("a key").public_key().as_ref());
             private_key = Some(pkcs8.to_vec());
+        }
+        Kind::Jwt if spec.jwt.as_ref().is_some_and(|jwt| jwt.algs[0] == JwtAlg::ES256) => {
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("randomness");
+            let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a key");
+            let prefix = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").expect("hex");
+            public(&[&prefix, key.public_key().as_ref()].concat());
+            private_key = Some(pkcs8.as_ref().to_vec());
+        }
+        Kind::Jwt if spec.jwt.as_ref().is_some_and(|jwt| jwt.algs[0] == JwtAlg::ES512) => {
+            let mut bytes = [0; 66];
+            ring::rand::SecureRandom::fill(&random, &mut bytes[1..]).expect("randomness");
+            let key = p521::SecretKey::from_slice(&bytes).expect("less than the order of the curve");
+            public(key.public_key().to_public_key_der().expect("DER").as_bytes());
+            private_key = Some(key.to_pkcs8_der().expect("DER").as_bytes().to_vec());
         }
         Kind::Jwt if spec.jwt.as_ref().is_some_and(|jwt| jwt.algs[0] == JwtAlg::RS256) => {
             let pkcs8 = include_bytes!("../../../tests/data/rsa-for-tests.pk8");

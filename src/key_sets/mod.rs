@@ -1,21 +1,19 @@
 //! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh. One thread, away from every delivery.
+//! [`on_demand`] fetches what single deliveries name, and [`client`] goes and gets it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use reqwest::redirect::Policy;
 
+use self::client::{Reach, answer, client};
 use crate::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::verify::JwkSet;
 
-/// How long a fetch may take, and how large a key set may be.
-const TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_BYTES: u64 = 1024 * 1024;
 /// A key set that is there is fetched again after this.
 const REFRESH: Duration = Duration::from_secs(3600);
 /// A key that is not in the set has it fetched again, but not more often than this: anybody can name a key that nobody has.
@@ -24,6 +22,9 @@ const MIN_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often deliveries are asked whether they lack a key.
 const LOOK: Duration = Duration::from_millis(250);
+
+mod client;
+pub mod on_demand;
 
 /// Starts the thread, if any source needs it.
 pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
@@ -42,7 +43,7 @@ pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
     let lifeline = lifeline.of("key-sets");
     thread::Builder::new().name("key-sets".into()).spawn(move || {
         let _lifeline = lifeline;
-        let client = match client() {
+        let client = match client(Reach::Configured) {
             Ok(client) => client,
             Err(error) => return tracing::error!(%error, "key sets cannot be fetched: no HTTP client"),
         };
@@ -93,27 +94,14 @@ impl KeySet {
     }
 }
 
-/// No redirects: the key set is where the configuration says.
-fn client() -> reqwest::Result<Client> {
-    Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build()
-}
-
 fn fetch(client: &Client, url: &str) -> Result<JwkSet, String> {
-    let response = client.get(url).send().map_err(|error| error.to_string())?;
-    if response.status() != 200 {
-        return Err(format!("answered {}", response.status()));
-    }
-    let mut document = String::new();
-    response.take(MAX_BYTES + 1).read_to_string(&mut document).map_err(|error| error.to_string())?;
-    if document.len() as u64 > MAX_BYTES {
-        return Err(format!("larger than {MAX_BYTES} bytes"));
-    }
-    JwkSet::parse(&document)
+    let document = answer(client.get(url))?;
+    JwkSet::parse(&String::from_utf8_lossy(&document))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
@@ -144,7 +132,7 @@ mod tests {
         let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         // Asked for even by a client that speaks no TLS. An error says that another test was here first.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = client().expect("a client");
+        let client = client(Reach::Configured).expect("a client");
         assert!(fetch(&client, &serve(response("200 OK", keys))).is_ok());
         assert_eq!(fetch(&client, &serve(response("500 Oops", keys))).map(|_| ()), Err("answered 500 Internal Server Error".into()));
         assert!(fetch(&client, &serve(response("302 Found", keys))).is_err());

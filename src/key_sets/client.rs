@@ -1,0 +1,109 @@
+//! The HTTP client of everything that is fetched: no redirects, no proxies, bounds on time and size.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+
+/// How long a fetch may take, and how large its answer may be.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Who says where to go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The configuration: it may be anywhere, and its URLs are checked when it is loaded.
+    Configured,
+    /// A delivery: the host is pinned, and whatever its name may lead to, it is none of ours.
+    Public,
+}
+
+/// What is fetched is where the configuration or a preset says, so no redirects.
+pub(super) fn client(reach: Reach) -> reqwest::Result<Client> {
+    let builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy();
+    match reach {
+        Reach::Configured => builder.build(),
+        Reach::Public => builder.dns_resolver(Arc::new(PublicOnly)).build(),
+    }
+}
+
+/// The body of an answer 200, within bounds. Errors come without the URL, which may hold a token.
+pub(super) fn answer(request: RequestBuilder) -> Result<Vec<u8>, String> {
+    let response = request.send().map_err(|error| causes(&error.without_url()))?;
+    if response.status() != 200 {
+        return Err(format!("answered {}", response.status()));
+    }
+    let mut body = Vec::new();
+    response.take(MAX_BYTES + 1).read_to_end(&mut body).map_err(|error| error.to_string())?;
+    if body.len() as u64 > MAX_BYTES {
+        return Err(format!("larger than {MAX_BYTES} bytes"));
+    }
+    Ok(body)
+}
+
+/// An error with what is behind it: the first alone says no more than that a request failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Resolves names to public addresses only. `localhost` says itself that it is none, and only an operator can have pinned it.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let name = name.as_str().to_owned();
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let may: Vec<_> = found.filter(|address| name == "localhost" || is_public(address.ip())).collect();
+            if may.is_empty() { Err(format!("{name} has no public address").into()) } else { Ok(Box::new(may.into_iter()) as Addrs) }
+        })
+    }
+}
+
+/// Whether an address is on the internet, and not one of this machine or this network.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let testing = a == 198 && (18..20).contains(&b);
+            let special = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation();
+            !(special || shared || testing || a == 0 || a >= 224 || (a == 192 && b == 0))
+        }
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_public(ip.into()),
+            // 2000::/3 is what is given out, but for documentation and what holds an IPv4 address.
+            None => {
+                let [a, b, ..] = ip.segments();
+                a & 0xe000 == 0x2000 && a != 0x2002 && !(a == 0x2001 && (b == 0 || b == 0xdb8))
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for text in ["8.8.8.8", "52.94.1.2", "2600:1f18::1", "::ffff:8.8.8.8"] {
+            assert!(is_public(text.parse().expect("an address")), "{text}");
+        }
+        let ours = "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 198.18.0.1 \
+                    192.0.2.1 ::1 :: fe80::1 fd00:ec2::254 ::ffff:127.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: ff02::1";
+        for text in ours.split_whitespace() {
+            assert!(!is_public(text.parse().expect("an address")), "{text}");
+        }
+    }
+}

@@ -26,6 +26,7 @@ pub mod control;
 pub mod dedup;
 pub mod delivery;
 pub mod failpoint;
+mod folder;
 pub mod http;
 pub mod in_flight;
 pub mod key_sets;

@@ -150,7 +150,7 @@ fn make_secret(path: &Path) -> io::Result<()> {
     let mut random = [0; 32];
     SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    crate::folder::create(folder)?;
     let draft = folder.join(format!(".demo-secret.{}", std::process::id()));
     let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).and_then(|mut file| {
         file.write_all(hex::encode(random).as_bytes())?;

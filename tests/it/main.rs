@@ -12,6 +12,8 @@ mod e2e;
 mod http_edge;
 mod http_hostile;
 mod http_support;
+#[cfg(feature = "failpoints")]
+mod power_loss;
 mod protocol_model;
 mod publish_file;
 mod publish_rabbitmq;

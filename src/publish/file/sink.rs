@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::delivery::UnixMillis;
+use crate::folder;
 
 /// When a file is closed and a new one begun.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ struct Current {
 impl Sink {
     /// Creates `folder` if need be, locks it, and mends what a crash has left.
     pub fn open(folder: &Path, rotation: Rotation, now: UnixMillis) -> io::Result<Self> {
-        create_folder(folder)?;
+        folder::create(folder)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another process writes to it; give each its own folder"),
@@ -98,25 +99,11 @@ impl Sink {
 
 /// Writes a block to `folder`, brings it to disk and takes it away again.
 pub(super) fn probe(folder: &Path) -> io::Result<()> {
-    create_folder(folder)?;
+    folder::create(folder)?;
     let path = folder.join(format!(".probe-{}", std::process::id()));
     let written = File::create(&path).and_then(|mut file| file.write_all(&[b'\n'; 4096]).and_then(|()| file.sync_data()));
     let removed = fs::remove_file(&path);
     written.and(removed)
-}
-
-/// Creates a folder and those above it, so that they outlive a power failure.
-fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(above)?;
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(above)?.sync_all()
 }
 
 fn cut_back(file: &mut File, good: u64) -> io::Result<()> {

@@ -43,7 +43,7 @@ impl SqliteStore {
     /// Creates the folder of the file, if need be.
     fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
+            crate::folder::create(folder).map_err(|error| {
                 StoreError::Unfit(format!("{}: the folder of the database cannot be created: {error}", folder.display()))
             })?;
         }

@@ -25,7 +25,7 @@ impl Certificate {
         let certificate = parse(&pem.contents).ok_or("not a certificate")?;
         let validity = certificate.validity();
         Ok(Self {
-            key: PublicKey::parse(Kind::Rsa, certificate.public_key().raw)?,
+            key: PublicKey::from_der(Kind::Rsa, certificate.public_key().raw)?,
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
         })

@@ -30,8 +30,12 @@ pub(super) const OID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 impl PublicKey {
     /// Reads a key for one of the kinds that verify with a public key.
     pub(super) fn parse(kind: Kind, pasted: &[u8]) -> Result<Self, String> {
-        let bytes = decode(pasted)?;
-        let bare = spki(&bytes).map_or(Ok(bytes.as_slice()), |(oid, key)| {
+        Self::from_der(kind, &decode(pasted)?)
+    }
+
+    /// Takes an SPKI, or the bare key.
+    pub(super) fn from_der(kind: Kind, der: &[u8]) -> Result<Self, String> {
+        let bare = spki(der).map_or(Ok(der), |(oid, key)| {
             let expected = match kind {
                 Kind::Ed25519 => OID_ED25519,
                 Kind::EcdsaP256 => OID_EC,

@@ -11,10 +11,13 @@ use super::*;
 use crate::config::model::Source;
 use crate::config::secret::Secret;
 
+mod canonical;
 mod catalogue;
+mod certificates;
 mod engine;
 mod fuzz;
 mod handshakes;
+mod named_keys;
 mod tamper;
 mod vectors;
 

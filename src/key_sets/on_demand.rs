@@ -139,3 +139,100 @@ impl Shelf {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use http::{HeaderValue, Method};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::delivery::UnixMillis;
+    use crate::request::Request;
+    use crate::telemetry::Metrics;
+    use crate::verify::{Verdict, verify};
+
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+                       MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAElv3Vc+1ubENf2/cffHzBRfVdkMTo\n\
+                       mOj4leesnwHMvnFOtCVVFncMCPtiAFqPISJNV3LHa+h6Cdovx1gaLJM3ZA==\n\
+                       -----END PUBLIC KEY-----\n";
+
+    fn shelf() -> Shelf {
+        let config = "[[source]]\nname = \"jira\"\nprovider = \"jira-connect-installed\"\npublic_url = \"https://h.example/installed\"\n\
+                      params = { base_url = \"https://h.example\" }";
+        let sources = Sources::compile(&Config::from_toml(config).expect("valid"), &Metrics::new().expect("metrics")).expect("sources");
+        Shelf::new(sources.at("jira").expect("the source").clone())
+    }
+
+    /// Somebody names a key.
+    fn name(shelf: &Shelf, kid: &str) -> bool {
+        use base64::Engine as _;
+        let encode = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let header = encode(format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#));
+        let token = HeaderValue::from_str(&format!("JWT {header}.{}.AAAA", encode("{}".into()))).expect("a header");
+        let request = Request {
+            method: Method::POST,
+            target: "/".into(),
+            headers: [(http::header::AUTHORIZATION, token)].into_iter().collect(),
+            body: "{}".into(),
+            received_at: UnixMillis(0),
+        };
+        matches!(verify(&shelf.source.name, &shelf.source.scheme, &request, UnixMillis(0)), Ok(Verdict::KeysMissing))
+    }
+
+    #[test]
+    fn forged_names_cost_few_fetches_and_failures_are_not_tried_again_at_once() {
+        let mut shelf = shelf();
+        let start = shelf.budget_since;
+        let sent = RefCell::new(Vec::new());
+        let none = |fetch: &Fetch| {
+            sent.borrow_mut().push(fetch.name().to_owned());
+            Err("answered 404".to_owned())
+        };
+        for round in 0..600_u32 {
+            (0..20).for_each(|number| assert!(name(&shelf, &format!("k{round}-{number}"))));
+            shelf.look(start + Duration::from_millis(100) * round, none);
+        }
+        assert_eq!(sent.borrow().len(), 5 + 5, "a minute's, for 12,000 forged requests");
+
+        let now = start + Duration::from_secs(600);
+        sent.borrow_mut().clear();
+        for seconds in 0..30 {
+            name(&shelf, "same");
+            shelf.look(now + Duration::from_secs(seconds), none);
+        }
+        assert_eq!(*sent.borrow(), ["same"]);
+        name(&shelf, "same");
+        shelf.look(now + FAILED, none);
+        assert_eq!(sent.borrow().len(), 2);
+    }
+
+    #[test]
+    fn what_is_kept_is_fetched_again_and_lasts_a_day_without() {
+        let mut shelf = shelf();
+        let start = shelf.budget_since;
+        let there = |_: &Fetch| Ok(KEY.as_bytes().to_vec());
+        let gone = |_: &Fetch| Err("answered 404".to_owned());
+        assert!(name(&shelf, "k"));
+        shelf.look(start, there);
+        assert!(!name(&shelf, "k"), "the key is here, and did not sign this");
+        shelf.look(start + REFRESH, gone);
+        assert!(!name(&shelf, "k"), "it still counts");
+        assert_eq!(shelf.kept[0].due, start + REFRESH + FAILED);
+        shelf.look(start + STALE, gone);
+        assert!(name(&shelf, "k") && shelf.kept.is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut shelf = shelf();
+        let start = shelf.budget_since;
+        for number in 0..MAX_KEPT + 10 {
+            name(&shelf, &format!("k{number}"));
+            shelf.look(start + EVERY * u32::try_from(number).expect("small"), |_| Ok(KEY.as_bytes().to_vec()));
+        }
+        assert_eq!(shelf.kept.len(), MAX_KEPT);
+        assert!(name(&shelf, "k9") && !name(&shelf, "k10"));
+    }
+}

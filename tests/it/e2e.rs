@@ -5,6 +5,7 @@
 mod embedded;
 mod first_steps;
 mod hostile;
+mod named_keys;
 mod service_manager;
 mod with_servers;
 

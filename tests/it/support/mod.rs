@@ -8,6 +8,7 @@ pub mod provider;
 pub mod proxy;
 pub mod servers;
 pub mod sink;
+pub mod tls;
 
 /// Deliveries of a large test. `HOOKWEIR_TEST_DELIVERIES` makes it smaller or larger.
 pub fn deliveries() -> usize {

@@ -18,7 +18,7 @@ use crate::spool::{Drain, Draining, Spool};
 use crate::store::Room;
 use crate::store::keeper::Keeper;
 use crate::telemetry::{Health, Metrics, systemd};
-use crate::{dedup, http, key_sets, publish, store, verify};
+use crate::{dedup, http, key_sets, learned, publish, store, verify};
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +40,8 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Connections beyond the writers': settle, relay, the keeper's two, and the one that drains the spool.
-const OTHER_CONNECTIONS: usize = 5;
+/// Connections beyond the writers': settle, relay, the keeper's two, the one that drains the spool, and the one for learned secrets.
+const OTHER_CONNECTIONS: usize = 6;
 /// Between two looks at whether a stop can go on.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -153,6 +153,7 @@ impl Service {
         )
         .map_err(|error| setup(&error))?;
 
+        let learning = learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
         let dedup_arbiter = Arbiter::new();
         let shortest_window = sources.iter().map(|source| source.dedup_window).min().unwrap_or(config.dedup.window);
         let dedup = dedup::start(
@@ -177,7 +178,9 @@ impl Service {
             n => n,
         };
         let (verifiers, mut pulses): (Vec<_>, Vec<_>) = (0..verifiers)
-            .map(|_| verify::actor::start(&Arbiter::new(), config.verifier.mailbox_capacity, dedup.mailbox.clone(), lifeline))
+            .map(|_| {
+                verify::actor::start(&Arbiter::new(), config.verifier.mailbox_capacity, dedup.mailbox.clone(), learning.clone(), lifeline)
+            })
             .unzip();
         pulses.extend([dedup.pulse.clone(), publisher.pulse.clone()]);
 

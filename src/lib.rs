@@ -30,6 +30,7 @@ mod folder;
 pub mod http;
 pub mod in_flight;
 pub mod key_sets;
+pub mod learned;
 pub mod mailbox;
 pub mod messages;
 pub mod outcome;

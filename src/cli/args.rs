@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check, send, verify};
+use super::{check, learned, send, verify};
 use crate::config::Inputs;
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,8 @@ pub(super) enum Command {
     ///
     /// `serve` does so itself unless store.migrate = "check". Safe while instances are running.
     Migrate(With<Nothing>),
+    /// Lists the secrets that providers have handed over to sources with learn_secret = true; shows one, or forgets it.
+    Learned(With<learned::Options>),
     /// Sends test events, signed as the source's provider would sign them.
     Send(Box<With<send::Options>>),
     /// Says which step of the verification of a captured request fails.

@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod learned;
 mod providers;
 mod say;
 mod send;
@@ -62,6 +63,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
     match args.command.unwrap_or(Command::Serve(With::default())) {
         Command::Serve(With { common, .. }) => serve::run(load(&before.and(common))?),
         Command::Check(With { common, own }) => check::run(&load(&before.and(common))?, &own),
+        Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
         Command::Send(with) => {
             let inputs = before.and(with.common);

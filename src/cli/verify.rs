@@ -80,9 +80,14 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
             say::out(format_args!("verified: a handshake, answered {}; it is no event", answer.status));
             Ok(())
         }
+        Ok(Verdict::Learn { answer, .. }) => {
+            say::out(format_args!("a handshake that hands over the source's secret, answered {} if it is the first", answer.status));
+            Ok(())
+        }
         Ok(Verdict::KeysMissing) => {
             say::out(
-                "not decided: the key that signed is the provider's to give, and is fetched by the running service only; public_keys decide here",
+                "not decided: the key that signed is the provider's to give, and was fetched or learned by the running service only; \
+                 public_keys or secrets decide here",
             );
             Err(Failure::NotAsExpected)
         }

@@ -229,6 +229,7 @@ pub struct Source {
     pub path: String,
     pub provider: Option<String>,
     pub secrets: Vec<Secret>,
+    pub learn_secret: bool,
     pub public_keys: Vec<Secret>,
     pub jwks: Option<String>,
     pub public_url: Option<String>,

@@ -35,6 +35,7 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
     let path = r.text("path", rules::path);
     let provider = r.text("provider", rules::not_empty);
     let secrets = r.secrets("secrets", false);
+    let learn_secret = r.flag("learn_secret");
     let public_keys = r.secrets("public_keys", true);
     let jwks = r.text("jwks", rules::web_url);
     let public_url = r.text("public_url", rules::web_url);
@@ -57,6 +58,7 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
         name,
         provider,
         secrets,
+        learn_secret,
         public_keys,
         jwks,
         public_url,
@@ -119,6 +121,7 @@ fn demo(secret: Secret) -> Result<Source, String> {
         path: "demo".to_owned(),
         provider: Some("github".to_owned()),
         secrets: vec![secret],
+        learn_secret: false,
         public_keys: Vec::new(),
         jwks: None,
         public_url: None,

@@ -21,6 +21,7 @@ use bytes::Bytes;
 pub use open::{check, migrate, open};
 pub use sqlite::{SpoolFile, SpoolUsage};
 
+use crate::config::secret::Secret;
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
 
 /// A verified event that is to be stored.
@@ -129,6 +130,42 @@ pub struct Retention {
     pub conflicts: Duration,
 }
 
+/// After a secret was forgotten, none is learned for this long: by then every instance knows that it was, or knows that it is out of date.
+pub const RELEARN_AFTER: Duration = Duration::from_secs(10);
+
+/// What became of a secret that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// It is in the store, now or since before.
+    Kept,
+    /// Another one is.
+    Another,
+    /// The last one was forgotten a moment ago.
+    NotYet,
+}
+
+impl Learned {
+    fn of(known: Option<&[u8]>, handed_over: &Secret) -> Self {
+        match known {
+            None => Self::NotYet,
+            // Compared by its digest, so that the time it takes says nothing of it.
+            Some(known) if BodyDigest::of(known) == BodyDigest::of(handed_over.expose()) => Self::Kept,
+            Some(_) => Self::Another,
+        }
+    }
+}
+
+/// A secret that was handed over to a source.
+#[derive(Clone, Debug)]
+pub struct LearnedSecret {
+    /// The source's name; it need not be configured any more.
+    pub source: String,
+    /// The secret; None where it was forgotten.
+    pub secret: Option<Secret>,
+    /// When that was.
+    pub at: UnixMillis,
+}
+
 /// Durable storage of events. All times are the database's own clock.
 pub trait Store: Send + Sync + 'static {
     /// Brings the schema up to date, or checks that it is, and checks that what is committed is on disk. Until this has worked once,
@@ -162,6 +199,16 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their retention; never a key whose event
     /// waits in the outbox or is parked. Returns how many rows went.
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
+
+    /// Keeps the secret that `source`'s provider has handed over, if it is the first since the last one was forgotten, and that was
+    /// [`RELEARN_AFTER`] ago.
+    fn learn(&self, source: &SourceName, secret: &Secret) -> Result<Learned, StoreError>;
+
+    /// Every source that has learned a secret, or had it forgotten.
+    fn learned(&self) -> Result<Vec<LearnedSecret>, StoreError>;
+
+    /// Forgets the secret of `source`; false if there is none.
+    fn forget(&self, source: &SourceName) -> Result<bool, StoreError>;
 
     /// What waits.
     fn backlog(&self) -> Result<Backlog, StoreError>;

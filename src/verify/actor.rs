@@ -10,6 +10,7 @@ use http::header::CONTENT_TYPE;
 use super::{Verdict, VerifiedEvent, verify};
 use crate::delivery::BodyDigest;
 use crate::failpoint::failpoint;
+use crate::learned::{Learn, Learning};
 use crate::mailbox::{Mail, Mailbox, Ping, Pulse, Refused};
 use crate::messages::{Received, Verified};
 use crate::outcome::{FailReason, Outcome, ShedReason};
@@ -20,13 +21,20 @@ use crate::store::NewEvent;
 
 struct VerifierActor {
     dedup: Mailbox<Verified>,
+    learning: Option<Learning>,
     _lifeline: Lifeline,
 }
 
 /// Starts a verifier on `arbiter`.
-pub fn start(arbiter: &Arbiter, capacity: usize, dedup: Mailbox<Verified>, lifeline: &Lifeline) -> (Mailbox<Received>, Pulse) {
+pub fn start(
+    arbiter: &Arbiter,
+    capacity: usize,
+    dedup: Mailbox<Verified>,
+    learning: Option<Learning>,
+    lifeline: &Lifeline,
+) -> (Mailbox<Received>, Pulse) {
     let lifeline = lifeline.of("verifier");
-    let addr = VerifierActor::start_in_arbiter(&arbiter.handle(), move |_| VerifierActor { dedup, _lifeline: lifeline });
+    let addr = VerifierActor::start_in_arbiter(&arbiter.handle(), move |_| VerifierActor { dedup, learning, _lifeline: lifeline });
     (Mailbox::new(&addr, capacity), Pulse::new("verifier", &addr))
 }
 
@@ -56,6 +64,10 @@ impl Handler<Mail<Received>> for VerifierActor {
                 }
             }
             Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
+            Ok(Ok(Verdict::Learn { secret, answer })) => match &self.learning {
+                Some(learning) => learning.pass_on(Learn { source, secret, answer, ticket }),
+                None => ticket.resolve(Outcome::Failed(FailReason::Keys)),
+            },
             Ok(Ok(Verdict::KeysMissing)) => ticket.resolve(Outcome::Failed(FailReason::Keys)),
             Ok(Err(rejection)) => ticket.resolve(Outcome::Rejected(rejection)),
             Err(_) => {

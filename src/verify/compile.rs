@@ -14,12 +14,15 @@ use super::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quot
 use super::json_path::PathSet;
 use super::jwt::JwtRule;
 use super::key;
+use super::learned::Learned;
 use super::mac::{HashName, MacKey};
 use super::presets;
 use super::proof::{Bind, By, Each, Equal, Hashes, PickHash, Proof, Ts, token_digest};
 use super::public_key::PublicKey;
 use super::sig::{Place, SigRule};
-use super::spec::{BatchSpec, Evidence, HandshakeSpec, Kind, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
+use super::spec::{
+    BatchSpec, Evidence, HandshakeSpec, JwtSpec, Kind, Missing, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit,
+};
 use super::template::{Cx, Grammar, Params, Template, Token, with_params};
 use super::view::{Needs, PublicUrl, View};
 use super::{Answers, Check, Document, Facts, Scheme};
@@ -118,6 +121,7 @@ impl<'c> Compiler<'c> {
         }
         Ok(Scheme {
             check,
+            learned: self.source.learn_secret.then(|| Learned::new(self.source.clone(), self.max_events)),
             url,
             document,
             needs: self.needs,
@@ -170,8 +174,17 @@ impl<'c> Compiler<'c> {
 
     /// The secrets as keys, all of them long enough.
     pub(super) fn secrets(&mut self) -> Vec<Vec<u8>> {
-        if self.source.secrets.is_empty() {
-            self.error("secrets", "missing: this provider needs at least one");
+        let hands_over = self.spec.handshake.iter().any(|handshake| handshake.learn.is_some());
+        match (self.source.secrets.is_empty(), self.source.learn_secret, hands_over) {
+            (_, true, false) => self.error("learn_secret", "this provider hands no secret over: put it into secrets"),
+            (false, true, true) => {
+                self.error("learn_secret", "secrets are given, and a secret that is learned takes their place: one of the two")
+            }
+            (true, false, true) => {
+                self.error("secrets", "missing: put the secret there, or set learn_secret = true to take it from the provider's handshake")
+            }
+            (true, false, false) => self.error("secrets", "missing: this provider needs at least one"),
+            _ => {}
         }
         if self.source.secrets.len() > MAX_KEYS {
             self.error("secrets", format!("more than {MAX_KEYS}"));
@@ -373,12 +386,6 @@ impl<'c> Compiler<'c> {
     /// A handshake, or None with a warning where the source lacks a parameter for it.
     fn handshake(&mut self, at: usize, spec: &HandshakeSpec) -> Option<Handshake> {
         let key = format!("scheme.handshake[{at}]");
-        if spec.learn.is_some() {
-            self.warnings.push(format!(
-                "{key}: this provider hands its secret over in a handshake, which is not supported; put the secret it gave into secrets"
-            ));
-            return None;
-        }
         let before = self.errors.len();
         if let Some(name) = &spec.switch {
             match self.params.get(name).map(String::as_str) {
@@ -408,6 +415,13 @@ impl<'c> Compiler<'c> {
             self.error(&key, "when: says nothing, so that every request would be this handshake");
         }
         let checks = spec.check.iter().filter_map(|(place, value)| self.equal(&key, place, value, &mut paths)).collect();
+        let learn = spec.learn.as_ref().and_then(|place| {
+            let place = Place::parse(place, &mut paths, &mut self.needs);
+            self.ok(&format!("{key}.learn"), place)
+        });
+        if learn.is_some() && spec.signed {
+            self.error(format!("{key}.learn"), "a handshake that is signed is signed with a secret that is known already");
+        }
         let answer = self.answer_template(&key, &spec.respond, 200, &mut paths);
         if spec.visit.is_some() && !spec.signed {
             self.error(&key, "visit: needs signed = true, or anybody could have URLs visited");
@@ -426,6 +440,7 @@ impl<'c> Compiler<'c> {
             equals: when.equals.as_deref().map(Into::into),
             checks,
             otherwise: spec.otherwise,
+            learn,
             answer,
             visit,
             paths,
@@ -567,6 +582,11 @@ pub(super) struct Covered {
 
 fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
     let facts = &spec.facts;
+    let jwt = spec.jwt.as_ref();
+    // A token that expires says itself how old it may be.
+    let of_token = |jwt: &JwtSpec| jwt.max_age.or_else(|| jwt.require.iter().any(|claim| claim == "exp").then_some(0));
+    let max_age = spec.ts.as_ref().map(|ts| ts.tolerance).filter(|tolerance| *tolerance > 0).or_else(|| jwt.and_then(of_token));
+    let has_id = !spec.event.id.is_empty() || spec.event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
     let retry = facts.retry_hours.map(|hours| Duration::from_secs(hours * 3600));
     Facts {
         window: facts.window(),
@@ -575,6 +595,8 @@ fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
         max_body_bytes: facts.max_body_bytes,
         body_covered: covered.body,
         id_covered: covered.id,
+        max_age: max_age.map(Duration::from_secs),
+        redelivery_known: has_id || spec.event.missing != Missing::Unique,
         confirmed: facts.scheme != Evidence::Recalled,
     }
 }

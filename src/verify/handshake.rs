@@ -10,6 +10,7 @@ use super::proof::Equal;
 use super::sig::Place;
 use super::template::{Cx, Template};
 use super::view::{PublicUrl, View};
+use crate::config::secret::Secret;
 use crate::outcome::{Answer, RejectReason, Rejection};
 
 /// A handshake is small; in anything larger nobody looks for one.
@@ -24,6 +25,8 @@ pub(super) struct Handshake {
     pub(super) equals: Option<Box<str>>,
     pub(super) checks: Vec<Equal>,
     pub(super) otherwise: Option<u16>,
+    /// Where the provider hands over the source's secret.
+    pub(super) learn: Option<Place>,
     pub(super) answer: AnswerTemplate,
     /// A URL to be visited before the answer.
     pub(super) visit: Option<PinnedUrl>,
@@ -35,6 +38,8 @@ pub(super) enum Shake {
     Answer(Answer),
     /// Its URL is to be visited first.
     Visit,
+    /// The provider has handed over this secret.
+    Learn(Secret, Answer),
 }
 
 /// An answer with templates in it.
@@ -98,7 +103,12 @@ impl Handshake {
         {
             return Ok(Some(Shake::Visit));
         }
-        self.answer.fill(cx).map(|answer| Some(Shake::Answer(answer)))
+        let answer = self.answer.fill(cx)?;
+        let secret = self.learn.as_ref().and_then(|place| place.value(cx));
+        Ok(Some(match secret {
+            Some(secret) => Shake::Learn(Secret::new(&*secret), answer),
+            None => Shake::Answer(answer),
+        }))
     }
 
     fn is_there(&self, place: &Place, cx: Cx<'_>) -> bool {

@@ -16,6 +16,7 @@ pub mod actor;
 use bytes::Bytes;
 use http::Method;
 
+use crate::config::secret::Secret;
 use crate::delivery::{DedupKey, EventId, SourceName, UnixMillis};
 use crate::outcome::{Answer, RejectReason, Rejection};
 use crate::request::Request;
@@ -32,6 +33,7 @@ mod json_path;
 mod jwk;
 mod jwt;
 mod key;
+mod learned;
 mod mac;
 pub mod presets;
 mod proof;
@@ -49,11 +51,13 @@ mod tests;
 pub use compile::{SchemeError, params_of, spec_of};
 pub use fetch::Fetch;
 pub use jwk::JwkSet;
+pub use learned::another_secret;
 
 use event::EventRule;
 use fetch::Shelf;
 use handshake::{Handshake, Shake};
 use jwt::JwtRule;
+use learned::Learned;
 use mac::Tag;
 use proof::{Proof, Proven, token_digest};
 use template::{Cx, Token};
@@ -63,6 +67,8 @@ use view::{Needs, PublicUrl, View};
 #[derive(Debug)]
 pub struct Scheme {
     check: Check,
+    /// Where the provider hands its secret over: what checks in place of `check`, once it has.
+    learned: Option<Learned>,
     url: Option<PublicUrl>,
     document: Document,
     needs: Needs,
@@ -128,6 +134,10 @@ pub struct Facts {
     pub body_covered: bool,
     /// Whether a change of the event's id breaks the signature.
     pub id_covered: bool,
+    /// How old a delivery may be, where an older one is refused for its age.
+    pub max_age: Option<Duration>,
+    /// Whether the same bytes once more are the same event: not so where there is no id, and equal bytes can be different events.
+    pub redelivery_known: bool,
     /// Whether the scheme was read somewhere, and not recalled.
     pub confirmed: bool,
 }
@@ -201,14 +211,30 @@ impl Scheme {
         }
     }
 
+    /// Whether the source's secret comes out of a handshake; see [`Scheme::set_learned`].
+    pub fn learns(&self) -> bool {
+        self.learned.is_some()
+    }
+
+    /// What the store held at `read_at` as the secret that was learned. Fails where that can be no secret of this scheme.
+    pub fn set_learned(&self, secret: Option<&Secret>, read_at: UnixMillis) -> Result<(), String> {
+        self.learned.as_ref().map_or(Ok(()), |learned| learned.set(secret, read_at))
+    }
+
     /// What an operator should know, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
     /// None where the keys to decide are not here.
-    fn check<'v>(&'v self, view: &'v View<'v>, document: &[u8], now: UnixMillis) -> Result<Option<Proven<'v>>, Rejection> {
-        match &self.check {
+    fn check<'v>(
+        &'v self,
+        check: &'v Check,
+        view: &'v View<'v>,
+        document: &[u8],
+        now: UnixMillis,
+    ) -> Result<Option<Proven<'v>>, Rejection> {
+        match check {
             Check::Nothing => Ok(Some(Proven::default())),
             Check::Basic(secrets) => basic(secrets, view).map(|()| Some(Proven::default())),
             Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded),
@@ -280,14 +306,23 @@ pub enum Verdict {
     Events(Verified),
     /// A handshake; answer it and store nothing.
     Challenge(Answer),
-    /// The key that decides is not here, or not in the newest key set: not now. See [`Scheme::jwks_wanted`] and [`Scheme::take_wanted`].
+    /// The key that decides is not here, or not the newest: not now. See [`Scheme::jwks_wanted`], [`Scheme::take_wanted`] and
+    /// [`Scheme::set_learned`].
     KeysMissing,
+    /// A handshake that hands over the source's secret: to be answered once the secret is in the store, and was the first.
+    Learn {
+        /// The secret.
+        secret: Secret,
+        /// The answer.
+        answer: Answer,
+    },
 }
 
 impl From<Shake> for Verdict {
     fn from(shake: Shake) -> Self {
         match shake {
-            Shake::Answer(answer) => Self::Challenge(answer),
+            // Where nothing is learned, it is a handshake like any other.
+            Shake::Answer(answer) | Shake::Learn(_, answer) => Self::Challenge(answer),
             Shake::Visit => Self::KeysMissing,
         }
     }
@@ -299,21 +334,32 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
         Some(limit) => view::gunzip(&request.body, limit)?,
         None => Cow::Borrowed(&*request.body),
     };
+    let known = scheme.learned.as_ref().map(Learned::known);
+    let check = known.as_ref().and_then(|known| known.check.as_deref()).unwrap_or(&scheme.check);
     let view = View::new(request, &body, scheme.needs)?;
     let document = scheme.document.of(&view);
     let url = scheme.url.as_ref();
     for handshake in &scheme.unsigned {
-        if let Some(shake) = handshake.answer(&view, &document, url, signing_key(scheme))? {
-            return Ok(shake.into());
+        if let Some(shake) = handshake.answer(&view, &document, url, signing_key(check))? {
+            return match (shake, &scheme.learned, &known) {
+                (Shake::Learn(secret, answer), Some(learned), Some(known)) => learned.hear(known, secret, answer, now),
+                (shake, ..) => Ok(shake.into()),
+            };
         }
     }
     let signed_handshake = scheme.signed.iter().any(|handshake| handshake.method.as_ref() == Some(&request.method));
     if !scheme.methods.contains(&request.method) && !signed_handshake {
         return Err(Rejection::new(RejectReason::PreconditionFailed, "neither an event nor a handshake has this method"));
     }
-    let Some(proven) = scheme.check(&view, &document, now)? else { return Ok(Verdict::KeysMissing) };
+    let proven = match scheme.check(check, &view, &document, now) {
+        Ok(Some(proven)) => proven,
+        Ok(None) => return Ok(Verdict::KeysMissing),
+        // The secret that signed may be one that another instance has just learned.
+        Err(_) if known.as_ref().is_some_and(|known| !known.decides(now)) => return Ok(Verdict::KeysMissing),
+        Err(rejection) => return Err(rejection),
+    };
     for handshake in &scheme.signed {
-        if let Some(shake) = handshake.answer(&view, &document, url, proven.key.or(signing_key(scheme)))? {
+        if let Some(shake) = handshake.answer(&view, &document, url, proven.key.or(signing_key(check)))? {
             return Ok(shake.into());
         }
     }
@@ -336,8 +382,8 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
 }
 
 /// The key of answers that are signed: the first secret.
-fn signing_key(scheme: &Scheme) -> Option<&mac::MacKey> {
-    match &scheme.check {
+fn signing_key(check: &Check) -> Option<&mac::MacKey> {
+    match check {
         Check::Proof(proof) => match &proof.by {
             proof::By::Mac { keys, .. } => keys.first().and_then(|key| key.first()).map(|(_, key)| key),
             _ => None,

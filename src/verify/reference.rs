@@ -334,7 +334,11 @@ fn shake(handshake: &HandshakeSpec) -> String {
             parts.push(format!("with {kind} `{name}`{equals}"));
         }
     }
-    let signed = if handshake.signed { ", verified first" } else { "" };
+    let signed = match (handshake.signed, &handshake.learn) {
+        (true, _) => ", verified first",
+        (false, Some(_)) => ", hands over the secret (`learn_secret`)",
+        (false, None) => "",
+    };
     let switch = handshake.switch.as_ref().map(|name| format!(", with `{name} = \"on\"`")).unwrap_or_default();
     let visit = handshake.visit.as_ref().map(|visit| format!(", after a visit to `{}`", visit.from)).unwrap_or_default();
     format!("{}{signed}{switch}{visit}: answered {}", parts.join(" "), answer(&handshake.respond))

@@ -121,6 +121,35 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     json.to_string().into()
 }
 
+/// A new private key (PKCS#8) for a scheme that signs with one, and its public half as the source takes it.
+pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
+    use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+    let random = ring::rand::SystemRandom::new();
+    let failed = |_| "no key could be made".to_owned();
+    let kind = match (spec.kind, &spec.jwt) {
+        (Kind::Jwt, Some(jwt)) => jwt.algs.iter().find_map(|alg| SigningKey::of_token(*alg).ok()),
+        (Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa, _) => Some(SigningKey::of_kind(spec.kind, spec.hash)),
+        _ => None,
+    };
+    match kind {
+        Some(SigningKey::Ed25519) => {
+            let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(failed)?.as_ref().to_vec();
+            let public = Ed25519KeyPair::from_pkcs8(&pkcs8).map(|key| hex::encode(key.public_key())).map_err(|error| error.to_string())?;
+            Ok((pkcs8, public))
+        }
+        Some(SigningKey::Ecdsa(algorithm)) => {
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(failed)?.as_ref().to_vec();
+            let key = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &random).map_err(|error| error.to_string())?;
+            // What a token is verified with is given as certificates and PEM have it.
+            let prefix = if spec.kind == Kind::Jwt { "3059301306072a8648ce3d020106082a8648ce3d030107034200" } else { "" };
+            Ok((pkcs8, format!("{prefix}{}", hex::encode(key.public_key()))))
+        }
+        Some(SigningKey::Rsa(_)) => Err("keys of RSA come from elsewhere: openssl genpkey -algorithm RSA -outform DER".to_owned()),
+        Some(SigningKey::P521) => Err("keys on P-521 come from elsewhere: openssl genpkey -algorithm EC".to_owned()),
+        None => Err("this provider signs with a secret".to_owned()),
+    }
+}
+
 /// What a private key signs with.
 #[derive(Clone, Copy)]
 enum SigningKey {

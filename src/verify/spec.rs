@@ -464,7 +464,7 @@ pub struct HandshakeSpec {
     pub switch: Option<String>,
     /// A URL to be visited, once, before it is answered; until then it is "not now".
     pub visit: Option<PinnedUrlSpec>,
-    /// Where the provider hands over the source's secret.
+    /// Where the provider hands over the source's secret, which is kept where the source says `learn_secret = true`.
     pub learn: Option<String>,
     /// The answer.
     #[serde(default)]

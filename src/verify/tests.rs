@@ -31,6 +31,7 @@ fn source(provider: &str, secrets: &[&str]) -> Source {
         path: "test".into(),
         provider: Some(provider.into()),
         secrets: secrets.iter().map(|secret| Secret::new(secret.as_bytes())).collect(),
+        learn_secret: false,
         public_keys: Vec::new(),
         jwks: None,
         public_url: None,
@@ -86,7 +87,7 @@ fn inputs(body: impl Into<Bytes>, id: &str, at: i64) -> SignInputs {
 fn events(scheme: &Scheme, request: &Request, at: i64) -> Result<Vec<VerifiedEvent>, Rejection> {
     match verify(&name("test"), scheme, request, UnixMillis(at))? {
         Verdict::Events(verified) => Ok(verified.into_events()),
-        Verdict::KeysMissing => panic!("no keys: {}", scheme.describe()),
+        Verdict::KeysMissing | Verdict::Learn { .. } => panic!("no keys: {}", scheme.describe()),
         Verdict::Challenge(answer) => panic!("a challenge: {answer:?}: {}", scheme.describe()),
     }
 }

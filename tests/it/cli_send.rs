@@ -76,7 +76,7 @@ async fn each_provider_is_signed_for_and_refused_when_it_should_be() {
                 // These sign no time.
                 ("github" | "shopify" | "hmac" | "token", "--stale") => Some(64),
                 // A token proves who sends it, and nothing of the body.
-                ("token", "--tamper") => Some(1),
+                ("token", "--tamper") => Some(64),
                 _ => Some(0),
             };
             assert_eq!(output.status.code(), code, "{provider} {kind}: {output:?}");

@@ -15,6 +15,7 @@ mod http_support;
 #[cfg(feature = "failpoints")]
 mod power_loss;
 mod protocol_model;
+mod providers;
 mod publish_file;
 mod publish_rabbitmq;
 mod publish_rig;

@@ -13,7 +13,7 @@ use hookweir::messages::{Pending, PendingEvent};
 use hookweir::publish::in_hand::InHand;
 use hookweir::publish::{Around, Running, Target, start, start_at};
 use hookweir::shutdown::{Lifeline, Vigil};
-use hookweir::store::{Backlog, Inserted, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent};
+use hookweir::store::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -114,6 +114,18 @@ impl Store for Outbox {
 
     fn prune(&self, _: Retention, _: usize) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    fn learn(&self, _: &SourceName, _: &Secret) -> Result<Learned, StoreError> {
+        Err(StoreError::Unfit("only an outbox".into()))
+    }
+
+    fn learned(&self) -> Result<Vec<LearnedSecret>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn forget(&self, _: &SourceName) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn backlog(&self) -> Result<Backlog, StoreError> {

@@ -6,7 +6,8 @@ mod sign;
 mod sink;
 mod tally;
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use url::Url;
 use super::who::Who;
 use super::{Failure, say};
 use crate::config::model::{Config, PublisherUrl, Source};
+use crate::verify::presets;
+use crate::verify::sign::new_key;
+use crate::verify::spec::SchemeSpec;
 use plan::Kind;
 
 /// Largest file that is read.
@@ -48,12 +52,21 @@ pub(super) struct Options {
     /// Change each body after signing it; must be refused.
     #[arg(long, group = "kind")]
     tamper: bool,
-    /// Sign each event a day ago; must be refused. Only for providers that sign the time.
+    /// Sign each event a day longer ago than the provider's scheme accepts; must be refused. Only for providers that sign the time.
     #[arg(long, group = "kind")]
     stale: bool,
     /// Sign with another secret; must be refused.
     #[arg(long, group = "kind")]
     wrong_secret: bool,
+    /// Send half of each body after signing it; must be refused.
+    #[arg(long, group = "kind")]
+    truncate: bool,
+    /// Send two events in the other order than they were made in; both must be accepted.
+    #[arg(long, group = "kind")]
+    reorder: bool,
+    /// Make a key pair for a provider that signs with one: write the private key to FILE, print the public one, and send nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "private_key", "url"])]
+    new_key: Option<PathBuf>,
     /// How many events.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     count: u64,
@@ -86,6 +99,9 @@ struct Target {
 }
 
 pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    if let Some(path) = &options.new_key {
+        return make_key(&options.who, path);
+    }
     if options.who.provider.is_some() && options.url.is_none() {
         return Err(Failure::Usage("--provider needs --url".to_owned()));
     }
@@ -96,6 +112,8 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
         Options { tamper: true, .. } => Kind::Tampered,
         Options { stale: true, .. } => Kind::Stale,
         Options { wrong_secret: true, .. } => Kind::WrongSecret,
+        Options { truncate: true, .. } => Kind::Truncated,
+        Options { reorder: true, .. } => Kind::Reordered,
         _ => Kind::Plain,
     };
     if options.wait && target.sink.is_none() {
@@ -124,6 +142,18 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
         sink::show(target.sink.as_deref().unwrap_or(Path::new("")), tally.last_id(), options.timeout)?;
     }
     if tally.is_as_expected() { Ok(()) } else { Err(Failure::NotAsExpected) }
+}
+
+/// For trials of providers whose private key nobody else has.
+fn make_key(who: &Who, path: &Path) -> Result<(), Failure> {
+    let Some(provider) = &who.provider else { return Err(Failure::Usage("--new-key needs --provider".to_owned())) };
+    let spec = presets::table(provider).and_then(SchemeSpec::from_table).map_err(Failure::Usage)?;
+    let (private, public) = new_key(&spec).map_err(|why| Failure::Usage(format!("--new-key: {why}")))?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(&private))
+        .map_err(|error| Failure::Usage(format!("--new-key: cannot write {}: {error}", path.display())))?;
+    say::out(format_args!("public_keys = [\"plain:{public}\"]"));
+    Ok(())
 }
 
 fn target(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<Target, Failure> {

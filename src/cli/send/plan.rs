@@ -6,9 +6,12 @@ use uuid::Uuid;
 use super::sign::{Delivery, Signer};
 use crate::config::secret::Secret;
 use crate::delivery::UnixMillis;
+use crate::verify::Scheme;
 
-/// How long ago a stale event was signed: longer than any provider tolerates.
+/// How long ago a stale event was signed, beyond what its provider's scheme accepts.
 const STALE_MS: i64 = 24 * 60 * 60 * 1000;
+/// By how much an event that comes too late was made before the other: less than any provider's tolerance.
+const EARLIER_MS: i64 = 1000;
 
 /// What is done to each event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(super) enum Kind {
     Tampered,
     Stale,
     WrongSecret,
+    Truncated,
+    Reordered,
 }
 
 /// Which answer is to be expected.
@@ -26,8 +31,8 @@ pub(super) enum Expect {
     /// 2xx: accepted, or duplicate where the id was given and may be known.
     Taken,
     Duplicate,
-    /// A refusal that says nothing about when to come back: 400, 401 or 403.
-    Refused,
+    /// A refusal that says nothing about when to come back: 400, 401, 403, or what the provider wants instead.
+    Refused(Option<u16>),
 }
 
 impl Expect {
@@ -36,7 +41,7 @@ impl Expect {
         match self {
             Self::Taken => (200..300).contains(&code),
             Self::Duplicate => (200..300).contains(&code) && said == Some("duplicate"),
-            Self::Refused => matches!(code, 400 | 401 | 403),
+            Self::Refused(own) => matches!(code, 400 | 401 | 403) || own == Some(code),
         }
     }
 }
@@ -46,20 +51,44 @@ pub(super) struct Plan {
     signer: Signer,
     kind: Kind,
     id: Option<String>,
+    /// What the second of two equal deliveries must get.
+    again: Expect,
+    refused: Expect,
+    /// How old an event may be.
+    max_age_ms: i64,
 }
 
 impl Plan {
     /// A plan, unless the source's provider leaves nothing of this kind to be refused.
     pub(super) fn new(mut signer: Signer, kind: Kind, id: Option<String>) -> Result<Self, String> {
-        if kind == Kind::WrongSecret {
-            for secret in &mut signer.source.secrets {
-                *secret = other_secret(secret)?;
+        let scheme = Scheme::compile(&signer.source, usize::MAX);
+        let scheme = scheme.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let facts = scheme.facts();
+        match kind {
+            Kind::WrongSecret if !scheme.verifies() => return Err("--wrong-secret: nothing is verified here".to_owned()),
+            Kind::WrongSecret if signer.source.secrets.is_empty() => signer.private_key = Some(signer.other_key()?),
+            Kind::WrongSecret => {
+                for secret in &mut signer.source.secrets {
+                    *secret = other_secret(secret)?;
+                }
             }
+            Kind::Stale if facts.max_age.is_none() => {
+                return Err(
+                    "--stale: this provider signs no time that is checked, so an old delivery cannot be told from a new one".to_owned()
+                );
+            }
+            Kind::Tampered | Kind::Truncated if !facts.body_covered => {
+                return Err("this provider's proof does not cover the body, so a change of it cannot be told".to_owned());
+            }
+            _ => {}
         }
-        if kind == Kind::Stale && !signs_time(&signer)? {
-            return Err("--stale: this provider signs no time, so an old delivery cannot be told from a new one".to_owned());
-        }
-        Ok(Self { signer, kind, id })
+        let again = match (facts.redelivery_known, scheme.answers().accepted.is_some()) {
+            (true, false) => Expect::Duplicate,
+            // It is answered what the provider wants to read, which says nothing; or every delivery is a new event.
+            _ => Expect::Taken,
+        };
+        let max_age_ms = facts.max_age.map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0));
+        Ok(Self { signer, kind, id, again, refused: Expect::Refused(scheme.answers().rejected), max_age_ms })
     }
 
     /// The deliveries of the next event, in the order in which they are to be sent.
@@ -70,25 +99,26 @@ impl Plan {
             Kind::Plain => vec![(signed(now)?, Expect::Taken)],
             Kind::Duplicate => {
                 let delivery = signed(now)?;
-                vec![(delivery.clone(), Expect::Taken), (delivery, Expect::Duplicate)]
+                vec![(delivery.clone(), Expect::Taken), (delivery, self.again)]
+            }
+            Kind::Reordered => {
+                let later = self.signer.sign(&format!("{id}_later"), now)?;
+                vec![(later, Expect::Taken), (signed(UnixMillis(now.0 - EARLIER_MS))?, Expect::Taken)]
+            }
+            Kind::Truncated => {
+                let mut delivery = signed(now)?;
+                delivery.body.truncate(delivery.body.len() / 2);
+                vec![(delivery, self.refused)]
             }
             Kind::Tampered => {
                 let mut delivery = signed(now)?;
                 delivery.body = tampered(&delivery.body);
-                vec![(delivery, Expect::Refused)]
+                vec![(delivery, self.refused)]
             }
-            Kind::Stale => vec![(signed(UnixMillis(now.0 - STALE_MS))?, Expect::Refused)],
-            Kind::WrongSecret => vec![(signed(now)?, Expect::Refused)],
+            Kind::Stale => vec![(signed(UnixMillis(now.0 - self.max_age_ms - STALE_MS))?, self.refused)],
+            Kind::WrongSecret => vec![(signed(now)?, self.refused)],
         })
     }
-}
-
-/// Whether the same event, signed now and long ago, looks different.
-fn signs_time(signer: &Signer) -> Result<bool, String> {
-    let now = UnixMillis::now();
-    let body = signer.sign("trial", now)?.body;
-    let fixed = Signer { source: signer.source.clone(), private_key: signer.private_key.clone(), body: Some(body) };
-    Ok(fixed.sign("trial", now)? != fixed.sign("trial", UnixMillis(now.0 - STALE_MS))?)
 }
 
 /// The body with its last letter or digit changed, so that it stays well-formed: what refuses it is the signature.
@@ -145,6 +175,10 @@ mod tests {
         assert!(tampered[0].0.headers == plain[0].0.headers && tampered[0].0.body != plain[0].0.body);
         let wrong = next(Kind::WrongSecret);
         assert!(wrong[0].0.headers != plain[0].0.headers && wrong[0].0.body == plain[0].0.body);
+        let cut = next(Kind::Truncated);
+        assert!(cut[0].0.body.len() < plain[0].0.body.len() && cut[0].1 == Expect::Refused(None));
+        let turned = next(Kind::Reordered);
+        assert!(turned.len() == 2 && turned.iter().all(|(_, expect)| *expect == Expect::Taken) && turned[0].0 != turned[1].0);
         assert!(plan("github", Kind::Stale, None).err().expect("github signs no time").contains("signs no time"));
         assert!(plan("stripe", Kind::Stale, None).is_ok());
     }
@@ -160,7 +194,9 @@ mod tests {
     fn answers_are_told_apart() {
         assert!(Expect::Taken.is_met_by(200, Some("duplicate")) && !Expect::Taken.is_met_by(503, None));
         assert!(Expect::Duplicate.is_met_by(200, Some("duplicate")) && !Expect::Duplicate.is_met_by(200, Some("accepted")));
-        assert!(Expect::Refused.is_met_by(401, None) && !Expect::Refused.is_met_by(503, None) && !Expect::Refused.is_met_by(404, None));
+        let refused = Expect::Refused(None);
+        assert!(refused.is_met_by(401, None) && !refused.is_met_by(503, None) && !refused.is_met_by(404, None));
+        assert!(Expect::Refused(Some(498)).is_met_by(498, None) && !refused.is_met_by(498, None));
     }
 
     #[test]

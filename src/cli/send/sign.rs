@@ -5,7 +5,7 @@ use http::Method;
 
 use crate::config::model::Source;
 use crate::delivery::UnixMillis;
-use crate::verify::sign::{SignInputs, sample_body, sign as sign_request};
+use crate::verify::sign::{SignInputs, new_key, sample_body, sign as sign_request};
 use crate::verify::spec_of;
 
 /// The type of a test event, where the provider has it outside of the body.
@@ -49,9 +49,19 @@ impl Signer {
     }
 }
 
+impl Signer {
+    /// A private key that is not the source's.
+    pub(super) fn other_key(&self) -> Result<Vec<u8>, String> {
+        let spec = spec_of(&self.source).map_err(|error| error.to_string())?;
+        new_key(&spec).map(|(private, _)| private).map_err(|why| format!("--wrong-secret: {why}"))
+    }
+}
+
 fn hint(error: &crate::verify::sign::SignError) -> &'static str {
     match error {
-        crate::verify::sign::SignError::PrivateKey => "; give one of your own with --private-key, and its public half to the source",
+        crate::verify::sign::SignError::PrivateKey => {
+            "; --new-key makes one for a trial, give it with --private-key and its public half to the source"
+        }
         _ => "",
     }
 }

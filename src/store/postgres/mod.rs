@@ -3,6 +3,7 @@
 
 mod connection;
 mod insert;
+mod learned;
 mod upkeep;
 
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Ti
 use self::connection::{Connection, Session, unavailable, was_rolled_back};
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
-use super::{Backlog, Inserted, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
+use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
 use crate::config::model;
 use crate::config::secret::Secret;
-use crate::delivery::{DedupKey, InstanceId};
+use crate::delivery::{DedupKey, InstanceId, SourceName};
 
 /// How long an instance waits for another that is migrating the same schema.
 const MIGRATION_WAIT: &str = "60s";
@@ -247,6 +248,18 @@ impl Store for PostgresStore {
         let conflicts = kept(upkeep::PRUNE_CONFLICTS, retention.conflicts)?;
         self.run(|connection| sql_query(upkeep::PRUNE_INSTANCES).execute(connection))?;
         Ok(keys + events + conflicts)
+    }
+
+    fn learn(&self, source: &SourceName, secret: &Secret) -> Result<Learned, StoreError> {
+        self.learn_secret(source, secret)
+    }
+
+    fn learned(&self) -> Result<Vec<LearnedSecret>, StoreError> {
+        self.learned_secrets()
+    }
+
+    fn forget(&self, source: &SourceName) -> Result<bool, StoreError> {
+        self.forget_secret(source)
     }
 
     fn backlog(&self) -> Result<Backlog, StoreError> {

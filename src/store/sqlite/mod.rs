@@ -2,6 +2,7 @@
 
 mod connection;
 mod insert;
+mod learned;
 mod schema;
 mod spool;
 mod upkeep;
@@ -21,9 +22,10 @@ use self::connection::One;
 use self::schema::{event, instance, outbox, parked, published};
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
-use super::{Backlog, Inserted, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
+use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
 use crate::config::model;
-use crate::delivery::{DedupKey, InstanceId, UnixMillis};
+use crate::config::secret::Secret;
+use crate::delivery::{DedupKey, InstanceId, SourceName, UnixMillis};
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -258,6 +260,18 @@ impl Store for SqliteStore {
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
         let now = now();
         self.write(|connection| upkeep::prune(connection, retention, limit, now))
+    }
+
+    fn learn(&self, source: &SourceName, secret: &Secret) -> Result<Learned, StoreError> {
+        self.learn_secret(source, secret)
+    }
+
+    fn learned(&self) -> Result<Vec<LearnedSecret>, StoreError> {
+        self.learned_secrets()
+    }
+
+    fn forget(&self, source: &SourceName) -> Result<bool, StoreError> {
+        self.forget_secret(source)
     }
 
     fn backlog(&self) -> Result<Backlog, StoreError> {

@@ -47,6 +47,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    learned_secret (source) {
+        source -> Text,
+        secret -> Nullable<Binary>,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
     outbox (seq) {
         seq -> BigInt,
         key -> Binary,
@@ -73,4 +81,4 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(conflict, dedup, event, instance, outbox, parked, published,);
+diesel::allow_tables_to_appear_in_same_query!(conflict, dedup, event, instance, learned_secret, outbox, parked, published,);

@@ -153,3 +153,51 @@ fn what_is_compressed_is_verified_as_stream_signs_it() {
     assert_eq!((event.event_type.as_deref(), &event.body), (Some("message.new"), &gzip));
     assert!(verify(&name("test"), &compiled(&source), &Request { body: gzip.slice(..gzip.len() - 1), ..good }, UnixMillis(NOW)).is_err());
 }
+
+#[test]
+fn a_secret_is_learned_once_and_only_where_it_is_switched_on() {
+    let hand_over = |secret: &str| request("POST", "/", &[("x-hook-secret", secret)], b"{}");
+    let first = hand_over(SECRET);
+    // Switched off, it is a handshake like any other.
+    assert_eq!(challenge(&made_up("asana").0, &first).status, 200);
+
+    let (known, spec, _) = made_up("asana");
+    let learning = Source { secrets: Vec::new(), learn_secret: true, ..known.clone() };
+    let scheme = compiled(&learning);
+    assert!(scheme.learns() && !compiled(&known).learns());
+    let event = signed(&known, &spec, None, "evt_1").expect("it signs");
+    let verdict = |request: &Request, at: i64| verify(&name("test"), &scheme, request, UnixMillis(at));
+    assert!(matches!(verdict(&event, NOW), Ok(Verdict::KeysMissing)), "nobody can say yet");
+    let Ok(Verdict::Learn { secret, answer }) = verdict(&first, NOW) else { panic!("not learned") };
+    assert_eq!((secret.expose(), answer.status), (SECRET.as_bytes(), 200));
+    assert!(!format!("{:?}", verdict(&first, NOW)).contains(SECRET) || answer.headers.iter().any(|(_, value)| value == SECRET));
+    assert!(verdict(&hand_over("short"), NOW).is_err(), "anybody could guess it");
+
+    scheme.set_learned(Some(&secret), UnixMillis(NOW)).expect("a secret");
+    assert!(matches!(verdict(&event, NOW), Ok(Verdict::Events(_))));
+    assert!(matches!(verdict(&first, NOW), Ok(Verdict::Challenge(_))), "the same again is answered");
+    let other = hand_over(&SECRET.replace('0', "f"));
+    assert_eq!(verdict(&other, NOW).expect_err("another").reason, RejectReason::PreconditionFailed);
+    let forged = Request { body: "{}".into(), ..event.clone() };
+    assert_eq!(verdict(&forged, NOW).expect_err("forged").reason, RejectReason::SignatureMismatch);
+
+    // What was read a while ago verifies still, and refuses nothing: another instance may have learned another one.
+    let later = NOW + 6_000;
+    assert!(matches!(verdict(&event, later), Ok(Verdict::Events(_))));
+    assert!(matches!(verdict(&forged, later), Ok(Verdict::KeysMissing)));
+    scheme.set_learned(None, UnixMillis(later)).expect("forgotten");
+    assert!(matches!(verdict(&event, later), Ok(Verdict::KeysMissing)));
+    assert!(matches!(verdict(&other, later), Ok(Verdict::Learn { .. })));
+}
+
+#[test]
+fn learning_is_refused_where_it_makes_no_sense() {
+    let errors = |provider: &str, secrets: &[&str], learn_secret: bool| -> Vec<String> {
+        let source = Source { learn_secret, ..source(provider, secrets) };
+        Scheme::compile(&source, 1000).map(|_| Vec::new()).unwrap_or_else(|errors| errors.iter().map(ToString::to_string).collect())
+    };
+    assert!(errors("stripe", &[], true)[0].starts_with("learn_secret: this provider hands no secret over"));
+    assert!(errors("asana", &[SECRET], true)[0].starts_with("learn_secret: secrets are given"));
+    assert!(errors("asana", &[], false)[0].contains("learn_secret = true"));
+    assert!(errors("asana", &[SECRET], false).is_empty() && errors("notion", &[], true).is_empty());
+}

@@ -2,6 +2,7 @@
 
 mod claims;
 mod inserts;
+mod learned;
 mod places;
 mod upkeep;
 mod with_servers;
@@ -54,6 +55,9 @@ macro_rules! contract {
             a_schema_from_the_future_is_refused
             migrations_can_be_undone
             the_keeper_prepares_renews_prunes_and_releases);
+        $crate::store_contract::contract!($place: learned
+            the_first_secret_stays_until_it_is_forgotten
+            of_many_at_once_one_is_learned);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]

@@ -22,7 +22,7 @@ pub(crate) trait Place: Sync {
     fn count(&self, what: &str) -> i64;
     /// SQL that makes each insert of an event whose id begins with `prefix` fail, if it is in `event`.
     fn refuse(&self, prefix: &str);
-    /// SQL of the migration's undoing.
+    /// SQL of the migrations' undoing, the last one first.
     fn down(&self) -> &'static str;
 
     /// A store that is ready for use.
@@ -91,7 +91,10 @@ impl Place for Sqlite {
     }
 
     fn down(&self) -> &'static str {
-        include_str!("../../../migrations/sqlite/2026-11-23-000001_store/down.sql")
+        concat!(
+            include_str!("../../../migrations/sqlite/2026-11-25-000003_learned_secret/down.sql"),
+            include_str!("../../../migrations/sqlite/2026-11-23-000001_store/down.sql")
+        )
     }
 }
 
@@ -135,7 +138,10 @@ impl Place for Postgres {
     }
 
     fn down(&self) -> &'static str {
-        include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")
+        concat!(
+            include_str!("../../../migrations/postgres/2026-11-25-000003_learned_secret/down.sql"),
+            include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")
+        )
     }
 }
 

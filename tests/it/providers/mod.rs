@@ -1,0 +1,41 @@
+//! What providers do besides sending one signed event, by way of the real program: faults, batches, secrets that are handed over.
+
+mod batches;
+mod faults;
+mod learned;
+
+use hookweir::config::Config;
+use hookweir::config::model::Source;
+use hookweir::delivery::UnixMillis;
+use hookweir::verify::sign::{SignInputs, SignedRequest, sign};
+
+use crate::support::app::App;
+use crate::support::load::client;
+
+const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY0";
+
+/// The source of a piece of configuration.
+fn source(config: &str) -> Source {
+    Config::from_toml(config).unwrap_or_else(|mistakes| panic!("{config}: {mistakes:?}")).sources.remove(0)
+}
+
+fn signed(source: &Source, body: &str) -> SignedRequest {
+    let inputs = SignInputs {
+        body: body.to_owned().into(),
+        id: "evt_1".into(),
+        event_type: "example".into(),
+        at: UnixMillis::now(),
+        secret: 0,
+        private_key: None,
+    };
+    sign(source, &inputs).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Sends a request to the source at `path`; status, one header, and body of the answer.
+async fn post(app: &App, path: &str, request: &SignedRequest) -> reqwest::Response {
+    let mut post = client().post(format!("http://{}/ingest/{path}", app.listen)).body(request.body.clone());
+    for (name, value) in &request.headers {
+        post = post.header(name.as_str(), value.as_bytes());
+    }
+    post.send().await.expect("an answer")
+}

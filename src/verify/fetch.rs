@@ -185,7 +185,7 @@ impl PinnedUrl {
 /// A URL that fits, for whoever signs as the provider.
 pub(super) fn example(spec: &PinnedUrlSpec, params: &Params) -> String {
     let host = spec.hosts.first().and_then(|host| with_params(host, params).ok()).unwrap_or_default();
-    format!("https://{}{}", host.replace('*', "us-east").replace('#', "1"), spec.path.replace('*', "example"))
+    format!("https://{}{}", host.replace('*', "us-east").replace('#', "1"), spec.path.replace('*', "0123456789abcdef0123456789abcdef"))
 }
 
 /// Whether text is of the pattern's form: `*` is one or more of `star`, `#` one or more digits.

@@ -27,6 +27,10 @@ export const decisions = {
     change: /, a day ahead$/, sdk: 'python',
     why: 'The SDK for node takes a signed time that is ahead, the one for Python does not; we go with the one for node.',
   }],
+  contentful: [{
+    change: /x-contentful-signed-headers: a byte$/,
+    why: 'The SDK adds the time and the list itself to what is signed where the list does not name them. We want them named.',
+  }],
   replicate: [{
     change: /webhook-signature: label$/,
     why: 'The SDK takes any label in place of v1. Standard Webhooks says that others are to be ignored, and so do we.',

@@ -72,9 +72,18 @@ const { ElevenLabsClient } = await import('@elevenlabs/elevenlabs-js');
 const XHub = require('x-hub-signature').default ?? require('x-hub-signature');
 const notion = require('@notionhq/client');
 const linear = await import('@linear/sdk/webhooks');
+const contentful = require('@contentful/node-apps-toolkit');
+const plivo = require('plivo');
+const SnsValidator = require('sns-payload-validator');
+const truelayer = require('truelayer-signing');
 const { WebflowClient } = await import('webflow-api');
 
 const SHOPIFY_UNSIGNED = { 'x-shopify-api-version': '2026-01', 'x-shopify-shop-domain': 'weir.myshopify.com' };
+
+const SNS_CERTIFICATE = 'https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123456789abcdef0123456789abcdef.pem';
+
+/** A public key as a console shows it, as SDKs want it. */
+const pem = (base64) => `-----BEGIN PUBLIC KEY-----\n${base64.match(/.{1,64}/g).join('\n')}\n-----END PUBLIC KEY-----\n`;
 
 /** Calls what throws on a refusal. */
 const passes = async (check) => {
@@ -226,6 +235,57 @@ export const judges = {
     sdk: '@adyen/api-library', signer: 'sdk',
     sign: ({ body, secret }) => ({ hmacsignature: new AdyenValidator().calculateHmac(textOf(body), secret) }),
     verify: ({ body, headers, secret }) => new AdyenValidator().validateHMACSignature(secret, headers.hmacsignature, textOf(body)),
+  },
+  'aws-sns': {
+    sdk: 'sns-payload-validator', keys: 'rsa',
+    sign: ({ body, privateKey }) => {
+      const message = { ...JSON.parse(textOf(body)), SignatureVersion: '2', SigningCertURL: SNS_CERTIFICATE };
+      const keys = ['Message', 'MessageId', 'Subject', 'Timestamp', 'TopicArn', 'Type'].filter((key) => key in message);
+      const text = keys.map((key) => `${key}\n${message[key]}\n`).join('');
+      const { TopicArn, ...rest } = { ...message, Signature: signWithKey('sha256', Buffer.from(text), privateKey).toString('base64') };
+      return { headers: {}, body: Buffer.from(JSON.stringify({ ...rest, TopicArn })) };
+    },
+    verify: ({ body, publicKey }) => {
+      const validator = new SnsValidator();
+      validator.certCache.set(SNS_CERTIFICATE, pem(publicKey));
+      return passes(() => validator.validate(textOf(body)));
+    },
+  },
+  contentful: {
+    sdk: '@contentful/node-apps-toolkit', signer: 'sdk',
+    sign: ({ body, secret, at, url }) => {
+      const headers = { 'x-contentful-topic': 'ContentManagement.Entry.save' };
+      const request = { method: 'POST', path: new URL(url).pathname, headers, body: textOf(body) };
+      return { ...headers, ...contentful.signRequest(secret, request, at) };
+    },
+    verify: ({ body, headers, secret, url }) => contentful.verifyRequest(
+      secret, { method: 'POST', path: new URL(url).pathname, headers, body: textOf(body) },
+    ),
+  },
+  plivo: {
+    sdk: 'plivo',
+    sign: ({ body, secret, url, id }) => {
+      const fields = [...new URLSearchParams(textOf(body))].map(([name, value]) => name + value).sort().join('');
+      const text = `${url}${fields && '?'}${fields}.${id}`;
+      return { 'x-plivo-signature-v3-nonce': id, 'x-plivo-signature-v3': hmac('sha256', secret, text, 'base64') };
+    },
+    verify: ({ body, headers, secret, url }) => plivo.validateV3Signature(
+      'POST', url, headers['x-plivo-signature-v3-nonce'], secret, headers['x-plivo-signature-v3'],
+      Object.fromEntries(new URLSearchParams(textOf(body))),
+    ),
+  },
+  truelayer: {
+    sdk: 'truelayer-signing', signer: 'sdk', keys: 'p521',
+    sign: ({ body, at, url, privateKey }) => {
+      const headers = { 'X-TL-Webhook-Timestamp': new Date(at).toISOString() };
+      const privateKeyPem = privateKey.export({ type: 'sec1', format: 'pem' });
+      const signature = truelayer.sign({ privateKeyPem, kid: 'k', method: 'POST', path: new URL(url).pathname, headers, body: textOf(body) });
+      return { 'x-tl-webhook-timestamp': headers['X-TL-Webhook-Timestamp'], 'tl-signature': signature };
+    },
+    verify: ({ body, headers, url, publicKey }) => passes(() => truelayer.verify({
+      publicKeyPem: pem(publicKey), signature: headers['tl-signature'], method: 'POST', path: new URL(url).pathname, headers, body: textOf(body),
+      requiredHeaders: ['X-TL-Webhook-Timestamp'],
+    })),
   },
   gocardless: {
     sdk: 'gocardless-nodejs',

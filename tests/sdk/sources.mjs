@@ -9,15 +9,19 @@ const whsec = { secret: `whsec_${bytes('one').toString('base64')}`, other: `whse
 const hex = { secret: bytes('one').toString('hex'), other: bytes('two').toString('hex') };
 const text = { secret: 'weir_4f1b2c3d-one_of-the-secrets', other: 'weir_4f1b2c3d-two_of-the-secrets' };
 
+const SNS_TOPIC = 'arn:aws:sns:us-east-1:123456789012:weir';
+
 const forms = {
   standardwebhooks: whsec, svix: whsec, openai: whsec, anthropic: whsec, clerk: whsec, resend: whsec, replicate: whsec,
   finch: { secret: bytes('one').toString('base64'), other: bytes('two').toString('base64') },
-  adyen: hex, adyen_platform: hex,
+  adyen: hex, adyen_platform: hex, contentful: hex,
 };
-const params = { pusher: { api_key: 'key' }, livekit: { api_key: 'key' } };
+const params = { pusher: { api_key: 'key' }, livekit: { api_key: 'key' }, 'aws-sns': { topic_arn: SNS_TOPIC } };
 
 /** A key pair, its public half as the provider's console shows it. */
 const pairs = {
+  rsa: () => pair('rsa', { modulusLength: 2048 }, (key) => key.export({ type: 'spki', format: 'der' }).toString('base64')),
+  p521: () => pair('ec', { namedCurve: 'P-521' }, (key) => key.export({ type: 'spki', format: 'der' }).toString('base64')),
   p256: () => pair('ec', { namedCurve: 'P-256' }, (key) => key.export({ type: 'spki', format: 'der' }).toString('base64')),
   'ed25519-hex': () => pair('ed25519', {}, (key) => rawEd25519(key).toString('hex')),
   'ed25519-base64': () => pair('ed25519', {}, (key) => rawEd25519(key).toString('base64')),
@@ -63,6 +67,9 @@ function json(provider, id, more = '"n":1') {
   const event = `"id":"${id}","type":"thing.done","event":"done",${more}`;
   switch (provider) {
     case 'adyen': return adyen(id);
+    case 'aws-sns': return JSON.stringify({
+      Type: 'Notification', MessageId: id, Message: `{${event}}`, Subject: 'weir', Timestamp: '2026-01-01T00:00:00.000Z', TopicArn: SNS_TOPIC,
+    });
     case 'sendgrid': return `[{"sg_event_id":"${id}","event":"delivered",${more}}]`;
     case 'gocardless': return `{"events":[{"id":"${id}","resource_type":"payments","action":"confirmed","links":{},${more}}]}`;
     case 'line': return `{"destination":"U0","events":[{"webhookEventId":"${id}","type":"message",${more}}]}`;
@@ -83,13 +90,20 @@ function json(provider, id, more = '"n":1') {
  */
 export function bodiesOf(provider, id) {
   const body = (name, content, more = {}) => ({ name, body: Buffer.from(content), ...more });
+  // The signature is within, so the body is printed anew with it.
+  const within = ['adyen', 'aws-sns'].includes(provider);
+  // Of a text message: only forms are signed.
+  if (provider === 'plivo') {
+    const text = `MessageUUID=${id}&Status=sent&Body=hello+w%C3%B6rld&Empty=&To=%2B4912&From=%2B1+555&last=lower`;
+    return [body('form', text, { form: true, always: true, thorough: true })];
+  }
   const bodies = [
     body('plain', json(provider, `${id}a`), { always: true, thorough: true }),
     body('odd', json(provider, `${id}b`, ODD), { always: true, thorough: true }),
-    body('crlf', `${json(provider, `${id}c`)}\r\n`, { always: provider !== 'adyen' }),
+    body('crlf', `${json(provider, `${id}c`)}\r\n`, { always: !within }),
     body('64KB', json(provider, `${id}d`, `"pad":"${'\u00fc~'.repeat(21845)}"`), { always: true }),
   ];
-  if (provider === 'adyen') return bodies;
+  if (within) return bodies;
   bodies.push(body('empty', ''), body('text', `${id} \t\u{1F30A} "`));
   const twilio = provider.startsWith('twilio');
   const form = `MessageSid=${id}&Body=hello+w%C3%B6rld&Empty=&To=%2B4912&AccountSid=AC1&body=lower`;

@@ -21,12 +21,26 @@ pub enum Place {
     CommandLine(String),
 }
 
-impl Place {
-    /// The place of byte `offset` of `text`, which is `file`.
-    pub(super) fn in_file(file: &Arc<str>, text: &str, offset: usize) -> Self {
-        let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self::File { file: file.clone(), line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+/// A file whose places are asked for: many, so that its lines are counted once.
+pub(super) struct Lines<'t> {
+    file: Arc<str>,
+    text: &'t str,
+    /// Where each line starts.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn of(file: &str, text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { file: file.into(), text, starts }
+    }
+
+    /// The place of byte `offset`.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let offset = offset.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let before = self.text.get(self.starts[line - 1]..offset).unwrap_or_default();
+        Place::File { file: self.file.clone(), line, column: before.chars().count() + 1 }
     }
 }
 
@@ -139,10 +153,10 @@ mod tests {
 
     #[test]
     fn places_count_lines_and_characters_from_one() {
-        let file: Arc<str> = "f".into();
-        assert_eq!(Place::in_file(&file, "a\nü=1", 0).to_string(), "f:1:1");
-        assert_eq!(Place::in_file(&file, "a\nü=1", 4).to_string(), "f:2:2");
-        assert_eq!(Place::in_file(&file, "a\n", 99).to_string(), "f:2:1");
+        assert_eq!(Lines::of("f", "a\nü=1").place(0).to_string(), "f:1:1");
+        assert_eq!(Lines::of("f", "a\nü=1").place(4).to_string(), "f:2:2");
+        assert_eq!(Lines::of("f", "a\n").place(99).to_string(), "f:2:1");
+        assert_eq!(Lines::of("f", "").place(0).to_string(), "f:1:1");
     }
 
     #[test]

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Range;
-use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Place, Problem};
+use super::error::{ConfigError, Lines, Place, Problem};
 
 /// A value as written. Without `Debug`: it may be a secret.
 #[derive(Clone)]
@@ -132,8 +131,8 @@ pub(super) struct SourceTable {
 impl Layer {
     /// Reads TOML, all of its mistakes.
     pub(super) fn from_toml(file: &str, text: &str, mistakes: &mut Vec<ConfigError>) -> Self {
-        let file: Arc<str> = file.into();
-        let place = |span: Range<usize>| Place::in_file(&file, text, span.start);
+        let lines = Lines::of(file, text);
+        let place = |span: Range<usize>| lines.place(span.start);
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let message = format!("not TOML: {}", error.message());
@@ -212,18 +211,23 @@ impl Layer {
 /// The sources of all layers, where later words about a source are laid over what was written before.
 pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
     let mut merged: Vec<SourceTable> = Vec::new();
+    let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
     for mut table in layers.iter_mut().flat_map(|layer| layer.sources.drain(..)) {
         let Some(name) = table.named.clone() else {
             table.named = match table.entries.get("name").map(|item| &item.raw) {
                 Some(Raw::Text(name)) => Some(name.clone()),
                 _ => None,
             };
+            if let Some(name) = &table.named {
+                by_name.entry(name.clone()).or_insert(merged.len());
+            }
             merged.push(table);
             continue;
         };
-        if let Some(known) = merged.iter_mut().find(|source| source.named.as_ref() == Some(&name)) {
+        if let Some(known) = by_name.get(&name).and_then(|at| merged.get_mut(*at)) {
             known.entries.extend(table.entries);
         } else {
+            by_name.insert(name.clone(), merged.len());
             table.entries.insert("name".to_owned(), Item { raw: Raw::Word(name), place: table.place.clone() });
             merged.push(table);
         }

@@ -1,5 +1,5 @@
 //! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh. One thread, away from every delivery.
-//! [`on_demand`] fetches what single deliveries name, and [`client`] goes and gets it.
+//! [`on_demand`] fetches what single deliveries name, and `client` goes and gets it.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -532,17 +532,20 @@ impl<'c> Compiler<'c> {
         let event = &self.spec.event;
         let ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
         let mut paths = PathSet::default();
-        let id = signs
-            && ids.filter_map(|id| Template::parse(id, Grammar::Plain, &self.params, &mut paths).ok()).all(|id| {
-                id.tokens().into_iter().all(|token| match token {
-                    Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
-                    Token::Form(_) => body || tokens.contains(&token),
-                    Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
-                    other => tokens.contains(&other),
-                })
-            });
+        let mut covers = |text: &String| {
+            let template = Template::parse(text, Grammar::Plain, &self.params, &mut paths).unwrap_or_default();
+            template.tokens().into_iter().all(|token| match token {
+                Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
+                Token::Form(_) => body || tokens.contains(&token),
+                Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
+                other => tokens.contains(&other),
+            })
+        };
+        let mut ids = ids;
+        let id = signs && ids.all(&mut covers);
+        let event_type = signs && covers(&event.event_type) && event.batch.as_ref().is_none_or(|batch| covers(&batch.event_type));
         let part = in_claims || tokens.iter().any(|token| matches!(token, Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)));
-        Covered { body, part, checksum, id, signs }
+        Covered { body, part, checksum, id, event_type, signs }
     }
 
     fn warn(&mut self, covered: &Covered) {
@@ -562,6 +565,10 @@ impl<'c> Compiler<'c> {
         if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none()) {
             self.warnings.push("duplicates are found by an id that is not signed".into());
         }
+        let routed_by_type = self.source.routing_key.as_ref().is_none_or(|key| key.contains("{type}"));
+        if covered.signs && !covered.event_type && routed_by_type {
+            self.warnings.push("the event's type is not signed: trust no routing by {type} with it".into());
+        }
         if spec.facts.scheme == Evidence::Recalled && self.source.provider.is_some() {
             self.warnings.push("unconfirmed: this preset was not read in the provider's own code or documentation".into());
         }
@@ -577,6 +584,7 @@ pub(super) struct Covered {
     /// Of the body, a checksum.
     checksum: bool,
     id: bool,
+    event_type: bool,
     signs: bool,
 }
 

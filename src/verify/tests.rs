@@ -15,6 +15,7 @@ mod canonical;
 mod catalogue;
 mod certificates;
 mod engine;
+mod facts;
 mod fuzz;
 mod handshakes;
 mod named_keys;

@@ -2,21 +2,18 @@
 //! binds it.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::certificate::ChainRule;
 use super::compile::Compiler;
-use super::fetch::{Fetched, KeyApi};
 use super::freshness::Freshness;
 use super::json_path::{PathSet, Slot, Slots, scalar};
 use super::jwk::JwkSet;
+use super::jwt_keys::Keys;
 use super::mac::{Encoding, HashName, MacKey};
 use super::sig::Place;
-use super::spec::{JwtAlg, JwtDigestSpec, JwtSpec};
+use super::spec::{JwtAlg, JwtDigestSpec};
 use super::template::{Cx, Grammar, Template};
 use super::view::{PublicUrl, View};
 use crate::delivery::UnixMillis;
@@ -59,17 +56,6 @@ struct Claim {
     /// Each as a value, and as an array.
     places: Vec<(Slot, Slot)>,
     expected: Template,
-}
-
-/// Public keys: given in the configuration, fetched from the provider and replaced from time to time, or named by the token.
-#[derive(Debug)]
-struct Keys {
-    api: Option<KeyApi>,
-    chain: Option<ChainRule>,
-    url: Option<Box<str>>,
-    set: RwLock<Arc<JwkSet>>,
-    /// A token came whose key the set does not have.
-    wanted: AtomicBool,
 }
 
 /// A claim that holds a digest.
@@ -181,15 +167,15 @@ impl JwtRule {
 
     /// Where the key set has to be fetched from.
     pub(super) fn jwks_url(&self) -> Option<&str> {
-        self.keys.url.as_deref()
+        self.keys.url()
     }
 
     pub(super) fn set_jwks(&self, set: JwkSet) {
-        *self.keys.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+        self.keys.set(set);
     }
 
     pub(super) fn jwks_wanted(&self) -> bool {
-        self.keys.wanted.swap(false, Ordering::Relaxed)
+        self.keys.wanted()
     }
 
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
@@ -225,7 +211,6 @@ impl JwtRule {
         let claims = decode(parts.next()).ok_or_else(malformed)?;
         let signature = decode(Some(signature)).ok_or_else(malformed)?;
         if !self.signed(&header, signed, &signature, now)? {
-            self.keys.wanted.store(true, Ordering::Relaxed);
             return Ok(None);
         }
         let slots = self.paths.walk(&claims).map_err(|_| precondition("the token's claims are not JSON, or a claim occurs twice"))?;
@@ -245,7 +230,6 @@ impl JwtRule {
         let message = Encoding::Base64Url.encode(&message.fill(cx)?);
         let signed = [&token[..at], b".", message.as_bytes()].concat();
         if !self.signed(&header, &signed, &signature, now)? {
-            self.keys.wanted.store(true, Ordering::Relaxed);
             return Ok(None);
         }
         Ok(Some(Token { claims: Vec::new(), digest: Sha256::digest(&signed).into() }))
@@ -285,29 +269,19 @@ impl JwtRule {
             return Err(Rejection::new(RejectReason::SignatureMalformed, "the token has critical extensions"));
         }
         let by_secret = self.secrets.iter().flatten().any(|(of, key)| of == alg && key.of([message]).matches(signature));
-        let keys = self.keys.set.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let kid = text(kid);
-        let mismatch =
-            || Rejection::new(RejectReason::SignatureMismatch, "the token was not made with an active secret or key of this source");
-        if let Some(chain) = &self.keys.chain {
+        if by_secret {
+            return Ok(true);
+        }
+        let chain = || {
             let decode = |raw| scalar(raw).and_then(|text| Encoding::Base64.decode(&text)).unwrap_or_default();
-            let chain = chain.signer(&slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect::<Vec<_>>(), now);
-            let key = chain.map_err(|why| Rejection::new(RejectReason::SignatureMismatch, why))?;
-            return if JwkSet::p256(key).verifies(*alg, None, message, signature) { Ok(true) } else { Err(mismatch()) };
-        }
-        if let Some(api) = &self.keys.api {
-            return match api.key(kid.as_deref().unwrap_or_default())?.as_deref() {
-                Some(Fetched::Key(keys)) if keys.verifies(*alg, kid.as_deref(), message, signature) => Ok(true),
-                Some(_) => Err(mismatch()),
-                None => Ok(false),
-            };
-        }
-        if by_secret || (alg.hash().is_none() && keys.verifies(*alg, kid.as_deref(), message, signature)) {
-            Ok(true)
-        } else if alg.hash().is_none() && self.keys.url.is_some() && !keys.knows(kid.as_deref()) {
-            Ok(false)
-        } else {
-            Err(mismatch())
+            slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect()
+        };
+        match self.keys.made(*alg, text(kid).as_deref(), chain, message, signature, now)? {
+            Some(false) => {
+                let detail = "the token was not made with an active secret or key of this source";
+                Err(Rejection::new(RejectReason::SignatureMismatch, detail))
+            }
+            made => Ok(made.is_some()),
         }
     }
 
@@ -382,72 +356,6 @@ impl DigestClaim {
             _ => false,
         };
         if right { Ok(()) } else { Err(precondition(format!("the token's claim {} is not the digest of what was received", self.name))) }
-    }
-}
-
-impl Keys {
-    fn compile(c: &mut Compiler<'_>, spec: &JwtSpec, needed: bool) -> Option<Self> {
-        let mut set = JwkSet::default();
-        let mut url = None;
-        let mut given = false;
-        for (index, pasted) in c.source.public_keys.iter().enumerate() {
-            given = true;
-            if let Err(text) = set.add_pasted(pasted.expose()) {
-                c.error(format!("public_keys[{index}]"), text);
-            }
-        }
-        match c.source.jwks.as_deref().or(spec.jwks.as_deref().filter(|_| needed && !given)) {
-            None => {}
-            Some(document) if document.trim_start().starts_with('{') => {
-                given = true;
-                match JwkSet::parse(document) {
-                    Ok(parsed) => set = parsed,
-                    Err(text) => c.error("jwks", text),
-                }
-            }
-            Some(text) if text.starts_with("https://") || is_local(text) => {
-                given = true;
-                url = Some(text.into());
-            }
-            Some(_) => c.error("jwks", "the https:// URL of a key set, or the key set itself"),
-        }
-        let mut api = None;
-        if let Some(spec) = spec.key_api.as_ref().filter(|_| needed && !given) {
-            given = true;
-            let secret = if spec.body.values().any(|text| text == "{secret}") {
-                if c.source.secrets.len() != 1 {
-                    c.error("secrets", "one: the secret of the provider's API, which gives the keys (or give public_keys)");
-                }
-                c.source.secrets.first().cloned()
-            } else {
-                None
-            };
-            match KeyApi::compile(spec, secret, &c.params, c.shelf.clone()) {
-                Ok(compiled) if compiled.url().starts_with("https://") || is_local(compiled.url()) => api = Some(compiled),
-                Ok(_) => c.error("scheme.jwt.key_api.url", "starts with https://"),
-                Err(text) => c.error("scheme.jwt.key_api", text),
-            }
-        }
-        let mut chain = None;
-        if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
-            given = true;
-            chain = ChainRule::compile(spec).map_err(|text| c.error("scheme.jwt.x5c", text)).ok();
-        }
-        if needed && !given {
-            c.error("public_keys", "missing: this provider signs with a private key; give the public one, or jwks");
-        }
-        Some(Self { api, chain, url, set: RwLock::new(Arc::new(set)), wanted: AtomicBool::new(false) })
-    }
-}
-
-/// A key set on this very machine may come without TLS: anywhere else, whoever is on the way could put his keys into it.
-fn is_local(url: &str) -> bool {
-    let host = url::Url::parse(url).ok().filter(|url| url.scheme() == "http").and_then(|url| url.host().map(|host| host.to_owned()));
-    match host {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 

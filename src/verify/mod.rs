@@ -32,6 +32,7 @@ mod handshake;
 mod json_path;
 mod jwk;
 mod jwt;
+mod jwt_keys;
 mod key;
 mod learned;
 mod mac;

@@ -167,6 +167,7 @@ impl Service {
                 publisher: publisher.mailbox.clone(),
                 publisher_budget: publisher.budget.clone(),
                 metrics: metrics.clone(),
+                respond_after: config.server.respond_after,
                 spool: fallback,
                 lifeline: lifeline.clone(),
             },

@@ -23,7 +23,7 @@ pub enum Outcome {
     Rejected(Rejection),
     /// Refused for lack of room; sending it again is right. Answered 503 with `Retry-After`.
     Shed(ShedReason),
-    /// Not known to be durable; sending it again is right. Answered 503 with `Retry-After`.
+    /// Not known to be durable (or, where that is asked for, to be in the queue); sending it again is right. Answered 503 with `Retry-After`.
     Failed(FailReason),
 }
 
@@ -130,7 +130,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why it isn't known to be durable.
+    /// Why it isn't known to be durable, or in the queue where that is asked for.
     FailReason {
         /// The store refused or lost the transaction; it may or may not have committed.
         Store = "store",
@@ -138,6 +138,8 @@ reasons! {
         Row = "row",
         /// The provider's key set was not fetched yet, or does not hold the key that signed.
         Keys = "keys",
+        /// Stored, and not confirmed by the queue yet: with `server.respond_after = "published"` only.
+        Unpublished = "unpublished",
         /// An actor dropped the delivery without an outcome; the process is about to end.
         Dropped = "dropped",
     }

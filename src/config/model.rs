@@ -67,6 +67,16 @@ pub struct Server {
     pub max_connections: usize,
     pub keep_alive: Duration,
     pub head_timeout: Duration,
+    pub respond_after: RespondAfter,
+}
+
+/// When a sender is answered 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespondAfter {
+    /// Its events are committed.
+    Stored,
+    /// The queue has confirmed them, too.
+    Published,
 }
 
 /// `[limits]`

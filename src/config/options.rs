@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::model::{
-    Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl, QueueType, Server, Spool, Store, StoreUrl,
-    Verifier,
+    Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl, QueueType, RespondAfter, Server, Spool, Store,
+    StoreUrl, Verifier,
 };
 use super::reader::Reader;
 use super::rules;
@@ -18,13 +18,13 @@ const DAY_SECS: i128 = 24 * 60 * 60;
 
 /// Everything but the sources.
 pub(super) fn all(r: &mut Reader<'_>) -> Config {
-    let store = store(r);
+    let (server, store) = (server(r), store(r));
     Config {
-        server: server(r),
+        spool: spool(r, &server, &store),
+        server,
         limits: limits(r),
         verifier: verifier(r),
         dedup: dedup(r),
-        spool: spool(r, &store),
         store,
         publisher: publisher(r),
         drain: r.duration("shutdown.drain_secs", 1..=3600),
@@ -44,6 +44,9 @@ fn server(r: &mut Reader<'_>) -> Server {
         max_connections: r.count("server.max_connections", 1..=1_000_000),
         keep_alive: r.duration("server.keep_alive_secs", 1..=3600),
         head_timeout: r.duration("server.head_timeout_ms", 100..=60_000),
+        respond_after: r
+            .choice("server.respond_after", &[("stored", RespondAfter::Stored), ("published", RespondAfter::Published)])
+            .unwrap_or(RespondAfter::Stored),
     }
 }
 
@@ -92,10 +95,10 @@ fn store(r: &mut Reader<'_>) -> Store {
     }
 }
 
-fn spool(r: &mut Reader<'_>, store: &Store) -> Spool {
+fn spool(r: &mut Reader<'_>, server: &Server, store: &Store) -> Spool {
     let path = r.text("spool.path", rules::anything).filter(|path| !path.is_empty()).map(PathBuf::from);
     Spool {
-        path: path.filter(|_| matches!(store.url, StoreUrl::Postgres(_))),
+        path: path.filter(|_| matches!(store.url, StoreUrl::Postgres(_)) && server.respond_after == RespondAfter::Stored),
         max_bytes: r.count("spool.max_bytes", 1024 * 1024..=1024 * GIB),
         max_age: r.duration("spool.max_age_secs", 1..=366 * DAY_SECS),
         after: r.duration("spool.after_ms", 10..=60_000),

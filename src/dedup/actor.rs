@@ -8,15 +8,18 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use crossbeam_channel::Sender;
 
 use super::Surroundings;
-use super::batch::{Batcher, Settled};
+use super::batch::{Batcher, Resolved, Settled};
 use super::recent::Recent;
 use super::route::{BatchId, Place};
+use crate::config::model::RespondAfter;
 use crate::control;
 use crate::failpoint::failpoint;
 use crate::in_flight::Ticket;
 use crate::mailbox::{Mail, Ping};
 use crate::messages::{Batch, BatchDone, Pending, PendingEvent, Verified};
+use crate::outcome::Outcome;
 use crate::publish::in_hand::Hold;
+use crate::publish::receipt::Delivery as Waiting;
 use crate::shutdown::Lifeline;
 use crate::store::{Inserted, NewEvent, StoredEvent};
 
@@ -48,13 +51,23 @@ impl DedupActor {
     }
 
     fn answer(&mut self) {
-        for resolved in self.batcher.take_resolved() {
-            resolved.ticket.resolve_event(resolved.outcome, &resolved.event_id);
+        for Resolved { ticket, outcome, event_id, unpublished } in self.batcher.take_resolved() {
+            if self.around.respond_after == RespondAfter::Stored || unpublished.is_empty() || matches!(outcome, Outcome::Failed(_)) {
+                ticket.resolve_event(outcome, &event_id);
+                continue;
+            }
+            let receipts = Waiting::receipts(ticket, outcome, event_id, unpublished.len());
+            for (key, receipt) in unpublished.iter().zip(receipts) {
+                self.around.in_hand.expect(key, receipt);
+            }
         }
     }
 
     fn drop_abandoned(&mut self) {
         self.batcher.drop_abandoned(Ticket::is_abandoned);
+        if self.around.respond_after == RespondAfter::Published {
+            self.around.in_hand.drop_abandoned();
+        }
         self.answer();
     }
 

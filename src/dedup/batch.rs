@@ -59,6 +59,8 @@ pub struct Resolved<T> {
     pub outcome: Outcome,
     /// The id of its first event.
     pub event_id: EventId,
+    /// Events of it that are stored and not known to be published yet.
+    pub unpublished: Vec<DedupKey>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,7 @@ struct Delivery<T> {
     /// The first event that was known.
     duplicate: Option<MessageId>,
     failed: Option<FailReason>,
+    unpublished: Vec<DedupKey>,
 }
 
 #[derive(Debug)]
@@ -113,7 +116,9 @@ impl<T> Batcher<T> {
         let Some(first) = events.first() else { return 0 };
         let id = self.next_delivery;
         self.next_delivery += 1;
-        let mut delivery = Delivery { ticket, event_id: first.event_id.clone(), waiting: 0, accepted: None, duplicate: None, failed: None };
+        let event_id = first.event_id.clone();
+        let mut delivery =
+            Delivery { ticket, event_id, waiting: 0, accepted: None, duplicate: None, failed: None, unpublished: Vec::new() };
         let mut fresh = Vec::new();
         let mut joined = 0;
         for event in events {
@@ -208,15 +213,20 @@ impl<T> Batcher<T> {
             match inserted {
                 Some(Inserted::Accepted(_)) => settled.accepted.push(at),
                 Some(Inserted::Conflict(_)) => settled.conflicts.push(at),
-                Some(Inserted::Duplicate(_) | Inserted::Refused(_)) | None => {}
+                Some(Inserted::Duplicate(_) | Inserted::Unpublished(_) | Inserted::Refused(_)) | None => {}
             }
             for (position, id) in storing.waiters.into_iter().enumerate() {
                 let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
                 delivery.waiting -= 1;
                 match inserted {
+                    Some(Inserted::Accepted(_)) => delivery.unpublished.push(event.key),
+                    Some(Inserted::Unpublished(first)) => delivery.unpublished.push(*first),
+                    _ => {}
+                }
+                match inserted {
                     Some(Inserted::Accepted(_)) if position == 0 => _ = delivery.accepted.get_or_insert(event.message_id()),
                     Some(Inserted::Accepted(_)) => _ = delivery.duplicate.get_or_insert(event.message_id()),
-                    Some(Inserted::Duplicate(first) | Inserted::Conflict(first)) => {
+                    Some(Inserted::Duplicate(first) | Inserted::Unpublished(first) | Inserted::Conflict(first)) => {
                         _ = delivery.duplicate.get_or_insert(first.message_id())
                     }
                     Some(Inserted::Refused(_)) => _ = delivery.failed.get_or_insert(FailReason::Row),
@@ -278,7 +288,8 @@ impl<T> Batcher<T> {
                 && let Some(delivery) = self.deliveries.remove(&id)
             {
                 let outcome = Outcome::Shed(ShedReason::DeadlineInQueue);
-                self.resolved.push(Resolved { ticket: delivery.ticket, outcome, event_id: delivery.event_id });
+                let Delivery { ticket, event_id, .. } = delivery;
+                self.resolved.push(Resolved { ticket, outcome, event_id, unpublished: Vec::new() });
             }
         }
         self.take_turns(storing.after);
@@ -295,7 +306,8 @@ impl<T> Batcher<T> {
             (None, None, Some(id)) => Outcome::Duplicate { id },
             (failed, _, _) => Outcome::Failed(failed.unwrap_or(FailReason::Dropped)),
         };
-        self.resolved.push(Resolved { ticket: delivery.ticket, outcome, event_id: delivery.event_id });
+        let Delivery { ticket, event_id, unpublished, .. } = delivery;
+        self.resolved.push(Resolved { ticket, outcome, event_id, unpublished });
     }
 
     /// The deliveries whose outcome became known since the last call.

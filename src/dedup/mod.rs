@@ -19,7 +19,7 @@ use self::batch::{BatchLimits, Batcher};
 use self::recent::Recent;
 use self::route::Places;
 use self::writer::{Target, Writer, Writers};
-use crate::config::model;
+use crate::config::model::{self, RespondAfter};
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
 use crate::mailbox::{Mailbox, Pulse};
@@ -45,6 +45,8 @@ pub struct Surroundings {
     pub publisher_budget: Arc<Budget>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// When a sender is answered.
+    pub respond_after: RespondAfter,
     /// What takes the store's place while that is away, if anything does.
     pub spool: Option<Fallback>,
     /// Whom a death is reported to.
@@ -76,9 +78,12 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
     let (store_work, spool_work) = (crossbeam_channel::bounded(config.writers), crossbeam_channel::bounded(1));
     let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
     let places = Places { writers: config.writers, spool_after: around.spool.as_ref().map(|fallback| fallback.after) };
-    let recent = Recent::new(config.cache_entries, config.cache_ttl.min(shortest_window));
+    // What is remembered is answered at once, and so must not be an event that senders wait for.
+    let cache_entries = if around.respond_after == RespondAfter::Published { 0 } else { config.cache_entries };
+    let recent = Recent::new(cache_entries, config.cache_ttl.min(shortest_window));
     let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
-    let store = Target::Store { store: around.store.clone(), instance: around.instance };
+    let looks_for_unpublished = around.respond_after == RespondAfter::Published;
+    let store = Target::Store { store: around.store.clone(), instance: around.instance, looks_for_unpublished };
     let spool = around.spool.as_ref().map(|fallback| Target::Spool(fallback.spool.clone()));
     let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| {
         DedupActor::new(Batcher::new(limits, places), recent, store_work.0, spool_work.0, around)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::route::Place;
-use crate::delivery::InstanceId;
+use crate::delivery::{DedupKey, InstanceId};
 use crate::failpoint::failpoint;
 use crate::mailbox::Mailbox;
 use crate::messages::{Batch, BatchDone};
@@ -48,7 +48,12 @@ impl Writers {
 /// Where a writer commits.
 #[derive(Clone)]
 pub(super) enum Target {
-    Store { store: Arc<dyn Store>, instance: InstanceId },
+    Store {
+        store: Arc<dyn Store>,
+        instance: InstanceId,
+        /// Tells duplicates of published events from those of events that wait in the outbox.
+        looks_for_unpublished: bool,
+    },
     Spool(Spool),
 }
 
@@ -62,10 +67,31 @@ impl Target {
 
     fn insert(&self, events: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
         match self {
-            Self::Store { store, instance } => store.insert(*instance, events),
+            Self::Store { store, instance, looks_for_unpublished: false } => store.insert(*instance, events),
+            Self::Store { store, instance, looks_for_unpublished: true } => mark_unpublished(&**store, store.insert(*instance, events)?),
             Self::Spool(spool) => spool.insert(events),
         }
     }
+}
+
+/// Says which duplicates are of events that wait in the outbox. After an error here the rows that were inserted are found by the relay.
+fn mark_unpublished(store: &dyn Store, mut inserted: Vec<Inserted>) -> Result<Vec<Inserted>, StoreError> {
+    let mut duplicates: Vec<(&mut Inserted, DedupKey)> = inserted
+        .iter_mut()
+        .filter_map(|inserted| match *inserted {
+            Inserted::Duplicate(first) => Some((inserted, first)),
+            _ => None,
+        })
+        .collect();
+    if !duplicates.is_empty() {
+        let keys: Vec<DedupKey> = duplicates.iter().map(|(_, first)| *first).collect();
+        for ((inserted, first), waits) in duplicates.iter_mut().zip(store.waiting(&keys)?) {
+            if waits {
+                **inserted = Inserted::Unpublished(*first);
+            }
+        }
+    }
+    Ok(inserted)
 }
 
 /// One writer.

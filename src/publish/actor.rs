@@ -74,7 +74,11 @@ impl Handler<Mail<Report>> for PublisherActor {
         let Report { lane, fates } = mail.open();
         failpoint!("publisher_reported");
         let settlement = match fates {
-            Some(fates) => self.window.finished(lane, fates),
+            Some(fates) => {
+                let settlement = self.window.finished(lane, fates);
+                settlement.confirmed.iter().for_each(|event| event.hold.published());
+                settlement
+            }
             None => {
                 self.window.give_up_batch(lane);
                 Settlement::default()

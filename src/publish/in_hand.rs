@@ -4,10 +4,15 @@
 //! A hold is taken *before* the event's row is committed, and dropped after its row has left the outbox (or the hint was dropped, or
 //! the commit failed). A row that the relay reads while its hold is being dropped would be published twice with no fault; therefore a
 //! [`Sweep`] also remembers every hold dropped since it began, and must begin before the rows are read.
+//!
+//! Where senders wait for the queue (`server.respond_after = "published"`), their [receipts](Receipt) wait here as well: they are signed
+//! when the queue has confirmed the event, and torn up when its hold is dropped before that.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::receipt::Receipt;
 use crate::delivery::DedupKey;
 
 /// The set of events in memory; clones share it.
@@ -16,9 +21,28 @@ pub struct InHand(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
-    now: HashSet<DedupKey>,
+    now: HashMap<DedupKey, InMemory>,
     /// Dropped since the sweep under way began.
     dropped: Option<HashSet<DedupKey>>,
+}
+
+#[derive(Debug, Default)]
+struct InMemory {
+    /// The queue has confirmed it.
+    published: bool,
+    receipts: Vec<Receipt>,
+}
+
+impl Held {
+    fn hold(&mut self, key: DedupKey) -> bool {
+        match self.now.entry(key) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(slot) => {
+                slot.insert(InMemory::default());
+                true
+            }
+        }
+    }
 }
 
 impl InHand {
@@ -28,12 +52,35 @@ impl InHand {
 
     /// Holds the event with `key`, unless somebody in this process holds it already.
     pub fn hold(&self, key: DedupKey) -> Option<Hold> {
-        self.held().now.insert(key).then(|| Hold { key, of: self.clone() })
+        self.held().hold(key).then(|| Hold { key, of: self.clone() })
+    }
+
+    /// `receipt` is signed once the queue has confirmed the event with `key`, and torn up if nobody in this process has that in hand.
+    pub fn expect(&self, key: &DedupKey, receipt: Receipt) {
+        let mut held = self.held();
+        match held.now.get_mut(key) {
+            Some(event) if !event.published => event.receipts.push(receipt),
+            Some(_) => {
+                drop(held);
+                receipt.sign();
+            }
+            None => drop(held),
+        }
+    }
+
+    /// Tears up the receipts that nobody waits for any more, so that they give back their room.
+    pub fn drop_abandoned(&self) {
+        let mut abandoned = Vec::new();
+        for event in self.held().now.values_mut() {
+            abandoned.extend(event.receipts.extract_if(.., |receipt| receipt.is_abandoned()));
+        }
+        // Torn up by their drop, outside of the lock.
+        drop(abandoned);
     }
 
     /// Somebody in this process holds the event with `key`.
     pub fn has(&self, key: &DedupKey) -> bool {
-        self.held().now.contains(key)
+        self.held().now.contains_key(key)
     }
 
     /// How many are held.
@@ -60,13 +107,28 @@ pub struct Hold {
     of: InHand,
 }
 
+impl Hold {
+    /// The queue has confirmed the event.
+    pub fn published(&self) {
+        let mut held = self.of.held();
+        let Some(event) = held.now.get_mut(&self.key) else { return };
+        event.published = true;
+        let receipts = std::mem::take(&mut event.receipts);
+        drop(held);
+        receipts.into_iter().for_each(Receipt::sign);
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut held = self.of.held();
-        held.now.remove(&self.key);
+        let event = held.now.remove(&self.key);
         if let Some(dropped) = &mut held.dropped {
             dropped.insert(self.key);
         }
+        drop(held);
+        // Its receipts, if any are left, are torn up outside of the lock.
+        drop(event);
     }
 }
 
@@ -79,7 +141,7 @@ impl Sweep {
     pub fn take(&self, key: DedupKey) -> Option<Hold> {
         let mut held = self.0.held();
         let was_in_hand = held.dropped.as_ref().is_some_and(|dropped| dropped.contains(&key));
-        (!was_in_hand && held.now.insert(key)).then(|| Hold { key, of: self.0.clone() })
+        (!was_in_hand && held.hold(key)).then(|| Hold { key, of: self.0.clone() })
     }
 }
 

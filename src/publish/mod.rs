@@ -25,6 +25,7 @@ pub mod health;
 pub mod in_hand;
 mod lanes;
 pub mod rabbitmq;
+pub mod receipt;
 mod relay;
 pub mod routing_key;
 mod settle;

@@ -100,7 +100,7 @@ impl Drain {
                     self.report_conflict(&stored.event);
                     done.push(stored);
                 }
-                Inserted::Accepted(_) | Inserted::Duplicate(_) => done.push(stored),
+                Inserted::Accepted(_) | Inserted::Duplicate(_) | Inserted::Unpublished(_) => done.push(stored),
             }
         }
         self.spool.drained(&done)?;

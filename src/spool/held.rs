@@ -113,7 +113,7 @@ impl Held {
                     continue;
                 }
                 Some(Inserted::Conflict(_)) => self.count(event, now),
-                Some(Inserted::Duplicate(_) | Inserted::Refused(_)) | None => {}
+                Some(Inserted::Duplicate(_) | Inserted::Unpublished(_) | Inserted::Refused(_)) | None => {}
             }
             if !keep_keys {
                 names.iter().for_each(|name| _ = self.keys.remove(name));

@@ -81,6 +81,8 @@ pub enum Inserted {
     Accepted(Seq),
     /// Known, with the same body (or known by its guard). The key is that of the event that was first.
     Duplicate(DedupKey),
+    /// Known, with the same body, and its event waits in the outbox. No store says so by itself: see [`Store::waiting`].
+    Unpublished(DedupKey),
     /// Known, with another body: the first stays, this one was kept in `conflict`. The key is that of the event that was first.
     Conflict(DedupKey),
     /// The database refuses this very row; its neighbours are committed.
@@ -175,6 +177,9 @@ pub trait Store: Send + Sync + 'static {
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
+
+    /// Of events that are known, those that wait in the outbox: one entry for each of `keys`, in order.
+    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError>;
 
     /// Due outbox rows that nobody works on, those first that are due for longest, at most `room`: takes over rows of instances whose
     /// lease has run out (if `owner` itself has one), then reads `owner`'s own and leaves out those for which `skip` says that they are in

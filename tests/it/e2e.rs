@@ -6,6 +6,7 @@ mod embedded;
 mod first_steps;
 mod hostile;
 mod named_keys;
+mod published;
 mod service_manager;
 mod with_servers;
 

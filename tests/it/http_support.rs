@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, System};
-use hookweir::config::model::{Config, Limits, Server as ServerConfig};
+use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConfig};
 use hookweir::delivery::DedupKey;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Ticket};
@@ -108,6 +108,7 @@ impl Default for Options {
                 max_connections: 4096,
                 keep_alive: Duration::from_secs(60),
                 head_timeout: Duration::from_secs(30),
+                respond_after: RespondAfter::Stored,
             },
             deadline: Duration::from_secs(20),
             max_body_bytes: 1 << 20,

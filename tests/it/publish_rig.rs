@@ -69,6 +69,11 @@ impl Store for Outbox {
         Err(StoreError::Unfit("only an outbox".into()))
     }
 
+    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
+        let rows = self.rows()?;
+        Ok(keys.iter().map(|key| rows.values().any(|row| row.event.key == *key)).collect())
+    }
+
     fn claim(&self, _: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let (rows, now) = (self.rows()?, Instant::now());
         let mut bytes = 0;

@@ -85,7 +85,7 @@ fn outbox(store: &Arc<dyn Store>, instance: InstanceId) -> Vec<StoredEvent> {
 fn insert(spool: &Spool, events: &[Arc<NewEvent>]) -> Vec<&'static str> {
     let label = |inserted| match inserted {
         Inserted::Accepted(_) => "accepted",
-        Inserted::Duplicate(_) => "duplicate",
+        Inserted::Duplicate(_) | Inserted::Unpublished(_) => "duplicate",
         Inserted::Conflict(_) => "conflict",
         Inserted::Refused(_) => "refused",
     };

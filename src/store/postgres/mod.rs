@@ -148,6 +148,20 @@ impl Store for PostgresStore {
         insert::insert(&mut *self.get()?, owner, batch, self.statement_timeout)
     }
 
+    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+        let rows: Vec<Exists> = self.run(|connection| {
+            sql_query(
+                // Not joins, which the planner might make of whole tables.
+                "SELECT EXISTS (SELECT FROM outbox WHERE seq = (SELECT dedup.seq FROM dedup WHERE dedup.key = i.key)) AS exists
+                 FROM unnest($1) WITH ORDINALITY AS i (key, place) ORDER BY place",
+            )
+            .bind::<Array<Binary>, _>(&keys)
+            .load(connection)
+        })?;
+        Ok(rows.into_iter().map(|row| row.exists).collect())
+    }
+
     fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let me = &owner.as_bytes()[..];
         self.run(|connection| {

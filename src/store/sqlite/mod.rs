@@ -19,7 +19,7 @@ use diesel::sqlite::Sqlite;
 pub use self::spool::{SpoolFile, SpoolUsage};
 
 use self::connection::One;
-use self::schema::{event, instance, outbox, parked, published};
+use self::schema::{dedup, event, instance, outbox, parked, published};
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
 use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
@@ -170,6 +170,17 @@ impl Store for SqliteStore {
                 Some(error) if each.iter().all(|inserted| matches!(inserted, Inserted::Refused(_))) => Err(error),
                 _ => Ok(each),
             }
+        })
+    }
+
+    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
+        self.read(|connection| {
+            let waits = |key: &DedupKey| {
+                let seq = dedup::table.filter(dedup::key.eq(&key.as_bytes()[..])).select(dedup::seq).first::<i64>(connection).optional()?;
+                let Some(seq) = seq else { return Ok(false) };
+                diesel::select(diesel::dsl::exists(outbox::table.find(seq))).get_result(connection)
+            };
+            keys.iter().map(waits).collect()
         })
     }
 

@@ -96,6 +96,27 @@ async fn sent_to_two_instances_at_the_same_time_each_event_arrives_once() {
     place.remove().await;
 }
 
+/// With `respond_after = "published"` an outage of the queue is the senders' too; what they send again goes through once it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn answered_once_published_nothing_is_lost_while_rabbitmq_is_away() {
+    let mut rabbitmq = blocking(Server::rabbitmq);
+    let place = Place::on(&postgres(), &rabbitmq.url);
+    let mut app = App::start(&format!("[server]\nrespond_after = \"published\"\n{}", place.config())).await;
+    let load = steady(&app);
+    load.until_taken(200).await;
+    blocking(|| rabbitmq.stop());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    blocking(|| rabbitmq.start());
+    load.until_taken(500).await;
+    app.kill();
+    app.start_again().await;
+    load.until_taken(200).await;
+    let ledger = load.finish().await;
+    ledger.check();
+    Account::of(&ledger, &place.collect(&ledger, &mut [app]).await).check();
+    place.remove().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_stopped_for_30_seconds_nothing_is_refused_and_nothing_lost() {
     let mut rabbitmq = blocking(Server::rabbitmq);

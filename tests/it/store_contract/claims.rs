@@ -59,6 +59,22 @@ pub(crate) fn confirmed_rows_are_gone_and_may_be_confirmed_again(place: &impl Pl
     assert_eq!(store.backlog().expect("a backlog").depth, 4);
 }
 
+pub(crate) fn events_wait_until_they_are_confirmed_or_parked(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("a", 0..3));
+    let rows = claim_all(&*store, owner);
+    let mut keys: Vec<_> = rows.iter().map(|row| row.event.key).collect();
+    keys.push(event("unknown", "x").key);
+    assert_eq!(store.waiting(&keys).expect("an answer"), [true, true, true, false]);
+    store.postpone(&[rows[0].seq], LONG).expect("postponed");
+    store.confirmed(&[rows[1].seq]).expect("confirmed");
+    store.park(rows[2].seq, "too large").expect("parked");
+    keys.reverse();
+    assert_eq!(store.waiting(&keys).expect("an answer"), [false, false, false, true], "in the order of the question");
+    assert!(store.waiting(&[]).expect("an answer").is_empty());
+}
+
 pub(crate) fn postponed_rows_wait_and_count_their_attempts(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);

@@ -35,6 +35,7 @@ macro_rules! contract {
         $crate::store_contract::contract!($place: claims
             rows_are_claimed_in_order_within_the_room
             rows_in_memory_are_left_out_however_many
+            events_wait_until_they_are_confirmed_or_parked
             confirmed_rows_are_gone_and_may_be_confirmed_again
             postponed_rows_wait_and_count_their_attempts
             parked_rows_leave_the_outbox_and_are_counted

@@ -1,0 +1,198 @@
+//! How fast Hookweir is, beside what its parts can do on the same machine. `benches/run --help` tells all about it and starts this.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line program")]
+
+mod ceiling;
+mod generator;
+mod pipeline;
+#[path = "../../tests/it/support/ports.rs"]
+#[expect(unreachable_pub, reason = "shared with the tests")]
+mod ports;
+mod processes;
+mod requests;
+#[path = "../../tests/it/support/servers.rs"]
+#[expect(unreachable_pub, dead_code, reason = "shared with the tests, and has more than is needed here")]
+mod server;
+mod servers;
+mod service;
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
+
+use ceiling::Ceiling;
+use generator::{Mix, Pace};
+use pipeline::{Row, Sending, World};
+use servers::{Postgres, Rabbit};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Ceiling,
+    Pipeline,
+}
+
+/// What the service stores in and publishes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// PostgreSQL and RabbitMQ.
+    Servers,
+    /// SQLite and files.
+    Embedded,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Servers => "PostgreSQL + RabbitMQ",
+            Self::Embedded => "SQLite + files",
+        })
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "pipeline")]
+struct Args {
+    /// What is measured; ceiling and pipeline if left out.
+    what: Vec<What>,
+    /// How long each measurement takes.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Back ends.
+    #[arg(long, value_delimiter = ',', default_value = "servers,embedded")]
+    backend: Vec<Backend>,
+    /// Type of the queue: quorum, classic or stream.
+    #[arg(long, default_value = "quorum")]
+    queue: String,
+    /// Bytes of a body.
+    #[arg(long, value_delimiter = ',', default_value = "1200")]
+    body: Vec<usize>,
+    /// Percent of deliveries that are duplicates.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    duplicates: Vec<u8>,
+    /// Percent of deliveries with a wrong signature.
+    #[arg(long, default_value_t = 0)]
+    forged: u8,
+    /// Connections of the closed loops; the last one tells the capacity.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    connections: Vec<usize>,
+    /// Offered load of the open loops, in percent of the capacity; 0 is none.
+    #[arg(long, value_delimiter = ',', default_value = "25,50,75,100,150")]
+    open: Vec<u32>,
+    /// An option of the service, such as dedup.writers=3; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The program to measure; the one that was built with this if left out.
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_hookweir"))]
+    program: PathBuf,
+    /// Folder for the results.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Progress, on standard error.
+pub(crate) fn say(what: impl fmt::Display) {
+    eprintln!("{what}");
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().nth(1).is_some_and(|argument| argument == ceiling::SERVE) {
+        return ceiling::serve();
+    }
+    let mut args = Args::parse();
+    if std::env::var_os("HOOKWEIR_TEST_FOLDER").is_none() {
+        println!("benches/run starts this with servers of its own; see benches/run --help");
+        return Ok(());
+    }
+    if args.what.is_empty() {
+        args.what = vec![What::Ceiling, What::Pipeline];
+    }
+    fs::create_dir_all(&args.out)?;
+    for backend in &args.backend {
+        let world = world(&args, *backend)?;
+        if let Some((postgres, _)) = &world.servers {
+            say(format_args!("one flushed commit: {:.2} ms", postgres.commit_seconds()? * 1000.0));
+        }
+        for body in &args.body {
+            let found = one(&args, &world, *body)?;
+            let name = format!("{}-{body}.json", if *backend == Backend::Servers { "servers" } else { "embedded" });
+            fs::write(args.out.join(name), serde_json::to_vec_pretty(&found)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
+    let servers = match backend {
+        Backend::Embedded => None,
+        Backend::Servers => {
+            say("starting PostgreSQL and RabbitMQ");
+            Some((Postgres::start()?, Rabbit::start()?))
+        }
+    };
+    Ok(World { backend, program: args.program.clone(), settings: args.settings.clone(), queue: args.queue.clone(), servers })
+}
+
+fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>> {
+    let time = Duration::from_secs(args.seconds);
+    let ceiling = if args.what.contains(&What::Ceiling) {
+        let options = ceiling::Options {
+            body,
+            connections: args.connections.last().copied().unwrap_or(256),
+            time,
+            queue: &args.queue,
+            all_queues: body == args.body[0],
+        };
+        let servers = world.servers.as_ref().map(|(postgres, rabbit)| (postgres, rabbit));
+        Some(ceiling::measure(world.backend, servers, options)?)
+    } else {
+        None
+    };
+    let mut rows = Vec::new();
+    if args.what.contains(&What::Pipeline) {
+        for duplicates in &args.duplicates {
+            rows.extend(pipeline(args, world, body, Mix { duplicates: *duplicates, forged: args.forged }, time)?);
+        }
+    }
+    if let (Some(ceiling), Some(best)) = (&ceiling, best(&rows)) {
+        compare(ceiling, best);
+    }
+    Ok(json!({ "backend": world.backend.to_string(), "queue": args.queue, "body": body, "ceiling": ceiling, "rows": rows }))
+}
+
+fn pipeline(args: &Args, world: &World, body: usize, mix: Mix, time: Duration) -> Result<Vec<Row>, Box<dyn Error>> {
+    say(format_args!("pipeline: {}, queue {}, {} s each", world.backend, args.queue, time.as_secs()));
+    Row::heads();
+    let mut rows = Vec::new();
+    for connections in &args.connections {
+        rows.push(pipeline::measure(world, Sending { pace: Pace::Closed(*connections), mix, body, time })?);
+    }
+    let capacity = rows.last().map(|row| row.accepted + row.duplicate).unwrap_or_default();
+    for percent in args.open.iter().filter(|percent| **percent > 0) {
+        let pace = Pace::Open(capacity * f64::from(*percent) / 100.0);
+        rows.push(pipeline::measure(world, Sending { pace, mix, body, time })?);
+    }
+    Ok(rows)
+}
+
+/// The closed loop that accepted most.
+fn best(rows: &[Row]) -> Option<&Row> {
+    rows.iter().filter(|row| row.offered.is_none() && row.duplicates_percent == 0).max_by(|a, b| a.accepted.total_cmp(&b.accepted))
+}
+
+fn compare(ceiling: &Ceiling, row: &Row) {
+    say(format_args!(
+        "  accepted {:.2} x its ceiling, published {:.2} x (while the load ran) and {:.2} x (until the queue had all)",
+        row.accepted / ceiling.accepted,
+        row.published / ceiling.published,
+        row.sustained / ceiling.published
+    ));
+}

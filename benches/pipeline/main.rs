@@ -4,6 +4,7 @@
 
 mod ceiling;
 mod generator;
+mod peer;
 mod pipeline;
 #[path = "../../tests/it/support/ports.rs"]
 #[expect(unreachable_pub, reason = "shared with the tests")]
@@ -33,8 +34,12 @@ use servers::{Postgres, Rabbit};
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// The parts alone.
     Ceiling,
+    /// The whole of it.
     Pipeline,
+    /// The whole of it beside a do-it-yourself service; needs node and npm.
+    Compare,
 }
 
 /// What the service stores in and publishes to.
@@ -165,7 +170,14 @@ fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>>
     if let (Some(ceiling), Some(best)) = (&ceiling, best(&rows)) {
         compare(ceiling, best);
     }
-    Ok(json!({ "backend": world.backend.to_string(), "queue": args.queue, "body": body, "ceiling": ceiling, "rows": rows }))
+    let compared = if args.what.contains(&What::Compare) && world.servers.is_some() {
+        Some(peer::compare(world, body, args.connections.last().copied().unwrap_or(256), time)?)
+    } else {
+        None
+    };
+    Ok(
+        json!({ "compared": compared, "backend": world.backend.to_string(), "queue": args.queue, "body": body, "ceiling": ceiling, "rows": rows }),
+    )
 }
 
 fn pipeline(args: &Args, world: &World, body: usize, mix: Mix, time: Duration) -> Result<Vec<Row>, Box<dyn Error>> {

@@ -64,7 +64,12 @@ impl Postgres {
 
     /// An empty database with nothing left to write.
     pub(crate) fn clear(&self) -> Result<(), Box<dyn Error>> {
-        self.run(&["DROP SCHEMA IF EXISTS hookweir CASCADE", "DROP SCHEMA IF EXISTS ceiling CASCADE", "CHECKPOINT"])
+        self.run(&[
+            "DROP SCHEMA IF EXISTS hookweir CASCADE",
+            "DROP SCHEMA IF EXISTS ceiling CASCADE",
+            "DROP TABLE IF EXISTS public.peer_key",
+            "CHECKPOINT",
+        ])
     }
 
     /// Seconds that one commit with its flush takes, half of the time.
@@ -131,7 +136,7 @@ impl Rabbit {
     pub(crate) fn clear(&self) -> Result<(), Box<dyn Error>> {
         self.block_on(async {
             let (connection, channel) = self.channel().await?;
-            for queue in ["hookweir.events", "hookweir.unrouted", "ceiling"] {
+            for queue in ["hookweir.events", "hookweir.unrouted", "ceiling", "peer.events"] {
                 channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
             }
             connection.close(200, "done".into()).await?;

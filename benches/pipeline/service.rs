@@ -27,7 +27,13 @@ impl Service {
         let source = format!("[[source]]\nname = \"stripe\"\nprovider = \"stripe\"\nsecrets = [\"plain:{SECRET}\"]\n");
         fs::write(folder.path().join("hookweir.toml"), source)?;
         let (listen, admin) = (free_address(), free_address());
-        let own = [format!("server.listen={listen}"), format!("server.admin_listen={admin}"), "log.filter=warn".to_owned()];
+        let own = [
+            format!("server.listen={listen}"),
+            format!("server.admin_listen={admin}"),
+            "log.filter=warn".to_owned(),
+            // Without the lines for people at start.
+            "log.format=json".to_owned(),
+        ];
         let process = Command::new(program)
             .args(["serve", "--config", "hookweir.toml"])
             .args(own.iter().chain(settings).flat_map(|setting| ["--set", setting]))

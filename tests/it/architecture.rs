@@ -69,6 +69,7 @@ fn every_link_between_the_pages_leads_somewhere() {
         "docs/ARCHITECTURE.md",
         "docs/HTTP.md",
         "docs/METRICS.md",
+        "docs/PERFORMANCE.md",
         "docs/SCHEMES.md",
         "docs/providers/README.md",
     ];

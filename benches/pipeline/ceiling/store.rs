@@ -70,10 +70,10 @@ fn insert(connection: &mut PgConnection, requests: &Requests, numbers: std::ops:
     let keys: Vec<&[u8]> = rows.iter().map(|row| &row.0[..]).collect();
     let seqs: Vec<i64> = rows.iter().map(|row| row.1).collect();
     let bodies: Vec<&[u8]> = rows.iter().map(|row| &row.2[..]).collect();
-    sql_query(INSERT)
+    let inserted = sql_query(INSERT)
         .bind::<Array<Binary>, _>(&keys)
         .bind::<Array<BigInt>, _>(&seqs)
         .bind::<Array<Binary>, _>(&bodies)
         .execute(connection)?;
-    Ok(())
+    if inserted == rows.len() { Ok(()) } else { Err(diesel::result::Error::NotFound) }
 }

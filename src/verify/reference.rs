@@ -175,12 +175,10 @@ impl Entry {
         rows.push(("no room, or not durable yet", format!("{} with `Retry-After`", respond.overload.unwrap_or(503))));
         rows.push(("retries", self.retries().unwrap_or_else(|| "not known".into())));
         rows.push(("a redelivery is recognised for", format!("{} days", facts.window().as_secs().div_ceil(86_400))));
-        if let Some(ms) = facts.answer_within_ms {
-            rows.push(("wants its answer within", format!("{} s", ms as f64 / 1000.0)));
-        }
-        if let Some(bytes) = facts.max_body_bytes {
-            rows.push(("largest body", format!("{bytes} bytes")));
-        }
+        let deadline = facts.answer_within_ms.map(|ms| format!("{} s", ms as f64 / 1000.0));
+        rows.push(("wants its answer within", deadline.unwrap_or_else(|| "not known; `limits.deadline_ms` holds".into())));
+        let largest = facts.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
+        rows.push(("largest body", largest.unwrap_or_else(|| "not known; `limits.max_body_bytes` holds".into())));
         rows.push(("how sure", format!("proof: {}; the rest: {}", evidence(facts.scheme), evidence(facts.rest))));
         rows.push(("source", facts.source.clone().unwrap_or_default()));
         rows

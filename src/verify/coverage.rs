@@ -1,0 +1,111 @@
+//! What a signature covers, what follows from that, and what an operator should know of it.
+
+use std::time::Duration;
+
+use super::compile::Compiler;
+use super::json_path::PathSet;
+use super::spec::{Evidence, JwtSpec, Kind, Missing, SchemeSpec};
+use super::template::{Grammar, Template, Token};
+use super::{Check, Facts};
+
+/// What the signature covers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Covered {
+    pub(super) body: bool,
+    /// Of the body, at least something.
+    part: bool,
+    /// Of the body, a checksum.
+    pub(super) checksum: bool,
+    pub(super) id: bool,
+    event_type: bool,
+    signs: bool,
+}
+
+impl Compiler<'_> {
+    pub(super) fn covers(&self, check: &Check) -> Covered {
+        let tokens: Vec<&Token> = match check {
+            Check::Proof(proof) => proof.message.tokens(),
+            Check::Jwt(rule) => rule.detached.iter().flat_map(Template::tokens).collect(),
+            _ => Vec::new(),
+        };
+        let canonical = tokens.iter().any(|token| matches!(token, Token::Canonical(canonical) if canonical.covers_body()));
+        let in_claims = matches!(check, Check::Jwt(_)) && self.spec.document == "jwt";
+        let signs = !matches!(check, Check::Nothing | Check::Basic(_)) && self.spec.kind != Kind::Token;
+        let form = tokens.iter().any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
+        let jwt = self.spec.jwt.as_ref();
+        let in_jwt = jwt.is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
+        let checksum = matches!(check, Check::Proof(proof) if proof.message.has_only_a_checksum());
+        let body = signs
+            && !checksum
+            && (tokens.contains(&&Token::Body)
+                || form
+                || canonical
+                || in_jwt
+                || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
+        let event = &self.spec.event;
+        let ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
+        let mut paths = PathSet::default();
+        let mut covers = |text: &String| {
+            let template = Template::parse(text, Grammar::Plain, &self.params, &mut paths).unwrap_or_default();
+            template.tokens().into_iter().all(|token| match token {
+                Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
+                Token::Form(_) => body || tokens.contains(&token),
+                Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
+                other => tokens.contains(&other),
+            })
+        };
+        let mut ids = ids;
+        let id = signs && ids.all(&mut covers);
+        let event_type = signs && covers(&event.event_type) && event.batch.as_ref().is_none_or(|batch| covers(&batch.event_type));
+        let part = in_claims || tokens.iter().any(|token| matches!(token, Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)));
+        Covered { body, part, checksum, id, event_type, signs }
+    }
+
+    pub(super) fn warn(&mut self, covered: &Covered) {
+        let spec = self.spec;
+        if spec.kind == Kind::None {
+            self.warnings.push("nothing is verified: anybody who knows the URL can send events".into());
+            return;
+        }
+        if covered.signs && !covered.body && covered.part {
+            self.warnings.push("only a part of the body is covered by the signature: trust nothing else in it".into());
+        } else if covered.checksum {
+            let text = "a checksum of the body is all that is signed: whoever has a delivery can change it without that being seen";
+            self.warnings.push(text.into());
+        } else if covered.signs && !covered.body {
+            self.warnings.push("the body is not covered by the signature: authenticated, not integrity-protected".into());
+        }
+        if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none()) {
+            self.warnings.push("duplicates are found by an id that is not signed".into());
+        }
+        let routed_by_type = self.source.routing_key.as_ref().is_none_or(|key| key.contains("{type}"));
+        if covered.signs && !covered.event_type && routed_by_type {
+            self.warnings.push("the event's type is not signed: trust no routing by {type} with it".into());
+        }
+        if spec.facts.scheme == Evidence::Recalled && self.source.provider.is_some() {
+            self.warnings.push("unconfirmed: this preset was not read in the provider's own code or documentation".into());
+        }
+    }
+}
+
+/// What is known of the provider and of the scheme.
+pub(super) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
+    let facts = &spec.facts;
+    let jwt = spec.jwt.as_ref();
+    // A token that expires says itself how old it may be.
+    let of_token = |jwt: &JwtSpec| jwt.max_age.or_else(|| jwt.require.iter().any(|claim| claim == "exp").then_some(0));
+    let max_age = spec.ts.as_ref().map(|ts| ts.tolerance).filter(|tolerance| *tolerance > 0).or_else(|| jwt.and_then(of_token));
+    let has_id = !spec.event.id.is_empty() || spec.event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
+    let retry = facts.retry_hours.map(|hours| Duration::from_secs(hours * 3600));
+    Facts {
+        window: facts.window(),
+        retry,
+        deadline: facts.answer_within_ms.map(|ms| Duration::from_millis(ms) * 4 / 5),
+        max_body_bytes: facts.max_body_bytes,
+        body_covered: covered.body,
+        id_covered: covered.id,
+        max_age: max_age.map(Duration::from_secs),
+        redelivery_known: has_id || spec.event.missing != Missing::Unique,
+        confirmed: facts.scheme != Evidence::Recalled,
+    }
+}

@@ -6,10 +6,12 @@ mod ceiling;
 mod generator;
 mod peer;
 mod pipeline;
+mod plot;
 #[path = "../../tests/it/support/ports.rs"]
 #[expect(unreachable_pub, reason = "shared with the tests")]
 mod ports;
 mod processes;
+mod report;
 mod requests;
 #[path = "../../tests/it/support/servers.rs"]
 #[expect(unreachable_pub, dead_code, reason = "shared with the tests, and has more than is needed here")]
@@ -98,6 +100,9 @@ struct Args {
     /// Folder for the results.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
+    /// Measures nothing: makes tables and charts of the results in --out again.
+    #[arg(long)]
+    report: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -113,6 +118,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         return ceiling::serve();
     }
     let mut args = Args::parse();
+    if args.report {
+        for entry in fs::read_dir(&args.out)? {
+            let path = entry?.path();
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) {
+                report::write(&args.out, name)?;
+            }
+        }
+        return Ok(());
+    }
     if std::env::var_os("HOOKWEIR_TEST_FOLDER").is_none() {
         println!("benches/run starts this with servers of its own; see benches/run --help");
         return Ok(());
@@ -128,8 +142,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         for body in &args.body {
             let found = one(&args, &world, *body)?;
-            let name = format!("{}-{body}.json", if *backend == Backend::Servers { "servers" } else { "embedded" });
-            fs::write(args.out.join(name), serde_json::to_vec_pretty(&found)?)?;
+            let name = format!("{}-{body}", if *backend == Backend::Servers { "servers" } else { "embedded" });
+            fs::write(args.out.join(format!("{name}.json")), serde_json::to_vec_pretty(&found)?)?;
+            report::write(&args.out, &name)?;
         }
     }
     Ok(())

@@ -133,7 +133,9 @@ async function weSign(trial) {
     writeFileSync(file, body);
     await expect(name, 0, '--body', file);
   }
-  await expect('tampered', 0, '--tamper');
+  // Only some members of their bodies are signed, so `send` says that a change of the body cannot be told.
+  const partly = ['adyen', 'aws-sns'].includes(provider);
+  await expect('tampered', partly ? 64 : 0, '--tamper');
   if (sources[provider].keyFile) await expect('wrong key', 1, '--private-key', sources[provider].otherKeyFile);
   else await expect('wrong secret', 0, '--wrong-secret');
   if (trial.refusesOld) await expect('stale', 0, '--stale');

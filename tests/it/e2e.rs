@@ -22,7 +22,7 @@ fn check_outcomes(ledger: &Ledger, instances: &[Metrics]) {
             let labels: Vec<_> = labels.iter().chain([&source.as_str()]).copied().collect();
             instances.iter().map(|metrics| metrics.sum(name, &labels)).sum()
         };
-        let entries = || ledger.entries.iter().filter(|entry| entry.event.provider == provider);
+        let entries = || ledger.entries.iter().filter(|entry| entry.provider == provider);
         let attempts = entries().map(|entry| entry.attempts.len()).sum::<usize>();
         let genuine = entries().filter(|entry| !entry.forged).count();
         let forged = entries().filter(|entry| entry.forged).count();

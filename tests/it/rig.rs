@@ -1,58 +1,63 @@
 //! The rig itself: an account that cannot tell a loss from a success would prove nothing.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::ledger::{Answer, Attempt, Entry, Ledger};
-use crate::support::provider::Provider;
+use crate::support::provider::{Event, Headers, Provider};
 use crate::support::proxy::{Line, Proxy};
 use crate::support::sink::{Account, Message};
 
-fn taken(provider: Provider, seed: u64, id: &str) -> Entry {
-    let event = provider.event(&mut fastrand::Rng::with_seed(seed));
-    let answer = Answer::Taken { id: id.into(), new: true };
-    Entry { event, forged: false, attempts: vec![Attempt { other_body: false, answer }] }
+fn answered(answer: Answer) -> Attempt {
+    Attempt::since(Instant::now(), answer)
 }
 
-fn message(entry: &Entry, id: &str) -> Message {
-    let event = &entry.event;
-    Message {
+/// An event that was taken, and its message.
+fn taken(provider: Provider, seed: u64, id: &str) -> (Entry, Message) {
+    let event = provider.event(&mut fastrand::Rng::with_seed(seed));
+    let message = Message {
         id: id.into(),
-        source: event.provider.name().into(),
+        source: provider.name().into(),
         event_id: event.id.clone(),
         attempt: "1".into(),
+        properties: BTreeMap::from([("type".into(), "ping".into())]),
         body: event.body.to_vec(),
-    }
+    };
+    (Entry::new(&event, vec![answered(Answer::Taken { id: id.into(), new: true })]), message)
 }
 
 #[test]
 fn the_account_finds_what_is_lost_copied_corrupt_or_a_stranger() {
-    let ledger = Ledger { entries: (0..5).map(|n| taken(Provider::ALL[n], n as u64, &format!("m{n}"))).collect() };
-    let mut messages: Vec<_> = ledger.entries.iter().enumerate().map(|(n, entry)| message(entry, &format!("m{n}"))).collect();
+    let (entries, mut messages): (_, Vec<_>) = (0..5).map(|n| taken(Provider::ALL[n], n as u64, &format!("m{n}"))).unzip();
+    let ledger = Ledger { entries };
     assert_eq!(Account::of(&ledger, &messages), Account::default());
 
     messages[1].body[3] ^= 0x20;
     messages[2].id = "another".into();
+    // One copy that is one, and one that differs in a header.
     messages.push(messages[3].clone());
+    assert_eq!(Account::of(&ledger, &messages).corrupt.len(), 2);
+    messages.push(Message { properties: BTreeMap::new(), ..messages[3].clone() });
     messages[4].event_id = "nobody's".into();
     messages.remove(0);
     let account = Account::of(&ledger, &messages);
-    assert_eq!((account.lost.len(), account.copies.len(), account.corrupt.len(), account.strangers.len()), (2, 1, 2, 1), "{account:?}");
+    assert_eq!((account.lost.len(), account.copies.len(), account.corrupt.len(), account.strangers.len()), (2, 2, 3, 1), "{account:?}");
 }
 
 #[test]
 #[should_panic(expected = "genuine events were refused")]
 fn the_ledger_does_not_let_a_wrong_refusal_pass() {
-    let mut entry = taken(Provider::Stripe, 1, "m");
-    entry.attempts.insert(0, Attempt { other_body: false, answer: Answer::Status(401) });
+    let (mut entry, _) = taken(Provider::Stripe, 1, "m");
+    entry.attempts.insert(0, answered(Answer::Status(401)));
     Ledger { entries: vec![entry] }.check();
 }
 
 #[test]
 #[should_panic(expected = "forgeries were taken")]
 fn the_ledger_does_not_let_a_forgery_pass() {
-    let entry = Entry { forged: true, ..taken(Provider::Github, 1, "m") };
+    let entry = Entry { forged: true, ..taken(Provider::Github, 1, "m").0 };
     Ledger { entries: vec![entry] }.check();
 }
 
@@ -72,6 +77,27 @@ async fn the_proxy_passes_silences_and_cuts() {
     proxy.cut_back_after(3);
     server.write_all(b"answer").await.expect("writes");
     assert_eq!(client.read(&mut buffer).await.unwrap_or(0), 0, "cut before the answer");
+}
+
+/// Each against an example that its documentation publishes.
+#[test]
+fn the_senders_sign_as_documented() {
+    let event = |provider, id: &str, body: &'static str| Event { provider, id: id.into(), kind: "ping", body: body.into() };
+    let header = |headers: &Headers, name: &str| headers.iter().find(|(n, _)| *n == name).expect("header").1.clone();
+
+    let github = event(Provider::Github, "1", "Hello, World!").signed("It's a Secret to Everybody", 0);
+    let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    assert_eq!(header(&github, "X-Hub-Signature-256"), expected);
+
+    let svix = event(Provider::StandardWebhooks, "msg_p5jXN8AQM9LWM0D4loKWxJek", "{\"test\": 2432232314}")
+        .signed("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", 1_614_265_330);
+    assert_eq!(header(&svix, "webhook-signature"), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+
+    let slack = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar\
+         &user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com\
+         %2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    let slack = event(Provider::Slack, "1", slack).signed("8f742231b10e8888abcd99yyyzzz85a5", 1_531_420_618);
+    assert_eq!(header(&slack, "X-Slack-Signature"), "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503");
 }
 
 mod with_servers {

@@ -36,11 +36,10 @@ impl Scene {
 
     /// Posts an event as its provider would.
     async fn post(&mut self, event: &Event) -> Answer {
-        let headers = event.signed(event.provider.secret(), now());
+        let (headers, began) = (event.signed(event.provider.secret(), now()), Instant::now());
         let answer = post(&client(), self.app.listen, event.provider.name(), headers, event.body.clone()).await;
         if answer.is_taken() {
-            let attempts = vec![Attempt { other_body: false, answer: answer.clone() }];
-            self.taken.push(Entry { event: event.clone(), forged: false, attempts });
+            self.taken.push(Entry::new(event, vec![Attempt::since(began, answer.clone())]));
         }
         answer
     }
@@ -50,19 +49,12 @@ impl Scene {
         let mut ledger = self.others.finish().await;
         ledger.check_faultless();
         ledger.entries.append(&mut self.taken);
-        let (peak, bound) = (self.app.peak_memory(), memory_bound(&self.app.log()));
+        let (peak, bound) = (self.app.peak_memory(), self.app.memory_bound());
         assert!(peak <= bound, "{peak} bytes of memory were used, and {bound} promised");
         files_hold(&self.app.events(), ledger.genuine().count()).await;
         assert!(self.app.stop().await.success());
         Account::of(&ledger, &files(&self.app.events())).check_once();
     }
-}
-
-/// The bound that was printed at start, in bytes.
-fn memory_bound(log: &str) -> u64 {
-    let number = |line: &str| line.split_once("memory  at most ")?.1.split_once(" MiB")?.0.parse::<u64>().ok();
-    let mebibytes = log.lines().find_map(number).unwrap_or_else(|| panic!("no memory bound was printed at start:\n{log}"));
-    (mebibytes + 1) << 20
 }
 
 fn event(provider: Provider, id: &str, body: impl Into<Bytes>) -> Event {
@@ -154,7 +146,7 @@ async fn a_gzip_bomb_is_passed_on_as_the_bytes_that_it_is() {
     headers.push(("content-encoding", "gzip".into()));
     let answer = post(&client(), scene.app.listen, "github", headers, bomb.body.clone()).await;
     assert!(answer.is_taken(), "the signature is over the bytes as sent: {answer:?}");
-    scene.taken.push(Entry { event: bomb, forged: false, attempts: vec![Attempt { other_body: false, answer }] });
+    scene.taken.push(Entry::new(&bomb, vec![Attempt::since(Instant::now(), answer)]));
     scene.end().await;
 }
 
@@ -186,7 +178,7 @@ async fn ids_of_any_length_and_content_are_told_apart_and_taken_once() {
         assert!(matches!(answer, Answer::Taken { new: true, .. }), "{}: {answer:?}", &id[..id.len().min(20)]);
         // How such an id is shown is for the queue to say; that it is the same event is for us.
         let shown = hookweir::delivery::EventId::new(&serde_json::from_str::<String>(&format!("\"{id}\"")).expect("JSON"));
-        scene.taken.last_mut().expect("just pushed").event.id = shown.to_string();
+        scene.taken.last_mut().expect("just pushed").id = shown.to_string();
         let again = post(&client(), scene.app.listen, "stripe", sent.signed(Provider::Stripe.secret(), now()), sent.body.clone()).await;
         assert!(matches!(again, Answer::Taken { new: false, .. }), "sent again: {again:?}");
     }

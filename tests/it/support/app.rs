@@ -73,6 +73,23 @@ impl App {
         self.environment.clear();
     }
 
+    /// From its next start on it has these environment variables and no others of ours.
+    pub fn set_environment(&mut self, environment: &[(&'static str, String)]) {
+        self.environment = environment.to_vec();
+    }
+
+    /// It has been started, and was not found to have ended.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The bound on its memory that it printed at its start, in bytes.
+    pub fn memory_bound(&self) -> u64 {
+        let number = |line: &String| line.split_once("memory  at most ")?.1.split_once(" MiB")?.0.parse::<u64>().ok();
+        let printed = self.log.lock().expect("log").iter().find_map(number);
+        (printed.unwrap_or_else(|| panic!("no memory bound was printed at start:\n{}", self.log())) + 1) << 20
+    }
+
     async fn spawn(&mut self) -> Result<(), String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hookweir"))
             .args(["serve", "--config", "config.toml", "--set"])

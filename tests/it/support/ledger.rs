@@ -1,8 +1,11 @@
 //! What was sent and what was answered: the provider's side of the account.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use super::provider::Event;
+use sha2::{Digest as _, Sha256};
+
+use super::provider::{Event, Provider};
 
 /// Everything that was sent.
 #[derive(Debug, Default)]
@@ -10,10 +13,12 @@ pub struct Ledger {
     pub entries: Vec<Entry>,
 }
 
-/// One event, or one forgery, with all attempts to deliver it.
+/// One event, or one forgery, with all attempts to deliver it. Of its body only the digest is kept: there may be a million.
 #[derive(Debug)]
 pub struct Entry {
-    pub event: Event,
+    pub provider: Provider,
+    pub id: String,
+    pub body: [u8; 32],
     pub forged: bool,
     pub attempts: Vec<Attempt>,
 }
@@ -24,6 +29,8 @@ pub struct Attempt {
     /// It carried another body under the same id.
     pub other_body: bool,
     pub answer: Answer,
+    pub began: Instant,
+    pub took: Duration,
 }
 
 /// What came back.
@@ -38,6 +45,11 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Nobody listened.
+    pub fn refused() -> Self {
+        Self::Broken("no connection".into())
+    }
+
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken { .. })
     }
@@ -52,7 +64,29 @@ impl Answer {
     }
 }
 
+impl Attempt {
+    /// One that began at `began` and was answered just now.
+    pub fn since(began: Instant, answer: Answer) -> Self {
+        Self { other_body: false, answer, began, took: began.elapsed() }
+    }
+
+    /// When its answer was there.
+    pub fn ended(&self) -> Instant {
+        self.began + self.took
+    }
+}
+
+/// What a body is known by.
+pub fn digest(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
+}
+
 impl Entry {
+    /// `event` with the attempts to deliver it.
+    pub fn new(event: &Event, attempts: Vec<Attempt>) -> Self {
+        Self { provider: event.provider, id: event.id.clone(), body: digest(&event.body), forged: false, attempts }
+    }
+
     /// Some POST of it was answered 2xx.
     pub fn is_taken(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.answer.is_taken())
@@ -89,7 +123,7 @@ impl Ledger {
     /// and no forgery got in.
     pub fn check(&self) {
         let sample = |entries: Vec<&Entry>, what: &str| {
-            let first = entries.first().map(|entry| format!("{} {}: {:?}", entry.event.provider.name(), entry.event.id, entry.attempts));
+            let first = entries.first().map(|entry| format!("{} {}: {:?}", entry.provider.name(), entry.id, entry.attempts));
             assert!(entries.is_empty(), "{} {what}, the first: {}", entries.len(), first.unwrap_or_default());
         };
         let refused =

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::ledger::{Answer, Attempt, Entry, Ledger};
-use super::provider::{Event, Headers, Provider, now};
+use super::provider::{Event, Headers, Provider, now, small};
 
 /// How to send.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Load {
     pub later: u8,
     pub forged: u8,
     pub other_body: u8,
+    /// Draws the size of a body.
+    pub sizes: fn(&mut Rng) -> usize,
     /// How long an event is tried before it is given up.
     pub patience: Duration,
     pub seed: u64,
@@ -49,6 +51,7 @@ impl Load {
             later: 10,
             forged: 5,
             other_body: 1,
+            sizes: small,
             patience: Duration::from_secs(120),
             seed: 1,
         }
@@ -70,6 +73,8 @@ impl Load {
         let shared = Arc::new(Shared {
             left: AtomicUsize::new(count.unwrap_or(usize::MAX)),
             endless: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             due_later: Mutex::default(),
             ledger: Mutex::default(),
@@ -104,9 +109,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// What it counts, for who only looks on.
+    pub fn counts(&self) -> Counts {
+        Counts(self.shared.clone())
+    }
+
     /// Events answered 2xx until now.
     pub fn taken(&self) -> usize {
-        self.shared.taken.load(Ordering::Relaxed)
+        self.counts().taken()
     }
 
     /// Waits until `more` further events were answered 2xx.
@@ -130,12 +140,34 @@ impl Running {
     }
 }
 
+/// How far a load is.
+pub struct Counts(Arc<Shared>);
+
+impl Counts {
+    /// Events begun until now.
+    pub fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
+    /// POSTs made until now.
+    pub fn sent(&self) -> usize {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
+    /// Events answered 2xx until now.
+    pub fn taken(&self) -> usize {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+}
+
 struct Shared {
     load: Load,
     left: AtomicUsize,
     endless: AtomicBool,
+    begun: AtomicUsize,
+    sent: AtomicUsize,
     taken: AtomicUsize,
-    due_later: Mutex<VecDeque<Entry>>,
+    due_later: Mutex<VecDeque<(Event, Entry)>>,
     ledger: Mutex<Ledger>,
     client: reqwest::Client,
 }
@@ -159,54 +191,53 @@ impl Shared {
     /// One event from its first attempt until it is taken.
     async fn one(&self, rng: &mut Rng) {
         let provider = self.load.providers[rng.usize(..self.load.providers.len())];
-        let event = provider.event(rng);
+        let size = (self.load.sizes)(rng);
+        let event = provider.event_of(rng, size);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         let mut chance = |percent| rng.u8(..100) < percent;
         let (forged, twice, later) = (chance(self.load.forged), chance(self.load.at_once), chance(self.load.later));
-        let mut entry = Entry { event, forged, attempts: Vec::new() };
+        let mut entry = Entry { forged, ..Entry::new(&event, Vec::new()) };
         if forged {
-            let (headers, body) = entry.event.forged(rng, now());
-            let answer = self.post(self.target(rng), provider, headers, body).await;
-            entry.attempts.push(Attempt { other_body: false, answer });
+            let (headers, body) = event.forged(rng, now());
+            entry.attempts.push(self.post(self.target(rng), provider, headers, body).await);
             return self.close(entry);
         }
         let first = rng.usize(..self.load.targets.len());
         let targets = if self.load.everywhere { self.load.targets.len() } else { 1 };
-        let tries = (0..targets * if twice { 2 } else { 1 }).map(|copy| self.until_taken(&entry.event, first + copy, rng.fork()));
-        let attempts = join_all(tries).await.into_iter().flatten();
-        entry.attempts.extend(attempts.map(|answer| Attempt { other_body: false, answer }));
+        let tries = (0..targets * if twice { 2 } else { 1 }).map(|copy| self.until_taken(&event, first + copy, rng.fork()));
+        entry.attempts.extend(join_all(tries).await.into_iter().flatten());
         if entry.is_taken() {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
         if later {
-            self.due_later.lock().expect("due later").push_back(entry);
+            self.due_later.lock().expect("due later").push_back((event, entry));
         } else {
-            self.other_body(entry, rng).await;
+            self.other_body(&event, entry, rng).await;
         }
     }
 
     /// Redelivers what was set aside, as long as more than `keep` wait.
     async fn redeliver(&self, rng: &mut Rng, keep: usize) {
         loop {
-            let mut entry = {
+            let (event, mut entry) = {
                 let mut due = self.due_later.lock().expect("due later");
                 if due.len() <= keep {
                     return;
                 }
-                let Some(entry) = due.pop_front() else { return };
-                entry
+                let Some(late) = due.pop_front() else { return };
+                late
             };
-            let attempts = self.until_taken(&entry.event, rng.usize(..self.load.targets.len()), rng.fork()).await;
-            entry.attempts.extend(attempts.into_iter().map(|answer| Attempt { other_body: false, answer }));
-            self.other_body(entry, rng).await;
+            entry.attempts.extend(self.until_taken(&event, rng.usize(..self.load.targets.len()), rng.fork()).await);
+            self.other_body(&event, entry, rng).await;
         }
     }
 
     /// Some events come again with another body once they were taken; that must change nothing.
-    async fn other_body(&self, mut entry: Entry, rng: &mut Rng) {
+    async fn other_body(&self, event: &Event, mut entry: Entry, rng: &mut Rng) {
         if entry.is_taken() && rng.u8(..100) < self.load.other_body {
-            let other = entry.event.with_another_body(rng);
+            let other = event.with_another_body(rng);
             let attempts = self.until_taken(&other, rng.usize(..self.load.targets.len()), rng.fork()).await;
-            entry.attempts.extend(attempts.into_iter().map(|answer| Attempt { other_body: true, answer }));
+            entry.attempts.extend(attempts.into_iter().map(|attempt| Attempt { other_body: true, ..attempt }));
         }
         self.close(entry);
     }
@@ -220,28 +251,30 @@ impl Shared {
     }
 
     /// Attempts with back-off, each signed anew, until one is answered 2xx or 4xx. A provider that is refused does not try for ever.
-    async fn until_taken(&self, event: &Event, first: usize, mut rng: Rng) -> Vec<Answer> {
-        let (mut answers, since, mut pause) = (Vec::new(), Instant::now(), Duration::from_millis(100));
+    async fn until_taken(&self, event: &Event, first: usize, mut rng: Rng) -> Vec<Attempt> {
+        let (mut attempts, since, mut pause) = (Vec::new(), Instant::now(), Duration::from_millis(100));
         loop {
-            let target = self.load.targets[(first + answers.len()) % self.load.targets.len()];
+            let target = self.load.targets[(first + attempts.len()) % self.load.targets.len()];
             let headers = event.signed(event.provider.secret(), now());
-            let answer = self.post(target, event.provider, headers, event.body.clone()).await;
-            let done = match &answer {
+            let attempt = self.post(target, event.provider, headers, event.body.clone()).await;
+            let done = match &attempt.answer {
                 Answer::Taken { .. } => true,
                 Answer::Status(code) => (400..500).contains(code),
                 Answer::Broken(_) => false,
             };
-            answers.push(answer);
+            attempts.push(attempt);
             if done || since.elapsed() > self.load.patience {
-                return answers;
+                return attempts;
             }
             tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 
-    async fn post(&self, target: SocketAddr, provider: Provider, headers: Headers, body: Bytes) -> Answer {
-        post(&self.client, target, provider.name(), headers, body).await
+    async fn post(&self, target: SocketAddr, provider: Provider, headers: Headers, body: Bytes) -> Attempt {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        Attempt::since(began, post(&self.client, target, provider.name(), headers, body).await)
     }
 }
 
@@ -253,6 +286,7 @@ pub async fn post(client: &reqwest::Client, target: SocketAddr, path: &str, head
     }
     let response = match request.send().await {
         Ok(response) => response,
+        Err(error) if error.is_connect() => return Answer::refused(),
         Err(error) => return Answer::Broken(error.to_string()),
     };
     let status = response.status();

@@ -1,5 +1,7 @@
 //! What the tests share: servers of their own, the real program, senders that act as providers do, and an account of what came out.
 
+#![allow(dead_code, reason = "shared by the tests and the campaign, each of which uses a part")]
+
 pub mod app;
 pub mod ledger;
 pub mod load;

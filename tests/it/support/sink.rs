@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, digest};
 
 /// A message as a consumer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +23,13 @@ pub struct Message {
     pub event_id: String,
     /// How often it had been handed to the queue, this time included.
     pub attempt: String,
+    /// All other headers and properties: the same on every copy.
+    pub properties: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
+
+/// The one header that differs between copies.
+const ATTEMPT: &str = "x-hookweir-attempt";
 
 /// Every line of the file sink.
 pub fn files(folder: &Path) -> Vec<Message> {
@@ -66,11 +74,15 @@ fn message(line: &serde_json::Value) -> Message {
         None => text(&line["body"]).into_bytes(),
     };
     let headers = &line["headers"];
+    let outer =
+        line.as_object().expect("an object").iter().filter(|(name, _)| !["headers", "body", "body_base64"].contains(&name.as_str()));
+    let properties = outer.chain(headers.as_object().expect("an object"));
     Message {
         id: text(&line["message_id"]),
         source: text(&headers["x-hookweir-source"]),
         event_id: text(&headers["cloudEvents:id"]),
         attempt: text(&headers["x-hookweir-attempt"]),
+        properties: properties.filter(|(name, _)| *name != ATTEMPT).map(|(name, value)| (name.clone(), value.to_string())).collect(),
         body,
     }
 }
@@ -126,6 +138,29 @@ impl Queues {
         messages
     }
 
+    /// Takes everything out of the queue, which nobody fills any more.
+    pub async fn empty(&self, queue: &str, mut each: impl FnMut(Message)) {
+        use futures_util::StreamExt as _;
+        let (connection, channel) = self.channel().await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let there = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("the queue exists").message_count();
+        // Acknowledged in blocks, so that the broker never has more than these on their way. Nobody else consumes, so none comes twice.
+        channel.basic_qos(2000, BasicQosOptions::default()).await.expect("qos");
+        let consumer = channel.basic_consume(queue.into(), "test".into(), BasicConsumeOptions::default(), FieldTable::default()).await;
+        let mut consumer = consumer.expect("the queue exists");
+        for number in 1..=there {
+            let next = tokio::time::timeout(Duration::from_secs(60), consumer.next()).await;
+            let delivery =
+                next.unwrap_or_else(|_| panic!("{queue} gave {number} of {there} messages")).expect("a message").expect("delivery");
+            if number % 500 == 0 || number == there {
+                let multiple = BasicAckOptions { multiple: true };
+                channel.basic_ack(delivery.delivery_tag, multiple).await.expect("acknowledged");
+            }
+            each(amqp_message(delivery));
+        }
+        let _ = connection.close(200, "done".into()).await;
+    }
+
     /// What is in the queue now.
     pub async fn rest(&self, queue: &str) -> Vec<Message> {
         let connection = self.connect().await;
@@ -161,18 +196,55 @@ impl Queues {
 fn amqp_message(delivery: Delivery) -> Message {
     let properties = &delivery.properties;
     assert_eq!(*properties.delivery_mode(), Some(2), "messages are persistent");
-    let header = |name: &str| match properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
-        Some(AMQPValue::LongString(text)) => text.to_string(),
-        Some(AMQPValue::LongInt(number)) => number.to_string(),
-        Some(AMQPValue::LongLongInt(number)) => number.to_string(),
+    let text = |name: &str, value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => text.to_string(),
+        AMQPValue::LongInt(number) => number.to_string(),
+        AMQPValue::LongLongInt(number) => number.to_string(),
         other => panic!("header {name} is {other:?}"),
     };
+    let headers = properties.headers().as_ref().expect("headers").inner();
+    // The broker's own headers (`x-delivery-count`, when a consumer went away) are not ours.
+    let ours = headers.iter().filter(|(name, _)| *name.as_str() != *"x-delivery-count");
+    let mut all: BTreeMap<String, String> = ours.map(|(name, value)| (name.to_string(), text(name.as_str(), value))).collect();
+    for (name, value) in [
+        ("content_type", properties.content_type().as_ref().map(ToString::to_string)),
+        ("type", properties.kind().as_ref().map(ToString::to_string)),
+        ("timestamp", properties.timestamp().as_ref().map(ToString::to_string)),
+    ] {
+        all.insert(name.into(), value.unwrap_or_default());
+    }
     Message {
         id: properties.message_id().as_ref().expect("message_id").to_string(),
-        source: header("x-hookweir-source"),
-        event_id: header("cloudEvents:id"),
-        attempt: header("x-hookweir-attempt"),
+        source: all["x-hookweir-source"].clone(),
+        event_id: all["cloudEvents:id"].clone(),
+        attempt: all.remove(ATTEMPT).expect("an attempt"),
+        properties: all,
         body: delivery.data,
+    }
+}
+
+/// What came out, without the bodies: what copies are told apart and compared by.
+#[derive(Debug, Default)]
+pub struct Arrivals(HashMap<(String, String), Vec<Arrival>>);
+
+#[derive(Debug)]
+struct Arrival {
+    id: String,
+    attempt: String,
+    body: [u8; 32],
+    properties: [u8; 32],
+}
+
+impl Arrivals {
+    /// Takes a message in.
+    pub fn add(&mut self, message: &Message) {
+        let arrival = Arrival {
+            id: message.id.clone(),
+            attempt: message.attempt.clone(),
+            body: digest(&message.body),
+            properties: digest(format!("{:?}", message.properties).as_bytes()),
+        };
+        self.0.entry((message.source.clone(), message.event_id.clone())).or_default().push(arrival);
     }
 }
 
@@ -181,9 +253,9 @@ fn amqp_message(delivery: Delivery) -> Message {
 pub struct Account {
     /// Taken with a 2xx, and not there.
     pub lost: Vec<String>,
-    /// Messages beyond the first of their event, each with the attempts that made them.
-    pub copies: Vec<String>,
-    /// Other bytes, or another id, than were sent or answered.
+    /// Messages beyond the first of their event, each with the attempts that made them and the event's place in the ledger.
+    pub copies: Vec<(usize, String)>,
+    /// Other bytes, or another id, than were sent or answered; or copies with different headers.
     pub corrupt: Vec<String>,
     /// Messages of events that were never sent, or were forged.
     pub strangers: Vec<String>,
@@ -192,23 +264,31 @@ pub struct Account {
 impl Account {
     /// Compares messages with the ledger of those who sent.
     pub fn of(ledger: &Ledger, messages: &[Message]) -> Self {
-        let mut by_event: HashMap<(&str, &str), Vec<&Message>> = HashMap::new();
-        for message in messages {
-            by_event.entry((&message.source, &message.event_id)).or_default().push(message);
-        }
+        let mut arrivals = Arrivals::default();
+        messages.iter().for_each(|message| arrivals.add(message));
+        Self::between(ledger, arrivals)
+    }
+
+    /// Compares what arrived with the ledger of those who sent.
+    pub fn between(ledger: &Ledger, Arrivals(mut by_event): Arrivals) -> Self {
         let mut account = Self::default();
-        for entry in ledger.genuine() {
-            let name = format!("{} {}", entry.event.provider.name(), entry.event.id);
-            let found = by_event.remove(&(entry.event.provider.name(), entry.event.id.as_str())).unwrap_or_default();
+        for (place, entry) in ledger.entries.iter().enumerate().filter(|(_, entry)| !entry.forged) {
+            let name = format!("{} {}", entry.provider.name(), entry.id);
+            let found = by_event.remove(&(entry.provider.name().to_owned(), entry.id.clone())).unwrap_or_default();
             if found.is_empty() && entry.is_taken() {
                 account.lost.push(name.clone());
             }
             if found.len() > 1 {
-                let attempts: Vec<_> = found.iter().map(|message| message.attempt.as_str()).collect();
-                account.copies.extend(found.iter().skip(1).map(|_| format!("{name} at the attempts {attempts:?}")));
+                let attempts: Vec<_> = found.iter().map(|arrival| arrival.attempt.as_str()).collect();
+                account.copies.extend(found.iter().skip(1).map(|_| (place, format!("{name} at the attempts {attempts:?}"))));
             }
-            let right = |message: &&&Message| message.body == entry.event.body && entry.message_ids().iter().all(|id| *id == message.id);
-            if found.iter().filter(right).count() < found.len() {
+            let ids = entry.message_ids();
+            let right = |arrival: &Arrival| {
+                arrival.body == entry.body
+                    && ids.iter().all(|id| *id == arrival.id)
+                    && (&arrival.id, arrival.properties) == (&found[0].id, found[0].properties)
+            };
+            if !found.iter().all(right) {
                 account.corrupt.push(name);
             }
         }
@@ -229,7 +309,7 @@ impl Account {
     /// And each once.
     pub fn check_once(&self) {
         self.check();
-        let first = self.copies.first().map_or("", String::as_str);
+        let first = self.copies.first().map_or("", |(_, what)| what);
         assert!(self.copies.is_empty(), "{} copies without a fault, the first: {first}", self.copies.len());
     }
 }

@@ -1,0 +1,98 @@
+# What tests/run and tests/campaign share: private servers, their installation where it is allowed, and leaving nothing behind.
+# Sourced from the root of the repository; `me` is the name of the command.
+# shellcheck shell=bash
+
+say() { echo "$me: $*"; }
+
+# The comment at the head of a command is its manual.
+manual() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+
+command -v cargo >/dev/null || { echo "$me: cargo is not on PATH; install Rust from https://rustup.rs" >&2; exit 69; }
+
+folder=""
+child=""
+
+clean_up() {
+    local status=$?
+    trap '' INT TERM HUP
+    trap - EXIT
+    if [[ -n $child ]] && kill -TERM "$child" 2>/dev/null; then
+        # `timeout` leads a group of its own: cargo, the tests, and every hookweir that they started.
+        for _ in {1..50}; do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
+    fi
+    [[ -z $child ]] || kill -KILL -- "-$child" 2>/dev/null || true
+    if [[ -n $folder ]]; then
+        wait # for servers that are just starting
+        tests/servers stop-all "$folder" || true
+        rm -rf "$folder"
+    fi
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Runs a command so that a signal to this script is acted on at once, not when the command ends.
+await() {
+    local limit=$1
+    shift
+    timeout --kill-after=20 "$limit" "$@" &
+    child=$!
+    local status=0
+    wait "$child" || status=$?
+    # What the command may have left behind.
+    kill -KILL -- "-$child" 2>/dev/null || true
+    child=""
+    return "$status"
+}
+
+# Debian starts services when it installs them, unless a policy says no. An administrator's own policy is left as it is.
+install() {
+    local policy=/usr/sbin/policy-rc.d missing apt
+    # One installation at a time; whoever comes second finds everything there.
+    exec 9>/run/lock/hookweir-tests-install
+    flock 9
+    mapfile -t missing < <(tests/servers missing)
+    ((${#missing[@]})) || return 0
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\n# Written by the tests of Hookweir while it installs packages; removed afterwards.\nexit 101\n' >$policy
+        chmod 755 $policy
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
+    "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+install_missing() {
+    local missing command
+    mapfile -t missing < <(tests/servers missing)
+    ((${#missing[@]})) || return 0
+    command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        echo "$me: these packages are missing: ${missing[*]}" >&2
+        echo "$me: an administrator installs them with: $command" >&2
+        echo "$me: without them, tests/run --embedded runs the tests that need no server" >&2
+        exit 69
+    fi
+    say "installing ${missing[*]}"
+    # In a shell of its own, so that what it changes is undone however it ends.
+    (install) || { echo "$me: could not install; try: $command" >&2; exit 69; }
+    mapfile -t missing < <(tests/servers missing)
+    ((${#missing[@]} == 0)) || { echo "$me: installed, yet not found: ${missing[*]}" >&2; exit 69; }
+}
+
+raise_limits() {
+    # Some tests open thousands of connections. Not without bound: Erlang closes every descriptor that it might have, one by one.
+    local hard
+    hard=$(ulimit -Hn)
+    [[ $hard != unlimited ]] && ((hard < 16384)) || hard=16384
+    ulimit -Sn "$hard"
+}
+
+make_folder() {
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/hookweir-tests.XXXXXX")
+    # PostgreSQL runs as another user where we are root, and has to get through.
+    chmod 711 "$folder"
+    export HOOKWEIR_TEST_FOLDER=$folder TMPDIR=$folder
+}

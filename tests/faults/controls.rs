@@ -1,0 +1,77 @@
+//! Negative controls: mistakes that the campaign must catch, or its silence says nothing. A control is a row of the table played with a
+//! mistake switched on; it passes when the row misses its figures, and in the way that the mistake should show.
+
+use crate::rows::{self, Row};
+use crate::scene::Setup;
+
+/// A mistake, and where it shows.
+#[derive(Clone, Copy)]
+pub struct Control {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Name of the row that is played.
+    pub row: &'static str,
+    /// Switches the mistake on.
+    pub mistake: fn(&mut Setup),
+    /// One of what the row misses begins with one of these.
+    pub caught_by: &'static [&'static str],
+}
+
+const CONTROLS: &[Control] = &[
+    Control {
+        name: "no-flush",
+        about: "PostgreSQL answers before a commit is on disk (synchronous_commit = off)",
+        row: "pg-kill",
+        mistake: |setup| {
+            setup.set("store.allow_unsafe_durability", true);
+            setup.environment.push(("HOOKWEIR_CONTROL", "synchronous_commit_off".into()));
+        },
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "ack-per-confirm",
+        about: "a returned message is taken for that of the confirm it came with",
+        row: "mq-unbound",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "ack_per_confirm".into())),
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "early-cache",
+        about: "a key is remembered before its event is committed",
+        row: "pg-terminate",
+        mistake: |setup| {
+            setup.set("spool.path", "\"\"");
+            setup.environment.push(("HOOKWEIR_CONTROL", "cache_before_commit".into()));
+        },
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "no-sweep",
+        about: "rows of its own that an instance does not have in memory are left alone",
+        row: "pg-ambiguous",
+        mistake: |setup| {
+            setup.set("spool.path", "\"\"");
+            setup.environment.push(("HOOKWEIR_CONTROL", "no_own_row_sweep".into()));
+        },
+        caught_by: &["lost", "left over"],
+    },
+];
+
+/// The controls that were asked for.
+pub fn chosen(wanted: &str) -> Result<Vec<Control>, String> {
+    crate::options::choose(CONTROLS, |control| control.name, wanted)
+}
+
+impl Control {
+    /// The row with the mistake in it.
+    pub fn row(&self) -> Row {
+        let mut row = rows::chosen(self.row).expect("controls name rows that there are")[0];
+        (row.name, row.mistake) = (self.name, Some(self.mistake));
+        row
+    }
+
+    /// Whether what the row missed is what the mistake should make it miss.
+    pub fn is_caught(&self, missed: &[String]) -> bool {
+        missed.iter().any(|what| self.caught_by.iter().any(|beginning| what.starts_with(beginning)))
+    }
+}

@@ -1,0 +1,56 @@
+//! What a run is asked to do. `tests/campaign --help` explains the options.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The command line.
+#[derive(Debug, clap::Parser)]
+#[command(name = "tests/campaign", disable_help_flag = true)]
+pub struct Options {
+    #[arg(long, default_value_t = fastrand::u32(..).into())]
+    pub seed: u64,
+    #[arg(long, default_value_t = 0)]
+    pub events: usize,
+    #[arg(long, default_value_t = 1)]
+    pub rounds: usize,
+    #[arg(long)]
+    pub minutes: Option<u64>,
+    #[arg(long, default_value_t = 300.0)]
+    pub rate: f64,
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    #[arg(long, default_value_t = 10)]
+    outage: u64,
+    #[arg(long, default_value = "all")]
+    pub faults: String,
+    #[arg(long, default_value = "all")]
+    pub controls: String,
+    #[arg(long)]
+    pub list: bool,
+    #[arg(long, default_value = "target/campaign.json")]
+    pub json: PathBuf,
+}
+
+impl Options {
+    /// How long what is stopped stays away.
+    pub fn outage(&self) -> Duration {
+        Duration::from_secs(self.outage)
+    }
+}
+
+/// Those of `all` that `wanted` names: "all", "none", or names with commas between, of which "pg-*" is all that begin so.
+pub fn choose<T: Copy>(all: &[T], name: impl Fn(&T) -> &str, wanted: &str) -> Result<Vec<T>, String> {
+    let mut chosen = Vec::new();
+    for word in wanted.split(',').filter(|word| *word != "none") {
+        let fits = |item: &&T| match word.strip_suffix('*') {
+            Some(beginning) => name(item).starts_with(beginning),
+            None => word == "all" || word == name(item),
+        };
+        let found: Vec<T> = all.iter().filter(fits).copied().collect();
+        if found.is_empty() {
+            return Err(format!("there is no \"{word}\""));
+        }
+        chosen.extend(found);
+    }
+    Ok(chosen)
+}

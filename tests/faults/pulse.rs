@@ -1,0 +1,37 @@
+//! How late this process itself is: an answer that the harness was too busy to read is not a late answer of the service.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const BEAT: Duration = Duration::from_millis(10);
+/// Overshoots that a busy machine has all the time.
+const USUAL: Duration = Duration::from_millis(40);
+
+/// A thread that sleeps and looks how long it slept. It ends with the last handle.
+#[derive(Clone, Default)]
+pub struct Pulse(Arc<Mutex<Vec<(Instant, Duration)>>>);
+
+impl Pulse {
+    /// Starts it.
+    pub fn start() -> Self {
+        let pulse = Self::default();
+        let stalls = Arc::downgrade(&pulse.0);
+        std::thread::spawn(move || {
+            while let Some(stalls) = stalls.upgrade() {
+                let began = Instant::now();
+                std::thread::sleep(BEAT);
+                let late = began.elapsed().saturating_sub(BEAT);
+                if late > USUAL {
+                    stalls.lock().expect("stalls").push((began, late));
+                }
+            }
+        });
+        pulse
+    }
+
+    /// How long it stood still between two times, in all.
+    pub fn stalled(&self, from: Instant, to: Instant) -> Duration {
+        let stalls = self.0.lock().expect("stalls");
+        stalls.iter().filter(|(at, late)| *at < to && *at + BEAT + *late > from).map(|(_, late)| *late).sum()
+    }
+}

@@ -1,0 +1,42 @@
+//! The rows of the table. A row is a setup, a round of its fault, and the figures to reach; the harness repeats the round, with calm
+//! before and after, until enough was sent.
+
+mod postgres;
+mod rabbitmq;
+mod service;
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::oracle::Figures;
+use crate::scene::{Scene, Setup};
+
+/// A fault, once.
+pub type Round = for<'a, 'b> fn(&'a mut Scene<'b>) -> LocalBoxFuture<'a, ()>;
+
+/// One kind of fault.
+#[derive(Clone, Copy)]
+pub struct Row {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub setup: fn(&mut Setup),
+    pub round: Round,
+    pub figures: Figures,
+    /// What a negative control changes in the setup.
+    pub mistake: Option<fn(&mut Setup)>,
+}
+
+impl Row {
+    const fn new(name: &'static str, about: &'static str, round: Round, figures: Figures) -> Self {
+        Self { name, about, setup: |_| {}, round, figures, mistake: None }
+    }
+
+    const fn with(self, setup: fn(&mut Setup)) -> Self {
+        Self { setup, ..self }
+    }
+}
+
+/// The rows that were asked for.
+pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
+    let all: Vec<Row> = [service::ROWS, postgres::ROWS, rabbitmq::ROWS].concat();
+    crate::options::choose(&all, |row| row.name, wanted)
+}

@@ -1,0 +1,115 @@
+//! PostgreSQL goes away in each of the ways it does. The spool takes its place, so that senders hardly notice.
+
+use super::Row;
+use crate::oracle::Figures;
+use crate::scene::Scene;
+use crate::support::proxy::Line;
+use crate::world::blocking;
+
+pub const ROWS: &[Row] = &[
+    Row::new("pg-kill", "PostgreSQL is killed, and started again after a second", |scene| Box::pin(kill(scene)), Figures::HARDLY),
+    Row::new("pg-stop", "PostgreSQL is stopped for the outage", |scene| Box::pin(stop(scene)), Figures::HARDLY),
+    Row::new("pg-frozen", "PostgreSQL and its backends are frozen (SIGSTOP)", |scene| Box::pin(frozen(scene)), Figures::HARDLY),
+    Row::new("pg-terminate", "every connection is terminated, again and again", |scene| Box::pin(terminate(scene)), Figures::HARDLY),
+    Row::new("pg-full", "max_connections is used up while connections end", |scene| Box::pin(full(scene)), Figures::HARDLY),
+    Row::new("pg-locked", "the table of keys is locked", |scene| Box::pin(locked(scene)), Figures::HARDLY),
+    Row::new("pg-silent", "the line to PostgreSQL passes nothing on", |scene| Box::pin(silent(scene)), Figures::HARDLY)
+        .with(|setup| setup.proxy_postgres = true),
+    Row::new("pg-ambiguous", "PostgreSQL commits, and its answer is cut off", |scene| Box::pin(ambiguous(scene)), Figures::HARDLY)
+        .with(|setup| setup.proxy_postgres = true),
+];
+
+async fn kill(scene: &mut Scene<'_>) {
+    for _ in 0..2 {
+        scene
+            .fault(async |scene| {
+                blocking(|| scene.servers.postgres.kill());
+                scene.wait(500..1500).await;
+                blocking(|| scene.servers.postgres.start());
+            })
+            .await;
+        scene.recovered().await;
+        scene.calm().await;
+    }
+}
+
+async fn stop(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| scene.servers.postgres.stop());
+            tokio::time::sleep(scene.options.outage()).await;
+            blocking(|| scene.servers.postgres.start());
+        })
+        .await;
+}
+
+async fn frozen(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| scene.servers.postgres.pause());
+            scene.wait(4000..6000).await;
+            blocking(|| scene.servers.postgres.resume());
+        })
+        .await;
+}
+
+const OTHERS: &str = "select pg_terminate_backend(pid) from pg_stat_activity
+                      where pid <> pg_backend_pid() and backend_type = 'client backend'";
+
+async fn terminate(scene: &mut Scene<'_>) {
+    for _ in 0..5 {
+        scene.fault(async |scene| scene.place.execute(OTHERS)).await;
+        scene.wait(100..800).await;
+    }
+}
+
+/// Connections of a superuser take the places that are kept for superusers too, so that nobody else gets in.
+async fn full(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let mut taken = vec![scene.place.connection()];
+            scene.place.execute(OTHERS_BUT_IDLE);
+            while let Some(connection) = scene.place.try_connection() {
+                taken.push(connection);
+            }
+            scene.wait(3000..4000).await;
+        })
+        .await;
+}
+
+/// Those of the service; what this process has taken by now is idle and stays.
+const OTHERS_BUT_IDLE: &str = "select pg_terminate_backend(pid) from pg_stat_activity
+                               where pid <> pg_backend_pid() and application_name like 'hookweir%'";
+
+async fn locked(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let mut connection = scene.place.connection();
+            blocking(|| crate::world::execute(&mut connection, "begin; lock table dedup in access exclusive mode"));
+            scene.wait(3000..4000).await;
+        })
+        .await;
+}
+
+async fn silent(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            scene.to_postgres[0].set(Line::Silent);
+            scene.wait(4000..6000).await;
+            scene.to_postgres[0].set(Line::Cut);
+            scene.to_postgres[0].set(Line::Open);
+        })
+        .await;
+}
+
+async fn ambiguous(scene: &mut Scene<'_>) {
+    for _ in 0..8 {
+        scene
+            .fault(async |scene| {
+                let bytes = scene.rng.i64(1..400);
+                scene.to_postgres[0].cut_back_after(bytes);
+                scene.wait(300..600).await;
+            })
+            .await;
+    }
+}

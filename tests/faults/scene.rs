@@ -1,0 +1,226 @@
+//! One row on stage: instances of the real program, a load on them, and the faults with the times at which they were.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::options::Options;
+use crate::support::app::{App, five_sources};
+use crate::support::ledger::Ledger;
+use crate::support::load::{Load, Running};
+use crate::support::proxy::Proxy;
+use crate::support::servers::address;
+use crate::world::{Place, Servers, by_way_of};
+
+/// What a row starts with.
+pub struct Setup {
+    options: BTreeMap<String, String>,
+    /// Environment of every instance.
+    pub environment: Vec<(&'static str, String)>,
+    /// Instances on the same database and broker.
+    pub instances: usize,
+    /// Every delivery goes to all instances at the same time.
+    pub everywhere: bool,
+    /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
+    pub proxy_postgres: bool,
+    pub proxy_rabbitmq: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let mut setup = Self {
+            options: BTreeMap::new(),
+            environment: Vec::new(),
+            instances: 1,
+            everywhere: false,
+            proxy_postgres: false,
+            proxy_rabbitmq: false,
+        };
+        // What is waited for after a fault is shortened, so that a short run is; all else is the default.
+        setup.set("store.lease_secs", 5);
+        setup.set("publisher.retry_max_ms", 5000);
+        setup
+    }
+}
+
+impl Setup {
+    /// Sets an option of the configuration (in TOML: text needs quotes).
+    pub fn set(&mut self, option: &str, value: impl Display) {
+        self.options.insert(option.into(), value.to_string());
+    }
+
+    fn config(&self) -> String {
+        let lines: Vec<_> = self.options.iter().map(|(option, value)| format!("{option} = {value}")).collect();
+        format!("{}\n{}", lines.join("\n"), five_sources())
+    }
+}
+
+/// When a fault was there.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub from: Instant,
+    /// What was broken was whole again.
+    pub healed: Instant,
+    /// What had waited because of it was gone.
+    pub until: Instant,
+    /// Rows that waited when it was healed.
+    pub waiting: i64,
+}
+
+/// Something that a row itself asks for beside the figures that all have.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Demand {
+    pub what: String,
+    pub held: bool,
+    pub saw: String,
+}
+
+/// A row under way.
+pub struct Scene<'a> {
+    pub options: &'a Options,
+    pub servers: &'a mut Servers,
+    pub rng: Rng,
+    pub place: Place,
+    pub apps: Vec<App>,
+    /// In front of PostgreSQL and RabbitMQ, if asked for; one for each instance.
+    pub to_postgres: Vec<Proxy>,
+    pub to_rabbitmq: Vec<Proxy>,
+    load: Option<Running>,
+    pub windows: Vec<Window>,
+    pub demands: Vec<Demand>,
+    /// The most memory that any process held, and the least bound that any told.
+    pub memory: (u64, u64),
+    closed: usize,
+}
+
+impl<'a> Scene<'a> {
+    /// Starts the instances, and the load once they are ready.
+    pub async fn begin(options: &'a Options, servers: &'a mut Servers, setup: &Setup, seed: u64) -> Self {
+        let place = Place::on(servers);
+        let (mut apps, mut to_postgres, mut to_rabbitmq) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..setup.instances {
+            let (mut postgres, mut rabbitmq) = (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
+            if setup.proxy_postgres {
+                to_postgres.push(Proxy::to(address(&postgres)).await);
+                postgres = by_way_of(&postgres, to_postgres[to_postgres.len() - 1].address);
+            }
+            if setup.proxy_rabbitmq {
+                to_rabbitmq.push(Proxy::to(address(&rabbitmq)).await);
+                rabbitmq = by_way_of(&rabbitmq, to_rabbitmq[to_rabbitmq.len() - 1].address);
+            }
+            let mut own = Setup { options: setup.options.clone(), ..Setup::default() };
+            let quoted = |text: &str| format!("\"{text}\"");
+            own.set("store.url", quoted(&postgres));
+            own.set("store.schema", quoted(&place.schema));
+            own.set("publisher.url", quoted(&rabbitmq));
+            own.set("publisher.exchange", quoted(&place.queues.exchange));
+            own.set("publisher.queue", quoted(&place.queues.events));
+            own.set("publisher.unrouted_queue", quoted(&place.queues.unrouted));
+            apps.push(App::launch_with(&own.config(), &setup.environment).await);
+        }
+        for app in &apps {
+            app.ready().await;
+            app.until_healthy().await;
+        }
+        let targets: Vec<_> = apps.iter().map(|app| app.listen).collect();
+        let load = Load {
+            everywhere: setup.everywhere,
+            connections: options.connections,
+            rate: (options.rate > 0.0).then_some(options.rate),
+            at_once: 5,
+            later: 5,
+            forged: 2,
+            other_body: 1,
+            sizes: |rng| (1024.0 * 2f64.powf(6.0 * rng.f64().powi(6))) as usize,
+            patience: Duration::from_secs(300),
+            seed,
+            ..Load::on(&targets)
+        };
+        let rng = Rng::with_seed(seed ^ 0x6661_756c_7473);
+        let memory = (0, u64::MAX);
+        let (windows, demands) = (Vec::new(), Vec::new());
+        Self { options, servers, rng, place, apps, to_postgres, to_rabbitmq, load: Some(load.start()), windows, demands, memory, closed: 0 }
+    }
+
+    /// The load, which goes on until the oracle ends it.
+    pub fn load(&self) -> &Running {
+        self.load.as_ref().expect("the load goes on")
+    }
+
+    /// Begins no further event, and waits until what was begun is taken.
+    pub async fn end_load(&mut self) -> Ledger {
+        self.load.take().expect("the load goes on").finish().await
+    }
+
+    /// A while without a fault.
+    pub async fn calm(&mut self) {
+        self.wait(1500..2500).await;
+    }
+
+    /// Waits a drawn number of milliseconds.
+    pub async fn wait(&mut self, millis: std::ops::Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(millis))).await;
+    }
+
+    /// Does harm and undoes it: a fault from beginning to end.
+    pub async fn fault(&mut self, harm: impl AsyncFnOnce(&mut Self)) {
+        let from = Instant::now();
+        harm(self).await;
+        let healed = Instant::now();
+        self.windows.push(Window { from, healed, until: healed, waiting: 0 });
+    }
+
+    /// Waits until nothing is left of what waited because of a fault, in spools and in the outbox.
+    pub async fn recovered(&mut self) {
+        let (mut newest, since) = (self.place.newest(), Instant::now());
+        let waiting = self.place.waiting(newest) + self.spooled().await as i64;
+        let mut spooled = waiting > 0;
+        while since.elapsed() < Duration::from_secs(300) {
+            if self.spooled().await > 0.0 {
+                spooled = true;
+            } else {
+                // What has left a spool is new in the outbox.
+                if std::mem::take(&mut spooled) {
+                    newest = self.place.newest();
+                }
+                if self.place.waiting(newest) == 0 {
+                    break;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for window in &mut self.windows[self.closed..] {
+            (window.until, window.waiting) = (Instant::now(), waiting);
+        }
+        self.closed = self.windows.len();
+    }
+
+    /// Events in the spools.
+    pub async fn spooled(&self) -> f64 {
+        let mut rows = 0.0;
+        for app in &self.apps {
+            rows += app.metrics().await.get("hookweir_spool_rows");
+        }
+        rows
+    }
+
+    /// Kills an instance.
+    pub fn kill(&mut self, instance: usize) {
+        self.weigh(instance);
+        self.apps[instance].kill();
+    }
+
+    /// Notes how much memory an instance has taken; its process is about to end.
+    pub fn weigh(&mut self, instance: usize) {
+        let app = &self.apps[instance];
+        let (peak, bound) = self.memory;
+        self.memory = (peak.max(app.peak_memory()), bound.min(app.memory_bound()));
+    }
+
+    /// Notes whether something was as this row demands it.
+    pub fn demand(&mut self, what: impl Into<String>, held: bool, saw: impl Into<String>) {
+        self.demands.push(Demand { what: what.into(), held, saw: saw.into() });
+    }
+}

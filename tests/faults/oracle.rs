@@ -170,7 +170,9 @@ impl Verdict {
         self.never_accepted = self.events - self.taken;
         self.wrong_4xx = ledger.genuine().filter(refused).count();
         self.wrong_duplicate = ledger.genuine().filter(|entry| wrong_duplicate(entry)).count();
-        let accepted = |entry: &&Entry| entry.attempts.iter().filter(|a| matches!(a.answer, Answer::Taken { new: true, .. })).count();
+        // Another body under a known id is new to a spool that cannot ask the database; it ends in `conflict`.
+        let is_new = |attempt: &&Attempt| !attempt.other_body && matches!(attempt.answer, Answer::Taken { new: true, .. });
+        let accepted = |entry: &&Entry| entry.attempts.iter().filter(is_new).count();
         self.accepted_twice = ledger.genuine().filter(|entry| accepted(entry) > 1).count();
         self.forged_accepted = ledger.entries.iter().filter(|entry| entry.forged && entry.is_taken()).count();
     }

@@ -23,6 +23,8 @@ pub struct Setup {
     pub instances: usize,
     /// Every delivery goes to all instances at the same time.
     pub everywhere: bool,
+    /// Per cent of the events that are sent again with another body.
+    pub other_body: u8,
     /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
     pub proxy_postgres: bool,
     pub proxy_rabbitmq: bool,
@@ -35,6 +37,7 @@ impl Default for Setup {
             environment: Vec::new(),
             instances: 1,
             everywhere: false,
+            other_body: 1,
             proxy_postgres: false,
             proxy_rabbitmq: false,
         };
@@ -132,7 +135,7 @@ impl<'a> Scene<'a> {
             at_once: 5,
             later: 5,
             forged: 2,
-            other_body: 1,
+            other_body: setup.other_body,
             sizes: |rng| (1024.0 * 2f64.powf(6.0 * rng.f64().powi(6))) as usize,
             patience: Duration::from_secs(300),
             seed,

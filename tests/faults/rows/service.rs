@@ -44,7 +44,8 @@ pub const ROWS: &[Row] = &[
         |scene| Box::pin(cut_off(scene)),
         Figures { accepted_twice: true, ..Figures::HARDLY },
     )
-    .with(|setup| (setup.instances, setup.proxy_postgres) = (2, true)),
+    // Of two bodies under one id, the one that reaches PostgreSQL first goes to the queue: not that of the spool.
+    .with(|setup| (setup.instances, setup.proxy_postgres, setup.other_body) = (2, true, 0)),
 ];
 
 async fn none(scene: &mut Scene<'_>) {

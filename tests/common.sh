@@ -2,6 +2,8 @@
 # Sourced from the root of the repository; `me` is the name of the command.
 # shellcheck shell=bash
 
+# The script that reads this says its name.
+# shellcheck disable=SC2154
 say() { echo "$me: $*"; }
 
 # The comment at the head of a command is its manual.

@@ -19,23 +19,6 @@ pub struct Control {
 
 const CONTROLS: &[Control] = &[
     Control {
-        name: "no-flush",
-        about: "PostgreSQL answers before a commit is on disk (synchronous_commit = off)",
-        row: "pg-kill",
-        mistake: |setup| {
-            setup.set("store.allow_unsafe_durability", true);
-            setup.environment.push(("HOOKWEIR_CONTROL", "synchronous_commit_off".into()));
-        },
-        caught_by: &["lost"],
-    },
-    Control {
-        name: "ack-per-confirm",
-        about: "a returned message is taken for that of the confirm it came with",
-        row: "mq-unbound",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "ack_per_confirm".into())),
-        caught_by: &["lost"],
-    },
-    Control {
         name: "early-cache",
         about: "a key is remembered before its event is committed",
         row: "pg-terminate",

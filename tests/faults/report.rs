@@ -128,7 +128,7 @@ impl Report {
 /// Plays a row: calm, a round of the fault, calm, until its share is sent; then asks the oracle.
 async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize, pulse: &Pulse, in_time: &impl Fn() -> bool) -> Verdict {
     let since = Instant::now();
-    let seed = options.seed.wrapping_add(row.name.bytes().fold(0, |sum, byte| sum * 31 + u64::from(byte)));
+    let seed = options.seed.wrapping_add(row.name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
     let played = AssertUnwindSafe(async {
         let mut setup = Setup::default();
         (row.setup)(&mut setup);

@@ -8,6 +8,7 @@ use crate::world::blocking;
 
 pub const ROWS: &[Row] = &[
     Row::new("pg-kill", "PostgreSQL is killed, and started again after a second", |scene| Box::pin(kill(scene)), Figures::HARDLY),
+    Row::new("both", "PostgreSQL is killed while RabbitMQ is frozen", |scene| Box::pin(both(scene)), Figures::HARDLY),
     Row::new("pg-stop", "PostgreSQL is stopped for the outage", |scene| Box::pin(stop(scene)), Figures::HARDLY),
     Row::new("pg-frozen", "PostgreSQL and its backends are frozen (SIGSTOP)", |scene| Box::pin(frozen(scene)), Figures::HARDLY),
     Row::new("pg-terminate", "every connection is terminated, again and again", |scene| Box::pin(terminate(scene)), Figures::HARDLY),
@@ -26,6 +27,23 @@ async fn kill(scene: &mut Scene<'_>) {
                 blocking(|| scene.servers.postgres.kill());
                 scene.wait(500..1500).await;
                 blocking(|| scene.servers.postgres.start());
+            })
+            .await;
+        scene.recovered().await;
+        scene.calm().await;
+    }
+}
+
+/// What was answered is nowhere else than in PostgreSQL when that dies.
+async fn both(scene: &mut Scene<'_>) {
+    for _ in 0..3 {
+        scene
+            .fault(async |scene| {
+                blocking(|| scene.servers.rabbitmq.pause());
+                scene.wait(500..1500).await;
+                blocking(|| scene.servers.postgres.kill());
+                blocking(|| scene.servers.postgres.start());
+                blocking(|| scene.servers.rabbitmq.resume());
             })
             .await;
         scene.recovered().await;

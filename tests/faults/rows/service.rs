@@ -9,7 +9,7 @@ use crate::support::load::client;
 use crate::support::proxy::Line;
 
 pub const ROWS: &[Row] = &[
-    Row::new("none", "nothing breaks", |scene| Box::pin(none(scene)), Figures::UNHARMED),
+    Row::new("calm", "nothing breaks", |scene| Box::pin(none(scene)), Figures::UNHARMED),
     Row::new("kill", "the service is killed (-9) every 0.2-2 s, and started again", |scene| Box::pin(kill(scene)), Figures::DOWN),
     Row::new("cache-off", "no cache of recent keys", |scene| Box::pin(none(scene)), Figures::UNHARMED)
         .with(|setup| setup.set("dedup.cache_entries", 0)),

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(not(fuzzing))]
 pub mod actor;
 
 use bytes::Bytes;

@@ -52,7 +52,7 @@ impl DedupActor {
 
     fn answer(&mut self) {
         for Resolved { ticket, outcome, event_id, unpublished } in self.batcher.take_resolved() {
-            if self.around.respond_after == RespondAfter::Stored || unpublished.is_empty() || matches!(outcome, Outcome::Failed(_)) {
+            if unpublished.is_empty() || matches!(outcome, Outcome::Failed(_)) {
                 ticket.resolve_event(outcome, &event_id);
                 continue;
             }

@@ -35,6 +35,8 @@ pub struct Batcher<T> {
     for_spool: Queue,
     route: Route,
     resolved: Vec<Resolved<T>>,
+    /// Only where senders wait for the queue; otherwise nobody reads the lists.
+    lists_unpublished: bool,
 }
 
 type Queue = VecDeque<Vec<Arc<NewEvent>>>;
@@ -59,7 +61,7 @@ pub struct Resolved<T> {
     pub outcome: Outcome,
     /// The id of its first event.
     pub event_id: EventId,
-    /// Events of it that are stored and not known to be published yet.
+    /// Events of it that are stored and not known to be published yet; see [`Batcher::listing_unpublished`].
     pub unpublished: Vec<DedupKey>,
 }
 
@@ -107,7 +109,13 @@ impl<T> Batcher<T> {
             for_spool: Queue::new(),
             route: Route::new(places),
             resolved: Vec::new(),
+            lists_unpublished: false,
         }
+    }
+
+    /// From here on it says of each delivery which of its events are not published yet.
+    pub fn listing_unpublished(self) -> Self {
+        Self { lists_unpublished: true, ..self }
     }
 
     /// Takes a delivery. `known` tells the events that are known to be stored, with this very body. Returns how many of its events
@@ -218,11 +226,12 @@ impl<T> Batcher<T> {
             for (position, id) in storing.waiters.into_iter().enumerate() {
                 let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
                 delivery.waiting -= 1;
-                match inserted {
-                    Some(Inserted::Accepted(_)) => delivery.unpublished.push(event.key),
-                    Some(Inserted::Unpublished(first)) => delivery.unpublished.push(*first),
-                    _ => {}
-                }
+                let waits = match inserted {
+                    Some(Inserted::Accepted(_)) => Some(event.key),
+                    Some(Inserted::Unpublished(first)) => Some(*first),
+                    _ => None,
+                };
+                delivery.unpublished.extend(waits.filter(|_| self.lists_unpublished));
                 match inserted {
                     Some(Inserted::Accepted(_)) if position == 0 => _ = delivery.accepted.get_or_insert(event.message_id()),
                     Some(Inserted::Accepted(_)) => _ = delivery.duplicate.get_or_insert(event.message_id()),

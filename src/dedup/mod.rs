@@ -79,14 +79,16 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
     let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
     let places = Places { writers: config.writers, spool_after: around.spool.as_ref().map(|fallback| fallback.after) };
     // What is remembered is answered at once, and so must not be an event that senders wait for.
-    let cache_entries = if around.respond_after == RespondAfter::Published { 0 } else { config.cache_entries };
+    let looks_for_unpublished = around.respond_after == RespondAfter::Published;
+    let cache_entries = if looks_for_unpublished { 0 } else { config.cache_entries };
     let recent = Recent::new(cache_entries, config.cache_ttl.min(shortest_window));
     let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
-    let looks_for_unpublished = around.respond_after == RespondAfter::Published;
     let store = Target::Store { store: around.store.clone(), instance: around.instance, looks_for_unpublished };
     let spool = around.spool.as_ref().map(|fallback| Target::Spool(fallback.spool.clone()));
     let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| {
-        DedupActor::new(Batcher::new(limits, places), recent, store_work.0, spool_work.0, around)
+        let batcher = Batcher::new(limits, places);
+        let batcher = if looks_for_unpublished { batcher.listing_unpublished() } else { batcher };
+        DedupActor::new(batcher, recent, store_work.0, spool_work.0, around)
     });
     // A writer has one batch at a time, so more than one message of each can never wait.
     let done = Mailbox::<BatchDone>::new(&addr, config.writers + 1);

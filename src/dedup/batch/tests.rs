@@ -95,6 +95,36 @@ fn redeliveries_join_the_event_that_is_being_stored_and_share_its_outcome() {
 }
 
 #[test]
+fn where_senders_wait_for_the_queue_each_is_told_which_events_it_waits_for() {
+    let unpublished = |batcher: &mut Batcher<u32>| -> Vec<_> {
+        batcher.take_resolved().into_iter().map(|resolved| (resolved.ticket, resolved.unpublished)).collect()
+    };
+    let (a, b, c) = (event("a", "x"), event("b", "x"), event("c", "x"));
+    for listing in [true, false] {
+        let batcher = store_only(LIMITS);
+        let mut batcher = if listing { batcher.listing_unpublished() } else { batcher };
+        batcher.offer(1, vec![a.clone(), b.clone()], nothing_known);
+        batcher.offer(2, vec![a.clone()], nothing_known);
+        batcher.offer(3, vec![c.clone()], nothing_known);
+        let batch = next(&mut batcher).unwrap();
+        // Of the three, one is new, one is known and in the outbox, one is known and published.
+        let inserted = |event: &Arc<NewEvent>| match event.event_id.as_str() {
+            "a" => Inserted::Accepted(Seq(1)),
+            "b" => Inserted::Unpublished(b.key),
+            _ => Inserted::Duplicate(c.key),
+        };
+        store(&mut batcher, &batch, &Ok(batch.events.iter().map(inserted).collect()));
+        let mut told = unpublished(&mut batcher);
+        told.sort_by_key(|(ticket, _)| *ticket);
+        told.iter_mut().for_each(|(_, keys)| keys.sort());
+        let mut both = vec![a.key, b.key];
+        both.sort();
+        let expected = if listing { [both, vec![a.key], vec![]] } else { [vec![], vec![], vec![]] };
+        assert_eq!(told.into_iter().map(|(_, keys)| keys).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn when_the_commit_fails_all_who_joined_are_told_and_the_next_try_starts_afresh() {
     let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![event("a", "x")], nothing_known);

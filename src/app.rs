@@ -42,6 +42,8 @@ pub struct Listening {
 
 /// Connections beyond the writers': settle, relay, the keeper's two, the one that drains the spool, and the one for learned secrets.
 const OTHER_CONNECTIONS: usize = 6;
+/// How long a start waits for its store before it takes deliveries all the same.
+const START_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks at whether a stop can go on.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -191,6 +193,8 @@ impl Service {
             .collect();
         let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
         let sources = Arc::new(sources);
+        // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
+        keeper.until_tried(START_PATIENCE);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
         key_sets::on_demand::start(&sources, lifeline).map_err(|error| setup(&error))?;
         let edge = http::Edge::new(sources, verifiers, budget.clone(), config.limits.clone(), metrics.clone());

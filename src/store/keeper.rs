@@ -69,6 +69,8 @@ impl Lease {
 pub struct Keeper {
     lease: Lease,
     stop: Arc<Stop>,
+    /// Closed once the store has been tried.
+    tried: mpsc::Receiver<()>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -85,6 +87,7 @@ impl Keeper {
         let lease = Lease::none();
         let stop = Arc::<Stop>::default();
         let (running, ended) = mpsc::channel();
+        let (trying, tried) = mpsc::channel();
         let tenancy = Tenancy {
             store: store.clone(),
             instance,
@@ -93,6 +96,7 @@ impl Keeper {
             health,
             stop: stop.clone(),
             prepared: false,
+            trying: Some(trying),
         };
         let upkeep = Upkeep {
             store,
@@ -113,7 +117,13 @@ impl Keeper {
             let _held = held;
             upkeep.run();
         })?;
-        Ok(Self { lease, stop, ended })
+        Ok(Self { lease, stop, tried, ended })
+    }
+
+    /// Waits until the first attempt to prepare the store has ended, well or not; `limit` at most.
+    pub fn until_tried(&self, limit: Duration) {
+        // Nothing is ever sent: it is closed, or time is up.
+        let _ = self.tried.recv_timeout(limit);
     }
 
     /// This instance's lease.
@@ -164,12 +174,15 @@ struct Tenancy {
     health: Component,
     stop: Arc<Stop>,
     prepared: bool,
+    /// Dropped after the first attempt.
+    trying: Option<mpsc::Sender<()>>,
 }
 
 impl Tenancy {
     fn run(mut self) {
         let release = loop {
             let renewed = self.renew();
+            self.trying = None;
             self.health.set(match &renewed {
                 Ok(()) => State::Ready,
                 Err(error) => State::NotReady(error.to_string().into()),

@@ -92,7 +92,7 @@ impl<'c> Compiler<'c> {
     fn compile(mut self) -> Result<Scheme, Vec<SchemeError>> {
         let spec = self.spec;
         let url = self.url();
-        let check = match spec.kind {
+        let mut check = match spec.kind {
             Kind::None => self.nothing(),
             Kind::Basic => Check::Basic(self.secrets().iter().map(|secret| token_digest(secret)).collect()),
             Kind::Jwt => JwtRule::compile(&mut self).map_or(Check::Nothing, |rule| Check::Jwt(Box::new(rule))),
@@ -106,6 +106,9 @@ impl<'c> Compiler<'c> {
             list.into_iter().filter_map(|(at, spec)| self.handshake(at, spec)).collect()
         };
         let (signed, unsigned) = (handshakes(signed), handshakes(unsigned));
+        if let Check::Proof(proof) = &mut check {
+            proof.signs_challenges = unsigned.iter().any(|handshake| handshake.answer.signs());
+        }
         let answers = self.answers();
         let document = self.document();
         let methods = self.methods();
@@ -272,7 +275,7 @@ impl<'c> Compiler<'c> {
             }
         };
         let spellings = if spec.url_ports == UrlPorts::Both { 2 } else { 1 };
-        Some(Proof { by, sigs, ts, message, require, bind, paths, each, spellings })
+        Some(Proof { by, sigs, ts, message, require, bind, paths, each, spellings, signs_challenges: false })
     }
 
     fn sig(&mut self, at: usize, sig: &SigSpec, raw: bool, paths: &mut PathSet) -> Option<SigRule> {

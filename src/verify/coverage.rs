@@ -44,6 +44,7 @@ impl Compiler<'_> {
                 || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
         let event = &self.spec.event;
         let ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
+        let time = self.spec.ts.as_ref().filter(|_| tokens.contains(&&Token::Ts)).map(|ts| ts.from.as_str());
         let mut paths = PathSet::default();
         let mut covers = |text: &String| {
             let template = Template::parse(text, Grammar::Plain, &self.params, &mut paths).unwrap_or_default();
@@ -51,6 +52,7 @@ impl Compiler<'_> {
                 Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
                 Token::Form(_) => body || tokens.contains(&token),
                 Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
+                Token::Header(name) => tokens.contains(&token) || time == Some(&format!("header:{name}")),
                 other => tokens.contains(&other),
             })
         };

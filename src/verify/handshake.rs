@@ -117,6 +117,15 @@ impl Handshake {
 }
 
 impl AnswerTemplate {
+    /// Whether something in it is signed with the source's key.
+    pub(super) fn signs(&self) -> bool {
+        let body = match &self.body {
+            AnswerBody::Text(text) => text.signs(),
+            AnswerBody::Json(json) => json.signs(),
+        };
+        body || self.headers.iter().any(|(_, value)| value.signs())
+    }
+
     pub(super) fn fill(&self, cx: Cx<'_>) -> Result<Answer, Rejection> {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
@@ -142,6 +151,15 @@ impl AnswerTemplate {
 }
 
 impl JsonTemplate {
+    fn signs(&self) -> bool {
+        match self {
+            Self::Literal(_) => false,
+            Self::Text(template) => template.signs(),
+            Self::List(items) => items.iter().any(Self::signs),
+            Self::Object(members) => members.iter().any(|(_, value)| value.signs()),
+        }
+    }
+
     fn write(&self, cx: Cx<'_>, text: &mut String) -> Result<(), Rejection> {
         match self {
             Self::Literal(literal) => text.push_str(literal),

@@ -11,7 +11,7 @@ use super::json_path::{PathSet, Slot, Slots, WalkError};
 use super::mac::{HashName, MacKey, Tag};
 use super::public_key::PublicKey;
 use super::sig::{Candidate, Place, SigRule, read};
-use super::template::{Cx, Piece, Template};
+use super::template::{Cx, Piece, Template, is_challenge};
 use super::view::{PublicUrl, View, is_form};
 use crate::config::secret::Secret;
 use crate::delivery::UnixMillis;
@@ -31,6 +31,8 @@ pub(super) struct Proof {
     pub(super) each: Option<Each>,
     /// How many spellings of the URL there are to try.
     pub(super) spellings: usize,
+    /// The same key signs challenges for whoever asks: what looks like one is no event.
+    pub(super) signs_challenges: bool,
 }
 
 /// What the sender holds.
@@ -178,6 +180,9 @@ impl Proof {
                 None => self.matches(&pieces, &found.candidates, cx)?,
             };
             if let Some(key) = key {
+                if self.signs_challenges && is_challenge(&whole(&pieces)) {
+                    return Err(mismatch(&self.sigs));
+                }
                 self.bound(cx)?;
                 return Ok(Some(Proven { key, signed: digest.then(|| digest_of(&pieces)), claims: None }));
             }

@@ -123,6 +123,13 @@ impl Template {
         bodies.peek().is_some() && bodies.all(checksum)
     }
 
+    /// Whether something in it is signed with the source's key.
+    pub(super) fn signs(&self) -> bool {
+        let hmac =
+            |segment: &Segment| matches!(segment, Segment::Token(_, filters) if filters.iter().any(|f| matches!(f, Filter::Hmac(_))));
+        self.0.iter().any(hmac)
+    }
+
     /// The message, in pieces. A signed header, query parameter or form field that is absent refuses; an absent JSON value is empty.
     pub(super) fn pieces<'v>(&'v self, cx: Cx<'v>) -> Result<Vec<Piece<'v>>, Rejection> {
         let mut pieces = Vec::with_capacity(self.0.len());
@@ -130,7 +137,7 @@ impl Template {
             match segment {
                 Segment::Literal(text) => pieces.push(Piece::Bytes(Cow::Borrowed(text))),
                 Segment::Token(Token::Secret, _) => pieces.push(Piece::Secret),
-                Segment::Token(token, filters) => pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx))),
+                Segment::Token(token, filters) => pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx)?)),
                 Segment::Optional(inner) => pieces.extend(optional(inner, cx)?.unwrap_or_default().into_iter().map(Piece::Bytes)),
             }
         }
@@ -151,7 +158,7 @@ impl Template {
                         if parts.len() > before {
                             shown.push(b',');
                         }
-                        let value = filtered(value, filters, cx);
+                        let value = filtered(value, filters, cx)?;
                         shown.extend_from_slice(&value);
                         parts.push(value);
                     }
@@ -161,7 +168,7 @@ impl Template {
                 }
                 Segment::Token(token, filters) => {
                     let Some(value) = value(token, cx)?.filter(|value| !value.is_empty()) else { return Ok(None) };
-                    let value = filtered(value, filters, cx);
+                    let value = filtered(value, filters, cx)?;
                     shown.extend_from_slice(&value);
                     parts.push(value);
                 }
@@ -178,7 +185,7 @@ impl Template {
             match segment {
                 Segment::Literal(literal) => text.extend_from_slice(literal),
                 Segment::Token(token, filters) => {
-                    text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx));
+                    text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx)?);
                 }
                 Segment::Optional(_) => {}
             }
@@ -210,7 +217,7 @@ fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v
         match segment {
             Segment::Literal(text) => pieces.push(Cow::Borrowed(&**text)),
             Segment::Token(token, filters) => match value(token, cx)?.filter(|value| !value.is_empty()) {
-                Some(value) => pieces.push(filtered(value, filters, cx)),
+                Some(value) => pieces.push(filtered(value, filters, cx)?),
                 None => return Ok(None),
             },
             Segment::Optional(_) => {}
@@ -303,19 +310,29 @@ fn joined<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Vec<u8> {
     text
 }
 
-fn filtered<'v>(value: Cow<'v, [u8]>, filters: &[Filter], cx: Cx<'_>) -> Cow<'v, [u8]> {
-    filters.iter().fold(value, |value, filter| {
-        Cow::Owned(match filter {
+fn filtered<'v>(value: Cow<'v, [u8]>, filters: &[Filter], cx: Cx<'_>) -> Result<Cow<'v, [u8]>, Rejection> {
+    filters.iter().try_fold(value, |value, filter| {
+        Ok(Cow::Owned(match filter {
             Filter::Lower => value.to_ascii_lowercase(),
             Filter::Hash(hash, encoding) => encoding.encode(hash.of([&*value]).as_bytes()).into_bytes(),
             Filter::Crc32 => crc32fast::hash(&value).to_string().into_bytes(),
+            Filter::Hmac(_) if !is_challenge(&value) => {
+                let why = "handshake: only a challenge is signed: 1 to 128 letters, digits or any of +/=_.-";
+                return Err(Rejection::new(RejectReason::PreconditionFailed, why));
+            }
             Filter::Hmac(encoding) => match cx.key {
                 Some(key) => encoding.encode(key.of([&*value]).as_bytes()).into_bytes(),
                 None => Vec::new(),
             },
             Filter::Unescape(only) => unescape(&value, only),
-        })
+        }))
     })
+}
+
+/// What is signed for whoever asks for it: a word. The message of an event is none (see [`super::proof::Proof`]), or anybody could have
+/// an event signed that he made up.
+pub(super) fn is_challenge(text: &[u8]) -> bool {
+    (1..=128).contains(&text.len()) && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(byte))
 }
 
 /// Decodes the percent-escapes of some characters, and leaves the others.

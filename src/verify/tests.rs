@@ -19,6 +19,7 @@ mod facts;
 mod fuzz;
 mod handshakes;
 mod named_keys;
+mod rules;
 mod tamper;
 mod vectors;
 

@@ -154,6 +154,9 @@ fn the_reference_says_what_the_engine_does() {
         let facts = compiled(&source).facts().clone();
         let page = reference::page(provider).expect("a page");
         assert_eq!(page.contains("| body | covered by the proof |"), facts.body_covered, "{provider}: body");
+        if page.contains(": signed, ") || page.contains(": not signed, ") {
+            assert_eq!(page.contains(": signed, "), facts.id_covered, "{provider}: id");
+        }
         let days = facts.window.as_secs().div_ceil(86_400);
         assert!(page.contains(&format!("| a redelivery is recognised for | {days} days |")), "{provider}: window");
         assert_eq!(page.contains("**Unconfirmed.**"), !facts.confirmed, "{provider}: confirmed");

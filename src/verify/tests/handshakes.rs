@@ -201,3 +201,55 @@ fn learning_is_refused_where_it_makes_no_sense() {
     assert!(errors("asana", &[], false)[0].contains("learn_secret = true"));
     assert!(errors("asana", &[SECRET], false).is_empty() && errors("notion", &[], true).is_empty());
 }
+
+/// X, LinkedIn and Braintree have the key of their events sign what they ask for, unsigned. Nobody must get an event signed so.
+#[test]
+fn no_answer_to_a_stranger_signs_an_event() {
+    let json = r#"{"for_user_id":"1","type":"x"}"#;
+    for body in [json, "word", "890e4665-4dfe-4ab1-b689-ed553bceeed0", "[]", "\"\"", " "] {
+        for (provider, parameter, before, header, field) in [
+            ("x", "crc_token", "", "x-twitter-webhooks-signature", "response_token"),
+            ("linkedin", "challengeCode", "hmacsha256=", "x-li-signature", "challengeResponse"),
+        ] {
+            let scheme = compiled(&made_up(provider).0);
+            let target = format!("/?{parameter}={}", sample::escaped(&format!("{before}{body}")));
+            let asked = verify(&name("test"), &scheme, &request("GET", &target, &[], b""), UnixMillis(NOW));
+            let signature = match asked {
+                Ok(Verdict::Challenge(answer)) => {
+                    let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+                    answer[field].as_str().expect("text").to_owned()
+                }
+                Err(rejection) => {
+                    assert_eq!(rejection.reason, RejectReason::PreconditionFailed, "{provider} {body}");
+                    continue;
+                }
+                other => panic!("{provider} {body}: {other:?}"),
+            };
+            let forged = request("POST", "/", &[(header, &signature)], body.as_bytes());
+            assert_eq!(refused(&scheme, &forged, NOW), RejectReason::SignatureMismatch, "{provider} {body}");
+        }
+    }
+    let (source, ..) = made_up("braintree");
+    for payload in ["20f9f8ed05f77439fe955c977e4c8a53", "PHhtbC8+", "PG5vdGlmaWNhdGlvbj4=\n"] {
+        let target = format!("/?bt_challenge={}", sample::escaped(payload));
+        let asked = verify(&name("test"), &compiled(&source), &request("GET", &target, &[], b""), UnixMillis(NOW));
+        let Ok(Verdict::Challenge(answer)) = asked else { continue };
+        let signature = String::from_utf8(answer.body).expect("text");
+        let form = format!("bt_signature={}&bt_payload={}", sample::escaped(&signature), sample::escaped(payload));
+        let forged = request("POST", "/", &[("content-type", "application/x-www-form-urlencoded")], form.as_bytes());
+        assert_eq!(refused(&compiled(&source), &forged, NOW), RejectReason::SignatureMismatch, "{payload}");
+    }
+}
+
+/// Whatever signs for strangers has the rule, in presets to come too.
+#[test]
+fn every_scheme_that_signs_for_strangers_tells_challenges_from_events() {
+    let signing: Vec<_> = presets::names()
+        .filter(|provider| compiled(&made_up(provider).0).unsigned.iter().any(|handshake| handshake.answer.signs()))
+        .collect();
+    assert_eq!(signing, ["braintree", "linkedin", "x"]);
+    for provider in signing {
+        let Check::Proof(proof) = compiled(&made_up(provider).0).check else { panic!("{provider}") };
+        assert!(proof.signs_challenges, "{provider}");
+    }
+}

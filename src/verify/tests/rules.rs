@@ -1,0 +1,167 @@
+//! Rules that hold for every preset, each tried on all of them.
+
+use super::catalogue::{made_up, signed};
+use super::facts::rewritten;
+use super::*;
+use crate::verify::spec::Kind;
+
+fn spec(provider: &str) -> spec::SchemeSpec {
+    made_up(provider).1
+}
+
+#[test]
+fn no_token_covers_a_body() {
+    for provider in presets::names() {
+        if matches!(spec(provider).kind, Kind::Token | Kind::Basic | Kind::None) {
+            assert!(!compiled(&made_up(provider).0).facts().body_covered, "{provider}");
+        }
+    }
+    assert!(compiled(&made_up("vonage").0).facts().body_covered, "by payload_hash");
+}
+
+/// An id that anybody could choose finds no duplicates alone: the digest of what was signed does so too.
+#[test]
+fn ids_that_anybody_could_choose_are_guarded() {
+    for provider in presets::names() {
+        let (source, spec, private_key) = made_up(provider);
+        let scheme = compiled(&source);
+        if !scheme.facts().body_covered || scheme.facts().id_covered || spec.event.id.is_empty() {
+            continue;
+        }
+        let Ok(request) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        // Equal bodies are different events for these.
+        let alone = !spec.event.guard;
+        assert_eq!(one(&scheme, &request, NOW).guard.is_none(), alone, "{provider}");
+        assert!(!alone || ["discourse", "qstash", "zendesk"].contains(&provider), "{provider} has no guard");
+    }
+}
+
+#[test]
+fn what_signs_its_url_needs_it() {
+    for provider in presets::names() {
+        let (mut source, spec, _) = made_up(provider);
+        let words = format!("{:?}", (&spec.message, &spec.event, &spec.bind, &spec.jwt));
+        let names_it = ["{url", "{base_url}", "{path}", "{canonical:"].iter().any(|word| words.contains(word));
+        let wanted = names_it || spec.jwt.as_ref().is_some_and(|jwt| jwt.url.is_some());
+        source.public_url = None;
+        let found = Scheme::compile(&source, 1).is_err_and(|errors| errors.iter().any(|error| error.key == "public_url"));
+        assert_eq!(found, wanted, "{provider}");
+    }
+}
+
+#[test]
+fn no_signed_handshake_is_answered_to_a_stranger() {
+    for provider in presets::names() {
+        let (source, spec, _) = made_up(provider);
+        for handshake in spec.handshake.iter().filter(|handshake| handshake.signed) {
+            let when = &handshake.when;
+            let value = when.equals.as_deref().unwrap_or("x");
+            let mut json = serde_json::json!({});
+            if let Some(pointer) = &when.json {
+                sample::set(&mut json, pointer, value.into());
+            }
+            let headers: Vec<_> = when.header.iter().map(|header| (header.as_str(), value)).collect();
+            let target = when.query.as_ref().map_or("/".into(), |name| format!("/?{name}={value}"));
+            let request = request(when.method.as_deref().unwrap_or("POST"), &target, &headers, json.to_string().as_bytes());
+            let verdict = verify(&name("test"), &compiled(&source), &request, UnixMillis(NOW));
+            assert!(matches!(verdict, Err(_) | Ok(Verdict::KeysMissing)), "{provider}: {verdict:?}");
+        }
+    }
+}
+
+/// A header that is signed and comes twice could be read one way here and another way by whoever signed it.
+#[test]
+fn a_signed_header_comes_once() {
+    let mut tried = 0;
+    for provider in presets::names() {
+        let (source, spec, private_key) = made_up(provider);
+        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        let message = spec.message.clone().unwrap_or_default();
+        for (name, value) in good.headers.iter().filter(|(name, _)| message.contains(&format!("{{header:{name}}}"))) {
+            let twice = good.headers.iter().cloned().chain([(name.clone(), value.clone())]).collect();
+            assert!(events(&compiled(&source), &Request { headers: twice, ..good.clone() }, NOW).is_err(), "{provider}: {name} twice");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 10, "{tried}");
+}
+
+#[test]
+fn base64_has_its_padding() {
+    let mut tried = 0;
+    for provider in presets::names() {
+        let (source, spec, private_key) = made_up(provider);
+        let Some(sig) = spec.sig.first().filter(|sig| spec.kind != Kind::Token && sig.encoding == mac::Encoding::Base64) else { continue };
+        let (Some(header), Ok(good)) = (sig.from.strip_prefix("header:"), signed(&source, &spec, private_key, "evt_1")) else { continue };
+        let bare = rewritten(&good, header, |text| text.trim_end_matches('=').to_owned());
+        if bare.headers.get(&header.parse().expect("a name")) != good.headers.get(&header.parse().expect("a name")) {
+            assert!(events(&compiled(&source), &bare, NOW).is_err(), "{provider}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 20, "{tried}");
+}
+
+#[test]
+fn a_flood_of_candidates_or_entries_is_refused() {
+    let mut tried = 0;
+    for provider in presets::names() {
+        let (source, spec, private_key) = made_up(provider);
+        let Some(sig) = spec.sig.first().filter(|_| spec.kind != Kind::Token) else { continue };
+        let (Some(header), Some(split), Some(kv), Some(label)) = (sig.from.strip_prefix("header:"), &sig.split, &sig.kv, sig.take.first())
+        else {
+            continue;
+        };
+        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        for (label, count) in [(label.as_str(), 16), ("zz", 64)] {
+            let junk = format!("{}{label}{kv}{}", &split[..1], "0000".repeat(8)).repeat(count);
+            let flood = rewritten(&good, header, |text| format!("{text}{junk}"));
+            assert_eq!(refused(&compiled(&source), &flood, NOW), RejectReason::SignatureMalformed, "{provider}: {count} {label}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 20, "{tried}");
+}
+
+#[test]
+fn no_token_chooses_its_algorithm() {
+    let mut tried = 0;
+    for provider in presets::names() {
+        let (source, spec, private_key) = made_up(provider);
+        let Some((jwt, header)) = spec.jwt.as_ref().and_then(|jwt| Some((jwt, jwt.from.strip_prefix("header:")?))) else { continue };
+        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        for alg in ["none", "None", "HS257"] {
+            let head = mac::Encoding::Base64Url.encode(format!(r#"{{"alg":"{alg}"}}"#).as_bytes());
+            let bad = rewritten(&good, header, |text| {
+                let token = text.strip_prefix(jwt.strip.as_str()).expect("its prefix");
+                format!("{}{head}{}", jwt.strip, &token[token.find('.').expect("a dot")..])
+            });
+            assert_eq!(refused(&compiled(&source), &bad, NOW), RejectReason::SignatureMalformed, "{provider} {alg}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 12, "{tried}");
+}
+
+/// The request names the hash; only one on the list counts.
+#[test]
+fn a_hash_that_is_not_on_the_list_signs_nothing() {
+    let hex_of = |hash| {
+        let key = mac::MacKey::new(hash, SECRET.as_bytes()).expect("a key");
+        mac::Encoding::Hex.encode(key.of([&b"{}"[..]]).as_bytes())
+    };
+    let scheme = compiled(&made_up("sumsub").0);
+    for (named, hash, good) in [
+        ("HMAC_SHA256_HEX", mac::HashName::Sha256, true),
+        ("HMAC_SHA512_HEX", mac::HashName::Sha512, true),
+        ("HMAC_SHA1_HEX", mac::HashName::Sha1, false),
+        ("HMAC_SHA512_HEX", mac::HashName::Sha256, false),
+    ] {
+        let headers = [("x-payload-digest", &*hex_of(hash)), ("x-payload-digest-alg", named)];
+        assert_eq!(events(&scheme, &request("POST", "/", &headers, b"{}"), NOW).is_ok(), good, "{named}");
+    }
+    let scheme = compiled(&made_up("youtube").0);
+    let youtube = |text: String| events(&scheme, &request("POST", "/", &[("x-hub-signature", &text)], b"{}"), NOW).is_ok();
+    assert!(youtube(format!("sha1={}", hex_of(mac::HashName::Sha1))));
+    assert!(!youtube(format!("md5={}", hex_of(mac::HashName::Md5))) && !youtube(format!("sha256={}", hex_of(mac::HashName::Sha1))));
+}

@@ -26,6 +26,8 @@ clean_up() {
     if [[ -n $folder ]]; then
         wait # for servers that are just starting
         tests/servers stop-all "$folder" || true
+        # A disk of a server's own, if the row that made it was cut short.
+        awk -v below="$folder/" 'index($2, below) == 1 { print $2 }' /proc/mounts | xargs -r umount
         rm -rf "$folder"
     fi
     exit "$status"

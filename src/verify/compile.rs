@@ -19,6 +19,7 @@ use super::mac::{HashName, MacKey};
 use super::presets;
 use super::proof::{Bind, By, Each, Equal, Hashes, PickHash, Proof, Ts, token_digest};
 use super::public_key::PublicKey;
+use super::sealed::Sealed;
 use super::sig::{Place, SigRule};
 use super::spec::{BatchSpec, HandshakeSpec, Kind, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
 use super::template::{Cx, Grammar, Params, Template, Token, with_params};
@@ -107,13 +108,14 @@ impl<'c> Compiler<'c> {
         };
         let (signed, unsigned) = (handshakes(signed), handshakes(unsigned));
         if let Check::Proof(proof) = &mut check {
-            proof.signs_challenges = unsigned.iter().any(|handshake| handshake.answer.signs());
+            proof.signs_challenges = unsigned.iter().any(|handshake| handshake.answer.templates().any(Template::signs));
         }
         let answers = self.answers();
         let document = self.document();
         let methods = self.methods();
-        if self.errors.is_empty() && check.needs_url(&event) && url.is_none() {
-            self.error("public_url", "missing: this provider signs it; give the URL as entered at the provider");
+        let answers_url = signed.iter().chain(&unsigned).flat_map(|handshake| handshake.answer.templates()).any(Template::needs_url);
+        if self.errors.is_empty() && (check.needs_url(&event) || answers_url) && url.is_none() {
+            self.error("public_url", "missing: this provider signs it, or asks for it; give the URL as entered at the provider");
         }
         let description = describe::sentence(spec, &self.params);
         self.warn(&covered);
@@ -292,8 +294,13 @@ impl<'c> Compiler<'c> {
             Kind::Token => By::Token { secrets: self.secrets().iter().map(|secret| token_digest(secret)).collect() },
             Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa => {
                 let hash = self.hashes(paths)?;
-                if spec.kind == Kind::Rsa && hash.all.contains(&HashName::Md5) {
-                    self.error("scheme.hash", "nothing is signed by RSA with MD5");
+                let unfit = |name: &HashName| match spec.kind {
+                    Kind::Rsa => *name == HashName::Md5,
+                    Kind::EcdsaP256 => !matches!(name, HashName::Sha256 | HashName::Sha1),
+                    _ => false,
+                };
+                if let Some(name) = hash.all.iter().find(|name| unfit(name)) {
+                    self.error("scheme.hash", format!("nothing is signed with {} by keys of this kind", name.name()));
                 }
                 match spec.cert_url.as_ref().filter(|_| self.source.public_keys.is_empty()) {
                     Some(url) => By::Certificate { at: self.pinned("scheme.cert_url", url, paths)?, hash },
@@ -492,8 +499,14 @@ impl<'c> Compiler<'c> {
                 Document::Form(name.into())
             }
             Some(("multipart", name)) => Document::Multipart(name.into()),
+            Some(("encrypted", pointer)) => {
+                let keys: Vec<_> = self.source.secrets.iter().map(|secret| secret.expose().trim_ascii().to_vec()).collect();
+                let sealed = Sealed::new(pointer, &keys);
+                self.ok("scheme.document", sealed).map_or(Document::Body, Document::Sealed)
+            }
             _ => {
-                self.error("scheme.document", "one of \"body\", \"form:NAME\", \"multipart:NAME\", and \"jwt\" where kind is \"jwt\"");
+                let words = "one of \"body\", \"form:NAME\", \"multipart:NAME\", \"encrypted:/pointer\", and \"jwt\" where kind is \"jwt\"";
+                self.error("scheme.document", words);
                 Document::Body
             }
         }
@@ -532,8 +545,9 @@ fn constant(template: &AnswerTemplate) -> Option<Answer> {
 pub fn params_of(spec: &SchemeSpec) -> BTreeMap<String, Option<String>> {
     let mut params: BTreeMap<_, _> = spec.params.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
     let words = format!("{spec:?}");
-    for (at, _) in words.match_indices("{param:") {
-        let name: String = words[at + 7..].chars().take_while(|c| *c != '}' && *c != '?').collect();
+    // In `{join:…}` it is one of several.
+    for (at, _) in words.match_indices("param:").filter(|(at, _)| words[..*at].ends_with(['{', '+', ':'])) {
+        let name: String = words[at + 6..].chars().take_while(|c| !"}?+|".contains(*c)).collect();
         params.entry(name).or_insert(None);
     }
     params

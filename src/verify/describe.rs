@@ -18,7 +18,7 @@ pub(super) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
         Kind::Hmac => vec![format!("HMAC-{hash}{over}"), encoding.into(), format!("in {places}")],
         Kind::Hash => vec![format!("{hash}{over}"), encoding.into(), format!("in {places}")],
         Kind::Ed25519 => vec![format!("Ed25519{over}"), encoding.into(), format!("in {places}")],
-        Kind::EcdsaP256 => vec![format!("ECDSA P-256 SHA-256{over}"), encoding.into(), format!("in {places}")],
+        Kind::EcdsaP256 => vec![format!("ECDSA P-256 {}{over}", hash.replace("SHA", "SHA-")), encoding.into(), format!("in {places}")],
         Kind::Rsa => vec![format!("RSA with {}{over}", hash.replace("SHA", "SHA-")), encoding.into(), format!("in {places}")],
         Kind::Jwt => {
             let Some(jwt) = &spec.jwt else { return "a JSON Web Token".into() };

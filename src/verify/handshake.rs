@@ -117,13 +117,14 @@ impl Handshake {
 }
 
 impl AnswerTemplate {
-    /// Whether something in it is signed with the source's key.
-    pub(super) fn signs(&self) -> bool {
-        let body = match &self.body {
-            AnswerBody::Text(text) => text.signs(),
-            AnswerBody::Json(json) => json.signs(),
-        };
-        body || self.headers.iter().any(|(_, value)| value.signs())
+    /// Everything in it that is filled in.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let mut body = Vec::new();
+        match &self.body {
+            AnswerBody::Text(text) => body.push(text),
+            AnswerBody::Json(json) => json.collect(&mut body),
+        }
+        self.headers.iter().map(|(_, value)| value).chain(body)
     }
 
     pub(super) fn fill(&self, cx: Cx<'_>) -> Result<Answer, Rejection> {
@@ -151,12 +152,12 @@ impl AnswerTemplate {
 }
 
 impl JsonTemplate {
-    fn signs(&self) -> bool {
+    fn collect<'t>(&'t self, templates: &mut Vec<&'t Template>) {
         match self {
-            Self::Literal(_) => false,
-            Self::Text(template) => template.signs(),
-            Self::List(items) => items.iter().any(Self::signs),
-            Self::Object(members) => members.iter().any(|(_, value)| value.signs()),
+            Self::Literal(_) => {}
+            Self::Text(template) => templates.push(template),
+            Self::List(items) => items.iter().for_each(|item| item.collect(templates)),
+            Self::Object(members) => members.iter().for_each(|(_, value)| value.collect(templates)),
         }
     }
 

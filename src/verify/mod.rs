@@ -43,6 +43,7 @@ mod proof;
 mod public_key;
 pub mod reference;
 mod sample;
+mod sealed;
 mod sig;
 pub mod sign;
 pub mod spec;
@@ -64,6 +65,7 @@ use jwt::JwtRule;
 use learned::Learned;
 use mac::Tag;
 use proof::{Proof, Proven, token_digest};
+use sealed::Sealed;
 use template::{Cx, Token};
 use view::{Needs, PublicUrl, View};
 
@@ -108,6 +110,8 @@ enum Document {
     Body,
     Form(Box<str>),
     Multipart(Box<str>),
+    /// Encrypted, somewhere in the body.
+    Sealed(Sealed),
     /// The claims of the token.
     Claims,
 }
@@ -270,6 +274,7 @@ impl Document {
         match self {
             Self::Body | Self::Claims => Cow::Borrowed(view.body),
             Self::Form(name) => Cow::Borrowed(view::field(&view.form, name).unwrap_or_default()),
+            Self::Sealed(sealed) => sealed.open(view.body),
             Self::Multipart(name) => Cow::Borrowed(view::multipart_field(view.request, view.body, name).unwrap_or_default()),
         }
     }

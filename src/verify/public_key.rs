@@ -1,5 +1,7 @@
 //! Public keys as providers publish them: PEM, base64 of an SPKI, or the bare key.
 
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use p256::ecdsa::{Signature, VerifyingKey};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
@@ -13,6 +15,8 @@ use super::spec::Kind;
 pub(super) enum PublicKey {
     /// PKCS#1; under whichever hash.
     Rsa(Vec<u8>),
+    /// The point; under SHA-256 or, as eBay still does, SHA-1.
+    P256(Vec<u8>),
     Other(UnparsedPublicKey<Vec<u8>>),
 }
 
@@ -55,7 +59,7 @@ impl PublicKey {
         let bare = bare.to_vec();
         Ok(match kind {
             Kind::Ed25519 => Self::Other(UnparsedPublicKey::new(&ED25519, bare)),
-            Kind::EcdsaP256 => Self::Other(UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, bare)),
+            Kind::EcdsaP256 => Self::P256(bare),
             _ => Self::Rsa(bare),
         })
     }
@@ -64,9 +68,16 @@ impl PublicKey {
     pub(super) fn verifies(&self, hash: HashName, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Rsa(key) => rsa(hash).is_some_and(|rsa| UnparsedPublicKey::new(rsa, key).verify(message, signature).is_ok()),
+            Self::P256(point) if hash == HashName::Sha1 => p256_sha1(point, message, signature).is_some(),
+            Self::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, signature).is_ok(),
             Self::Other(key) => key.verify(message, signature).is_ok(),
         }
     }
+}
+
+fn p256_sha1(point: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
+    let key = VerifyingKey::from_sec1_bytes(point).ok()?;
+    key.verify_prehash(HashName::Sha1.of([message]).as_bytes(), &Signature::from_der(signature).ok()?).ok()
 }
 
 /// RSA PKCS#1 v1.5 with a hash that signatures are still made with.

@@ -338,8 +338,10 @@ fn shake(handshake: &HandshakeSpec) -> String {
         (false, None) => "",
     };
     let switch = handshake.switch.as_ref().map(|name| format!(", with `{name} = \"on\"`")).unwrap_or_default();
+    let checks = handshake.check.iter().map(|(place, value)| format!(", `{place}` must be `{value}`")).collect::<String>();
+    let otherwise = handshake.otherwise.map(|status| format!(" (else {status})")).unwrap_or_default();
     let visit = handshake.visit.as_ref().map(|visit| format!(", after a visit to `{}`", visit.from)).unwrap_or_default();
-    format!("{}{signed}{switch}{visit}: answered {}", parts.join(" "), answer(&handshake.respond))
+    format!("{}{signed}{checks}{otherwise}{switch}{visit}: answered {}", parts.join(" "), answer(&handshake.respond))
 }
 
 fn answer(respond: &RespondSpec) -> String {

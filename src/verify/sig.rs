@@ -88,6 +88,8 @@ pub(super) struct SigRule {
     pub(super) take: Vec<Box<[u8]>>,
     /// None for the secret itself.
     pub(super) encoding: Option<Encoding>,
+    /// Where the signature is in the JSON that the text is base64 of.
+    pub(super) inside: Option<Box<str>>,
     /// The one secret that signs here.
     pub(super) secret: Option<usize>,
 }
@@ -130,6 +132,7 @@ impl SigRule {
             kv,
             take,
             encoding: (!raw).then_some(spec.encoding),
+            inside: spec.inside.as_deref().map(Into::into),
             secret: spec.secret,
         })
     }
@@ -145,6 +148,13 @@ impl SigRule {
             }
             None => Some((Cow::Owned(position.to_string().into_bytes()), entry)),
         })
+    }
+
+    /// The signature's text, taken out of what it is wrapped in.
+    fn unwrapped<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, [u8]>> {
+        let Some(pointer) = &self.inside else { return Some(Cow::Borrowed(text)) };
+        let json: serde_json::Value = serde_json::from_slice(&Encoding::Base64.decode(text)?).ok()?;
+        Some(Cow::Owned(json.pointer(pointer)?.as_str()?.as_bytes().to_vec()))
     }
 
     fn is_list(&self) -> bool {
@@ -171,7 +181,8 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
                 continue;
             }
             present = true;
-            let Some(text) = value.strip_prefix(&*rule.prefix) else { continue };
+            let Some(text) = value.strip_prefix(&*rule.prefix).and_then(|text| rule.unwrapped(text)) else { continue };
+            let text = &*text;
             if !rule.is_list() {
                 push(&mut found, rule, None, text)?;
                 continue;

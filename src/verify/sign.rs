@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p521::ecdsa::signature::Signer as _;
 use p521::pkcs8::DecodePrivateKey as _;
 use ring::signature::{
@@ -106,7 +107,12 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
             let public = Ed25519KeyPair::from_pkcs8(&pkcs8).map(|key| hex::encode(key.public_key())).map_err(|error| error.to_string())?;
             Ok((pkcs8, public))
         }
-        Some(SigningKey::Ecdsa(algorithm)) => {
+        Some(SigningKey::Ecdsa(_) | SigningKey::P256Sha1) => {
+            let algorithm = match kind {
+                Some(SigningKey::Ecdsa(algorithm)) => algorithm,
+                // A key on P-256 is one, whatever it is to sign.
+                _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
+            };
             let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(failed)?.as_ref().to_vec();
             let key = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &random).map_err(|error| error.to_string())?;
             // What a token is verified with is given as certificates and PEM have it.
@@ -124,6 +130,8 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
 enum SigningKey {
     Ed25519,
     Ecdsa(&'static EcdsaSigningAlgorithm),
+    /// A hash that `ring` does not sign with.
+    P256Sha1,
     P521,
     Rsa(HashName),
 }
@@ -132,6 +140,7 @@ impl SigningKey {
     fn of_kind(kind: Kind, hash: HashName) -> Self {
         match kind {
             Kind::Ed25519 => Self::Ed25519,
+            Kind::EcdsaP256 if hash == HashName::Sha1 => Self::P256Sha1,
             Kind::EcdsaP256 => Self::Ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
             _ => Self::Rsa(hash),
         }
@@ -167,6 +176,13 @@ impl<'d> Draft<'d> {
         let mut draft = Self { spec, scheme, source, inputs, method, query, headers: Vec::new(), body: inputs.body.to_vec() };
         let kind = if is_form_scheme(spec) { "application/x-www-form-urlencoded" } else { "application/json" };
         draft.header("content-type", kind)?;
+        if let Document::Sealed(sealed) = &scheme.document
+            && sealed.open(&draft.body) == draft.body
+        {
+            let mut vector = [0; 16];
+            ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut vector).map_err(|_| SignError::PrivateKey)?;
+            draft.body = sealed.seal(&draft.body, inputs.secret, vector).ok_or(SignError::PrivateKey)?;
+        }
         let event = &scheme.event;
         let ids = event.ids.iter().chain(event.batch.iter().flat_map(|batch| &batch.ids));
         for token in ids.flat_map(|id| id.tokens()) {
@@ -411,6 +427,11 @@ impl<'d> Draft<'d> {
             (Some(kv), Some(ts_label), _) => format!("{prefix}{ts_label}{kv}{ts}{split}{}{kv}{signature}", label.unwrap_or_default()),
             (Some(kv), None, _) => format!("{prefix}{}{kv}{signature}", label.unwrap_or_default()),
             (None, Some(_), Some(_)) => format!("{prefix}{ts}{split}{signature}"),
+            (None, None, _) if rule.inside.is_some() => {
+                let mut json = Value::Null;
+                set(&mut json, rule.inside.as_deref().unwrap_or_default(), signature.into());
+                format!("{prefix}{}", Encoding::Base64.encode(json.to_string().as_bytes()))
+            }
             _ => format!("{prefix}{signature}"),
         }
     }
@@ -432,6 +453,13 @@ impl<'d> Draft<'d> {
             SigningKey::Ecdsa(algorithm) => {
                 let key = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random).map_err(unfit)?;
                 key.sign(&random, message).map(|signature| signature.as_ref().to_vec()).map_err(|_| SignError::PrivateKey)
+            }
+            SigningKey::P256Sha1 => {
+                let key = p256::ecdsa::SigningKey::from_pkcs8_der(pkcs8);
+                let key = key.map_err(|_| SignError::Body("the private key does not fit the scheme".into()))?;
+                let signature = key.sign_prehash(HashName::Sha1.of([message]).as_bytes());
+                let signature: p256::ecdsa::Signature = signature.map_err(|_| SignError::PrivateKey)?;
+                Ok(signature.to_der().as_bytes().to_vec())
             }
             SigningKey::P521 => {
                 let key = p521::ecdsa::SigningKey::from_pkcs8_der(pkcs8);

@@ -28,7 +28,7 @@ pub struct SchemeSpec {
     pub ts: Option<TsSpec>,
     /// What is signed, as a template.
     pub message: Option<String>,
-    /// Where the JSON document is: `body`, `form:NAME`, `multipart:NAME`, or `jwt` for the token's claims.
+    /// Where the JSON document is: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or `jwt` for the token's claims.
     #[serde(default = "body")]
     pub document: String,
     /// JSON pointer to an array of which every element is verified for itself; `{json:…}` is then relative to the element.
@@ -100,7 +100,7 @@ pub enum Kind {
     Jwt,
     /// Ed25519 over a message.
     Ed25519,
-    /// ECDSA on P-256 with SHA-256 (DER) over a message.
+    /// ECDSA on P-256 (DER) over a message; with SHA-256 unless `hash` or `hash_by` says SHA-1.
     #[serde(rename = "ecdsa-p256")]
     EcdsaP256,
     /// RSA PKCS#1 v1.5 over a message; with SHA-256 unless `hash` or `hash_by` says otherwise.
@@ -182,6 +182,8 @@ pub struct SigSpec {
     /// How its bytes are written.
     #[serde(default)]
     pub encoding: Encoding,
+    /// The text is base64 of a JSON document, in which the signature is at this pointer.
+    pub inside: Option<String>,
     /// Position of the one secret that signs here; any if left out.
     pub secret: Option<usize>,
 }

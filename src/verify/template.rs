@@ -26,6 +26,8 @@ enum Segment {
     Literal(Box<[u8]>),
     Token(Token, Vec<Filter>),
     Optional(Vec<Segment>),
+    /// Several tokens in one.
+    Joined(Vec<Segment>, Vec<Filter>),
 }
 
 /// A part of the request.
@@ -106,7 +108,7 @@ impl Template {
                 match segment {
                     Segment::Literal(_) => {}
                     Segment::Token(token, _) => tokens.push(token),
-                    Segment::Optional(inner) => collect(inner, tokens),
+                    Segment::Optional(inner) | Segment::Joined(inner, _) => collect(inner, tokens),
                 }
             }
         }
@@ -123,10 +125,14 @@ impl Template {
         bodies.peek().is_some() && bodies.all(checksum)
     }
 
+    /// Whether it cannot be filled without the source's public URL.
+    pub(super) fn needs_url(&self) -> bool {
+        self.tokens().iter().any(|token| matches!(token, Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)))
+    }
+
     /// Whether something in it is signed with the source's key.
     pub(super) fn signs(&self) -> bool {
-        let hmac =
-            |segment: &Segment| matches!(segment, Segment::Token(_, filters) if filters.iter().any(|f| matches!(f, Filter::Hmac(_))));
+        let hmac = |segment: &Segment| matches!(segment, Segment::Token(_, filters) | Segment::Joined(_, filters) if filters.iter().any(|f| matches!(f, Filter::Hmac(_))));
         self.0.iter().any(hmac)
     }
 
@@ -139,6 +145,7 @@ impl Template {
                 Segment::Token(Token::Secret, _) => pieces.push(Piece::Secret),
                 Segment::Token(token, filters) => pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx)?)),
                 Segment::Optional(inner) => pieces.extend(optional(inner, cx)?.unwrap_or_default().into_iter().map(Piece::Bytes)),
+                Segment::Joined(inner, filters) => pieces.push(Piece::Bytes(filtered(Cow::Owned(filled(inner, cx)?), filters, cx)?)),
             }
         }
         Ok(pieces)
@@ -172,7 +179,7 @@ impl Template {
                     shown.extend_from_slice(&value);
                     parts.push(value);
                 }
-                Segment::Optional(_) => {}
+                Segment::Optional(_) | Segment::Joined(..) => {}
             }
         }
         Ok((!parts.is_empty()).then(|| (parts, String::from_utf8_lossy(&shown).into_owned())))
@@ -180,17 +187,7 @@ impl Template {
 
     /// The text, with nothing for what is missing.
     pub(super) fn fill(&self, cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
-        let mut text = Vec::new();
-        for segment in &self.0 {
-            match segment {
-                Segment::Literal(literal) => text.extend_from_slice(literal),
-                Segment::Token(token, filters) => {
-                    text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx)?);
-                }
-                Segment::Optional(_) => {}
-            }
-        }
-        Ok(text)
+        filled(&self.0, cx)
     }
 
     /// The text of a template without tokens.
@@ -211,6 +208,21 @@ pub(super) fn with_params(text: &str, params: &Params) -> Result<String, String>
     template.literal().ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
 }
 
+fn filled(segments: &[Segment], cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
+    let mut text = Vec::new();
+    for segment in segments {
+        match segment {
+            Segment::Literal(literal) => text.extend_from_slice(literal),
+            Segment::Token(token, filters) => {
+                text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx)?);
+            }
+            Segment::Joined(inner, filters) => text.extend_from_slice(&filtered(Cow::Owned(filled(inner, cx)?), filters, cx)?),
+            Segment::Optional(_) => {}
+        }
+    }
+    Ok(text)
+}
+
 fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v, [u8]>>>, Rejection> {
     let mut pieces = Vec::new();
     for segment in segments {
@@ -220,7 +232,7 @@ fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v
                 Some(value) => pieces.push(filtered(value, filters, cx)?),
                 None => return Ok(None),
             },
-            Segment::Optional(_) => {}
+            Segment::Optional(_) | Segment::Joined(..) => {}
         }
     }
     Ok(Some(pieces))
@@ -430,6 +442,10 @@ impl Parser<'_> {
             Some(("form", name)) => Token::Form(name.into()),
             Some(("canonical", name)) => {
                 Token::Canonical(Canonical::parse(name, self.params).ok_or_else(|| format!("no canonical request \"{name}\""))?)
+            }
+            Some(("join", names)) => {
+                let inner = names.split('+').map(|name| self.token(name)).collect::<Result<_, _>>()?;
+                return Ok(Segment::Joined(inner, words.into_iter().map(filter).collect::<Result<_, _>>()?));
             }
             Some(("json", pointer)) if sorted_kv => Token::JsonSortedKv(self.paths.add(pointer)?),
             Some(("json", pointer)) => Token::Json(self.paths.add(pointer)?, pointer.into()),

@@ -29,6 +29,30 @@ const CONTROLS: &[Control] = &[
         caught_by: &["lost"],
     },
     Control {
+        name: "no-sync",
+        about: "PostgreSQL answers before a commit is on disk (synchronous_commit = off)",
+        row: "power",
+        mistake: |setup| {
+            setup.set("store.allow_unsafe_durability", true);
+            setup.environment.push(("HOOKWEIR_CONTROL", "synchronous_commit_off".into()));
+        },
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "wrong-ack",
+        about: "a returned message is taken for that of the confirm it came with",
+        row: "mq-unrouted",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "ack_per_confirm".into())),
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "unsorted",
+        about: "keys go into the database in any order",
+        row: "race",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "unsorted_batches".into())),
+        caught_by: &["no deadlocks"],
+    },
+    Control {
         name: "no-sweep",
         about: "rows of its own that an instance does not have in memory are left alone",
         row: "pg-ambiguous",

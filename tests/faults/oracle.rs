@@ -16,8 +16,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(2500 + 1000);
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Events that one fault can make copies of: `publisher.window` for each of `publisher.channels`, of each instance.
 const COPIES_OF_A_FAULT: usize = 256 * 4;
-/// For how long the outbox may keep a row after the load has ended.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The figures that a row has to reach. That nothing is lost, corrupt, forged, stranded or wrongly refused goes without saying.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +60,8 @@ pub struct Verdict {
     pub answers_to_forged: BTreeMap<String, usize>,
     /// Events answered 2xx.
     pub taken: usize,
+    /// Of those, the ones that no fault window touched.
+    pub undisturbed: usize,
     pub lost: usize,
     pub copies_inside: usize,
     pub copies_outside: usize,
@@ -102,7 +102,7 @@ impl Verdict {
         let ledger = scene.end_load().await;
         let drained = Instant::now();
         let mut left_over = i64::MAX;
-        while left_over > 0 && drained.elapsed() < PATIENCE {
+        while left_over > 0 && drained.elapsed() < scene.patience {
             tokio::time::sleep(Duration::from_millis(100)).await;
             left_over = scene.place.waiting(i64::MAX) + scene.spooled().await as i64;
         }
@@ -161,7 +161,7 @@ impl Verdict {
         let first = |window: &Window| ends.get(ends.partition_point(|end| *end < window.healed)).map(|end| *end - window.healed);
         let longest = |waits: Vec<Duration>| waits.into_iter().max().unwrap_or_default().as_secs_f64() * 1e3;
         self.first_2xx_ms = longest(windows.iter().filter_map(first).collect());
-        self.drain_ms = longest(windows.iter().map(|window| window.until - window.healed).collect());
+        self.drain_ms = longest(windows.iter().map(|window| window.drained).collect());
         self.waited = windows.iter().map(|window| window.waiting).max().unwrap_or_default();
 
         let refused =
@@ -186,6 +186,8 @@ impl Verdict {
             let (Some(first), Some(taken)) = (first, taken) else { return false };
             windows.iter().any(|window| first <= window.until && window.from <= taken + ON_ITS_WAY)
         };
+        let taken = |(place, entry): (usize, &Entry)| (!entry.forged && entry.is_taken()).then_some(place);
+        self.undisturbed = ledger.entries.iter().enumerate().filter_map(taken).filter(|place| !is_inside(*place)).count();
         self.copies_inside = account.copies.iter().filter(|(place, _)| is_inside(*place)).count();
         self.copies_outside = account.copies.len() - self.copies_inside;
         self.corrupt = account.corrupt.len();
@@ -226,6 +228,9 @@ impl Verdict {
         }
         if figures.taken >= 100.0 && self.answers.keys().any(|label| !label.starts_with("200")) {
             missed.push(format!("answers other than 200: {:?}", self.answers));
+        }
+        if self.undisturbed == 0 {
+            missed.push("no event was outside of fault windows, so that copies there could not be seen".into());
         }
         if self.answers_to_forged.keys().any(|label| label.starts_with("200")) {
             missed.push(format!("forged deliveries were answered {:?}", self.answers_to_forged));

@@ -7,7 +7,7 @@ const BEAT: Duration = Duration::from_millis(10);
 /// Overshoots that a busy machine has all the time.
 const USUAL: Duration = Duration::from_millis(40);
 
-/// A thread that sleeps and looks how long it slept. It ends with the last handle.
+/// A task among those that send, which sleeps and looks how long it slept. It ends with the last handle.
 #[derive(Clone, Default)]
 pub struct Pulse(Arc<Mutex<Vec<(Instant, Duration)>>>);
 
@@ -16,10 +16,10 @@ impl Pulse {
     pub fn start() -> Self {
         let pulse = Self::default();
         let stalls = Arc::downgrade(&pulse.0);
-        std::thread::spawn(move || {
+        tokio::spawn(async move {
             while let Some(stalls) = stalls.upgrade() {
                 let began = Instant::now();
-                std::thread::sleep(BEAT);
+                tokio::time::sleep(BEAT).await;
                 let late = began.elapsed().saturating_sub(BEAT);
                 if late > USUAL {
                     stalls.lock().expect("stalls").push((began, late));

@@ -13,6 +13,7 @@ use crate::pulse::Pulse;
 use crate::rows::Row;
 use crate::scene::{Scene, Setup};
 use crate::support::load::Counts;
+use crate::support::servers::Server;
 use crate::world::{Servers, blocking};
 
 /// Between two lines of progress.
@@ -129,19 +130,30 @@ impl Report {
 async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize, pulse: &Pulse, in_time: &impl Fn() -> bool) -> Verdict {
     let since = Instant::now();
     let seed = options.seed.wrapping_add(row.name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
+    let mut usual = None;
     let played = AssertUnwindSafe(async {
         let mut setup = Setup::default();
         (row.setup)(&mut setup);
         if let Some(mistake) = row.mistake {
             mistake(&mut setup);
         }
+        if let Some(megabytes) = setup.small_disk {
+            let small = blocking(|| Server::postgres_on_small_disk(megabytes)).expect("a disk of its own can be mounted, as root");
+            usual = Some(std::mem::replace(&mut servers.postgres, small));
+        }
         let mut scene = Scene::begin(options, servers, &setup, seed).await;
+        if row.mistake.is_some() {
+            // What a mistake strands stays, however long one waits.
+            scene.patience = Duration::from_secs(40);
+        }
         let progress = tokio::spawn(progress(row.name, scene.load().counts()));
         scene.calm().await;
         let mut rounds = 0;
         while rounds < options.rounds || (scene.load().counts().begun() < share && in_time()) {
+            let before = scene.felt(row.felt).await;
             (row.round)(&mut scene).await;
             scene.recovered().await;
+            scene.demand_felt(row.felt, before).await;
             scene.calm().await;
             rounds += 1;
         }
@@ -152,7 +164,12 @@ async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize,
         let said = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Verdict { row: row.name.into(), seed, broke: Some(said.unwrap_or_default()), ..Verdict::default() }
     });
-    blocking(|| servers.restore());
+    blocking(|| {
+        if let Some(usual) = usual {
+            servers.postgres = usual;
+        }
+        servers.restore();
+    });
     verdict
 }
 
@@ -166,9 +183,10 @@ async fn progress(row: &'static str, counts: Counts) {
 
 fn heading() -> String {
     format!(
-        "{:16} {:>7} {:>7} {:>6} {:>5} {:>9} {:>4} {:>4} {:>6} {:>5} {:>6} {:>7} {:>6} {:>6} {:>8} {:>8} {:>7} {:>9}",
+        "{:16} {:>7} {:>7} {:>7} {:>6} {:>5} {:>9} {:>4} {:>4} {:>6} {:>5} {:>6} {:>7} {:>6} {:>6} {:>8} {:>8} {:>7} {:>9}",
         "fault",
         "events",
+        "calm",
         "sent",
         "faults",
         "lost",
@@ -190,9 +208,10 @@ fn heading() -> String {
 
 fn line(row: &Verdict, reached: bool) -> String {
     format!(
-        "{:16} {:>7} {:>7} {:>6} {:>5} {:>9} {:>4} {:>4} {:>6} {:>5} {:>6} {:>7} {:>6.1} {:>6.0} {:>8.0} {:>8.0} {:>7.1} {:>9} {}",
+        "{:16} {:>7} {:>7} {:>7} {:>6} {:>5} {:>9} {:>4} {:>4} {:>6} {:>5} {:>6} {:>7} {:>6.1} {:>6.0} {:>8.0} {:>8.0} {:>7.1} {:>9} {}",
         row.row,
         row.events,
+        row.undisturbed,
         row.sent,
         row.faults,
         row.lost,

@@ -1,6 +1,7 @@
 //! The rows of the table. A row is a setup, a round of its fault, and the figures to reach; the harness repeats the round, with calm
 //! before and after, until enough was sent.
 
+mod crowd;
 mod postgres;
 mod rabbitmq;
 mod service;
@@ -8,7 +9,7 @@ mod service;
 use futures_util::future::LocalBoxFuture;
 
 use crate::oracle::Figures;
-use crate::scene::{Scene, Setup};
+use crate::scene::{Felt, Scene, Setup};
 
 /// A fault, once.
 pub type Round = for<'a, 'b> fn(&'a mut Scene<'b>) -> LocalBoxFuture<'a, ()>;
@@ -21,13 +22,18 @@ pub struct Row {
     pub setup: fn(&mut Setup),
     pub round: Round,
     pub figures: Figures,
+    pub felt: Felt,
     /// What a negative control changes in the setup.
     pub mistake: Option<fn(&mut Setup)>,
 }
 
 impl Row {
     const fn new(name: &'static str, about: &'static str, round: Round, figures: Figures) -> Self {
-        Self { name, about, setup: |_| {}, round, figures, mistake: None }
+        Self { name, about, setup: |_| {}, round, figures, felt: Felt::Itself, mistake: None }
+    }
+
+    const fn felt(self, felt: Felt) -> Self {
+        Self { felt, ..self }
     }
 
     const fn with(self, setup: fn(&mut Setup)) -> Self {
@@ -37,6 +43,6 @@ impl Row {
 
 /// The rows that were asked for.
 pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
-    let all: Vec<Row> = [service::ROWS, postgres::ROWS, rabbitmq::ROWS].concat();
+    let all: Vec<Row> = [service::ROWS, postgres::ROWS, rabbitmq::ROWS, crowd::ROWS].concat();
     crate::options::choose(&all, |row| row.name, wanted)
 }

@@ -10,9 +10,13 @@ use crate::options::Options;
 use crate::support::app::{App, five_sources};
 use crate::support::ledger::Ledger;
 use crate::support::load::{Load, Running};
+use crate::support::provider::Provider;
 use crate::support::proxy::Proxy;
 use crate::support::servers::address;
 use crate::world::{Place, Servers, by_way_of};
+
+/// For how long something may be left over in the outbox or a spool before a row is over.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a row starts with.
 pub struct Setup {
@@ -25,6 +29,16 @@ pub struct Setup {
     pub everywhere: bool,
     /// Per cent of the events that are sent again with another body.
     pub other_body: u8,
+    /// Who sends.
+    pub providers: Vec<Provider>,
+    /// The listening socket outlives the process.
+    pub activated: bool,
+    /// Events a second; what the options say if left out, 0 is as fast as it goes.
+    pub rate: Option<f64>,
+    /// Exchange and queues are the operator's: no alternate exchange keeps what no queue is bound for.
+    pub own_topology: bool,
+    /// PostgreSQL has a disk of this many megabytes of its own.
+    pub small_disk: Option<u32>,
     /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
     pub proxy_postgres: bool,
     pub proxy_rabbitmq: bool,
@@ -38,6 +52,11 @@ impl Default for Setup {
             instances: 1,
             everywhere: false,
             other_body: 1,
+            providers: Provider::ALL.to_vec(),
+            activated: false,
+            rate: None,
+            own_topology: false,
+            small_disk: None,
             proxy_postgres: false,
             proxy_rabbitmq: false,
         };
@@ -68,8 +87,21 @@ pub struct Window {
     pub healed: Instant,
     /// What had waited because of it was gone.
     pub until: Instant,
-    /// Rows that waited when it was healed.
+    /// From the time at which the last fault of its round was healed until then.
+    pub drained: Duration,
+    /// Rows that waited when that was healed.
     pub waiting: i64,
+}
+
+/// How a row knows that its fault reached the service, and did not pass it by.
+#[derive(Clone, Copy)]
+pub enum Felt {
+    /// It sees to it itself, or there is no fault.
+    Itself,
+    /// These counters of the service rose by so much in each round.
+    Counter(&'static str, &'static [&'static str], usize),
+    /// So many events waited when it was healed.
+    Waiting(i64),
 }
 
 /// Something that a row itself asks for beside the figures that all have.
@@ -78,6 +110,11 @@ pub struct Demand {
     pub what: String,
     pub held: bool,
     pub saw: String,
+}
+
+/// Sizes of bodies: 1 to 64 KB, most of them small.
+pub fn sizes(rng: &mut Rng) -> usize {
+    (1024.0 * 2f64.powf(6.0 * rng.f64().powi(6))) as usize
 }
 
 /// A row under way.
@@ -91,10 +128,14 @@ pub struct Scene<'a> {
     pub to_postgres: Vec<Proxy>,
     pub to_rabbitmq: Vec<Proxy>,
     load: Option<Running>,
+    /// What further loads sent.
+    pub further: Vec<Ledger>,
     pub windows: Vec<Window>,
     pub demands: Vec<Demand>,
     /// The most memory that any process held, and the least bound that any told.
     pub memory: (u64, u64),
+    /// How long what is left over is waited for.
+    pub patience: Duration,
     closed: usize,
 }
 
@@ -102,6 +143,9 @@ impl<'a> Scene<'a> {
     /// Starts the instances, and the load once they are ready.
     pub async fn begin(options: &'a Options, servers: &'a mut Servers, setup: &Setup, seed: u64) -> Self {
         let place = Place::on(servers);
+        if setup.own_topology {
+            place.declare().await;
+        }
         let (mut apps, mut to_postgres, mut to_rabbitmq) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..setup.instances {
             let (mut postgres, mut rabbitmq) = (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
@@ -121,30 +165,51 @@ impl<'a> Scene<'a> {
             own.set("publisher.exchange", quoted(&place.queues.exchange));
             own.set("publisher.queue", quoted(&place.queues.events));
             own.set("publisher.unrouted_queue", quoted(&place.queues.unrouted));
-            apps.push(App::launch_with(&own.config(), &setup.environment).await);
+            own.set("publisher.declare", !setup.own_topology);
+            apps.push(match setup.activated {
+                true => App::launch_activated(&own.config()).await,
+                false => App::launch_with(&own.config(), &setup.environment).await,
+            });
         }
         for app in &apps {
             app.ready().await;
             app.until_healthy().await;
         }
         let targets: Vec<_> = apps.iter().map(|app| app.listen).collect();
+        let rate = setup.rate.unwrap_or(options.rate);
         let load = Load {
+            providers: setup.providers.clone(),
             everywhere: setup.everywhere,
             connections: options.connections,
-            rate: (options.rate > 0.0).then_some(options.rate),
+            rate: (rate > 0.0).then_some(rate),
             at_once: 5,
             later: 5,
             forged: 2,
             other_body: setup.other_body,
-            sizes: |rng| (1024.0 * 2f64.powf(6.0 * rng.f64().powi(6))) as usize,
+            sizes,
             patience: Duration::from_secs(300),
             seed,
             ..Load::on(&targets)
         };
         let rng = Rng::with_seed(seed ^ 0x6661_756c_7473);
         let memory = (0, u64::MAX);
-        let (windows, demands) = (Vec::new(), Vec::new());
-        Self { options, servers, rng, place, apps, to_postgres, to_rabbitmq, load: Some(load.start()), windows, demands, memory, closed: 0 }
+        let (further, windows, demands, load) = (Vec::new(), Vec::new(), Vec::new(), Some(load.start()));
+        Self {
+            options,
+            servers,
+            rng,
+            place,
+            apps,
+            to_postgres,
+            to_rabbitmq,
+            load,
+            further,
+            windows,
+            demands,
+            memory,
+            patience: PATIENCE,
+            closed: 0,
+        }
     }
 
     /// The load, which goes on until the oracle ends it.
@@ -154,12 +219,14 @@ impl<'a> Scene<'a> {
 
     /// Begins no further event, and waits until what was begun is taken.
     pub async fn end_load(&mut self) -> Ledger {
-        self.load.take().expect("the load goes on").finish().await
+        let mut ledger = self.load.take().expect("the load goes on").finish().await;
+        ledger.entries.extend(self.further.drain(..).flat_map(|further| further.entries));
+        ledger
     }
 
-    /// A while without a fault.
+    /// A while without a fault: longer than an event is on its way, so that most of those sent meanwhile have nothing to do with any.
     pub async fn calm(&mut self) {
-        self.wait(1500..2500).await;
+        self.wait(3500..4500).await;
     }
 
     /// Waits a drawn number of milliseconds.
@@ -172,7 +239,7 @@ impl<'a> Scene<'a> {
         let from = Instant::now();
         harm(self).await;
         let healed = Instant::now();
-        self.windows.push(Window { from, healed, until: healed, waiting: 0 });
+        self.windows.push(Window { from, healed, until: healed, drained: Duration::ZERO, waiting: 0 });
     }
 
     /// Waits until nothing is left of what waited because of a fault, in spools and in the outbox.
@@ -180,7 +247,7 @@ impl<'a> Scene<'a> {
         let (mut newest, since) = (self.place.newest(), Instant::now());
         let waiting = self.place.waiting(newest) + self.spooled().await as i64;
         let mut spooled = waiting > 0;
-        while since.elapsed() < Duration::from_secs(300) {
+        while since.elapsed() < self.patience {
             if self.spooled().await > 0.0 {
                 spooled = true;
             } else {
@@ -194,10 +261,38 @@ impl<'a> Scene<'a> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        let (until, healed) = (Instant::now(), self.windows.last().map(|window| window.healed));
         for window in &mut self.windows[self.closed..] {
-            (window.until, window.waiting) = (Instant::now(), waiting);
+            (window.until, window.waiting) = (until, waiting);
+            window.drained = healed.map(|healed| until - healed).unwrap_or_default();
         }
         self.closed = self.windows.len();
+    }
+
+    /// What tells that a fault was felt.
+    pub async fn felt(&self, felt: Felt) -> usize {
+        let mut count = 0;
+        if let Felt::Counter(name, labels, _) = felt {
+            for app in &self.apps {
+                count += app.metrics().await.sum(name, labels);
+            }
+        }
+        count
+    }
+
+    /// Demands that the round that is over was felt.
+    pub async fn demand_felt(&mut self, felt: Felt, before: usize) {
+        match felt {
+            Felt::Itself => {}
+            Felt::Counter(name, labels, least) => {
+                let rose = self.felt(felt).await.saturating_sub(before);
+                self.demand(format!("felt: {name}{{{}}} rises by {least}", labels.join(",")), rose >= least, rose.to_string());
+            }
+            Felt::Waiting(least) => {
+                let waiting = self.windows.last().map_or(0, |window| window.waiting);
+                self.demand(format!("felt: {least} events wait when it is healed"), waiting >= least, waiting.to_string());
+            }
+        }
     }
 
     /// Events in the spools.

@@ -1,11 +1,14 @@
 //! What a row plays in: the servers, a schema and queues of its own in them, and what is found there in the end.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _};
+
+use lapin::ExchangeKind;
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 
 use crate::support::servers::{Server, address};
 use crate::support::sink::{Arrivals, Queues};
@@ -34,9 +37,7 @@ impl Servers {
     pub fn restore(&mut self) {
         for server in [&mut self.postgres, &mut self.rabbitmq] {
             server.resume();
-            if std::net::TcpStream::connect_timeout(&address(&server.url), Duration::from_secs(5)).is_err() {
-                server.start();
-            }
+            server.revive();
         }
     }
 }
@@ -67,6 +68,20 @@ impl Place {
     pub fn on(servers: &Servers) -> Self {
         let schema = format!("campaign_{}", uuid::Uuid::now_v7().simple());
         Self { postgres: servers.postgres.url.clone(), schema, queues: Queues::new(&servers.rabbitmq.url) }
+    }
+
+    /// Makes exchange and queues, as an operator would who wants no more than that.
+    pub async fn declare(&self) {
+        let (connection, channel) = self.queues.channel().await;
+        let (exchange, queue) = (self.queues.exchange.as_str(), self.queues.events.as_str());
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default()).await.expect("an exchange");
+        for name in [queue, self.queues.unrouted.as_str()] {
+            let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+            channel.queue_declare(name.into(), durable, FieldTable::default()).await.expect("a queue");
+        }
+        channel.queue_bind(queue.into(), exchange.into(), "#".into(), Default::default(), FieldTable::default()).await.expect("bound");
+        let _ = connection.close(200, "done".into()).await;
     }
 
     fn connect(&self) -> PgConnection {

@@ -202,6 +202,69 @@ fn learning_is_refused_where_it_makes_no_sense() {
     assert!(errors("asana", &[SECRET], false).is_empty() && errors("notion", &[], true).is_empty());
 }
 
+/// eBay wants a hash over its challenge, our token and our URL.
+#[test]
+fn ebay_is_answered_with_a_hash_of_three() {
+    use sha2::{Digest as _, Sha256};
+    let mut source = made_up("ebay").0;
+    let hash = hex::encode(Sha256::digest("a1b2verification_tokenhttps://hooks.example.com/ingest/test"));
+    assert_eq!(unsigned("ebay", "GET", "/?challenge_code=a1b2", &[], ""), (200, format!(r#"{{"challengeResponse":"{hash}"}}"#)));
+    source.public_url = None;
+    assert!(Scheme::compile(&source, 1).expect_err("a URL is needed").iter().any(|error| error.key == "public_url"));
+}
+
+/// The header is JSON in base64, with the signature in it; the hash is SHA-1.
+#[test]
+fn ebay_signs_with_what_is_inside_of_its_header() {
+    let (source, spec, private_key) = made_up("ebay");
+    let good = signed(&source, &spec, private_key, "n1").expect("it signs");
+    let scheme = compiled(&source);
+    assert_eq!(one(&scheme, &good, NOW).id.as_str(), "n1");
+    let header = |text: &str| request("POST", "/", &[("x-ebay-signature", text)], &good.body);
+    let text = good.headers.get(&"x-ebay-signature".parse().expect("a name")).expect("it").to_str().expect("text");
+    let mut wrapped: serde_json::Value =
+        serde_json::from_slice(&mac::Encoding::Base64.decode(text.as_bytes()).expect("base64")).expect("JSON");
+    wrapped["alg"] = "ecdsa".into();
+    wrapped["kid"] = "9936261a-7d7b-4621-a0f1-964f14ae0d3c".into();
+    let again = |json: &serde_json::Value| mac::Encoding::Base64.encode(json.to_string().as_bytes());
+    assert!(events(&scheme, &header(&again(&wrapped)), NOW).is_ok(), "whatever stands beside it");
+    for bad in [
+        "",
+        "AAAA",
+        "{}",
+        &again(&serde_json::json!({})),
+        &again(&serde_json::json!({ "signature": 1 })),
+        &again(&serde_json::json!({ "signature": "AAAA" })),
+    ] {
+        assert!(events(&scheme, &header(bad), NOW).is_err(), "{bad}");
+    }
+}
+
+/// With an encrypt key, Lark's URL check comes encrypted, and so do id and type of an event.
+#[test]
+fn lark_is_answered_and_read_through_its_encryption() {
+    let (source, spec, _) = made_up("lark");
+    let scheme = compiled(&source);
+    let Document::Sealed(sealed) = &scheme.document else { panic!("not encrypted") };
+    let check = sealed.seal(br#"{"challenge":"c1","token":"t","type":"url_verification"}"#, 1, [7; 16]).expect("a body");
+    let answer = challenge(&source, &request("POST", "/", &[], &check));
+    assert_eq!((answer.status, &*answer.body), (200, &br#"{"challenge":"c1"}"#[..]));
+    let plain = br#"{"challenge":"c2","token":"t","type":"url_verification"}"#;
+    assert_eq!(challenge(&source, &request("POST", "/", &[], plain)).body, br#"{"challenge":"c2"}"#);
+
+    // Encrypted anew, and signed anew, it is the same event.
+    let sent = |at: i64| {
+        let inputs = inputs(sample_body(&spec, "event-one-of-lark", UnixMillis(NOW)), "event-one-of-lark", at);
+        as_request(&sign(&source, &inputs).expect("it signs"))
+    };
+    let (first, again) = (sent(NOW), sent(NOW + 5000));
+    assert!(first.body != again.body && !String::from_utf8_lossy(&first.body).contains("event-one-of-lark"));
+    let (event, redelivered) = (one(&scheme, &first, NOW), one(&scheme, &again, NOW + 5000));
+    assert_eq!((event.id.as_str(), event.event_type.as_deref()), ("event-one-of-lark", Some("im.message.receive_v1")));
+    assert_eq!((event.key, &event.body), (redelivered.key, &first.body));
+    assert!(scheme.facts().id_covered && scheme.facts().body_covered);
+}
+
 /// X, LinkedIn and Braintree have the key of their events sign what they ask for, unsigned. Nobody must get an event signed so.
 #[test]
 fn no_answer_to_a_stranger_signs_an_event() {
@@ -245,7 +308,9 @@ fn no_answer_to_a_stranger_signs_an_event() {
 #[test]
 fn every_scheme_that_signs_for_strangers_tells_challenges_from_events() {
     let signing: Vec<_> = presets::names()
-        .filter(|provider| compiled(&made_up(provider).0).unsigned.iter().any(|handshake| handshake.answer.signs()))
+        .filter(|provider| {
+            compiled(&made_up(provider).0).unsigned.iter().any(|handshake| handshake.answer.templates().any(template::Template::signs))
+        })
         .collect();
     assert_eq!(signing, ["braintree", "linkedin", "x"]);
     for provider in signing {

@@ -40,8 +40,8 @@ fn ids_that_anybody_could_choose_are_guarded() {
 fn what_signs_its_url_needs_it() {
     for provider in presets::names() {
         let (mut source, spec, _) = made_up(provider);
-        let words = format!("{:?}", (&spec.message, &spec.event, &spec.bind, &spec.jwt));
-        let names_it = ["{url", "{base_url}", "{path}", "{canonical:"].iter().any(|word| words.contains(word));
+        let words = format!("{:?}", (&spec.message, &spec.event, &spec.bind, &spec.jwt, &spec.handshake));
+        let names_it = ["{url", "base_url", "{path}", "{canonical:"].iter().any(|word| words.contains(word));
         let wanted = names_it || spec.jwt.as_ref().is_some_and(|jwt| jwt.url.is_some());
         source.public_url = None;
         let found = Scheme::compile(&source, 1).is_err_and(|errors| errors.iter().any(|error| error.key == "public_url"));

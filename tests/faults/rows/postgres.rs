@@ -2,22 +2,47 @@
 
 use super::Row;
 use crate::oracle::Figures;
-use crate::scene::Scene;
+use crate::scene::{Felt, Scene};
 use crate::support::proxy::Line;
 use crate::world::blocking;
 
+/// The spool was needed.
+const SPOOLED: Felt = Felt::Counter("hookweir_spooled_total", &[], 1);
+/// A commit failed, or nobody knows whether it did.
+const FAILED: Felt = Felt::Counter("hookweir_commit_failures_total", &[], 1);
+
 pub const ROWS: &[Row] = &[
-    Row::new("pg-kill", "PostgreSQL is killed, and started again after a second", |scene| Box::pin(kill(scene)), Figures::HARDLY),
-    Row::new("both", "PostgreSQL is killed while RabbitMQ is frozen", |scene| Box::pin(both(scene)), Figures::HARDLY),
-    Row::new("pg-stop", "PostgreSQL is stopped for the outage", |scene| Box::pin(stop(scene)), Figures::HARDLY),
-    Row::new("pg-frozen", "PostgreSQL and its backends are frozen (SIGSTOP)", |scene| Box::pin(frozen(scene)), Figures::HARDLY),
-    Row::new("pg-terminate", "every connection is terminated, again and again", |scene| Box::pin(terminate(scene)), Figures::HARDLY),
-    Row::new("pg-full", "max_connections is used up while connections end", |scene| Box::pin(full(scene)), Figures::HARDLY),
-    Row::new("pg-locked", "the table of keys is locked", |scene| Box::pin(locked(scene)), Figures::HARDLY),
+    Row::new("pg-kill", "PostgreSQL is killed, and started again after a second", |scene| Box::pin(kill(scene)), Figures::HARDLY)
+        .felt(SPOOLED),
+    Row::new("both", "PostgreSQL is killed while RabbitMQ is frozen", |scene| Box::pin(both(scene)), Figures::HARDLY).felt(FAILED),
+    Row::new(
+        "power",
+        "the service and PostgreSQL are killed at once, while RabbitMQ is frozen",
+        |scene| Box::pin(power(scene)),
+        Figures::DOWN,
+    ),
+    Row::new("pg-stop", "PostgreSQL is stopped for the outage", |scene| Box::pin(stop(scene)), Figures::HARDLY).felt(SPOOLED),
+    Row::new("pg-frozen", "PostgreSQL and its backends are frozen (SIGSTOP)", |scene| Box::pin(frozen(scene)), Figures::HARDLY)
+        .felt(SPOOLED),
+    Row::new("pg-terminate", "every connection is terminated, again and again", |scene| Box::pin(terminate(scene)), Figures::HARDLY)
+        .felt(FAILED),
+    Row::new("pg-full", "max_connections is used up while connections end", |scene| Box::pin(full(scene)), Figures::HARDLY).felt(SPOOLED),
+    Row::new("pg-locked", "the table of keys is locked", |scene| Box::pin(locked(scene)), Figures::HARDLY).felt(SPOOLED),
     Row::new("pg-silent", "the line to PostgreSQL passes nothing on", |scene| Box::pin(silent(scene)), Figures::HARDLY)
+        .felt(SPOOLED)
         .with(|setup| setup.proxy_postgres = true),
     Row::new("pg-ambiguous", "PostgreSQL commits, and its answer is cut off", |scene| Box::pin(ambiguous(scene)), Figures::HARDLY)
+        .felt(FAILED)
         .with(|setup| setup.proxy_postgres = true),
+    Row::new("pg-half-open", "the line to PostgreSQL keeps the answers back", |scene| Box::pin(half_open(scene)), Figures::HARDLY)
+        .felt(SPOOLED)
+        .with(|setup| setup.proxy_postgres = true),
+    Row::new("pg-slow", "the line to PostgreSQL passes 100 KB a second", |scene| Box::pin(slow(scene)), Figures::HARDLY)
+        .felt(Felt::Counter("hookweir_commit_seconds_sum", &[], 2))
+        .with(|setup| setup.proxy_postgres = true),
+    Row::new("pg-disk", "PostgreSQL's disk is full", |scene| Box::pin(disk(scene)), Figures::HARDLY)
+        .felt(FAILED)
+        .with(|setup| setup.small_disk = Some(256)),
 ];
 
 async fn kill(scene: &mut Scene<'_>) {
@@ -49,6 +74,30 @@ async fn both(scene: &mut Scene<'_>) {
         scene.recovered().await;
         scene.calm().await;
     }
+}
+
+/// What was answered is nowhere else than on PostgreSQL's disk, and nothing but its commit has brought it there.
+async fn power(scene: &mut Scene<'_>) {
+    scene.place.execute("alter system set wal_writer_delay = '10s'");
+    scene.place.execute("select pg_reload_conf()");
+    for _ in 0..3 {
+        scene
+            .fault(async |scene| {
+                blocking(|| scene.servers.rabbitmq.pause());
+                scene.wait(300..600).await;
+                scene.kill(0);
+                blocking(|| scene.servers.postgres.kill());
+                blocking(|| scene.servers.postgres.start());
+                blocking(|| scene.servers.rabbitmq.resume());
+                scene.apps[0].start_again().await;
+                scene.apps[0].ready().await;
+            })
+            .await;
+        scene.recovered().await;
+        scene.calm().await;
+    }
+    scene.place.execute("alter system reset wal_writer_delay");
+    scene.place.execute("select pg_reload_conf()");
 }
 
 async fn stop(scene: &mut Scene<'_>) {
@@ -118,6 +167,53 @@ async fn silent(scene: &mut Scene<'_>) {
             scene.to_postgres[0].set(Line::Open);
         })
         .await;
+}
+
+/// PostgreSQL hears, does, and is not heard.
+async fn half_open(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            scene.to_postgres[0].set(Line::HalfOpen);
+            scene.wait(4000..6000).await;
+            scene.to_postgres[0].set(Line::Cut);
+            scene.to_postgres[0].set(Line::Open);
+        })
+        .await;
+}
+
+async fn slow(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            scene.to_postgres[0].set(Line::Slow(100));
+            scene.wait(6000..8000).await;
+            scene.to_postgres[0].set(Line::Open);
+        })
+        .await;
+}
+
+/// Whether it goes on with errors or dies of it: it is whole again when there is room and it runs.
+async fn disk(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let ballast = scene.servers.postgres.files().join("ballast");
+            blocking(|| fill(&ballast));
+            scene.wait(8000..10_000).await;
+            blocking(|| std::fs::remove_file(&ballast).expect("the ballast goes"));
+            blocking(|| scene.servers.postgres.revive());
+        })
+        .await;
+}
+
+/// Writes until there is no room left.
+fn fill(path: &std::path::Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).expect("a file");
+    let mut block = vec![0; 1 << 20];
+    while !block.is_empty() {
+        if file.write_all(&block).is_err() {
+            block.truncate(block.len() / 2);
+        }
+    }
 }
 
 async fn ambiguous(scene: &mut Scene<'_>) {

@@ -1,12 +1,16 @@
 //! The service itself: nothing breaks, it dies, it forgets; two of them get in each other's way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use hookweir::failpoint::{POINTS, SPOOL_POINTS};
 
 use super::Row;
 use crate::oracle::Figures;
-use crate::scene::Scene;
+use crate::scene::{Felt, Scene};
 use crate::support::load::client;
+use crate::support::provider::Provider;
 use crate::support::proxy::Line;
+use crate::world::blocking;
 
 pub const ROWS: &[Row] = &[
     Row::new("calm", "nothing breaks", |scene| Box::pin(none(scene)), Figures::UNHARMED),
@@ -18,17 +22,21 @@ pub const ROWS: &[Row] = &[
     Row::new("cache-wiped", "a cache that forgets everything 20 times a second", |scene| Box::pin(wiped(scene)), Figures::UNHARMED),
     Row::new("panic", "an actor panics", |scene| Box::pin(panic(scene)), Figures::DOWN)
         .with(|setup| setup.environment.push(("FAILPOINTS", "dedup_committed=100*off->panic".into()))),
-    Row::new("race", "two instances get every delivery at the same time", |scene| Box::pin(none(scene)), Figures::UNHARMED)
-        .with(|setup| (setup.instances, setup.everywhere) = (2, true)),
+    Row::new("race", "two instances get every delivery at the same time", |scene| Box::pin(race(scene)), Figures::UNHARMED)
+        .with(|setup| (setup.instances, setup.everywhere, setup.rate) = (2, true, Some(0.0))),
     Row::new("two-kill", "two instances, one of them killed again and again", |scene| Box::pin(kill(scene)), Figures::DOWN)
         .with(|setup| setup.instances = 2),
     Row::new(
         "two-frozen",
-        "two instances, one frozen (SIGSTOP) for longer than its lease",
+        "two instances, one frozen (SIGSTOP) for 60 s with events in its hands",
         |scene| Box::pin(frozen(scene)),
         Figures { in_time: false, ..Figures::DOWN },
     )
-    .with(|setup| setup.instances = 2),
+    .with(|setup| {
+        setup.instances = 2;
+        // The default.
+        setup.set("store.lease_secs", 15);
+    }),
     Row::new(
         "two-cut-off",
         "two instances, one cut off from PostgreSQL",
@@ -36,8 +44,28 @@ pub const ROWS: &[Row] = &[
         Figures { accepted_twice: true, ..Figures::HARDLY },
     )
     // Of two bodies under one id, the one that reaches PostgreSQL first goes to the queue: not that of the spool.
-    .with(|setup| (setup.instances, setup.proxy_postgres, setup.other_body) = (2, true, 0)),
+    .with(|setup| (setup.instances, setup.proxy_postgres, setup.other_body) = (2, true, 0))
+    .felt(Felt::Counter("hookweir_spooled_total", &[], 1)),
+    Row::new("deaths", "the service dies at each named point on the way of an event", |scene| Box::pin(deaths(scene)), DEATHS),
+    Row::new(
+        "clock",
+        "two instances, the clock of one ten minutes fast, then ten minutes slow",
+        |scene| Box::pin(clock(scene)),
+        Figures::UNHARMED,
+    )
+    // Signatures with a time are refused by a clock that is off. These have none.
+    .with(|setup| (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify])),
+    Row::new(
+        "restarts",
+        "100 restarts in order, the listening socket handed over",
+        |scene| Box::pin(restarts(scene)),
+        Figures { copies: false, taken: 99.0, ..Figures::UNHARMED },
+    )
+    .with(|setup| setup.activated = true),
 ];
+
+/// The spool's own points are passed while the database cannot be asked, and an event that it has may be told "accepted" once more.
+const DEATHS: Figures = Figures { accepted_twice: true, ..Figures::DOWN };
 
 async fn none(scene: &mut Scene<'_>) {
     scene.calm().await;
@@ -57,6 +85,20 @@ async fn kill(scene: &mut Scene<'_>) {
     scene.apps[0].ready().await;
 }
 
+/// As fast as it goes, so that the batches of both are long and have many keys in common.
+async fn race(scene: &mut Scene<'_>) {
+    let deadlocks = "select deadlocks as value from pg_stat_database where datname = current_database()";
+    let before = scene.place.number(deadlocks);
+    scene.calm().await;
+    scene.calm().await;
+    let twice = scene.apps[0].metrics().await.sum("hookweir_outcomes_total", &["outcome=\"duplicate\""]);
+    scene.demand("felt: deliveries that the other instance had too", twice > 100, twice.to_string());
+    // Told with a delay of a second at most.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let deadlocks = scene.place.number(deadlocks) - before;
+    scene.demand("no deadlocks", deadlocks == 0, deadlocks.to_string());
+}
+
 async fn wiped(scene: &mut Scene<'_>) {
     let (client, forget) = (client(), format!("http://{}/control/forget", scene.apps[0].admin));
     for _ in 0..80 {
@@ -70,8 +112,14 @@ async fn wiped(scene: &mut Scene<'_>) {
 async fn panic(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
+            while !scene.apps[0].log().lines().any(|line| line.contains("ERROR") && line.contains("panic")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let since = Instant::now();
             let status = scene.apps[0].ended(Duration::from_secs(60)).await;
+            let took = since.elapsed();
             scene.demand("ends with exit code 70", status.code() == Some(70), status.to_string());
+            scene.demand("ends within 5 s", took < Duration::from_secs(5), format!("{} ms", took.as_millis()));
             scene.apps[0].clear_environment();
             scene.apps[0].start_again().await;
             scene.apps[0].ready().await;
@@ -79,14 +127,100 @@ async fn panic(scene: &mut Scene<'_>) {
         .await;
 }
 
+/// The broker stands still for a moment first, so that the one that is frozen has events in its hands.
 async fn frozen(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
+            let since = Instant::now();
+            blocking(|| scene.servers.rabbitmq.pause());
+            scene.wait(400..600).await;
             scene.apps[0].signal("STOP");
-            scene.wait(7000..9000).await;
+            let stopped = Instant::now();
+            let newest = scene.place.newest();
+            let held = scene.place.number(BY_OWNER);
+            blocking(|| scene.servers.rabbitmq.resume());
+            scene.demand("felt: both have events in their hands", held == 2, held.to_string());
+            while scene.place.waiting(newest) > 0 && stopped.elapsed() < Duration::from_secs(50) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let took = stopped.elapsed();
+            scene.demand("its events are taken over within 20 s", took < Duration::from_secs(20), format!("{} ms", took.as_millis()));
+            tokio::time::sleep(Duration::from_secs(60).saturating_sub(since.elapsed())).await;
             scene.apps[0].signal("CONT");
         })
         .await;
+}
+
+const BY_OWNER: &str = "select count(distinct owner) as value from outbox";
+
+/// At its second passage each: so that there is a first that passed, and is to be found.
+async fn deaths(scene: &mut Scene<'_>) {
+    let points = || POINTS.iter().chain(SPOOL_POINTS);
+    for point in points() {
+        scene.apps[0].set_environment(&[("FAILPOINTS", format!("{point}=1*off->return"))]);
+        scene
+            .fault(async |scene| {
+                // The last one died already.
+                if scene.apps[0].is_running() {
+                    scene.kill(0);
+                }
+                scene.apps[0].start_again().await;
+                // Nothing leaves the spool unless something got in.
+                let spooled = SPOOL_POINTS.contains(point).then(|| {
+                    let mut connection = scene.place.connection();
+                    blocking(|| crate::world::execute(&mut connection, "begin; lock table dedup in access exclusive mode"));
+                    connection
+                });
+                if let Some(connection) = spooled {
+                    scene.wait(2500..3000).await;
+                    drop(connection);
+                }
+                let status = scene.apps[0].ended(Duration::from_secs(60)).await;
+                if status.code().is_some() {
+                    scene.demand(format!("dies at {point}"), false, status.to_string());
+                }
+            })
+            .await;
+    }
+    scene.apps[0].clear_environment();
+    scene.apps[0].start_again().await;
+    scene.apps[0].ready().await;
+    let deaths = points().count();
+    scene.demand("dies at each point", scene.windows.len() >= deaths, format!("{} of {deaths}", scene.windows.len()));
+}
+
+/// RabbitMQ stands still for longer than a lease meanwhile, so that leases are renewed and looked at by a clock that is off.
+async fn clock(scene: &mut Scene<'_>) {
+    let client = client();
+    for minutes in [10, -10] {
+        scene
+            .fault(async |scene| {
+                let ahead = format!("http://{}/control/clock/{}", scene.apps[0].admin, minutes * 60_000);
+                let answer = client.post(&ahead).send().await.expect("the admin port answers");
+                assert!(answer.status().is_success(), "a build without the feature failpoints has no clock to set");
+                scene.wait(1000..2000).await;
+                blocking(|| scene.servers.rabbitmq.pause());
+                scene.wait(7000..8000).await;
+                blocking(|| scene.servers.rabbitmq.resume());
+            })
+            .await;
+        scene.recovered().await;
+        scene.calm().await;
+    }
+}
+
+/// No fault: a restart is something that nobody should notice.
+async fn restarts(scene: &mut Scene<'_>) {
+    for restart in 1..=100 {
+        scene.weigh(0);
+        let status = scene.apps[0].stop().await;
+        if !status.success() {
+            scene.demand(format!("restart {restart} stops in order"), false, status.to_string());
+        }
+        scene.apps[0].start_again().await;
+        scene.apps[0].ready().await;
+        scene.wait(100..500).await;
+    }
 }
 
 async fn cut_off(scene: &mut Scene<'_>) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,8 @@ pub struct App {
     /// Health and metrics; the same after a restart.
     pub admin: SocketAddr,
     environment: Vec<(&'static str, String)>,
+    /// The listening socket that its service manager holds, over all its lives.
+    socket: Option<TcpListener>,
     process: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -44,12 +47,22 @@ impl App {
 
     /// As [`launch`](Self::launch), with these environment variables and no others of ours.
     pub async fn launch_with(config: &str, environment: &[(&'static str, String)]) -> Self {
+        Self::launch_on(None, config, environment).await
+    }
+
+    /// As systemd's socket activation starts it: with a listening socket that outlives it, so that nobody is refused between two lives.
+    pub async fn launch_activated(config: &str) -> Self {
+        Self::launch_on(Some(TcpListener::bind("127.0.0.1:0").expect("a free port")), config, &[]).await
+    }
+
+    async fn launch_on(socket: Option<TcpListener>, config: &str, environment: &[(&'static str, String)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         std::fs::write(folder.path().join("config.toml"), config).expect("the configuration is written");
         for attempt in 1.. {
-            let (listen, admin) = (free_address(), free_address());
-            let environment = environment.to_vec();
-            let mut app = Self { folder: folder.clone(), listen, admin, environment, process: None, log: Arc::default() };
+            let listen = socket.as_ref().map_or_else(free_address, |socket| socket.local_addr().expect("an address"));
+            let (admin, environment) = (free_address(), environment.to_vec());
+            let socket = socket.as_ref().map(|socket| socket.try_clone().expect("a second handle"));
+            let mut app = Self { folder: folder.clone(), listen, admin, environment, socket, process: None, log: Arc::default() };
             match app.spawn().await {
                 Ok(()) => return app,
                 // Somebody else took one of the ports between our look and the program's.
@@ -91,16 +104,32 @@ impl App {
     }
 
     async fn spawn(&mut self) -> Result<(), String> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hookweir"))
+        let program = env!("CARGO_BIN_EXE_hookweir");
+        let mut command = match &self.socket {
+            None => Command::new(program),
+            Some(_) => {
+                // The socket is its descriptor 3, as systemd hands it over.
+                let mut shell = Command::new("bash");
+                let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
+                shell.args(["-c", script, program]);
+                shell
+            }
+        };
+        let stdin = match &self.socket {
+            None => {
+                command.args(["--set", &format!("server.listen={}", self.listen)]);
+                Stdio::null()
+            }
+            Some(socket) => OwnedFd::from(socket.try_clone().expect("a second handle")).into(),
+        };
+        let mut child = command
             .args(["serve", "--config", "config.toml", "--set"])
-            .arg(format!("server.listen={}", self.listen))
-            .arg("--set")
             .arg(format!("server.admin_listen={}", self.admin))
             .current_dir(self.folder.path())
             .env_clear()
             .envs(["PATH", "HOME", "RUST_BACKTRACE"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(self.environment.iter().cloned())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -119,6 +119,12 @@ impl Running {
         self.counts().taken()
     }
 
+    /// How long the answers took to genuine deliveries that began since then, of events whose account is closed.
+    pub fn took_since(&self, from: Instant) -> Vec<Duration> {
+        let ledger = self.shared.ledger.lock().expect("ledger");
+        ledger.genuine().flat_map(|entry| &entry.attempts).filter(|attempt| attempt.began >= from).map(|attempt| attempt.took).collect()
+    }
+
     /// Waits until `more` further events were answered 2xx.
     pub async fn until_taken(&self, more: usize) {
         let (goal, since) = (self.taken() + more, Instant::now());

@@ -1,8 +1,9 @@
-//! A TCP proxy whose line can be cut, silenced, and cut after so many bytes.
+//! A TCP proxy whose line can be cut, silenced, made slow, and cut after so many bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -17,6 +18,10 @@ pub enum Line {
     Open,
     /// Accepts and keeps connections, and passes nothing on.
     Silent,
+    /// Passes on what clients say, and keeps the answers back.
+    HalfOpen,
+    /// Passes on so many kilobytes a second, in each direction of each connection.
+    Slow(u32),
     /// Closes every connection, old and new.
     Cut,
 }
@@ -67,27 +72,25 @@ async fn serve(client: TcpStream, target: SocketAddr, lines: watch::Receiver<Lin
     let unlimited = Arc::new(AtomicI64::new(i64::MAX));
     // The end of either direction, or a cut, drops all four halves.
     tokio::select! {
-        () = pass(from_client, to_server, lines.clone(), unlimited) => {}
-        () = pass(from_server, to_client, lines, budget) => {}
+        () = pass(from_client, to_server, lines.clone(), unlimited, Line::Silent) => {}
+        () = pass(from_server, to_client, lines, budget, Line::HalfOpen) => {}
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lines: watch::Receiver<Line>, budget: Arc<AtomicI64>) {
+/// One direction. It keeps back what comes while the line is silent, or is `held`.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lines: watch::Receiver<Line>, budget: Arc<AtomicI64>, held: Line) {
     let mut buffer = vec![0; 16 * 1024];
+    let keeps_back = |line: &Line| *line == Line::Silent || *line == held;
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
             _ = lines.wait_for(|line| *line == Line::Cut) => return,
         };
         let Ok(read @ 1..) = read else { return };
-        let now = *lines.borrow();
-        match now {
-            Line::Open => {}
-            Line::Silent => match lines.wait_for(|line| *line != Line::Silent).await {
-                Ok(line) if *line != Line::Cut => {}
-                _ => return,
-            },
-            Line::Cut => return,
+        match lines.wait_for(|line| !keeps_back(line)).await.map(|line| *line) {
+            Ok(Line::Cut) | Err(_) => return,
+            Ok(Line::Slow(kilobytes)) => tokio::time::sleep(Duration::from_secs_f64(read as f64 / f64::from(kilobytes) / 1024.0)).await,
+            Ok(_) => {}
         }
         let left = budget.fetch_sub(read as i64, Ordering::SeqCst);
         if left <= read as i64 {

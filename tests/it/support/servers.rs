@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The shared PostgreSQL, as superuser. A test works in a schema or database of its own.
 pub fn postgres() -> String {
@@ -43,11 +44,31 @@ impl Server {
         Self::fresh("rabbitmq")
     }
 
+    /// A fresh PostgreSQL on a disk of so many megabytes in memory; none where this process may not mount one.
+    pub fn postgres_on_small_disk(megabytes: u32) -> Option<Self> {
+        let server = Self { kind: "postgres", folder: Self::folder("postgres"), url: String::new() };
+        std::fs::create_dir(&server.folder).expect("a folder");
+        let options = format!("size={megabytes}m,mode=755");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&server.folder).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| {
+            let mut server = server;
+            server.start();
+            server
+        })
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> &Path {
+        &self.folder
+    }
+
+    fn folder(kind: &str) -> PathBuf {
+        PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER")).join(format!("{kind}-{}", uuid::Uuid::now_v7().simple()))
+    }
+
     fn fresh(kind: &'static str) -> Self {
-        let parent = PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER"));
-        let folder = parent.join(format!("{kind}-{}", uuid::Uuid::now_v7().simple()));
         // Made before it is started, so that a start that fails half-way is cleaned up, too.
-        let mut server = Self { kind, folder, url: String::new() };
+        let mut server = Self { kind, folder: Self::folder(kind), url: String::new() };
         server.start();
         server
     }
@@ -55,6 +76,13 @@ impl Server {
     /// Starts it, or starts it again on its port and with its data.
     pub fn start(&mut self) {
         self.url = script(&["start", self.kind], &self.folder, &[]).trim().to_owned();
+    }
+
+    /// Starts it if it does not run.
+    pub fn revive(&mut self) {
+        if std::net::TcpStream::connect_timeout(&address(&self.url), Duration::from_secs(5)).is_err() {
+            self.start();
+        }
     }
 
     /// Stops it in order; its clients are disconnected.
@@ -88,6 +116,8 @@ impl Drop for Server {
         // Not through `script`: a panic here would abort the whole test run and leave the server behind.
         let stopped = Command::new(SCRIPT).arg("stop").arg(&self.folder).stdin(Stdio::null()).status();
         if stopped.is_ok_and(|status| status.success()) {
+            // Where it is no disk of its own, there is nothing to unmount.
+            let _ = Command::new("umount").arg(&self.folder).stderr(Stdio::null()).status();
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }

@@ -1,0 +1,160 @@
+//! Too many come: forgers, the slow and the rude, or simply three times as many as there is room for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::Row;
+use crate::oracle::Figures;
+use crate::scene::{Scene, sizes};
+use crate::support::ledger::{Answer, Ledger};
+use crate::support::load::{Load, client, post};
+use crate::support::provider::{Provider, now, small};
+
+pub const ROWS: &[Row] = &[
+    Row::new("forgers", "2,000 forged deliveries a second", |scene| Box::pin(forgers(scene)), Figures::UNHARMED),
+    Row::new("hostile", "2,000 connections that are slow, silent or rude", |scene| Box::pin(hostile(scene)), Figures::UNHARMED),
+    Row::new("overload", "three times as many deliveries as it can take", |scene| Box::pin(overload(scene)), OVERLOAD),
+];
+
+/// More than it can take is refused with 503, and comes again.
+const OVERLOAD: Figures = Figures { copies: false, taken: 0.0, ..Figures::UNHARMED };
+
+/// How long a crowd stays.
+const STAY: Duration = Duration::from_secs(10);
+
+/// p99 of the answers to genuine deliveries in a while without the crowd, and with it.
+async fn with_and_without(scene: &mut Scene<'_>, crowd: impl AsyncFnOnce(&mut Scene<'_>)) {
+    let p99 = |from: Instant, scene: &Scene<'_>| {
+        let mut took = scene.load().took_since(from);
+        took.sort_unstable();
+        took.get(took.len() * 99 / 100).copied().unwrap_or_default()
+    };
+    let from = Instant::now();
+    tokio::time::sleep(STAY).await;
+    let without = p99(from, scene);
+    let from = Instant::now();
+    crowd(scene).await;
+    let with = p99(from, scene);
+    // Below some milliseconds it is the scheduler that is measured.
+    let limit = 2 * without.max(Duration::from_millis(25));
+    scene.demand("p99 of good clients is less than twice that without", with < limit, format!("{with:.1?} after {without:.1?}"));
+}
+
+async fn forgers(scene: &mut Scene<'_>) {
+    with_and_without(scene, async |scene| {
+        let rows = "select count(*) as value from event";
+        let keys = scene.apps[0].metrics().await.get("hookweir_cache_entries");
+        let (before, begun) = (scene.place.number(rows), scene.load().counts().begun());
+        let (target, client, since) = (scene.apps[0].listen, client(), Instant::now());
+        let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+        let mut forgers = JoinSet::new();
+        for number in 0..32 {
+            let (client, counts, mut rng) = (client.clone(), counts.clone(), Rng::with_seed(scene.rng.u64(..) + number));
+            forgers.spawn(async move {
+                while since.elapsed() < STAY {
+                    let provider = Provider::ALL[rng.usize(..Provider::ALL.len())];
+                    let size = small(&mut rng);
+                    let (headers, body) = provider.event_of(&mut rng, size).forged(&mut rng, now());
+                    let answer = post(&client, target, provider.name(), headers, body).await;
+                    counts[usize::from(answer != Answer::Status(401))].fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(rng.u64(5..25))).await;
+                }
+            });
+        }
+        forgers.join_all().await;
+        let [refused, else_answered] = [0, 1].map(|which| counts[which].load(Ordering::Relaxed));
+        scene.demand("felt: forged deliveries", refused > 5000, refused.to_string());
+        scene.demand("each forged delivery is answered 401", else_answered == 0, format!("{else_answered} of {refused} not"));
+        // Those under way at either look may be on the wrong side of it.
+        let slack = scene.options.connections as i64 * 2;
+        let genuine = (scene.load().counts().begun() - begun) as i64 + slack;
+        let rows = scene.place.number(rows) - before;
+        let keys = (scene.apps[0].metrics().await.get("hookweir_cache_entries") - keys) as i64;
+        scene.demand("forged: no rows", rows <= genuine, format!("{rows} rows, {genuine} genuine events"));
+        // The cache counts late, and an event whose id is not signed has two keys.
+        scene.demand("forged: no cache entries", keys <= 2 * genuine, format!("{keys} keys, {genuine} genuine events"));
+    })
+    .await;
+}
+
+async fn hostile(scene: &mut Scene<'_>) {
+    with_and_without(scene, async |scene| {
+        let (target, since) = (scene.apps[0].listen, Instant::now());
+        let mut clients = JoinSet::new();
+        for number in 0..2000 {
+            clients.spawn(async move {
+                while since.elapsed() < STAY {
+                    let _ = tokio::time::timeout(STAY.saturating_sub(since.elapsed()), rude(target, number % 5)).await;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            });
+        }
+        tokio::time::sleep(STAY / 2).await;
+        let open = scene.apps[0].metrics().await.get("hookweir_connections");
+        scene.demand("felt: connections", open >= 1000.0, open.to_string());
+        clients.join_all().await;
+    })
+    .await;
+}
+
+/// One connection, until the service has had enough of it.
+async fn rude(target: SocketAddr, manner: u32) -> std::io::Result<()> {
+    let head = "POST /ingest/github HTTP/1.1\r\nhost: h\r\n";
+    let mut stream = TcpStream::connect(target).await?;
+    let (pause, piece) = match manner {
+        // Says nothing.
+        0 => {
+            let _ = stream.read(&mut [0; 256]).await?;
+            return Ok(());
+        }
+        // Never ends its head.
+        1 => (Duration::from_millis(200), "x-more: yes\r\n"),
+        // Promises a body, and drips it.
+        2 => {
+            stream.write_all(format!("{head}content-length: 60000\r\n\r\n").as_bytes()).await?;
+            (Duration::from_millis(200), "x")
+        }
+        // No HTTP at all.
+        3 => (Duration::from_millis(100), "\u{1}\u{2}\u{3} nonsense \r\n\r\n"),
+        // Asks, and does not read the answers.
+        _ => (Duration::from_secs(1), "POST /ingest/github HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}"),
+    };
+    if manner == 1 {
+        stream.write_all(head.as_bytes()).await?;
+    }
+    loop {
+        stream.write_all(piece.as_bytes()).await?;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// What it can take is what it takes from as many connections as keep it busy. Then three times that, whether or not it answers.
+async fn overload(scene: &mut Scene<'_>) {
+    let load = Load { rate: None, at_once: 0, later: 0, forged: 0, other_body: 0, sizes, ..Load::on(&[scene.apps[0].listen]) };
+    let as_many_as_it_takes = Load { connections: 64, ..load.clone() };
+    measured(scene, as_many_as_it_takes.clone(), STAY / 4).await;
+    let (capacity, _) = measured(scene, as_many_as_it_takes, STAY).await;
+    let (goodput, answers) = measured(scene, Load { connections: 3000, rate: Some(3.0 * capacity), ..load }, STAY).await;
+    let saw = format!("{goodput:.0} of {capacity:.0} events/s; {answers}");
+    scene.demand("goodput is at least 90 % of capacity", goodput >= 0.9 * capacity, saw);
+}
+
+/// Events taken a second.
+async fn measured(scene: &mut Scene<'_>, load: Load, time: Duration) -> (f64, String) {
+    let running = Load { seed: scene.rng.u64(..), ..load }.start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (from, since) = (running.taken(), Instant::now());
+    tokio::time::sleep(time).await;
+    let rate = (running.taken() - from) as f64 / since.elapsed().as_secs_f64();
+    let ledger: Ledger = running.finish().await;
+    let answers = format!("{:?}", ledger.answers(false));
+    scene.further.push(ledger);
+    (rate, answers)
+}

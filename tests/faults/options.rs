@@ -26,6 +26,8 @@ pub struct Options {
     #[arg(long, default_value = "all")]
     pub controls: String,
     #[arg(long)]
+    pub no_timing: bool,
+    #[arg(long)]
     pub list: bool,
     #[arg(long, default_value = "target/campaign.json")]
     pub json: PathBuf,

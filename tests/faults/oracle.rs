@@ -92,6 +92,11 @@ pub struct Verdict {
     pub demands: Vec<Demand>,
     /// What missed its figure; empty is success.
     pub missed: Vec<String>,
+    /// Whether times and rates count.
+    #[serde(skip)]
+    pub timed: bool,
+    /// Why the row cannot be played here.
+    pub impossible: Option<String>,
     /// Something of the row's own went wrong, so that the rest says little.
     pub broke: Option<String>,
 }
@@ -125,6 +130,7 @@ impl Verdict {
             rss_bound: scene.memory.1,
             copies_bound: COPIES_OF_A_FAULT * scene.apps.len() * scene.windows.len(),
             demands: scene.demands.clone(),
+            timed: !scene.options.no_timing,
             ..Self::default()
         };
         verdict.count_answers(&ledger, &scene.windows, pulse);
@@ -220,13 +226,13 @@ impl Verdict {
         if !figures.refused {
             none("connections refused", self.refused);
         }
-        if figures.in_time {
+        if figures.in_time && self.timed {
             none("late answers", self.late);
         }
-        if let Some(taken) = self.taken_in_windows.filter(|taken| *taken < figures.taken) {
+        if let Some(taken) = self.taken_in_windows.filter(|taken| *taken < figures.taken && self.timed) {
             missed.push(format!("only {taken:.2} % answered 2xx during the fault, not {} %", figures.taken));
         }
-        if figures.taken >= 100.0 && self.answers.keys().any(|label| !label.starts_with("200")) {
+        if figures.taken >= 100.0 && self.timed && self.answers.keys().any(|label| !label.starts_with("200")) {
             missed.push(format!("answers other than 200: {:?}", self.answers));
         }
         if self.undisturbed == 0 {
@@ -238,7 +244,7 @@ impl Verdict {
         if self.max_rss > self.rss_bound {
             missed.push(format!("memory: {} MiB of {} MiB", self.max_rss >> 20, self.rss_bound >> 20));
         }
-        if self.drain_ms > figures.drained.as_secs_f64() * 1e3 {
+        if self.timed && self.drain_ms > figures.drained.as_secs_f64() * 1e3 {
             missed.push(format!("drained only after {:.0} s", self.drain_ms / 1e3));
         }
         missed.extend(self.demands.iter().filter(|demand| !demand.held).map(|demand| format!("{}: {}", demand.what, demand.saw)));

@@ -317,6 +317,12 @@ impl<'a> Scene<'a> {
         self.memory = (peak.max(app.peak_memory()), bound.min(app.memory_bound()));
     }
 
+    /// Notes whether something was as fast as this row demands it.
+    pub fn demand_in_time(&mut self, what: impl Into<String>, held: bool, saw: impl Into<String>) {
+        let judged = !self.options.no_timing;
+        self.demand(what, held || !judged, saw);
+    }
+
     /// Notes whether something was as this row demands it.
     pub fn demand(&mut self, what: impl Into<String>, held: bool, saw: impl Into<String>) {
         self.demands.push(Demand { what: what.into(), held, saw: saw.into() });

@@ -1,5 +1,7 @@
 //! Rules that hold for every preset, each tried on all of them.
 
+use proptest::prelude::*;
+
 use super::catalogue::{made_up, signed};
 use super::facts::rewritten;
 use super::*;
@@ -164,4 +166,27 @@ fn a_hash_that_is_not_on_the_list_signs_nothing() {
     let youtube = |text: String| events(&scheme, &request("POST", "/", &[("x-hub-signature", &text)], b"{}"), NOW).is_ok();
     assert!(youtube(format!("sha1={}", hex_of(mac::HashName::Sha1))));
     assert!(!youtube(format!("md5={}", hex_of(mac::HashName::Md5))) && !youtube(format!("sha256={}", hex_of(mac::HashName::Sha1))));
+}
+
+proptest! {
+    /// Stripe's list, with anything in it in any order: it verifies if and only if the right signature is there under the right label.
+    #[test]
+    fn a_list_holds_what_it_holds(
+        entries in proptest::collection::vec((0usize..4, 0usize..5, " {0,2}", " {0,2}"), 0..12),
+        time in 0usize..12,
+    ) {
+        let (source, spec, _) = made_up("stripe");
+        let good = signed(&source, &spec, None, "evt_1").expect("it signs");
+        let header = "stripe-signature";
+        let text = good.headers.get(&header.parse().expect("a name")).expect("it").to_str().expect("text");
+        let (t, right) = text.split_once(",v1=").expect("a time and a signature");
+        let wrong = "0".repeat(64);
+        let values = [right, &wrong, "no hexadecimal", "", &right[..62]];
+        let mut list: Vec<_> =
+            entries.iter().map(|(label, value, before, after)| format!("{before}{}={}{after}", ["v1", "v0", "", "V1"][*label], values[*value])).collect();
+        list.insert(time.min(list.len()), t.to_owned());
+        let verdict = events(&compiled(&source), &rewritten(&good, header, |_| list.join(",")), NOW);
+        let expected = entries.iter().any(|(label, value, ..)| (*label, *value) == (0, 0));
+        prop_assert_eq!(verdict.is_ok(), expected, "{}", list.join(","));
+    }
 }

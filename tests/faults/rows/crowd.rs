@@ -44,7 +44,7 @@ async fn with_and_without(scene: &mut Scene<'_>, crowd: impl AsyncFnOnce(&mut Sc
     let with = p99(from, scene);
     // Below some milliseconds it is the scheduler that is measured.
     let limit = 2 * without.max(Duration::from_millis(25));
-    scene.demand("p99 of good clients is less than twice that without", with < limit, format!("{with:.1?} after {without:.1?}"));
+    scene.demand_in_time("p99 of good clients is less than twice that without", with < limit, format!("{with:.1?} after {without:.1?}"));
 }
 
 async fn forgers(scene: &mut Scene<'_>) {
@@ -70,7 +70,7 @@ async fn forgers(scene: &mut Scene<'_>) {
         }
         forgers.join_all().await;
         let [refused, else_answered] = [0, 1].map(|which| counts[which].load(Ordering::Relaxed));
-        scene.demand("felt: forged deliveries", refused > 5000, refused.to_string());
+        scene.demand_in_time("felt: forged deliveries", refused > 5000, refused.to_string());
         scene.demand("each forged delivery is answered 401", else_answered == 0, format!("{else_answered} of {refused} not"));
         // Those under way at either look may be on the wrong side of it.
         let slack = scene.options.connections as i64 * 2;
@@ -98,7 +98,7 @@ async fn hostile(scene: &mut Scene<'_>) {
         }
         tokio::time::sleep(STAY / 2).await;
         let open = scene.apps[0].metrics().await.get("hookweir_connections");
-        scene.demand("felt: connections", open >= 1000.0, open.to_string());
+        scene.demand_in_time("felt: connections", open >= 1000.0, open.to_string());
         clients.join_all().await;
     })
     .await;
@@ -143,7 +143,7 @@ async fn overload(scene: &mut Scene<'_>) {
     let (capacity, _) = measured(scene, as_many_as_it_takes, STAY).await;
     let (goodput, answers) = measured(scene, Load { connections: 3000, rate: Some(3.0 * capacity), ..load }, STAY).await;
     let saw = format!("{goodput:.0} of {capacity:.0} events/s; {answers}");
-    scene.demand("goodput is at least 90 % of capacity", goodput >= 0.9 * capacity, saw);
+    scene.demand_in_time("goodput is at least 90 % of capacity", goodput >= 0.9 * capacity, saw);
 }
 
 /// Events taken a second.

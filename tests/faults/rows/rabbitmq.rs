@@ -98,8 +98,15 @@ async fn unbound(scene: &mut Scene<'_>) {
 
 /// What is returned comes between what is confirmed, and either has to be told of its own message.
 async fn unrouted(scene: &mut Scene<'_>) {
+    let newest = scene.place.newest();
     rebound(scene, &["github.#", "slack.#"]).await;
+    let (waiting, all) = (scene.place.number(ROUTED_WAITING), scene.place.number(&format!("{ROUTED} and seq > {newest}")));
+    scene.demand("felt by some sources only", all > 0, all.to_string());
+    scene.demand_in_time("the other sources go on: at most 5 % of theirs wait", waiting * 20 <= all, format!("{waiting} of {all}"));
 }
+
+const ROUTED: &str = "select count(*) as value from event where source in ('github', 'slack')";
+const ROUTED_WAITING: &str = "select count(*) as value from outbox join event using (seq) where source in ('github', 'slack')";
 
 /// Binds the queue to these keys only, for a while.
 async fn rebound(scene: &mut Scene<'_>, keys: &[&str]) {
@@ -175,8 +182,12 @@ async fn nack(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
             let pattern = format!("^{}$", scene.place.queues.events);
-            let policy = r#"{"max-length":1,"overflow":"reject-publish"}"#;
-            blocking(|| scene.servers.rabbitmq.ctl(&["set_policy", "--apply-to", "queues", "refuse", &pattern, policy]));
+            // A queue that is over its length when it has no overflow rule yet drops what it holds.
+            for length in [1_000_000, 1] {
+                let policy = format!(r#"{{"max-length":{length},"overflow":"reject-publish"}}"#);
+                blocking(|| scene.servers.rabbitmq.ctl(&["set_policy", "--apply-to", "queues", "refuse", &pattern, &policy]));
+                scene.wait(500..600).await;
+            }
             scene.wait(4000..6000).await;
             blocking(|| scene.servers.rabbitmq.ctl(&["clear_policy", "refuse"]));
         })

@@ -119,7 +119,7 @@ async fn panic(scene: &mut Scene<'_>) {
             let status = scene.apps[0].ended(Duration::from_secs(60)).await;
             let took = since.elapsed();
             scene.demand("ends with exit code 70", status.code() == Some(70), status.to_string());
-            scene.demand("ends within 5 s", took < Duration::from_secs(5), format!("{} ms", took.as_millis()));
+            scene.demand_in_time("ends within 5 s", took < Duration::from_secs(5), format!("{} ms", took.as_millis()));
             scene.apps[0].clear_environment();
             scene.apps[0].start_again().await;
             scene.apps[0].ready().await;
@@ -144,7 +144,11 @@ async fn frozen(scene: &mut Scene<'_>) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             let took = stopped.elapsed();
-            scene.demand("its events are taken over within 20 s", took < Duration::from_secs(20), format!("{} ms", took.as_millis()));
+            scene.demand_in_time(
+                "its events are taken over within 20 s",
+                took < Duration::from_secs(20),
+                format!("{} ms", took.as_millis()),
+            );
             tokio::time::sleep(Duration::from_secs(60).saturating_sub(since.elapsed())).await;
             scene.apps[0].signal("CONT");
         })

@@ -1,13 +1,13 @@
 //! Who works on which row.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;
 use std::time::Duration;
 
 use hookweir::delivery::InstanceId;
 use hookweir::store::{Room, Seq, Store};
 
-use super::{LONG, Place, ROOM, alive, batch, claim_all, event, insert, key_of, many, seqs};
+use super::{LONG, Place, ROOM, accepted, alive, batch, claim_all, event, insert, key_of, many, seqs};
 
 fn store_in_order(store: &dyn Store, owner: InstanceId, sizes: &[usize]) {
     for (n, size) in sizes.iter().enumerate() {
@@ -175,4 +175,58 @@ pub(crate) fn two_that_take_over_share_the_rows(place: &impl Place) {
     let taken = all.len();
     all.dedup();
     assert_eq!((taken, all.len()), (300, 300), "each row has one taker");
+}
+
+/// Three instances come, go, store, confirm and claim in any order; a model says whose row is whose.
+pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
+    let store = place.store();
+    let mut rng = fastrand::Rng::with_seed(7);
+    for round in 0..20 {
+        let owners: Vec<_> = (0..3).map(|_| InstanceId::random()).collect();
+        let (mut alive, mut rows) = ([false; 3], BTreeMap::<Seq, usize>::new());
+        for step in 0..60 {
+            let who = rng.usize(..3);
+            let owner = owners[who];
+            let lease = |lease| store.renew_lease(owner, lease).expect("a lease");
+            match rng.u8(..8) {
+                0 | 1 => {
+                    let count = rng.usize(1..4);
+                    let stored = insert(&*store, owner, &many(&format!("{round}-{step}-"), 0..count));
+                    rows.extend(stored.iter().map(|inserted| (accepted(inserted).expect("a new event"), who)));
+                }
+                2 => {
+                    lease(LONG);
+                    alive[who] = true;
+                }
+                3 => {
+                    lease(Duration::ZERO);
+                    alive[who] = false;
+                }
+                4 => {
+                    store.release(owner).expect("released");
+                    alive[who] = false;
+                }
+                5 => {
+                    let some: Vec<_> = rows.iter().filter(|(_, of)| **of == who && rng.bool()).map(|(seq, _)| *seq).collect();
+                    store.confirmed(&some).expect("confirmed");
+                    rows.retain(|seq, _| !some.contains(seq));
+                }
+                _ => {
+                    if alive[who] {
+                        rows.values_mut().filter(|of| !alive[**of]).for_each(|of| *of = who);
+                    }
+                    let expected: BTreeSet<_> = rows.iter().filter(|(_, of)| **of == who).map(|(seq, _)| *seq).collect();
+                    let claimed: BTreeSet<_> = seqs(&claim_all(&*store, owner)).into_iter().collect();
+                    assert_eq!(claimed, expected, "round {round}, step {step}: instance {who}, alive: {alive:?}");
+                }
+            }
+        }
+        assert_eq!(store.backlog().expect("a backlog").depth, rows.len() as u64);
+        for owner in &owners {
+            store.release(*owner).expect("released");
+        }
+        let all = seqs(&claim_all(&*store, self::alive(&*store)));
+        assert_eq!(all.iter().copied().collect::<BTreeSet<_>>(), rows.keys().copied().collect());
+        store.confirmed(&all).expect("confirmed");
+    }
 }

@@ -43,7 +43,8 @@ macro_rules! contract {
             an_owner_that_was_never_seen_alive_is_dead
             an_instance_without_a_lease_takes_nothing_over
             released_rows_are_free_at_once
-            two_that_take_over_share_the_rows);
+            two_that_take_over_share_the_rows
+            in_any_order_of_things_a_row_has_one_owner);
         $crate::store_contract::contract!($place: upkeep
             expired_keys_go_and_may_come_again
             a_key_stays_for_as_long_as_its_event_waits

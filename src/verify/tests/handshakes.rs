@@ -202,6 +202,65 @@ fn learning_is_refused_where_it_makes_no_sense() {
     assert!(errors("asana", &[SECRET], false).is_empty() && errors("notion", &[], true).is_empty());
 }
 
+#[test]
+fn the_rest_of_the_unsigned_ones() {
+    let ok = |text: &str| (200, text.to_owned());
+    assert_eq!(unsigned("adobe-io", "GET", "/?challenge=c", &[], ""), ok("c"));
+    assert_eq!(unsigned("onfleet", "GET", "/?check=c", &[], ""), ok("c"));
+    let strava = "/?hub.mode=subscribe&hub.verify_token=verify_token&hub.challenge=c";
+    assert_eq!(unsigned("strava", "GET", strava, &[], ""), ok(r#"{"hub.challenge":"c"}"#));
+    for provider in ["youtube", "websub"] {
+        let asked =
+            |mode: &str, topic: &str| unsigned(provider, "GET", &format!("/?hub.mode={mode}&hub.topic={topic}&hub.challenge=c"), &[], "");
+        assert_eq!(asked("subscribe", "topic"), ok("c"));
+        assert_eq!((asked("unsubscribe", "topic").0, asked("subscribe", "another").0), (404, 404), "{provider}");
+    }
+    assert_eq!((unsigned("intercom", "HEAD", "/", &[], "").0, unsigned("mandrill", "HEAD", "/", &[], "").0), (200, 200));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(unsigned("mandrill", "POST", "/", &form, "mandrill_events=%5B%5D").0, 200);
+    assert_eq!(unsigned("mailchimp", "GET", "/", &[], "").0, 200);
+    assert_eq!(unsigned("monday", "POST", "/", &[], r#"{"challenge":"c"}"#), ok(r#"{"challenge":"c"}"#));
+    for (provider, body, headers) in
+        [("notion", r#"{"verification_token":"0123456789abcdef"}"#, &[][..]), ("keap", "{}", &[("x-hook-secret", SECRET)])]
+    {
+        assert_eq!(unsigned(provider, "POST", "/", headers, body).0, 200, "{provider}");
+    }
+    // What it signs with is the key of its events: SHA-1 of the private key.
+    let key = mac::MacKey::new(mac::HashName::Sha1, mac::HashName::Sha1.of([SECRET.as_bytes()]).as_bytes()).expect("a key");
+    let challenge = "20f9f8ed05f77439fe955c977e4c8a53";
+    let signature = mac::Encoding::Hex.encode(key.of([challenge.as_bytes()]).as_bytes());
+    assert_eq!(unsigned("braintree", "GET", &format!("/?bt_challenge={challenge}"), &[], ""), ok(&format!("public_key_id|{signature}")));
+}
+
+#[test]
+fn the_rest_of_the_signed_ones() {
+    let answer = |provider: &str, method: &str, body: &str, headers: &[(&str, &str)]| {
+        let (source, _, private_key) = made_up(provider);
+        let inputs = SignInputs { private_key, ..inputs(body.to_owned(), "x", NOW) };
+        let good = as_request(&sign(&source, &inputs).expect("it signs"));
+        let added =
+            headers.iter().map(|(name, value)| (name.parse::<HeaderName>().expect("a name"), HeaderValue::from_str(value).expect("text")));
+        let kept = good.headers.iter().filter(|(name, _)| !headers.iter().any(|(added, _)| *added == name.as_str())).cloned();
+        let headers = kept.chain(added).collect();
+        challenge(&source, &Request { method: method.parse().expect("a method"), headers, ..good.clone() })
+    };
+    assert_eq!(answer("viber", "POST", r#"{"event":"webhook","timestamp":1457764197627,"message_token":241256543215}"#, &[]).status, 200);
+    assert_eq!(answer("discord-events", "POST", r#"{"version":1,"application_id":"1","type":0}"#, &[]).status, 204);
+    assert_eq!(answer("google-drive", "POST", "", &[("x-goog-resource-state", "sync")]).status, 200);
+    assert_eq!(answer("front", "POST", "{}", &[("x-front-challenge", "c")]).body, b"c");
+    let validation = r#"[{"id":"1","topic":"t","subject":"","data":{"validationCode":"512d38b6"},"eventType":"Microsoft.EventGrid.SubscriptionValidationEvent"}]"#;
+    let azure = answer("azure-eventgrid", "POST", validation, &[("aeg-event-type", "SubscriptionValidation")]);
+    assert_eq!(azure.body, br#"{"validationResponse":"512d38b6"}"#);
+    let header = |answer: &Answer, name: &str| {
+        answer.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+    };
+    let azure = answer("azure-eventgrid-cloudevents", "OPTIONS", "", &[("webhook-request-origin", "eventgrid.azure.net")]);
+    assert_eq!(header(&azure, "webhook-allowed-origin").as_deref(), Some("eventgrid.azure.net"));
+    assert_eq!(header(&azure, "webhook-allowed-rate").as_deref(), Some("*"));
+    let adobe = answer("adobe-sign", "GET", "", &[]);
+    assert_eq!(header(&adobe, "x-adobesign-clientid").as_deref(), Some("client_id"));
+}
+
 /// eBay wants a hash over its challenge, our token and our URL.
 #[test]
 fn ebay_is_answered_with_a_hash_of_three() {

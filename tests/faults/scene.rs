@@ -226,7 +226,7 @@ impl<'a> Scene<'a> {
 
     /// A while without a fault: longer than an event is on its way, so that most of those sent meanwhile have nothing to do with any.
     pub async fn calm(&mut self) {
-        self.wait(3500..4500).await;
+        self.wait(2800..3600).await;
     }
 
     /// Waits a drawn number of milliseconds.

@@ -55,7 +55,7 @@ async fn kill(scene: &mut Scene<'_>) {
             })
             .await;
         scene.recovered().await;
-        scene.calm().await;
+        scene.wait(200..1000).await;
     }
 }
 
@@ -72,7 +72,7 @@ async fn both(scene: &mut Scene<'_>) {
             })
             .await;
         scene.recovered().await;
-        scene.calm().await;
+        scene.wait(200..1000).await;
     }
 }
 
@@ -94,7 +94,7 @@ async fn power(scene: &mut Scene<'_>) {
             })
             .await;
         scene.recovered().await;
-        scene.calm().await;
+        scene.wait(200..1000).await;
     }
     scene.place.execute("alter system reset wal_writer_delay");
     scene.place.execute("select pg_reload_conf()");

@@ -209,7 +209,6 @@ async fn clock(scene: &mut Scene<'_>) {
             })
             .await;
         scene.recovered().await;
-        scene.calm().await;
     }
 }
 
@@ -223,7 +222,7 @@ async fn restarts(scene: &mut Scene<'_>) {
         }
         scene.apps[0].start_again().await;
         scene.apps[0].ready().await;
-        scene.wait(100..500).await;
+        scene.wait(50..200).await;
     }
 }
 

@@ -138,12 +138,20 @@ impl Queues {
         messages
     }
 
-    /// Takes everything out of the queue, which nobody fills any more.
-    pub async fn empty(&self, queue: &str, mut each: impl FnMut(Message)) {
-        use futures_util::StreamExt as _;
+    /// How many messages are in the queue.
+    pub async fn count(&self, queue: &str) -> u32 {
         let (connection, channel) = self.channel().await;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let there = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("the queue exists").message_count();
+        let _ = connection.close(200, "done".into()).await;
+        there
+    }
+
+    /// Takes everything out of the queue, which nobody fills any more.
+    pub async fn empty(&self, queue: &str, mut each: impl FnMut(Message)) {
+        use futures_util::StreamExt as _;
+        let there = self.count(queue).await;
+        let (connection, channel) = self.channel().await;
         // Acknowledged in blocks, so that the broker never has more than these on their way. Nobody else consumes, so none comes twice.
         channel.basic_qos(2000, BasicQosOptions::default()).await.expect("qos");
         let consumer = channel.basic_consume(queue.into(), "test".into(), BasicConsumeOptions::default(), FieldTable::default()).await;

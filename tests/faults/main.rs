@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let chosen = rows::chosen(&options.faults).and_then(|rows| Ok((rows, controls::chosen(&options.controls)?)));
     let (rows, controls) = match chosen {
-        Ok(chosen) => chosen,
+        Ok((rows, controls)) => (options.share(rows), options.share(controls)),
         Err(unknown) => {
             println!("{unknown}; --list shows what there is");
             return ExitCode::from(2);

@@ -25,6 +25,8 @@ pub struct Options {
     pub faults: String,
     #[arg(long, default_value = "all")]
     pub controls: String,
+    #[arg(long, value_parser = part)]
+    pub part: Option<(usize, usize)>,
     #[arg(long)]
     pub no_timing: bool,
     #[arg(long)]
@@ -34,10 +36,22 @@ pub struct Options {
 }
 
 impl Options {
+    /// What of all that was chosen is this part's.
+    pub fn share<T>(&self, chosen: Vec<T>) -> Vec<T> {
+        let (part, of) = self.part.unwrap_or((1, 1));
+        chosen.into_iter().enumerate().filter(|(at, _)| at % of == part - 1).map(|(_, one)| one).collect()
+    }
+
     /// How long what is stopped stays away.
     pub fn outage(&self) -> Duration {
         Duration::from_secs(self.outage)
     }
+}
+
+/// "1/2" is the first of two parts.
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    numbers.filter(|(part, of)| (1..=*of).contains(part)).ok_or_else(|| "such as 1/2".to_owned())
 }
 
 /// Those of `all` that `wanted` names: "all", "none", or names with commas between, of which "pg-*" is all that begin so.

@@ -23,8 +23,14 @@ pub const ROWS: &[Row] = &[
     Row::new("overload", "three times as many deliveries as it can take", |scene| Box::pin(overload(scene)), OVERLOAD),
 ];
 
-/// More than it can take is refused with 503, and comes again.
-const OVERLOAD: Figures = Figures { copies: false, taken: 0.0, ..Figures::UNHARMED };
+/// More than it can take is refused with 503, and comes again. Answers are late: most of all in the load itself, which has no core left, and
+/// where there are more connections than are admitted.
+const OVERLOAD: Figures = Figures { copies: false, taken: 0.0, in_time: false, ..Figures::UNHARMED };
+
+/// Times count with the release build only: unoptimised, it is the crowd itself that takes the cores.
+fn in_time(scene: &mut Scene<'_>, what: &str, held: bool, saw: String) {
+    scene.demand_in_time(what, held || cfg!(debug_assertions), saw);
+}
 
 /// How long a crowd stays.
 const STAY: Duration = Duration::from_secs(10);
@@ -44,7 +50,7 @@ async fn with_and_without(scene: &mut Scene<'_>, crowd: impl AsyncFnOnce(&mut Sc
     let with = p99(from, scene);
     // Below some milliseconds it is the scheduler that is measured.
     let limit = 2 * without.max(Duration::from_millis(25));
-    scene.demand_in_time("p99 of good clients is less than twice that without", with < limit, format!("{with:.1?} after {without:.1?}"));
+    in_time(scene, "p99 of good clients is less than twice that without", with < limit, format!("{with:.1?} after {without:.1?}"));
 }
 
 async fn forgers(scene: &mut Scene<'_>) {
@@ -70,7 +76,7 @@ async fn forgers(scene: &mut Scene<'_>) {
         }
         forgers.join_all().await;
         let [refused, else_answered] = [0, 1].map(|which| counts[which].load(Ordering::Relaxed));
-        scene.demand_in_time("felt: forged deliveries", refused > 5000, refused.to_string());
+        in_time(scene, "felt: forged deliveries", refused > 5000, refused.to_string());
         scene.demand("each forged delivery is answered 401", else_answered == 0, format!("{else_answered} of {refused} not"));
         // Those under way at either look may be on the wrong side of it.
         let slack = scene.options.connections as i64 * 2;
@@ -98,7 +104,7 @@ async fn hostile(scene: &mut Scene<'_>) {
         }
         tokio::time::sleep(STAY / 2).await;
         let open = scene.apps[0].metrics().await.get("hookweir_connections");
-        scene.demand_in_time("felt: connections", open >= 1000.0, open.to_string());
+        in_time(scene, "felt: connections", open >= 1000.0, open.to_string());
         clients.join_all().await;
     })
     .await;
@@ -143,7 +149,7 @@ async fn overload(scene: &mut Scene<'_>) {
     let (capacity, _) = measured(scene, as_many_as_it_takes, STAY).await;
     let (goodput, answers) = measured(scene, Load { connections: 3000, rate: Some(3.0 * capacity), ..load }, STAY).await;
     let saw = format!("{goodput:.0} of {capacity:.0} events/s; {answers}");
-    scene.demand_in_time("goodput is at least 90 % of capacity", goodput >= 0.9 * capacity, saw);
+    in_time(scene, "goodput is at least 90 % of capacity", goodput >= 0.9 * capacity, saw);
 }
 
 /// Events taken a second.

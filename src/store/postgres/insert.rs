@@ -262,6 +262,8 @@ impl Parts {
                 }
                 Err(Failed::Ambiguous(error)) => return Err(StoreError::Ambiguous(format!("PostgreSQL: {error}"))),
                 Err(Failed::Clean(error)) if Instant::now() >= self.until => return Err(self.given_up(&error)),
+                // Smaller rows may still find room, and the others would look refused for good.
+                Err(Failed::Clean(error)) if is_about_the_disk(&error) => return Err(self.given_up(&error)),
                 Err(Failed::Clean(error)) if tried >= tries || is_about_a_row(&error) => return Ok(Err(error)),
                 Err(Failed::Clean(_)) => thread::sleep(Duration::from_millis(2 + RandomState::new().hash_one(tried) % 30)),
             }
@@ -293,6 +295,12 @@ impl Parts {
             (_, error) => error,
         }
     }
+}
+
+/// A full disk, by the words that PostgreSQL has for it; diesel does not show its code.
+fn is_about_the_disk(error: &Error) -> bool {
+    let Error::DatabaseError(_, information) = error else { return false };
+    information.message().contains("No space left on device") || information.hint().is_some_and(|hint| hint.contains("disk space"))
 }
 
 /// Errors that say which they are.

@@ -145,7 +145,10 @@ impl Template {
                 Segment::Token(Token::Secret, _) => pieces.push(Piece::Secret),
                 Segment::Token(token, filters) => pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx)?)),
                 Segment::Optional(inner) => pieces.extend(optional(inner, cx)?.unwrap_or_default().into_iter().map(Piece::Bytes)),
-                Segment::Joined(inner, filters) => pieces.push(Piece::Bytes(filtered(Cow::Owned(filled(inner, cx)?), filters, cx)?)),
+                Segment::Joined(inner, filters) => {
+                    let missing = || Rejection::new(RejectReason::SignatureMissing, "a signed part of the request is missing or empty");
+                    pieces.push(Piece::Bytes(joined_tokens(inner, filters, cx)?.ok_or_else(missing)?));
+                }
             }
         }
         Ok(pieces)
@@ -179,7 +182,12 @@ impl Template {
                     shown.extend_from_slice(&value);
                     parts.push(value);
                 }
-                Segment::Optional(_) | Segment::Joined(..) => {}
+                Segment::Joined(inner, filters) => {
+                    let Some(value) = joined_tokens(inner, filters, cx)? else { return Ok(None) };
+                    shown.extend_from_slice(&value);
+                    parts.push(value);
+                }
+                Segment::Optional(_) => {}
             }
         }
         Ok((!parts.is_empty()).then(|| (parts, String::from_utf8_lossy(&shown).into_owned())))
@@ -187,7 +195,18 @@ impl Template {
 
     /// The text, with nothing for what is missing.
     pub(super) fn fill(&self, cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
-        filled(&self.0, cx)
+        let mut text = Vec::new();
+        for segment in &self.0 {
+            match segment {
+                Segment::Literal(literal) => text.extend_from_slice(literal),
+                Segment::Token(token, filters) => {
+                    text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx)?);
+                }
+                Segment::Joined(inner, filters) => text.extend_from_slice(&joined_tokens(inner, filters, cx)?.unwrap_or_default()),
+                Segment::Optional(_) => {}
+            }
+        }
+        Ok(text)
     }
 
     /// The text of a template without tokens.
@@ -208,19 +227,10 @@ pub(super) fn with_params(text: &str, params: &Params) -> Result<String, String>
     template.literal().ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
 }
 
-fn filled(segments: &[Segment], cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
-    let mut text = Vec::new();
-    for segment in segments {
-        match segment {
-            Segment::Literal(literal) => text.extend_from_slice(literal),
-            Segment::Token(token, filters) => {
-                text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx)?);
-            }
-            Segment::Joined(inner, filters) => text.extend_from_slice(&filtered(Cow::Owned(filled(inner, cx)?), filters, cx)?),
-            Segment::Optional(_) => {}
-        }
-    }
-    Ok(text)
+/// Several tokens in one, filtered together; None where one is missing or empty.
+fn joined_tokens<'v>(inner: &'v [Segment], filters: &[Filter], cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Rejection> {
+    let Some(values) = optional(inner, cx)? else { return Ok(None) };
+    filtered(Cow::Owned(values.concat()), filters, cx).map(Some)
 }
 
 fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v, [u8]>>>, Rejection> {
@@ -232,7 +242,11 @@ fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v
                 Some(value) => pieces.push(filtered(value, filters, cx)?),
                 None => return Ok(None),
             },
-            Segment::Optional(_) | Segment::Joined(..) => {}
+            Segment::Joined(inner, filters) => match joined_tokens(inner, filters, cx)? {
+                Some(value) => pieces.push(value),
+                None => return Ok(None),
+            },
+            Segment::Optional(_) => {}
         }
     }
     Ok(Some(pieces))

@@ -288,3 +288,19 @@ fn tokens_that_say_what_they_should_not() {
     assert_eq!(verdict(hs256, &claims("").replace("\"sha256\"", "\"sha\""), true), Err(PreconditionFailed));
     assert_eq!(verdict(hs256, "no JSON", true), Err(PreconditionFailed));
 }
+
+#[test]
+fn several_tokens_in_one_are_all_there_or_none_is() {
+    let toml = "kind = \"hmac\"\nsig = { from = \"header:x-sig\" }\nmessage = \"{join:header:x-a+body}\"\nevent = { id = \"{join:header:x-a+header:x-b|sha256:hex}\" }";
+    let mut own = source("stripe", &[SECRET]);
+    own.provider = None;
+    let scheme = compiled(&with_scheme(own, toml));
+    let key = mac::MacKey::new(mac::HashName::Sha256, SECRET.as_bytes()).expect("a key");
+    let signature = mac::Encoding::Hex.encode(key.of([&b"1{}"[..]]).as_bytes());
+    let sent =
+        |headers: &[(&str, &str)]| events(&scheme, &request("POST", "/", &[&[("x-sig", &*signature)], headers].concat(), b"{}"), NOW);
+    let id = |headers: &[(&str, &str)]| sent(headers).expect("signed").remove(0).id.as_str().to_owned();
+    assert_ne!(id(&[("x-a", "1"), ("x-b", "2")]), id(&[("x-a", "1"), ("x-b", "3")]));
+    assert!(id(&[("x-a", "1")]).starts_with("sha256:"), "without x-b there is no such id, and the body is what tells it");
+    assert_eq!(sent(&[]).expect_err("x-a is signed").reason, RejectReason::SignatureMissing);
+}

@@ -10,6 +10,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::oracle::Figures;
 use crate::scene::{Felt, Scene, Setup};
+use crate::support::proxy::{Line, Proxy};
 
 /// A fault, once.
 pub type Round = for<'a, 'b> fn(&'a mut Scene<'b>) -> LocalBoxFuture<'a, ()>;
@@ -45,4 +46,16 @@ impl Row {
 pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
     let all: Vec<Row> = [service::ROWS, postgres::ROWS, rabbitmq::ROWS, crowd::ROWS].concat();
     crate::options::choose(&all, |row| row.name, wanted)
+}
+
+/// A line is like that for a while. At its end it is cut, so that what was kept back on it is gone.
+async fn line_is(scene: &mut Scene<'_>, proxy: for<'s> fn(&'s Scene<'_>) -> &'s Proxy, line: Line, millis: std::ops::Range<u64>) {
+    scene
+        .fault(async |scene| {
+            proxy(scene).set(line);
+            scene.wait(millis).await;
+            proxy(scene).set(Line::Cut);
+            proxy(scene).set(Line::Open);
+        })
+        .await;
 }

@@ -1,6 +1,6 @@
 //! PostgreSQL goes away in each of the ways it does. The spool takes its place, so that senders hardly notice.
 
-use super::Row;
+use super::{Row, line_is};
 use crate::oracle::Figures;
 use crate::scene::{Felt, Scene};
 use crate::support::proxy::Line;
@@ -159,36 +159,16 @@ async fn locked(scene: &mut Scene<'_>) {
 }
 
 async fn silent(scene: &mut Scene<'_>) {
-    scene
-        .fault(async |scene| {
-            scene.to_postgres[0].set(Line::Silent);
-            scene.wait(4000..6000).await;
-            scene.to_postgres[0].set(Line::Cut);
-            scene.to_postgres[0].set(Line::Open);
-        })
-        .await;
+    line_is(scene, |scene| &scene.to_postgres[0], Line::Silent, 4000..6000).await;
 }
 
 /// PostgreSQL hears, does, and is not heard.
 async fn half_open(scene: &mut Scene<'_>) {
-    scene
-        .fault(async |scene| {
-            scene.to_postgres[0].set(Line::HalfOpen);
-            scene.wait(4000..6000).await;
-            scene.to_postgres[0].set(Line::Cut);
-            scene.to_postgres[0].set(Line::Open);
-        })
-        .await;
+    line_is(scene, |scene| &scene.to_postgres[0], Line::HalfOpen, 4000..6000).await;
 }
 
 async fn slow(scene: &mut Scene<'_>) {
-    scene
-        .fault(async |scene| {
-            scene.to_postgres[0].set(Line::Slow(100));
-            scene.wait(6000..8000).await;
-            scene.to_postgres[0].set(Line::Open);
-        })
-        .await;
+    line_is(scene, |scene| &scene.to_postgres[0], Line::Slow(100), 6000..8000).await;
 }
 
 /// Whether it goes on with errors or dies of it: it is whole again when there is room and it runs.

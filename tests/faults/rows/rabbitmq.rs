@@ -3,7 +3,7 @@
 use lapin::options::ExchangeDeleteOptions;
 use lapin::types::FieldTable;
 
-use super::Row;
+use super::{Row, line_is};
 use crate::oracle::Figures;
 use crate::scene::{Felt, Scene};
 use crate::support::proxy::Line;
@@ -147,36 +147,16 @@ async fn exchange(scene: &mut Scene<'_>) {
 }
 
 async fn silent(scene: &mut Scene<'_>) {
-    scene
-        .fault(async |scene| {
-            scene.to_rabbitmq[0].set(Line::Silent);
-            scene.wait(4000..6000).await;
-            scene.to_rabbitmq[0].set(Line::Cut);
-            scene.to_rabbitmq[0].set(Line::Open);
-        })
-        .await;
+    line_is(scene, |scene| &scene.to_rabbitmq[0], Line::Silent, 4000..6000).await;
 }
 
 /// RabbitMQ hears, keeps what it heard, and is not heard.
 async fn half_open(scene: &mut Scene<'_>) {
-    scene
-        .fault(async |scene| {
-            scene.to_rabbitmq[0].set(Line::HalfOpen);
-            scene.wait(4000..6000).await;
-            scene.to_rabbitmq[0].set(Line::Cut);
-            scene.to_rabbitmq[0].set(Line::Open);
-        })
-        .await;
+    line_is(scene, |scene| &scene.to_rabbitmq[0], Line::HalfOpen, 4000..6000).await;
 }
 
 async fn slow(scene: &mut Scene<'_>) {
-    scene
-        .fault(async |scene| {
-            scene.to_rabbitmq[0].set(Line::Slow(100));
-            scene.wait(6000..8000).await;
-            scene.to_rabbitmq[0].set(Line::Open);
-        })
-        .await;
+    line_is(scene, |scene| &scene.to_rabbitmq[0], Line::Slow(100), 6000..8000).await;
 }
 
 async fn nack(scene: &mut Scene<'_>) {

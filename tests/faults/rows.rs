@@ -6,6 +6,8 @@ mod postgres;
 mod rabbitmq;
 mod service;
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::LocalBoxFuture;
 
 use crate::oracle::Figures;
@@ -58,4 +60,23 @@ async fn line_is(scene: &mut Scene<'_>, proxy: for<'s> fn(&'s Scene<'_>) -> &'s 
             proxy(scene).set(Line::Open);
         })
         .await;
+}
+
+/// A line is cut at some byte of the answers, eight times: what they told was done, and nobody heard it.
+async fn answers_are_cut(scene: &mut Scene<'_>, proxy: for<'s> fn(&'s Scene<'_>) -> &'s Proxy, bytes: std::ops::Range<i64>) {
+    for _ in 0..8 {
+        scene
+            .fault(async |scene| {
+                let bytes = scene.rng.i64(bytes.clone());
+                proxy(scene).cut_back_after(bytes);
+                let since = Instant::now();
+                // A cut that came after the window would make its copies outside of it.
+                while proxy(scene).has_to_cut() && since.elapsed() < Duration::from_secs(10) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                proxy(scene).cut_back_after(i64::MAX);
+                scene.wait(300..600).await;
+            })
+            .await;
+    }
 }

@@ -1,6 +1,6 @@
 //! PostgreSQL goes away in each of the ways it does. The spool takes its place, so that senders hardly notice.
 
-use super::{Row, line_is};
+use super::{Row, answers_are_cut, line_is};
 use crate::oracle::Figures;
 use crate::scene::{Felt, Scene};
 use crate::support::proxy::Line;
@@ -197,13 +197,5 @@ fn fill(path: &std::path::Path) {
 }
 
 async fn ambiguous(scene: &mut Scene<'_>) {
-    for _ in 0..8 {
-        scene
-            .fault(async |scene| {
-                let bytes = scene.rng.i64(1..400);
-                scene.to_postgres[0].cut_back_after(bytes);
-                scene.wait(300..600).await;
-            })
-            .await;
-    }
+    answers_are_cut(scene, |scene| &scene.to_postgres[0], 1..400).await;
 }

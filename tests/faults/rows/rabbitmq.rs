@@ -3,7 +3,7 @@
 use lapin::options::ExchangeDeleteOptions;
 use lapin::types::FieldTable;
 
-use super::{Row, line_is};
+use super::{Row, answers_are_cut, line_is};
 use crate::oracle::Figures;
 use crate::scene::{Felt, Scene};
 use crate::support::proxy::Line;
@@ -193,13 +193,5 @@ async fn too_large(scene: &mut Scene<'_>) {
 }
 
 async fn cut(scene: &mut Scene<'_>) {
-    for _ in 0..8 {
-        scene
-            .fault(async |scene| {
-                let bytes = scene.rng.i64(1..2000);
-                scene.to_rabbitmq[0].cut_back_after(bytes);
-                scene.wait(300..600).await;
-            })
-            .await;
-    }
+    answers_are_cut(scene, |scene| &scene.to_rabbitmq[0], 1..2000).await;
 }

@@ -60,6 +60,11 @@ impl Proxy {
     pub fn cut_back_after(&self, bytes: i64) {
         self.back_budget.store(bytes, Ordering::SeqCst);
     }
+
+    /// Whether such a cut is still to come. `cut_back_after(i64::MAX)` calls it off.
+    pub fn has_to_cut(&self) -> bool {
+        self.back_budget.load(Ordering::SeqCst) < i64::MAX / 2
+    }
 }
 
 async fn serve(client: TcpStream, target: SocketAddr, lines: watch::Receiver<Line>, budget: Arc<AtomicI64>) {

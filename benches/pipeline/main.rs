@@ -4,6 +4,9 @@
 
 mod ceiling;
 mod generator;
+mod growth;
+mod instructions;
+mod outage;
 mod peer;
 mod pipeline;
 mod plot;
@@ -18,6 +21,7 @@ mod requests;
 mod server;
 mod servers;
 mod service;
+mod steady;
 
 use std::error::Error;
 use std::fmt;
@@ -42,6 +46,14 @@ enum What {
     Pipeline,
     /// The whole of it beside a do-it-yourself service; needs node and npm.
     Compare,
+    /// The same load on a store with ever more keys (--keys).
+    Growth,
+    /// The queue is away until many events wait (--rows), and comes back.
+    Outage,
+    /// A steady load (--rate) for long (--minutes), and what it does to the tables.
+    Steady,
+    /// Instructions for one delivery; needs valgrind.
+    Instructions,
 }
 
 /// What the service stores in and publishes to.
@@ -51,6 +63,16 @@ pub(crate) enum Backend {
     Servers,
     /// SQLite and files.
     Embedded,
+}
+
+impl Backend {
+    /// In names of files.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Servers => "servers",
+            Self::Embedded => "embedded",
+        }
+    }
 }
 
 impl fmt::Display for Backend {
@@ -91,6 +113,18 @@ struct Args {
     /// Offered load of the open loops, in percent of the capacity; 0 is none.
     #[arg(long, value_delimiter = ',', default_value = "25,50,75,100,150")]
     open: Vec<u32>,
+    /// growth: keys in the store.
+    #[arg(long, value_delimiter = ',', default_value = "0,1000000,10000000,30000000")]
+    keys: Vec<u64>,
+    /// outage: events that wait when the queue comes back.
+    #[arg(long, default_value_t = 500_000)]
+    rows: u64,
+    /// steady: deliveries a second.
+    #[arg(long, default_value_t = 2000.0)]
+    rate: f64,
+    /// steady: for how long.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// An option of the service, such as dedup.writers=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -136,18 +170,42 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::create_dir_all(&args.out)?;
     for backend in &args.backend {
-        let world = world(&args, *backend)?;
+        let mut world = world(&args, *backend)?;
         if let Some((postgres, _)) = &world.servers {
             say(format_args!("one flushed commit: {:.2} ms", postgres.commit_seconds()? * 1000.0));
         }
-        for body in &args.body {
-            let found = one(&args, &world, *body)?;
-            let name = format!("{}-{body}", if *backend == Backend::Servers { "servers" } else { "embedded" });
-            fs::write(args.out.join(format!("{name}.json")), serde_json::to_vec_pretty(&found)?)?;
-            report::write(&args.out, &name)?;
+        if args.what.iter().any(|what| matches!(what, What::Ceiling | What::Pipeline | What::Compare)) {
+            for body in &args.body {
+                let found = one(&args, &world, *body)?;
+                keep(&args, &format!("{}-{body}", world.backend.name()), &found)?;
+            }
+        }
+        for what in &args.what {
+            if let Some((name, found)) = special(&args, &mut world, *what)? {
+                keep(&args, name, &found)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Writes a result, and what is made of it.
+fn keep(args: &Args, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
+    fs::write(args.out.join(format!("{name}.json")), serde_json::to_vec_pretty(found)?)?;
+    report::write(&args.out, name)
+}
+
+/// What is measured once, with bodies of the first size and the last number of connections.
+fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(&'static str, Value)>, Box<dyn Error>> {
+    let (body, connections) = (args.body[0], args.connections.last().copied().unwrap_or(256));
+    let time = Duration::from_secs(args.seconds);
+    Ok(match what {
+        What::Growth => Some(("growth", json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }))),
+        What::Outage => Some(("outage", json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }))),
+        What::Steady => Some(("steady", json!({ "rate": args.rate, "steady": steady::measure(world, args.rate, args.minutes, body)? }))),
+        What::Instructions => Some(("instructions", json!({ "instructions": instructions::measure(world, body, &args.out)? }))),
+        What::Ceiling | What::Pipeline | What::Compare => None,
+    })
 }
 
 fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
@@ -200,12 +258,12 @@ fn pipeline(args: &Args, world: &World, body: usize, mix: Mix, time: Duration) -
     Row::heads();
     let mut rows = Vec::new();
     for connections in &args.connections {
-        rows.push(pipeline::measure(world, Sending { pace: Pace::Closed(*connections), mix, body, time })?);
+        rows.push(pipeline::measure(world, Sending { pace: Pace::Closed(*connections), mix, body, time, drained: true })?);
     }
     let capacity = rows.last().map(|row| row.accepted + row.duplicate).unwrap_or_default();
     for percent in args.open.iter().filter(|percent| **percent > 0) {
         let pace = Pace::Open(capacity * f64::from(*percent) / 100.0);
-        rows.push(pipeline::measure(world, Sending { pace, mix, body, time })?);
+        rows.push(pipeline::measure(world, Sending { pace, mix, body, time, drained: true })?);
     }
     Ok(rows)
 }

@@ -33,25 +33,41 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A service on empty storage.
-    pub(crate) fn service(&self) -> Result<Service, Box<dyn Error>> {
+    /// A service on empty storage, with some options besides those of all.
+    pub(crate) fn service(&self, settings: &[&str]) -> Result<Service, Box<dyn Error>> {
+        self.clear()?;
+        self.service_again(settings)
+    }
+
+    /// A service on storage as it is.
+    pub(crate) fn service_again(&self, settings: &[&str]) -> Result<Service, Box<dyn Error>> {
+        Service::start(&[], &self.program, &self.settings(settings))
+    }
+
+    /// A service on empty storage, run by another program.
+    pub(crate) fn service_under(&self, wrapper: &[&str]) -> Result<Service, Box<dyn Error>> {
+        self.clear()?;
+        Service::start(wrapper, &self.program, &self.settings(&[]))
+    }
+
+    fn clear(&self) -> Result<(), Box<dyn Error>> {
         if let Some((postgres, rabbit)) = &self.servers {
             postgres.clear()?;
             rabbit.clear()?;
         }
-        self.service_again()
+        Ok(())
     }
 
-    /// A service on storage as it is.
-    pub(crate) fn service_again(&self) -> Result<Service, Box<dyn Error>> {
+    fn settings(&self, further: &[&str]) -> Vec<String> {
         let mut settings = Vec::new();
         if let Some((postgres, rabbit)) = &self.servers {
             settings.push(format!("store.url={}", postgres.server.url));
             settings.push(format!("publisher.url={}", rabbit.server.url));
             settings.push(format!("publisher.queue_type={}", self.queue));
         }
+        settings.extend(further.iter().map(|setting| (*setting).to_owned()));
         settings.extend(self.settings.iter().cloned());
-        Service::start(&self.program, &settings)
+        settings
     }
 
     pub(crate) fn processes(&self, service: &Service) -> Processes {
@@ -95,6 +111,8 @@ pub(crate) struct Row {
     /// Other answers and broken connections, in all.
     pub(crate) odd: u64,
     pub(crate) unsent: u64,
+    /// Accepted from the first request to the last answer, warm-up and all.
+    pub(crate) accepted_in_all: u64,
     /// Confirmed by the queue while the load ran, a second.
     pub(crate) published: f64,
     /// Events a second from the first request until the last one was in the queue.
@@ -127,11 +145,13 @@ pub(crate) struct Sending {
     pub(crate) mix: Mix,
     pub(crate) body: usize,
     pub(crate) time: Duration,
+    /// Whether it is over only when the queue has all that was accepted.
+    pub(crate) drained: bool,
 }
 
 /// Sends a load to a service on empty storage, and waits until the queue has all of it.
 pub(crate) fn measure(world: &World, sending: Sending) -> Result<Row, Box<dyn Error>> {
-    measure_on(world, &world.service()?, sending)
+    measure_on(world, &world.service(&[])?, sending)
 }
 
 /// The same on a service that runs.
@@ -157,12 +177,12 @@ pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> 
     let answers = generator.join().map_err(|_| "the generator died")??;
     let ended = Instant::now();
     let all = answers.accepted_in_all;
-    while service.metrics()?.confirmed() < confirmed_before + all && ended.elapsed() < DRAIN {
+    while sending.drained && service.metrics()?.confirmed() < confirmed_before + all && ended.elapsed() < DRAIN {
         thread::sleep(Duration::from_millis(20));
     }
     let (drained, whole) = (ended.elapsed(), start.elapsed().as_secs_f64());
     let all_in_queue = match (in_queue_before, world.in_queue(service)?) {
-        (Some(before), Some(after)) => Some(after == before + all),
+        (Some(before), Some(after)) if sending.drained => Some(after == before + all),
         _ => None,
     };
     let seconds = sending.time.as_secs_f64();
@@ -186,6 +206,7 @@ pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> 
         shed: answers.shed as f64 / seconds,
         odd: answers.odd,
         unsent: answers.unsent,
+        accepted_in_all: all,
         published: (after.confirmed() - before.confirmed()) as f64 / took,
         sustained: all as f64 / whole,
         drain_seconds: drained.as_secs_f64(),

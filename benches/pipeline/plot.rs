@@ -11,16 +11,29 @@ const BOTTOM: f64 = 50.0;
 const COLOURS: [&str; 4] = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd"];
 
 /// A chart.
-pub(crate) struct Chart<'c> {
-    pub(crate) title: &'c str,
-    pub(crate) x: &'c str,
-    pub(crate) y: &'c str,
+pub(crate) struct Chart {
+    title: String,
+    x: &'static str,
+    y: &'static str,
     /// Whether y grows by factors of ten.
-    pub(crate) logarithmic: bool,
-    pub(crate) lines: Vec<(&'c str, Vec<(f64, f64)>)>,
+    logarithmic: bool,
+    lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
-impl Chart<'_> {
+impl Chart {
+    pub(crate) fn new(title: impl Into<String>, x: &'static str, y: &'static str) -> Self {
+        Self { title: title.into(), x, y, logarithmic: false, lines: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, lines: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>) -> Self {
+        self.lines.extend(lines);
+        self
+    }
+
+    pub(crate) fn logarithmic(self) -> Self {
+        Self { logarithmic: true, ..self }
+    }
+
     pub(crate) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|(_, points)| points);
         let max_x = nice(points().map(|(x, _)| *x).fold(1.0, f64::max));

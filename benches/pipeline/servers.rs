@@ -1,13 +1,18 @@
 //! PostgreSQL and RabbitMQ for the benchmark: private servers of `tests/servers`, with the settings of a small production machine.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
+use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::processes::parent;
@@ -62,6 +67,40 @@ impl Postgres {
         Ok(())
     }
 
+    /// What a query tells: one number, named `value`.
+    pub(crate) fn number(&self, query: &str) -> Result<u64, Box<dyn Error>> {
+        number(&mut self.connect()?, query)
+    }
+
+    /// Tells when what a query counts is less than `few`; nothing, if that takes longer than `patience`.
+    pub(crate) fn watch(&self, query: &'static str, few: u64, patience: Duration) -> Result<Receiver<Instant>, Box<dyn Error>> {
+        let mut connection = self.connect()?;
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let until = Instant::now() + patience;
+            while Instant::now() < until {
+                if number(&mut connection, query).is_ok_and(|count| count < few) {
+                    // Nobody listens any more when the run has ended.
+                    let _ = tell.send(Instant::now());
+                    return;
+                }
+                thread::sleep(Duration::from_millis(500));
+            }
+        });
+        Ok(told)
+    }
+
+    /// The service's tables as the statistics see them.
+    pub(crate) fn tables(&self) -> Result<BTreeMap<String, Table>, Box<dyn Error>> {
+        let rows: Vec<TableRow> = sql_query(
+            "SELECT relname::text AS name, pg_total_relation_size(relid) AS bytes, n_live_tup AS live, n_dead_tup AS dead
+             FROM pg_stat_user_tables WHERE schemaname = 'hookweir'",
+        )
+        .load(&mut self.connect()?)?;
+        let table = |row: TableRow| (row.name, Table { bytes: row.bytes.unsigned_abs(), live: row.live, dead: row.dead });
+        Ok(rows.into_iter().map(table).collect())
+    }
+
     /// An empty database with nothing left to write.
     pub(crate) fn clear(&self) -> Result<(), Box<dyn Error>> {
         self.run(&[
@@ -78,7 +117,7 @@ impl Postgres {
         connection.batch_execute("CREATE TABLE IF NOT EXISTS public.one (n bigint)")?;
         let mut took: Vec<f64> = Vec::new();
         for _ in 0..300 {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             connection.batch_execute("INSERT INTO public.one VALUES (1)")?;
             took.push(began.elapsed().as_secs_f64());
         }
@@ -89,6 +128,18 @@ impl Postgres {
 
 fn text(connection: &mut PgConnection, query: &str) -> Result<String, Box<dyn Error>> {
     Ok(sql_query(query).get_result::<TextValue>(connection)?.value)
+}
+
+fn number(connection: &mut PgConnection, query: &str) -> Result<u64, Box<dyn Error>> {
+    Ok(sql_query(query).get_result::<NumberValue>(connection)?.value.unsigned_abs())
+}
+
+/// A table: its size with indexes and all, and its rows, alive and dead, as PostgreSQL estimates them.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Table {
+    pub(crate) bytes: u64,
+    pub(crate) live: i64,
+    pub(crate) dead: i64,
 }
 
 /// RabbitMQ.
@@ -132,6 +183,23 @@ impl Rabbit {
         })
     }
 
+    /// Starts it again, where it was stopped.
+    pub(crate) fn start_again(&mut self) -> Result<(), Box<dyn Error>> {
+        self.server.start();
+        self.pid = Self::pid_of(&self.server)?;
+        Ok(())
+    }
+
+    /// Empties a queue, and tells how many messages it had.
+    pub(crate) fn purge(&self, queue: &str) -> Result<u64, Box<dyn Error>> {
+        self.block_on(async {
+            let (connection, channel) = self.channel().await?;
+            let purged = channel.queue_purge(queue.into(), Default::default()).await?;
+            connection.close(200, "done".into()).await?;
+            Ok(u64::from(purged))
+        })
+    }
+
     /// Deletes the queues that the service declares.
     pub(crate) fn clear(&self) -> Result<(), Box<dyn Error>> {
         self.block_on(async {
@@ -155,4 +223,22 @@ struct TextValue {
 struct IntegerValue {
     #[diesel(sql_type = Integer)]
     value: i32,
+}
+
+#[derive(QueryableByName)]
+struct NumberValue {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+#[derive(QueryableByName)]
+struct TableRow {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
+    #[diesel(sql_type = BigInt)]
+    live: i64,
+    #[diesel(sql_type = BigInt)]
+    dead: i64,
 }

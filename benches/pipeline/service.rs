@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,8 +22,9 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts `program` with the default configuration but for `settings`, and waits until it is ready and its queue is up.
-    pub(crate) fn start(program: &Path, settings: &[String]) -> Result<Self, Box<dyn Error>> {
+    /// Starts `program`, by means of `wrapper` if that is not empty, with the default configuration but for `settings`, and waits until it
+    /// is ready and its queue is up.
+    pub(crate) fn start(wrapper: &[&str], program: &Path, settings: &[String]) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let source = format!("[[source]]\nname = \"stripe\"\nprovider = \"stripe\"\nsecrets = [\"plain:{SECRET}\"]\n");
         fs::write(folder.path().join("hookweir.toml"), source)?;
@@ -34,7 +36,10 @@ impl Service {
             // Without the lines for people at start.
             "log.format=json".to_owned(),
         ];
-        let process = Command::new(program)
+        let mut command: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
+        command.push(program.as_os_str());
+        let process = Command::new(command[0])
+            .args(&command[1..])
             .args(["serve", "--config", "hookweir.toml"])
             .args(own.iter().chain(settings).flat_map(|setting| ["--set", setting]))
             .current_dir(folder.path())
@@ -42,7 +47,7 @@ impl Service {
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log"))?)
             .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{}: {error}", command[0].display()))?;
         let mut service = Self { process, listen, admin, folder };
         service.wait_until_up()?;
         Ok(service)
@@ -64,6 +69,19 @@ impl Service {
 
     pub(crate) fn is_up(&self) -> bool {
         self.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && !answer.contains("degraded"))
+    }
+
+    /// Stops it in order.
+    pub(crate) fn stop(mut self, patience: Duration) -> Result<(), Box<dyn Error>> {
+        Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        let since = Instant::now();
+        while self.process.try_wait()?.is_none() {
+            if since.elapsed() > patience {
+                return Err("hookweir does not stop".into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// What it has to say, warnings and errors only.

@@ -22,13 +22,13 @@ const FEW: u64 = 1000;
 /// What an outage did.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outage {
-    /// Without an outage, at half of the capacity.
+    /// Without an outage, at a quarter of the capacity.
     pub(crate) calm: Row,
     /// Memory while rows gathered: how many waited, and the service's resident memory in MiB.
     pub(crate) waiting: Vec<(u64, f64)>,
     /// Rows that waited when the queue came back.
     pub(crate) backlog: u64,
-    /// Until they were gone, with new deliveries at half of the capacity.
+    /// Until they were gone, with new deliveries at a quarter of the capacity.
     pub(crate) drained_seconds: f64,
     /// Confirmed by the queue a second meanwhile, old and new.
     pub(crate) published: f64,
@@ -48,8 +48,9 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
     Row::heads();
     let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true };
     let capacity = pipeline::measure_on(world, &service, sending)?.accepted;
-    let half = Sending { pace: Pace::Open(capacity / 2.0), ..sending };
-    let calm = pipeline::measure_on(world, &service, half)?;
+    // A closed loop accepts more than can be published on the same cores: half of that would leave nothing to drain a backlog with.
+    let quarter = Sending { pace: Pace::Open(capacity / 4.0), ..sending };
+    let calm = pipeline::measure_on(world, &service, quarter)?;
     let mut accepted = world.in_queue(&service)?.unwrap_or_default();
 
     servers(world)?.1.server.stop();
@@ -67,7 +68,7 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
     let mut gone = None;
     let watched = servers(world)?.0.watch("SELECT count(*) AS value FROM hookweir.outbox", FEW, PATIENCE)?;
     while gone.is_none() && since.elapsed() < PATIENCE {
-        let row = pipeline::measure_on(world, &service, Sending { drained: false, time: STRETCH, ..half })?;
+        let row = pipeline::measure_on(world, &service, Sending { drained: false, time: STRETCH, ..quarter })?;
         draining.push(row);
         gone = watched.try_recv().ok();
     }

@@ -174,7 +174,7 @@ fn growth(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
 fn outage(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     let outage = &found["outage"];
     let mut table = format!(
-        "{} events waited; gone after {:.0} s, with new deliveries at half of the capacity; {:.0} published a second, old and new.\n\
+        "{} events waited; gone after {:.0} s, with new deliveries at a quarter of the capacity; {:.0} published a second, old and new.\n\
          Accepted in all {}, in the queue {}.\n\n",
         outage["backlog"],
         number(outage, "drained_seconds"),

@@ -5,7 +5,6 @@
 //! something, the figures themselves belong to the machine.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Arbiter, Context, Handler, System};
@@ -81,7 +80,7 @@ fn cache_hit_among(bencher: Bencher<'_, '_>, entries: usize) {
     bencher.bench_local(|| recent.knows(black_box(next.next().expect("a cycle"))));
 }
 
-/// A batch of new events through the state of dedup: offered, taken for a writer, committed, resolved.
+/// So many deliveries of one new event through the state of dedup: offered, taken as one batch for a writer, committed, resolved.
 #[divan::bench]
 fn batch_of_512(bencher: Bencher<'_, '_>) {
     let places = Places { writers: 1, spool_after: None };
@@ -96,8 +95,9 @@ fn batch_of_512(bencher: Bencher<'_, '_>) {
             (number - BATCH..number).map(event).collect::<Vec<_>>()
         })
         .bench_local_values(|events| {
-            // Nothing is under way, so that the first one alone would be a batch: it is offered with the rest.
-            batcher.offer((), events, |_| false);
+            for event in events {
+                batcher.offer((), vec![event], |_| false);
+            }
             let now = Instant::now();
             let next = batcher.next(now, |_| false).expect("a batch");
             assert!(batcher.done(next.id, Place::Store, &result, now).is_some_and(|settled| settled.accepted.len() == BATCH));
@@ -126,7 +126,6 @@ fn mailbox_and_back(bencher: Bencher<'_, '_>, under_way: usize) {
     let system = System::new();
     let arbiter = Arbiter::new();
     let mailbox = Mailbox::new(&Echo::start_in_arbiter(&arbiter.handle(), |_| Echo), under_way);
-    let mailbox = Arc::new(mailbox);
     bencher.counter(ItemsCount::new(under_way)).bench_local(|| {
         system.block_on(async {
             let (senders, answers): (Vec<_>, Vec<_>) = (0..under_way).map(|_| oneshot::channel()).unzip();

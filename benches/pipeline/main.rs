@@ -52,7 +52,7 @@ enum What {
     Outage,
     /// A steady load (--rate) for long (--minutes), and what it does to the tables.
     Steady,
-    /// Instructions for one delivery; needs valgrind.
+    /// Instructions for one delivery; needs valgrind. Each of its five runs takes half a minute.
     Instructions,
 }
 
@@ -171,12 +171,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&args.out)?;
     for backend in &args.backend {
         let mut world = world(&args, *backend)?;
-        if let Some((postgres, _)) = &world.servers {
-            say(format_args!("one flushed commit: {:.2} ms", postgres.commit_seconds()? * 1000.0));
+        let commit_ms = match &world.servers {
+            Some((postgres, _)) => Some(postgres.commit_seconds()? * 1000.0),
+            None => None,
+        };
+        if let Some(ms) = commit_ms {
+            say(format_args!("one flushed commit: {ms:.2} ms"));
         }
         if args.what.iter().any(|what| matches!(what, What::Ceiling | What::Pipeline | What::Compare)) {
             for body in &args.body {
-                let found = one(&args, &world, *body)?;
+                let mut found = one(&args, &world, *body)?;
+                found["commit_ms"] = json!(commit_ms);
                 keep(&args, &format!("{}-{body}", world.backend.name()), &found)?;
             }
         }
@@ -199,6 +204,10 @@ fn keep(args: &Args, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
 fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(&'static str, Value)>, Box<dyn Error>> {
     let (body, connections) = (args.body[0], args.connections.last().copied().unwrap_or(256));
     let time = Duration::from_secs(args.seconds);
+    if world.servers.is_none() && matches!(what, What::Growth | What::Outage | What::Steady) {
+        say(format_args!("{what:?} is left out: it is for PostgreSQL and RabbitMQ (--backend servers)"));
+        return Ok(None);
+    }
     Ok(match what {
         What::Growth => Some(("growth", json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }))),
         What::Outage => Some(("outage", json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }))),

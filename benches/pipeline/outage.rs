@@ -28,8 +28,8 @@ pub(crate) struct Outage {
     pub(crate) waiting: Vec<(u64, f64)>,
     /// Rows that waited when the queue came back.
     pub(crate) backlog: u64,
-    /// Until they were gone, with new deliveries at a quarter of the capacity.
-    pub(crate) drained_seconds: f64,
+    /// Until they were gone, with new deliveries at a quarter of the capacity; none if they were not.
+    pub(crate) drained_seconds: Option<f64>,
     /// Confirmed by the queue a second meanwhile, old and new.
     pub(crate) published: f64,
     /// The load meanwhile, stretch by stretch.
@@ -72,7 +72,6 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
         draining.push(row);
         gone = watched.try_recv().ok();
     }
-    let drained: Duration = gone.map_or(PATIENCE, |at: Instant| at - since);
     let published = (service.metrics()?.confirmed() - before) as f64 / since.elapsed().as_secs_f64();
     while waits(world)? > 0 && since.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(100));
@@ -82,15 +81,18 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
         calm,
         waiting,
         backlog,
-        drained_seconds: drained.as_secs_f64(),
+        drained_seconds: gone.map(|at: Instant| (at - since).as_secs_f64()),
         published,
         draining,
         accepted,
         in_queue: world.in_queue(&service)?,
     };
+    let went = outage
+        .drained_seconds
+        .map_or_else(|| format!("were NOT gone after {} s", PATIENCE.as_secs()), |seconds| format!("were gone after {seconds:.0} s"));
     say(format_args!(
-        "  {} events went in {:.0} s ({:.0}/s published, old and new); accepted {}, in the queue {:?}",
-        outage.backlog, outage.drained_seconds, outage.published, outage.accepted, outage.in_queue
+        "  {} events {went} ({:.0}/s published, old and new); accepted {}, in the queue {:?}",
+        outage.backlog, outage.published, outage.accepted, outage.in_queue
     ));
     Ok(outage)
 }

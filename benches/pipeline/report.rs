@@ -50,6 +50,9 @@ fn points(pairs: &Value) -> Points {
 
 fn pipeline(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     let mut table = String::new();
+    if let Some(ms) = found["commit_ms"].as_f64() {
+        let _ = writeln!(table, "One flushed commit: {ms:.2} ms\n");
+    }
     if found["ceiling"]["parts"].is_array() {
         table += "| part alone | per second |\n|---|---:|\n";
         for part in list(&found["ceiling"]["parts"]) {
@@ -173,11 +176,11 @@ fn growth(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
 
 fn outage(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     let outage = &found["outage"];
+    let gone = outage["drained_seconds"].as_f64().map_or("not gone in time".to_owned(), |seconds| format!("gone after {seconds:.0} s"));
     let mut table = format!(
-        "{} events waited; gone after {:.0} s, with new deliveries at a quarter of the capacity; {:.0} published a second, old and new.\n\
+        "{} events waited; {gone}, with new deliveries at a quarter of the capacity; {:.0} published a second, old and new.\n\
          Accepted in all {}, in the queue {}.\n\n",
         outage["backlog"],
-        number(outage, "drained_seconds"),
         number(outage, "published"),
         outage["accepted"],
         outage["in_queue"]

@@ -176,13 +176,14 @@ impl Service {
         )
         .map_err(|error| setup(&error))?;
 
-        let verifiers = match config.verifier.actors {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
+        let arbiters = match config.verifier.threads() {
+            0 => vec![dedup_arbiter.handle()],
+            n => (0..n).map(|_| Arbiter::new().handle()).collect(),
         };
-        let (verifiers, mut pulses): (Vec<_>, Vec<_>) = (0..verifiers)
-            .map(|_| {
-                verify::actor::start(&Arbiter::new(), config.verifier.mailbox_capacity, dedup.mailbox.clone(), learning.clone(), lifeline)
+        let (verifiers, mut pulses): (Vec<_>, Vec<_>) = arbiters
+            .iter()
+            .map(|arbiter| {
+                verify::actor::start(arbiter, config.verifier.mailbox_capacity, dedup.mailbox.clone(), learning.clone(), lifeline)
             })
             .unzip();
         pulses.extend([dedup.pulse.clone(), publisher.pulse.clone()]);

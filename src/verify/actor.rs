@@ -1,9 +1,9 @@
-//! The verifier actor: a thin shell around the pure [`verify`]. One per core, since this is where the CPU time goes.
+//! The verifier actor: a thin shell around the pure [`verify`]. One per core where there are more than two; on fewer there is one, beside dedup.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use actix::{Actor, Arbiter, Context, Handler};
+use actix::{Actor, ArbiterHandle, Context, Handler};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 
@@ -27,14 +27,14 @@ struct VerifierActor {
 
 /// Starts a verifier on `arbiter`.
 pub fn start(
-    arbiter: &Arbiter,
+    arbiter: &ArbiterHandle,
     capacity: usize,
     dedup: Mailbox<Verified>,
     learning: Option<Learning>,
     lifeline: &Lifeline,
 ) -> (Mailbox<Received>, Pulse) {
     let lifeline = lifeline.of("verifier");
-    let addr = VerifierActor::start_in_arbiter(&arbiter.handle(), move |_| VerifierActor { dedup, learning, _lifeline: lifeline });
+    let addr = VerifierActor::start_in_arbiter(arbiter, move |_| VerifierActor { dedup, learning, _lifeline: lifeline });
     (Mailbox::new(&addr, capacity), Pulse::new("verifier", &addr))
 }
 

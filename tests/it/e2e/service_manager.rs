@@ -1,6 +1,7 @@
 //! Under systemd, by its protocols: what it is told through `NOTIFY_SOCKET`, and the socket that it holds for the service.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::app::{App, five_sources};
@@ -55,4 +56,27 @@ async fn a_delivery_sent_between_two_lives_of_the_service_waits_at_systemds_sock
     app.start_again().await;
     check(load.await.expect("no panic"));
     assert!(app.stop().await.success());
+}
+
+/// A program's own nice value, started with `by` more than ours.
+fn nice(by: i32) -> i32 {
+    let output = Command::new("nice").args(["-n", &by.to_string(), "nice"]).output().expect("coreutils");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+}
+
+/// What the unit has `LimitNICE=` for. Without the right to it, the service works as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_threads_that_answer_senders_go_first_where_they_may() {
+    const FIRST: i32 = -5;
+    let app = App::start(&format!("[server]\nworkers = 3\n{}", five_sources())).await;
+    Load::on(&[app.listen]).send(20).await.check_faultless();
+    let mut first = 0;
+    for thread in std::fs::read_dir(format!("/proc/{}/task", app.pid())).expect("its threads") {
+        let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).unwrap_or_default();
+        // The 19th field, counted from the 3rd: the name before it may have spaces.
+        let value = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(16)?.parse().ok());
+        first += usize::from(value == Some(FIRST));
+    }
+    let may = nice(FIRST - nice(0)) == FIRST;
+    assert_eq!(first, if may { 3 } else { 0 }, "of the service's threads, with the right to it: {may}");
 }

@@ -75,9 +75,10 @@ pub struct Running {
 
 /// Starts the actor on a thread of its own, and its writers. `shortest_window` bounds how long a key may stay in memory.
 pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter, around: Surroundings) -> std::io::Result<Running> {
-    let (store_work, spool_work) = (crossbeam_channel::bounded(config.writers), crossbeam_channel::bounded(1));
+    let count = around.store.writers(config.writers);
+    let (store_work, spool_work) = (crossbeam_channel::bounded(count), crossbeam_channel::bounded(1));
     let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
-    let places = Places { writers: config.writers, spool_after: around.spool.as_ref().map(|fallback| fallback.after) };
+    let places = Places { writers: count, spool_after: around.spool.as_ref().map(|fallback| fallback.after) };
     // What is remembered is answered at once, and so must not be an event that senders wait for.
     let looks_for_unpublished = around.respond_after == RespondAfter::Published;
     let cache_entries = if looks_for_unpublished { 0 } else { config.cache_entries };
@@ -91,10 +92,10 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
         DedupActor::new(batcher, recent, store_work.0, spool_work.0, around)
     });
     // A writer has one batch at a time, so more than one message of each can never wait.
-    let done = Mailbox::<BatchDone>::new(&addr, config.writers + 1);
+    let done = Mailbox::<BatchDone>::new(&addr, count + 1);
     let mut writers = Writers::new();
     let writer = |target| Writer { target, done: done.clone(), metrics: metrics.clone(), failing: false };
-    for _ in 0..config.writers {
+    for _ in 0..count {
         writers.add(writer(store.clone()), &store_work.1, &lifeline)?;
     }
     if let Some(spool) = spool {

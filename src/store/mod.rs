@@ -170,6 +170,11 @@ pub struct LearnedSecret {
 
 /// Durable storage of events. All times are the database's own clock.
 pub trait Store: Send + Sync + 'static {
+    /// How many threads that insert are of use, of those configured.
+    fn writers(&self, configured: usize) -> usize {
+        configured
+    }
+
     /// Brings the schema up to date, or checks that it is, and checks that what is committed is on disk. Until this has worked once,
     /// [`Self::insert`] refuses with [`StoreError::Unavailable`].
     fn prepare(&self) -> Result<(), StoreError>;

@@ -132,6 +132,11 @@ fn now() -> i64 {
 }
 
 impl Store for SqliteStore {
+    /// One connection writes. A second thread would wait for it with a batch that could have been larger.
+    fn writers(&self, _: usize) -> usize {
+        1
+    }
+
     fn prepare(&self) -> Result<(), StoreError> {
         match self.migrate {
             model::Migrate::Auto => drop(self.migrate()?),

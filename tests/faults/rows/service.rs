@@ -20,8 +20,7 @@ pub const ROWS: &[Row] = &[
     Row::new("cache-one", "a cache of one key", |scene| Box::pin(none(scene)), Figures::UNHARMED)
         .with(|setup| setup.set("dedup.cache_entries", 1)),
     Row::new("cache-wiped", "a cache that forgets everything 20 times a second", |scene| Box::pin(wiped(scene)), Figures::UNHARMED),
-    Row::new("panic", "an actor panics", |scene| Box::pin(panic(scene)), Figures::DOWN)
-        .with(|setup| setup.environment.push(("FAILPOINTS", "dedup_committed=100*off->panic".into()))),
+    Row::new("panic", "an actor panics", |scene| Box::pin(panic(scene)), Figures::DOWN),
     Row::new("race", "two instances get every delivery at the same time", |scene| Box::pin(race(scene)), Figures::UNHARMED)
         .with(|setup| (setup.instances, setup.everywhere, setup.rate) = (2, true, Some(0.0))),
     Row::new("two-kill", "two instances, one of them killed again and again", |scene| Box::pin(kill(scene)), Figures::DOWN)
@@ -108,10 +107,13 @@ async fn wiped(scene: &mut Scene<'_>) {
     }
 }
 
-/// The process has to end by itself; the campaign is its service manager.
+/// The process has to end by itself; the campaign is its service manager. It is armed by a restart, so that it dies within the fault's window.
 async fn panic(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
+            scene.apps[0].stop().await;
+            scene.apps[0].set_environment(&[("FAILPOINTS", "dedup_committed=100*off->panic".into())]);
+            scene.apps[0].start_again().await;
             while !scene.apps[0].log().lines().any(|line| line.contains("ERROR") && line.contains("panic")) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

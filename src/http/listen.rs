@@ -146,8 +146,11 @@ const NICE: i32 = -5;
 /// Lets this thread go before those that publish, where the system allows it (root, `LimitNICE=`). When the machine has more to do than it
 /// can, requests are then read, and what is too much is refused, at once; else they would wait unread until their deadline is over.
 fn go_first() {
-    // Without the right to, it works as well, and is slower at overload.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    // Whoever started the service at a better value meant it.
+    if rustix::process::getpriority_process(None).is_ok_and(|nice| nice > NICE) {
+        // Without the right to, it works as well, and is slower at overload.
+        let _ = rustix::process::setpriority_process(None, NICE);
+    }
 }
 
 fn workers(configured: usize) -> usize {

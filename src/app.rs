@@ -166,6 +166,7 @@ impl Service {
                 store,
                 instance,
                 in_hand,
+                unsettled: publisher.unsettled.clone(),
                 publisher: publisher.mailbox.clone(),
                 publisher_budget: publisher.budget.clone(),
                 metrics: metrics.clone(),

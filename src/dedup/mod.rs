@@ -25,6 +25,7 @@ use crate::in_flight::Budget;
 use crate::mailbox::{Mailbox, Pulse};
 use crate::messages::{BatchDone, Pending, Verified};
 use crate::publish::in_hand::InHand;
+use crate::publish::unsettled::Unsettled;
 use crate::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub struct Surroundings {
     pub instance: InstanceId,
     /// The events in memory.
     pub in_hand: InHand,
+    /// What the queue has confirmed, to go along with the next commit.
+    pub unsettled: Unsettled,
     /// Where committed events are announced.
     pub publisher: Mailbox<Pending>,
     /// The publisher's room.
@@ -84,7 +87,12 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
     let cache_entries = if looks_for_unpublished { 0 } else { config.cache_entries };
     let recent = Recent::new(cache_entries, config.cache_ttl.min(shortest_window));
     let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
-    let store = Target::Store { store: around.store.clone(), instance: around.instance, looks_for_unpublished };
+    let store = Target::Store {
+        store: around.store.clone(),
+        instance: around.instance,
+        unsettled: around.unsettled.clone(),
+        looks_for_unpublished,
+    };
     let spool = around.spool.as_ref().map(|fallback| Target::Spool(fallback.spool.clone()));
     let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| {
         let batcher = Batcher::new(limits, places);

@@ -11,6 +11,7 @@ use crate::delivery::{DedupKey, InstanceId};
 use crate::failpoint::failpoint;
 use crate::mailbox::Mailbox;
 use crate::messages::{Batch, BatchDone};
+use crate::publish::unsettled::{Riders, Unsettled};
 use crate::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::{Inserted, NewEvent, Store, StoreError};
@@ -51,6 +52,8 @@ pub(super) enum Target {
     Store {
         store: Arc<dyn Store>,
         instance: InstanceId,
+        /// What the queue has confirmed goes along with each commit.
+        unsettled: Unsettled,
         /// Tells duplicates of published events from those of events that wait in the outbox.
         looks_for_unpublished: bool,
     },
@@ -65,11 +68,16 @@ impl Target {
         }
     }
 
-    fn insert(&self, events: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+    /// Besides what became of the events, the confirmed ones of which the store was told in the same transaction.
+    fn insert(&self, events: &[Arc<NewEvent>]) -> Result<(Vec<Inserted>, Option<Riders>), StoreError> {
         match self {
-            Self::Store { store, instance, looks_for_unpublished: false } => store.insert(*instance, events),
-            Self::Store { store, instance, looks_for_unpublished: true } => mark_unpublished(&**store, store.insert(*instance, events)?),
-            Self::Spool(spool) => spool.insert(events),
+            Self::Store { store, instance, unsettled, looks_for_unpublished } => {
+                let riders = unsettled.riders();
+                let (inserted, told) = store.insert_and_confirm(*instance, events, &riders.rows())?;
+                let inserted = if *looks_for_unpublished { mark_unpublished(&**store, inserted)? } else { inserted };
+                Ok((inserted, told.then_some(riders)))
+            }
+            Self::Spool(spool) => Ok((spool.insert(events)?, None)),
         }
     }
 }
@@ -107,12 +115,19 @@ impl Writer {
         for batch in work {
             let began = Instant::now();
             failpoint!("writer_before_commit");
-            let result = self.target.insert(&batch.events);
+            let (result, riders) = match self.target.insert(&batch.events) {
+                Ok((inserted, riders)) => (Ok(inserted), riders),
+                Err(error) => (Err(error), None),
+            };
             failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
             if self.done.try_send(BatchDone { batch, place: self.target.place(), result }).is_err() {
                 // The actor is gone and the process about to end; a committed batch is found by the next instance's relay.
                 return;
+            }
+            // After the answers have gone: nobody waits for this.
+            if let Some(riders) = riders {
+                riders.told();
             }
         }
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix::{Actor, Context, Handler};
-use crossbeam_channel::Sender;
 use tokio::sync::mpsc;
 
 use super::Message;
 use super::lanes::{MayPublish, Report};
 use super::routing_key::RoutingKeys;
+use super::unsettled::Unsettled;
 use super::window::{Settlement, Window};
 use crate::failpoint::failpoint;
 use crate::mailbox::{Mail, Ping};
@@ -30,7 +30,7 @@ pub(super) struct PublisherActor {
     pub(super) window: Window,
     pub(super) keys: RoutingKeys,
     pub(super) lanes: Vec<mpsc::Sender<Vec<Message>>>,
-    pub(super) settle: Sender<Settlement>,
+    pub(super) unsettled: Unsettled,
     pub(super) halt: Arc<Halt>,
     pub(super) may_publish: MayPublish,
     pub(super) _lifeline: Lifeline,
@@ -85,8 +85,7 @@ impl Handler<Mail<Report>> for PublisherActor {
             }
         };
         if !settlement.is_empty() {
-            // The settle thread outlives the actor.
-            let _ = self.settle.send(settlement);
+            self.unsettled.put(settlement);
         }
         self.feed_lanes();
     }

@@ -4,14 +4,17 @@
 //! dedup ──Pending (hint)──▶ actor ──batch──▶ lane 1 … k ──▶ Channel of the Target (RabbitMQ, file)
 //! relay ──Pending─────────▶  │ ▲               │
 //!   ▲                        │ └────Report─────┘ what became of each message
-//!   └─── room again ── settle ◀─ rows to leave the outbox, to be postponed, to be parked
+//!   └──── room again ── unsettled ◀─ rows to leave the outbox, to be postponed, to be parked
+//!                        │      └──▶ dedup's writers: confirmed ones ride on the next commit
+//!                        └─────────▶ settle: the rest, and what found no commit in time
 //! ```
 //!
 //! - [`window`] is the pure core: which events go in which batch, and what follows from what became of them. The actor is its shell.
 //! - A *lane* is a task with one [`Channel`] and one batch under way. It confirms nothing of a batch before every confirm of
 //!   it is in, because a message returned as unroutable is only known to belong to the batch.
-//! - *settle* is the thread that tells the store. An event's [hold](in_hand) is dropped only after its row has left the outbox, so a
-//!   row whose confirm the store could not take yet is not published again by this process.
+//! - [`unsettled`] has what the store is to be told, and *settle* is the thread that tells it what no commit took along. An event's
+//!   [hold](in_hand) is dropped only after its row has left the outbox, so a row whose confirm the store could not take yet is not
+//!   published again by this process.
 //! - The *relay* is the thread that finds the rows that nobody has in memory: left by a crash, an outage, a full mailbox.
 
 use async_trait::async_trait;
@@ -32,6 +35,7 @@ mod settle;
 mod start;
 #[cfg(test)]
 mod testing;
+pub mod unsettled;
 pub mod window;
 
 pub use envelope::Message;

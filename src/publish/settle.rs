@@ -1,13 +1,15 @@
-//! The thread that tells the store what became of the rows. A hold is dropped here, after the store has taken it in, so that a row is
-//! never published again because the *store* was away. What waits here is bounded by the publisher's budget.
+//! The thread that tells the store what became of the rows, but for those whose confirm has gone along with a commit of new events
+//! ([`Unsettled`]). A hold is dropped only after the store has taken it in, so that a row is never published again because the *store* was
+//! away.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::backoff::Backoff;
+use super::unsettled::Unsettled;
 use super::window::{Settlement, tidy};
 use crate::failpoint::failpoint;
 use crate::messages::PendingEvent;
@@ -23,27 +25,18 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 pub(super) struct Settler {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
-    /// Tells the relay that there is room again.
-    pub(super) room: Sender<()>,
+    pub(super) unsettled: Unsettled,
     /// Closed when what the store does not take now is to be left in the outbox.
     pub(super) give_up: Receiver<()>,
     pub(super) failing: bool,
 }
 
 impl Settler {
-    /// Works until `settlements` is closed.
-    pub(super) fn run(mut self, settlements: &Receiver<Settlement>) {
-        for mut settlement in settlements {
-            while settlement.confirmed.len() < ROWS
-                && let Ok(more) = settlements.try_recv()
-            {
-                settlement.confirmed.extend(more.confirmed);
-                settlement.postponed.extend(more.postponed);
-                settlement.parked.extend(more.parked);
-            }
+    /// Works until nothing comes any more.
+    pub(super) fn run(mut self) {
+        while let Some(settlement) = self.unsettled.next() {
             self.settle(settlement);
-            // Full means that the relay has been told already.
-            let _ = self.room.try_send(());
+            self.unsettled.settled();
         }
     }
 

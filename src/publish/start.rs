@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Arbiter};
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::bounded;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -19,6 +19,7 @@ use super::rabbitmq::RabbitTarget;
 use super::relay::Relay;
 use super::routing_key::{RoutingKey, RoutingKeys};
 use super::settle::Settler;
+use super::unsettled::Unsettled;
 use super::window::{Limits, Window};
 use super::{Health, PublishError, Target};
 use crate::config::model::{Publisher, PublisherUrl, Source};
@@ -61,6 +62,8 @@ pub struct Running {
     pub mailbox: Mailbox<Pending>,
     /// Room for hints. The relay has as much of its own: half of `queue_events` and `queue_bytes`.
     pub budget: Arc<Budget>,
+    /// What the queue has confirmed, for the next commit to take along.
+    pub unsettled: Unsettled,
     /// For the watchdog.
     pub pulse: Pulse,
     /// Whether the queue takes events.
@@ -129,11 +132,11 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     let health = Health::new(health, metrics.publisher_up.clone());
     let halt = Arc::new(Halt::default());
 
-    let (settle_sender, settlements) = unbounded();
     let (room_sender, room) = bounded(1);
     let (settle_give_up, give_up) = bounded(0);
-    let settler = Settler { store: store.clone(), metrics: metrics.clone(), room: room_sender, give_up, failing: false };
-    let settle = spawn("settle", lifeline.of("settle"), move || settler.run(&settlements)).map_err(failed("a thread"))?;
+    let unsettled = Unsettled::new(room_sender);
+    let settler = Settler { store: store.clone(), metrics: metrics.clone(), unsettled: unsettled.clone(), give_up, failing: false };
+    let settle = spawn("settle", lifeline.of("settle"), move || settler.run()).map_err(failed("a thread"))?;
 
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(1)).unzip();
     let actor = PublisherActor {
@@ -146,7 +149,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         }),
         keys,
         lanes: senders,
-        settle: settle_sender,
+        unsettled: unsettled.clone(),
         halt: halt.clone(),
         may_publish: may_publish.clone(),
         _lifeline: lifeline.of("publisher"),
@@ -192,6 +195,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     Ok(Running {
         mailbox,
         budget,
+        unsettled,
         pulse,
         health,
         relay_budget,
@@ -245,10 +249,11 @@ impl Running {
         self.io.shutdown_timeout(Duration::from_millis(100));
         let left = in_memory();
 
-        // The actor goes, and with it the sending side of the settle thread, which then works off what it has.
+        // Without the actor nothing comes any more, and the settle thread works off what it has.
         self.arbiter.stop();
         // An arbiter ends when its actor's current message is done.
         let _ = self.arbiter.join();
+        self.unsettled.close();
         wait_until(began + limit, || self.settle.is_finished());
         drop(self.settle_give_up);
         wait_until(began + limit, || self.settle.is_finished());

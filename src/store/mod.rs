@@ -183,6 +183,12 @@ pub trait Store: Send + Sync + 'static {
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
 
+    /// [`Self::insert`], and with it [`Self::confirmed`] of `rows`, in one transaction: what the queue has confirmed rides on a commit that
+    /// is made anyway. The second part of the answer says whether the rows were told; if not, and after an error, they are to be told again.
+    fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], _rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
+        Ok((self.insert(owner, batch)?, false))
+    }
+
     /// Of events that are known, those that wait in the outbox: one entry for each of `keys`, in order.
     fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError>;
 

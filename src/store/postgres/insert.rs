@@ -19,9 +19,16 @@ use crate::delivery::InstanceId;
 use crate::store::row::{headers_to_text, key, millis};
 use crate::store::{Inserted, NewEvent, Seq, StoreError};
 
+/// Rows that the queue has confirmed leave the outbox.
+const CONFIRMED: &str = "
+    WITH gone AS (
+        DELETE FROM outbox WHERE seq = ANY (";
+
 /// The arrays, one entry a row, and each row's number and place in the batch.
-const INPUT: &str = "
-    WITH input AS MATERIALIZED (
+const INPUT: &str = ") RETURNING seq
+    ), told AS (
+        INSERT INTO published (seq) SELECT seq FROM gone
+    ), input AS MATERIALIZED (
         SELECT nextval('event_seq') AS seq, i.* FROM unnest(";
 
 /// Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
@@ -58,10 +65,11 @@ struct InsertBatch<'a> {
     ttls: Vec<i64>,
     bodies: Vec<&'a [u8]>,
     owner: &'a [u8],
+    confirmed: &'a [i64],
 }
 
 impl<'a> InsertBatch<'a> {
-    fn new(owner: &'a InstanceId, batch: &'a [Arc<NewEvent>]) -> Self {
+    fn new(owner: &'a InstanceId, batch: &'a [Arc<NewEvent>], confirmed: &'a [i64]) -> Self {
         Self {
             keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
             guards: batch.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect(),
@@ -75,12 +83,15 @@ impl<'a> InsertBatch<'a> {
             ttls: batch.iter().map(|new| millis(new.window)).collect(),
             bodies: batch.iter().map(|new| &new.body[..]).collect(),
             owner: owner.as_bytes(),
+            confirmed,
         }
     }
 }
 
 impl QueryFragment<Pg> for InsertBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(CONFIRMED);
+        out.push_bind_param::<Array<BigInt>, _>(self.confirmed)?;
         out.push_sql(INPUT);
         out.push_bind_param::<Array<Binary>, _>(&self.keys)?;
         out.push_sql(", ");
@@ -133,9 +144,9 @@ enum Failed {
     Ambiguous(Error),
 }
 
-/// Stores `batch`, all or nothing.
-fn together(connection: &mut PgConnection, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, Failed> {
-    let fresh: Vec<(i64, i64)> = match InsertBatch::new(&owner, batch).load(connection) {
+/// Stores `batch` and tells `confirmed`, all or nothing.
+fn together(connection: &mut PgConnection, owner: InstanceId, batch: &[Arc<NewEvent>], confirmed: &[i64]) -> Result<Vec<Inserted>, Failed> {
+    let fresh: Vec<(i64, i64)> = match InsertBatch::new(&owner, batch, confirmed).load(connection) {
         Ok(fresh) => fresh,
         Err(error) if was_rolled_back(connection, &error) => return Err(Failed::Clean(error)),
         Err(error) => return Err(Failed::Ambiguous(error)),
@@ -219,7 +230,8 @@ const TRIES: u32 = 3;
 /// So many rows refused, and none stored, means that it is not the rows.
 const REFUSED_AT_MOST: usize = 8;
 
-/// Stores `batch`, in parts if some of its rows cannot be stored.
+/// Stores `batch`, in parts if some of its rows cannot be stored. `confirmed` is told with the whole batch, or not at all: where that fails,
+/// they shall not be what spoils the parts. Says whether it was.
 ///
 /// diesel does not show SQLSTATE, so that a deadlock, a full disk and a row that PostgreSQL refuses look alike: which it is, is told by
 /// trying again, and then by halves.
@@ -227,14 +239,15 @@ pub(super) fn insert(
     connection: &mut PgConnection,
     owner: InstanceId,
     batch: &[Arc<NewEvent>],
+    confirmed: &[i64],
     limit: Duration,
-) -> Result<Vec<Inserted>, StoreError> {
+) -> Result<(Vec<Inserted>, bool), StoreError> {
     let mut parts = Parts { owner, until: Instant::now() + limit, stored: 0, refused: 0 };
-    let error = match parts.try_together(connection, batch, TRIES)? {
-        Ok(inserted) => return Ok(inserted),
-        Err(error) => error,
-    };
-    if is_about_a_row(&error) || batch.len() > 1 { parts.apart(connection, batch, error) } else { Err(unavailable(&error)) }
+    match parts.try_together(connection, batch, confirmed, TRIES)? {
+        Ok(inserted) => Ok((inserted, true)),
+        Err(error) if is_about_a_row(&error) || batch.len() > 1 => Ok((parts.apart(connection, batch, error)?, false)),
+        Err(error) => Err(unavailable(&error)),
+    }
 }
 
 struct Parts {
@@ -250,12 +263,13 @@ impl Parts {
         &mut self,
         connection: &mut PgConnection,
         rows: &[Arc<NewEvent>],
+        confirmed: &[i64],
         tries: u32,
     ) -> Result<Result<Vec<Inserted>, Error>, StoreError> {
         let mut tried = 0;
         loop {
             tried += 1;
-            match together(connection, self.owner, rows) {
+            match together(connection, self.owner, rows, confirmed) {
                 Ok(inserted) => {
                     self.stored += rows.len();
                     return Ok(Ok(inserted));
@@ -281,7 +295,7 @@ impl Parts {
         let mut inserted = Vec::with_capacity(rows.len());
         let (left, right) = rows.split_at(rows.len() / 2);
         for half in [left, right] {
-            inserted.extend(match self.try_together(connection, half, 2)? {
+            inserted.extend(match self.try_together(connection, half, &[], 2)? {
                 Ok(inserted) => inserted,
                 Err(error) => self.apart(connection, half, error)?,
             });

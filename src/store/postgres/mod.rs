@@ -139,13 +139,17 @@ impl Store for PostgresStore {
     }
 
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        Ok(self.insert_and_confirm(owner, batch, &[])?.0)
+    }
+
+    fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable("PostgreSQL: not prepared yet".into()));
         }
         if batch.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
-        insert::insert(&mut *self.get()?, owner, batch, self.statement_timeout)
+        insert::insert(&mut *self.get()?, owner, batch, &numbers(rows), self.statement_timeout)
     }
 
     fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {

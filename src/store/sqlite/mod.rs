@@ -151,17 +151,24 @@ impl Store for SqliteStore {
     }
 
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+        Ok(self.insert_and_confirm(owner, batch, &[])?.0)
+    }
+
+    fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable(format!("{}: not prepared yet", self.path.display())));
         }
         let now = now();
-        let together = self.write(|connection| batch.iter().map(|new| insert::insert(connection, owner, new, now)).collect());
+        let together = self.write(|connection| {
+            confirm(connection, rows, now)?;
+            batch.iter().map(|new| insert::insert(connection, owner, new, now)).collect()
+        });
         match together {
             Err(StoreError::Unavailable(_)) if batch.len() > 1 => {}
-            done => return done,
+            done => return Ok((done?, true)),
         }
         // One row may have spoilt it for all: once more, each in a savepoint of its own. If none gets through, it was not the rows.
-        self.write(|connection| {
+        let apart = self.write(|connection| {
             let mut spoilt = None;
             let each = batch.iter().map(|new| {
                 connection.transaction(|connection| insert::insert(connection, owner, new, now)).unwrap_or_else(|error| {
@@ -175,7 +182,8 @@ impl Store for SqliteStore {
                 Some(error) if each.iter().all(|inserted| matches!(inserted, Inserted::Refused(_))) => Err(error),
                 _ => Ok(each),
             }
-        })
+        });
+        Ok((apart?, false))
     }
 
     fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
@@ -222,14 +230,7 @@ impl Store for SqliteStore {
 
     fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError> {
         let now = now();
-        self.write(|connection| {
-            for Seq(seq) in rows {
-                if diesel::delete(outbox::table.find(seq)).execute(connection)? == 1 {
-                    diesel::insert_into(published::table).values((published::at.eq(now), published::seq.eq(seq))).execute(connection)?;
-                }
-            }
-            Ok(())
-        })
+        self.write(|connection| confirm(connection, rows, now))
     }
 
     fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
@@ -304,6 +305,15 @@ impl Store for SqliteStore {
             })
         })
     }
+}
+
+fn confirm(connection: &mut SqliteConnection, rows: &[Seq], now: i64) -> QueryResult<()> {
+    for Seq(seq) in rows {
+        if diesel::delete(outbox::table.find(seq)).execute(connection)? == 1 {
+            diesel::insert_into(published::table).values((published::at.eq(now), published::seq.eq(seq))).execute(connection)?;
+        }
+    }
+    Ok(())
 }
 
 fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {

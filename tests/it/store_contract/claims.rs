@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use hookweir::delivery::InstanceId;
-use hookweir::store::{Room, Seq, Store};
+use hookweir::store::{Inserted, Room, Seq, Store};
 
 use super::{LONG, Place, ROOM, accepted, alive, batch, claim_all, event, insert, key_of, many, seqs};
 
@@ -57,6 +57,41 @@ pub(crate) fn confirmed_rows_are_gone_and_may_be_confirmed_again(place: &impl Pl
     }
     store.confirmed(&[Seq(i64::MAX)]).expect("an unknown row is passed over");
     assert_eq!(store.backlog().expect("a backlog").depth, 4);
+}
+
+pub(crate) fn confirms_ride_on_the_commit_of_new_events(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("a", 0..10));
+    let mut rows = seqs(&claim_all(&*store, owner));
+    rows.truncate(6);
+    rows.push(Seq(i64::MAX));
+    let (inserted, told) = store.insert_and_confirm(owner, &many("b", 0..5), &rows).expect("stored");
+    assert_eq!((inserted.iter().filter_map(accepted).count(), told), (5, true));
+    let (inserted, told) = store.insert_and_confirm(owner, &many("b", 0..5), &rows).expect("known, and told again");
+    assert!(told && inserted.iter().all(|inserted| matches!(inserted, Inserted::Duplicate(_))), "{inserted:?}");
+    let left = claim_all(&*store, owner);
+    assert_eq!(left.len(), 9, "four of the first ones, and the new ones");
+    assert!(left.iter().all(|row| !rows.contains(&row.seq)));
+    assert_eq!(place.count("published"), 6);
+}
+
+pub(crate) fn confirms_on_a_commit_that_fails_are_to_be_told_again(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("a", 0..10));
+    let rows = seqs(&claim_all(&*store, owner));
+
+    place.execute("ALTER TABLE event RENAME TO elsewhere");
+    store.insert_and_confirm(owner, &many("b", 0..40), &rows).expect_err("nowhere to put them");
+    place.execute("ALTER TABLE elsewhere RENAME TO event");
+    assert_eq!(seqs(&claim_all(&*store, owner)), rows, "all or nothing");
+
+    place.refuse("bad");
+    let (inserted, told) = store.insert_and_confirm(owner, &batch([event("bad", "x"), event("good", "x")]), &rows).expect("the good one");
+    assert_eq!((inserted.iter().filter_map(accepted).count(), told), (1, false));
+    assert_eq!(store.backlog().expect("a backlog").depth, 11);
+    assert_eq!(place.count("published"), 0);
 }
 
 pub(crate) fn events_wait_until_they_are_confirmed_or_parked(place: &impl Place) {

@@ -37,6 +37,8 @@ macro_rules! contract {
             rows_in_memory_are_left_out_however_many
             events_wait_until_they_are_confirmed_or_parked
             confirmed_rows_are_gone_and_may_be_confirmed_again
+            confirms_ride_on_the_commit_of_new_events
+            confirms_on_a_commit_that_fails_are_to_be_told_again
             postponed_rows_wait_and_count_their_attempts
             parked_rows_leave_the_outbox_and_are_counted
             rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over

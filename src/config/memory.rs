@@ -61,8 +61,8 @@ impl Config {
             self.sources.iter().filter_map(|source| source.max_body_bytes).chain([limits.max_body_bytes]).max().unwrap_or_default() as u64;
 
         let database = match self.store.url {
-            // One writes and one reads.
-            StoreUrl::Sqlite(_) => 2 * SQLITE_CONNECTION,
+            // One writes, one reads, and one copies the log into the file.
+            StoreUrl::Sqlite(_) => 3 * SQLITE_CONNECTION,
             StoreUrl::Postgres(_) => (writers + OTHER_POSTGRES_CONNECTIONS) * POSTGRES_CONNECTION,
         };
         // What is committed is copied twice: bound to its statement, then into SQLite's record or libpq's buffer.

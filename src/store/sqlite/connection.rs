@@ -20,7 +20,8 @@ pub(super) struct One(Pool<ConnectionManager<SqliteConnection>>);
 
 impl One {
     /// Does not fail where the file cannot be opened; [`Self::get`] does.
-    pub(super) fn new(path: &Path, busy_timeout: Duration) -> Self {
+    /// A commit that finds `longest_log` pages in the log copies them into the file.
+    pub(super) fn new(path: &Path, longest_log: u32, busy_timeout: Duration) -> Self {
         let pool = Pool::builder()
             .max_size(1)
             .connection_timeout(busy_timeout)
@@ -28,7 +29,7 @@ impl One {
             .max_lifetime(None)
             .test_on_check_out(false)
             .error_handler(Box::new(NopErrorHandler))
-            .connection_customizer(Box::new(SetUp { busy_timeout }))
+            .connection_customizer(Box::new(SetUp { longest_log, busy_timeout }))
             .build_unchecked(ConnectionManager::new(path.to_string_lossy()));
         Self(pool)
     }
@@ -40,6 +41,7 @@ impl One {
 
 #[derive(Debug)]
 struct SetUp {
+    longest_log: u32,
     busy_timeout: Duration,
 }
 
@@ -51,12 +53,13 @@ impl CustomizeConnection<SqliteConnection, Error> for SetUp {
                 "PRAGMA busy_timeout = {};
                  PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = {};
-                 PRAGMA wal_autocheckpoint = 4000;
+                 PRAGMA wal_autocheckpoint = {};
                  PRAGMA journal_size_limit = 67108864;
                  PRAGMA cache_size = -16384;
                  PRAGMA temp_store = MEMORY;",
                 self.busy_timeout.as_millis(),
-                synchronous()
+                synchronous(),
+                self.longest_log
             ))
             .map_err(Error::QueryError)?;
         check_durability(connection).map_err(|error| Error::QueryError(diesel::result::Error::QueryBuilderError(error.into())))

@@ -1,5 +1,6 @@
 //! The store in one SQLite file: for one instance, with no server to run.
 
+mod checkpoint;
 mod connection;
 mod insert;
 mod learned;
@@ -7,6 +8,7 @@ mod schema;
 mod spool;
 mod upkeep;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +16,12 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::result::Error;
+use diesel::sql_types::BigInt;
 use diesel::sqlite::Sqlite;
 
 pub use self::spool::{SpoolFile, SpoolUsage};
 
+use self::checkpoint::Checkpoints;
 use self::connection::One;
 use self::schema::{dedup, event, instance, outbox, parked, published};
 use super::claim::{Choice, Due, PAGE};
@@ -34,26 +38,30 @@ pub(super) struct SqliteStore {
     migrate: model::Migrate,
     writer: One,
     reader: One,
+    /// None where commits copy the log by themselves.
+    checkpoints: Option<Checkpoints>,
     prepared: AtomicBool,
 }
 
 impl SqliteStore {
     pub(super) fn new(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
-        Self::at(path, config.migrate, config.statement_timeout)
+        Self::at(path, config.migrate, config.statement_timeout, true)
     }
 
-    /// Creates the folder of the file, if need be.
-    fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration) -> Result<Self, StoreError> {
+    /// Creates the folder of the file, if need be. With `checkpoints_beside` a thread copies the log into the file, else commits do.
+    fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration, checkpoints_beside: bool) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             crate::folder::create(folder).map_err(|error| {
                 StoreError::Unfit(format!("{}: the folder of the database cannot be created: {error}", folder.display()))
             })?;
         }
+        let longest_log = if checkpoints_beside { checkpoint::LONGEST_LOG } else { checkpoint::LONG_LOG };
         Ok(Self {
             path: path.into(),
             migrate,
-            writer: One::new(path, busy_timeout),
-            reader: One::new(path, busy_timeout),
+            writer: One::new(path, longest_log, busy_timeout),
+            reader: One::new(path, longest_log, busy_timeout),
+            checkpoints: if checkpoints_beside { Some(Checkpoints::start(path, busy_timeout)?) } else { None },
             prepared: AtomicBool::new(false),
         })
     }
@@ -158,23 +166,32 @@ impl Store for SqliteStore {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable(format!("{}: not prepared yet", self.path.display())));
         }
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.finish(&mut *self.writer.get()?);
+        }
         let now = now();
         let together = self.write(|connection| {
             confirm(connection, rows, now)?;
-            batch.iter().map(|new| insert::insert(connection, owner, new, now)).collect()
+            insert::batch(connection, owner, batch, now)
         });
         match together {
             Err(StoreError::Unavailable(_)) if batch.len() > 1 => {}
-            done => return Ok((done?, true)),
+            done => {
+                let inserted = done?;
+                if let Some(checkpoints) = &self.checkpoints {
+                    checkpoints.committed(batch);
+                }
+                return Ok((inserted, true));
+            }
         }
         // One row may have spoilt it for all: once more, each in a savepoint of its own. If none gets through, it was not the rows.
         let apart = self.write(|connection| {
             let mut spoilt = None;
-            let each = batch.iter().map(|new| {
-                connection.transaction(|connection| insert::insert(connection, owner, new, now)).unwrap_or_else(|error| {
+            let each = batch.chunks(1).flat_map(|new| {
+                connection.transaction(|connection| insert::batch(connection, owner, new, now)).unwrap_or_else(|error| {
                     let text = error.to_string();
                     spoilt = Some(error);
-                    Inserted::Refused(text)
+                    vec![Inserted::Refused(text)]
                 })
             });
             let each: Vec<Inserted> = each.collect();
@@ -308,12 +325,24 @@ impl Store for SqliteStore {
 }
 
 fn confirm(connection: &mut SqliteConnection, rows: &[Seq], now: i64) -> QueryResult<()> {
-    for Seq(seq) in rows {
-        if diesel::delete(outbox::table.find(seq)).execute(connection)? == 1 {
-            diesel::insert_into(published::table).values((published::at.eq(now), published::seq.eq(seq))).execute(connection)?;
-        }
+    for run in runs(rows) {
+        let confirmed = outbox::table.filter(outbox::seq.between(*run.start(), *run.end()));
+        confirmed
+            .select((now.into_sql::<BigInt>(), outbox::seq))
+            .insert_into(published::table)
+            .into_columns((published::at, published::seq))
+            .execute(connection)?;
+        diesel::delete(confirmed).execute(connection)?;
     }
     Ok(())
+}
+
+/// Rows whose numbers follow each other without a gap, so that a statement serves many: those of a batch do.
+fn runs(rows: &[Seq]) -> Vec<RangeInclusive<i64>> {
+    let mut seqs: Vec<i64> = rows.iter().map(|seq| seq.0).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs.chunk_by(|a, b| b - a == 1).filter_map(|run| Some(*run.first()?..=*run.last()?)).collect()
 }
 
 fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {

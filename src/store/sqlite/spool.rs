@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::schema::{conflict, dedup, event, outbox};
-use super::{SqliteStore, load_event};
+use super::{SqliteStore, load_event, runs};
 use crate::config::model;
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
 use crate::store::row::key;
@@ -39,7 +39,7 @@ pub struct SpoolUsage {
 impl SpoolFile {
     /// Opens the file at `path`, or makes it; fails where a commit would not be on the disk.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let store = SqliteStore::at(path, model::Migrate::Auto, BUSY)?;
+        let store = SqliteStore::at(path, model::Migrate::Auto, BUSY, false)?;
         store.prepare()?;
         Ok(Self(store))
     }
@@ -83,10 +83,11 @@ impl SpoolFile {
     /// These events have reached the store, and leave the file.
     pub fn drained(&self, events: &[Seq]) -> Result<(), StoreError> {
         self.0.write(|connection| {
-            for Seq(seq) in events {
-                diesel::delete(outbox::table.find(seq)).execute(connection)?;
-                diesel::delete(event::table.find(seq)).execute(connection)?;
-                diesel::delete(dedup::table.find(seq)).execute(connection)?;
+            for run in runs(events) {
+                let (first, last) = run.into_inner();
+                diesel::delete(outbox::table.filter(outbox::seq.between(first, last))).execute(connection)?;
+                diesel::delete(event::table.filter(event::seq.between(first, last))).execute(connection)?;
+                diesel::delete(dedup::table.filter(dedup::seq.between(first, last))).execute(connection)?;
             }
             Ok(())
         })

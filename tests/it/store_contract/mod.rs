@@ -74,6 +74,23 @@ pub(crate) use contract;
 
 mod sqlite {
     super::contract!(super::Sqlite);
+
+    use super::{Place, Sqlite, alive, insert, many};
+
+    /// Whoever copies it: a log that only grows would fill the disk.
+    #[test]
+    fn the_log_starts_over_while_events_come_without_a_pause() {
+        let place = Sqlite::fresh();
+        let store = place.store();
+        let owner = alive(&*store);
+        let mut log = 0;
+        for part in 0..80 {
+            insert(&*store, owner, &many("a", part * 500..part * 500 + 500));
+            log = log.max(place.log_bytes());
+        }
+        assert_eq!(place.count("event"), 40_000);
+        assert!((1 << 20..70 << 20).contains(&log), "{log} bytes");
+    }
 }
 
 const LONG: Duration = Duration::from_secs(3600);

@@ -59,6 +59,10 @@ pub(crate) fn config(url: model::StoreUrl, schema: &str) -> model::Store {
 pub(crate) struct Sqlite(tempfile::TempDir);
 
 impl Sqlite {
+    pub(crate) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.0.path().join("data/test.db-wal")).expect("a log").len()
+    }
+
     fn connect(&self) -> SqliteConnection {
         let path = self.0.path().join("data/test.db");
         let mut connection = SqliteConnection::establish(&path.to_string_lossy()).expect("the file");

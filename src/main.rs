@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// Most of what a thread allocates here is freed by another one.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     hookweir::cli::run()
 }

@@ -50,7 +50,8 @@ pub const ROWS: &[Row] = &[
         "clock",
         "two instances, the clock of one ten minutes fast, then ten minutes slow",
         |scene| Box::pin(clock(scene)),
-        Figures::UNHARMED,
+        // RabbitMQ stands still meanwhile, and may take longer than `publisher.confirm_timeout_ms` to come round: in 2 of 82 faults.
+        Figures::HARDLY,
     )
     // Signatures with a time are refused by a clock that is off. These have none.
     .with(|setup| (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify])),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix::Arbiter;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
@@ -115,6 +116,7 @@ impl Service {
         let instance = InstanceId::random();
         let health = Health::default();
         let in_hand = InHand::default();
+        let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
 
         let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS).map_err(|error| setup(&error))?;
         let mut store_health = health.component("store");
@@ -148,6 +150,7 @@ impl Service {
                 instance,
                 in_hand: in_hand.clone(),
                 may_publish: Arc::new(move || lease.is_held()),
+                ingest: (config.server.respond_after == RespondAfter::Stored).then(|| budget.clone()),
                 metrics: metrics.clone(),
                 health: health.component("publisher"),
                 lifeline: lifeline.clone(),
@@ -193,7 +196,6 @@ impl Service {
         let mailboxes: Vec<(String, Arc<Meter>)> = meters
             .chain([("dedup".to_owned(), dedup.mailbox.meter().clone()), ("publisher".to_owned(), publisher.mailbox.meter().clone())])
             .collect();
-        let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
         let sources = Arc::new(sources);
         // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
         keeper.until_tried(START_PATIENCE);

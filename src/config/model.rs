@@ -188,6 +188,7 @@ pub struct Publisher {
     pub retry_min: Duration,
     pub retry_max: Duration,
     pub relay_interval: Duration,
+    pub yield_longest: Duration,
     pub exchange: String,
     pub routing_key: String,
     pub declare: bool,

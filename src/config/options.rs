@@ -119,6 +119,7 @@ fn publisher(r: &mut Reader<'_>) -> Publisher {
         retry_min: r.duration("publisher.retry_min_ms", 10..=HOUR_MS),
         retry_max: r.duration("publisher.retry_max_ms", 10..=24 * HOUR_MS),
         relay_interval: r.duration("publisher.relay_interval_ms", 10..=HOUR_MS),
+        yield_longest: r.duration("publisher.yield_secs", 0..=3600),
         exchange: r.text("publisher.exchange", rules::amqp_name).unwrap_or_default(),
         routing_key: r.text("publisher.routing_key", rules::routing_key).unwrap_or_default(),
         declare: r.flag("publisher.declare"),

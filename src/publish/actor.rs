@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, AsyncContext, Context, Handler};
+use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
 use super::Message;
@@ -11,6 +13,7 @@ use super::lanes::{MayPublish, Report};
 use super::routing_key::RoutingKeys;
 use super::unsettled::Unsettled;
 use super::window::{Settlement, Window};
+use super::yielding::{LOOK, Yielding};
 use crate::failpoint::failpoint;
 use crate::mailbox::{Mail, Ping};
 use crate::messages::Pending;
@@ -33,15 +36,31 @@ pub(super) struct PublisherActor {
     pub(super) unsettled: Unsettled,
     pub(super) halt: Arc<Halt>,
     pub(super) may_publish: MayPublish,
+    /// None where senders wait for the queue: to put it off would make them wait for longer.
+    pub(super) yielding: Option<Yielding>,
+    /// Says whether it stands aside.
+    pub(super) stands_aside: IntGauge,
+    /// It will look again by itself.
+    pub(super) looks_again: bool,
     pub(super) _lifeline: Lifeline,
 }
 
 impl PublisherActor {
-    fn feed_lanes(&mut self) {
+    fn feed_lanes(&mut self, ctx: &mut Context<Self>) {
         if !(self.may_publish)() {
             self.window.give_up();
         }
-        while !self.halt.halted.load(Ordering::Acquire)
+        let aside = self.yielding.as_mut().is_some_and(|yielding| yielding.stands_aside(Instant::now()));
+        self.stands_aside.set(aside.into());
+        if aside && !self.looks_again {
+            self.looks_again = true;
+            ctx.run_later(LOOK, |this, ctx| {
+                this.looks_again = false;
+                this.feed_lanes(ctx);
+            });
+        }
+        while !aside
+            && !self.halt.halted.load(Ordering::Acquire)
             && let Some((lane, batch)) = self.window.next_batch(&self.keys)
         {
             // A free lane takes a batch; without lanes the publisher is ending, and the rows are in the outbox.
@@ -58,19 +77,19 @@ impl Actor for PublisherActor {
 impl Handler<Mail<Pending>> for PublisherActor {
     type Result = ();
 
-    fn handle(&mut self, mail: Mail<Pending>, _: &mut Self::Context) {
+    fn handle(&mut self, mail: Mail<Pending>, ctx: &mut Self::Context) {
         failpoint!("publisher_pending");
         for event in mail.open().events {
             self.window.push(event);
         }
-        self.feed_lanes();
+        self.feed_lanes(ctx);
     }
 }
 
 impl Handler<Mail<Report>> for PublisherActor {
     type Result = ();
 
-    fn handle(&mut self, mail: Mail<Report>, _: &mut Self::Context) {
+    fn handle(&mut self, mail: Mail<Report>, ctx: &mut Self::Context) {
         let Report { lane, fates } = mail.open();
         failpoint!("publisher_reported");
         let settlement = match fates {
@@ -87,7 +106,7 @@ impl Handler<Mail<Report>> for PublisherActor {
         if !settlement.is_empty() {
             self.unsettled.put(settlement);
         }
-        self.feed_lanes();
+        self.feed_lanes(ctx);
     }
 }
 

@@ -37,6 +37,7 @@ mod start;
 mod testing;
 pub mod unsettled;
 pub mod window;
+mod yielding;
 
 pub use envelope::Message;
 pub use health::Health;

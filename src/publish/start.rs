@@ -21,6 +21,7 @@ use super::routing_key::{RoutingKey, RoutingKeys};
 use super::settle::Settler;
 use super::unsettled::Unsettled;
 use super::window::{Limits, Window};
+use super::yielding::Yielding;
 use super::{Health, PublishError, Target};
 use crate::config::model::{Publisher, PublisherUrl, Source};
 use crate::delivery::InstanceId;
@@ -48,6 +49,8 @@ pub struct Around {
     pub in_hand: InHand,
     /// Whether this instance's lease is held. Without it nothing is published: the rows may be another instance's by now.
     pub may_publish: MayPublish,
+    /// What is in hand before its answer; the publisher stands aside while there is little room in it. None: it never does.
+    pub ingest: Option<Arc<Budget>>,
     /// Where it says how it is.
     pub health: Component,
     /// Where it counts.
@@ -118,7 +121,7 @@ pub fn start(config: &Publisher, sources: &[Source], around: Around) -> Result<R
 
 /// Starts a publisher that publishes to `target`.
 pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
-    let Around { store, instance, in_hand, may_publish, health, metrics, lifeline } = around;
+    let Around { store, instance, in_hand, may_publish, ingest, health, metrics, lifeline } = around;
     let keys = routing_keys(config, sources)?;
     let count = target.channels(config.channels).max(1);
     let failed = |what: &str| {
@@ -152,6 +155,9 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         unsettled: unsettled.clone(),
         halt: halt.clone(),
         may_publish: may_publish.clone(),
+        yielding: ingest.map(|ingest| Yielding::new(ingest, config.yield_longest, Instant::now())),
+        stands_aside: metrics.publisher_yielding.clone(),
+        looks_again: false,
         _lifeline: lifeline.of("publisher"),
     };
     let arbiter = Arbiter::new();

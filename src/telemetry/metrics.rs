@@ -119,6 +119,8 @@ metrics! {
     pub parked: IntCounter = "hookweir_parked_total",;
     /// 1 while the queue takes events.
     pub publisher_up: IntGauge = "hookweir_publisher_up",;
+    /// 1 while publishing stands aside for a burst. Bounded by `publisher.yield_secs`.
+    pub publisher_yielding: IntGauge = "hookweir_publisher_yielding",;
     /// Events that wait for the queue.
     pub outbox_rows: IntGauge = "hookweir_outbox_rows",;
     /// Age of the event that waits longest for the queue, in seconds.

@@ -48,6 +48,24 @@ fn rows_left_over_and_hints_are_each_written_once() {
 }
 
 #[test]
+fn a_burst_is_accepted_first_and_published_after() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = Rig::start(&Publisher { yield_longest: Duration::from_secs(3600), ..file(folder.path()) });
+    rig.up();
+    let burst = rig.ingest.reserve(51, 0).expect("room");
+    for n in 0..1000 {
+        rig.accept(event("s", &n.to_string(), b"{}"));
+    }
+    wait("the publisher to stand aside", || rig.metrics.publisher_yielding.get() == 1);
+    assert_eq!((rig.published("confirmed"), rig.outbox.len()), (0, 1000));
+
+    drop(burst);
+    rig.drained();
+    assert_eq!(lines(folder.path()), once(1000));
+    assert_eq!(rig.metrics.publisher_yielding.get(), 0);
+}
+
+#[test]
 fn a_body_larger_than_the_whole_budget_passes() {
     let folder = tempfile::tempdir().expect("a folder");
     let rig = Rig::start(&Publisher { queue_bytes: 1000, ..file(folder.path()) });

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
 use hookweir::config::secret::Secret;
 use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::in_flight::Budget;
 use hookweir::messages::{Pending, PendingEvent};
 use hookweir::publish::in_hand::InHand;
 use hookweir::publish::{Around, Running, Target, start, start_at};
@@ -171,6 +172,7 @@ pub fn config(url: PublisherUrl) -> Publisher {
         retry_min: Duration::from_millis(100),
         retry_max: Duration::from_secs(1),
         relay_interval: Duration::from_millis(50),
+        yield_longest: Duration::from_secs(10),
         exchange: "hookweir".into(),
         routing_key: "{source}.{type}".into(),
         declare: true,
@@ -206,6 +208,8 @@ pub struct Rig {
     pub vigil: Vigil,
     /// Whether the lease is held.
     pub lease: Arc<AtomicBool>,
+    /// What is in hand before its answer: room for a hundred deliveries.
+    pub ingest: Arc<Budget>,
     running: Option<Running>,
 }
 
@@ -230,11 +234,13 @@ impl Rig {
         let (lifeline, vigil) = Lifeline::new();
         let lease = Arc::new(AtomicBool::new(true));
         let held = lease.clone();
+        let ingest = Budget::new(100, 0);
         let around = Around {
             store: outbox.clone(),
             instance: InstanceId::random(),
             in_hand: in_hand.clone(),
             may_publish: Arc::new(move || held.load(Ordering::SeqCst)),
+            ingest: Some(ingest.clone()),
             health: health.component("publisher"),
             metrics: metrics.clone(),
             lifeline,
@@ -242,7 +248,7 @@ impl Rig {
         let running = system.block_on(async { start(around) });
         // Its arbiters end with the publisher; the rest of it may not leave this thread, and a test may.
         std::mem::forget(system);
-        Self { outbox, in_hand, health, metrics, vigil, lease, running: Some(running) }
+        Self { outbox, in_hand, health, metrics, vigil, lease, ingest, running: Some(running) }
     }
 
     pub fn running(&self) -> &Running {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::dedup::route::{BatchId, Place};
+use crate::dedup::route::BatchId;
 use crate::in_flight::{Permit, Ticket};
 use crate::publish::in_hand::Hold;
 use crate::request::Request;
 use crate::source::Source;
-use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
+use crate::store::{NewEvent, StoredEvent};
 
 /// http → verifier: a whole request to a source.
 #[derive(Debug)]
@@ -38,18 +38,7 @@ pub struct Batch {
     pub events: Vec<Arc<NewEvent>>,
 }
 
-/// writer → dedup: what became of a batch; `result` has one entry for each of its events, in order.
-#[derive(Debug)]
-pub struct BatchDone {
-    /// The batch.
-    pub batch: Batch,
-    /// Where it was to be committed.
-    pub place: Place,
-    /// What became of each event there, or why the transaction is not known to have committed.
-    pub result: Result<Vec<Inserted>, StoreError>,
-}
-
-/// dedup or relay → publisher: committed rows to be published. Only a hint: dropped when the publisher has no room, since the outbox
+/// writer or relay → publisher: committed rows to be published. Only a hint: dropped when the publisher has no room, since the outbox
 /// holds them.
 #[derive(Debug)]
 pub struct Pending {

@@ -1,10 +1,11 @@
 //! Dedup: each event is stored once.
 //!
-//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory, [`actor`] the thin shell around them,
-//! [`writer`] the threads that commit.
+//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. [`dispatch`] is the thin shell around
+//! them that the [`actor`] and the threads that commit, [`writer`], share.
 
 pub mod actor;
 pub mod batch;
+mod dispatch;
 pub mod recent;
 pub mod route;
 pub mod writer;
@@ -16,6 +17,7 @@ use actix::{Actor, Arbiter};
 
 use self::actor::DedupActor;
 use self::batch::{BatchLimits, Batcher};
+use self::dispatch::{Dispatch, Work};
 use self::recent::Recent;
 use self::route::Places;
 use self::writer::{Target, Writer, Writers};
@@ -23,7 +25,7 @@ use crate::config::model::{self, RespondAfter};
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
 use crate::mailbox::{Mailbox, Pulse};
-use crate::messages::{BatchDone, Pending, Verified};
+use crate::messages::{Pending, Verified};
 use crate::publish::in_hand::InHand;
 use crate::publish::unsettled::Unsettled;
 use crate::shutdown::Lifeline;
@@ -94,15 +96,13 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
         looks_for_unpublished,
     };
     let spool = around.spool.as_ref().map(|fallback| Target::Spool(fallback.spool.clone()));
-    let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| {
-        let batcher = Batcher::new(limits, places);
-        let batcher = if looks_for_unpublished { batcher.listing_unpublished() } else { batcher };
-        DedupActor::new(batcher, recent, store_work.0, spool_work.0, around)
-    });
-    // A writer has one batch at a time, so more than one message of each can never wait.
-    let done = Mailbox::<BatchDone>::new(&addr, count + 1);
+    let batcher = Batcher::new(limits, places);
+    let batcher = if looks_for_unpublished { batcher.listing_unpublished() } else { batcher };
+    let dispatch = Dispatch::new(batcher, recent, Work { store: store_work.0, spool: spool_work.0 }, around);
+    let actor = DedupActor { dispatch: dispatch.clone(), _lifeline: lifeline.of("dedup") };
+    let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
     let mut writers = Writers::new();
-    let writer = |target| Writer { target, done: done.clone(), metrics: metrics.clone(), failing: false };
+    let writer = |target| Writer { target, dispatch: dispatch.clone(), metrics: metrics.clone(), failing: false };
     for _ in 0..count {
         writers.add(writer(store.clone()), &store_work.1, &lifeline)?;
     }

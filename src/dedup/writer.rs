@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::dispatch::Dispatch;
 use super::route::Place;
 use crate::delivery::{DedupKey, InstanceId};
 use crate::failpoint::failpoint;
-use crate::mailbox::Mailbox;
-use crate::messages::{Batch, BatchDone};
+use crate::messages::Batch;
 use crate::publish::unsettled::{Riders, Unsettled};
 use crate::shutdown::Lifeline;
 use crate::spool::Spool;
@@ -105,7 +105,7 @@ fn mark_unpublished(store: &dyn Store, mut inserted: Vec<Inserted>) -> Result<Ve
 /// One writer.
 pub(super) struct Writer {
     pub(super) target: Target,
-    pub(super) done: Mailbox<BatchDone>,
+    pub(super) dispatch: Arc<Dispatch>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) failing: bool,
 }
@@ -121,10 +121,7 @@ impl Writer {
             };
             failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
-            if self.done.try_send(BatchDone { batch, place: self.target.place(), result }).is_err() {
-                // The actor is gone and the process about to end; a committed batch is found by the next instance's relay.
-                return;
-            }
+            self.dispatch.done(batch, self.target.place(), result);
             // After the answers have gone: nobody waits for this.
             if let Some(riders) = riders {
                 riders.told();

@@ -1,0 +1,206 @@
+//! What the dedup actor and the writers share: the deliveries that wait, and the batches made of them.
+//!
+//! A writer settles its batch by itself, and finds the next one ready. Through the actor's mailbox it would be idle between two batches,
+//! and a lone delivery would wait for two more wake-ups of a thread.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use super::Surroundings;
+use super::batch::{Batcher, Resolved};
+use super::recent::Recent;
+use super::route::{BatchId, Place};
+use crate::config::model::RespondAfter;
+use crate::control;
+use crate::failpoint::failpoint;
+use crate::in_flight::Ticket;
+use crate::messages::{Batch, Pending, PendingEvent, Verified};
+use crate::outcome::Outcome;
+use crate::publish::in_hand::Hold;
+use crate::publish::receipt::Delivery as Waiting;
+use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
+
+/// Batches to writers, outcomes to tickets, and what was stored to the publisher.
+pub(super) struct Dispatch {
+    state: Mutex<State>,
+    recent: Recent,
+    around: Surroundings,
+}
+
+struct State {
+    batcher: Batcher<Ticket>,
+    /// For each event of a batch that may reach the store: keeps the relay from taking its row for one left over. None where this process
+    /// holds the event already: then it is a duplicate, or the relay will find its row.
+    holds: HashMap<BatchId, Vec<Option<Hold>>>,
+    /// None once the actor is gone.
+    work: Option<Work>,
+}
+
+/// Where writers take their batches from.
+pub(super) struct Work {
+    pub(super) store: Sender<Batch>,
+    pub(super) spool: Sender<Batch>,
+}
+
+impl Dispatch {
+    pub(super) fn new(batcher: Batcher<Ticket>, recent: Recent, work: Work, around: Surroundings) -> Arc<Self> {
+        let state = State { batcher, holds: HashMap::new(), work: Some(work) };
+        Arc::new(Self { state: Mutex::new(state), recent, around })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock ends the process; until then nobody else shall panic because of it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A delivery to be stored, or answered from memory.
+    pub(super) fn offer(&self, Verified { events, ticket }: Verified) {
+        let metrics = &self.around.metrics;
+        let mut state = self.state();
+        let joined = state.batcher.offer(ticket, events, |event| {
+            let known = self.recent.knows(event);
+            if known {
+                metrics.cache_hits.inc()
+            } else {
+                metrics.cache_misses.inc()
+            }
+            known
+        });
+        metrics.joined.inc_by(joined as u64);
+        failpoint!("dedup_offered");
+        self.feed_writers(&mut state);
+        let resolved = state.batcher.take_resolved();
+        drop(state);
+        self.answer(resolved);
+    }
+
+    /// Looks for abandoned deliveries and overdue batches.
+    pub(super) fn tick(&self) {
+        let mut state = self.state();
+        if let Some(fallback) = &self.around.spool {
+            if let Some(time) = fallback.lease.renewed() {
+                state.batcher.store_was_seen(time);
+            }
+            fallback.spool.show();
+        }
+        self.drop_abandoned(&mut state);
+        self.feed_writers(&mut state);
+        let resolved = state.batcher.take_resolved();
+        drop(state);
+        self.answer(resolved);
+    }
+
+    /// A batch came back from `place`; `result` has one entry for each of its events, in order, or why the transaction is not known to have
+    /// committed.
+    pub(super) fn done(&self, Batch { id, events }: Batch, place: Place, result: Result<Vec<Inserted>, StoreError>) {
+        let mut state = self.state();
+        let settled = state.batcher.done(id, place, &result, Instant::now());
+        failpoint!("dedup_committed");
+        // Without a hint the relay finds the rows, and may do so once these are dropped.
+        let holds = settled.as_ref().and_then(|_| state.holds.remove(&id)).unwrap_or_default();
+        if result.is_err() {
+            // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
+            self.drop_abandoned(&mut state);
+        }
+        self.feed_writers(&mut state);
+        let resolved = state.batcher.take_resolved();
+        drop(state);
+        let accepted = settled.iter().flat_map(|settled| &settled.accepted);
+        // Committed in the store or in the spool: a redelivery may be answered from memory.
+        accepted.for_each(|at| self.recent.remember(&events[*at]));
+        self.around.metrics.cache_entries.set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
+        self.answer(resolved);
+        failpoint!("dedup_answered");
+        let (Some(settled), Ok(inserted)) = (settled, result) else { return };
+        for (event, inserted) in events.iter().zip(&inserted) {
+            if let Inserted::Refused(why) = inserted {
+                tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses this event: {why}; its sender was answered 503");
+            }
+        }
+        settled.conflicts.iter().for_each(|at| self.report_conflict(&events[*at]));
+        if place == Place::Store {
+            self.pass_on(events, holds, &inserted);
+        }
+    }
+
+    /// No deliveries come any more: writers end when they have done what they have in hand.
+    pub(super) fn close(&self) {
+        self.state().work = None;
+    }
+
+    fn drop_abandoned(&self, state: &mut State) {
+        state.batcher.drop_abandoned(Ticket::is_abandoned);
+        if self.around.respond_after == RespondAfter::Published {
+            self.around.in_hand.drop_abandoned();
+        }
+    }
+
+    /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs.
+    fn feed_writers(&self, state: &mut State) {
+        let now = Instant::now();
+        let spool = self.around.spool.as_ref().map(|fallback| &fallback.spool);
+        while let Some(work) = &state.work
+            && let Some(next) = state.batcher.next(now, |event| spool.is_some_and(|spool| spool.may_have(event)))
+        {
+            let writer = match next.place {
+                Place::Store => {
+                    self.around.metrics.batch_events.observe(next.events.len() as f64);
+                    if control::makes("cache_before_commit") {
+                        next.events.iter().for_each(|event| self.recent.remember(event));
+                    }
+                    // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
+                    state.holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.key)).collect());
+                    &work.store
+                }
+                Place::Spool => &work.spool,
+            };
+            if writer.try_send(Batch { id: next.id, events: next.events }).is_err() {
+                // A free writer always takes a batch; without writers the process is about to end and the tickets answer 503.
+                return;
+            }
+        }
+    }
+
+    /// Tells the senders. Not under the lock.
+    fn answer(&self, resolved: Vec<Resolved<Ticket>>) {
+        for Resolved { ticket, outcome, event_id, unpublished } in resolved {
+            if unpublished.is_empty() || matches!(outcome, Outcome::Failed(_)) {
+                ticket.resolve_event(outcome, &event_id);
+                continue;
+            }
+            let receipts = Waiting::receipts(ticket, outcome, event_id, unpublished.len());
+            for (key, receipt) in unpublished.iter().zip(receipts) {
+                self.around.in_hand.expect(key, receipt);
+            }
+        }
+    }
+
+    fn pass_on(&self, events: Vec<Arc<NewEvent>>, holds: Vec<Option<Hold>>, inserted: &[Inserted]) {
+        let mut hints = Vec::with_capacity(events.len());
+        for ((event, hold), inserted) in events.into_iter().zip(holds).zip(inserted) {
+            if let (Some(hold), Inserted::Accepted(seq)) = (hold, inserted) {
+                match self.around.publisher_budget.reserve(1, event.body.len()) {
+                    Ok(permit) => hints.push(PendingEvent { row: StoredEvent { seq: *seq, attempts: 0, event }, hold, permit }),
+                    Err(_) => self.around.metrics.hints_dropped.inc(),
+                }
+            }
+        }
+        let count = hints.len() as u64;
+        if count > 0 && self.around.publisher.try_send(Pending { events: hints }).is_err() {
+            self.around.metrics.hints_dropped.inc_by(count);
+        }
+    }
+
+    fn report_conflict(&self, event: &NewEvent) {
+        self.around.metrics.source(&event.source).conflicts.inc();
+        tracing::warn!(
+            source = %event.source,
+            event_id = %event.event_id,
+            message_id = %event.message_id(),
+            "a valid delivery has the id of a stored event and another body: the first went to the queue, this one is kept in \"conflict\""
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! Dedup: each event is stored once.
 //!
-//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. [`dispatch`] is the thin shell around
+//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. `dispatch` is the thin shell around
 //! them that the [`actor`] and the threads that commit, [`writer`], share.
 
 pub mod actor;

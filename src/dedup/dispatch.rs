@@ -71,9 +71,7 @@ impl Dispatch {
         });
         metrics.joined.inc_by(joined as u64);
         failpoint!("dedup_offered");
-        self.feed_writers(&mut state);
-        let resolved = state.batcher.take_resolved();
-        drop(state);
+        let resolved = self.feed_writers(state);
         self.answer(resolved);
     }
 
@@ -87,9 +85,7 @@ impl Dispatch {
             fallback.spool.show();
         }
         self.drop_abandoned(&mut state);
-        self.feed_writers(&mut state);
-        let resolved = state.batcher.take_resolved();
-        drop(state);
+        let resolved = self.feed_writers(state);
         self.answer(resolved);
     }
 
@@ -105,11 +101,9 @@ impl Dispatch {
             // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
             self.drop_abandoned(&mut state);
         }
-        self.feed_writers(&mut state);
-        let resolved = state.batcher.take_resolved();
-        drop(state);
+        let resolved = self.feed_writers(state);
+        // Committed in the store or in the spool: a redelivery may be answered from memory, and whoever was answered finds it there.
         let accepted = settled.iter().flat_map(|settled| &settled.accepted);
-        // Committed in the store or in the spool: a redelivery may be answered from memory.
         accepted.for_each(|at| self.recent.remember(&events[*at]));
         self.around.metrics.cache_entries.set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
         self.answer(resolved);
@@ -138,12 +132,14 @@ impl Dispatch {
         }
     }
 
-    /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs.
-    fn feed_writers(&self, state: &mut State) {
+    /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs. Gives the
+    /// lock back; what is returned is to be answered without it.
+    fn feed_writers(&self, mut state: MutexGuard<'_, State>) -> Vec<Resolved<Ticket>> {
+        let State { batcher, holds, work } = &mut *state;
         let now = Instant::now();
         let spool = self.around.spool.as_ref().map(|fallback| &fallback.spool);
-        while let Some(work) = &state.work
-            && let Some(next) = state.batcher.next(now, |event| spool.is_some_and(|spool| spool.may_have(event)))
+        while let Some(work) = &*work
+            && let Some(next) = batcher.next(now, |event| spool.is_some_and(|spool| spool.may_have(event)))
         {
             let writer = match next.place {
                 Place::Store => {
@@ -152,19 +148,20 @@ impl Dispatch {
                         next.events.iter().for_each(|event| self.recent.remember(event));
                     }
                     // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
-                    state.holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.key)).collect());
+                    holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.key)).collect());
                     &work.store
                 }
                 Place::Spool => &work.spool,
             };
             if writer.try_send(Batch { id: next.id, events: next.events }).is_err() {
                 // A free writer always takes a batch; without writers the process is about to end and the tickets answer 503.
-                return;
+                break;
             }
         }
+        batcher.take_resolved()
     }
 
-    /// Tells the senders. Not under the lock.
+    /// Tells the senders.
     fn answer(&self, resolved: Vec<Resolved<Ticket>>) {
         for Resolved { ticket, outcome, event_id, unpublished } in resolved {
             if unpublished.is_empty() || matches!(outcome, Outcome::Failed(_)) {

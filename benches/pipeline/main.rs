@@ -218,6 +218,8 @@ fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(&'stati
 }
 
 fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
+    // The service runs in a folder of its own, where a relative path leads nowhere.
+    let program = args.program.canonicalize().map_err(|error| format!("--program {}: {error}", args.program.display()))?;
     let servers = match backend {
         Backend::Embedded => None,
         Backend::Servers => {
@@ -225,7 +227,7 @@ fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
             Some((Postgres::start()?, Rabbit::start()?))
         }
     };
-    Ok(World { backend, program: args.program.clone(), settings: args.settings.clone(), queue: args.queue.clone(), servers })
+    Ok(World { backend, program, settings: args.settings.clone(), queue: args.queue.clone(), servers })
 }
 
 fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>> {

@@ -30,14 +30,14 @@ impl Yielding {
         Self { ingest, longest, left: longest, used_up: false, aside: false, looked: now }
     }
 
-    /// From more than a quarter of the room taken, until less than an eighth is.
+    /// From more than half of the room taken, until less than a quarter is.
     pub(super) fn stands_aside(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.looked);
         self.looked = now;
         self.left = if self.aside { self.left.saturating_sub(passed) } else { (self.left + passed).min(self.longest) };
         self.used_up = self.left.is_zero() || (self.used_up && self.left < self.longest);
         let (taken, free) = (self.ingest.used().0, self.ingest.room().0);
-        let pressed = if self.aside { taken * 7 >= free } else { taken * 3 > free };
+        let pressed = if self.aside { taken * 3 >= free } else { taken > free };
         self.aside = pressed && !self.used_up;
         self.aside
     }
@@ -69,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn it_stands_aside_from_a_quarter_of_the_room_until_an_eighth() {
+    fn it_stands_aside_from_half_of_the_room_until_a_quarter() {
         let mut rig = Rig::new(LONGEST);
-        assert!(!rig.after(1, 25));
-        assert!(rig.after(1, 26));
-        assert!(rig.after(1, 13), "not back and forth with every delivery");
-        assert!(!rig.after(1, 12));
-        assert!(!rig.after(1, 25));
+        assert!(!rig.after(1, 50));
+        assert!(rig.after(1, 51));
+        assert!(rig.after(1, 25), "not back and forth with every delivery");
+        assert!(!rig.after(1, 24));
+        assert!(!rig.after(1, 50));
     }
 
     #[test]

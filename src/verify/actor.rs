@@ -1,10 +1,9 @@
-//! The verifier actor: a thin shell around the pure [`verify`]. There is one on each HTTP thread, for what comes in there: to wake another
-//! thread costs more than most verifications.
+//! The verifier actor: a thin shell around the pure [`verify`]. One per core where there are more than two; on fewer there is one, beside dedup.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, ArbiterHandle, Context, Handler};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 
@@ -12,7 +11,7 @@ use super::{Verdict, VerifiedEvent, verify};
 use crate::delivery::BodyDigest;
 use crate::failpoint::failpoint;
 use crate::learned::{Learn, Learning};
-use crate::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
+use crate::mailbox::{Mail, Mailbox, Ping, Pulse, Refused};
 use crate::messages::{Received, Verified};
 use crate::outcome::{FailReason, Outcome, ShedReason};
 use crate::request::Request;
@@ -26,25 +25,17 @@ struct VerifierActor {
     _lifeline: Lifeline,
 }
 
-/// Starts verifiers, each with a mailbox of `capacity` requests.
-#[derive(Clone)]
-pub struct Verifiers {
-    /// Requests that one mailbox holds.
-    pub capacity: usize,
-    /// Where secrets go that are handed over.
-    pub learning: Option<Learning>,
-    /// Whom a death is reported to.
-    pub lifeline: Lifeline,
-    /// Where they enter.
-    pub roster: Roster,
-}
-
-impl Verifiers {
-    /// One on this thread, under this name, in front of `dedup`.
-    pub fn start_here(&self, name: String, dedup: Mailbox<Verified>) -> Mailbox<Received> {
-        let actor = VerifierActor { dedup, learning: self.learning.clone(), _lifeline: self.lifeline.of("verifier") };
-        self.roster.mailbox(name, &actor.start(), self.capacity)
-    }
+/// Starts a verifier on `arbiter`.
+pub fn start(
+    arbiter: &ArbiterHandle,
+    capacity: usize,
+    dedup: Mailbox<Verified>,
+    learning: Option<Learning>,
+    lifeline: &Lifeline,
+) -> (Mailbox<Received>, Pulse) {
+    let lifeline = lifeline.of("verifier");
+    let addr = VerifierActor::start_in_arbiter(arbiter, move |_| VerifierActor { dedup, learning, _lifeline: lifeline });
+    (Mailbox::new(&addr, capacity), Pulse::new("verifier", &addr))
 }
 
 impl Actor for VerifierActor {

@@ -1,9 +1,12 @@
-//! The verifier actor: a thin shell around the pure [`verify`]. One per core where there are more than two; on fewer there is one, beside dedup.
+//! The verifier actor: a thin shell around the pure [`verify`]. There is one on each HTTP thread, for what comes in there: to wake another
+//! thread costs more than most verifications. It takes turns with the sockets of its thread.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use actix::{Actor, ArbiterHandle, Context, Handler};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 
@@ -11,7 +14,7 @@ use super::{Verdict, VerifiedEvent, verify};
 use crate::delivery::BodyDigest;
 use crate::failpoint::failpoint;
 use crate::learned::{Learn, Learning};
-use crate::mailbox::{Mail, Mailbox, Ping, Pulse, Refused};
+use crate::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
 use crate::messages::{Received, Verified};
 use crate::outcome::{FailReason, Outcome, ShedReason};
 use crate::request::Request;
@@ -19,34 +22,99 @@ use crate::shutdown::Lifeline;
 use crate::source::Source;
 use crate::store::NewEvent;
 
+/// When a turn ends; a verification that has begun is finished.
+const TURN: Duration = Duration::from_micros(100);
+
 struct VerifierActor {
+    /// What came in and waits for a turn.
+    waiting: VecDeque<Work>,
     dedup: Mailbox<Verified>,
     learning: Option<Learning>,
     _lifeline: Lifeline,
 }
 
-/// Starts a verifier on `arbiter`.
-pub fn start(
-    arbiter: &ArbiterHandle,
-    capacity: usize,
-    dedup: Mailbox<Verified>,
-    learning: Option<Learning>,
-    lifeline: &Lifeline,
-) -> (Mailbox<Received>, Pulse) {
-    let lifeline = lifeline.of("verifier");
-    let addr = VerifierActor::start_in_arbiter(arbiter, move |_| VerifierActor { dedup, learning, _lifeline: lifeline });
-    (Mailbox::new(&addr, capacity), Pulse::new("verifier", &addr))
+/// Starts verifiers, each with a mailbox of `capacity` requests.
+#[derive(Clone)]
+pub struct Verifiers {
+    /// Requests that one mailbox holds.
+    pub capacity: usize,
+    /// Where secrets go that are handed over.
+    pub learning: Option<Learning>,
+    /// Whom a death is reported to.
+    pub lifeline: Lifeline,
+    /// Where they enter.
+    pub roster: Roster,
+}
+
+impl Verifiers {
+    /// One on this thread, under this name, in front of `dedup`.
+    pub fn start_here(&self, name: String, dedup: Mailbox<Verified>) -> Mailbox<Received> {
+        let actor =
+            VerifierActor { waiting: VecDeque::new(), dedup, learning: self.learning.clone(), _lifeline: self.lifeline.of("verifier") };
+        self.roster.mailbox(name, &actor.start(), self.capacity)
+    }
 }
 
 impl Actor for VerifierActor {
     type Context = Context<Self>;
 }
 
+enum Work {
+    Request(Mail<Received>),
+    Ping(Ping),
+}
+
 impl Handler<Mail<Received>> for VerifierActor {
     type Result = ();
 
-    fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
-        let Received { source, request, ticket } = mail.open();
+    fn handle(&mut self, mail: Mail<Received>, ctx: &mut Self::Context) {
+        self.wait(Work::Request(mail), ctx);
+    }
+}
+
+impl Handler<Ping> for VerifierActor {
+    type Result = ();
+
+    fn handle(&mut self, ping: Ping, ctx: &mut Self::Context) {
+        self.wait(Work::Ping(ping), ctx);
+    }
+}
+
+impl VerifierActor {
+    fn wait(&mut self, work: Work, ctx: &mut Context<Self>) {
+        self.waiting.push_back(work);
+        // With more in front of it there is a turn to come.
+        if self.waiting.len() == 1 {
+            self.take_turn(ctx);
+        }
+    }
+
+    /// The next turn is when all sockets that are ready have had theirs. Under too much load what cannot be taken is read and refused
+    /// before what was taken is verified, and does not wait unread until its sender gives up.
+    fn take_turn(&self, ctx: &mut Context<Self>) {
+        // Comes back when the runtime has looked at its sockets again.
+        let looked = actix::spawn(tokio::task::yield_now());
+        ctx.spawn(looked.into_actor(self).map(|_, this, ctx| this.turn(ctx)));
+    }
+
+    fn turn(&mut self, ctx: &mut Context<Self>) {
+        let began = Instant::now();
+        while let Some(work) = self.waiting.pop_front() {
+            match work {
+                Work::Request(mail) => self.verify(mail.open()),
+                // Nobody listens any more when the pinger has given up.
+                Work::Ping(ping) => _ = ping.0.send(()),
+            }
+            if began.elapsed() >= TURN {
+                break;
+            }
+        }
+        if !self.waiting.is_empty() {
+            self.take_turn(ctx);
+        }
+    }
+
+    fn verify(&self, Received { source, request, ticket }: Received) {
         failpoint!("verifier_received");
         if ticket.is_abandoned() {
             return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
@@ -75,15 +143,6 @@ impl Handler<Mail<Received>> for VerifierActor {
                 ticket.resolve(Outcome::Failed(FailReason::Dropped));
             }
         }
-    }
-}
-
-impl Handler<Ping> for VerifierActor {
-    type Result = ();
-
-    fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
-        // Nobody listens any more when the pinger has given up.
-        let _ = ping.0.send(());
     }
 }
 

@@ -53,9 +53,10 @@ impl Config {
     }
 
     fn memory_bound_on(&self, cores: u64) -> MemoryBound {
+        let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
         let (limits, dedup, publisher) = (&self.limits, &self.dedup, &self.publisher);
-        let http = if self.server.workers == 0 { cores } else { self.server.workers as u64 };
-        let (writers, channels) = (dedup.writers as u64, publisher.channels as u64);
+        let (http, verifiers, writers, channels) =
+            (or_cores(self.server.workers), or_cores(self.verifier.actors), dedup.writers as u64, publisher.channels as u64);
         let largest_body =
             self.sources.iter().filter_map(|source| source.max_body_bytes).chain([limits.max_body_bytes]).max().unwrap_or_default() as u64;
 
@@ -94,7 +95,7 @@ impl Config {
             ("messages being sent (publisher.channels, largest body)", channels * copies_sent * largest_body.max(4 * MIB)),
             ("database connections (dedup.writers)", database),
             ("the spool (spool.max_bytes, dedup.batch_bytes, largest body)", spool),
-            ("threads (server.workers, dedup.writers)", (http + writers + FIXED_THREADS) * THREAD_STACK),
+            ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
             ("the program", BASE),
         ];
         let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum();
@@ -135,6 +136,7 @@ mod tests {
             "limits.max_body_bytes = 26214401",
             "server.max_connections = 4097",
             "server.workers = 3",
+            "verifier.actors = 3",
             "dedup.writers = 3",
             "dedup.cache_entries = 100001",
             "dedup.batch_bytes = 26214401",

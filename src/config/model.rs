@@ -97,7 +97,20 @@ pub struct Limits {
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each option is documented in config.toml")]
 pub struct Verifier {
+    pub actors: usize,
     pub mailbox_capacity: usize,
+}
+
+impl Verifier {
+    /// Threads of the verifiers' own. None by default on a small machine: there the one verifier shares dedup's thread, since waking
+    /// another one costs more than a verification.
+    pub fn threads(&self) -> usize {
+        match (self.actors, std::thread::available_parallelism().map_or(1, usize::from)) {
+            (0, 1 | 2) => 0,
+            (0, cores) => cores,
+            (actors, _) => actors,
+        }
+    }
 }
 
 /// `[dedup]`

@@ -64,7 +64,7 @@ fn limits(r: &mut Reader<'_>) -> Limits {
 }
 
 fn verifier(r: &mut Reader<'_>) -> Verifier {
-    Verifier { mailbox_capacity: r.count("verifier.mailbox_capacity", 1..=1_000_000) }
+    Verifier { actors: r.count("verifier.actors", 0..=256), mailbox_capacity: r.count("verifier.mailbox_capacity", 1..=1_000_000) }
 }
 
 fn dedup(r: &mut Reader<'_>) -> Dedup {

@@ -12,7 +12,7 @@ mod ingest;
 mod listen;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use admin::{Admin, serve_admin};
 pub use connection::connection_bytes;
@@ -29,6 +29,8 @@ use crate::telemetry::Metrics;
 /// What every request needs; shared by all HTTP threads.
 pub struct Edge {
     sources: Arc<Sources>,
+    verifiers: Vec<Mailbox<Received>>,
+    next_verifier: AtomicUsize,
     budget: Arc<Budget>,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -38,10 +40,26 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge for `sources`.
-    pub fn new(sources: Arc<Sources>, budget: Arc<Budget>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// An edge for `sources`, whose deliveries go to `verifiers` in turn.
+    pub fn new(
+        sources: Arc<Sources>,
+        verifiers: Vec<Mailbox<Received>>,
+        budget: Arc<Budget>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let answers = answer::Counters::new(&metrics);
-        Arc::new(Self { sources, budget, limits, metrics, answers, closing: AtomicBool::new(false), stopping: AtomicBool::new(false) })
+        Arc::new(Self {
+            sources,
+            verifiers,
+            next_verifier: AtomicUsize::new(0),
+            budget,
+            limits,
+            metrics,
+            answers,
+            closing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// From now on every answer says `Connection: close`.
@@ -61,22 +79,18 @@ impl Edge {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
 
-/// What one HTTP thread answers requests with.
-struct Desk {
-    edge: Arc<Edge>,
-    /// Of this thread's own.
-    verifier: Mailbox<Received>,
-}
-
-impl Desk {
-    /// Hands a whole request to the verifier. Where that has no room, its ticket is resolved here.
-    fn pass_on(&self, received: Received) {
-        match self.verifier.try_send(received) {
-            // If it is gone the process is about to end; the ticket's drop says that the delivery failed.
-            Ok(()) | Err(Refused::Gone(_)) => {}
-            Err(Refused::Full(received)) => received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
+    /// Hands a whole request to the next verifier that has room. Where none has, its ticket is resolved here.
+    fn pass_on(&self, mut received: Received) {
+        let first = self.next_verifier.fetch_add(1, Ordering::Relaxed);
+        for turn in 0..self.verifiers.len() {
+            match self.verifiers[first.wrapping_add(turn) % self.verifiers.len()].try_send(received) {
+                Ok(()) => return,
+                Err(Refused::Full(back)) => received = back,
+                // An actor died, and the process is about to end; the ticket's drop says that the delivery failed.
+                Err(Refused::Gone(_)) => return,
+            }
         }
+        received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox));
     }
 }

@@ -11,7 +11,7 @@ use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConf
 use hookweir::delivery::DedupKey;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Ticket};
-use hookweir::mailbox::{Mail, Mailbox, Ping, Roster};
+use hookweir::mailbox::{Mail, Mailbox};
 use hookweir::messages::Received;
 use hookweir::outcome::{Answer, FailReason, Outcome, RejectReason, Rejection};
 use hookweir::request::Request;
@@ -77,15 +77,6 @@ impl Handler<Mail<Received>> for StandIn {
             Some("hold") => seen.held.push(ticket),
             Some(other) => panic!("x-do: {other}?"),
         }
-    }
-}
-
-impl Handler<Ping> for StandIn {
-    type Result = ();
-
-    fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
-        // Nobody here asks.
-        let _ = ping.0.send(());
     }
 }
 
@@ -206,8 +197,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let metrics = Metrics::new().expect("metrics");
     let seen = Arc::new(Mutex::new(Seen::default()));
     let stand_in = StandIn(seen.clone()).start();
-    let roster = Roster::default();
-    let mailbox: Mailbox<Received> = roster.mailbox("verifier", &stand_in, 1024);
+    let mailbox = Mailbox::new(&stand_in, 1024);
     let source = |configured: &hookweir::config::model::Source| Source {
         metrics: metrics.source(&configured.name),
         name: configured.name.clone(),
@@ -221,14 +211,19 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let configured = Config::from_toml(SOURCES).expect("a configuration");
     let sources = Arc::new(Sources::new(configured.sources.iter().map(source)));
     let budget = Budget::new(limits.in_flight_requests, limits.in_flight_bytes);
-    let edge = Edge::new(sources, budget.clone(), limits, metrics.clone());
+    let edge = Edge::new(sources, vec![mailbox.clone()], budget.clone(), limits, metrics.clone());
     let health = Health::default();
     health.component("stand-in").set(State::Ready);
-    let admin =
-        Arc::new(Admin { metrics: metrics.clone(), health: health.clone(), roster, budget: budget.clone(), started: Instant::now() });
+    let admin = Arc::new(Admin {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        mailboxes: vec![("verifier".into(), mailbox.meter().clone())],
+        budget: budget.clone(),
+        started: Instant::now(),
+    });
     let (listener, admin_listener) = (bind(server.listen).expect("bound"), bind(server.admin_listen).expect("bound"));
     let (addr, admin_addr) = (listener.local_addr().expect("an address"), admin_listener.local_addr().expect("an address"));
-    let running = serve(listener, edge, move || mailbox.clone(), &server, Duration::from_secs(20)).expect("serves");
+    let running = serve(listener, edge, &server, Duration::from_secs(20)).expect("serves");
     let admin_running = serve_admin(admin_listener, admin).expect("serves");
     let (stop, stopped) = oneshot::channel();
     let handle = Server { addr, admin: admin_addr, seen, budget, health, stop: Some(stop), thread: None };

@@ -174,6 +174,7 @@ impl Generator<'_> {
             }
             let mut wait = Duration::from_millis(50);
             if let Pace::Open(rate) = self.load.pace {
+                let mut stuck = false;
                 while due <= now && due < self.load.end {
                     let at = match self.idle.pop() {
                         Some(at) => at,
@@ -184,12 +185,18 @@ impl Generator<'_> {
                             continue;
                         }
                         // It is sent late, and its latency tells.
-                        None => break,
+                        None => {
+                            stuck = true;
+                            break;
+                        }
                     };
                     self.send(at, due)?;
                     due += gap(rate);
                 }
-                wait = wait.min(due.saturating_duration_since(Instant::now()));
+                // Only an answer helps then: to look all the time would take the core from those that are to answer.
+                if !stuck {
+                    wait = wait.min(due.saturating_duration_since(Instant::now()));
+                }
             }
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),

@@ -6,6 +6,7 @@ mod ceiling;
 mod generator;
 mod growth;
 mod instructions;
+mod knobs;
 mod outage;
 mod peer;
 mod pipeline;
@@ -50,6 +51,8 @@ enum What {
     Growth,
     /// The queue is away until many events wait (--rows), and comes back.
     Outage,
+    /// Each option of the tuning guide (or --knob) with several values, under the load where it matters; 15 minutes.
+    Knobs,
     /// A steady load (--rate) for long (--minutes), and what it does to the tables.
     Steady,
     /// Instructions for one delivery; needs valgrind. Each of its five runs takes half a minute.
@@ -119,6 +122,9 @@ struct Args {
     /// outage: events that wait when the queue comes back.
     #[arg(long, default_value_t = 500_000)]
     rows: u64,
+    /// knobs: an option, or a part of its name; all of them if left out; may be repeated.
+    #[arg(long = "knob", value_name = "NAME")]
+    knobs: Vec<String>,
     /// steady: deliveries a second.
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
@@ -187,7 +193,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         for what in &args.what {
             if let Some((name, found)) = special(&args, &mut world, *what)? {
-                keep(&args, name, &found)?;
+                keep(&args, &name, &found)?;
             }
         }
     }
@@ -201,7 +207,7 @@ fn keep(args: &Args, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
 }
 
 /// What is measured once, with bodies of the first size and the last number of connections.
-fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(&'static str, Value)>, Box<dyn Error>> {
+fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(String, Value)>, Box<dyn Error>> {
     let (body, connections) = (args.body[0], args.connections.last().copied().unwrap_or(256));
     let time = Duration::from_secs(args.seconds);
     if world.servers.is_none() && matches!(what, What::Growth | What::Outage | What::Steady) {
@@ -209,10 +215,16 @@ fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(&'stati
         return Ok(None);
     }
     Ok(match what {
-        What::Growth => Some(("growth", json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }))),
-        What::Outage => Some(("outage", json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }))),
-        What::Steady => Some(("steady", json!({ "rate": args.rate, "steady": steady::measure(world, args.rate, args.minutes, body)? }))),
-        What::Instructions => Some(("instructions", json!({ "instructions": instructions::measure(world, body, &args.out)? }))),
+        What::Growth => Some(("growth".into(), json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }))),
+        What::Outage => Some(("outage".into(), json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }))),
+        What::Steady => {
+            Some(("steady".into(), json!({ "rate": args.rate, "steady": steady::measure(world, args.rate, args.minutes, body)? })))
+        }
+        What::Instructions => Some(("instructions".into(), json!({ "instructions": instructions::measure(world, body, &args.out)? }))),
+        What::Knobs => {
+            let curves = knobs::measure(world, &args.knobs, body, time)?;
+            Some((format!("knobs-{}", world.backend.name()), json!({ "backend": world.backend.to_string(), "knobs": curves })))
+        }
         What::Ceiling | What::Pipeline | What::Compare => None,
     })
 }
@@ -269,12 +281,12 @@ fn pipeline(args: &Args, world: &World, body: usize, mix: Mix, time: Duration) -
     Row::heads();
     let mut rows = Vec::new();
     for connections in &args.connections {
-        rows.push(pipeline::measure(world, Sending { pace: Pace::Closed(*connections), mix, body, time, drained: true })?);
+        rows.push(pipeline::measure(world, &[], Sending { pace: Pace::Closed(*connections), mix, body, time, drained: true })?);
     }
     let capacity = rows.last().map(|row| row.accepted + row.duplicate).unwrap_or_default();
     for percent in args.open.iter().filter(|percent| **percent > 0) {
         let pace = Pace::Open(capacity * f64::from(*percent) / 100.0);
-        rows.push(pipeline::measure(world, Sending { pace, mix, body, time, drained: true })?);
+        rows.push(pipeline::measure(world, &[], Sending { pace, mix, body, time, drained: true })?);
     }
     Ok(rows)
 }

@@ -151,9 +151,9 @@ pub(crate) struct Sending {
     pub(crate) drained: bool,
 }
 
-/// Sends a load to a service on empty storage, and waits until the queue has all of it.
-pub(crate) fn measure(world: &World, sending: Sending) -> Result<Row, Box<dyn Error>> {
-    let service = world.service(&[])?;
+/// Sends a load to a service on empty storage, with some options besides those of all, and waits until the queue has all of it.
+pub(crate) fn measure(world: &World, settings: &[&str], sending: Sending) -> Result<Row, Box<dyn Error>> {
+    let service = world.service(settings)?;
     let row = measure_on(world, &service, sending)?;
     // In order: a build that counts its branches (profile-guided optimisation) writes down at its end what it counted.
     service.stop(STOP)?;

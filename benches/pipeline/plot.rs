@@ -15,6 +15,8 @@ pub(crate) struct Chart {
     title: String,
     x: &'static str,
     y: &'static str,
+    /// Names of the places 0, 1, 2... on the x axis, in place of numbers.
+    names: Vec<String>,
     /// Whether y grows by factors of ten.
     logarithmic: bool,
     lines: Vec<(String, Vec<(f64, f64)>)>,
@@ -22,12 +24,17 @@ pub(crate) struct Chart {
 
 impl Chart {
     pub(crate) fn new(title: impl Into<String>, x: &'static str, y: &'static str) -> Self {
-        Self { title: title.into(), x, y, logarithmic: false, lines: Vec::new() }
+        Self { title: title.into(), x, y, names: Vec::new(), logarithmic: false, lines: Vec::new() }
     }
 
     pub(crate) fn with(mut self, lines: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>) -> Self {
         self.lines.extend(lines);
         self
+    }
+
+    /// x are places in this list of names.
+    pub(crate) fn named(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
     }
 
     pub(crate) fn logarithmic(self) -> Self {
@@ -36,7 +43,10 @@ impl Chart {
 
     pub(crate) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|(_, points)| points);
-        let max_x = nice(points().map(|(x, _)| *x).fold(1.0, f64::max));
+        let max_x = match self.names.len() {
+            0 => nice(points().map(|(x, _)| *x).fold(1.0, f64::max)),
+            names => (names - 1).max(1) as f64,
+        };
         let max_y = points().map(|(_, y)| *y).fold(if self.logarithmic { 1.0 } else { 0.0 }, f64::max);
         let (low, high) = if self.logarithmic {
             let min_y = points().map(|(_, y)| *y).filter(|y| *y > 0.0).fold(1.0, f64::min);
@@ -63,9 +73,13 @@ impl Chart {
             let _ = writeln!(svg, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{line:.1}\" y2=\"{line:.1}\"/>");
             let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{y}</text>", LEFT - 6.0, line + 4.0);
         }
-        for step in 0..=5 {
-            let x = max_x * f64::from(step) / 5.0;
-            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x}</text>", at_x(x), HEIGHT - BOTTOM + 18.0);
+        let places: Vec<(f64, String)> = if self.names.is_empty() {
+            (0..=5).map(|step| max_x * f64::from(step) / 5.0).map(|x| (x, x.to_string())).collect()
+        } else {
+            self.names.iter().enumerate().map(|(place, name)| (place as f64, name.clone())).collect()
+        };
+        for (x, name) in places {
+            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{name}</text>", at_x(x), HEIGHT - BOTTOM + 18.0);
         }
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
         let _ = writeln!(svg, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>", HEIGHT - 12.0, self.x);
@@ -87,6 +101,16 @@ impl Chart {
         }
         svg + "</svg>\n"
     }
+}
+
+/// Charts side by side, as one picture.
+pub(crate) fn side_by_side(charts: &[Chart]) -> String {
+    let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {HEIGHT}\">\n", WIDTH * charts.len() as f64);
+    for (place, chart) in charts.iter().enumerate() {
+        let frame = format!("<svg x=\"{}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" ", WIDTH * place as f64);
+        svg += &chart.svg().replacen("<svg ", &frame, 1);
+    }
+    svg + "</svg>\n"
 }
 
 /// The next round number.

@@ -7,13 +7,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::plot::Chart;
+use super::plot::{self, Chart};
 
 type Points = Vec<(f64, f64)>;
 
 /// Writes the table and the charts of the results in `FOLDER/NAME.json` beside them.
 pub(crate) fn write(folder: &Path, name: &str) -> Result<(), Box<dyn Error>> {
     let found: Value = serde_json::from_slice(&fs::read(folder.join(format!("{name}.json")))?)?;
+    if found["knobs"].is_array() {
+        return knobs(folder, name, &found);
+    }
     let (table, charts) = if found["growth"].is_array() {
         growth(&found)
     } else if found["outage"].is_object() {
@@ -118,8 +121,6 @@ fn loads(rows: &[&Value]) -> String {
             .to_owned();
     table += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|\n";
     for row in rows {
-        let cpu =
-            ["service", "postgres", "rabbitmq"].map(|name| row["cpu_us"][name].as_f64().map_or("-".to_owned(), |us| format!("{us:.0}")));
         let _ = writeln!(
             table,
             "| {} | {} | {} % | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {} | {} | {:.0} |",
@@ -135,7 +136,7 @@ fn loads(rows: &[&Value]) -> String {
             number(row, "p99_ms"),
             number(row, "p999_ms"),
             row["over_deadline"],
-            cpu.join(", "),
+            cpu(row),
             number(row, "rss_peak_mib")
         );
     }
@@ -230,6 +231,58 @@ fn steady(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
         ("memory", Chart::new(format!("Resident memory of the service at {rate:.0} events/s"), "minutes", "MiB").with(memory)),
     ];
     (table, charts)
+}
+
+/// A table of all, and for each option a picture of what is answered and published, how late, and in how much memory.
+fn knobs(folder: &Path, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
+    let mut table = String::new();
+    for knob in list(&found["knobs"]) {
+        let (option, default) = (text(knob, "option"), text(knob, "default"));
+        let _ = write!(
+            table,
+            "`{option}`, {}:\n\n| value | accepted/s | 503/s | published/s | sustained/s | p50 ms | p99 ms | over the deadline | events in a batch | CPU us: \
+             service, PostgreSQL, RabbitMQ | RSS MiB |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|\n",
+            text(knob, "load")
+        );
+        let rows: Vec<&Value> = list(&knob["rows"]).collect();
+        let mark = |row: &Value| {
+            let value = text(row, "value");
+            if value == default { format!("**{value}**") } else { value.to_owned() }
+        };
+        for row in &rows {
+            let [accepted, shed, published, sustained, batch, rss] =
+                ["accepted", "shed", "published", "sustained", "batch", "rss_peak_mib"].map(|key| number(row, key));
+            let _ = writeln!(
+                table,
+                "| {} | {accepted:.0} | {shed:.0} | {published:.0} | {sustained:.0} | {:.1} | {:.1} | {} | {batch:.0} | {} | {rss:.0} |",
+                mark(row),
+                number(row, "p50_ms"),
+                number(row, "p99_ms"),
+                row["over_deadline"],
+                cpu(row),
+            );
+        }
+        table.push('\n');
+        let names =
+            || rows.iter().map(|row| text(row, "value").to_owned() + if text(row, "value") == default { " *" } else { "" }).collect();
+        let chart = |title: &str, y, lines: &[(&str, &str)]| {
+            let line = |key: &str| rows.iter().enumerate().map(|(place, row)| (place as f64, number(row, key))).collect();
+            Chart::new(title, "* is the default", y).named(names()).with(lines.iter().map(|(name, key)| ((*name).to_owned(), line(key))))
+        };
+        let throughput = [("accepted", "accepted"), ("published", "published"), ("until all are", "sustained"), ("refused (503)", "shed")];
+        let charts = [
+            chart(&format!("{option}: {}", text(knob, "load")), "per second", &throughput),
+            chart("latency", "ms", &[("p50", "p50_ms"), ("p99", "p99_ms")]),
+            chart("resident memory of the service", "MiB", &[("peak", "rss_peak_mib")]),
+        ];
+        fs::write(folder.join(format!("{name}-{}.svg", option.replace('.', "-"))), plot::side_by_side(&charts))?;
+    }
+    Ok(fs::write(folder.join(format!("{name}.md")), table)?)
+}
+
+/// CPU microseconds for each answer, by process.
+fn cpu(row: &Value) -> String {
+    ["service", "postgres", "rabbitmq"].map(|name| row["cpu_us"][name].as_f64().map_or("-".to_owned(), |us| format!("{us:.0}"))).join(", ")
 }
 
 fn instructions(found: &Value) -> String {

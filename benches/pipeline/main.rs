@@ -51,7 +51,7 @@ enum What {
     Growth,
     /// The queue is away until many events wait (--rows), and comes back.
     Outage,
-    /// Each option of the tuning guide (or --knob) with several values, under the load where it matters; 15 minutes.
+    /// Each option of the tuning guide (or --knob) with several values, under the load where it matters; 13 minutes.
     Knobs,
     /// A steady load (--rate) for long (--minutes), and what it does to the tables.
     Steady,

@@ -2,16 +2,18 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use actix::Arbiter;
+use actix::{Arbiter, ArbiterHandle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::mailbox::{Meter, Pulse};
+use crate::mailbox::{Mailbox, Roster};
+use crate::messages::Received;
 use crate::publish::in_hand::InHand;
 use crate::shutdown::{Lifeline, Vigil};
 use crate::source::Sources;
@@ -19,7 +21,8 @@ use crate::spool::{Drain, Draining, Spool};
 use crate::store::Room;
 use crate::store::keeper::Keeper;
 use crate::telemetry::{Health, Metrics, systemd};
-use crate::{dedup, http, key_sets, learned, publish, store, verify};
+use crate::verify::actor::Verifiers;
+use crate::{dedup, http, key_sets, learned, publish, store};
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -96,17 +99,32 @@ struct AdminServer {
     asked_to_stop: Instant,
 }
 
+/// Starts verifiers with what is behind them.
+#[derive(Clone)]
+struct Front {
+    verifiers: Verifiers,
+    dedups: dedup::Actors,
+}
+
+impl Front {
+    /// A verifier, and behind it a dedup actor, on the same thread; `place` is that thread's name in metrics.
+    fn start(&self, arbiter: &ArbiterHandle, place: &str) -> Mailbox<Received> {
+        let dedup = self.dedups.start(arbiter, format!("dedup-{place}"));
+        self.verifiers.start(arbiter, format!("verifier-{place}"), dedup)
+    }
+}
+
 /// All stages, running, but for HTTP.
 struct Service {
     keeper: Keeper,
     spool: Option<(Spool, Draining)>,
     publisher: publish::Running,
     dedup: dedup::Running,
-    dedup_arbiter: Arbiter,
     edge: Arc<http::Edge>,
+    front: Front,
     admin: Arc<http::Admin>,
     budget: Arc<Budget>,
-    pulses: Vec<Pulse>,
+    roster: Roster,
 }
 
 impl Service {
@@ -115,6 +133,7 @@ impl Service {
         let setup = |error: &dyn std::fmt::Display| ServeError::Setup(error.to_string());
         let instance = InstanceId::random();
         let health = Health::default();
+        let roster = Roster::default();
         let in_hand = InHand::default();
         let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
 
@@ -154,17 +173,16 @@ impl Service {
                 metrics: metrics.clone(),
                 health: health.component("publisher"),
                 lifeline: lifeline.clone(),
+                roster: roster.clone(),
             },
         )
         .map_err(|error| setup(&error))?;
 
         let learning = learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
-        let dedup_arbiter = Arbiter::new();
         let shortest_window = sources.iter().map(|source| source.dedup_window).min().unwrap_or(config.dedup.window);
         let dedup = dedup::start(
             &config.dedup,
             shortest_window,
-            &dedup_arbiter,
             dedup::Surroundings {
                 store,
                 instance,
@@ -180,30 +198,24 @@ impl Service {
         )
         .map_err(|error| setup(&error))?;
 
-        let arbiters = match config.verifier.threads() {
-            0 => vec![dedup_arbiter.handle()],
-            n => (0..n).map(|_| Arbiter::new().handle()).collect(),
+        let front = Front {
+            verifiers: Verifiers {
+                capacity: config.verifier.mailbox_capacity,
+                learning,
+                lifeline: lifeline.clone(),
+                roster: roster.clone(),
+            },
+            dedups: dedup.actors(config.dedup.mailbox_capacity, lifeline, &roster),
         };
-        let (verifiers, mut pulses): (Vec<_>, Vec<_>) = arbiters
-            .iter()
-            .map(|arbiter| {
-                verify::actor::start(arbiter, config.verifier.mailbox_capacity, dedup.mailbox.clone(), learning.clone(), lifeline)
-            })
-            .unzip();
-        pulses.extend([dedup.pulse.clone(), publisher.pulse.clone()]);
-
-        let meters = verifiers.iter().enumerate().map(|(n, mailbox)| (format!("verifier-{n}"), mailbox.meter().clone()));
-        let mailboxes: Vec<(String, Arc<Meter>)> = meters
-            .chain([("dedup".to_owned(), dedup.mailbox.meter().clone()), ("publisher".to_owned(), publisher.mailbox.meter().clone())])
-            .collect();
+        let verifiers = (0..config.verifier.threads()).map(|n| front.start(&Arbiter::new().handle(), &n.to_string())).collect();
         let sources = Arc::new(sources);
         // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
         keeper.until_tried(START_PATIENCE);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
         key_sets::on_demand::start(&sources, lifeline).map_err(|error| setup(&error))?;
         let edge = http::Edge::new(sources, verifiers, budget.clone(), config.limits.clone(), metrics.clone());
-        let admin = Arc::new(http::Admin { metrics, health, mailboxes, budget: budget.clone(), started: Instant::now() });
-        Ok(Self { keeper, spool, publisher, dedup, dedup_arbiter, edge, admin, budget, pulses })
+        let admin = Arc::new(http::Admin { metrics, health, roster: roster.clone(), budget: budget.clone(), started: Instant::now() });
+        Ok(Self { keeper, spool, publisher, dedup, edge, front, admin, budget, roster })
     }
 
     async fn run(self, config: &Config, sockets: Sockets, mut vigil: Vigil) -> Result<(), ServeError> {
@@ -233,7 +245,9 @@ impl Service {
         vigil: &mut Vigil,
     ) -> Result<AdminServer, ServeError> {
         let cannot = |error: std::io::Error| ServeError::Setup(format!("cannot serve HTTP: {error}"));
-        let ingest = http::serve(sockets.ingest, self.edge.clone(), &config.server, config.drain).map_err(cannot)?;
+        let (front, started) = (self.front.clone(), Arc::new(AtomicUsize::new(0)));
+        let verifier = move || front.start(&Arbiter::current(), &format!("http-{}", started.fetch_add(1, Ordering::Relaxed)));
+        let ingest = http::serve(sockets.ingest, self.edge.clone(), verifier, &config.server, config.drain).map_err(cannot)?;
         let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;
         let server = actix::spawn(admin.until(async {
             // The sender is dropped when the service ends.
@@ -241,7 +255,7 @@ impl Service {
             http::Stop::InOrder
         }));
         actix::spawn(tell_when_ready(self.admin.health.clone()));
-        actix::spawn(keep_watchdog_quiet(self.pulses.clone()));
+        actix::spawn(keep_watchdog_quiet(self.roster.clone()));
 
         let (mut died, mut asked_to_stop) = (None, Instant::now());
         let stop = async {
@@ -259,8 +273,8 @@ impl Service {
     /// From the front to the back: what was taken is stored and answered, what is in memory is published, the rest stays in the outbox.
     async fn drain(self, end: Instant) {
         let in_time = until(end, || self.budget.used() == (0, 0)).await;
-        self.dedup_arbiter.stop();
-        let written = until(end, || self.dedup.writers.are_finished()).await;
+        self.dedup.close();
+        let written = until(end, || self.dedup.is_finished()).await;
         if !in_time || !written {
             tracing::warn!("the store did not finish within shutdown.drain_secs; senders that got no answer will try again");
         }
@@ -327,11 +341,11 @@ async fn tell_when_ready(health: Health) {
 }
 
 /// Tells the watchdog that all is well, but only after a message has gone through every actor's own queue.
-async fn keep_watchdog_quiet(pulses: Vec<Pulse>) {
+async fn keep_watchdog_quiet(roster: Roster) {
     let Some(interval) = systemd::watchdog_interval() else { return };
     loop {
-        for pulse in &pulses {
-            if pulse.beat().await.is_err() {
+        for entry in roster.entries() {
+            if entry.pulse.beat().await.is_err() {
                 return;
             }
         }

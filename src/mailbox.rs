@@ -3,8 +3,8 @@
 //! actix bounds nothing under `send().await`, `do_send`, or `try_send` on a cloned `Addr` (a capacity of 8 held 999 messages), so a
 //! [`Mailbox`] counts its messages itself: from the moment one is sent until the actor opens it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
@@ -102,11 +102,6 @@ impl<M: Send + 'static> Mailbox<M> {
         self.recipient.do_send(Mail { message, place: Place(self.meter.clone()) });
         Ok(())
     }
-
-    /// Depth and capacity.
-    pub fn meter(&self) -> &Arc<Meter> {
-        &self.meter
-    }
 }
 
 /// Asks an actor to answer, by way of the queue that its work takes: proof that it still works.
@@ -119,27 +114,58 @@ impl Message for Ping {
 
 /// Sends `Ping`s to an actor past its capacity: at most one is under way at a time.
 #[derive(Clone)]
-pub struct Pulse {
-    /// The actor's name in logs and metrics.
-    pub actor: &'static str,
-    recipient: Recipient<Ping>,
-}
+pub struct Pulse(Recipient<Ping>);
 
 impl Pulse {
     /// The pulse of the actor at `addr`.
-    pub fn new<A>(actor: &'static str, addr: &Addr<A>) -> Self
+    pub fn new<A>(addr: &Addr<A>) -> Self
     where
         A: Actor + Handler<Ping>,
         A::Context: ToEnvelope<A, Ping>,
     {
-        Self { actor, recipient: addr.clone().recipient() }
+        Self(addr.clone().recipient())
     }
 
     /// Resolves when the actor has worked off all that was in its mailbox before; an error if it is gone.
     pub async fn beat(&self) -> Result<(), oneshot::error::RecvError> {
         let (reply, answer) = oneshot::channel();
-        self.recipient.do_send(Ping(reply));
+        self.0.do_send(Ping(reply));
         answer.await
+    }
+}
+
+/// The service's actors by name, for metrics and the watchdog. Each enters when it starts, on whichever thread that is.
+#[derive(Clone, Default)]
+pub struct Roster(Arc<Mutex<Vec<Entry>>>);
+
+/// One actor.
+#[derive(Clone)]
+pub struct Entry {
+    /// Its name in metrics.
+    pub actor: String,
+    /// Depth and capacity of its mailbox.
+    pub meter: Arc<Meter>,
+    /// Whether it works.
+    pub pulse: Pulse,
+}
+
+impl Roster {
+    /// A mailbox of `capacity` messages in front of the actor at `addr`, which is on the roster from here on.
+    pub fn mailbox<A, M>(&self, actor: impl Into<String>, addr: &Addr<A>, capacity: usize) -> Mailbox<M>
+    where
+        M: Send + 'static,
+        A: Actor + Handler<Mail<M>> + Handler<Ping>,
+        A::Context: ToEnvelope<A, Mail<M>> + ToEnvelope<A, Ping>,
+    {
+        let mailbox = Mailbox::new(addr, capacity);
+        let entry = Entry { actor: actor.into(), meter: mailbox.meter.clone(), pulse: Pulse::new(addr) };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        mailbox
+    }
+
+    /// Those that have started.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -177,8 +203,10 @@ mod tests {
         System::new().block_on(async {
             let (go, gate) = mpsc::channel();
             let addr = Slow::start_in_arbiter(&Arbiter::new().handle(), |_| Slow(gate));
-            let mailbox = Mailbox::<u32>::new(&addr, 8);
-            let pulse = Pulse::new("slow", &addr);
+            let roster = Roster::default();
+            let mailbox: Mailbox<u32> = roster.mailbox("slow", &addr, 8);
+            let [Entry { actor, meter, pulse }] = roster.entries().try_into().ok().expect("one actor");
+            assert_eq!(actor, "slow");
             let mut full = 0;
             for n in 0..1000 {
                 if matches!(mailbox.clone().try_send(n + 100), Err(Refused::Full(_))) {
@@ -186,12 +214,12 @@ mod tests {
                 }
             }
             assert_eq!(full, 992);
-            assert_eq!((mailbox.meter().depth(), mailbox.meter().capacity()), (8, 8));
+            assert_eq!((meter.depth(), meter.capacity()), (8, 8));
             for _ in 0..8 {
                 go.send(()).expect("the actor listens");
             }
             pulse.beat().await.expect("alive");
-            assert_eq!(mailbox.meter().depth(), 0);
+            assert_eq!(meter.depth(), 0);
 
             mailbox.try_send(13).expect("room");
             go.send(()).expect("the actor listens");

@@ -102,11 +102,10 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Threads of the verifiers' own. None by default on a small machine: there the one verifier shares dedup's thread, since waking
-    /// another one costs more than a verification.
+    /// Verifiers on threads of their own. One by default on a small machine, where two would only take the core from the HTTP threads.
     pub fn threads(&self) -> usize {
         match (self.actors, std::thread::available_parallelism().map_or(1, usize::from)) {
-            (0, 1 | 2) => 0,
+            (0, 1 | 2) => 1,
             (0, cores) => cores,
             (actors, _) => actors,
         }

@@ -1,17 +1,14 @@
-//! The dedup actor: verified deliveries come in here, and the clock ticks here.
+//! The dedup actor: verified deliveries come in here, from the verifier on its own thread. What the dedup actors know they share, in
+//! `Dispatch`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler};
+use actix::{Actor, Context, Handler};
 
 use super::dispatch::Dispatch;
 use crate::mailbox::{Mail, Ping};
 use crate::messages::Verified;
 use crate::shutdown::Lifeline;
-
-/// How often abandoned deliveries and overdue batches are looked for while no message comes.
-const TICK: Duration = Duration::from_millis(100);
 
 pub(super) struct DedupActor {
     pub(super) dispatch: Arc<Dispatch>,
@@ -20,16 +17,6 @@ pub(super) struct DedupActor {
 
 impl Actor for DedupActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(TICK, |this, _| this.dispatch.tick());
-    }
-}
-
-impl Drop for DedupActor {
-    fn drop(&mut self) {
-        self.dispatch.close();
-    }
 }
 
 impl Handler<Mail<Verified>> for DedupActor {

@@ -1,4 +1,4 @@
-//! What the dedup actor and the writers share: the deliveries that wait, and the batches made of them.
+//! What the dedup actors and the writers share: the deliveries that wait, and the batches made of them.
 //!
 //! A writer settles its batch by itself, and finds the next one ready. Through the actor's mailbox it would be idle between two batches,
 //! and a lone delivery would wait for two more wake-ups of a thread.
@@ -35,7 +35,7 @@ struct State {
     /// For each event of a batch that may reach the store: keeps the relay from taking its row for one left over. None where this process
     /// holds the event already: then it is a duplicate, or the relay will find its row.
     holds: HashMap<BatchId, Vec<Option<Hold>>>,
-    /// None once the actor is gone.
+    /// None once it is closed.
     work: Option<Work>,
 }
 

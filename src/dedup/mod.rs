@@ -1,7 +1,7 @@
 //! Dedup: each event is stored once.
 //!
 //! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. `dispatch` is the thin shell around
-//! them that the [`actor`] and the threads that commit, [`writer`], share.
+//! them that the [`actor`]s and the threads that commit, [`writer`], share.
 
 pub mod actor;
 pub mod batch;
@@ -13,7 +13,8 @@ pub mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Arbiter};
+use actix::{Actor, ArbiterHandle};
+use tokio::time::{MissedTickBehavior, interval};
 
 use self::actor::DedupActor;
 use self::batch::{BatchLimits, Batcher};
@@ -24,7 +25,7 @@ use self::writer::{Target, Writer, Writers};
 use crate::config::model::{self, RespondAfter};
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::mailbox::{Mailbox, Pulse};
+use crate::mailbox::{Mailbox, Roster};
 use crate::messages::{Pending, Verified};
 use crate::publish::in_hand::InHand;
 use crate::publish::unsettled::Unsettled;
@@ -68,18 +69,51 @@ pub struct Fallback {
     pub after: Duration,
 }
 
+/// How often abandoned deliveries and overdue batches are looked for while nothing comes.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Dedup, running.
 pub struct Running {
-    /// Where verified deliveries go.
-    pub mailbox: Mailbox<Verified>,
-    /// Whether it works.
-    pub pulse: Pulse,
-    /// Ends, and can be waited for, once the actor is stopped.
-    pub writers: Writers,
+    dispatch: Arc<Dispatch>,
+    writers: Writers,
 }
 
-/// Starts the actor on a thread of its own, and its writers. `shortest_window` bounds how long a key may stay in memory.
-pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter, around: Surroundings) -> std::io::Result<Running> {
+impl Running {
+    /// No deliveries come any more: the writers end when they have done what there is.
+    pub fn close(&self) {
+        self.dispatch.close();
+    }
+
+    /// The writers have ended.
+    pub fn is_finished(&self) -> bool {
+        self.writers.are_finished()
+    }
+
+    /// For the actors, each of which has a mailbox of `capacity` deliveries.
+    pub fn actors(&self, capacity: usize, lifeline: &Lifeline, roster: &Roster) -> Actors {
+        Actors { dispatch: self.dispatch.clone(), capacity, lifeline: lifeline.clone(), roster: roster.clone() }
+    }
+}
+
+/// Starts dedup actors.
+#[derive(Clone)]
+pub struct Actors {
+    dispatch: Arc<Dispatch>,
+    capacity: usize,
+    lifeline: Lifeline,
+    roster: Roster,
+}
+
+impl Actors {
+    /// One on `arbiter`, under this name.
+    pub fn start(&self, arbiter: &ArbiterHandle, name: String) -> Mailbox<Verified> {
+        let actor = DedupActor { dispatch: self.dispatch.clone(), _lifeline: self.lifeline.of("dedup") };
+        self.roster.mailbox(name, &DedupActor::start_in_arbiter(arbiter, move |_| actor), self.capacity)
+    }
+}
+
+/// Starts the writers, and on this thread the clock. `shortest_window` bounds how long a key may stay in memory.
+pub fn start(config: &model::Dedup, shortest_window: Duration, around: Surroundings) -> std::io::Result<Running> {
     let count = around.store.writers(config.writers);
     let (store_work, spool_work) = (crossbeam_channel::bounded(count), crossbeam_channel::bounded(1));
     let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
@@ -99,8 +133,6 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
     let batcher = Batcher::new(limits, places);
     let batcher = if looks_for_unpublished { batcher.listing_unpublished() } else { batcher };
     let dispatch = Dispatch::new(batcher, recent, Work { store: store_work.0, spool: spool_work.0 }, around);
-    let actor = DedupActor { dispatch: dispatch.clone(), _lifeline: lifeline.of("dedup") };
-    let addr = DedupActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
     let mut writers = Writers::new();
     let writer = |target| Writer { target, dispatch: dispatch.clone(), metrics: metrics.clone(), failing: false };
     for _ in 0..count {
@@ -109,5 +141,15 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, arbiter: &Arbiter
     if let Some(spool) = spool {
         writers.add(writer(spool), &spool_work.1, &lifeline)?;
     }
-    Ok(Running { mailbox: Mailbox::new(&addr, config.mailbox_capacity), pulse: Pulse::new("dedup", &addr), writers })
+    actix::spawn(tick(dispatch.clone(), lifeline.of("dedup's clock")));
+    Ok(Running { dispatch, writers })
+}
+
+async fn tick(dispatch: Arc<Dispatch>, _lifeline: Lifeline) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        dispatch.tick();
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Running;
 use crate::in_flight::Budget;
-use crate::mailbox::Meter;
+use crate::mailbox::{Entry, Roster};
 use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
 
@@ -23,8 +23,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Who is ready, and who is not and why.
     pub health: Health,
-    /// Every actor's mailbox.
-    pub mailboxes: Vec<(String, Arc<Meter>)>,
+    /// Every actor.
+    pub roster: Roster,
     /// The budget of deliveries in flight.
     pub budget: Arc<Budget>,
     /// When the process started.
@@ -101,7 +101,7 @@ impl Admin {
     /// Sets the gauges that mirror what is kept elsewhere.
     fn mirror(&self) {
         let metrics = &self.metrics;
-        for (actor, meter) in &self.mailboxes {
+        for Entry { actor, meter, .. } in self.roster.entries() {
             metrics.mailbox_depth.with_label_values(&[actor.as_str()]).set(gauge(meter.depth()));
             metrics.mailbox_capacity.with_label_values(&[actor.as_str()]).set(gauge(meter.capacity()));
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +11,10 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_http::{Method, Request as Head, Response};
 use percent_encoding::percent_decode_str;
 
-use super::Edge;
 use super::answer::{self, Content, Problem, Reply};
 use super::body::{self, Fault, Pace};
 use super::connection::{InHand, Progress};
+use super::{Desk, Edge};
 use crate::delivery::UnixMillis;
 use crate::failpoint::failpoint;
 use crate::in_flight::{self, RequestId, Ticket};
@@ -44,24 +45,24 @@ impl Arrival {
 }
 
 /// Answers any request on the ingest listener.
-pub(super) async fn handle(mut head: Head, edge: Arc<Edge>) -> Result<Response<Content>, Infallible> {
-    let arrival = Arrival::now();
+pub(super) async fn handle(mut head: Head, desk: Rc<Desk>) -> Result<Response<Content>, Infallible> {
+    let (arrival, edge) = (Arrival::now(), &*desk.edge);
     let mut in_hand = Progress::of(&head).begin();
     if !has_body(head.head().headers()) {
         in_hand.set_whole();
     }
     let mut payload = head.take_payload();
-    let reply = match source_at(&edge, head.path()) {
+    let reply = match source_at(edge, head.path()) {
         None => no_source(&head, arrival),
         Some(source) => match head.method() {
-            method if source.scheme.answers_method(method) => deliver(source, &mut head, &mut payload, &edge, arrival, &mut in_hand).await,
+            method if source.scheme.answers_method(method) => deliver(source, &mut head, &mut payload, &desk, arrival, &mut in_hand).await,
             &Method::GET | &Method::HEAD => answer::greeting(),
             &Method::OPTIONS => answer::options(source),
             _ => answer::method_not_allowed(source),
         },
     };
     let unread = (!in_hand.is_whole()).then_some(payload);
-    Ok(reply.into_response(&edge, arrival.id, unread))
+    Ok(reply.into_response(edge, arrival.id, unread))
 }
 
 /// Whether a client that waits for "100 Continue" shall send its body: not if it would be refused for what its head says.
@@ -102,10 +103,11 @@ async fn deliver(
     source: &Arc<Source>,
     head: &mut Head,
     payload: &mut actix_http::Payload,
-    edge: &Edge,
+    desk: &Desk,
     arrival: Arrival,
     in_hand: &mut InHand,
 ) -> Reply {
+    let edge = &*desk.edge;
     let pace = Pace {
         started: arrival.instant,
         deadline: arrival.instant + source.deadline,
@@ -149,7 +151,7 @@ async fn deliver(
         body,
         received_at: arrival.at,
     };
-    edge.pass_on(Received { source: source.clone(), request, ticket });
+    desk.pass_on(Received { source: source.clone(), request, ticket });
     failpoint!("http_handed_over");
     match tokio::time::timeout_at(pace.deadline.into(), outcome).await {
         Ok(Ok(outcome)) => answer::of(&outcome, source, edge, arrival.id),

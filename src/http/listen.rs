@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, LINGER, Patience};
-use super::{Edge, ingest};
+use super::{Desk, Edge, ingest};
 use crate::config::model;
+use crate::mailbox::Mailbox;
+use crate::messages::Received;
 
 /// Connections that may wait in the kernel until a worker takes them.
 const BACKLOG: u16 = 2048;
@@ -88,8 +91,15 @@ pub enum Stop {
     AtOnce,
 }
 
-/// Starts the ingest server on `listener`. Its stop takes at most `drain`, and no longer than a request may take.
-pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, drain: Duration) -> io::Result<Running> {
+/// Starts the ingest server on `listener`; each of its threads calls `verifier` for one of its own. Its stop takes at most `drain`, and no
+/// longer than a request may take.
+pub fn serve(
+    listener: TcpListener,
+    edge: Arc<Edge>,
+    verifier: impl Fn() -> Mailbox<Received> + Clone + Send + 'static,
+    config: &model::Server,
+    drain: Duration,
+) -> io::Result<Running> {
     let workers = workers(config.workers);
     let longest = edge.sources.iter().map(|source| source.deadline).max().unwrap_or_default() + LINGER;
     let drain = drain.min(longest);
@@ -104,7 +114,8 @@ pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, dra
     let service = move || {
         // Called once on each worker's thread.
         go_first();
-        let (draining, answering, expecting, connecting) = (draining.clone(), shared.clone(), shared.clone(), shared.clone());
+        let desk = Rc::new(Desk { edge: shared.clone(), verifier: verifier() });
+        let (draining, expecting, connecting) = (draining.clone(), shared.clone(), shared.clone());
         let http = HttpService::build()
             // Both of these are kept by `Connection`, for every request and without a timer for each.
             .keep_alive(KeepAlive::Os)
@@ -119,7 +130,7 @@ pub fn serve(listener: TcpListener, edge: Arc<Edge>, config: &model::Server, dra
                 data.insert(connection.progress().clone());
             })
             .expect(fn_service(move |head: Request| std::future::ready(ingest::before_continue(head, &expecting))))
-            .h1(fn_service(move |head: Request| ingest::handle(head, answering.clone())));
+            .h1(fn_service(move |head: Request| ingest::handle(head, desk.clone())));
         let connect = fn_service(move |socket: TcpStream| {
             // Without it an answer may wait for the client's delayed acknowledgement of the one before.
             let nodelay = socket.set_nodelay(true);

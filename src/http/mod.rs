@@ -40,7 +40,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge for `sources`, whose deliveries go to `verifiers` in turn.
+    /// An edge for `sources`; `verifiers`, on threads of their own, take in turn what the HTTP threads leave to them.
     pub fn new(
         sources: Arc<Sources>,
         verifiers: Vec<Mailbox<Received>>,
@@ -92,5 +92,39 @@ impl Edge {
             }
         }
         received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox));
+    }
+
+    /// Whether so little is in hand that an HTTP thread has the time to verify what it has read.
+    fn is_calm(&self) -> bool {
+        self.budget.used().0 <= self.limits.in_flight_requests / CALM
+    }
+}
+
+/// An HTTP thread verifies by itself while at most this part of `limits.in_flight_requests` is in hand.
+const CALM: usize = 32;
+
+/// And bodies of at most so many bytes: to hash them takes as long as to read a few requests.
+const QUICK: usize = 64 * 1024;
+
+/// What one HTTP thread answers requests with.
+struct Desk {
+    edge: Arc<Edge>,
+    /// Of this thread's own.
+    verifier: Mailbox<Received>,
+}
+
+impl Desk {
+    /// Hands a whole request to a verifier. While there is little to do that is the one on this thread, since to wake another takes longer
+    /// than to verify. Under load it is one on a thread of its own: this one goes on reading, so that what is too much is refused at once,
+    /// and does not wait unread until its sender gives up.
+    fn pass_on(&self, received: Received) {
+        if received.request.body.len() > QUICK || !self.edge.is_calm() {
+            return self.edge.pass_on(received);
+        }
+        match self.verifier.try_send(received) {
+            // As in the edge's.
+            Ok(()) | Err(Refused::Gone(_)) => {}
+            Err(Refused::Full(received)) => self.edge.pass_on(received),
+        }
     }
 }

@@ -26,7 +26,7 @@ use super::{Health, PublishError, Target};
 use crate::config::model::{Publisher, PublisherUrl, Source};
 use crate::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::mailbox::{Mailbox, Pulse};
+use crate::mailbox::{Mailbox, Roster};
 use crate::messages::Pending;
 use crate::shutdown::Lifeline;
 use crate::store::{Room, Store};
@@ -57,6 +57,8 @@ pub struct Around {
     pub metrics: Arc<Metrics>,
     /// Reports the death of its actor and threads.
     pub lifeline: Lifeline,
+    /// Where its actor enters.
+    pub roster: Roster,
 }
 
 /// A publisher at work.
@@ -67,8 +69,6 @@ pub struct Running {
     pub budget: Arc<Budget>,
     /// What the queue has confirmed, for the next commit to take along.
     pub unsettled: Unsettled,
-    /// For the watchdog.
-    pub pulse: Pulse,
     /// Whether the queue takes events.
     pub health: Health,
     relay_budget: Arc<Budget>,
@@ -121,7 +121,7 @@ pub fn start(config: &Publisher, sources: &[Source], around: Around) -> Result<R
 
 /// Starts a publisher that publishes to `target`.
 pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
-    let Around { store, instance, in_hand, may_publish, ingest, health, metrics, lifeline } = around;
+    let Around { store, instance, in_hand, may_publish, ingest, health, metrics, lifeline, roster } = around;
     let keys = routing_keys(config, sources)?;
     let count = target.channels(config.channels).max(1);
     let failed = |what: &str| {
@@ -162,8 +162,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     };
     let arbiter = Arbiter::new();
     let addr = PublisherActor::start_in_arbiter(&arbiter.handle(), |_| actor);
-    let mailbox = Mailbox::new(&addr, config.mailbox_capacity);
-    let pulse = Pulse::new("publisher", &addr);
+    let mailbox = roster.mailbox("publisher", &addr, config.mailbox_capacity);
 
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -202,7 +201,6 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         mailbox,
         budget,
         unsettled,
-        pulse,
         health,
         relay_budget,
         halt,

@@ -77,7 +77,7 @@ metrics! {
     pub connections: IntGauge = "hookweir_connections",;
     /// The bound on connections, `server.max_connections`.
     pub connections_max: IntGauge = "hookweir_connections_max",;
-    /// Messages waiting in an actor's mailbox.
+    /// Messages waiting in an actor's mailbox; "verifier-http-0" is on the first HTTP thread, "verifier-0" on a thread of its own.
     pub mailbox_depth: IntGaugeVec = "hookweir_mailbox_depth" by &["actor"],;
     /// Messages that may wait in an actor's mailbox.
     pub mailbox_capacity: IntGaugeVec = "hookweir_mailbox_capacity" by &["actor"],;

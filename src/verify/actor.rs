@@ -1,4 +1,4 @@
-//! The verifier actor: a thin shell around the pure [`verify`]. One per core where there are more than two; on fewer there is one, beside dedup.
+//! The verifier actor: a thin shell around the pure [`verify`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Verdict, VerifiedEvent, verify};
 use crate::delivery::BodyDigest;
 use crate::failpoint::failpoint;
 use crate::learned::{Learn, Learning};
-use crate::mailbox::{Mail, Mailbox, Ping, Pulse, Refused};
+use crate::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
 use crate::messages::{Received, Verified};
 use crate::outcome::{FailReason, Outcome, ShedReason};
 use crate::request::Request;
@@ -25,17 +25,25 @@ struct VerifierActor {
     _lifeline: Lifeline,
 }
 
-/// Starts a verifier on `arbiter`.
-pub fn start(
-    arbiter: &ArbiterHandle,
-    capacity: usize,
-    dedup: Mailbox<Verified>,
-    learning: Option<Learning>,
-    lifeline: &Lifeline,
-) -> (Mailbox<Received>, Pulse) {
-    let lifeline = lifeline.of("verifier");
-    let addr = VerifierActor::start_in_arbiter(arbiter, move |_| VerifierActor { dedup, learning, _lifeline: lifeline });
-    (Mailbox::new(&addr, capacity), Pulse::new("verifier", &addr))
+/// Starts verifiers, each with a mailbox of `capacity` requests.
+#[derive(Clone)]
+pub struct Verifiers {
+    /// Requests that one mailbox holds.
+    pub capacity: usize,
+    /// Where secrets go that are handed over.
+    pub learning: Option<Learning>,
+    /// Whom a death is reported to.
+    pub lifeline: Lifeline,
+    /// Where they enter.
+    pub roster: Roster,
+}
+
+impl Verifiers {
+    /// One on `arbiter`, under this name, in front of `dedup`.
+    pub fn start(&self, arbiter: &ArbiterHandle, name: String, dedup: Mailbox<Verified>) -> Mailbox<Received> {
+        let actor = VerifierActor { dedup, learning: self.learning.clone(), _lifeline: self.lifeline.of("verifier") };
+        self.roster.mailbox(name, &VerifierActor::start_in_arbiter(arbiter, move |_| actor), self.capacity)
+    }
 }
 
 impl Actor for VerifierActor {

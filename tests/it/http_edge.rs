@@ -67,6 +67,27 @@ fn the_request_reaches_the_verifier_as_it_was_sent() {
 }
 
 #[test]
+fn an_http_thread_verifies_by_itself_while_there_is_little_to_do() {
+    let server = Server::start(Options::default());
+    // A 32nd of the 64 that may be in hand.
+    let hold = |count| {
+        let mut client = server.client();
+        client.send(post("demo", "x-do: hold\r\n", "{}").as_bytes());
+        eventually("the delivery is in hand", || server.seen.lock().unwrap().held.len() == count);
+        client
+    };
+    let waiting = [hold(1), hold(2), hold(3), hold(4)];
+    assert_eq!(server.seen.lock().unwrap().by, ["verifier-http", "verifier-http", "verifier", "verifier"]);
+    drop(waiting);
+    server.seen.lock().unwrap().held.clear();
+    server.settled();
+    for (bytes, by) in [(64 << 10, "verifier-http"), ((64 << 10) + 1, "verifier")] {
+        assert_eq!(server.once(&post("demo", "", &"x".repeat(bytes))).status, 200);
+        assert_eq!(server.seen.lock().unwrap().by.last(), Some(&by), "{bytes} bytes");
+    }
+}
+
+#[test]
 fn paths_and_methods() {
     let server = Server::start(Options::default());
     for path in ["nowhere", "demo/", "demo/../demo", "a%2fb/x", "", "DEMO"] {

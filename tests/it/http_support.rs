@@ -11,7 +11,7 @@ use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConf
 use hookweir::delivery::DedupKey;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Ticket};
-use hookweir::mailbox::{Mail, Mailbox};
+use hookweir::mailbox::{Mail, Mailbox, Ping, Roster};
 use hookweir::messages::Received;
 use hookweir::outcome::{Answer, FailReason, Outcome, RejectReason, Rejection};
 use hookweir::request::Request;
@@ -39,15 +39,17 @@ respond = { status = 202, body = "[accepted]", type = "text/plain", reject = 406
 handshake = [{ when = { method = "GET" }, respond = { body = "hello" } }]
 "#;
 
-/// What the stand-in saw, and the tickets that it keeps.
+/// What the stand-ins saw, and the tickets that they keep.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) requests: Vec<Request>,
+    /// For each of the requests, whose it was: an HTTP thread's own verifier, or one on a thread of its own.
+    pub(crate) by: Vec<&'static str>,
     pub(crate) held: Vec<Ticket>,
 }
 
 /// Does what the header `x-do` says, and accepts without it.
-struct StandIn(Arc<Mutex<Seen>>);
+struct StandIn(&'static str, Arc<Mutex<Seen>>);
 
 impl Actor for StandIn {
     type Context = Context<Self>;
@@ -60,8 +62,9 @@ impl Handler<Mail<Received>> for StandIn {
         let Received { source, request, ticket } = mail.open();
         let wish = request.headers.get(&"x-do".parse().expect("a name")).map(|v| v.to_str().expect("ascii").to_owned());
         let id = DedupKey::new(&source.name, "body", &[&request.body]).message_id();
-        let mut seen = self.0.lock().expect("no panic");
+        let mut seen = self.1.lock().expect("no panic");
         seen.requests.push(request);
+        seen.by.push(self.0);
         match wish.as_deref() {
             None => ticket.resolve(Outcome::Accepted { id }),
             Some("duplicate") => ticket.resolve(Outcome::Duplicate { id }),
@@ -77,6 +80,15 @@ impl Handler<Mail<Received>> for StandIn {
             Some("hold") => seen.held.push(ticket),
             Some(other) => panic!("x-do: {other}?"),
         }
+    }
+}
+
+impl Handler<Ping> for StandIn {
+    type Result = ();
+
+    fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
+        // Nobody here asks.
+        let _ = ping.0.send(());
     }
 }
 
@@ -196,8 +208,9 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let Options { limits, server, deadline, max_body_bytes } = options;
     let metrics = Metrics::new().expect("metrics");
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let stand_in = StandIn(seen.clone()).start();
-    let mailbox = Mailbox::new(&stand_in, 1024);
+    let roster = Roster::default();
+    let stand_in = |name| -> Mailbox<Received> { roster.mailbox(name, &StandIn(name, seen.clone()).start(), 1024) };
+    let (verifier, of_http) = (stand_in("verifier"), stand_in("verifier-http"));
     let source = |configured: &hookweir::config::model::Source| Source {
         metrics: metrics.source(&configured.name),
         name: configured.name.clone(),
@@ -211,19 +224,14 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let configured = Config::from_toml(SOURCES).expect("a configuration");
     let sources = Arc::new(Sources::new(configured.sources.iter().map(source)));
     let budget = Budget::new(limits.in_flight_requests, limits.in_flight_bytes);
-    let edge = Edge::new(sources, vec![mailbox.clone()], budget.clone(), limits, metrics.clone());
+    let edge = Edge::new(sources, vec![verifier], budget.clone(), limits, metrics.clone());
     let health = Health::default();
     health.component("stand-in").set(State::Ready);
-    let admin = Arc::new(Admin {
-        metrics: metrics.clone(),
-        health: health.clone(),
-        mailboxes: vec![("verifier".into(), mailbox.meter().clone())],
-        budget: budget.clone(),
-        started: Instant::now(),
-    });
+    let admin =
+        Arc::new(Admin { metrics: metrics.clone(), health: health.clone(), roster, budget: budget.clone(), started: Instant::now() });
     let (listener, admin_listener) = (bind(server.listen).expect("bound"), bind(server.admin_listen).expect("bound"));
     let (addr, admin_addr) = (listener.local_addr().expect("an address"), admin_listener.local_addr().expect("an address"));
-    let running = serve(listener, edge, &server, Duration::from_secs(20)).expect("serves");
+    let running = serve(listener, edge, move || of_http.clone(), &server, Duration::from_secs(20)).expect("serves");
     let admin_running = serve_admin(admin_listener, admin).expect("serves");
     let (stop, stopped) = oneshot::channel();
     let handle = Server { addr, admin: admin_addr, seen, budget, health, stop: Some(stop), thread: None };

@@ -10,6 +10,7 @@ use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
 use hookweir::config::secret::Secret;
 use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
 use hookweir::in_flight::Budget;
+use hookweir::mailbox::Roster;
 use hookweir::messages::{Pending, PendingEvent};
 use hookweir::publish::in_hand::InHand;
 use hookweir::publish::{Around, Running, Target, start, start_at};
@@ -244,6 +245,7 @@ impl Rig {
             health: health.component("publisher"),
             metrics: metrics.clone(),
             lifeline,
+            roster: Roster::default(),
         };
         let running = system.block_on(async { start(around) });
         // Its arbiters end with the publisher; the rest of it may not leave this thread, and a test may.

@@ -73,7 +73,7 @@ const KNOBS: &[Knob] = &[
     Knob::new("limits.in_flight_bytes", &["2097152", "8388608", "33554432", "134217728"], BURST)
         .body(16_384)
         .with(&["limits.max_body_bytes=1048576"]),
-    Knob::new("verifier.mailbox_capacity", &["16", "64", "256", "1024", "4096"], OVERLOAD),
+    Knob::new("verifier.mailbox_capacity", &["16", "64", "256", "1024", "2048", "4096"], OVERLOAD),
     Knob::new("dedup.mailbox_capacity", &["16", "64", "256", "1024", "4096"], OVERLOAD),
     Knob::new("server.workers", &["1", "0", "4"], BUSY),
     Knob::new("verifier.actors", &["0", "1", "2"], BUSY),

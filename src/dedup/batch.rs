@@ -1,4 +1,4 @@
-//! The state behind the dedup actor, pure: which keys are being stored, who waits for them, and what the next batch is.
+//! The state behind the dedup actors, pure: which keys are being stored, who waits for them, and what the next batch is.
 //!
 //! Generic over the ticket, so that a test can drive it without a service around it.
 

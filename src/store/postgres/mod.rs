@@ -19,6 +19,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz};
 
 use self::connection::{Connection, Session, unavailable, was_rolled_back};
+use self::insert::LastKnown;
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
 use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
@@ -37,6 +38,7 @@ pub(super) struct PostgresStore {
     statement_timeout: Duration,
     pool: Pool<ConnectionManager<PgConnection>>,
     prepared: AtomicBool,
+    last_known: LastKnown,
 }
 
 impl PostgresStore {
@@ -49,6 +51,7 @@ impl PostgresStore {
             pool: connection::pool(&url, config, connections),
             url,
             prepared: AtomicBool::new(false),
+            last_known: LastKnown::default(),
         })
     }
 
@@ -149,7 +152,7 @@ impl Store for PostgresStore {
         if batch.is_empty() {
             return Ok((Vec::new(), false));
         }
-        insert::insert(&mut *self.get()?, owner, batch, &numbers(rows), self.statement_timeout)
+        insert::insert(&mut *self.get()?, owner, batch, &numbers(rows), &self.last_known, self.statement_timeout)
     }
 
     fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {

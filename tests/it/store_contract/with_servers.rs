@@ -201,3 +201,21 @@ fn a_lease_is_on_the_clock_of_the_database() {
     store.renew_lease(me, LONG).expect("a lease");
     assert_eq!(claim_all(&*store, me).len(), 3);
 }
+
+#[test]
+fn a_known_event_fails_the_plain_statement_once_and_is_looked_out_for_from_then_on() {
+    let place = Postgres::fresh();
+    let store = place.store();
+    let owner = alive(&*store);
+    // A number is taken for each row of each attempt, whatever becomes of it.
+    let taken = || place.count("generate_series(1, (SELECT last_value FROM event_seq))");
+    let known = |events: &[_]| insert(&*store, owner, events).iter().filter(|one| matches!(one, Inserted::Duplicate(_))).count();
+    insert(&*store, owner, &many("a", 0..10));
+    assert_eq!(taken(), 10);
+    assert_eq!(known(&many("a", 5..15)), 5);
+    assert_eq!(taken(), 30, "twice ten: it failed, and was stored by the other form");
+    assert_eq!(known(&many("a", 10..20)), 5);
+    assert_eq!(known(&many("b", 0..10)), 0);
+    assert_eq!(taken(), 50, "once each");
+    assert_eq!(store.backlog().expect("a backlog").depth, 30);
+}

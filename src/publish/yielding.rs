@@ -13,6 +13,10 @@ use crate::in_flight::Budget;
 /// Between two looks at whether it is over.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
+/// How long little has to be in hand before publishing goes on. Answers go out a batch at a time, so that in the midst of a burst there
+/// is little in hand again and again until their senders come back; and what each such moment lets go is a window on every channel.
+const CALM: Duration = Duration::from_millis(100);
+
 /// Whether the publisher stands aside.
 #[derive(Debug)]
 pub(super) struct Yielding {
@@ -23,22 +27,28 @@ pub(super) struct Yielding {
     used_up: bool,
     aside: bool,
     looked: Instant,
+    /// When as much was in hand as to stand aside, or to go on doing so.
+    pressed: Instant,
 }
 
 impl Yielding {
     pub(super) fn new(ingest: Arc<Budget>, longest: Duration, now: Instant) -> Self {
-        Self { ingest, longest, left: longest, used_up: false, aside: false, looked: now }
+        Self { ingest, longest, left: longest, used_up: false, aside: false, looked: now, pressed: now }
     }
 
-    /// From more than half of the room taken, until less than a quarter is.
+    /// From more than half of the room taken, until less than a quarter has been for a while.
     pub(super) fn stands_aside(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.looked);
         self.looked = now;
         self.left = if self.aside { self.left.saturating_sub(passed) } else { (self.left + passed).min(self.longest) };
         self.used_up = self.left.is_zero() || (self.used_up && self.left < self.longest);
         let (taken, free) = (self.ingest.used().0, self.ingest.room().0);
-        let pressed = if self.aside { taken * 3 >= free } else { taken > free };
-        self.aside = pressed && !self.used_up;
+        let is_pressed = if self.aside { taken * 3 >= free } else { taken > free };
+        if is_pressed {
+            self.pressed = now;
+        }
+        let was_of_late = self.aside && now.saturating_duration_since(self.pressed) < CALM;
+        self.aside = (is_pressed || was_of_late) && !self.used_up;
         self.aside
     }
 }
@@ -62,7 +72,11 @@ mod tests {
         }
 
         fn after(&mut self, seconds: u64, in_hand: usize) -> bool {
-            self.now += Duration::from_secs(seconds);
+            self.after_millis(seconds * 1000, in_hand)
+        }
+
+        fn after_millis(&mut self, millis: u64, in_hand: usize) -> bool {
+            self.now += Duration::from_millis(millis);
             let _permit = self.ingest.reserve(in_hand, 0).expect("room");
             self.yielding.stands_aside(self.now)
         }
@@ -76,6 +90,19 @@ mod tests {
         assert!(rig.after(1, 25), "not back and forth with every delivery");
         assert!(!rig.after(1, 24));
         assert!(!rig.after(1, 50));
+    }
+
+    #[test]
+    fn a_moment_between_two_batches_of_answers_is_not_the_end_of_a_burst() {
+        let mut rig = Rig::new(LONGEST);
+        assert!(rig.after_millis(5, 51));
+        for _ in 0..20 {
+            assert!((0..10).all(|_| rig.after_millis(5, 0)), "not for long enough");
+            assert!(rig.after_millis(5, 30), "and it goes on");
+        }
+        assert!((0..19).all(|_| rig.after_millis(5, 0)));
+        assert!(!rig.after_millis(5, 0), "a tenth of a second");
+        assert!(!rig.after_millis(5, 30));
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl Session {
     /// the same address there may be another server after a failover.
     ///
     /// Tables here go from empty to half a million rows and back faster than statistics follow: `enable_seqscan = off` keeps to the
-    /// indexes that each statement is made for. `work_mem` holds a batch of the largest default size.
+    /// indexes that each statement is made for, and `plan_cache_mode` to the plan that was made of it once: for an event that goes alone, a
+    /// fifth of PostgreSQL's time went into planning. `work_mem` holds a batch of the largest default size.
     pub(super) fn set_up(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let timeout = self.statement_timeout_ms;
         let synced = if control::makes("synchronous_commit_off") { "off" } else { "on" };
@@ -50,6 +51,7 @@ impl Session {
                         set_config('lock_timeout', '{}', false),
                         set_config('idle_in_transaction_session_timeout', '{}', false),
                         set_config('enable_seqscan', 'off', false),
+                        set_config('plan_cache_mode', 'force_generic_plan', false),
                         set_config('jit', 'off', false),
                         set_config('work_mem', '32MB', false)) AS rest",
             timeout / 2,

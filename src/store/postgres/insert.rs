@@ -197,15 +197,12 @@ fn together(
     last_known: &LastKnown,
 ) -> Result<Vec<Inserted>, Failed> {
     let rows = Rows::new(&owner, batch, confirmed);
-    let plain = (!last_known.is_recent()).then(|| Insert::<false>(&rows).load(connection));
-    let stored = match plain {
-        Some(Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) => {
-            last_known.note();
-            Insert::<true>(&rows).load(connection)
-        }
-        Some(stored) => stored,
-        None => Insert::<true>(&rows).load(connection),
-    };
+    let mut plain = (!last_known.is_recent()).then(|| Insert::<false>(&rows).load(connection));
+    if let Some(Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) = plain {
+        last_known.note();
+        plain = None;
+    }
+    let stored = plain.unwrap_or_else(|| Insert::<true>(&rows).load(connection));
     let fresh: Vec<(i64, i64)> = match stored {
         Ok(fresh) => fresh,
         Err(error) if was_rolled_back(connection, &error) => return Err(Failed::Clean(error)),

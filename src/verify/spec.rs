@@ -366,6 +366,12 @@ pub struct EventSpec {
     /// Template.
     #[serde(rename = "type", default)]
     pub event_type: String,
+    /// What the provider's id stands for.
+    #[serde(default)]
+    pub id_kind: IdKind,
+    /// JSON pointers into the document, to values that a redelivery may change: bodies are compared without them.
+    #[serde(default)]
+    pub varies: Vec<String>,
     /// What takes the place of an id that is not there.
     #[serde(default)]
     pub missing: Missing,
@@ -381,8 +387,30 @@ pub struct EventSpec {
 
 impl Default for EventSpec {
     fn default() -> Self {
-        Self { id: Vec::new(), event_type: String::new(), missing: Missing::default(), stable: true, guard: true, batch: None }
+        Self {
+            id: Vec::new(),
+            event_type: String::new(),
+            id_kind: IdKind::default(),
+            varies: Vec::new(),
+            missing: Missing::default(),
+            stable: true,
+            guard: true,
+            batch: None,
+        }
     }
+}
+
+/// Meaning of a provider's id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdKind {
+    /// One id for each event. Counts for an id that an operator configures.
+    #[default]
+    Event,
+    /// One id for each object, which has many events.
+    Object,
+    /// Not known.
+    Unknown,
 }
 
 /// What takes the place of an id that is not there.
@@ -410,6 +438,12 @@ pub struct BatchSpec {
     /// As `event.type`, relative to the element.
     #[serde(rename = "type", default)]
     pub event_type: String,
+    /// As `event.varies`, relative to the element.
+    #[serde(default)]
+    pub varies: Vec<String>,
+    /// Each element becomes an event of its own, unless the source says otherwise: for a provider that puts events together anew on a retry.
+    #[serde(default)]
+    pub split: bool,
     /// What an empty array means.
     #[serde(default)]
     pub empty: EmptyBatch,
@@ -505,6 +539,11 @@ pub struct FactsSpec {
     /// How sure everything else is.
     #[serde(default)]
     pub rest: Evidence,
+    /// Where it is known from that `event.id_kind`, `event.varies` and `event.missing` are right.
+    #[serde(default)]
+    pub identity: IdentityEvidence,
+    /// What tells a redelivery from another event at this provider, in a sentence or two.
+    pub identity_note: Option<String>,
     /// How long the provider retries.
     pub retry_hours: Option<u64>,
     /// How long a redelivery should be recognised, where it does not follow from `retry_hours`.
@@ -528,6 +567,21 @@ pub enum Evidence {
     /// Read in independent code.
     ThirdParty,
     /// Not confirmed.
+    #[default]
+    Recalled,
+}
+
+/// Origin of what is known of a provider's ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityEvidence {
+    /// The provider's documentation says so.
+    Documented,
+    /// Recorded payloads show it.
+    Recorded,
+    /// The provider's SDK or its types show it.
+    Sdk,
+    /// Recalled, not confirmed.
     #[default]
     Recalled,
 }

@@ -35,7 +35,11 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(request: &'a Request, body: &'a [u8], needs: Needs) -> Result<Self, Rejection> {
-        let form = if needs.form && is_form(request) { fields(body)? } else { Fields::new() };
+        let form = match needs.form {
+            true if is_form(request) => fields(body)?,
+            true => multipart_fields(request, body)?,
+            false => Fields::new(),
+        };
         let query = if needs.query { fields(query(&request.target).unwrap_or_default().as_bytes())? } else { Fields::new() };
         Ok(Self { request, body, form, query })
     }
@@ -71,7 +75,8 @@ fn content_type(request: &Request) -> Option<&str> {
     Some(value.split(';').next().unwrap_or_default().trim())
 }
 
-fn fields(text: &[u8]) -> Result<Fields<'_>, Rejection> {
+/// The fields of a form or a query.
+pub(super) fn fields(text: &[u8]) -> Result<Fields<'_>, Rejection> {
     let mut fields = Fields::new();
     for pair in text.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
         if fields.len() == MAX_FIELDS {
@@ -94,26 +99,112 @@ fn decode(text: &[u8]) -> Cow<'_, [u8]> {
 
 /// The field `name` of a `multipart/form-data` body, as it stands between its boundaries.
 pub(super) fn multipart_field<'a>(request: &Request, body: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let kind = request.headers.get(&http::header::CONTENT_TYPE)?.to_str().ok()?;
-    let (_, boundary) = kind.split_once("boundary=")?;
-    let boundary = boundary.split(';').next()?.trim().trim_matches('"');
-    let delimiter = format!("\r\n--{boundary}");
-    let mut rest = body.strip_prefix(format!("--{boundary}").as_bytes())?;
-    let wanted = format!("name=\"{name}\"");
-    while let Some(part) = rest.strip_prefix(b"\r\n") {
-        let head_end = find(part, b"\r\n\r\n")?;
-        let end = head_end + 4 + find(&part[head_end + 4..], delimiter.as_bytes())?;
-        let mut heads = part[..head_end].split(|b| *b == b'\n');
-        if heads.any(|line| line.to_ascii_lowercase().starts_with(b"content-disposition:") && find(line, wanted.as_bytes()).is_some()) {
-            return Some(&part[head_end + 4..end]);
+    let mut parts = Parts::of(request, body)?;
+    parts.find(|part| part.name() == Some(name.as_bytes())).map(|part| part.value)
+}
+
+/// The text fields of a `multipart/form-data` body; none of any other.
+fn multipart_fields<'a>(request: &Request, body: &'a [u8]) -> Result<Fields<'a>, Rejection> {
+    let mut fields = Fields::new();
+    for part in Parts::of(request, body).into_iter().flatten().filter(|part| !part.is_file()) {
+        if fields.len() == MAX_FIELDS {
+            return Err(Rejection::new(RejectReason::BodyMalformed, format!("more than {MAX_FIELDS} fields in a form")));
         }
-        rest = &part[end + delimiter.len()..];
+        if let Some(name) = part.name() {
+            fields.push((Cow::Borrowed(name), Cow::Borrowed(part.value)));
+        }
     }
-    None
+    Ok(fields)
+}
+
+/// The parts of a `multipart/form-data` body (RFC 7578), as far as it is well-formed.
+struct Parts<'a> {
+    delimiter: String,
+    rest: &'a [u8],
+}
+
+struct Part<'a> {
+    /// The value of its `Content-Disposition`.
+    disposition: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(request: &Request, body: &'a [u8]) -> Option<Self> {
+        let kind = request.headers.get(&http::header::CONTENT_TYPE)?.to_str().ok()?;
+        let (media, parameters) = kind.split_once(';')?;
+        if !media.trim().eq_ignore_ascii_case("multipart/form-data") {
+            return None;
+        }
+        let named = |parameter: &'_ str| {
+            let (name, value) = parameter.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"').to_owned())
+        };
+        let delimiter = format!("\r\n--{}", parameters.split(';').find_map(named).filter(|boundary| !boundary.is_empty())?);
+        // What stands before the first boundary is no part; the line break before it may be missing.
+        let rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
+            Some(rest) => rest,
+            None => &body[find(body, delimiter.as_bytes())? + delimiter.len()..],
+        };
+        Some(Self { delimiter, rest })
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let part = self.rest.strip_prefix(b"\r\n")?;
+        // A part without headers has an empty line at once.
+        let head_end = if part.starts_with(b"\r\n") { 0 } else { find(part, b"\r\n\r\n")? + 2 };
+        let start = head_end + 2;
+        let end = start + find(&part[start..], self.delimiter.as_bytes())?;
+        self.rest = &part[end + self.delimiter.len()..];
+        let heads = part[..head_end].split(|b| *b == b'\n');
+        let mut disposition = heads.filter_map(|line| {
+            let at = line.iter().position(|b| *b == b':')?;
+            line[..at].trim_ascii().eq_ignore_ascii_case(b"content-disposition").then_some(line[at + 1..].trim_ascii())
+        });
+        Some(Part { disposition: disposition.next_back().unwrap_or_default(), value: &part[start..end] })
+    }
+}
+
+impl<'a> Part<'a> {
+    fn name(&self) -> Option<&'a [u8]> {
+        self.parameter(b"name")
+    }
+
+    fn is_file(&self) -> bool {
+        self.parameter(b"filename").is_some() || self.parameter(b"filename*").is_some()
+    }
+
+    /// A parameter of the disposition: a token, or quoted. A quote inside is percent-encoded, as browsers do.
+    fn parameter(&self, wanted: &[u8]) -> Option<&'a [u8]> {
+        let mut rest = self.disposition;
+        loop {
+            rest = &rest[rest.iter().position(|b| *b == b';')? + 1..];
+            let at = rest.iter().position(|b| *b == b'=')?;
+            let (name, text) = (rest[..at].trim_ascii(), rest[at + 1..].trim_ascii_start());
+            let (value, after) = match text.strip_prefix(b"\"") {
+                Some(quoted) => {
+                    let end = quoted.iter().position(|b| *b == b'"')?;
+                    (&quoted[..end], &quoted[end + 1..])
+                }
+                None => {
+                    let end = text.iter().position(|b| *b == b';').unwrap_or(text.len());
+                    (text[..end].trim_ascii_end(), &text[end..])
+                }
+            };
+            if name.eq_ignore_ascii_case(wanted) {
+                return Some(value);
+            }
+            rest = after;
+        }
+    }
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
+    memchr::memmem::find(text, what)
 }
 
 /// The body, decompressed if it is gzip; at most `limit` bytes.
@@ -154,7 +245,11 @@ impl PublicUrl {
         let mut spellings = vec![Box::from(written)];
         if both_ports {
             let port = url.port_or_known_default().unwrap_or(443);
-            spellings = vec![format!("{}://{host}{path}", url.scheme()).into(), format!("{}://{host}:{port}{path}", url.scheme()).into()];
+            // A user in the URL is a part of what is signed.
+            let authority = written[..path_at.unwrap_or(written.len())].split_once("://").map_or("", |(_, authority)| authority);
+            let user = authority.rfind('@').map_or("", |at| &authority[..=at]);
+            let base = format!("{}://{user}{host}", url.scheme());
+            spellings = vec![format!("{base}{path}").into(), format!("{base}:{port}{path}").into()];
         }
         Ok(Self { spellings, path: path.into() })
     }
@@ -181,6 +276,28 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_of_a_multipart_form_are_fields() {
+        let request = |kind: &str| Request {
+            method: http::Method::POST,
+            target: "/".into(),
+            headers: [(http::header::CONTENT_TYPE, http::HeaderValue::from_str(kind).expect("a value"))].into_iter().collect(),
+            body: bytes::Bytes::new(),
+            received_at: crate::delivery::UnixMillis(0),
+        };
+        let body = b"preamble\r\n--b-1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n2\r\n--b-1\r\n\
+            content-disposition:form-data;filename=x.txt; name=file\r\nContent-Type: text/plain\r\n\r\nname=\"b\"\r\n--b-1\r\n\
+            Content-Type: text/plain\r\nContent-Disposition: form-data; name = b; x=\"; name=c\"\r\n\r\n\r\n--b-1\r\n\r\nno name\r\n--b-1--\r\n";
+        let kind = request("Multipart/Form-Data; charset=utf-8; Boundary=\"b-1\"");
+        let fields = multipart_fields(&kind, body).expect("few fields");
+        let expected: [(&[u8], &[u8]); 2] = [(b"a", b"1\r\n2"), (b"b", b"")];
+        assert!(fields.iter().map(|(n, v)| (&**n, &**v)).eq(expected), "{fields:?}");
+        assert_eq!(multipart_field(&kind, body, "file"), Some(&b"name=\"b\""[..]));
+        assert_eq!(multipart_field(&kind, body, "c"), None, "not what stands in quotes");
+        assert!(multipart_fields(&request("multipart/form-data"), body).expect("none").is_empty());
+        assert!(multipart_fields(&request("multipart/form-data; boundary=b-1"), &body[..40]).expect("cut").is_empty());
+    }
+
+    #[test]
     fn a_bomb_is_refused_and_plain_bytes_pass() {
         use std::io::Write;
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -198,6 +315,9 @@ mod tests {
         assert_eq!((&*url.spellings[0], &*url.path), ("https://Example.com/a%2fB/", "/a%2fB/"));
         let both = PublicUrl::parse("https://example.com/a", true).expect("a URL");
         assert_eq!(both.spellings.iter().map(|s| &**s).collect::<Vec<_>>(), ["https://example.com/a", "https://example.com:443/a"]);
+        let user = PublicUrl::parse("https://ada:pass-w%40rd@example.com:8443/a", true).expect("a URL");
+        let expected = ["https://ada:pass-w%40rd@example.com/a", "https://ada:pass-w%40rd@example.com:8443/a"];
+        assert_eq!(user.spellings.iter().map(|s| &**s).collect::<Vec<_>>(), expected);
         for bad in ["example.com/a", "ftp://example.com/", "mailto:a@b"] {
             assert!(PublicUrl::parse(bad, false).is_err(), "{bad} was accepted");
         }

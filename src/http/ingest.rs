@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use actix_http::body::BoxBody;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_http::{Method, Request as Head, Response};
+use actix_http::{Method, Request as Head, RequestHead, Response, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::answer::{self, Content, Problem, Reply};
@@ -54,15 +54,43 @@ pub(super) async fn handle(mut head: Head, desk: Rc<Desk>) -> Result<Response<Co
     let mut payload = head.take_payload();
     let reply = match source_at(edge, head.path()) {
         None => no_source(&head, arrival),
-        Some(source) => match head.method() {
-            method if source.scheme.answers_method(method) => deliver(source, &mut head, &mut payload, &desk, arrival, &mut in_hand).await,
-            &Method::GET | &Method::HEAD => answer::greeting(),
-            &Method::OPTIONS => answer::options(source),
-            _ => answer::method_not_allowed(source),
+        Some(source) => match purpose(source, head.head(), head.uri()) {
+            Purpose::Delivery => deliver(source, &mut head, &mut payload, &desk, arrival, &mut in_hand).await,
+            Purpose::Visit => answer::greeting(),
+            Purpose::Options => answer::options(source),
+            Purpose::NotAllowed => {
+                logs::method_not_allowed(&source.name, arrival.id, head.method());
+                answer::method_not_allowed(source)
+            }
         },
     };
     let unread = (!in_hand.is_whole()).then_some(payload);
     Ok(reply.into_response(edge, arrival.id, unread))
+}
+
+/// The purpose of a request to a source, by its head.
+enum Purpose {
+    /// A delivery or a handshake: for the verifier.
+    Delivery,
+    /// A person with a browser, or a provider's "test" button.
+    Visit,
+    Options,
+    NotAllowed,
+}
+
+/// A request with the scheme's signature is never greeted: 200 would tell its sender that the event was taken.
+fn purpose(source: &Source, head: &RequestHead, uri: &Uri) -> Purpose {
+    let visits = matches!(head.method, Method::GET | Method::HEAD);
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let proof = || source.scheme.carries_proof(|name| head.headers().contains_key(name), target);
+    if source.scheme.has_handshake(&head.method) || source.scheme.answers_method(&head.method) && (!visits || proof()) {
+        return Purpose::Delivery;
+    }
+    match head.method {
+        Method::OPTIONS => Purpose::Options,
+        _ if visits && !proof() => Purpose::Visit,
+        _ => Purpose::NotAllowed,
+    }
 }
 
 /// Whether a client that waits for "100 Continue" shall send its body: not if it would be refused for what its head says.

@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::SourceMetrics;
 use crate::config::model::{Log, LogDeliveries, LogFormat};
-use crate::delivery::EventId;
+use crate::delivery::{EventId, SourceName};
 use crate::in_flight::RequestId;
 use crate::outcome::Outcome;
 
@@ -122,6 +122,20 @@ pub fn no_source(request_id: RequestId, method: &Method, path: &str) {
     }
     let path: String = path.chars().take(LONGEST_PATH).flat_map(char::escape_default).collect();
     tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source");
+}
+
+/// The line of a request whose method its source does not take: a provider that is set to another method loses its events there.
+pub fn method_not_allowed(source: &SourceName, request_id: RequestId, method: &Method) {
+    static LINES: LineLimit = LineLimit(AtomicU64::new(0));
+    match LINES.admit(seconds_since_start()) {
+        Admitted::No => return,
+        Admitted::Yes { left_out: 0 } => {}
+        Admitted::Yes { left_out } => tracing::warn!(target: "hookweir::http", left_out, "more requests with a wrong method than lines"),
+    }
+    tracing::warn!(
+        target: "hookweir::http", %source, %request_id, %method,
+        "a request with a method that this source does not take was answered 405 and not stored; set the webhook to POST at the provider"
+    );
 }
 
 fn seconds_since_start() -> u32 {

@@ -108,6 +108,10 @@ impl<'c> Compiler<'c> {
         };
         let (signed, unsigned) = (handshakes(signed), handshakes(unsigned));
         if let Check::Proof(proof) = &mut check {
+            if event.paths.is_empty() {
+                // Nothing says that the body is a JSON document, which begins and ends with a bracket.
+                proof.time_beside_body = (false, false);
+            }
             proof.signs_challenges = unsigned.iter().any(|handshake| handshake.answer.templates().any(Template::signs));
         }
         let answers = self.answers();
@@ -277,7 +281,8 @@ impl<'c> Compiler<'c> {
             }
         };
         let spellings = if spec.url_ports == UrlPorts::Both { 2 } else { 1 };
-        Some(Proof { by, sigs, ts, message, require, bind, paths, each, spellings, signs_challenges: false })
+        let time_beside_body = message.time_beside_body();
+        Some(Proof { by, sigs, ts, message, require, bind, paths, each, spellings, signs_challenges: false, time_beside_body })
     }
 
     fn sig(&mut self, at: usize, sig: &SigSpec, raw: bool, paths: &mut PathSet) -> Option<SigRule> {

@@ -60,8 +60,11 @@ impl EventRule {
         let slots = read(&self.paths, document)?;
         let cx = Cx { slots: &slots, ..cx };
         let mut id = first_id(&self.ids, cx)?;
-        let mut event_type = type_of(&self.event_type, cx)?;
+        let mut event_type = type_of(&self.event_type, cx);
         if let Some(batch) = self.batch.as_ref().filter(|batch| slots.raw(batch.array).is_some()) {
+            if slots.is_ambiguous(batch.array) {
+                return Err(Rejection::new(RejectReason::IdAmbiguous, "a key on the way to the batch's events occurs twice"));
+            }
             let count = slots.all(batch.element).count();
             match (count, batch.empty) {
                 (0, EmptyBatch::Ok) => return Ok(None),
@@ -90,7 +93,7 @@ impl EventRule {
                     }
                 }
                 if index == 0 && event_type.is_none() {
-                    event_type = type_of(&batch.event_type, cx)?;
+                    event_type = type_of(&batch.event_type, cx);
                 }
                 if event_type.is_some() && (id.is_some() || all.is_none()) {
                     break;
@@ -107,7 +110,7 @@ impl EventRule {
         let slots = read(&batch.paths, element.as_bytes())?;
         let cx = Cx { slots: &slots, ..cx };
         let id = first_id(&batch.ids, cx)?;
-        let event_type = type_of(&batch.event_type, cx)?;
+        let event_type = type_of(&batch.event_type, cx);
         self.event(source, &cx.view.request.target, id, event_type, slice(&cx.view.request.body, element), None)
     }
 
@@ -167,23 +170,19 @@ fn first_id(templates: &[Template], cx: Cx<'_>) -> Result<Option<Id>, Rejection>
     Ok(None)
 }
 
-fn type_of(template: &Template, cx: Cx<'_>) -> Result<Option<Box<str>>, Rejection> {
-    let text = template.parts(cx)?.map(|(_, text)| text);
-    Ok(text.map(|text| {
-        let mut clean: String = text.chars().filter(|c| !c.is_control()).collect();
-        clean.truncate(clean.floor_char_boundary(MAX_TYPE));
-        clean.into()
-    }))
+/// The event's type. One that is ambiguous (its header or key occurs twice) counts as none: a proven event is not refused for it.
+fn type_of(template: &Template, cx: Cx<'_>) -> Option<Box<str>> {
+    let (_, text) = template.parts(cx).ok()??;
+    let mut clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    clean.truncate(clean.floor_char_boundary(MAX_TYPE));
+    Some(clean.into())
 }
 
 /// A proven body that is not JSON is an event all the same: it has no id where the scheme looks for one.
 fn read<'a>(paths: &PathSet, document: &'a [u8]) -> Result<Slots<'a>, Rejection> {
-    match paths.walk(document) {
+    match paths.walk_marking(document) {
         Ok(slots) => Ok(slots),
-        Err(WalkError::Malformed) => Ok(Slots::default()),
-        Err(WalkError::Ambiguous) => {
-            Err(Rejection::new(RejectReason::IdAmbiguous, "a key on the way to the event's id or type occurs twice"))
-        }
+        Err(WalkError::Malformed | WalkError::Ambiguous) => Ok(Slots::default()),
         Err(WalkError::TooMany) => Err(Rejection::new(RejectReason::TooManyEvents, "more events than are looked at")),
     }
 }

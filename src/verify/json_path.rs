@@ -17,6 +17,9 @@ const MAX_STEPS: usize = 32;
 /// Most values that one walk keeps.
 const MAX_FOUND: usize = 1 << 16;
 
+/// UTF-8's byte order mark, in front of some senders' JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Where a value found by a walk is kept.
 pub(super) type Slot = u16;
 
@@ -107,19 +110,27 @@ impl PathSet {
         Ok(node)
     }
 
-    /// Reads `document` once.
+    /// Reads `document` once. A key that occurs twice on any path is an error.
     pub(super) fn walk<'a>(&self, document: &'a [u8]) -> Result<Slots<'a>, WalkError> {
+        let slots = self.walk_marking(document)?;
+        if slots.ambiguous.is_empty() { Ok(slots) } else { Err(WalkError::Ambiguous) }
+    }
+
+    /// Reads `document` once. The slots below a key that occurs twice are marked, see [`Slots::is_ambiguous`].
+    pub(super) fn walk_marking<'a>(&self, document: &'a [u8]) -> Result<Slots<'a>, WalkError> {
         if self.is_empty() {
             return Ok(Slots::default());
         }
-        let walk = Walk { nodes: &self.nodes, found: RefCell::default(), refused: Cell::new(None) };
+        // RFC 8259, 8.1: a parser may ignore a byte order mark.
+        let document = document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document);
+        let walk = Walk { nodes: &self.nodes, found: RefCell::default(), ambiguous: RefCell::default(), refused: Cell::new(None) };
         let mut json = serde_json::Deserializer::from_slice(document);
         let result = At { walk: &walk, node: 0 }.deserialize(&mut json).and_then(|()| json.end());
         if let Some(reason) = walk.refused.get() {
             return Err(reason);
         }
         result.map_err(|_| WalkError::Malformed)?;
-        Ok(Slots(walk.found.into_inner()))
+        Ok(Slots { found: walk.found.into_inner(), ambiguous: walk.ambiguous.into_inner() })
     }
 }
 
@@ -134,9 +145,13 @@ pub(super) enum WalkError {
     TooMany,
 }
 
-/// What a walk found, in the order of the document.
+/// Values that a walk found, in the order of the document.
 #[derive(Debug, Default)]
-pub(super) struct Slots<'a>(Vec<(Slot, &'a str)>);
+pub(super) struct Slots<'a> {
+    found: Vec<(Slot, &'a str)>,
+    /// Slots below a key that occurs twice.
+    ambiguous: Vec<Slot>,
+}
 
 impl<'a> Slots<'a> {
     /// The raw JSON text at `slot`; of several, the first.
@@ -144,9 +159,14 @@ impl<'a> Slots<'a> {
         self.all(slot).next()
     }
 
+    /// A key on the way to `slot` occurs twice, so that two parsers may take different values.
+    pub(super) fn is_ambiguous(&self, slot: Slot) -> bool {
+        self.ambiguous.contains(&slot)
+    }
+
     /// Every raw JSON text at `slot`.
     pub(super) fn all(&self, slot: Slot) -> impl Iterator<Item = &'a str> + '_ {
-        self.0.iter().filter(move |(s, _)| *s == slot).map(|(_, raw)| *raw)
+        self.found.iter().filter(move |(s, _)| *s == slot).map(|(_, raw)| *raw)
     }
 }
 
@@ -194,6 +214,7 @@ pub(super) fn flat_members(raw: &str) -> Option<Vec<Member<'_>>> {
 struct Walk<'w, 'a> {
     nodes: &'w [Node],
     found: RefCell<Vec<(Slot, &'a str)>>,
+    ambiguous: RefCell<Vec<Slot>>,
     refused: Cell<Option<WalkError>>,
 }
 
@@ -205,6 +226,17 @@ impl<'a> Walk<'_, 'a> {
         }
         found.push((slot, raw));
         Ok(())
+    }
+
+    /// Marks every slot at `node` and below it.
+    fn mark(&self, node: usize) {
+        let Node { keys, any, slot, array } = &self.nodes[node];
+        {
+            let mut ambiguous = self.ambiguous.borrow_mut();
+            let new = [*slot, *array].into_iter().flatten().filter(|slot| !ambiguous.contains(slot)).collect::<Vec<_>>();
+            ambiguous.extend(new);
+        }
+        keys.iter().map(|step| step.node).chain(*any).for_each(|node| self.mark(node));
     }
 
     fn refuse<E: serde::de::Error>(&self, reason: WalkError) -> E {
@@ -262,7 +294,9 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
                 continue;
             };
             if std::mem::replace(&mut seen[index], true) {
-                return Err(self.walk.refuse(WalkError::Ambiguous));
+                self.walk.mark(keys[index].node);
+                map.next_value::<IgnoredAny>()?;
+                continue;
             }
             map.next_value_seed(self.to(keys[index].node))?;
         }
@@ -387,6 +421,23 @@ mod tests {
         assert_eq!(one("/a/b", r#"{"a":{"b":1,"b":2}}"#), Err(WalkError::Ambiguous));
         assert_eq!(one("/a/b", r#"{"a":{"b":1},"\u0061":{}}"#), Err(WalkError::Ambiguous));
         assert_eq!(one("/a/b", r#"{"a":{"b":1,"c":1,"c":1},"x":1,"x":1}"#), Ok(Some("1".into())));
+    }
+
+    #[test]
+    fn a_repeated_key_spoils_only_the_values_below_it() {
+        let mut paths = PathSet::default();
+        let [id, kind, deep] = ["/id", "/type", "/a/*/b"].map(|pointer| paths.add(pointer).expect("a pointer"));
+        let slots = paths.walk_marking(br#"{"id":"1","type":"x","type":"y","a":[{"b":1}]}"#).expect("JSON");
+        assert_eq!([id, kind, deep].map(|slot| slots.is_ambiguous(slot)), [false, true, false]);
+        assert_eq!((slots.raw(id), slots.raw(deep)), (Some("\"1\""), Some("1")));
+        let slots = paths.walk_marking(br#"{"id":"1","a":[{"b":1,"b":2}],"a":{}}"#).expect("JSON");
+        assert_eq!([id, kind, deep].map(|slot| slots.is_ambiguous(slot)), [false, false, true]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing() {
+        assert_eq!(one("/id", "\u{feff}{\"id\":1}"), Ok(Some("1".into())));
+        assert_eq!(one("/id", "\u{feff}\u{feff}{\"id\":1}"), Err(WalkError::Malformed));
     }
 
     #[test]

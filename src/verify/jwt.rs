@@ -28,7 +28,7 @@ const MAX_TOKEN: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct JwtRule {
     /// None: the body is the token.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// What is read from the document to find it.
     document: PathSet,
     strip: Box<str>,

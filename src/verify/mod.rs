@@ -15,7 +15,7 @@ use std::time::Duration;
 pub mod actor;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method};
 
 use crate::config::secret::Secret;
 use crate::delivery::{DedupKey, EventId, SourceName, UnixMillis};
@@ -66,6 +66,7 @@ use learned::Learned;
 use mac::Tag;
 use proof::{Proof, Proven, token_digest};
 use sealed::Sealed;
+use sig::Place;
 use template::{Cx, Token};
 use view::{Needs, PublicUrl, View};
 
@@ -151,9 +152,33 @@ pub struct Facts {
 }
 
 impl Scheme {
-    /// Whether requests of this method can be events or handshakes.
+    /// Returns `true` for the methods of events and handshakes.
     pub fn answers_method(&self, method: &Method) -> bool {
-        self.methods.contains(method) || self.unsigned.iter().chain(&self.signed).any(|handshake| handshake.method.as_ref() == Some(method))
+        self.methods.contains(method) || self.has_handshake(method)
+    }
+
+    /// Returns `true` if a handshake of this scheme has `method`.
+    pub fn has_handshake(&self, method: &Method) -> bool {
+        self.unsigned.iter().chain(&self.signed).any(|handshake| handshake.method.as_ref() == Some(method))
+    }
+
+    /// Returns `true` if a request with these headers and this target holds a signature, token or login of this scheme outside of its
+    /// body, right or wrong: such a request is a delivery and no visit.
+    pub fn carries_proof(&self, has_header: impl Fn(&HeaderName) -> bool, target: &str) -> bool {
+        let carries = |place: &Place| match place {
+            Place::Header(name) => has_header(name),
+            Place::Query(name) => {
+                let query = view::query(target).unwrap_or_default().as_bytes();
+                view::fields(query).is_ok_and(|fields| view::field(&fields, name).is_some())
+            }
+            Place::Form(_) | Place::Json(_) | Place::Sig(_) => false,
+        };
+        match &self.check {
+            Check::Nothing => false,
+            Check::Basic(_) => has_header(&http::header::AUTHORIZATION),
+            Check::Proof(proof) => proof.sigs.iter().any(|sig| carries(&sig.place)),
+            Check::Jwt(rule) => rule.place.as_ref().is_some_and(carries),
+        }
     }
 
     /// What the provider wants to be answered.

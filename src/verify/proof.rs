@@ -33,6 +33,8 @@ pub(super) struct Proof {
     pub(super) spellings: usize,
     /// The same key signs challenges for whoever asks: what looks like one is no event.
     pub(super) signs_challenges: bool,
+    /// Ends of the body, front and back, at which the signed time stands without a separator.
+    pub(super) time_beside_body: (bool, bool),
 }
 
 /// What the sender holds.
@@ -184,6 +186,7 @@ impl Proof {
                     return Err(mismatch(&self.sigs));
                 }
                 self.bound(cx)?;
+                self.time_is_whole(view.body)?;
                 return Ok(Some(Proven { key, signed: digest.then(|| digest_of(&pieces)), claims: None }));
             }
         }
@@ -260,6 +263,17 @@ impl Proof {
         let right =
             |candidate: &Candidate| hash.of(candidate, cx).is_some_and(|hash| certificate.key.verifies(hash, &message, &candidate.bytes));
         Ok(candidates.iter().any(right))
+    }
+
+    /// Refuses a body that has taken digits from the time, or given some to it. JSON documents of providers begin and end with brackets.
+    fn time_is_whole(&self, body: &[u8]) -> Result<(), Rejection> {
+        let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+        let (front, back) = self.time_beside_body;
+        if (front && digit(body.first())) || (back && digit(body.last())) {
+            let why = "the body begins or ends with a digit, and the signed time stands beside it: digits may have been moved between them";
+            return Err(Rejection::new(RejectReason::PreconditionFailed, why));
+        }
+        Ok(())
     }
 
     fn bound(&self, cx: Cx<'_>) -> Result<(), Rejection> {

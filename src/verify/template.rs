@@ -125,6 +125,16 @@ impl Template {
         bodies.peek().is_some() && bodies.all(checksum)
     }
 
+    /// The ends of the body, front and back, at which a time or a header stands with nothing in between: digits can be moved across such
+    /// a border without breaking the signature.
+    pub(super) fn time_beside_body(&self) -> (bool, bool) {
+        let is = |segment: Option<&Segment>, wanted: fn(&Token) -> bool| matches!(segment, Some(Segment::Token(token, filters)) if filters.is_empty() && wanted(token));
+        let time = |token: &Token| matches!(token, Token::Ts | Token::Header(_));
+        let body = |token: &Token| *token == Token::Body;
+        let beside = |first, second| self.0.windows(2).any(|pair| is(pair.first(), first) && is(pair.get(1), second));
+        (beside(time, body), beside(body, time))
+    }
+
     /// Whether it cannot be filled without the source's public URL.
     pub(super) fn needs_url(&self) -> bool {
         self.tokens().iter().any(|token| matches!(token, Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)))
@@ -161,6 +171,10 @@ impl Template {
         for segment in &self.0 {
             match segment {
                 Segment::Literal(text) => shown.extend_from_slice(text),
+                Segment::Token(Token::Json(slot, pointer), _) if cx.slots.is_ambiguous(*slot) => {
+                    let why = format!("a key on the way to {pointer} occurs twice");
+                    return Err(Rejection::new(RejectReason::BodyMalformed, why));
+                }
                 Segment::Token(Token::Json(slot, _), filters) => {
                     let before = parts.len();
                     for raw in cx.slots.all(*slot) {

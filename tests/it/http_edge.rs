@@ -111,6 +111,21 @@ fn paths_and_methods() {
 }
 
 #[test]
+fn a_delivery_by_get_is_not_told_that_it_was_taken() {
+    let server = Server::start(Options::default());
+    let mut client = server.client();
+    for method in ["GET", "HEAD"] {
+        for (target, header) in [("signed", "x-hub-signature-256: sha256=00\r\n"), ("token-in-url?secret=1&x=2", "")] {
+            client.send(format!("{method} /ingest/{target} HTTP/1.1\r\nhost: a\r\n{header}\r\n").as_bytes());
+            assert_eq!(client.response_to(method).status, 405, "{method} {target}");
+        }
+        client.send(format!("{method} /ingest/token-in-url?x=2 HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+        assert_eq!(client.response_to(method).status, 200, "a visitor with a browser is greeted");
+    }
+    assert!(server.seen.lock().expect("no panic").requests.is_empty());
+}
+
+#[test]
 fn a_provider_is_answered_in_its_own_words() {
     let server = Server::start(Options::default());
     let ask = |wish: &str| server.once(&post("fussy", wish, "{}"));

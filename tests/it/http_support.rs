@@ -31,6 +31,15 @@ name = "nested"
 path = "a/b"
 provider = "none"
 [[source]]
+name = "signed"
+provider = "github"
+secrets = ["plain:0123456789abcdef"]
+[[source]]
+name = "token-in-url"
+provider = "token"
+secrets = ["plain:0123456789abcdef"]
+scheme = { token = "query:secret" }
+[[source]]
 name = "fussy"
 provider = "none"
 [source.scheme]

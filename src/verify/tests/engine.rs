@@ -152,6 +152,45 @@ fn odd_bodies_with_a_good_signature() {
 }
 
 #[test]
+fn a_repeated_type_does_not_refuse_a_signed_event() {
+    let stripe = source("stripe", &[SECRET]);
+    let signed = as_request(&sign(&stripe, &inputs(r#"{"id":"a","type":"x","type":"y","x":1,"x":2}"#, "x", NOW)).expect("it signs"));
+    let event = one(&compiled(&stripe), &signed, NOW);
+    assert_eq!((event.id.as_str(), event.event_type), ("a", None));
+
+    let github = source("github", &[SECRET]);
+    let mut signed = self::signed(&github, "delivery-1");
+    let twice = (HeaderName::from_static("x-github-event"), HeaderValue::from_static("push"));
+    signed.headers = signed.headers.iter().cloned().chain([twice]).collect();
+    assert_eq!(one(&compiled(&github), &signed, NOW).event_type, None);
+}
+
+#[test]
+fn digits_moved_between_the_time_and_the_body_are_refused() {
+    for (provider, header) in [("cashfree", "x-webhook-timestamp"), ("airwallex", "x-timestamp"), ("discord", "x-signature-timestamp")] {
+        let (source, spec, private_key) = super::catalogue::made_up(provider);
+        let request = super::catalogue::signed(&source, &spec, private_key, "evt-1").expect("it signs");
+        let scheme = compiled(&source);
+        one(&scheme, &request, NOW);
+        let header: HeaderName = header.parse().expect("a name");
+        let time = request.headers.get(&header).expect("a time").to_str().expect("text").to_owned();
+        let (kept, moved) = time.split_at(time.len() - 1);
+        let mut forged = request.clone();
+        forged.headers = request
+            .headers
+            .iter()
+            .map(|(n, v)| (n.clone(), if *n == header { kept.parse().expect("a value") } else { v.clone() }))
+            .collect();
+        forged.body = [moved.as_bytes(), &request.body].concat().into();
+        assert!(verify(&name("test"), &scheme, &forged, UnixMillis(NOW)).is_err(), "{provider}");
+    }
+    let retell = source("retell", &[SECRET]);
+    let request = signed(&retell, "call");
+    assert!(!request.body.ends_with(b"1"), "a document ends with a bracket");
+    one(&compiled(&retell), &request, NOW);
+}
+
+#[test]
 fn slack_answers_its_signed_handshake_only() {
     let slack = source("slack", &[SECRET]);
     let scheme = compiled(&slack);

@@ -20,6 +20,14 @@ pub struct Request {
     pub received_at: UnixMillis,
 }
 
+impl Request {
+    /// The query of a GET without a body: all that such a delivery says.
+    pub fn content_in_query(&self) -> Option<&str> {
+        let query = || self.target.split_once('?').map_or("", |(_, query)| query);
+        (self.method == Method::GET && self.body.is_empty()).then(query)
+    }
+}
+
 /// Headers; the values of a repeated name are in the order in which they came. Names compare without case.
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(HeaderName, HeaderValue)>);

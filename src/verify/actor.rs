@@ -109,7 +109,10 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
         source: source.name.clone(),
         event_id: event.id,
         event_type: event.event_type,
-        content_type: request.headers.get(&CONTENT_TYPE).and_then(text).map(String::into_boxed_str),
+        content_type: match request.content_in_query() {
+            Some(_) => Some("application/x-www-form-urlencoded".into()),
+            None => request.headers.get(&CONTENT_TYPE).and_then(text).map(String::into_boxed_str),
+        },
         headers: forwarded.collect(),
         body: owned_if_small_part(event.body, request.body.len()),
         received_at: request.received_at,

@@ -101,7 +101,8 @@ impl EventRule {
             }
             id = id.or(all);
         }
-        let body = cx.view.request.body.clone();
+        let request = cx.view.request;
+        let body = request.content_in_query().map_or_else(|| request.body.clone(), |query| Bytes::copy_from_slice(query.as_bytes()));
         let event = self.event(source, &cx.view.request.target, id, event_type, body, signed)?;
         Ok(Some(Verified { events: vec![event] }))
     }

@@ -403,7 +403,9 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
         _ => document,
     };
     let nothing = json_path::Slots::default();
-    let cx = Cx { view: &view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
+    let by_query = view.by_query()?;
+    let view = by_query.as_ref().unwrap_or(&view);
+    let cx = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
     match scheme.event.events(source, cx, &document, proven.signed)? {
         Some(verified) => Ok(Verdict::Events(verified)),
         None => Ok(Verdict::Challenge(scheme.answers.accepted.clone().unwrap_or(Answer {

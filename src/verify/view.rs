@@ -44,6 +44,13 @@ impl<'a> View<'a> {
         Ok(Self { request, body, form, query })
     }
 
+    /// The view of a GET without a body for the event's id and type, once the request is proven: its query is the form.
+    pub(super) fn by_query(&self) -> Result<Option<Self>, Rejection> {
+        let Self { request, body, .. } = *self;
+        let Some(query) = request.content_in_query() else { return Ok(None) };
+        Ok(Some(Self { request, body, form: fields(query.as_bytes())?, query: self.query.clone() }))
+    }
+
     /// The one value of a header. Signed or not: where it occurs twice, we and the consumer may take different ones.
     pub(super) fn header(&self, name: &'a HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
         let mut values = self.request.headers.all(name);

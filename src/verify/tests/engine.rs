@@ -204,6 +204,65 @@ fn slack_answers_its_signed_handshake_only() {
 }
 
 #[test]
+fn an_event_by_get_is_its_query() {
+    let (twilio, spec, _) = super::catalogue::made_up("twilio");
+    let scheme = compiled(&twilio);
+    let query = "AccountSid=AC1&MessageSid=SM1&MessageStatus=delivered&To=%2B14155550100";
+    let url = format!("{}?{query}", twilio.public_url.clone().expect("a URL"));
+    let mac = crate::verify::mac::MacKey::new(spec.hash, SECRET.as_bytes()).expect("a key");
+    let signature = crate::verify::mac::Encoding::Base64.encode(mac.of([url.as_bytes()]).as_bytes());
+    let get = |query: &str| super::request("GET", &format!("/ingest/test?{query}"), &[("x-twilio-signature", &signature)], b"");
+    let event = one(&scheme, &get(query), NOW);
+    assert_eq!((&*event.body, event.event_type.as_deref()), (query.as_bytes(), Some("delivered")));
+    assert!(event.id.as_str().contains("SM1"), "{:?}", event.id);
+    assert_eq!(refused(&scheme, &get(&query.replace("SM1", "SM2")), NOW), RejectReason::SignatureMismatch);
+
+    let vonage = source("vonage", &[SECRET]);
+    let scheme = compiled(&vonage);
+    let token = |claims: &str| {
+        let part = |text: &str| crate::verify::mac::Encoding::Base64Url.encode(text.as_bytes());
+        let signed = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(claims));
+        let mac = crate::verify::mac::MacKey::new(crate::verify::mac::HashName::Sha256, SECRET.as_bytes()).expect("a key");
+        format!("Bearer {signed}.{}", crate::verify::mac::Encoding::Base64Url.encode(mac.of([signed.as_bytes()]).as_bytes()))
+    };
+    let iat = NOW / 1000;
+    let get = |claims: &str| super::request("GET", "/ingest/test?messageId=m1&status=delivered", &[("authorization", &token(claims))], b"");
+    let event = one(&scheme, &get(&format!(r#"{{"iat":{iat}}}"#)), NOW);
+    assert_eq!((&*event.body, event.id.as_str()), (&b"messageId=m1&status=delivered"[..], "m1:delivered"));
+    let of_another = format!(r#"{{"iat":{iat},"payload_hash":"{}"}}"#, "0".repeat(64));
+    assert_eq!(refused(&scheme, &get(&of_another), NOW), RejectReason::PreconditionFailed);
+}
+
+#[test]
+fn slacks_look_at_a_certificate_is_answered_without_a_signature() {
+    let scheme = compiled(&source("slack", &[SECRET]));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let probe = super::request("POST", "/", &form, b"ssl_check=1&token=Jhj5dZrVaK7ZwHHjRyZWjbDl");
+    let Ok(Verdict::Challenge(answer)) = verify(&name("test"), &scheme, &probe, UnixMillis(NOW)) else { panic!("no probe") };
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    let command = super::request("POST", "/", &form, b"command=%2Fweir&text=ssl_check%3D1");
+    assert_eq!(refused(&scheme, &command, NOW), RejectReason::SignatureMissing);
+}
+
+#[test]
+fn mailgun_signs_for_a_subaccount_with_the_parents_key_as_well() {
+    let mailgun = source("mailgun", &[SECRET]);
+    let scheme = compiled(&mailgun);
+    let signed = signed(&mailgun, "e-1");
+    let body = String::from_utf8(signed.body.to_vec()).expect("text");
+    let mut json: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let parent = std::mem::replace(&mut json["signature"]["signature"], "00".repeat(32).into());
+    json["signature"]["parent-signature"] = parent;
+    let mut of_subaccount = signed.clone();
+    of_subaccount.body = json.to_string().into();
+    one(&scheme, &of_subaccount, NOW);
+    json["signature"]["parent-signature"] = "00".repeat(32).into();
+    of_subaccount.body = json.to_string().into();
+    assert_eq!(refused(&scheme, &of_subaccount, NOW), RejectReason::SignatureMismatch);
+    assert_eq!(refused(&scheme, &signed, NOW + 400 * 86_400_000), RejectReason::TimestampTooOld);
+}
+
+#[test]
 fn mistakes_are_refused_when_loading() {
     let errors = |source: &Source| -> Vec<String> {
         Scheme::compile(source, 1000).map(|_| Vec::new()).unwrap_or_else(|errors| errors.iter().map(ToString::to_string).collect())

@@ -75,9 +75,27 @@ pub enum SignError {
 
 /// Signs a request for `source`, whose secrets are at hand.
 pub fn sign(source: &Source, inputs: &SignInputs) -> Result<SignedRequest, SignError> {
+    sign_as(source, inputs, None)
+}
+
+/// Everything of a request that the sender decides besides body and time: the event's id and type are in these headers and nowhere else.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    /// The method, where it is not the scheme's first.
+    pub(super) method: Option<Method>,
+    /// The headers of the event.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// As [`sign`], for a sender that decides its headers.
+pub(super) fn sign_as(source: &Source, inputs: &SignInputs, sender: Option<&Sender>) -> Result<SignedRequest, SignError> {
     let spec = spec_of(source).map_err(|error| SignError::Scheme(vec![error]))?;
     let scheme = Scheme::compile(source, usize::MAX).map_err(SignError::Scheme)?;
     let mut draft = Draft::new(source, &spec, &scheme, inputs)?;
+    match sender {
+        Some(sender) => draft.of(sender),
+        None => draft.named()?,
+    }
     match &scheme.check {
         Check::Nothing => {}
         Check::Basic(_) => {
@@ -183,15 +201,32 @@ impl<'d> Draft<'d> {
             ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut vector).map_err(|_| SignError::PrivateKey)?;
             draft.body = sealed.seal(&draft.body, inputs.secret, vector).ok_or(SignError::PrivateKey)?;
         }
-        let event = &scheme.event;
+        Ok(draft)
+    }
+
+    /// The request of a sender that decides its headers.
+    fn of(&mut self, sender: &Sender) {
+        if let Some(method) = &sender.method {
+            self.method = method.clone();
+        }
+        for (name, value) in &sender.headers {
+            self.headers.retain(|(known, _)| known != name);
+            self.headers.push((name.clone(), value.clone()));
+        }
+    }
+
+    /// Puts the event's id and type where the scheme looks for them outside of the body.
+    fn named(&mut self) -> Result<(), SignError> {
+        let (event, inputs) = (&self.scheme.event, self.inputs);
+        // The type first: a header that is a part of the id as well holds the type.
+        for token in event.event_type.tokens() {
+            self.outside(token, &inputs.event_type)?;
+        }
         let ids = event.ids.iter().chain(event.batch.iter().flat_map(|batch| &batch.ids));
         for token in ids.flat_map(|id| id.tokens()) {
-            draft.outside(token, &inputs.id)?;
+            self.outside(token, &inputs.id)?;
         }
-        for token in event.event_type.tokens() {
-            draft.outside(token, &inputs.event_type)?;
-        }
-        Ok(draft)
+        Ok(())
     }
 
     /// Gives a token that is no part of the body a value, unless it has one.

@@ -18,6 +18,7 @@ mod engine;
 mod facts;
 mod fuzz;
 mod handshakes;
+mod identity;
 mod named_keys;
 mod rules;
 mod tamper;

@@ -14,10 +14,10 @@ fn what_is_signed_verifies_with_its_id() {
         let scheme = compiled(&source);
         let event = one(&scheme, &signed(&source, "evt_1"), NOW);
         if !matches!(*provider, "hmac" | "token") {
-            assert_eq!(event.id.as_str(), "evt_1", "{provider}");
+            assert!(event.id.as_str().split(':').any(|part| part == "evt_1"), "{provider}: {}", event.id.as_str());
+            let again = one(&scheme, &signed(&source, "evt_1"), NOW);
+            assert_eq!(event.key, again.key, "{provider}");
         }
-        let again = one(&scheme, &signed(&source, "evt_1"), NOW);
-        assert_eq!(event.key, again.key, "{provider}");
         assert_ne!(event.key, one(&scheme, &signed(&source, "evt_2"), NOW).key, "{provider}");
     }
 }
@@ -40,7 +40,7 @@ fn no_changed_byte_of_body_or_signature_verifies() {
             assert!(events(&scheme, &bad, NOW).is_err(), "{provider}: byte {at} of the body");
         }
         let event_type = |name: &HeaderName| {
-            matches!(name.as_str(), "content-type" | "x-github-event" | "x-github-delivery")
+            matches!(name.as_str(), "content-type" | "x-github-event" | "x-github-delivery" | "x-github-hook-id")
                 || name.as_str().starts_with("x-shopify-") && name != "x-shopify-hmac-sha256"
         };
         for (name, value) in good.headers.iter().filter(|(name, _)| !event_type(name)) {
@@ -144,7 +144,8 @@ fn odd_bodies_with_a_good_signature() {
     let deep = format!(r#"{{"id":"deep","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(one(&scheme, &with(deep), NOW).id.as_str(), "deep");
     for body in ["", "no JSON", "{}", r#"{"id":null}"#, r#"{"id":{}}"#, r#"{"id":""}"#] {
-        assert!(one(&scheme, &with(body.into()), NOW).id.as_str().starts_with("sha256:"), "{body}");
+        let event = one(&scheme, &with(body.into()), NOW);
+        assert_ne!(event.key, one(&scheme, &with(body.into()), NOW).key, "{body}: without an id, equal bytes may be two events");
     }
     let long = one(&scheme, &with(format!(r#"{{"id":"{}"}}"#, "x".repeat(9000))), NOW);
     assert_eq!(long.id.as_str().len(), 71);

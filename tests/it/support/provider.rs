@@ -74,7 +74,7 @@ impl Provider {
         let id = match self {
             Self::Stripe => format!("evt_{unique}"),
             Self::Github => format!("{}-{}-{}", &unique[..8], &unique[8..12], &unique[12..]),
-            Self::Shopify => format!("shop-{unique}"),
+            Self::Shopify => format!("shop-{unique}:{kind}"),
             Self::Slack => format!("Ev{unique}"),
             Self::StandardWebhooks => format!("msg_{unique}"),
         };
@@ -126,7 +126,8 @@ impl Event {
             ],
             Provider::Shopify => vec![
                 ("X-Shopify-Webhook-Id", id.to_owned()),
-                ("X-Shopify-Event-Id", id.to_owned()),
+                // The topic is a part of the id, and comes in a header of its own.
+                ("X-Shopify-Event-Id", id.split(':').next().unwrap_or_default().to_owned()),
                 ("X-Shopify-Topic", kind.to_owned()),
                 ("X-Shopify-Hmac-Sha256", BASE64.encode(mac(secret.as_bytes(), &[body]))),
             ],

@@ -1,0 +1,320 @@
+//! What is one event and what is another, for every preset: `tests/data/identity` has for each of them two events of one object, two events
+//! with equal bytes, and a redelivery as the provider makes it. Its README says how the tables are written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::catalogue::made_up;
+use super::*;
+use crate::verify::sign::{Sender, sign_as};
+use crate::verify::spec::{IdKind, IdentityEvidence, SchemeSpec};
+
+/// Files of presets that are not looked at yet.
+const NOT_YET: &[&str] = &[
+    "ai",
+    "clouds",
+    "commerce",
+    "crm",
+    "development",
+    "identity",
+    "mail",
+    "messaging",
+    "monitoring",
+    "payments",
+    "productivity",
+    "standard-webhooks",
+];
+
+/// Milliseconds between two deliveries of a case, where it does not say when they are.
+const APART: i64 = 60_000;
+
+/// A table of `tests/data/identity`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    /// Where the shapes are known from.
+    evidence: String,
+    #[serde(flatten)]
+    cases: Cases,
+    /// Further cases, such as other kinds of events of the same provider.
+    #[serde(default)]
+    more: Vec<Cases>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cases {
+    /// What is special about them.
+    about: Option<String>,
+    /// Events of one object.
+    object: Vec<Input>,
+    object_none: Option<String>,
+    /// Events with equal bytes.
+    equal: Vec<Input>,
+    equal_none: Option<String>,
+    /// Deliveries, the last of which is a redelivery.
+    redelivery: Vec<Input>,
+    redelivery_none: Option<String>,
+    /// Whether anything tells the redelivery.
+    redelivery_told: Option<bool>,
+}
+
+/// A delivery, but for its proof.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    method: Option<String>,
+    /// What stands after the URL's `?`.
+    query: Option<String>,
+    /// For a header or claim that the scheme signs and the headers above do not hold.
+    id: Option<String>,
+    /// Seconds after the first delivery.
+    at: Option<i64>,
+}
+
+fn folder(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The tables of every `.toml` in a folder, by the file's name.
+fn tables(path: &str) -> BTreeMap<String, toml::Table> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(folder(path)).expect("a folder") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            all.insert(path.file_stem().expect("a name").to_string_lossy().into_owned(), table);
+        }
+    }
+    all
+}
+
+/// Every table of cases, by the preset's name.
+fn written() -> BTreeMap<String, Table> {
+    let tables = tables("tests/data/identity").into_values().flatten();
+    tables.map(|(name, table)| (name.clone(), table.try_into().unwrap_or_else(|error| panic!("{name}: {error}")))).collect()
+}
+
+/// Presets of files that were looked at.
+fn looked_at() -> Vec<String> {
+    let files = tables("src/verify/presets").into_iter().filter(|(file, _)| !NOT_YET.contains(&file.as_str()));
+    files.flat_map(|(_, table)| table.into_iter().map(|(name, _)| name)).collect()
+}
+
+/// A source as an operator configures it who leaves everything to the preset.
+struct Rig {
+    source: Source,
+    spec: SchemeSpec,
+    private_key: Option<Vec<u8>>,
+}
+
+/// One event of a delivery, and what became of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Published,
+    /// Published, and its message names the first that it may be a copy of.
+    Marked,
+    Duplicate,
+}
+
+impl Rig {
+    fn new(provider: &str) -> Self {
+        let (mut source, spec, private_key) = made_up(provider);
+        source.split = spec.event.batch.as_ref().is_some_and(|batch| batch.split);
+        Self { source, spec, private_key }
+    }
+
+    /// The events of one delivery, signed and verified at its time.
+    fn deliver(&self, index: usize, input: &Input) -> Result<Vec<VerifiedEvent>, String> {
+        let mut source = self.source.clone();
+        if let Some(query) = &input.query {
+            source.public_url = source.public_url.map(|url| format!("{url}?{query}"));
+        }
+        let index = i64::try_from(index).expect("few");
+        let at = NOW + input.at.map_or(index * APART, |seconds| seconds * 1000);
+        let headers = input.headers.iter().map(|(name, value)| {
+            (name.parse::<HeaderName>().expect("a header's name"), HeaderValue::from_str(value).expect("a header's value"))
+        });
+        let sender = Sender { method: input.method.as_ref().map(|method| method.parse().expect("a method")), headers: headers.collect() };
+        let id = input.id.clone().unwrap_or_else(|| format!("delivery-{index}"));
+        let inputs = SignInputs { private_key: self.private_key.clone(), ..inputs(input.body.clone(), &id, at) };
+        let signed = sign_as(&source, &inputs, Some(&sender)).map_err(|error| error.to_string())?;
+        match verify(&name("test"), &compiled(&self.source), &as_request(&signed), UnixMillis(at)) {
+            Ok(Verdict::Events(verified)) => Ok(verified.into_events()),
+            other => Err(format!("{other:?} for {input:?}")),
+        }
+    }
+
+    /// What becomes of every event of every delivery, in order.
+    fn fates(&self, deliveries: &[Input]) -> Result<Vec<Vec<Fate>>, String> {
+        let signed = compiled(&self.source).facts().id_covered;
+        let mut before: Vec<VerifiedEvent> = Vec::new();
+        let mut fates = Vec::new();
+        for (index, input) in deliveries.iter().enumerate() {
+            let events = self.deliver(index, input)?;
+            fates.push(events.iter().map(|event| self.fate(&before, event, signed)).collect());
+            before.extend(events);
+        }
+        Ok(fates)
+    }
+
+    /// The rule of what is published, by the keys of the events.
+    fn fate(&self, before: &[VerifiedEvent], event: &VerifiedEvent, signed: bool) -> Fate {
+        let body = self.comparable(event);
+        let known: Vec<_> = before.iter().filter(|known| known.key == event.key).collect();
+        if known.iter().any(|known| self.comparable(known) == body) {
+            return Fate::Duplicate;
+        }
+        if !known.is_empty() {
+            return if self.spec.event.id_kind == IdKind::Event && signed { Fate::Duplicate } else { Fate::Marked };
+        }
+        let same_bytes = |known: &VerifiedEvent| known.event_type == event.event_type && self.comparable(known) == body;
+        if before.iter().any(same_bytes) { Fate::Marked } else { Fate::Published }
+    }
+
+    /// The body without what a redelivery may change.
+    fn comparable(&self, event: &VerifiedEvent) -> Result<Value, Bytes> {
+        let mut value: Value = serde_json::from_slice(&event.body).map_err(|_| event.body.clone())?;
+        let batch = self.spec.event.batch.as_ref();
+        if !self.source.split {
+            self.spec.event.varies.iter().for_each(|pointer| remove(&mut value, pointer));
+            if let Some(batch) = batch {
+                let elements = value.pointer_mut(&batch.at).and_then(Value::as_array_mut).into_iter().flatten();
+                elements.for_each(|element| batch.varies.iter().for_each(|pointer| remove(element, pointer)));
+            }
+        } else if let Some(batch) = batch {
+            batch.varies.iter().for_each(|pointer| remove(&mut value, pointer));
+        }
+        Ok(value)
+    }
+}
+
+fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, key)) = pointer.rsplit_once('/') else { return };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(members)) => _ = members.remove(key),
+        Some(Value::Array(items)) => {
+            if let Some(item) = key.parse::<usize>().ok().and_then(|at| items.get_mut(at)) {
+                *item = Value::Null;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Runs a check on the cases of every preset that has some, and reports all that fail.
+fn cases(check: impl Fn(&Rig, &Cases) -> Result<(), String>) {
+    let mut failures = Vec::new();
+    for (provider, table) in written() {
+        let rig = Rig::new(&provider);
+        for cases in std::iter::once(&table.cases).chain(&table.more) {
+            if let Err(error) = check(&rig, cases) {
+                failures.push(format!("{provider} {}: {error}", cases.about.as_deref().unwrap_or_default()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn all_published(rig: &Rig, deliveries: &[Input]) -> Result<(), String> {
+    let fates = rig.fates(deliveries)?;
+    match fates.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
+        true => Err(format!("an event is taken for another one: {fates:?}")),
+        false => Ok(()),
+    }
+}
+
+#[test]
+fn two_events_of_one_object_are_both_published() {
+    cases(|rig, cases| all_published(rig, &cases.object));
+}
+
+#[test]
+fn two_events_with_equal_bytes_are_both_published() {
+    cases(|rig, cases| {
+        let mut bodies = cases.equal.iter().map(|input| &input.body);
+        let first = bodies.next();
+        if bodies.any(|body| Some(body) != first) {
+            return Err("equal: the bodies are not equal".into());
+        }
+        all_published(rig, &cases.equal)
+    });
+}
+
+#[test]
+fn a_redelivery_is_published_once_or_marked() {
+    cases(|rig, cases| {
+        let Some(told) = cases.redelivery_told else {
+            return if cases.redelivery.is_empty() { Ok(()) } else { Err("redelivery_told is missing".into()) };
+        };
+        let fates = rig.fates(&cases.redelivery)?;
+        let Some((last, first)) = fates.split_last() else { return Err("redelivery_told without a redelivery".into()) };
+        if first.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
+            return Err(format!("a first delivery is taken for a duplicate: {fates:?}"));
+        }
+        let expected = if told { Fate::Duplicate } else { Fate::Marked };
+        match last.iter().all(|fate| *fate == expected) {
+            true => Ok(()),
+            false => Err(format!("the redelivery is not {expected:?}: {fates:?}")),
+        }
+    });
+}
+
+/// Every preset says what its ids mean and how that is known, and has its cases.
+#[test]
+fn every_preset_has_its_cases() {
+    let written = written();
+    let mut failures = Vec::new();
+    for provider in looked_at() {
+        let mut fail = |text: &str| failures.push(format!("{provider}: {text}"));
+        let Some(table) = written.get(&provider) else {
+            fail("no table in tests/data/identity");
+            continue;
+        };
+        let all: Vec<_> = std::iter::once(&table.cases).chain(&table.more).collect();
+        if table.evidence.is_empty() {
+            fail("no evidence");
+        }
+        if !all.iter().any(|cases| cases.object.len() > 1 || cases.object_none.is_some()) {
+            fail("no two events of one object, and no object_none");
+        }
+        if !all.iter().any(|cases| cases.equal.len() > 1 || cases.equal_none.is_some()) {
+            fail("no two events with equal bytes, and no equal_none");
+        }
+        if !all.iter().any(|cases| cases.redelivery.len() > 1 || cases.redelivery_none.is_some()) {
+            fail("no redelivery, and no redelivery_none");
+        }
+        let preset = presets::table(&provider).expect("it is there");
+        let event = preset.get("event").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let spec = Rig::new(&provider).spec;
+        let has_id = !spec.event.id.is_empty() || spec.event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
+        if has_id && !event.contains_key("id_kind") {
+            fail("event.id_kind is not written");
+        }
+        if !event.contains_key("missing") {
+            fail("event.missing is not written");
+        }
+        let evidence = match spec.facts.identity {
+            IdentityEvidence::Documented => "documented",
+            IdentityEvidence::Recorded => "recorded",
+            IdentityEvidence::Sdk => "sdk",
+            IdentityEvidence::Recalled => "recalled",
+        };
+        if !table.evidence.starts_with(evidence) {
+            fail(&format!("facts.identity is {evidence}, and the evidence of its cases begins with another word"));
+        }
+        if spec.facts.identity_note.is_none() {
+            fail("facts.identity_note is missing");
+        }
+    }
+    let known: Vec<_> = presets::names().collect();
+    failures.extend(written.keys().filter(|name| !known.contains(&name.as_str())).map(|name| format!("{name}: no such preset")));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

@@ -135,7 +135,8 @@ impl Service {
         let health = Health::default();
         let roster = Roster::default();
         let in_hand = InHand::default();
-        let budget = Budget::new(config.limits.in_flight_requests, config.limits.in_flight_bytes);
+        let largest = sources.iter().map(|source| source.max_body_bytes).max().unwrap_or_default();
+        let budget = Budget::for_bodies(config.limits.in_flight_requests, config.limits.in_flight_bytes, largest);
 
         let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS).map_err(|error| setup(&error))?;
         let mut store_health = health.component("store");
@@ -208,12 +209,14 @@ impl Service {
             dedups: dedup.actors(config.dedup.mailbox_capacity, lifeline, &roster),
         };
         let verifiers = (0..config.verifier.threads()).map(|n| front.start(&Arbiter::new().handle(), &n.to_string())).collect();
+        let unpacks = sources.iter().any(|source| source.scheme.unpacks());
+        let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
         let sources = Arc::new(sources);
         // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
         keeper.until_tried(START_PATIENCE);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
         key_sets::on_demand::start(&sources, lifeline).map_err(|error| setup(&error))?;
-        let edge = http::Edge::new(sources, verifiers, budget.clone(), config.limits.clone(), metrics.clone());
+        let edge = http::Edge::new(sources, verifiers, unpacker, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, roster: roster.clone(), budget: budget.clone(), started: Instant::now() });
         Ok(Self { keeper, spool, publisher, dedup, edge, front, admin, budget, roster })
     }

@@ -1,107 +1,19 @@
 //! What is in hand, bounded by count and bytes: a [`Budget`] hands out [`Permit`]s, and a [`Ticket`] holds one for as long as its
-//! delivery is anywhere in the service.
+//! delivery is anywhere in the service. A source has a [`Share`] of the bytes, so that none takes the room of the others.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+mod budget;
+
+pub use budget::{Budget, Kind, Permit, SMALL, Share};
+
 use crate::delivery::EventId;
-use crate::outcome::{FailReason, Outcome, RejectReason, Rejection, ShedReason};
+use crate::outcome::{FailReason, Outcome, RejectReason, Rejection};
 use crate::telemetry::{SourceMetrics, logs};
-
-/// An upper bound on a number of things and on their bytes.
-#[derive(Debug)]
-pub struct Budget {
-    max_count: usize,
-    max_bytes: usize,
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl Budget {
-    /// A budget of `max_count` things of `max_bytes` bytes in all.
-    pub fn new(max_count: usize, max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { max_count, max_bytes, count: AtomicUsize::new(0), bytes: AtomicUsize::new(0) })
-    }
-
-    /// Room for `count` things of `bytes` bytes together, or which of the two bounds is reached.
-    pub fn reserve(self: &Arc<Self>, count: usize, bytes: usize) -> Result<Permit, ShedReason> {
-        if !take(&self.count, count, self.max_count) {
-            return Err(ShedReason::Requests);
-        }
-        if !take(&self.bytes, bytes, self.max_bytes) {
-            self.count.fetch_sub(count, Ordering::Relaxed);
-            return Err(ShedReason::Bytes);
-        }
-        Ok(Permit { budget: self.clone(), count, bytes })
-    }
-
-    /// A permit for nothing yet, that grows as it is needed.
-    pub fn empty_permit(self: &Arc<Self>) -> Permit {
-        Permit { budget: self.clone(), count: 0, bytes: 0 }
-    }
-
-    /// How many things and bytes are in hand now.
-    pub fn used(&self) -> (usize, usize) {
-        (self.count.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
-    }
-
-    /// How many things and bytes there is room for now.
-    pub fn room(&self) -> (usize, usize) {
-        let (count, bytes) = self.used();
-        (self.max_count.saturating_sub(count), self.max_bytes.saturating_sub(bytes))
-    }
-}
-
-fn take(used: &AtomicUsize, want: usize, max: usize) -> bool {
-    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(want).filter(|sum| *sum <= max)).is_ok()
-}
-
-/// A share of a [`Budget`], given back on drop.
-#[derive(Debug)]
-pub struct Permit {
-    budget: Arc<Budget>,
-    count: usize,
-    bytes: usize,
-}
-
-impl Permit {
-    /// Room for `more` bytes on top, if there is any.
-    pub fn grow(&mut self, more: usize) -> Result<(), ShedReason> {
-        if !take(&self.budget.bytes, more, self.budget.max_bytes) {
-            return Err(ShedReason::Bytes);
-        }
-        self.bytes += more;
-        Ok(())
-    }
-
-    /// Counts one thing more, if there is room for it.
-    pub fn count_one(&mut self) -> Result<(), ShedReason> {
-        if !take(&self.budget.count, 1, self.budget.max_count) {
-            return Err(ShedReason::Requests);
-        }
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Splits off a permit for `count` things and `bytes` bytes of this one.
-    #[must_use]
-    pub fn split(&mut self, count: usize, bytes: usize) -> Permit {
-        let (count, bytes) = (count.min(self.count), bytes.min(self.bytes));
-        self.count -= count;
-        self.bytes -= bytes;
-        Permit { budget: self.budget.clone(), count, bytes }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.budget.count.fetch_sub(self.count, Ordering::Relaxed);
-        self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// One delivery's claim to exactly one outcome. It travels with the delivery through the actors, so that what a client's disconnect
 /// cannot undo (a batch under way) keeps its room until it is really done. Dropped without an outcome, it answers and counts
@@ -169,9 +81,10 @@ impl Ticket {
         &mut self.permit
     }
 
-    /// From here on the whole request is in hand, so a drop is our failure and not the client's disconnect.
-    pub fn request_is_complete(&mut self) {
+    /// From here on the whole request is in hand, so a drop is our failure and not the client's disconnect. The time to answer it begins.
+    pub fn request_is_complete(&mut self, deadline: Instant) {
         self.complete = true;
+        self.deadline = deadline;
     }
 
     /// Nobody waits for the outcome any more: the client is gone, or was answered 503 at its deadline.
@@ -234,22 +147,5 @@ mod tests {
         let mut hits = [0; 10];
         ids.iter().for_each(|id| hits[id.spread(10) as usize] += 1);
         assert!(hits.iter().all(|n| (700..1300).contains(n)), "{hits:?}");
-    }
-
-    #[test]
-    fn a_budget_is_never_passed_and_all_of_it_comes_back() {
-        let budget = Budget::new(2, 100);
-        let mut a = budget.reserve(1, 60).expect("room");
-        assert_eq!(budget.reserve(1, 41).expect_err("41 more bytes"), ShedReason::Bytes);
-        assert_eq!(budget.used(), (1, 60), "a refusal takes nothing");
-        assert_eq!(a.grow(41), Err(ShedReason::Bytes));
-        a.grow(40).expect("room for 40");
-        let b = budget.reserve(1, 0).expect("room");
-        assert_eq!(budget.reserve(1, 0).expect_err("a third thing"), ShedReason::Requests);
-        let c = a.split(1, 30);
-        drop(a);
-        assert_eq!(budget.used(), (2, 30));
-        drop((b, c));
-        assert_eq!(budget.used(), (0, 0));
     }
 }

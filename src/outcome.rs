@@ -102,7 +102,7 @@ reasons! {
         TooManyEvents = "too_many_events",
         /// Body larger than the source's limit. 413.
         BodyTooLarge = "body_too_large",
-        /// Body slower than the minimum rate, or not there by the deadline. 408.
+        /// Body slower than the minimum rate for its length, or not there within `limits.body_timeout_ms`. 408.
         BodyTooSlow = "body_too_slow",
         /// Headers larger than the limit. 431.
         HeadersTooLarge = "headers_too_large",
@@ -118,6 +118,8 @@ reasons! {
         Requests = "requests",
         /// As many bytes in flight as `limits.in_flight_bytes` allows.
         Bytes = "bytes",
+        /// As many bytes in flight to this source as its share of `limits.in_flight_bytes` allows.
+        SourceBytes = "source_bytes",
         /// The verifier's mailbox is full.
         VerifierMailbox = "verifier_mailbox",
         /// The dedup actor's mailbox is full.

@@ -8,6 +8,7 @@ use http::HeaderName;
 
 use crate::config::{Config, ConfigError, model};
 use crate::delivery::SourceName;
+use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
 use crate::verify::Scheme;
 
@@ -26,8 +27,14 @@ pub struct Source {
     pub forward_headers: Vec<HeaderName>,
     /// Largest body, in bytes.
     pub max_body_bytes: usize,
-    /// When its sender is answered at the latest.
+    /// What its provider usually sends at most, in bytes. A larger body competes for less of the room; it is not refused.
+    pub usual_body_bytes: usize,
+    /// How long a body may take to come.
+    pub upload: Duration,
+    /// When its sender is answered at the latest, from the end of its body.
     pub deadline: Duration,
+    /// What its bodies take of `limits.in_flight_bytes`.
+    pub share: Arc<Share>,
     /// Its own metrics.
     pub metrics: Arc<SourceMetrics>,
 }
@@ -35,9 +42,14 @@ pub struct Source {
 impl Source {
     fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
         let facts = scheme.facts();
+        let max_body_bytes = source.max_body_bytes.unwrap_or(config.limits.max_body_bytes);
+        let share = Share::of_source(config.limits.in_flight_bytes, config.sources.len(), max_body_bytes);
         Self {
             dedup_window: source.window.unwrap_or_else(|| facts.window.max(config.dedup.window)),
-            max_body_bytes: source.max_body_bytes.unwrap_or(config.limits.max_body_bytes),
+            max_body_bytes,
+            usual_body_bytes: facts.max_body_bytes.unwrap_or(USUAL).min(max_body_bytes),
+            upload: upload(source, facts.deadline, config.limits.body_timeout),
+            share: Arc::new(share),
             deadline: source.deadline.or(facts.deadline).unwrap_or(config.limits.deadline),
             name: source.name.clone(),
             path: source.path.clone(),
@@ -45,6 +57,19 @@ impl Source {
             metrics: metrics.source(&source.name),
             scheme,
         }
+    }
+}
+
+/// What a provider usually sends at most, where nothing is known of it: 1 MB.
+const USUAL: usize = 1 << 20;
+
+/// How long a body may take: what is configured, and no longer than its provider can still be there. When it gives up it may count from the
+/// end of its request or from the beginning, so it is given its deadline three times. What an operator set as the deadline says nothing of
+/// the provider.
+fn upload(source: &model::Source, provider: Option<Duration>, configured: Duration) -> Duration {
+    match (source.deadline, provider) {
+        (None, Some(provider)) => configured.min(3 * provider),
+        _ => configured,
     }
 }
 

@@ -23,8 +23,8 @@ const CACHE_ENTRY: u64 = 400;
 const EVENT_STATE: u64 = KIB;
 /// Rust's default; only what is touched becomes memory.
 const THREAD_STACK: u64 = 2 * MIB;
-/// Threads that are there whatever is configured: main, logs, the relay, settling, pruning, leases, the admin listener, signals.
-const FIXED_THREADS: u64 = 12;
+/// Threads that are there whatever is configured: main, logs, the relay, settling, pruning, leases, the admin listener, signals, decompressing.
+const FIXED_THREADS: u64 = 13;
 /// A connection to a SQLite file: its page cache (16 MiB) and a statement's memory.
 const SQLITE_CONNECTION: u64 = 20 * MIB;
 /// libpq's buffers, besides what a statement carries.

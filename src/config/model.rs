@@ -89,6 +89,7 @@ pub struct Limits {
     pub max_header_bytes: usize,
     pub max_events_per_request: usize,
     pub deadline: Duration,
+    pub body_timeout: Duration,
     pub min_body_bytes_per_sec: u64,
     pub retry_after_max_secs: u64,
 }

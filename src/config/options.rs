@@ -58,6 +58,7 @@ fn limits(r: &mut Reader<'_>) -> Limits {
         max_header_bytes: r.count("limits.max_header_bytes", 1024..=MIB),
         max_events_per_request: r.count("limits.max_events_per_request", 1..=100_000),
         deadline: r.duration("limits.deadline_ms", 100..=60_000),
+        body_timeout: r.duration("limits.body_timeout_ms", 1000..=10 * 60_000),
         min_body_bytes_per_sec: r.count("limits.min_body_bytes_per_sec", 1..=GIB),
         retry_after_max_secs: r.count("limits.retry_after_max_secs", 1..=3600),
     }

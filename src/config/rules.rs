@@ -91,6 +91,7 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         let message = "larger than limits.in_flight_bytes, so that no such body would ever be taken in: lower this or raise that";
         report.blame("limits.max_body_bytes", message);
     }
+    room(config, report);
     if report.sound(&["publisher.window", "publisher.queue_events"]) && publisher.window > publisher.queue_events {
         report.blame("publisher.window", "more events than publisher.queue_events lets the publisher hold: lower this or raise that");
     }
@@ -117,6 +118,20 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     }
     if config.store.allow_unsafe_durability {
         report.warnings.push("store.allow_unsafe_durability: events that were answered 200 can be lost in a crash".to_owned());
+    }
+}
+
+/// Warns of a body that takes more of the room than one source is given, or than is left to large bodies.
+fn room(config: &Config, report: &mut Report) {
+    let limits = &config.limits;
+    let largest = config.sources.iter().filter_map(|source| source.max_body_bytes).fold(limits.max_body_bytes, usize::max);
+    let parts = if config.sources.len() > 1 { 4 } else { 2 };
+    if report.sound(&["limits.max_body_bytes", "limits.in_flight_bytes"]) && limits.in_flight_bytes / parts < largest {
+        report.warnings.push(format!(
+            "limits.in_flight_bytes is less than {parts} times the largest body ({largest} bytes): one such body takes room that is kept \
+             for others, which are answered 503 meanwhile; raise it to {}, or lower max_body_bytes",
+            largest.saturating_mul(parts)
+        ));
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use super::Edge;
 use super::answer::{self, Problem};
+use super::crowd::Crowd;
 use crate::config::model::Limits;
 
 /// Room for the request line, and for what stands between names and values, on top of `limits.max_header_bytes`.
@@ -43,7 +44,7 @@ pub fn connection_bytes(limits: &Limits) -> usize {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Nothing in hand: the next bytes are a head.
     Head,
     /// A handler reads a body.
@@ -63,6 +64,17 @@ pub(super) struct Progress {
     patience_ends: Cell<Option<Instant>>,
     /// A byte of the head under way has come.
     head_begun: Cell<bool>,
+    /// When the stage, or the head under way, began; and what was read since.
+    since: Cell<Instant>,
+    read: Cell<u64>,
+    /// Brought a genuine delivery, the last time it brought one.
+    trusted: Cell<bool>,
+    /// Is to be closed, to make room.
+    expelled: Cell<bool>,
+    /// The task that reads, woken to be told so.
+    reader: Cell<Option<Waker>>,
+    /// Where its [`Crowd`] has it.
+    pub(super) place: Cell<usize>,
     /// Reads again when the stage changes.
     suspended: Cell<Option<Waker>>,
     max_head: usize,
@@ -79,12 +91,18 @@ pub(super) struct Patience {
 }
 
 impl Progress {
-    fn new(max_head: usize, patience: Patience) -> Rc<Self> {
+    pub(super) fn new(max_head: usize, patience: Patience) -> Rc<Self> {
         Rc::new(Self {
             stage: Cell::new(Stage::Head),
             credit: Cell::new(max_head),
             patience_ends: Cell::new(Some(Instant::now() + patience.head)),
             head_begun: Cell::new(false),
+            since: Cell::new(Instant::now()),
+            read: Cell::new(0),
+            trusted: Cell::new(false),
+            expelled: Cell::new(false),
+            reader: Cell::new(None),
+            place: Cell::new(usize::MAX),
             suspended: Cell::new(None),
             max_head,
             patience,
@@ -98,9 +116,12 @@ impl Progress {
     }
 
     fn enter(&self, stage: Stage) {
+        let now = Instant::now();
         self.stage.set(stage);
         self.head_begun.set(false);
-        self.patience_ends.set((stage == Stage::Head).then(|| Instant::now() + self.patience.keep_alive));
+        self.since.set(now);
+        self.read.set(0);
+        self.patience_ends.set((stage == Stage::Head).then(|| now + self.patience.keep_alive));
         self.credit.set(match stage {
             Stage::Head => self.max_head,
             Stage::Body | Stage::Closing => STEP,
@@ -109,6 +130,44 @@ impl Progress {
         if let Some(reader) = self.suspended.take() {
             reader.wake();
         }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
+    pub(super) fn head_has_begun(&self) -> bool {
+        self.head_begun.get()
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.get()
+    }
+
+    pub(super) fn is_expelled(&self) -> bool {
+        self.expelled.get()
+    }
+
+    /// Closes the connection.
+    pub(super) fn expel(&self) {
+        self.expelled.set(true);
+        for reader in [self.reader.take(), self.suspended.take()].into_iter().flatten() {
+            reader.wake();
+        }
+    }
+
+    /// Something is to be read, and has not come yet.
+    fn waits(&self, waker: &Waker) {
+        let known = self.reader.take().filter(|known| known.will_wake(waker));
+        self.reader.set(Some(known.unwrap_or_else(|| waker.clone())));
     }
 
     /// A handler has a request in hand, until it drops this.
@@ -129,6 +188,11 @@ impl InHand {
     pub(super) fn set_whole(&mut self) {
         self.whole = true;
         self.progress.enter(Stage::Answer);
+    }
+
+    /// The request was a genuine delivery.
+    pub(super) fn set_trusted(&self) {
+        self.progress.trusted.set(true);
     }
 
     /// Nothing of the request is left to be read.
@@ -153,6 +217,7 @@ pub(super) struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     stall_timer: Option<Pin<Box<Sleep>>>,
     farewell: Option<Farewell>,
+    crowd: Rc<Crowd>,
     _counted: Counted,
 }
 
@@ -173,11 +238,14 @@ impl Drop for Counted {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, edge: Arc<Edge>, patience: Patience) -> Self {
+    pub(super) fn new(socket: TcpStream, edge: Arc<Edge>, crowd: Rc<Crowd>, patience: Patience) -> Self {
         edge.metrics.connections.inc();
+        let progress = Progress::new(edge.limits.max_header_bytes + REQUEST_LINE, patience);
+        crowd.welcome(&progress);
         Self {
             socket,
-            progress: Progress::new(edge.limits.max_header_bytes + REQUEST_LINE, patience),
+            progress,
+            crowd,
             offered: false,
             timer: None,
             stall_timer: None,
@@ -239,6 +307,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.crowd.leave(&self.progress);
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -246,6 +320,9 @@ impl AsyncRead for Connection {
             return this.poll_farewell(cx);
         }
         let progress = this.progress.clone();
+        if progress.expelled.get() {
+            return this.refuse(None, cx);
+        }
         if progress.credit.get() == 0 {
             match progress.stage.get() {
                 Stage::Head if this.offered => return this.refuse(Some(Problem::HEADERS_TOO_LARGE), cx),
@@ -261,6 +338,7 @@ impl AsyncRead for Connection {
         }
 
         let before = buf.filled().len();
+        progress.waits(cx.waker());
         if Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
             if progress.stage.get() == Stage::Head && this.is_out_of_patience(cx) {
                 // Who said nothing is told nothing.
@@ -270,9 +348,12 @@ impl AsyncRead for Connection {
         }
         let read = buf.filled().len() - before;
         progress.credit.set(progress.credit.get().saturating_sub(read));
+        progress.read.set(progress.read.get() + read as u64);
         this.offered = false;
         if progress.stage.get() == Stage::Head && !progress.head_begun.replace(true) {
-            progress.patience_ends.set(Some(Instant::now() + progress.patience.head));
+            let now = Instant::now();
+            progress.since.set(now);
+            progress.patience_ends.set(Some(now + progress.patience.head));
         }
         Poll::Ready(Ok(()))
     }
@@ -283,6 +364,9 @@ impl AsyncWrite for Connection {
         let this = &mut *self;
         if this.farewell.is_some() {
             return Poll::Ready(Ok(buf.len()));
+        }
+        if this.progress.expelled.get() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = Pin::new(&mut this.socket).poll_write(cx, buf);
         if written.is_ready() {

@@ -12,12 +12,12 @@ use actix_http::{Method, Request as Head, RequestHead, Response, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::answer::{self, Content, Problem, Reply};
-use super::body::{self, Fault, Pace};
+use super::body::{self, Fault, Pace, Size};
 use super::connection::{InHand, Progress};
 use super::{Desk, Edge};
 use crate::delivery::UnixMillis;
 use crate::failpoint::failpoint;
-use crate::in_flight::{self, RequestId, Ticket};
+use crate::in_flight::{self, Kind, RequestId, Ticket};
 use crate::messages::Received;
 use crate::outcome::{Outcome, RejectReason, Rejection, ShedReason};
 use crate::request::{Headers, Request};
@@ -136,40 +136,40 @@ async fn deliver(
     in_hand: &mut InHand,
 ) -> Reply {
     let edge = &*desk.edge;
-    let pace = Pace {
-        started: arrival.instant,
-        deadline: arrival.instant + source.deadline,
-        min_bytes_per_sec: edge.limits.min_body_bytes_per_sec,
-    };
+    let pace = |declared| Pace::new(arrival.instant, source.upload, edge.limits.min_body_bytes_per_sec, declared);
     let declared = match admissible(source, head.head().headers(), edge) {
         Ok(declared) => declared,
         Err(refusal) => {
             let reply = turn_away(source, edge, arrival, &refusal);
-            if matches!(refusal, Outcome::Shed(_)) && body::skip(payload, SKIP, pace).await {
+            if matches!(refusal, Outcome::Shed(_)) && body::skip(payload, SKIP, pace(None)).await {
                 in_hand.set_whole();
             }
             return reply;
         }
     };
 
-    let permit = edge.budget.empty_permit();
-    let (mut ticket, outcome) = Ticket::new(permit, source.metrics.clone(), arrival.id, arrival.instant, pace.deadline);
+    let permit = edge.budget.empty_permit(Some(source.share.clone()));
+    let latest = arrival.instant + source.upload + source.deadline;
+    let (mut ticket, outcome) = Ticket::new(permit, source.metrics.clone(), arrival.id, arrival.instant, latest);
     let refuse = |ticket: Ticket, refusal: Outcome| {
         let reply = answer::of(&refusal, source, edge, arrival.id);
         ticket.resolve(refusal);
         reply
     };
-    let body = match body::read(payload, declared, source.max_body_bytes, pace, ticket.permit()).await {
+    let size = Size { declared, limit: source.max_body_bytes, usual: source.usual_body_bytes };
+    let body = match body::read(payload, size, pace(declared), ticket.permit()).await {
         Ok(body) => body,
         // The ticket's drop says that the client disconnected. Nobody reads this answer.
         Err(Fault::Gone) => return Reply::problem(Problem::BAD_REQUEST),
         Err(fault) => return refuse(ticket, refusal(fault)),
     };
     in_hand.set_whole();
-    ticket.request_is_complete();
+    // The upload has a bound of its own. From here on it is for us that the sender waits.
+    let deadline = Instant::now() + source.deadline;
+    ticket.request_is_complete(deadline);
     failpoint!("http_admitted");
-    if let Err(reason) = ticket.permit().count_one() {
-        return refuse(ticket, Outcome::Shed(reason));
+    if let Err(outcome) = room_for(source, &body, &mut ticket) {
+        return refuse(ticket, outcome);
     }
 
     let request = Request {
@@ -181,11 +181,27 @@ async fn deliver(
     };
     desk.pass_on(Received { source: source.clone(), request, ticket });
     failpoint!("http_handed_over");
-    match tokio::time::timeout_at(pace.deadline.into(), outcome).await {
-        Ok(Ok(outcome)) => answer::of(&outcome, source, edge, arrival.id),
+    match tokio::time::timeout_at(deadline.into(), outcome).await {
+        Ok(Ok(outcome)) => {
+            if matches!(outcome, Outcome::Accepted { .. } | Outcome::Duplicate { .. }) {
+                in_hand.set_trusted();
+            }
+            answer::of(&outcome, source, edge, arrival.id)
+        }
         // At the deadline the outcome is not known yet; it is counted when it is. A ticket never drops its reply without an outcome.
         Ok(Err(_)) | Err(_) => answer::unavailable(source, edge, arrival.id),
     }
+}
+
+/// Takes a whole request's place among those in hand, and room for what verifying makes of its body: before it is made, whoever sent it.
+fn room_for(source: &Source, body: &[u8], ticket: &mut Ticket) -> Result<(), Outcome> {
+    if let Some(plain) = source.scheme.unpacked_len(body) {
+        if plain > source.max_body_bytes {
+            return Err(reject(RejectReason::BodyTooLarge, "the body is larger than the source's max_body_bytes when decompressed"));
+        }
+        ticket.permit().grow(plain, Kind::of(plain, source.usual_body_bytes, true)).map_err(Outcome::Shed)?;
+    }
+    ticket.permit().count_one().map_err(Outcome::Shed)
 }
 
 /// The headers, moved and not copied; the values of a name that is repeated follow each other.
@@ -214,11 +230,9 @@ fn admissible(source: &Source, headers: &HeaderMap, edge: &Edge) -> Result<Optio
     if edge.is_stopping() {
         return Err(Outcome::Shed(ShedReason::Stopping));
     }
-    match edge.budget.room() {
-        (0, _) => Err(Outcome::Shed(ShedReason::Requests)),
-        (_, bytes) if bytes < declared.unwrap_or(0) => Err(Outcome::Shed(ShedReason::Bytes)),
-        _ => Ok(declared),
-    }
+    let length = declared.unwrap_or(0);
+    edge.budget.has_room(&source.share, length, Kind::of(length, source.usual_body_bytes, true)).map_err(Outcome::Shed)?;
+    Ok(declared)
 }
 
 fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: &Outcome) -> Reply {
@@ -229,7 +243,10 @@ fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: &Outcome) 
 fn refusal(fault: Fault) -> Outcome {
     match fault {
         Fault::TooLarge => reject(RejectReason::BodyTooLarge, "the body is larger than the source's max_body_bytes"),
-        Fault::TooSlow => reject(RejectReason::BodyTooSlow, "the body was slower than limits.min_body_bytes_per_sec, or than the deadline"),
+        Fault::TooSlow => reject(
+            RejectReason::BodyTooSlow,
+            "the body came more slowly than limits.min_body_bytes_per_sec and limits.body_timeout_ms allow for its length",
+        ),
         Fault::Malformed => reject(RejectReason::BodyMalformed, "the body's transfer encoding is broken"),
         Fault::Gone => reject(RejectReason::Disconnected, "the client closed the connection before its request was complete"),
         Fault::Shed(reason) => Outcome::Shed(reason),

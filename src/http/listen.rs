@@ -14,7 +14,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, LINGER, Patience};
-use super::{Desk, Edge, ingest};
+use super::crowd::Crowd;
+use super::{Desk, Edge, descriptors, ingest};
 use crate::config::model;
 use crate::mailbox::Mailbox;
 use crate::messages::Received;
@@ -103,7 +104,10 @@ pub fn serve(
     let workers = workers(config.workers);
     let longest = edge.sources.iter().map(|source| source.deadline).max().unwrap_or_default() + LINGER;
     let drain = drain.min(longest);
-    edge.metrics.connections_max.set(i64::try_from(config.max_connections).unwrap_or(i64::MAX));
+    let max_connections = descriptors::connections(config, edge.verifiers.len() + 1, workers);
+    edge.metrics.connections_max.set(i64::try_from(max_connections).unwrap_or(i64::MAX));
+    // actix counts connections per worker. With room for one only, whoever comes next could not even be looked at.
+    let each = (max_connections / workers).max(2);
     let patience = Patience { keep_alive: config.keep_alive, head: config.head_timeout };
     let addr = listener.local_addr()?;
     let builder = Server::build();
@@ -116,6 +120,7 @@ pub fn serve(
         go_first();
         let desk = Rc::new(Desk { edge: shared.clone(), verifier: verifier() });
         let (draining, expecting, connecting) = (draining.clone(), shared.clone(), shared.clone());
+        let crowd = Crowd::new(each, shared.metrics.connections_closed.clone());
         let http = HttpService::build()
             // Both of these are kept by `Connection`, for every request and without a timer for each.
             .keep_alive(KeepAlive::Os)
@@ -135,15 +140,14 @@ pub fn serve(
             // Without it an answer may wait for the client's delayed acknowledgement of the one before.
             let nodelay = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
-            let connection = Connection::new(socket, connecting.clone(), patience);
+            let connection = Connection::new(socket, connecting.clone(), crowd.clone(), patience);
             async move { nodelay.map(|()| (connection, peer)).map_err(DispatchError::Io) }
         });
         connect.and_then(http)
     };
     let server = builder
         .workers(workers)
-        // actix counts connections per worker.
-        .max_concurrent_connections((config.max_connections / workers).max(1))
+        .max_concurrent_connections(each)
         .disable_signals()
         .shutdown_timeout(drain.as_secs() + 1)
         .listen("ingest", listener, service)?

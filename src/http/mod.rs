@@ -8,6 +8,8 @@ mod admin;
 mod answer;
 mod body;
 mod connection;
+mod crowd;
+mod descriptors;
 mod ingest;
 mod listen;
 
@@ -30,6 +32,7 @@ use crate::telemetry::Metrics;
 pub struct Edge {
     sources: Arc<Sources>,
     verifiers: Vec<Mailbox<Received>>,
+    unpacker: Option<Mailbox<Received>>,
     next_verifier: AtomicUsize,
     budget: Arc<Budget>,
     limits: Limits,
@@ -40,10 +43,12 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge for `sources`; `verifiers`, on threads of their own, take in turn what the HTTP threads leave to them.
+    /// An edge for `sources`; `verifiers`, on threads of their own, take in turn what the HTTP threads leave to them. What has to be
+    /// decompressed goes to `unpacker`, on another thread of its own, so that nobody else waits for that.
     pub fn new(
         sources: Arc<Sources>,
         verifiers: Vec<Mailbox<Received>>,
+        unpacker: Option<Mailbox<Received>>,
         budget: Arc<Budget>,
         limits: Limits,
         metrics: Arc<Metrics>,
@@ -52,6 +57,7 @@ impl Edge {
         Arc::new(Self {
             sources,
             verifiers,
+            unpacker,
             next_verifier: AtomicUsize::new(0),
             budget,
             limits,
@@ -118,6 +124,15 @@ impl Desk {
     /// than to verify. Under load it is one on a thread of its own: this one goes on reading, so that what is too much is refused at once,
     /// and does not wait unread until its sender gives up.
     fn pass_on(&self, received: Received) {
+        if let Some(unpacker) = &self.edge.unpacker
+            && received.source.scheme.unpacked_len(&received.request.body).is_some()
+        {
+            return match unpacker.try_send(received) {
+                // As in the edge's.
+                Ok(()) | Err(Refused::Gone(_)) => {}
+                Err(Refused::Full(received)) => received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
+            };
+        }
         if received.request.body.len() > QUICK || !self.edge.is_calm() {
             return self.edge.pass_on(received);
         }

@@ -61,7 +61,7 @@ metrics! {
     outcomes: IntCounterVec = "hookweir_outcomes_total" by &["source", "outcome", "reason"],;
     /// Events with a known id and another body; the first one went to the queue, this one was kept in `conflict`.
     conflicts: IntCounterVec = "hookweir_conflicts_total" by &["source"],;
-    /// From a request's head to its outcome, in seconds. The bound is `limits.deadline_ms`.
+    /// From a request's head to its outcome, in seconds. Bounds are `limits.body_timeout_ms` for its body, and `limits.deadline_ms` after it.
     pub delivery_seconds: Histogram = "hookweir_delivery_seconds", in LATENCY;
     /// Answers on the ingest listener, by status code; also those to requests that reached no source.
     pub http_answers: IntCounterVec = "hookweir_http_answers_total" by &["code"],;
@@ -75,7 +75,9 @@ metrics! {
     pub in_flight_bytes_max: IntGauge = "hookweir_in_flight_bytes_max",;
     /// Connections open on the ingest listener.
     pub connections: IntGauge = "hookweir_connections",;
-    /// The bound on connections, `server.max_connections`.
+    /// Connections closed because more than 80 % of those that there is room for were open; the idlest go first.
+    pub connections_closed: IntCounter = "hookweir_connections_closed_total",;
+    /// The bound on connections: `server.max_connections`, or what the limit on descriptors leaves of it.
     pub connections_max: IntGauge = "hookweir_connections_max",;
     /// Messages waiting in an actor's mailbox; "verifier-http-0" is on the first HTTP thread, "verifier-0" on a thread of its own.
     pub mailbox_depth: IntGaugeVec = "hookweir_mailbox_depth" by &["actor"],;

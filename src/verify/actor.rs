@@ -54,13 +54,15 @@ impl Handler<Mail<Received>> for VerifierActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
-        let Received { source, request, ticket } = mail.open();
+        let Received { source, request, mut ticket } = mail.open();
         failpoint!("verifier_received");
         if ticket.is_abandoned() {
             return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
         }
         // Whatever a sender can put into a request must not end the service for all others.
         let verdict = catch_unwind(AssertUnwindSafe(|| verify(&source.name, &source.scheme, &request, request.received_at)));
+        // The decompressed copy is gone.
+        ticket.permit().shrink(source.scheme.unpacked_len(&request.body).unwrap_or_default());
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
                 let events = verified.into_events().into_iter().map(|event| new_event(&source, &request, event)).collect();

@@ -32,8 +32,8 @@ use crate::request::Request;
 
 /// Most secrets, and most public keys, of a source.
 const MAX_KEYS: usize = 8;
-/// Largest body after decompression, where the source sets no limit.
-const MAX_GUNZIP: usize = 26_214_400;
+/// Largest body after decompression, where the source sets no limit: as large as any limit can be.
+const MAX_GUNZIP: usize = 1 << 30;
 
 /// A mistake in a source's scheme or keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

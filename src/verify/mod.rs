@@ -232,6 +232,16 @@ impl Scheme {
         self.shelf.forget(fetch.name());
     }
 
+    /// Whether bodies may be decompressed.
+    pub fn unpacks(&self) -> bool {
+        self.gunzip.is_some()
+    }
+
+    /// Returns how many bytes verifying takes for a decompressed copy of this body; None where it is taken as it is.
+    pub fn unpacked_len(&self, body: &[u8]) -> Option<usize> {
+        self.gunzip.and_then(|_| view::unpacked_len(body))
+    }
+
     /// Whether deliveries name what has to be fetched.
     pub fn fetches(&self) -> bool {
         self.fetches

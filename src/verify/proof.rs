@@ -234,14 +234,12 @@ impl Proof {
                 .then_some(None)),
             By::Key { keys, hash } => {
                 let message = whole(pieces);
-                let right = |candidate: &Candidate| {
-                    let hash = hash.of(candidate, cx);
+                let right = |(candidate, hash): (&Candidate, HashName)| {
                     keys.iter().enumerate().any(|(position, key)| {
-                        let may = candidate.secret.is_none_or(|only| only == position);
-                        may && hash.is_some_and(|hash| key.verifies(hash, &message, &candidate.bytes))
+                        candidate.secret.is_none_or(|only| only == position) && key.verifies(hash, &message, &candidate.bytes)
                     })
                 };
-                Ok(candidates.iter().any(right).then_some(None))
+                Ok(hash.few(candidates, cx).any(right).then_some(None))
             }
             By::Token { .. } | By::Certificate { .. } => Ok(None),
         }
@@ -260,9 +258,7 @@ impl Proof {
             return Err(Rejection::new(RejectReason::SignatureMismatch, "the signer's certificate is not valid at this time"));
         }
         let message = whole(pieces);
-        let right =
-            |candidate: &Candidate| hash.of(candidate, cx).is_some_and(|hash| certificate.key.verifies(hash, &message, &candidate.bytes));
-        Ok(candidates.iter().any(right))
+        Ok(hash.few(candidates, cx).any(|(candidate, hash)| certificate.key.verifies(hash, &message, &candidate.bytes)))
     }
 
     /// Refuses a body that has taken digits from the time, or given some to it. JSON documents of providers begin and end with brackets.
@@ -287,7 +283,16 @@ impl Proof {
     }
 }
 
+/// Most signatures of a list that are checked against public keys, each of which costs as much as all the rest of a request. Providers list
+/// two while they replace their key.
+const MAX_CHECKED: usize = 3;
+
 impl Hashes {
+    /// The first signatures that have a hash of the scheme's, with that.
+    fn few<'s>(&'s self, candidates: &'s [Candidate], cx: Cx<'s>) -> impl Iterator<Item = (&'s Candidate, HashName)> {
+        candidates.iter().filter_map(move |candidate| Some((candidate, self.of(candidate, cx)?))).take(MAX_CHECKED)
+    }
+
     /// The hash that the request names for a signature, if it is one that the scheme accepts.
     fn of(&self, candidate: &Candidate, cx: Cx<'_>) -> Option<HashName> {
         self.all.iter().copied().find(|name| self.pick.allows(*name, candidate, cx))

@@ -176,11 +176,16 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
     let mut present = false;
     let mut seen = 0;
     for rule in rules {
+        let before = found.candidates.len();
         for value in rule.place.values(cx) {
             if value.is_empty() {
                 continue;
             }
             present = true;
+            // A scheme that puts one signature there has one, however often a proxy or a forger repeats the header.
+            if !rule.is_list() && found.candidates.len() > before {
+                break;
+            }
             let Some(text) = value.strip_prefix(&*rule.prefix).and_then(|text| rule.unwrapped(text)) else { continue };
             let text = &*text;
             if !rule.is_list() {
@@ -220,6 +225,11 @@ fn push(found: &mut Found<'_>, rule: &SigRule, label: Option<&[u8]>, text: &[u8]
         None => Some(text.to_vec()),
     };
     if let Some(bytes) = bytes {
+        let known =
+            |candidate: &Candidate| candidate.bytes == bytes && candidate.label.as_deref() == label && candidate.secret == rule.secret;
+        if found.candidates.iter().any(known) {
+            return Ok(());
+        }
         if found.candidates.len() == MAX_CANDIDATES {
             return Err(malformed(format!("{} holds more than {MAX_CANDIDATES} signatures", rule.shown)));
         }

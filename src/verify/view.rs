@@ -214,19 +214,33 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     memchr::memmem::find(text, what)
 }
 
-/// The body, decompressed if it is gzip; at most `limit` bytes.
+/// Returns the length that a gzip body says it has when it is decompressed; None where it is no gzip. Nothing vouches for that number, so
+/// [`gunzip`] makes no more than it.
+pub(super) fn unpacked_len(body: &[u8]) -> Option<usize> {
+    // RFC 1952: a head of at least 10 bytes, and at the end the checksum and the length.
+    let (_, trailer) = body.split_last_chunk::<4>().filter(|_| body.starts_with(&[0x1f, 0x8b]) && body.len() >= 18)?;
+    usize::try_from(u32::from_le_bytes(*trailer)).ok()
+}
+
+/// The body, decompressed if it is gzip; at most `limit` bytes, and as many as it says itself. What follows the first member of a gzip file
+/// would reach a consumer unverified, so that nothing may follow.
 pub(super) fn gunzip(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Rejection> {
     if !body.starts_with(&[0x1f, 0x8b]) {
         return Ok(Cow::Borrowed(body));
     }
-    let mut plain = Vec::new();
-    let read = flate2::read::GzDecoder::new(body).take(limit as u64 + 1).read_to_end(&mut plain);
+    let malformed = || Rejection::new(RejectReason::BodyMalformed, "the body starts like gzip and is not one gzip member");
+    let size = unpacked_len(body).ok_or_else(malformed)?;
+    if size > limit {
+        return Err(Rejection::new(RejectReason::BodyTooLarge, format!("the body is larger than {limit} bytes when decompressed")));
+    }
+    let mut plain = Vec::with_capacity(size);
+    let mut rest = body;
+    let mut decoder = flate2::bufread::GzDecoder::new(&mut rest);
+    // The decoder checks the trailer when it is asked for more than there is.
+    let read = (&mut decoder).take(size as u64).read_to_end(&mut plain).and_then(|_| decoder.read(&mut [0]));
     match read {
-        Ok(size) if size > limit => {
-            Err(Rejection::new(RejectReason::BodyTooLarge, format!("the body is larger than {limit} bytes when decompressed")))
-        }
-        Ok(_) => Ok(Cow::Owned(plain)),
-        Err(_) => Err(Rejection::new(RejectReason::BodyMalformed, "the body starts like gzip and is not")),
+        Ok(0) if plain.len() == size && rest.is_empty() => Ok(Cow::Owned(plain)),
+        _ => Err(malformed()),
     }
 }
 
@@ -312,8 +326,19 @@ mod tests {
         let bomb = gzip.finish().expect("memory");
         assert_eq!(gunzip(&bomb, 1000).expect_err("too large").reason, RejectReason::BodyTooLarge);
         assert_eq!(gunzip(&bomb, 1_000_000).expect("fits").len(), 1_000_000);
-        assert_eq!(gunzip(&bomb[..20], 1000).expect_err("cut").reason, RejectReason::BodyMalformed);
+        let cut = [&bomb[..20], &[9, 0, 0, 0][..]].concat();
+        assert_eq!(gunzip(&cut, 1000).expect_err("cut").reason, RejectReason::BodyMalformed);
         assert_eq!(&*gunzip(b"{}", 1).expect("plain"), b"{}");
+        assert_eq!((unpacked_len(&bomb), unpacked_len(b"{}"), unpacked_len(&bomb[..12])), (Some(1_000_000), None, None));
+
+        let mut liar = bomb.clone();
+        let at = liar.len() - 4;
+        liar[at..].copy_from_slice(&100_u32.to_le_bytes());
+        assert_eq!(gunzip(&liar, 1_000_000).expect_err("more than it says").reason, RejectReason::BodyMalformed);
+        liar[at..].copy_from_slice(&1_000_001_u32.to_le_bytes());
+        assert_eq!(gunzip(&liar, 2_000_000).expect_err("less than it says").reason, RejectReason::BodyMalformed);
+        let twice = [&bomb[..], &bomb[..]].concat();
+        assert_eq!(gunzip(&twice, 2_000_000).expect_err("a second member").reason, RejectReason::BodyMalformed);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod first_steps;
 mod hostile;
 mod named_keys;
 mod published;
+mod room;
 mod service_manager;
 mod with_servers;
 

@@ -32,13 +32,14 @@ fn a_body_that_drips_is_refused() {
     assert!(client.is_closed());
     server.settled();
 
-    let mut options = Options { deadline: Duration::from_millis(700), ..Options::default() };
+    let mut options = Options::default();
+    options.limits.body_timeout = Duration::from_millis(700);
     options.limits.min_body_bytes_per_sec = 1;
     let server = Server::start(options);
     let mut client = server.client();
     client.send(format!("{HEAD}transfer-encoding: chunked\r\n\r\n").as_bytes());
     drip(&client, b"4\r\nmore\r\n", Duration::from_millis(50));
-    assert_eq!(client.response().status, 408, "past the deadline");
+    assert_eq!(client.response().status, 408, "past the time for a body");
     assert_eq!(server.metric("hookweir_outcomes_total{outcome=\"rejected\",reason=\"body_too_slow\",source=\"demo\"}"), 1);
     server.settled();
 }

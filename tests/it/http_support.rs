@@ -10,7 +10,7 @@ use actix::{Actor, Context, Handler, System};
 use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConfig};
 use hookweir::delivery::DedupKey;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
-use hookweir::in_flight::{Budget, Ticket};
+use hookweir::in_flight::{Budget, Share, Ticket};
 use hookweir::mailbox::{Mail, Mailbox, Ping, Roster};
 use hookweir::messages::Received;
 use hookweir::outcome::{Answer, FailReason, Outcome, RejectReason, Rejection};
@@ -119,6 +119,7 @@ impl Default for Options {
                 max_header_bytes: 16384,
                 max_events_per_request: 10,
                 deadline: Duration::from_secs(20),
+                body_timeout: Duration::from_secs(20),
                 min_body_bytes_per_sec: 1024,
                 retry_after_max_secs: 5,
             },
@@ -220,6 +221,8 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let roster = Roster::default();
     let stand_in = |name| -> Mailbox<Received> { roster.mailbox(name, &StandIn(name, seen.clone()).start(), 1024) };
     let (verifier, of_http) = (stand_in("verifier"), stand_in("verifier-http"));
+    let configured = Config::from_toml(SOURCES).expect("a configuration");
+    let sources = configured.sources.len();
     let source = |configured: &hookweir::config::model::Source| Source {
         metrics: metrics.source(&configured.name),
         name: configured.name.clone(),
@@ -228,12 +231,14 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         dedup_window: Duration::from_secs(60),
         forward_headers: Vec::new(),
         max_body_bytes,
+        usual_body_bytes: max_body_bytes,
+        upload: limits.body_timeout,
         deadline,
+        share: Arc::new(Share::of_source(limits.in_flight_bytes, sources, max_body_bytes)),
     };
-    let configured = Config::from_toml(SOURCES).expect("a configuration");
     let sources = Arc::new(Sources::new(configured.sources.iter().map(source)));
-    let budget = Budget::new(limits.in_flight_requests, limits.in_flight_bytes);
-    let edge = Edge::new(sources, vec![verifier], budget.clone(), limits, metrics.clone());
+    let budget = Budget::for_bodies(limits.in_flight_requests, limits.in_flight_bytes, max_body_bytes);
+    let edge = Edge::new(sources, vec![verifier], None, budget.clone(), limits, metrics.clone());
     let health = Health::default();
     health.component("stand-in").set(State::Ready);
     let admin =

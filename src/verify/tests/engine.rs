@@ -96,9 +96,45 @@ fn any_active_secret_may_have_signed_and_any_candidate_may_match() {
     one(&both, &with(format!("v1={zeros},{value},v0={zeros}")), NOW);
     assert_eq!(refused(&both, &with(value.replace("v1=", "v0=")), NOW), RejectReason::SignatureMalformed);
     assert_eq!(refused(&both, &with(format!("{value},t=1")), NOW), RejectReason::SignatureMalformed);
-    assert_eq!(refused(&both, &with(format!("{value}{}", format!(",v1={zeros}").repeat(16))), NOW), RejectReason::SignatureMalformed);
+    one(&both, &with(format!("{value}{}", format!(",v1={zeros}").repeat(16))), NOW);
+    let many: String = (0..16).map(|number| format!(",v1={number:064x}")).collect();
+    assert_eq!(refused(&both, &with(format!("{value}{many}")), NOW), RejectReason::SignatureMalformed);
     assert_eq!(refused(&both, &with(value.split(',').nth(1).expect("v1").to_owned()), NOW), RejectReason::TimestampInvalid);
     assert_eq!(refused(&both, &with(value[..value.len() - 2].to_owned()), NOW), RejectReason::SignatureMismatch);
+}
+
+#[test]
+fn a_signature_header_that_is_repeated_is_one_candidate() {
+    let github = source("github", &[SECRET]);
+    let (scheme, good) = (compiled(&github), signed(&github, "evt_1"));
+    let name = HeaderName::from_static("x-hub-signature-256");
+    let right = good.headers.get(&name).expect("a signature").clone();
+    let wrong = HeaderValue::from_str(&format!("sha256={}", "00".repeat(32))).expect("a value");
+    let with = |values: &[&HeaderValue]| {
+        let others = good.headers.iter().filter(|(known, _)| *known != name).cloned();
+        let headers = others.chain(values.iter().map(|value| (name.clone(), (*value).clone()))).collect();
+        Request { headers, ..good.clone() }
+    };
+    one(&scheme, &with(&[&right, &right, &right]), NOW);
+    one(&scheme, &with(&[&HeaderValue::from_static("no signature"), &right]), NOW);
+    let sixteen = [[&wrong; 15].as_slice(), &[&right]].concat();
+    assert_eq!(refused(&scheme, &with(&sixteen), NOW), RejectReason::SignatureMismatch, "of several, the first is the one");
+}
+
+#[test]
+fn a_list_has_three_signatures_checked_against_public_keys() {
+    let key = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let public = <ring::signature::Ed25519KeyPair as ring::signature::KeyPair>::public_key(&key).as_ref().to_vec();
+    let scheme = "kind = \"ed25519\"\nmessage = \"{body}\"\nsig = { from = \"header:x-sig\", split = \" \", encoding = \"hex\" }";
+    let mut source = with_scheme(Source { provider: None, ..source("", &[]) }, scheme);
+    source.public_keys = vec![Secret::new(hex::encode(public).into_bytes())];
+    let (scheme, right) = (compiled(&source), hex::encode(key.sign(b"{}")));
+    let with = |wrong: usize| {
+        let list: Vec<_> = (0..wrong).map(|number| format!("{number:0128x}")).chain([right.clone()]).collect();
+        request("POST", "/ingest/test", &[("x-sig", &list.join(" "))], b"{}")
+    };
+    one(&scheme, &with(2), NOW);
+    assert_eq!(refused(&scheme, &with(3), NOW), RejectReason::SignatureMismatch);
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn a_flood_of_candidates_or_entries_is_refused() {
         };
         let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
         for (label, count) in [(label.as_str(), 16), ("zz", 64)] {
-            let junk = format!("{}{label}{kv}{}", &split[..1], "0000".repeat(8)).repeat(count);
+            let junk: String = (0..count).map(|number| format!("{}{label}{kv}{number:032x}", &split[..1])).collect();
             let flood = rewritten(&good, header, |text| format!("{text}{junk}"));
             assert_eq!(refused(&compiled(&source), &flood, NOW), RejectReason::SignatureMalformed, "{provider}: {count} {label}");
             tried += 1;

@@ -15,19 +15,19 @@ use crate::support::provider::{Event, Provider, now};
 use crate::support::sink::{Account, files, files_hold};
 
 /// The program with well-behaved senders, amid whom an attack takes place.
-struct Scene {
-    app: App,
-    others: Running,
+pub(super) struct Scene {
+    pub(super) app: App,
+    pub(super) others: Running,
     /// Events of the attacker that were taken, so that the sink has to hold them.
     taken: Vec<Entry>,
 }
 
 impl Scene {
-    async fn begin() -> Self {
+    pub(super) async fn begin() -> Self {
         Self::with("").await
     }
 
-    async fn with(config: &str) -> Self {
+    pub(super) async fn with(config: &str) -> Self {
         let app = App::start(&format!("{config}\n{}", five_sources())).await;
         let others = Load { connections: 8, rate: Some(100.0), ..Load::on(&[app.listen]) }.start();
         others.until_taken(20).await;
@@ -35,7 +35,7 @@ impl Scene {
     }
 
     /// Posts an event as its provider would.
-    async fn post(&mut self, event: &Event) -> Answer {
+    pub(super) async fn post(&mut self, event: &Event) -> Answer {
         let (headers, began) = (event.signed(event.provider.secret(), now()), Instant::now());
         let answer = post(&client(), self.app.listen, event.provider.name(), headers, event.body.clone()).await;
         if answer.is_taken() {
@@ -44,7 +44,7 @@ impl Scene {
         answer
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.others.until_taken(20).await;
         let mut ledger = self.others.finish().await;
         ledger.check_faultless();
@@ -90,7 +90,7 @@ async fn a_body_of_one_byte_a_second_is_answered_408() {
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                // The deadline is 2.5 s and the promise one second more.
+                // It may pause for 3 s, and has to keep up with the least rate.
                 read = tokio::time::timeout(Duration::from_secs(10), from.read_to_end(&mut reply)) => { let _ = read.expect("an answer in time"); }
                 () = drip => {}
             }
@@ -127,7 +127,7 @@ async fn a_body_of_a_gigabyte_is_answered_413() {
     let mut reply = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(30), from.read_to_end(&mut reply)).await.expect("an answer in time");
     let reply = String::from_utf8_lossy(&reply);
-    // 408 where the machine is too slow to take 25 MB within the deadline: a clear refusal as well.
+    // 408 where the machine is too slow to take 25 MB in time: a clear refusal as well.
     assert!(reply.starts_with("HTTP/1.1 413") || reply.starts_with("HTTP/1.1 408"), "{reply}");
     drop(from);
     tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the connection is closed in time").expect("no panic");
@@ -232,7 +232,7 @@ async fn headers_beyond_the_limit_are_answered_431() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_in_flight_than_there_is_room_for_is_answered_503() {
+async fn more_in_flight_than_a_source_has_room_for_is_answered_503_and_the_others_200() {
     let scene = Scene::with("[limits]\nmax_body_bytes = 262144\nin_flight_bytes = 1048576").await;
     // Most of a body, and not the rest: each takes its room until its time is up.
     let mut waiting = Vec::new();
@@ -252,8 +252,7 @@ async fn more_in_flight_than_there_is_room_for_is_answered_503() {
     assert!(shed > 0 && late > 0 && shed + late == 30, "{shed} were shed and {late} timed out");
     let mut sheds = replies.iter().filter(|reply| reply.starts_with("HTTP/1.1 503"));
     assert!(sheds.all(|reply| reply.to_lowercase().contains("retry-after: ")), "each says when to come back");
-    // The others were shed as well, for these seconds, and got through all the same.
-    let ledger = scene.others.finish().await;
-    ledger.check();
-    assert!(scene.app.metrics().await.sum("hookweir_outcomes_total", &["outcome=\"shed\"", "reason=\"bytes\""]) >= shed);
+    assert!(scene.app.metrics().await.sum("hookweir_outcomes_total", &["outcome=\"shed\"", "reason=\"source_bytes\""]) >= shed);
+    // The others found the room that is kept for small bodies.
+    scene.end().await;
 }

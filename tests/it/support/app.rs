@@ -21,6 +21,8 @@ pub struct App {
     /// Health and metrics; the same after a restart.
     pub admin: SocketAddr,
     environment: Vec<(&'static str, String)>,
+    /// How many files it may open, where that is not as many as we may.
+    descriptors: Option<u32>,
     /// The listening socket that its service manager holds, over all its lives.
     socket: Option<TcpListener>,
     process: Option<Child>,
@@ -47,22 +49,33 @@ impl App {
 
     /// As [`launch`](Self::launch), with these environment variables and no others of ours.
     pub async fn launch_with(config: &str, environment: &[(&'static str, String)]) -> Self {
-        Self::launch_on(None, config, environment).await
+        Self::launch_on(None, None, config, environment).await
     }
 
     /// As systemd's socket activation starts it: with a listening socket that outlives it, so that nobody is refused between two lives.
     pub async fn launch_activated(config: &str) -> Self {
-        Self::launch_on(Some(TcpListener::bind("127.0.0.1:0").expect("a free port")), config, &[]).await
+        Self::launch_on(Some(TcpListener::bind("127.0.0.1:0").expect("a free port")), None, config, &[]).await
     }
 
-    async fn launch_on(socket: Option<TcpListener>, config: &str, environment: &[(&'static str, String)]) -> Self {
+    /// As [`launch`](Self::launch), and it may open this many files at once.
+    pub async fn launch_with_descriptors(config: &str, descriptors: u32) -> Self {
+        Self::launch_on(None, Some(descriptors), config, &[]).await
+    }
+
+    async fn launch_on(
+        socket: Option<TcpListener>,
+        descriptors: Option<u32>,
+        config: &str,
+        environment: &[(&'static str, String)],
+    ) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         std::fs::write(folder.path().join("config.toml"), config).expect("the configuration is written");
         for attempt in 1.. {
             let listen = socket.as_ref().map_or_else(free_address, |socket| socket.local_addr().expect("an address"));
             let (admin, environment) = (free_address(), environment.to_vec());
             let socket = socket.as_ref().map(|socket| socket.try_clone().expect("a second handle"));
-            let mut app = Self { folder: folder.clone(), listen, admin, environment, socket, process: None, log: Arc::default() };
+            let mut app =
+                Self { folder: folder.clone(), listen, admin, environment, descriptors, socket, process: None, log: Arc::default() };
             match app.spawn().await {
                 Ok(()) => return app,
                 // Somebody else took one of the ports between our look and the program's.
@@ -105,9 +118,14 @@ impl App {
 
     async fn spawn(&mut self) -> Result<(), String> {
         let program = env!("CARGO_BIN_EXE_hookweir");
-        let mut command = match &self.socket {
-            None => Command::new(program),
-            Some(_) => {
+        let mut command = match (&self.socket, self.descriptors) {
+            (None, None) => Command::new(program),
+            (None, Some(descriptors)) => {
+                let mut shell = Command::new("bash");
+                shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), program]);
+                shell
+            }
+            (Some(_), _) => {
                 // The socket is its descriptor 3, as systemd hands it over.
                 let mut shell = Command::new("bash");
                 let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";

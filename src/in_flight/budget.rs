@@ -1,0 +1,276 @@
+//! The bytes and the number of what is in hand: how much there may be of it, and who may have the last of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::outcome::ShedReason;
+
+/// A body of at most this many bytes is small: a quarter of the budget is kept for such.
+pub const SMALL: usize = 64 * 1024;
+
+/// Kind of a body, which decides how much of the bytes may be in use where it is to find room.
+///
+/// Each kind stops at a part of the bound, so that what comes next in this order still finds room: a body that is held open, or is larger
+/// than its provider's usually are, can never take the last of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Larger than what the provider usually sends: half.
+    Unusual,
+    /// Larger than [`SMALL`]: three quarters.
+    Large,
+    /// Small, and not all of it is here yet: seven eighths.
+    Partial,
+    /// Small and whole: all of it.
+    Whole,
+}
+
+impl Kind {
+    /// Returns the kind of a body of `bytes` bytes, of which the last one has come or not.
+    pub fn of(bytes: usize, usual: usize, whole: bool) -> Self {
+        match bytes {
+            _ if bytes > usual.max(SMALL) => Self::Unusual,
+            _ if bytes > SMALL => Self::Large,
+            _ if !whole => Self::Partial,
+            _ => Self::Whole,
+        }
+    }
+
+    /// Returns the bytes of `max` that may be in use once this kind has its room. A body of `largest` bytes always fits alone.
+    fn limit(self, max: usize, largest: usize) -> usize {
+        let part = match self {
+            Self::Unusual => max / 2,
+            Self::Large => max - max / 4,
+            Self::Partial => max - max / 8,
+            Self::Whole => max,
+        };
+        part.max(largest.min(max))
+    }
+}
+
+/// An upper bound on a number of things and on their bytes.
+#[derive(Debug)]
+pub struct Budget {
+    max_count: usize,
+    count: AtomicUsize,
+    bytes: Share,
+}
+
+/// An upper bound on bytes: of a whole budget, or of one source's share in it.
+#[derive(Debug)]
+pub struct Share {
+    max: usize,
+    /// Largest body that may come.
+    largest: usize,
+    used: AtomicUsize,
+}
+
+impl Share {
+    /// A share of `max` bytes, in which a body of `largest` bytes finds room while nothing else is in it.
+    pub fn new(max: usize, largest: usize) -> Self {
+        Self { max: max.max(largest), largest, used: AtomicUsize::new(0) }
+    }
+
+    /// The share of each of `sources` in `max` bytes: where there are several, half. None takes the room of the others.
+    pub fn of_source(max: usize, sources: usize, largest: usize) -> Self {
+        Self::new(if sources > 1 { max / 2 } else { max }, largest)
+    }
+
+    /// Bytes in use now, and how many may be.
+    pub fn used(&self) -> (usize, usize) {
+        (self.used.load(Ordering::Relaxed), self.max)
+    }
+
+    fn has_room(&self, bytes: usize, kind: Kind) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.checked_add(bytes).is_some_and(|sum| sum <= kind.limit(self.max, self.largest))
+    }
+
+    fn take(&self, bytes: usize, kind: Kind) -> bool {
+        take(&self.used, bytes, kind.limit(self.max, self.largest))
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Budget {
+    /// A budget of `max_count` things of `max_bytes` bytes in all.
+    pub fn new(max_count: usize, max_bytes: usize) -> Arc<Self> {
+        Self::for_bodies(max_count, max_bytes, 0)
+    }
+
+    /// A budget in which one body of `largest` bytes finds room while there is nothing else.
+    pub fn for_bodies(max_count: usize, max_bytes: usize, largest: usize) -> Arc<Self> {
+        let bytes = Share { max: max_bytes, largest, used: AtomicUsize::new(0) };
+        Arc::new(Self { max_count, count: AtomicUsize::new(0), bytes })
+    }
+
+    /// Room for `count` things of `bytes` bytes together, or which of the two bounds is reached.
+    pub fn reserve(self: &Arc<Self>, count: usize, bytes: usize) -> Result<Permit, ShedReason> {
+        if !take(&self.count, count, self.max_count) {
+            return Err(ShedReason::Requests);
+        }
+        if !self.bytes.take(bytes, Kind::Whole) {
+            self.count.fetch_sub(count, Ordering::Relaxed);
+            return Err(ShedReason::Bytes);
+        }
+        Ok(Permit { budget: self.clone(), share: None, count, bytes })
+    }
+
+    /// A permit for nothing yet, that grows as it is needed, within `share` as well.
+    pub fn empty_permit(self: &Arc<Self>, share: Option<Arc<Share>>) -> Permit {
+        Permit { budget: self.clone(), share, count: 0, bytes: 0 }
+    }
+
+    /// Whether there would be room now for one thing of `bytes` bytes, within `share` as well.
+    pub fn has_room(&self, share: &Share, bytes: usize, kind: Kind) -> Result<(), ShedReason> {
+        match (self.count.load(Ordering::Relaxed) < self.max_count, self.bytes.has_room(bytes, kind), share.has_room(bytes, kind)) {
+            (false, ..) => Err(ShedReason::Requests),
+            (_, false, _) => Err(ShedReason::Bytes),
+            (.., false) => Err(ShedReason::SourceBytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many things and bytes are in hand now.
+    pub fn used(&self) -> (usize, usize) {
+        (self.count.load(Ordering::Relaxed), self.bytes.used().0)
+    }
+
+    /// How many things and bytes there is room for now.
+    pub fn room(&self) -> (usize, usize) {
+        let (count, bytes) = self.used();
+        (self.max_count.saturating_sub(count), self.bytes.max.saturating_sub(bytes))
+    }
+}
+
+fn take(used: &AtomicUsize, want: usize, max: usize) -> bool {
+    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(want).filter(|sum| *sum <= max)).is_ok()
+}
+
+/// A part of a [`Budget`], given back on drop.
+#[derive(Debug)]
+pub struct Permit {
+    budget: Arc<Budget>,
+    share: Option<Arc<Share>>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Permit {
+    /// Room for `more` bytes on top, if there is any for this kind of body.
+    pub fn grow(&mut self, more: usize, kind: Kind) -> Result<(), ShedReason> {
+        if self.share.as_ref().is_some_and(|share| !share.take(more, kind)) {
+            return Err(ShedReason::SourceBytes);
+        }
+        if !self.budget.bytes.take(more, kind) {
+            if let Some(share) = &self.share {
+                share.give_back(more);
+            }
+            return Err(ShedReason::Bytes);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Gives back the room for `bytes` bytes that are no longer in memory.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.bytes.give_back(bytes);
+        if let Some(share) = &self.share {
+            share.give_back(bytes);
+        }
+    }
+
+    /// Counts one thing more, if there is room for it.
+    pub fn count_one(&mut self) -> Result<(), ShedReason> {
+        if !take(&self.budget.count, 1, self.budget.max_count) {
+            return Err(ShedReason::Requests);
+        }
+        self.count += 1;
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.count.fetch_sub(self.count, Ordering::Relaxed);
+        self.shrink(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_never_passed_and_all_of_it_comes_back() {
+        let budget = Budget::new(2, 100);
+        let mut a = budget.reserve(1, 60).expect("room");
+        assert_eq!(budget.reserve(1, 41).expect_err("41 more bytes"), ShedReason::Bytes);
+        assert_eq!(budget.used(), (1, 60), "a refusal takes nothing");
+        assert_eq!(a.grow(41, Kind::Whole), Err(ShedReason::Bytes));
+        a.grow(40, Kind::Whole).expect("room for 40");
+        let b = budget.reserve(1, 0).expect("room");
+        assert_eq!(budget.reserve(1, 0).expect_err("a third thing"), ShedReason::Requests);
+        a.shrink(70);
+        assert_eq!(budget.used(), (2, 30));
+        drop(a);
+        assert_eq!(budget.used(), (1, 0));
+        drop(b);
+        assert_eq!(budget.used(), (0, 0));
+    }
+
+    #[test]
+    fn a_source_takes_half_at_most_and_large_bodies_leave_a_quarter() {
+        let max = 128 * SMALL;
+        let budget = Budget::for_bodies(1000, max, 20 * SMALL);
+        let [one, two] = [0, 1].map(|_| Arc::new(Share::of_source(max, 2, 20 * SMALL)));
+        let fill = |share: &Arc<Share>, bytes: usize, kind: Kind| {
+            let mut permit = budget.empty_permit(Some(share.clone()));
+            while permit.grow(bytes, kind).is_ok() {}
+            permit
+        };
+        let large = fill(&one, SMALL, Kind::Large);
+        assert_eq!(budget.used().1, 48 * SMALL, "three quarters of its half");
+        let partial = fill(&one, SMALL / 4, Kind::Partial);
+        assert_eq!(one.used(), (56 * SMALL, 64 * SMALL), "an eighth of it is for small bodies that are whole");
+        assert_eq!(budget.has_room(&one, 1, Kind::Partial), Err(ShedReason::SourceBytes));
+        assert_eq!(budget.has_room(&one, SMALL, Kind::Whole), Ok(()));
+        let others = fill(&two, SMALL, Kind::Large);
+        assert_eq!(budget.used().1, 96 * SMALL, "three quarters of all");
+        let small = fill(&two, SMALL, Kind::Whole);
+        assert_eq!((two.used().0, budget.used().1), (64 * SMALL, 120 * SMALL));
+        assert_eq!(budget.has_room(&two, 1, Kind::Whole), Err(ShedReason::SourceBytes));
+        drop((large, partial, others, small));
+        assert_eq!((one.used().0, two.used().0, budget.used()), (0, 0, (0, 0)));
+
+        let unusual = fill(&one, SMALL, Kind::Unusual);
+        assert_eq!(one.used().0, 32 * SMALL, "half of its half");
+        assert_eq!(budget.has_room(&one, SMALL, Kind::Large), Ok(()), "what the provider usually sends still finds room");
+        drop(unusual);
+        let alone = Arc::new(Share::of_source(max, 1, 0));
+        assert_eq!(alone.used(), (0, max), "a source that is alone takes all");
+    }
+
+    #[test]
+    fn the_largest_body_always_fits_alone() {
+        let budget = Budget::for_bodies(1, 1000, 900);
+        let share = Arc::new(Share::of_source(1000, 2, 900));
+        let mut permit = budget.empty_permit(Some(share));
+        assert_eq!(permit.grow(900, Kind::Unusual), Ok(()));
+        assert_eq!(permit.grow(1, Kind::Unusual), Err(ShedReason::SourceBytes));
+    }
+
+    #[test]
+    fn the_kind_of_a_body_follows_from_its_size_and_its_provider() {
+        let mib = 1 << 20;
+        assert_eq!(Kind::of(SMALL, mib, true), Kind::Whole);
+        assert_eq!(Kind::of(SMALL, mib, false), Kind::Partial);
+        assert_eq!(Kind::of(SMALL + 1, mib, true), Kind::Large);
+        assert_eq!(Kind::of(mib + 1, mib, true), Kind::Unusual);
+        assert_eq!(Kind::of(SMALL, 1000, true), Kind::Whole, "small is small, whatever is usual");
+    }
+}

@@ -42,7 +42,7 @@ pub struct Source {
 impl Source {
     fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
         let facts = scheme.facts();
-        let max_body_bytes = source.max_body_bytes.unwrap_or(config.limits.max_body_bytes);
+        let max_body_bytes = config.max_body_bytes(source);
         let share = Share::of_source(config.limits.in_flight_bytes, config.sources.len(), max_body_bytes);
         Self {
             dedup_window: source.window.unwrap_or_else(|| facts.window.max(config.dedup.window)),
@@ -90,6 +90,10 @@ impl Sources {
         let mut mistakes = Vec::new();
         let mut sources = Vec::with_capacity(config.sources.len());
         for source in &config.sources {
+            if let Some(key) = source.unread() {
+                mistakes.push(config.source_error(source, &key, "the secret was not read, so that nothing can be verified with it"));
+                continue;
+            }
             match Scheme::compile(source, config.limits.max_events_per_request) {
                 Ok(scheme) => sources.push(Source::new(source, scheme, config, metrics)),
                 Err(errors) => mistakes.extend(errors.into_iter().map(|error| config.source_error(source, &error.key, error.text))),

@@ -11,7 +11,13 @@ pub(super) struct Options {
     /// Checks the configuration only, and shows what its bound on memory is made of.
     #[arg(long)]
     offline: bool,
+    /// Takes a secret that cannot be read here for a mistake, as `serve` does; otherwise it is not tried.
+    #[arg(long)]
+    pub(super) strict: bool,
 }
+
+/// What was found at a place, in sentences; or why it cannot be used.
+type Found = Result<Vec<String>, String>;
 
 pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     for warning in &config.warnings {
@@ -23,6 +29,9 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         count => format!("{count} sources"),
     };
     say::out(format_args!("configuration  sound, {sources}"));
+    for untried in &config.untried {
+        say::out(format_args!("not tried      {untried}; `serve` does not start without it"));
+    }
     for source in &config.sources {
         // Loading has compiled it before, so it does.
         if let Ok(scheme) = Scheme::compile(source, config.limits.max_events_per_request) {
@@ -40,15 +49,23 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
 fn reach(config: &Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
-    let store = store::check(&config.store).map(|found| vec![found]).map_err(|error| error.to_string());
-    let queue = runtime.block_on(publish::check(&config.publisher)).map_err(|error| error.to_string());
-    let mut out_of_reach = Vec::new();
-    let spool = config.spool.path.as_ref().map(|path| {
+    let is_here = |key: &str| !config.untried.iter().any(|untried| untried.key.as_deref() == Some(key));
+    let mut tried: Vec<(&str, String, Found)> = Vec::new();
+    if is_here("store.url") {
+        let found = store::check(&config.store).map_err(|error| error.to_string());
+        tried.push(("store.url", config.store.url.to_string(), found));
+    }
+    if is_here("publisher.url") {
+        let found = runtime.block_on(publish::check(&config.publisher)).map_err(|error| error.to_string());
+        tried.push(("publisher.url", config.publisher.url.to_string(), found));
+    }
+    if let Some(path) = &config.spool.path {
         let found = SpoolFile::open(path).and_then(|file| file.usage()).map_err(|error| error.to_string());
-        ("spool.path", path.display().to_string(), found.map(|usage| vec![format!("usable, {} events wait in it", usage.events)]))
-    });
-    let tried = [("store.url", config.store.url.to_string(), store), ("publisher.url", config.publisher.url.to_string(), queue)];
-    for (key, place, result) in tried.into_iter().chain(spool) {
+        let found = found.map(|usage| vec![format!("usable, {} events wait in it", usage.events)]);
+        tried.push(("spool.path", path.display().to_string(), found));
+    }
+    let mut out_of_reach = Vec::new();
+    for (key, place, result) in tried {
         let option = key.split('.').next().unwrap_or_default();
         match result {
             Ok(found) => found.iter().for_each(|sentence| say::out(format_args!("{option:<14} {sentence}"))),

@@ -60,18 +60,21 @@ pub fn run() -> ExitCode {
 fn dispatch(args: Args) -> Result<(), Failure> {
     let before = args.common;
     let load = |inputs: &Inputs| Config::load(inputs).map_err(Failure::Config);
+    // For tools that run without the service's environment.
+    let load_what_is_here = |inputs: Inputs| load(&Inputs { lenient: true, ..inputs });
     match args.command.unwrap_or(Command::Serve(With::default())) {
         Command::Serve(With { common, .. }) => serve::run(load(&before.and(common))?),
-        Command::Check(With { common, own }) => check::run(&load(&before.and(common))?, &own),
+        Command::Check(With { common, own }) if own.strict => check::run(&load(&before.and(common))?, &own),
+        Command::Check(With { common, own }) => check::run(&load_what_is_here(before.and(common))?, &own),
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
         Command::Send(with) => {
             let inputs = before.and(with.common);
-            send::run(&with.own, || load(&inputs))
+            send::run(&with.own, || load_what_is_here(inputs.clone()))
         }
         Command::Verify(With { common, own }) => {
             let inputs = before.and(common);
-            verify::run(&own, || load(&inputs))
+            verify::run(&own, || load_what_is_here(inputs.clone()))
         }
         Command::Providers { name } => providers::run(name.as_deref()),
         Command::Config(With { own, .. }) if own.reference => {
@@ -79,7 +82,9 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             Ok(())
         }
         Command::Config(With { common, .. }) => {
-            say::out(load(&before.and(common))?.to_toml().trim_end());
+            let config = load_what_is_here(before.and(common))?;
+            config.untried.iter().for_each(|why| say::note(format_args!("not read: {why}")));
+            say::out(config.to_toml().trim_end());
             Ok(())
         }
         Command::Completions { shell } => {

@@ -26,6 +26,12 @@ impl Who {
             Some(provider) => self.without_configuration(provider)?,
             None => load()?,
         };
+        if let (Some(name), []) = (&self.source, config.sources.as_slice())
+            && name != "demo"
+        {
+            let next = "configure it in the file given with --config, or name a --provider and its --secret";
+            return Err(Failure::Usage(format!("no source \"{}\" is configured, nor any other: {next}", name.escape_debug())));
+        }
         config.add_demo_source(true).map_err(Failure::Usage)?;
         let names = || config.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
         let source = match (&self.source, config.sources.as_slice()) {
@@ -37,7 +43,10 @@ impl Who {
             (None, _) => return Err(Failure::Usage(format!("several sources are configured: choose one of {} with --source", names()))),
         };
         let source = source.clone();
-        Ok((config, source))
+        let own = format!("source.{}.", source.name);
+        let untried = config.untried.iter().filter(|why| why.key.as_ref().is_some_and(|key| key.starts_with(&own)));
+        let untried: Vec<ConfigError> = untried.cloned().collect();
+        if untried.is_empty() { Ok((config, source)) } else { Err(Failure::Config(untried)) }
     }
 
     fn without_configuration(&self, provider: &str) -> Result<Config, Failure> {

@@ -133,7 +133,7 @@ impl fmt::Display for Problem {
 }
 
 /// The most similar of `names`, if one is similar enough to be meant. The right name in the wrong section is.
-pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let last = |name: &'a str| name.rsplit('.').next();
     let likeness = |name: &'a str| {
         let misplaced = if last(name) == wrong.rsplit('.').next() { 0.5 } else { 0.0 };

@@ -151,6 +151,10 @@ impl Layer {
                         }
                     }
                 }
+                Raw::Table(table) if key == "source" => {
+                    mistakes.push(one_bracket(&at, &table));
+                    layer.sources.extend(sources_meant(table, &at));
+                }
                 other if key == "source" => mistakes.push(not_a_source(&at, &other)),
                 Raw::Table(section) if !section.is_empty() => {
                     layer.options.extend(section.into_iter().map(|(name, item)| (format!("{key}.{name}"), item)));
@@ -238,6 +242,49 @@ pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
 fn not_a_source(place: &Place, found: &Raw) -> ConfigError {
     let problem = Problem::Unexpected { expected: "a table [[source]]".to_owned(), found: found.kind().to_owned(), nearest: None };
     ConfigError::at(place, "source", problem)
+}
+
+/// `[source]` or `[source.stripe]` in place of `[[source]]`.
+fn one_bracket(at: &Place, table: &BTreeMap<String, Item>) -> ConfigError {
+    let place = table.values().map(|item| &item.place).next().unwrap_or(at);
+    let message = match sources_by_name(table) {
+        Some(names) => {
+            format!("a source is written with two brackets, and its name inside: [[source]], then name = \"{}\"", names.join("\" or \""))
+        }
+        None => "a source is written with two brackets: [[source]]".to_owned(),
+    };
+    // The place of `[source]` itself is that of its first line; a table's own is not told.
+    let place = if at == place { at } else { earlier(at, place) };
+    ConfigError { place: Some(place.clone()), key: Some("source".to_owned()), problem: Problem::Other(message) }
+}
+
+fn earlier<'p>(a: &'p Place, b: &'p Place) -> &'p Place {
+    match (a, b) {
+        (Place::File { line: x, .. }, Place::File { line: y, .. }) if x > y => b,
+        _ => a,
+    }
+}
+
+/// The names in `[source.NAME]`; None if it was `[source]`.
+fn sources_by_name(table: &BTreeMap<String, Item>) -> Option<Vec<&str>> {
+    let tables = table.iter().all(|(key, item)| matches!(item.raw, Raw::Table(_)) && !["scheme", "params"].contains(&key.as_str()));
+    (tables && !table.is_empty()).then(|| table.keys().map(String::as_str).collect())
+}
+
+/// The sources that were meant, so that their other mistakes are found, too.
+fn sources_meant(mut table: BTreeMap<String, Item>, at: &Place) -> Vec<SourceTable> {
+    if sources_by_name(&table).is_none() {
+        table.entry("name".to_owned()).or_insert_with(|| Item { raw: Raw::Word("unnamed".to_owned()), place: at.clone() });
+        return vec![SourceTable { place: at.clone(), named: None, entries: table }];
+    }
+    let source = |(name, item): (String, Item)| match item.raw {
+        Raw::Table(mut entries) => {
+            entries.entry("name".to_owned()).or_insert_with(|| Item { raw: Raw::Text(name), place: item.place.clone() });
+            Some(SourceTable { place: item.place, named: None, entries })
+        }
+        _ => None,
+    };
+    table.into_iter().filter_map(source).collect()
 }
 
 fn item(value: Spanned<DeValue<'_>>, at: Place, place: &dyn Fn(Range<usize>) -> Place) -> Item {

@@ -5,9 +5,11 @@
 
 pub mod error;
 mod layers;
+mod libpq;
 pub mod memory;
 pub mod model;
 mod options;
+mod postgres_url;
 mod reader;
 mod rules;
 pub mod secret;
@@ -39,13 +41,16 @@ pub struct Inputs {
     pub environment: Environment,
     /// `key=value`, each given with `--set`.
     pub settings: Vec<String>,
+    /// Whether a secret that is not here (a variable that is not set, a file that cannot be read) is noted in [`Config::untried`] instead of
+    /// being a mistake: for tools, which run without the service's environment.
+    pub lenient: bool,
 }
 
 impl Inputs {
     /// The environment of this process, with what its command line says.
     pub fn of_process(file: Option<PathBuf>, settings: Vec<String>) -> Self {
         let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
-        Self { file, environment, settings }
+        Self { file, environment, settings, lenient: false }
     }
 }
 
@@ -65,7 +70,7 @@ impl Config {
     }
 
     fn read(file: Option<(&str, &str)>, inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
-        let mut report = Report::default();
+        let mut report = Report { lenient: inputs.lenient, ..Report::default() };
         let mut layers = vec![Layer::from_toml(REFERENCE_NAME, REFERENCE, &mut report.mistakes)];
         layers.extend(file.map(|(name, text)| Layer::from_toml(name, text, &mut report.mistakes)));
         let syntax_errors = report.mistakes.len();
@@ -83,6 +88,7 @@ impl Config {
 
         if report.mistakes.is_empty() {
             config.warnings = report.warnings;
+            config.untried = report.untried;
             config.effective = report.effective;
             config.places = report.places;
             return Ok(config);
@@ -93,7 +99,7 @@ impl Config {
     /// A mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), found by whoever puts it to use, at the place where that
     /// was written; where it was left out, at the nearest thing that was written: its table, or the source's name.
     pub fn source_error(&self, source: &model::Source, key: &str, message: impl Into<String>) -> ConfigError {
-        reader::source_error(&self.places, source, key, message.into())
+        sources::source_error(&self.places, source, key, message.into())
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
+use super::error::ConfigError;
 use super::reader::{Effective, Places};
 use super::secret::Secret;
 use crate::delivery::SourceName;
@@ -38,12 +39,24 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// What is allowed but deserves a word at start.
     pub warnings: Vec<String>,
+    /// Secrets that this process could not read, and why. Never any where the service starts.
+    pub untried: Vec<ConfigError>,
     /// Each option as it was written, and where.
     pub(super) effective: Vec<Effective>,
     pub(super) places: Places,
 }
 
 impl Config {
+    /// Largest body of a source: past it, 413. With RabbitMQ no larger than a message may be, since a body past that could be stored and
+    /// never be published. A batch that is split goes out in parts.
+    pub fn max_body_bytes(&self, source: &Source) -> usize {
+        let own = source.max_body_bytes.unwrap_or(self.limits.max_body_bytes);
+        match (&self.publisher.url, self.publisher.max_message_bytes, source.split) {
+            (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
+            (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
+        }
+    }
+
     /// The URL of a source as seen from this machine.
     pub fn local_url(&self, source: &Source) -> Result<Url, String> {
         let listen = self.server.listen;
@@ -182,6 +195,7 @@ pub struct Publisher {
     pub queue_bytes: usize,
     pub channels: usize,
     pub window: usize,
+    pub max_message_bytes: usize,
     pub connect_timeout: Duration,
     pub confirm_timeout: Duration,
     pub heartbeat: Duration,
@@ -266,6 +280,14 @@ pub struct Source {
     pub allow_unverified_public: bool,
     /// `[source.scheme]`, in the words of a preset.
     pub scheme: Option<toml::Table>,
+}
+
+impl Source {
+    /// The key of a secret that stands for one that could not be read.
+    pub fn unread(&self) -> Option<String> {
+        let first = |list: &[Secret], key: &str| list.iter().position(Secret::is_unread).map(|at| format!("{key}[{at}]"));
+        first(&self.secrets, "secrets").or_else(|| first(&self.public_keys, "public_keys"))
+    }
 }
 
 /// Shows only what names a source: `params`, `scheme` and URLs may hold what others must not see.

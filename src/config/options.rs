@@ -10,6 +10,7 @@ use super::model::{
 };
 use super::reader::Reader;
 use super::rules;
+use super::secret::Secret;
 
 const MIB: i128 = 1024 * 1024;
 const GIB: i128 = 1024 * MIB;
@@ -31,6 +32,7 @@ pub(super) fn all(r: &mut Reader<'_>) -> Config {
         log: log(r),
         sources: Vec::new(),
         warnings: Vec::new(),
+        untried: Vec::new(),
         effective: Vec::new(),
         places: BTreeMap::new(),
     }
@@ -82,7 +84,9 @@ fn dedup(r: &mut Reader<'_>) -> Dedup {
 
 fn store(r: &mut Reader<'_>) -> Store {
     Store {
-        url: r.secret_url("store.url", true, StoreUrl::parse).unwrap_or(StoreUrl::Sqlite(PathBuf::new())),
+        url: r
+            .secret_url("store.url", true, StoreUrl::Postgres(Secret::unread()), StoreUrl::parse)
+            .unwrap_or(StoreUrl::Sqlite(PathBuf::new())),
         migrate: r.choice("store.migrate", &[("auto", Migrate::Auto), ("check", Migrate::Check)]).unwrap_or(Migrate::Check),
         schema: r.text("store.schema", rules::schema_name).unwrap_or_default(),
         connect_timeout: r.duration("store.connect_timeout_ms", 10..=HOUR_MS),
@@ -108,12 +112,15 @@ fn spool(r: &mut Reader<'_>, server: &Server, store: &Store) -> Spool {
 
 fn publisher(r: &mut Reader<'_>) -> Publisher {
     Publisher {
-        url: r.secret_url("publisher.url", false, PublisherUrl::parse).unwrap_or(PublisherUrl::File(PathBuf::new())),
+        url: r
+            .secret_url("publisher.url", false, PublisherUrl::Amqp(Secret::unread()), PublisherUrl::parse)
+            .unwrap_or(PublisherUrl::File(PathBuf::new())),
         mailbox_capacity: r.count("publisher.mailbox_capacity", 1..=1_000_000),
         queue_events: r.count("publisher.queue_events", 1..=10_000_000),
         queue_bytes: r.count("publisher.queue_bytes", 1024..=64 * GIB),
         channels: r.count("publisher.channels", 1..=1024),
         window: r.count("publisher.window", 1..=65_535),
+        max_message_bytes: r.count("publisher.max_message_bytes", 0..=GIB),
         connect_timeout: r.duration("publisher.connect_timeout_ms", 10..=HOUR_MS),
         confirm_timeout: r.duration("publisher.confirm_timeout_ms", 10..=HOUR_MS),
         heartbeat: r.duration("publisher.heartbeat_secs", 1..=3600),

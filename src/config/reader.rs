@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Place, Problem, nearest};
 use super::layers::{Item, Kind, Raw};
-use super::model::Source;
-use super::secret::{Environment, Reference, Secret};
+use super::secret::{Environment, Reference, ResolveError, Secret};
 use super::show::{shown_entry, shown_list};
 use super::urls::without_password;
 
@@ -31,6 +30,9 @@ pub(super) struct Report {
     pub(super) warnings: Vec<String>,
     pub(super) effective: Vec<Effective>,
     pub(super) places: Places,
+    /// Secrets that are not here are noted in `untried`, and are no mistake.
+    pub(super) lenient: bool,
+    pub(super) untried: Vec<ConfigError>,
 }
 
 /// Where each value in force was written, elements of lists and entries of tables included: `source.s.secrets[0]`, `source.s.scheme.ts`.
@@ -58,20 +60,6 @@ impl Report {
     pub(super) fn sound(&self, keys: &[&str]) -> bool {
         !self.mistakes.iter().any(|mistake| mistake.key.as_deref().is_some_and(|key| keys.contains(&key)))
     }
-}
-
-/// A mistake in `key` of a source, at the nearest place that was written.
-pub(super) fn source_error(places: &Places, source: &Source, key: &str, message: String) -> ConfigError {
-    let full = format!("source.{}.{key}", source.name);
-    let mut written = full.as_str();
-    let place = loop {
-        match (places.get(written), written.rfind(['.', '['])) {
-            (Some(place), _) => break Some(place),
-            (None, Some(end)) => written = &written[..end],
-            (None, None) => break places.get(&format!("source.{}.name", source.name)),
-        }
-    };
-    ConfigError { place: place.cloned(), key: Some(full), problem: Problem::Other(message) }
 }
 
 /// Reads the options of one table from its layers, the weakest first.
@@ -168,8 +156,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A URL that may hold a password, or a reference to where it is. `parse` must not repeat it in its error.
-    /// `file:` is a reference only where `from_file`.
-    pub(super) fn secret_url<T>(&mut self, key: &'static str, from_file: bool, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    /// `file:` is a reference only where `from_file`. `unread` stands in for a URL that is not here.
+    pub(super) fn secret_url<T>(
+        &mut self,
+        key: &'static str,
+        from_file: bool,
+        unread: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let is_elsewhere = |text: &str| match Reference::parse(text) {
             Some(Reference::Env(_) | Reference::Credential(_)) => true,
             Some(Reference::File(path)) => from_file && !path.starts_with("//"),
@@ -178,7 +172,15 @@ impl<'a> Reader<'a> {
         let (text, place) = self.read_hidden(key, Kind::Text, "a URL as a string", Raw::text, |text| {
             if is_elsewhere(text) { text.clone() } else { without_password(text) }
         })?;
-        let url = if is_elsewhere(&text) { self.resolve(&text).and_then(|secret| utf8(&secret)) } else { Ok(text) };
+        let url = if is_elsewhere(&text) {
+            let secret = self.resolve(&text, &place, key)?;
+            if secret.is_unread() {
+                return Some(unread);
+            }
+            utf8(&secret)
+        } else {
+            Ok(text)
+        };
         match url.and_then(|url| parse(&url)) {
             Ok(url) => Some(url),
             Err(objection) => {
@@ -196,15 +198,19 @@ impl<'a> Reader<'a> {
         let mut secrets = Vec::new();
         for item in items {
             let secret = match item.raw.text() {
-                Some(text) if Reference::parse(&text).is_some() => self.resolve(&text),
+                Some(text) if Reference::parse(&text).is_some() => {
+                    // One that could not be read keeps its place, so that the others are judged all the same.
+                    secrets.push(self.resolve(&text, &item.place, key).unwrap_or_else(Secret::unread));
+                    continue;
+                }
                 Some(text) if literal => Ok(Secret::new(text.into_bytes())),
                 Some(_) => Err(format!("expected {}, found a string that begins with none of these", Reference::FORMS)),
                 None => Err(format!("expected {}, found {}", Reference::FORMS, item.raw.kind())),
             };
-            match secret {
-                Ok(secret) => secrets.push(secret),
-                Err(objection) => self.mistake(&item.place, key, Problem::Other(objection)),
-            }
+            secrets.push(secret.unwrap_or_else(|objection| {
+                self.mistake(&item.place, key, Problem::Other(objection));
+                Secret::unread()
+            }));
         }
         secrets
     }
@@ -232,14 +238,19 @@ impl<'a> Reader<'a> {
         let Some((table, _)) = self.read_hidden(key, Kind::Table, "a table of strings", Raw::table, show) else { return BTreeMap::new() };
         let mut texts = BTreeMap::new();
         for (name, item) in table {
+            let key = format!("{key}.{name}");
             let text = match item.raw.text() {
-                Some(text) if Reference::parse(&text).is_some() => self.resolve(&text).and_then(|secret| utf8(&secret)),
+                Some(text) if Reference::parse(&text).is_some() => match self.resolve(&text, &item.place, &key) {
+                    Some(secret) if secret.is_unread() => Ok("unread".to_owned()),
+                    Some(secret) => utf8(&secret),
+                    None => continue,
+                },
                 Some(text) => Ok(text),
                 None => Err(format!("expected a string, found {}", item.raw.kind())),
             };
             match text {
                 Ok(text) => drop(texts.insert(name, text)),
-                Err(objection) => self.mistake(&item.place, &format!("{key}.{name}"), Problem::Other(objection)),
+                Err(objection) => self.mistake(&item.place, &key, Problem::Other(objection)),
             }
         }
         texts
@@ -279,10 +290,25 @@ impl<'a> Reader<'a> {
         self.known
     }
 
-    fn resolve(&mut self, reference: &str) -> Result<Secret, String> {
-        match Reference::parse(reference) {
-            Some(reference) => reference.resolve(self.environment, &mut self.report.warnings),
-            None => Err(format!("expected {}", Reference::FORMS)),
+    /// The secret behind a reference, unread where that is allowed. None, with the mistake noted, if there is none.
+    fn resolve(&mut self, reference: &str, place: &Place, key: &str) -> Option<Secret> {
+        let parsed = Reference::parse(reference)?;
+        let mut warnings = Vec::new();
+        let resolved = parsed.resolve(self.environment, &mut warnings);
+        // The same secret may be referred to by several sources.
+        warnings.retain(|warning| !self.report.warnings.contains(warning));
+        self.report.warnings.extend(warnings);
+        match resolved {
+            Ok(secret) => Some(secret),
+            Err(ResolveError::NotHere(why)) if self.report.lenient => {
+                let untried = ConfigError::at(place, format!("{}{key}", self.prefix), Problem::Other(why));
+                self.report.untried.push(untried);
+                Some(Secret::unread())
+            }
+            Err(error) => {
+                self.mistake(place, key, Problem::Other(error.to_string()));
+                None
+            }
         }
     }
 

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::model::Config;
-use super::reader::{Report, source_error};
+use super::error::ConfigError;
+use super::model::{Config, PublisherUrl};
+use super::reader::Report;
+use super::sources::source_error;
 use crate::publish::routing_key::RoutingKey;
 use crate::verify::Scheme;
 
@@ -76,9 +78,16 @@ pub(super) fn path(path: &str) -> Result<(), String> {
 pub(super) fn web_url(url: &str) -> Result<(), String> {
     match Url::parse(url) {
         Ok(url) if matches!(url.scheme(), "https" | "http") => Ok(()),
+        // "hooks.example.com:8443/x" reads as a scheme and a path.
+        Ok(_) if !url.contains("://") => Err(no_scheme()),
         Ok(url) => Err(format!("expected a URL that begins with https://, found \"{}:\"", url.scheme())),
+        Err(url::ParseError::RelativeUrlWithoutBase) => Err(no_scheme()),
         Err(error) => Err(format!("expected a URL such as \"https://your.host/ingest/stripe\": {error}")),
     }
+}
+
+fn no_scheme() -> String {
+    "expected a URL such as \"https://your.host/ingest/stripe\": put https:// in front".to_owned()
 }
 
 /// How options go together. Options that were not read soundly are left out: their mistakes come first.
@@ -107,6 +116,8 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     }
     sources(config, report);
     schemes(config, report);
+    messages_fit(config, report);
+    plain_text(config, report);
     let public = report.sound(&["server.listen"]) && !server.listen.ip().is_loopback();
     if public && tables == 0 {
         report.blame("server.listen", "a public address, but no source is configured: add a [[source]] (config.toml shows one)");
@@ -166,21 +177,70 @@ fn sources(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether each source's scheme and keys are fit for use: the verifier judges that. A source with other mistakes is left out, since
-/// a secret that could not be read would be reported as missing as well.
+/// Whether each source's scheme and keys are fit for use: the verifier judges that. What was wrong before is not told twice.
 fn schemes(config: &Config, report: &mut Report) {
     for source in &config.sources {
-        let prefix = format!("source.{}.", source.name);
-        if report.mistakes.iter().any(|mistake| mistake.key.as_ref().is_some_and(|key| key.starts_with(&prefix))) {
-            continue;
-        }
         match Scheme::compile(source, config.limits.max_events_per_request) {
             Ok(scheme) => report.warnings.extend(scheme.warnings().iter().map(|warning| format!("source {}: {warning}", source.name))),
             Err(errors) => {
                 let errors = errors.into_iter().map(|error| source_error(&report.places, source, &error.key, error.text));
-                report.mistakes.extend(errors.collect::<Vec<_>>());
+                let known = |error: &ConfigError| {
+                    report
+                        .mistakes
+                        .iter()
+                        .any(|mistake| mistake.key == error.key || mistake.place.is_some() && mistake.place == error.place)
+                };
+                let news: Vec<ConfigError> = errors.filter(|error| !known(error)).collect();
+                report.mistakes.extend(news);
             }
         }
+    }
+}
+
+/// A body that the queue would never take had better be refused while its sender listens.
+fn messages_fit(config: &Config, report: &mut Report) {
+    let most = config.publisher.max_message_bytes;
+    if !matches!(config.publisher.url, PublisherUrl::Amqp(_)) || most == 0 || !report.sound(&["publisher.max_message_bytes"]) {
+        return;
+    }
+    let too_large = |bytes: usize| bytes > most;
+    let next = "raise max_message_size at the broker and publisher.max_message_bytes here, or lower this";
+    if too_large(config.limits.max_body_bytes) {
+        report.warnings.push(format!(
+            "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): bodies above that are \
+             answered 413; {next}",
+            config.limits.max_body_bytes
+        ));
+    }
+    for source in &config.sources {
+        let own = source.max_body_bytes.unwrap_or(config.limits.max_body_bytes);
+        let consequence = match (source.split, source.max_body_bytes) {
+            (true, _) => "an event above that in a batch is accepted and then parked",
+            (false, Some(_)) => "bodies above that are answered 413",
+            (false, None) => continue,
+        };
+        if too_large(own) {
+            report.warnings.push(format!(
+                "source {}: max_body_bytes is {own}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): {consequence}; \
+                 {next}",
+                source.name
+            ));
+        }
+    }
+}
+
+/// What goes over a network unencrypted: events, and the password or what it can be guessed from.
+fn plain_text(config: &Config, report: &mut Report) {
+    if let Some(host) = config.store.url.in_plain_text_to() {
+        report.warnings.push(format!(
+            "store.url: the connection to {host} may be unencrypted, so that events can be read and changed on the way: add \
+             sslmode=verify-full to the URL (sslmode=require does not prove who answers)"
+        ));
+    }
+    if let Some(host) = config.publisher.url.in_plain_text_to() {
+        report.warnings.push(format!(
+            "publisher.url: the connection to {host} is unencrypted, so that the password and events can be read on the way: use amqps://"
+        ));
     }
 }
 

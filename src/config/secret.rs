@@ -11,17 +11,30 @@ use std::path::{Path, PathBuf};
 
 /// A secret's bytes. Its `Debug` shows nothing of them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
+pub struct Secret {
+    bytes: Box<[u8]>,
+    read: bool,
+}
 
 impl Secret {
     /// A secret of these bytes.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(bytes.into())
+        Self { bytes: bytes.into(), read: true }
+    }
+
+    /// Stands for a secret that could not be read. It has no bytes, and no service starts with it.
+    pub fn unread() -> Self {
+        Self { bytes: Box::default(), read: false }
+    }
+
+    /// Returns `true` if the secret stands for one that could not be read.
+    pub fn is_unread(&self) -> bool {
+        !self.read
     }
 
     /// The bytes, for the one place that computes with them.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -34,8 +47,22 @@ impl fmt::Debug for Secret {
 /// The environment of the process: variables by name. Handed in, so that tests need not change their own.
 pub type Environment = BTreeMap<String, OsString>;
 
+/// U+FEFF in UTF-8, as some editors put it in front of a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Secrets are small; what is larger is the wrong file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Why a reference gave no secret. `Display` never shows a secret's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ResolveError {
+    /// It is not here for this process; for another user or environment it may be.
+    #[error("{0}")]
+    NotHere(String),
+    /// What is there is no secret.
+    #[error("{0}")]
+    Wrong(String),
+}
 
 /// Where a secret is: `env:NAME`, `file:PATH`, `credential:NAME`, or the secret itself as `plain:TEXT`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,15 +89,42 @@ impl<'a> Reference<'a> {
     }
 
     /// Reads the secret. Errors and warnings name its place and never its text.
-    pub(super) fn resolve(self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Secret, String> {
-        let secret = match self {
+    ///
+    /// White space at either end comes from an editor, a shell or a copy, and is cut off. `plain:` is taken as it is written: its quotes say
+    /// where the secret ends. A byte order mark in front is no part of any secret.
+    pub(super) fn resolve(self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Secret, ResolveError> {
+        let bytes = self.read(environment, warnings)?;
+        let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+        if text.len() < bytes.len() {
+            warnings.push(format!("{self} begins with a byte order mark, which is left out: save it as UTF-8 without one"));
+        }
+        let trimmed = text.trim_ascii();
+        if trimmed.is_empty() {
+            return Err(ResolveError::Wrong(format!("{self} is empty")));
+        }
+        if trimmed.len() == text.len() {
+            return Ok(Secret::new(text));
+        }
+        if let Self::Plain(_) = self {
+            warnings.push(format!("{self} begins or ends with white space, which is taken as part of it"));
+            return Ok(Secret::new(text));
+        }
+        warnings.push(format!(
+            "{self} begins or ends with white space, which is left out: remove it there; if it is part of the secret, write plain:TEXT"
+        ));
+        Ok(Secret::new(trimmed))
+    }
+
+    /// The bytes as they are stored, without a last line's end.
+    fn read(self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Vec<u8>, ResolveError> {
+        match self {
             Self::Env(name) => match environment.get(name) {
-                Some(value) => Secret::new(value.as_bytes()),
-                None => return Err(format!("the environment variable {name} is not set")),
+                Some(value) => Ok(value.as_bytes().to_vec()),
+                None => Err(ResolveError::NotHere(format!("the environment variable {name} is not set"))),
             },
             Self::File(path) => {
                 let path = Path::new(path);
-                let (secret, mode) = read_file(path)?;
+                let (bytes, mode) = read_file(path)?;
                 if mode & 0o077 != 0 {
                     warnings.push(format!(
                         "{} can be read by others than its owner (mode {:03o}): chmod 600 {0}",
@@ -78,18 +132,11 @@ impl<'a> Reference<'a> {
                         mode & 0o777
                     ));
                 }
-                secret
+                Ok(bytes)
             }
-            Self::Credential(name) => read_file(&credential_path(name, environment)?)?.0,
-            Self::Plain(text) => Secret::new(text.as_bytes()),
-        };
-        if secret.expose().is_empty() {
-            return Err(format!("{self} is empty"));
+            Self::Credential(name) => Ok(read_file(&credential_path(name, environment)?)?.0),
+            Self::Plain(text) => Ok(text.as_bytes().to_vec()),
         }
-        if secret.expose().first().is_some_and(u8::is_ascii_whitespace) || secret.expose().last().is_some_and(u8::is_ascii_whitespace) {
-            warnings.push(format!("{self} begins or ends with white space, which is taken as part of it"));
-        }
-        Ok(secret)
     }
 }
 
@@ -104,20 +151,20 @@ impl fmt::Display for Reference<'_> {
     }
 }
 
-fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, String> {
-    let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
-        return Err(format!(
-            "CREDENTIALS_DIRECTORY is not set, so there is no credential {name}: start under systemd with LoadCredential={name}:/path"
-        ));
-    };
+fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, ResolveError> {
     if name.is_empty() || name.contains('/') || name == ".." {
-        return Err(format!("credential:{name} is not the name of a credential"));
+        return Err(ResolveError::Wrong(format!("credential:{name} is not the name of a credential")));
     }
+    let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
+        return Err(ResolveError::NotHere(format!(
+            "CREDENTIALS_DIRECTORY is not set, so there is no credential {name}: start under systemd with LoadCredential={name}:/path"
+        )));
+    };
     Ok(Path::new(folder).join(name))
 }
 
 /// The content of a file without its last line's end, and the file's mode.
-fn read_file(path: &Path) -> Result<(Secret, u32), String> {
+fn read_file(path: &Path) -> Result<(Vec<u8>, u32), ResolveError> {
     let read = || -> std::io::Result<(Vec<u8>, u32)> {
         let mut bytes = Vec::new();
         let file = File::open(path)?;
@@ -125,9 +172,9 @@ fn read_file(path: &Path) -> Result<(Secret, u32), String> {
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         Ok((bytes, mode))
     };
-    let (mut bytes, mode) = read().map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let (mut bytes, mode) = read().map_err(|error| ResolveError::NotHere(format!("cannot read {}: {error}", path.display())))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("{} is larger than {MAX_FILE_BYTES} bytes, which no secret is", path.display()));
+        return Err(ResolveError::Wrong(format!("{} is larger than {MAX_FILE_BYTES} bytes, which no secret is", path.display())));
     }
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -135,7 +182,7 @@ fn read_file(path: &Path) -> Result<(Secret, u32), String> {
             bytes.pop();
         }
     }
-    Ok((Secret::new(bytes), mode))
+    Ok((bytes, mode))
 }
 
 #[cfg(test)]
@@ -147,7 +194,8 @@ mod tests {
     fn resolve(text: &str, environment: &Environment) -> (Result<String, String>, Vec<String>) {
         let mut warnings = Vec::new();
         let secret = Reference::parse(text).expect("a reference").resolve(environment, &mut warnings);
-        (secret.map(|secret| String::from_utf8(secret.expose().to_vec()).expect("text")), warnings)
+        let text = |secret: Secret| String::from_utf8(secret.expose().to_vec()).expect("text");
+        (secret.map(text).map_err(|error| error.to_string()), warnings)
     }
 
     #[test]
@@ -189,9 +237,37 @@ mod tests {
             let error = resolve(reference, &environment).0.expect_err(reference);
             assert!(error.contains(said), "{reference}: {error}");
         }
+        let not_here = |text: &str| Reference::parse(text).expect("a reference").resolve(&environment, &mut Vec::new());
+        assert!(matches!(not_here("env:MISSING"), Err(ResolveError::NotHere(_))));
+        assert!(matches!(not_here("file:/nonexistent/secret"), Err(ResolveError::NotHere(_))));
+        assert!(matches!(not_here("env:EMPTY"), Err(ResolveError::Wrong(_))));
         assert!(resolve("credential:x", &Environment::new()).0.expect_err("no folder").contains("LoadCredential=x:"));
         let (secret, warnings) = resolve("plain:whsec_1 ", &environment);
         assert!(secret.is_ok() && warnings[0].contains("white space") && !warnings[0].contains("whsec"), "{warnings:?}");
         assert_eq!(format!("{:?}", Secret::new(*b"whsec")), "Secret(…)");
+    }
+
+    /// Field reports: a blank pasted along, and an editor that writes a byte order mark, make every delivery a 401.
+    #[test]
+    fn what_an_editor_or_a_copy_adds_to_a_secret_is_left_out_and_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        fs::write(&path, b"\xef\xbb\xbfwhsec_1 \r\n\n").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("private");
+        let environment = Environment::from([("KEY".to_owned(), " whsec_2\n".into()), ("BLANK".to_owned(), " \n".into())]);
+
+        let (secret, warnings) = resolve(&format!("file:{}", path.display()), &environment);
+        assert_eq!(secret, Ok("whsec_1".to_owned()));
+        assert!(
+            warnings.len() == 2 && warnings[0].contains("byte order mark") && warnings[1].contains("which is left out"),
+            "{warnings:?}"
+        );
+        let (secret, warnings) = resolve("env:KEY", &environment);
+        assert_eq!(secret, Ok("whsec_2".to_owned()));
+        assert!(warnings[0].contains("which is left out") && !warnings[0].contains("whsec"), "{warnings:?}");
+        let (secret, warnings) = resolve("plain:whsec_3 ", &environment);
+        assert_eq!(secret, Ok("whsec_3 ".to_owned()));
+        assert!(warnings[0].contains("taken as part of it"), "{warnings:?}");
+        assert!(resolve("env:BLANK", &environment).0.expect_err("blank").contains("is empty"));
     }
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use http::HeaderName;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::error::Problem;
+use super::error::{ConfigError, Problem};
 use super::layers::SourceTable;
 use super::model::{Config, Source, StoreUrl};
-use super::reader::{Reader, Report};
+use super::reader::{Places, Reader, Report};
 use super::rules;
 use super::secret::{Environment, Secret};
 use crate::delivery::SourceName;
@@ -72,6 +72,22 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
         allow_unverified_public,
         scheme,
     })
+}
+
+/// A mistake in `key` of a source, at the nearest place that was written.
+pub(super) fn source_error(places: &Places, source: &Source, key: &str, message: String) -> ConfigError {
+    let full = format!("source.{}.{key}", source.name);
+    // One of a list may be written without its brackets.
+    let single = full.replace("[0]", "");
+    let mut written = full.as_str();
+    let place = loop {
+        match (places.get(written).or_else(|| places.get(&single)), written.rfind(['.', '['])) {
+            (Some(place), _) => break Some(place),
+            (None, Some(end)) => written = &written[..end],
+            (None, None) => break places.get(&format!("source.{}.name", source.name)),
+        }
+    };
+    ConfigError { place: place.cloned(), key: Some(full), problem: Problem::Other(message) }
 }
 
 /// The names of a source's options.

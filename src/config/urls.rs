@@ -1,12 +1,17 @@
 //! The URLs of the database and of the queue. They may hold a password: parsed here, shown without it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use url::Url;
 
 use super::model::{PublisherUrl, StoreUrl};
+use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
+
+/// A URL that only the service can read.
+const UNREAD: &str = "(a URL that cannot be read here)";
 
 impl StoreUrl {
     /// Parses `sqlite://PATH` or `postgres://…`. The error never repeats the text.
@@ -16,11 +21,9 @@ impl StoreUrl {
             return local_path(path, "sqlite://", "database file").map(Self::Sqlite);
         }
         match text.split_once("://") {
-            Some(("postgres" | "postgresql", rest)) => {
-                // libpq takes several hosts, which is no URL to the `url` crate.
-                if !rest.contains(',') {
-                    parse(text)?;
-                }
+            Some(("postgres" | "postgresql", _)) => {
+                let text = text.trim();
+                PostgresUrl::parse(text).map_err(|why| format!("no URL that PostgreSQL's client can use: {why}"))?;
                 Ok(Self::Postgres(Secret::new(text.as_bytes())))
             }
             Some(("file", _)) => Err(format!(
@@ -32,7 +35,37 @@ impl StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// `text`, which the database or its client library said, without the URL's user and password.
+    pub fn hide(&self, text: &str) -> String {
+        match self {
+            Self::Sqlite(_) => text.to_owned(),
+            Self::Postgres(url) => postgres(url).map_or_else(|| "(not shown: it may hold a password)".to_owned(), |url| url.hide(text)),
+        }
+    }
+
+    /// The host to which a connection may go unencrypted over a network.
+    pub fn in_plain_text_to(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(url) => postgres(url)?.in_plain_text_to(),
+        }
+    }
+}
+
+fn postgres(url: &Secret) -> Option<PostgresUrl> {
+    std::str::from_utf8(url.expose()).ok().and_then(|text| PostgresUrl::parse(text).ok())
+}
+
 impl PublisherUrl {
+    /// The host to which a connection goes unencrypted over a network.
+    pub fn in_plain_text_to(&self) -> Option<String> {
+        let Self::Amqp(url) = self else { return None };
+        let url = Url::parse(std::str::from_utf8(url.expose()).ok()?.trim()).ok()?;
+        let host = url.host_str().filter(|host| url.scheme() == "amqp" && !is_this_machine(host.trim_matches(['[', ']'])))?;
+        Some(host.to_owned())
+    }
+
     /// Parses `file://FOLDER` or `amqp(s)://…`. The error never repeats the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = "expected \"file://data/events\" or \"amqp://user:password@host:5672/vhost\" (\"amqps://\" with TLS)";
@@ -60,6 +93,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) if url.is_unread() => f.write_str(UNREAD),
             Self::Postgres(url) => f.write_str(&without_password(&String::from_utf8_lossy(url.expose()))),
         }
     }
@@ -69,6 +103,7 @@ impl fmt::Display for PublisherUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Amqp(url) if url.is_unread() => f.write_str(UNREAD),
             Self::Amqp(url) => f.write_str(&without_password(&String::from_utf8_lossy(url.expose()))),
         }
     }
@@ -87,6 +122,15 @@ pub(super) fn without_password(url: &str) -> String {
         None => (before_query(rest).to_owned(), rest.contains('?')),
     };
     format!("{scheme}://{rest}{}", if query { "?…" } else { "" })
+}
+
+/// Whether a host is this machine: loopback, or a local socket.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    host.is_empty()
+        || host.starts_with(['/', '@'])
+        || host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn before_query(text: &str) -> &str {
@@ -123,7 +167,12 @@ mod tests {
         assert!(matches!(StoreUrl::parse("sqlite://data/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "data/h.db"));
         assert!(matches!(StoreUrl::parse("sqlite:h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "h.db"));
         assert!(matches!(StoreUrl::parse("sqlite:///var/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "/var/h.db"));
-        for postgres in ["postgres://u:p@h:5432/d", "postgresql:///d?host=/run/postgresql", "postgres://u:p@a:1,b:2/d"] {
+        for postgres in [
+            "postgres://u:p@h:5432/d",
+            "postgresql:///d?host=/run/postgresql",
+            "postgres://u:p@a:1,b:2/d",
+            "postgres://u:p@h/d?sslmode=require",
+        ] {
             assert!(matches!(StoreUrl::parse(postgres), Ok(StoreUrl::Postgres(url)) if url.expose() == postgres.as_bytes()), "{postgres}");
         }
         assert!(matches!(PublisherUrl::parse("file://data/events"), Ok(PublisherUrl::File(path)) if path.as_os_str() == "data/events"));

@@ -26,19 +26,19 @@ pub fn migrate(config: &model::Store) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Tries to reach the database without changing anything there; what it found, in a sentence.
-pub fn check(config: &model::Store) -> Result<String, StoreError> {
+/// Tries to reach and to use the database without changing anything there; what it found, in sentences.
+pub fn check(config: &model::Store) -> Result<Vec<String>, StoreError> {
     let pending = match &config.url {
         model::StoreUrl::Sqlite(path) if !path.exists() => {
             probe_folder(path)?;
-            return Ok(format!("{} does not exist yet and can be created", path.display()));
+            return Ok(vec![format!("{} does not exist yet and can be created", path.display())]);
         }
         model::StoreUrl::Sqlite(path) => SqliteStore::new(path, config)?.pending()?,
         model::StoreUrl::Postgres(url) => PostgresStore::new(url, config, 1)?.pending()?,
     };
     match (pending.is_empty(), config.migrate) {
-        (true, _) => Ok("reached, durable, and its schema is up to date".to_owned()),
-        (false, model::Migrate::Auto) => Ok(format!("reached and durable; a start will apply the migrations {}", pending.join(", "))),
+        (true, _) => Ok(vec!["reached, durable, and its schema is up to date".to_owned()]),
+        (false, model::Migrate::Auto) => Ok(vec![format!("reached and durable; a start will apply the migrations {}", pending.join(", "))]),
         (false, model::Migrate::Check) => {
             Err(StoreError::Unfit(format!("reached, but the migrations {} are missing: run `hookweir migrate`", pending.join(", "))))
         }

@@ -16,9 +16,11 @@ use super::jwt::JwtRule;
 use super::key;
 use super::learned::Learned;
 use super::mac::{HashName, MacKey};
+use super::pasted;
 use super::presets;
 use super::proof::{Bind, By, Each, Equal, Hashes, PickHash, Proof, Ts, token_digest};
 use super::public_key::PublicKey;
+use super::read::Fault;
 use super::sealed::Sealed;
 use super::sig::{Place, SigRule};
 use super::spec::{BatchSpec, HandshakeSpec, Kind, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
@@ -26,6 +28,7 @@ use super::template::{Cx, Grammar, Params, Template, Token, with_params};
 use super::view::{Needs, PublicUrl, View};
 use super::{Answers, Check, Document, Scheme};
 use crate::config::model::Source;
+use crate::config::secret::Secret;
 use crate::delivery::UnixMillis;
 use crate::outcome::Answer;
 use crate::request::Request;
@@ -47,28 +50,57 @@ pub struct SchemeError {
 
 /// The scheme of a source as written: its provider's preset, its own table, or both.
 pub fn spec_of(source: &Source) -> Result<SchemeSpec, SchemeError> {
+    match read_spec(source) {
+        (Some(spec), errors) if errors.is_empty() => Ok(spec),
+        (_, errors) => {
+            Err(errors.into_iter().next().unwrap_or_else(|| SchemeError { key: "scheme".into(), text: "cannot be read".into() }))
+        }
+    }
+}
+
+/// The same with all of its mistakes; and, where there are some, what the rest says.
+fn read_spec(source: &Source) -> (Option<SchemeSpec>, Vec<SchemeError>) {
+    let table = match written(source) {
+        Ok(table) => table,
+        Err(error) => return (None, vec![error]),
+    };
+    let (spec, faults) = SchemeSpec::read(table);
+    let error = |fault: Fault| SchemeError { key: format!("scheme{}", fault.key()), text: fault.text };
+    (spec, faults.into_iter().map(error).collect())
+}
+
+fn written(source: &Source) -> Result<toml::Table, SchemeError> {
     let error = |key: &str, text: String| SchemeError { key: key.into(), text };
-    let table = match (&source.provider, &source.scheme) {
-        (None, None) => return Err(error("provider", "missing; `hookweir providers` lists them, and \"none\" accepts anything".into())),
-        (Some(name), None) => presets::table(name).map_err(|text| error("provider", text))?,
+    match (&source.provider, &source.scheme) {
+        (None, None) => Err(error("provider", "missing; `hookweir providers` lists them, and \"none\" accepts anything".into())),
+        (Some(name), None) => presets::table(name).map_err(|text| error("provider", text)),
         (Some(name), Some(own)) => {
             if own.get("like").is_some_and(|like| like.as_str() != Some(name)) {
                 return Err(error("scheme.like", format!("the provider is \"{name}\" already; leave one of the two out")));
             }
             let mut own = own.clone();
             own.remove("like");
-            inherit(&presets::table(name).map_err(|text| error("provider", text))?, &own)
+            Ok(inherit(&presets::table(name).map_err(|text| error("provider", text))?, &own))
         }
-        (None, Some(own)) => presets::with_like(own.clone()).map_err(|text| error("scheme", text))?,
-    };
-    SchemeSpec::from_table(table).map_err(|text| error("scheme", text))
+        (None, Some(own)) => presets::with_like(own.clone()).map_err(|text| error("scheme.like", text)),
+    }
 }
 
 impl Scheme {
     /// Compiles the scheme of a source with its keys. `max_events` is how many elements of a batch are split at most.
     pub fn compile(source: &Source, max_events: usize) -> Result<Self, Vec<SchemeError>> {
-        let spec = spec_of(source).map_err(|error| vec![error])?;
-        Compiler::new(source, &spec, max_events).compile()
+        let (spec, mut errors) = read_spec(source);
+        let Some(spec) = spec else { return Err(errors) };
+        match Compiler::new(source, &spec, max_events).compile() {
+            Ok(scheme) if errors.is_empty() => Ok(scheme),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                // Of a scheme with a misspelt key, other complaints are about what is missing for that.
+                let misspelt = !errors.is_empty();
+                errors.extend(more.into_iter().filter(|error| !misspelt || !error.key.starts_with("scheme")));
+                Err(errors)
+            }
+        }
     }
 }
 
@@ -198,6 +230,13 @@ impl<'c> Compiler<'c> {
         }
         let mut keys = Vec::new();
         for (index, secret) in self.source.secrets.iter().enumerate() {
+            let odd = pasted::lint(&self.spec.key, self.source.provider.as_deref(), secret);
+            self.warnings.extend(odd.into_iter().map(|text| format!("secrets[{index}] {text}")));
+            if secret.is_unread() {
+                // Stands in its place, so that the rest is judged. No service starts with it.
+                keys.push(vec![0; 32]);
+                continue;
+            }
             match key::derive(&self.spec.key, self.spec.kind, secret.expose()) {
                 Ok(key) => keys.push(key),
                 Err(text) => self.error(format!("secrets[{index}]"), text),
@@ -214,7 +253,7 @@ impl<'c> Compiler<'c> {
             self.error("public_keys", format!("more than {MAX_KEYS}"));
         }
         let mut keys = Vec::new();
-        for (index, pasted) in self.source.public_keys.iter().enumerate() {
+        for (index, pasted) in self.source.public_keys.iter().enumerate().filter(|(_, key)| !key.is_unread()) {
             let stripped = key::strip(&self.spec.key, pasted.expose());
             match PublicKey::parse(self.spec.kind, stripped) {
                 Ok(key) => keys.push(key),
@@ -293,9 +332,7 @@ impl<'c> Compiler<'c> {
     fn by(&mut self, paths: &mut PathSet) -> Option<By> {
         let spec = self.spec;
         Some(match spec.kind {
-            Kind::Hash => {
-                By::Hash { secrets: self.secrets().into_iter().map(crate::config::secret::Secret::new).collect(), hash: spec.hash }
-            }
+            Kind::Hash => By::Hash { secrets: self.secrets().into_iter().map(Secret::new).collect(), hash: spec.hash },
             Kind::Token => By::Token { secrets: self.secrets().iter().map(|secret| token_digest(secret)).collect() },
             Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa => {
                 let hash = self.hashes(paths)?;
@@ -505,6 +542,9 @@ impl<'c> Compiler<'c> {
             }
             Some(("multipart", name)) => Document::Multipart(name.into()),
             Some(("encrypted", pointer)) => {
+                if self.source.secrets.iter().any(Secret::is_unread) {
+                    return Document::Body;
+                }
                 let keys: Vec<_> = self.source.secrets.iter().map(|secret| secret.expose().trim_ascii().to_vec()).collect();
                 let sealed = Sealed::new(pointer, &keys);
                 self.ok("scheme.document", sealed).map_or(Document::Body, Document::Sealed)

@@ -3,6 +3,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::mac::decode_pasted_base64;
+use super::pasted::hint;
 use super::spec::{KeyDecode, KeySpec, Kind, Normalize};
 
 /// Shortest key in bytes, where the provider's own are not shorter.
@@ -10,9 +11,15 @@ const MIN_BYTES: usize = 16;
 /// Shortest password of basic authentication, which people choose.
 const MIN_PASSWORD: usize = 8;
 
+/// The pasted text; without white space around it where it is an encoding of the key, and has none. What an editor or a copy adds was cut
+/// off when it was read.
+pub(super) fn as_meant<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
+    if spec.decode == KeyDecode::Utf8 { pasted } else { pasted.trim_ascii() }
+}
+
 /// The pasted text without the prefix that is not part of the key.
 pub(super) fn strip<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
-    let text = pasted.trim_ascii();
+    let text = as_meant(spec, pasted);
     match spec.strip.as_deref() {
         None | Some("") => text,
         Some("*_") => text.iter().position(|b| *b == b'_').map_or(text, |at| &text[at + 1..]),
@@ -23,11 +30,15 @@ pub(super) fn strip<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
 /// The bytes that sign.
 pub(super) fn derive(spec: &KeySpec, kind: Kind, pasted: &[u8]) -> Result<Vec<u8>, String> {
     let text = strip(spec, pasted);
-    let decode = if spec.plain_without_prefix && text.len() == pasted.trim_ascii().len() { KeyDecode::Utf8 } else { spec.decode };
+    let decode = if spec.plain_without_prefix && text.len() == as_meant(spec, pasted).len() { KeyDecode::Utf8 } else { spec.decode };
     let mut key = match decode {
         KeyDecode::Utf8 => text.to_vec(),
-        KeyDecode::Base64 => decode_pasted_base64(text).ok_or("is not base64, which this provider's secrets are")?,
-        KeyDecode::Hex => hex::decode(text).map_err(|_| "is not hexadecimal, which this provider's secrets are")?,
+        KeyDecode::Base64 => {
+            decode_pasted_base64(text).ok_or_else(|| format!("is not base64, which this provider's secrets are{}", hint(spec, text)))?
+        }
+        KeyDecode::Hex => {
+            hex::decode(text).map_err(|_| format!("is not hexadecimal, which this provider's secrets are{}", hint(spec, text)))?
+        }
     };
     let min = spec.min_bytes.unwrap_or(MIN_BYTES).max(1);
     if kind == Kind::Basic {
@@ -64,12 +75,16 @@ mod tests {
     #[test]
     fn derivations() {
         let text = KeySpec::default();
-        assert_eq!(derived(&text, " 0123456789abcdef\n").as_deref(), Ok(&b"0123456789abcdef"[..]));
+        assert_eq!(derived(&text, "0123456789abcdef ").as_deref(), Ok(&b"0123456789abcdef "[..]), "a blank that is part of it");
+        let hex = KeySpec { decode: KeyDecode::Hex, ..KeySpec::default() };
+        assert_eq!(derived(&hex, " 30313233343536373839616263646566\n").as_deref(), Ok(&b"0123456789abcdef"[..]));
         let svix = KeySpec { strip: Some("whsec_".into()), decode: KeyDecode::Base64, ..KeySpec::default() };
         assert_eq!(derived(&svix, "whsec_MDEyMzQ1Njc4OWFiY2RlZg==").as_deref(), Ok(&b"0123456789abcdef"[..]));
         assert_eq!(derived(&svix, "MDEyMzQ1Njc4OWFiY2RlZg").as_deref(), Ok(&b"0123456789abcdef"[..]));
-        let openai = KeySpec { plain_without_prefix: true, ..svix };
+        let openai = KeySpec { plain_without_prefix: true, ..svix.clone() };
         assert_eq!(derived(&openai, "MDEyMzQ1Njc4OWFiY2RlZg==").as_deref(), Ok(&b"MDEyMzQ1Njc4OWFiY2RlZg=="[..]));
+        let pasted_whole = derived(&svix, "v1,whsec_MDEyMzQ1Njc4OWFiY2RlZg==").expect_err("a list's entry");
+        assert!(pasted_whole.contains("leave out the \"v1,\""), "{pasted_whole}");
         let any = KeySpec { strip: Some("*_".into()), ..KeySpec::default() };
         assert_eq!(derived(&any, "lps_0123456789abcdef").as_deref(), Ok(&b"0123456789abcdef"[..]));
         let fitbit = KeySpec { append: Some("&".into()), ..KeySpec::default() };
@@ -79,7 +94,7 @@ mod tests {
     #[test]
     fn nothing_short_gets_through() {
         let text = KeySpec::default();
-        for bad in ["", " ", "short", "0123456789abcde"] {
+        for bad in ["", "short", "0123456789abcde"] {
             assert!(derived(&text, bad).is_err(), "{bad:?} was accepted");
         }
         let hex = KeySpec { decode: KeyDecode::Hex, ..KeySpec::default() };

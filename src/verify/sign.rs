@@ -26,6 +26,7 @@ use super::template::{Cx, Grammar, Params, Piece, Template, Token};
 use super::view::{View, query};
 use super::{Check, Document, Scheme, SchemeError, spec_of};
 use crate::config::model::Source;
+use crate::config::secret::Secret;
 use crate::delivery::UnixMillis;
 use crate::request::Request;
 
@@ -99,7 +100,7 @@ pub(super) fn sign_as(source: &Source, inputs: &SignInputs, sender: Option<&Send
     match &scheme.check {
         Check::Nothing => {}
         Check::Basic(_) => {
-            let credentials = source.secrets.get(inputs.secret).map(|secret| Encoding::Base64.encode(secret.expose().trim_ascii()));
+            let credentials = source.secrets.get(inputs.secret).map(|secret| Encoding::Base64.encode(secret.expose()));
             draft.header("authorization", &format!("Basic {}", credentials.unwrap_or_default()))?;
         }
         Check::Proof(proof) => draft.prove(proof)?,
@@ -472,8 +473,8 @@ impl<'d> Draft<'d> {
     }
 
     fn secret_text(&self) -> String {
-        let secret = self.source.secrets.get(self.inputs.secret).map(|secret| secret.expose().trim_ascii());
-        String::from_utf8_lossy(secret.unwrap_or_default()).into_owned()
+        let secret = self.source.secrets.get(self.inputs.secret);
+        String::from_utf8_lossy(secret.map(Secret::expose).unwrap_or_default()).into_owned()
     }
 
     fn private_signature(&self, message: &[u8], kind: SigningKey) -> Result<Vec<u8>, SignError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::mac::{Encoding, HashName};
+use super::read::{self, Fault};
 
 /// One scheme, as written. Everything is optional but `kind`; secrets, public URL and parameters belong to the source.
 #[derive(Debug, Clone, Deserialize)]
@@ -116,6 +117,8 @@ pub enum Kind {
 pub struct KeySpec {
     /// A prefix that is not part of the key, if it is there; `*_` is everything up to the first `_`.
     pub strip: Option<String>,
+    /// How the provider's secrets always begin; others are warned about.
+    pub begins: Option<String>,
     /// Its encoding after that.
     #[serde(default)]
     pub decode: KeyDecode,
@@ -607,19 +610,30 @@ impl SchemeSpec {
         self.cert_url.is_some() || self.jwt.as_ref().is_some_and(|jwt| jwt.key_api.is_some())
     }
 
-    /// Reads a table whose `like` has been resolved. The error names the key.
-    pub fn from_table(mut table: toml::Table) -> Result<Self, String> {
+    /// Reads a table whose `like` has been resolved. The error names every key with a mistake in it.
+    pub fn from_table(table: toml::Table) -> Result<Self, String> {
+        match Self::read(table) {
+            (Some(spec), faults) if faults.is_empty() => Ok(spec),
+            (_, faults) => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        }
+    }
+
+    /// The same; with mistakes in it, also what the rest says.
+    pub(super) fn read(mut table: toml::Table) -> (Option<Self>, Vec<Fault>) {
         // One of these is the usual case, and is written without brackets.
         for key in ["sig", "bind", "handshake"] {
             if let Some(one) = table.get_mut(key).filter(|value| value.is_table()) {
                 *one = toml::Value::Array(vec![one.clone()]);
             }
         }
+        let mut short = None;
         if let Some(token) = table.remove("token") {
             if table.contains_key("sig") {
-                return Err("token: short for sig = { from = … }; give one of the two".into());
+                short = Some(Fault::new("token", "short for sig = { from = … }; give one of the two"));
+            } else {
+                let sig = toml::Table::from_iter([("from".to_owned(), token)]);
+                table.insert("sig".into(), toml::Value::Array(vec![toml::Value::Table(sig)]));
             }
-            table.insert("sig".into(), toml::Value::Array(vec![toml::Value::Table(toml::Table::from_iter([("from".to_owned(), token)]))]));
         }
         if let Some(event) = table.get_mut("event").and_then(toml::Value::as_table_mut) {
             id_as_list(event);
@@ -627,7 +641,9 @@ impl SchemeSpec {
                 id_as_list(batch);
             }
         }
-        table.try_into().map_err(|error: toml::de::Error| error.to_string().trim().replace('\n', " "))
+        let (spec, mut faults) = read::all(table);
+        faults.extend(short);
+        (spec, faults)
     }
 }
 

@@ -25,19 +25,52 @@ fn a_wrong_configuration_is_told_whole_and_exits_78() {
         "[server]\nlisten = \"0.0.0.0:8420\"\nworker = 2\n\n[[source]]\nname = \"s\"\nprovider = \"stripe\"\nsecrets = [\"env:MISSING\"]\n",
     )
     .expect("written");
-    for command in ["check", "serve", "migrate", "config", "send"] {
-        let output = hookweir(folder.path(), &[command, "--config", "h.toml", "--set", "limits.deadline_ms=0"]);
-        assert_eq!(output.status.code(), Some(78), "{command}: {output:?}");
+    for command in [&["check", "--strict"][..], &["serve"], &["migrate"]] {
+        let output = hookweir(folder.path(), &[command, &["--config", "h.toml", "--set", "limits.deadline_ms=0"]].concat());
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {output:?}");
         assert_eq!(
             text(&output.stderr),
             "error: h.toml:3:1: server.worker: no such option; did you mean server.workers?\n\
              error: h.toml:8:12: source.s.secrets: the environment variable MISSING is not set\n\
              error: --set limits.deadline_ms: expected a whole number of milliseconds from 100 to 60000, found 0\n\
              3 mistakes in the configuration; `hookweir config --reference` explains every option\n",
-            "{command}"
+            "{command:?}"
         );
     }
+    for command in ["check", "config", "send"] {
+        let output = hookweir(folder.path(), &[command, "--config", "h.toml", "--set", "limits.deadline_ms=0"]);
+        assert_eq!(output.status.code(), Some(78), "{command}: {output:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("server.worker: no such option") && said.contains("2 mistakes in the configuration"), "{command}: {said}");
+    }
     assert!(!folder.path().join("data").exists(), "a refused start leaves nothing behind");
+}
+
+/// A unit with LoadCredential=, and an operator with a shell and no such environment.
+#[test]
+fn check_config_and_send_work_without_the_secrets_of_the_service() {
+    let folder = folder();
+    let config = "[[source]]\nname = \"s\"\nprovider = \"stripe\"\nsecrets = [\"credential:stripe\"]\n\
+                  [[source]]\nname = \"t\"\nprovider = \"github\"\nsecrets = [\"plain:0123456789abcdef\"]\n";
+    fs::write(folder.path().join("h.toml"), config).expect("written");
+    let run = |args: &[&str]| {
+        let output = hookweir(folder.path(), &[args, &["--config", "h.toml"]].concat());
+        (output.status.code(), text(&output.stdout).to_owned() + text(&output.stderr))
+    };
+    let (code, said) = run(&["check"]);
+    assert!(code == Some(0) && said.contains("not tried      h.toml:4:12: source.s.secrets: CREDENTIALS_DIRECTORY is not set"), "{said}");
+    let (code, said) = run(&["check", "--set", "store.url=credential:db", "--set", "publisher.url=env:AMQP"]);
+    assert!(code == Some(0) && said.contains("store.url: CREDENTIALS_DIRECTORY") && said.contains("AMQP is not set"), "{said}");
+    let (code, said) = run(&["config"]);
+    assert!(code == Some(0) && said.contains("credential:stripe") && said.contains("not read: h.toml:4:12"), "{said}");
+    let (code, said) = run(&["send", "--source", "t", "--url", "http://127.0.0.1:9/"]);
+    assert!(code == Some(1) && said.contains("is `hookweir serve` running there?"), "{said}");
+    let (code, said) = run(&["send", "--source", "s"]);
+    assert!(code == Some(78) && said.contains("there is no credential stripe"), "{said}");
+    for command in [&["check", "--strict"][..], &["serve"]] {
+        let (code, said) = run(command);
+        assert!(code == Some(78) && said.contains("there is no credential stripe"), "{command:?}: {said}");
+    }
 }
 
 #[test]
@@ -125,6 +158,7 @@ fn sending_needs_to_know_where_to_and_as_whom() {
     refused(&["send"], 64, "`hookweir serve` makes it at its first start");
     refused(&["send", &a[0], &a[1], &b[0], &b[1]], 64, "several sources are configured: choose one of a, b");
     refused(&["send", &a[0], &a[1], "--source", "c"], 64, "no source \"c\" is configured; there is a");
+    refused(&["send", "--source", "nope"], 64, "no source \"nope\" is configured, nor any other");
     refused(&["send", "--provider", "github"], 64, "--provider needs --url");
     refused(&["send", "--provider", "github", "--url", "http://h/"], 64, "secret");
     refused(&["send", "--provider", "github", "--secret", "0123456789abcdef", "--url", "http://h/"], 64, "expected \"env:NAME\"");

@@ -167,6 +167,7 @@ pub fn config(url: PublisherUrl) -> Publisher {
         queue_bytes: 16 << 20,
         channels: 4,
         window: 256,
+        max_message_bytes: 0,
         connect_timeout: Duration::from_secs(3),
         confirm_timeout: Duration::from_secs(10),
         heartbeat: Duration::from_secs(5),

@@ -313,7 +313,7 @@ fn mistakes_are_refused_when_loading() {
     assert!(errors(&source("none", &[SECRET]))[0].contains("verifies nothing"));
     assert!(errors(&source("none", &[])).is_empty());
     for (bad, what) in [
-        ("sigs = 1", "unknown field"),
+        ("sigs = 1", "scheme.sigs: no such key; did you mean sig?"),
         ("kind = \"magic\"", "magic"),
         ("message = \"{oops}\"", "no token {oops}"),
         ("message = \"{ts}.[{body}\"", "\"[\" without"),

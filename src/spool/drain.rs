@@ -52,8 +52,8 @@ impl Drain {
         Ok(Draining { thread, stop })
     }
 
-    fn run(self, stop: &Receiver<()>) {
-        let mut failing = false;
+    fn run(mut self, stop: &Receiver<()>) {
+        let (mut failing, whole) = (false, self.room);
         let mut pause = Duration::ZERO;
         while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             if !self.lease.is_held() {
@@ -65,12 +65,15 @@ impl Drain {
                     if std::mem::take(&mut failing) {
                         tracing::info!("the spool drains again");
                     }
+                    self.room = whole;
                     pause = if moved { Duration::ZERO } else { LOOK };
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("the spool cannot be drained, trying on: {error}");
                     }
+                    // Less at once the next time: what is ahead of a row that cannot be stored now gets through.
+                    self.room.events = (self.room.events / 8).max(1);
                     pause = RETRY;
                 }
             }

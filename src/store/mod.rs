@@ -10,6 +10,7 @@ pub mod keeper;
 mod migrations;
 mod open;
 mod postgres;
+mod probe;
 mod row;
 mod sqlite;
 

@@ -5,9 +5,7 @@
 //! that looks out for conflicts row by row; but one known event makes it fail, and the batch is stored by the other form then. Where known
 //! events have come of late, that is the one to begin with.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::pg::Pg;
@@ -17,23 +15,28 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
-use super::connection::{unavailable, was_rolled_back};
+use super::connection::was_rolled_back;
+use super::session::Session;
 use crate::control;
 use crate::delivery::InstanceId;
 use crate::store::row::{headers_to_text, key, millis};
-use crate::store::{Inserted, NewEvent, Seq, StoreError};
+use crate::store::{Inserted, NewEvent, Seq};
 
 /// Rows that the queue has confirmed leave the outbox.
 const CONFIRMED: &str = "
     WITH gone AS (
         DELETE FROM outbox WHERE seq = ANY (";
 
-/// The arrays, one entry a row, and each row's number and place in the batch.
+/// The arrays, one entry a row, and each row's number and place in the batch. Evaluated before anything is stored, so that the transaction
+/// is durable (see [`Session::guard`]) from its first row on.
 const INPUT: &str = ") RETURNING seq
     ), told AS (
         INSERT INTO published (seq) SELECT seq FROM gone
     ), input AS MATERIALIZED (
-        SELECT nextval('event_seq') AS seq, i.* FROM unnest(";
+        SELECT nextval('event_seq') AS seq, ";
+
+/// Between the guard of the transaction and the arrays.
+const UNNEST: &str = " AS synced, i.* FROM unnest(";
 
 /// The end of the arrays.
 const ARRAYS: &str = ") WITH ORDINALITY
@@ -57,11 +60,11 @@ const QUEUED: &str = "
 /// What is returned was new.
 const RETURNED: &str = "
     )
-    SELECT place, seq FROM ";
+    SELECT place, seq, synced FROM ";
 
 /// A batch as arrays.
 #[derive(Debug)]
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     keys: Vec<&'a [u8]>,
     guards: Vec<Option<&'a [u8]>>,
     digests: Vec<&'a [u8]>,
@@ -78,7 +81,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(owner: &'a InstanceId, batch: &'a [Arc<NewEvent>], confirmed: &'a [i64]) -> Self {
+    pub(super) fn new(owner: &'a InstanceId, batch: &'a [Arc<NewEvent>], confirmed: &'a [i64]) -> Self {
         Self {
             keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
             guards: batch.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect(),
@@ -100,7 +103,7 @@ impl<'a> Rows<'a> {
 /// The statement that stores them; `WARY` of known ones, or failing because of them. A type of its own for each form, so that diesel
 /// prepares it once for each connection.
 #[derive(Debug)]
-struct Insert<'a, const WARY: bool>(&'a Rows<'a>);
+struct Insert<'a, const WARY: bool>(&'a Rows<'a>, &'a str);
 
 impl<const WARY: bool> QueryFragment<Pg> for Insert<'_, WARY> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -108,6 +111,8 @@ impl<const WARY: bool> QueryFragment<Pg> for Insert<'_, WARY> {
         out.push_sql(CONFIRMED);
         out.push_bind_param::<Array<BigInt>, _>(rows.confirmed)?;
         out.push_sql(INPUT);
+        out.push_sql(self.1);
+        out.push_sql(UNNEST);
         out.push_bind_param::<Array<Binary>, _>(&rows.keys)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Binary>>, _>(&rows.guards)?;
@@ -157,13 +162,28 @@ impl<const WARY: bool> QueryId for Insert<'_, WARY> {
 }
 
 impl<const WARY: bool> Query for Insert<'_, WARY> {
-    type SqlType = (BigInt, BigInt);
+    type SqlType = (BigInt, BigInt, Text);
 }
 
 impl<const WARY: bool> RunQueryDsl<PgConnection> for Insert<'_, WARY> {}
 
+impl Rows<'_> {
+    /// Place and number of each event that was new.
+    pub(super) fn store(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<Vec<(i64, i64)>> {
+        let guard = session.guard();
+        let stored: Vec<(i64, i64, String)> = session.run(connection, |connection| match wary {
+            false => Insert::<false>(self, guard).load(connection),
+            true => Insert::<true>(self, guard).load(connection),
+        })?;
+        if let Some((_, _, in_force)) = stored.iter().find(|(_, _, in_force)| !session.is_durable(in_force)) {
+            return Err(Error::DeserializationError(format!("the commit was not durable: synchronous_commit was {in_force}").into()));
+        }
+        Ok(stored.into_iter().map(|(place, seq, _)| (place, seq)).collect())
+    }
+}
+
 /// Why a batch is not known to be stored.
-enum Failed {
+pub(super) enum Failed {
     /// Nothing of it was committed.
     Clean(Error),
     /// Some of it may be.
@@ -189,20 +209,21 @@ impl LastKnown {
 }
 
 /// Stores `batch` and tells `confirmed`, all or nothing.
-fn together(
+pub(super) fn together(
     connection: &mut PgConnection,
+    session: &Session,
     owner: InstanceId,
     batch: &[Arc<NewEvent>],
     confirmed: &[i64],
     last_known: &LastKnown,
 ) -> Result<Vec<Inserted>, Failed> {
     let rows = Rows::new(&owner, batch, confirmed);
-    let mut plain = (!last_known.is_recent()).then(|| Insert::<false>(&rows).load(connection));
+    let mut plain = (!last_known.is_recent()).then(|| rows.store(connection, session, false));
     if let Some(Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) = plain {
         last_known.note();
         plain = None;
     }
-    let stored = plain.unwrap_or_else(|| Insert::<true>(&rows).load(connection));
+    let stored = plain.unwrap_or_else(|| rows.store(connection, session, true));
     let fresh: Vec<(i64, i64)> = match stored {
         Ok(fresh) => fresh,
         Err(error) if was_rolled_back(connection, &error) => return Err(Failed::Clean(error)),
@@ -218,7 +239,7 @@ fn together(
     if !known.is_empty() {
         last_known.note();
         // From here on an error leaves accepted events behind, which the sweep of this instance's own rows will find.
-        let mut known = look_up(connection, &known).map_err(Failed::Ambiguous)?.into_iter();
+        let mut known = session.run(connection, |connection| look_up(connection, &known)).map_err(Failed::Ambiguous)?.into_iter();
         inserted.iter_mut().filter(|entry| entry.is_none()).for_each(|entry| *entry = known.next());
     }
     inserted.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Failed::Ambiguous(Error::NotFound))
@@ -281,103 +302,4 @@ fn keep_conflicts(connection: &mut PgConnection, conflicts: &[&NewEvent]) -> Que
         .execute(connection)?;
     }
     Ok(())
-}
-
-/// How often a whole batch is tried before its rows are taken apart. Guards are not in key order, so that batches can deadlock by them.
-const TRIES: u32 = 3;
-/// So many rows refused, and none stored, means that it is not the rows.
-const REFUSED_AT_MOST: usize = 8;
-
-/// Stores `batch`, in parts if some of its rows cannot be stored. `confirmed` is told with the whole batch, or not at all: where that fails,
-/// they shall not be what spoils the parts. Says whether it was.
-///
-/// diesel does not show SQLSTATE, so that a deadlock, a full disk and a row that PostgreSQL refuses look alike: which it is, is told by
-/// trying again, and then by halves.
-pub(super) fn insert(
-    connection: &mut PgConnection,
-    owner: InstanceId,
-    batch: &[Arc<NewEvent>],
-    confirmed: &[i64],
-    last_known: &LastKnown,
-    limit: Duration,
-) -> Result<(Vec<Inserted>, bool), StoreError> {
-    let mut parts = Parts { owner, last_known, until: Instant::now() + limit, stored: 0, refused: 0 };
-    match parts.try_together(connection, batch, confirmed, TRIES)? {
-        Ok(inserted) => Ok((inserted, true)),
-        Err(error) if is_about_a_row(&error) || batch.len() > 1 => Ok((parts.apart(connection, batch, error)?, false)),
-        Err(error) => Err(unavailable(&error)),
-    }
-}
-
-struct Parts<'a> {
-    owner: InstanceId,
-    last_known: &'a LastKnown,
-    until: Instant,
-    stored: usize,
-    refused: usize,
-}
-
-impl Parts<'_> {
-    /// The outer error ends it all; the inner one says that none of these rows was stored.
-    fn try_together(
-        &mut self,
-        connection: &mut PgConnection,
-        rows: &[Arc<NewEvent>],
-        confirmed: &[i64],
-        tries: u32,
-    ) -> Result<Result<Vec<Inserted>, Error>, StoreError> {
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            match together(connection, self.owner, rows, confirmed, self.last_known) {
-                Ok(inserted) => {
-                    self.stored += rows.len();
-                    return Ok(Ok(inserted));
-                }
-                Err(Failed::Ambiguous(error)) => return Err(StoreError::Ambiguous(format!("PostgreSQL: {error}"))),
-                Err(Failed::Clean(error)) if Instant::now() >= self.until => return Err(self.given_up(&error)),
-                // Smaller rows may still find room, and the others would look refused for good.
-                Err(Failed::Clean(error)) if is_about_the_disk(&error) => return Err(self.given_up(&error)),
-                Err(Failed::Clean(error)) if tried >= tries || is_about_a_row(&error) => return Ok(Err(error)),
-                Err(Failed::Clean(_)) => thread::sleep(Duration::from_millis(2 + RandomState::new().hash_one(tried) % 30)),
-            }
-        }
-    }
-
-    fn apart(&mut self, connection: &mut PgConnection, rows: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
-        if let [_] = rows {
-            self.refused += 1;
-            if self.refused >= REFUSED_AT_MOST && self.stored == 0 {
-                return Err(self.given_up(&error));
-            }
-            return Ok(vec![Inserted::Refused(error.to_string())]);
-        }
-        let mut inserted = Vec::with_capacity(rows.len());
-        let (left, right) = rows.split_at(rows.len() / 2);
-        for half in [left, right] {
-            inserted.extend(match self.try_together(connection, half, &[], 2)? {
-                Ok(inserted) => inserted,
-                Err(error) => self.apart(connection, half, error)?,
-            });
-        }
-        Ok(inserted)
-    }
-
-    fn given_up(&self, error: &Error) -> StoreError {
-        match (self.stored, unavailable(error)) {
-            (1.., StoreError::Unavailable(text)) => StoreError::Ambiguous(text),
-            (_, error) => error,
-        }
-    }
-}
-
-/// A full disk, by the words that PostgreSQL has for it; diesel does not show its code.
-fn is_about_the_disk(error: &Error) -> bool {
-    let Error::DatabaseError(_, information) = error else { return false };
-    information.message().contains("No space left on device") || information.hint().is_some_and(|hint| hint.contains("disk space"))
-}
-
-/// Errors that say which they are.
-fn is_about_a_row(error: &Error) -> bool {
-    matches!(error, Error::DatabaseError(DatabaseErrorKind::NotNullViolation | DatabaseErrorKind::CheckViolation, _))
 }

@@ -1,9 +1,11 @@
 //! The store in PostgreSQL, for any number of instances. Each call is one statement, or a few, each a transaction of its own: none is
-//! held open between two round trips.
+//! held open between two round trips, but behind a transaction pooler ([`session`]).
 
 mod connection;
 mod insert;
+mod judge;
 mod learned;
+mod session;
 mod upkeep;
 
 use std::sync::Arc;
@@ -15,11 +17,14 @@ use diesel::pg::Pg;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::result::Error;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz};
 
-use self::connection::{Connection, Session, unavailable, was_rolled_back};
+use self::connection::{Connection, unavailable, was_rolled_back};
 use self::insert::LastKnown;
+use self::judge::Around;
+use self::session::Session;
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
 use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
@@ -44,11 +49,12 @@ pub(super) struct PostgresStore {
 impl PostgresStore {
     pub(super) fn new(url: &Secret, config: &model::Store, connections: usize) -> Result<Self, StoreError> {
         let url = connection::url(url, config)?;
+        let session = Session::new(config);
         Ok(Self {
-            session: Session::new(config),
             migrate: config.migrate,
             statement_timeout: config.statement_timeout,
-            pool: connection::pool(&url, config, connections),
+            pool: connection::pool(&url, config, &session, connections),
+            session,
             url,
             prepared: AtomicBool::new(false),
             last_known: LastKnown::default(),
@@ -58,25 +64,27 @@ impl PostgresStore {
     /// Applies the migrations that are missing. Of instances that do this at the same time, one works and the others find it done.
     pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connect()?;
-        if migrations::check::<Pg>(migrations::POSTGRES, &applied_migrations(&mut connection)?).is_ok() {
+        if migrations::check::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut connection)?).is_ok() {
             return Ok(Vec::new());
         }
-        // The lock goes with the connection, however this ends.
+        // Lock and settings end with the transaction, which holds all of it: behind a pooler another client has the session next.
         connection
-            .batch_execute(&format!("SET statement_timeout = 0; SET lock_timeout = '{MIGRATION_WAIT}'"))
-            .and_then(|()| {
-                sql_query("SELECT pg_advisory_lock(hashtextextended('hookweir migrate ' || $1, 0))")
-                    .bind::<Text, _>(&self.session.schema)
-                    .execute(&mut connection)
+            .build_transaction()
+            .read_committed()
+            .run(|connection| {
+                self.session.begin_migration(connection, MIGRATION_WAIT)?;
+                self.create_schema(connection)?;
+                migrations::run(connection, migrations::POSTGRES).map_err(Failed::Store)
             })
-            .and_then(|_| self.create_schema(&mut connection))
-            .map_err(|error| unavailable(&error))?;
-        migrations::run(&mut connection, migrations::POSTGRES)
+            .map_err(|failed| match failed {
+                Failed::Query(error) => unavailable(&error),
+                Failed::Store(error) => error,
+            })
     }
 
     /// The names of the migrations that are missing in a database that is fit for use.
     pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
-        migrations::pending::<Pg>(migrations::POSTGRES, &applied_migrations(&mut self.connect()?)?)
+        migrations::pending::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut self.connect()?)?)
     }
 
     /// Asks first, because `IF NOT EXISTS` needs the right to create schemas even where there is nothing to do.
@@ -89,8 +97,26 @@ impl PostgresStore {
         connection.batch_execute(&format!("CREATE SCHEMA \"{}\"", self.session.schema.replace('"', "\"\"")))
     }
 
+    /// The versions of the migrations that were applied; none where there is no schema yet.
+    fn applied_migrations(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+        #[derive(QueryableByName)]
+        struct Version {
+            #[diesel(sql_type = Text)]
+            version: String,
+        }
+        let read = self.session.run(connection, |connection| {
+            let exists = sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists");
+            if !exists.get_result::<Exists>(connection)?.exists {
+                return Ok(Vec::new());
+            }
+            sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(connection)
+        });
+        Ok(read.map_err(|error| unavailable(&error))?.into_iter().map(|row| row.version).collect())
+    }
+
     /// A connection outside the pool: says at once, and precisely, why there is none.
     fn connect(&self) -> Result<PgConnection, StoreError> {
+        self.session.look_for_pooler(&self.url)?;
         let mut connection = PgConnection::establish(&self.url).map_err(|error| unavailable(&error))?;
         self.session.set_up(&mut connection)?;
         Ok(connection)
@@ -100,12 +126,21 @@ impl PostgresStore {
         self.pool.get().map_err(|error| unavailable(&error))
     }
 
+    /// Puts a new connection in the place of one whose statements fail: what a pooler or an administrator has taken from its session would
+    /// be missing for ever. False if there is none.
+    fn renew(&self, connection: &mut PgConnection) -> bool {
+        self.connect().map(|new| *connection = new).is_ok()
+    }
+
     /// Runs one statement that can be repeated without harm.
     fn run<T>(&self, statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>) -> Result<T, StoreError> {
         let mut connection = self.get()?;
-        statement(&mut connection).map_err(|error| match was_rolled_back(&mut connection, &error) {
-            true => unavailable(&error),
-            false => StoreError::Ambiguous(format!("PostgreSQL: {}", error.to_string().trim_end())),
+        self.session.run(&mut connection, statement).map_err(|error| {
+            if !was_rolled_back(&mut connection, &error) {
+                return StoreError::Ambiguous(format!("PostgreSQL: {}", error.to_string().trim_end()));
+            }
+            self.renew(&mut connection);
+            unavailable(&error)
         })
     }
 }
@@ -116,26 +151,23 @@ struct Exists {
     exists: bool,
 }
 
-/// The versions of the migrations that were applied; none where there is no schema yet.
-fn applied_migrations(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-    #[derive(QueryableByName)]
-    struct Version {
-        #[diesel(sql_type = Text)]
-        version: String,
+/// What undoes a transaction around a migration.
+enum Failed {
+    Query(Error),
+    Store(StoreError),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Query(error)
     }
-    let exists = sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists").get_result::<Exists>(connection);
-    if !exists.map_err(|error| unavailable(&error))?.exists {
-        return Ok(Vec::new());
-    }
-    let versions = sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(connection);
-    Ok(versions.map_err(|error| unavailable(&error))?.into_iter().map(|row| row.version).collect())
 }
 
 impl Store for PostgresStore {
     fn prepare(&self) -> Result<(), StoreError> {
         match self.migrate {
             model::Migrate::Auto => drop(self.migrate()?),
-            model::Migrate::Check => migrations::check::<Pg>(migrations::POSTGRES, &applied_migrations(&mut self.connect()?)?)?,
+            model::Migrate::Check => migrations::check::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut self.connect()?)?)?,
         }
         self.prepared.store(true, Ordering::Release);
         Ok(())
@@ -152,7 +184,8 @@ impl Store for PostgresStore {
         if batch.is_empty() {
             return Ok((Vec::new(), false));
         }
-        insert::insert(&mut *self.get()?, owner, batch, &numbers(rows), &self.last_known, self.statement_timeout)
+        let around = Around { session: &self.session, owner, last_known: &self.last_known, renew: &|connection| self.renew(connection) };
+        judge::insert(&mut *self.get()?, &around, batch, &numbers(rows), self.statement_timeout)
     }
 
     fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {

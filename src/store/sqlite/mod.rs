@@ -3,6 +3,7 @@
 mod checkpoint;
 mod connection;
 mod insert;
+mod judge;
 mod learned;
 mod schema;
 mod spool;
@@ -170,12 +171,15 @@ impl Store for SqliteStore {
             checkpoints.finish(&mut *self.writer.get()?);
         }
         let now = now();
+        let mut begun = false;
         let together = self.write(|connection| {
+            begun = true;
             confirm(connection, rows, now)?;
             insert::batch(connection, owner, batch, now)
         });
         match together {
-            Err(StoreError::Unavailable(_)) if batch.len() > 1 => {}
+            // One row may have spoilt it for all.
+            Err(StoreError::Unavailable(_)) if begun => {}
             done => {
                 let inserted = done?;
                 if let Some(checkpoints) = &self.checkpoints {
@@ -184,22 +188,7 @@ impl Store for SqliteStore {
                 return Ok((inserted, true));
             }
         }
-        // One row may have spoilt it for all: once more, each in a savepoint of its own. If none gets through, it was not the rows.
-        let apart = self.write(|connection| {
-            let mut spoilt = None;
-            let each = batch.chunks(1).flat_map(|new| {
-                connection.transaction(|connection| insert::batch(connection, owner, new, now)).unwrap_or_else(|error| {
-                    let text = error.to_string();
-                    spoilt = Some(error);
-                    vec![Inserted::Refused(text)]
-                })
-            });
-            let each: Vec<Inserted> = each.collect();
-            match spoilt {
-                Some(error) if each.iter().all(|inserted| matches!(inserted, Inserted::Refused(_))) => Err(error),
-                _ => Ok(each),
-            }
-        });
+        let apart = self.write(|connection| judge::each(connection, batch, |connection, new| insert::batch(connection, owner, new, now)));
         Ok((apart?, false))
     }
 

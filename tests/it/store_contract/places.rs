@@ -143,6 +143,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-28-000005_outbox_due/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")
         )

@@ -14,6 +14,9 @@ use super::{LONG, Place, Postgres, accepted, alive, claim_all, insert, many};
 use crate::support::proxy::{Line, Proxy};
 use crate::support::servers::{self, Server};
 
+#[path = "faults.rs"]
+mod faults;
+
 mod postgres {
     crate::store_contract::contract!(crate::store_contract::Postgres);
 }

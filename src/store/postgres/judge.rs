@@ -1,0 +1,163 @@
+//! Storing a batch where something fails: whether a row is to blame, or the server.
+//!
+//! diesel does not show SQLSTATE, and texts are in any language. So an event that is known to be good is tried in the same way, on the same
+//! connection, and rolled back: if that fails as well, it was not the row. A row is refused only if it fails, alone and at once, before
+//! and after the good one went through. Whatever is not proven is an error of the store, and the events are kept for another try.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error};
+
+use super::connection::unavailable;
+use super::insert::{Failed, LastKnown, Rows, together};
+use super::session::Session;
+use crate::delivery::InstanceId;
+use crate::store::probe::good_event;
+use crate::store::{Inserted, NewEvent, StoreError};
+
+/// How often a whole batch is tried before its rows are taken apart. Guards are not in key order, so that batches can deadlock by them.
+const TRIES: u32 = 3;
+/// An error that took longer than this, and longer than some good events take, came after a wait: for a lock, for a disk.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Surroundings of an insert.
+pub(super) struct Around<'a> {
+    pub(super) session: &'a Session,
+    pub(super) owner: InstanceId,
+    pub(super) last_known: &'a LastKnown,
+    /// Puts a new connection in the place of one whose statements fail. False if there is none.
+    pub(super) renew: &'a dyn Fn(&mut PgConnection) -> bool,
+}
+
+/// Stores `batch`, in parts if some of its rows cannot be stored. `confirmed` is told with the whole batch, or not at all: where that fails,
+/// they shall not be what spoils the parts. Says whether it was. Gives up after `limit`.
+pub(super) fn insert(
+    connection: &mut PgConnection,
+    around: &Around<'_>,
+    batch: &[Arc<NewEvent>],
+    confirmed: &[i64],
+    limit: Duration,
+) -> Result<(Vec<Inserted>, bool), StoreError> {
+    let mut parts = Parts { around, until: Instant::now() + limit, stored: 0 };
+    let mut error = match parts.try_together(connection, batch, confirmed, TRIES)? {
+        Ok(inserted) => return Ok((inserted, true)),
+        Err(error) => error,
+    };
+    if parts.probe(connection, batch).is_err() {
+        // Statements, settings or rights of this connection may be lost: a new one tells.
+        if !(around.renew)(connection) {
+            return Err(parts.given_up(&error));
+        }
+        error = match parts.try_together(connection, batch, confirmed, 1)? {
+            Ok(inserted) => return Ok((inserted, true)),
+            Err(error) => error,
+        };
+        parts.probe(connection, batch).map_err(|_| parts.given_up(&error))?;
+    }
+    Ok((parts.apart(connection, batch, error)?, false))
+}
+
+struct Parts<'a> {
+    around: &'a Around<'a>,
+    until: Instant,
+    stored: usize,
+}
+
+impl Parts<'_> {
+    /// The outer error ends it all; the inner one says that none of these rows was stored.
+    fn try_together(
+        &mut self,
+        connection: &mut PgConnection,
+        rows: &[Arc<NewEvent>],
+        confirmed: &[i64],
+        tries: u32,
+    ) -> Result<Result<Vec<Inserted>, Error>, StoreError> {
+        let Around { session, owner, last_known, .. } = *self.around;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match together(connection, session, owner, rows, confirmed, last_known) {
+                Ok(inserted) => {
+                    self.stored += rows.len();
+                    return Ok(Ok(inserted));
+                }
+                Err(Failed::Ambiguous(error)) => return Err(StoreError::Ambiguous(format!("PostgreSQL: {error}"))),
+                Err(Failed::Clean(error)) if Instant::now() >= self.until => return Err(self.given_up(&error)),
+                Err(Failed::Clean(error)) if tried >= tries || says_row(&error) => return Ok(Err(error)),
+                Err(Failed::Clean(_)) => thread::sleep(Duration::from_millis(2 + RandomState::new().hash_one(tried) % 30)),
+            }
+        }
+    }
+
+    fn apart(&mut self, connection: &mut PgConnection, rows: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
+        if let [_] = rows {
+            return self.judge(connection, rows, error);
+        }
+        let mut inserted = Vec::with_capacity(rows.len());
+        let (left, right) = rows.split_at(rows.len() / 2);
+        for half in [left, right] {
+            inserted.extend(match self.try_together(connection, half, &[], 2)? {
+                Ok(inserted) => inserted,
+                Err(error) => self.apart(connection, half, error)?,
+            });
+        }
+        Ok(inserted)
+    }
+
+    /// One row that has failed with `error`: stored after all, refused, or not to be decided now.
+    fn judge(&mut self, connection: &mut PgConnection, row: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
+        let good = self.probe(connection, row).map_err(|_| self.given_up(&error))?;
+        let began = Instant::now();
+        let error = match self.try_together(connection, row, &[], 1)? {
+            Ok(inserted) => return Ok(inserted),
+            Err(error) => error,
+        };
+        if says_otherwise(&error) || began.elapsed() > AT_ONCE.max(good * 4) {
+            return Err(self.given_up(&error));
+        }
+        self.probe(connection, row).map_err(|_| self.given_up(&error))?;
+        Ok(vec![Inserted::Refused(error.to_string())])
+    }
+
+    /// Stores an event that is known to be good, as large as the largest of `rows`, by each form of the statement, and rolls it back: the
+    /// time that took.
+    fn probe(&self, connection: &mut PgConnection, rows: &[Arc<NewEvent>]) -> QueryResult<Duration> {
+        let began = Instant::now();
+        let (session, owner) = (self.around.session, &self.around.owner);
+        let undone = session.run(connection, |connection| {
+            connection.transaction(|connection| {
+                for wary in [false, true] {
+                    let good = [good_event(rows)?];
+                    Rows::new(owner, &good, &[]).store(connection, session, wary)?;
+                }
+                Err::<(), _>(Error::RollbackTransaction)
+            })
+        });
+        match undone {
+            Ok(()) | Err(Error::RollbackTransaction) => Ok(began.elapsed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn given_up(&self, error: &Error) -> StoreError {
+        match (self.stored, unavailable(error)) {
+            (1.., StoreError::Unavailable(text)) => StoreError::Ambiguous(text),
+            (_, error) => error,
+        }
+    }
+}
+
+/// Errors that name a row's values: no need to try it in the same company again.
+fn says_row(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::NotNullViolation | DatabaseErrorKind::CheckViolation, _))
+}
+
+/// Errors that are about no row, by their kind.
+fn says_otherwise(error: &Error) -> bool {
+    use DatabaseErrorKind::{ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand};
+    matches!(error, Error::DatabaseError(ClosedConnection | ReadOnlyTransaction | SerializationFailure | UnableToSendCommand, _))
+}

@@ -18,7 +18,7 @@ mod engine;
 mod facts;
 mod fuzz;
 mod handshakes;
-mod identity;
+mod identity_cases;
 mod named_keys;
 mod rules;
 mod tamper;

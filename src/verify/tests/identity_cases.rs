@@ -11,9 +11,6 @@ use super::*;
 use crate::verify::sign::{Sender, sign_as};
 use crate::verify::spec::{IdKind, IdentityEvidence, SchemeSpec};
 
-/// Files of presets that are not looked at yet.
-const NOT_YET: &[&str] = &["ai", "clouds", "commerce", "crm", "development", "identity", "mail", "monitoring", "productivity"];
-
 /// Milliseconds between two deliveries of a case, where it does not say when they are.
 const APART: i64 = 60_000;
 
@@ -89,9 +86,10 @@ fn written() -> BTreeMap<String, Table> {
     tables.map(|(name, table)| (name.clone(), table.try_into().unwrap_or_else(|error| panic!("{name}: {error}")))).collect()
 }
 
-/// Presets of files that were looked at.
+/// Presets of files that were looked at: the others have no cases at all.
 fn looked_at() -> Vec<String> {
-    let files = tables("src/verify/presets").into_iter().filter(|(file, _)| !NOT_YET.contains(&file.as_str()));
+    let done = tables("tests/data/identity");
+    let files = tables("src/verify/presets").into_iter().filter(|(file, _)| done.contains_key(file));
     files.flat_map(|(_, table)| table.into_iter().map(|(name, _)| name)).collect()
 }
 

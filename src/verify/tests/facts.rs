@@ -145,7 +145,7 @@ fn what_is_not_covered_is_said_to_be_so() {
 
 #[test]
 fn ids_that_change_over_redeliveries_are_not_taken_for_stable_ones() {
-    for provider in ["woocommerce", "discourse", "linear"] {
+    for provider in ["woocommerce", "discourse"] {
         let spec = spec(provider);
         assert!(spec.event.id.is_empty() || !spec.event.stable, "{provider}");
     }

@@ -247,7 +247,6 @@ pub enum LogFormat {
     Auto,
     Pretty,
     Json,
-    Journal,
 }
 
 /// Which deliveries get a log line.

@@ -168,7 +168,7 @@ fn go_first() {
     }
 }
 
-pub(super) fn workers(configured: usize) -> usize {
+fn workers(configured: usize) -> usize {
     // actix panics above this.
     const MOST: usize = 512;
     match configured {

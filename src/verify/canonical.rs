@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use http::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use super::http_signature::HttpSignature;
 use super::json_path::{PathSet, scalar};
 use super::mac::Encoding;
 use super::template::{Cx, Params};
@@ -43,6 +44,8 @@ pub(super) enum Canonical {
     Qsh { base: Box<str> },
     /// Method, path, the headers that the token's header names, body.
     TrueLayer,
+    /// The components that the request names (RFC 9421, or the draft before it).
+    HttpSignature(HttpSignature),
 }
 
 impl Canonical {
@@ -52,13 +55,22 @@ impl Canonical {
             "plivo-v3" => Self::PlivoV3,
             "qsh" => Self::Qsh { base: params.get("base_path").map_or("", |path| path.trim_end_matches('/')).into() },
             "truelayer" => Self::TrueLayer,
-            _ => return None,
+            name => Self::HttpSignature(HttpSignature::parse(name, params)?),
         })
     }
 
     /// Whether a change of the body changes the canonical request.
     pub(super) fn covers_body(&self) -> bool {
-        !matches!(self, Self::Qsh { .. })
+        match self {
+            Self::Qsh { .. } => false,
+            Self::HttpSignature(rule) => rule.covers_body(),
+            Self::Contentful | Self::PlivoV3 | Self::TrueLayer => true,
+        }
+    }
+
+    /// Returns `true` if a change of this header changes the canonical request of every delivery.
+    pub(super) fn covers_header(&self, name: &HeaderName) -> bool {
+        matches!(self, Self::HttpSignature(rule) if rule.covers_header(name))
     }
 
     pub(super) fn of(&self, cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
@@ -67,6 +79,7 @@ impl Canonical {
             Self::PlivoV3 => plivo_v3(cx),
             Self::Qsh { base } => Ok(qsh(base, cx)),
             Self::TrueLayer => truelayer(cx),
+            Self::HttpSignature(rule) => rule.base(cx),
         }
     }
 }

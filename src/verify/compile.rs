@@ -200,7 +200,7 @@ impl<'c> Compiler<'c> {
 
     /// A place in the request, which is then decoded as far as it is needed.
     pub(super) fn place(&mut self, key: &str, text: &str, paths: &mut PathSet) -> Option<Place> {
-        let parsed = with_params(text, &self.params).and_then(|text| Place::parse(&text, paths, &mut self.needs));
+        let parsed = with_params(text, &self.params).and_then(|text| Place::parse(&text, &self.params, paths, &mut self.needs));
         self.ok(key, parsed)
     }
 
@@ -407,7 +407,7 @@ impl<'c> Compiler<'c> {
     /// A place and what it must equal.
     fn equal(&mut self, key: &str, place: &str, value: &str, paths: &mut PathSet) -> Option<Equal> {
         let value = self.optional_param(value)?;
-        let parsed = Place::parse(place, paths, &mut self.needs);
+        let parsed = Place::parse(place, &self.params, paths, &mut self.needs);
         let parsed = self.ok(key, parsed)?;
         Some(Equal { place: parsed, shown: Place::describe(place).into(), value: self.template(key, &value, Grammar::Plain, paths) })
     }
@@ -453,7 +453,7 @@ impl<'c> Compiler<'c> {
         let there: Vec<_> = there
             .into_iter()
             .filter_map(|(kind, name)| {
-                let place = Place::parse(&format!("{kind}:{}", name.as_ref()?), &mut paths, &mut self.needs);
+                let place = Place::parse(&format!("{kind}:{}", name.as_ref()?), &self.params, &mut paths, &mut self.needs);
                 self.ok(&key, place)
             })
             .collect();
@@ -466,7 +466,7 @@ impl<'c> Compiler<'c> {
         }
         let checks = spec.check.iter().filter_map(|(place, value)| self.equal(&key, place, value, &mut paths)).collect();
         let learn = spec.learn.as_ref().and_then(|place| {
-            let place = Place::parse(place, &mut paths, &mut self.needs);
+            let place = Place::parse(place, &self.params, &mut paths, &mut self.needs);
             self.ok(&format!("{key}.learn"), place)
         });
         if learn.is_some() && spec.signed {

@@ -52,7 +52,10 @@ impl Compiler<'_> {
                 Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
                 Token::Form(_) => body || tokens.contains(&token),
                 Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
-                Token::Header(name) => tokens.contains(&token) || time == Some(&format!("header:{name}")),
+                Token::Header(name) => {
+                    let listed = |t: &&Token| matches!(t, Token::Canonical(canonical) if canonical.covers_header(name));
+                    tokens.contains(&token) || time == Some(&format!("header:{name}")) || tokens.iter().any(listed)
+                }
                 other => tokens.contains(&other),
             })
         };

@@ -31,6 +31,7 @@ mod event;
 mod fetch;
 mod freshness;
 mod handshake;
+mod http_signature;
 mod json_path;
 mod jwk;
 mod jwt;
@@ -173,6 +174,7 @@ impl Scheme {
                 let query = view::query(target).unwrap_or_default().as_bytes();
                 view::fields(query).is_ok_and(|fields| view::field(&fields, name).is_some())
             }
+            Place::HttpSignature(rule, _) => rule.is_in(&has_header),
             Place::Form(_) | Place::Json(_) | Place::Sig(_) => false,
         };
         match &self.check {

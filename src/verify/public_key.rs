@@ -3,8 +3,8 @@
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
 };
 
 use super::mac::{HashName, decode_pasted_base64};
@@ -69,7 +69,11 @@ impl PublicKey {
         match self {
             Self::Rsa(key) => rsa(hash).is_some_and(|rsa| UnparsedPublicKey::new(rsa, key).verify(message, signature).is_ok()),
             Self::P256(point) if hash == HashName::Sha1 => p256_sha1(point, message, signature).is_some(),
-            Self::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, signature).is_ok(),
+            Self::P256(point) => {
+                let verifies = |algorithm| UnparsedPublicKey::new(algorithm, point).verify(message, signature).is_ok();
+                // Two bare numbers (JWS, RFC 9421), or the same in DER.
+                verifies(&ECDSA_P256_SHA256_ASN1) || signature.len() == 64 && verifies(&ECDSA_P256_SHA256_FIXED)
+            }
             Self::Other(key) => key.verify(message, signature).is_ok(),
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
+use super::http_signature::{HttpSignature, Part};
 use super::json_path::{PathSet, Slot, scalar};
 use super::mac::Encoding;
 use super::spec::SigSpec;
@@ -26,10 +27,12 @@ pub(super) enum Place {
     Json(Slot),
     /// An entry of the signature's list.
     Sig(Box<str>),
+    /// A part of an HTTP Message Signature.
+    HttpSignature(HttpSignature, Part),
 }
 
 impl Place {
-    pub(super) fn parse(text: &str, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, params: &Params, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("header", name)) => Ok(Self::Header(name.parse().map_err(|_| format!("\"{name}\" is no name of a header"))?)),
             Some(("query", name)) => {
@@ -42,6 +45,7 @@ impl Place {
             }
             Some(("json", pointer)) => Ok(Self::Json(paths.add(pointer)?)),
             Some(("sig", label)) => Ok(Self::Sig(label.into())),
+            _ if let Some((rule, part)) = HttpSignature::place(text, params) => Ok(Self::HttpSignature(rule, part)),
             _ => Err(format!("\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer")),
         }
     }
@@ -56,6 +60,7 @@ impl Place {
             Self::Form(name) => field(&cx.view.form, name).map(Cow::Borrowed).into_iter().collect(),
             Self::Json(slot) => cx.slots.raw(*slot).and_then(scalar).into_iter().collect(),
             Self::Sig(_) => Vec::new(),
+            Self::HttpSignature(rule, part) => rule.part(*part, cx).into_iter().collect(),
         }
     }
 
@@ -120,7 +125,7 @@ impl SigRule {
             return Err("take: needs split or kv".into());
         }
         let from = with_params(&spec.from, params)?;
-        let place = Place::parse(&from, paths, needs)?;
+        let place = Place::parse(&from, params, paths, needs)?;
         if matches!(place, Place::Sig(_)) {
             return Err("from: the signature cannot be in itself".into());
         }
@@ -210,6 +215,12 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
     }
     let shown = || rules.iter().map(|rule| &*rule.shown).collect::<Vec<_>>().join(" or ");
     if !present {
+        for rule in rules {
+            if let Place::HttpSignature(signature, _) = &rule.place {
+                // Says why none of the request's signatures counts.
+                signature.base(cx)?;
+            }
+        }
         return Err(Rejection::new(RejectReason::SignatureMissing, format!("{} is missing or empty", shown())));
     }
     if found.candidates.is_empty() {

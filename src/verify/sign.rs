@@ -21,6 +21,7 @@ use super::jwt::{JwtRule, claim_pointers};
 use super::mac::{Encoding, HashName};
 use super::proof::{By, Proof};
 use super::sample::{escaped, is_form_scheme, set};
+use super::sig::Place;
 use super::spec::{JwtAlg, Kind, SchemeSpec, SigSpec};
 use super::template::{Cx, Grammar, Params, Piece, Template, Token};
 use super::view::{View, query};
@@ -328,6 +329,14 @@ impl<'d> Draft<'d> {
         for token in proof.message.tokens() {
             self.outside(token, &self.inputs.id)?;
         }
+        let seconds = self.inputs.at.0.div_euclid(1000);
+        let http_signature = proof.sigs.iter().find_map(|sig| match &sig.place {
+            Place::HttpSignature(rule, _) => Some(rule),
+            _ => None,
+        });
+        for (name, value) in http_signature.map(|rule| rule.headers(&self.body, seconds)).unwrap_or_default() {
+            self.header(name, &value)?;
+        }
         for bind in &self.spec.bind {
             if !(bind.unless_form && is_form_scheme(self.spec)) {
                 let value = self.fill(&bind.of)?;
@@ -351,7 +360,13 @@ impl<'d> Draft<'d> {
         }
         let document = self.body.clone();
         let signature = self.signature(proof, rule, &ts, &document)?;
-        self.put(&rule.from, &signature, false)
+        match http_signature {
+            Some(http_signature) => {
+                let (name, value) = http_signature.header(&signature, seconds);
+                self.header(name, &value)
+            }
+            None => self.put(&rule.from, &signature, false),
+        }
     }
 
     /// A token that binds the request as it is.

@@ -18,6 +18,7 @@ mod engine;
 mod facts;
 mod fuzz;
 mod handshakes;
+mod http_signatures;
 mod identity_cases;
 mod named_keys;
 mod rules;

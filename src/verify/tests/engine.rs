@@ -282,6 +282,26 @@ fn slacks_look_at_a_certificate_is_answered_without_a_signature() {
 }
 
 #[test]
+fn a_subscription_to_mcp_events_is_verified_by_its_signed_challenge() {
+    let mcp = source("mcp-events", &["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]);
+    let scheme = compiled(&mcp);
+    let body = r#"{"type":"verification","challenge":"q0-Xy_z"}"#;
+    let request = as_request(&sign(&mcp, &inputs(body, "msg_verification_1", NOW)).expect("it signs"));
+    let Ok(Verdict::Challenge(answer)) = verify(&name("test"), &scheme, &request, UnixMillis(NOW)) else { panic!("no challenge") };
+    assert_eq!((answer.status, &*answer.body), (200, &br#"{"challenge":"q0-Xy_z"}"#[..]));
+    assert!(verify(&name("test"), &scheme, &super::request("POST", "/", &[], body.as_bytes()), UnixMillis(NOW)).is_err());
+}
+
+#[test]
+fn bitbucket_servers_test_of_a_connection_is_answered_and_is_no_event() {
+    let scheme = compiled(&source("bitbucket-server", &[SECRET]));
+    let ping = super::request("POST", "/", &[("x-event-key", "diagnostics:ping"), ("x-request-id", "r1")], br#"{"test":true}"#);
+    assert!(matches!(verify(&name("test"), &scheme, &ping, UnixMillis(NOW)), Ok(Verdict::Challenge(answer)) if answer.status == 200));
+    let push = super::request("POST", "/", &[("x-event-key", "repo:refs_changed")], br#"{"test":true}"#);
+    assert_eq!(refused(&scheme, &push, NOW), RejectReason::SignatureMissing);
+}
+
+#[test]
 fn mailgun_signs_for_a_subaccount_with_the_parents_key_as_well() {
     let mailgun = source("mailgun", &[SECRET]);
     let scheme = compiled(&mailgun);

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Arbiter, ArbiterHandle};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
@@ -16,6 +15,7 @@ use crate::mailbox::{Mailbox, Roster};
 use crate::messages::Received;
 use crate::publish::in_hand::InHand;
 use crate::shutdown::{Lifeline, Vigil};
+use crate::signals::Signals;
 use crate::source::Sources;
 use crate::spool::{Drain, Draining, Spool};
 use crate::store::Room;
@@ -27,9 +27,9 @@ use crate::{dedup, http, key_sets, learned, publish, store};
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// What was asked for cannot be: exit code 78.
+    /// A port, a disk, a folder or a thread is not to be had now: exit code 75. A later start may find it.
     #[error("{0}")]
-    Setup(String),
+    Unavailable(String),
     /// An actor or thread that the service cannot do without has died: exit code 70.
     #[error("the {0} has died (its panic is in the log above); the service ends so that its manager can start it again")]
     Died(&'static str),
@@ -52,14 +52,20 @@ const START_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs the service until SIGTERM or SIGINT. `listening` is called once its sockets are bound; by then connections are taken.
-pub fn serve(config: &Config, sources: Sources, metrics: Arc<Metrics>, listening: impl FnOnce(Listening)) -> Result<(), ServeError> {
+pub fn serve(
+    config: &Config,
+    sources: Sources,
+    metrics: Arc<Metrics>,
+    signals: Signals,
+    listening: impl FnOnce(Listening),
+) -> Result<(), ServeError> {
     let sockets = Sockets::bind(&config.server)?;
     listening(sockets.addresses()?);
     actix::System::new().block_on(async {
         let (lifeline, vigil) = Lifeline::new();
         let service = Service::start(config, sources, metrics, &lifeline)?;
         drop(lifeline);
-        service.run(config, sockets, vigil).await
+        service.run(config, sockets, End { vigil, signals }).await
     })
 }
 
@@ -72,12 +78,12 @@ impl Sockets {
     /// Those of the service manager where it passed any on (ingest first, then admin), else those of the configuration.
     fn bind(config: &model::Server) -> Result<Self, ServeError> {
         let inherited =
-            http::inherited().map_err(|error| ServeError::Setup(format!("cannot take the service manager's sockets: {error}")))?;
+            http::inherited().map_err(|error| ServeError::Unavailable(format!("cannot take the service manager's sockets: {error}")))?;
         let mut inherited = inherited.into_iter();
         let mut next = |key: &str, addr: SocketAddr| match inherited.next() {
             Some(socket) => Ok(socket),
             None => http::bind(addr).map_err(|error| {
-                ServeError::Setup(format!(
+                ServeError::Unavailable(format!(
                     "cannot listen on {addr}: {error}; is another instance running? server.{key} sets another address"
                 ))
             }),
@@ -87,7 +93,7 @@ impl Sockets {
 
     fn addresses(&self) -> Result<Listening, ServeError> {
         let of = |socket: &TcpListener| {
-            socket.local_addr().map_err(|error| ServeError::Setup(format!("cannot read a socket's address: {error}")))
+            socket.local_addr().map_err(|error| ServeError::Unavailable(format!("cannot read a socket's address: {error}")))
         };
         Ok(Listening { ingest: of(&self.ingest)?, admin: of(&self.admin)? })
     }
@@ -130,7 +136,7 @@ struct Service {
 impl Service {
     /// Starts the stages from the back, so that each finds the next one.
     fn start(config: &Config, sources: Sources, metrics: Arc<Metrics>, lifeline: &Lifeline) -> Result<Self, ServeError> {
-        let setup = |error: &dyn std::fmt::Display| ServeError::Setup(error.to_string());
+        let setup = |error: &dyn std::fmt::Display| ServeError::Unavailable(error.to_string());
         let instance = InstanceId::random();
         let health = Health::default();
         let roster = Roster::default();
@@ -142,7 +148,7 @@ impl Service {
         let mut store_health = health.component("store");
         let spool = match &config.spool.path {
             Some(path) => Some(Spool::open(path, &config.spool, metrics.clone(), health.component("spool")).map_err(|error| {
-                ServeError::Setup(format!("cannot open the spool: {error}; spool.path sets another place, and \"\" is off"))
+                ServeError::Unavailable(format!("cannot open the spool: {error}; spool.path sets another place, and \"\" is off"))
             })?),
             None => None,
         };
@@ -221,9 +227,9 @@ impl Service {
         Ok(Self { keeper, spool, publisher, dedup, edge, front, admin, budget, roster })
     }
 
-    async fn run(self, config: &Config, sockets: Sockets, mut vigil: Vigil) -> Result<(), ServeError> {
+    async fn run(self, config: &Config, sockets: Sockets, mut end: End) -> Result<(), ServeError> {
         let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-        let admin = match self.serve_http(config, sockets, admin_stopped, &mut vigil).await {
+        let admin = match self.serve_http(config, sockets, admin_stopped, &mut end).await {
             Ok(admin) => admin,
             Err(error) => {
                 // The process ends now. A stage whose actor is dead has no orderly drop, and nothing here may wait for one.
@@ -231,7 +237,7 @@ impl Service {
                 return Err(error);
             }
         };
-        vigil.stopping();
+        end.vigil.stopping();
         self.drain(admin.asked_to_stop + config.drain).await;
         drop(stop_admin);
         // It stops within a second, or the process ends without it.
@@ -245,9 +251,9 @@ impl Service {
         config: &Config,
         sockets: Sockets,
         admin_stopped: tokio::sync::oneshot::Receiver<()>,
-        vigil: &mut Vigil,
+        end: &mut End,
     ) -> Result<AdminServer, ServeError> {
-        let cannot = |error: std::io::Error| ServeError::Setup(format!("cannot serve HTTP: {error}"));
+        let cannot = |error: std::io::Error| ServeError::Unavailable(format!("cannot serve HTTP: {error}"));
         let (front, started) = (self.front.clone(), Arc::new(AtomicUsize::new(0)));
         let verifier = move || front.start(&Arbiter::current(), &format!("http-{}", started.fetch_add(1, Ordering::Relaxed)));
         let ingest = http::serve(sockets.ingest, self.edge.clone(), verifier, &config.server, config.drain).map_err(cannot)?;
@@ -262,7 +268,7 @@ impl Service {
 
         let (mut died, mut asked_to_stop) = (None, Instant::now());
         let stop = async {
-            died = wait_for_the_end(vigil).await;
+            died = end.wait().await;
             asked_to_stop = Instant::now();
             if died.is_some() { http::Stop::AtOnce } else { http::Stop::InOrder }
         };
@@ -307,21 +313,22 @@ impl Service {
     }
 }
 
-/// Resolves when the service should end: with the name of who died, or with nothing at a signal.
-async fn wait_for_the_end(vigil: &mut Vigil) -> Option<&'static str> {
-    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let Ok((mut terminate, mut interrupt)) = signals else {
-        tracing::error!("cannot listen for signals; only a death or kill -9 ends the service");
-        return Some(vigil.death().await);
-    };
-    let signal = tokio::select! {
-        name = vigil.death() => return Some(name),
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!("{signal}: stopping in order");
-    systemd::stopping("finishing what is in hand");
-    None
+/// What ends the service.
+struct End {
+    vigil: Vigil,
+    signals: Signals,
+}
+
+impl End {
+    /// Resolves when the service should end: with the name of who died, or with nothing at a signal.
+    async fn wait(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            name = self.vigil.death() => return Some(name),
+            _ = self.signals.stop() => {}
+        }
+        systemd::stopping("finishing what is in hand");
+        None
+    }
 }
 
 async fn until(end: Instant, done: impl Fn() -> bool) -> bool {

@@ -16,6 +16,8 @@ pub const MISTAKES: &[&str] = &[
     "no_own_row_sweep",
     // Keys go into the database in any order.
     "unsorted_batches",
+    // A log line is written by the thread that has something to tell, by a macro that panics if that fails.
+    "log_at_once",
 ];
 
 /// Whether the process was started with this mistake of [`MISTAKES`].
@@ -25,6 +27,18 @@ pub(crate) fn makes(mistake: &'static str) -> bool {
     return hooks::mistake().is_some_and(|made| made == mistake);
     #[cfg(not(feature = "failpoints"))]
     return false;
+}
+
+/// Writes a line of the log as the mistake `log_at_once` does, if it is made.
+pub(crate) fn writes_log_at_once<'a>(line: impl FnOnce() -> &'a [u8]) -> bool {
+    let makes = makes("log_at_once");
+    #[cfg(feature = "failpoints")]
+    if makes {
+        hooks::write_at_once(line());
+    }
+    #[cfg(not(feature = "failpoints"))]
+    let _ = line;
+    makes
 }
 
 #[cfg(feature = "failpoints")]
@@ -42,6 +56,11 @@ mod hooks {
     pub(super) fn mistake() -> Option<&'static str> {
         static MISTAKE: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("HOOKWEIR_CONTROL").ok());
         MISTAKE.as_deref()
+    }
+
+    #[expect(clippy::print_stderr, reason = "the mistake")]
+    pub(super) fn write_at_once(line: &[u8]) {
+        eprint!("{}", String::from_utf8_lossy(line));
     }
 
     /// The wall clock of this process is `ms` ahead from now on.

@@ -19,12 +19,16 @@
 //!
 //! `docs/ARCHITECTURE.md` has the drawing, the bounds, and what fails how.
 
+// Printing panics if nobody reads it; `cli::say` is the only module that prints.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dedup;
 pub mod delivery;
+pub mod descriptors;
 pub mod failpoint;
 mod folder;
 pub mod http;
@@ -37,6 +41,7 @@ pub mod outcome;
 pub mod publish;
 pub mod request;
 pub mod shutdown;
+pub mod signals;
 pub mod source;
 pub mod spool;
 pub mod store;

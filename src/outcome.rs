@@ -147,7 +147,30 @@ reasons! {
     }
 }
 
+impl ShedReason {
+    /// The option that bounds what there was no room for.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Requests => "limits.in_flight_requests",
+            // A source's share is a part of it.
+            Self::Bytes | Self::SourceBytes => "limits.in_flight_bytes",
+            Self::VerifierMailbox => "verifier.mailbox_capacity",
+            Self::DedupMailbox => "dedup.mailbox_capacity",
+            Self::DeadlineInQueue => "limits.deadline_ms",
+            Self::Stopping => "shutdown.drain_secs",
+        }
+    }
+}
+
 impl Outcome {
+    /// The option that bounds what there was no room for, for a delivery that was shed.
+    pub fn bounded_by(&self) -> Option<&'static str> {
+        match self {
+            Self::Shed(reason) => Some(reason.option()),
+            Self::Accepted { .. } | Self::Duplicate { .. } | Self::Challenge(_) | Self::Rejected(_) | Self::Failed(_) => None,
+        }
+    }
+
     /// The value of the `outcome` label in metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {
@@ -167,6 +190,20 @@ impl Outcome {
             Self::Rejected(rejection) => rejection.reason.label(),
             Self::Shed(reason) => reason.label(),
             Self::Failed(reason) => reason.label(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shed_delivery_names_an_option_that_is_in_the_reference() {
+        let reference: toml::Table = crate::config::REFERENCE.parse().expect("TOML");
+        for reason in ShedReason::ALL {
+            let (section, key) = reason.option().split_once('.').expect("section.key");
+            assert!(reference[section].get(key).is_some(), "{reason:?}: there is no option {}", reason.option());
         }
     }
 }

@@ -19,7 +19,8 @@ Options are set, the last one wins, by: the defaults, the file given with --conf
 (HOOKWEIR__SERVER__LISTEN=...), --set. `hookweir config --reference` explains every one of them.
 
 Exit codes: 0 done, 1 an answer was not the expected one, 64 wrong usage, 69 something cannot be
-reached, 70 the service failed, 78 wrong configuration.";
+reached, 70 the service failed, 75 it cannot start now (a port in use, a missing disk or folder):
+starting again may work, 78 mistakes in the configuration, and nothing else.";
 
 /// Receives webhooks, proves who sent each event, stores it once, answers in milliseconds, and passes it on to a queue.
 #[derive(Debug, Parser)]
@@ -46,7 +47,8 @@ pub(super) struct Common {
 pub(super) enum Command {
     /// Receives webhooks until stopped; what `hookweir` alone does.
     ///
-    /// Stops on SIGTERM or Ctrl-C: finishes what is in hand within shutdown.drain_secs.
+    /// Stops on SIGTERM or Ctrl-C: finishes what is in hand within shutdown.drain_secs. A second one changes nothing; SIGHUP, SIGUSR1
+    /// and SIGUSR2 are logged, and end nothing.
     Serve(With<Nothing>),
     /// Checks the configuration, then whether the database and the queue can be reached and used.
     ///

@@ -4,7 +4,7 @@ use super::{Failure, say};
 use crate::config::Config;
 use crate::store::SpoolFile;
 use crate::verify::Scheme;
-use crate::{publish, store};
+use crate::{descriptors, publish, store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -21,7 +21,7 @@ type Found = Result<Vec<String>, String>;
 
 pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     for warning in &config.warnings {
-        say::note(format_args!("warning: {warning}"));
+        say::warning(warning);
     }
     let sources = match config.sources.len() {
         0 => "no source: on loopback, `serve` adds one to try".to_owned(),
@@ -38,6 +38,9 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             say::out(format_args!("source         {}: {}", source.name, scheme.describe()));
         }
     }
+    let (limit, too_few) = descriptors::check(config);
+    say::out(format_args!("descriptors    {limit}"));
+    too_few.iter().for_each(say::warning);
     if options.offline {
         say::out(format_args!("memory, at most:\n{}", config.memory_bound()));
         return Ok(());

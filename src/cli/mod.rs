@@ -1,7 +1,8 @@
 //! The command line: `hookweir serve` and the tools around it.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 an answer was not the expected one, 64 wrong
-//! usage, 69 something cannot be reached, 70 the service failed, 78 wrong configuration.
+//! usage, 69 something cannot be reached, 70 the service failed, 75 a port, disk or folder is not to be had now, 78 mistakes in the
+//! configuration and nothing else.
 
 mod args;
 mod check;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::config::{Config, ConfigError, Inputs};
+use crate::telemetry::logs;
 use args::{Args, Command, With};
 
 /// Why a command did not do what it was asked to.
@@ -29,8 +31,8 @@ enum Failure {
     Usage(String),
     /// Something cannot be reached or may not be used.
     Unreachable(String),
-    /// What was asked for cannot be set up.
-    Setup(String),
+    /// The service cannot start now; a later start may.
+    Unavailable(String),
     /// The service failed.
     Internal(String),
     /// Mistakes in the configuration.
@@ -51,10 +53,12 @@ pub fn run() -> ExitCode {
     // Once for the process, before anything speaks TLS. That it was installed before is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
     crate::failpoint::arm();
-    match dispatch(args) {
+    let code = match dispatch(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(failure),
-    }
+    };
+    logs::flush();
+    code
 }
 
 fn dispatch(args: Args) -> Result<(), Failure> {
@@ -63,7 +67,10 @@ fn dispatch(args: Args) -> Result<(), Failure> {
     // For tools that run without the service's environment.
     let load_what_is_here = |inputs: Inputs| load(&Inputs { lenient: true, ..inputs });
     match args.command.unwrap_or(Command::Serve(With::default())) {
-        Command::Serve(With { common, .. }) => serve::run(load(&before.and(common))?),
+        Command::Serve(With { common, .. }) => {
+            logs::start();
+            serve::run(load(&before.and(common))?)
+        }
         Command::Check(With { common, own }) if own.strict => check::run(&load(&before.and(common))?, &own),
         Command::Check(With { common, own }) => check::run(&load_what_is_here(before.and(common))?, &own),
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
@@ -88,7 +95,10 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             Ok(())
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut std::io::stdout());
+            // Not straight to standard output: it panics if the reader goes away.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut script);
+            say::out_bytes(&script);
             Ok(())
         }
     }
@@ -100,16 +110,16 @@ fn report(failure: Failure) -> ExitCode {
         Failure::Usage(message) => (64, message),
         Failure::Unreachable(message) => (69, message),
         Failure::Internal(message) => (70, message),
-        Failure::Setup(message) => (78, message),
+        Failure::Unavailable(message) => (75, message),
         Failure::Config(mistakes) => {
             for mistake in &mistakes {
-                say::note(format_args!("error: {mistake}"));
+                say::error(mistake);
             }
             let count = if mistakes.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", mistakes.len()) };
             say::note(format_args!("{count} in the configuration; `hookweir config --reference` explains every option"));
             return ExitCode::from(78);
         }
     };
-    say::note(format_args!("error: {message}"));
+    say::error(message);
     ExitCode::from(code)
 }

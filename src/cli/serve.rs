@@ -8,6 +8,8 @@ use sha2::Sha256;
 use super::{Failure, say};
 use crate::app::{self, Listening, ServeError};
 use crate::config::model::{Config, LogFormat, PublisherUrl, Source};
+use crate::descriptors;
+use crate::signals::Signals;
 use crate::source::Sources;
 use crate::telemetry::{Metrics, logs};
 
@@ -15,12 +17,14 @@ use crate::telemetry::{Metrics, logs};
 const LISTED: usize = 20;
 
 pub(super) fn run(mut config: Config) -> Result<(), Failure> {
+    let signals = Signals::listen(config.drain).map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
     let demo = config.sources.is_empty();
-    config.add_demo_source(false).map_err(Failure::Unreachable)?;
+    config.add_demo_source(false).map_err(Failure::Unavailable)?;
     let metrics = Metrics::new().map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
     let sources = Sources::compile(&config, &metrics).map_err(Failure::Config)?;
-    logs::init(&config.log).map_err(Failure::Internal)?;
+    logs::init(&config.log, &metrics).map_err(Failure::Internal)?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    descriptors::raise();
     let listening = |at: Listening| {
         let mut shown = config.clone();
         (shown.server.listen, shown.server.admin_listen) = (at.ingest, at.admin);
@@ -31,8 +35,8 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
         let memory_bound = config.memory_bound().total;
         tracing::info!(listen = %at.ingest, admin_listen = %at.admin, memory_bound, "listening");
     };
-    app::serve(&config, sources, metrics, listening).map_err(|error| match error {
-        ServeError::Setup(_) => Failure::Setup(error.to_string()),
+    app::serve(&config, sources, metrics, signals, listening).map_err(|error| match error {
+        ServeError::Unavailable(_) => Failure::Unavailable(error.to_string()),
         ServeError::Died(_) => Failure::Internal(error.to_string()),
     })
 }

@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use super::model::{Config, PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::spool::EVENT_OVERHEAD;
+use crate::telemetry::log_queue;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -96,6 +97,7 @@ impl Config {
             ("database connections (dedup.writers)", database),
             ("the spool (spool.max_bytes, dedup.batch_bytes, largest body)", spool),
             ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
+            ("lines of the log that wait for its reader", log_queue::BYTES as u64),
             ("the program", BASE),
         ];
         let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum();

@@ -247,6 +247,7 @@ pub enum LogFormat {
     Auto,
     Pretty,
     Json,
+    Journal,
 }
 
 /// Which deliveries get a log line.

@@ -147,7 +147,10 @@ fn publisher(r: &mut Reader<'_>) -> Publisher {
 fn log(r: &mut Reader<'_>) -> Log {
     Log {
         format: r
-            .choice("log.format", &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)])
+            .choice(
+                "log.format",
+                &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json), ("journal", LogFormat::Journal)],
+            )
             .unwrap_or(LogFormat::Auto),
         filter: r.text("log.filter", rules::log_filter).unwrap_or_default(),
         deliveries: r

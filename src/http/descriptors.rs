@@ -2,7 +2,8 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::model;
+use super::listen::workers;
+use crate::config::{Config, model};
 
 /// Descriptors that are kept back for the rest of the process: measured, an idle one holds 51 with SQLite and two HTTP threads. Files of the
 /// store, the spool, the sink and the log, event loops, and requests to the admin listener are in it.
@@ -32,8 +33,17 @@ pub(super) fn connections(config: &model::Server, writers: usize, threads: usize
     fit
 }
 
+fn reserved(writers: usize, threads: usize) -> usize {
+    RESERVED + CLIENTS + writers + threads * PER_THREAD
+}
+
+/// Returns the number of descriptors that all connections of `config` and the rest of the process take.
+pub fn descriptors_needed(config: &Config) -> usize {
+    config.server.max_connections + reserved(config.verifier.threads() + 1, workers(config.server.workers))
+}
+
 fn fit(wanted: usize, limit: usize, writers: usize, threads: usize) -> usize {
-    let reserved = (RESERVED + CLIENTS + writers + threads * PER_THREAD).min(limit / 4 * 3);
+    let reserved = reserved(writers, threads).min(limit / 4 * 3);
     wanted.min(limit.saturating_sub(reserved)).max(FEWEST.min(wanted))
 }
 

@@ -168,7 +168,7 @@ fn go_first() {
     }
 }
 
-fn workers(configured: usize) -> usize {
+pub(super) fn workers(configured: usize) -> usize {
     // actix panics above this.
     const MOST: usize = 512;
     match configured {

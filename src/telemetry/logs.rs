@@ -1,17 +1,28 @@
 //! Structured logs: never a secret, never a payload.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::IsTerminal;
-use std::sync::LazyLock;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tracing::Level;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, time::SystemTime};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::SourceMetrics;
+use super::journal::{self, JournalLayer};
+use super::log_queue::{Line, Output, Queue};
+use super::record::{Record, Shape};
+use super::{Metrics, SourceMetrics};
 use crate::config::model::{Log, LogDeliveries, LogFormat};
 use crate::delivery::{EventId, SourceName};
 use crate::in_flight::RequestId;
@@ -32,24 +43,144 @@ const LONGEST_PATH: usize = 100;
 
 static DELIVERIES: AtomicU8 = AtomicU8::new(LogDeliveries::Problems as u8);
 
-/// Starts logging to standard error, and makes a panic a log line. Once, at start.
-pub fn init(log: &Log) -> Result<(), String> {
+/// The queue of this process's log, once it serves.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// How lines look and whether their priority stands before them, once that is known.
+static LOOK: OnceLock<Look> = OnceLock::new();
+
+/// How long the end of the process waits for its last lines at most.
+const FLUSH: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    shape: Shape,
+    /// "<4>" before a warning: journald, and whoever else follows sd-daemon(3), takes it for the line's priority.
+    prefix: bool,
+}
+
+/// Starts the log's own thread, and makes a panic a log line. Call it first: from here on nothing writes to standard error by itself.
+pub fn start() {
+    QUEUE.get_or_init(|| Queue::start(Output::new(Path::new(journal::SOCKET))));
+    std::panic::set_hook(Box::new(panicked));
+}
+
+/// Starts logging as configured. Once, at start.
+pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
+    start();
+    let Some(queue) = QUEUE.get() else { return Err("logging was not started".to_owned()) };
+    queue.count_in(&metrics.log_lines_dropped);
     DELIVERIES.store(log.deliveries as u8, Ordering::Relaxed);
     let filter = filter(&log.filter)?;
-    let json = match log.format {
-        LogFormat::Json => true,
-        LogFormat::Pretty => false,
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+    let terminal = io::stderr().is_terminal();
+    let look = *LOOK.get_or_init(|| Look::chosen(log.format, terminal, stderr_is_journal(), journal::is_there()));
+    let base = tracing_subscriber::fmt().with_env_filter(filter.clone()).log_internal_errors(false).with_writer(move || Offer(queue));
+    let started = match look.shape {
+        Shape::Pretty => base.with_ansi(terminal).map_event_format(Prefixed).finish().try_init(),
+        Shape::Json => base
+            .json()
+            .with_timer(SystemTime)
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .map_event_format(Prefixed)
+            .finish()
+            .try_init(),
+        Shape::Journal => tracing_subscriber::registry().with(filter).with(JournalLayer(queue.clone())).try_init(),
     };
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if json {
-        base.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().try_init()
-    } else {
-        base.with_ansi(std::io::stderr().is_terminal()).finish().try_init()
-    };
-    started.map_err(|error| format!("logging could not be started: {error}"))?;
-    std::panic::set_hook(Box::new(panicked));
-    Ok(())
+    started.map_err(|error| format!("logging could not be started: {error}"))
+}
+
+/// Takes text for whoever reads the log, as it is. False if this process does not log.
+pub fn note(text: &str) -> bool {
+    QUEUE.get().inspect(|queue| queue.offer(shape().note(text))).is_some()
+}
+
+/// Takes a line of the program's own. False if this process does not log yet, or if eyes read its log: these get plain text.
+pub fn tell(level: Level, text: &str) -> bool {
+    let told = QUEUE.get().filter(|_| LOOK.get().is_some_and(|look| look.shape != Shape::Pretty));
+    told.inspect(|queue| queue.offer(shape().line(&Record::new(level, "hookweir", text)))).is_some()
+}
+
+/// Waits for the last lines to be written, for as long as their reader takes them and for two seconds at most.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(FLUSH);
+    }
+}
+
+/// True if standard error goes to a journal.
+pub fn stderr_is_journal() -> bool {
+    static IS: LazyLock<bool> = LazyLock::new(|| {
+        let file = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from).and_then(|file| file.metadata().ok());
+        let device_and_inode = file.map(|file| (file.dev(), file.ino()));
+        journal::reads_stderr(std::env::var("JOURNAL_STREAM").ok().as_deref(), device_and_inode)
+    });
+    *IS
+}
+
+/// A level as syslog numbers it.
+pub fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// How lines look; for eyes until that is known.
+pub(super) fn shape() -> Shape {
+    LOOK.get().map_or(Shape::Pretty, |look| look.shape)
+}
+
+/// True if a line's priority stands before it.
+pub(super) fn has_prefix() -> bool {
+    LOOK.get().is_some_and(|look| look.prefix)
+}
+
+impl Look {
+    fn chosen(format: LogFormat, terminal: bool, journal_reads: bool, journal_listens: bool) -> Self {
+        let native = journal_listens && (format == LogFormat::Journal || format == LogFormat::Auto && journal_reads);
+        let shape = match format {
+            _ if native => Shape::Journal,
+            LogFormat::Pretty => Shape::Pretty,
+            LogFormat::Auto if terminal => Shape::Pretty,
+            LogFormat::Auto | LogFormat::Json | LogFormat::Journal => Shape::Json,
+        };
+        Self { shape, prefix: !native && (journal_reads || format == LogFormat::Journal) }
+    }
+}
+
+/// Offers what it is given to the queue. tracing-subscriber hands over one line at a time.
+struct Offer(&'static Queue);
+
+impl Write for Offer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.offer(Line::Text(line.to_vec()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts the priority before a line, if a journal reads it.
+struct Prefixed<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prefixed<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        if has_prefix() {
+            write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        }
+        self.0.format_event(context, writer, event)
+    }
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, String> {
@@ -58,14 +189,22 @@ fn filter(directives: &str) -> Result<EnvFilter, String> {
         .map_err(|error| format!("log.filter \"{directives}\": {error}; write it as in \"hookweir=debug,info\""))
 }
 
-/// A panic's message is shown only where it is a literal: a formatted one may quote a payload.
+/// A panic's message is shown only where it is a literal: a formatted one may quote a payload. Nothing in here may panic, which would end
+/// the process, so it goes around `tracing`: straight into the queue.
 fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(a formatted message, not shown)");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     let backtrace = Backtrace::capture();
-    let backtrace = matches!(backtrace.status(), BacktraceStatus::Captured).then(|| backtrace.to_string());
-    tracing::error!(message, location, thread = thread.name(), backtrace, "panic");
+    let backtrace = matches!(backtrace.status(), BacktraceStatus::Captured).then(|| backtrace.to_string()).unwrap_or_default();
+    let text = format!("panic: {message}");
+    let record = Record::new(Level::ERROR, "hookweir::panic", &text)
+        .with("location", &location)
+        .with("thread", thread.name().unwrap_or_default())
+        .with("backtrace", &backtrace);
+    if let Some(queue) = QUEUE.get() {
+        queue.offer(shape().line(&record));
+    }
 }
 
 /// The one line of a delivery.
@@ -98,6 +237,7 @@ pub fn delivery(source: &SourceMetrics, request_id: RequestId, event_id: Option<
                 event_id = event_id.map(EventId::as_str),
                 outcome = outcome.label(),
                 reason = outcome.reason(),
+                option = outcome.bounded_by(),
                 detail,
                 took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 "delivery {}",
@@ -185,6 +325,21 @@ mod tests {
         assert_eq!(admitted, LINES_PER_SECOND as usize);
         assert_eq!(limit.admit(9), Admitted::Yes { left_out: 1000 - LINES_PER_SECOND });
         assert_eq!(limit.admit(9), Admitted::Yes { left_out: 0 });
+    }
+
+    #[test]
+    fn a_journal_gets_entries_and_everybody_else_what_is_configured() {
+        let look = |format, terminal, reads, listens| {
+            let look = Look::chosen(format, terminal, reads, listens);
+            (look.shape, look.prefix)
+        };
+        assert_eq!(look(LogFormat::Auto, true, false, true), (Shape::Pretty, false));
+        assert_eq!(look(LogFormat::Auto, false, false, true), (Shape::Json, false));
+        assert_eq!(look(LogFormat::Auto, false, true, true), (Shape::Journal, false));
+        assert_eq!(look(LogFormat::Auto, false, true, false), (Shape::Json, true), "its socket is out of reach");
+        assert_eq!(look(LogFormat::Json, false, true, true), (Shape::Json, true), "asked for JSON, and a journal reads it");
+        assert_eq!(look(LogFormat::Journal, false, false, true), (Shape::Journal, false));
+        assert_eq!(look(LogFormat::Journal, true, false, false), (Shape::Json, true));
     }
 
     #[test]

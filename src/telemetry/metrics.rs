@@ -129,6 +129,8 @@ metrics! {
     pub outbox_oldest_seconds: IntGauge = "hookweir_outbox_oldest_seconds",;
     /// Events given up and kept with a reason, now.
     pub parked_rows: IntGauge = "hookweir_parked_rows",;
+    /// Lines of the log that were dropped, because its reader was too slow, gone, or had no room. Deliveries do not wait for a log.
+    pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;
     /// Always 1; the label says which build this is.
     pub build_info: IntGaugeVec = "hookweir_build_info" by &["version"],;
     /// 1 while `/readyz` says ready.

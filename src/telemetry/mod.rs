@@ -2,8 +2,11 @@
 
 pub mod define;
 pub mod health;
+mod journal;
+pub mod log_queue;
 pub mod logs;
 pub mod metrics;
+mod record;
 pub mod systemd;
 
 pub use health::Health;

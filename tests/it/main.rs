@@ -12,6 +12,7 @@ mod e2e;
 mod http_edge;
 mod http_hostile;
 mod http_support;
+mod logging;
 #[cfg(feature = "failpoints")]
 mod power_loss;
 mod protocol_model;
@@ -20,6 +21,7 @@ mod publish_file;
 mod publish_rabbitmq;
 mod publish_rig;
 mod rig;
+mod signals;
 mod spool;
 mod store_contract;
 mod support;

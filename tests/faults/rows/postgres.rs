@@ -3,6 +3,7 @@
 use super::{Row, answers_are_cut, line_is};
 use crate::oracle::Figures;
 use crate::scene::{Felt, Scene};
+use crate::support::disk;
 use crate::support::proxy::Line;
 use crate::world::blocking;
 
@@ -40,7 +41,7 @@ pub const ROWS: &[Row] = &[
     Row::new("pg-slow", "the line to PostgreSQL passes 100 KB a second", |scene| Box::pin(slow(scene)), Figures::HARDLY)
         .felt(Felt::Counter("hookweir_commit_seconds_sum", &[], 2))
         .with(|setup| setup.proxy_postgres = true),
-    Row::new("pg-disk", "PostgreSQL's disk is full", |scene| Box::pin(disk(scene)), Figures::HARDLY)
+    Row::new("pg-disk", "PostgreSQL's disk is full", |scene| Box::pin(full_disk(scene)), Figures::HARDLY)
         .felt(FAILED)
         .with(|setup| setup.small_disk = Some(256)),
 ];
@@ -172,28 +173,16 @@ async fn slow(scene: &mut Scene<'_>) {
 }
 
 /// Whether it goes on with errors or dies of it: it is whole again when there is room and it runs.
-async fn disk(scene: &mut Scene<'_>) {
+async fn full_disk(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
             let ballast = scene.servers.postgres.files().join("ballast");
-            blocking(|| fill(&ballast));
+            blocking(|| disk::fill(&ballast));
             scene.wait(8000..10_000).await;
             blocking(|| std::fs::remove_file(&ballast).expect("the ballast goes"));
             blocking(|| scene.servers.postgres.revive());
         })
         .await;
-}
-
-/// Writes until there is no room left.
-fn fill(path: &std::path::Path) {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(path).expect("a file");
-    let mut block = vec![0; 1 << 20];
-    while !block.is_empty() {
-        if file.write_all(&block).is_err() {
-            block.truncate(block.len() / 2);
-        }
-    }
 }
 
 async fn ambiguous(scene: &mut Scene<'_>) {

@@ -1,11 +1,13 @@
 //! The real program: started, watched, killed and started again by tests.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,12 +23,64 @@ pub struct App {
     /// Health and metrics; the same after a restart.
     pub admin: SocketAddr,
     environment: Vec<(&'static str, String)>,
-    /// How many files it may open, where that is not as many as we may.
-    descriptors: Option<u32>,
     /// The listening socket that its service manager holds, over all its lives.
     socket: Option<TcpListener>,
     process: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
+    log_to: LogTo,
+    /// What a shell does before it becomes the program.
+    before: Option<String>,
+}
+
+/// Where the service's standard error goes.
+#[derive(Clone)]
+pub enum LogTo {
+    /// To a reader that keeps it.
+    Reader(LogReader),
+    /// To the end of a file.
+    File(PathBuf),
+}
+
+/// The process at the other end of the log's pipe, as it were.
+#[derive(Clone, Default)]
+pub struct LogReader(Arc<AtomicU8>);
+
+const READS: u8 = 0;
+const STANDS_STILL: u8 = 1;
+const GONE: u8 = 2;
+
+impl LogReader {
+    /// Reads no more, from its next line on, and keeps the pipe open.
+    pub fn stands_still(&self) {
+        self.0.store(STANDS_STILL, Ordering::Relaxed);
+    }
+
+    /// Closes the pipe after its next line; at a start, at once.
+    pub fn goes_away(&self) {
+        self.0.store(GONE, Ordering::Relaxed);
+    }
+
+    /// Reads again, if it is not gone.
+    pub fn reads(&self) {
+        self.0.store(READS, Ordering::Relaxed);
+    }
+}
+
+/// How the program is started.
+#[derive(Clone)]
+pub struct Launch {
+    /// Environment variables, and no others of ours.
+    pub environment: Vec<(&'static str, String)>,
+    /// Its log.
+    pub log_to: LogTo,
+    /// What a shell does before it becomes the program ("ulimit -n 128").
+    pub before: Option<String>,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self { environment: Vec::new(), log_to: LogTo::Reader(LogReader::default()), before: None }
+    }
 }
 
 /// The five sources of the five providers, as configuration.
@@ -49,33 +103,33 @@ impl App {
 
     /// As [`launch`](Self::launch), with these environment variables and no others of ours.
     pub async fn launch_with(config: &str, environment: &[(&'static str, String)]) -> Self {
-        Self::launch_on(None, None, config, environment).await
+        Self::launch_as(config, Launch { environment: environment.to_vec(), ..Launch::default() }).await
+    }
+
+    /// As [`launch`](Self::launch), in that way.
+    pub async fn launch_as(config: &str, launch: Launch) -> Self {
+        Self::launch_on(None, config, launch).await
     }
 
     /// As systemd's socket activation starts it: with a listening socket that outlives it, so that nobody is refused between two lives.
     pub async fn launch_activated(config: &str) -> Self {
-        Self::launch_on(Some(TcpListener::bind("127.0.0.1:0").expect("a free port")), None, config, &[]).await
+        Self::launch_on(Some(TcpListener::bind("127.0.0.1:0").expect("a free port")), config, Launch::default()).await
     }
 
     /// As [`launch`](Self::launch), and it may open this many files at once.
     pub async fn launch_with_descriptors(config: &str, descriptors: u32) -> Self {
-        Self::launch_on(None, Some(descriptors), config, &[]).await
+        Self::launch_as(config, Launch { before: Some(format!("ulimit -n {descriptors}")), ..Launch::default() }).await
     }
 
-    async fn launch_on(
-        socket: Option<TcpListener>,
-        descriptors: Option<u32>,
-        config: &str,
-        environment: &[(&'static str, String)],
-    ) -> Self {
+    async fn launch_on(socket: Option<TcpListener>, config: &str, launch: Launch) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         std::fs::write(folder.path().join("config.toml"), config).expect("the configuration is written");
         for attempt in 1.. {
             let listen = socket.as_ref().map_or_else(free_address, |socket| socket.local_addr().expect("an address"));
-            let (admin, environment) = (free_address(), environment.to_vec());
+            let (admin, Launch { environment, log_to, before }) = (free_address(), launch.clone());
             let socket = socket.as_ref().map(|socket| socket.try_clone().expect("a second handle"));
-            let mut app =
-                Self { folder: folder.clone(), listen, admin, environment, descriptors, socket, process: None, log: Arc::default() };
+            let (folder, log) = (folder.clone(), Arc::default());
+            let mut app = Self { folder, listen, admin, environment, socket, process: None, log, log_to, before };
             match app.spawn().await {
                 Ok(()) => return app,
                 // Somebody else took one of the ports between our look and the program's.
@@ -112,26 +166,22 @@ impl App {
     /// The bound on its memory that it printed at its start, in bytes.
     pub fn memory_bound(&self) -> u64 {
         let number = |line: &String| line.split_once("memory  at most ")?.1.split_once(" MiB")?.0.parse::<u64>().ok();
-        let printed = self.log.lock().expect("log").iter().find_map(number);
+        let printed = self.log().lines().map(str::to_owned).find_map(|line| number(&line));
         (printed.unwrap_or_else(|| panic!("no memory bound was printed at start:\n{}", self.log())) + 1) << 20
     }
 
     async fn spawn(&mut self) -> Result<(), String> {
         let program = env!("CARGO_BIN_EXE_hookweir");
-        let mut command = match (&self.socket, self.descriptors) {
+        let shell = |before: &str| {
+            let mut shell = Command::new("bash");
+            shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), program]);
+            shell
+        };
+        let mut command = match (&self.socket, &self.before) {
             (None, None) => Command::new(program),
-            (None, Some(descriptors)) => {
-                let mut shell = Command::new("bash");
-                shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), program]);
-                shell
-            }
-            (Some(_), _) => {
-                // The socket is its descriptor 3, as systemd hands it over.
-                let mut shell = Command::new("bash");
-                let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
-                shell.args(["-c", script, program]);
-                shell
-            }
+            (None, Some(before)) => shell(before),
+            // The socket is its descriptor 3, as systemd hands it over.
+            (Some(_), _) => shell("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$"),
         };
         let stdin = match &self.socket {
             None => {
@@ -149,12 +199,17 @@ impl App {
             .envs(self.environment.iter().cloned())
             .stdin(stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(match &self.log_to {
+                LogTo::Reader(_) => Stdio::piped(),
+                LogTo::File(path) => OpenOptions::new().append(true).create(true).open(path).expect("a log file").into(),
+            })
             .spawn()
             .expect("the program starts");
         self.log.lock().expect("log").clear();
-        collect(child.stdout.take().expect("stdout"), self.log.clone());
-        collect(child.stderr.take().expect("stderr"), self.log.clone());
+        collect(child.stdout.take().expect("stdout"), self.log.clone(), LogReader::default());
+        if let LogTo::Reader(reader) = &self.log_to {
+            collect(child.stderr.take().expect("stderr"), self.log.clone(), reader.clone());
+        }
         self.process = Some(child);
         let since = Instant::now();
         while tokio::net::TcpStream::connect(self.admin).await.is_err() {
@@ -221,7 +276,20 @@ impl App {
 
     /// Everything it wrote since its last start.
     pub fn log(&self) -> String {
-        self.log.lock().expect("log").join("\n")
+        match &self.log_to {
+            LogTo::Reader(_) => self.log.lock().expect("log").join("\n"),
+            // /dev/full never ends.
+            LogTo::File(path) if !path.is_file() => String::new(),
+            LogTo::File(path) => String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned(),
+        }
+    }
+
+    /// Who reads its log.
+    pub fn log_reader(&self) -> LogReader {
+        match &self.log_to {
+            LogTo::Reader(reader) => reader.clone(),
+            LogTo::File(path) => panic!("its log goes to {}", path.display()),
+        }
     }
 
     /// Its metrics, as `name{labels}` → value.
@@ -283,6 +351,11 @@ impl App {
         }
     }
 
+    /// Its exit status if it has ended by itself meanwhile.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.exited().inspect(|_| self.process = None)
+    }
+
     fn exited(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|process| process.try_wait().expect("wait"))
     }
@@ -312,10 +385,18 @@ impl Drop for App {
     }
 }
 
-fn collect(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+fn collect(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, reader: LogReader) {
     std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            log.lock().expect("log").push(line);
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        loop {
+            match reader.0.load(Ordering::Relaxed) {
+                GONE => return,
+                STANDS_STILL => std::thread::sleep(Duration::from_millis(5)),
+                _ => match lines.next() {
+                    Some(line) => log.lock().expect("log").push(line),
+                    None => return,
+                },
+            }
         }
     });
 }

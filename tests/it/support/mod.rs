@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "shared by the tests and the campaign, each of which uses a part")]
 
 pub mod app;
+pub mod disk;
 pub mod ledger;
 pub mod load;
 pub mod ports;

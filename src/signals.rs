@@ -1,0 +1,75 @@
+//! Signals, from the first moment of `serve` to its last. SIGTERM and SIGINT end the service in order; no other signal that people send by
+//! habit (SIGHUP after a rotation or a closed terminal, SIGUSR1, SIGUSR2) ends it. Rust's runtime ignores SIGPIPE.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// The signals of this process.
+#[derive(Debug)]
+pub struct Signals {
+    stop: watch::Receiver<Option<&'static str>>,
+}
+
+impl Signals {
+    /// Starts the thread that takes signals, and returns once it does. `drain` is how long a stop may take.
+    pub fn listen(drain: Duration) -> io::Result<Self> {
+        let (asked, stop) = watch::channel(None);
+        let (tell, told) = mpsc::channel();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            let _ = match runtime {
+                Ok(runtime) => runtime.block_on(take(&tell, &asked, drain)),
+                Err(error) => tell.send(Err(error)).map_err(io::Error::other),
+            };
+        })?;
+        told.recv().map_err(io::Error::other)??;
+        Ok(Self { stop })
+    }
+
+    /// Resolves once the service is asked to stop, with the signal's name. That may have been before this was called.
+    pub async fn stop(&mut self) -> &'static str {
+        match self.stop.wait_for(Option::is_some).await.map(|asked| *asked) {
+            Ok(Some(name)) => name,
+            // The thread is gone: only a death or SIGKILL ends the service.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Takes signals for as long as the process lives.
+async fn take(tell: &mpsc::Sender<io::Result<()>>, asked: &watch::Sender<Option<&'static str>>, drain: Duration) -> io::Result<()> {
+    let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
+    let handlers = || -> io::Result<[Signal; 5]> {
+        let more = [SignalKind::user_defined1(), SignalKind::user_defined2()];
+        Ok([signal(kinds.0)?, signal(kinds.1)?, signal(kinds.2)?, signal(more[0])?, signal(more[1])?])
+    };
+    let [mut terminate, mut interrupt, mut hangup, mut user1, mut user2] = match handlers() {
+        Ok(handlers) => handlers,
+        Err(error) => return tell.send(Err(error)).map_err(io::Error::other),
+    };
+    tell.send(Ok(())).map_err(io::Error::other)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => stop("SIGTERM", asked, drain),
+            _ = interrupt.recv() => stop("SIGINT", asked, drain),
+            _ = hangup.recv() => tracing::warn!("SIGHUP: the configuration is not read again (reload is not there yet); restart to apply a change"),
+            _ = user1.recv() => tracing::info!("SIGUSR1 has no meaning here; the service goes on"),
+            _ = user2.recv() => tracing::info!("SIGUSR2 has no meaning here; the service goes on"),
+        }
+    }
+}
+
+/// The first one stops the service. Later ones change nothing: what is in hand belongs to senders who may not send it again.
+fn stop(name: &'static str, asked: &watch::Sender<Option<&'static str>>, drain: Duration) {
+    if asked.send_if_modified(|before| before.is_none() && before.replace(name).is_none()) {
+        tracing::info!("{name}: stopping in order");
+    } else {
+        let secs = drain.as_secs_f32();
+        tracing::warn!("{name} again: the service is stopping already, within shutdown.drain_secs ({secs} s); SIGKILL ends it at once");
+    }
+}

@@ -50,13 +50,16 @@ await() {
     return "$status"
 }
 
+# The packages whose programs are missing; a command that needs others says so.
+missing_packages() { tests/servers missing; }
+
 # Debian starts services when it installs them, unless a policy says no. An administrator's own policy is left as it is.
 install() {
     local policy=/usr/sbin/policy-rc.d missing apt
     # One installation at a time; whoever comes second finds everything there.
     exec 9>/run/lock/hookweir-tests-install
     flock 9
-    mapfile -t missing < <(tests/servers missing)
+    mapfile -t missing < <(missing_packages)
     ((${#missing[@]})) || return 0
     if [[ ! -e $policy ]]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
@@ -70,7 +73,7 @@ install() {
 
 install_missing() {
     local missing command
-    mapfile -t missing < <(tests/servers missing)
+    mapfile -t missing < <(missing_packages)
     ((${#missing[@]})) || return 0
     command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
@@ -82,7 +85,7 @@ install_missing() {
     say "installing ${missing[*]}"
     # In a shell of its own, so that what it changes is undone however it ends.
     (install) || { echo "$me: could not install; try: $command" >&2; exit 69; }
-    mapfile -t missing < <(tests/servers missing)
+    mapfile -t missing < <(missing_packages)
     ((${#missing[@]} == 0)) || { echo "$me: installed, yet not found: ${missing[*]}" >&2; exit 69; }
 }
 

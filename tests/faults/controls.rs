@@ -62,7 +62,32 @@ const CONTROLS: &[Control] = &[
         },
         caught_by: &["lost", "left over"],
     },
+    Control {
+        name: "log-at-once-gone",
+        about: "a log line is written by the thread that has something to tell, and a reader that is gone makes it panic",
+        row: "log-gone",
+        mistake: writes_log_at_once,
+        caught_by: &["goes on running without its log"],
+    },
+    Control {
+        name: "log-at-once-stalled",
+        about: "a log line is written by the thread that has something to tell, which waits for a reader that stands still",
+        row: "log-stalled",
+        mistake: writes_log_at_once,
+        caught_by: &["takes events while its log is not read"],
+    },
+    Control {
+        name: "log-at-once-full",
+        about: "a log line is written by the thread that has something to tell, and a full disk makes it panic",
+        row: "log-disk-full",
+        mistake: writes_log_at_once,
+        caught_by: &["goes on running without its log"],
+    },
 ];
+
+fn writes_log_at_once(setup: &mut Setup) {
+    setup.environment.push(("HOOKWEIR_CONTROL", "log_at_once".into()));
+}
 
 /// The controls that were asked for.
 pub fn chosen(wanted: &str) -> Result<Vec<Control>, String> {

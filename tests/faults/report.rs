@@ -12,6 +12,7 @@ use crate::oracle::Verdict;
 use crate::pulse::Pulse;
 use crate::rows::Row;
 use crate::scene::{Scene, Setup};
+use crate::support::disk::SmallDisk;
 use crate::support::load::Counts;
 use crate::support::servers::Server;
 use crate::world::{Servers, blocking};
@@ -146,6 +147,10 @@ async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize,
         (row.setup)(&mut setup);
         if let Some(mistake) = row.mistake {
             mistake(&mut setup);
+        }
+        if setup.log_disk.is_some_and(|kilobytes| SmallDisk::mount(kilobytes).is_none()) {
+            let impossible = Some("needs a disk of its own, which only root may mount".into());
+            return Verdict { row: row.name.into(), seed, impossible, ..Verdict::default() };
         }
         if let Some(megabytes) = setup.small_disk {
             let Some(small) = blocking(|| Server::postgres_on_small_disk(megabytes)) else {

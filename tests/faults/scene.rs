@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::options::Options;
-use crate::support::app::{App, five_sources};
+use crate::support::app::{App, Launch, LogReader, LogTo, five_sources};
+use crate::support::disk::SmallDisk;
 use crate::support::ledger::Ledger;
 use crate::support::load::{Load, Running};
 use crate::support::provider::Provider;
@@ -39,6 +40,8 @@ pub struct Setup {
     pub own_topology: bool,
     /// PostgreSQL has a disk of this many megabytes of its own.
     pub small_disk: Option<u32>,
+    /// The log goes to a file on a disk of so many kilobytes of its own.
+    pub log_disk: Option<u32>,
     /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
     pub proxy_postgres: bool,
     pub proxy_rabbitmq: bool,
@@ -57,6 +60,7 @@ impl Default for Setup {
             rate: None,
             own_topology: false,
             small_disk: None,
+            log_disk: None,
             proxy_postgres: false,
             proxy_rabbitmq: false,
         };
@@ -136,6 +140,8 @@ pub struct Scene<'a> {
     pub memory: (u64, u64),
     /// How long what is left over is waited for.
     pub patience: Duration,
+    /// Where the log is, if it has a disk of its own.
+    pub log_disk: Option<SmallDisk>,
     closed: usize,
 }
 
@@ -147,6 +153,7 @@ impl<'a> Scene<'a> {
             place.declare().await;
         }
         let (mut apps, mut to_postgres, mut to_rabbitmq) = (Vec::new(), Vec::new(), Vec::new());
+        let log_disk = setup.log_disk.map(|kilobytes| SmallDisk::mount(kilobytes).expect("a mount was possible a moment ago"));
         for _ in 0..setup.instances {
             let (mut postgres, mut rabbitmq) = (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
             if setup.proxy_postgres {
@@ -168,7 +175,12 @@ impl<'a> Scene<'a> {
             own.set("publisher.declare", !setup.own_topology);
             apps.push(match setup.activated {
                 true => App::launch_activated(&own.config()).await,
-                false => App::launch_with(&own.config(), &setup.environment).await,
+                false => {
+                    let log_to = log_disk.as_ref().map(|disk| LogTo::File(disk.path().join("log")));
+                    let log_to = log_to.unwrap_or_else(|| LogTo::Reader(LogReader::default()));
+                    let launch = Launch { environment: setup.environment.clone(), log_to, ..Launch::default() };
+                    App::launch_as(&own.config(), launch).await
+                }
             });
         }
         for app in &apps {
@@ -208,6 +220,7 @@ impl<'a> Scene<'a> {
             demands,
             memory,
             patience: PATIENCE,
+            log_disk,
             closed: 0,
         }
     }

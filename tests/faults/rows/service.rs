@@ -6,7 +6,8 @@ use hookweir::failpoint::{POINTS, SPOOL_POINTS};
 
 use super::Row;
 use crate::oracle::Figures;
-use crate::scene::{Felt, Scene};
+use crate::scene::{Felt, Scene, Setup};
+use crate::support::app::LogReader;
 use crate::support::load::client;
 use crate::support::provider::Provider;
 use crate::support::proxy::Line;
@@ -62,7 +63,34 @@ pub const ROWS: &[Row] = &[
         Figures { copies: false, taken: 99.0, ..Figures::UNHARMED },
     )
     .with(|setup| setup.activated = true),
+    Row::new("log-gone", "the reader of the log goes away", |scene| Box::pin(log_unread(scene, LogReader::goes_away)), Figures::UNHARMED)
+        .with(talkative)
+        .felt(LOG_FELT),
+    Row::new(
+        "log-stalled",
+        "the reader of the log stands still",
+        |scene| Box::pin(log_unread(scene, LogReader::stands_still)),
+        Figures::UNHARMED,
+    )
+    .with(talkative)
+    .felt(LOG_FELT),
+    Row::new("log-disk-full", "the log's disk is full", |scene| Box::pin(log_disk_full(scene)), Figures::UNHARMED)
+        .with(|setup| {
+            talkative(setup);
+            setup.log_disk = Some(64 << 10);
+        })
+        .felt(LOG_FELT),
 ];
+
+/// For how long nobody reads the log.
+const LOG_AWAY: Duration = Duration::from_secs(8);
+const LOG_FELT: Felt = Felt::Counter("hookweir_log_lines_dropped_total", &[], 1);
+
+/// So many lines that the queue in front of a log is full within seconds.
+fn talkative(setup: &mut Setup) {
+    setup.set("log.deliveries", "\"all\"");
+    setup.set("log.filter", "\"trace\"");
+}
 
 /// The spool's own points are passed while the database cannot be asked, and an event that it has may be told "accepted" once more.
 const DEATHS: Figures = Figures { accepted_twice: true, ..Figures::DOWN };
@@ -237,4 +265,47 @@ async fn cut_off(scene: &mut Scene<'_>) {
             scene.to_postgres[0].set(Line::Open);
         })
         .await;
+}
+
+/// Nobody reads the log for a while, or ever again; a line for each delivery is written.
+async fn log_unread(scene: &mut Scene<'_>, harm: fn(&LogReader)) {
+    scene
+        .fault(async |scene| {
+            let (taken, reader) = (scene.load().taken(), scene.apps[0].log_reader());
+            harm(&reader);
+            tokio::time::sleep(LOG_AWAY).await;
+            demand_going_on(scene, taken);
+            reader.reads();
+            revive(scene).await;
+        })
+        .await;
+}
+
+async fn log_disk_full(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let taken = scene.load().taken();
+            blocking(|| scene.log_disk.as_ref().expect("a disk of its own").fill());
+            tokio::time::sleep(LOG_AWAY).await;
+            demand_going_on(scene, taken);
+            blocking(|| scene.log_disk.as_ref().expect("a disk of its own").free());
+            revive(scene).await;
+        })
+        .await;
+}
+
+/// Demands that the service runs and has taken events meanwhile.
+fn demand_going_on(scene: &mut Scene<'_>, taken: usize) {
+    let more = scene.load().taken() - taken;
+    scene.demand("takes events while its log is not read", more > 200, more.to_string());
+    let ended = scene.apps[0].has_ended();
+    scene.demand("goes on running without its log", ended.is_none(), ended.map_or("it runs".into(), |status| status.to_string()));
+}
+
+/// Starts the service again if it has ended, so that the rest of the account can be closed.
+async fn revive(scene: &mut Scene<'_>) {
+    if !scene.apps[0].is_running() {
+        scene.apps[0].start_again().await;
+        scene.apps[0].ready().await;
+    }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::catalogue::{made_up, signed};
 use super::facts::rewritten;
 use super::*;
-use crate::verify::spec::Kind;
+use crate::verify::spec::{IdKind, Kind};
 
 fn spec(provider: &str) -> spec::SchemeSpec {
     made_up(provider).1
@@ -35,6 +35,50 @@ fn ids_that_anybody_could_choose_are_guarded() {
         let alone = !spec.event.guard;
         assert_eq!(one(&scheme, &request, NOW).guard.is_none(), alone, "{provider}");
         assert!(!alone || ["discourse", "qstash", "zendesk"].contains(&provider), "{provider} has no guard");
+    }
+}
+
+/// The places that an id is made of, without what is done to them.
+fn places(id: &str) -> Vec<&str> {
+    id.split('{').skip(1).filter_map(|rest| rest.split(['}', '|']).next()).collect()
+}
+
+/// An object has many events: an id that names an object has the event's type or state in it too.
+#[test]
+fn the_id_of_an_object_holds_the_type() {
+    // A token for each request; a hash over time and type; an array that is named after the type.
+    let otherwise = [
+        ("twilio", "header:i-twilio-idempotency-token"),
+        ("twilio-sha256", "header:i-twilio-idempotency-token"),
+        ("dropbox-sign", "json:/event/event_hash"),
+        ("x", "json:/tweet_create_events/*/id_str"),
+    ];
+    let words = ["type", "status", "state", "event", "action", "name", "kind", "topic", "trigger"];
+    let mut failures = Vec::new();
+    for provider in presets::names() {
+        let event = spec(provider).event;
+        let types = event.batch.iter().map(|batch| &*batch.event_type).chain([&*event.event_type]);
+        let types: Vec<_> = types.flat_map(places).collect();
+        for id in event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id)) {
+            let named = |place: &str| words.iter().any(|word| place.to_ascii_lowercase().ends_with(word));
+            let holds = |place: &&str| types.contains(place) || named(place) || otherwise.contains(&(provider, *place));
+            if event.id_kind == IdKind::Object && !places(id).iter().any(holds) {
+                failures.push(format!("{provider}: {id}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What stands inside of the event's object is the object's id, but for documents that are events themselves.
+#[test]
+fn the_id_of_an_event_is_not_that_of_an_object() {
+    let inside = |place: &str| ["/data/", "/object/", "/resource/", "/entity/", "/payload/"].iter().any(|part| place.contains(part));
+    for provider in presets::names() {
+        let event = spec(provider).event;
+        let mut ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
+        let an_objects = event.id_kind == IdKind::Event && ids.any(|id| places(id).iter().any(|place| inside(place)));
+        assert!(!an_objects || ["keygen", "persona", "telnyx"].contains(&provider), "{provider}");
     }
 }
 

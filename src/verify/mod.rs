@@ -25,6 +25,7 @@ use crate::request::Request;
 mod canonical;
 mod certificate;
 mod compile;
+mod copies;
 mod coverage;
 mod describe;
 mod event;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::spec::{EmptyBatch, Evidence, HandshakeSpec, JwtAlg, Kind, Missing, RespondSpec, SchemeSpec};
-use super::{describe, params_of, presets};
+use super::{copies, describe, params_of, presets};
 
 /// A page of the reference.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ struct Entry {
 pub fn pages() -> Result<Vec<Page>, String> {
     let entries: Vec<Entry> = presets::names().map(Entry::read).collect::<Result<_, _>>()?;
     let mut pages = vec![Page { file: "README.md".into(), text: table(&entries) }];
+    pages.push(copies::page(entries.iter().map(|entry| (entry.name, &entry.spec))));
     pages.extend(entries.iter().map(|entry| Page { file: format!("{}.md", entry.name), text: entry.page() }));
     Ok(pages)
 }
@@ -50,7 +51,7 @@ fn table(entries: &[Entry]) -> String {
          - **sure**: *own*: read in the provider's own code or documentation; *third-party*: read in independent code only; *recalled*: from\n\
          \x20 memory. The first word is the proof, the second everything else. A recalled proof is unconfirmed: a source with it warns at start.\n\n",
     );
-    let _ = writeln!(text, "{} presets.\n", entries.len());
+    let _ = writeln!(text, "{} presets. {}\n", entries.len(), copies::LINK);
     text.push_str("| provider | `provider =` | proof | body | event id | several | handshake | retries | sure |\n|---|---|---|---|---|---|---|---|---|\n");
     for entry in entries {
         let spec = &entry.spec;

@@ -86,13 +86,6 @@ fn written() -> BTreeMap<String, Table> {
     tables.map(|(name, table)| (name.clone(), table.try_into().unwrap_or_else(|error| panic!("{name}: {error}")))).collect()
 }
 
-/// Presets of files that were looked at: the others have no cases at all.
-fn looked_at() -> Vec<String> {
-    let done = tables("tests/data/identity");
-    let files = tables("src/verify/presets").into_iter().filter(|(file, _)| done.contains_key(file));
-    files.flat_map(|(_, table)| table.into_iter().map(|(name, _)| name)).collect()
-}
-
 /// A source as an operator configures it who leaves everything to the preset.
 struct Rig {
     source: Source,
@@ -257,9 +250,9 @@ fn a_redelivery_is_published_once_or_marked() {
 fn every_preset_has_its_cases() {
     let written = written();
     let mut failures = Vec::new();
-    for provider in looked_at() {
+    for provider in presets::names() {
         let mut fail = |text: &str| failures.push(format!("{provider}: {text}"));
-        let Some(table) = written.get(&provider) else {
+        let Some(table) = written.get(provider) else {
             fail("no table in tests/data/identity");
             continue;
         };
@@ -276,9 +269,9 @@ fn every_preset_has_its_cases() {
         if !all.iter().any(|cases| cases.redelivery.len() > 1 || cases.redelivery_none.is_some()) {
             fail("no redelivery, and no redelivery_none");
         }
-        let preset = presets::table(&provider).expect("it is there");
+        let preset = presets::table(provider).expect("it is there");
         let event = preset.get("event").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        let spec = Rig::new(&provider).spec;
+        let spec = Rig::new(provider).spec;
         let has_id = !spec.event.id.is_empty() || spec.event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
         if has_id && !event.contains_key("id_kind") {
             fail("event.id_kind is not written");
@@ -302,4 +295,15 @@ fn every_preset_has_its_cases() {
     let known: Vec<_> = presets::names().collect();
     failures.extend(written.keys().filter(|name| !known.contains(&name.as_str())).map(|name| format!("{name}: no such preset")));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The generated list of redeliveries that come out twice is what the cases show.
+#[test]
+fn the_list_of_copies_is_what_the_cases_show() {
+    for (provider, table) in written() {
+        let listed = copies::comes_out_twice(&Rig::new(&provider).spec);
+        if let Some(told) = table.cases.redelivery_told {
+            assert_eq!(listed, !told, "{provider}: a redelivery is told: {told}; on the list: {listed}");
+        }
+    }
 }

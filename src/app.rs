@@ -18,8 +18,8 @@ use crate::shutdown::{Lifeline, Vigil};
 use crate::signals::Signals;
 use crate::source::Sources;
 use crate::spool::{Drain, Draining, Spool};
-use crate::store::Room;
 use crate::store::keeper::Keeper;
+use crate::store::{Reached, Room};
 use crate::telemetry::{Health, Metrics, systemd};
 use crate::verify::actor::Verifiers;
 use crate::{dedup, http, key_sets, learned, publish, store};
@@ -84,7 +84,8 @@ impl Sockets {
             Some(socket) => Ok(socket),
             None => http::bind(addr).map_err(|error| {
                 ServeError::Unavailable(format!(
-                    "cannot listen on {addr}: {error}; is another instance running? server.{key} sets another address"
+                    "cannot listen on {addr}: {error}; {}server.{key} sets another address",
+                    http::bind_advice(&error)
                 ))
             }),
         };
@@ -155,7 +156,8 @@ impl Service {
         if let Some((able, instead)) = spool.as_ref().map(Spool::stands_in) {
             store_health = store_health.or_else(able, instead);
         }
-        let keeper = Keeper::start(store.clone(), instance, &config.store, metrics.clone(), store_health, lifeline)
+        let known = Reached::beside(config.spool.path.as_deref(), &config.store.url);
+        let keeper = Keeper::start(store.clone(), instance, &config.store, known, metrics.clone(), store_health, lifeline)
             .map_err(|error| setup(&error))?;
         let lease = keeper.lease();
         let spool = match spool {
@@ -343,11 +345,14 @@ async fn until(end: Instant, done: impl Fn() -> bool) -> bool {
 
 /// READY is what the service manager gets when deliveries can be accepted; until then its patience is asked for.
 async fn tell_when_ready(health: Health) {
-    while let Err(why) = health.ready() {
+    while let Err(why) = health.accepting() {
         systemd::still_starting(&why);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    systemd::ready("serving");
+    match health.ready() {
+        Ok(()) => systemd::ready("serving"),
+        Err(why) => systemd::ready(&format!("taking deliveries; not ready: {why}")),
+    }
 }
 
 /// Tells the watchdog that all is well, but only after a message has gone through every actor's own queue.

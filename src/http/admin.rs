@@ -85,7 +85,7 @@ fn component(state: State) -> Value {
     match state {
         State::Ready => json!({ "status": "ready" }),
         State::Degraded(why) => json!({ "status": "degraded", "reason": why }),
-        State::NotReady(why) => json!({ "status": "not ready", "reason": why }),
+        State::NotReady(why) | State::Unfit(why) => json!({ "status": "not ready", "reason": why }),
     }
 }
 

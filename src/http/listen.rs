@@ -37,6 +37,18 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// What an operator can do about an address that cannot be bound.
+pub fn bind_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there, perhaps another instance (`ss -ltnp` tells which); ",
+        io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address (`ip address` lists them; 0.0.0.0 is all); ",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a right: let systemd bind it (hookweir.socket), or run `setcap cap_net_bind_service=+ep` on the program; "
+        }
+        _ => "",
+    }
+}
+
 /// The sockets that the service manager bound for us, in the order of its unit file: ingest first, then admin. Call it once, at start.
 pub fn inherited() -> io::Result<Vec<TcpListener>> {
     let mut fds = listenfd::ListenFd::from_env();

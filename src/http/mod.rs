@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub use admin::{Admin, serve_admin};
 pub use connection::connection_bytes;
 pub use descriptors::descriptors_needed;
-pub use listen::{Running, Stop, bind, inherited, serve};
+pub use listen::{Running, Stop, bind, bind_advice, inherited, serve};
 
 use crate::config::model::Limits;
 use crate::in_flight::Budget;

@@ -18,6 +18,8 @@ const GOOD_LINK: Duration = Duration::from_secs(10);
 /// Between two attempts to open a channel; the supervisor is replacing the link meanwhile.
 const REOPEN: Duration = Duration::from_millis(50);
 
+/// How often it is looked at whether the queue is willing again.
+const LOOK: Duration = Duration::from_secs(1);
 /// Between two log lines of a lane about messages that were not confirmed.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
@@ -79,8 +81,12 @@ async fn lost(mut state: watch::Receiver<LinkState>, health: &Health) -> String 
             LinkState::Blocked(why) => health.down(why),
             LinkState::Down(why) => return why.clone(),
         }
-        if state.changed().await.is_err() {
-            return "the connection is gone".to_owned();
+        loop {
+            match tokio::time::timeout(LOOK, state.changed()).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => return "the connection is gone".to_owned(),
+                Err(_) => health.look(),
+            }
         }
     }
 }
@@ -94,6 +100,7 @@ pub(super) async fn lane(
     reports: Mailbox<Report>,
     may_publish: MayPublish,
     metrics: Arc<Metrics>,
+    health: Health,
 ) {
     let mut kept = None;
     let mut complaints = Complaints::default();
@@ -114,6 +121,7 @@ pub(super) async fn lane(
         metrics.confirm_seconds.observe(began.elapsed().as_secs_f64());
         count(&fates, &metrics);
         complaints.add(&fates);
+        tell(&fates, &health);
         // After an error a confirm may still come in for the old batch: a new channel cannot mistake it for one of the next.
         let certain = !fates.iter().any(|fate| matches!(fate, Fate::Unknown(_) | Fate::Refused(_)));
         kept = certain.then_some(open);
@@ -121,6 +129,16 @@ pub(super) async fn lane(
             // The actor is gone and the process about to end; the rows are in the outbox.
             return;
         }
+    }
+}
+
+/// What the fates say about the queue's willingness: one event that has to wait is enough to be told.
+fn tell(fates: &[Fate], health: &Health) {
+    let nacked = fates.iter().find_map(|fate| if let Fate::Nacked(why) = fate { Some(why) } else { None });
+    match nacked {
+        Some(why) => health.refused(why),
+        None if fates.contains(&Fate::Confirmed) => health.confirmed(),
+        None => {}
     }
 }
 

@@ -176,7 +176,7 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     for (lane, batches) in receivers.into_iter().enumerate() {
         // Each lane has one report under way.
         let reports: Mailbox<Report> = Mailbox::new(&addr, 2);
-        let work = lanes::lane(lane, batches, links.clone(), reports, may_publish.clone(), metrics.clone());
+        let work = lanes::lane(lane, batches, links.clone(), reports, may_publish.clone(), metrics.clone(), health.clone());
         io.spawn(alive(lifeline.of("publisher lane"), work));
     }
 

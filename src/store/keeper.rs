@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Retention, Store, StoreError};
+use super::{Reached, Retention, Store, StoreError};
 use crate::config::model;
 use crate::delivery::InstanceId;
 use crate::shutdown::Lifeline;
@@ -80,6 +80,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         instance: InstanceId,
         config: &model::Store,
+        known: Reached,
         metrics: Arc<Metrics>,
         health: Component,
         lifeline: &Lifeline,
@@ -96,6 +97,8 @@ impl Keeper {
             health,
             stop: stop.clone(),
             prepared: false,
+            reached: known.is_known(),
+            known,
             trying: Some(trying),
         };
         let upkeep = Upkeep {
@@ -174,6 +177,9 @@ struct Tenancy {
     health: Component,
     stop: Arc<Stop>,
     prepared: bool,
+    /// It worked once, in this process or in one before.
+    reached: bool,
+    known: Reached,
     /// Dropped after the first attempt.
     trying: Option<mpsc::Sender<()>>,
 }
@@ -183,10 +189,13 @@ impl Tenancy {
         let release = loop {
             let renewed = self.renew();
             self.trying = None;
-            self.health.set(match &renewed {
-                Ok(()) => State::Ready,
-                Err(error) => State::NotReady(error.to_string().into()),
-            });
+            match &renewed {
+                Ok(()) => self.health.set(State::Ready),
+                // What was never reached may be named wrongly, and waiting mends no mistake.
+                Err(error) if !self.reached => self.health.set_unfit(&format!("never reached: {error}")),
+                Err(StoreError::Unfit(why)) => self.health.set_unfit(why),
+                Err(error) => self.health.set(State::NotReady(error.to_string().into())),
+            }
             let pause = if renewed.is_ok() { self.duration / 3 } else { RETRY };
             if let Some(release) = self.stop.wait(Instant::now() + pause) {
                 break release;
@@ -206,6 +215,11 @@ impl Tenancy {
         let asked = Instant::now();
         self.store.renew_lease(self.instance, self.duration)?;
         self.lease.extend(asked, self.duration);
+        self.store.still_fit()?;
+        if !self.reached {
+            self.known.note();
+            self.reached = true;
+        }
         Ok(())
     }
 }

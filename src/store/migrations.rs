@@ -21,6 +21,11 @@ pub(super) fn check<DB: Backend>(known: EmbeddedMigrations, applied: &[String]) 
     )))
 }
 
+/// Migrations are missing that the configuration leaves to an operator.
+pub(super) fn to_be_applied(pending: &[String]) -> StoreError {
+    StoreError::Unfit(format!("reached, but the migrations {} are missing: run `hookweir migrate`", pending.join(", ")))
+}
+
 /// The names of the migrations that are missing.
 pub(super) fn pending<DB: Backend>(known: EmbeddedMigrations, applied: &[String]) -> Result<Vec<String>, StoreError> {
     Ok(missing::<DB>(known, applied)?.iter().map(|migration| migration.name().to_string()).collect())

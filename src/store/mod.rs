@@ -11,6 +11,7 @@ mod migrations;
 mod open;
 mod postgres;
 mod probe;
+mod reached;
 mod row;
 mod sqlite;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use open::{check, migrate, open};
+pub use reached::Reached;
 pub use sqlite::{SpoolFile, SpoolUsage};
 
 use crate::config::secret::Secret;
@@ -179,6 +181,11 @@ pub trait Store: Send + Sync + 'static {
     /// Brings the schema up to date, or checks that it is, and checks that what is committed is on disk. Until this has worked once,
     /// [`Self::insert`] refuses with [`StoreError::Unavailable`].
     fn prepare(&self) -> Result<(), StoreError>;
+
+    /// Checks that events can still be stored: rights can be taken away, and a server can be made read-only. The error says what to do.
+    fn still_fit(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.

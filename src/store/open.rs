@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Store, StoreError};
+use super::{Store, StoreError, migrations};
 use crate::config::model;
 
 /// The store at `config.url`, for `connections` threads that use it at the same time. Nothing is connected to yet: the database may be
@@ -34,14 +34,12 @@ pub fn check(config: &model::Store) -> Result<Vec<String>, StoreError> {
             return Ok(vec![format!("{} does not exist yet and can be created", path.display())]);
         }
         model::StoreUrl::Sqlite(path) => SqliteStore::new(path, config)?.pending()?,
-        model::StoreUrl::Postgres(url) => PostgresStore::new(url, config, 1)?.pending()?,
+        model::StoreUrl::Postgres(url) => return PostgresStore::new(url, config, 1)?.check(),
     };
     match (pending.is_empty(), config.migrate) {
         (true, _) => Ok(vec!["reached, durable, and its schema is up to date".to_owned()]),
         (false, model::Migrate::Auto) => Ok(vec![format!("reached and durable; a start will apply the migrations {}", pending.join(", "))]),
-        (false, model::Migrate::Check) => {
-            Err(StoreError::Unfit(format!("reached, but the migrations {} are missing: run `hookweir migrate`", pending.join(", "))))
-        }
+        (false, model::Migrate::Check) => Err(migrations::to_be_applied(&pending)),
     }
 }
 

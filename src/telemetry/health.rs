@@ -12,6 +12,8 @@ pub enum State {
     Ready,
     /// Deliveries are taken all the same (the queue is away, and events wait in the outbox).
     Degraded(Cow<'static, str>),
+    /// Deliveries are taken by what stands in, but not for as long as it takes: an operator has to mend something.
+    Unfit(Cow<'static, str>),
     /// No delivery would be accepted.
     NotReady(Cow<'static, str>),
 }
@@ -46,11 +48,19 @@ impl Health {
         self.components().clone()
     }
 
-    /// Whether deliveries can be accepted; if not, the first reason.
+    /// Whether deliveries should be sent here; if not, the first reason.
     pub fn ready(&self) -> Result<(), String> {
         self.components().iter().try_for_each(|(name, state)| match state {
-            State::NotReady(why) => Err(format!("{name}: {why}")),
+            State::NotReady(why) | State::Unfit(why) => Err(format!("{name}: {why}")),
             State::Ready | State::Degraded(_) => Ok(()),
+        })
+    }
+
+    /// Whether a delivery that comes is accepted; if not, the first reason.
+    pub fn accepting(&self) -> Result<(), String> {
+        self.components().iter().try_for_each(|(name, state)| match state {
+            State::NotReady(why) => Err(format!("{name}: {why}")),
+            State::Ready | State::Degraded(_) | State::Unfit(_) => Ok(()),
         })
     }
 }
@@ -73,6 +83,15 @@ impl Component {
         self.put(state, |old, new| old != new);
     }
 
+    /// Says that the component is not ready, and that waiting does not mend it: what stands in takes deliveries, and makes nothing ready.
+    pub fn set_unfit(&self, why: &str) {
+        let state = match &self.stand_in {
+            Some((able, instead)) if able.load(Ordering::Relaxed) => State::Unfit(format!("{why}; {instead} meanwhile").into()),
+            _ => State::NotReady(why.to_owned().into()),
+        };
+        self.put(state, |old, new| old != new);
+    }
+
     /// The same for a component whose words change with every event: only another kind of state is logged.
     pub fn update(&self, state: State) {
         self.put(state, |old, new| discriminant(old) != discriminant(new));
@@ -88,7 +107,7 @@ impl Component {
         match now {
             State::Ready => tracing::info!(component = *name, "{name} is ready"),
             State::Degraded(why) => tracing::warn!(component = *name, %why, "{name} is degraded"),
-            State::NotReady(why) => tracing::warn!(component = *name, %why, "{name} is not ready"),
+            State::NotReady(why) | State::Unfit(why) => tracing::warn!(component = *name, %why, "{name} is not ready"),
         }
     }
 }
@@ -108,6 +127,18 @@ mod tests {
         store.set(State::NotReady("disk full".into()));
         assert_eq!(health.ready(), Err("store: disk full".into()));
         assert_eq!(health.all().len(), 2);
+    }
+
+    #[test]
+    fn what_stands_in_makes_nothing_ready_that_an_operator_has_to_mend() {
+        let (health, able) = (Health::default(), Arc::new(AtomicBool::new(true)));
+        let store = health.component("store").or_else(able.clone(), "the spool takes deliveries");
+        store.set_unfit("wrong password");
+        assert_eq!(health.ready(), Err("store: wrong password; the spool takes deliveries meanwhile".into()));
+        assert_eq!(health.accepting(), Ok(()));
+        able.store(false, Ordering::Relaxed);
+        store.set_unfit("wrong password");
+        assert_eq!(health.accepting(), Err("store: wrong password".into()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "the modules of a test binary have no outside")]
 
 mod architecture;
+mod check;
 mod cli_config;
 mod cli_send;
 #[cfg(feature = "failpoints")]

@@ -20,6 +20,7 @@ use crate::config::model::Publisher;
 use crate::config::secret::Secret;
 
 mod channel;
+mod look;
 mod topology;
 
 pub use topology::Topology;

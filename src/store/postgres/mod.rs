@@ -5,6 +5,7 @@ mod connection;
 mod insert;
 mod judge;
 mod learned;
+mod rights;
 mod session;
 mod upkeep;
 
@@ -38,6 +39,8 @@ const MIGRATION_WAIT: &str = "60s";
 /// The store in PostgreSQL.
 pub(super) struct PostgresStore {
     url: String,
+    /// The same as configured: knows what of an error must not be shown.
+    configured: model::StoreUrl,
     session: Session,
     migrate: model::Migrate,
     statement_timeout: Duration,
@@ -56,6 +59,7 @@ impl PostgresStore {
             pool: connection::pool(&url, config, &session, connections),
             session,
             url,
+            configured: config.url.clone(),
             prepared: AtomicBool::new(false),
             last_known: LastKnown::default(),
         })
@@ -64,7 +68,8 @@ impl PostgresStore {
     /// Applies the migrations that are missing. Of instances that do this at the same time, one works and the others find it done.
     pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connect()?;
-        if migrations::check::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut connection)?).is_ok() {
+        let pending = self.pending_in(&mut connection)?;
+        if pending.is_empty() {
             return Ok(Vec::new());
         }
         // Lock and settings end with the transaction, which holds all of it: behind a pooler another client has the session next.
@@ -80,11 +85,13 @@ impl PostgresStore {
                 Failed::Query(error) => unavailable(&error),
                 Failed::Store(error) => error,
             })
+            // A right that is missing says more than the statement that needed it.
+            .map_err(|error| self.lacking_for(&mut connection, &pending).unwrap_or(error))
     }
 
     /// The names of the migrations that are missing in a database that is fit for use.
-    pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
-        migrations::pending::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut self.connect()?)?)
+    fn pending_in(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+        migrations::pending::<Pg>(migrations::POSTGRES, &self.applied_migrations(connection)?)
     }
 
     /// Asks first, because `IF NOT EXISTS` needs the right to create schemas even where there is nothing to do.
@@ -116,14 +123,23 @@ impl PostgresStore {
 
     /// A connection outside the pool: says at once, and precisely, why there is none.
     fn connect(&self) -> Result<PgConnection, StoreError> {
-        self.session.look_for_pooler(&self.url)?;
-        let mut connection = PgConnection::establish(&self.url).map_err(|error| unavailable(&error))?;
+        self.session.look_for_pooler(&self.url).map_err(|error| self.unreachable(error))?;
+        let mut connection = PgConnection::establish(&self.url).map_err(|error| self.unreachable(unavailable(&error)))?;
         self.session.set_up(&mut connection)?;
         Ok(connection)
     }
 
     fn get(&self) -> Result<Connection, StoreError> {
-        self.pool.get().map_err(|error| unavailable(&error))
+        self.pool.get().map_err(|error| self.unreachable(unavailable(&error)))
+    }
+
+    /// Why there is no connection, without user and password, and whether waiting mends it.
+    fn unreachable(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Unavailable(why) => rights::of_connection(self.configured.hide(&why)),
+            StoreError::Unfit(why) => StoreError::Unfit(self.configured.hide(&why)),
+            StoreError::Ambiguous(why) => StoreError::Ambiguous(self.configured.hide(&why)),
+        }
     }
 
     /// Puts a new connection in the place of one whose statements fail: what a pooler or an administrator has taken from its session would
@@ -169,8 +185,18 @@ impl Store for PostgresStore {
             model::Migrate::Auto => drop(self.migrate()?),
             model::Migrate::Check => migrations::check::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut self.connect()?)?)?,
         }
+        self.still_fit()?;
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn still_fit(&self) -> Result<(), StoreError> {
+        let fit = self.check_rights(&mut *self.get()?);
+        // The names in it are for an operator's eyes; this text goes to /readyz.
+        fit.map_err(|error| match error {
+            StoreError::Unfit(why) => StoreError::Unfit(self.configured.hide(&why)),
+            other => other,
+        })
     }
 
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {

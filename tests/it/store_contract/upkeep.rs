@@ -8,7 +8,7 @@ use hookweir::config::model::Migrate;
 use hookweir::delivery::InstanceId;
 use hookweir::shutdown::Lifeline;
 use hookweir::store::keeper::Keeper;
-use hookweir::store::{Inserted, NewEvent, Retention, StoreError, migrate, open};
+use hookweir::store::{Inserted, NewEvent, Reached, Retention, StoreError, migrate, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -151,7 +151,9 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
     let mut config = place.config();
     config.keep_events = Duration::ZERO;
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
-    let keeper = Keeper::start(store.clone(), me, &config, metrics.clone(), health.component("store"), &lifeline).expect("a keeper");
+    let keeper =
+        Keeper::start(store.clone(), me, &config, Reached::beside(None, ""), metrics.clone(), health.component("store"), &lifeline)
+            .expect("a keeper");
     let lease = keeper.lease();
     eventually("it is prepared", || lease.is_held());
     eventually("it says so", || health.ready().is_ok());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hookweir::delivery::InstanceId;
 use hookweir::shutdown::Lifeline;
 use hookweir::store::keeper::Keeper;
-use hookweir::store::{Inserted, StoreError, open};
+use hookweir::store::{Inserted, Reached, StoreError, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -89,7 +89,9 @@ fn a_server_that_is_away_at_the_start_is_waited_for() {
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let me = InstanceId::random();
     let metrics = Metrics::new().expect("metrics");
-    let keeper = Keeper::start(store.clone(), me, &place.config(), metrics, health.component("store"), &lifeline).expect("a keeper");
+    let keeper =
+        Keeper::start(store.clone(), me, &place.config(), Reached::beside(None, ""), metrics, health.component("store"), &lifeline)
+            .expect("a keeper");
     eventually("it says why", || health.ready().is_err_and(|why| why.contains("refused")).then_some(()));
     assert!(!keeper.lease().is_held());
     let early = store.insert(me, &many("a", 0..1));
@@ -176,7 +178,9 @@ fn a_frozen_server_ends_the_lease_and_a_thawed_one_brings_it_back() {
     let store = open(&config, 2).expect("a store");
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let metrics = Metrics::new().expect("metrics");
-    let keeper = Keeper::start(store, InstanceId::random(), &config, metrics, health.component("store"), &lifeline).expect("a keeper");
+    let keeper =
+        Keeper::start(store, InstanceId::random(), &config, Reached::beside(None, ""), metrics, health.component("store"), &lifeline)
+            .expect("a keeper");
     let lease = keeper.lease();
     eventually("the lease", || lease.is_held().then_some(()));
     server.pause();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::error::nearest;
 use crate::config::{Config, ConfigError, model};
 use crate::delivery::SourceName;
 use crate::in_flight::Share;
@@ -73,6 +74,10 @@ fn upload(source: &model::Source, provider: Option<Duration>, configured: Durati
     }
 }
 
+/// Parts and bytes of an unknown path that are compared with those of sources.
+const MAX_PARTS: usize = 16;
+const MAX_COMPARED: usize = 64;
+
 /// All sources, by path.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -107,8 +112,38 @@ impl Sources {
         self.by_path.get(path)
     }
 
+    /// The path that was very likely meant: without a slash too many, or the most similar one.
+    pub fn nearest(&self, wrong: &str) -> Option<&str> {
+        let parts = wrong.split('/').filter(|part| !part.is_empty() && *part != "ingest");
+        let tidy = parts.take(MAX_PARTS).collect::<Vec<_>>().join("/").to_lowercase();
+        let same = self.by_path.keys().find(|path| path.eq_ignore_ascii_case(&tidy));
+        same.map(String::as_str).or_else(|| nearest(tidy.get(..MAX_COMPARED).unwrap_or(&tidy), self.by_path.keys().map(String::as_str)))
+    }
+
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.by_path.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_slash_too_many_leads_to_the_source_that_was_meant() {
+        let text = "[[source]]\nname = \"github\"\nprovider = \"none\"\n[[source]]\nname = \"b\"\npath = \"stripe/refunds\"\nprovider = \"none\"\n";
+        let config = Config::from_toml(text).expect("valid");
+        let sources = Sources::compile(&config, &Metrics::new().expect("metrics")).expect("sources");
+        for (wrong, meant) in [
+            ("github/", Some("github")),
+            ("//ingest/github", Some("github")),
+            ("/ingest//stripe/refunds/", Some("stripe/refunds")),
+            ("GitHub", Some("github")),
+            ("githup", Some("github")),
+            ("wp-login.php", None),
+        ] {
+            assert_eq!(sources.nearest(wrong), meant, "{wrong}");
+        }
     }
 }

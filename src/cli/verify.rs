@@ -26,7 +26,8 @@ Examples:
   hookweir verify --headers h.txt --body b.json --at 2026-11-23T15:04:05Z
 
 headers.txt has a header in each line, as in \"Stripe-Signature: t=1,v1=ab\"; the request line
-(\"POST /ingest/stripe HTTP/1.1\") may come first. body.json has the very bytes of the body: a
+(\"POST /ingest/stripe HTTP/1.1\") may come first, and what GitHub's Recent deliveries or curl -v
+show is read, too. body.json has the very bytes of the body: a
 newline at its end that was not sent, or JSON printed anew, is another body.";
 
 #[derive(Debug, Args)]
@@ -139,31 +140,71 @@ fn without_newline(request: &Request) -> Option<Request> {
     Some(Request { body: Bytes::copy_from_slice(body), ..request.clone() })
 }
 
-/// Reads header lines, with or without a request line before them, also as `curl -v` shows them.
+/// What the lines of a file say.
+#[derive(Default)]
+struct Head {
+    method: Option<Method>,
+    target: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Reads header lines, with or without a request line before them; also as `curl -v` shows them, with the pseudo-headers of HTTP/2, and as
+/// GitHub's "Recent deliveries" lists them.
 fn parse_head(text: &str) -> Result<(Method, Option<String>, Headers), String> {
-    let mut request_line = None;
-    let mut headers = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.strip_prefix("> ").unwrap_or(line).trim_end();
-        if line.is_empty() || line == ">" {
-            continue;
+    let mut head = Head::default();
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.strip_prefix("> ").unwrap_or(line).trim();
+        // The line is not repeated: it may be a secret token.
+        head.add(line).map_err(|why| format!("line {}: {why}", number + 1))?;
+    }
+    Ok((head.method.unwrap_or(Method::POST), head.target, head.headers.into_iter().collect()))
+}
+
+impl Head {
+    fn add(&mut self, line: &str) -> Result<(), String> {
+        // `curl -v` tells of the connection behind "*", and of the answer behind "<".
+        let heading = ["headers", "request headers", "request", ">"].iter().any(|heading| line.eq_ignore_ascii_case(heading));
+        if line.is_empty() || heading || line.starts_with("* ") || line.starts_with("< ") {
+            return Ok(());
         }
         let words: Vec<&str> = line.split(' ').collect();
-        if let ([method, target, version], true) = (words.as_slice(), headers.is_empty())
+        if let ([method, target, version], true) = (words.as_slice(), self.headers.is_empty())
             && version.starts_with("HTTP/")
         {
-            let method = method.parse().map_err(|_| format!("line {}: not a method", number + 1))?;
-            request_line = Some((method, (*target).to_owned()));
-            continue;
+            return self.set_target(Some(method), target);
         }
-        let header = line
-            .split_once(':')
-            .and_then(|(name, value)| Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?)));
-        // The line is not repeated: it may be a secret token.
-        headers.push(header.ok_or_else(|| format!("line {}: expected a header such as \"Content-Type: application/json\"", number + 1))?);
+        let no_header = || "expected a header such as \"Content-Type: application/json\"".to_owned();
+        let (name, value) = match line.strip_prefix(':') {
+            Some(pseudo) => pseudo.split_once(':').map(|(name, value)| (format!(":{name}"), value)),
+            None => line.split_once(':').map(|(name, value)| (name.trim().to_lowercase(), value)),
+        }
+        .ok_or_else(no_header)?;
+        let value = value.trim();
+        match name.as_str() {
+            ":method" | "request method" => self.set_method(value),
+            ":path" | "request url" => self.set_target(None, value),
+            ":authority" => self.set_header("host", value).ok_or_else(no_header),
+            ":scheme" | "status code" | "remote address" | "referrer policy" => Ok(()),
+            name => self.set_header(name, value).ok_or_else(no_header),
+        }
     }
-    let (method, target) = request_line.map_or((Method::POST, None), |(method, target)| (method, Some(target)));
-    Ok((method, target, headers.into_iter().collect()))
+
+    fn set_method(&mut self, method: &str) -> Result<(), String> {
+        self.method = Some(method.parse().map_err(|_| "not a method".to_owned())?);
+        Ok(())
+    }
+
+    /// Of a whole URL, path and query.
+    fn set_target(&mut self, method: Option<&str>, target: &str) -> Result<(), String> {
+        let path = target.split_once("://").map_or(target, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
+        self.target = Some(path.to_owned());
+        method.map_or(Ok(()), |method| self.set_method(method))
+    }
+
+    fn set_header(&mut self, name: &str, value: &str) -> Option<()> {
+        self.headers.push((name.parse().ok()?, value.parse().ok()?));
+        Some(())
+    }
 }
 
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Failure> {
@@ -200,6 +241,21 @@ mod tests {
         assert_eq!((method, target, headers.iter().count()), (Method::POST, None, 1));
         let error = parse_head("a: b\nBearer hunter2\n").expect_err("no header");
         assert!(error.starts_with("line 2:") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn heads_are_read_as_people_copy_them() {
+        let github = "Request URL: https://hooks.example.com/ingest/gh?x=1\nRequest method: POST\nAccept: */*\n\
+                      X-GitHub-Event: push\nX-Hub-Signature-256: sha256=ab\n";
+        let (method, target, headers) = parse_head(github).expect("GitHub's list");
+        assert_eq!((method, target.as_deref(), headers.iter().count()), (Method::POST, Some("/ingest/gh?x=1"), 3));
+        let http2 = ":method: PUT\n:scheme: https\n:authority: hooks.example.com\n:path: /ingest/x\nx-a: 1\n";
+        let (method, target, headers) = parse_head(http2).expect("HTTP/2");
+        assert_eq!((method, target.as_deref()), (Method::PUT, Some("/ingest/x")));
+        assert_eq!(headers.get(&http::header::HOST).expect("a host"), "hooks.example.com");
+        let curl = "* Connected to h\n> POST /ingest/x HTTP/2\n> Host: h\n> x-a: 1\n> \n< HTTP/2 401\n< x-b: 1\n";
+        let (_, target, headers) = parse_head(curl).expect("curl");
+        assert_eq!((target.as_deref(), headers.iter().count()), (Some("/ingest/x"), 2));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) async fn handle(mut head: Head, desk: Rc<Desk>) -> Result<Response<Co
     }
     let mut payload = head.take_payload();
     let reply = match source_at(edge, head.path()) {
-        None => no_source(&head, arrival),
+        None => no_source(edge, &head, arrival),
         Some(source) => match purpose(source, head.head(), head.uri()) {
             Purpose::Delivery => deliver(source, &mut head, &mut payload, &desk, arrival, &mut in_hand).await,
             Purpose::Visit => answer::greeting(),
@@ -97,7 +97,7 @@ fn purpose(source: &Source, head: &RequestHead, uri: &Uri) -> Purpose {
 pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<BoxBody>> {
     let arrival = Arrival::now();
     let reply = match source_at(edge, head.path()) {
-        None => no_source(&head, arrival),
+        None => no_source(edge, &head, arrival),
         Some(source) => match admissible(source, head.head().headers(), edge) {
             Ok(_) => return Ok(head),
             Err(refusal) => turn_away(source, edge, arrival, &refusal),
@@ -107,8 +107,9 @@ pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<
     Err(reply.into_response(edge, arrival.id, None).map_into_boxed_body())
 }
 
-fn no_source(head: &Head, arrival: Arrival) -> Reply {
-    logs::no_source(arrival.id, head.method(), head.path());
+fn no_source(edge: &Edge, head: &Head, arrival: Arrival) -> Reply {
+    let nearest = || edge.sources.nearest(head.path().strip_prefix(PREFIX).unwrap_or(head.path()));
+    logs::no_source(arrival.id, head.method(), head.path(), nearest);
     Reply::problem(Problem::NOT_FOUND)
 }
 

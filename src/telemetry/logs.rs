@@ -253,7 +253,7 @@ pub fn delivery(source: &SourceMetrics, request_id: RequestId, event_id: Option<
 
 /// The line of a request that reached no source, so that an operator sees what a provider was told to send where. Without the query,
 /// which may hold a token.
-pub fn no_source(request_id: RequestId, method: &Method, path: &str) {
+pub fn no_source<'n>(request_id: RequestId, method: &Method, path: &str, nearest: impl FnOnce() -> Option<&'n str>) {
     static LINES: LineLimit = LineLimit(AtomicU64::new(0));
     match LINES.admit(seconds_since_start()) {
         Admitted::No => return,
@@ -261,7 +261,13 @@ pub fn no_source(request_id: RequestId, method: &Method, path: &str) {
         Admitted::Yes { left_out } => tracing::info!(target: "hookweir::http", left_out, "more requests to no source than lines"),
     }
     let path: String = path.chars().take(LONGEST_PATH).flat_map(char::escape_default).collect();
-    tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source");
+    match nearest() {
+        Some(nearest) => tracing::info!(
+            target: "hookweir::http", %request_id, %method, path,
+            "a request to no source, answered 404; did its sender mean /ingest/{nearest}?"
+        ),
+        None => tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source, answered 404"),
+    }
 }
 
 /// The line of a request whose method its source does not take: a provider that is set to another method loses its events there.

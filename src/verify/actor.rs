@@ -100,9 +100,15 @@ impl Handler<Ping> for VerifierActor {
 /// Largest value of a provider's header that goes along to the queue, in bytes.
 const MAX_FORWARDED_VALUE: usize = 1024;
 
+/// A header's value as text: UTF-8, or else Latin-1, as which RFC 9110 lets a recipient read it. Nothing is lost in either.
+fn header_text(value: &http::HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned)
+}
+
 /// What is stored of a verified event. Here and not in dedup, because the digest costs as much as the signature did.
 fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
-    let text = |value: &http::HeaderValue| value.to_str().ok().filter(|text| text.len() <= MAX_FORWARDED_VALUE).map(str::to_owned);
+    let text = |value: &http::HeaderValue| Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE);
     let forwarded = source.forward_headers.iter().filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
     NewEvent {
         key: event.key,
@@ -125,4 +131,17 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
 /// A slice keeps the whole request's bytes in memory; one event of a large batch must not do that while it waits for the queue.
 fn owned_if_small_part(body: Bytes, whole: usize) -> Bytes {
     if body.len() < whole { Bytes::copy_from_slice(&body) } else { body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarded_header_that_is_not_ascii_is_kept() {
+        let text = |bytes: &[u8]| header_text(&http::HeaderValue::from_bytes(bytes).expect("a value"));
+        assert_eq!(text(b"plain"), "plain");
+        assert_eq!(text("grüße".as_bytes()), "grüße");
+        assert_eq!(text(b"gr\xfc\xdfe"), "grüße");
+    }
 }

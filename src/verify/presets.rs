@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use include_dir::{Dir, include_dir};
 
 use super::spec::inherit;
+use crate::config::error::nearest;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/verify/presets");
 
@@ -66,10 +67,9 @@ fn resolve(name: &str, depth: usize) -> Result<toml::Table, String> {
 }
 
 fn unknown(name: &str) -> String {
-    let nearest = names().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
-    match nearest {
-        Some((distance, known)) if distance <= 3 => format!("no provider \"{name}\"; did you mean \"{known}\"?"),
-        _ => format!("no provider \"{name}\"; `hookweir providers` lists them"),
+    match nearest(name, names()) {
+        Some(known) => format!("no provider \"{name}\"; did you mean \"{known}\"?"),
+        None => format!("no provider \"{name}\"; `hookweir providers` lists them"),
     }
 }
 
@@ -103,6 +103,7 @@ mod tests {
     #[test]
     fn the_nearest_name_is_offered() {
         assert_eq!(table("strpe").unwrap_err(), "no provider \"strpe\"; did you mean \"stripe\"?");
+        assert_eq!(table("zzz").unwrap_err(), "no provider \"zzz\"; `hookweir providers` lists them");
         assert!(table("nothing-like-it").unwrap_err().contains("hookweir providers"));
     }
 }

@@ -9,7 +9,7 @@ use super::json_path::{PathSet, Slot, scalar};
 use super::mac::Encoding;
 use super::spec::SigSpec;
 use super::template::{Cx, Params, with_params};
-use super::view::{Needs, field};
+use super::view::{Needs, field, with_plus};
 use crate::outcome::{RejectReason, Rejection};
 
 /// Most candidates and most entries of a list that are looked at; a request with more is refused.
@@ -182,13 +182,19 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
     let mut seen = 0;
     for rule in rules {
         let before = found.candidates.len();
-        for value in rule.place.values(cx) {
+        // The secret itself in a URL has two readings; either proves that its sender knows it.
+        let as_pasted = match (&rule.place, rule.encoding) {
+            (Place::Query(name), None) => with_plus(&cx.view.request.target, name).map(Cow::Owned),
+            _ => None,
+        };
+        let readings = 1 + usize::from(as_pasted.is_some());
+        for value in rule.place.values(cx).into_iter().chain(as_pasted) {
             if value.is_empty() {
                 continue;
             }
             present = true;
             // A scheme that puts one signature there has one, however often a proxy or a forger repeats the header.
-            if !rule.is_list() && found.candidates.len() > before {
+            if !rule.is_list() && found.candidates.len() >= before + readings {
                 break;
             }
             let Some(text) = value.strip_prefix(&*rule.prefix).and_then(|text| rule.unwrapped(text)) else { continue };

@@ -62,6 +62,16 @@ impl<'a> View<'a> {
     }
 }
 
+/// A value of the query in which "+" stands for itself, where that is another one than with "+" for a blank: whoever pastes a secret into a
+/// URL does not think of forms.
+pub(super) fn with_plus(target: &str, name: &str) -> Option<Vec<u8>> {
+    let pair = query(target)?.split('&').find_map(|pair| {
+        let (known, value) = pair.split_once('=')?;
+        (*decode(known.as_bytes()) == *name.as_bytes()).then_some(value)
+    });
+    pair.filter(|value| value.contains('+')).map(|value| percent_decode(value.as_bytes()).collect())
+}
+
 /// The value of the first field of that name.
 pub(super) fn field<'f>(fields: &'f Fields<'_>, name: &str) -> Option<&'f [u8]> {
     fields.iter().find(|(known, _)| **known == *name.as_bytes()).map(|(_, value)| &**value)

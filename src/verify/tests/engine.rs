@@ -459,3 +459,17 @@ fn several_tokens_in_one_are_all_there_or_none_is() {
     assert!(id(&[("x-a", "1")]).starts_with("sha256:"), "without x-b there is no such id, and the body is what tells it");
     assert_eq!(sent(&[]).expect_err("x-a is signed").reason, RejectReason::SignatureMissing);
 }
+
+/// A secret with "+" in it, pasted into the URL at the provider as it is: a form's "+" is a blank.
+#[test]
+fn a_secret_with_a_plus_in_a_url_is_known_as_pasted_and_as_escaped() {
+    let secret = "aF1+eLd/SeCr3t+0123456==";
+    let scheme = compiled(&with_scheme(source("token", &[secret]), "token = \"query:secret\""));
+    let post = |query: &str| super::request("POST", &format!("/ingest/test?{query}"), &[], b"{}");
+    for right in ["secret=aF1+eLd/SeCr3t+0123456==", "secret=aF1%2BeLd%2FSeCr3t%2B0123456%3D%3D", "a=1&secret=aF1%2beLd/SeCr3t+0123456=="] {
+        assert!(events(&scheme, &post(right), NOW).is_ok(), "{right}");
+    }
+    for wrong in ["secret=aF1%20eLd/SeCr3t%200123456==", "secret=aF1eLd/SeCr3t0123456==", "secret=+", "secret="] {
+        assert!(events(&scheme, &post(wrong), NOW).is_err(), "{wrong}");
+    }
+}

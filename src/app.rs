@@ -44,8 +44,8 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Connections beyond the writers': settle, relay, the keeper's two, the one that drains the spool, and the one for learned secrets.
-const OTHER_CONNECTIONS: usize = 6;
+/// Connections beyond the writers': settle, relay, the keeper's two, the one that drains the spool, and those for learned secrets and fetched keys.
+const OTHER_CONNECTIONS: usize = 7;
 /// How long a start waits for its store before it takes deliveries all the same.
 const START_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks at whether a stop can go on.
@@ -193,7 +193,7 @@ impl Service {
             &config.dedup,
             shortest_window,
             dedup::Surroundings {
-                store,
+                store: store.clone(),
                 instance,
                 in_hand,
                 unsettled: publisher.unsettled.clone(),
@@ -223,7 +223,7 @@ impl Service {
         // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
         keeper.until_tried(START_PATIENCE);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
-        key_sets::on_demand::start(&sources, lifeline).map_err(|error| setup(&error))?;
+        key_sets::on_demand::start(&sources, store, lifeline).map_err(|error| setup(&error))?;
         let edge = http::Edge::new(sources, verifiers, unpacker, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, roster: roster.clone(), budget: budget.clone(), started: Instant::now() });
         Ok(Self { keeper, spool, publisher, dedup, edge, front, admin, budget, roster })

@@ -10,6 +10,7 @@ use super::model::{Config, PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::spool::EVENT_OVERHEAD;
 use crate::telemetry::log_queue;
+use crate::verify::spec_of;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -30,8 +31,10 @@ const FIXED_THREADS: u64 = 13;
 const SQLITE_CONNECTION: u64 = 20 * MIB;
 /// libpq's buffers, besides what a statement carries.
 const POSTGRES_CONNECTION: u64 = MIB;
-/// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two.
-const OTHER_POSTGRES_CONNECTIONS: u64 = 4;
+/// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two, draining, learned secrets, fetched keys.
+const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
+/// What a source takes whose deliveries name keys: a stack, names that were seen, and keys that were fetched.
+const NAMED_KEYS: u64 = MIB;
 /// What an event in the spool takes in memory: an entry in a set for its key, and one for its guard.
 const SPOOLED_KEYS: u64 = 2 * 20;
 /// The program, its tables, TLS roots, metrics.
@@ -77,6 +80,7 @@ impl Config {
             Some(_) => 2 * SQLITE_CONNECTION + 3 * largest_batch + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS,
             None => 0,
         };
+        let fetching = self.sources.iter().filter(|source| spec_of(source).is_ok_and(|spec| spec.fetches())).count() as u64;
         let mut parts = vec![
             ("bodies in hand (limits.in_flight_bytes)", limits.in_flight_bytes as u64),
             (
@@ -96,6 +100,7 @@ impl Config {
             ("messages being sent (publisher.channels, largest body)", channels * copies_sent * largest_body.max(4 * MIB)),
             ("database connections (dedup.writers)", database),
             ("the spool (spool.max_bytes, dedup.batch_bytes, largest body)", spool),
+            ("keys that deliveries name (sources that fetch them)", fetching * NAMED_KEYS),
             ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
             ("lines of the log that wait for its reader", log_queue::BYTES as u64),
             ("the program", BASE),
@@ -147,6 +152,7 @@ mod tests {
             "publisher.channels = 5",
             "[[source]]\nname = \"s\"\nprovider = \"none\"\nmax_body_bytes = 26214401",
             "store.url = \"postgres://h/d\"",
+            "[[source]]\nname = \"s\"\nprovider = \"aws-sns\"\nparams = { topic_arn = \"arn:aws:sns:us-east-1:1:t\" }",
         ] {
             assert!(bound(more).total > base.total, "{more}");
         }

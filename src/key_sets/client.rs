@@ -1,8 +1,9 @@
 //! The HTTP client of everything that is fetched: no redirects, no proxies, bounds on time and size.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder};
@@ -22,8 +23,14 @@ pub(super) enum Reach {
     Public,
 }
 
+/// A client to be shared by threads. It is made on one of its own, since it must not be where a runtime of ours is under way.
+pub(super) fn client_for(reach: Reach) -> io::Result<Client> {
+    let made = thread::Builder::new().name("http-client".into()).spawn(move || client(reach))?.join();
+    made.map_err(|_| io::Error::other("the HTTP client could not be made"))?.map_err(io::Error::other)
+}
+
 /// What is fetched is where the configuration or a preset says, so no redirects.
-pub(super) fn client(reach: Reach) -> reqwest::Result<Client> {
+fn client(reach: Reach) -> reqwest::Result<Client> {
     let builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy();
     match reach {
         Reach::Configured => builder.build(),
@@ -31,16 +38,35 @@ pub(super) fn client(reach: Reach) -> reqwest::Result<Client> {
     }
 }
 
+/// Why nothing was fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FetchError {
+    /// It is not there, or is not what was asked for.
+    Refused(String),
+    /// Nobody could be asked, or answered in earnest.
+    Unreachable(String),
+}
+
+impl std::fmt::Display for FetchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Refused(text) | Self::Unreachable(text)) = self;
+        f.write_str(text)
+    }
+}
+
 /// The body of an answer 200, within bounds. Errors come without the URL, which may hold a token.
-pub(super) fn answer(request: RequestBuilder) -> Result<Vec<u8>, String> {
-    let response = request.send().map_err(|error| causes(&error.without_url()))?;
-    if response.status() != 200 {
-        return Err(format!("answered {}", response.status()));
+pub(super) fn answer(request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
+    let response = request.send().map_err(|error| FetchError::Unreachable(causes(&error.without_url())))?;
+    let status = response.status();
+    if status != 200 {
+        let text = format!("answered {status}");
+        let busy = matches!(status.as_u16(), 408 | 425 | 429);
+        return Err(if status.is_client_error() && !busy { FetchError::Refused(text) } else { FetchError::Unreachable(text) });
     }
     let mut body = Vec::new();
-    response.take(MAX_BYTES + 1).read_to_end(&mut body).map_err(|error| error.to_string())?;
+    response.take(MAX_BYTES + 1).read_to_end(&mut body).map_err(|error| FetchError::Unreachable(error.to_string()))?;
     if body.len() as u64 > MAX_BYTES {
-        return Err(format!("larger than {MAX_BYTES} bytes"));
+        return Err(FetchError::Refused(format!("larger than {MAX_BYTES} bytes")));
     }
     Ok(body)
 }

@@ -1,5 +1,5 @@
-//! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh. One thread, away from every delivery.
-//! [`on_demand`] fetches what single deliveries name, and `client` goes and gets it.
+//! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh: a thread for each, away from every delivery,
+//! so that a host that hangs delays no other. [`on_demand`] fetches what single deliveries name, and `client` goes and gets it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
 
-use self::client::{Reach, answer, client};
+use self::client::{Reach, answer, client_for};
 use crate::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::verify::JwkSet;
@@ -23,10 +23,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often deliveries are asked whether they lack a key.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Stack of a thread that fetches: the client works on a thread of its own.
+pub const STACK: usize = 512 * 1024;
+
 mod client;
 pub mod on_demand;
+mod stored;
 
-/// Starts the thread, if any source needs it.
+/// Starts a thread for each key set that a source needs.
 pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
     let mut by_url: BTreeMap<String, Vec<Arc<Source>>> = BTreeMap::new();
     for source in sources.iter() {
@@ -37,23 +41,18 @@ pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
     if by_url.is_empty() {
         return Ok(());
     }
-    let now = Instant::now();
-    let mut sets: Vec<_> =
-        by_url.into_iter().map(|(url, sources)| KeySet { url, sources, due: now, fetched: None, retry: RETRY }).collect();
-    let lifeline = lifeline.of("key-sets");
-    thread::Builder::new().name("key-sets".into()).spawn(move || {
-        let _lifeline = lifeline;
-        let client = match client(Reach::Configured) {
-            Ok(client) => client,
-            Err(error) => return tracing::error!(%error, "key sets cannot be fetched: no HTTP client"),
-        };
-        loop {
-            for set in &mut sets {
+    let client = client_for(Reach::Configured)?;
+    for (url, sources) in by_url {
+        let mut set = KeySet { url, sources, due: Instant::now(), fetched: None, retry: RETRY };
+        let (client, lifeline) = (client.clone(), lifeline.of("key-sets"));
+        thread::Builder::new().name("key-set".into()).stack_size(STACK).spawn(move || {
+            let _lifeline = lifeline;
+            loop {
                 set.look(&client);
+                thread::sleep(LOOK);
             }
-            thread::sleep(LOOK);
-        }
-    })?;
+        })?;
+    }
     Ok(())
 }
 
@@ -95,7 +94,7 @@ impl KeySet {
 }
 
 fn fetch(client: &Client, url: &str) -> Result<JwkSet, String> {
-    let document = answer(client.get(url))?;
+    let document = answer(client.get(url)).map_err(|error| error.to_string())?;
     JwkSet::parse(&String::from_utf8_lossy(&document))
 }
 
@@ -132,7 +131,7 @@ mod tests {
         let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         // Asked for even by a client that speaks no TLS. An error says that another test was here first.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = client(Reach::Configured).expect("a client");
+        let client = client_for(Reach::Configured).expect("a client");
         assert!(fetch(&client, &serve(response("200 OK", keys))).is_ok());
         assert_eq!(fetch(&client, &serve(response("500 Oops", keys))).map(|_| ()), Err("answered 500 Internal Server Error".into()));
         assert!(fetch(&client, &serve(response("302 Found", keys))).is_err());

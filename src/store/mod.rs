@@ -171,6 +171,26 @@ pub struct LearnedSecret {
     pub at: UnixMillis,
 }
 
+/// A key or certificate that was fetched because a delivery named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedKey {
+    /// The source whose delivery named it; it need not be configured any more.
+    pub source: String,
+    /// What deliveries call it.
+    pub name: String,
+    /// Digest of where it was fetched.
+    pub place: Vec<u8>,
+    /// What was there.
+    pub answer: Vec<u8>,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// Most fetched keys of a source that are kept; the oldest go.
+pub const FETCHED_KEYS: usize = 64;
+/// How long a fetched key is kept after it was fetched for the last time.
+pub const KEEP_FETCHED: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Durable storage of events. All times are the database's own clock.
 pub trait Store: Send + Sync + 'static {
     /// How many threads that insert are of use, of those configured.
@@ -233,6 +253,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets the secret of `source`; false if there is none.
     fn forget(&self, source: &SourceName) -> Result<bool, StoreError>;
+
+    /// Keeps a key that was fetched now, in place of one of the same name, and at most [`FETCHED_KEYS`] of a source for [`KEEP_FETCHED`].
+    fn keep_fetched(&self, _key: &FetchedKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The keys that were fetched, by any instance.
+    fn fetched(&self) -> Result<Vec<FetchedKey>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// What waits.
     fn backlog(&self) -> Result<Backlog, StoreError>;

@@ -345,7 +345,7 @@ impl<'c> Compiler<'c> {
                     self.error("scheme.hash", format!("nothing is signed with {} by keys of this kind", name.name()));
                 }
                 match spec.cert_url.as_ref().filter(|_| self.source.public_keys.is_empty()) {
-                    Some(url) => By::Certificate { at: self.pinned("scheme.cert_url", url, paths)?, hash },
+                    Some(url) => By::Certificate { at: self.pinned("scheme.cert_url", url, paths)?.of_certificates(), hash },
                     None => By::Key { keys: self.public_keys(), hash },
                 }
             }

@@ -4,18 +4,19 @@
 //! Anybody can name anything, so nothing but what the scheme pins is ever asked for, and little of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use sha2::{Digest, Sha256};
 
 use super::certificate::Certificate;
 use super::jwk::JwkSet;
 use super::sig::Place;
 use super::spec::{KeyApiSpec, PinnedUrlSpec};
 use super::template::{Cx, Params, with_params};
+use super::wishes::{Wish, Wishes};
 use crate::config::secret::Secret;
 use crate::outcome::{RejectReason, Rejection};
 
-/// Most wishes that wait; a redelivery wishes again.
-const MAX_WANTED: usize = 16;
 /// Longest URL, and longest id of a key.
 const MAX_URL: usize = 512;
 const MAX_KID: usize = 128;
@@ -62,9 +63,19 @@ impl Fetch {
         }
     }
 
+    /// Digest of where it is. A key that was stored is that of this place, whatever the configuration says by now.
+    pub fn place(&self) -> [u8; 32] {
+        Sha256::digest(&self.url).into()
+    }
+
     /// Whether what was fetched can change.
     pub fn expires(&self) -> bool {
         !matches!(self.what, What::Visit)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_key(name: &str) -> Self {
+        Self { name: name.into(), url: String::new(), body: None, what: What::Key(None) }
     }
 
     fn read(&self, answer: &[u8]) -> Result<Fetched, String> {
@@ -96,7 +107,15 @@ pub(super) enum Fetched {
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     known: RwLock<HashMap<String, Arc<Fetched>>>,
-    wanted: Mutex<Vec<Fetch>>,
+    wishes: Mutex<Wishes>,
+    recipe: OnceLock<Recipe>,
+}
+
+/// How keys and certificates of a scheme are fetched by their name alone.
+#[derive(Debug)]
+enum Recipe {
+    Certificate(Arc<Pinned>),
+    Key(Arc<Api>),
 }
 
 impl Shelf {
@@ -104,16 +123,21 @@ impl Shelf {
     fn get(&self, fetch: Fetch) -> Option<Arc<Fetched>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&fetch.name).cloned();
         if known.is_none() {
-            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            if wanted.len() < MAX_WANTED && !wanted.iter().any(|known| known.name == fetch.name) {
-                wanted.push(fetch);
-            }
+            self.wishes.lock().unwrap_or_else(PoisonError::into_inner).add(fetch);
         }
         known
     }
 
-    pub(super) fn take_wanted(&self) -> Vec<Fetch> {
-        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take_wanted(&self) -> Vec<Wish> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What a delivery that names this would have fetched.
+    pub(super) fn recall(&self, name: &str) -> Option<Fetch> {
+        match self.recipe.get()? {
+            Recipe::Certificate(pinned) => pinned.allows(name).then(|| pinned.fetch(name, What::Certificate)),
+            Recipe::Key(api) => is_plain(name).then(|| api.fetch(name)),
+        }
     }
 
     pub(super) fn keep(&self, fetch: &Fetch, answer: &[u8]) -> Result<(), String> {
@@ -132,9 +156,15 @@ impl Shelf {
 pub(super) struct PinnedUrl {
     pub(super) place: Place,
     shown: Box<str>,
+    pinned: Arc<Pinned>,
+    shelf: Arc<Shelf>,
+}
+
+/// Which URLs are the provider's.
+#[derive(Debug)]
+struct Pinned {
     hosts: Vec<Box<str>>,
     path: Box<str>,
-    shelf: Arc<Shelf>,
 }
 
 impl PinnedUrl {
@@ -148,7 +178,15 @@ impl PinnedUrl {
         if !spec.path.starts_with('/') {
             return Err("path: starts with \"/\"".into());
         }
-        Ok(Self { place, shown: Place::describe(&spec.from).into(), hosts, path: spec.path.as_str().into(), shelf })
+        let pinned = Arc::new(Pinned { hosts, path: spec.path.as_str().into() });
+        Ok(Self { place, shown: Place::describe(&spec.from).into(), pinned, shelf })
+    }
+
+    /// There are certificates at these URLs.
+    pub(super) fn of_certificates(self) -> Self {
+        // A scheme has one place of certificates, and is compiled once.
+        let _ = self.shelf.recipe.set(Recipe::Certificate(self.pinned.clone()));
+        self
     }
 
     /// The certificate at the URL, if it is here.
@@ -166,10 +204,16 @@ impl PinnedUrl {
         let Some(url) = url else {
             return Err(Rejection::new(RejectReason::SignatureMissing, format!("{} is missing or empty", self.shown)));
         };
-        match std::str::from_utf8(&url).ok().filter(|url| self.allows(url)) {
-            Some(url) => Ok(self.shelf.get(Fetch { name: url.into(), url: url.into(), body: None, what })),
+        match std::str::from_utf8(&url).ok().filter(|url| self.pinned.allows(url)) {
+            Some(url) => Ok(self.shelf.get(self.pinned.fetch(url, what))),
             None => Err(Rejection::new(RejectReason::PreconditionFailed, format!("{} is not a URL of the provider's", self.shown))),
         }
+    }
+}
+
+impl Pinned {
+    fn fetch(&self, url: &str, what: What) -> Fetch {
+        Fetch { name: url.into(), url: url.into(), body: None, what }
     }
 
     /// The text as it stands is compared, and never what some parser makes of it.
@@ -203,12 +247,17 @@ fn matches(pattern: &[u8], text: &[u8], star: fn(u8) -> bool) -> bool {
 /// An API that gives a public key by its id.
 #[derive(Debug)]
 pub(super) struct KeyApi {
+    api: Arc<Api>,
+    shelf: Arc<Shelf>,
+}
+
+#[derive(Debug)]
+struct Api {
     /// What is before the id, and what is after it.
     url: (Box<str>, Option<Box<str>>),
     body: Vec<(Box<str>, Part)>,
     at: Option<Box<str>>,
     secret: Option<Secret>,
-    shelf: Arc<Shelf>,
 }
 
 #[derive(Debug)]
@@ -237,20 +286,34 @@ impl KeyApi {
             return Err("neither url nor body says {kid}".into());
         }
         let url = (with_params(before, params)?.into(), after);
-        Ok(Self { url, body, at: spec.at.as_deref().map(Into::into), secret, shelf })
+        let api = Arc::new(Api { url, body, at: spec.at.as_deref().map(Into::into), secret });
+        // A scheme has one such API, and is compiled once.
+        let _ = shelf.recipe.set(Recipe::Key(api.clone()));
+        Ok(Self { api, shelf })
     }
 
     /// Where it is, for whoever has to trust it.
     pub(super) fn url(&self) -> &str {
-        &self.url.0
+        &self.api.url.0
     }
 
     /// The key of this id, if it is here.
     pub(super) fn key(&self, kid: &str) -> Result<Option<Arc<Fetched>>, Rejection> {
-        let harmless = kid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if !harmless || kid.is_empty() || kid.len() > MAX_KID {
+        if !is_plain(kid) {
             return Err(Rejection::new(RejectReason::SignatureMalformed, "the token does not name its key by a plain id"));
         }
+        Ok(self.shelf.get(self.api.fetch(kid)))
+    }
+}
+
+/// Whether an id can stand in a URL as it is.
+fn is_plain(kid: &str) -> bool {
+    let harmless = kid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    harmless && !kid.is_empty() && kid.len() <= MAX_KID
+}
+
+impl Api {
+    fn fetch(&self, kid: &str) -> Fetch {
         let url = match &self.url {
             (before, Some(after)) => format!("{before}{kid}{after}"),
             (url, None) => url.to_string(),
@@ -265,6 +328,6 @@ impl KeyApi {
         });
         let body: serde_json::Map<String, serde_json::Value> = body.map(|(name, text)| (name, text.into())).collect();
         let body = (!body.is_empty()).then(|| Secret::new(serde_json::Value::from(body).to_string().into_bytes()));
-        Ok(self.shelf.get(Fetch { name: kid.into(), url, body, what: What::Key(self.at.clone()) }))
+        Fetch { name: kid.into(), url, body, what: What::Key(self.at.clone()) }
     }
 }

@@ -53,6 +53,7 @@ pub mod sign;
 pub mod spec;
 mod template;
 mod view;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub use compile::{SchemeError, params_of, spec_of};
 pub use fetch::Fetch;
 pub use jwk::JwkSet;
 pub use learned::another_secret;
+pub use wishes::Wish;
 
 use event::EventRule;
 use fetch::Shelf;
@@ -223,8 +225,13 @@ impl Scheme {
     }
 
     /// Takes what deliveries named and is not here, and could be fetched: see [`Scheme::keep`].
-    pub fn take_wanted(&self) -> Vec<Fetch> {
+    pub fn take_wanted(&self) -> Vec<Wish> {
         self.shelf.take_wanted()
+    }
+
+    /// Returns what a delivery that names this has fetched; None where no delivery can.
+    pub fn recall(&self, name: &str) -> Option<Fetch> {
+        self.shelf.recall(name)
     }
 
     /// Keeps what was fetched, if it is what was asked for.

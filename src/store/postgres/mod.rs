@@ -2,6 +2,7 @@
 //! held open between two round trips, but behind a transaction pooler ([`session`]).
 
 mod connection;
+mod fetched;
 mod insert;
 mod judge;
 mod learned;
@@ -28,7 +29,9 @@ use self::judge::Around;
 use self::session::Session;
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
-use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
+use super::{
+    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations,
+};
 use crate::config::model;
 use crate::config::secret::Secret;
 use crate::delivery::{DedupKey, InstanceId, SourceName};
@@ -340,6 +343,14 @@ impl Store for PostgresStore {
 
     fn forget(&self, source: &SourceName) -> Result<bool, StoreError> {
         self.forget_secret(source)
+    }
+
+    fn keep_fetched(&self, key: &FetchedKey) -> Result<(), StoreError> {
+        self.keep_fetched_key(key)
+    }
+
+    fn fetched(&self) -> Result<Vec<FetchedKey>, StoreError> {
+        self.fetched_keys()
     }
 
     fn backlog(&self) -> Result<Backlog, StoreError> {

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod connection;
+mod fetched;
 mod insert;
 mod judge;
 mod learned;
@@ -27,7 +28,9 @@ use self::connection::One;
 use self::schema::{dedup, event, instance, outbox, parked, published};
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
-use super::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations};
+use super::{
+    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations,
+};
 use crate::config::model;
 use crate::config::secret::Secret;
 use crate::delivery::{DedupKey, InstanceId, SourceName, UnixMillis};
@@ -295,6 +298,14 @@ impl Store for SqliteStore {
 
     fn forget(&self, source: &SourceName) -> Result<bool, StoreError> {
         self.forget_secret(source)
+    }
+
+    fn keep_fetched(&self, key: &FetchedKey) -> Result<(), StoreError> {
+        self.keep_fetched_key(key)
+    }
+
+    fn fetched(&self) -> Result<Vec<FetchedKey>, StoreError> {
+        self.fetched_keys()
     }
 
     fn backlog(&self) -> Result<Backlog, StoreError> {

@@ -40,6 +40,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    fetched_key (source, name) {
+        source -> Text,
+        name -> Text,
+        place -> Binary,
+        answer -> Binary,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
     instance (id) {
         id -> Binary,
         alive_until -> BigInt,
@@ -81,4 +91,4 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(conflict, dedup, event, instance, learned_secret, outbox, parked, published,);
+diesel::allow_tables_to_appear_in_same_query!(conflict, dedup, event, fetched_key, instance, learned_secret, outbox, parked, published,);

@@ -45,14 +45,19 @@ fn is_missing(scheme: &Scheme, request: &Request) -> bool {
     matches!(verify(&name("test"), scheme, request, UnixMillis(NOW)), Ok(Verdict::KeysMissing))
 }
 
+/// What is to be fetched.
+fn wishes(scheme: &Scheme) -> Vec<Fetch> {
+    scheme.take_wanted().into_iter().map(|wish| wish.fetch).collect()
+}
+
 #[test]
 fn a_certificate_is_asked_for_once_and_then_decides() {
     let scheme = compiled(&sns("off"));
     let good = notification(serde_json::json!({}));
     assert!(scheme.fetches() && is_missing(&scheme, &good) && is_missing(&scheme, &good));
-    let wanted = scheme.take_wanted();
+    let wanted = wishes(&scheme);
     assert_eq!(wanted.iter().map(Fetch::url).collect::<Vec<_>>(), [CERTIFICATE]);
-    assert!(wanted[0].body().is_none() && scheme.take_wanted().is_empty());
+    assert!(wanted[0].body().is_none() && wishes(&scheme).is_empty());
     assert!(scheme.keep(&wanted[0], b"<html>").is_err() && is_missing(&scheme, &good));
     scheme.keep(&wanted[0], &certificate((2025, 2026))).expect("kept");
     assert_eq!(one(&scheme, &good, NOW).id.as_str(), "m1");
@@ -88,7 +93,7 @@ fn signatures_of_version_1_are_made_with_sha_1() {
                      LiTEHLbss5ZIqMeYWImropMdQ1QUJ7+71NyoQNe5IH9RXQg6+LeMPjjFjTqTtPDp+nnI+GFJS7e2lZcp8OlzKmn9Dnt4DA==";
     let old = changed(&changed(&notification(serde_json::json!({})), "Signature", signature.into()), "SignatureVersion", "1".into());
     assert!(is_missing(&scheme, &old));
-    scheme.keep(&scheme.take_wanted()[0], &certificate((2025, 2026))).expect("kept");
+    scheme.keep(&wishes(&scheme)[0], &certificate((2025, 2026))).expect("kept");
     one(&scheme, &old, NOW);
     assert_eq!(refused(&scheme, &changed(&old, "SignatureVersion", "2".into()), NOW), RejectReason::SignatureMismatch);
 }
@@ -101,7 +106,7 @@ fn certificates_of_another_time_or_key_do_not_count() {
     for years in [(2020, 2025), (2026, 2027)] {
         let scheme = compiled(&sns("off"));
         assert!(is_missing(&scheme, &good));
-        let wanted = scheme.take_wanted();
+        let wanted = wishes(&scheme);
         assert!(scheme.keep(&wanted[0], other.as_bytes()).is_err_and(|why| why.contains("another kind")), "a key on a curve");
         scheme.keep(&wanted[0], &certificate(years)).expect("kept");
         assert_eq!(refused(&scheme, &good, NOW), RejectReason::SignatureMismatch, "{years:?}");
@@ -169,7 +174,7 @@ fn nothing_but_the_pinned_hosts_is_asked_for() {
         assert!(verdict.is_err(), "{url:?}: {verdict:?}");
     }
     assert!(verify(&name("test"), &scheme, &changed(&good, "SigningCertURL", serde_json::json!([CERTIFICATE])), UnixMillis(NOW)).is_err());
-    assert!(scheme.take_wanted().is_empty());
+    assert!(wishes(&scheme).is_empty());
     for region in ["eu-central-1", "us-gov-west-1", "ap-southeast-4", "us-isob-east-1"] {
         assert!(
             is_missing(&scheme, &changed(&good, "SigningCertURL", format!("https://sns.{region}.amazonaws.com/{file}").into())),
@@ -177,7 +182,7 @@ fn nothing_but_the_pinned_hosts_is_asked_for() {
         );
     }
     assert!(is_missing(&scheme, &changed(&good, "SigningCertURL", format!("https://sns.cn-north-1.amazonaws.com.cn/{file}").into())));
-    assert_eq!(scheme.take_wanted().len(), 5);
+    assert_eq!(wishes(&scheme).len(), 5);
 }
 
 #[test]
@@ -188,7 +193,7 @@ fn a_flood_of_names_is_not_a_flood_of_wishes() {
         let url = format!("https://sns.us-east-1.amazonaws.com/SimpleNotificationService-{number}.pem");
         assert!(is_missing(&scheme, &changed(&good, "SigningCertURL", url.into())));
     }
-    assert_eq!(scheme.take_wanted().len(), 16);
+    assert_eq!(wishes(&scheme).len(), 16);
 }
 
 #[test]
@@ -198,29 +203,29 @@ fn a_subscription_is_confirmed_only_where_the_source_says_so_and_once() {
     let ready = |confirm: &str| {
         let scheme = compiled(&sns(confirm));
         assert!(is_missing(&scheme, &genuine));
-        scheme.keep(&scheme.take_wanted()[0], &certificate((2025, 2026))).expect("kept");
+        scheme.keep(&wishes(&scheme)[0], &certificate((2025, 2026))).expect("kept");
         scheme
     };
     let off = ready("off");
     assert_eq!(one(&off, &genuine, NOW).event_type.as_deref(), Some("SubscriptionConfirmation"));
-    assert!(off.take_wanted().is_empty(), "nothing is visited");
+    assert!(wishes(&off).is_empty(), "nothing is visited");
 
     let on = ready("on");
     assert!(is_missing(&on, &genuine) && is_missing(&on, &genuine));
-    let visits = on.take_wanted();
+    let visits = wishes(&on);
     assert_eq!(visits.iter().map(Fetch::url).collect::<Vec<_>>(), [CONFIRM]);
     on.keep(&visits[0], b"<ConfirmSubscriptionResponse/>").expect("visited");
     for _ in 0..100 {
         let verdict = verify(&name("test"), &on, &genuine, UnixMillis(NOW));
         assert!(matches!(verdict, Ok(Verdict::Challenge(Answer { status: 200, .. }))), "{verdict:?}");
     }
-    assert!(on.take_wanted().is_empty(), "nothing is visited twice");
+    assert!(wishes(&on).is_empty(), "nothing is visited twice");
     // Not even a URL that is signed is visited anywhere else, nor one that is not signed at all.
     let elsewhere = CONFIRM.replace("amazonaws.com", "example.com");
     let signed = notification(serde_json::json!({ "Type": "SubscriptionConfirmation", "Token": "2336", "SubscribeURL": elsewhere }));
     assert_eq!(refused(&on, &signed, NOW), RejectReason::PreconditionFailed);
     assert_eq!(refused(&on, &changed(&genuine, "SubscribeURL", format!("{CONFIRM}7").into()), NOW), RejectReason::SignatureMismatch);
-    assert!(on.take_wanted().is_empty());
+    assert!(wishes(&on).is_empty());
 }
 
 #[test]
@@ -280,7 +285,7 @@ fn a_key_is_asked_of_its_api_by_id() {
     let (pkcs8, jwk) = plaid_key();
     let good = plaid_delivery(&pkcs8, "k-1", "{\n  \"webhook_type\": \"ITEM\"\n}", NOW);
     assert!(is_missing(&scheme, &good) && is_missing(&scheme, &good));
-    let wanted = scheme.take_wanted();
+    let wanted = wishes(&scheme);
     assert_eq!(wanted.len(), 1);
     assert_eq!(wanted[0].url(), "https://production.plaid.com/webhook_verification_key/get");
     let asked: serde_json::Value = serde_json::from_slice(wanted[0].body().expect("a body")).expect("JSON");
@@ -315,7 +320,7 @@ fn ids_of_keys_are_plain_and_algorithms_are_those_of_the_scheme() {
         let request = as_request(&sign(&source, &inputs).expect("signed"));
         assert_eq!(refused(&scheme, &request, NOW), RejectReason::SignatureMalformed, "{alg}");
     }
-    assert!(scheme.take_wanted().is_empty());
+    assert!(wishes(&scheme).is_empty());
 }
 
 #[test]
@@ -327,7 +332,7 @@ fn atlassians_keys_are_in_pem_under_their_id() {
     let good = as_request(&sign(&signing, &good).expect("signed"));
     let scheme = compiled(&source);
     assert!(is_missing(&scheme, &good));
-    let wanted = scheme.take_wanted();
+    let wanted = wishes(&scheme);
     assert_eq!((wanted[0].url(), wanted[0].body()), ("https://connect-install-keys.atlassian.com/0e50fccb-239d", None));
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&RSA.into(), &PKCS_RSA_SHA256).expect("a key");
     scheme.keep(&wanted[0], key.public_key_pem().as_bytes()).expect("kept");
@@ -352,7 +357,7 @@ fn paypal_binds_webhook_transmission_and_checksum() {
     let good = as_request(&sign(&source, &inputs).expect("signed"));
     let scheme = compiled(&source);
     assert!(is_missing(&scheme, &good));
-    let wanted = scheme.take_wanted();
+    let wanted = wishes(&scheme);
     assert_eq!(wanted[0].url(), "https://api.paypal.com/v1/notifications/certs/0123456789abcdef0123456789abcdef");
     scheme.keep(&wanted[0], &certificate((2025, 2026))).expect("kept");
     let event = one(&scheme, &good, NOW);

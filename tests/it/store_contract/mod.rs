@@ -1,6 +1,7 @@
 //! What every store keeps to: the same tests on SQLite and on PostgreSQL.
 
 mod claims;
+mod fetched;
 mod inserts;
 mod learned;
 mod places;
@@ -59,6 +60,9 @@ macro_rules! contract {
             a_schema_from_the_future_is_refused
             migrations_can_be_undone
             the_keeper_prepares_renews_prunes_and_releases);
+        $crate::store_contract::contract!($place: fetched
+            a_fetched_key_is_there_for_every_instance
+            of_many_fetched_keys_the_newest_are_kept);
         $crate::store_contract::contract!($place: learned
             the_first_secret_stays_until_it_is_forgotten
             of_many_at_once_one_is_learned);

@@ -96,6 +96,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-23-000001_store/down.sql")
         )
@@ -143,6 +144,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000005_outbox_due/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")

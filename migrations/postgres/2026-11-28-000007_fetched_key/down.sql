@@ -1,0 +1,1 @@
+DROP TABLE fetched_key;

@@ -1,0 +1,87 @@
+//! New names that wait for their fetch, and which of them is next.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::verify::{Fetch, Wish};
+
+/// Most names that wait: of those that were named once, and of those that were named again.
+const MOST_ONCE: usize = 16;
+const MOST_AGAIN: usize = 64;
+/// A name that no delivery brings any more is left alone after this.
+const WAITS: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    once: Vec<Fetch>,
+    again: HashMap<String, Candidate>,
+    turn: u64,
+    random: RandomState,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    fetch: Fetch,
+    /// In how many looks deliveries named it.
+    looks: u32,
+    last: Instant,
+}
+
+impl Candidates {
+    /// A delivery named this since the last look.
+    pub(super) fn add(&mut self, wish: Wish, now: Instant) {
+        let name = wish.fetch.name().to_owned();
+        let waited = self.once.iter().position(|known| known.name() == name);
+        if let Some(candidate) = self.again.get_mut(&name) {
+            (candidate.looks, candidate.last) = (candidate.looks.saturating_add(1), now);
+        } else if wish.again || waited.is_some() {
+            waited.map(|at| self.once.swap_remove(at));
+            self.make_room();
+            self.again.insert(name, Candidate { fetch: wish.fetch, looks: 2, last: now });
+        } else if self.once.len() < MOST_ONCE {
+            self.once.push(wish.fetch);
+        } else {
+            let place = self.below(MOST_ONCE);
+            self.once[place] = wish.fetch;
+        }
+    }
+
+    /// The next to be fetched. In turn: the one that was named most, one of those that were named again, one that was named once.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Fetch> {
+        self.again.retain(|_, candidate| now.saturating_duration_since(candidate.last) < WAITS);
+        self.turn = self.turn.wrapping_add(1);
+        let by_lot = |this: &mut Self| {
+            let place = this.below(this.again.len());
+            this.again.keys().nth(place).cloned()
+        };
+        let name = match self.turn % 3 {
+            0 if !self.once.is_empty() => None,
+            1 => self.again.iter().max_by_key(|(_, candidate)| candidate.looks).map(|(name, _)| name.clone()),
+            _ => by_lot(self),
+        };
+        if let Some(candidate) = name.and_then(|name| self.again.remove(&name)) {
+            return Some(candidate.fetch);
+        }
+        let place = self.below(self.once.len());
+        (!self.once.is_empty()).then(|| self.once.swap_remove(place))
+    }
+
+    /// Where there are too many that were named again, one of those goes that were named least: any of them, or some names would always go.
+    fn make_room(&mut self) {
+        if self.again.len() < MOST_AGAIN {
+            return;
+        }
+        let salt = self.below(usize::MAX);
+        let least = self.again.iter().min_by_key(|(name, candidate)| (candidate.looks, self.random.hash_one((salt, name.as_str()))));
+        if let Some(name) = least.map(|(name, _)| name.clone()) {
+            self.again.remove(&name);
+        }
+    }
+
+    /// A number below `bound` that nobody outside can tell.
+    fn below(&mut self, bound: usize) -> usize {
+        self.turn = self.turn.wrapping_add(3);
+        (self.random.hash_one(self.turn) % bound.max(1) as u64) as usize
+    }
+}

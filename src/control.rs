@@ -18,6 +18,10 @@ pub const MISTAKES: &[&str] = &[
     "unsorted_batches",
     // A log line is written by the thread that has something to tell, by a macro that panics if that fails.
     "log_at_once",
+    // PostgreSQL is told its settings once for each connection, whatever stands before it, and not asked what was in force.
+    "settings_of_the_session",
+    // A row that fails alone is to blame for it.
+    "rows_to_blame",
 ];
 
 /// Whether the process was started with this mistake of [`MISTAKES`].

@@ -83,6 +83,20 @@ const CONTROLS: &[Control] = &[
         mistake: writes_log_at_once,
         caught_by: &["goes on running without its log"],
     },
+    Control {
+        name: "session-settings",
+        about: "settings are those of the session, though a pooler changes it",
+        row: "pg-pooler",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "settings_of_the_session".into())),
+        caught_by: &["no commit that is not durable"],
+    },
+    Control {
+        name: "rows-to-blame",
+        about: "a row that PostgreSQL does not store is taken to be at fault",
+        row: "pg-few",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "rows_to_blame".into())),
+        caught_by: &["lost"],
+    },
 ];
 
 fn writes_log_at_once(setup: &mut Setup) {

@@ -13,8 +13,8 @@ use crate::support::ledger::Ledger;
 use crate::support::load::{Load, Running};
 use crate::support::provider::Provider;
 use crate::support::proxy::Proxy;
-use crate::support::servers::address;
-use crate::world::{Place, Servers, by_way_of};
+use crate::support::servers::{Server, address};
+use crate::world::{Place, Servers, blocking, by_way_of};
 
 /// For how long something may be left over in the outbox or a spool before a row is over.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -45,6 +45,8 @@ pub struct Setup {
     /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
     pub proxy_postgres: bool,
     pub proxy_rabbitmq: bool,
+    /// PostgreSQL is reached by way of a transaction pooler.
+    pub pooler: bool,
 }
 
 impl Default for Setup {
@@ -63,6 +65,7 @@ impl Default for Setup {
             log_disk: None,
             proxy_postgres: false,
             proxy_rabbitmq: false,
+            pooler: false,
         };
         // What is waited for after a fault is shortened, so that a short run is; all else is the default.
         setup.set("store.lease_secs", 5);
@@ -131,6 +134,7 @@ pub struct Scene<'a> {
     /// In front of PostgreSQL and RabbitMQ, if asked for; one for each instance.
     pub to_postgres: Vec<Proxy>,
     pub to_rabbitmq: Vec<Proxy>,
+    pub pooler: Option<Server>,
     load: Option<Running>,
     /// What further loads sent.
     pub further: Vec<Ledger>,
@@ -154,8 +158,12 @@ impl<'a> Scene<'a> {
         }
         let (mut apps, mut to_postgres, mut to_rabbitmq) = (Vec::new(), Vec::new(), Vec::new());
         let log_disk = setup.log_disk.map(|kilobytes| SmallDisk::mount(kilobytes).expect("a mount was possible a moment ago"));
+        let pooler = setup.pooler.then(|| blocking(|| Server::pooler(&servers.postgres.url)));
         for _ in 0..setup.instances {
             let (mut postgres, mut rabbitmq) = (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
+            if let Some(pooler) = &pooler {
+                postgres.clone_from(&pooler.url);
+            }
             if setup.proxy_postgres {
                 to_postgres.push(Proxy::to(address(&postgres)).await);
                 postgres = by_way_of(&postgres, to_postgres[to_postgres.len() - 1].address);
@@ -214,6 +222,7 @@ impl<'a> Scene<'a> {
             apps,
             to_postgres,
             to_rabbitmq,
+            pooler,
             load,
             further,
             windows,

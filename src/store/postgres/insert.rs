@@ -170,15 +170,32 @@ impl<const WARY: bool> RunQueryDsl<PgConnection> for Insert<'_, WARY> {}
 impl Rows<'_> {
     /// Place and number of each event that was new.
     pub(super) fn store(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<Vec<(i64, i64)>> {
-        let guard = session.guard();
-        let stored: Vec<(i64, i64, String)> = session.run(connection, |connection| match wary {
-            false => Insert::<false>(self, guard).load(connection),
-            true => Insert::<true>(self, guard).load(connection),
-        })?;
+        let stored = session.run(connection, |connection| self.load(connection, session, wary))?;
         if let Some((_, _, in_force)) = stored.iter().find(|(_, _, in_force)| !session.is_durable(in_force)) {
             return Err(Error::DeserializationError(format!("the commit was not durable: synchronous_commit was {in_force}").into()));
         }
         Ok(stored.into_iter().map(|(place, seq, _)| (place, seq)).collect())
+    }
+
+    /// Stores them and rolls that back. Fails where storing them does.
+    pub(super) fn try_out(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<()> {
+        let undone = session.run(connection, |connection| {
+            connection.transaction(|connection| {
+                self.load(connection, session, wary)?;
+                Err::<(), _>(Error::RollbackTransaction)
+            })
+        });
+        match undone {
+            Err(Error::RollbackTransaction) => Ok(()),
+            undone => undone,
+        }
+    }
+
+    fn load(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<Vec<(i64, i64, String)>> {
+        match wary {
+            false => Insert::<false>(self, session.guard()).load(connection),
+            true => Insert::<true>(self, session.guard()).load(connection),
+        }
     }
 }
 

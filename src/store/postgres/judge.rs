@@ -15,6 +15,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use super::connection::unavailable;
 use super::insert::{Failed, LastKnown, Rows, together};
 use super::session::Session;
+use crate::control;
 use crate::delivery::InstanceId;
 use crate::store::probe::good_event;
 use crate::store::{Inserted, NewEvent, StoreError};
@@ -47,6 +48,9 @@ pub(super) fn insert(
         Ok(inserted) => return Ok((inserted, true)),
         Err(error) => error,
     };
+    if control::makes("rows_to_blame") {
+        return if batch.len() > 1 { Ok((parts.apart(connection, batch, error)?, false)) } else { Err(parts.given_up(&error)) };
+    }
     if parts.probe(connection, batch).is_err() {
         // Statements, settings or rights of this connection may be lost: a new one tells.
         if !(around.renew)(connection) {
@@ -110,6 +114,9 @@ impl Parts<'_> {
 
     /// One row that has failed with `error`: stored after all, refused, or not to be decided now.
     fn judge(&mut self, connection: &mut PgConnection, row: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
+        if control::makes("rows_to_blame") {
+            return Ok(vec![Inserted::Refused(error.to_string())]);
+        }
         let good = self.probe(connection, row).map_err(|_| self.given_up(&error))?;
         let began = Instant::now();
         let error = match self.try_together(connection, row, &[], 1)? {
@@ -127,20 +134,10 @@ impl Parts<'_> {
     /// time that took.
     fn probe(&self, connection: &mut PgConnection, rows: &[Arc<NewEvent>]) -> QueryResult<Duration> {
         let began = Instant::now();
-        let (session, owner) = (self.around.session, &self.around.owner);
-        let undone = session.run(connection, |connection| {
-            connection.transaction(|connection| {
-                for wary in [false, true] {
-                    let good = [good_event(rows)?];
-                    Rows::new(owner, &good, &[]).store(connection, session, wary)?;
-                }
-                Err::<(), _>(Error::RollbackTransaction)
-            })
-        });
-        match undone {
-            Ok(()) | Err(Error::RollbackTransaction) => Ok(began.elapsed()),
-            Err(error) => Err(error),
+        for wary in [false, true] {
+            Rows::new(&self.around.owner, &[good_event(rows)?], &[]).try_out(connection, self.around.session, wary)?;
         }
+        Ok(began.elapsed())
     }
 
     fn given_up(&self, error: &Error) -> StoreError {

@@ -47,7 +47,7 @@ impl Session {
                 "(SELECT CASE WHEN current_schema() = {} THEN {}
                   ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END)",
                 quoted(&config.schema),
-                synchronous_commit(true)
+                if control::makes("settings_of_the_session") { "'on'".to_owned() } else { synchronous_commit(true) }
             )
             .into(),
             pooled: Arc::default(),
@@ -61,7 +61,7 @@ impl Session {
 
     /// Finds out whether a transaction pooler stands before the server: two connections then share a session, or one changes its own.
     pub(super) fn look_for_pooler(&self, url: &str) -> Result<(), StoreError> {
-        if self.is_pooled() {
+        if self.is_pooled() || control::makes("settings_of_the_session") {
             return Ok(());
         }
         let mut connections = Vec::new();

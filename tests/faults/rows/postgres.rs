@@ -44,6 +44,11 @@ pub const ROWS: &[Row] = &[
     Row::new("pg-disk", "PostgreSQL's disk is full", |scene| Box::pin(full_disk(scene)), Figures::HARDLY)
         .felt(FAILED)
         .with(|setup| setup.small_disk = Some(256)),
+    Row::new("pg-few", "few events come while PostgreSQL refuses all of them", |scene| Box::pin(few(scene)), Figures::HARDLY)
+        .felt(SPOOLED)
+        .with(|setup| setup.rate = Some(4.0)),
+    Row::new("pg-pooler", "a transaction pooler, with neighbours that leave settings", |scene| Box::pin(pooler(scene)), Figures::HARDLY)
+        .with(|setup| setup.pooler = true),
 ];
 
 async fn kill(scene: &mut Scene<'_>) {
@@ -119,6 +124,88 @@ async fn frozen(scene: &mut Scene<'_>) {
             blocking(|| scene.servers.postgres.resume());
         })
         .await;
+}
+
+/// What an operator or a managed server does: each ends after a second and a half, in which some one to seven events come.
+async fn few(scene: &mut Scene<'_>) {
+    let read_only = ("alter system set default_transaction_read_only = on", "alter system reset default_transaction_read_only");
+    let faults = [
+        read_only,
+        ("alter sequence event_seq rename to gone", "alter sequence gone rename to event_seq"),
+        ("alter table event rename to gone", "alter table gone rename to event"),
+        read_only,
+    ];
+    for (harm, undo) in faults {
+        scene
+            .fault(async |scene| {
+                scene.place.execute(harm);
+                scene.place.execute("select pg_reload_conf()");
+                scene.wait(1300..1700).await;
+                scene.place.execute(undo);
+                scene.place.execute("select pg_reload_conf()");
+            })
+            .await;
+        scene.recovered().await;
+        scene.wait(500..1500).await;
+    }
+}
+
+/// Left behind in whatever session the pooler gave it.
+const LEFTOVERS: &[&str] = &[
+    "set synchronous_commit = off",
+    "deallocate all",
+    "set synchronous_commit = off; set search_path to default",
+    "set default_transaction_isolation = serializable",
+    "set synchronous_commit = off; set default_transaction_isolation to default",
+    "set search_path = pg_catalog",
+    "set synchronous_commit = off; set search_path to default",
+    "set statement_timeout = 1",
+    "set synchronous_commit = off; set statement_timeout to default",
+];
+
+/// No fault, but for a service that believes in sessions.
+async fn pooler(scene: &mut Scene<'_>) {
+    scene.place.execute(
+        "create table told (durable boolean); create function tell() returns trigger language plpgsql as
+         $$ begin execute format('insert into %I.told values ($1)', tg_table_schema) using current_setting('synchronous_commit') = 'on';
+         return new; end $$;
+         create trigger tell before insert on dedup for each row execute function tell()",
+    );
+    let url = scene.pooler.as_ref().expect("it was asked for").url.clone();
+    scene
+        .fault(async |scene| {
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(8);
+            let neighbours: Vec<_> = (0..3)
+                .map(|first| {
+                    let url = url.clone();
+                    tokio::task::spawn_blocking(move || neighbour(&url, first, until))
+                })
+                .collect();
+            for neighbour in neighbours {
+                neighbour.await.expect("a neighbour");
+            }
+            let _ = scene;
+        })
+        .await;
+    scene.recovered().await;
+    let count = |what: &str| scene.place.number(&format!("select count(*) as value from told where {what}"));
+    let (off, on) = (count("not durable"), count("durable"));
+    scene.demand("no commit that is not durable", off == 0, format!("{off}"));
+    scene.demand("felt: commits by way of the pooler", on + off > 100, format!("{}", on + off));
+}
+
+fn neighbour(url: &str, first: usize, until: std::time::Instant) {
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
+    let mut connection = diesel::PgConnection::establish(url).expect("the pooler");
+    for n in first.. {
+        if std::time::Instant::now() > until {
+            return;
+        }
+        // Some fail, because of what another one has left.
+        let _ = connection.batch_execute(LEFTOVERS[n % LEFTOVERS.len()]);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 const OTHERS: &str = "select pg_terminate_backend(pid) from pg_stat_activity

@@ -16,6 +16,10 @@ use crate::support::servers::{self, Server};
 
 #[path = "faults.rs"]
 mod faults;
+#[path = "plans.rs"]
+mod plans;
+#[path = "pooler.rs"]
+mod pooler;
 
 mod postgres {
     crate::store_contract::contract!(crate::store_contract::Postgres);

@@ -39,6 +39,14 @@ impl Server {
         Self::fresh("postgres")
     }
 
+    /// A fresh PgBouncer in transaction mode, before the PostgreSQL at `url`, with three sessions there. Any client is its superuser.
+    pub fn pooler(url: &str) -> Self {
+        let target = address(url).port().to_string();
+        let mut pooler = Self { kind: "pgbouncer", folder: Self::folder("pgbouncer"), url: String::new() };
+        pooler.url = script(&["start", pooler.kind], &pooler.folder, &[&target]).trim().to_owned();
+        pooler
+    }
+
     /// A fresh RabbitMQ. Takes some seconds.
     pub fn rabbitmq() -> Self {
         Self::fresh("rabbitmq")

@@ -86,7 +86,7 @@ impl Component {
     /// Says that the component is not ready, and that waiting does not mend it: what stands in takes deliveries, and makes nothing ready.
     pub fn set_unfit(&self, why: &str) {
         let state = match &self.stand_in {
-            Some((able, instead)) if able.load(Ordering::Relaxed) => State::Unfit(format!("{why}; {instead} meanwhile").into()),
+            Some((able, instead)) if able.load(Ordering::Relaxed) => State::Unfit(format!("{why}; {instead}").into()),
             _ => State::NotReady(why.to_owned().into()),
         };
         self.put(state, |old, new| old != new);
@@ -134,7 +134,7 @@ mod tests {
         let (health, able) = (Health::default(), Arc::new(AtomicBool::new(true)));
         let store = health.component("store").or_else(able.clone(), "the spool takes deliveries");
         store.set_unfit("wrong password");
-        assert_eq!(health.ready(), Err("store: wrong password; the spool takes deliveries meanwhile".into()));
+        assert_eq!(health.ready(), Err("store: wrong password; the spool takes deliveries".into()));
         assert_eq!(health.accepting(), Ok(()));
         able.store(false, Ordering::Relaxed);
         store.set_unfit("wrong password");

@@ -22,6 +22,10 @@ pub const MISTAKES: &[&str] = &[
     "settings_of_the_session",
     // A row that fails alone is to blame for it.
     "rows_to_blame",
+    // Any body may have the last of the room, whatever its source and its size.
+    "no_shares",
+    // No idle connection is closed for one that comes.
+    "idle_for_ever",
 ];
 
 /// Whether the process was started with this mistake of [`MISTAKES`].

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use super::connection::{Progress, Stage};
+use crate::control;
 
 /// How long a body is on its way at least before its connection counts as one that is slow.
 const SLOW: Duration = Duration::from_secs(3);
@@ -87,7 +88,7 @@ impl Crowd {
     fn make_room(&self, now: Instant) -> bool {
         let comfortable = (self.most * 4 / 5).clamp(1, self.most.saturating_sub(1).max(1));
         let staying = self.staying();
-        if staying > comfortable {
+        if staying > comfortable && !control::makes("idle_for_ever") {
             // Some more than have to: each look goes over all connections.
             self.close(staying - comfortable + self.most / 64, now);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::control;
 use crate::outcome::ShedReason;
 
 /// A body of at most this many bytes is small: a quarter of the budget is kept for such.
@@ -43,6 +44,7 @@ impl Kind {
             Self::Partial => max - max / 8,
             Self::Whole => max,
         };
+        let part = if control::makes("no_shares") { max } else { part };
         part.max(largest.min(max))
     }
 }
@@ -72,7 +74,7 @@ impl Share {
 
     /// The share of each of `sources` in `max` bytes: where there are several, half. None takes the room of the others.
     pub fn of_source(max: usize, sources: usize, largest: usize) -> Self {
-        Self::new(if sources > 1 { max / 2 } else { max }, largest)
+        Self::new(if sources > 1 && !control::makes("no_shares") { max / 2 } else { max }, largest)
     }
 
     /// Bytes in use now, and how many may be.

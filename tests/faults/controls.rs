@@ -97,6 +97,20 @@ const CONTROLS: &[Control] = &[
         mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "rows_to_blame".into())),
         caught_by: &["lost"],
     },
+    Control {
+        name: "no-shares",
+        about: "any body may have the last of the room, whatever its source and its size",
+        row: "held-open",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "no_shares".into())),
+        caught_by: &["the other sources find room"],
+    },
+    Control {
+        name: "idle-for-ever",
+        about: "no idle connection is closed for one that comes",
+        row: "idle",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "idle_for_ever".into())),
+        caught_by: &["a newcomer is answered while others idle"],
+    },
 ];
 
 fn writes_log_at_once(setup: &mut Setup) {

@@ -20,8 +20,15 @@ use crate::support::provider::{Provider, now, small};
 pub const ROWS: &[Row] = &[
     Row::new("forgers", "2,000 forged deliveries a second", |scene| Box::pin(forgers(scene)), Figures::UNHARMED),
     Row::new("hostile", "2,000 connections that are slow, silent or rude", |scene| Box::pin(hostile(scene)), Figures::UNHARMED),
+    Row::new("held-open", "136 MB of bodies are held open at one source", |scene| Box::pin(held_open(scene)), Figures::UNHARMED)
+        .with(|setup| setup.providers = OTHERS.to_vec()),
+    Row::new("idle", "three times as many idle connections as there is room for", |scene| Box::pin(idle(scene)), Figures::UNHARMED)
+        .with(|setup| setup.set("server.max_connections", 256)),
     Row::new("overload", "three times as many deliveries as it can take", |scene| Box::pin(overload(scene)), OVERLOAD),
 ];
+
+/// Those whose sources are not attacked.
+const OTHERS: [Provider; 4] = [Provider::Stripe, Provider::Github, Provider::Shopify, Provider::Slack];
 
 /// More than it can take is refused with 503, and comes again. Answers are late: most of all in the load itself, which has no core left, and
 /// where there are more connections than are admitted.
@@ -139,6 +146,79 @@ async fn rude(target: SocketAddr, manner: u32) -> std::io::Result<()> {
         stream.write_all(piece.as_bytes()).await?;
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Bodies of which the last byte is kept back, at a source that nobody else sends to.
+async fn held_open(scene: &mut Scene<'_>) {
+    let (target, since, mut most) = (scene.apps[0].listen, Instant::now(), 0.0_f64);
+    let mut holders = JoinSet::new();
+    // As large as the broker's messages may be, and what fills the rest.
+    for length in [[15_000_000; 8].as_slice(), &[13_000_000, 1_000_000], &[60_000; 30], &[4000; 60]].concat() {
+        holders.spawn(async move {
+            while since.elapsed() < STAY {
+                let _ = tokio::time::timeout(STAY.saturating_sub(since.elapsed()), hold_back(target, length)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+    while since.elapsed() < STAY {
+        most = most.max(scene.apps[0].metrics().await.get("hookweir_in_flight_bytes"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    holders.join_all().await;
+    let metrics = scene.apps[0].metrics().await;
+    let shed =
+        |provider: &Provider| metrics.sum("hookweir_outcomes_total", &["outcome=\"shed\"", &format!("source=\"{}\"", provider.name())]);
+    let shed: usize = OTHERS.iter().map(shed).sum();
+    scene.demand("felt: bytes are held open", most > 15e6, format!("{most:.0}"));
+    scene.demand("the other sources find room", shed == 0, format!("{shed} of their deliveries were shed, {most:.0} bytes were held open"));
+}
+
+async fn hold_back(target: SocketAddr, length: usize) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(target).await?;
+    stream.write_all(format!("POST /ingest/standardwebhooks HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n").as_bytes()).await?;
+    let piece = vec![b'x'; 1 << 20];
+    let mut left = length - 1;
+    while left > 0 {
+        stream.write_all(&piece[..left.min(piece.len())]).await?;
+        left -= left.min(piece.len());
+    }
+    let _ = stream.read(&mut [0; 256]).await?;
+    Ok(())
+}
+
+/// Connections that did one request each and stay, while others come and want an answer.
+async fn idle(scene: &mut Scene<'_>) {
+    const GET: &[u8] = b"GET /ingest/github HTTP/1.1\r\nhost: h\r\n\r\n";
+    let (target, since) = (scene.apps[0].listen, Instant::now());
+    let mut holders = JoinSet::new();
+    for _ in 0..768 {
+        holders.spawn(async move {
+            let hold = async {
+                let mut stream = TcpStream::connect(target).await?;
+                stream.write_all(GET).await?;
+                // Until it is closed.
+                while stream.read(&mut [0; 1024]).await? > 0 {}
+                std::io::Result::Ok(())
+            };
+            let _ = tokio::time::timeout(STAY, hold).await;
+        });
+    }
+    let mut longest = Duration::ZERO;
+    while since.elapsed() < STAY {
+        let asked = Instant::now();
+        let ask = async {
+            let mut stream = TcpStream::connect(target).await?;
+            stream.write_all(GET).await?;
+            stream.read(&mut [0; 12]).await
+        };
+        let answered = tokio::time::timeout(STAY, ask).await.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0));
+        longest = longest.max(if answered { asked.elapsed() } else { STAY });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    holders.join_all().await;
+    let closed = scene.apps[0].metrics().await.get("hookweir_connections_closed_total");
+    scene.demand("a newcomer is answered while others idle", longest < STAY / 2, format!("{longest:.1?}; {closed} idle ones were closed"));
 }
 
 /// What it can take is what it takes from as many connections as keep it busy. Then three times that, whether or not it answers.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check, learned, send, verify};
+use super::{check, learned, parked, send, verify};
 use crate::config::Inputs;
 
 const EXAMPLES: &str = "\
@@ -60,6 +60,10 @@ pub(super) enum Command {
     Migrate(With<Nothing>),
     /// Lists the secrets that providers have handed over to sources with learn_secret = true; shows one, or forgets it.
     Learned(With<learned::Options>),
+    /// List, show, retry or discard parked events (dead letters): those that can never be published, or that the database refuses.
+    ///
+    /// Safe while instances are running. Looks into the store, and into the spool of this machine.
+    Parked(With<parked::Options>),
     /// Sends test events, signed as the source's provider would sign them.
     Send(Box<With<send::Options>>),
     /// Says which step of the verification of a captured request fails.

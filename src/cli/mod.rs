@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod learned;
+mod parked;
 mod providers;
 mod say;
 mod send;
@@ -74,6 +75,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Check(With { common, own }) if own.strict => check::run(&load(&before.and(common))?, &own),
         Command::Check(With { common, own }) => check::run(&load_what_is_here(before.and(common))?, &own),
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
+        Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
         Command::Send(with) => {
             let inputs = before.and(with.common);

@@ -82,6 +82,7 @@ impl Drain {
 
     /// Moves one batch; false if there was none.
     fn pass(&self) -> Result<bool, StoreError> {
+        self.spool.count_parked()?;
         if self.spool.held().is_clear() {
             return Ok(false);
         }

@@ -8,7 +8,7 @@ mod drain;
 mod held;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ struct Inner {
     writing: Mutex<()>,
     metrics: Arc<Metrics>,
     health: Component,
+    /// Events that the store refuses.
+    parked: AtomicU64,
     able: Arc<AtomicBool>,
 }
 
@@ -46,8 +48,17 @@ impl Spool {
         let file = SpoolFile::open(path)?;
         let mut held = Held::new(Limits { bytes: config.max_bytes, age: config.max_age });
         held.recount(file.usage()?, &file.keys()?);
+        let parked = file.parked_rows()?;
         held.oldest = oldest(&file, Room { events: 1, bytes: 0 })?.1;
-        let spool = Self(Arc::new(Inner { file, held: Mutex::new(held), writing: Mutex::new(()), metrics, health, able: Arc::default() }));
+        let spool = Self(Arc::new(Inner {
+            file,
+            held: Mutex::new(held),
+            writing: Mutex::new(()),
+            metrics,
+            health,
+            parked: AtomicU64::new(parked),
+            able: Arc::default(),
+        }));
         spool.show();
         Ok(spool)
     }
@@ -118,6 +129,15 @@ impl Spool {
         Ok(())
     }
 
+    /// Counts the parked events anew: a command may have changed them.
+    fn count_parked(&self) -> Result<(), StoreError> {
+        let parked = self.0.file.parked_rows()?;
+        if self.0.parked.swap(parked, Ordering::Relaxed) != parked {
+            self.show();
+        }
+        Ok(())
+    }
+
     /// Events that wait.
     pub fn len(&self) -> u64 {
         self.held().events
@@ -142,7 +162,10 @@ impl Spool {
         self.0.metrics.spool_oldest_seconds.set(gauge(held.age(now).as_secs()));
         let refusal = held.refusal(now);
         self.0.able.store(refusal.is_none(), Ordering::Relaxed);
-        let words = [refusal, held.waiting(now)].into_iter().flatten().collect::<Vec<_>>();
+        let parked = self.0.parked.load(Ordering::Relaxed);
+        let parked = (parked > 0)
+            .then(|| format!("{parked} events were refused by the store and are parked in the spool: `hookweir parked list` shows them"));
+        let words = [refusal, held.waiting(now), parked].into_iter().flatten().collect::<Vec<_>>();
         self.0.health.update(if words.is_empty() { State::Ready } else { State::Degraded(words.join("; ").into()) });
     }
 }

@@ -89,6 +89,7 @@ impl Keeper {
         let stop = Arc::<Stop>::default();
         let (running, ended) = mpsc::channel();
         let (trying, tried) = mpsc::channel();
+        let parked = health.beside("parked");
         let tenancy = Tenancy {
             store: store.clone(),
             instance,
@@ -107,6 +108,7 @@ impl Keeper {
             interval: config.prune_interval,
             limit: config.prune_rows,
             metrics,
+            parked,
             lease: lease.clone(),
             stop: stop.clone(),
         };
@@ -230,6 +232,8 @@ struct Upkeep {
     interval: Duration,
     limit: usize,
     metrics: Arc<Metrics>,
+    /// Says that events are parked in the store.
+    parked: Component,
     lease: Lease,
     stop: Arc<Stop>,
 }
@@ -260,6 +264,12 @@ impl Upkeep {
                 self.metrics.outbox_rows.set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
                 self.metrics.outbox_oldest_seconds.set(i64::try_from(backlog.oldest.as_secs()).unwrap_or(i64::MAX));
                 self.metrics.parked_rows.set(i64::try_from(backlog.parked).unwrap_or(i64::MAX));
+                self.parked.update(match backlog.parked {
+                    0 => State::Ready,
+                    rows => State::Degraded(
+                        format!("{rows} events cannot be published and are parked in the store: `hookweir parked list` shows them").into(),
+                    ),
+                });
             }
             Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
         }

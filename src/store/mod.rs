@@ -9,6 +9,7 @@ mod claim;
 pub mod keeper;
 mod migrations;
 mod open;
+mod parked;
 mod postgres;
 mod probe;
 mod reached;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use open::{check, migrate, open};
+pub use parked::Parked;
 pub use reached::Reached;
 pub use sqlite::{SpoolFile, SpoolUsage};
 
@@ -233,6 +235,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// This row can never be published: it leaves the outbox for `parked`, with the reason.
     fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError>;
+
+    /// Parked events with a number above `after`, in order of their numbers, at most `limit`.
+    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError>;
+
+    /// A parked event; none if `row` is not parked.
+    fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Puts these parked rows back into the outbox, due now, under the same message ids. Returns the number of rows that were parked.
+    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError>;
+
+    /// Deletes these parked rows and their events; their keys stay, so that a redelivery is a duplicate. Returns the number of rows that were
+    /// parked.
+    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError>;
 
     /// `owner` is alive for another `lease`.
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError>;

@@ -66,6 +66,13 @@ impl Health {
 }
 
 impl Component {
+    /// A further component of the same health, ready until it says otherwise.
+    pub fn beside(&self, name: &'static str) -> Self {
+        let component = self.health.component(name);
+        component.put(State::Ready, |_, _| false);
+        component
+    }
+
     /// While `able` says so, something takes this component's place where it is not ready, so that it is only degraded.
     #[must_use]
     pub fn or_else(self, able: Arc<AtomicBool>, instead: &'static str) -> Self {

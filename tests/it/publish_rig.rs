@@ -111,6 +111,22 @@ impl Store for Outbox {
         Ok(())
     }
 
+    fn parked(&self, _: Seq, _: usize) -> Result<Vec<hookweir::store::Parked>, StoreError> {
+        unreachable!()
+    }
+
+    fn parked_event(&self, _: Seq) -> Result<Option<StoredEvent>, StoreError> {
+        unreachable!()
+    }
+
+    fn retry_parked(&self, _: &[Seq]) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    fn discard_parked(&self, _: &[Seq]) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
     fn renew_lease(&self, _: InstanceId, _: Duration) -> Result<(), StoreError> {
         Ok(())
     }

@@ -6,6 +6,8 @@ mod fetched;
 mod insert;
 mod judge;
 mod learned;
+mod migrate;
+mod parked;
 mod rights;
 mod session;
 mod upkeep;
@@ -14,12 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::connection::Connection as _;
 use diesel::pg::Pg;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel::result::Error;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz};
 
@@ -30,14 +31,12 @@ use self::session::Session;
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
 use super::{
-    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations,
+    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
+    migrations,
 };
 use crate::config::model;
 use crate::config::secret::Secret;
 use crate::delivery::{DedupKey, InstanceId, SourceName};
-
-/// How long an instance waits for another that is migrating the same schema.
-const MIGRATION_WAIT: &str = "60s";
 
 /// The store in PostgreSQL.
 pub(super) struct PostgresStore {
@@ -66,62 +65,6 @@ impl PostgresStore {
             prepared: AtomicBool::new(false),
             last_known: LastKnown::default(),
         })
-    }
-
-    /// Applies the migrations that are missing. Of instances that do this at the same time, one works and the others find it done.
-    pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.connect()?;
-        let pending = self.pending_in(&mut connection)?;
-        if pending.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Lock and settings end with the transaction, which holds all of it: behind a pooler another client has the session next.
-        connection
-            .build_transaction()
-            .read_committed()
-            .run(|connection| {
-                self.session.begin_migration(connection, MIGRATION_WAIT)?;
-                self.create_schema(connection)?;
-                migrations::run(connection, migrations::POSTGRES).map_err(Failed::Store)
-            })
-            .map_err(|failed| match failed {
-                Failed::Query(error) => unavailable(&error),
-                Failed::Store(error) => error,
-            })
-            // A right that is missing says more than the statement that needed it.
-            .map_err(|error| self.lacking_for(&mut connection, &pending).unwrap_or(error))
-    }
-
-    /// The names of the migrations that are missing in a database that is fit for use.
-    fn pending_in(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-        migrations::pending::<Pg>(migrations::POSTGRES, &self.applied_migrations(connection)?)
-    }
-
-    /// Asks first, because `IF NOT EXISTS` needs the right to create schemas even where there is nothing to do.
-    fn create_schema(&self, connection: &mut PgConnection) -> QueryResult<()> {
-        let exists =
-            sql_query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS exists").bind::<Text, _>(&self.session.schema);
-        if exists.get_result::<Exists>(connection)?.exists {
-            return Ok(());
-        }
-        connection.batch_execute(&format!("CREATE SCHEMA \"{}\"", self.session.schema.replace('"', "\"\"")))
-    }
-
-    /// The versions of the migrations that were applied; none where there is no schema yet.
-    fn applied_migrations(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-        #[derive(QueryableByName)]
-        struct Version {
-            #[diesel(sql_type = Text)]
-            version: String,
-        }
-        let read = self.session.run(connection, |connection| {
-            let exists = sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists");
-            if !exists.get_result::<Exists>(connection)?.exists {
-                return Ok(Vec::new());
-            }
-            sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(connection)
-        });
-        Ok(read.map_err(|error| unavailable(&error))?.into_iter().map(|row| row.version).collect())
     }
 
     /// A connection outside the pool: says at once, and precisely, why there is none.
@@ -168,18 +111,6 @@ impl PostgresStore {
 struct Exists {
     #[diesel(sql_type = Bool)]
     exists: bool,
-}
-
-/// What undoes a transaction around a migration.
-enum Failed {
-    Query(Error),
-    Store(StoreError),
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Query(error)
-    }
 }
 
 impl Store for PostgresStore {
@@ -297,6 +228,22 @@ impl Store for PostgresStore {
             .execute(connection)
             .map(drop)
         })
+    }
+
+    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
+        self.list_parked(after, limit)
+    }
+
+    fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError> {
+        self.show_parked(row)
+    }
+
+    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.retry(rows)
+    }
+
+    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.discard(rows)
     }
 
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod connection;
 mod fetched;
+mod given_up;
 mod insert;
 mod judge;
 mod learned;
@@ -29,7 +30,8 @@ use self::schema::{dedup, event, instance, outbox, parked, published};
 use super::claim::{Choice, Due, PAGE};
 use super::row::{EventRow, key, millis};
 use super::{
-    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent, migrations,
+    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
+    migrations,
 };
 use crate::config::model;
 use crate::config::secret::Secret;
@@ -264,6 +266,22 @@ impl Store for SqliteStore {
             }
             Ok(())
         })
+    }
+
+    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
+        self.list_parked(after, limit)
+    }
+
+    fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError> {
+        self.show_parked(row)
+    }
+
+    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.retry(rows, false)
+    }
+
+    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.discard(rows, false)
     }
 
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {

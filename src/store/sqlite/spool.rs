@@ -11,12 +11,12 @@ use diesel::dsl::{count_star, exists, not, sql, sum};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::schema::{conflict, dedup, event, outbox};
+use super::schema::{conflict, dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, runs};
 use crate::config::model;
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
 use crate::store::row::key;
-use crate::store::{Inserted, NewEvent, Room, Seq, Store, StoreError, StoredEvent};
+use crate::store::{Inserted, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
 
 /// The owner of every row: whichever process runs on this disk.
 const OWNER: [u8; 16] = [0; 16];
@@ -96,6 +96,31 @@ impl SpoolFile {
     /// The store refuses this event: it stays in the file, in `parked`, with the reason.
     pub fn park(&self, event: Seq, reason: &str) -> Result<(), StoreError> {
         self.0.park(event, reason)
+    }
+
+    /// See [`Store::parked`].
+    pub fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
+        self.0.list_parked(after, limit)
+    }
+
+    /// See [`Store::parked_event`].
+    pub fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError> {
+        self.0.show_parked(row)
+    }
+
+    /// Puts these parked rows back, to be moved into the store by the drain. Returns the number of rows that were parked.
+    pub fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.0.retry(rows, true)
+    }
+
+    /// Deletes these parked rows, with their keys: a redelivery is an event. Returns the number of rows that were parked.
+    pub fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.0.discard(rows, true)
+    }
+
+    /// Number of parked rows.
+    pub fn parked_rows(&self) -> Result<u64, StoreError> {
+        self.0.read(|connection| parked::table.count().get_result::<i64>(connection).map(i64::unsigned_abs))
     }
 
     /// Another body that came under a spooled key, once the event with that key has reached the store; to be kept there as well. `window`

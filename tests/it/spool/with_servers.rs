@@ -94,6 +94,58 @@ async fn stopped_and_killed_hardly_a_delivery_is_refused_and_none_is_lost_or_cop
 }
 
 /// The processes stay, and so do the connections, but nothing answers.
+fn hookweir(app: &App, arguments: &[&str]) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_hookweir");
+    let output = std::process::Command::new(program).args(arguments).args(["--config", "config.toml"]).current_dir(app.folder()).output();
+    let output = output.expect("the command runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+/// PostgreSQL refuses rows that came while it was away: they are parked in the spool, `/readyz` says so, and a command brings them back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_degrades_readiness_until_a_command_puts_it_back() {
+    let mut database = blocking(Server::postgres);
+    let mut app = App::start(&config(&database.url, "")).await;
+    let sql = |url: &str, sql: &str| {
+        use diesel::connection::SimpleConnection as _;
+        let mut connection = PgConnection::establish(url).expect("PostgreSQL answers the test");
+        connection.batch_execute(sql).expect(sql);
+    };
+    let count = 6;
+    let send = |app: &App, seed| {
+        Load { connections: 2, providers: vec![Provider::Stripe], seed, forged: 0, ..Load::on(&[app.listen]) }.send(count)
+    };
+    // One that PostgreSQL takes first, so that it was there.
+    let mut ledger = send(&app, 1).await;
+    sql(&database.url, "ALTER TABLE hookweir.event ADD CONSTRAINT no CHECK (source <> 'stripe') NOT VALID");
+    blocking(|| database.stop());
+    ledger.entries.extend(send(&app, 2).await.entries);
+    blocking(|| database.start());
+    until(&app, "hookweir_parked_total", |parked| parked == count as f64).await;
+    until(&app, "hookweir_spool_rows", |rows| rows == 0.0).await;
+    let health = app.health().await;
+    assert!(health.contains("degraded") && health.contains("6 events") && health.contains("hookweir parked"), "{health}");
+
+    let (code, listed) = blocking(|| hookweir(&app, &["parked"]));
+    assert!(code == Some(0) && listed.matches("spool:").count() == count && listed.contains("stripe"), "{listed}");
+    let id = listed.split_whitespace().next().expect("an id").to_owned();
+    for (arguments, expected) in
+        [(&["parked", "retry"][..], 64), (&["parked", "discard", "--reason", "x"][..], 64), (&["parked", "retry", "nonsense"][..], 64)]
+    {
+        let (code, said) = blocking(|| hookweir(&app, arguments));
+        assert_eq!(code, Some(expected), "{arguments:?}: {said}");
+    }
+    let (code, shown) = blocking(|| hookweir(&app, &["parked", "show", &id]));
+    assert!(code == Some(0) && shown.contains("evt_"), "{shown}");
+    sql(&database.url, "ALTER TABLE hookweir.event DROP CONSTRAINT no");
+    let (code, said) = blocking(|| hookweir(&app, &["parked", "retry", &id]));
+    assert!(code == Some(0) && said.contains("1 put back"), "{said}");
+    let (code, said) = blocking(|| hookweir(&app, &["parked", "retry", "--all"]));
+    assert!(code == Some(0) && said.contains("5 put back"), "{said}");
+    app.until_healthy().await;
+    settle(&mut app, &ledger, &database, "hookweir").await.check_once();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_hardly_a_delivery_is_refused_and_none_is_lost_or_copied() {
     let database = blocking(Server::postgres);

@@ -4,6 +4,7 @@ mod claims;
 mod fetched;
 mod inserts;
 mod learned;
+mod parked;
 mod places;
 mod upkeep;
 mod with_servers;
@@ -66,6 +67,9 @@ macro_rules! contract {
         $crate::store_contract::contract!($place: learned
             the_first_secret_stays_until_it_is_forgotten
             of_many_at_once_one_is_learned);
+        $crate::store_contract::contract!($place: parked
+            a_parked_event_comes_back_under_the_same_message_id
+            a_discarded_event_is_gone_and_its_redelivery_a_duplicate);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]

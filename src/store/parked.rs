@@ -1,0 +1,25 @@
+//! Parked events (dead letters): given up, kept with the reason until an operator decides.
+
+use super::Seq;
+use crate::delivery::{MessageId, UnixMillis};
+
+/// A parked event, without its body.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    /// Its number.
+    pub seq: Seq,
+    /// Id of its message, the same after a retry.
+    pub message_id: MessageId,
+    /// Name of its source.
+    pub source: String,
+    /// The provider's id, as shown.
+    pub event_id: String,
+    /// The provider's type, where there is one.
+    pub event_type: Option<String>,
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// Why it was given up.
+    pub reason: String,
+    /// When it was given up.
+    pub at: UnixMillis,
+}

@@ -44,6 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         prune_interval: Duration::from_secs(10),
         prune_rows: 5000,
         lease: Duration::from_secs(15),
+        longest_retry: Duration::from_secs(60),
     };
     let store = open(&config, WRITERS + 1)?;
     store.prepare()?;

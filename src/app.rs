@@ -18,8 +18,8 @@ use crate::shutdown::{Lifeline, Vigil};
 use crate::signals::Signals;
 use crate::source::Sources;
 use crate::spool::{Drain, Draining, Spool};
-use crate::store::keeper::Keeper;
-use crate::store::{Reached, Room};
+use crate::store::keeper::{Keeper, Kept};
+use crate::store::{Reached, Room, Store, StoreError};
 use crate::telemetry::{Health, Metrics, systemd};
 use crate::verify::actor::Verifiers;
 use crate::{dedup, http, key_sets, learned, publish, store};
@@ -123,6 +123,7 @@ impl Front {
 
 /// All stages, running, but for HTTP.
 struct Service {
+    store: Arc<dyn Store>,
     keeper: Keeper,
     spool: Option<(Spool, Draining)>,
     publisher: publish::Running,
@@ -147,18 +148,27 @@ impl Service {
 
         let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS).map_err(|error| setup(&error))?;
         let mut store_health = health.component("store");
-        let spool = match &config.spool.path {
-            Some(path) => Some(Spool::open(path, &config.spool, metrics.clone(), health.component("spool")).map_err(|error| {
-                ServeError::Unavailable(format!("cannot open the spool: {error}; spool.path sets another place, and \"\" is off"))
-            })?),
-            None => None,
-        };
+        // What else can be wrong with it the keeper says, and tries on.
+        if let Err(StoreError::Unfit(other)) = store.hold() {
+            return Err(ServeError::Unavailable(other));
+        }
+        let unsafely = config.store.allow_unsafe_durability;
+        let open_spool = |path| Spool::open(path, &config.spool, unsafely, metrics.clone(), health.component("spool"));
+        let spool = config.spool.path.as_deref().map(open_spool);
         if let Some((able, instead)) = spool.as_ref().map(Spool::stands_in) {
             store_health = store_health.or_else(able, instead);
         }
-        let known = Reached::beside(config.spool.path.as_deref(), &config.store.url);
-        let keeper = Keeper::start(store.clone(), instance, &config.store, known, metrics.clone(), store_health, lifeline)
-            .map_err(|error| setup(&error))?;
+        let windows = || sources.iter().map(|source| source.dedup_window);
+        let kept = Kept {
+            store: store.clone(),
+            instance,
+            known: Reached::beside(config.spool.path.as_deref(), &config.store.url),
+            longest_window: windows().max().unwrap_or(config.dedup.window),
+            metrics: metrics.clone(),
+            health: store_health,
+            outbox: health.component("outbox"),
+        };
+        let keeper = Keeper::start(kept, &config.store, lifeline).map_err(|error| setup(&error))?;
         let lease = keeper.lease();
         let spool = match spool {
             Some(spool) => {
@@ -188,7 +198,7 @@ impl Service {
         .map_err(|error| setup(&error))?;
 
         let learning = learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
-        let shortest_window = sources.iter().map(|source| source.dedup_window).min().unwrap_or(config.dedup.window);
+        let shortest_window = windows().min().unwrap_or(config.dedup.window);
         let dedup = dedup::start(
             &config.dedup,
             shortest_window,
@@ -223,10 +233,10 @@ impl Service {
         // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
         keeper.until_tried(START_PATIENCE);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
-        key_sets::on_demand::start(&sources, store, lifeline).map_err(|error| setup(&error))?;
+        key_sets::on_demand::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
         let edge = http::Edge::new(sources, verifiers, unpacker, budget.clone(), config.limits.clone(), metrics.clone());
         let admin = Arc::new(http::Admin { metrics, health, roster: roster.clone(), budget: budget.clone(), started: Instant::now() });
-        Ok(Self { keeper, spool, publisher, dedup, edge, front, admin, budget, roster })
+        Ok(Self { store, keeper, spool, publisher, dedup, edge, front, admin, budget, roster })
     }
 
     async fn run(self, config: &Config, sockets: Sockets, mut end: End) -> Result<(), ServeError> {
@@ -289,7 +299,7 @@ impl Service {
         if !in_time || !written {
             tracing::warn!("the store did not finish within shutdown.drain_secs; senders that got no answer will try again");
         }
-        let (publisher, keeper, spool) = (self.publisher, self.keeper, self.spool);
+        let (publisher, keeper, spool, store) = (self.publisher, self.keeper, self.spool, self.store);
         let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
             if let Some((spool, draining)) = spool {
@@ -301,10 +311,12 @@ impl Service {
                         spool.len()
                     );
                 }
+                spool.close();
             }
             let left = publisher.stop(left);
             // With a commit under way its row would be nobody's; the lease runs out by itself then.
             keeper.stop(written);
+            store.close();
             left
         });
         match stopped.await {

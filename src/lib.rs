@@ -29,6 +29,7 @@ pub mod control;
 pub mod dedup;
 pub mod delivery;
 pub mod descriptors;
+pub mod disk;
 pub mod failpoint;
 mod folder;
 pub mod http;

@@ -1,8 +1,7 @@
 //! `hookweir check` and `hookweir migrate`.
 
-use super::{Failure, say};
+use super::{Failure, disks, say};
 use crate::config::Config;
-use crate::store::SpoolFile;
 use crate::verify::Scheme;
 use crate::{descriptors, publish, store};
 
@@ -41,6 +40,10 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     let (limit, too_few) = descriptors::check(config);
     say::out(format_args!("descriptors    {limit}"));
     too_few.iter().for_each(say::warning);
+    let refusals = disks::refusals(config);
+    if !refusals.is_empty() {
+        return Err(Failure::Config(refusals));
+    }
     if options.offline {
         say::out(format_args!("memory, at most:\n{}", config.memory_bound()));
         return Ok(());
@@ -63,9 +66,10 @@ fn reach(config: &Config) -> Result<(), Failure> {
         tried.push(("publisher.url", config.publisher.url.to_string(), found));
     }
     if let Some(path) = &config.spool.path {
-        let found = SpoolFile::open(path).and_then(|file| file.usage()).map_err(|error| error.to_string());
-        let found = found.map(|usage| vec![format!("usable, {} events wait in it", usage.events)]);
-        tried.push(("spool.path", path.display().to_string(), found));
+        tried.push(("spool.path", path.display().to_string(), disks::spool(config, path).map(|found| vec![found])));
+    }
+    for warning in disks::warnings(config) {
+        say::warning(&warning);
     }
     let mut out_of_reach = Vec::new();
     for (key, place, result) in tried {

@@ -1,11 +1,12 @@
 //! The command line: `hookweir serve` and the tools around it.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 an answer was not the expected one, 64 wrong
-//! usage, 69 something cannot be reached, 70 the service failed, 75 a port, disk or folder is not to be had now, 78 mistakes in the
+//! usage, 69 something cannot be reached, 70 the service failed, 75 a port, file, disk or folder is not to be had now, 78 mistakes in the
 //! configuration and nothing else.
 
 mod args;
 mod check;
+mod disks;
 mod learned;
 mod parked;
 mod providers;

@@ -122,9 +122,9 @@ fn places(config: &Config) -> (Vec<Place>, Vec<String>) {
     }
     // Nothing is made by looking.
     if let Some(path) = config.spool.path.as_ref().filter(|path| path.exists()) {
-        match SpoolFile::open(path) {
+        match SpoolFile::visit(path) {
             Ok(spool) => places.push(Place::Spool(spool)),
-            Err(error) => out_of_reach.push(error.to_string()),
+            Err(error) => out_of_reach.push(error.text().to_owned()),
         }
     }
     (places, out_of_reach)

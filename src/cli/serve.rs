@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{Failure, say};
+use super::{Failure, disks, say};
 use crate::app::{self, Listening, ServeError};
 use crate::config::model::{Config, LogFormat, PublisherUrl, Source};
 use crate::descriptors;
@@ -17,6 +17,8 @@ use crate::telemetry::{Metrics, logs};
 const LISTED: usize = 20;
 
 pub(super) fn run(mut config: Config) -> Result<(), Failure> {
+    // Whatever the process creates is for nobody else, unless an option says otherwise.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let signals = Signals::listen(config.drain).map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
     let demo = config.sources.is_empty();
     config.add_demo_source(false).map_err(Failure::Unavailable)?;
@@ -25,6 +27,11 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
     logs::init(&config.log, &metrics).map_err(Failure::Internal)?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     descriptors::raise();
+    let refusals = disks::refusals(&config);
+    if !refusals.is_empty() {
+        return Err(Failure::Config(refusals));
+    }
+    disks::warnings(&config).iter().for_each(|warning| tracing::warn!("{warning}"));
     let listening = |at: Listening| {
         let mut shown = config.clone();
         (shown.server.listen, shown.server.admin_listen) = (at.ingest, at.admin);

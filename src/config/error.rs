@@ -93,7 +93,7 @@ impl ConfigError {
     }
 
     /// A mistake that has no place, such as a file that cannot be read.
-    pub(super) fn nowhere(message: impl Into<String>) -> Self {
+    pub(crate) fn nowhere(message: impl Into<String>) -> Self {
         Self { place: None, key: None, problem: Problem::Other(message.into()) }
     }
 }

@@ -154,6 +154,8 @@ pub struct Store {
     pub prune_interval: Duration,
     pub prune_rows: usize,
     pub lease: Duration,
+    /// `publisher.retry_max_ms`: no row is due later than that.
+    pub longest_retry: Duration,
 }
 
 /// Where events are stored.

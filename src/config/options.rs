@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::model::{
     Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl, QueueType, RespondAfter, Server, Spool, Store,
@@ -19,7 +20,8 @@ const DAY_SECS: i128 = 24 * 60 * 60;
 
 /// Everything but the sources.
 pub(super) fn all(r: &mut Reader<'_>) -> Config {
-    let (server, store) = (server(r), store(r));
+    let (server, publisher) = (server(r), publisher(r));
+    let store = store(r, publisher.retry_max);
     Config {
         spool: spool(r, &server, &store),
         server,
@@ -27,7 +29,7 @@ pub(super) fn all(r: &mut Reader<'_>) -> Config {
         verifier: verifier(r),
         dedup: dedup(r),
         store,
-        publisher: publisher(r),
+        publisher,
         drain: r.duration("shutdown.drain_secs", 1..=3600),
         log: log(r),
         sources: Vec::new(),
@@ -82,7 +84,7 @@ fn dedup(r: &mut Reader<'_>) -> Dedup {
     }
 }
 
-fn store(r: &mut Reader<'_>) -> Store {
+fn store(r: &mut Reader<'_>, longest_retry: Duration) -> Store {
     Store {
         url: r
             .secret_url("store.url", true, StoreUrl::Postgres(Secret::unread()), StoreUrl::parse)
@@ -97,6 +99,7 @@ fn store(r: &mut Reader<'_>) -> Store {
         prune_interval: r.duration("store.prune_interval_secs", 1..=DAY_SECS),
         prune_rows: r.count("store.prune_rows", 1..=1_000_000),
         lease: r.duration("store.lease_secs", 3..=3600),
+        longest_retry,
     }
 }
 

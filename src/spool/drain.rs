@@ -56,6 +56,7 @@ impl Drain {
         let (mut failing, whole) = (false, self.room);
         let mut pause = Duration::ZERO;
         while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            self.spool.mend();
             if !self.lease.is_held() {
                 pause = LOOK;
                 continue;
@@ -69,6 +70,7 @@ impl Drain {
                     pause = if moved { Duration::ZERO } else { LOOK };
                 }
                 Err(error) => {
+                    self.spool.failed(&error);
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("the spool cannot be drained, trying on: {error}");
                     }
@@ -113,7 +115,7 @@ impl Drain {
     }
 
     fn pass_conflict(&self) -> Result<bool, StoreError> {
-        let Some(event) = self.spool.0.file.conflict(CONFLICT_WINDOW)? else {
+        let Some(event) = self.spool.file()?.conflict(CONFLICT_WINDOW)? else {
             self.spool.empty()?;
             return Ok(false);
         };
@@ -122,7 +124,7 @@ impl Drain {
             // The event itself is in the store; this is the body that came second.
             tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses a spooled conflict, which is dropped: {why}");
         }
-        self.spool.0.file.conflict_drained(&event)?;
+        self.spool.file()?.conflict_drained(&event)?;
         self.spool.held().no_longer_waits(&event);
         Ok(true)
     }
@@ -136,7 +138,7 @@ impl Drain {
     fn park(&self, stored: &StoredEvent, why: &str) -> Result<(), StoreError> {
         let event = &stored.event;
         tracing::error!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "the database refuses a spooled event: {why}; it is kept in \"parked\" of the spool");
-        self.spool.0.file.park(stored.seq, why)?;
+        self.spool.file()?.park(stored.seq, why)?;
         self.spool.held().no_longer_waits(event);
         self.spool.0.metrics.parked.inc();
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::delivery::{DedupKey, UnixMillis};
 use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
@@ -19,6 +19,22 @@ pub struct Limits {
     pub age: Duration,
 }
 
+/// Both clocks, as they are read at the edge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) wall: UnixMillis,
+    pub(super) even: Instant,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self { wall: UnixMillis::now(), even: Instant::now() }
+    }
+}
+
+/// No event of an earlier run has waited for longer than this past `Limits::age`: a clock that says so was wrong, then or now.
+const PLAUSIBLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What the spool holds. Pure.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -27,6 +43,10 @@ pub(super) struct Held {
     pub(super) bytes: u64,
     /// When the event that waits longest was received.
     pub(super) oldest: Option<UnixMillis>,
+    /// Since when anything has waited without a pause, as far as this process knows.
+    filled: Instant,
+    /// Some of it may be of an earlier run.
+    left_over: bool,
     /// The beginnings of keys and guards. Two that are alike do no harm: the event takes the way through the spool.
     keys: HashSet<u64>,
     /// A batch found no room, and nothing has left since.
@@ -36,8 +56,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, events: 0, bytes: 0, oldest: None, keys: HashSet::new(), full: false, failed: None }
+    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+        Self { limits, events: 0, bytes: 0, oldest: None, filled: now, left_over: false, keys: HashSet::new(), full: false, failed: None }
     }
 
     /// Begins anew with what is in the file.
@@ -48,7 +68,14 @@ impl Held {
         self.keys = keys.iter().map(beginning).collect();
         if usage.events == 0 {
             self.oldest = None;
+            self.left_over = false;
         }
+    }
+
+    /// The file was opened, and holds this of an earlier run.
+    pub(super) fn opened(&mut self, usage: SpoolUsage, keys: &[DedupKey], oldest: Option<UnixMillis>, now: Instant) {
+        self.recount(usage, keys);
+        (self.oldest, self.filled, self.left_over, self.failed) = (oldest, now, usage.events > 0, None);
     }
 
     /// Nothing is held, and nothing is left of what was.
@@ -61,14 +88,14 @@ impl Held {
     }
 
     /// Why deliveries are refused, if so.
-    pub(super) fn refusal(&self, now: UnixMillis) -> Option<String> {
+    pub(super) fn refusal(&self, now: Now) -> Option<String> {
         let full =
             self.full.then(|| format!("the spool is full: it has {} bytes, and spool.max_bytes is {}", self.bytes, self.limits.bytes));
         let failed = || self.failed.as_ref().map(|why| format!("the last write to the spool failed: {why}"));
         full.or_else(|| self.too_old(now)).or_else(failed)
     }
 
-    fn too_old(&self, now: UnixMillis) -> Option<String> {
+    fn too_old(&self, now: Now) -> Option<String> {
         let (age, limit) = (self.age(now), self.limits.age);
         (age >= limit).then(|| {
             format!(
@@ -80,7 +107,7 @@ impl Held {
     }
 
     /// Whether `batch` may be written, or why not. A disk that has failed is tried again with each batch.
-    pub(super) fn room_for(&mut self, batch: &[Arc<NewEvent>], now: UnixMillis) -> Result<(), String> {
+    pub(super) fn room_for(&mut self, batch: &[Arc<NewEvent>], now: Now) -> Result<(), String> {
         let more: u64 = batch.iter().map(|event| cost(event)).sum();
         if self.bytes + more > self.limits.bytes {
             self.full = true;
@@ -100,7 +127,7 @@ impl Held {
         batch: &[Arc<NewEvent>],
         added: Vec<Vec<u64>>,
         result: &Result<Vec<Inserted>, StoreError>,
-        now: UnixMillis,
+        now: Now,
     ) -> u64 {
         // After an ambiguous commit the keys may be in the file.
         let keep_keys = matches!(result, Err(StoreError::Ambiguous(_)));
@@ -123,10 +150,12 @@ impl Held {
         new
     }
 
-    fn count(&mut self, event: &NewEvent, now: UnixMillis) {
+    fn count(&mut self, event: &NewEvent, now: Now) {
         self.events += 1;
         self.bytes += cost(event);
-        self.oldest.get_or_insert(now);
+        if self.oldest.is_none() {
+            (self.oldest, self.filled) = (Some(now.wall), now.even);
+        }
     }
 
     /// This event has left the spool, and its key with it.
@@ -142,13 +171,19 @@ impl Held {
         self.bytes = self.bytes.saturating_sub(cost(event));
     }
 
-    /// How long the oldest event has waited.
-    pub(super) fn age(&self, now: UnixMillis) -> Duration {
-        Duration::from_millis(self.oldest.map_or(0, |oldest| u64::try_from(now.0.saturating_sub(oldest.0)).unwrap_or(0)))
+    /// How long the oldest event has waited, never longer than can be: the wall clock may have been set meanwhile, or was wrong.
+    pub(super) fn age(&self, now: Now) -> Duration {
+        let Some(oldest) = self.oldest else { return Duration::ZERO };
+        let known = now.even.saturating_duration_since(self.filled);
+        let longest = if self.left_over { self.limits.age + PLAUSIBLE } else { known };
+        match u64::try_from(now.wall.0.saturating_sub(oldest.0)).map(Duration::from_millis) {
+            Ok(age) if age <= longest => age,
+            _ => known,
+        }
     }
 
     /// What waits, in words.
-    pub(super) fn waiting(&self, now: UnixMillis) -> Option<String> {
+    pub(super) fn waiting(&self, now: Now) -> Option<String> {
         let (events, bytes, age) = (self.events, self.bytes, self.age(now).as_secs());
         (events > 0).then(|| {
             format!("{events} events ({bytes} bytes, the oldest for {age} s) are durable on one local disk only, and wait for the store")
@@ -169,4 +204,43 @@ fn beginning(key: &DedupKey) -> u64 {
 
 fn names(event: &NewEvent) -> impl Iterator<Item = u64> {
     [Some(event.key), event.guard].into_iter().flatten().map(|key| beginning(&key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn held(begin: Instant) -> Held {
+        Held::new(Limits { bytes: 1 << 30, age: DAY }, begin)
+    }
+
+    #[test]
+    fn a_clock_that_jumps_neither_ages_what_waits_nor_makes_it_younger_than_nothing() {
+        let begin = Instant::now();
+        let mut held = held(begin);
+        held.filled = begin;
+        held.oldest = Some(BEGIN);
+        let after = |wall: UnixMillis| Now { wall, even: begin + MINUTE };
+        assert_eq!(held.age(after(BEGIN.plus(MINUTE))), MINUTE);
+        assert_eq!(held.age(after(BEGIN.plus(400 * DAY))), MINUTE, "set ahead");
+        assert_eq!(held.age(after(UnixMillis(0))), MINUTE, "set back");
+        assert!(held.refusal(after(BEGIN.plus(400 * DAY))).is_none());
+        assert!(held.refusal(Now { wall: BEGIN.plus(DAY), even: begin + DAY }).is_some_and(|why| why.contains("max_age_secs")));
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_left_is_as_old_as_can_be() {
+        let begin = Instant::now();
+        let mut held = held(begin);
+        let usage = SpoolUsage { events: 1, bytes: 1 };
+        held.opened(usage, &[], Some(BEGIN), begin);
+        let at = |wall: UnixMillis| Now { wall, even: begin + MINUTE };
+        assert_eq!(held.age(at(BEGIN.plus(2 * DAY))), 2 * DAY);
+        assert_eq!(held.age(at(BEGIN.plus(400 * DAY))), MINUTE, "received, or opened, by a clock that was wrong");
+        assert_eq!(held.age(at(UnixMillis(0))), MINUTE);
+    }
 }

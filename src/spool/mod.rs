@@ -6,15 +6,17 @@
 
 mod drain;
 mod held;
+mod mend;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::drain::{Drain, Draining};
-use self::held::Held;
 pub use self::held::{EVENT_OVERHEAD, Limits};
+use self::held::{Held, Now};
+use self::mend::Place;
 use crate::config::model;
 use crate::delivery::UnixMillis;
 use crate::store::{Inserted, NewEvent, Room, Seq, SpoolFile, StoreError, StoredEvent};
@@ -27,7 +29,7 @@ pub struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    file: SpoolFile,
+    place: Mutex<Place>,
     held: Mutex<Held>,
     /// Held while the file is written to, so that it can be counted anew in between.
     writing: Mutex<()>,
@@ -43,24 +45,28 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Spool {
-    /// Opens the file at `path`, or makes it, and counts what an earlier run has left in it.
-    pub fn open(path: &Path, config: &model::Spool, metrics: Arc<Metrics>, health: Component) -> Result<Self, StoreError> {
-        let file = SpoolFile::open(path)?;
-        let mut held = Held::new(Limits { bytes: config.max_bytes, age: config.max_age });
-        held.recount(file.usage()?, &file.keys()?);
-        let parked = file.parked_rows()?;
-        held.oldest = oldest(&file, Room { events: 1, bytes: 0 })?.1;
+    /// Opens the file at `path`, or makes it, and counts what an earlier run has left in it. Where that cannot be done, the spool takes nothing,
+    /// says so in its health, and the drain tries on. `unsafely` takes a file in memory as well.
+    pub fn open(path: &Path, config: &model::Spool, unsafely: bool, metrics: Arc<Metrics>, health: Component) -> Self {
+        let held = Held::new(Limits { bytes: config.max_bytes, age: config.max_age }, Instant::now());
+        let place = Mutex::new(Place::new(path, unsafely));
         let spool = Self(Arc::new(Inner {
-            file,
+            place,
             held: Mutex::new(held),
             writing: Mutex::new(()),
             metrics,
             health,
-            parked: AtomicU64::new(parked),
+            parked: AtomicU64::default(),
             able: Arc::default(),
         }));
+        spool.mend();
         spool.show();
-        Ok(spool)
+        spool
+    }
+
+    /// The file, or why there is none.
+    fn file(&self) -> Result<Arc<SpoolFile>, StoreError> {
+        locked(&self.0.place).file()
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -74,13 +80,15 @@ impl Spool {
 
     /// Commits `batch` to the disk, within the limits. What is in the spool already is a duplicate.
     pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
-        let _writing = locked(&self.0.writing);
-        let now = UnixMillis::now();
-        let room = self.held().room_for(batch, now);
-        let result = room.map_err(StoreError::Unavailable).and_then(|()| {
+        // Before the lock, which is held while the file is being opened.
+        let is_open = self.file();
+        let _writing = is_open.is_ok().then(|| locked(&self.0.writing));
+        let now = Now::read();
+        let file = self.file().and_then(|file| self.held().room_for(batch, now).map(|()| file).map_err(StoreError::Unavailable));
+        let result = file.and_then(|file| {
             // Before the commit: from then on the drain may find the event, and take its key out again.
             let added = self.held().add_keys(batch);
-            let result = self.0.file.insert(batch);
+            let result = file.insert(batch);
             let new = self.held().inserted(batch, added, &result, now);
             self.0.metrics.spooled.inc_by(new);
             result
@@ -94,7 +102,7 @@ impl Spool {
 
     /// What came first, at most `room`.
     fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
-        let (events, oldest) = oldest(&self.0.file, room)?;
+        let (events, oldest) = oldest(&*self.file()?, room)?;
         if oldest.is_some() {
             self.held().oldest = oldest;
         }
@@ -104,7 +112,7 @@ impl Spool {
     /// These events are in the store.
     fn drained(&self, events: &[&StoredEvent]) -> Result<(), StoreError> {
         let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
-        self.0.file.drained(&seqs)?;
+        self.file()?.drained(&seqs)?;
         {
             let mut held = self.held();
             events.iter().for_each(|stored| held.removed(&stored.event));
@@ -120,9 +128,10 @@ impl Spool {
         if self.held().is_clear() {
             return Ok(());
         }
-        let usage = self.0.file.usage()?;
+        let file = self.file()?;
+        let usage = file.usage()?;
         if usage.events == 0 {
-            let keys = self.0.file.keys()?;
+            let keys = file.keys()?;
             self.held().recount(usage, &keys);
             self.show();
         }
@@ -131,7 +140,8 @@ impl Spool {
 
     /// Counts the parked events anew: a command may have changed them.
     fn count_parked(&self) -> Result<(), StoreError> {
-        let parked = self.0.file.parked_rows()?;
+        let Ok(file) = self.file() else { return Ok(()) };
+        let parked = file.parked_rows()?;
         if self.0.parked.swap(parked, Ordering::Relaxed) != parked {
             self.show();
         }
@@ -155,17 +165,18 @@ impl Spool {
 
     /// Says how it is, in metrics and health: degraded while anything waits, since it is on one disk only.
     pub fn show(&self) {
-        let (held, now) = (self.held(), UnixMillis::now());
+        let (trouble, broken) = locked(&self.0.place).words();
+        let (held, now) = (self.held(), Now::read());
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.0.metrics.spool_rows.set(gauge(held.events));
         self.0.metrics.spool_bytes.set(gauge(held.bytes));
         self.0.metrics.spool_oldest_seconds.set(gauge(held.age(now).as_secs()));
-        let refusal = held.refusal(now);
+        let refusal = trouble.or_else(|| held.refusal(now));
         self.0.able.store(refusal.is_none(), Ordering::Relaxed);
         let parked = self.0.parked.load(Ordering::Relaxed);
         let parked = (parked > 0)
             .then(|| format!("{parked} events were refused by the store and are parked in the spool: `hookweir parked list` shows them"));
-        let words = [refusal, held.waiting(now), parked].into_iter().flatten().collect::<Vec<_>>();
+        let words = [refusal, held.waiting(now), parked, broken].into_iter().flatten().collect::<Vec<_>>();
         self.0.health.update(if words.is_empty() { State::Ready } else { State::Degraded(words.join("; ").into()) });
     }
 }

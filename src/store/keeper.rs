@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Reached, Retention, Store, StoreError};
+use super::stall::Stall;
+use super::{Backlog, Reached, Retention, Store, StoreError};
 use crate::config::model;
 use crate::delivery::InstanceId;
 use crate::shutdown::Lifeline;
@@ -16,8 +17,10 @@ use crate::telemetry::health::{Component, State};
 
 /// How soon something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often the backlog is measured.
+/// How often the backlog is measured, and at least looked at whether the store is fit.
 const MEASURE: Duration = Duration::from_secs(5);
+/// How long rows may wait, beyond the longest retry, while nothing leaves the outbox.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop waits for a statement under way.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -74,17 +77,28 @@ pub struct Keeper {
     ended: mpsc::Receiver<()>,
 }
 
+/// What the keeper works with.
+pub struct Kept {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Whose lease is renewed.
+    pub instance: InstanceId,
+    /// Whether the store was reached before.
+    pub known: Reached,
+    /// The longest window of any source.
+    pub longest_window: Duration,
+    /// Where measures go.
+    pub metrics: Arc<Metrics>,
+    /// The health of the store.
+    pub health: Component,
+    /// The health of the outbox.
+    pub outbox: Component,
+}
+
 impl Keeper {
-    /// Starts keeping `store` for `instance`. Uses up to two connections.
-    pub fn start(
-        store: Arc<dyn Store>,
-        instance: InstanceId,
-        config: &model::Store,
-        known: Reached,
-        metrics: Arc<Metrics>,
-        health: Component,
-        lifeline: &Lifeline,
-    ) -> io::Result<Self> {
+    /// Starts the two threads. Uses up to two connections.
+    pub fn start(kept: Kept, config: &model::Store, lifeline: &Lifeline) -> io::Result<Self> {
+        let Kept { store, instance, known, longest_window, metrics, health, outbox } = kept;
         let lease = Lease::none();
         let stop = Arc::<Stop>::default();
         let (running, ended) = mpsc::channel();
@@ -104,13 +118,15 @@ impl Keeper {
         };
         let upkeep = Upkeep {
             store,
-            retention: Retention { events: config.keep_events, conflicts: config.keep_conflicts },
+            retention: Retention { events: config.keep_events, conflicts: config.keep_conflicts, keys: longest_window },
             interval: config.prune_interval,
             limit: config.prune_rows,
             metrics,
             parked,
             lease: lease.clone(),
             stop: stop.clone(),
+            outbox,
+            stall: Stall::new(PATIENCE + config.longest_retry, Instant::now()),
         };
         let held = (lifeline.of("keeper"), running.clone());
         thread::Builder::new().name("keeper".into()).spawn(move || {
@@ -198,7 +214,7 @@ impl Tenancy {
                 Err(StoreError::Unfit(why)) => self.health.set_unfit(why),
                 Err(error) => self.health.set(State::NotReady(error.to_string().into())),
             }
-            let pause = if renewed.is_ok() { self.duration / 3 } else { RETRY };
+            let pause = if renewed.is_ok() { (self.duration / 3).min(MEASURE) } else { RETRY };
             if let Some(release) = self.stop.wait(Instant::now() + pause) {
                 break release;
             }
@@ -211,6 +227,7 @@ impl Tenancy {
 
     fn renew(&mut self) -> Result<(), StoreError> {
         if !self.prepared {
+            self.store.hold()?;
             self.store.prepare()?;
             self.prepared = true;
         }
@@ -236,10 +253,14 @@ struct Upkeep {
     parked: Component,
     lease: Lease,
     stop: Arc<Stop>,
+    outbox: Component,
+    stall: Stall,
 }
 
 impl Upkeep {
-    fn run(self) {
+    fn run(mut self) {
+        // Nothing is known of it yet, and it keeps nobody from being answered.
+        self.outbox.set(State::Ready);
         let mut prune_at = Instant::now() + self.interval;
         loop {
             // No lease, no database: there is nothing to keep up.
@@ -258,11 +279,15 @@ impl Upkeep {
         }
     }
 
-    fn measure(&self) {
+    fn measure(&mut self) {
         match self.store.backlog() {
             Ok(backlog) => {
+                let now = Instant::now();
+                let stalled = self.stall.look(&backlog, self.metrics.publisher_up.get() == 1, now);
+                // By the store's clock a row that came while that was ahead has not waited at all.
+                let oldest = backlog.oldest.max(self.stall.standing(now));
                 self.metrics.outbox_rows.set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
-                self.metrics.outbox_oldest_seconds.set(i64::try_from(backlog.oldest.as_secs()).unwrap_or(i64::MAX));
+                self.metrics.outbox_oldest_seconds.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
                 self.metrics.parked_rows.set(i64::try_from(backlog.parked).unwrap_or(i64::MAX));
                 self.parked.update(match backlog.parked {
                     0 => State::Ready,
@@ -270,6 +295,7 @@ impl Upkeep {
                         format!("{rows} events cannot be published and are parked in the store: `hookweir parked list` shows them").into(),
                     ),
                 });
+                self.outbox.update(stalled.map_or(State::Ready, |standing| State::Degraded(stall_words(&backlog, standing).into())));
             }
             Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
         }
@@ -290,4 +316,13 @@ impl Upkeep {
             }
         }
     }
+}
+
+fn stall_words(backlog: &Backlog, standing: Duration) -> String {
+    format!(
+        "{} events wait in the outbox, and the oldest of them has not left it for {} s although the queue takes events. Deliveries are accepted \
+         all the same. Look for warnings of \"relay\" and \"publisher\" in the log; if another instance hangs, end it, and its events are taken over",
+        backlog.depth,
+        standing.as_secs()
+    )
 }

@@ -6,6 +6,7 @@
 //! [`open`] does not need the database to be there: the [`keeper`] calls [`Store::prepare`] until it works.
 
 mod claim;
+mod clock;
 pub mod keeper;
 mod migrations;
 mod open;
@@ -15,16 +16,18 @@ mod probe;
 mod reached;
 mod row;
 mod sqlite;
+mod stall;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open};
 pub use parked::Parked;
 pub use reached::Reached;
-pub use sqlite::{SpoolFile, SpoolUsage};
+pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
 use crate::config::secret::Secret;
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
@@ -122,8 +125,10 @@ pub struct Room {
 pub struct Backlog {
     /// Rows.
     pub depth: u64,
-    /// Age of the oldest row.
+    /// Age of the oldest row by the store's clock; zero where that was set back since.
     pub oldest: Duration,
+    /// The row with the lowest number.
+    pub first: Option<Seq>,
     /// Rows given up and kept with a reason.
     pub parked: u64,
 }
@@ -135,6 +140,8 @@ pub struct Retention {
     pub events: Duration,
     /// Bodies in `conflict`.
     pub conflicts: Duration,
+    /// The longest window of any source.
+    pub keys: Duration,
 }
 
 /// After a secret was forgotten, none is learned for this long: by then every instance knows that it was, or knows that it is out of date.
@@ -204,10 +211,21 @@ pub trait Store: Send + Sync + 'static {
     /// [`Self::insert`] refuses with [`StoreError::Unavailable`].
     fn prepare(&self) -> Result<(), StoreError>;
 
-    /// Checks that events can still be stored: rights can be taken away, and a server can be made read-only. The error says what to do.
+    /// Checks that events can still be stored: rights can be taken away, and a server can be made
+    /// read-only, a database file deleted while in use. The error says what to do.
     fn still_fit(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// Takes the store for this process, where no other may serve from it (SQLite), until the process ends; rows of others are lost to them
+    /// from then on. Fails with [`StoreError::Unfit`] if another process has it.
+    fn hold(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The last call of a process that stops in order: brings what is committed into the form in which it is best copied. Nothing is stored
+    /// from then on.
+    fn close(&self) {}
 
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.
@@ -225,6 +243,9 @@ pub trait Store: Send + Sync + 'static {
     /// Due outbox rows that nobody works on, those first that are due for longest, at most `room`: takes over rows of instances whose
     /// lease has run out (if `owner` itself has one), then reads `owner`'s own and leaves out those for which `skip` says that they are in
     /// memory. A first row larger than `room.bytes` is returned alone.
+    ///
+    /// No row is due later than the longest retry from now, and no lease is longer than it was taken for: what lies beyond was written
+    /// while the clock was ahead, and is due, or over.
     fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// These rows were confirmed by the queue, and leave the outbox. Rows that have left it already are passed over, here and below.
@@ -256,7 +277,8 @@ pub trait Store: Send + Sync + 'static {
     fn release(&self, owner: InstanceId) -> Result<(), StoreError>;
 
     /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their retention; never a key whose event
-    /// waits in the outbox or is parked. Returns how many rows went.
+    /// waits in the outbox or is parked. Returns how many rows went. Deletes nothing while the clock is not to be believed, and cuts
+    /// times that lie too far ahead once it is (`clock.rs`).
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
 
     /// Keeps the secret that `source`'s provider has handed over, if it is the first since the last one was forgotten, and that was

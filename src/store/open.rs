@@ -44,7 +44,7 @@ pub fn check(config: &model::Store) -> Result<Vec<String>, StoreError> {
 }
 
 /// Whether a file can be created at `path`, or in the nearest folder above it that exists.
-fn probe_folder(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn probe_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     let probe = folder.join(format!(".hookweir-check.{}", std::process::id()));
     OpenOptions::new()
@@ -52,5 +52,5 @@ fn probe_folder(path: &Path) -> Result<(), StoreError> {
         .create_new(true)
         .open(&probe)
         .and_then(|_| fs::remove_file(&probe))
-        .map_err(|error| StoreError::Unfit(format!("no database can be created in {}: {error}", folder.display())))
+        .map_err(|error| StoreError::Unfit(format!("no file can be created in {}: {error}", folder.display())))
 }

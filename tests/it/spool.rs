@@ -51,7 +51,7 @@ impl Bench {
 
     fn spool(&self) -> Spool {
         let path = self.folder.path().join("spool.db");
-        Spool::open(&path, &self.config.spool, self.metrics.clone(), self.health.component("spool")).expect("opens")
+        Spool::open(&path, &self.config.spool, false, self.metrics.clone(), self.health.component("spool"))
     }
 
     fn store(&self) -> Arc<dyn Store> {
@@ -124,7 +124,11 @@ fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
     let again = Arc::new(NewEvent { guard: guarded.guard, ..(*event("h", "x")).clone() });
     let known = store.insert(instance, &[again]).expect("stored");
     assert_eq!(known, [Inserted::Duplicate(guarded.key)], "the guard came along");
-    assert_eq!(store.prune(store::Retention { events: WINDOW, conflicts: Duration::ZERO }, 10).expect("prunes"), 1, "so did the conflict");
+    assert_eq!(
+        store.prune(store::Retention { events: WINDOW, conflicts: Duration::ZERO, keys: WINDOW }, 10).expect("prunes"),
+        1,
+        "so did the conflict"
+    );
     assert_eq!(bench.metrics.drained.get(), 3);
 
     assert!(!spool.may_have(&event("a", "x")), "nothing stays behind");

@@ -28,7 +28,8 @@ impl PostgresStore {
             sql_query(
                 "INSERT INTO learned_secret (source, secret) VALUES ($1, $2)
                  ON CONFLICT (source) DO UPDATE SET secret = excluded.secret, at = now()
-                 WHERE learned_secret.secret IS NULL AND learned_secret.at < now() - $3 * interval '1 millisecond'",
+                 WHERE learned_secret.secret IS NULL
+                   AND (learned_secret.at < now() - $3 * interval '1 millisecond' OR learned_secret.at > now() + $3 * interval '1 millisecond')",
             )
             .bind::<Text, _>(source.as_str())
             .bind::<Binary, _>(secret.expose())

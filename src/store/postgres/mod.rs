@@ -1,6 +1,7 @@
 //! The store in PostgreSQL, for any number of instances. Each call is one statement, or a few, each a transaction of its own: none is
 //! held open between two round trips, but behind a transaction pooler ([`session`]).
 
+mod claims;
 mod connection;
 mod fetched;
 mod insert;
@@ -8,6 +9,7 @@ mod judge;
 mod learned;
 mod migrate;
 mod parked;
+mod prune;
 mod rights;
 mod session;
 mod upkeep;
@@ -18,17 +20,17 @@ use std::time::Duration;
 
 use diesel::connection::Connection as _;
 use diesel::pg::Pg;
-use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
 
 use self::connection::{Connection, unavailable, was_rolled_back};
 use self::insert::LastKnown;
 use self::judge::Around;
 use self::session::Session;
-use super::claim::{Choice, Due, PAGE};
+use super::claim::Choice;
+use super::clock::DeletionClock;
 use super::row::{EventRow, key, millis};
 use super::{
     Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
@@ -49,6 +51,9 @@ pub(super) struct PostgresStore {
     pool: Pool<ConnectionManager<PgConnection>>,
     prepared: AtomicBool,
     last_known: LastKnown,
+    lease: Duration,
+    longest_retry: Duration,
+    deletion_clock: DeletionClock,
 }
 
 impl PostgresStore {
@@ -64,6 +69,9 @@ impl PostgresStore {
             configured: config.url.clone(),
             prepared: AtomicBool::new(false),
             last_known: LastKnown::default(),
+            lease: config.lease,
+            longest_retry: config.longest_retry,
+            deletion_clock: DeletionClock::default(),
         })
     }
 
@@ -165,27 +173,16 @@ impl Store for PostgresStore {
     fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let me = &owner.as_bytes()[..];
         self.run(|connection| {
-            sql_query(upkeep::TAKE_OVER).bind::<Binary, _>(me).bind::<BigInt, _>(sql_limit(room.events)).execute(connection)
+            sql_query(upkeep::TAKE_OVER)
+                .bind::<Binary, _>(me)
+                .bind::<BigInt, _>(sql_limit(room.events))
+                .bind::<BigInt, _>(millis(self.lease))
+                .execute(connection)
         })?;
         self.run(|connection| {
             let mut choice = Choice::new(room, skip);
-            let mut last = (PgTimestamp(i64::MIN), i64::MIN);
-            while !choice.is_full() {
-                let page: Vec<DueRow> = sql_query(
-                    "SELECT due_at, seq, key, bytes, attempts FROM outbox
-                     WHERE owner = $1 AND (due_at, seq) > ($2, $3) AND due_at <= now() ORDER BY due_at, seq LIMIT $4",
-                )
-                .bind::<Binary, _>(me)
-                .bind::<Timestamptz, _>(last.0)
-                .bind::<BigInt, _>(last.1)
-                .bind::<BigInt, _>(sql_limit(PAGE))
-                .load(connection)?;
-                let Some(end) = page.last() else { break };
-                last = (end.due_at, end.seq);
-                for row in page {
-                    choice.offer(Due { seq: row.seq, key: key(&row.key)?, bytes: row.bytes, attempts: row.attempts });
-                }
-            }
+            claims::offer_due(connection, owner, &mut choice)?;
+            claims::offer_stranded(connection, owner, self.longest_retry, &mut choice)?;
             // A row that was confirmed in between finds its event all the same; the caller knows which it had in memory.
             let rows = sql_query("SELECT * FROM event WHERE seq = ANY ($1)")
                 .bind::<Array<BigInt>, _>(choice.seqs())
@@ -249,8 +246,8 @@ impl Store for PostgresStore {
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {
         self.run(|connection| {
             sql_query(
-                "INSERT INTO instance (id, alive_until) VALUES ($1, now() + $2 * interval '1 millisecond')
-                 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until",
+                "INSERT INTO instance (id, alive_until, lease_ms) VALUES ($1, now() + $2 * interval '1 millisecond', $2)
+                 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until, lease_ms = excluded.lease_ms",
             )
             .bind::<Binary, _>(&owner.as_bytes()[..])
             .bind::<BigInt, _>(millis(lease))
@@ -266,18 +263,7 @@ impl Store for PostgresStore {
     }
 
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
-        let limit = sql_limit(limit);
-        let kept = |statement: &'static str, time: Duration| {
-            self.run(|connection| {
-                sql_query(statement).bind::<BigInt, _>(limit).bind::<BigInt, _>(millis(time)).execute(connection).map(|rows| rows as u64)
-            })
-        };
-        let keys =
-            self.run(|connection| sql_query(upkeep::PRUNE_KEYS).bind::<BigInt, _>(limit).execute(connection).map(|rows| rows as u64))?;
-        let events = kept(upkeep::PRUNE_EVENTS, retention.events)?;
-        let conflicts = kept(upkeep::PRUNE_CONFLICTS, retention.conflicts)?;
-        self.run(|connection| sql_query(upkeep::PRUNE_INSTANCES).execute(connection))?;
-        Ok(keys + events + conflicts)
+        self.delete_old(retention, limit)
     }
 
     fn learn(&self, source: &SourceName, secret: &Secret) -> Result<Learned, StoreError> {
@@ -309,12 +295,15 @@ impl Store for PostgresStore {
             oldest_ms: i64,
             #[diesel(sql_type = BigInt)]
             parked: i64,
+            #[diesel(sql_type = Nullable<BigInt>)]
+            first: Option<i64>,
         }
         let row: Row = self.run(|connection| {
             sql_query(
                 "SELECT (SELECT count(*) FROM outbox) AS depth,
                         coalesce((SELECT (extract(epoch FROM now() - since) * 1000)::bigint FROM outbox ORDER BY seq LIMIT 1), 0) AS oldest_ms,
-                        (SELECT count(*) FROM parked) AS parked",
+                        (SELECT count(*) FROM parked) AS parked,
+                        (SELECT seq FROM outbox ORDER BY seq LIMIT 1) AS first",
             )
             .get_result(connection)
         })?;
@@ -322,6 +311,7 @@ impl Store for PostgresStore {
             depth: row.depth.unsigned_abs(),
             oldest: Duration::from_millis(u64::try_from(row.oldest_ms).unwrap_or(0)),
             parked: row.parked.unsigned_abs(),
+            first: row.first.map(Seq),
         })
     }
 }
@@ -332,20 +322,6 @@ fn sql_limit(limit: usize) -> i64 {
 
 fn numbers(rows: &[Seq]) -> Vec<i64> {
     rows.iter().map(|seq| seq.0).collect()
-}
-
-#[derive(QueryableByName)]
-struct DueRow {
-    #[diesel(sql_type = Timestamptz)]
-    due_at: PgTimestamp,
-    #[diesel(sql_type = BigInt)]
-    seq: i64,
-    #[diesel(sql_type = Binary)]
-    key: Vec<u8>,
-    #[diesel(sql_type = Integer)]
-    bytes: i32,
-    #[diesel(sql_type = Integer)]
-    attempts: i32,
 }
 
 #[derive(QueryableByName)]

@@ -4,7 +4,8 @@
 //! by `= ANY (ARRAY (SELECT …))` of their number or their place (`ctid`, which stays while the row is locked).
 
 /// Makes rows of owners without a live lease `$1`'s, at most `$2` of each, if `$1` has a live one. Finds owners by hopping along the
-/// index, whatever the number of rows. Rows that another instance is taking at this moment are passed over.
+/// index, whatever the number of rows. Rows that another instance is taking at this moment are passed over. A lease that ends later than
+/// twice its length from now (`$3` where that is not known) was taken by a clock that was ahead, and is over.
 pub(super) const TAKE_OVER: &str = "
     WITH RECURSIVE owners (owner) AS (
         (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
@@ -14,8 +15,12 @@ pub(super) const TAKE_OVER: &str = "
     ), lost AS (
         SELECT owner FROM owners
         WHERE owner IS NOT NULL AND owner <> $1
-          AND NOT EXISTS (SELECT FROM instance WHERE id = owner AND alive_until > now())
-          AND EXISTS (SELECT FROM instance WHERE id = $1 AND alive_until > now())
+          AND NOT EXISTS (
+              SELECT FROM instance WHERE id = owner AND alive_until > now()
+                 AND alive_until <= now() + 2 * coalesce(lease_ms, $3) * interval '1 millisecond')
+          AND EXISTS (
+              SELECT FROM instance WHERE id = $1 AND alive_until > now()
+                 AND alive_until <= now() + 2 * coalesce(lease_ms, $3) * interval '1 millisecond')
     ), taken AS MATERIALIZED (
         SELECT rows.seq FROM lost CROSS JOIN LATERAL (
             SELECT seq FROM outbox WHERE outbox.owner = lost.owner ORDER BY due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -53,5 +58,32 @@ pub(super) const PRUNE_CONFLICTS: &str = "
     )
     DELETE FROM conflict WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
-/// Forgets instances that died long ago; nothing depends on them.
-pub(super) const PRUNE_INSTANCES: &str = "DELETE FROM instance WHERE alive_until <= now() - interval '1 day'";
+/// Forgets instances that died long ago, or by a clock that was ahead; nothing depends on them.
+pub(super) const PRUNE_INSTANCES: &str =
+    "DELETE FROM instance WHERE alive_until <= now() - interval '1 day' OR alive_until > now() + interval '1 day'";
+
+/// The clock now, and at the last deletion.
+pub(super) const CLOCK: &str = "
+    SELECT (extract(epoch FROM now()) * 1000)::bigint AS now,
+           (SELECT (extract(epoch FROM seen) * 1000)::bigint FROM clock WHERE id = 1) AS last";
+
+/// Keeps the time of a deletion.
+pub(super) const KEEP_CLOCK: &str = "INSERT INTO clock (id, seen) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen";
+
+/// Cuts the time of at most `$1` keys that would be kept for longer than `$2` milliseconds from now, to half of that.
+pub(super) const CUT_KEYS: &str = "
+    UPDATE dedup SET expires_at = now() + $2 / 2 * interval '1 millisecond' WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM dedup WHERE expires_at > now() + $2 * interval '1 millisecond'
+        ORDER BY expires_at DESC LIMIT $1 FOR UPDATE SKIP LOCKED))";
+
+/// Counts at most `$1` events as published now that were published more than `$2` milliseconds ahead.
+pub(super) const CUT_PUBLISHED: &str = "
+    UPDATE published SET at = now() WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM published WHERE at > now() + $2 * interval '1 millisecond'
+        ORDER BY at DESC, seq DESC LIMIT $1 FOR UPDATE SKIP LOCKED))";
+
+/// The same for bodies in `conflict`.
+pub(super) const CUT_CONFLICTS: &str = "
+    UPDATE conflict SET at = now() WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM conflict WHERE at > now() + $2 * interval '1 millisecond'
+        ORDER BY at DESC LIMIT $1 FOR UPDATE SKIP LOCKED))";

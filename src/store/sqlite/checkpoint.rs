@@ -100,6 +100,23 @@ impl Thread {
     }
 }
 
+/// Copies the whole log, and empties it: from then on the database file alone is the whole database.
+pub(super) fn fold(connection: &mut SqliteConnection) {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        busy: i64,
+    }
+    let folded = sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result::<Row>(connection).map(|row| row.busy == 0);
+    match folded {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("SQLite's log is still being read, and stays: a copy of the database needs the -wal beside it as well"),
+        Err(error) => {
+            tracing::warn!(%error, "SQLite's log could not be copied into its file: a copy of the database needs the -wal beside it as well");
+        }
+    }
+}
+
 /// Copies what nobody reads any more, without waiting for anybody; how many pages the log has.
 fn checkpoint(connection: &mut SqliteConnection) -> QueryResult<i64> {
     #[derive(QueryableByName)]

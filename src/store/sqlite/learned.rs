@@ -6,7 +6,6 @@ use super::schema::learned_secret;
 use super::{SqliteStore, now};
 use crate::config::secret::Secret;
 use crate::delivery::{SourceName, UnixMillis};
-use crate::store::row::millis;
 use crate::store::{Learned, LearnedSecret, RELEARN_AFTER, StoreError};
 
 impl SqliteStore {
@@ -22,7 +21,8 @@ impl SqliteStore {
                         .values((learned_secret::source.eq(source.as_str()), values))
                         .execute(connection)?;
                 }
-                Some((None, at)) if at < now.saturating_sub(millis(RELEARN_AFTER)) => {
+                // Forgotten long ago, or by a clock that was ahead.
+                Some((None, at)) if at.abs_diff(now) > RELEARN_AFTER.as_millis() as u64 => {
                     diesel::update(row).set(values).execute(connection)?;
                 }
                 Some((known, _)) => return Ok(Learned::of(known.as_deref(), secret)),

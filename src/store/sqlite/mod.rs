@@ -1,33 +1,38 @@
 //! The store in one SQLite file: for one instance, with no server to run.
 
 mod checkpoint;
+mod claims;
 mod connection;
 mod fetched;
+mod file;
 mod given_up;
 mod insert;
 mod judge;
 mod learned;
 mod schema;
 mod spool;
+mod spool_file;
 mod upkeep;
 
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_types::BigInt;
 use diesel::sqlite::Sqlite;
 
 pub use self::spool::{SpoolFile, SpoolUsage};
+pub use self::spool_file::SpoolTrouble;
 
 use self::checkpoint::Checkpoints;
+use self::claims::{confirm, runs};
 use self::connection::One;
-use self::schema::{dedup, event, instance, outbox, parked, published};
-use super::claim::{Choice, Due, PAGE};
+use self::file::DatabaseFile;
+use self::schema::{clock, dedup, event, instance, outbox, parked};
+use super::claim::Choice;
+use super::clock::DeletionClock;
 use super::row::{EventRow, key, millis};
 use super::{
     Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
@@ -40,41 +45,47 @@ use crate::delivery::{DedupKey, InstanceId, SourceName, UnixMillis};
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub(super) struct SqliteStore {
-    path: PathBuf,
+    file: DatabaseFile,
     migrate: model::Migrate,
     writer: One,
     reader: One,
     /// None where commits copy the log by themselves.
     checkpoints: Option<Checkpoints>,
     prepared: AtomicBool,
+    /// Held a moment ago: whoever had a lease before is dead, and that is still to be written down.
+    alone: AtomicBool,
+    lease: Duration,
+    longest_retry: Duration,
+    deletion_clock: DeletionClock,
 }
 
 impl SqliteStore {
     pub(super) fn new(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
-        Self::at(path, config.migrate, config.statement_timeout, true)
+        let store = Self::at(path, config.migrate, config.statement_timeout, true)?;
+        Ok(Self { lease: config.lease, longest_retry: config.longest_retry, ..store })
     }
 
-    /// Creates the folder of the file, if need be. With `checkpoints_beside` a thread copies the log into the file, else commits do.
+    /// With `checkpoints_beside` a thread copies the log into the file, else commits do.
     fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration, checkpoints_beside: bool) -> Result<Self, StoreError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            crate::folder::create(folder).map_err(|error| {
-                StoreError::Unfit(format!("{}: the folder of the database cannot be created: {error}", folder.display()))
-            })?;
-        }
         let longest_log = if checkpoints_beside { checkpoint::LONGEST_LOG } else { checkpoint::LONG_LOG };
         Ok(Self {
-            path: path.into(),
+            file: DatabaseFile::new(path),
             migrate,
             writer: One::new(path, longest_log, busy_timeout),
             reader: One::new(path, longest_log, busy_timeout),
             checkpoints: if checkpoints_beside { Some(Checkpoints::start(path, busy_timeout)?) } else { None },
             prepared: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
+            lease: Duration::ZERO,
+            longest_retry: Duration::ZERO,
+            deletion_clock: DeletionClock::default(),
         })
     }
 
     /// Applies the migrations that are missing.
     pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.writer.get()?;
+        self.file.make()?;
+        let mut connection = self.first_connection()?;
         let applied = connection::applied_migrations(&mut connection).map_err(|error| self.failed(&error))?;
         if migrations::check::<Sqlite>(migrations::SQLITE, &applied).is_ok() {
             return Ok(Vec::new());
@@ -83,6 +94,18 @@ impl SqliteStore {
         connection
             .exclusive_transaction(|connection| migrations::run(connection, migrations::SQLITE).map_err(Failed::Store))
             .map_err(|failed| failed.into_store_error(self))
+    }
+
+    /// A connection where none may have been possible yet; says what to do where the file is none of SQLite's.
+    fn first_connection(&self) -> Result<connection::Connection, StoreError> {
+        self.writer.get().map_err(|error| match self.file.is_foreign() {
+            Ok(true) => StoreError::Unfit(format!(
+                "{} is not a SQLite database: its first bytes are others. Nothing is stored, and deliveries are answered 503. Bring a backup \
+                 back, or move it away together with its -wal, and a new one is begun",
+                self.file.path().display()
+            )),
+            _ => error,
+        })
     }
 
     /// The names of the migrations that are missing in a database that is fit for use.
@@ -116,7 +139,7 @@ impl SqliteStore {
     }
 
     fn text(&self, error: &Error) -> String {
-        format!("{}: {error}", self.path.display())
+        format!("{}: {error}", self.file.path().display())
     }
 }
 
@@ -155,13 +178,39 @@ impl Store for SqliteStore {
         match self.migrate {
             model::Migrate::Auto => drop(self.migrate()?),
             model::Migrate::Check => {
+                self.file.make()?;
+                drop(self.first_connection()?);
                 let applied = self.read(connection::applied_migrations)?;
                 migrations::check::<Sqlite>(migrations::SQLITE, &applied)?;
             }
         }
         connection::check_durability(&mut *self.writer.get()?)?;
+        self.file.watch()?;
+        if self.alone.load(Ordering::Acquire) {
+            self.write(|connection| diesel::delete(instance::table).execute(connection))?;
+            self.alone.store(false, Ordering::Release);
+        }
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn hold(&self) -> Result<(), StoreError> {
+        if self.file.hold()? {
+            self.alone.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn still_fit(&self) -> Result<(), StoreError> {
+        self.file.still_there()
+    }
+
+    fn close(&self) {
+        if self.prepared.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.writer.get().map(|mut connection| checkpoint::fold(&mut connection))
+        {
+            tracing::warn!(%error, "SQLite's log could not be copied into its file: a copy of the database needs the -wal beside it as well");
+        }
     }
 
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
@@ -170,8 +219,9 @@ impl Store for SqliteStore {
 
     fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
         if !self.prepared.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable(format!("{}: not prepared yet", self.path.display())));
+            return Err(StoreError::Unavailable(format!("{}: not prepared yet", self.file.path().display())));
         }
+        self.file.still_there()?;
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.finish(&mut *self.writer.get()?);
         }
@@ -187,14 +237,17 @@ impl Store for SqliteStore {
             Err(StoreError::Unavailable(_)) if begun => {}
             done => {
                 let inserted = done?;
+                self.file.still_there()?;
                 if let Some(checkpoints) = &self.checkpoints {
                     checkpoints.committed(batch);
                 }
                 return Ok((inserted, true));
             }
         }
-        let apart = self.write(|connection| judge::each(connection, batch, |connection, new| insert::batch(connection, owner, new, now)));
-        Ok((apart?, false))
+        let apart =
+            self.write(|connection| judge::each(connection, batch, |connection, new| insert::batch(connection, owner, new, now)))?;
+        self.file.still_there()?;
+        Ok((apart, false))
     }
 
     fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
@@ -210,26 +263,13 @@ impl Store for SqliteStore {
 
     fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let now = now();
-        if self.read(|connection| upkeep::has_lost_rows(connection, owner, now))? {
-            self.write(|connection| upkeep::take_over(connection, owner, now, room.events))?;
+        let look = upkeep::Look { owner, now, lease: self.lease };
+        if self.read(|connection| upkeep::has_lost_rows(connection, look))? {
+            self.write(|connection| upkeep::take_over(connection, look, room.events))?;
         }
         self.read(|connection| {
             let mut choice = Choice::new(room, skip);
-            let mut last = (i64::MIN, i64::MIN);
-            while !choice.is_full() {
-                let page = outbox::table
-                    .filter(outbox::owner.eq(&owner.as_bytes()[..]).and(outbox::due_at.ge(last.0)).and(outbox::due_at.le(now)))
-                    .filter(outbox::due_at.gt(last.0).or(outbox::seq.gt(last.1)))
-                    .order((outbox::due_at, outbox::seq))
-                    .limit(PAGE as i64)
-                    .select((outbox::due_at, outbox::seq, outbox::key, outbox::bytes, outbox::attempts))
-                    .load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
-                let Some(end) = page.last() else { break };
-                last = (end.0, end.1);
-                for (_, seq, bytes_of_key, bytes, attempts) in page {
-                    choice.offer(Due { seq, key: key(&bytes_of_key)?, bytes, attempts });
-                }
-            }
+            claims::offer(connection, owner, now, self.longest_retry, &mut choice)?;
             let mut rows = Vec::new();
             for seq in choice.seqs() {
                 // It may have been confirmed in between.
@@ -285,13 +325,13 @@ impl Store for SqliteStore {
     }
 
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {
-        let alive_until = instance::alive_until.eq(now().saturating_add(millis(lease)));
+        let lasts = (instance::alive_until.eq(now().saturating_add(millis(lease))), instance::lease_ms.eq(millis(lease)));
         self.write(|connection| {
             diesel::insert_into(instance::table)
-                .values((instance::id.eq(&owner.as_bytes()[..]), alive_until))
+                .values((instance::id.eq(&owner.as_bytes()[..]), lasts))
                 .on_conflict(instance::id)
                 .do_update()
-                .set(alive_until)
+                .set(lasts)
                 .execute(connection)
                 .map(drop)
         })
@@ -303,6 +343,10 @@ impl Store for SqliteStore {
 
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
         let now = now();
+        let last = self.read(|connection| clock::table.find(1).select(clock::seen).first::<i64>(connection).optional())?;
+        if !self.deletion_clock.is_believed(now, last) {
+            return Ok(0);
+        }
         self.write(|connection| upkeep::prune(connection, retention, limit, now))
     }
 
@@ -328,39 +372,8 @@ impl Store for SqliteStore {
 
     fn backlog(&self) -> Result<Backlog, StoreError> {
         let now = now();
-        self.read(|connection| {
-            let depth: i64 = outbox::table.count().get_result(connection)?;
-            let parked: i64 = parked::table.count().get_result(connection)?;
-            let since = outbox::table.order(outbox::seq).select(outbox::since).first::<i64>(connection).optional()?;
-            let oldest = since.map_or(0, |since| now.saturating_sub(since));
-            Ok(Backlog {
-                depth: depth.unsigned_abs(),
-                oldest: Duration::from_millis(u64::try_from(oldest).unwrap_or(0)),
-                parked: parked.unsigned_abs(),
-            })
-        })
+        self.read(|connection| claims::backlog(connection, now))
     }
-}
-
-fn confirm(connection: &mut SqliteConnection, rows: &[Seq], now: i64) -> QueryResult<()> {
-    for run in runs(rows) {
-        let confirmed = outbox::table.filter(outbox::seq.between(*run.start(), *run.end()));
-        confirmed
-            .select((now.into_sql::<BigInt>(), outbox::seq))
-            .insert_into(published::table)
-            .into_columns((published::at, published::seq))
-            .execute(connection)?;
-        diesel::delete(confirmed).execute(connection)?;
-    }
-    Ok(())
-}
-
-/// Rows whose numbers follow each other without a gap, so that a statement serves many: those of a batch do.
-fn runs(rows: &[Seq]) -> Vec<RangeInclusive<i64>> {
-    let mut seqs: Vec<i64> = rows.iter().map(|seq| seq.0).collect();
-    seqs.sort_unstable();
-    seqs.dedup();
-    seqs.chunk_by(|a, b| b - a == 1).filter_map(|run| Some(*run.first()?..=*run.last()?)).collect()
 }
 
 fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {

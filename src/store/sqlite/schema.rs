@@ -1,6 +1,13 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    clock (id) {
+        id -> Integer,
+        seen -> BigInt,
+    }
+}
+
+diesel::table! {
     conflict (key, digest) {
         key -> Binary,
         digest -> Binary,
@@ -53,6 +60,7 @@ diesel::table! {
     instance (id) {
         id -> Binary,
         alive_until -> BigInt,
+        lease_ms -> Nullable<BigInt>,
     }
 }
 
@@ -91,4 +99,15 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(conflict, dedup, event, fetched_key, instance, learned_secret, outbox, parked, published,);
+diesel::allow_tables_to_appear_in_same_query!(
+    clock,
+    conflict,
+    dedup,
+    event,
+    fetched_key,
+    instance,
+    learned_secret,
+    outbox,
+    parked,
+    published,
+);

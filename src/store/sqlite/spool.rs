@@ -3,7 +3,6 @@
 //! Unlike in the store, nothing stays behind: what has reached the store leaves the file, key and all, since from then on the store knows
 //! the key. So the file needs no pruning, and its keys are those that wait.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,19 +12,16 @@ use diesel::sql_types::BigInt;
 
 use super::schema::{conflict, dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, runs};
-use crate::config::model;
 use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
 use crate::store::row::key;
 use crate::store::{Inserted, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
 
 /// The owner of every row: whichever process runs on this disk.
 const OWNER: [u8; 16] = [0; 16];
-/// How long a statement waits for another one to be done with the file.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// Events on one local disk, on their way into the store.
 #[derive(Debug)]
-pub struct SpoolFile(SqliteStore);
+pub struct SpoolFile(pub(super) SqliteStore);
 
 /// What waits in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,13 +33,6 @@ pub struct SpoolUsage {
 }
 
 impl SpoolFile {
-    /// Opens the file at `path`, or makes it; fails where a commit would not be on the disk.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let store = SqliteStore::at(path, model::Migrate::Auto, BUSY, false)?;
-        store.prepare()?;
-        Ok(Self(store))
-    }
-
     /// See [`Store::insert`].
     pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
         self.0.insert(InstanceId::from_bytes(OWNER), batch)

@@ -1,17 +1,21 @@
 //! Taking over what a dead instance left behind, and deleting what was kept long enough.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary};
 
 use crate::delivery::InstanceId;
 use crate::store::Retention;
+use crate::store::clock;
 use crate::store::row::millis;
 
 /// A key past its time whose event still waits is looked at again after this.
 const WAITING_KEY_MS: i64 = 3_600_000;
 
-/// Owners of outbox rows that have no live lease. Hops from owner to owner along the index, whatever the number of rows.
+/// Owners of outbox rows that have no live lease. A lease that ends later than twice its length from now was taken by a clock that was
+/// ahead, and is over. Hops from owner to owner along the index, whatever the number of rows.
 const LOST: &str = "
     WITH RECURSIVE owners (owner) AS (
         SELECT min(owner) FROM outbox
@@ -20,8 +24,19 @@ const LOST: &str = "
     )
     SELECT owner FROM owners
     WHERE owner IS NOT NULL AND owner <> ?1
-      AND NOT EXISTS (SELECT 1 FROM instance WHERE id = owner AND alive_until > ?2)
-      AND EXISTS (SELECT 1 FROM instance WHERE id = ?1 AND alive_until > ?2)";
+      AND NOT EXISTS (
+          SELECT 1 FROM instance WHERE id = owner AND alive_until > ?2 AND alive_until <= ?2 + 2 * coalesce(lease_ms, ?3))
+      AND EXISTS (SELECT 1 FROM instance WHERE id = ?1 AND alive_until > ?2 AND alive_until <= ?2 + 2 * coalesce(lease_ms, ?3))";
+
+/// A look at whose rows are lost.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    /// Who looks.
+    pub(super) owner: InstanceId,
+    pub(super) now: i64,
+    /// How long a lease is, where that is not kept beside it.
+    pub(super) lease: Duration,
+}
 
 #[derive(QueryableByName)]
 struct Owner {
@@ -29,20 +44,24 @@ struct Owner {
     owner: Vec<u8>,
 }
 
-fn lost_owners(connection: &mut SqliteConnection, owner: InstanceId, now: i64) -> QueryResult<Vec<Owner>> {
-    sql_query(LOST).bind::<Binary, _>(&owner.as_bytes()[..]).bind::<BigInt, _>(now).load(connection)
+fn lost_owners(connection: &mut SqliteConnection, look: Look) -> QueryResult<Vec<Owner>> {
+    sql_query(LOST)
+        .bind::<Binary, _>(&look.owner.as_bytes()[..])
+        .bind::<BigInt, _>(look.now)
+        .bind::<BigInt, _>(millis(look.lease))
+        .load(connection)
 }
 
-/// Some rows belong to an instance without a lease, and `owner` has one.
-pub(super) fn has_lost_rows(connection: &mut SqliteConnection, owner: InstanceId, now: i64) -> QueryResult<bool> {
-    lost_owners(connection, owner, now).map(|lost| !lost.is_empty())
+/// Some rows belong to an instance without a lease, and who looks has one.
+pub(super) fn has_lost_rows(connection: &mut SqliteConnection, look: Look) -> QueryResult<bool> {
+    lost_owners(connection, look).map(|lost| !lost.is_empty())
 }
 
-/// Makes at most `limit` of such rows `owner`'s, from each that lost them.
-pub(super) fn take_over(connection: &mut SqliteConnection, owner: InstanceId, now: i64, limit: usize) -> QueryResult<()> {
-    for lost in lost_owners(connection, owner, now)? {
+/// Gives at most `limit` of such rows to who looks, from each that lost them.
+pub(super) fn take_over(connection: &mut SqliteConnection, look: Look, limit: usize) -> QueryResult<()> {
+    for lost in lost_owners(connection, look)? {
         sql_query("UPDATE outbox SET owner = ?1 WHERE seq IN (SELECT seq FROM outbox WHERE owner = ?2 ORDER BY due_at, seq LIMIT ?3)")
-            .bind::<Binary, _>(&owner.as_bytes()[..])
+            .bind::<Binary, _>(&look.owner.as_bytes()[..])
             .bind::<Binary, _>(lost.owner)
             .bind::<BigInt, _>(sql_limit(limit))
             .execute(connection)?;
@@ -80,10 +99,40 @@ pub(super) fn prune(connection: &mut SqliteConnection, retention: Retention, lim
     )?;
     // A dead instance's row is only of use to a reader of the table; it is out of the count.
     run(
-        "DELETE FROM instance WHERE rowid IN (SELECT rowid FROM instance WHERE alive_until <= ?1 LIMIT ?2)",
+        "DELETE FROM instance WHERE rowid IN (SELECT rowid FROM instance WHERE alive_until <= ?1 OR alive_until > ?1 + 172800000 LIMIT ?2)",
         now.saturating_sub(86_400_000),
     )?;
+    cut(&mut run, retention, now)?;
     Ok(gone)
+}
+
+/// Cuts times that were written while the clock was ahead, and keeps the time of this deletion.
+fn cut(run: &mut impl FnMut(&str, i64) -> QueryResult<u64>, retention: Retention, now: i64) -> QueryResult<()> {
+    let longest = millis(clock::longest_kept(retention.keys));
+    run(
+        &format!(
+            "UPDATE dedup SET expires_at = ?1 - {longest} + {longest} / 2
+             WHERE seq IN (SELECT seq FROM dedup WHERE expires_at > ?1 ORDER BY expires_at DESC LIMIT ?2)"
+        ),
+        now.saturating_add(longest),
+    )?;
+    let ahead = millis(clock::AHEAD);
+    run(
+        &format!(
+            "UPDATE published SET at = ?1 - {ahead}
+             WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at > ?1 ORDER BY at DESC, seq DESC LIMIT ?2)"
+        ),
+        now.saturating_add(ahead),
+    )?;
+    run(
+        &format!(
+            "UPDATE conflict SET at = ?1 - {ahead}
+             WHERE rowid IN (SELECT rowid FROM conflict WHERE at > ?1 ORDER BY at DESC LIMIT ?2)"
+        ),
+        now.saturating_add(ahead),
+    )?;
+    run("INSERT INTO clock (id, seen) SELECT 1, ?1 WHERE ?2 IS NOT NULL ON CONFLICT (id) DO UPDATE SET seen = excluded.seen", now)?;
+    Ok(())
 }
 
 fn sql_limit(limit: usize) -> i64 {

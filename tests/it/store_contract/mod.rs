@@ -1,6 +1,7 @@
 //! What every store keeps to: the same tests on SQLite and on PostgreSQL.
 
 mod claims;
+mod clocks;
 mod fetched;
 mod inserts;
 mod learned;
@@ -64,6 +65,14 @@ macro_rules! contract {
         $crate::store_contract::contract!($place: fetched
             a_fetched_key_is_there_for_every_instance
             of_many_fetched_keys_the_newest_are_kept);
+        $crate::store_contract::contract!($place: clocks
+            what_came_while_the_clock_was_ahead_is_due_once_it_is_right
+            rows_of_an_instance_that_died_while_the_clock_was_ahead_are_taken_over
+            a_clock_that_is_ahead_deletes_nothing
+            a_clock_that_is_behind_deletes_and_cuts_nothing
+            keys_that_came_while_the_clock_was_ahead_are_not_kept_for_ever
+            an_age_is_never_negative
+            a_secret_forgotten_while_the_clock_was_ahead_makes_room_for_another);
         $crate::store_contract::contract!($place: learned
             the_first_secret_stays_until_it_is_forgotten
             of_many_at_once_one_is_learned);

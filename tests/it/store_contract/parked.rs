@@ -52,6 +52,6 @@ pub(crate) fn a_discarded_event_is_gone_and_its_redelivery_a_duplicate(place: &i
     assert_eq!(store.retry_parked(&[seq]), Ok(0));
     assert!(matches!(insert_one(&*store, owner, event("a", "x")), Inserted::Duplicate(_)));
     assert_eq!((place.count("event"), place.count("parked"), place.count("outbox")), (1, 1, 0));
-    store.prune(Retention { events: LONG, conflicts: LONG }, 10).expect("pruned");
+    store.prune(Retention { events: LONG, conflicts: LONG, keys: LONG }, 10).expect("pruned");
     assert_eq!(store.retry_parked(&[stays]), Ok(1));
 }

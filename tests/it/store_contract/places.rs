@@ -22,6 +22,10 @@ pub(crate) trait Place: Sync {
     fn count(&self, what: &str) -> i64;
     /// SQL that makes each insert of an event whose id begins with `prefix` fail, if it is in `event`.
     fn refuse(&self, prefix: &str);
+    /// Moves a time of every row of `table` by so many milliseconds.
+    fn shift(&self, table: &str, column: &str, millis: i64);
+    /// SQL that is true where `column` is later than so many milliseconds from now.
+    fn later(&self, column: &str, millis: i64) -> String;
     /// SQL of the migrations' undoing, the last one first.
     fn down(&self) -> &'static str;
 
@@ -52,6 +56,7 @@ pub(crate) fn config(url: model::StoreUrl, schema: &str) -> model::Store {
         prune_interval: Duration::from_millis(50),
         prune_rows: 1000,
         lease: Duration::from_secs(15),
+        longest_retry: Duration::from_secs(3600),
     }
 }
 
@@ -94,9 +99,18 @@ impl Place for Sqlite {
         ));
     }
 
+    fn shift(&self, table: &str, column: &str, millis: i64) {
+        self.execute(&format!("UPDATE {table} SET {column} = {column} + {millis}"));
+    }
+
+    fn later(&self, column: &str, millis: i64) -> String {
+        format!("{column} > {}", hookweir::delivery::UnixMillis::now().0 + millis)
+    }
+
     fn down(&self) -> &'static str {
         concat!(
             include_str!("../../../migrations/sqlite/2026-11-28-000007_fetched_key/down.sql"),
+            include_str!("../../../migrations/sqlite/2026-11-28-000006_clock/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-23-000001_store/down.sql")
         )
@@ -142,9 +156,18 @@ impl Place for Postgres {
         self.execute(&format!("ALTER TABLE event ADD CONSTRAINT refuse CHECK (event_id NOT LIKE '{prefix}%')"));
     }
 
+    fn shift(&self, table: &str, column: &str, millis: i64) {
+        self.execute(&format!("UPDATE {table} SET {column} = {column} + {millis} * interval '1 millisecond'"));
+    }
+
+    fn later(&self, column: &str, millis: i64) -> String {
+        format!("{column} > now() + {millis} * interval '1 millisecond'")
+    }
+
     fn down(&self) -> &'static str {
         concat!(
             include_str!("../../../migrations/postgres/2026-11-28-000007_fetched_key/down.sql"),
+            include_str!("../../../migrations/postgres/2026-11-28-000006_clock/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000005_outbox_due/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")

@@ -67,7 +67,7 @@ fn work(store: &dyn Store, name: &str) {
     let rows = claim_all(store, heir);
     store.confirmed(&seqs(&rows)).expect("confirmed");
     store.backlog().expect("a backlog");
-    let all = Retention { events: Duration::ZERO, conflicts: Duration::ZERO };
+    let all = Retention { events: Duration::ZERO, conflicts: Duration::ZERO, keys: Duration::ZERO };
     store.prune(all, 100).expect("pruned");
 }
 
@@ -217,7 +217,7 @@ fn idle_outbox(place: &Postgres) {
 
 fn fill_outbox(place: &Postgres) {
     place.execute(&format!(
-        "INSERT INTO instance (id, alive_until) VALUES ('\\x00', now() + interval '1 hour');
+        "INSERT INTO instance (id, alive_until, lease_ms) VALUES ('\\x00', now() + interval '1 hour', 3600000);
          INSERT INTO outbox (seq, key, owner, bytes) SELECT 2000000 + n, sha256(int8send(n)), '\\x00', 1 FROM generate_series(1, {STORED}) AS n"
     ));
 }

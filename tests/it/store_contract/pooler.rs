@@ -58,6 +58,14 @@ impl Place for Pooled {
         self.direct.refuse(prefix);
     }
 
+    fn shift(&self, table: &str, column: &str, millis: i64) {
+        self.direct.shift(table, column, millis);
+    }
+
+    fn later(&self, column: &str, millis: i64) -> String {
+        self.direct.later(column, millis)
+    }
+
     fn down(&self) -> &'static str {
         self.direct.down()
     }

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use hookweir::config::model::Migrate;
 use hookweir::delivery::InstanceId;
 use hookweir::shutdown::Lifeline;
-use hookweir::store::keeper::Keeper;
+use hookweir::store::keeper::{Keeper, Kept};
 use hookweir::store::{Inserted, NewEvent, Reached, Retention, StoreError, migrate, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
 use super::{LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs};
 
-const KEEP: Retention = Retention { events: LONG, conflicts: LONG };
-const NOW: Retention = Retention { events: Duration::ZERO, conflicts: Duration::ZERO };
+const KEEP: Retention = Retention { events: LONG, conflicts: LONG, keys: LONG };
+const NOW: Retention = Retention { events: Duration::ZERO, conflicts: Duration::ZERO, keys: LONG };
 
 fn expired(id: &str) -> NewEvent {
     NewEvent { window: Duration::ZERO, ..event(id, "x") }
@@ -151,9 +151,10 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
     let mut config = place.config();
     config.keep_events = Duration::ZERO;
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
-    let keeper =
-        Keeper::start(store.clone(), me, &config, Reached::beside(None, ""), metrics.clone(), health.component("store"), &lifeline)
-            .expect("a keeper");
+    let (component, outbox) = (health.component("store"), health.component("outbox"));
+    let (store_too, known) = (store.clone(), Reached::beside(None, ""));
+    let kept = Kept { store: store_too, instance: me, known, longest_window: LONG, metrics: metrics.clone(), health: component, outbox };
+    let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
     let lease = keeper.lease();
     eventually("it is prepared", || lease.is_held());
     eventually("it says so", || health.ready().is_ok());

@@ -1,12 +1,13 @@
 //! The contract on PostgreSQL, and what only a server can do: be away, be stopped, be set up badly, lose its answer.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hookweir::delivery::InstanceId;
 use hookweir::shutdown::Lifeline;
-use hookweir::store::keeper::Keeper;
-use hookweir::store::{Inserted, Reached, StoreError, open};
+use hookweir::store::keeper::{Keeper, Kept};
+use hookweir::store::{Inserted, Reached, Store, StoreError, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -93,9 +94,7 @@ fn a_server_that_is_away_at_the_start_is_waited_for() {
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let me = InstanceId::random();
     let metrics = Metrics::new().expect("metrics");
-    let keeper =
-        Keeper::start(store.clone(), me, &place.config(), Reached::beside(None, ""), metrics, health.component("store"), &lifeline)
-            .expect("a keeper");
+    let keeper = Keeper::start(kept(store.clone(), me, &metrics, &health), &place.config(), &lifeline).expect("a keeper");
     eventually("it says why", || health.ready().is_err_and(|why| why.contains("refused")).then_some(()));
     assert!(!keeper.lease().is_held());
     let early = store.insert(me, &many("a", 0..1));
@@ -182,9 +181,7 @@ fn a_frozen_server_ends_the_lease_and_a_thawed_one_brings_it_back() {
     let store = open(&config, 2).expect("a store");
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let metrics = Metrics::new().expect("metrics");
-    let keeper =
-        Keeper::start(store, InstanceId::random(), &config, Reached::beside(None, ""), metrics, health.component("store"), &lifeline)
-            .expect("a keeper");
+    let keeper = Keeper::start(kept(store, InstanceId::random(), &metrics, &health), &config, &lifeline).expect("a keeper");
     let lease = keeper.lease();
     eventually("the lease", || lease.is_held().then_some(()));
     server.pause();
@@ -229,4 +226,9 @@ fn a_known_event_fails_the_plain_statement_once_and_is_looked_out_for_from_then_
     assert_eq!(known(&many("b", 0..10)), 0);
     assert_eq!(taken(), 50, "once each");
     assert_eq!(store.backlog().expect("a backlog").depth, 30);
+}
+
+fn kept(store: Arc<dyn Store>, instance: InstanceId, metrics: &Arc<Metrics>, health: &Health) -> Kept {
+    let (component, outbox) = (health.component("store"), health.component("outbox"));
+    Kept { store, instance, known: Reached::beside(None, ""), longest_window: LONG, metrics: metrics.clone(), health: component, outbox }
 }

@@ -1,0 +1,2 @@
+ALTER TABLE instance DROP COLUMN lease_ms;
+DROP TABLE clock;

@@ -1,0 +1,66 @@
+//! The disks below store, spool and file sink: said by `hookweir check`, and at start.
+
+use std::path::Path;
+
+use crate::config::model::{PublisherUrl, StoreUrl};
+use crate::config::{Config, ConfigError};
+use crate::store::{self, SpoolFile};
+use crate::{disk, folder};
+
+/// Paths that the promise rests on, each with its name and its option.
+fn places(config: &Config) -> Vec<(&Path, &'static str, &'static str)> {
+    let database = match &config.store.url {
+        StoreUrl::Sqlite(path) => Some((path.as_path(), "the database", "store.url")),
+        StoreUrl::Postgres(_) => None,
+    };
+    let events = match &config.publisher.url {
+        PublisherUrl::File(folder) => Some((folder.as_path(), "the event folder", "publisher.url")),
+        PublisherUrl::Amqp(_) => None,
+    };
+    database.into_iter().chain(events).collect()
+}
+
+fn spool_place(config: &Config) -> Option<(&Path, &'static str, &'static str)> {
+    config.spool.path.as_deref().map(|path| (path, "the spool", "spool.path"))
+}
+
+/// Why the service must not start with these disks, if so: what it accepts would not be durable.
+pub(super) fn refusals(config: &Config) -> Vec<ConfigError> {
+    if config.store.allow_unsafe_durability {
+        return Vec::new();
+    }
+    places(config).iter().filter_map(|(path, what, option)| disk::refusal(path, what, option)).map(ConfigError::nowhere).collect()
+}
+
+/// What an operator should know of these disks.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (path, what, option) in places(config).into_iter().chain(spool_place(config)) {
+        warnings.extend(disk::warning(path, what, option));
+        let folder = if option == "publisher.url" { path } else { folder::of(path) };
+        // A folder for all to write to is there for more than this.
+        if let Some(mode) = disk::open_to_others(folder).filter(|mode| mode & 0o002 == 0) {
+            warnings.push(format!(
+                "{option}: others may look into the folder of {what}, {} (permissions {mode:o}); its files are private. `chmod 700` closes it",
+                folder.display()
+            ));
+        }
+    }
+    warnings
+}
+
+/// Looks at the spool without changing anything; what it found, in a sentence.
+pub(super) fn spool(config: &Config, path: &Path) -> Result<String, String> {
+    if !config.store.allow_unsafe_durability
+        && let Some(refusal) = disk::refusal(path, "the spool", "spool.path")
+    {
+        return Err(format!("{refusal}. The service starts without it"));
+    }
+    if !path.exists() {
+        store::probe_folder(path).map_err(|error| error.to_string())?;
+        return Ok(format!("{} does not exist yet and can be created", path.display()));
+    }
+    let usage = SpoolFile::visit(path).and_then(|file| Ok(file.usage()?));
+    let usage = usage.map_err(|trouble| format!("{}. The service starts all the same", trouble.text()))?;
+    Ok(format!("usable, {} events wait in it", usage.events))
+}

@@ -1,0 +1,81 @@
+//! The disk below a path: whether what is synced there outlives the machine's power, and whether others may read it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Magic numbers of `statfs(2)`.
+const TMPFS: i128 = 0x0102_1994;
+const RAMFS: i128 = 0x8584_58f6;
+const HUGETLBFS: i128 = 0x9584_58f6;
+const OVERLAYFS: i128 = 0x794c_7630;
+
+/// A kind of file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Memory: a sync does nothing, and all is gone with the machine, or with the container. Named as `mount` names it.
+    Memory(&'static str),
+    /// The upper layer of a container's image: all is gone with the container.
+    Layer,
+    /// Anything else.
+    Disk,
+}
+
+impl Kind {
+    /// The file system below `path`, or below the nearest folder above it that exists.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let above = path.ancestors().find(|above| above.exists()).filter(|above| !above.as_os_str().is_empty());
+        let magic = i128::from(rustix::fs::statfs(above.unwrap_or(Path::new(".")))?.f_type);
+        // A 32-bit field is extended by its sign.
+        Ok(match magic & 0xffff_ffff {
+            TMPFS => Self::Memory("tmpfs"),
+            RAMFS => Self::Memory("ramfs"),
+            HUGETLBFS => Self::Memory("hugetlbfs"),
+            OVERLAYFS => Self::Layer,
+            _ => Self::Disk,
+        })
+    }
+}
+
+/// Why a commit to `path` would not be durable, if so. `what` lies there; `option` names it.
+pub fn refusal(path: &Path, what: &str, option: &str) -> Option<String> {
+    let Ok(Kind::Memory(name)) = Kind::of(path) else { return None };
+    Some(format!(
+        "{option}: {what} {} lies on {name}, which is memory: what is accepted would be gone with the machine or the container. Put it on a \
+         disk, or, for trials only, set store.allow_unsafe_durability = true",
+        path.display()
+    ))
+}
+
+/// What an operator should know of the disk below `path`, if anything.
+pub fn warning(path: &Path, what: &str, option: &str) -> Option<String> {
+    (Kind::of(path).ok()? == Kind::Layer).then(|| {
+        format!(
+            "{option}: {what} {} lies on overlayfs, the file system of a container's image: what is in it is gone with the container. \
+             Mount a volume there",
+            path.display()
+        )
+    })
+}
+
+/// The permissions of `path`, if anybody but its owner has any.
+pub fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_from_a_disk() {
+        let shm = Path::new("/dev/shm/not/there/yet.db");
+        assert_eq!(Kind::of(shm).expect("a file system"), Kind::Memory("tmpfs"));
+        let refused = refusal(shm, "the database", "store.url").expect("refused");
+        assert!(refused.contains("tmpfs") && refused.contains("allow_unsafe_durability"), "{refused}");
+        assert_eq!(Kind::of(Path::new("not-there/yet.db")).expect("a file system"), Kind::of(Path::new(".")).expect("a file system"));
+        assert_eq!(warning(shm, "the database", "store.url"), None);
+    }
+}

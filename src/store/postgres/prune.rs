@@ -1,0 +1,45 @@
+//! Deleting what was kept long enough, where the server's clock is believed.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable};
+
+use super::{PostgresStore, sql_limit, upkeep};
+use crate::store::row::millis;
+use crate::store::{Retention, StoreError, clock};
+
+#[derive(QueryableByName)]
+struct ClockRow {
+    #[diesel(sql_type = BigInt)]
+    now: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    last: Option<i64>,
+}
+
+impl PostgresStore {
+    /// See [`Store::prune`](crate::store::Store::prune).
+    pub(super) fn delete_old(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
+        let clock: ClockRow = self.run(|connection| sql_query(upkeep::CLOCK).get_result(connection))?;
+        if !self.deletion_clock.is_believed(clock.now, clock.last) {
+            return Ok(0);
+        }
+        let limit = sql_limit(limit);
+        let kept = |statement: &'static str, time: Duration| {
+            self.run(|connection| {
+                sql_query(statement).bind::<BigInt, _>(limit).bind::<BigInt, _>(millis(time)).execute(connection).map(|rows| rows as u64)
+            })
+        };
+        let keys =
+            self.run(|connection| sql_query(upkeep::PRUNE_KEYS).bind::<BigInt, _>(limit).execute(connection).map(|rows| rows as u64))?;
+        let events = kept(upkeep::PRUNE_EVENTS, retention.events)?;
+        let conflicts = kept(upkeep::PRUNE_CONFLICTS, retention.conflicts)?;
+        self.run(|connection| sql_query(upkeep::PRUNE_INSTANCES).execute(connection))?;
+        kept(upkeep::CUT_KEYS, clock::longest_kept(retention.keys))?;
+        kept(upkeep::CUT_PUBLISHED, clock::AHEAD)?;
+        kept(upkeep::CUT_CONFLICTS, clock::AHEAD)?;
+        self.run(|connection| sql_query(upkeep::KEEP_CLOCK).execute(connection))?;
+        Ok(keys + events + conflicts)
+    }
+}

@@ -16,6 +16,8 @@ pub const MISTAKES: &[&str] = &[
     "no_own_row_sweep",
     // Keys go into the database in any order.
     "unsorted_batches",
+    // Rows are due, and leases run, by whatever the clock said when they were written.
+    "clock_believed",
     // A log line is written by the thread that has something to tell, by a macro that panics if that fails.
     "log_at_once",
     // PostgreSQL is told its settings once for each connection, whatever stands before it, and not asked what was in force.

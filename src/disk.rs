@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Magic numbers of `statfs(2)`.
@@ -63,6 +63,36 @@ pub fn warning(path: &Path, what: &str, option: &str) -> Option<String> {
 pub fn open_to_others(path: &Path) -> Option<u32> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & 0o077 != 0).then_some(mode)
+}
+
+/// Tells a file from another one at the same path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// The file at `path`, if there is one.
+    pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(file) => Ok(Some(Self::from(&file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// This process has the file open.
+    pub(crate) fn is_open(self) -> bool {
+        let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
+        descriptors.flatten().any(|descriptor| Self::of(&descriptor.path()).is_ok_and(|other| other == Some(self)))
+    }
+}
+
+impl From<&fs::Metadata> for Identity {
+    fn from(file: &fs::Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use hookweir_fuzz::NOW;
+use hookweir_fuzz::access::Access;
 use hookweir_fuzz::sink::{Rotation, Sink};
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let whole = left.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let rotation = Rotation { bytes: 1 << 30, age: Duration::from_secs(1 << 32) };
     for round in 0..2 {
-        let mut sink = Sink::open(&folder, rotation, NOW).expect("opens");
+        let mut sink = Sink::open(&folder, rotation, &Access::PRIVATE, NOW).expect("opens");
         let found = fs::read(folder.join(LAST)).expect("there");
         assert_eq!(found, [&left[..whole], &b"next\n".repeat(round)].concat(), "whole lines, and no half one");
         sink.append(b"next\n", NOW).expect("appends");

@@ -6,6 +6,8 @@
 pub mod config;
 #[path = "../../src/delivery.rs"]
 pub mod delivery;
+#[path = "../../src/disk.rs"]
+pub mod disk;
 #[path = "../../src/folder.rs"]
 mod folder;
 #[path = "../../src/outcome.rs"]
@@ -14,6 +16,8 @@ pub mod outcome;
 pub mod request;
 #[path = "../../src/publish/routing_key.rs"]
 mod routing_key;
+#[path = "../../src/publish/file/access.rs"]
+pub mod access;
 #[path = "../../src/publish/file/sink.rs"]
 pub mod sink;
 #[path = "../../src/verify/mod.rs"]

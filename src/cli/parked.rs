@@ -62,7 +62,7 @@ impl Options {
 /// A place in which events are parked.
 enum Place {
     Store(Arc<dyn Store>),
-    Spool(SpoolFile),
+    Spool(Box<SpoolFile>),
 }
 
 impl Place {
@@ -123,7 +123,7 @@ fn places(config: &Config) -> (Vec<Place>, Vec<String>) {
     // Nothing is made by looking.
     if let Some(path) = config.spool.path.as_ref().filter(|path| path.exists()) {
         match SpoolFile::visit(path) {
-            Ok(spool) => places.push(Place::Spool(spool)),
+            Ok(spool) => places.push(Place::Spool(Box::new(spool))),
             Err(error) => out_of_reach.push(error.text().to_owned()),
         }
     }

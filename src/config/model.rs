@@ -213,6 +213,8 @@ pub struct Publisher {
     pub unrouted_queue: String,
     pub file_max_bytes: u64,
     pub file_max_age: Duration,
+    pub file_mode: u32,
+    pub file_group: Option<String>,
 }
 
 /// Where events go.

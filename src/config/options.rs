@@ -20,16 +20,15 @@ const DAY_SECS: i128 = 24 * 60 * 60;
 
 /// Everything but the sources.
 pub(super) fn all(r: &mut Reader<'_>) -> Config {
-    let (server, publisher) = (server(r), publisher(r));
-    let store = store(r, publisher.retry_max);
-    Config {
+    let (server, store) = (server(r), store(r));
+    let mut config = Config {
         spool: spool(r, &server, &store),
         server,
         limits: limits(r),
         verifier: verifier(r),
         dedup: dedup(r),
         store,
-        publisher,
+        publisher: publisher(r),
         drain: r.duration("shutdown.drain_secs", 1..=3600),
         log: log(r),
         sources: Vec::new(),
@@ -37,7 +36,9 @@ pub(super) fn all(r: &mut Reader<'_>) -> Config {
         untried: Vec::new(),
         effective: Vec::new(),
         places: BTreeMap::new(),
-    }
+    };
+    config.store.longest_retry = config.publisher.retry_max;
+    config
 }
 
 fn server(r: &mut Reader<'_>) -> Server {
@@ -84,7 +85,7 @@ fn dedup(r: &mut Reader<'_>) -> Dedup {
     }
 }
 
-fn store(r: &mut Reader<'_>, longest_retry: Duration) -> Store {
+fn store(r: &mut Reader<'_>) -> Store {
     Store {
         url: r
             .secret_url("store.url", true, StoreUrl::Postgres(Secret::unread()), StoreUrl::parse)
@@ -99,7 +100,7 @@ fn store(r: &mut Reader<'_>, longest_retry: Duration) -> Store {
         prune_interval: r.duration("store.prune_interval_secs", 1..=DAY_SECS),
         prune_rows: r.count("store.prune_rows", 1..=1_000_000),
         lease: r.duration("store.lease_secs", 3..=3600),
-        longest_retry,
+        longest_retry: Duration::ZERO,
     }
 }
 
@@ -144,6 +145,8 @@ fn publisher(r: &mut Reader<'_>) -> Publisher {
         unrouted_queue: r.text("publisher.unrouted_queue", rules::amqp_name).unwrap_or_default(),
         file_max_bytes: r.count("publisher.file_max_bytes", 1024..=1024 * GIB),
         file_max_age: r.duration("publisher.file_max_age_secs", 1..=366 * DAY_SECS),
+        file_mode: r.text("publisher.file_mode", rules::file_mode).and_then(|mode| u32::from_str_radix(&mode, 8).ok()).unwrap_or(0o600),
+        file_group: r.text("publisher.file_group", rules::anything).filter(|group| !group.is_empty()),
     }
 }
 

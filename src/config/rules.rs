@@ -132,6 +132,14 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     }
 }
 
+/// Permissions in octal that leave the owner reading and writing, and let nobody execute.
+pub(super) fn file_mode(text: &str) -> Result<(), String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode & 0o600 == 0o600 && mode & !0o664 == 0 => Ok(()),
+        _ => Err("expected permissions in octal, as \"0600\", \"0640\" (a group may read) or \"0644\" (all may)".to_owned()),
+    }
+}
+
 /// Warns of a body that takes more of the room than one source is given, or than is left to large bodies.
 fn room(config: &Config, report: &mut Report) {
     let limits = &config.limits;

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::{Halt, PublisherActor};
-use super::file::{FileTarget, Rotation};
+use super::file::{Access, FileTarget, Rotation};
 use super::in_hand::InHand;
 use super::lanes::{self, MayPublish, Report};
 use super::rabbitmq::RabbitTarget;
@@ -89,8 +89,9 @@ pub struct Running {
 fn target(config: &Publisher) -> Result<Arc<dyn Target>, PublishError> {
     match &config.url {
         PublisherUrl::File(folder) => {
+            let access = Access { mode: config.file_mode, group: config.file_group.clone() };
             let rotation = Rotation { bytes: config.file_max_bytes, age: config.file_max_age };
-            Ok(Arc::new(FileTarget::new(folder.clone(), rotation, config.confirm_timeout)))
+            Ok(Arc::new(FileTarget::new(folder.clone(), rotation, access, config.confirm_timeout)))
         }
         PublisherUrl::Amqp(url) => Ok(Arc::new(RabbitTarget::new(url, config)?)),
     }

@@ -19,6 +19,13 @@ pub struct Control {
 
 const CONTROLS: &[Control] = &[
     Control {
+        name: "clock-believed",
+        about: "rows are due by whatever the clock said when they were written",
+        row: "clock-ahead-pg",
+        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "clock_believed".into())),
+        caught_by: &["lost", "left over"],
+    },
+    Control {
         name: "early-cache",
         about: "a key is remembered before its event is committed",
         row: "pg-terminate",

@@ -9,6 +9,8 @@ mod cli_config;
 mod cli_send;
 #[cfg(feature = "failpoints")]
 mod deaths;
+#[cfg(feature = "failpoints")]
+mod disks;
 mod e2e;
 mod http_edge;
 mod http_hostile;

@@ -199,6 +199,8 @@ pub fn config(url: PublisherUrl) -> Publisher {
         unrouted_queue: "hookweir.unrouted".into(),
         file_max_bytes: 1 << 30,
         file_max_age: Duration::from_secs(3600),
+        file_mode: 0o600,
+        file_group: None,
     }
 }
 

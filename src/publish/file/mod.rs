@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use super::{Channel, Fate, Link, LinkState, Message, PublishError, Target};
 use crate::delivery::UnixMillis;
 
+mod access;
 mod sink;
 
+pub use access::Access;
 pub use sink::{Rotation, Sink};
 
 /// A folder to write events to.
@@ -19,13 +21,14 @@ pub use sink::{Rotation, Sink};
 pub struct FileTarget {
     folder: PathBuf,
     rotation: Rotation,
+    access: Access,
     limit: Duration,
 }
 
 impl FileTarget {
     /// Writes to `folder`; a batch that takes longer than `limit` counts as unknown.
-    pub fn new(folder: PathBuf, rotation: Rotation, limit: Duration) -> Self {
-        Self { folder, rotation, limit }
+    pub fn new(folder: PathBuf, rotation: Rotation, access: Access, limit: Duration) -> Self {
+        Self { folder, rotation, access, limit }
     }
 
     /// Runs what blocks off the runtime and under the time limit: a disk may hang.
@@ -55,9 +58,9 @@ impl Target for FileTarget {
     }
 
     async fn connect(&self) -> Result<Box<dyn Link>, PublishError> {
-        let (folder, rotation) = (self.folder.clone(), self.rotation);
+        let (folder, rotation, access) = (self.folder.clone(), self.rotation, self.access.clone());
         let opened = Self::blocking(self.limit, "open it", move || {
-            let sink = Sink::open(&folder, rotation, UnixMillis::now())?;
+            let sink = Sink::open(&folder, rotation, &access, UnixMillis::now())?;
             // Finds a full disk here rather than with an event.
             sink::probe(&folder)?;
             Ok(sink)
@@ -68,8 +71,10 @@ impl Target for FileTarget {
     }
 
     async fn check(&self) -> Result<Vec<String>, PublishError> {
-        let folder = self.folder.clone();
-        Self::blocking(self.limit, "write to it", move || sink::probe(&folder)).await.map_err(|why| self.at(why))?;
+        let (folder, access) = (self.folder.clone(), self.access.clone());
+        Self::blocking(self.limit, "write to it", move || access.resolve().and_then(|_| sink::probe(&folder)))
+            .await
+            .map_err(|why| self.at(why))?;
         Ok(vec![format!("events can be written to {}", self.folder.display())])
     }
 }

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::schema::{outbox, parked, published};
+use crate::control;
 use crate::delivery::InstanceId;
 use crate::store::claim::{Choice, Due, PAGE};
 use crate::store::row::{key, millis};
@@ -22,6 +23,9 @@ pub(super) fn offer(
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
     offer_between(connection, owner, (i64::MIN, now), choice)?;
+    if control::makes("clock_believed") {
+        return Ok(());
+    }
     offer_between(connection, owner, (now.saturating_add(millis(longest_retry)).saturating_add(1), i64::MAX), choice)
 }
 

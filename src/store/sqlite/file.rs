@@ -3,10 +3,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::disk::Identity;
 use crate::folder;
 use crate::store::StoreError;
 
@@ -27,29 +27,6 @@ pub(super) struct DatabaseFile {
 struct Seen {
     database: Option<Identity>,
     log: Option<Identity>,
-}
-
-/// Tells a file from another one at the same path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    fn of(path: &Path) -> io::Result<Option<Self>> {
-        match fs::metadata(path) {
-            Ok(file) => Ok(Some(Self { device: file.dev(), inode: file.ino() })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// This process has the file open.
-    fn is_open(self) -> bool {
-        let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
-        descriptors.flatten().any(|descriptor| Self::of(&descriptor.path()).is_ok_and(|other| other == Some(self)))
-    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

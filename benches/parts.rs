@@ -15,7 +15,7 @@ use hookweir::config::Config;
 use hookweir::dedup::batch::{BatchLimits, Batcher};
 use hookweir::dedup::recent::Recent;
 use hookweir::dedup::route::{Place, Places};
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, SourceName, UnixMillis};
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis};
 use hookweir::mailbox::{Mail, Mailbox};
 use hookweir::request::Request;
 use hookweir::store::{Inserted, NewEvent, Seq};
@@ -35,7 +35,12 @@ fn event(number: usize) -> NewEvent {
     let id = format!("evt_{number}");
     NewEvent {
         key: DedupKey::new(&source, "id", &[id.as_bytes()]),
-        guard: None,
+        message: MessageKey::of(&DedupKey::new(&source, "id", &[id.as_bytes()])),
+        class: IdClass::Signed,
+        bytes_key: None,
+        drop_same_bytes: None,
+        replay: None,
+        marks: Marks::default(),
         digest: BodyDigest::of(id.as_bytes()),
         source,
         event_id: EventId::new(&id),
@@ -74,10 +79,10 @@ fn id_at_the_end_of(bencher: Bencher<'_, '_>, bytes: usize) {
 fn cache_hit_among(bencher: Bencher<'_, '_>, entries: usize) {
     let recent = Recent::new(entries as u64, Duration::from_secs(3600));
     let events: Vec<_> = (0..entries).map(event).collect();
-    events.iter().for_each(|event| recent.remember(event));
+    events.iter().for_each(|event| recent.remember(event, Instant::now()));
     let mut next = events.iter().rev().take(1000).cycle();
-    assert!(recent.knows(&events[entries - 1]));
-    bencher.bench_local(|| recent.knows(black_box(next.next().expect("a cycle"))));
+    assert!(recent.known(&events[entries - 1], Instant::now()).is_some());
+    bencher.bench_local(|| recent.known(black_box(next.next().expect("a cycle")), Instant::now()));
 }
 
 /// So many deliveries of one new event through the state of dedup: offered, taken as one batch for a writer, committed, resolved.
@@ -96,7 +101,7 @@ fn batch_of_512(bencher: Bencher<'_, '_>) {
         })
         .bench_local_values(|events| {
             for event in events {
-                batcher.offer((), vec![event], |_| false);
+                batcher.offer((), vec![event], |_| None);
             }
             let now = Instant::now();
             let next = batcher.next(now, |_| false).expect("a batch");

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::{Connection, SimpleConnection};
 use hookweir::config::model::{Migrate, Store as StoreConfig, StoreUrl};
 use hookweir::config::secret::Secret;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
 use hookweir::store::{NewEvent, Room, Seq, Store, open};
 
 const BODY: usize = 1200;
@@ -100,7 +100,12 @@ fn batch_of(events: usize) -> Vec<Arc<NewEvent>> {
             let id = format!("evt_{run}_{}", NEXT.fetch_add(1, Ordering::Relaxed));
             Arc::new(NewEvent {
                 key: DedupKey::new(&source, "id", &[id.as_bytes()]),
-                guard: None,
+                message: MessageKey::of(&DedupKey::new(&source, "id", &[id.as_bytes()])),
+                class: IdClass::Signed,
+                bytes_key: None,
+                drop_same_bytes: None,
+                replay: None,
+                marks: Marks::default(),
                 digest: BodyDigest::of(id.as_bytes()),
                 source: source.clone(),
                 event_id: EventId::new(&id),

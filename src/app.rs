@@ -198,10 +198,8 @@ impl Service {
         .map_err(|error| setup(&error))?;
 
         let learning = learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
-        let shortest_window = windows().min().unwrap_or(config.dedup.window);
         let dedup = dedup::start(
             &config.dedup,
-            shortest_window,
             dedup::Surroundings {
                 store: store.clone(),
                 instance,

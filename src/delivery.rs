@@ -129,8 +129,57 @@ impl DedupKey {
         &self.0
     }
 
-    /// The id of the message that carries this event. Derived from the key, so that every copy of an event (another instance, a
-    /// restored database, a redelivery after the window) has the same one.
+    /// The key of another body under this key's id.
+    #[must_use]
+    pub fn variant(&self, source: &SourceName, digest: &BodyDigest) -> Self {
+        Self::new(source, "variant", &[&self.0, digest.as_bytes()])
+    }
+}
+
+impl fmt::Debug for DedupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0[..8]))
+    }
+}
+
+/// Key of a message: stored with the event and never made again, so that every copy has the same message id, whichever instance sends it.
+///
+/// Made of id and body where an id stands for one event, so that instances that cannot ask each other agree. Fresh where an event that comes
+/// again later is another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageKey([u8; 32]);
+
+impl MessageKey {
+    /// The key of the message of the one event that ever has this dedup key.
+    pub fn of(key: &DedupKey) -> Self {
+        Self(key.0)
+    }
+
+    /// A key that equals no other. Its halves are equal, by which the store tells it from the others.
+    pub fn fresh() -> Self {
+        let half = *Uuid::now_v7().as_bytes();
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&half);
+        bytes[16..].copy_from_slice(&half);
+        Self(bytes)
+    }
+
+    /// It was made by [`Self::fresh`].
+    pub fn is_fresh(&self) -> bool {
+        self.0[..16] == self.0[16..]
+    }
+
+    /// A key that was stored before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The id of the message: the key's first half, as a UUID.
     pub fn message_id(&self) -> MessageId {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&self.0[..16]);
@@ -138,7 +187,16 @@ impl DedupKey {
     }
 }
 
-impl fmt::Debug for DedupKey {
+/// As with [`DedupKey`], by its other end.
+impl Hash for MessageKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Fresh ones begin with the time.
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+impl fmt::Debug for MessageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(&self.0[..8]))
     }
@@ -151,6 +209,57 @@ pub struct MessageId(Uuid);
 impl MessageId {
     /// Length of its text.
     pub const LEN: usize = uuid::fmt::Hyphenated::LENGTH;
+
+    /// An id that was stored before.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes of the id.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+/// Meaning of the id that an event came with: decides between a duplicate and another event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum IdClass {
+    /// One id for each event, and a changed id breaks the signature. Another body under a known id is kept aside.
+    Signed,
+    /// One id for each event, and anybody can change it. Another body under a known id is another event; so are equal bytes under another id.
+    Unsigned,
+    /// An id of an object, or one of unknown meaning: known for as long as the provider retries. Another body under it is another event.
+    Object,
+    /// No id. Equal bytes are another event.
+    Absent,
+    /// No id, at a provider whose events never have equal bytes: these are known for as long as the provider retries.
+    Body,
+}
+
+impl IdClass {
+    /// Another body under a known id is an event of its own.
+    pub fn publishes_other_bodies(self) -> bool {
+        self != Self::Signed
+    }
+
+    /// The event is known for as long as the provider retries, and another one after that.
+    pub fn is_short_lived(self) -> bool {
+        matches!(self, Self::Object | Self::Body)
+    }
+
+    /// Equal bytes of another event are worth a mark.
+    pub fn marks_same_bytes(self) -> bool {
+        matches!(self, Self::Unsigned | Self::Absent)
+    }
+}
+
+/// Doubts about an event that was published all the same, each with the message id of the event that came first.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Marks {
+    /// That one had the same id and another body.
+    pub conflict_of: Option<MessageId>,
+    /// That one had the same bytes.
+    pub same_bytes_as: Option<MessageId>,
 }
 
 impl fmt::Display for MessageId {
@@ -165,7 +274,7 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// SHA-256 of an event's bytes: tells a redelivery (same id, same body) from a conflict (same id, another body).
+/// SHA-256 of an event's bytes, without what a redelivery may change: tells a redelivery (same id, same body) from another body.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BodyDigest([u8; 32]);
 

@@ -98,8 +98,6 @@ reasons! {
         IdMissing = "id_missing",
         /// A key on the way to the event's id occurs twice, so parsers may disagree on the id. 400.
         IdAmbiguous = "id_ambiguous",
-        /// More events in one POST than the bound allows. 413.
-        TooManyEvents = "too_many_events",
         /// Body larger than the source's limit. 413.
         BodyTooLarge = "body_too_large",
         /// Body slower than the minimum rate for its length, or not there within `limits.body_timeout_ms`. 408.

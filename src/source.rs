@@ -22,8 +22,10 @@ pub struct Source {
     pub path: String,
     /// How its deliveries are verified, with the keys to do so.
     pub scheme: Scheme,
-    /// How long a redelivery is recognised.
+    /// How long a redelivery is recognised, where each id stands for one event.
     pub dedup_window: Duration,
+    /// How long a redelivery is recognised elsewhere.
+    pub retry_span: Duration,
     /// The provider's headers that go along to the queue.
     pub forward_headers: Vec<HeaderName>,
     /// Largest body, in bytes.
@@ -47,6 +49,7 @@ impl Source {
         let share = Share::of_source(config.limits.in_flight_bytes, config.sources.len(), max_body_bytes);
         Self {
             dedup_window: source.window.unwrap_or_else(|| facts.window.max(config.dedup.window)),
+            retry_span: source.window.unwrap_or(facts.retry_span),
             max_body_bytes,
             usual_body_bytes: facts.max_body_bytes.unwrap_or(USUAL).min(max_body_bytes),
             upload: upload(source, facts.deadline, config.limits.body_timeout),

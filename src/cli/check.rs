@@ -35,6 +35,18 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         // Loading has compiled it before, so it does.
         if let Ok(scheme) = Scheme::compile(source, config.limits.max_events_per_request) {
             say::out(format_args!("source         {}: {}", source.name, scheme.describe()));
+            say::out(format_args!("               a duplicate there: {}", scheme.facts().duplicates));
+            if let Some(window) = source.window {
+                let hours = window.as_secs() / 3600;
+                say::out(format_args!("               window_days holds for it: {hours} h in place of any time named above"));
+            }
+            if let Some(span) = source.drop_same_bytes {
+                say::out(format_args!(
+                    "               same_bytes = \"drop\": what has the bytes of another event of the last {} s is answered as a duplicate and never \
+                     published, also if it is an event of its own (a member added, removed, added again)",
+                    span.as_secs()
+                ));
+            }
         }
     }
     let (limit, too_few) = descriptors::check(config);

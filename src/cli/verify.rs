@@ -72,7 +72,7 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
                     "verified: event {} ({event_type}), {} bytes, message {}",
                     event.id,
                     event.body.len(),
-                    event.key.message_id()
+                    event.message.message_id()
                 ));
             }
             Ok(())
@@ -127,7 +127,6 @@ fn advice(rejection: &Rejection) -> &'static str {
         }
         RejectReason::BodyMalformed => "The signature needs parts of the body that are not there: is it the whole body?",
         RejectReason::IdMissing | RejectReason::IdAmbiguous => "The sender is proven; it is the event's id that cannot be told.",
-        RejectReason::TooManyEvents => "Raise limits.max_events_per_request, or keep the batch whole: batch = \"whole\".",
         RejectReason::BodyTooLarge | RejectReason::BodyTooSlow | RejectReason::HeadersTooLarge | RejectReason::Disconnected => {
             "A bound of [limits] refuses it before its signature is looked at."
         }

@@ -35,8 +35,8 @@ const POSTGRES_CONNECTION: u64 = MIB;
 const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
 /// What a source takes whose deliveries name keys: a stack, names that were seen, and keys that were fetched.
 const NAMED_KEYS: u64 = MIB;
-/// What an event in the spool takes in memory: an entry in a set for its key, and one for its guard.
-const SPOOLED_KEYS: u64 = 2 * 20;
+/// What an event in the spool takes in memory: an entry in a set for each of its keys.
+const SPOOLED_KEYS: u64 = 3 * 20;
 /// The program, its tables, TLS roots, metrics.
 const BASE: u64 = 48 * MIB;
 

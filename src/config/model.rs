@@ -51,7 +51,7 @@ impl Config {
     /// never be published. A batch that is split goes out in parts.
     pub fn max_body_bytes(&self, source: &Source) -> usize {
         let own = source.max_body_bytes.unwrap_or(self.limits.max_body_bytes);
-        match (&self.publisher.url, self.publisher.max_message_bytes, source.split) {
+        match (&self.publisher.url, self.publisher.max_message_bytes, source.splits()) {
             (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
             (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
         }
@@ -278,7 +278,10 @@ pub struct Source {
     pub params: BTreeMap<String, String>,
     pub forward_headers: Vec<HeaderName>,
     pub routing_key: Option<String>,
-    pub split: bool,
+    /// None: as the provider's preset says.
+    pub split: Option<bool>,
+    /// How long equal bytes under another id are dropped; published with a mark where None.
+    pub drop_same_bytes: Option<Duration>,
     pub max_body_bytes: Option<usize>,
     pub deadline: Option<Duration>,
     pub window: Option<Duration>,
@@ -292,6 +295,14 @@ impl Source {
     pub fn unread(&self) -> Option<String> {
         let first = |list: &[Secret], key: &str| list.iter().position(Secret::is_unread).map(|at| format!("{key}[{at}]"));
         first(&self.secrets, "secrets").or_else(|| first(&self.public_keys, "public_keys"))
+    }
+}
+
+impl Source {
+    /// Each event of a batch becomes a message of its own: as the source says, or its provider's preset.
+    pub fn splits(&self) -> bool {
+        let preset = || crate::verify::spec_of(self).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split));
+        self.split.unwrap_or_else(preset)
     }
 }
 

@@ -222,7 +222,7 @@ fn messages_fit(config: &Config, report: &mut Report) {
     }
     for source in &config.sources {
         let own = source.max_body_bytes.unwrap_or(config.limits.max_body_bytes);
-        let consequence = match (source.split, source.max_body_bytes) {
+        let consequence = match (source.splits(), source.max_body_bytes) {
             (true, _) => "an event above that in a batch is accepted and then parked",
             (false, Some(_)) => "bodies above that are answered 413",
             (false, None) => continue,

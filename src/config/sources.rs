@@ -42,7 +42,14 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
     let params = r.texts("params");
     let forward_headers = r.list("forward_headers", |name| name.parse::<HeaderName>());
     let routing_key = r.text("routing_key", rules::routing_key);
-    let split = r.choice("batch", &[("whole", false), ("split", true)]).unwrap_or(false);
+    let split = r.choice("batch", &[("whole", false), ("split", true)]);
+    let drops = r.choice("same_bytes", &[("publish", false), ("drop", true)]).unwrap_or(false);
+    let span = r.optional_duration("same_bytes_span_secs", 1..=604_800);
+    if drops && span.is_none() && r.place("same_bytes_span_secs").is_none() {
+        let message = "\"drop\" needs same_bytes_span_secs: for how long equal bytes are taken for a copy";
+        r.mistake(&table.place, "same_bytes", Problem::Other(message.to_owned()));
+    }
+    let drop_same_bytes = span.filter(|_| drops);
     let max_body_bytes = r.optional_count("max_body_bytes", 1..=1 << 30);
     let deadline = r.optional_duration("deadline_ms", 100..=60_000);
     let window = r.optional_duration("window_days", 1..=366);
@@ -66,6 +73,7 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
         forward_headers,
         routing_key,
         split,
+        drop_same_bytes,
         max_body_bytes,
         deadline,
         window,
@@ -144,7 +152,8 @@ fn demo(secret: Secret) -> Result<Source, String> {
         params: BTreeMap::new(),
         forward_headers: Vec::new(),
         routing_key: None,
-        split: false,
+        split: None,
+        drop_same_bytes: None,
         max_body_bytes: None,
         deadline: None,
         window: None,

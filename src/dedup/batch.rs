@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::route::{BatchId, Place, Places, Route};
-use crate::delivery::{BodyDigest, DedupKey, EventId, MessageId};
+use crate::delivery::{BodyDigest, DedupKey, EventId, MessageId, MessageKey};
 use crate::outcome::{FailReason, Outcome, ShedReason};
 use crate::store::{Inserted, NewEvent, StoreError};
 
 /// How much goes into one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// Events at most; a delivery that alone has more goes in a batch of its own, since its events share one transaction.
+    /// Events at most; a delivery that alone has more goes in several, and is answered when all are stored.
     pub events: usize,
     /// Bytes of bodies at most; a larger event goes in a batch of its own.
     pub bytes: usize,
@@ -29,7 +29,7 @@ pub struct Batcher<T> {
     next_delivery: u64,
     /// Keys that are queued or in a batch under way.
     storing: HashMap<DedupKey, Storing>,
-    /// New events that wait for a writer; those of one delivery stay together.
+    /// New events that wait for a writer; those of one delivery stay together, as far as they fit in one batch.
     queue: Queue,
     /// Those of which only the spool can tell whether they are new.
     for_spool: Queue,
@@ -61,8 +61,8 @@ pub struct Resolved<T> {
     pub outcome: Outcome,
     /// The id of its first event.
     pub event_id: EventId,
-    /// Events of it that are stored and not known to be published yet; see [`Batcher::listing_unpublished`].
-    pub unpublished: Vec<DedupKey>,
+    /// Messages of its events that are stored and not known to be published yet; see [`Batcher::listing_unpublished`].
+    pub unpublished: Vec<MessageKey>,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ struct Delivery<T> {
     /// The first event that was known.
     duplicate: Option<MessageId>,
     failed: Option<FailReason>,
-    unpublished: Vec<DedupKey>,
+    unpublished: Vec<MessageKey>,
 }
 
 #[derive(Debug)]
@@ -86,6 +86,17 @@ struct Storing {
     waiters: Vec<u64>,
     /// Events with this key and another body: each has its turn when this one is settled.
     after: Vec<(u64, Arc<NewEvent>)>,
+}
+
+/// How an event came to wait.
+#[derive(Debug, PartialEq, Eq)]
+enum Joined {
+    /// It is to be stored.
+    New,
+    /// It is being stored, with this very body.
+    Same,
+    /// Another body is being stored under its key; its turn comes after that.
+    Waits,
 }
 
 /// What became of a batch, for the caller to act on.
@@ -118,9 +129,9 @@ impl<T> Batcher<T> {
         Self { lists_unpublished: true, ..self }
     }
 
-    /// Takes a delivery. `known` tells the events that are known to be stored, with this very body. Returns how many of its events
-    /// joined one that is being stored.
-    pub fn offer(&mut self, ticket: T, events: Vec<NewEvent>, known: impl Fn(&NewEvent) -> bool) -> usize {
+    /// Takes a delivery. `known` gives the message id of an event that is known to be stored, with this very body. Returns how many of its
+    /// events joined one that is being stored.
+    pub fn offer(&mut self, ticket: T, events: Vec<NewEvent>, known: impl Fn(&NewEvent) -> Option<MessageId>) -> usize {
         let Some(first) = events.first() else { return 0 };
         let id = self.next_delivery;
         self.next_delivery += 1;
@@ -130,22 +141,21 @@ impl<T> Batcher<T> {
         let mut fresh = Vec::new();
         let mut joined = 0;
         for event in events {
-            if known(&event) {
-                delivery.duplicate.get_or_insert(event.message_id());
+            if let Some(first) = known(&event) {
+                delivery.duplicate.get_or_insert(first);
                 continue;
             }
             delivery.waiting += 1;
-            match self.storing.entry(event.key) {
-                Entry::Vacant(slot) => {
-                    slot.insert(Storing { digest: event.digest, waiters: vec![id], after: Vec::new() });
-                    fresh.push(Arc::new(event));
-                }
-                Entry::Occupied(mut slot) if slot.get().digest == event.digest => {
-                    slot.get_mut().waiters.push(id);
-                    joined += 1;
-                }
-                Entry::Occupied(mut slot) => slot.get_mut().after.push((id, Arc::new(event))),
+            let event = Arc::new(event);
+            match self.store_or_join(event.clone(), vec![id]) {
+                Joined::New => fresh.push(event),
+                Joined::Same => joined += 1,
+                Joined::Waits => {}
             }
+        }
+        while fresh.len() > self.limits.events.max(1) {
+            let rest = fresh.split_off(self.limits.events.max(1));
+            self.queue.push_back(std::mem::replace(&mut fresh, rest));
         }
         if !fresh.is_empty() {
             self.queue.push_back(fresh);
@@ -218,47 +228,75 @@ impl<T> Batcher<T> {
         for (at, event) in batch.iter().enumerate() {
             let Some(storing) = self.storing.remove(&event.key) else { continue };
             let inserted = result.as_ref().ok().and_then(|all| all.get(at));
-            match inserted {
-                Some(Inserted::Accepted(_)) => settled.accepted.push(at),
-                Some(Inserted::Conflict(_)) => settled.conflicts.push(at),
-                Some(Inserted::Duplicate(_) | Inserted::Unpublished(_) | Inserted::Refused(_)) | None => {}
-            }
-            for (position, id) in storing.waiters.into_iter().enumerate() {
-                let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
-                delivery.waiting -= 1;
-                let waits = match inserted {
-                    Some(Inserted::Accepted(_)) => Some(event.key),
-                    Some(Inserted::Unpublished(first)) => Some(*first),
-                    _ => None,
-                };
-                delivery.unpublished.extend(waits.filter(|_| self.lists_unpublished));
+            if let Some(Inserted::Doubtful(mark)) = inserted {
+                // One of its own after all: it goes in once more, as such.
+                self.queue_or_join(Arc::new(event.marked(*mark)), storing.waiters);
+            } else {
                 match inserted {
-                    Some(Inserted::Accepted(_)) if position == 0 => _ = delivery.accepted.get_or_insert(event.message_id()),
-                    Some(Inserted::Accepted(_)) => _ = delivery.duplicate.get_or_insert(event.message_id()),
-                    Some(Inserted::Duplicate(first) | Inserted::Unpublished(first) | Inserted::Conflict(first)) => {
-                        _ = delivery.duplicate.get_or_insert(first.message_id())
-                    }
-                    Some(Inserted::Refused(_)) => _ = delivery.failed.get_or_insert(FailReason::Row),
-                    None => _ = delivery.failed.get_or_insert(FailReason::Store),
+                    Some(Inserted::Accepted(_)) => settled.accepted.push(at),
+                    Some(Inserted::Conflict(_)) => settled.conflicts.push(at),
+                    _ => {}
                 }
-                self.resolve_if_settled(id);
+                self.settle(event, inserted, storing.waiters);
             }
             self.take_turns(storing.after);
         }
         Some(settled)
     }
 
+    /// Tells those who wait for `event` what became of it.
+    fn settle(&mut self, event: &NewEvent, inserted: Option<&Inserted>, waiters: Vec<u64>) {
+        for (position, id) in waiters.into_iter().enumerate() {
+            let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
+            delivery.waiting -= 1;
+            let waits = match inserted {
+                Some(Inserted::Accepted(_)) => Some(event.message),
+                Some(Inserted::Unpublished(first)) => Some(first.message),
+                _ => None,
+            };
+            delivery.unpublished.extend(waits.filter(|_| self.lists_unpublished));
+            match inserted {
+                Some(Inserted::Accepted(_)) if position == 0 => _ = delivery.accepted.get_or_insert(event.message_id()),
+                Some(Inserted::Accepted(_)) => _ = delivery.duplicate.get_or_insert(event.message_id()),
+                Some(Inserted::Duplicate(first) | Inserted::Unpublished(first) | Inserted::Conflict(first)) => {
+                    _ = delivery.duplicate.get_or_insert(first.message_id())
+                }
+                Some(Inserted::Refused(_)) => _ = delivery.failed.get_or_insert(FailReason::Row),
+                Some(Inserted::Doubtful(_)) | None => _ = delivery.failed.get_or_insert(FailReason::Store),
+            }
+            self.resolve_if_settled(id);
+        }
+    }
+
+    /// Has `waiters` wait for `event`, which goes into the queue unless it is being stored.
+    fn queue_or_join(&mut self, event: Arc<NewEvent>, waiters: Vec<u64>) {
+        if self.store_or_join(event.clone(), waiters) == Joined::New {
+            self.queue.push_back(vec![event]);
+        }
+    }
+
+    /// As [`Self::queue_or_join`], for a caller that queues it.
+    fn store_or_join(&mut self, event: Arc<NewEvent>, waiters: Vec<u64>) -> Joined {
+        match self.storing.entry(event.key) {
+            Entry::Vacant(slot) => {
+                slot.insert(Storing { digest: event.digest, waiters, after: Vec::new() });
+                Joined::New
+            }
+            Entry::Occupied(mut slot) if slot.get().digest == event.digest => {
+                slot.get_mut().waiters.extend(waiters);
+                Joined::Same
+            }
+            Entry::Occupied(mut slot) => {
+                slot.get_mut().after.extend(waiters.into_iter().map(|id| (id, event.clone())));
+                Joined::Waits
+            }
+        }
+    }
+
     /// Events with the same key and other bodies: the first of them is stored next, those with its body join it, the rest wait again.
     fn take_turns(&mut self, after: Vec<(u64, Arc<NewEvent>)>) {
         for (id, event) in after {
-            match self.storing.entry(event.key) {
-                Entry::Vacant(slot) => {
-                    slot.insert(Storing { digest: event.digest, waiters: vec![id], after: Vec::new() });
-                    self.queue.push_back(vec![event]);
-                }
-                Entry::Occupied(mut slot) if slot.get().digest == event.digest => slot.get_mut().waiters.push(id),
-                Entry::Occupied(mut slot) => slot.get_mut().after.push((id, event)),
-            }
+            self.queue_or_join(event, vec![id]);
         }
     }
 

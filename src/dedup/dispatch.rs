@@ -15,6 +15,7 @@ use super::recent::Recent;
 use super::route::{BatchId, Place};
 use crate::config::model::RespondAfter;
 use crate::control;
+use crate::delivery::Marks;
 use crate::failpoint::failpoint;
 use crate::in_flight::Ticket;
 use crate::messages::{Batch, Pending, PendingEvent, Verified};
@@ -58,11 +59,11 @@ impl Dispatch {
 
     /// A delivery to be stored, or answered from memory.
     pub(super) fn offer(&self, Verified { events, ticket }: Verified) {
-        let metrics = &self.around.metrics;
+        let (metrics, now) = (&self.around.metrics, Instant::now());
         let mut state = self.state();
         let joined = state.batcher.offer(ticket, events, |event| {
-            let known = self.recent.knows(event);
-            if known {
+            let known = self.recent.known(event, now);
+            if known.is_some() {
                 metrics.cache_hits.inc()
             } else {
                 metrics.cache_misses.inc()
@@ -103,8 +104,8 @@ impl Dispatch {
         }
         let resolved = self.feed_writers(state);
         // Committed in the store or in the spool: a redelivery may be answered from memory, and whoever was answered finds it there.
-        let accepted = settled.iter().flat_map(|settled| &settled.accepted);
-        accepted.for_each(|at| self.recent.remember(&events[*at]));
+        let (accepted, now) = (settled.iter().flat_map(|settled| &settled.accepted), Instant::now());
+        accepted.for_each(|at| self.recent.remember(&events[*at], now));
         self.around.metrics.cache_entries.set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
         self.answer(resolved);
         failpoint!("dedup_answered");
@@ -115,6 +116,7 @@ impl Dispatch {
             }
         }
         settled.conflicts.iter().for_each(|at| self.report_conflict(&events[*at]));
+        settled.accepted.iter().for_each(|at| self.report_marks(&events[*at]));
         if place == Place::Store {
             self.pass_on(events, holds, &inserted);
         }
@@ -145,10 +147,10 @@ impl Dispatch {
                 Place::Store => {
                     self.around.metrics.batch_events.observe(next.events.len() as f64);
                     if control::makes("cache_before_commit") {
-                        next.events.iter().for_each(|event| self.recent.remember(event));
+                        next.events.iter().for_each(|event| self.recent.remember(event, now));
                     }
                     // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
-                    holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.key)).collect());
+                    holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.message)).collect());
                     &work.store
                 }
                 Place::Spool => &work.spool,
@@ -188,6 +190,21 @@ impl Dispatch {
         let count = hints.len() as u64;
         if count > 0 && self.around.publisher.try_send(Pending { events: hints }).is_err() {
             self.around.metrics.hints_dropped.inc_by(count);
+        }
+    }
+
+    fn report_marks(&self, event: &NewEvent) {
+        if event.marks == Marks::default() {
+            return;
+        }
+        self.around.metrics.source(&event.source).count_marks(&event.marks);
+        if let Some(first) = event.marks.conflict_of {
+            tracing::warn!(
+                source = %event.source,
+                event_id = %event.event_id,
+                message_id = %event.message_id(),
+                "a valid delivery has the id of the stored event {first} and another body: it goes to the queue too, marked x-hookweir-conflict-of"
+            );
         }
     }
 

@@ -112,8 +112,8 @@ impl Actors {
     }
 }
 
-/// Starts the writers, and on this thread the clock. `shortest_window` bounds how long a key may stay in memory.
-pub fn start(config: &model::Dedup, shortest_window: Duration, around: Surroundings) -> std::io::Result<Running> {
+/// Starts the writers, and on this thread the clock.
+pub fn start(config: &model::Dedup, around: Surroundings) -> std::io::Result<Running> {
     let count = around.store.writers(config.writers);
     let (store_work, spool_work) = (crossbeam_channel::bounded(count), crossbeam_channel::bounded(1));
     let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
@@ -121,7 +121,7 @@ pub fn start(config: &model::Dedup, shortest_window: Duration, around: Surroundi
     // What is remembered is answered at once, and so must not be an event that senders wait for.
     let looks_for_unpublished = around.respond_after == RespondAfter::Published;
     let cache_entries = if looks_for_unpublished { 0 } else { config.cache_entries };
-    let recent = Recent::new(cache_entries, config.cache_ttl.min(shortest_window));
+    let recent = Recent::new(cache_entries, config.cache_ttl);
     let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
     let store = Target::Store {
         store: around.store.clone(),

@@ -1,39 +1,51 @@
 //! Keys of stored events, in memory. Filled only after commit, and only with events that were new: so what it knows is in the database (or
 //! in the spool, on its way there), and it forgets before the database does. It changes latency and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::delivery::{BodyDigest, DedupKey};
+use crate::delivery::{BodyDigest, DedupKey, MessageId};
 use crate::store::NewEvent;
+
+/// What is remembered of an event.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    digest: BodyDigest,
+    message_id: MessageId,
+    /// From then on the store may take it for a new one.
+    until: Instant,
+}
 
 /// The recent keys, each with the digest of its event's body.
 #[derive(Debug)]
-pub struct Recent(Option<Cache<DedupKey, BodyDigest>>);
+pub struct Recent(Option<Cache<DedupKey, Known>>);
 
 impl Recent {
-    /// Room for `entries` keys for `ttl` each, which must not be longer than any source's dedup window; 0 entries remembers nothing.
+    /// Room for `entries` keys for `ttl` each, or for less than the event's own window; 0 entries remembers nothing.
     pub fn new(entries: u64, ttl: Duration) -> Self {
         // moka's default policy (TinyLFU) keeps what is asked for often; a redelivery is asked for once. It found 10 % of them, LRU all.
         let cache = || Cache::builder().max_capacity(entries).time_to_live(ttl).eviction_policy(EvictionPolicy::lru()).build();
         Self((entries > 0).then(cache))
     }
 
-    /// `event` is stored, with this very body.
-    pub fn knows(&self, event: &NewEvent) -> bool {
+    /// The message id of the event that is stored with the key of `event`, if it has this very body.
+    pub fn known(&self, event: &NewEvent, now: Instant) -> Option<MessageId> {
         #[cfg(feature = "failpoints")]
         if crate::control::forgets() {
             self.0.iter().for_each(Cache::invalidate_all);
         }
-        self.0.as_ref().and_then(|cache| cache.get(&event.key)).is_some_and(|digest| digest == event.digest)
+        let known = self.0.as_ref()?.get(&event.key)?;
+        (known.digest == event.digest && now < known.until).then_some(known.message_id)
     }
 
     /// `event` was stored, and was new.
-    pub fn remember(&self, event: &NewEvent) {
-        if let Some(cache) = &self.0 {
-            cache.insert(event.key, event.digest);
+    pub fn remember(&self, event: &NewEvent, now: Instant) {
+        // The store's clock began to run with the commit, a moment ago.
+        let window = event.window.saturating_sub((event.window / 10).min(Duration::from_secs(60)));
+        if let (Some(cache), Some(until)) = (&self.0, now.checked_add(window)) {
+            cache.insert(event.key, Known { digest: event.digest, message_id: event.message_id(), until });
         }
     }
 

@@ -8,13 +8,13 @@ use crossbeam_channel::Receiver;
 
 use super::dispatch::Dispatch;
 use super::route::Place;
-use crate::delivery::{DedupKey, InstanceId};
+use crate::delivery::InstanceId;
 use crate::failpoint::failpoint;
 use crate::messages::Batch;
 use crate::publish::unsettled::{Riders, Unsettled};
 use crate::shutdown::Lifeline;
 use crate::spool::Spool;
-use crate::store::{Inserted, NewEvent, Store, StoreError};
+use crate::store::{First, Inserted, NewEvent, Seq, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// The writer threads.
@@ -84,7 +84,7 @@ impl Target {
 
 /// Says which duplicates are of events that wait in the outbox. After an error here the rows that were inserted are found by the relay.
 fn mark_unpublished(store: &dyn Store, mut inserted: Vec<Inserted>) -> Result<Vec<Inserted>, StoreError> {
-    let mut duplicates: Vec<(&mut Inserted, DedupKey)> = inserted
+    let mut duplicates: Vec<(&mut Inserted, First)> = inserted
         .iter_mut()
         .filter_map(|inserted| match *inserted {
             Inserted::Duplicate(first) => Some((inserted, first)),
@@ -92,8 +92,8 @@ fn mark_unpublished(store: &dyn Store, mut inserted: Vec<Inserted>) -> Result<Ve
         })
         .collect();
     if !duplicates.is_empty() {
-        let keys: Vec<DedupKey> = duplicates.iter().map(|(_, first)| *first).collect();
-        for ((inserted, first), waits) in duplicates.iter_mut().zip(store.waiting(&keys)?) {
+        let rows: Vec<Seq> = duplicates.iter().map(|(_, first)| first.seq).collect();
+        for ((inserted, first), waits) in duplicates.iter_mut().zip(store.waiting(&rows)?) {
             if waits {
                 **inserted = Inserted::Unpublished(*first);
             }

@@ -66,7 +66,7 @@ impl Problem {
             RejectReason::BodyMalformed | RejectReason::IdMissing | RejectReason::IdAmbiguous | RejectReason::Disconnected => {
                 Self::BAD_REQUEST
             }
-            RejectReason::TooManyEvents | RejectReason::BodyTooLarge => Self::TOO_LARGE,
+            RejectReason::BodyTooLarge => Self::TOO_LARGE,
             RejectReason::BodyTooSlow => Self::TOO_SLOW,
             RejectReason::HeadersTooLarge => Self::HEADERS_TOO_LARGE,
         }

@@ -13,6 +13,13 @@ use crate::store::{NewEvent, StoredEvent};
 /// by position (`*.invoice.paid`) never meets a key with a part missing.
 pub const UNTYPED: &str = "unknown";
 
+/// Names the first message with the same event id, of a message with another body.
+pub const CONFLICT_OF: &str = "x-hookweir-conflict-of";
+/// Names the first message with the same bytes, of a message with another event id or none.
+pub const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";
+/// What the names of our headers begin with.
+const OURS: &str = "x-hookweir-";
+
 /// A message as it goes to the queue.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -38,7 +45,7 @@ impl Message {
         }
     }
 
-    /// The headers, each name once: ours, then the provider's. A provider's header with the name of one of ours is left out, so that
+    /// The headers, each name once: ours, then the provider's. A provider's header with a name of ours, or like ours, is left out, so that
     /// no sender can speak for us; one that came several times is joined with ", " as HTTP says.
     pub fn headers(&self) -> Vec<(&str, String)> {
         let event = &*self.event;
@@ -52,8 +59,12 @@ impl Message {
         headers.push(("x-hookweir-source", event.source.as_str().to_owned()));
         headers.push(("x-hookweir-received-at", received_at));
         headers.push(("x-hookweir-attempt", self.attempt.to_string()));
+        let id = |id: MessageId| id.to_string();
+        headers.extend(event.marks.conflict_of.map(|first| (CONFLICT_OF, id(first))));
+        headers.extend(event.marks.same_bytes_as.map(|first| (SAME_BYTES_AS, id(first))));
         let ours = headers.len();
-        for (name, value) in &event.headers {
+        let is_ours = |name: &str| name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS));
+        for (name, value) in event.headers.iter().filter(|(name, _)| !is_ours(name)) {
             match headers.iter().position(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 None => headers.push((name, value.clone())),
                 Some(place) if place >= ours => {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::receipt::Receipt;
-use crate::delivery::DedupKey;
+use crate::delivery::MessageKey;
 
 /// The set of events in memory; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -21,9 +21,9 @@ pub struct InHand(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
-    now: HashMap<DedupKey, InMemory>,
+    now: HashMap<MessageKey, InMemory>,
     /// Dropped since the sweep under way began.
-    dropped: Option<HashSet<DedupKey>>,
+    dropped: Option<HashSet<MessageKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ struct InMemory {
 }
 
 impl Held {
-    fn hold(&mut self, key: DedupKey) -> bool {
+    fn hold(&mut self, key: MessageKey) -> bool {
         match self.now.entry(key) {
             Entry::Occupied(_) => false,
             Entry::Vacant(slot) => {
@@ -51,12 +51,12 @@ impl InHand {
     }
 
     /// Holds the event with `key`, unless somebody in this process holds it already.
-    pub fn hold(&self, key: DedupKey) -> Option<Hold> {
+    pub fn hold(&self, key: MessageKey) -> Option<Hold> {
         self.held().hold(key).then(|| Hold { key, of: self.clone() })
     }
 
     /// `receipt` is signed once the queue has confirmed the event with `key`, and torn up if nobody in this process has that in hand.
-    pub fn expect(&self, key: &DedupKey, receipt: Receipt) {
+    pub fn expect(&self, key: &MessageKey, receipt: Receipt) {
         let mut held = self.held();
         match held.now.get_mut(key) {
             Some(event) if !event.published => event.receipts.push(receipt),
@@ -79,7 +79,7 @@ impl InHand {
     }
 
     /// Somebody in this process holds the event with `key`.
-    pub fn has(&self, key: &DedupKey) -> bool {
+    pub fn has(&self, key: &MessageKey) -> bool {
         self.held().now.contains_key(key)
     }
 
@@ -103,7 +103,7 @@ impl InHand {
 /// One event in memory.
 #[derive(Debug)]
 pub struct Hold {
-    key: DedupKey,
+    key: MessageKey,
     of: InHand,
 }
 
@@ -138,7 +138,7 @@ pub struct Sweep(InHand);
 
 impl Sweep {
     /// The row with `key` was read by this sweep: a hold on it if nobody has, or had since the sweep began, the event in memory.
-    pub fn take(&self, key: DedupKey) -> Option<Hold> {
+    pub fn take(&self, key: MessageKey) -> Option<Hold> {
         let mut held = self.0.held();
         let was_in_hand = held.dropped.as_ref().is_some_and(|dropped| dropped.contains(&key));
         (!was_in_hand && held.hold(key)).then(|| Hold { key, of: self.0.clone() })
@@ -154,10 +154,10 @@ impl Drop for Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::SourceName;
+    use crate::delivery::{DedupKey, SourceName};
 
-    fn key(n: u8) -> DedupKey {
-        DedupKey::new(&SourceName::parse("s").expect("a name"), "id", &[&[n]])
+    fn key(n: u8) -> MessageKey {
+        MessageKey::of(&DedupKey::new(&SourceName::parse("s").expect("a name"), "id", &[&[n]]))
     }
 
     #[test]

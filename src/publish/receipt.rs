@@ -78,13 +78,13 @@ mod tests {
     use tokio::sync::oneshot::Receiver;
 
     use super::*;
-    use crate::delivery::{DedupKey, SourceName};
+    use crate::delivery::{DedupKey, MessageKey, SourceName};
     use crate::in_flight::{Budget, RequestId};
     use crate::publish::in_hand::InHand;
     use crate::telemetry::Metrics;
 
-    fn key(n: u8) -> DedupKey {
-        DedupKey::new(&SourceName::parse("s").expect("a name"), "id", &[&[n]])
+    fn key(n: u8) -> MessageKey {
+        MessageKey::of(&DedupKey::new(&SourceName::parse("s").expect("a name"), "id", &[&[n]]))
     }
 
     /// A delivery that waits for `events` events.

@@ -111,7 +111,9 @@ impl Relay {
             let len = row.event.body.len();
             found_bytes += len;
             // A body larger than the whole budget takes all of it.
-            let (Some(hold), Ok(permit)) = (sweep.take(row.event.key), self.budget.reserve(1, len.min(self.max.bytes))) else { continue };
+            let (Some(hold), Ok(permit)) = (sweep.take(row.event.message), self.budget.reserve(1, len.min(self.max.bytes))) else {
+                continue;
+            };
             pending.push(PendingEvent { row, hold, permit });
         }
         drop(sweep);

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::routing_key::{RoutingKey, RoutingKeys};
-use crate::delivery::{BodyDigest, DedupKey, EventId, SourceName, UnixMillis};
+use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis};
 use crate::store::{NewEvent, Seq, StoredEvent};
 
 pub(super) fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
     let source = SourceName::parse(source).expect("a source name");
     NewEvent {
         key: DedupKey::new(&source, "id", &[id.as_bytes()]),
-        guard: None,
+        message: MessageKey::of(&DedupKey::new(&source, "id", &[id.as_bytes()])),
+        class: IdClass::Signed,
+        bytes_key: None,
+        drop_same_bytes: None,
+        replay: None,
+        marks: Marks::default(),
         digest: BodyDigest::of(body),
         event_id: EventId::new(id),
         source,

@@ -182,7 +182,7 @@ mod tests {
 
         fn event(&self, seq: i64) -> PendingEvent {
             let row = row(seq, event("s", &seq.to_string(), b"x"));
-            let hold = self.in_hand.hold(row.event.key).expect("new");
+            let hold = self.in_hand.hold(row.event.message).expect("new");
             PendingEvent { row, hold, permit: Budget::new(1, 1).reserve(1, 1).expect("room") }
         }
     }

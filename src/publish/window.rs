@@ -210,7 +210,7 @@ mod tests {
         fn push(&mut self, body: usize) {
             self.next += 1;
             let row = row(self.next, event("s", &self.next.to_string(), &vec![b'x'; body]));
-            let hold = self.in_hand.hold(row.event.key).expect("new");
+            let hold = self.in_hand.hold(row.event.message).expect("new");
             let permit = Budget::new(1, body).reserve(1, body).expect("room");
             self.window.push(PendingEvent { row, hold, permit });
         }

@@ -94,24 +94,50 @@ impl Drain {
         }
         // As every batch of the store: sorted by key, so that two of them cannot deadlock.
         batch.sort_unstable_by_key(|stored| stored.event.key);
-        let events: Vec<Arc<NewEvent>> = batch.iter().map(|stored| stored.event.clone()).collect();
         failpoint!("drain_before_commit");
-        let inserted = self.store.insert(self.instance, &events)?;
-        failpoint!("drain_after_commit");
         let mut done: Vec<&StoredEvent> = Vec::with_capacity(batch.len());
-        for (stored, inserted) in batch.iter().zip(&inserted) {
+        for (stored, inserted) in batch.iter().zip(self.insert(&batch)?) {
             match inserted {
-                Inserted::Refused(why) => self.park(stored, why)?,
+                Inserted::Refused(why) => self.park(stored, &why)?,
                 Inserted::Conflict(_) => {
                     self.report_conflict(&stored.event);
                     done.push(stored);
                 }
                 Inserted::Accepted(_) | Inserted::Duplicate(_) | Inserted::Unpublished(_) => done.push(stored),
+                // Once more in the next pass.
+                Inserted::Doubtful(_) => {}
             }
         }
         self.spool.drained(&done)?;
         failpoint!("drain_removed");
         Ok(true)
+    }
+
+    /// Stores `batch`, and what is an event of its own with its mark. Dying in between leaves duplicates for the next pass.
+    fn insert(&self, batch: &[StoredEvent]) -> Result<Vec<Inserted>, StoreError> {
+        let mut all: Vec<Option<Inserted>> = vec![None; batch.len()];
+        let mut left: Vec<(usize, Arc<NewEvent>)> = batch.iter().map(|stored| stored.event.clone()).enumerate().collect();
+        while !left.is_empty() {
+            let events: Vec<Arc<NewEvent>> = left.iter().map(|(_, event)| event.clone()).collect();
+            let inserted = self.store.insert(self.instance, &events)?;
+            failpoint!("drain_after_commit");
+            let mut marked = Vec::new();
+            for ((at, event), inserted) in left.into_iter().zip(inserted) {
+                if let Inserted::Doubtful(mark) = inserted {
+                    marked.push((at, Arc::new(event.marked(mark))));
+                    continue;
+                }
+                if matches!(inserted, Inserted::Accepted(_)) && batch.get(at).is_some_and(|stored| stored.event.marks != event.marks) {
+                    self.spool.0.metrics.source(&event.source).count_marks(&event.marks);
+                }
+                if let Some(entry) = all.get_mut(at) {
+                    *entry = Some(inserted);
+                }
+            }
+            marked.sort_unstable_by_key(|(_, event)| event.key);
+            left = marked;
+        }
+        Ok(all.into_iter().flatten().collect())
     }
 
     fn pass_conflict(&self) -> Result<bool, StoreError> {

@@ -47,7 +47,7 @@ pub(super) struct Held {
     filled: Instant,
     /// Some of it may be of an earlier run.
     left_over: bool,
-    /// The beginnings of keys and guards. Two that are alike do no harm: the event takes the way through the spool.
+    /// The beginnings of all keys of events. Two that are alike do no harm: the event takes the way through the spool.
     keys: HashSet<u64>,
     /// A batch found no room, and nothing has left since.
     full: bool,
@@ -140,7 +140,7 @@ impl Held {
                     continue;
                 }
                 Some(Inserted::Conflict(_)) => self.count(event, now),
-                Some(Inserted::Duplicate(_) | Inserted::Unpublished(_) | Inserted::Refused(_)) | None => {}
+                Some(Inserted::Duplicate(_) | Inserted::Unpublished(_) | Inserted::Doubtful(_) | Inserted::Refused(_)) | None => {}
             }
             if !keep_keys {
                 names.iter().for_each(|name| _ = self.keys.remove(name));
@@ -203,7 +203,7 @@ fn beginning(key: &DedupKey) -> u64 {
 }
 
 fn names(event: &NewEvent) -> impl Iterator<Item = u64> {
-    [Some(event.key), event.guard].into_iter().flatten().map(|key| beginning(&key))
+    [Some(event.key), event.bytes_key, event.replay].into_iter().flatten().map(|key| beginning(&key))
 }
 
 #[cfg(test)]

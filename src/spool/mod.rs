@@ -73,7 +73,7 @@ impl Spool {
         locked(&self.0.held)
     }
 
-    /// `event`, or one with its guard, may be in the spool: then only the spool can tell whether it is new.
+    /// An event with one of the keys of `event` may be in the spool: then only the spool can tell whether it is new.
     pub fn may_have(&self, event: &NewEvent) -> bool {
         self.held().may_have(event)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Room;
 use super::row::EventRow;
-use crate::delivery::DedupKey;
+use crate::delivery::MessageKey;
 use crate::store::StoredEvent;
 
 /// How many outbox rows are looked at in one read.
@@ -14,7 +14,7 @@ pub(super) const PAGE: usize = 1000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due {
     pub(super) seq: i64,
-    pub(super) key: DedupKey,
+    pub(super) key: MessageKey,
     pub(super) bytes: i32,
     pub(super) attempts: i32,
 }
@@ -22,12 +22,12 @@ pub(super) struct Due {
 /// The rows chosen so far, and the room left.
 pub(super) struct Choice<'a> {
     room: Room,
-    skip: &'a dyn Fn(&DedupKey) -> bool,
+    skip: &'a dyn Fn(&MessageKey) -> bool,
     chosen: HashMap<i64, (usize, Due)>,
 }
 
 impl<'a> Choice<'a> {
-    pub(super) fn new(room: Room, skip: &'a dyn Fn(&DedupKey) -> bool) -> Self {
+    pub(super) fn new(room: Room, skip: &'a dyn Fn(&MessageKey) -> bool) -> Self {
         Self { room, skip, chosen: HashMap::new() }
     }
 
@@ -80,11 +80,11 @@ impl<'a> Choice<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::SourceName;
+    use crate::delivery::{DedupKey, SourceName};
 
     fn due(seq: i64, bytes: i32) -> Due {
         let source = SourceName::parse("s").expect("a name");
-        Due { seq, key: DedupKey::new(&source, "id", &[&seq.to_be_bytes()]), bytes, attempts: 0 }
+        Due { seq, key: MessageKey::of(&DedupKey::new(&source, "id", &[&seq.to_be_bytes()])), bytes, attempts: 0 }
     }
 
     fn choose(room: Room, offers: &[Due]) -> Vec<i64> {

@@ -30,18 +30,27 @@ pub use reached::Reached;
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
 use crate::config::secret::Secret;
-use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, MessageId, SourceName, UnixMillis};
+use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName, UnixMillis};
 
 /// A verified event that is to be stored.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     /// What makes it this event.
     pub key: DedupKey,
-    /// A second key that must be new as well, for sources whose id is not covered by the signature: an event is a duplicate when either
-    /// is known.
-    pub guard: Option<DedupKey>,
-    /// Tells a redelivery from a conflict.
+    /// Names its message, on every copy.
+    pub message: MessageKey,
+    /// Meaning of its id.
+    pub class: IdClass,
+    /// Key of its bytes, where equal bytes under another key are marked, or dropped.
+    pub bytes_key: Option<DedupKey>,
+    /// How long equal bytes under another key are dropped, where the operator wants that.
+    pub drop_same_bytes: Option<Duration>,
+    /// Key of what was signed, where a time or a nonce was signed as well: the very same again is a duplicate, whatever id it has.
+    pub replay: Option<DedupKey>,
+    /// Tells a redelivery from another body.
     pub digest: BodyDigest,
+    /// Doubts about it.
+    pub marks: Marks,
     /// Where it came in.
     pub source: SourceName,
     /// The provider's id, as shown.
@@ -63,7 +72,55 @@ pub struct NewEvent {
 impl NewEvent {
     /// The id of its message.
     pub fn message_id(&self) -> MessageId {
-        self.key.message_id()
+        self.message.message_id()
+    }
+
+    /// The key of its message, where that is not the dedup key: to be stored beside it.
+    pub(crate) fn own_message(&self) -> Option<&MessageKey> {
+        Some(&self.message).filter(|message| message.as_bytes() != self.key.as_bytes())
+    }
+
+    /// The event as it is stored with `mark`.
+    #[must_use]
+    pub fn marked(&self, mark: Mark) -> Self {
+        let mut event = self.clone();
+        match mark {
+            Mark::SameBytesAs(first) => {
+                // The first one keeps it.
+                event.bytes_key = None;
+                event.marks.same_bytes_as = Some(first);
+            }
+            Mark::ConflictOf(first) => {
+                event.key = self.key.variant(&self.source, &self.digest);
+                event.marks.conflict_of = Some(first);
+            }
+        }
+        event
+    }
+}
+
+/// A doubt about an event, with the message id of the event that came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Same id, another body.
+    ConflictOf(MessageId),
+    /// Same bytes, another id or none.
+    SameBytesAs(MessageId),
+}
+
+/// The event that was first, of one that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct First {
+    /// Its number.
+    pub seq: Seq,
+    /// The key of its message.
+    pub message: MessageKey,
+}
+
+impl First {
+    /// The id of its message.
+    pub fn message_id(&self) -> MessageId {
+        self.message.message_id()
     }
 }
 
@@ -78,7 +135,7 @@ pub struct StoredEvent {
     pub seq: Seq,
     /// How often it was handed to the queue without a confirm before.
     pub attempts: u32,
-    /// The event. Read back from the database, it has neither guard nor window: those have done their work.
+    /// The event. Read back from the outbox, its key is that of its message, and all that dedup needs is gone: it has done its work.
     pub event: Arc<NewEvent>,
 }
 
@@ -87,12 +144,14 @@ pub struct StoredEvent {
 pub enum Inserted {
     /// New: key, event and outbox row are committed.
     Accepted(Seq),
-    /// Known, with the same body (or known by its guard). The key is that of the event that was first.
-    Duplicate(DedupKey),
-    /// Known, with the same body, and its event waits in the outbox. No store says so by itself: see [`Store::waiting`].
-    Unpublished(DedupKey),
-    /// Known, with another body: the first stays, this one was kept in `conflict`. The key is that of the event that was first.
-    Conflict(DedupKey),
+    /// Known: the event that came first.
+    Duplicate(First),
+    /// Known, and its event waits in the outbox. No store says so by itself: see [`Store::waiting`].
+    Unpublished(First),
+    /// Known, with another body: the first stays, this one was kept in `conflict`.
+    Conflict(First),
+    /// Not stored: it is an event of its own, and to be inserted again as [`NewEvent::marked`].
+    Doubtful(Mark),
     /// The database refuses this very row; its neighbours are committed.
     Refused(String),
 }
@@ -228,7 +287,8 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self) {}
 
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
-    /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk.
+    /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk. A key past its
+    /// window is new, but for an event under the same message id that still waits.
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
 
     /// [`Self::insert`], and with it [`Self::confirmed`] of `rows`, in one transaction: what the queue has confirmed rides on a commit that
@@ -237,8 +297,8 @@ pub trait Store: Send + Sync + 'static {
         Ok((self.insert(owner, batch)?, false))
     }
 
-    /// Of events that are known, those that wait in the outbox: one entry for each of `keys`, in order.
-    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError>;
+    /// Of events that are known, those that wait in the outbox: one entry for each of `rows`, in order.
+    fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError>;
 
     /// Due outbox rows that nobody works on, those first that are due for longest, at most `room`: takes over rows of instances whose
     /// lease has run out (if `owner` itself has one), then reads `owner`'s own and leaves out those for which `skip` says that they are in
@@ -246,7 +306,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// No row is due later than the longest retry from now, and no lease is longer than it was taken for: what lies beyond was written
     /// while the clock was ahead, and is due, or over.
-    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError>;
+    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// These rows were confirmed by the queue, and leave the outbox. Rows that have left it already are passed over, here and below.
     fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError>;

@@ -1,12 +1,13 @@
-//! What both databases keep of an event, besides its keys: headers are one JSON text, `[["name","value"],…]`.
+//! What both databases keep of an event, besides its keys: headers are one JSON text, `[["name","value"],…]`; what decides about an event
+//! whose keys are known.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{NewEvent, Seq, StoredEvent};
-use crate::delivery::{BodyDigest, DedupKey, EventId, SourceName, UnixMillis};
+use super::{First, Inserted, Mark, NewEvent, Seq, StoredEvent};
+use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis};
 
 /// Headers as they are stored.
 pub(super) fn headers_to_text(headers: &[(String, String)]) -> String {
@@ -22,7 +23,8 @@ pub(super) fn millis(duration: Duration) -> i64 {
 /// A row of `event`.
 pub(super) struct EventRow {
     pub(super) seq: i64,
-    pub(super) key: DedupKey,
+    pub(super) message: MessageKey,
+    pub(super) marks: Marks,
     pub(super) source: String,
     pub(super) event_id: String,
     pub(super) event_type: Option<String>,
@@ -42,9 +44,15 @@ impl EventRow {
             seq: Seq(self.seq),
             attempts,
             event: Arc::new(NewEvent {
-                key: self.key,
-                guard: None,
-                digest: BodyDigest::of(&self.body),
+                key: DedupKey::from_bytes(*self.message.as_bytes()),
+                message: self.message,
+                class: IdClass::Unsigned,
+                bytes_key: None,
+                drop_same_bytes: None,
+                replay: None,
+                // Compared with nothing any more.
+                digest: BodyDigest::from_bytes([0; 32]),
+                marks: self.marks,
                 source,
                 event_id: EventId::new(&self.event_id),
                 event_type: self.event_type.map(Into::into),
@@ -60,6 +68,87 @@ impl EventRow {
 
 /// A key as the database returns it.
 pub(super) fn key(bytes: &[u8]) -> diesel::QueryResult<DedupKey> {
-    let bytes = bytes.try_into().map_err(|_| diesel::result::Error::DeserializationError("a key that is not 32 bytes long".into()))?;
-    Ok(DedupKey::from_bytes(bytes))
+    bytes_of(bytes).map(DedupKey::from_bytes)
+}
+
+/// The key of a message as the database returns it.
+pub(super) fn message_key(bytes: &[u8]) -> diesel::QueryResult<MessageKey> {
+    bytes_of(bytes).map(MessageKey::from_bytes)
+}
+
+/// Marks as the database returns them.
+pub(super) fn marks(conflict_of: Option<&[u8]>, same_bytes_as: Option<&[u8]>) -> diesel::QueryResult<Marks> {
+    let id = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes_of(bytes).map(MessageId::from_bytes)).transpose();
+    Ok(Marks { conflict_of: id(conflict_of)?, same_bytes_as: id(same_bytes_as)? })
+}
+
+fn bytes_of<const LEN: usize>(bytes: &[u8]) -> diesel::QueryResult<[u8; LEN]> {
+    bytes.try_into().map_err(|_| diesel::result::Error::DeserializationError(format!("a key that is not {LEN} bytes long").into()))
+}
+
+/// A row of `dedup` that an event met.
+#[derive(Debug)]
+pub(super) struct KnownRow {
+    pub(super) seq: i64,
+    pub(super) key: Vec<u8>,
+    /// The key of its message, where that is not its key.
+    pub(super) message: Option<Vec<u8>>,
+    pub(super) digest: Vec<u8>,
+    /// Milliseconds until it is forgotten.
+    pub(super) left: i64,
+    /// Its event is in the outbox, or parked. Asked only of a row past its time.
+    pub(super) waits: bool,
+}
+
+/// The rows of `dedup` that an event met, by each of its keys.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    pub(super) by_replay: Option<KnownRow>,
+    pub(super) by_key: Option<KnownRow>,
+    pub(super) by_bytes: Option<KnownRow>,
+}
+
+/// What an event that was not inserted is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Known(Inserted),
+    /// The row with its key is past its time: it gives way, and the event is inserted.
+    GivesWay,
+    /// Nothing stands in its way any more.
+    Gone,
+}
+
+impl KnownRow {
+    fn first(&self) -> diesel::QueryResult<First> {
+        Ok(First { seq: Seq(self.seq), message: message_key(self.message.as_ref().unwrap_or(&self.key))? })
+    }
+
+    /// Past its time. An event that would be published again under the id of one that waits is none yet.
+    fn is_over(&self, first: &First) -> bool {
+        self.left <= 0 && (first.message.is_fresh() || !self.waits)
+    }
+}
+
+/// The table of identity (`docs/ARCHITECTURE.md`, "Dedup"), for an event that met these rows.
+pub(super) fn decide(new: &NewEvent, met: &Met) -> diesel::QueryResult<Decision> {
+    if let Some(row) = &met.by_replay {
+        return Ok(Decision::Known(Inserted::Duplicate(row.first()?)));
+    }
+    if let Some(row) = &met.by_key {
+        let (same_body, first) = (row.digest == new.digest.as_bytes(), row.first()?);
+        return Ok(match (same_body, row.is_over(&first), new.class.publishes_other_bodies()) {
+            (true, false, _) => Decision::Known(Inserted::Duplicate(first)),
+            // This body may be known by a key of its own.
+            (false, _, true) => Decision::Known(Inserted::Doubtful(Mark::ConflictOf(first.message_id()))),
+            (false, false, false) => Decision::Known(Inserted::Conflict(first)),
+            (_, true, _) => Decision::GivesWay,
+        });
+    }
+    let Some(row) = &met.by_bytes else { return Ok(Decision::Gone) };
+    let first = row.first()?;
+    let age = millis(new.window).saturating_sub(row.left);
+    Ok(Decision::Known(match new.drop_same_bytes {
+        Some(span) if age < millis(span) => Inserted::Duplicate(first),
+        _ => Inserted::Doubtful(Mark::SameBytesAs(first.message_id())),
+    }))
 }

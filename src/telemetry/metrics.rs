@@ -10,7 +10,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Re
 
 use super::define::{Define, Description};
 use super::logs::LineLimit;
-use crate::delivery::SourceName;
+use crate::delivery::{Marks, SourceName};
 use crate::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
 /// Upper bounds of latency buckets, in seconds.
@@ -59,8 +59,11 @@ metrics! {
     received: IntCounterVec = "hookweir_received_total" by &["source"],;
     /// What became of the requests to a source: accepted, duplicate, challenge, rejected, shed, failed; with the reason of the last three.
     outcomes: IntCounterVec = "hookweir_outcomes_total" by &["source", "outcome", "reason"],;
-    /// Events with a known id and another body; the first one went to the queue, this one was kept in `conflict`.
+    /// Events with a known id and another body. Where the id is signed, the first one went to the queue, and this one was kept in `conflict`;
+    /// else this one went to the queue as well, marked `x-hookweir-conflict-of`.
     conflicts: IntCounterVec = "hookweir_conflicts_total" by &["source"],;
+    /// Events that went to the queue marked `x-hookweir-same-bytes-as`: their bytes were known under another id, or without one.
+    same_bytes: IntCounterVec = "hookweir_same_bytes_total" by &["source"],;
     /// From a request's head to its outcome, in seconds. Bounds are `limits.body_timeout_ms` for its body, and `limits.deadline_ms` after it.
     pub delivery_seconds: Histogram = "hookweir_delivery_seconds", in LATENCY;
     /// Answers on the ingest listener, by status code; also those to requests that reached no source.
@@ -150,6 +153,7 @@ impl Metrics {
         Arc::new(SourceMetrics {
             received: self.received.with_label_values(&[source.as_str()]),
             conflicts: self.conflicts.with_label_values(&[source.as_str()]),
+            same_bytes: self.same_bytes.with_label_values(&[source.as_str()]),
             accepted: outcome("accepted", ""),
             duplicate: outcome("duplicate", ""),
             challenge: outcome("challenge", ""),
@@ -176,6 +180,7 @@ pub struct SourceMetrics {
     pub received: IntCounter,
     /// Events with a known id and another body.
     pub conflicts: IntCounter,
+    same_bytes: IntCounter,
     accepted: IntCounter,
     duplicate: IntCounter,
     challenge: IntCounter,
@@ -191,6 +196,12 @@ impl SourceMetrics {
     /// The source they belong to.
     pub fn source(&self) -> &SourceName {
         &self.source
+    }
+
+    /// Counts an event that was published in spite of a doubt.
+    pub fn count_marks(&self, marks: &Marks) {
+        self.conflicts.inc_by(marks.conflict_of.is_some().into());
+        self.same_bytes.inc_by(marks.same_bytes_as.is_some().into());
     }
 
     /// Counts one outcome.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 
 use super::{Verdict, VerifiedEvent, verify};
-use crate::delivery::BodyDigest;
+use crate::delivery::Marks;
 use crate::failpoint::failpoint;
 use crate::learned::{Learn, Learning};
 use crate::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
@@ -106,14 +106,19 @@ fn header_text(value: &http::HeaderValue) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned)
 }
 
-/// What is stored of a verified event. Here and not in dedup, because the digest costs as much as the signature did.
+/// What is stored of a verified event.
 fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
     let text = |value: &http::HeaderValue| Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE);
     let forwarded = source.forward_headers.iter().filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
     NewEvent {
         key: event.key,
-        guard: event.guard,
-        digest: BodyDigest::of(&event.body),
+        message: event.message,
+        class: event.class,
+        bytes_key: event.bytes_key,
+        drop_same_bytes: event.drop_same_bytes,
+        replay: event.replay,
+        digest: event.digest,
+        marks: Marks::default(),
         source: source.name.clone(),
         event_id: event.id,
         event_type: event.event_type,
@@ -124,7 +129,7 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
         headers: forwarded.collect(),
         body: owned_if_small_part(event.body, request.body.len()),
         received_at: request.received_at,
-        window: source.dedup_window,
+        window: if event.class.is_short_lived() { source.retry_span } else { source.dedup_window },
     }
 }
 

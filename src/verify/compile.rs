@@ -7,7 +7,7 @@ use http::Method;
 
 use super::coverage::facts;
 use super::describe;
-use super::event::{BatchRule, EventRule};
+use super::event::{BatchRule, EventRule, Varies};
 use super::fetch::{PinnedUrl, Shelf};
 use super::freshness::Freshness;
 use super::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
@@ -29,7 +29,7 @@ use super::view::{Needs, PublicUrl, View};
 use super::{Answers, Check, Document, Scheme};
 use crate::config::model::Source;
 use crate::config::secret::Secret;
-use crate::delivery::UnixMillis;
+use crate::delivery::{IdClass, UnixMillis};
 use crate::outcome::Answer;
 use crate::request::Request;
 
@@ -75,6 +75,7 @@ fn written(source: &Source) -> Result<toml::Table, SchemeError> {
         (None, None) => Err(error("provider", "missing; `hookweir providers` lists them, and \"none\" accepts anything".into())),
         (Some(name), None) => presets::table(name).map_err(|text| error("provider", text)),
         (Some(name), Some(own)) => {
+            refuse_guard(own)?;
             if own.get("like").is_some_and(|like| like.as_str() != Some(name)) {
                 return Err(error("scheme.like", format!("the provider is \"{name}\" already; leave one of the two out")));
             }
@@ -82,12 +83,23 @@ fn written(source: &Source) -> Result<toml::Table, SchemeError> {
             own.remove("like");
             Ok(inherit(&presets::table(name).map_err(|text| error("provider", text))?, &own))
         }
-        (None, Some(own)) => presets::with_like(own.clone()).map_err(|text| error("scheme.like", text)),
+        (None, Some(own)) => {
+            refuse_guard(own)?;
+            presets::with_like(own.clone()).map_err(|text| error("scheme.like", text))
+        }
     }
 }
 
+/// A word of a release before this one.
+fn refuse_guard(own: &toml::Table) -> Result<(), SchemeError> {
+    let is_there = own.get("event").and_then(toml::Value::as_table).is_some_and(|event| event.contains_key("guard"));
+    let text = "no longer known: equal bytes under another id are published and marked; remove it, and set same_bytes = \"drop\" with \
+                same_bytes_span_secs at the source if equal bytes are to be dropped";
+    if is_there { Err(SchemeError { key: "scheme.event.guard".into(), text: text.into() }) } else { Ok(()) }
+}
+
 impl Scheme {
-    /// Compiles the scheme of a source with its keys. `max_events` is how many elements of a batch are split at most.
+    /// Compiles the scheme of a source with its keys. A batch of more than `max_events` elements is kept whole.
     pub fn compile(source: &Source, max_events: usize) -> Result<Self, Vec<SchemeError>> {
         let (spec, mut errors) = read_spec(source);
         let Some(spec) = spec else { return Err(errors) };
@@ -133,7 +145,7 @@ impl<'c> Compiler<'c> {
         };
         let event = self.event();
         let covered = self.covers(&check);
-        let event = EventRule { guarded: (covered.body || covered.checksum) && !covered.id && spec.event.guard, ..event };
+        let event = EventRule { class: covered.class(&spec.event), replays: covered.replays, ..event };
         let (signed, unsigned): (Vec<_>, Vec<_>) = spec.handshake.iter().enumerate().partition(|(_, handshake)| handshake.signed);
         let mut handshakes = |list: Vec<(usize, &HandshakeSpec)>| -> Vec<Handshake> {
             list.into_iter().filter_map(|(at, spec)| self.handshake(at, spec)).collect()
@@ -316,7 +328,7 @@ impl<'c> Compiler<'c> {
             Some(pointer) => {
                 let mut paths = PathSet::default();
                 let added = paths.add(&format!("{pointer}/*"));
-                self.ok("scheme.each", added).map(|element| Each { paths, element, max: self.max_events })
+                self.ok("scheme.each", added).map(|element| Each { paths, element })
             }
         };
         let spellings = if spec.url_ports == UrlPorts::Both { 2 } else { 1 };
@@ -417,11 +429,40 @@ impl<'c> Compiler<'c> {
         let mut paths = PathSet::default();
         let ids = spec.id.iter().map(|id| self.template("scheme.event.id", id, Grammar::Plain, &mut paths)).collect();
         let event_type = self.template("scheme.event.type", &spec.event_type, Grammar::Plain, &mut paths);
+        let outer = paths.clone();
+        let mut varies = self.varies("scheme.event.varies", &spec.varies);
         let batch = spec.batch.as_ref().and_then(|batch| self.batch(batch, &mut paths));
-        if self.source.split && batch.is_none() {
+        if let Some(batch) = &spec.batch {
+            // Kept whole, a batch is compared without what its elements may change.
+            for pointer in &batch.varies {
+                let added = varies.0.add(&format!("{}/*{pointer}", batch.at));
+                self.ok("scheme.event.batch.varies", added);
+            }
+        }
+        if self.source.split == Some(true) && batch.is_none() {
             self.error("batch", "\"split\": this scheme sends one event at a time");
         }
-        EventRule { ids, event_type, missing: spec.missing, guarded: false, batch, paths }
+        EventRule {
+            ids,
+            event_type,
+            missing: spec.missing,
+            class: IdClass::Unsigned,
+            replays: false,
+            drop_same_bytes: self.source.drop_same_bytes,
+            batch,
+            paths,
+            outer,
+            varies,
+        }
+    }
+
+    fn varies(&mut self, key: &str, pointers: &[String]) -> Varies {
+        let mut paths = PathSet::default();
+        for pointer in pointers {
+            let added = paths.add(pointer);
+            self.ok(key, added);
+        }
+        Varies(paths)
     }
 
     fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Option<BatchRule> {
@@ -430,7 +471,9 @@ impl<'c> Compiler<'c> {
         let mut inner = PathSet::default();
         let ids = spec.id.iter().map(|id| self.template("scheme.event.batch.id", id, Grammar::Plain, &mut inner)).collect();
         let event_type = self.template("scheme.event.batch.type", &spec.event_type, Grammar::Plain, &mut inner);
-        Some(BatchRule { element, array, ids, event_type, empty: spec.empty, paths: inner, split: self.source.split, max: self.max_events })
+        let varies = self.varies("scheme.event.batch.varies", &spec.varies);
+        let split = self.source.split.unwrap_or(spec.split);
+        Some(BatchRule { element, array, ids, event_type, empty: spec.empty, paths: inner, split, max: self.max_events, varies })
     }
 
     /// A handshake, or None with a warning where the source lacks a parameter for it.

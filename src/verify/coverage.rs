@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::canonical::Canonical;
 use super::compile::Compiler;
 use super::json_path::PathSet;
-use super::spec::{Evidence, JwtSpec, Kind, Missing, SchemeSpec};
+use super::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec};
 use super::template::{Grammar, Template, Token};
 use super::{Check, Facts};
+use crate::delivery::IdClass;
 
 /// What the signature covers.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +21,30 @@ pub(super) struct Covered {
     pub(super) id: bool,
     event_type: bool,
     signs: bool,
+    /// A time or a nonce, with what else tells events apart: the very same signed message again is a replay.
+    pub(super) replays: bool,
+}
+
+impl Covered {
+    /// Meaning of an id that is found.
+    pub(super) fn class(&self, event: &EventSpec) -> IdClass {
+        match (event.id_kind, self.id) {
+            (IdKind::Event, true) => IdClass::Signed,
+            (IdKind::Event, false) => IdClass::Unsigned,
+            (IdKind::Object | IdKind::Unknown, _) => IdClass::Object,
+        }
+    }
+}
+
+/// Returns `true` for the names that providers give to what is new in each request.
+pub(super) fn is_nonce(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("nonce") || name.contains("transmission-id") || name.rsplit('/').next() == Some("token")
+}
+
+/// Returns `true` for the names that providers give to the time of signing.
+pub(super) fn is_time(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("timestamp")
 }
 
 impl Compiler<'_> {
@@ -63,7 +89,21 @@ impl Compiler<'_> {
         let id = signs && ids.all(&mut covers);
         let event_type = signs && covers(&event.event_type) && event.batch.as_ref().is_none_or(|batch| covers(&batch.event_type));
         let part = in_claims || tokens.iter().any(|token| matches!(token, Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)));
-        Covered { body, part, checksum, id, event_type, signs }
+        let named = |test: fn(&str) -> bool| {
+            tokens.iter().any(|token| match token {
+                Token::Header(name) => test(name.as_str()),
+                Token::Query(name) | Token::Form(name) | Token::Json(_, name) => test(name),
+                _ => false,
+            })
+        };
+        let claims = |names: &[&str]| jwt.is_some_and(|jwt| jwt.require.iter().any(|claim| names.contains(&claim.as_str())));
+        let nonce = named(is_nonce) || claims(&["jti"]);
+        let in_canonical = tokens.iter().any(|token| matches!(token, Token::Canonical(Canonical::Contentful)));
+        let in_token = claims(&["iat", "exp"]) || jwt.is_some_and(|jwt| jwt.max_age.is_some());
+        let time = tokens.contains(&&Token::Ts) || named(is_time) || in_canonical || in_token;
+        // Several elements, each signed for itself, have no signed message in common.
+        let replays = signs && self.spec.each.is_none() && (nonce || (time && (body || in_claims)));
+        Covered { body, part, checksum, id, event_type, signs, replays }
     }
 
     pub(super) fn warn(&mut self, covered: &Covered) {
@@ -81,7 +121,8 @@ impl Compiler<'_> {
             self.warnings.push("the body is not covered by the signature: authenticated, not integrity-protected".into());
         }
         if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none()) {
-            self.warnings.push("duplicates are found by an id that is not signed".into());
+            let text = "the id is not signed: another body under a known id, and equal bytes under another, are published with a mark";
+            self.warnings.push(text.into());
         }
         let routed_by_type = self.source.routing_key.as_ref().is_none_or(|key| key.contains("{type}"));
         if covered.signs && !covered.event_type && routed_by_type {
@@ -110,7 +151,50 @@ pub(super) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
         body_covered: covered.body,
         id_covered: covered.id,
         max_age: max_age.map(Duration::from_secs),
-        redelivery_known: has_id || spec.event.missing != Missing::Unique,
+        redelivery_known: has_id || spec.event.missing != Missing::Unique || covered.replays,
+        retry_span: facts.retry_span(),
+        duplicates: duplicates(spec, covered.class(&spec.event), covered.replays),
         confirmed: facts.scheme != Evidence::Recalled,
+    }
+}
+
+/// A sentence or more on what counts as a duplicate; `replays` where a time or a nonce is signed.
+pub(super) fn duplicates(spec: &SchemeSpec, class: IdClass, replays: bool) -> String {
+    let event = &spec.event;
+    let has_id = !event.id.is_empty() || event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
+    let span = shown(spec.facts.retry_span());
+    let mut text = Vec::new();
+    if has_id {
+        text.push(match class {
+            IdClass::Signed => "the same id; another body under it is kept aside as a conflict".to_owned(),
+            IdClass::Object => format!(
+                "the same id with the same body, for {span}; another body under the id is an event, marked `x-hookweir-conflict-of`"
+            ),
+            _ => {
+                "the same id with the same body; another body under the id is an event, marked `x-hookweir-conflict-of`, and so are equal \
+                  bytes under another id, marked `x-hookweir-same-bytes-as`"
+                    .to_owned()
+            }
+        });
+    }
+    let without = if has_id { "without an id: " } else { "" };
+    text.push(match event.missing {
+        Missing::Body => format!("{without}the same bytes, for {span}"),
+        Missing::Refuse => format!("{without}refused"),
+        Missing::Unique if has_id => "without an id: nothing; equal bytes are an event, marked `x-hookweir-same-bytes-as`".to_owned(),
+        Missing::Unique => "nothing: there is no id, and equal bytes are an event, marked `x-hookweir-same-bytes-as`".to_owned(),
+    });
+    if replays && (class != IdClass::Signed || event.missing == Missing::Unique) {
+        text.push("the very same signed request is a duplicate in any case".to_owned());
+    }
+    text.join("; ")
+}
+
+/// A duration in its largest unit.
+pub(super) fn shown(duration: Duration) -> String {
+    match duration.as_secs() {
+        secs if secs % 86_400 == 0 => format!("{} days", secs / 86_400),
+        secs if secs >= 7200 => format!("{} h", secs.div_ceil(3600)),
+        secs => format!("{} min", secs.div_ceil(60)),
     }
 }

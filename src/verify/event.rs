@@ -1,5 +1,7 @@
 //! The events of a verified delivery: their ids, types and bytes, out of what was verified.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -7,23 +9,30 @@ use super::json_path::{PathSet, Slot, Slots, WalkError};
 use super::spec::{EmptyBatch, Missing};
 use super::template::{Cx, Template};
 use super::{Verified, VerifiedEvent, view};
-use crate::delivery::{DedupKey, EventId, SourceName};
+use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, MessageKey, SourceName};
 use crate::outcome::{RejectReason, Rejection};
 
 /// Longest type of event, in bytes; what is longer is cut.
 const MAX_TYPE: usize = 255;
 
-/// Where ids and types are.
+/// Where ids and types are, and what they mean.
 #[derive(Debug)]
 pub(super) struct EventRule {
     pub(super) ids: Vec<Template>,
     pub(super) event_type: Template,
     pub(super) missing: Missing,
-    /// The id can be changed without breaking the signature, and the signed message tells events apart: guard by it.
-    pub(super) guarded: bool,
+    /// Meaning of an id that is found.
+    pub(super) class: IdClass,
+    /// A time or a nonce is signed, and with it all that tells events apart: the very same again is a replay.
+    pub(super) replays: bool,
+    /// How long the operator wants equal bytes to be dropped.
+    pub(super) drop_same_bytes: Option<Duration>,
     pub(super) batch: Option<BatchRule>,
     /// What is read from the document.
     pub(super) paths: PathSet,
+    /// What is read from a document that has more values than are looked at: no batch.
+    pub(super) outer: PathSet,
+    pub(super) varies: Varies,
 }
 
 /// Several events in one POST.
@@ -38,14 +47,63 @@ pub(super) struct BatchRule {
     pub(super) paths: PathSet,
     /// Each element is an event of its own.
     pub(super) split: bool,
-    /// Most elements that are split.
+    /// Most elements that are split: a batch of more is kept whole.
     pub(super) max: usize,
+    pub(super) varies: Varies,
+}
+
+/// Values that a redelivery may change: bodies are compared without them.
+#[derive(Debug, Default)]
+pub(super) struct Varies(pub(super) PathSet);
+
+impl Varies {
+    /// Digest of what is compared of `body`, in which `document` is what can be read.
+    fn digest(&self, body: &[u8], document: &[u8]) -> BodyDigest {
+        if self.0.is_empty() {
+            return BodyDigest::of(body);
+        }
+        let Ok(slots) = self.0.walk_marking(document) else { return BodyDigest::of(body) };
+        // A document that was decoded first is compared in place of its body.
+        let within = |part: &[u8], whole: &[u8]| {
+            let (whole, part) = (whole.as_ptr_range(), part.as_ptr_range());
+            whole.start <= part.start && part.end <= whole.end
+        };
+        let compared = if within(document, body) { body } else { document };
+        let mut cuts: Vec<(usize, usize)> = slots
+            .values()
+            .filter(|value| within(value.as_bytes(), compared))
+            .map(|value| (value.as_ptr().addr() - compared.as_ptr().addr(), value.len()))
+            .collect();
+        cuts.sort_unstable();
+        let (mut hash, mut at) = (Sha256::new(), 0);
+        for (start, len) in cuts {
+            if let Some(kept) = compared.get(at..start) {
+                hash.update(kept);
+                // Occurs in no JSON, so that what is left does not run together.
+                hash.update([0]);
+                at = start + len;
+            }
+        }
+        hash.update(compared.get(at..).unwrap_or_default());
+        BodyDigest::from_bytes(hash.finalize().into())
+    }
 }
 
 /// An id as found: the parts that make the key, and the text that is shown.
 struct Id {
     parts: Vec<Vec<u8>>,
     shown: String,
+}
+
+/// What there is of one event.
+struct Found<'r> {
+    id: Option<Id>,
+    event_type: Option<Box<str>>,
+    body: Bytes,
+    digest: BodyDigest,
+    /// What was signed, and which element of it this is.
+    signed: Option<([u8; 32], usize)>,
+    target: &'r str,
 }
 
 impl EventRule {
@@ -57,7 +115,7 @@ impl EventRule {
         document: &[u8],
         signed: Option<[u8; 32]>,
     ) -> Result<Option<Verified>, Rejection> {
-        let slots = read(&self.paths, document)?;
+        let slots = read(&self.paths, &self.outer, document);
         let cx = Cx { slots: &slots, ..cx };
         let mut id = first_id(&self.ids, cx)?;
         let mut event_type = type_of(&self.event_type, cx);
@@ -71,80 +129,114 @@ impl EventRule {
                 (0, EmptyBatch::Refuse) => return Err(Rejection::new(RejectReason::IdMissing, "the batch is empty")),
                 _ => {}
             }
-            let elements = slots.all(batch.element);
-            if batch.split {
-                if count > batch.max {
-                    return Err(Rejection::new(RejectReason::TooManyEvents, format!("{count} events, {} are accepted", batch.max)));
-                }
-                let events: Result<_, _> = elements.map(|element| self.element(batch, source, cx, element)).collect();
+            let elements = slots.all(batch.element).enumerate();
+            if batch.split && count <= batch.max {
+                let signed = |index| signed.map(|signed| (signed, index));
+                let events: Result<_, _> =
+                    elements.map(|(index, element)| self.element(batch, source, cx, element, signed(index))).collect();
                 return Ok(Some(Verified { events: events? }));
             }
-            let mut all = Some(Id { parts: Vec::new(), shown: String::new() });
-            for (index, element) in elements.enumerate() {
-                let slots = read(&batch.paths, element.as_bytes())?;
-                let cx = Cx { slots: &slots, ..cx };
-                // A POST is as new as any event in it, so its id is made of all of theirs.
-                if id.is_none()
-                    && let Some(known) = &mut all
-                {
-                    match first_id(&batch.ids, cx)? {
-                        Some(one) => known.append(one, index),
-                        None => all = None,
-                    }
-                }
-                if index == 0 && event_type.is_none() {
-                    event_type = type_of(&batch.event_type, cx);
-                }
-                if event_type.is_some() && (id.is_some() || all.is_none()) {
-                    break;
-                }
-            }
-            id = id.or(all);
+            (id, event_type) = batch.whole(cx, elements, id, event_type)?;
         }
         let request = cx.view.request;
         let body = request.content_in_query().map_or_else(|| request.body.clone(), |query| Bytes::copy_from_slice(query.as_bytes()));
-        let event = self.event(source, &cx.view.request.target, id, event_type, body, signed)?;
-        Ok(Some(Verified { events: vec![event] }))
+        let digest = self.varies.digest(&body, document);
+        let found = Found { id, event_type, body, digest, signed: signed.map(|signed| (signed, 0)), target: &request.target };
+        Ok(Some(Verified { events: vec![self.event(source, found)?] }))
     }
 
-    fn element(&self, batch: &BatchRule, source: &SourceName, cx: Cx<'_>, element: &str) -> Result<VerifiedEvent, Rejection> {
-        let slots = read(&batch.paths, element.as_bytes())?;
-        let cx = Cx { slots: &slots, ..cx };
-        let id = first_id(&batch.ids, cx)?;
-        let event_type = type_of(&batch.event_type, cx);
-        self.event(source, &cx.view.request.target, id, event_type, slice(&cx.view.request.body, element), None)
-    }
-
-    fn event(
+    fn element(
         &self,
+        batch: &BatchRule,
         source: &SourceName,
-        target: &str,
-        id: Option<Id>,
-        event_type: Option<Box<str>>,
-        body: Bytes,
-        signed: Option<[u8; 32]>,
+        cx: Cx<'_>,
+        element: &str,
+        signed: Option<([u8; 32], usize)>,
     ) -> Result<VerifiedEvent, Rejection> {
-        // The type is a part of what a digest identifies: Shopify sends the same bytes under several topics.
+        let slots = read(&batch.paths, &PathSet::default(), element.as_bytes());
+        let cx = Cx { slots: &slots, ..cx };
+        let (id, event_type) = (first_id(&batch.ids, cx)?, type_of(&batch.event_type, cx));
+        let digest = batch.varies.digest(element.as_bytes(), element.as_bytes());
+        let body = slice(&cx.view.request.body, element);
+        self.event(source, Found { id, event_type, body, digest, signed, target: &cx.view.request.target })
+    }
+
+    fn event(&self, source: &SourceName, found: Found<'_>) -> Result<VerifiedEvent, Rejection> {
+        let Found { id, event_type, body, digest, signed, target } = found;
+        // The type is a part of what bytes identify: Shopify sends the same bytes under several topics. Without a body, what there is to
+        // tell is in the query.
         let kind = event_type.as_deref().unwrap_or_default().as_bytes();
-        let Some(id) = id else {
-            let (key, shown) = match self.missing {
-                Missing::Refuse => return Err(Rejection::new(RejectReason::IdMissing, "the event has no id where the scheme says it is")),
-                Missing::Unique => {
-                    let key = DedupKey::unique(source);
-                    (key, key.message_id().to_string())
-                }
-                Missing::Body => {
-                    let digest = Sha256::digest(&body);
-                    // Without a body, what there is to tell is in the query.
-                    let query = if body.is_empty() { view::query(target).unwrap_or_default() } else { "" };
-                    (DedupKey::new(source, "body", &[&digest, kind, query.as_bytes()]), format!("sha256:{}", hex::encode(digest)))
-                }
-            };
-            return Ok(VerifiedEvent { key, guard: None, id: EventId::new(&shown), event_type, body });
+        let query = if body.is_empty() { view::query(target).unwrap_or_default() } else { "" };
+        let of_bytes = |purpose: &str| DedupKey::new(source, purpose, &[digest.as_bytes(), kind, query.as_bytes()]);
+        let replay = signed.filter(|_| self.replays).map(|(signed, index)| {
+            let index = u64::try_from(index).unwrap_or(u64::MAX);
+            DedupKey::new(source, "replay", &[&signed, &index.to_be_bytes()])
+        });
+        let (key, class, shown) = match (id, self.missing) {
+            (Some(id), _) => {
+                let parts: Vec<&[u8]> = id.parts.iter().map(Vec::as_slice).collect();
+                (DedupKey::new(source, "id", &parts), self.class, Some(id.shown))
+            }
+            (None, Missing::Refuse) => {
+                return Err(Rejection::new(RejectReason::IdMissing, "the event has no id where the scheme says it is"));
+            }
+            (None, Missing::Body) => (of_bytes("body"), IdClass::Body, Some(format!("sha256:{}", hex::encode(digest.as_bytes())))),
+            (None, Missing::Unique) => (replay.unwrap_or_else(|| DedupKey::unique(source)), IdClass::Absent, None),
         };
-        let parts: Vec<&[u8]> = id.parts.iter().map(Vec::as_slice).collect();
-        let guard = signed.filter(|_| self.guarded).map(|signed| DedupKey::new(source, "signed", &[&signed, kind]));
-        Ok(VerifiedEvent { key: DedupKey::new(source, "id", &parts), guard, id: EventId::new(&id.shown), event_type, body })
+        let message = match class {
+            IdClass::Signed | IdClass::Absent => MessageKey::of(&key),
+            // Another body is another message, also for an instance that does not know the first.
+            IdClass::Unsigned => MessageKey::of(&key.variant(source, &digest)),
+            IdClass::Object | IdClass::Body => MessageKey::fresh(),
+        };
+        let marks_same_bytes = class.marks_same_bytes() || (self.drop_same_bytes.is_some() && class != IdClass::Body);
+        Ok(VerifiedEvent {
+            key,
+            message,
+            class,
+            bytes_key: marks_same_bytes.then(|| of_bytes("bytes")),
+            drop_same_bytes: self.drop_same_bytes,
+            // Where the id is signed, it is known already.
+            replay: replay.filter(|replay| class != IdClass::Signed && *replay != key),
+            // What the key is made of is all that is compared.
+            digest: if replay == Some(key) { BodyDigest::from_bytes(*key.as_bytes()) } else { digest },
+            id: EventId::new(&shown.unwrap_or_else(|| message.message_id().to_string())),
+            event_type,
+            body,
+        })
+    }
+}
+
+impl BatchRule {
+    /// Id and type of a batch that is kept whole, as far as they are not those of the document.
+    fn whole<'e>(
+        &self,
+        cx: Cx<'_>,
+        elements: impl Iterator<Item = (usize, &'e str)>,
+        id: Option<Id>,
+        mut event_type: Option<Box<str>>,
+    ) -> Result<(Option<Id>, Option<Box<str>>), Rejection> {
+        let mut all = Some(Id { parts: Vec::new(), shown: String::new() });
+        for (index, element) in elements {
+            let slots = read(&self.paths, &PathSet::default(), element.as_bytes());
+            let cx = Cx { slots: &slots, ..cx };
+            // A POST is as new as any event in it, so its id is made of all of theirs.
+            if id.is_none()
+                && let Some(known) = &mut all
+            {
+                match first_id(&self.ids, cx)? {
+                    Some(one) => known.append(one, index),
+                    None => all = None,
+                }
+            }
+            if index == 0 && event_type.is_none() {
+                event_type = type_of(&self.event_type, cx);
+            }
+            if event_type.is_some() && (id.is_some() || all.is_none()) {
+                break;
+            }
+        }
+        Ok((id.or(all), event_type))
     }
 }
 
@@ -179,12 +271,13 @@ fn type_of(template: &Template, cx: Cx<'_>) -> Option<Box<str>> {
     Some(clean.into())
 }
 
-/// A proven body that is not JSON is an event all the same: it has no id where the scheme looks for one.
-fn read<'a>(paths: &PathSet, document: &'a [u8]) -> Result<Slots<'a>, Rejection> {
+/// A proven body that is not JSON is an event all the same: it has no id where the scheme looks for one. Of one with too many values, only
+/// those of `outer` are read.
+fn read<'a>(paths: &PathSet, outer: &PathSet, document: &'a [u8]) -> Slots<'a> {
     match paths.walk_marking(document) {
-        Ok(slots) => Ok(slots),
-        Err(WalkError::Malformed | WalkError::Ambiguous) => Ok(Slots::default()),
-        Err(WalkError::TooMany) => Err(Rejection::new(RejectReason::TooManyEvents, "more events than are looked at")),
+        Ok(slots) => slots,
+        Err(WalkError::Malformed | WalkError::Ambiguous) => Slots::default(),
+        Err(WalkError::TooMany) => outer.walk_marking(document).unwrap_or_default(),
     }
 }
 

@@ -164,6 +164,11 @@ impl<'a> Slots<'a> {
         self.ambiguous.contains(&slot)
     }
 
+    /// Every raw JSON text.
+    pub(super) fn values(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.found.iter().map(|(_, raw)| *raw)
+    }
+
     /// Every raw JSON text at `slot`.
     pub(super) fn all(&self, slot: Slot) -> impl Iterator<Item = &'a str> + '_ {
         self.found.iter().filter(move |(s, _)| *s == slot).map(|(_, raw)| *raw)

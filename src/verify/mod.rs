@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method};
 
 use crate::config::secret::Secret;
-use crate::delivery::{DedupKey, EventId, SourceName, UnixMillis};
+use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, MessageKey, SourceName, UnixMillis};
 use crate::outcome::{Answer, RejectReason, Rejection};
 use crate::request::Request;
 
@@ -151,8 +151,12 @@ pub struct Facts {
     pub id_covered: bool,
     /// How old a delivery may be, where an older one is refused for its age.
     pub max_age: Option<Duration>,
-    /// Whether the same bytes once more are the same event: not so where there is no id, and equal bytes can be different events.
+    /// Whether a redelivery can be told from another event.
     pub redelivery_known: bool,
+    /// How long an event is known whose id (or lack of one) does not make it the only one: the provider's retries and a fifth.
+    pub retry_span: Duration,
+    /// In a sentence, what counts as a duplicate.
+    pub duplicates: String,
     /// Whether the scheme was read somewhere, and not recalled.
     pub confirmed: bool,
 }
@@ -292,10 +296,10 @@ impl Scheme {
         match check {
             Check::Nothing => Ok(Some(Proven::default())),
             Check::Basic(secrets) => basic(secrets, view).map(|()| Some(Proven::default())),
-            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.guarded),
+            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.replays),
             Check::Jwt(rule) => {
                 let Some(token) = rule.check(view, document, self.url.as_ref(), now)? else { return Ok(None) };
-                let signed = self.event.guarded.then_some(token.digest);
+                let signed = self.event.replays.then_some(token.digest);
                 Ok(Some(Proven { key: None, signed, claims: Some(token.claims) }))
             }
         }
@@ -345,8 +349,18 @@ impl Verified {
 pub struct VerifiedEvent {
     /// What makes two deliveries this event.
     pub key: DedupKey,
-    /// A second key, where the id is not covered by the signature.
-    pub guard: Option<DedupKey>,
+    /// Names its message.
+    pub message: MessageKey,
+    /// Meaning of its id.
+    pub class: IdClass,
+    /// Key of its bytes, where equal bytes under another key are marked, or dropped.
+    pub bytes_key: Option<DedupKey>,
+    /// How long they are dropped, where the operator wants that.
+    pub drop_same_bytes: Option<Duration>,
+    /// Key of what was signed, where the very same again is a replay.
+    pub replay: Option<DedupKey>,
+    /// Digest of its bytes, without what a redelivery may change.
+    pub digest: BodyDigest,
     /// The provider's id, as shown.
     pub id: EventId,
     /// The provider's type of event.

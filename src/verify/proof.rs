@@ -98,7 +98,6 @@ pub(super) struct Bind {
 pub(super) struct Each {
     pub(super) paths: PathSet,
     pub(super) element: Slot,
-    pub(super) max: usize,
 }
 
 /// What the proof found.
@@ -110,6 +109,15 @@ pub(super) struct Proven<'v> {
     pub(super) signed: Option<[u8; 32]>,
     /// The claims of a token.
     pub(super) claims: Option<Vec<u8>>,
+}
+
+/// How a signature is right.
+#[derive(Debug, Default)]
+struct Match<'v> {
+    /// The key, where it is one that signs answers.
+    key: Option<&'v MacKey>,
+    /// What the secret makes of the message: as good as a digest of it, and no work.
+    tag: Option<Tag>,
 }
 
 impl Proof {
@@ -128,12 +136,8 @@ impl Proof {
             return self.one(view, &slots, url, now, digest);
         };
         let elements = walk(&each.paths, document)?;
-        let count = elements.all(each.element).count();
-        if count == 0 {
+        if elements.raw(each.element).is_none() {
             return Err(Rejection::new(RejectReason::SignatureMissing, "there is no element that could be signed"));
-        }
-        if count > each.max {
-            return Err(Rejection::new(RejectReason::TooManyEvents, format!("{count} events, {} are accepted", each.max)));
         }
         let mut proven = Proven::default();
         for element in elements.all(each.element) {
@@ -178,16 +182,20 @@ impl Proof {
             cx.spelling = spelling;
             let pieces = self.message.pieces(cx)?;
             let key = match certificate.as_deref() {
-                Some(certificate) => self.signed_by(certificate, &pieces, &found.candidates, cx, now)?.then_some(None),
+                Some(certificate) => self.signed_by(certificate, &pieces, &found.candidates, cx, now)?.then_some(Match::default()),
                 None => self.matches(&pieces, &found.candidates, cx)?,
             };
-            if let Some(key) = key {
+            if let Some(Match { key, tag }) = key {
                 if self.signs_challenges && is_challenge(&whole(&pieces)) {
                     return Err(mismatch(&self.sigs));
                 }
                 self.bound(cx)?;
                 self.time_is_whole(view.body)?;
-                return Ok(Some(Proven { key, signed: digest.then(|| digest_of(&pieces)), claims: None }));
+                return Ok(Some(Proven {
+                    key,
+                    signed: digest.then(|| tag.map_or_else(|| digest_of(&pieces), |tag| Sha256::digest(tag.as_bytes()).into())),
+                    claims: None,
+                }));
             }
         }
         Err(mismatch(&self.sigs))
@@ -206,8 +214,8 @@ impl Proof {
         }
     }
 
-    /// The key under which one of the candidates is right; `Some(None)` where the kind has none that signs answers.
-    fn matches<'v>(&'v self, pieces: &[Piece<'_>], candidates: &[Candidate], cx: Cx<'_>) -> Result<Option<Option<&'v MacKey>>, Rejection> {
+    /// How one of the candidates is right.
+    fn matches<'v>(&'v self, pieces: &[Piece<'_>], candidates: &[Candidate], cx: Cx<'_>) -> Result<Option<Match<'v>>, Rejection> {
         match &self.by {
             By::Mac { keys, hash } => {
                 for (position, key) in keys.iter().enumerate() {
@@ -221,7 +229,7 @@ impl Proof {
                         }
                         let tag = mac.of(bytes(pieces, &[]));
                         if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
-                            return Ok(Some(Some(mac)));
+                            return Ok(Some(Match { key: Some(mac), tag: Some(tag) }));
                         }
                     }
                 }
@@ -230,8 +238,8 @@ impl Proof {
             By::Hash { secrets, hash } => Ok(secrets
                 .iter()
                 .map(|secret| hash.of(bytes(pieces, secret.expose())))
-                .any(|tag| candidates.iter().any(|candidate| tag.matches(&candidate.bytes)))
-                .then_some(None)),
+                .find(|tag| candidates.iter().any(|candidate| tag.matches(&candidate.bytes)))
+                .map(|tag| Match { key: None, tag: Some(tag) })),
             By::Key { keys, hash } => {
                 let message = whole(pieces);
                 let right = |(candidate, hash): (&Candidate, HashName)| {
@@ -239,7 +247,7 @@ impl Proof {
                         candidate.secret.is_none_or(|only| only == position) && key.verifies(hash, &message, &candidate.bytes)
                     })
                 };
-                Ok(hash.few(candidates, cx).any(right).then_some(None))
+                Ok(hash.few(candidates, cx).any(right).then(Match::default))
             }
             By::Token { .. } | By::Certificate { .. } => Ok(None),
         }

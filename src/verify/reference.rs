@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::spec::{EmptyBatch, Evidence, HandshakeSpec, JwtAlg, Kind, Missing, RespondSpec, SchemeSpec};
+use super::coverage::{duplicates, is_nonce, is_time, shown};
+use super::spec::{EmptyBatch, Evidence, HandshakeSpec, IdKind, IdentityEvidence, JwtAlg, Kind, Missing, RespondSpec, SchemeSpec};
 use super::{copies, describe, params_of, presets};
+use crate::delivery::IdClass;
 
 /// A page of the reference.
 #[derive(Debug)]
@@ -44,9 +46,11 @@ fn table(entries: &[Entry]) -> String {
          Made from the presets in `src/verify/presets`; `HOOKWEIR_UPDATE_DOCS=1 cargo test reference` writes it anew. What the columns say:\n\n\
          - **proof**: how a delivery proves where it comes from. `none` proves nothing.\n\
          - **body**: whether a change of the body breaks the proof. Where it does not, a delivery is authentic but not protected.\n\
-         - **event id**: *signed* breaks the proof when it is changed; *unsigned* does not, and equal bodies are then taken for the same event;\n\
-         \x20 *body*: there is no id, the digest of the body stands in; *none*: every delivery is a new event.\n\
-         - **several**: several events can come in one POST; `batch = \"split\"` makes each an event of its own.\n\
+         - **event id**: *signed* breaks the proof when it is changed; *unsigned* does not;\n\
+         \x20 *object*: the id is of an object, or its meaning is not known; *body*: there is no id, and equal bodies are one event; *none*: every\n\
+         \x20 delivery is a new event. [MESSAGES.md](../MESSAGES.md) says what counts as a duplicate, and what a consumer sees.\n\
+         - **several**: several events can come in one POST. *split*: each becomes an event of its own, unless `batch = \"whole\"`; *whole*: the\n\
+         \x20 POST is one event, unless `batch = \"split\"`.\n\
          - **retries**: for how long, where it is known.\n\
          - **sure**: *own*: read in the provider's own code or documentation; *third-party*: read in independent code only; *recalled*: from\n\
          \x20 memory. The first word is the proof, the second everything else. A recalled proof is unconfirmed: a source with it warns at start.\n\n",
@@ -65,7 +69,7 @@ fn table(entries: &[Entry]) -> String {
             entry.proof(),
             if entry.covers_body() { "covered" } else { "not covered" },
             entry.id_in_a_word(),
-            yes(spec.event.batch.is_some()),
+            spec.event.batch.as_ref().map_or("", |batch| if batch.split { "split" } else { "whole" }),
             yes(!spec.handshake.is_empty()),
             entry.retries().unwrap_or_default(),
             format_args!("{}, {}", evidence(spec.facts.scheme), evidence(spec.facts.rest)),
@@ -175,12 +179,12 @@ impl Entry {
         rows.push(("refused", format!("{}, without detail", respond.reject.unwrap_or(401))));
         rows.push(("no room, or not durable yet", format!("{} with `Retry-After`", respond.overload.unwrap_or(503))));
         rows.push(("retries", self.retries().unwrap_or_else(|| "not known".into())));
-        rows.push(("a redelivery is recognised for", format!("{} days", facts.window().as_secs().div_ceil(86_400))));
         let deadline = facts.answer_within_ms.map(|ms| format!("{} s", ms as f64 / 1000.0));
         rows.push(("wants its answer within", deadline.unwrap_or_else(|| "not known; `limits.deadline_ms` holds".into())));
         let largest = facts.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
         rows.push(("largest body", largest.unwrap_or_else(|| "not known; `limits.max_body_bytes` holds".into())));
-        rows.push(("how sure", format!("proof: {}; the rest: {}", evidence(facts.scheme), evidence(facts.rest))));
+        let identity = identity_evidence(facts.identity);
+        rows.push(("how sure", format!("proof: {}; duplicates: {identity}; the rest: {}", evidence(facts.scheme), evidence(facts.rest))));
         rows.push(("source", facts.source.clone().unwrap_or_default()));
         rows
     }
@@ -195,7 +199,7 @@ impl Entry {
         };
         let shown = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", else ");
         let missing = match event.missing {
-            Missing::Body => "the digest of its bytes (and its type)",
+            Missing::Body => "a digest of its bytes and its type: this provider makes no two equal ones",
             Missing::Unique => "none: every delivery is a new event",
             Missing::Refuse => "refused",
         };
@@ -222,9 +226,66 @@ impl Entry {
                 EmptyBatch::Ok => "an empty one is a health check",
                 EmptyBatch::Refuse => "an empty one is refused",
             };
-            rows.push(("several events", format!("the elements of {at}; `batch = \"split\"` makes each an event of its own; {empty}")));
+            let kept = if batch.split {
+                "each becomes an event of its own; with `batch = \"whole\"` the POST is one, and a retry that puts its events together anew is another"
+            } else {
+                "the POST is one event; `batch = \"split\"` makes each one of its own"
+            };
+            rows.push(("several events", format!("the elements of {at}: {kept}; {empty}")));
+        }
+        rows.extend(self.duplicates());
+        rows
+    }
+
+    /// What counts as a duplicate, and what else to know of that.
+    fn duplicates(&self) -> Vec<(&'static str, String)> {
+        let event = &self.spec.event;
+        let mut rows = vec![("counts as a duplicate", duplicates(&self.spec, self.class(), self.replays()))];
+        if self.class() != IdClass::Object && !self.without_id() {
+            rows.push(("an id is known for", shown(self.spec.facts.window())));
+        }
+        let of_elements = event.batch.iter().flat_map(|batch| batch.varies.iter().map(|pointer| format!("`{}/*{pointer}`", batch.at)));
+        let varies: Vec<_> = event.varies.iter().map(|pointer| format!("`{pointer}`")).chain(of_elements).collect();
+        if !varies.is_empty() {
+            rows.push(("bodies are compared without", varies.join(", ")));
+        }
+        if let Some(note) = &self.spec.facts.identity_note {
+            rows.push(("tells a redelivery", note.clone()));
+        }
+        if self.without_id() && event.missing == Missing::Unique {
+            let advice = "`event = { id = \"…\" }` in `[source.scheme]` if your events carry an id; `same_bytes = \"drop\"` with \
+                          `same_bytes_span_secs` if equal bytes are never two events";
+            rows.push(("to configure", advice.into()));
         }
         rows
+    }
+
+    fn without_id(&self) -> bool {
+        let event = &self.spec.event;
+        event.id.is_empty() && event.batch.as_ref().is_none_or(|batch| batch.id.is_empty())
+    }
+
+    /// As `coverage` has it, without keys.
+    fn class(&self) -> IdClass {
+        match (self.spec.event.id_kind, self.covers_id()) {
+            (IdKind::Event, true) => IdClass::Signed,
+            (IdKind::Event, false) => IdClass::Unsigned,
+            _ => IdClass::Object,
+        }
+    }
+
+    /// As `coverage` has it, without keys.
+    fn replays(&self) -> bool {
+        let spec = &self.spec;
+        let message = self.message();
+        let jwt = spec.jwt.as_ref();
+        let tokens = || message.split('{').skip(1).filter_map(|rest| rest.split(['}', '|']).next());
+        let nonce = tokens().filter_map(|token| token.split_once(':')).any(|(_, name)| is_nonce(name))
+            || jwt.is_some_and(|jwt| jwt.require.iter().any(|claim| claim == "jti"));
+        let time = tokens()
+            .any(|token| token == "ts" || token == "canonical:contentful" || token.split_once(':').is_some_and(|(_, name)| is_time(name)))
+            || jwt.is_some_and(|jwt| jwt.max_age.is_some() || jwt.require.iter().any(|claim| claim == "iat" || claim == "exp"));
+        self.signs() && spec.each.is_none() && (nonce || (time && (self.covers_body() || spec.document == "jwt")))
     }
 
     fn accepted(&self) -> String {
@@ -261,10 +322,10 @@ impl Entry {
 
     fn id_in_a_word(&self) -> &'static str {
         let event = &self.spec.event;
-        let without = event.id.is_empty() && event.batch.as_ref().is_none_or(|batch| batch.id.is_empty());
-        match (without, event.missing) {
+        match (self.without_id(), event.missing) {
             (true, Missing::Body) => "body",
             (true, _) => "none",
+            _ if event.id_kind != IdKind::Event => "object",
             _ if self.covers_id() => "signed",
             _ => "unsigned",
         }
@@ -310,6 +371,15 @@ impl Entry {
     /// Whether a word is anywhere in the scheme.
     fn says(&self, word: &str) -> bool {
         format!("{:?}", self.spec).contains(word)
+    }
+}
+
+fn identity_evidence(evidence: IdentityEvidence) -> &'static str {
+    match evidence {
+        IdentityEvidence::Documented => "documented",
+        IdentityEvidence::Recorded => "recorded payloads",
+        IdentityEvidence::Sdk => "SDK",
+        IdentityEvidence::Recalled => "recalled",
     }
 }
 

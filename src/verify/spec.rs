@@ -381,9 +381,6 @@ pub struct EventSpec {
     /// Whether the provider's redeliveries have the same id.
     #[serde(default = "yes")]
     pub stable: bool,
-    /// Whether an id that is not signed is guarded by the digest of what is: off where equal bytes can be different events.
-    #[serde(default = "yes")]
-    pub guard: bool,
     /// Where several events are in one POST.
     pub batch: Option<BatchSpec>,
 }
@@ -397,7 +394,6 @@ impl Default for EventSpec {
             varies: Vec::new(),
             missing: Missing::default(),
             stable: true,
-            guard: true,
             batch: None,
         }
     }
@@ -420,10 +416,10 @@ pub enum IdKind {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// The digest of the body: right where a redelivery has the same bytes.
-    #[default]
+    /// The digest of the body, for as long as the provider retries: for a provider that is known to make each event's body unique.
     Body,
-    /// A generated id: every delivery is a new event.
+    /// A generated id: every delivery is a new event, marked if its bytes are known.
+    #[default]
     Unique,
     /// Refuse the delivery.
     Refuse,
@@ -593,6 +589,17 @@ pub enum IdentityEvidence {
 const MIN_WINDOW_HOURS: u64 = 7 * 24;
 
 impl FactsSpec {
+    /// How long an event is known that its id does not make the only one: the provider's retries and a fifth; an hour where these are not
+    /// known. Two minutes at least, for what proxies send twice.
+    pub fn retry_span(&self) -> Duration {
+        let span = match (self.retry_hours, self.window_days) {
+            (Some(hours), _) => Duration::from_secs(hours * 3600 * 6 / 5),
+            (None, Some(days)) => Duration::from_secs(days * 24 * 3600),
+            (None, None) => Duration::from_secs(3600),
+        };
+        span.max(Duration::from_secs(120))
+    }
+
     /// How long a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
     pub fn window(&self) -> Duration {
         let hours = match (self.window_days, self.retry_hours) {
@@ -653,12 +660,31 @@ fn id_as_list(event: &mut toml::Table) {
     }
 }
 
-/// `table` on top of `base`, key by key. `false` takes away a table or list of `base`.
+/// `table` on top of `base`, key by key. `false` takes away a table or list of `base`. What `base` says of the meaning of its ids does not
+/// hold for an id of the table's own.
 pub(super) fn inherit(base: &toml::Table, table: &toml::Table) -> toml::Table {
+    let mut base = base.clone();
+    let own = table.get("event").and_then(toml::Value::as_table);
+    let has_own_id = own.is_some_and(|event| event.contains_key("id"));
+    if has_own_id && let Some(event) = base.get_mut("event").and_then(toml::Value::as_table_mut) {
+        event.remove("id_kind");
+        event.remove("varies");
+    }
+    let mut merged = overlay(&base, table);
+    // `token` is short for a `sig`; the one that is written last counts.
+    if table.contains_key("token") {
+        merged.remove("sig");
+    } else if table.contains_key("sig") {
+        merged.remove("token");
+    }
+    merged
+}
+
+fn overlay(base: &toml::Table, table: &toml::Table) -> toml::Table {
     let mut merged = base.clone();
     for (key, value) in table {
         match (merged.get_mut(key), value) {
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => *old = inherit(old, new),
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => *old = overlay(old, new),
             (Some(toml::Value::Table(_) | toml::Value::Array(_)), toml::Value::Boolean(false)) => {
                 merged.remove(key);
             }
@@ -666,12 +692,6 @@ pub(super) fn inherit(base: &toml::Table, table: &toml::Table) -> toml::Table {
                 merged.insert(key.clone(), value.clone());
             }
         }
-    }
-    // `token` is short for a `sig`; the one that is written last counts.
-    if table.contains_key("token") {
-        merged.remove("sig");
-    } else if table.contains_key("sig") {
-        merged.remove("token");
     }
     merged
 }

@@ -19,6 +19,7 @@ mod facts;
 mod fuzz;
 mod handshakes;
 mod http_signatures;
+mod identity;
 mod identity_cases;
 mod named_keys;
 mod rules;
@@ -42,7 +43,8 @@ fn source(provider: &str, secrets: &[&str]) -> Source {
         params: BTreeMap::new(),
         forward_headers: Vec::new(),
         routing_key: None,
-        split: false,
+        split: None,
+        drop_same_bytes: None,
         max_body_bytes: None,
         deadline: None,
         window: None,

@@ -174,7 +174,7 @@ fn a_stop_finishes_what_is_in_hand_and_says_goodbye() {
     server.begin_stop(Stop::InOrder);
     assert!(idle.is_closed(), "idle connections are closed");
     let ticket = server.seen.lock().expect("no panic").held.pop().expect("held");
-    let id = hookweir::delivery::DedupKey::from_bytes([7; 32]).message_id();
+    let id = hookweir::delivery::MessageKey::from_bytes([7; 32]).message_id();
     ticket.resolve(hookweir::outcome::Outcome::Accepted { id });
     let answer = waiting.response();
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));

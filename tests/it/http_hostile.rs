@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use hookweir::delivery::DedupKey;
+use hookweir::delivery::MessageKey;
 use hookweir::outcome::Outcome;
 
 use crate::http_support::{Client, Options, Server, eventually, post};
@@ -171,7 +171,7 @@ fn past_the_budget_is_a_503_and_all_of_it_comes_back() {
     }
     assert_eq!(server.budget.used(), (2, 4));
     for ticket in server.seen.lock().expect("no panic").held.drain(..) {
-        ticket.resolve(Outcome::Accepted { id: DedupKey::from_bytes([1; 32]).message_id() });
+        ticket.resolve(Outcome::Accepted { id: MessageKey::from_bytes([1; 32]).message_id() });
     }
     assert!(waiting.iter_mut().all(|client| client.response().status == 200));
     third.send(post("demo", "", "{}").as_bytes());
@@ -212,7 +212,7 @@ fn a_reset_costs_one_outcome_and_no_room() {
     assert_eq!(server.budget.used().0, 20, "an actor still has them");
     for ticket in server.seen.lock().expect("no panic").held.drain(..) {
         assert!(ticket.is_abandoned(), "and can see that nobody waits");
-        ticket.resolve(Outcome::Accepted { id: DedupKey::from_bytes([1; 32]).message_id() });
+        ticket.resolve(Outcome::Accepted { id: MessageKey::from_bytes([1; 32]).message_id() });
     }
     assert_eq!(server.metric("hookweir_outcomes_total{outcome=\"accepted\",reason=\"\",source=\"demo\"}"), 20, "once each");
     server.settled();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, System};
 use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConfig};
-use hookweir::delivery::DedupKey;
+use hookweir::delivery::{DedupKey, MessageKey};
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Share, Ticket};
 use hookweir::mailbox::{Mail, Mailbox, Ping, Roster};
@@ -70,7 +70,7 @@ impl Handler<Mail<Received>> for StandIn {
     fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
         let Received { source, request, ticket } = mail.open();
         let wish = request.headers.get(&"x-do".parse().expect("a name")).map(|v| v.to_str().expect("ascii").to_owned());
-        let id = DedupKey::new(&source.name, "body", &[&request.body]).message_id();
+        let id = MessageKey::of(&DedupKey::new(&source.name, "body", &[&request.body])).message_id();
         let mut seen = self.1.lock().expect("no panic");
         seen.requests.push(request);
         seen.by.push(self.0);
@@ -229,6 +229,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         path: configured.path.clone(),
         scheme: Scheme::compile(configured, 10).expect("a scheme"),
         dedup_window: Duration::from_secs(60),
+        retry_span: Duration::from_secs(60),
         forward_headers: Vec::new(),
         max_body_bytes,
         usual_body_bytes: max_body_bytes,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel::sql_types::Binary;
-use hookweir::delivery::DedupKey;
+use hookweir::delivery::MessageKey;
 
 use self::disk::Disk;
 use self::trace::{Moment, Trace};
@@ -77,7 +77,7 @@ fn survivors(disk: &Disk) -> BTreeSet<String> {
         let mut connection = SqliteConnection::establish(&database.to_string_lossy()).expect("SQLite opens what is left");
         // Before the schema's own commit there is no outbox, and nothing in it.
         let rows = diesel::sql_query("SELECT key FROM outbox JOIN event USING (seq, key)").load::<Row>(&mut connection).unwrap_or_default();
-        ids.extend(rows.into_iter().map(|row| DedupKey::from_bytes(row.key.try_into().expect("32 bytes")).message_id().to_string()));
+        ids.extend(rows.into_iter().map(|row| MessageKey::from_bytes(row.key.try_into().expect("32 bytes")).message_id().to_string()));
     }
     for entry in std::fs::read_dir(left.path().join("data/events")).into_iter().flatten().flatten() {
         let lines = std::fs::read(entry.path()).expect("a file");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
 use hookweir::config::secret::Secret;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
 use hookweir::in_flight::Budget;
 use hookweir::mailbox::Roster;
 use hookweir::messages::{Pending, PendingEvent};
@@ -71,15 +71,15 @@ impl Store for Outbox {
         Err(StoreError::Unfit("only an outbox".into()))
     }
 
-    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
+    fn waiting(&self, asked: &[Seq]) -> Result<Vec<bool>, StoreError> {
         let rows = self.rows()?;
-        Ok(keys.iter().map(|key| rows.values().any(|row| row.event.key == *key)).collect())
+        Ok(asked.iter().map(|seq| rows.contains_key(&seq.0)).collect())
     }
 
-    fn claim(&self, _: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+    fn claim(&self, _: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let (rows, now) = (self.rows()?, Instant::now());
         let mut bytes = 0;
-        let due = rows.iter().filter(|(_, row)| row.due <= now && !skip(&row.event.key)).take(room.events);
+        let due = rows.iter().filter(|(_, row)| row.due <= now && !skip(&row.event.message)).take(room.events);
         let fits = due.take_while(|(_, row)| {
             let first = bytes == 0;
             bytes += row.event.body.len();
@@ -161,7 +161,12 @@ pub fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
     let source = SourceName::parse(source).expect("a source name");
     NewEvent {
         key: DedupKey::new(&source, "id", &[id.as_bytes()]),
-        guard: None,
+        message: MessageKey::of(&DedupKey::new(&source, "id", &[id.as_bytes()])),
+        class: IdClass::Signed,
+        bytes_key: None,
+        drop_same_bytes: None,
+        replay: None,
+        marks: Marks::default(),
         digest: BodyDigest::of(body),
         event_id: EventId::new(id),
         source,
@@ -278,7 +283,7 @@ impl Rig {
 
     /// Commits an event and sends the hint, as the dedup actor does: taken or not, the row is in the outbox.
     pub fn accept(&self, event: NewEvent) {
-        let hold = self.in_hand.hold(event.key).expect("a new event");
+        let hold = self.in_hand.hold(event.message).expect("a new event");
         let row = self.outbox.put(event);
         if let Ok(permit) = self.running().budget.reserve(1, row.event.body.len()) {
             let _ = self.running().mailbox.try_send(Pending { events: vec![PendingEvent { row, hold, permit }] });

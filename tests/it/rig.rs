@@ -38,12 +38,28 @@ fn the_account_finds_what_is_lost_copied_corrupt_or_a_stranger() {
     messages[2].id = "another".into();
     // One copy that is one, and one that differs in a header.
     messages.push(messages[3].clone());
-    assert_eq!(Account::of(&ledger, &messages).corrupt.len(), 2);
+    assert_eq!(Account::of(&ledger, &messages).corrupt.len(), 1);
     messages.push(Message { properties: BTreeMap::new(), ..messages[3].clone() });
     messages[4].event_id = "nobody's".into();
     messages.remove(0);
     let account = Account::of(&ledger, &messages);
-    assert_eq!((account.lost.len(), account.copies.len(), account.corrupt.len(), account.strangers.len()), (2, 2, 3, 1), "{account:?}");
+    assert_eq!((account.lost.len(), account.copies.len(), account.corrupt.len(), account.strangers.len()), (3, 2, 2, 2), "{account:?}");
+}
+
+#[test]
+fn the_account_wants_a_second_body_marked() {
+    let (first, first_message) = taken(Provider::Github, 1, "m1");
+    let (second, second_message) = taken(Provider::Github, 2, "m2");
+    let second = Entry { id: first.id.clone(), second: true, ..second };
+    let mut second_message = Message { event_id: first.id.clone(), ..second_message };
+    let ledger = Ledger { entries: vec![first, second] };
+    let account = |second: &Message| Account::of(&ledger, &[first_message.clone(), second.clone()]);
+    assert_eq!(account(&second_message).corrupt.len(), 1);
+    second_message.properties.insert("x-hookweir-conflict-of".into(), "m1".into());
+    assert_eq!(account(&second_message), Account::default());
+    second_message.id = "m1".into();
+    assert_eq!(account(&second_message).corrupt.len(), 1, "not the one it was answered with");
+    assert_eq!(Account::of(&ledger, &[first_message.clone()]).lost.len(), 1);
 }
 
 #[test]

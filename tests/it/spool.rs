@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hookweir::config::Config;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
 use hookweir::shutdown::Lifeline;
 use hookweir::spool::{Drain, Spool};
 use hookweir::store::keeper::Lease;
@@ -21,7 +21,12 @@ fn event(id: &str, body: &str) -> Arc<NewEvent> {
     let source = SourceName::parse("s").expect("a name");
     Arc::new(NewEvent {
         key: DedupKey::new(&source, "id", &[id.as_bytes()]),
-        guard: None,
+        message: MessageKey::of(&DedupKey::new(&source, "id", &[id.as_bytes()])),
+        class: IdClass::Signed,
+        bytes_key: None,
+        drop_same_bytes: None,
+        replay: None,
+        marks: Marks::default(),
         digest: BodyDigest::of(body.as_bytes()),
         source,
         event_id: EventId::new(id),
@@ -87,6 +92,7 @@ fn insert(spool: &Spool, events: &[Arc<NewEvent>]) -> Vec<&'static str> {
         Inserted::Accepted(_) => "accepted",
         Inserted::Duplicate(_) | Inserted::Unpublished(_) => "duplicate",
         Inserted::Conflict(_) => "conflict",
+        Inserted::Doubtful(_) => "doubtful",
         Inserted::Refused(_) => "refused",
     };
     spool.insert(events).expect("spooled").into_iter().map(label).collect()
@@ -99,7 +105,7 @@ fn is_there(path: &Path) -> bool {
 #[test]
 fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
     let bench = Bench::new("");
-    let guarded = Arc::new(NewEvent { guard: Some(DedupKey::unique(&event("", "").source)), ..(*event("g", "x")).clone() });
+    let guarded = Arc::new(NewEvent { replay: Some(DedupKey::unique(&event("", "").source)), ..(*event("g", "x")).clone() });
     {
         let spool = bench.spool();
         assert_eq!(insert(&spool, &[event("a", "x"), event("b", "x"), guarded.clone()]), ["accepted"; 3]);
@@ -121,9 +127,9 @@ fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
     ids.sort_unstable();
     assert_eq!(ids, ["a", "b", "g"]);
     assert!(rows.iter().all(|row| row.event.body == "x" && row.event.headers == [("a".to_owned(), "b".to_owned())]));
-    let again = Arc::new(NewEvent { guard: guarded.guard, ..(*event("h", "x")).clone() });
+    let again = Arc::new(NewEvent { replay: guarded.replay, ..(*event("h", "x")).clone() });
     let known = store.insert(instance, &[again]).expect("stored");
-    assert_eq!(known, [Inserted::Duplicate(guarded.key)], "the guard came along");
+    assert!(matches!(known[..], [Inserted::Duplicate(first)] if first.message == guarded.message), "the key of what was signed came along");
     assert_eq!(
         store.prune(store::Retention { events: WINDOW, conflicts: Duration::ZERO, keys: WINDOW }, 10).expect("prunes"),
         1,

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::delivery::{SourceName, UnixMillis};
-use crate::store::Seq;
+use crate::delivery::{IdClass, Marks, SourceName, UnixMillis};
+use crate::store::{First, Mark, Seq};
 
 const LIMITS: BatchLimits = BatchLimits { events: 4, bytes: 100 };
 const AFTER: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ fn spooling(writers: usize) -> Batcher<u32> {
 }
 
 fn next(batcher: &mut Batcher<u32>) -> Option<Next> {
-    batcher.next(Instant::now(), nothing_known)
+    batcher.next(Instant::now(), nothing_spooled)
 }
 
 fn store(batcher: &mut Batcher<u32>, batch: &Next, result: &Result<Vec<Inserted>, StoreError>) -> Settled {
@@ -37,7 +37,12 @@ fn event(id: &str, body: &str) -> NewEvent {
     let source = SourceName::parse("s").unwrap();
     NewEvent {
         key: DedupKey::new(&source, "id", &[id.as_bytes()]),
-        guard: None,
+        message: MessageKey::of(&DedupKey::new(&source, "id", &[id.as_bytes()])),
+        class: IdClass::Signed,
+        bytes_key: None,
+        drop_same_bytes: None,
+        replay: None,
+        marks: Marks::default(),
         digest: BodyDigest::of(body.as_bytes()),
         source,
         event_id: EventId::new(id),
@@ -54,25 +59,49 @@ fn message_id(id: &str) -> MessageId {
     event(id, "").message_id()
 }
 
+/// An event whose id anybody could have chosen, so that another body under it is another event.
+fn unsigned(id: &str, body: &str) -> NewEvent {
+    let event = event(id, body);
+    NewEvent { class: IdClass::Unsigned, message: MessageKey::of(&event.key.variant(&event.source, &event.digest)), ..event }
+}
+
+fn first(event: &NewEvent) -> First {
+    First { seq: Seq(1), message: event.message }
+}
+
 /// A store of the plainest kind: first come, first served.
 #[derive(Default)]
-struct Table(BTreeMap<DedupKey, BodyDigest>);
+struct Table(BTreeMap<DedupKey, Arc<NewEvent>>);
 
 impl Table {
     fn insert(&mut self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
         let mut one = |event: &Arc<NewEvent>| match self.0.get(&event.key) {
             None => {
-                self.0.insert(event.key, event.digest);
+                self.0.insert(event.key, event.clone());
                 Inserted::Accepted(Seq(1))
             }
-            Some(digest) if *digest == event.digest => Inserted::Duplicate(event.key),
-            Some(_) => Inserted::Conflict(event.key),
+            Some(known) if known.digest == event.digest => Inserted::Duplicate(first(known)),
+            Some(known) if event.class.publishes_other_bodies() => Inserted::Doubtful(Mark::ConflictOf(known.message_id())),
+            Some(known) => Inserted::Conflict(first(known)),
         };
         Ok(batch.iter().map(&mut one).collect())
     }
+
+    /// As the drain does: what is an event of its own goes in once more, as such.
+    fn take_over(&mut self, events: &[Arc<NewEvent>]) {
+        for event in events {
+            if let Some(Inserted::Doubtful(mark)) = self.insert(std::slice::from_ref(event)).unwrap().pop() {
+                self.insert(&[Arc::new(event.marked(mark))]).unwrap();
+            }
+        }
+    }
 }
 
-fn nothing_known(_: &NewEvent) -> bool {
+fn nothing_known(_: &NewEvent) -> Option<MessageId> {
+    None
+}
+
+fn nothing_spooled(_: &NewEvent) -> bool {
     false
 }
 
@@ -110,16 +139,16 @@ fn where_senders_wait_for_the_queue_each_is_told_which_events_it_waits_for() {
         // Of the three, one is new, one is known and in the outbox, one is known and published.
         let inserted = |event: &Arc<NewEvent>| match event.event_id.as_str() {
             "a" => Inserted::Accepted(Seq(1)),
-            "b" => Inserted::Unpublished(b.key),
-            _ => Inserted::Duplicate(c.key),
+            "b" => Inserted::Unpublished(first(&b)),
+            _ => Inserted::Duplicate(first(&c)),
         };
         store(&mut batcher, &batch, &Ok(batch.events.iter().map(inserted).collect()));
         let mut told = unpublished(&mut batcher);
         told.sort_by_key(|(ticket, _)| *ticket);
         told.iter_mut().for_each(|(_, keys)| keys.sort());
-        let mut both = vec![a.key, b.key];
+        let mut both = vec![a.message, b.message];
         both.sort();
-        let expected = if listing { [both, vec![a.key], vec![]] } else { [vec![], vec![], vec![]] };
+        let expected = if listing { [both, vec![a.message], vec![]] } else { [vec![], vec![], vec![]] };
         assert_eq!(told.into_iter().map(|(_, keys)| keys).collect::<Vec<_>>(), expected);
     }
 }
@@ -157,15 +186,55 @@ fn another_body_under_the_same_id_waits_its_turn_and_is_found_to_conflict() {
 }
 
 #[test]
+fn a_delivery_in_several_batches_is_answered_when_all_are_stored_and_a_redelivery_brings_the_rest() {
+    let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
+    let events = || (0..6).map(|n| event(&n.to_string(), "x")).collect::<Vec<_>>();
+    batcher.offer(1, events(), nothing_known);
+    let (one, other) = (next(&mut batcher).unwrap(), next(&mut batcher).unwrap());
+    store(&mut batcher, &one, &table.insert(&one.events));
+    assert!(outcomes(&mut batcher).is_empty(), "two events are not stored yet");
+    store(&mut batcher, &other, &down());
+    assert_eq!(outcomes(&mut batcher), [(1, "failed")]);
+    batcher.offer(2, events(), nothing_known);
+    while let Some(batch) = next(&mut batcher) {
+        store(&mut batcher, &batch, &table.insert(&batch.events));
+    }
+    assert_eq!((outcomes(&mut batcher), table.0.len()), (vec![(2, "accepted")], 6));
+}
+
+#[test]
+fn another_body_under_an_unsigned_id_is_an_event_of_its_own_and_a_third_delivery_of_it_a_duplicate() {
+    let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
+    batcher.offer(1, vec![unsigned("a", "x")], nothing_known);
+    batcher.offer(2, vec![unsigned("a", "y")], nothing_known);
+    batcher.offer(3, vec![unsigned("a", "y")], nothing_known);
+    batcher.offer(4, vec![unsigned("a", "z")], nothing_known);
+    let mut stored = Vec::new();
+    while let Some(batch) = next(&mut batcher) {
+        let settled = store(&mut batcher, &batch, &table.insert(&batch.events));
+        stored.extend(settled.accepted.into_iter().map(|at| batch.events[at].clone()));
+    }
+    let bodies: Vec<_> = stored.iter().map(|event| event.body.clone()).collect();
+    assert_eq!(bodies, ["x", "y", "z"]);
+    let ids: Vec<_> = stored.iter().map(|event| event.message_id()).collect();
+    assert_eq!(stored.iter().map(|event| event.marks.conflict_of).collect::<Vec<_>>(), [None, Some(ids[0]), Some(ids[0])]);
+    let mut answers: Vec<_> = batcher.take_resolved().into_iter().map(|answer| (answer.ticket, answer.outcome)).collect();
+    answers.sort_by_key(|(ticket, _)| *ticket);
+    let accepted = |at: usize| Outcome::Accepted { id: ids[at] };
+    assert_eq!(answers, [(1, accepted(0)), (2, accepted(1)), (3, Outcome::Duplicate { id: ids[1] }), (4, accepted(2))]);
+    assert!(batcher.is_idle());
+}
+
+#[test]
 fn batches_are_bounded_sorted_and_keep_the_events_of_one_delivery_together() {
     let mut batcher = store_only(LIMITS);
     for n in 0..3 {
         batcher.offer(n, vec![event(&format!("a{n}"), "x"), event(&format!("b{n}"), "x")], nothing_known);
     }
     batcher.offer(3, vec![event("large", &"x".repeat(101))], nothing_known);
-    batcher.offer(4, (0..6).map(|n| event(&format!("c{n}"), "x")).collect(), nothing_known);
+    batcher.offer(4, (0..10).map(|n| event(&format!("c{n}"), "x")).collect(), nothing_known);
     let sizes: Vec<usize> = std::iter::from_fn(|| next(&mut batcher)).map(|batch| batch.events.len()).collect();
-    assert_eq!(sizes, [4, 2, 1, 6]);
+    assert_eq!(sizes, [4, 2, 1, 4, 4, 2], "a delivery of more than fit goes in several");
 
     let mut batcher = store_only(BatchLimits { events: 100, bytes: 1000 });
     batcher.offer(0, (0..50).map(|n| event(&n.to_string(), "x")).collect(), nothing_known);
@@ -182,7 +251,7 @@ fn a_delivery_of_several_events_is_accepted_if_any_of_them_is_new_and_failed_if_
     store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(outcomes(&mut batcher), [(1, "accepted")]);
 
-    batcher.offer(2, vec![event("b", "x"), event("c", "x")], |event| event.event_id.as_str() == "b");
+    batcher.offer(2, vec![event("b", "x"), event("c", "x")], |event| (event.event_id.as_str() == "b").then(|| event.message_id()));
     let batch = next(&mut batcher).unwrap();
     assert_eq!(batch.events.len(), 1, "what is known is not written again");
     store(&mut batcher, &batch, &table.insert(&batch.events));
@@ -216,41 +285,41 @@ fn what_nobody_waits_for_any_more_leaves_the_queue_but_not_what_somebody_joined(
 fn what_the_store_fails_goes_to_the_spool_and_is_answered_from_there_once() {
     let (mut batcher, mut spool, now) = (spooling(1), Table::default(), Instant::now());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
-    let batch = batcher.next(now, nothing_known).unwrap();
+    let batch = batcher.next(now, nothing_spooled).unwrap();
     assert!(batcher.done(batch.id, Place::Store, &down(), now).is_none(), "it is not settled yet");
     assert!(outcomes(&mut batcher).is_empty(), "no answer before a commit");
     batcher.offer(2, vec![event("a", "x")], nothing_known);
-    let again = batcher.next(now, nothing_known).unwrap();
+    let again = batcher.next(now, nothing_spooled).unwrap();
     assert_eq!((again.id, again.place), (batch.id, Place::Spool));
     batcher.offer(3, vec![event("b", "x")], nothing_known);
-    assert!(batcher.next(now, nothing_known).is_none(), "the store is away, and the spool's writer busy");
+    assert!(batcher.next(now, nothing_spooled).is_none(), "the store is away, and the spool's writer busy");
     let settled = batcher.done(again.id, Place::Spool, &spool.insert(&again.events), now).unwrap();
     assert_eq!(settled.accepted, [0]);
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "duplicate")]);
 
-    let straight = batcher.next(now, nothing_known).unwrap();
+    let straight = batcher.next(now, nothing_spooled).unwrap();
     assert_eq!(straight.place, Place::Spool, "no waiting for a store that is known to be away");
     batcher.done(straight.id, Place::Spool, &spool.insert(&straight.events), now);
     batcher.store_was_seen(now);
     batcher.offer(4, vec![event("c", "x")], nothing_known);
-    assert_eq!(batcher.next(now, nothing_known).unwrap().place, Place::Spool, "a sign from before it failed is none");
+    assert_eq!(batcher.next(now, nothing_spooled).unwrap().place, Place::Spool, "a sign from before it failed is none");
     batcher.store_was_seen(now + AFTER);
     batcher.offer(5, vec![event("d", "x")], nothing_known);
-    assert_eq!(batcher.next(now, nothing_known).unwrap().place, Place::Store);
+    assert_eq!(batcher.next(now, nothing_spooled).unwrap().place, Place::Store);
 }
 
 #[test]
 fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_nothing() {
     let (mut batcher, mut table, mut spool, now) = (spooling(1), Table::default(), Table::default(), Instant::now());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
-    let stuck = batcher.next(now, nothing_known).unwrap();
+    let stuck = batcher.next(now, nothing_spooled).unwrap();
     batcher.offer(2, vec![event("b", "x")], nothing_known);
-    assert!(batcher.next(now + AFTER / 2, nothing_known).is_none(), "it may yet come back");
+    assert!(batcher.next(now + AFTER / 2, nothing_spooled).is_none(), "it may yet come back");
     let late = now + AFTER;
-    let overdue = batcher.next(late, nothing_known).unwrap();
+    let overdue = batcher.next(late, nothing_spooled).unwrap();
     assert_eq!((overdue.id, overdue.place), (stuck.id, Place::Spool));
     batcher.done(overdue.id, Place::Spool, &spool.insert(&overdue.events), late).unwrap();
-    let waiting = batcher.next(late, nothing_known).unwrap();
+    let waiting = batcher.next(late, nothing_spooled).unwrap();
     assert_eq!(waiting.place, Place::Spool, "all writers are stuck");
     batcher.done(waiting.id, Place::Spool, &spool.insert(&waiting.events), late).unwrap();
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "accepted")]);
@@ -265,24 +334,24 @@ fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_
     assert_eq!(settled.conflicts, [0]);
     assert_eq!(outcomes(&mut batcher), [(3, "duplicate")]);
     batcher.offer(4, vec![event("c", "x")], nothing_known);
-    assert_eq!(batcher.next(late, nothing_known).unwrap().place, Place::Store, "its writer is free again");
+    assert_eq!(batcher.next(late, nothing_spooled).unwrap().place, Place::Store, "its writer is free again");
 }
 
 #[test]
 fn with_the_spool_failing_too_the_store_decides_and_then_nobody() {
     let (mut batcher, mut table, now) = (spooling(2), Table::default(), Instant::now());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
-    let slow = batcher.next(now, nothing_known).unwrap();
-    let overdue = batcher.next(now + AFTER, nothing_known).unwrap();
+    let slow = batcher.next(now, nothing_spooled).unwrap();
+    let overdue = batcher.next(now + AFTER, nothing_spooled).unwrap();
     assert!(batcher.done(overdue.id, Place::Spool, &down(), now + AFTER).is_none(), "the store may still commit it");
     store(&mut batcher, &slow, &table.insert(&slow.events));
     batcher.offer(2, vec![event("b", "x")], nothing_known);
-    let failed = batcher.next(now, nothing_known).unwrap();
+    let failed = batcher.next(now, nothing_spooled).unwrap();
     batcher.done(failed.id, Place::Store, &down(), now);
-    let failed = batcher.next(now, nothing_known).unwrap();
+    let failed = batcher.next(now, nothing_spooled).unwrap();
     batcher.done(failed.id, Place::Spool, &down(), now).unwrap();
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "failed")]);
-    assert!(batcher.next(now, nothing_known).is_none() && batcher.is_idle());
+    assert!(batcher.next(now, nothing_spooled).is_none() && batcher.is_idle());
 }
 
 #[test]
@@ -333,8 +402,10 @@ struct World {
     under_way: HashMap<Place, VecDeque<Next>>,
     offered: Vec<Vec<(u8, u8)>>,
     answered: HashSet<u32>,
-    /// The body of each event that was accepted first.
+    /// The body of each event that was accepted first, of those with signed ids.
     first: BTreeMap<DedupKey, BodyDigest>,
+    /// The bodies that were accepted.
+    accepted: HashSet<(String, BodyDigest)>,
 }
 
 impl World {
@@ -349,14 +420,20 @@ impl World {
             offered: Vec::new(),
             answered: HashSet::new(),
             first: BTreeMap::new(),
+            accepted: HashSet::new(),
         }
+    }
+
+    /// Every other id is signed.
+    fn event(id: u8, body: u8) -> NewEvent {
+        if id.is_multiple_of(2) { event(&id.to_string(), &body.to_string()) } else { unsigned(&id.to_string(), &body.to_string()) }
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
             Step::Offer(events) => {
                 let ticket = u32::try_from(self.offered.len()).unwrap();
-                let new = events.iter().map(|(id, body)| event(&id.to_string(), &body.to_string())).collect();
+                let new = events.iter().map(|(id, body)| Self::event(*id, *body)).collect();
                 self.batcher.offer(ticket, new, nothing_known);
                 self.offered.push(events);
             }
@@ -380,7 +457,11 @@ impl World {
                 };
                 let settled = self.batcher.done(batch.id, place, &result, self.now).unwrap_or_default();
                 for at in settled.accepted {
-                    self.first.entry(batch.events[at].key).or_insert(batch.events[at].digest);
+                    let event = &batch.events[at];
+                    self.accepted.insert((event.event_id.to_string(), event.digest));
+                    if event.class == IdClass::Signed {
+                        self.first.entry(event.key).or_insert(event.digest);
+                    }
                 }
             }
             Step::Wait => self.now += AFTER,
@@ -389,7 +470,7 @@ impl World {
                 self.batcher.store_was_seen(self.now);
             }
             Step::Drain => {
-                self.store.insert(&std::mem::take(&mut self.spooled)).unwrap();
+                self.store.take_over(&std::mem::take(&mut self.spooled));
                 self.spool.0.clear();
             }
             Step::Abandon(below) => self.batcher.drop_abandoned(|ticket| *ticket < below),
@@ -430,7 +511,12 @@ proptest! {
         prop_assert_eq!(world.answered.len(), world.offered.len(), "somebody was forgotten");
         prop_assert!(world.batcher.is_idle());
         for (key, digest) in &world.first {
-            prop_assert_eq!(world.store.0.get(key), Some(digest), "another body than the one that was accepted first");
+            let stored = world.store.0.get(key).map(|event| &event.digest);
+            prop_assert_eq!(stored, Some(digest), "another body than the one that was accepted first");
         }
+        let stored = |(id, digest): &(String, BodyDigest)| {
+            world.store.0.values().any(|event| event.event_id.as_str() == id && event.digest == *digest)
+        };
+        prop_assert!(world.accepted.iter().all(|one| one.0.parse::<u8>().unwrap().is_multiple_of(2) || stored(one)), "a body was dropped");
     }
 }

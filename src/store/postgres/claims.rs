@@ -11,7 +11,7 @@ use super::sql_limit;
 use crate::control;
 use crate::delivery::InstanceId;
 use crate::store::claim::{Choice, Due, PAGE};
-use crate::store::row::{key, millis};
+use crate::store::row::{message_key, millis};
 
 /// Offers the rows of `owner` that are due, those first that are due for longest.
 pub(super) fn offer_due(connection: &mut PgConnection, owner: InstanceId, choice: &mut Choice<'_>) -> QueryResult<()> {
@@ -79,7 +79,7 @@ struct DueRow {
 
 impl DueRow {
     fn offer(&self, choice: &mut Choice<'_>) -> QueryResult<()> {
-        choice.offer(Due { seq: self.seq, key: key(&self.key)?, bytes: self.bytes, attempts: self.attempts });
+        choice.offer(Due { seq: self.seq, key: message_key(&self.key)?, bytes: self.bytes, attempts: self.attempts });
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The statement has two forms. Most events are new, and a plain `INSERT` of a large batch takes a fifth less of PostgreSQL's time than one
 //! that looks out for conflicts row by row; but one known event makes it fail, and the batch is stored by the other form then. Where known
-//! events have come of late, that is the one to begin with.
+//! events have come of late, that is the one to begin with. Each form has a second one with the columns that few events fill.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text};
 
 use super::connection::was_rolled_back;
 use super::session::Session;
 use crate::control;
-use crate::delivery::InstanceId;
-use crate::store::row::{headers_to_text, key, millis};
+use crate::delivery::{InstanceId, Marks};
+use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
 /// Rows that the queue has confirmed leave the outbox.
@@ -40,7 +40,10 @@ const UNNEST: &str = " AS synced, i.* FROM unnest(";
 
 /// The end of the arrays.
 const ARRAYS: &str = ") WITH ORDINALITY
-            AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body, place)";
+            AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body";
+
+/// The columns that few events fill.
+const MORE: &str = ", message, replay, conflict_of, same_bytes_as";
 
 /// Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
 const KEYS: &str = "
@@ -48,14 +51,30 @@ const KEYS: &str = "
         INSERT INTO dedup (key, guard, digest, source, seq, expires_at)
         SELECT key, guard, digest, source, seq, now() + ttl * interval '1 millisecond' FROM input ORDER BY key";
 
+const KEYS_AND_MORE: &str = "
+    ), fresh AS (
+        INSERT INTO dedup (key, guard, digest, source, seq, expires_at, message, replay)
+        SELECT key, guard, digest, source, seq, now() + ttl * interval '1 millisecond', message, replay FROM input ORDER BY key";
+
 const EVENTS: &str = "
     ), stored AS (
         INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body)
         SELECT seq, key, source, event_id, event_type, content_type, headers, received_at, body FROM ";
 
+const EVENTS_AND_MORE: &str = "
+    ), stored AS (
+        INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as)
+        SELECT seq, coalesce(message, key), source, event_id, event_type, content_type, headers, received_at, body, conflict_of,
+               same_bytes_as
+        FROM ";
+
 const QUEUED: &str = "
     ), queued AS (
         INSERT INTO outbox (seq, key, bytes, owner) SELECT seq, key, length(body), ";
+
+const QUEUED_AND_MORE: &str = "
+    ), queued AS (
+        INSERT INTO outbox (seq, key, bytes, owner) SELECT seq, coalesce(message, key), length(body), ";
 
 /// What is returned was new.
 const RETURNED: &str = "
@@ -78,13 +97,36 @@ pub(super) struct Rows<'a> {
     bodies: Vec<&'a [u8]>,
     owner: &'a [u8],
     confirmed: &'a [i64],
+    /// None where no event fills these columns.
+    more: Option<More<'a>>,
+}
+
+/// [`MORE`].
+#[derive(Debug)]
+struct More<'a> {
+    messages: Vec<Option<&'a [u8]>>,
+    replays: Vec<Option<&'a [u8]>>,
+    conflicts_of: Vec<Option<&'a [u8]>>,
+    same_bytes_as: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> More<'a> {
+    fn new(batch: &[&'a NewEvent]) -> Option<Self> {
+        let fills = |new: &&NewEvent| new.replay.is_some() || new.marks != Marks::default() || new.own_message().is_some();
+        batch.iter().any(fills).then(|| Self {
+            messages: batch.iter().map(|new| new.own_message().map(|message| &message.as_bytes()[..])).collect(),
+            replays: batch.iter().map(|new| new.replay.as_ref().map(|replay| &replay.as_bytes()[..])).collect(),
+            conflicts_of: batch.iter().map(|new| new.marks.conflict_of.as_ref().map(|first| &first.as_bytes()[..])).collect(),
+            same_bytes_as: batch.iter().map(|new| new.marks.same_bytes_as.as_ref().map(|first| &first.as_bytes()[..])).collect(),
+        })
+    }
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(owner: &'a InstanceId, batch: &'a [Arc<NewEvent>], confirmed: &'a [i64]) -> Self {
+    pub(super) fn new(owner: &'a InstanceId, batch: &[&'a NewEvent], confirmed: &'a [i64]) -> Self {
         Self {
             keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
-            guards: batch.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect(),
+            guards: batch.iter().map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..])).collect(),
             digests: batch.iter().map(|new| &new.digest.as_bytes()[..]).collect(),
             sources: batch.iter().map(|new| new.source.as_str()).collect(),
             event_ids: batch.iter().map(|new| new.event_id.as_str()).collect(),
@@ -96,16 +138,17 @@ impl<'a> Rows<'a> {
             bodies: batch.iter().map(|new| &new.body[..]).collect(),
             owner: owner.as_bytes(),
             confirmed,
+            more: More::new(batch),
         }
     }
 }
 
-/// The statement that stores them; `WARY` of known ones, or failing because of them. A type of its own for each form, so that diesel
-/// prepares it once for each connection.
+/// The statement that stores them; `WARY` of known ones, or failing because of them; with `FULL` it has the columns of [`More`]. A type of
+/// its own for each form, so that diesel prepares it once for each connection.
 #[derive(Debug)]
-struct Insert<'a, const WARY: bool>(&'a Rows<'a>, &'a str);
+struct Insert<'a, const WARY: bool, const FULL: bool>(&'a Rows<'a>, &'a str);
 
-impl<const WARY: bool> QueryFragment<Pg> for Insert<'_, WARY> {
+impl<const WARY: bool, const FULL: bool> QueryFragment<Pg> for Insert<'_, WARY, FULL> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let rows = self.0;
         out.push_sql(CONFIRMED);
@@ -134,19 +177,25 @@ impl<const WARY: bool> QueryFragment<Pg> for Insert<'_, WARY> {
         out.push_bind_param::<Array<BigInt>, _>(&rows.ttls)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Binary>, _>(&rows.bodies)?;
+        if let Some(more) = rows.more.as_ref().filter(|_| FULL) {
+            more.bind(&mut out)?;
+        }
         out.push_sql(ARRAYS);
+        out.push_sql(if FULL { MORE } else { "" });
+        out.push_sql(", place)");
+        let keys = if FULL { KEYS_AND_MORE } else { KEYS };
         if control::makes("unsorted_batches") {
-            out.push_sql(&KEYS.replace("ORDER BY key", "ORDER BY random()"));
+            out.push_sql(&keys.replace("ORDER BY key", "ORDER BY random()"));
         } else {
-            out.push_sql(KEYS);
+            out.push_sql(keys);
         }
         if WARY {
             out.push_sql(" ON CONFLICT DO NOTHING RETURNING seq");
         }
         let new = if WARY { "input JOIN fresh USING (seq)" } else { "input" };
-        out.push_sql(EVENTS);
+        out.push_sql(if FULL { EVENTS_AND_MORE } else { EVENTS });
         out.push_sql(new);
-        out.push_sql(QUEUED);
+        out.push_sql(if FULL { QUEUED_AND_MORE } else { QUEUED });
         out.push_bind_param::<Binary, _>(rows.owner)?;
         out.push_sql(" FROM ");
         out.push_sql(new);
@@ -156,16 +205,26 @@ impl<const WARY: bool> QueryFragment<Pg> for Insert<'_, WARY> {
     }
 }
 
-impl<const WARY: bool> QueryId for Insert<'_, WARY> {
-    type QueryId = Insert<'static, WARY>;
+impl More<'_> {
+    fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        for column in [&self.messages, &self.replays, &self.conflicts_of, &self.same_bytes_as] {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<Binary>>, _>(column)?;
+        }
+        Ok(())
+    }
+}
+
+impl<const WARY: bool, const FULL: bool> QueryId for Insert<'_, WARY, FULL> {
+    type QueryId = Insert<'static, WARY, FULL>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<const WARY: bool> Query for Insert<'_, WARY> {
+impl<const WARY: bool, const FULL: bool> Query for Insert<'_, WARY, FULL> {
     type SqlType = (BigInt, BigInt, Text);
 }
 
-impl<const WARY: bool> RunQueryDsl<PgConnection> for Insert<'_, WARY> {}
+impl<const WARY: bool, const FULL: bool> RunQueryDsl<PgConnection> for Insert<'_, WARY, FULL> {}
 
 impl Rows<'_> {
     /// Place and number of each event that was new.
@@ -192,9 +251,11 @@ impl Rows<'_> {
     }
 
     fn load(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<Vec<(i64, i64, String)>> {
-        match wary {
-            false => Insert::<false>(self, session.guard()).load(connection),
-            true => Insert::<true>(self, session.guard()).load(connection),
+        match (wary, self.more.is_some()) {
+            (false, false) => Insert::<false, false>(self, session.guard()).load(connection),
+            (false, true) => Insert::<false, true>(self, session.guard()).load(connection),
+            (true, false) => Insert::<true, false>(self, session.guard()).load(connection),
+            (true, true) => Insert::<true, true>(self, session.guard()).load(connection),
         }
     }
 }
@@ -225,6 +286,9 @@ impl LastKnown {
     }
 }
 
+/// How often an event is tried that is neither known nor stored: its key was past its time, or pruned, and another instance was faster.
+const ROUNDS: u32 = 4;
+
 /// Stores `batch` and tells `confirmed`, all or nothing.
 pub(super) fn together(
     connection: &mut PgConnection,
@@ -234,72 +298,148 @@ pub(super) fn together(
     confirmed: &[i64],
     last_known: &LastKnown,
 ) -> Result<Vec<Inserted>, Failed> {
-    let rows = Rows::new(&owner, batch, confirmed);
+    let all: Vec<&NewEvent> = batch.iter().map(|new| &**new).collect();
+    let rows = Rows::new(&owner, &all, confirmed);
     let mut plain = (!last_known.is_recent()).then(|| rows.store(connection, session, false));
     if let Some(Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) = plain {
         last_known.note();
         plain = None;
     }
     let stored = plain.unwrap_or_else(|| rows.store(connection, session, true));
-    let fresh: Vec<(i64, i64)> = match stored {
+    let fresh = match stored {
         Ok(fresh) => fresh,
         Err(error) if was_rolled_back(connection, &error) => return Err(Failed::Clean(error)),
         Err(error) => return Err(Failed::Ambiguous(error)),
     };
     let mut inserted: Vec<Option<Inserted>> = vec![None; batch.len()];
-    for (place, seq) in fresh {
-        if let Some(entry) = usize::try_from(place - 1).ok().and_then(|place| inserted.get_mut(place)) {
-            *entry = Some(Inserted::Accepted(Seq(seq)));
+    accept(&mut inserted, &(0..batch.len()).collect::<Vec<_>>(), &fresh);
+    // From here on an error leaves accepted events behind, which the sweep of this instance's own rows will find.
+    for round in 0..ROUNDS {
+        let left: Vec<usize> = (0..batch.len()).filter(|at| inserted[*at].is_none()).collect();
+        if left.is_empty() {
+            break;
         }
-    }
-    let known: Vec<&NewEvent> = batch.iter().zip(&inserted).filter(|(_, entry)| entry.is_none()).map(|(new, _)| &**new).collect();
-    if !known.is_empty() {
         last_known.note();
-        // From here on an error leaves accepted events behind, which the sweep of this instance's own rows will find.
-        let mut known = session.run(connection, |connection| look_up(connection, &known)).map_err(Failed::Ambiguous)?.into_iter();
-        inserted.iter_mut().filter(|entry| entry.is_none()).for_each(|entry| *entry = known.next());
+        let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
+        if round > 0 {
+            let fresh = Rows::new(&owner, &known, &[]).store(connection, session, true).map_err(Failed::Ambiguous)?;
+            accept(&mut inserted, &left, &fresh);
+        }
+        let left: Vec<usize> = left.into_iter().filter(|at| inserted[*at].is_none()).collect();
+        let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
+        let known = session.run(connection, |connection| look_up(connection, &known)).map_err(Failed::Ambiguous)?;
+        for (at, known) in left.iter().zip(known) {
+            inserted[*at] = known;
+        }
     }
     inserted.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Failed::Ambiguous(Error::NotFound))
 }
 
-/// What is known of events that were not new; keeps the bodies of those that conflict.
-fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Inserted>> {
-    #[derive(QueryableByName)]
-    struct First {
-        #[diesel(sql_type = Nullable<Binary>)]
-        digest: Option<Vec<u8>>,
-        #[diesel(sql_type = Nullable<Binary>)]
-        guarded: Option<Vec<u8>>,
+/// Notes the events that were stored; `places` are those of the rows in the batch.
+fn accept(inserted: &mut [Option<Inserted>], places: &[usize], fresh: &[(i64, i64)]) {
+    for (place, seq) in fresh {
+        let at = usize::try_from(place - 1).ok().and_then(|row| places.get(row));
+        if let Some(entry) = at.and_then(|at| inserted.get_mut(*at)) {
+            *entry = Some(Inserted::Accepted(Seq(*seq)));
+        }
     }
-    let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
-    let guards: Vec<Option<&[u8]>> = known.iter().map(|new| new.guard.as_ref().map(|guard| &guard.as_bytes()[..])).collect();
-    let firsts: Vec<First> = sql_query(
-        // Not joins, which the planner might make of the whole table.
-        "SELECT (SELECT digest FROM dedup WHERE dedup.key = i.key) AS digest,
-                (SELECT dedup.key FROM dedup WHERE dedup.guard = i.guard) AS guarded
-         FROM unnest($1, $2) WITH ORDINALITY AS i (key, guard, place)
-         ORDER BY place",
-    )
-    .bind::<Array<Binary>, _>(&keys)
-    .bind::<Array<Nullable<Binary>>, _>(&guards)
-    .load(connection)?;
-    let mut conflicts = Vec::new();
+}
+
+/// What is known of events that were not new; None for one that is to be tried again. Keeps the bodies of those that conflict.
+fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Option<Inserted>>> {
     let mut inserted = Vec::with_capacity(known.len());
-    for (new, first) in known.iter().zip(firsts) {
-        inserted.push(match (first.digest, first.guarded) {
-            (Some(digest), _) if digest == new.digest.as_bytes() => Inserted::Duplicate(new.key),
-            (Some(_), _) => {
-                conflicts.push(*new);
-                Inserted::Conflict(new.key)
+    let (mut conflicts, mut over) = (Vec::new(), Vec::new());
+    for (new, met) in known.iter().zip(met(connection, known)?) {
+        inserted.push(match decide(new, &met)? {
+            Decision::Known(known) => {
+                if matches!(known, Inserted::Conflict(_)) {
+                    conflicts.push(*new);
+                }
+                Some(known)
             }
-            (None, Some(guarded)) => Inserted::Duplicate(key(&guarded)?),
-            // It expired and was pruned between the two statements: the provider's retry will be new.
-            (None, None) => return Err(Error::NotFound),
+            Decision::GivesWay => {
+                over.push(&new.key.as_bytes()[..]);
+                None
+            }
+            Decision::Gone => None,
         });
     }
     keep_conflicts(connection, &conflicts)?;
+    if !over.is_empty() {
+        // In one transaction; what another instance has made anew meanwhile is not past its time.
+        sql_query(GIVE_WAY).bind::<Array<Binary>, _>(&over).execute(connection)?;
+        sql_query(FORGET).bind::<Array<Binary>, _>(&over).execute(connection)?;
+    }
     Ok(inserted)
 }
+
+/// Keys past their time: a row whose message is named by nothing else stays, under the key of that, for as long as it would have.
+const GIVE_WAY: &str = "
+    UPDATE dedup SET key = message
+    WHERE key = ANY ($1) AND expires_at <= now() AND substr(message, 1, 16) = substr(message, 17) AND message <> key";
+
+/// …and the others go.
+const FORGET: &str = "
+    DELETE FROM dedup WHERE key = ANY ($1) AND expires_at <= now()
+        AND NOT EXISTS (SELECT FROM outbox WHERE outbox.seq = dedup.seq) AND NOT EXISTS (SELECT FROM parked WHERE parked.seq = dedup.seq)";
+
+/// The rows that events met, by each of their keys.
+fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Met>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        place: i64,
+        #[diesel(sql_type = Integer)]
+        by: i32,
+        #[diesel(sql_type = BigInt)]
+        seq: i64,
+        #[diesel(sql_type = Binary)]
+        key: Vec<u8>,
+        #[diesel(sql_type = Nullable<Binary>)]
+        message: Option<Vec<u8>>,
+        #[diesel(sql_type = Binary)]
+        digest: Vec<u8>,
+        #[diesel(sql_type = BigInt)]
+        time_left: i64,
+        #[diesel(sql_type = Bool)]
+        waits: bool,
+    }
+    let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
+    let guards: Vec<Option<&[u8]>> = known.iter().map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..])).collect();
+    let replays: Vec<Option<&[u8]>> = known.iter().map(|new| new.replay.as_ref().map(|key| &key.as_bytes()[..])).collect();
+    let rows: Vec<Row> = sql_query(MET)
+        .bind::<Array<Binary>, _>(&keys)
+        .bind::<Array<Nullable<Binary>>, _>(&guards)
+        .bind::<Array<Nullable<Binary>>, _>(&replays)
+        .load(connection)?;
+    let mut met: Vec<Met> = known.iter().map(|_| Met::default()).collect();
+    for Row { place, by, seq, key, message, digest, time_left: left, waits } in rows {
+        let Some(met) = usize::try_from(place - 1).ok().and_then(|at| met.get_mut(at)) else { continue };
+        let row = Some(KnownRow { seq, key, message, digest, left, waits });
+        match by {
+            0 => met.by_key = row,
+            1 => met.by_bytes = row,
+            _ => met.by_replay = row,
+        }
+    }
+    Ok(met)
+}
+
+/// Of each event the rows with its key (0), its bytes (1) and what was signed (2). Each is one look into an index, whatever the planner
+/// believes of the tables.
+const MET: &str = "
+    SELECT i.place, found.by, found.seq, found.key, found.message, found.digest,
+           ceil(extract(epoch FROM found.expires_at - now()) * 1000)::bigint AS time_left,
+           found.expires_at <= now() AND (
+               (SELECT true FROM outbox WHERE outbox.seq = found.seq LIMIT 1) IS NOT NULL
+               OR (SELECT true FROM parked WHERE parked.seq = found.seq LIMIT 1) IS NOT NULL
+           ) AS waits
+    FROM unnest($1, $2, $3) WITH ORDINALITY AS i (key, guard, replay, place)
+    CROSS JOIN LATERAL (
+        (SELECT 0 AS by, d.* FROM dedup d WHERE d.key = i.key LIMIT 1)
+        UNION ALL (SELECT 1, d.* FROM dedup d WHERE d.guard = i.guard LIMIT 1)
+        UNION ALL (SELECT 2, d.* FROM dedup d WHERE d.replay = i.replay LIMIT 1)
+    ) AS found";
 
 fn keep_conflicts(connection: &mut PgConnection, conflicts: &[&NewEvent]) -> QueryResult<()> {
     // One by one: they are rare, and large bodies need not be copied into one more array.

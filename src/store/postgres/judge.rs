@@ -134,8 +134,9 @@ impl Parts<'_> {
     /// time that took.
     fn probe(&self, connection: &mut PgConnection, rows: &[Arc<NewEvent>]) -> QueryResult<Duration> {
         let began = Instant::now();
-        for wary in [false, true] {
-            Rows::new(&self.around.owner, &[good_event(rows)?], &[]).try_out(connection, self.around.session, wary)?;
+        for (wary, full) in [(false, false), (false, true), (true, false), (true, true)] {
+            let good = good_event(rows, full)?;
+            Rows::new(&self.around.owner, &[&*good], &[]).try_out(connection, self.around.session, wary)?;
         }
         Ok(began.elapsed())
     }

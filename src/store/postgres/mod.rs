@@ -31,14 +31,14 @@ use self::judge::Around;
 use self::session::Session;
 use super::claim::Choice;
 use super::clock::DeletionClock;
-use super::row::{EventRow, key, millis};
+use super::row::{EventRow, marks, message_key, millis};
 use super::{
     Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
     migrations,
 };
 use crate::config::model;
 use crate::config::secret::Secret;
-use crate::delivery::{DedupKey, InstanceId, SourceName};
+use crate::delivery::{InstanceId, MessageKey, SourceName};
 
 /// The store in PostgreSQL.
 pub(super) struct PostgresStore {
@@ -156,21 +156,20 @@ impl Store for PostgresStore {
         judge::insert(&mut *self.get()?, &around, batch, &numbers(rows), self.statement_timeout)
     }
 
-    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
-        let keys: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+    fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError> {
         let rows: Vec<Exists> = self.run(|connection| {
             sql_query(
                 // Not joins, which the planner might make of whole tables.
-                "SELECT EXISTS (SELECT FROM outbox WHERE seq = (SELECT dedup.seq FROM dedup WHERE dedup.key = i.key)) AS exists
-                 FROM unnest($1) WITH ORDINALITY AS i (key, place) ORDER BY place",
+                "SELECT (SELECT true FROM outbox WHERE outbox.seq = i.seq LIMIT 1) IS NOT NULL AS exists
+                 FROM unnest($1) WITH ORDINALITY AS i (seq, place) ORDER BY place",
             )
-            .bind::<Array<Binary>, _>(&keys)
+            .bind::<Array<BigInt>, _>(numbers(rows))
             .load(connection)
         })?;
         Ok(rows.into_iter().map(|row| row.exists).collect())
     }
 
-    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let me = &owner.as_bytes()[..];
         self.run(|connection| {
             sql_query(upkeep::TAKE_OVER)
@@ -344,11 +343,16 @@ struct EventColumns {
     received_at: i64,
     #[diesel(sql_type = Binary)]
     body: Vec<u8>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    conflict_of: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    same_bytes_as: Option<Vec<u8>>,
 }
 
 impl EventColumns {
     fn into_row(self) -> QueryResult<EventRow> {
-        let Self { seq, key: bytes_of_key, source, event_id, event_type, content_type, headers, received_at, body } = self;
-        Ok(EventRow { seq, key: key(&bytes_of_key)?, source, event_id, event_type, content_type, headers, received_at, body })
+        let marks = marks(self.conflict_of.as_deref(), self.same_bytes_as.as_deref())?;
+        let Self { seq, key, source, event_id, event_type, content_type, headers, received_at, body, .. } = self;
+        Ok(EventRow { seq, message: message_key(&key)?, marks, source, event_id, event_type, content_type, headers, received_at, body })
     }
 }

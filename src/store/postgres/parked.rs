@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
 use super::{EventColumns, PostgresStore, numbers, sql_limit};
 use crate::delivery::{InstanceId, UnixMillis};
-use crate::store::row::key;
+use crate::store::row::message_key;
 use crate::store::{Parked, Seq, StoreError, StoredEvent};
 
 // Events are reached by number, one by one: the planner might read all of them for a join.
@@ -57,7 +57,7 @@ impl PostgresStore {
                 .map(|row| {
                     Ok(Parked {
                         seq: Seq(row.seq),
-                        message_id: key(&row.key)?.message_id(),
+                        message_id: message_key(&row.key)?.message_id(),
                         source: row.source,
                         event_id: row.event_id,
                         event_type: row.event_type,

@@ -29,7 +29,7 @@ pub(super) const TAKE_OVER: &str = "
     UPDATE outbox SET owner = $1 WHERE seq = ANY (ARRAY (SELECT seq FROM taken))";
 
 /// Deletes at most `$1` expired keys. A key whose event still waits stays, and moves out of the way for an hour, so that it is not
-/// looked at each time.
+/// looked at each time. Where the next event with it is another one, it stays under the key of its message.
 pub(super) const PRUNE_KEYS: &str = "
     WITH expired AS MATERIALIZED (
         SELECT ctid AS place,
@@ -37,7 +37,8 @@ pub(super) const PRUNE_KEYS: &str = "
                OR (SELECT true FROM parked WHERE parked.seq = dedup.seq LIMIT 1) IS NOT NULL AS waits
         FROM dedup WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), kept AS (
-        UPDATE dedup SET expires_at = now() + interval '1 hour' WHERE ctid = ANY (ARRAY (SELECT place FROM expired WHERE waits))
+        UPDATE dedup SET expires_at = now() + interval '1 hour', key = CASE WHEN substr(message, 1, 16) = substr(message, 17) THEN message ELSE key END
+        WHERE ctid = ANY (ARRAY (SELECT place FROM expired WHERE waits))
     )
     DELETE FROM dedup WHERE ctid = ANY (ARRAY (SELECT place FROM expired WHERE NOT waits))";
 

@@ -10,7 +10,7 @@ use super::schema::{outbox, parked, published};
 use crate::control;
 use crate::delivery::InstanceId;
 use crate::store::claim::{Choice, Due, PAGE};
-use crate::store::row::{key, millis};
+use crate::store::row::{message_key, millis};
 use crate::store::{Backlog, Seq};
 
 /// Offers the rows of `owner` that are due, those first that are due for longest; then those that are due later than any retry is, which
@@ -42,7 +42,7 @@ fn offer_between(connection: &mut SqliteConnection, owner: InstanceId, due: (i64
         let Some(end) = page.last() else { break };
         last = (end.0, end.1);
         for (_, seq, bytes_of_key, bytes, attempts) in page {
-            choice.offer(Due { seq, key: key(&bytes_of_key)?, bytes, attempts });
+            choice.offer(Due { seq, key: message_key(&bytes_of_key)?, bytes, attempts });
         }
     }
     Ok(())

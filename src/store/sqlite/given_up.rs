@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::schema::{dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, now};
 use crate::delivery::{InstanceId, UnixMillis};
-use crate::store::row::key;
+use crate::store::row::message_key;
 use crate::store::{Parked, Seq, StoreError, StoredEvent};
 
 #[diesel::declare_sql_function]
@@ -38,7 +38,7 @@ impl SqliteStore {
                 .map(|(seq, reason, at, bytes_of_key, source, event_id, event_type, bytes)| {
                     Ok(Parked {
                         seq: Seq(seq),
-                        message_id: key(&bytes_of_key)?.message_id(),
+                        message_id: message_key(&bytes_of_key)?.message_id(),
                         source,
                         event_id,
                         event_type,

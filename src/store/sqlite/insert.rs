@@ -5,18 +5,25 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Binary};
 
-use super::schema::{conflict, dedup, event, outbox};
-use crate::delivery::InstanceId;
-use crate::store::row::{headers_to_text, key, millis};
+use super::schema::{conflict, dedup, event, outbox, parked};
+use crate::delivery::{IdClass, InstanceId, Marks, MessageId};
+use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, message_key, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
-/// Stores `batch` with its outbox rows, inside a transaction.
-pub(super) fn batch(connection: &mut SqliteConnection, owner: InstanceId, batch: &[Arc<NewEvent>], now: i64) -> QueryResult<Vec<Inserted>> {
-    let inserted = batch.iter().map(|new| insert(connection, new, now)).collect::<QueryResult<Vec<_>>>()?;
+/// Stores `batch` with its outbox rows, inside a transaction; with `class` also the meaning of ids, for a file whose events go on to a store.
+pub(super) fn batch(
+    connection: &mut SqliteConnection,
+    owner: InstanceId,
+    batch: &[Arc<NewEvent>],
+    now: i64,
+    class: bool,
+) -> QueryResult<Vec<Inserted>> {
+    let inserted = batch.iter().map(|new| insert(connection, new, now, class)).collect::<QueryResult<Vec<_>>>()?;
     let mut accepted = inserted.iter().filter_map(|inserted| match inserted {
         Inserted::Accepted(Seq(seq)) => Some(*seq),
         _ => None,
@@ -43,54 +50,134 @@ fn queue(connection: &mut SqliteConnection, owner: InstanceId, seqs: RangeInclus
         .execute(connection)
 }
 
-/// Stores key and event of `new`.
-fn insert(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<Inserted> {
-    // Columns are named one by one: an `Insertable` struct would turn a `None` into a `DEFAULT`, which SQLite lacks, and the batch would be lost.
-    let seq = diesel::insert_into(dedup::table)
-        .values((
-            dedup::key.eq(&new.key.as_bytes()[..]),
-            dedup::guard.eq(new.guard.as_ref().map(|guard| &guard.as_bytes()[..])),
-            dedup::digest.eq(&new.digest.as_bytes()[..]),
-            dedup::source.eq(new.source.as_str()),
-            dedup::expires_at.eq(now.saturating_add(millis(new.window))),
-        ))
-        .on_conflict_do_nothing()
-        .returning(dedup::seq)
-        .get_result::<i64>(connection)
-        .optional()?;
-    let Some(seq) = seq else { return known(connection, new, now) };
-    diesel::insert_into(event::table)
-        .values((
-            event::seq.eq(seq),
-            event::key.eq(&new.key.as_bytes()[..]),
-            event::source.eq(new.source.as_str()),
-            event::event_id.eq(new.event_id.as_str()),
-            event::event_type.eq(new.event_type.as_deref()),
-            event::content_type.eq(new.content_type.as_deref()),
-            event::headers.eq(headers_to_text(&new.headers)),
-            event::received_at.eq(new.received_at.0),
-            event::body.eq(&new.body[..]),
-        ))
-        .execute(connection)?;
-    Ok(Inserted::Accepted(Seq(seq)))
+/// Stores key and event of `new`, or says what is known of it.
+fn insert(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class: bool) -> QueryResult<Inserted> {
+    let mut tried = false;
+    loop {
+        if let Some(seq) = insert_key(connection, new, now, class)? {
+            insert_event(connection, new, seq)?;
+            return Ok(Inserted::Accepted(Seq(seq)));
+        }
+        match decide(new, &met(connection, new, now)?)? {
+            Decision::Known(known) => {
+                if matches!(known, Inserted::Conflict(_)) {
+                    keep_conflict(connection, new, now)?;
+                }
+                return Ok(known);
+            }
+            // Nobody else writes meanwhile.
+            _ if tried => return Err(Error::NotFound),
+            _ => give_way(connection, new, now)?,
+        }
+        tried = true;
+    }
 }
 
-/// An event whose key or guard is there already.
-fn known(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<Inserted> {
-    let by_key =
-        dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..])).select(dedup::digest).first::<Vec<u8>>(connection).optional()?;
-    match by_key {
-        Some(digest) if digest == new.digest.as_bytes() => Ok(Inserted::Duplicate(new.key)),
-        Some(_) => {
-            keep_conflict(connection, new, now)?;
-            Ok(Inserted::Conflict(new.key))
-        }
-        None => {
-            let guard = new.guard.as_ref().ok_or(Error::NotFound)?;
-            let first = dedup::table.filter(dedup::guard.eq(&guard.as_bytes()[..])).select(dedup::key).first::<Vec<u8>>(connection)?;
-            Ok(Inserted::Duplicate(key(&first)?))
-        }
+/// The number of the new row; None where one of the keys is known.
+fn insert_key(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class: bool) -> QueryResult<Option<i64>> {
+    // Columns are named one by one: an `Insertable` struct would turn a `None` into a `DEFAULT`, which SQLite lacks, and the batch would be lost.
+    let usual = (
+        dedup::key.eq(&new.key.as_bytes()[..]),
+        dedup::guard.eq(new.bytes_key.as_ref().map(|key| &key.as_bytes()[..])),
+        dedup::digest.eq(&new.digest.as_bytes()[..]),
+        dedup::source.eq(new.source.as_str()),
+        dedup::expires_at.eq(now.saturating_add(millis(new.window))),
+    );
+    let insert = diesel::insert_into(dedup::table);
+    // Binding is half of what a row costs: few events fill the other columns.
+    if !class && new.replay.is_none() && new.own_message().is_none() {
+        return insert.values(usual).on_conflict_do_nothing().returning(dedup::seq).get_result(connection).optional();
     }
+    let more = (
+        dedup::message.eq(new.own_message().map(|message| &message.as_bytes()[..])),
+        dedup::replay.eq(new.replay.as_ref().map(|replay| &replay.as_bytes()[..])),
+        dedup::id_class.eq(class.then(|| class_to_number(new.class))),
+        dedup::drop_same_bytes.eq(new.drop_same_bytes.filter(|_| class).map(millis)),
+    );
+    let (key, guard, digest, source, expires_at) = usual;
+    let (message, replay, id_class, drop_same_bytes) = more;
+    insert
+        .values((key, guard, digest, source, expires_at, message, replay, id_class, drop_same_bytes))
+        .on_conflict_do_nothing()
+        .returning(dedup::seq)
+        .get_result(connection)
+        .optional()
+}
+
+fn insert_event(connection: &mut SqliteConnection, new: &NewEvent, seq: i64) -> QueryResult<usize> {
+    let row = (
+        event::seq.eq(seq),
+        event::key.eq(&new.message.as_bytes()[..]),
+        event::source.eq(new.source.as_str()),
+        event::event_id.eq(new.event_id.as_str()),
+        event::event_type.eq(new.event_type.as_deref()),
+        event::content_type.eq(new.content_type.as_deref()),
+        event::headers.eq(headers_to_text(&new.headers)),
+        event::received_at.eq(new.received_at.0),
+        event::body.eq(&new.body[..]),
+    );
+    let inserted = diesel::insert_into(event::table).values(row).execute(connection)?;
+    if new.marks != Marks::default() {
+        let id = |first: &Option<MessageId>| first.as_ref().map(|first| first.as_bytes().to_vec());
+        diesel::update(event::table.find(seq))
+            .set((event::conflict_of.eq(id(&new.marks.conflict_of)), event::same_bytes_as.eq(id(&new.marks.same_bytes_as))))
+            .execute(connection)?;
+    }
+    Ok(inserted)
+}
+
+/// Meaning of an id as the spool stores it.
+const CLASSES: [(IdClass, i32); 5] =
+    [(IdClass::Signed, 1), (IdClass::Unsigned, 2), (IdClass::Object, 3), (IdClass::Absent, 4), (IdClass::Body, 5)];
+
+fn class_to_number(class: IdClass) -> i32 {
+    CLASSES.iter().find(|(known, _)| *known == class).map_or(2, |(_, number)| *number)
+}
+
+/// An event that a release before this one has spooled is published rather than kept aside.
+pub(super) fn class_of(number: Option<i32>) -> IdClass {
+    CLASSES.iter().find(|(_, known)| Some(*known) == number).map_or(IdClass::Unsigned, |(class, _)| *class)
+}
+
+/// The rows that an event met, by each of its keys.
+fn met(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<Met> {
+    type Row = (i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64);
+    let columns = (dedup::seq, dedup::key, dedup::message, dedup::digest, dedup::expires_at);
+    let by_key = dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?;
+    let by_bytes = match &new.bytes_key {
+        Some(key) => dedup::table.filter(dedup::guard.eq(&key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?,
+        None => None,
+    };
+    let by_replay = match &new.replay {
+        Some(key) => dedup::table.filter(dedup::replay.eq(&key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?,
+        None => None,
+    };
+    let mut known = |row: Option<Row>| -> QueryResult<Option<KnownRow>> {
+        let Some((seq, key, message, digest, expires_at)) = row else { return Ok(None) };
+        let left = expires_at.saturating_sub(now);
+        Ok(Some(KnownRow { seq, key, message, digest, left, waits: left <= 0 && waits(connection, seq)? }))
+    };
+    Ok(Met { by_key: known(by_key)?, by_bytes: known(by_bytes)?, by_replay: known(by_replay)? })
+}
+
+fn waits(connection: &mut SqliteConnection, seq: i64) -> QueryResult<bool> {
+    let (outbox, parked) = (exists(outbox::table.find(seq)), exists(parked::table.find(seq)));
+    diesel::select(outbox.or(parked)).get_result(connection)
+}
+
+/// The row with this event's key is past its time: it stays under the key of its message, if nothing else names that, and else it goes.
+fn give_way(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<()> {
+    let over = dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..]).and(dedup::expires_at.le(now)));
+    let seqs = over.select((dedup::seq, dedup::message)).load::<(i64, Option<Vec<u8>>)>(connection)?;
+    for (seq, message) in seqs {
+        match message {
+            Some(message) if message_key(&message)?.is_fresh() => {
+                diesel::update(dedup::table.find(seq)).set(dedup::key.eq(message)).execute(connection)?
+            }
+            _ => diesel::delete(dedup::table.find(seq)).execute(connection)?,
+        };
+    }
+    Ok(())
 }
 
 fn keep_conflict(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<usize> {

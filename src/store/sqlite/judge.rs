@@ -24,7 +24,7 @@ pub(super) fn each(
                 Ok(done) => break done,
                 Err(error) => error,
             };
-            let good = [good_event(row)?];
+            let good = [good_event(row, true)?];
             let undone = connection.transaction(|connection| {
                 store(connection, &good)?;
                 Err::<(), _>(Error::RollbackTransaction)

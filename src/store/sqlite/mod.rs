@@ -30,17 +30,17 @@ use self::checkpoint::Checkpoints;
 use self::claims::{confirm, runs};
 use self::connection::One;
 use self::file::DatabaseFile;
-use self::schema::{clock, dedup, event, instance, outbox, parked};
+use self::schema::{clock, event, instance, outbox, parked};
 use super::claim::Choice;
 use super::clock::DeletionClock;
-use super::row::{EventRow, key, millis};
+use super::row::{EventRow, marks, message_key, millis};
 use super::{
     Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
     migrations,
 };
 use crate::config::model;
 use crate::config::secret::Secret;
-use crate::delivery::{DedupKey, InstanceId, SourceName, UnixMillis};
+use crate::delivery::{InstanceId, MessageKey, SourceName, UnixMillis};
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(super) struct SqliteStore {
     reader: One,
     /// None where commits copy the log by themselves.
     checkpoints: Option<Checkpoints>,
+    /// Whether events go on to a store, so that the meaning of their ids is stored as well.
+    keeps_class: bool,
     prepared: AtomicBool,
     /// Held a moment ago: whoever had a lease before is dead, and that is still to be written down.
     alone: AtomicBool,
@@ -65,7 +67,7 @@ impl SqliteStore {
         Ok(Self { lease: config.lease, longest_retry: config.longest_retry, ..store })
     }
 
-    /// With `checkpoints_beside` a thread copies the log into the file, else commits do.
+    /// With `checkpoints_beside` a thread copies the log into the file, else commits do: in the spool.
     fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration, checkpoints_beside: bool) -> Result<Self, StoreError> {
         let longest_log = if checkpoints_beside { checkpoint::LONGEST_LOG } else { checkpoint::LONG_LOG };
         Ok(Self {
@@ -74,6 +76,7 @@ impl SqliteStore {
             writer: One::new(path, longest_log, busy_timeout),
             reader: One::new(path, longest_log, busy_timeout),
             checkpoints: if checkpoints_beside { Some(Checkpoints::start(path, busy_timeout)?) } else { None },
+            keeps_class: !checkpoints_beside,
             prepared: AtomicBool::new(false),
             alone: AtomicBool::new(false),
             lease: Duration::ZERO,
@@ -230,7 +233,7 @@ impl Store for SqliteStore {
         let together = self.write(|connection| {
             begun = true;
             confirm(connection, rows, now)?;
-            insert::batch(connection, owner, batch, now)
+            insert::batch(connection, owner, batch, now, self.keeps_class)
         });
         match together {
             // One row may have spoilt it for all.
@@ -244,24 +247,20 @@ impl Store for SqliteStore {
                 return Ok((inserted, true));
             }
         }
-        let apart =
-            self.write(|connection| judge::each(connection, batch, |connection, new| insert::batch(connection, owner, new, now)))?;
+        let apart = self.write(|connection| {
+            judge::each(connection, batch, |connection, new| insert::batch(connection, owner, new, now, self.keeps_class))
+        })?;
         self.file.still_there()?;
         Ok((apart, false))
     }
 
-    fn waiting(&self, keys: &[DedupKey]) -> Result<Vec<bool>, StoreError> {
+    fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError> {
         self.read(|connection| {
-            let waits = |key: &DedupKey| {
-                let seq = dedup::table.filter(dedup::key.eq(&key.as_bytes()[..])).select(dedup::seq).first::<i64>(connection).optional()?;
-                let Some(seq) = seq else { return Ok(false) };
-                diesel::select(diesel::dsl::exists(outbox::table.find(seq))).get_result(connection)
-            };
-            keys.iter().map(waits).collect()
+            rows.iter().map(|row| diesel::select(diesel::dsl::exists(outbox::table.find(row.0))).get_result(connection)).collect()
         })
     }
 
-    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&DedupKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
         let now = now();
         let look = upkeep::Look { owner, now, lease: self.lease };
         if self.read(|connection| upkeep::has_lost_rows(connection, look))? {
@@ -377,7 +376,7 @@ impl Store for SqliteStore {
 }
 
 fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {
-    type Row = (Vec<u8>, String, String, Option<String>, Option<String>, String, i64, Vec<u8>);
+    type Row = (Vec<u8>, String, String, Option<String>, Option<String>, String, i64, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
     let row = event::table
         .find(seq)
         .select((
@@ -389,11 +388,14 @@ fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option
             event::headers,
             event::received_at,
             event::body,
+            event::conflict_of,
+            event::same_bytes_as,
         ))
         .first::<Row>(connection)
         .optional()?;
-    row.map(|(bytes_of_key, source, event_id, event_type, content_type, headers, received_at, body)| {
-        Ok(EventRow { seq, key: key(&bytes_of_key)?, source, event_id, event_type, content_type, headers, received_at, body })
+    row.map(|(key, source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as)| {
+        let marks = marks(conflict_of.as_deref(), same_bytes_as.as_deref())?;
+        Ok(EventRow { seq, message: message_key(&key)?, marks, source, event_id, event_type, content_type, headers, received_at, body })
     })
     .transpose()
 }

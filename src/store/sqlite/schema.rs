@@ -29,6 +29,10 @@ diesel::table! {
         digest -> Binary,
         source -> Text,
         expires_at -> BigInt,
+        message -> Nullable<Binary>,
+        replay -> Nullable<Binary>,
+        id_class -> Nullable<Integer>,
+        drop_same_bytes -> Nullable<BigInt>,
     }
 }
 
@@ -43,6 +47,8 @@ diesel::table! {
         headers -> Text,
         received_at -> BigInt,
         body -> Binary,
+        conflict_of -> Nullable<Binary>,
+        same_bytes_as -> Nullable<Binary>,
     }
 }
 

@@ -10,9 +10,10 @@ use diesel::dsl::{count_star, exists, not, sql, sum};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
+use super::insert::class_of;
 use super::schema::{conflict, dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, runs};
-use crate::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
 use crate::store::row::key;
 use crate::store::{Inserted, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
 
@@ -22,6 +23,33 @@ const OWNER: [u8; 16] = [0; 16];
 /// Events on one local disk, on their way into the store.
 #[derive(Debug)]
 pub struct SpoolFile(pub(super) SqliteStore);
+
+/// What dedup needs to know of an event.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = dedup)]
+struct KnownKeys {
+    key: Vec<u8>,
+    guard: Option<Vec<u8>>,
+    digest: Vec<u8>,
+    expires_at: i64,
+    replay: Option<Vec<u8>>,
+    id_class: Option<i32>,
+    drop_same_bytes: Option<i64>,
+}
+
+impl KnownKeys {
+    /// Completes an event that was read. Its window is what is left of it at `now`.
+    fn tell(self, event: &mut NewEvent, now: i64) -> QueryResult<()> {
+        event.key = key(&self.key)?;
+        event.bytes_key = self.guard.as_deref().map(key).transpose()?;
+        event.replay = self.replay.as_deref().map(key).transpose()?;
+        event.digest = BodyDigest::from_bytes(*key(&self.digest)?.as_bytes());
+        event.class = class_of(self.id_class);
+        event.drop_same_bytes = self.drop_same_bytes.map(|span| Duration::from_millis(span.unsigned_abs()));
+        event.window = Duration::from_millis(u64::try_from(self.expires_at.saturating_sub(now)).unwrap_or(0));
+        Ok(())
+    }
+}
 
 /// What waits in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,24 +69,23 @@ impl SpoolFile {
     /// The events that came first, at most `room`, with all that an insert into the store needs. A first one larger than `room.bytes` is
     /// returned alone.
     pub fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
+        let now = UnixMillis::now().0;
         self.0.read(|connection| {
             let rows = outbox::table
                 .inner_join(dedup::table.on(dedup::seq.eq(outbox::seq)))
                 .order(outbox::seq)
                 .limit(i64::try_from(room.events).unwrap_or(i64::MAX))
-                .select((outbox::seq, outbox::bytes, outbox::since, dedup::guard, dedup::expires_at))
-                .load::<(i64, i32, i64, Option<Vec<u8>>, i64)>(connection)?;
+                .select((outbox::seq, outbox::bytes, KnownKeys::as_select()))
+                .load::<(i64, i32, KnownKeys)>(connection)?;
             let (mut events, mut bytes) = (Vec::new(), 0);
-            for (seq, size, since, guard, expires_at) in rows {
+            for (seq, size, known) in rows {
                 bytes += usize::try_from(size).unwrap_or(0);
                 if bytes > room.bytes && !events.is_empty() {
                     break;
                 }
                 match load_event(connection, seq)?.map(|row| row.into_stored(0)) {
                     Some(Ok(mut stored)) => {
-                        let event = Arc::make_mut(&mut stored.event);
-                        event.guard = guard.as_deref().map(key).transpose()?;
-                        event.window = Duration::from_millis(expires_at.saturating_sub(since).unsigned_abs());
+                        known.tell(Arc::make_mut(&mut stored.event), now)?;
                         events.push(stored);
                     }
                     Some(Err(error)) => tracing::error!(%error, "a spooled event cannot be read; it stays in the spool"),
@@ -135,9 +162,16 @@ impl SpoolFile {
         })?;
         let Some((bytes_of_key, digest, source, event_id, content_type, headers, received_at, body)) = row else { return Ok(None) };
         let unreadable = |what: String| StoreError::Unavailable(format!("a spooled conflict cannot be read: {what}"));
+        let key = key(&bytes_of_key).map_err(|error| unreadable(error.to_string()))?;
         Ok(Some(NewEvent {
-            key: key(&bytes_of_key).map_err(|error| unreadable(error.to_string()))?,
-            guard: None,
+            key,
+            message: MessageKey::of(&key),
+            // Of another class none is kept.
+            class: IdClass::Signed,
+            bytes_key: None,
+            drop_same_bytes: None,
+            replay: None,
+            marks: Marks::default(),
             digest: BodyDigest::from_bytes(digest.try_into().map_err(|_| unreadable("its digest".into()))?),
             source: SourceName::parse(&source).map_err(unreadable)?,
             event_id: EventId::new(&event_id),
@@ -166,11 +200,13 @@ impl SpoolFile {
         })
     }
 
-    /// The keys and guards of all events in the file.
+    /// All keys of all events in the file.
     pub fn keys(&self) -> Result<Vec<DedupKey>, StoreError> {
         self.0.read(|connection| {
-            let rows = dedup::table.select((dedup::key, dedup::guard)).load::<(Vec<u8>, Option<Vec<u8>>)>(connection)?;
-            rows.iter().flat_map(|(first, guard)| [Some(first), guard.as_ref()]).flatten().map(|bytes| key(bytes)).collect()
+            let columns = (dedup::key, dedup::guard, dedup::replay);
+            let rows = dedup::table.select(columns).load::<(Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)>(connection)?;
+            let keys = rows.iter().flat_map(|(first, guard, replay)| [Some(first), guard.as_ref(), replay.as_ref()]);
+            keys.flatten().map(|bytes| key(bytes)).collect()
         })
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn prune(connection: &mut SqliteConnection, retention: Retention, lim
     // Keys that had to stay move out of the way, so that they are not looked at each time.
     run(
         &format!(
-            "UPDATE dedup SET expires_at = ?1 + {WAITING_KEY_MS}
+            "UPDATE dedup SET expires_at = ?1 + {WAITING_KEY_MS}, key = CASE WHEN substr(message, 1, 16) = substr(message, 17) THEN message ELSE key END
              WHERE seq IN (SELECT seq FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
                AND (EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = dedup.seq)
                  OR EXISTS (SELECT 1 FROM parked WHERE parked.seq = dedup.seq))"

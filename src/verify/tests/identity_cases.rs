@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::catalogue::made_up;
 use super::*;
 use crate::verify::sign::{Sender, sign_as};
-use crate::verify::spec::{IdKind, IdentityEvidence, SchemeSpec};
+use crate::verify::spec::{IdentityEvidence, SchemeSpec};
 
 /// Milliseconds between two deliveries of a case, where it does not say when they are.
 const APART: i64 = 60_000;
@@ -104,13 +102,12 @@ enum Fate {
 
 impl Rig {
     fn new(provider: &str) -> Self {
-        let (mut source, spec, private_key) = made_up(provider);
-        source.split = spec.event.batch.as_ref().is_some_and(|batch| batch.split);
+        let (source, spec, private_key) = made_up(provider);
         Self { source, spec, private_key }
     }
 
     /// The events of one delivery, signed and verified at its time.
-    fn deliver(&self, index: usize, input: &Input) -> Result<Vec<VerifiedEvent>, String> {
+    fn deliver(&self, index: usize, input: &Input) -> Result<(i64, Vec<VerifiedEvent>), String> {
         let mut source = self.source.clone();
         if let Some(query) = &input.query {
             source.public_url = source.public_url.map(|url| format!("{url}?{query}"));
@@ -125,66 +122,38 @@ impl Rig {
         let inputs = SignInputs { private_key: self.private_key.clone(), ..inputs(input.body.clone(), &id, at) };
         let signed = sign_as(&source, &inputs, Some(&sender)).map_err(|error| error.to_string())?;
         match verify(&name("test"), &compiled(&self.source), &as_request(&signed), UnixMillis(at)) {
-            Ok(Verdict::Events(verified)) => Ok(verified.into_events()),
+            Ok(Verdict::Events(verified)) => Ok((at, verified.into_events())),
             other => Err(format!("{other:?} for {input:?}")),
         }
     }
 
     /// What becomes of every event of every delivery, in order.
     fn fates(&self, deliveries: &[Input]) -> Result<Vec<Vec<Fate>>, String> {
-        let signed = compiled(&self.source).facts().id_covered;
-        let mut before: Vec<VerifiedEvent> = Vec::new();
+        let span = i64::try_from(compiled(&self.source).facts().retry_span.as_millis()).expect("no age of the world");
+        let mut before: Vec<(i64, VerifiedEvent)> = Vec::new();
         let mut fates = Vec::new();
         for (index, input) in deliveries.iter().enumerate() {
-            let events = self.deliver(index, input)?;
-            fates.push(events.iter().map(|event| self.fate(&before, event, signed)).collect());
-            before.extend(events);
+            let (at, events) = self.deliver(index, input)?;
+            let known: Vec<_> = before.iter().filter(|(then, known)| !known.class.is_short_lived() || at - then < span).collect();
+            fates.push(events.iter().map(|event| fate(&known, event)).collect());
+            before.extend(events.into_iter().map(|event| (at, event)));
         }
         Ok(fates)
     }
-
-    /// The rule of what is published, by the keys of the events.
-    fn fate(&self, before: &[VerifiedEvent], event: &VerifiedEvent, signed: bool) -> Fate {
-        let body = self.comparable(event);
-        let known: Vec<_> = before.iter().filter(|known| known.key == event.key).collect();
-        if known.iter().any(|known| self.comparable(known) == body) {
-            return Fate::Duplicate;
-        }
-        if !known.is_empty() {
-            return if self.spec.event.id_kind == IdKind::Event && signed { Fate::Duplicate } else { Fate::Marked };
-        }
-        let same_bytes = |known: &VerifiedEvent| known.event_type == event.event_type && self.comparable(known) == body;
-        if before.iter().any(same_bytes) { Fate::Marked } else { Fate::Published }
-    }
-
-    /// The body without what a redelivery may change.
-    fn comparable(&self, event: &VerifiedEvent) -> Result<Value, Bytes> {
-        let mut value: Value = serde_json::from_slice(&event.body).map_err(|_| event.body.clone())?;
-        let batch = self.spec.event.batch.as_ref();
-        if !self.source.split {
-            self.spec.event.varies.iter().for_each(|pointer| remove(&mut value, pointer));
-            if let Some(batch) = batch {
-                let elements = value.pointer_mut(&batch.at).and_then(Value::as_array_mut).into_iter().flatten();
-                elements.for_each(|element| batch.varies.iter().for_each(|pointer| remove(element, pointer)));
-            }
-        } else if let Some(batch) = batch {
-            batch.varies.iter().for_each(|pointer| remove(&mut value, pointer));
-        }
-        Ok(value)
-    }
 }
 
-fn remove(value: &mut Value, pointer: &str) {
-    let Some((parent, key)) = pointer.rsplit_once('/') else { return };
-    match value.pointer_mut(parent) {
-        Some(Value::Object(members)) => _ = members.remove(key),
-        Some(Value::Array(items)) => {
-            if let Some(item) = key.parse::<usize>().ok().and_then(|at| items.get_mut(at)) {
-                *item = Value::Null;
-            }
-        }
-        _ => {}
+/// The table of identity, as the stores keep it.
+fn fate(known: &[&(i64, VerifiedEvent)], event: &VerifiedEvent) -> Fate {
+    let known = || known.iter().map(|(_, known)| known);
+    let is_replay = |known: &VerifiedEvent| event.replay.is_some() && known.replay == event.replay;
+    if known().any(|known| is_replay(known) || (known.key == event.key && known.digest == event.digest)) {
+        return Fate::Duplicate;
     }
+    if known().any(|known| known.key == event.key) {
+        return if event.class.publishes_other_bodies() { Fate::Marked } else { Fate::Duplicate };
+    }
+    let same_bytes = known().any(|known| event.bytes_key.is_some() && known.bytes_key == event.bytes_key);
+    if same_bytes { Fate::Marked } else { Fate::Published }
 }
 
 /// Runs a check on the cases of every preset that has some, and reports all that fail.

@@ -361,7 +361,7 @@ fn paypal_binds_webhook_transmission_and_checksum() {
     assert_eq!(wanted[0].url(), "https://api.paypal.com/v1/notifications/certs/0123456789abcdef0123456789abcdef");
     scheme.keep(&wanted[0], &certificate((2025, 2026))).expect("kept");
     let event = one(&scheme, &good, NOW);
-    assert!(event.guard.is_some(), "one transmission is one event, whatever its body says");
+    assert!(event.replay.is_some(), "one transmission is one event, whatever its body says");
     for at in 0..good.body.len() {
         let mut body = good.body.to_vec();
         body[at] ^= 1;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;
 use std::time::Duration;
 
-use hookweir::delivery::InstanceId;
+use hookweir::delivery::{InstanceId, MessageKey};
 use hookweir::store::{Inserted, Room, Seq, Store};
 
 use super::{LONG, Place, ROOM, accepted, alive, batch, claim_all, event, insert, key_of, many, seqs};
@@ -38,10 +38,10 @@ pub(crate) fn rows_in_memory_are_left_out_however_many(place: &impl Place) {
         insert(&*store, owner, &many("held", part * 1000..part * 1000 + 1000));
     }
     insert(&*store, owner, &many("left", 0..5));
-    let left: HashSet<_> = (0..5).map(|n| key_of(&format!("left{n}"))).collect();
+    let left: HashSet<_> = (0..5).map(|n| MessageKey::of(&key_of(&format!("left{n}")))).collect();
     let rows = store.claim(owner, Room { events: 3, bytes: 1000 }, &|key| !left.contains(key)).expect("a claim");
     assert_eq!(rows.len(), 3);
-    assert!(rows.iter().all(|row| left.contains(&row.event.key)));
+    assert!(rows.iter().all(|row| left.contains(&row.event.message)));
     assert!(store.claim(owner, ROOM, &|_| true).expect("a claim").is_empty());
 }
 
@@ -99,14 +99,14 @@ pub(crate) fn events_wait_until_they_are_confirmed_or_parked(place: &impl Place)
     let owner = alive(&*store);
     insert(&*store, owner, &many("a", 0..3));
     let rows = claim_all(&*store, owner);
-    let mut keys: Vec<_> = rows.iter().map(|row| row.event.key).collect();
-    keys.push(event("unknown", "x").key);
-    assert_eq!(store.waiting(&keys).expect("an answer"), [true, true, true, false]);
+    let mut asked = seqs(&rows);
+    asked.push(Seq(i64::MAX));
+    assert_eq!(store.waiting(&asked).expect("an answer"), [true, true, true, false]);
     store.postpone(&[rows[0].seq], LONG).expect("postponed");
     store.confirmed(&[rows[1].seq]).expect("confirmed");
     store.park(rows[2].seq, "too large").expect("parked");
-    keys.reverse();
-    assert_eq!(store.waiting(&keys).expect("an answer"), [false, false, false, true], "in the order of the question");
+    asked.reverse();
+    assert_eq!(store.waiting(&asked).expect("an answer"), [false, false, false, true], "in the order of the question");
     assert!(store.waiting(&[]).expect("an answer").is_empty());
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over
     while got.len() < 55 {
         let rows = store.claim(me, Room { events: 20, bytes: 10_000 }, &|key| got.contains(key)).expect("a claim");
         assert!(!rows.is_empty() && rows.len() <= 20, "{} after {}", rows.len(), got.len());
-        got.extend(rows.iter().map(|row| row.event.key));
+        got.extend(rows.iter().map(|row| row.event.message));
     }
     assert_eq!(claim_all(&*store, living).len(), 5);
     store.renew_lease(dead, LONG).expect("it woke up");

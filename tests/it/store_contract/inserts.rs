@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use hookweir::delivery::InstanceId;
+use hookweir::delivery::{InstanceId, MessageKey};
 use hookweir::store::{Inserted, NewEvent, StoreError, open};
 
 use super::{Place, accepted, alive, batch, claim_all, event, insert, insert_one, key_of, many};
@@ -21,13 +21,12 @@ pub(crate) fn new_events_are_accepted_and_come_out_of_the_outbox_as_they_went_in
     let stored = claim_all(&*store, owner);
     assert_eq!(stored.len(), 3);
     for (sent, inserted) in events.iter().zip(inserted) {
-        let row = stored.iter().find(|row| row.event.key == sent.key).expect("it is in the outbox");
+        let row = stored.iter().find(|row| row.event.message == sent.message).expect("it is in the outbox");
         assert_eq!(inserted, Inserted::Accepted(row.seq));
         assert_eq!(row.attempts, 0);
         let seen = |event: &NewEvent| {
-            let NewEvent { key, digest, source, event_id, event_type, content_type, headers, body, received_at, guard: _, window: _ } =
-                event.clone();
-            (key, digest, source, event_id, event_type, content_type, headers, body, received_at)
+            let NewEvent { message, marks, source, event_id, event_type, content_type, headers, body, received_at, .. } = event.clone();
+            (message, marks, source, event_id, event_type, content_type, headers, body, received_at)
         };
         assert_eq!(seen(&row.event), seen(sent));
     }
@@ -39,7 +38,7 @@ pub(crate) fn a_known_event_is_a_duplicate_also_for_another_store(place: &impl P
     assert!(accepted(&insert_one(&*store, owner, event("a", "x"))).is_some());
     for store in [&store, &other] {
         let inserted = insert(&**store, owner, &batch([event("a", "x"), event("b", "y")]));
-        assert!(inserted.contains(&Inserted::Duplicate(key_of("a"))), "{inserted:?}");
+        assert!(inserted.iter().any(|inserted| duplicate_of(inserted, "a")), "{inserted:?}");
     }
     assert_eq!(store.backlog().expect("a backlog").depth, 2);
 }
@@ -50,37 +49,47 @@ pub(crate) fn a_known_id_with_another_body_is_a_conflict_and_kept_once(place: &i
     insert_one(&*store, owner, event("a", "first"));
     for _ in 0..3 {
         let inserted = insert(&*store, owner, &batch([event("a", "second"), event("b", "y")]));
-        assert!(inserted.contains(&Inserted::Conflict(key_of("a"))), "{inserted:?}");
+        assert!(inserted.iter().any(|inserted| conflict_of(inserted, "a")), "{inserted:?}");
     }
-    assert_eq!(insert_one(&*store, owner, event("a", "third")), Inserted::Conflict(key_of("a")));
-    assert_eq!(insert_one(&*store, owner, event("a", "first")), Inserted::Duplicate(key_of("a")));
+    assert!(conflict_of(&insert_one(&*store, owner, event("a", "third")), "a"));
+    assert!(duplicate_of(&insert_one(&*store, owner, event("a", "first")), "a"));
     assert_eq!(place.count("conflict"), 2, "each other body once");
     let bodies: Vec<_> = claim_all(&*store, owner).into_iter().map(|row| row.event.body.clone()).collect();
     assert!(bodies.contains(&"first".into()) && bodies.len() == 2, "the first one stands");
 }
 
-fn guarded(id: &str, guard: &str) -> NewEvent {
-    NewEvent { guard: Some(key_of(guard)), ..event(id, guard.to_owned()) }
+fn duplicate_of(inserted: &Inserted, id: &str) -> bool {
+    matches!(inserted, Inserted::Duplicate(first) if first.message == MessageKey::of(&key_of(id)))
 }
 
-pub(crate) fn a_guard_makes_a_duplicate_of_another_id(place: &impl Place) {
-    let store = place.store();
-    let owner = alive(&*store);
-    assert!(accepted(&insert_one(&*store, owner, guarded("a", "g"))).is_some());
-    assert_eq!(insert_one(&*store, owner, guarded("b", "g")), Inserted::Duplicate(key_of("a")));
-    assert_eq!(insert_one(&*store, owner, guarded("a", "g")), Inserted::Duplicate(key_of("a")));
-    assert_eq!(insert_one(&*store, owner, guarded("a", "other")), Inserted::Conflict(key_of("a")));
-    assert!(accepted(&insert_one(&*store, owner, guarded("b", "h"))).is_some(), "a refused guard leaves nothing behind");
+fn conflict_of(inserted: &Inserted, id: &str) -> bool {
+    matches!(inserted, Inserted::Conflict(first) if first.message == MessageKey::of(&key_of(id)))
 }
 
-pub(crate) fn one_guard_twice_in_a_batch_is_accepted_once(place: &impl Place) {
+/// An event whose signed message is known by `replay`.
+fn signed_as(id: &str, replay: &str) -> NewEvent {
+    NewEvent { replay: Some(key_of(replay)), ..event(id, replay.to_owned()) }
+}
+
+pub(crate) fn the_very_same_signed_request_is_a_duplicate_whatever_its_id(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);
-    let events = batch([guarded("a", "g"), guarded("b", "g"), guarded("c", "h")]);
+    assert!(accepted(&insert_one(&*store, owner, signed_as("a", "g"))).is_some());
+    assert!(duplicate_of(&insert_one(&*store, owner, signed_as("b", "g")), "a"));
+    assert!(duplicate_of(&insert_one(&*store, owner, signed_as("a", "g")), "a"));
+    let tampered = NewEvent { replay: Some(key_of("g")), ..event("a", "other") };
+    assert!(duplicate_of(&insert_one(&*store, owner, tampered), "a"), "what of the body is not signed does not make it another one");
+    assert!(accepted(&insert_one(&*store, owner, signed_as("b", "h"))).is_some(), "a duplicate leaves nothing behind");
+}
+
+pub(crate) fn one_signed_request_twice_in_a_batch_is_accepted_once(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let events = batch([signed_as("a", "g"), signed_as("b", "g"), signed_as("c", "h")]);
     let inserted = insert(&*store, owner, &events);
-    let first = events.iter().find(|event| event.guard == Some(key_of("g"))).expect("one").key;
+    let first = events.iter().find(|event| event.replay == Some(key_of("g"))).expect("one").message;
     assert_eq!(inserted.iter().filter_map(accepted).count(), 2, "{inserted:?}");
-    assert!(inserted.contains(&Inserted::Duplicate(first)), "{inserted:?}");
+    assert!(inserted.iter().any(|inserted| matches!(inserted, Inserted::Duplicate(known) if known.message == first)), "{inserted:?}");
     assert_eq!(store.backlog().expect("a backlog").depth, 2);
 }
 
@@ -94,7 +103,7 @@ pub(crate) fn bodies_and_texts_come_back_byte_for_byte(place: &impl Place) {
     let sent = batch([odd, event(&"9".repeat(9000), vec![0; 3000])]);
     assert_eq!(insert(&*store, owner, &sent).iter().filter_map(accepted).count(), 2);
     for row in claim_all(&*store, owner) {
-        let sent = sent.iter().find(|sent| sent.key == row.event.key).expect("it was sent");
+        let sent = sent.iter().find(|sent| sent.message == row.event.message).expect("it was sent");
         assert_eq!((&row.event.body, &row.event.headers, &row.event.event_id), (&sent.body, &sent.headers, &sent.event_id));
         assert_eq!(row.event.message_id(), sent.message_id());
     }
@@ -147,7 +156,8 @@ pub(crate) fn overlapping_batches_from_all_sides_accept_each_key_once(place: &im
                             Inserted::Accepted(_) => {
                                 *found.lock().expect("a count").entry(event.event_id.to_string()).or_default() += 1;
                             }
-                            other => assert_eq!(other, Inserted::Duplicate(event.key)),
+                            Inserted::Duplicate(first) => assert_eq!(first.message, event.message),
+                            other => panic!("{other:?}"),
                         }
                     }
                 }
@@ -160,7 +170,7 @@ pub(crate) fn overlapping_batches_from_all_sides_accept_each_key_once(place: &im
     assert_eq!(place.count("outbox"), 540);
 }
 
-pub(crate) fn overlapping_guards_from_all_sides_accept_each_guard_once(place: &impl Place) {
+pub(crate) fn overlapping_signed_requests_from_all_sides_are_accepted_once(place: &impl Place) {
     let (one, other) = (place.store(), place.store());
     let barrier = Barrier::new(4);
     thread::scope(|scope| {
@@ -171,8 +181,8 @@ pub(crate) fn overlapping_guards_from_all_sides_accept_each_guard_once(place: &i
                 let owner = InstanceId::random();
                 barrier.wait();
                 for round in 0..10 {
-                    // Keys differ from thread to thread, so that the guards come in another order in each: in PostgreSQL they deadlock.
-                    let events = batch((0..40).map(|n| guarded(&format!("{thread} {round} {n}"), &format!("{round} {n}"))));
+                    // Keys differ from thread to thread, so that the second keys come in another order in each: in PostgreSQL they deadlock.
+                    let events = batch((0..40).map(|n| signed_as(&format!("{thread} {round} {n}"), &format!("{round} {n}"))));
                     insert(&**store, owner, &events);
                 }
             });

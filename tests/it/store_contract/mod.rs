@@ -3,6 +3,7 @@
 mod claims;
 mod clocks;
 mod fetched;
+mod identity;
 mod inserts;
 mod learned;
 mod parked;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, InstanceId, SourceName, UnixMillis};
+use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
 use hookweir::store::{Inserted, NewEvent, Room, Seq, Store, StoredEvent};
 
 pub(crate) use places::{Place, Postgres, Sqlite};
@@ -26,13 +27,13 @@ macro_rules! contract {
             new_events_are_accepted_and_come_out_of_the_outbox_as_they_went_in
             a_known_event_is_a_duplicate_also_for_another_store
             a_known_id_with_another_body_is_a_conflict_and_kept_once
-            a_guard_makes_a_duplicate_of_another_id
-            one_guard_twice_in_a_batch_is_accepted_once
+            the_very_same_signed_request_is_a_duplicate_whatever_its_id
+            one_signed_request_twice_in_a_batch_is_accepted_once
             bodies_and_texts_come_back_byte_for_byte
             a_row_that_the_database_refuses_leaves_its_neighbours_alone
             nothing_is_refused_row_by_row_when_it_is_not_the_rows
             overlapping_batches_from_all_sides_accept_each_key_once
-            overlapping_guards_from_all_sides_accept_each_guard_once
+            overlapping_signed_requests_from_all_sides_are_accepted_once
             nothing_is_stored_before_the_store_is_prepared
             an_empty_batch_is_nothing);
         $crate::store_contract::contract!($place: claims
@@ -73,6 +74,19 @@ macro_rules! contract {
             keys_that_came_while_the_clock_was_ahead_are_not_kept_for_ever
             an_age_is_never_negative
             a_secret_forgotten_while_the_clock_was_ahead_makes_room_for_another);
+        $crate::store_contract::contract!($place: identity
+            a_signed_id_decides_alone
+            an_unsigned_id_with_another_body_is_a_marked_event_once
+            equal_bytes_under_another_id_are_a_marked_event
+            an_object_has_many_events_and_a_redelivery_is_known_for_its_span
+            without_an_id_equal_bytes_are_marked_events
+            equal_bytes_are_dropped_for_as_long_as_the_operator_says
+            past_its_window_an_event_with_an_id_comes_again_under_the_same_message_id
+            past_its_span_an_event_comes_again_though_the_first_still_waits
+            of_many_at_once_one_takes_the_place_of_a_key_past_its_time
+            marks_and_message_ids_are_the_same_for_another_instance
+            rows_of_the_release_before_are_known_and_published
+            a_release_before_reads_the_same_message_ids);
         $crate::store_contract::contract!($place: learned
             the_first_secret_stays_until_it_is_forgotten
             of_many_at_once_one_is_learned);
@@ -125,7 +139,12 @@ fn event(id: &str, body: impl Into<Bytes>) -> NewEvent {
     let body = body.into();
     NewEvent {
         key: key_of(id),
-        guard: None,
+        message: MessageKey::of(&key_of(id)),
+        class: IdClass::Signed,
+        bytes_key: None,
+        drop_same_bytes: None,
+        replay: None,
+        marks: Marks::default(),
         digest: BodyDigest::of(&body),
         source: source(),
         event_id: EventId::new(id),

@@ -28,6 +28,10 @@ pub(crate) trait Place: Sync {
     fn later(&self, column: &str, millis: i64) -> String;
     /// SQL of the migrations' undoing, the last one first.
     fn down(&self) -> &'static str;
+    /// SQL is SQLite's.
+    fn is_sqlite(&self) -> bool {
+        false
+    }
 
     /// A store that is ready for use.
     fn store(&self) -> Arc<dyn Store> {
@@ -107,10 +111,15 @@ impl Place for Sqlite {
         format!("{column} > {}", hookweir::delivery::UnixMillis::now().0 + millis)
     }
 
+    fn is_sqlite(&self) -> bool {
+        true
+    }
+
     fn down(&self) -> &'static str {
         concat!(
             include_str!("../../../migrations/sqlite/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000006_clock/down.sql"),
+            include_str!("../../../migrations/sqlite/2026-11-28-000004_identity/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-23-000001_store/down.sql")
         )
@@ -169,6 +178,7 @@ impl Place for Postgres {
             include_str!("../../../migrations/postgres/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000006_clock/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000005_outbox_due/down.sql"),
+            include_str!("../../../migrations/postgres/2026-11-28-000004_identity/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-25-000003_learned_secret/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-23-000001_store/down.sql")
         )

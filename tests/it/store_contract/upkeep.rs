@@ -26,7 +26,10 @@ pub(crate) fn expired_keys_go_and_may_come_again(place: &impl Place) {
     let owner = alive(&*store);
     insert(&*store, owner, &batch([expired("a"), event("b", "x")]));
     store.confirmed(&seqs(&claim_all(&*store, owner))).expect("confirmed");
-    assert!(matches!(insert_one(&*store, owner, expired("a")), Inserted::Duplicate(_)), "known until it is pruned");
+    for _ in 0..2 {
+        assert!(accepted(&insert_one(&*store, owner, expired("a"))).is_some(), "pruned or not");
+        store.confirmed(&seqs(&claim_all(&*store, owner))).expect("confirmed");
+    }
     assert_eq!(store.prune(KEEP, 100), Ok(1));
     assert_eq!(place.count("dedup"), 1);
     assert!(accepted(&insert_one(&*store, owner, expired("a"))).is_some());
@@ -74,11 +77,12 @@ pub(crate) fn conflicts_go_after_their_time(place: &impl Place) {
 pub(crate) fn pruning_is_bounded(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);
-    insert(&*store, owner, &batch((0..50).map(|n| expired(&n.to_string()))));
+    insert(&*store, owner, &batch((0..50).map(|n| event(&n.to_string(), "x"))));
     store.confirmed(&seqs(&claim_all(&*store, owner))).expect("confirmed");
     for n in 0..50 {
         insert_one(&*store, owner, event(&n.to_string(), "other"));
     }
+    place.execute(&format!("UPDATE dedup SET expires_at = {}", if place.is_sqlite() { "0" } else { "now()" }));
     assert_eq!(store.prune(NOW, 7), Ok(21), "seven of each kind");
     assert_eq!((place.count("dedup"), place.count("event"), place.count("conflict")), (43, 43, 43));
 }

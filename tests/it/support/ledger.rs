@@ -20,6 +20,8 @@ pub struct Entry {
     pub id: String,
     pub body: [u8; 32],
     pub forged: bool,
+    /// Another body under the unsigned id of an event before: a message of its own, with a mark.
+    pub second: bool,
     pub attempts: Vec<Attempt>,
 }
 
@@ -84,7 +86,7 @@ pub fn digest(body: &[u8]) -> [u8; 32] {
 impl Entry {
     /// `event` with the attempts to deliver it.
     pub fn new(event: &Event, attempts: Vec<Attempt>) -> Self {
-        Self { provider: event.provider, id: event.id.clone(), body: digest(&event.body), forged: false, attempts }
+        Self { provider: event.provider, id: event.id.clone(), body: digest(&event.body), forged: false, second: false, attempts }
     }
 
     /// Some POST of it was answered 2xx.

@@ -238,12 +238,18 @@ impl Shared {
         }
     }
 
-    /// Some events come again with another body once they were taken; that must change nothing.
+    /// Some events come again with another body once they were taken. Where the id is signed, that must change nothing; elsewhere it is one
+    /// more event.
     async fn other_body(&self, event: &Event, mut entry: Entry, rng: &mut Rng) {
         if entry.is_taken() && rng.u8(..100) < self.load.other_body {
             let other = event.with_another_body(rng);
             let attempts = self.until_taken(&other, rng.usize(..self.load.targets.len()), rng.fork()).await;
-            entry.attempts.extend(attempts.into_iter().map(|attempt| Attempt { other_body: true, ..attempt }));
+            let attempts = attempts.into_iter().map(|attempt| Attempt { other_body: true, ..attempt });
+            if event.provider.signs_ids() {
+                entry.attempts.extend(attempts);
+            } else {
+                self.close(Entry { second: true, ..Entry::new(&other, attempts.collect()) });
+            }
         }
         self.close(entry);
     }

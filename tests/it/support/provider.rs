@@ -44,6 +44,11 @@ impl Provider {
         }
     }
 
+    /// Whether a changed id breaks the signature. Where it does not, another body under the id is an event of its own.
+    pub fn signs_ids(self) -> bool {
+        !matches!(self, Self::Github | Self::Shopify)
+    }
+
     pub fn secret(self) -> &'static str {
         match self {
             Self::Stripe => "whsec_test_stripe_0123456789abcdef",

@@ -233,13 +233,17 @@ fn amqp_message(delivery: Delivery) -> Message {
 
 /// What came out, without the bodies: what copies are told apart and compared by.
 #[derive(Debug, Default)]
-pub struct Arrivals(HashMap<(String, String), Vec<Arrival>>);
+pub struct Arrivals {
+    /// By source, event id and body.
+    by_event: HashMap<(String, String, [u8; 32]), Vec<Arrival>>,
+    /// Source and event id of those that say that another body came before.
+    marked: BTreeSet<(String, String)>,
+}
 
 #[derive(Debug)]
 struct Arrival {
     id: String,
     attempt: String,
-    body: [u8; 32],
     properties: [u8; 32],
 }
 
@@ -249,10 +253,12 @@ impl Arrivals {
         let arrival = Arrival {
             id: message.id.clone(),
             attempt: message.attempt.clone(),
-            body: digest(&message.body),
             properties: digest(format!("{:?}", message.properties).as_bytes()),
         };
-        self.0.entry((message.source.clone(), message.event_id.clone())).or_default().push(arrival);
+        if message.properties.contains_key("x-hookweir-conflict-of") {
+            self.marked.insert((message.source.clone(), message.event_id.clone()));
+        }
+        self.by_event.entry((message.source.clone(), message.event_id.clone(), digest(&message.body))).or_default().push(arrival);
     }
 }
 
@@ -263,9 +269,9 @@ pub struct Account {
     pub lost: Vec<String>,
     /// Messages beyond the first of their event, each with the attempts that made them and the event's place in the ledger.
     pub copies: Vec<(usize, String)>,
-    /// Other bytes, or another id, than were sent or answered; or copies with different headers.
+    /// Another id than was answered; copies with different headers; a second body without a mark on either.
     pub corrupt: Vec<String>,
-    /// Messages of events that were never sent, or were forged.
+    /// Messages of events or bodies that were never sent, or were forged.
     pub strangers: Vec<String>,
 }
 
@@ -278,11 +284,11 @@ impl Account {
     }
 
     /// Compares what arrived with the ledger of those who sent.
-    pub fn between(ledger: &Ledger, Arrivals(mut by_event): Arrivals) -> Self {
+    pub fn between(ledger: &Ledger, Arrivals { mut by_event, marked }: Arrivals) -> Self {
         let mut account = Self::default();
         for (place, entry) in ledger.entries.iter().enumerate().filter(|(_, entry)| !entry.forged) {
             let name = format!("{} {}", entry.provider.name(), entry.id);
-            let found = by_event.remove(&(entry.provider.name().to_owned(), entry.id.clone())).unwrap_or_default();
+            let found = by_event.remove(&(entry.provider.name().to_owned(), entry.id.clone(), entry.body)).unwrap_or_default();
             if found.is_empty() && entry.is_taken() {
                 account.lost.push(name.clone());
             }
@@ -290,17 +296,14 @@ impl Account {
                 let attempts: Vec<_> = found.iter().map(|arrival| arrival.attempt.as_str()).collect();
                 account.copies.extend(found.iter().skip(1).map(|_| (place, format!("{name} at the attempts {attempts:?}"))));
             }
-            let ids = entry.message_ids();
-            let right = |arrival: &Arrival| {
-                arrival.body == entry.body
-                    && ids.iter().all(|id| *id == arrival.id)
-                    && (&arrival.id, arrival.properties) == (&found[0].id, found[0].properties)
-            };
-            if !found.iter().all(right) {
+            let as_answered = found.iter().all(|arrival| entry.message_ids().iter().all(|id| *id == arrival.id));
+            let alike = found.iter().all(|arrival| (&arrival.id, arrival.properties) == (&found[0].id, found[0].properties));
+            let is_marked = found.is_empty() || !entry.second || marked.contains(&(entry.provider.name().to_owned(), entry.id.clone()));
+            if !alike || !is_marked || !as_answered {
                 account.corrupt.push(name);
             }
         }
-        account.strangers = by_event.keys().map(|(source, id)| format!("{source} {id}")).collect();
+        account.strangers = by_event.keys().map(|(source, id, _)| format!("{source} {id}")).collect();
         account
     }
 

@@ -1,0 +1,5 @@
+ALTER TABLE event DROP COLUMN same_bytes_as;
+ALTER TABLE event DROP COLUMN conflict_of;
+DROP INDEX dedup_replay;
+ALTER TABLE dedup DROP COLUMN replay;
+ALTER TABLE dedup DROP COLUMN message;

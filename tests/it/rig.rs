@@ -59,7 +59,7 @@ fn the_account_wants_a_second_body_marked() {
     assert_eq!(account(&second_message), Account::default());
     second_message.id = "m1".into();
     assert_eq!(account(&second_message).corrupt.len(), 1, "not the one it was answered with");
-    assert_eq!(Account::of(&ledger, &[first_message.clone()]).lost.len(), 1);
+    assert_eq!(Account::of(&ledger, std::slice::from_ref(&first_message)).lost.len(), 1);
 }
 
 #[test]

@@ -197,7 +197,7 @@ pub(crate) fn of_many_at_once_one_takes_the_place_of_a_key_past_its_time(place: 
         let barrier = Barrier::new(4);
         let accepted: usize = thread::scope(|scope| {
             let insert = |thread: usize| {
-                let (store, barrier, event) = (if thread % 2 == 0 { &one } else { &other }, &barrier, of(class, &id, &body));
+                let (store, barrier, event) = (if thread.is_multiple_of(2) { &one } else { &other }, &barrier, of(class, &id, &body));
                 scope.spawn(move || {
                     barrier.wait();
                     usize::from(accepted(&insert_one(&**store, owner, event)).is_some())

@@ -77,6 +77,11 @@ impl Message {
         headers
     }
 
+    /// Content encoding of the body, such as `gzip`.
+    pub fn content_encoding(&self) -> Option<&str> {
+        self.event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding")).map(|(_, value)| value.as_str())
+    }
+
     /// The envelope as one line of JSON, without the line's end: `body` is the text received, or `body_base64` where that is not UTF-8.
     pub fn to_json_line(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
@@ -99,6 +104,9 @@ impl Serialize for Message {
         map.serialize_entry("message_id", &self.id.to_string())?;
         map.serialize_entry("routing_key", &self.routing_key)?;
         map.serialize_entry("content_type", &event.content_type)?;
+        if let Some(encoding) = self.content_encoding() {
+            map.serialize_entry("content_encoding", encoding)?;
+        }
         map.serialize_entry("type", &event.event_type)?;
         map.serialize_entry("timestamp", &rfc3339(event.received_at))?;
         map.serialize_entry("headers", &Headers(self.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))?;
@@ -157,6 +165,15 @@ mod tests {
                 "body": "{\"a\":\"é\"}",
             })
         );
+    }
+
+    #[test]
+    fn a_compressed_body_says_so() {
+        let mut event = event("s", "1", b"\x1f\x8b");
+        event.headers = vec![("content-encoding".into(), "gzip".into())];
+        let json = Message::new(&row(1, event), 0, &keys("{source}")).to_json_line().expect("json");
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("json");
+        assert_eq!(json["content_encoding"], "gzip");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::{Actor, ArbiterHandle, Context, Handler};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::{Verdict, VerifiedEvent, verify};
 use crate::delivery::Marks;
@@ -109,7 +109,12 @@ fn header_text(value: &http::HeaderValue) -> String {
 /// What is stored of a verified event.
 fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
     let text = |value: &http::HeaderValue| Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE);
-    let forwarded = source.forward_headers.iter().filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
+    let forwarded = source.forward_headers.iter().filter(|name| *name != CONTENT_ENCODING);
+    let forwarded = forwarded.filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
+    // An element of a batch comes out decompressed.
+    let encoded = event.body.as_ptr_range() == request.body.as_ptr_range();
+    let encoding = request.headers.get(&CONTENT_ENCODING).filter(|value| encoded && *value != "identity").and_then(text);
+    let encoding = encoding.map(|encoding| (CONTENT_ENCODING.as_str().to_owned(), encoding));
     NewEvent {
         key: event.key,
         message: event.message,
@@ -126,7 +131,7 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
             Some(_) => Some("application/x-www-form-urlencoded".into()),
             None => request.headers.get(&CONTENT_TYPE).and_then(text).map(String::into_boxed_str),
         },
-        headers: forwarded.collect(),
+        headers: forwarded.chain(encoding).collect(),
         body: owned_if_small_part(event.body, request.body.len()),
         received_at: request.received_at,
         window: if event.class.is_short_lived() { source.retry_span } else { source.dedup_window },

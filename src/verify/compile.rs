@@ -177,6 +177,7 @@ impl<'c> Compiler<'c> {
             document,
             needs: self.needs,
             gunzip: spec.gunzip.then(|| self.source.max_body_bytes.unwrap_or(MAX_GUNZIP)),
+            unpack_limit: self.source.max_body_bytes.unwrap_or(MAX_GUNZIP),
             methods,
             unsigned,
             signed,

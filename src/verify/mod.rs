@@ -87,6 +87,8 @@ pub struct Scheme {
     needs: Needs,
     /// Largest size after decompression, where the scheme decompresses.
     gunzip: Option<usize>,
+    /// Largest size after decompression of a body that is only read.
+    unpack_limit: usize,
     methods: Vec<Method>,
     /// Handshakes that are answered to anybody.
     unsigned: Vec<Handshake>,
@@ -248,14 +250,21 @@ impl Scheme {
         self.shelf.forget(fetch.name());
     }
 
-    /// Whether bodies may be decompressed.
+    /// Returns `true` if bodies may be decompressed: to verify them, or to read the event's id and type.
     pub fn unpacks(&self) -> bool {
-        self.gunzip.is_some()
+        self.gunzip.is_some() || self.reads_gzip()
+    }
+
+    /// The document is the body, so that gzip would hide its id and type.
+    fn reads_gzip(&self) -> bool {
+        matches!(self.document, Document::Body) && !self.event.paths.is_empty()
     }
 
     /// Returns how many bytes verifying takes for a decompressed copy of this body; None where it is taken as it is.
     pub fn unpacked_len(&self, body: &[u8]) -> Option<usize> {
-        self.gunzip.and_then(|_| view::unpacked_len(body))
+        let len = view::unpacked_len(body).filter(|_| self.unpacks())?;
+        // A body that only hides its id is taken whatever its size.
+        (self.gunzip.is_some() || len <= self.unpack_limit).then_some(len)
     }
 
     /// Whether deliveries name what has to be fetched.
@@ -438,6 +447,12 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
         (Document::Claims, Some(claims)) => Cow::Owned(claims),
         _ => document,
     };
+    // A proven body is taken also if it is no gzip, or too large a one: then it has no id where the scheme looks for one.
+    let unpacked = match scheme.gunzip {
+        None if scheme.reads_gzip() => view::gunzip(&request.body, scheme.unpack_limit).ok(),
+        _ => None,
+    };
+    let document = unpacked.unwrap_or(document);
     let nothing = json_path::Slots::default();
     let by_query = view.by_query()?;
     let view = by_query.as_ref().unwrap_or(&view);

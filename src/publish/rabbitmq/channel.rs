@@ -195,6 +195,9 @@ fn properties(message: &Message) -> BasicProperties {
     if let Some(content_type) = &event.content_type {
         properties = properties.with_content_type(short(content_type));
     }
+    if let Some(encoding) = message.content_encoding() {
+        properties = properties.with_content_encoding(short(encoding));
+    }
     if let Some(event_type) = &event.event_type {
         properties = properties.with_type(short(event_type));
     }

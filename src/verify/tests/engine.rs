@@ -156,6 +156,26 @@ fn odd_bodies_with_a_good_signature() {
 }
 
 #[test]
+fn a_compressed_body_hides_neither_id_nor_type() {
+    use std::io::Write as _;
+    let nylas = source("nylas", &[SECRET]);
+    let scheme = compiled(&nylas);
+    let packed = |text: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(text).expect("memory");
+        gzip.finish().expect("memory")
+    };
+    let signed = |body: Vec<u8>| as_request(&sign(&nylas, &inputs(body, "x", NOW)).expect("it signs"));
+    let body = packed(br#"{"id":"n-1","type":"message.created"}"#);
+    let event = one(&scheme, &signed(body.clone()), NOW);
+    assert_eq!((event.id.as_str(), event.event_type.as_deref(), &*event.body), ("n-1", Some("message.created"), &body[..]));
+    // A bomb, and what only begins like gzip, are events without an id: they are signed.
+    for body in [packed(&vec![b' '; 30 << 20]), [&[0x1f, 0x8b][..], &[7; 40]].concat()] {
+        assert_eq!(one(&scheme, &signed(body), NOW).event_type, None);
+    }
+}
+
+#[test]
 fn a_repeated_type_does_not_refuse_a_signed_event() {
     let stripe = source("stripe", &[SECRET]);
     let signed = as_request(&sign(&stripe, &inputs(r#"{"id":"a","type":"x","type":"y","x":1,"x":2}"#, "x", NOW)).expect("it signs"));

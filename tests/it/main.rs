@@ -12,6 +12,7 @@ mod deaths;
 #[cfg(feature = "failpoints")]
 mod disks;
 mod e2e;
+mod field;
 mod http_edge;
 mod http_hostile;
 mod http_support;

@@ -23,6 +23,7 @@ mod identity;
 mod identity_cases;
 mod named_keys;
 mod rules;
+mod stored;
 mod tamper;
 mod vectors;
 

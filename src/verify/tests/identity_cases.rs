@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalogue::made_up;
+use super::stored::{Database, Fate};
 use super::*;
 use crate::verify::sign::{Sender, sign_as};
 use crate::verify::spec::{IdentityEvidence, SchemeSpec};
@@ -91,15 +92,6 @@ struct Rig {
     private_key: Option<Vec<u8>>,
 }
 
-/// One event of a delivery, and what became of it.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Published,
-    /// Published, and its message names the first that it may be a copy of.
-    Marked,
-    Duplicate,
-}
-
 impl Rig {
     fn new(provider: &str) -> Self {
         let (source, spec, private_key) = made_up(provider);
@@ -107,7 +99,7 @@ impl Rig {
     }
 
     /// The events of one delivery, signed and verified at its time.
-    fn deliver(&self, index: usize, input: &Input) -> Result<(i64, Vec<VerifiedEvent>), String> {
+    fn deliver(&self, name: &SourceName, index: usize, input: &Input) -> Result<(i64, Vec<VerifiedEvent>), String> {
         let mut source = self.source.clone();
         if let Some(query) = &input.query {
             source.public_url = source.public_url.map(|url| format!("{url}?{query}"));
@@ -121,19 +113,28 @@ impl Rig {
         let id = input.id.clone().unwrap_or_else(|| format!("delivery-{index}"));
         let inputs = SignInputs { private_key: self.private_key.clone(), ..inputs(input.body.clone(), &id, at) };
         let signed = sign_as(&source, &inputs, Some(&sender)).map_err(|error| error.to_string())?;
-        match verify(&name("test"), &compiled(&self.source), &as_request(&signed), UnixMillis(at)) {
+        match verify(name, &compiled(&self.source), &as_request(&signed), UnixMillis(at)) {
             Ok(Verdict::Events(verified)) => Ok((at, verified.into_events())),
             other => Err(format!("{other:?} for {input:?}")),
         }
     }
 
-    /// What becomes of every event of every delivery, in order.
-    fn fates(&self, deliveries: &[Input]) -> Result<Vec<Vec<Fate>>, String> {
+    /// What becomes of every event of every delivery, in order. A real store must find the same where no span has passed.
+    fn fates(&self, database: &Database, deliveries: &[Input]) -> Result<Vec<Vec<Fate>>, String> {
         let span = i64::try_from(compiled(&self.source).facts().retry_span.as_millis()).expect("no age of the world");
+        // What is of another case is of another source.
+        let name = name(&uuid::Uuid::now_v7().simple().to_string());
         let mut before: Vec<(i64, VerifiedEvent)> = Vec::new();
         let mut fates = Vec::new();
         for (index, input) in deliveries.iter().enumerate() {
-            let (at, events) = self.deliver(index, input)?;
+            let (at, events) = self.deliver(&name, index, input)?;
+            let known: Vec<_> = before.iter().collect();
+            for event in &events {
+                let (stored, expected) = (database.insert(&name, event), fate(&known, event));
+                if stored != expected {
+                    return Err(format!("the store has {stored:?}, the rule {expected:?}, for {input:?}"));
+                }
+            }
             let known: Vec<_> = before.iter().filter(|(then, known)| !known.class.is_short_lived() || at - then < span).collect();
             fates.push(events.iter().map(|event| fate(&known, event)).collect());
             before.extend(events.into_iter().map(|event| (at, event)));
@@ -157,12 +158,12 @@ fn fate(known: &[&(i64, VerifiedEvent)], event: &VerifiedEvent) -> Fate {
 }
 
 /// Runs a check on the cases of every preset that has some, and reports all that fail.
-fn cases(check: impl Fn(&Rig, &Cases) -> Result<(), String>) {
-    let mut failures = Vec::new();
+fn cases(check: impl Fn(&Rig, &Database, &Cases) -> Result<(), String>) {
+    let (database, mut failures) = (Database::new(), Vec::new());
     for (provider, table) in written() {
         let rig = Rig::new(&provider);
         for cases in std::iter::once(&table.cases).chain(&table.more) {
-            if let Err(error) = check(&rig, cases) {
+            if let Err(error) = check(&rig, &database, cases) {
                 failures.push(format!("{provider} {}: {error}", cases.about.as_deref().unwrap_or_default()));
             }
         }
@@ -170,8 +171,8 @@ fn cases(check: impl Fn(&Rig, &Cases) -> Result<(), String>) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn all_published(rig: &Rig, deliveries: &[Input]) -> Result<(), String> {
-    let fates = rig.fates(deliveries)?;
+fn all_published(rig: &Rig, database: &Database, deliveries: &[Input]) -> Result<(), String> {
+    let fates = rig.fates(database, deliveries)?;
     match fates.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
         true => Err(format!("an event is taken for another one: {fates:?}")),
         false => Ok(()),
@@ -180,28 +181,28 @@ fn all_published(rig: &Rig, deliveries: &[Input]) -> Result<(), String> {
 
 #[test]
 fn two_events_of_one_object_are_both_published() {
-    cases(|rig, cases| all_published(rig, &cases.object));
+    cases(|rig, database, cases| all_published(rig, database, &cases.object));
 }
 
 #[test]
 fn two_events_with_equal_bytes_are_both_published() {
-    cases(|rig, cases| {
+    cases(|rig, database, cases| {
         let mut bodies = cases.equal.iter().map(|input| &input.body);
         let first = bodies.next();
         if bodies.any(|body| Some(body) != first) {
             return Err("equal: the bodies are not equal".into());
         }
-        all_published(rig, &cases.equal)
+        all_published(rig, database, &cases.equal)
     });
 }
 
 #[test]
 fn a_redelivery_is_published_once_or_marked() {
-    cases(|rig, cases| {
+    cases(|rig, database, cases| {
         let Some(told) = cases.redelivery_told else {
             return if cases.redelivery.is_empty() { Ok(()) } else { Err("redelivery_told is missing".into()) };
         };
-        let fates = rig.fates(&cases.redelivery)?;
+        let fates = rig.fates(database, &cases.redelivery)?;
         let Some((last, first)) = fates.split_last() else { return Err("redelivery_told without a redelivery".into()) };
         if first.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
             return Err(format!("a first delivery is taken for a duplicate: {fates:?}"));

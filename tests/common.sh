@@ -98,6 +98,10 @@ raise_limits() {
 }
 
 make_folder() {
+    # The service refuses a store in memory, as it should.
+    case $(stat -f -c %T "${TMPDIR:-/tmp}") in
+    tmpfs | ramfs) mkdir -p target/tmp && TMPDIR=$PWD/target/tmp ;;
+    esac
     folder=$(mktemp -d "${TMPDIR:-/tmp}/hookweir-tests.XXXXXX")
     # PostgreSQL runs as another user where we are root, and has to get through.
     chmod 711 "$folder"

@@ -23,7 +23,7 @@ pub mod sink;
 #[path = "../../src/verify/mod.rs"]
 pub mod verify;
 
-/// What is needed of stages that are not here: the grammar of routing keys, with nothing to fill in, and two numbers for the memory bound,
+/// What is needed of stages that are not here: the grammar of routing keys, with nothing to fill in, and three numbers for the memory bound,
 /// which nobody reads here.
 mod publish {
     pub(crate) use crate::routing_key;
@@ -40,6 +40,11 @@ mod http {
 }
 mod spool {
     pub const EVENT_OVERHEAD: u64 = 2048;
+}
+mod telemetry {
+    pub mod log_queue {
+        pub const BYTES: usize = 4 << 20;
+    }
 }
 
 use std::collections::BTreeMap;

@@ -109,13 +109,17 @@ async fn an_event_folder_that_is_deleted_while_in_use_is_made_again_and_nothing_
     let mut app = App::start(&five_sources()).await;
     Load::on(&[app.listen]).send(20).await.check_faultless();
     app.drained().await;
+    let before = files(&app.events());
     fs::remove_dir_all(app.events()).expect("removed");
     let ledger = Load { seed: 2, ..Load::on(&[app.listen]) }.send(50).await;
     ledger.check_faultless();
     files_hold(&app.events(), ledger.genuine().count()).await;
     app.drained().await;
     app.stop().await;
-    Account::of(&ledger, &files(&app.events())).check();
+    // Of what was in the deleted folder copies may be there.
+    let mut after = files(&app.events());
+    after.retain(|message| !before.iter().any(|old| old.id == message.id));
+    Account::of(&ledger, &after).check();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,20 +114,15 @@ fn hookweir(before: &str, args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_port_in_use_or_a_missing_disk_is_no_mistake_of_the_configuration() {
+fn a_port_in_use_is_no_mistake_of_the_configuration() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = format!("server.listen={}", taken.local_addr().expect("an address"));
     let free = ["--set", "server.listen=127.0.0.1:0", "--set", "server.admin_listen=127.0.0.1:0"];
-    // Nobody can make a folder in /proc: as on a disk that is not there.
-    for (setting, said) in
-        [(taken.as_str(), "cannot listen on 127.0.0.1:"), ("store.url=sqlite:///proc/missing/hookweir.db", "/proc/missing")]
-    {
-        let source = ["--set", "source.gh.provider=github", "--set", "source.gh.secrets=plain:0123456789abcdef0123456789abcdef"];
-        let output = hookweir("true", &[&["serve"][..], &free, &source, &["--set", setting]].concat());
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(75), "{setting}: {stderr}");
-        assert!(stderr.contains(said), "{setting}: {stderr}");
-    }
+    let source = ["--set", "source.gh.provider=github", "--set", "source.gh.secrets=plain:0123456789abcdef0123456789abcdef"];
+    let output = hookweir("true", &[&["serve"][..], &free, &source, &["--set", &taken]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
+    assert!(stderr.contains("cannot listen on 127.0.0.1:"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

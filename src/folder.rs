@@ -65,11 +65,16 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
             let mut holder = String::new();
             // Only for the words.
             let _ = lock.take(20).read_to_string(&mut holder);
-            let holder = holder.trim().parse::<u32>().map_or_else(|_| String::new(), |id| format!(" (its process id is {id})"));
+            let holder = holder
+                .trim()
+                .trim_start_matches("pid ")
+                .parse::<u32>()
+                .map_or_else(|_| String::new(), |id| format!(" (its process id is {id})"));
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("another process uses it{holder}")));
         }
     }
-    // Only for the words as well: a full disk is no reason.
-    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    // Only for the words as well: a full disk is no reason. No number alone: whoever reads all files of a folder of events would take that
+    // for JSON.
+    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "pid {}", std::process::id()));
     Ok(lock)
 }

@@ -288,7 +288,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk. A key past its
-    /// window is new, but for an event under the same message id that still waits.
+    /// window is new where the event would be another message, deleted or not; elsewhere once it was deleted.
     fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
 
     /// [`Self::insert`], and with it [`Self::confirmed`] of `rows`, in one transaction: what the queue has confirmed rides on a commit that

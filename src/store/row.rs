@@ -96,8 +96,6 @@ pub(super) struct KnownRow {
     pub(super) digest: Vec<u8>,
     /// Milliseconds until it is forgotten.
     pub(super) left: i64,
-    /// Its event is in the outbox, or parked. Asked only of a row past its time.
-    pub(super) waits: bool,
 }
 
 /// The rows of `dedup` that an event met, by each of its keys.
@@ -123,9 +121,10 @@ impl KnownRow {
         Ok(First { seq: Seq(self.seq), message: message_key(self.message.as_ref().unwrap_or(&self.key))? })
     }
 
-    /// Past its time. An event that would be published again under the id of one that waits is none yet.
+    /// Past its time, and an event that comes now is another one. Where it would be the same one again, it is known until its row is
+    /// deleted: the clock may be wrong.
     fn is_over(&self, first: &First) -> bool {
-        self.left <= 0 && (first.message.is_fresh() || !self.waits)
+        self.left <= 0 && first.message.is_fresh()
     }
 }
 

@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 
 use super::connection::was_rolled_back;
 use super::session::Session;
@@ -366,22 +366,16 @@ fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Ve
     }
     keep_conflicts(connection, &conflicts)?;
     if !over.is_empty() {
-        // In one transaction; what another instance has made anew meanwhile is not past its time.
+        // What another instance has made anew meanwhile is not past its time.
         sql_query(GIVE_WAY).bind::<Array<Binary>, _>(&over).execute(connection)?;
-        sql_query(FORGET).bind::<Array<Binary>, _>(&over).execute(connection)?;
     }
     Ok(inserted)
 }
 
-/// Keys past their time: a row whose message is named by nothing else stays, under the key of that, for as long as it would have.
+/// Rows past their time whose message is named by nothing else stay, under the key of that, for as long as they would have.
 const GIVE_WAY: &str = "
     UPDATE dedup SET key = message
     WHERE key = ANY ($1) AND expires_at <= now() AND substr(message, 1, 16) = substr(message, 17) AND message <> key";
-
-/// …and the others go.
-const FORGET: &str = "
-    DELETE FROM dedup WHERE key = ANY ($1) AND expires_at <= now()
-        AND NOT EXISTS (SELECT FROM outbox WHERE outbox.seq = dedup.seq) AND NOT EXISTS (SELECT FROM parked WHERE parked.seq = dedup.seq)";
 
 /// The rows that events met, by each of their keys.
 fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Met>> {
@@ -401,8 +395,6 @@ fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Me
         digest: Vec<u8>,
         #[diesel(sql_type = BigInt)]
         time_left: i64,
-        #[diesel(sql_type = Bool)]
-        waits: bool,
     }
     let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
     let guards: Vec<Option<&[u8]>> = known.iter().map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..])).collect();
@@ -413,9 +405,9 @@ fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Me
         .bind::<Array<Nullable<Binary>>, _>(&replays)
         .load(connection)?;
     let mut met: Vec<Met> = known.iter().map(|_| Met::default()).collect();
-    for Row { place, by, seq, key, message, digest, time_left: left, waits } in rows {
+    for Row { place, by, seq, key, message, digest, time_left: left } in rows {
         let Some(met) = usize::try_from(place - 1).ok().and_then(|at| met.get_mut(at)) else { continue };
-        let row = Some(KnownRow { seq, key, message, digest, left, waits });
+        let row = Some(KnownRow { seq, key, message, digest, left });
         match by {
             0 => met.by_key = row,
             1 => met.by_bytes = row,
@@ -429,11 +421,7 @@ fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Me
 /// believes of the tables.
 const MET: &str = "
     SELECT i.place, found.by, found.seq, found.key, found.message, found.digest,
-           ceil(extract(epoch FROM found.expires_at - now()) * 1000)::bigint AS time_left,
-           found.expires_at <= now() AND (
-               (SELECT true FROM outbox WHERE outbox.seq = found.seq LIMIT 1) IS NOT NULL
-               OR (SELECT true FROM parked WHERE parked.seq = found.seq LIMIT 1) IS NOT NULL
-           ) AS waits
+           ceil(extract(epoch FROM found.expires_at - now()) * 1000)::bigint AS time_left
     FROM unnest($1, $2, $3) WITH ORDINALITY AS i (key, guard, replay, place)
     CROSS JOIN LATERAL (
         (SELECT 0 AS by, d.* FROM dedup d WHERE d.key = i.key LIMIT 1)

@@ -5,14 +5,13 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Binary};
 
-use super::schema::{conflict, dedup, event, outbox, parked};
+use super::schema::{conflict, dedup, event, outbox};
 use crate::delivery::{IdClass, InstanceId, Marks, MessageId};
-use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, message_key, millis};
+use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
 /// Stores `batch` with its outbox rows, inside a transaction; with `class` also the meaning of ids, for a file whose events go on to a store.
@@ -152,32 +151,18 @@ fn met(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResu
         Some(key) => dedup::table.filter(dedup::replay.eq(&key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?,
         None => None,
     };
-    let mut known = |row: Option<Row>| -> QueryResult<Option<KnownRow>> {
+    let known = |row: Option<Row>| -> QueryResult<Option<KnownRow>> {
         let Some((seq, key, message, digest, expires_at)) = row else { return Ok(None) };
         let left = expires_at.saturating_sub(now);
-        Ok(Some(KnownRow { seq, key, message, digest, left, waits: left <= 0 && waits(connection, seq)? }))
+        Ok(Some(KnownRow { seq, key, message, digest, left }))
     };
     Ok(Met { by_key: known(by_key)?, by_bytes: known(by_bytes)?, by_replay: known(by_replay)? })
 }
 
-fn waits(connection: &mut SqliteConnection, seq: i64) -> QueryResult<bool> {
-    let (outbox, parked) = (exists(outbox::table.find(seq)), exists(parked::table.find(seq)));
-    diesel::select(outbox.or(parked)).get_result(connection)
-}
-
-/// The row with this event's key is past its time: it stays under the key of its message, if nothing else names that, and else it goes.
+/// The row with this event's key is past its time, and its message is named by nothing else: it stays under the key of that.
 fn give_way(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<()> {
-    let over = dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..]).and(dedup::expires_at.le(now)));
-    let seqs = over.select((dedup::seq, dedup::message)).load::<(i64, Option<Vec<u8>>)>(connection)?;
-    for (seq, message) in seqs {
-        match message {
-            Some(message) if message_key(&message)?.is_fresh() => {
-                diesel::update(dedup::table.find(seq)).set(dedup::key.eq(message)).execute(connection)?
-            }
-            _ => diesel::delete(dedup::table.find(seq)).execute(connection)?,
-        };
-    }
-    Ok(())
+    let over = dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..]).and(dedup::expires_at.le(now)).and(dedup::message.is_not_null()));
+    diesel::update(over).set(dedup::key.eq(dedup::message.assume_not_null())).execute(connection).map(drop)
 }
 
 fn keep_conflict(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<usize> {

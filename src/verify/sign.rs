@@ -224,8 +224,9 @@ impl<'d> Draft<'d> {
         for token in event.event_type.tokens() {
             self.outside(token, &inputs.event_type)?;
         }
-        let ids = event.ids.iter().chain(event.batch.iter().flat_map(|batch| &batch.ids));
-        for token in ids.flat_map(|id| id.tokens()) {
+        // The other templates are for other kinds of deliveries of the same provider.
+        let ids = event.ids.first().into_iter().chain(event.batch.as_ref().and_then(|batch| batch.ids.first()));
+        for token in ids.flat_map(Template::tokens) {
             self.outside(token, &inputs.id)?;
         }
         Ok(())

@@ -20,8 +20,16 @@ use crate::support::provider::{Provider, now, small};
 pub const ROWS: &[Row] = &[
     Row::new("forgers", "2,000 forged deliveries a second", |scene| Box::pin(forgers(scene)), Figures::UNHARMED),
     Row::new("hostile", "2,000 connections that are slow, silent or rude", |scene| Box::pin(hostile(scene)), Figures::UNHARMED),
-    Row::new("held-open", "136 MB of bodies are held open at one source", |scene| Box::pin(held_open(scene)), Figures::UNHARMED)
-        .with(|setup| setup.providers = OTHERS.to_vec()),
+    Row::new(
+        "held-open",
+        "more bodies than there is room for are held open at one source",
+        |scene| Box::pin(held_open(scene)),
+        Figures::UNHARMED,
+    )
+    .with(|setup| {
+        setup.providers = OTHERS.to_vec();
+        setup.set("limits.in_flight_bytes", 33_554_432);
+    }),
     Row::new("idle", "three times as many idle connections as there is room for", |scene| Box::pin(idle(scene)), Figures::UNHARMED)
         .with(|setup| setup.set("server.max_connections", 256)),
     Row::new("overload", "three times as many deliveries as it can take", |scene| Box::pin(overload(scene)), OVERLOAD),
@@ -152,8 +160,8 @@ async fn rude(target: SocketAddr, manner: u32) -> std::io::Result<()> {
 async fn held_open(scene: &mut Scene<'_>) {
     let (target, since, mut most) = (scene.apps[0].listen, Instant::now(), 0.0_f64);
     let mut holders = JoinSet::new();
-    // As large as the broker's messages may be, and what fills the rest.
-    for length in [[15_000_000; 8].as_slice(), &[13_000_000, 1_000_000], &[60_000; 30], &[4000; 60]].concat() {
+    // As large as the broker's messages may be, and so many of each smaller size that what is left holds none of them.
+    for length in [[15_000_000; 4].as_slice(), &[1_000_000; 30], &[60_000; 60], &[4000; 100], &[500; 100]].concat() {
         holders.spawn(async move {
             while since.elapsed() < STAY {
                 let _ = tokio::time::timeout(STAY.saturating_sub(since.elapsed()), hold_back(target, length)).await;

@@ -48,7 +48,7 @@ pub(crate) fn measure(world: &World, keys: &[u64], connections: usize, body: usi
         let known = postgres.number("SELECT count(*) AS value FROM hookweir.dedup")?;
         let bytes = postgres.number("SELECT pg_total_relation_size('hookweir.dedup') AS value")?;
         say(format_args!("  {known} keys, {} MiB{}", bytes >> 20, if place == keys.len() { ", once more" } else { "" }));
-        let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true };
+        let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: false };
         let row = pipeline::measure_on(world, &service, sending)?;
         grown.push(Grown { keys: known, bytes, row });
     }

@@ -119,7 +119,7 @@ pub(crate) fn measure(world: &World, wanted: &[String], body: usize, time: Durat
     }
     let points: usize = knobs.iter().map(|knob| knob.values.len()).sum();
     say(format_args!("knobs: {} options, {points} measurements of {} s and what it takes to publish all", knobs.len(), time.as_secs()));
-    let plain = |pace, body, duplicates| Sending { pace, mix: Mix { duplicates, forged: 0 }, body, time, drained: true };
+    let plain = |pace, body, duplicates| Sending { pace, mix: Mix { duplicates, forged: 0 }, body, time, drained: true, cold: false };
     let defaults: Table = include_str!("../../config.toml").parse()?;
     let mut capacity = None;
     let mut curves = Vec::new();

@@ -17,6 +17,7 @@ mod ports;
 mod processes;
 mod report;
 mod requests;
+mod restart;
 #[path = "../../tests/it/support/servers.rs"]
 #[expect(unreachable_pub, dead_code, reason = "shared with the tests, and has more than is needed here")]
 mod server;
@@ -55,6 +56,8 @@ enum What {
     Knobs,
     /// A steady load (--rate) for long (--minutes), and what it does to the tables.
     Steady,
+    /// A start on many stored events (--stored) beside one on none, in turn (--repeat), with PostgreSQL as it comes.
+    Restart,
     /// Instructions for one delivery; needs valgrind. Each of its five runs takes half a minute.
     Instructions,
 }
@@ -122,6 +125,15 @@ struct Args {
     /// outage: events that wait when the queue comes back.
     #[arg(long, default_value_t = 500_000)]
     rows: u64,
+    /// restart: events in the store when the service starts.
+    #[arg(long, default_value_t = 1_000_000)]
+    stored: u64,
+    /// restart: how often; medians are told.
+    #[arg(long, default_value_t = 5)]
+    repeat: usize,
+    /// PostgreSQL with no setting of ours.
+    #[arg(long)]
+    as_it_comes: bool,
     /// knobs: an option, or a part of its name; all of them if left out; may be repeated.
     #[arg(long = "knob", value_name = "NAME")]
     knobs: Vec<String>,
@@ -210,7 +222,7 @@ fn keep(args: &Args, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
 fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(String, Value)>, Box<dyn Error>> {
     let (body, connections) = (args.body[0], args.connections.last().copied().unwrap_or(256));
     let time = Duration::from_secs(args.seconds);
-    if world.servers.is_none() && matches!(what, What::Growth | What::Outage | What::Steady) {
+    if world.servers.is_none() && matches!(what, What::Growth | What::Outage | What::Steady | What::Restart) {
         say(format_args!("{what:?} is left out: it is for PostgreSQL and RabbitMQ (--backend servers)"));
         return Ok(None);
     }
@@ -219,6 +231,10 @@ fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(String,
         What::Outage => Some(("outage".into(), json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }))),
         What::Steady => {
             Some(("steady".into(), json!({ "rate": args.rate, "steady": steady::measure(world, args.rate, args.minutes, body)? })))
+        }
+        What::Restart => {
+            let found = restart::measure(world, args.stored, args.repeat, connections, body, time)?;
+            Some((format!("restart-{}", args.stored), json!({ "restart": found })))
         }
         What::Instructions => Some(("instructions".into(), json!({ "instructions": instructions::measure(world, body, &args.out)? }))),
         What::Knobs => {
@@ -236,7 +252,8 @@ fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
         Backend::Embedded => None,
         Backend::Servers => {
             say("starting PostgreSQL and RabbitMQ");
-            Some((Postgres::start()?, Rabbit::start()?))
+            let plain = args.as_it_comes || args.what.contains(&What::Restart);
+            Some((Postgres::start(plain)?, Rabbit::start()?))
         }
     };
     Ok(World { backend, program, settings: args.settings.clone(), queue: args.queue.clone(), servers })
@@ -281,12 +298,16 @@ fn pipeline(args: &Args, world: &World, body: usize, mix: Mix, time: Duration) -
     Row::heads();
     let mut rows = Vec::new();
     for connections in &args.connections {
-        rows.push(pipeline::measure(world, &[], Sending { pace: Pace::Closed(*connections), mix, body, time, drained: true })?);
+        rows.push(pipeline::measure(
+            world,
+            &[],
+            Sending { pace: Pace::Closed(*connections), mix, body, time, drained: true, cold: false },
+        )?);
     }
     let capacity = rows.last().map(|row| row.accepted + row.duplicate).unwrap_or_default();
     for percent in args.open.iter().filter(|percent| **percent > 0) {
         let pace = Pace::Open(capacity * f64::from(*percent) / 100.0);
-        rows.push(pipeline::measure(world, &[], Sending { pace, mix, body, time, drained: true })?);
+        rows.push(pipeline::measure(world, &[], Sending { pace, mix, body, time, drained: true, cold: false })?);
     }
     Ok(rows)
 }

@@ -46,7 +46,7 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
     say(format_args!("outage: until {rows} events wait"));
     let service = world.service(&[])?;
     Row::heads();
-    let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true };
+    let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: false };
     let capacity = pipeline::measure_on(world, &service, sending)?.accepted;
     // A closed loop accepts more than can be published on the same cores: half of that would leave nothing to drain a backlog with.
     let quarter = Sending { pace: Pace::Open(capacity / 4.0), ..sending };

@@ -39,7 +39,11 @@ pub(crate) fn compare(world: &World, body: usize, connections: usize, time: Dura
         peers.push(row);
     }
     Row::heads();
-    let ours = pipeline::measure(world, &[], Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true })?;
+    let ours = pipeline::measure(
+        world,
+        &[],
+        Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: false },
+    )?;
     for peer in &peers {
         say(format_args!(
             "  hookweir / {}: {:.1} x accepted, {:.1} x published until the queue had all, p99 {:.1} x",

@@ -149,6 +149,8 @@ pub(crate) struct Sending {
     pub(crate) time: Duration,
     /// Whether it is over only when the queue has all that was accepted.
     pub(crate) drained: bool,
+    /// Counted from the first request on, without a warm-up.
+    pub(crate) cold: bool,
 }
 
 /// Sends a load to a service on empty storage, with some options besides those of all, and waits until the queue has all of it.
@@ -165,14 +167,14 @@ pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> 
     let processes = world.processes(service);
     let (confirmed_before, in_queue_before) = (service.metrics()?.confirmed(), world.in_queue(service)?);
     let memory = Watch::memory_of(service.pid());
-    let start = Instant::now();
+    let (start, warm_up) = (Instant::now(), if sending.cold { Duration::ZERO } else { WARM_UP });
     let load = Load {
         target: service.listen,
         pace: sending.pace,
         mix: sending.mix,
         start,
-        count_from: start + WARM_UP,
-        end: start + WARM_UP + sending.time,
+        count_from: start + warm_up,
+        end: start + warm_up + sending.time,
     };
     let mut requests = Requests::new(sending.body);
     let generator = thread::spawn(move || generator::run(&load, &mut requests));

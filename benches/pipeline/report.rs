@@ -23,6 +23,8 @@ pub(crate) fn write(folder: &Path, name: &str) -> Result<(), Box<dyn Error>> {
         outage(&found)
     } else if found["steady"].is_array() {
         steady(&found)
+    } else if found["restart"].is_array() {
+        (restart(&found), Vec::new())
     } else if found["instructions"].is_array() {
         (instructions(&found), Vec::new())
     } else {
@@ -138,6 +140,27 @@ fn loads(rows: &[&Value]) -> String {
             row["over_deadline"],
             cpu(row),
             number(row, "rss_peak_mib")
+        );
+    }
+    table
+}
+
+fn restart(found: &Value) -> String {
+    let mut table =
+        "| events stored | accepted/s | of empty | p50 ms | p99 ms | service us | PostgreSQL us |\n|---:|---:|---:|---:|---:|---:|---:|\n"
+            .to_owned();
+    let empty = found["restart"].get(0).map_or(0.0, |row| number(row, "accepted"));
+    for row in list(&found["restart"]) {
+        let accepted = number(row, "accepted");
+        let _ = writeln!(
+            table,
+            "| {:.0} | {accepted:.0} | {:.3} | {:.1} | {:.1} | {:.1} | {:.1} |",
+            number(row, "stored"),
+            accepted / empty,
+            number(row, "p50_ms"),
+            number(row, "p99_ms"),
+            number(row, "service_us"),
+            number(row, "postgres_us")
         );
     }
     table

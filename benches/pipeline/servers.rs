@@ -35,10 +35,11 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
+    /// With [`POSTGRES`], or `plain`: as it comes.
+    pub(crate) fn start(plain: bool) -> Result<Self, Box<dyn Error>> {
         let mut server = Server::postgres();
         let mut connection = PgConnection::establish(&server.url)?;
-        for (name, value) in POSTGRES {
+        for (name, value) in POSTGRES.into_iter().filter(|_| !plain) {
             connection.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'"))?;
         }
         drop(connection);

@@ -36,7 +36,7 @@ pub(crate) fn measure(world: &World, rate: f64, minutes: u64, body: usize) -> Re
     let (mut accepted, mut consumed) = (0, 0);
     Row::heads();
     while since.elapsed() < Duration::from_secs(minutes * 60) {
-        let sending = Sending { pace: Pace::Open(rate), mix: Mix::default(), body, time: STRETCH, drained: false };
+        let sending = Sending { pace: Pace::Open(rate), mix: Mix::default(), body, time: STRETCH, drained: false, cold: false };
         let row = pipeline::measure_on(world, &service, sending)?;
         accepted += row.accepted_in_all;
         // Nobody else consumes, and it is not the queue that is looked at.

@@ -225,7 +225,10 @@ impl PostgresStore {
             situation.check_tables(&self.session, connection, Rights::All)?;
         }
         match (pending.is_empty(), self.migrate) {
-            (true, _) => Ok(vec!["reached, durable, its schema is up to date, and the role has all rights".to_owned()]),
+            (true, _) => Ok(vec![
+                "reached, durable, its schema is up to date, and the role has all rights".to_owned(),
+                self.session.describe(connection).map_err(|error| unavailable(&error))?,
+            ]),
             (false, Migrate::Auto) => {
                 situation.check_migrations(schema, &pending)?;
                 Ok(vec![format!("reached and durable; a start will apply the migrations {}, and may do so", pending.join(", "))])

@@ -100,6 +100,22 @@ impl Session {
         self.judge(&facts.map_err(|error| unavailable(&error))?)
     }
 
+    /// Settings of the server that decide how fast it is, and the way to it, in a sentence.
+    pub(super) fn describe(&self, connection: &mut PgConnection) -> QueryResult<String> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Text)]
+            settings: String,
+        }
+        let way = if self.is_pooled() { "by way of a transaction pooler (four round trips a statement)" } else { "directly" };
+        let row: Row = sql_query(
+            "SELECT string_agg(name || ' = ' || current_setting(name), ', ' ORDER BY name) AS settings FROM unnest(ARRAY[
+                 'shared_buffers', 'max_wal_size', 'checkpoint_timeout', 'autovacuum_naptime', 'server_version']) AS name",
+        )
+        .get_result(connection)?;
+        Ok(format!("reached {way}; {}: docs/PERFORMANCE.md says what to set, and its gain", row.settings))
+    }
+
     fn judge(&self, facts: &Facts) -> Result<(), StoreError> {
         if facts.standby {
             return Err(StoreError::Unavailable("PostgreSQL: the server is a standby (in recovery), and takes no writes".into()));

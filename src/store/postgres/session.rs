@@ -59,9 +59,14 @@ impl Session {
         self.pooled.load(Ordering::Relaxed)
     }
 
+    /// Settings are taken for each transaction anew, since those of the session may be a neighbour's.
+    fn sets_each_transaction(&self) -> bool {
+        self.is_pooled() && !control::makes("settings_of_the_session")
+    }
+
     /// Finds out whether a transaction pooler stands before the server: two connections then share a session, or one changes its own.
     pub(super) fn look_for_pooler(&self, url: &str) -> Result<(), StoreError> {
-        if self.is_pooled() || control::makes("settings_of_the_session") {
+        if self.is_pooled() {
             return Ok(());
         }
         let mut connections = Vec::new();
@@ -90,12 +95,10 @@ impl Session {
     /// Sets the connection up, in one round trip, and fails where a commit would not be durable. Repeated on each connection, since behind
     /// the same address there may be another server after a failover.
     pub(super) fn set_up(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let settings = if self.is_pooled() {
+        if self.is_pooled() {
             connection.set_prepared_statement_cache_size(CacheSize::Disabled);
-            "''".to_owned()
-        } else {
-            self.settings(false)
-        };
+        }
+        let settings = if self.sets_each_transaction() { "''".to_owned() } else { self.settings(false) };
         let facts = sql_query(format!("{FACTS}, concat({settings}) AS rest")).get_result(connection);
         self.judge(&facts.map_err(|error| unavailable(&error))?)
     }
@@ -138,7 +141,7 @@ impl Session {
 
     /// Runs `work` under the settings: as it is on a direct connection, in a transaction behind a pooler.
     pub(super) fn run<T>(&self, connection: &mut PgConnection, work: impl FnOnce(&mut PgConnection) -> QueryResult<T>) -> QueryResult<T> {
-        if !self.is_pooled() {
+        if !self.sets_each_transaction() {
             return work(connection);
         }
         connection.build_transaction().read_committed().run(|connection| {

@@ -15,9 +15,11 @@ use hookweir::config::Config;
 use hookweir::dedup::batch::{BatchLimits, Batcher};
 use hookweir::dedup::recent::Recent;
 use hookweir::dedup::route::{Place, Places};
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis};
-use hookweir::mailbox::{Mail, Mailbox};
-use hookweir::request::Request;
+use hookweir::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis,
+};
+use hookweir::domain::request::Request;
+use hookweir::runtime::mailbox::{Mail, Mailbox};
 use hookweir::store::{Inserted, NewEvent, Seq};
 use hookweir::verify::{Scheme, verify};
 use http::{HeaderName, HeaderValue};
@@ -58,18 +60,33 @@ fn event(number: usize) -> NewEvent {
 fn id_at_the_end_of(bencher: Bencher<'_, '_>, bytes: usize) {
     let toml = "[[source]]\nname = \"s\"\nsecrets = [\"plain:0123456789abcdef\"]\n\
                 [source.scheme]\nkind = \"token\"\ntoken = \"header:x-token\"\nevent = { id = \"{json:/id}\" }";
-    let source = Config::from_toml(toml).expect("a configuration").sources.remove(0);
+    let source = Config::from_toml(toml)
+        .expect("a configuration")
+        .sources
+        .remove(0);
     let scheme = Scheme::compile(&source, 1000).expect("a scheme");
     let line = r#"{"sku":"item","amount":4200,"currency":"eur","note":null,"description":"T-shirt, \"large\""}"#;
     let lines = vec![line; (bytes / (line.len() + 1)).max(1)].join(",");
     let request = Request {
         method: http::Method::POST,
         target: "/ingest/s".into(),
-        headers: [(HeaderName::from_static("x-token"), HeaderValue::from_static("0123456789abcdef"))].into_iter().collect(),
+        headers: [(
+            HeaderName::from_static("x-token"),
+            HeaderValue::from_static("0123456789abcdef"),
+        )]
+        .into_iter()
+        .collect(),
         body: format!(r#"{{"lines":[{lines}],"id":"evt_1"}}"#).into(),
         received_at: UnixMillis(0),
     };
-    let check = || verify(black_box(&source.name), &scheme, black_box(&request), UnixMillis(0));
+    let check = || {
+        verify(
+            black_box(&source.name),
+            &scheme,
+            black_box(&request),
+            UnixMillis(0),
+        )
+    };
     assert!(check().is_ok());
     bencher.bench(check);
 }
@@ -79,7 +96,9 @@ fn id_at_the_end_of(bencher: Bencher<'_, '_>, bytes: usize) {
 fn cache_hit_among(bencher: Bencher<'_, '_>, entries: usize) {
     let recent = Recent::new(entries as u64, Duration::from_secs(3600));
     let events: Vec<_> = (0..entries).map(event).collect();
-    events.iter().for_each(|event| recent.remember(event, Instant::now()));
+    events
+        .iter()
+        .for_each(|event| recent.remember(event, Instant::now()));
     let mut next = events.iter().rev().take(1000).cycle();
     assert!(recent.known(&events[entries - 1], Instant::now()).is_some());
     bencher.bench_local(|| recent.known(black_box(next.next().expect("a cycle")), Instant::now()));
@@ -88,10 +107,21 @@ fn cache_hit_among(bencher: Bencher<'_, '_>, entries: usize) {
 /// So many deliveries of one new event through the state of dedup: offered, taken as one batch for a writer, committed, resolved.
 #[divan::bench]
 fn batch_of_512(bencher: Bencher<'_, '_>) {
-    let places = Places { writers: 1, spool_after: None };
-    let mut batcher = Batcher::new(BatchLimits { events: BATCH, bytes: 1 << 20 }, places);
+    let places = Places {
+        writers: 1,
+        spool_after: None,
+    };
+    let mut batcher = Batcher::new(
+        BatchLimits {
+            events: BATCH,
+            bytes: 1 << 20,
+        },
+        places,
+    );
     let mut number = 0;
-    let seqs: Vec<_> = (0..BATCH as i64).map(|seq| Inserted::Accepted(Seq(seq))).collect();
+    let seqs: Vec<_> = (0..BATCH as i64)
+        .map(|seq| Inserted::Accepted(Seq(seq)))
+        .collect();
     let result = Ok(seqs);
     bencher
         .counter(ItemsCount::new(BATCH))
@@ -105,7 +135,11 @@ fn batch_of_512(bencher: Bencher<'_, '_>) {
             }
             let now = Instant::now();
             let next = batcher.next(now, |_| false).expect("a batch");
-            assert!(batcher.done(next.id, Place::Store, &result, now).is_some_and(|settled| settled.accepted.len() == BATCH));
+            assert!(
+                batcher
+                    .done(next.id, Place::Store, &result, now)
+                    .is_some_and(|settled| settled.accepted.len() == BATCH)
+            );
             batcher.take_resolved().len()
         });
 }
@@ -130,11 +164,17 @@ impl Handler<Mail<oneshot::Sender<()>>> for Echo {
 fn mailbox_and_back(bencher: Bencher<'_, '_>, under_way: usize) {
     let system = System::new();
     let arbiter = Arbiter::new();
-    let mailbox = Mailbox::new(&Echo::start_in_arbiter(&arbiter.handle(), |_| Echo), under_way);
+    let mailbox = Mailbox::new(
+        &Echo::start_in_arbiter(&arbiter.handle(), |_| Echo),
+        under_way,
+    );
     bencher.counter(ItemsCount::new(under_way)).bench_local(|| {
         system.block_on(async {
-            let (senders, answers): (Vec<_>, Vec<_>) = (0..under_way).map(|_| oneshot::channel()).unzip();
-            senders.into_iter().for_each(|sender| mailbox.try_send(sender).expect("room"));
+            let (senders, answers): (Vec<_>, Vec<_>) =
+                (0..under_way).map(|_| oneshot::channel()).unzip();
+            senders
+                .into_iter()
+                .for_each(|sender| mailbox.try_send(sender).expect("room"));
             for answer in answers {
                 answer.await.expect("an answer");
             }

@@ -12,21 +12,26 @@ use std::time::{Duration, Instant};
 use diesel::connection::{Connection, SimpleConnection};
 use hookweir::config::model::{Migrate, Store as StoreConfig, StoreUrl};
 use hookweir::config::secret::Secret;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
+use hookweir::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+};
 use hookweir::store::{NewEvent, Room, Seq, Store, open};
 
 const BODY: usize = 1200;
 const WRITERS: usize = 2;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
     let folder = tempfile::tempdir()?;
     let url = match arguments.next() {
         None => StoreUrl::Sqlite(folder.path().join("bench.db")),
         Some(url) => match url.strip_prefix("sqlite://") {
             Some(path) => StoreUrl::Sqlite(PathBuf::from(path)),
             None => {
-                diesel::PgConnection::establish(&url)?.batch_execute("DROP SCHEMA IF EXISTS bench CASCADE")?;
+                diesel::PgConnection::establish(&url)?
+                    .batch_execute("DROP SCHEMA IF EXISTS bench CASCADE")?;
                 StoreUrl::Postgres(Secret::new(url.into_bytes()))
             }
         },
@@ -56,19 +61,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if batch == 1 {
             one_by_one = rate;
         }
-        println!("insert, {WRITERS} writers, batches of {batch:>3}: {rate:>8.0} events/s ({:.1} x one by one)", rate / one_by_one);
+        println!(
+            "insert, {WRITERS} writers, batches of {batch:>3}: {rate:>8.0} events/s ({:.1} x one by one)",
+            rate / one_by_one
+        );
     }
     println!("waiting: {:?}", store.backlog()?);
     let begun = Instant::now();
     let mut gone = 0;
     while begun.elapsed().as_secs() < seconds {
-        let rows: Vec<Seq> = store.claim(owner, Room { events: 1000, bytes: 64 << 20 }, &|_| false)?.iter().map(|row| row.seq).collect();
+        let rows: Vec<Seq> = store
+            .claim(
+                owner,
+                Room {
+                    events: 1000,
+                    bytes: 64 << 20,
+                },
+                &|_| false,
+            )?
+            .iter()
+            .map(|row| row.seq)
+            .collect();
         gone += rows.len();
         for window in rows.chunks(256) {
             store.confirmed(window)?;
         }
     }
-    println!("claim 1000, confirm 256, one thread: {:>8.0} events/s", gone as f64 / begun.elapsed().as_secs_f64());
+    println!(
+        "claim 1000, confirm 256, one thread: {:>8.0} events/s",
+        gone as f64 / begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

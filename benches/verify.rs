@@ -12,8 +12,8 @@ use divan::Bencher;
 use hmac::{Hmac, KeyInit, Mac};
 use hookweir::config::Config;
 use hookweir::config::model::Source;
-use hookweir::delivery::UnixMillis;
-use hookweir::request::Request;
+use hookweir::domain::delivery::UnixMillis;
+use hookweir::domain::request::Request;
 use hookweir::source::Sources;
 use hookweir::telemetry::Metrics;
 use hookweir::verify::sign::{SignInputs, sign};
@@ -32,7 +32,9 @@ fn body(size: usize) -> Bytes {
     let mut lines = String::new();
     while lines.len() + 200 < size {
         let number = lines.len();
-        lines.push_str(&format!(r#"{{"sku":"item-{number}","amount":{number},"currency":"eur","note":null}},"#));
+        lines.push_str(&format!(
+            r#"{{"sku":"item-{number}","amount":{number},"currency":"eur","note":null}},"#
+        ));
     }
     let lines = lines.trim_end_matches(',');
     format!(
@@ -42,15 +44,27 @@ fn body(size: usize) -> Bytes {
 }
 
 fn source(provider: &str) -> Source {
-    let toml = format!("[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = [\"plain:{SECRET}\"]");
-    Config::from_toml(&toml).expect("a configuration").sources.remove(0)
+    let toml = format!(
+        "[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = [\"plain:{SECRET}\"]"
+    );
+    Config::from_toml(&toml)
+        .expect("a configuration")
+        .sources
+        .remove(0)
 }
 
 /// A source, and what its provider sends.
 fn signed(provider: &str, size: usize) -> (Source, Scheme, Request) {
     let source = source(provider);
     let scheme = Scheme::compile(&source, 1000).expect("a scheme");
-    let inputs = SignInputs { body: body(size), id: "evt_1".into(), event_type: "order.paid".into(), at: AT, secret: 0, private_key: None };
+    let inputs = SignInputs {
+        body: body(size),
+        id: "evt_1".into(),
+        event_type: "order.paid".into(),
+        at: AT,
+        secret: 0,
+        private_key: None,
+    };
     let signed = sign(&source, &inputs).expect("it signs");
     let request = Request {
         method: signed.method,
@@ -108,23 +122,42 @@ fn accepted(bencher: Bencher<'_, '_>, provider: &str, size: usize) {
 }
 
 /// What is wrong with a refused delivery.
-const FAULTS: [&str; 5] = ["unsigned", "not a signature", "another signature", "another body", "stale"];
+const FAULTS: [&str; 5] = [
+    "unsigned",
+    "not a signature",
+    "another signature",
+    "another body",
+    "stale",
+];
 
 #[divan::bench(args = FAULTS, sample_size = 100)]
 fn refused(bencher: Bencher<'_, '_>, fault: &str) {
     let (source, scheme, good) = signed("stripe", 1024);
     let name = HeaderName::from_static("stripe-signature");
-    let value = good.headers.get(&name).and_then(|value| value.to_str().ok()).expect("a signature").to_owned();
+    let value = good
+        .headers
+        .get(&name)
+        .and_then(|value| value.to_str().ok())
+        .expect("a signature")
+        .to_owned();
     let with = |text: &str| Request {
-        headers: [(name.clone(), HeaderValue::from_str(text).expect("a value"))].into_iter().collect(),
+        headers: [(name.clone(), HeaderValue::from_str(text).expect("a value"))]
+            .into_iter()
+            .collect(),
         ..good.clone()
     };
     let mut now = AT;
     let request = match fault {
-        "unsigned" => Request { headers: [].into_iter().collect(), ..good.clone() },
+        "unsigned" => Request {
+            headers: [].into_iter().collect(),
+            ..good.clone()
+        },
         "not a signature" => with("t=1750000000,v1=no"),
         "another signature" => with(&format!("{}{}", &value[..value.len() - 64], "0".repeat(64))),
-        "another body" => Request { body: [&good.body[..], b" "].concat().into(), ..good.clone() },
+        "another body" => Request {
+            body: [&good.body[..], b" "].concat().into(),
+            ..good.clone()
+        },
         _ => {
             now = UnixMillis(AT.0 + 3_600_000);
             good.clone()
@@ -137,7 +170,18 @@ fn refused(bencher: Bencher<'_, '_>, fault: &str) {
 
 /// The configuration of many sources: every provider with a plain secret in turn.
 fn many(count: usize) -> String {
-    let providers = ["stripe", "github", "shopify", "slack", "standardwebhooks", "paddle", "zoom", "typeform", "linear", "sentry"];
+    let providers = [
+        "stripe",
+        "github",
+        "shopify",
+        "slack",
+        "standardwebhooks",
+        "paddle",
+        "zoom",
+        "typeform",
+        "linear",
+        "sentry",
+    ];
     let one = |index: usize| {
         let provider = providers[index % providers.len()];
         format!(
@@ -162,7 +206,13 @@ fn load_sources(bencher: Bencher<'_, '_>, count: usize) {
 fn look_up(bencher: Bencher<'_, '_>, count: usize) {
     let sources = sources(&many(count));
     // A few of them, so that it is the table that is measured and not the memory behind it.
-    let paths: Vec<String> = (0..10).map(|tenth| format!("team/{}", tenth * count / 10)).collect();
+    let paths: Vec<String> = (0..10)
+        .map(|tenth| format!("team/{}", tenth * count / 10))
+        .collect();
     let mut next = paths.iter().cycle();
-    bencher.bench_local(|| sources.at(black_box(next.next().expect("a cycle"))).map(|source| source.max_body_bytes));
+    bencher.bench_local(|| {
+        sources
+            .at(black_box(next.next().expect("a cycle")))
+            .map(|source| source.max_body_bytes)
+    });
 }

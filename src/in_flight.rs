@@ -11,8 +11,8 @@ mod budget;
 
 pub use budget::{Budget, Kind, Permit, SMALL, Share};
 
-use crate::delivery::EventId;
-use crate::outcome::{FailReason, Outcome, RejectReason, Rejection};
+use crate::domain::delivery::EventId;
+use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection};
 use crate::telemetry::{SourceMetrics, logs};
 
 /// One delivery's claim to exactly one outcome. It travels with the delivery through the actors, so that what a client's disconnect
@@ -44,7 +44,11 @@ impl RequestId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (process, start) = *PROCESS;
         // The finalizer of splitmix64: a bijection, so that no two counts meet.
-        let mut low = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut low = start.wrapping_add(
+            COUNT
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        );
         low = (low ^ (low >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         low = (low ^ (low >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         Self(uuid::Uuid::from_u64_pair(process, low ^ (low >> 31)))
@@ -73,7 +77,18 @@ impl Ticket {
     ) -> (Self, oneshot::Receiver<Outcome>) {
         let (reply, outcome) = oneshot::channel();
         metrics.received.inc();
-        (Self { reply: Some(reply), permit, metrics, request_id, received, deadline, complete: false }, outcome)
+        (
+            Self {
+                reply: Some(reply),
+                permit,
+                metrics,
+                request_id,
+                received,
+                deadline,
+                complete: false,
+            },
+            outcome,
+        )
     }
 
     /// The room this delivery takes.
@@ -89,7 +104,8 @@ impl Ticket {
 
     /// Nobody waits for the outcome any more: the client is gone, or was answered 503 at its deadline.
     pub fn is_abandoned(&self) -> bool {
-        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed) || Instant::now() >= self.deadline
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+            || Instant::now() >= self.deadline
     }
 
     /// The one outcome.
@@ -103,20 +119,39 @@ impl Ticket {
     }
 
     fn settle(&mut self, outcome: Outcome, event_id: Option<&EventId>) {
-        let Some(reply) = self.reply.take() else { return };
-        settle(&self.metrics, self.request_id, event_id, &outcome, self.received);
+        let Some(reply) = self.reply.take() else {
+            return;
+        };
+        settle(
+            &self.metrics,
+            self.request_id,
+            event_id,
+            &outcome,
+            self.received,
+        );
         // The handler may be gone (client's reset, deadline); the outcome stands and was counted.
         let _ = reply.send(outcome);
     }
 }
 
 /// A delivery that there was no room for at the door: its one outcome, without a [`Ticket`].
-pub fn turned_away(metrics: &SourceMetrics, request_id: RequestId, received: Instant, outcome: &Outcome) {
+pub fn turned_away(
+    metrics: &SourceMetrics,
+    request_id: RequestId,
+    received: Instant,
+    outcome: &Outcome,
+) {
     metrics.received.inc();
     settle(metrics, request_id, None, outcome, received);
 }
 
-fn settle(metrics: &SourceMetrics, request_id: RequestId, event_id: Option<&EventId>, outcome: &Outcome, received: Instant) {
+fn settle(
+    metrics: &SourceMetrics,
+    request_id: RequestId,
+    event_id: Option<&EventId>,
+    outcome: &Outcome,
+    received: Instant,
+) {
     let took = received.elapsed();
     metrics.count(outcome, took);
     logs::delivery(metrics, request_id, event_id, outcome, took);

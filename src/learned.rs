@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::config::secret::Secret;
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{Answer, FailReason, Outcome, ShedReason};
 use crate::in_flight::Ticket;
-use crate::outcome::{Answer, FailReason, Outcome, ShedReason};
-use crate::shutdown::Lifeline;
+use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::store::{Learned, Store};
 use crate::verify::another_secret;
@@ -44,25 +44,43 @@ impl Learning {
     pub fn pass_on(&self, learn: Learn) {
         match self.0.try_send(learn) {
             Ok(()) => {}
-            Err(TrySendError::Full(learn)) => learn.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
-            Err(TrySendError::Disconnected(learn)) => learn.ticket.resolve(Outcome::Failed(FailReason::Dropped)),
+            Err(TrySendError::Full(learn)) => learn
+                .ticket
+                .resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
+            Err(TrySendError::Disconnected(learn)) => {
+                learn.ticket.resolve(Outcome::Failed(FailReason::Dropped))
+            }
         }
     }
 }
 
 /// Starts the thread, if any source needs it. Uses one connection of the store.
-pub fn start(sources: &Sources, store: Arc<dyn Store>, lifeline: &Lifeline) -> io::Result<Option<Learning>> {
-    let sources: Vec<_> = sources.iter().filter(|source| source.scheme.learns()).cloned().collect();
+pub fn start(
+    sources: &Sources,
+    store: Arc<dyn Store>,
+    lifeline: &Lifeline,
+) -> io::Result<Option<Learning>> {
+    let sources: Vec<_> = sources
+        .iter()
+        .filter(|source| source.scheme.learns())
+        .cloned()
+        .collect();
     if sources.is_empty() {
         return Ok(None);
     }
     let (sender, receiver) = bounded(ROOM);
     let lifeline = lifeline.of("learned-secrets");
-    let keeper = Keeper { sources, store, failing: false };
-    thread::Builder::new().name("learned-secrets".into()).spawn(move || {
-        let _lifeline = lifeline;
-        keeper.run(&receiver);
-    })?;
+    let keeper = Keeper {
+        sources,
+        store,
+        failing: false,
+    };
+    thread::Builder::new()
+        .name("learned-secrets".into())
+        .spawn(move || {
+            let _lifeline = lifeline;
+            keeper.run(&receiver);
+        })?;
     Ok(Some(Learning(sender)))
 }
 
@@ -88,7 +106,12 @@ impl Keeper {
     }
 
     fn learn(&self, learn: Learn) {
-        let Learn { source, secret, answer, ticket } = learn;
+        let Learn {
+            source,
+            secret,
+            answer,
+            ticket,
+        } = learn;
         let read_at = UnixMillis::now();
         ticket.resolve(match self.store.learn(&source.name, &secret) {
             Ok(Learned::Kept) => match source.scheme.set_learned(Some(&secret), read_at) {
@@ -120,7 +143,10 @@ impl Keeper {
         };
         self.failing = false;
         for source in &self.sources {
-            let secret = learned.iter().find(|known| known.source == source.name.as_str()).and_then(|known| known.secret.as_ref());
+            let secret = learned
+                .iter()
+                .find(|known| known.source == source.name.as_str())
+                .and_then(|known| known.secret.as_ref());
             if let Err(error) = source.scheme.set_learned(secret, read_at) {
                 tracing::error!(source = %source.name, %error, "the secret in the store is none of this scheme's");
             }

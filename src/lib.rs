@@ -5,7 +5,7 @@
 //! Follow one POST through the modules, in this order:
 //!
 //! 1. [`http`] admits the request, reads its raw body within bounds, and hands it on with a [ticket](in_flight::Ticket), which will get
-//!    exactly one [outcome](outcome::Outcome). *From here on a sender gets an answer, whatever happens.*
+//!    exactly one [outcome](domain::outcome::Outcome). *From here on a sender gets an answer, whatever happens.*
 //! 2. [`verify`] proves the sender and takes the event's id out of the proven bytes. *What it refuses is never stored, cached or looked up.*
 //! 3. [`dedup`] answers what it knows, joins what is being stored, and batches the rest. *No answer yet.*
 //! 4. [`store`] commits key, event and outbox row in one transaction. *Now the event is durable, and only now the sender is answered 2xx.*
@@ -14,8 +14,8 @@
 //!
 //! While the store is away, [`spool`] takes its place in step 4, on a local disk, and brings the events to it later.
 //!
-//! [`messages`] has what the stages say to each other; [`mailbox`] bounds how much of it may wait; [`app`] wires them and [`shutdown`]
-//! ends them. [`key_sets`] fetches what [`verify`] needs from providers that publish their keys. [`delivery`] has the words.
+//! [`messages`] has what the stages say to each other; [`runtime::mailbox`] bounds how much of it may wait; [`app`] wires them and [`runtime::shutdown`]
+//! ends them. [`key_sets`] fetches what [`verify`] needs from providers that publish their keys. [`domain::delivery`] has the words.
 //!
 //! `docs/ARCHITECTURE.md` has the drawing, the bounds, and what fails how.
 
@@ -25,24 +25,16 @@
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod control;
 pub mod dedup;
-pub mod delivery;
-pub mod descriptors;
-pub mod disk;
-pub mod failpoint;
-mod folder;
+pub mod domain;
+pub mod faults;
 pub mod http;
 pub mod in_flight;
 pub mod key_sets;
 pub mod learned;
-pub mod mailbox;
 pub mod messages;
-pub mod outcome;
 pub mod publish;
-pub mod request;
-pub mod shutdown;
-pub mod signals;
+pub mod runtime;
 pub mod source;
 pub mod spool;
 pub mod store;

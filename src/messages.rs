@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::dedup::route::BatchId;
+use crate::domain::request::Request;
 use crate::in_flight::{Permit, Ticket};
 use crate::publish::in_hand::Hold;
-use crate::request::Request;
 use crate::source::Source;
 use crate::store::{NewEvent, StoredEvent};
 

@@ -8,7 +8,7 @@ use http::HeaderName;
 
 use crate::config::error::nearest;
 use crate::config::{Config, ConfigError, model};
-use crate::delivery::SourceName;
+use crate::domain::delivery::SourceName;
 use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
 use crate::verify::Scheme;
@@ -46,15 +46,24 @@ impl Source {
     fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
         let facts = scheme.facts();
         let max_body_bytes = config.max_body_bytes(source);
-        let share = Share::of_source(config.limits.in_flight_bytes, config.sources.len(), max_body_bytes);
+        let share = Share::of_source(
+            config.limits.in_flight_bytes,
+            config.sources.len(),
+            max_body_bytes,
+        );
         Self {
-            dedup_window: source.window.unwrap_or_else(|| facts.window.max(config.dedup.window)),
+            dedup_window: source
+                .window
+                .unwrap_or_else(|| facts.window.max(config.dedup.window)),
             retry_span: source.window.unwrap_or(facts.retry_span),
             max_body_bytes,
             usual_body_bytes: facts.max_body_bytes.unwrap_or(USUAL).min(max_body_bytes),
             upload: upload(source, facts.deadline, config.limits.body_timeout),
             share: Arc::new(share),
-            deadline: source.deadline.or(facts.deadline).unwrap_or(config.limits.deadline),
+            deadline: source
+                .deadline
+                .or(facts.deadline)
+                .unwrap_or(config.limits.deadline),
             name: source.name.clone(),
             path: source.path.clone(),
             forward_headers: source.forward_headers.clone(),
@@ -90,7 +99,12 @@ pub struct Sources {
 impl Sources {
     /// The sources of a configuration whose names and paths were found unique.
     pub fn new(sources: impl IntoIterator<Item = Source>) -> Self {
-        Self { by_path: sources.into_iter().map(|source| (source.path.clone(), Arc::new(source))).collect() }
+        Self {
+            by_path: sources
+                .into_iter()
+                .map(|source| (source.path.clone(), Arc::new(source)))
+                .collect(),
+        }
     }
 
     /// Compiles the sources of a configuration; on failure, every mistake in every one of them.
@@ -99,15 +113,27 @@ impl Sources {
         let mut sources = Vec::with_capacity(config.sources.len());
         for source in &config.sources {
             if let Some(key) = source.unread() {
-                mistakes.push(config.source_error(source, &key, "the secret was not read, so that nothing can be verified with it"));
+                mistakes.push(config.source_error(
+                    source,
+                    &key,
+                    "the secret was not read, so that nothing can be verified with it",
+                ));
                 continue;
             }
             match Scheme::compile(source, config.limits.max_events_per_request) {
                 Ok(scheme) => sources.push(Source::new(source, scheme, config, metrics)),
-                Err(errors) => mistakes.extend(errors.into_iter().map(|error| config.source_error(source, &error.key, error.text))),
+                Err(errors) => mistakes.extend(
+                    errors
+                        .into_iter()
+                        .map(|error| config.source_error(source, &error.key, error.text)),
+                ),
             }
         }
-        if mistakes.is_empty() { Ok(Self::new(sources)) } else { Err(mistakes) }
+        if mistakes.is_empty() {
+            Ok(Self::new(sources))
+        } else {
+            Err(mistakes)
+        }
     }
 
     /// The source at `/ingest/{path}`.
@@ -117,10 +143,24 @@ impl Sources {
 
     /// The path that was very likely meant: without a slash too many, or the most similar one.
     pub fn nearest(&self, wrong: &str) -> Option<&str> {
-        let parts = wrong.split('/').filter(|part| !part.is_empty() && *part != "ingest");
-        let tidy = parts.take(MAX_PARTS).collect::<Vec<_>>().join("/").to_lowercase();
-        let same = self.by_path.keys().find(|path| path.eq_ignore_ascii_case(&tidy));
-        same.map(String::as_str).or_else(|| nearest(tidy.get(..MAX_COMPARED).unwrap_or(&tidy), self.by_path.keys().map(String::as_str)))
+        let parts = wrong
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != "ingest");
+        let tidy = parts
+            .take(MAX_PARTS)
+            .collect::<Vec<_>>()
+            .join("/")
+            .to_lowercase();
+        let same = self
+            .by_path
+            .keys()
+            .find(|path| path.eq_ignore_ascii_case(&tidy));
+        same.map(String::as_str).or_else(|| {
+            nearest(
+                tidy.get(..MAX_COMPARED).unwrap_or(&tidy),
+                self.by_path.keys().map(String::as_str),
+            )
+        })
     }
 
     /// All of them, in no order.
@@ -137,7 +177,8 @@ mod tests {
     fn a_path_with_a_slash_too_many_leads_to_the_source_that_was_meant() {
         let text = "[[source]]\nname = \"github\"\nprovider = \"none\"\n[[source]]\nname = \"b\"\npath = \"stripe/refunds\"\nprovider = \"none\"\n";
         let config = Config::from_toml(text).expect("valid");
-        let sources = Sources::compile(&config, &Metrics::new().expect("metrics")).expect("sources");
+        let sources =
+            Sources::compile(&config, &Metrics::new().expect("metrics")).expect("sources");
         for (wrong, meant) in [
             ("github/", Some("github")),
             ("//ingest/github", Some("github")),

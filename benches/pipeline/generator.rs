@@ -71,7 +71,8 @@ pub(crate) struct Answers {
 
 impl Answers {
     fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, 120_000_000, 3).expect("bounds that are in order");
+        let histogram =
+            || Histogram::new_with_bounds(1, 120_000_000, 3).expect("bounds that are in order");
         Self {
             accepted: 0,
             duplicate: 0,
@@ -126,8 +127,17 @@ pub(crate) fn run(load: &Load, requests: &mut Requests) -> io::Result<Answers> {
 
 /// Senders are elsewhere and have cores of their own; here a request must not wait for one before it is sent. Only root may do that.
 fn go_first() {
-    if let Some(thread) = std::fs::read_link("/proc/thread-self").ok().as_deref().and_then(Path::file_name) {
-        let _ = Command::new("renice").args(["-n", "-10", "-p"]).arg(thread).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if let Some(thread) = std::fs::read_link("/proc/thread-self")
+        .ok()
+        .as_deref()
+        .and_then(Path::file_name)
+    {
+        let _ = Command::new("renice")
+            .args(["-n", "-10", "-p"])
+            .arg(thread)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
@@ -210,7 +220,13 @@ impl Generator<'_> {
 
     fn connect(&mut self) -> io::Result<usize> {
         let stream = self.open(self.connections.len())?;
-        self.connections.push(Connection { stream, own: Own::default(), written: 0, read: Vec::with_capacity(1024), under_way: None });
+        self.connections.push(Connection {
+            stream,
+            own: Own::default(),
+            written: 0,
+            read: Vec::with_capacity(1024),
+            under_way: None,
+        });
         Ok(self.connections.len() - 1)
     }
 
@@ -219,14 +235,24 @@ impl Generator<'_> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let mut stream = TcpStream::from_std(stream);
-        self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(
+            &mut stream,
+            Token(token),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         Ok(stream)
     }
 
     fn send(&mut self, at: usize, intended: Instant) -> io::Result<()> {
         let mix = self.load.mix;
         let draw = fastrand::u8(..100);
-        let known = (draw < mix.duplicates).then(|| self.recent.get(fastrand::usize(..self.recent.len().max(1))).copied()).flatten();
+        let known = (draw < mix.duplicates)
+            .then(|| {
+                self.recent
+                    .get(fastrand::usize(..self.recent.len().max(1)))
+                    .copied()
+            })
+            .flatten();
         let forged = draw >= 100 - mix.forged;
         let number = known.unwrap_or_else(|| {
             self.next += 1;
@@ -248,7 +274,9 @@ impl Generator<'_> {
             // The service closes what is idle for long; the next request finds out.
             return Ok(());
         }
-        let answer = connection.write(self.requests.shared()).and_then(|()| connection.answer());
+        let answer = connection
+            .write(self.requests.shared())
+            .and_then(|()| connection.answer());
         match answer {
             Ok(None) => Ok(()),
             Ok(Some((answer, false))) => self.answered(at, answer),
@@ -297,8 +325,11 @@ impl Generator<'_> {
         }
         let took = u64::try_from((now - intended).as_micros()).unwrap_or(u64::MAX);
         if (self.load.count_from..self.load.end).contains(&intended) {
-            let histogram =
-                if matches!(answer, Answer::Accepted | Answer::Duplicate) { &mut self.answers.taken } else { &mut self.answers.refused };
+            let histogram = if matches!(answer, Answer::Accepted | Answer::Duplicate) {
+                &mut self.answers.taken
+            } else {
+                &mut self.answers.refused
+            };
             histogram.saturating_record(took);
         }
         if (self.load.count_from..self.load.end).contains(&now) {
@@ -371,10 +402,15 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let header = |wanted: &str| {
-        head.lines()
-            .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()))
+        head.lines().find_map(|line| {
+            line.split_once(':')
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.trim())
+        })
     };
-    let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length: usize = header("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     if body.len() < length {
         return None;
     }
@@ -385,5 +421,8 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
         Some(status) if status.starts_with('4') => Answer::Rejected,
         _ => Answer::Odd,
     };
-    Some((answer, header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))))
+    Some((
+        answer,
+        header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+    ))
 }

@@ -27,9 +27,20 @@ pub(crate) struct Grown {
 }
 
 /// The load at each number of keys, and at the first one once more, so that a machine that has changed meanwhile is seen.
-pub(crate) fn measure(world: &World, keys: &[u64], connections: usize, body: usize, time: Duration) -> Result<Vec<Grown>, Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else { return Err("growth needs --backend servers".into()) };
-    say(format_args!("growth: {connections} connections, {} s each, events are deleted once they are published", time.as_secs()));
+pub(crate) fn measure(
+    world: &World,
+    keys: &[u64],
+    connections: usize,
+    body: usize,
+    time: Duration,
+) -> Result<Vec<Grown>, Box<dyn Error>> {
+    let Some((postgres, rabbit)) = &world.servers else {
+        return Err("growth needs --backend servers".into());
+    };
+    say(format_args!(
+        "growth: {connections} connections, {} s each, events are deleted once they are published",
+        time.as_secs()
+    ));
     let mut grown = Vec::new();
     let mut there = 0;
     drop(world.service(&SETTINGS)?);
@@ -47,17 +58,39 @@ pub(crate) fn measure(world: &World, keys: &[u64], connections: usize, body: usi
         let service = world.service_again(&SETTINGS)?;
         let known = postgres.number("SELECT count(*) AS value FROM hookweir.dedup")?;
         let bytes = postgres.number("SELECT pg_total_relation_size('hookweir.dedup') AS value")?;
-        say(format_args!("  {known} keys, {} MiB{}", bytes >> 20, if place == keys.len() { ", once more" } else { "" }));
-        let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: false };
+        say(format_args!(
+            "  {known} keys, {} MiB{}",
+            bytes >> 20,
+            if place == keys.len() {
+                ", once more"
+            } else {
+                ""
+            }
+        ));
+        let sending = Sending {
+            pace: Pace::Closed(connections),
+            mix: Mix::default(),
+            body,
+            time,
+            drained: true,
+            cold: false,
+        };
         let row = pipeline::measure_on(world, &service, sending)?;
-        grown.push(Grown { keys: known, bytes, row });
+        grown.push(Grown {
+            keys: known,
+            bytes,
+            row,
+        });
     }
     Ok(grown)
 }
 
 /// Keys as a service would have left them: random, spread over a week's window, in an index that has grown and was not just built.
 fn fill(postgres: &Postgres, from: u64, to: u64) -> Result<(), Box<dyn Error>> {
-    postgres.run(&["ALTER TABLE hookweir.dedup DROP CONSTRAINT dedup_pkey", "DROP INDEX hookweir.dedup_expires_at"])?;
+    postgres.run(&[
+        "ALTER TABLE hookweir.dedup DROP CONSTRAINT dedup_pkey",
+        "DROP INDEX hookweir.dedup_expires_at",
+    ])?;
     let mut next = from;
     while next < to {
         let last = (next + CHUNK).min(to);

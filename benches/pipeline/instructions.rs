@@ -26,10 +26,38 @@ pub(crate) struct Cost {
 
 /// The kinds of deliveries: connections, percent that are duplicates, percent that are forged.
 const KINDS: [(&str, usize, Mix); 4] = [
-    ("new, 1 connection", 1, Mix { duplicates: 0, forged: 0 }),
-    ("new, 64 connections", 64, Mix { duplicates: 0, forged: 0 }),
-    ("duplicate, 64 connections", 64, Mix { duplicates: 100, forged: 0 }),
-    ("forged, 64 connections", 64, Mix { duplicates: 0, forged: 100 }),
+    (
+        "new, 1 connection",
+        1,
+        Mix {
+            duplicates: 0,
+            forged: 0,
+        },
+    ),
+    (
+        "new, 64 connections",
+        64,
+        Mix {
+            duplicates: 0,
+            forged: 0,
+        },
+    ),
+    (
+        "duplicate, 64 connections",
+        64,
+        Mix {
+            duplicates: 100,
+            forged: 0,
+        },
+    ),
+    (
+        "forged, 64 connections",
+        64,
+        Mix {
+            duplicates: 0,
+            forged: 100,
+        },
+    ),
 ];
 
 pub(crate) fn measure(world: &World, body: usize, out: &Path) -> Result<Vec<Cost>, Box<dyn Error>> {
@@ -40,23 +68,48 @@ pub(crate) fn measure(world: &World, body: usize, out: &Path) -> Result<Vec<Cost
         let name = what.replace([' ', ','], "-").replace("--", "-");
         let (instructions, deliveries) = run(world, body, out, &name, Some((connections, mix)))?;
         let each = instructions.saturating_sub(idle) as f64 / deliveries.max(1) as f64;
-        say(format_args!("  {what:<28} {each:>9.0} instructions ({deliveries} deliveries)"));
-        costs.push(Cost { what, deliveries, instructions: each });
+        say(format_args!(
+            "  {what:<28} {each:>9.0} instructions ({deliveries} deliveries)"
+        ));
+        costs.push(Cost {
+            what,
+            deliveries,
+            instructions: each,
+        });
     }
-    say(format_args!("  callgrind_annotate {}/callgrind.NAME says where they are", out.display()));
+    say(format_args!(
+        "  callgrind_annotate {}/callgrind.NAME says where they are",
+        out.display()
+    ));
     Ok(costs)
 }
 
 /// Instructions from start to end, and how many deliveries were answered.
-fn run(world: &World, body: usize, out: &Path, name: &str, load: Option<(usize, Mix)>) -> Result<(u64, u64), Box<dyn Error>> {
+fn run(
+    world: &World,
+    body: usize,
+    out: &Path,
+    name: &str,
+    load: Option<(usize, Mix)>,
+) -> Result<(u64, u64), Box<dyn Error>> {
     let file = out.join(format!("callgrind.{name}"));
-    let argument = format!("--callgrind-out-file={}", std::path::absolute(&file)?.display());
+    let argument = format!(
+        "--callgrind-out-file={}",
+        std::path::absolute(&file)?.display()
+    );
     let service = world.service_under(&["valgrind", "--quiet", "--tool=callgrind", &argument])?;
     let answered = match load {
         Some((connections, mix)) => {
             let start = Instant::now();
             let pace = Pace::Closed(connections);
-            let load = Load { target: service.listen, pace, mix, start, count_from: start, end: start + TIME };
+            let load = Load {
+                target: service.listen,
+                pace,
+                mix,
+                start,
+                count_from: start,
+                end: start + TIME,
+            };
             generator::run(&load, &mut Requests::new(body))?.all()
         }
         None => {
@@ -65,8 +118,14 @@ fn run(world: &World, body: usize, out: &Path, name: &str, load: Option<(usize, 
         }
     };
     service.stop(Duration::from_secs(120))?;
-    let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
-    let total = total.and_then(|total| total.trim().parse().ok()).ok_or("callgrind wrote no total")?;
+    let text =
+        std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let total = text.lines().find_map(|line| {
+        line.strip_prefix("totals: ")
+            .or(line.strip_prefix("summary: "))
+    });
+    let total = total
+        .and_then(|total| total.trim().parse().ok())
+        .ok_or("callgrind wrote no total")?;
     Ok((total, answered))
 }

@@ -1,6 +1,10 @@
 //! How fast Hookweir is, beside what its parts can do on the same machine. `benches/run --help` tells all about it and starts this.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line program")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is a command line program"
+)]
 
 mod ceiling;
 mod generator;
@@ -19,7 +23,11 @@ mod report;
 mod requests;
 mod restart;
 #[path = "../../tests/it/support/servers.rs"]
-#[expect(unreachable_pub, dead_code, reason = "shared with the tests, and has more than is needed here")]
+#[expect(
+    unreachable_pub,
+    dead_code,
+    reason = "shared with the tests, and has more than is needed here"
+)]
 mod server;
 mod servers;
 mod service;
@@ -120,7 +128,11 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_value = "25,50,75,100,150")]
     open: Vec<u32>,
     /// growth: keys in the store.
-    #[arg(long, value_delimiter = ',', default_value = "0,1000000,10000000,30000000")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "0,1000000,10000000,30000000"
+    )]
     keys: Vec<u64>,
     /// outage: events that wait when the queue comes back.
     #[arg(long, default_value_t = 500_000)]
@@ -166,14 +178,20 @@ pub(crate) fn say(what: impl fmt::Display) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if std::env::args().nth(1).is_some_and(|argument| argument == ceiling::SERVE) {
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|argument| argument == ceiling::SERVE)
+    {
         return ceiling::serve();
     }
     let mut args = Args::parse();
     if args.report {
         for entry in fs::read_dir(&args.out)? {
             let path = entry?.path();
-            if let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) {
+            if let Some(name) = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_suffix(".json"))
+            {
                 report::write(&args.out, name)?;
             }
         }
@@ -196,7 +214,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some(ms) = commit_ms {
             say(format_args!("one flushed commit: {ms:.2} ms"));
         }
-        if args.what.iter().any(|what| matches!(what, What::Ceiling | What::Pipeline | What::Compare)) {
+        if args
+            .what
+            .iter()
+            .any(|what| matches!(what, What::Ceiling | What::Pipeline | What::Compare))
+        {
             for body in &args.body {
                 let mut found = one(&args, &world, *body)?;
                 found["commit_ms"] = json!(commit_ms);
@@ -214,32 +236,65 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Writes a result, and what is made of it.
 fn keep(args: &Args, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
-    fs::write(args.out.join(format!("{name}.json")), serde_json::to_vec_pretty(found)?)?;
+    fs::write(
+        args.out.join(format!("{name}.json")),
+        serde_json::to_vec_pretty(found)?,
+    )?;
     report::write(&args.out, name)
 }
 
 /// What is measured once, with bodies of the first size and the last number of connections.
-fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(String, Value)>, Box<dyn Error>> {
-    let (body, connections) = (args.body[0], args.connections.last().copied().unwrap_or(256));
+fn special(
+    args: &Args,
+    world: &mut World,
+    what: What,
+) -> Result<Option<(String, Value)>, Box<dyn Error>> {
+    let (body, connections) = (
+        args.body[0],
+        args.connections.last().copied().unwrap_or(256),
+    );
     let time = Duration::from_secs(args.seconds);
-    if world.servers.is_none() && matches!(what, What::Growth | What::Outage | What::Steady | What::Restart) {
-        say(format_args!("{what:?} is left out: it is for PostgreSQL and RabbitMQ (--backend servers)"));
+    if world.servers.is_none()
+        && matches!(
+            what,
+            What::Growth | What::Outage | What::Steady | What::Restart
+        )
+    {
+        say(format_args!(
+            "{what:?} is left out: it is for PostgreSQL and RabbitMQ (--backend servers)"
+        ));
         return Ok(None);
     }
     Ok(match what {
-        What::Growth => Some(("growth".into(), json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }))),
-        What::Outage => Some(("outage".into(), json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }))),
-        What::Steady => {
-            Some(("steady".into(), json!({ "rate": args.rate, "steady": steady::measure(world, args.rate, args.minutes, body)? })))
-        }
+        What::Growth => Some((
+            "growth".into(),
+            json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }),
+        )),
+        What::Outage => Some((
+            "outage".into(),
+            json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }),
+        )),
+        What::Steady => Some((
+            "steady".into(),
+            json!({ "rate": args.rate, "steady": steady::measure(world, args.rate, args.minutes, body)? }),
+        )),
         What::Restart => {
             let found = restart::measure(world, args.stored, args.repeat, connections, body, time)?;
-            Some((format!("restart-{}", args.stored), json!({ "restart": found })))
+            Some((
+                format!("restart-{}", args.stored),
+                json!({ "restart": found }),
+            ))
         }
-        What::Instructions => Some(("instructions".into(), json!({ "instructions": instructions::measure(world, body, &args.out)? }))),
+        What::Instructions => Some((
+            "instructions".into(),
+            json!({ "instructions": instructions::measure(world, body, &args.out)? }),
+        )),
         What::Knobs => {
             let curves = knobs::measure(world, &args.knobs, body, time)?;
-            Some((format!("knobs-{}", world.backend.name()), json!({ "backend": world.backend.to_string(), "knobs": curves })))
+            Some((
+                format!("knobs-{}", world.backend.name()),
+                json!({ "backend": world.backend.to_string(), "knobs": curves }),
+            ))
         }
         What::Ceiling | What::Pipeline | What::Compare => None,
     })
@@ -247,7 +302,10 @@ fn special(args: &Args, world: &mut World, what: What) -> Result<Option<(String,
 
 fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
     // The service runs in a folder of its own, where a relative path leads nowhere.
-    let program = args.program.canonicalize().map_err(|error| format!("--program {}: {error}", args.program.display()))?;
+    let program = args
+        .program
+        .canonicalize()
+        .map_err(|error| format!("--program {}: {error}", args.program.display()))?;
     let servers = match backend {
         Backend::Embedded => None,
         Backend::Servers => {
@@ -256,7 +314,13 @@ fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
             Some((Postgres::start(plain)?, Rabbit::start()?))
         }
     };
-    Ok(World { backend, program, settings: args.settings.clone(), queue: args.queue.clone(), servers })
+    Ok(World {
+        backend,
+        program,
+        settings: args.settings.clone(),
+        queue: args.queue.clone(),
+        servers,
+    })
 }
 
 fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>> {
@@ -269,7 +333,10 @@ fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>>
             queue: &args.queue,
             all_queues: body == args.body[0],
         };
-        let servers = world.servers.as_ref().map(|(postgres, rabbit)| (postgres, rabbit));
+        let servers = world
+            .servers
+            .as_ref()
+            .map(|(postgres, rabbit)| (postgres, rabbit));
         Some(ceiling::measure(world.backend, servers, options)?)
     } else {
         None
@@ -277,14 +344,28 @@ fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>>
     let mut rows = Vec::new();
     if args.what.contains(&What::Pipeline) {
         for duplicates in &args.duplicates {
-            rows.extend(pipeline(args, world, body, Mix { duplicates: *duplicates, forged: args.forged }, time)?);
+            rows.extend(pipeline(
+                args,
+                world,
+                body,
+                Mix {
+                    duplicates: *duplicates,
+                    forged: args.forged,
+                },
+                time,
+            )?);
         }
     }
     if let (Some(ceiling), Some(best)) = (&ceiling, best(&rows)) {
         compare(ceiling, best);
     }
     let compared = if args.what.contains(&What::Compare) && world.servers.is_some() {
-        Some(peer::compare(world, body, args.connections.last().copied().unwrap_or(256), time)?)
+        Some(peer::compare(
+            world,
+            body,
+            args.connections.last().copied().unwrap_or(256),
+            time,
+        )?)
     } else {
         None
     };
@@ -293,28 +374,62 @@ fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>>
     )
 }
 
-fn pipeline(args: &Args, world: &World, body: usize, mix: Mix, time: Duration) -> Result<Vec<Row>, Box<dyn Error>> {
-    say(format_args!("pipeline: {}, queue {}, {} s each", world.backend, args.queue, time.as_secs()));
+fn pipeline(
+    args: &Args,
+    world: &World,
+    body: usize,
+    mix: Mix,
+    time: Duration,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    say(format_args!(
+        "pipeline: {}, queue {}, {} s each",
+        world.backend,
+        args.queue,
+        time.as_secs()
+    ));
     Row::heads();
     let mut rows = Vec::new();
     for connections in &args.connections {
         rows.push(pipeline::measure(
             world,
             &[],
-            Sending { pace: Pace::Closed(*connections), mix, body, time, drained: true, cold: false },
+            Sending {
+                pace: Pace::Closed(*connections),
+                mix,
+                body,
+                time,
+                drained: true,
+                cold: false,
+            },
         )?);
     }
-    let capacity = rows.last().map(|row| row.accepted + row.duplicate).unwrap_or_default();
+    let capacity = rows
+        .last()
+        .map(|row| row.accepted + row.duplicate)
+        .unwrap_or_default();
     for percent in args.open.iter().filter(|percent| **percent > 0) {
         let pace = Pace::Open(capacity * f64::from(*percent) / 100.0);
-        rows.push(pipeline::measure(world, &[], Sending { pace, mix, body, time, drained: true, cold: false })?);
+        rows.push(pipeline::measure(
+            world,
+            &[],
+            Sending {
+                pace,
+                mix,
+                body,
+                time,
+                drained: true,
+                cold: false,
+            },
+        )?);
     }
     Ok(rows)
 }
 
 /// The closed loop that accepted most.
 fn best(rows: &[Row]) -> Option<&Row> {
-    rows.iter().filter(|row| row.offered.is_none() && row.duplicates_percent == 0).max_by(|a, b| a.accepted.total_cmp(&b.accepted))
+    rows.iter()
+        .filter(|row| row.offered.is_none() && row.duplicates_percent == 0)
+        .max_by(|a, b| a.accepted.total_cmp(&b.accepted))
 }
 
 fn compare(ceiling: &Ceiling, row: &Row) {

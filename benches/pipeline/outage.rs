@@ -39,17 +39,33 @@ pub(crate) struct Outage {
     pub(crate) in_queue: Option<u64>,
 }
 
-pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: usize, time: Duration) -> Result<Outage, Box<dyn Error>> {
+pub(crate) fn measure(
+    world: &mut World,
+    rows: u64,
+    connections: usize,
+    body: usize,
+    time: Duration,
+) -> Result<Outage, Box<dyn Error>> {
     if world.servers.is_none() {
         return Err("outage needs --backend servers".into());
     }
     say(format_args!("outage: until {rows} events wait"));
     let service = world.service(&[])?;
     Row::heads();
-    let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: false };
+    let sending = Sending {
+        pace: Pace::Closed(connections),
+        mix: Mix::default(),
+        body,
+        time,
+        drained: true,
+        cold: false,
+    };
     let capacity = pipeline::measure_on(world, &service, sending)?.accepted;
     // A closed loop accepts more than can be published on the same cores: half of that would leave nothing to drain a backlog with.
-    let quarter = Sending { pace: Pace::Open(capacity / 4.0), ..sending };
+    let quarter = Sending {
+        pace: Pace::Open(capacity / 4.0),
+        ..sending
+    };
     let calm = pipeline::measure_on(world, &service, quarter)?;
     let mut accepted = world.in_queue(&service)?.unwrap_or_default();
 
@@ -57,8 +73,15 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
     let mut waiting = Vec::new();
     while waiting.last().is_none_or(|(waiting, _)| *waiting < rows) {
         accepted += load(&service, connections, body, STRETCH)?;
-        waiting.push((waits(world)?, processes::resident(service.pid()) as f64 / f64::from(1 << 20)));
-        say(format_args!("  {} events wait, {:.0} MiB", waiting[waiting.len() - 1].0, waiting[waiting.len() - 1].1));
+        waiting.push((
+            waits(world)?,
+            processes::resident(service.pid()) as f64 / f64::from(1 << 20),
+        ));
+        say(format_args!(
+            "  {} events wait, {:.0} MiB",
+            waiting[waiting.len() - 1].0,
+            waiting[waiting.len() - 1].1
+        ));
     }
     let backlog = waits(world)?;
 
@@ -66,13 +89,26 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
     let (since, before) = (Instant::now(), service.metrics()?.confirmed());
     let mut draining = Vec::new();
     let mut gone = None;
-    let watched = servers(world)?.0.watch("SELECT count(*) AS value FROM hookweir.outbox", FEW, PATIENCE)?;
+    let watched = servers(world)?.0.watch(
+        "SELECT count(*) AS value FROM hookweir.outbox",
+        FEW,
+        PATIENCE,
+    )?;
     while gone.is_none() && since.elapsed() < PATIENCE {
-        let row = pipeline::measure_on(world, &service, Sending { drained: false, time: STRETCH, ..quarter })?;
+        let row = pipeline::measure_on(
+            world,
+            &service,
+            Sending {
+                drained: false,
+                time: STRETCH,
+                ..quarter
+            },
+        )?;
         draining.push(row);
         gone = watched.try_recv().ok();
     }
-    let published = (service.metrics()?.confirmed() - before) as f64 / since.elapsed().as_secs_f64();
+    let published =
+        (service.metrics()?.confirmed() - before) as f64 / since.elapsed().as_secs_f64();
     while waits(world)? > 0 && since.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(100));
     }
@@ -87,9 +123,10 @@ pub(crate) fn measure(world: &mut World, rows: u64, connections: usize, body: us
         accepted,
         in_queue: world.in_queue(&service)?,
     };
-    let went = outage
-        .drained_seconds
-        .map_or_else(|| format!("were NOT gone after {} s", PATIENCE.as_secs()), |seconds| format!("were gone after {seconds:.0} s"));
+    let went = outage.drained_seconds.map_or_else(
+        || format!("were NOT gone after {} s", PATIENCE.as_secs()),
+        |seconds| format!("were gone after {seconds:.0} s"),
+    );
     say(format_args!(
         "  {} events {went} ({:.0}/s published, old and new); accepted {}, in the queue {:?}",
         outage.backlog, outage.published, outage.accepted, outage.in_queue
@@ -102,13 +139,26 @@ fn servers(world: &mut World) -> Result<&mut (super::Postgres, super::Rabbit), B
 }
 
 fn waits(world: &mut World) -> Result<u64, Box<dyn Error>> {
-    servers(world)?.0.number("SELECT count(*) AS value FROM hookweir.outbox")
+    servers(world)?
+        .0
+        .number("SELECT count(*) AS value FROM hookweir.outbox")
 }
 
 /// Sends, and returns how many were accepted.
-fn load(service: &Service, connections: usize, body: usize, time: Duration) -> Result<u64, Box<dyn Error>> {
+fn load(
+    service: &Service,
+    connections: usize,
+    body: usize,
+    time: Duration,
+) -> Result<u64, Box<dyn Error>> {
     let start = Instant::now();
-    let load =
-        Load { target: service.listen, pace: Pace::Closed(connections), mix: Mix::default(), start, count_from: start, end: start + time };
+    let load = Load {
+        target: service.listen,
+        pace: Pace::Closed(connections),
+        mix: Mix::default(),
+        start,
+        count_from: start,
+        end: start + time,
+    };
     Ok(generator::run(&load, &mut Requests::new(body))?.accepted_in_all)
 }

@@ -25,13 +25,33 @@ pub(crate) struct PeerRow {
 }
 
 /// The peer in its two forms and Hookweir, in turn under the same closed loop.
-pub(crate) fn compare(world: &World, body: usize, connections: usize, time: Duration) -> Result<(Vec<PeerRow>, Row), Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else { return Err("compare needs --backend servers".into()) };
+pub(crate) fn compare(
+    world: &World,
+    body: usize,
+    connections: usize,
+    time: Duration,
+) -> Result<(Vec<PeerRow>, Row), Box<dyn Error>> {
+    let Some((postgres, rabbit)) = &world.servers else {
+        return Err("compare needs --backend servers".into());
+    };
     let installed = install()?;
-    say(format_args!("compare: {connections} connections, bodies of {body} bytes"));
+    say(format_args!(
+        "compare: {connections} connections, bodies of {body} bytes"
+    ));
     let mut peers = Vec::new();
-    for (form, name) in [("safe", "fastify, key and confirm before the answer"), ("forget", "fastify, fire and forget")] {
-        let row = measure(&installed, (postgres, rabbit), form, name, body, connections, time)?;
+    for (form, name) in [
+        ("safe", "fastify, key and confirm before the answer"),
+        ("forget", "fastify, fire and forget"),
+    ] {
+        let row = measure(
+            &installed,
+            (postgres, rabbit),
+            form,
+            name,
+            body,
+            connections,
+            time,
+        )?;
         say(format_args!(
             "  {name:<44} {:>7.0}/s accepted, p50 {:.1} ms, p99 {:.1} ms, {} odd",
             row.accepted, row.p50_ms, row.p99_ms, row.odd
@@ -42,7 +62,14 @@ pub(crate) fn compare(world: &World, body: usize, connections: usize, time: Dura
     let ours = pipeline::measure(
         world,
         &[],
-        Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: false },
+        Sending {
+            pace: Pace::Closed(connections),
+            mix: Mix::default(),
+            body,
+            time,
+            drained: true,
+            cold: false,
+        },
     )?;
     for peer in &peers {
         say(format_args!(
@@ -64,7 +91,10 @@ fn install() -> Result<PathBuf, Box<dyn Error>> {
     for file in ["package.json", "package-lock.json", "server.js"] {
         std::fs::copy(source.join(file), folder.join(file))?;
     }
-    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&folder).status();
+    let status = Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--silent"])
+        .current_dir(&folder)
+        .status();
     match status {
         Ok(status) if status.success() => Ok(folder),
         Ok(status) => Err(format!("npm ci for the peer ended with {status}").into()),
@@ -100,12 +130,25 @@ fn measure(
     let target = line.trim().parse().map_err(|_| "the peer did not start")?;
     let start = Instant::now();
     let count_from = start + Duration::from_secs(2);
-    let load = Load { target, pace: Pace::Closed(connections), mix: Mix::default(), start, count_from, end: count_from + time };
+    let load = Load {
+        target,
+        pace: Pace::Closed(connections),
+        mix: Mix::default(),
+        start,
+        count_from,
+        end: count_from + time,
+    };
     let answers = generator::run(&load, &mut Requests::new(body))?;
     drop(running);
     let ms = |percent| answers.taken.value_at_percentile(percent) as f64 / 1000.0;
     let accepted = answers.accepted as f64 / time.as_secs_f64();
-    Ok(PeerRow { peer, accepted, p50_ms: ms(50.0), p99_ms: ms(99.0), odd: answers.odd })
+    Ok(PeerRow {
+        peer,
+        accepted,
+        p50_ms: ms(50.0),
+        p99_ms: ms(99.0),
+        odd: answers.odd,
+    })
 }
 
 struct Running(Child);

@@ -73,8 +73,16 @@ impl World {
     }
 
     pub(crate) fn processes(&self, service: &Service) -> Processes {
-        let (postgres, rabbitmq) = self.servers.as_ref().map(|(postgres, rabbit)| (postgres.pid, rabbit.pid)).unzip();
-        Processes { service: service.pid(), postgres, rabbitmq }
+        let (postgres, rabbitmq) = self
+            .servers
+            .as_ref()
+            .map(|(postgres, rabbit)| (postgres.pid, rabbit.pid))
+            .unzip();
+        Processes {
+            service: service.pid(),
+            postgres,
+            rabbitmq,
+        }
     }
 
     /// Events that are in the queue, as the queue says: RabbitMQ counts them, files have a line for each.
@@ -87,8 +95,14 @@ impl World {
                 let mut lines = 0;
                 for entry in std::fs::read_dir(service.folder().join("data/events"))? {
                     let path = entry?.path();
-                    if path.extension().is_some_and(|extension| extension == "jsonl") {
-                        lines += std::fs::read(path)?.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    if path
+                        .extension()
+                        .is_some_and(|extension| extension == "jsonl")
+                    {
+                        lines += std::fs::read(path)?
+                            .iter()
+                            .filter(|byte| **byte == b'\n')
+                            .count() as u64;
                     }
                 }
                 Ok(Some(lines))
@@ -154,7 +168,11 @@ pub(crate) struct Sending {
 }
 
 /// Sends a load to a service on empty storage, with some options besides those of all, and waits until the queue has all of it.
-pub(crate) fn measure(world: &World, settings: &[&str], sending: Sending) -> Result<Row, Box<dyn Error>> {
+pub(crate) fn measure(
+    world: &World,
+    settings: &[&str],
+    sending: Sending,
+) -> Result<Row, Box<dyn Error>> {
     let service = world.service(settings)?;
     let row = measure_on(world, &service, sending)?;
     // In order: a build that counts its branches (profile-guided optimisation) writes down at its end what it counted.
@@ -163,11 +181,23 @@ pub(crate) fn measure(world: &World, settings: &[&str], sending: Sending) -> Res
 }
 
 /// The same on a service that runs.
-pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> Result<Row, Box<dyn Error>> {
+pub(crate) fn measure_on(
+    world: &World,
+    service: &Service,
+    sending: Sending,
+) -> Result<Row, Box<dyn Error>> {
     let processes = world.processes(service);
-    let (confirmed_before, in_queue_before) = (service.metrics()?.confirmed(), world.in_queue(service)?);
+    let (confirmed_before, in_queue_before) =
+        (service.metrics()?.confirmed(), world.in_queue(service)?);
     let memory = Watch::memory_of(service.pid());
-    let (start, warm_up) = (Instant::now(), if sending.cold { Duration::ZERO } else { WARM_UP });
+    let (start, warm_up) = (
+        Instant::now(),
+        if sending.cold {
+            Duration::ZERO
+        } else {
+            WARM_UP
+        },
+    );
     let load = Load {
         target: service.listen,
         pace: sending.pace,
@@ -181,11 +211,18 @@ pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> 
     thread::sleep(load.count_from.saturating_duration_since(Instant::now()));
     let (from, cpu, before) = (Instant::now(), processes.cpu(), service.metrics()?);
     thread::sleep(load.end.saturating_duration_since(Instant::now()));
-    let (took, cpu_after, after) = (from.elapsed().as_secs_f64(), processes.cpu(), service.metrics()?);
+    let (took, cpu_after, after) = (
+        from.elapsed().as_secs_f64(),
+        processes.cpu(),
+        service.metrics()?,
+    );
     let answers = generator.join().map_err(|_| "the generator died")??;
     let ended = Instant::now();
     let all = answers.accepted_in_all;
-    while sending.drained && service.metrics()?.confirmed() < confirmed_before + all && ended.elapsed() < DRAIN {
+    while sending.drained
+        && service.metrics()?.confirmed() < confirmed_before + all
+        && ended.elapsed() < DRAIN
+    {
         thread::sleep(Duration::from_millis(20));
     }
     let (drained, whole) = (ended.elapsed(), start.elapsed().as_secs_f64());
@@ -195,8 +232,12 @@ pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> 
     };
     let seconds = sending.time.as_secs_f64();
     let answered = answers.all().max(1) as f64;
-    let ms = |histogram: &Histogram<u64>, percent| histogram.value_at_percentile(percent) as f64 / 1000.0;
-    let late = |histogram: &Histogram<u64>| histogram.len() - histogram.count_between(0, DEADLINE.as_micros() as u64);
+    let ms = |histogram: &Histogram<u64>, percent| {
+        histogram.value_at_percentile(percent) as f64 / 1000.0
+    };
+    let late = |histogram: &Histogram<u64>| {
+        histogram.len() - histogram.count_between(0, DEADLINE.as_micros() as u64)
+    };
     let (offered, name) = match sending.pace {
         Pace::Closed(connections) => (None, format!("{connections} connections")),
         Pace::Open(rate) => (Some(rate), format!("{rate:.0}/s")),
@@ -227,14 +268,24 @@ pub(crate) fn measure_on(world: &World, service: &Service, sending: Sending) -> 
         refused_p99_ms: ms(&answers.refused, 99.0),
         over_deadline: late(&answers.taken) + late(&answers.refused),
         batch: delta("hookweir_batch_events_sum") / delta("hookweir_batch_events_count").max(1.0),
-        cpu_us: cpu_after.iter().map(|(name, after)| (*name, (after - cpu[name]) * 1e6 / answered)).collect(),
+        cpu_us: cpu_after
+            .iter()
+            .map(|(name, after)| (*name, (after - cpu[name]) * 1e6 / answered))
+            .collect(),
         rss_peak_mib: processes::peak(service.pid()) as f64 / f64::from(1 << 20),
-        rss_mib: memory.seen().into_iter().map(|(at, bytes)| (at, bytes as f64 / f64::from(1 << 20))).collect(),
+        rss_mib: memory
+            .seen()
+            .into_iter()
+            .map(|(at, bytes)| (at, bytes as f64 / f64::from(1 << 20)))
+            .collect(),
     };
     row.tell();
     let log = service.log();
     if !log.is_empty() {
-        say(format_args!("  the service said:\n{}", log.lines().take(10).collect::<Vec<_>>().join("\n")));
+        say(format_args!(
+            "  the service said:\n{}",
+            log.lines().take(10).collect::<Vec<_>>().join("\n")
+        ));
     }
     Ok(row)
 }
@@ -262,9 +313,15 @@ impl Row {
 
     fn tell(&self) {
         let cpu = |name| self.cpu_us.get(name).copied().unwrap_or_default();
-        let cpu = ["service", "postgres", "rabbitmq", "generator"].map(|name| format!("{:.1}", cpu(name))).join("  ");
+        let cpu = ["service", "postgres", "rabbitmq", "generator"]
+            .map(|name| format!("{:.1}", cpu(name)))
+            .join("  ");
         let mut odd = String::new();
-        for (what, count) in [("odd", self.odd), ("unsent", self.unsent), ("over the deadline", self.over_deadline)] {
+        for (what, count) in [
+            ("odd", self.odd),
+            ("unsent", self.unsent),
+            ("over the deadline", self.over_deadline),
+        ] {
             if count > 0 {
                 odd += &format!("  {count} {what}");
             }

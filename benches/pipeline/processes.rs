@@ -19,7 +19,11 @@ pub(crate) fn cpu(pid: u32) -> f64 {
 
 /// CPU seconds of a process and of the processes that it has started, running or not.
 pub(crate) fn cpu_of_family(pid: u32) -> f64 {
-    children(pid).iter().map(|child| cpu_of_family(*child)).sum::<f64>() + ticks(pid, &[11, 12, 13, 14]) / TICKS_PER_SECOND
+    children(pid)
+        .iter()
+        .map(|child| cpu_of_family(*child))
+        .sum::<f64>()
+        + ticks(pid, &[11, 12, 13, 14]) / TICKS_PER_SECOND
 }
 
 /// The process that started this one.
@@ -39,23 +43,40 @@ pub(crate) fn peak(pid: u32) -> u64 {
 
 fn ticks(pid: u32, fields: &[usize]) -> f64 {
     let stat = stat(pid).unwrap_or_default();
-    fields.iter().filter_map(|field| stat.get(*field)?.parse::<f64>().ok()).sum()
+    fields
+        .iter()
+        .filter_map(|field| stat.get(*field)?.parse::<f64>().ok())
+        .sum()
 }
 
 /// The fields of `/proc/PID/stat` behind the name, which may contain anything.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+    Some(
+        text.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 fn children(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
 }
 
 fn status(pid: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or_default() * 1024
 }
 
@@ -70,7 +91,10 @@ pub(crate) struct Processes {
 impl Processes {
     /// CPU seconds so far, by process; `generator` is this one.
     pub(crate) fn cpu(&self) -> BTreeMap<&'static str, f64> {
-        let mut seconds = BTreeMap::from([("service", cpu(self.service)), ("generator", cpu(std::process::id()))]);
+        let mut seconds = BTreeMap::from([
+            ("service", cpu(self.service)),
+            ("generator", cpu(std::process::id())),
+        ]);
         seconds.extend(self.postgres.map(|pid| ("postgres", cpu_of_family(pid))));
         seconds.extend(self.rabbitmq.map(|pid| ("rabbitmq", cpu(pid))));
         seconds
@@ -95,13 +119,19 @@ impl Watch {
             }
             seen
         });
-        Self { stop, seen: Some(seen) }
+        Self {
+            stop,
+            seen: Some(seen),
+        }
     }
 
     /// Seconds since it began, and bytes.
     pub(crate) fn seen(mut self) -> Vec<(f64, u64)> {
         self.stop.store(true, Ordering::Relaxed);
-        self.seen.take().and_then(|seen| seen.join().ok()).unwrap_or_default()
+        self.seen
+            .take()
+            .and_then(|seen| seen.join().ok())
+            .unwrap_or_default()
     }
 }
 

@@ -50,7 +50,9 @@ fn text<'v>(row: &'v Value, key: &str) -> &'v str {
 }
 
 fn points(pairs: &Value) -> Points {
-    list(pairs).filter_map(|pair| Some((pair[0].as_f64()?, pair[1].as_f64()?))).collect()
+    list(pairs)
+        .filter_map(|pair| Some((pair[0].as_f64()?, pair[1].as_f64()?)))
+        .collect()
 }
 
 fn pipeline(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
@@ -61,18 +63,35 @@ fn pipeline(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     if found["ceiling"]["parts"].is_array() {
         table += "| part alone | per second |\n|---|---:|\n";
         for part in list(&found["ceiling"]["parts"]) {
-            let _ = writeln!(table, "| {} | {:.0} |", text(part, "name"), number(part, "per_second"));
+            let _ = writeln!(
+                table,
+                "| {} | {:.0} |",
+                text(part, "name"),
+                number(part, "per_second")
+            );
         }
         let ceiling = |key| number(&found["ceiling"], key);
-        let _ = writeln!(table, "| **ceiling, accepted** | **{:.0}** |", ceiling("accepted"));
-        let _ = writeln!(table, "| **ceiling, accepted and published** | **{:.0}** |\n", ceiling("published"));
+        let _ = writeln!(
+            table,
+            "| **ceiling, accepted** | **{:.0}** |",
+            ceiling("accepted")
+        );
+        let _ = writeln!(
+            table,
+            "| **ceiling, accepted and published** | **{:.0}** |\n",
+            ceiling("published")
+        );
     }
     let rows: Vec<&Value> = list(&found["rows"]).collect();
     if !rows.is_empty() {
         table += &loads(&rows);
     }
     for peer in list(&found["compared"][0]) {
-        let peer_numbers = [number(peer, "accepted"), number(peer, "p50_ms"), number(peer, "p99_ms")];
+        let peer_numbers = [
+            number(peer, "accepted"),
+            number(peer, "p50_ms"),
+            number(peer, "p99_ms"),
+        ];
         let _ = writeln!(
             table,
             "\n{}: {:.0}/s accepted, p50 {:.1} ms, p99 {:.1} ms",
@@ -88,29 +107,68 @@ fn pipeline(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     }
 
     let backend = text(found, "backend");
-    let plain: Vec<&Value> = rows.iter().copied().filter(|row| number(row, "duplicates_percent") == 0.0).collect();
-    let open: Vec<&Value> = plain.iter().copied().filter(|row| row["offered"].is_number()).collect();
-    let line = |key: &str| -> Points { open.iter().map(|row| (number(row, "offered"), number(row, key))).collect() };
+    let plain: Vec<&Value> = rows
+        .iter()
+        .copied()
+        .filter(|row| number(row, "duplicates_percent") == 0.0)
+        .collect();
+    let open: Vec<&Value> = plain
+        .iter()
+        .copied()
+        .filter(|row| row["offered"].is_number())
+        .collect();
+    let line = |key: &str| -> Points {
+        open.iter()
+            .map(|row| (number(row, "offered"), number(row, key)))
+            .collect()
+    };
     let mut charts = Vec::new();
     if open.len() > 1 {
-        let lines = [("accepted", "accepted"), ("published", "published"), ("refused (503)", "shed")];
+        let lines = [
+            ("accepted", "accepted"),
+            ("published", "published"),
+            ("refused (503)", "shed"),
+        ];
         charts.push((
             "throughput",
-            Chart::new(format!("{backend}: what is answered and published"), "offered, deliveries/s", "per second")
-                .with(lines.map(|(name, key)| (name.to_owned(), line(key)))),
+            Chart::new(
+                format!("{backend}: what is answered and published"),
+                "offered, deliveries/s",
+                "per second",
+            )
+            .with(lines.map(|(name, key)| (name.to_owned(), line(key)))),
         ));
         let lines = [("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms")];
         charts.push((
             "latency",
-            Chart::new(format!("{backend}: latency from the intended start"), "offered, deliveries/s", "ms")
-                .with(lines.map(|(name, key)| (name.to_owned(), line(key))))
-                .logarithmic(),
+            Chart::new(
+                format!("{backend}: latency from the intended start"),
+                "offered, deliveries/s",
+                "ms",
+            )
+            .with(lines.map(|(name, key)| (name.to_owned(), line(key))))
+            .logarithmic(),
         ));
     }
-    let last = [plain.iter().rfind(|row| !row["offered"].is_number()), open.last()].into_iter().flatten();
-    let lines: Vec<_> = last.map(|row| (text(row, "load").to_owned(), points(&row["rss_mib"]))).collect();
+    let last = [
+        plain.iter().rfind(|row| !row["offered"].is_number()),
+        open.last(),
+    ]
+    .into_iter()
+    .flatten();
+    let lines: Vec<_> = last
+        .map(|row| (text(row, "load").to_owned(), points(&row["rss_mib"])))
+        .collect();
     if !lines.is_empty() {
-        charts.push(("memory", Chart::new(format!("{backend}: resident memory of the service"), "seconds", "MiB").with(lines)));
+        charts.push((
+            "memory",
+            Chart::new(
+                format!("{backend}: resident memory of the service"),
+                "seconds",
+                "MiB",
+            )
+            .with(lines),
+        ));
     }
     (table, charts)
 }
@@ -149,7 +207,9 @@ fn restart(found: &Value) -> String {
     let mut table =
         "| events stored | accepted/s | of empty | p50 ms | p99 ms | service us | PostgreSQL us |\n|---:|---:|---:|---:|---:|---:|---:|\n"
             .to_owned();
-    let empty = found["restart"].get(0).map_or(0.0, |row| number(row, "accepted"));
+    let empty = found["restart"]
+        .get(0)
+        .map_or(0.0, |row| number(row, "accepted"));
     for row in list(&found["restart"]) {
         let accepted = number(row, "accepted");
         let _ = writeln!(
@@ -168,7 +228,10 @@ fn restart(found: &Value) -> String {
 
 fn growth(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     let rows: Vec<&Value> = list(&found["growth"]).collect();
-    let base = rows.first().map(|row| number(row, "sustained")).unwrap_or_default();
+    let base = rows
+        .first()
+        .map(|row| number(row, "sustained"))
+        .unwrap_or_default();
     let mut table =
         "| keys | key table MiB | accepted/s | sustained/s | of the first | p50 ms | p99 ms | CPU us: service, PostgreSQL | RSS MiB |\n\
                      |---:|---:|---:|---:|---:|---:|---:|---|---:|\n"
@@ -191,16 +254,30 @@ fn growth(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     }
     // The last one is the first one once more.
     let line = |key: &str| -> Points {
-        rows.iter().take(rows.len().saturating_sub(1)).map(|row| (number(row, "keys") / 1e6, number(row, key))).collect()
+        rows.iter()
+            .take(rows.len().saturating_sub(1))
+            .map(|row| (number(row, "keys") / 1e6, number(row, key)))
+            .collect()
     };
-    let chart = Chart::new("Throughput by the number of stored keys", "keys, millions", "events per second")
-        .with([("accepted".to_owned(), line("accepted")), ("sustained".to_owned(), line("sustained"))]);
+    let chart = Chart::new(
+        "Throughput by the number of stored keys",
+        "keys, millions",
+        "events per second",
+    )
+    .with([
+        ("accepted".to_owned(), line("accepted")),
+        ("sustained".to_owned(), line("sustained")),
+    ]);
     (table, vec![("throughput", chart)])
 }
 
 fn outage(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     let outage = &found["outage"];
-    let gone = outage["drained_seconds"].as_f64().map_or("not gone in time".to_owned(), |seconds| format!("gone after {seconds:.0} s"));
+    let gone = outage["drained_seconds"]
+        .as_f64()
+        .map_or("not gone in time".to_owned(), |seconds| {
+            format!("gone after {seconds:.0} s")
+        });
     let mut table = format!(
         "{} events waited; {gone}, with new deliveries at a quarter of the capacity; {:.0} published a second, old and new.\n\
          Accepted in all {}, in the queue {}.\n\n",
@@ -209,16 +286,30 @@ fn outage(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
         outage["accepted"],
         outage["in_queue"]
     );
-    table += "| | accepted/s | p50 ms | p99 ms | p99.9 ms | RSS MiB |\n|---|---:|---:|---:|---:|---:|\n";
+    table +=
+        "| | accepted/s | p50 ms | p99 ms | p99.9 ms | RSS MiB |\n|---|---:|---:|---:|---:|---:|\n";
     let calm = [("before the outage".to_owned(), &outage["calm"])];
-    let draining = list(&outage["draining"]).enumerate().map(|(place, row)| (format!("draining, stretch {}", place + 1), row));
+    let draining = list(&outage["draining"])
+        .enumerate()
+        .map(|(place, row)| (format!("draining, stretch {}", place + 1), row));
     for (name, row) in calm.into_iter().chain(draining) {
-        let [accepted, p50, p99, p999, rss] = ["accepted", "p50_ms", "p99_ms", "p999_ms", "rss_peak_mib"].map(|key| number(row, key));
-        let _ = writeln!(table, "| {name} | {accepted:.0} | {p50:.1} | {p99:.1} | {p999:.1} | {rss:.0} |");
+        let [accepted, p50, p99, p999, rss] =
+            ["accepted", "p50_ms", "p99_ms", "p999_ms", "rss_peak_mib"].map(|key| number(row, key));
+        let _ = writeln!(
+            table,
+            "| {name} | {accepted:.0} | {p50:.1} | {p99:.1} | {p999:.1} | {rss:.0} |"
+        );
     }
-    let waiting: Points = points(&outage["waiting"]).into_iter().map(|(rows, mib)| (rows / 1000.0, mib)).collect();
-    let chart = Chart::new("Resident memory of the service while the queue is away", "events that wait, thousands", "MiB")
-        .with([("memory".to_owned(), waiting)]);
+    let waiting: Points = points(&outage["waiting"])
+        .into_iter()
+        .map(|(rows, mib)| (rows / 1000.0, mib))
+        .collect();
+    let chart = Chart::new(
+        "Resident memory of the service while the queue is away",
+        "events that wait, thousands",
+        "MiB",
+    )
+    .with([("memory".to_owned(), waiting)]);
     (table, vec![("memory", chart)])
 }
 
@@ -227,31 +318,85 @@ const TABLES: [&str; 4] = ["dedup", "event", "outbox", "published"];
 
 fn steady(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
     let samples: Vec<&Value> = list(&found["steady"]).collect();
-    let mib = |sample: &Value, table: &str| number(&sample["tables"][table], "bytes") / f64::from(1 << 20);
+    let mib = |sample: &Value, table: &str| {
+        number(&sample["tables"][table], "bytes") / f64::from(1 << 20)
+    };
     let mut table = "| minute | accepted | p50 ms | p99 ms | RSS MiB |".to_owned();
     TABLES.iter().for_each(|name| {
         let _ = write!(table, " {name}: MiB, live, dead |");
     });
-    let _ = writeln!(table, "\n|---:|---:|---:|---:|---:|{}", "---|".repeat(TABLES.len()));
+    let _ = writeln!(
+        table,
+        "\n|---:|---:|---:|---:|---:|{}",
+        "---|".repeat(TABLES.len())
+    );
     let every = (samples.len() / 12).max(1);
     for sample in samples.iter().rev().step_by(every).rev() {
-        let [minute, p50, p99, rss] = ["minute", "p50_ms", "p99_ms", "rss_mib"].map(|key| number(sample, key));
-        let _ = write!(table, "| {minute:.0} | {} | {p50:.1} | {p99:.1} | {rss:.0} |", sample["accepted"]);
+        let [minute, p50, p99, rss] =
+            ["minute", "p50_ms", "p99_ms", "rss_mib"].map(|key| number(sample, key));
+        let _ = write!(
+            table,
+            "| {minute:.0} | {} | {p50:.1} | {p99:.1} | {rss:.0} |",
+            sample["accepted"]
+        );
         for name in TABLES {
             let counts = &sample["tables"][name];
-            let _ = write!(table, " {:.0}, {}, {} |", mib(sample, name), counts["live"], counts["dead"]);
+            let _ = write!(
+                table,
+                " {:.0}, {}, {} |",
+                mib(sample, name),
+                counts["live"],
+                counts["dead"]
+            );
         }
         table.push('\n');
     }
-    let line = |of: &dyn Fn(&Value) -> f64| -> Points { samples.iter().map(|sample| (number(sample, "minute"), of(sample))).collect() };
+    let line = |of: &dyn Fn(&Value) -> f64| -> Points {
+        samples
+            .iter()
+            .map(|sample| (number(sample, "minute"), of(sample)))
+            .collect()
+    };
     let rate = number(found, "rate");
     let sizes = TABLES.map(|name| (name.to_owned(), line(&|sample| mib(sample, name))));
-    let dead = TABLES.map(|name| (name.to_owned(), line(&|sample| number(&sample["tables"][name], "dead"))));
-    let memory = [("memory".to_owned(), line(&|sample| number(sample, "rss_mib")))];
+    let dead = TABLES.map(|name| {
+        (
+            name.to_owned(),
+            line(&|sample| number(&sample["tables"][name], "dead")),
+        )
+    });
+    let memory = [(
+        "memory".to_owned(),
+        line(&|sample| number(sample, "rss_mib")),
+    )];
     let charts = vec![
-        ("tables", Chart::new(format!("Tables at {rate:.0} events/s"), "minutes", "MiB with indexes").with(sizes)),
-        ("dead", Chart::new(format!("Dead rows at {rate:.0} events/s"), "minutes", "dead rows").with(dead)),
-        ("memory", Chart::new(format!("Resident memory of the service at {rate:.0} events/s"), "minutes", "MiB").with(memory)),
+        (
+            "tables",
+            Chart::new(
+                format!("Tables at {rate:.0} events/s"),
+                "minutes",
+                "MiB with indexes",
+            )
+            .with(sizes),
+        ),
+        (
+            "dead",
+            Chart::new(
+                format!("Dead rows at {rate:.0} events/s"),
+                "minutes",
+                "dead rows",
+            )
+            .with(dead),
+        ),
+        (
+            "memory",
+            Chart::new(
+                format!("Resident memory of the service at {rate:.0} events/s"),
+                "minutes",
+                "MiB",
+            )
+            .with(memory),
+        ),
     ];
     (table, charts)
 }
@@ -270,11 +415,22 @@ fn knobs(folder: &Path, name: &str, found: &Value) -> Result<(), Box<dyn Error>>
         let rows: Vec<&Value> = list(&knob["rows"]).collect();
         let mark = |row: &Value| {
             let value = text(row, "value");
-            if value == default { format!("**{value}**") } else { value.to_owned() }
+            if value == default {
+                format!("**{value}**")
+            } else {
+                value.to_owned()
+            }
         };
         for row in &rows {
-            let [accepted, shed, published, sustained, batch, rss] =
-                ["accepted", "shed", "published", "sustained", "batch", "rss_peak_mib"].map(|key| number(row, key));
+            let [accepted, shed, published, sustained, batch, rss] = [
+                "accepted",
+                "shed",
+                "published",
+                "sustained",
+                "batch",
+                "rss_peak_mib",
+            ]
+            .map(|key| number(row, key));
             let _ = writeln!(
                 table,
                 "| {} | {accepted:.0} | {shed:.0} | {published:.0} | {sustained:.0} | {:.1} | {:.1} | {} | {batch:.0} | {} | {rss:.0} |",
@@ -286,32 +442,80 @@ fn knobs(folder: &Path, name: &str, found: &Value) -> Result<(), Box<dyn Error>>
             );
         }
         table.push('\n');
-        let names =
-            || rows.iter().map(|row| text(row, "value").to_owned() + if text(row, "value") == default { " *" } else { "" }).collect();
-        let chart = |title: &str, y, lines: &[(&str, &str)]| {
-            let line = |key: &str| rows.iter().enumerate().map(|(place, row)| (place as f64, number(row, key))).collect();
-            Chart::new(title, "* is the default", y).named(names()).with(lines.iter().map(|(name, key)| ((*name).to_owned(), line(key))))
+        let names = || {
+            rows.iter()
+                .map(|row| {
+                    text(row, "value").to_owned()
+                        + if text(row, "value") == default {
+                            " *"
+                        } else {
+                            ""
+                        }
+                })
+                .collect()
         };
-        let throughput = [("accepted", "accepted"), ("published", "published"), ("until all are", "sustained"), ("refused (503)", "shed")];
-        let charts = [
-            chart(&format!("{option}: {}", text(knob, "load")), "per second", &throughput),
-            chart("latency", "ms", &[("p50", "p50_ms"), ("p99", "p99_ms")]),
-            chart("resident memory of the service", "MiB", &[("peak", "rss_peak_mib")]),
+        let chart = |title: &str, y, lines: &[(&str, &str)]| {
+            let line = |key: &str| {
+                rows.iter()
+                    .enumerate()
+                    .map(|(place, row)| (place as f64, number(row, key)))
+                    .collect()
+            };
+            Chart::new(title, "* is the default", y)
+                .named(names())
+                .with(
+                    lines
+                        .iter()
+                        .map(|(name, key)| ((*name).to_owned(), line(key))),
+                )
+        };
+        let throughput = [
+            ("accepted", "accepted"),
+            ("published", "published"),
+            ("until all are", "sustained"),
+            ("refused (503)", "shed"),
         ];
-        fs::write(folder.join(format!("{name}-{}.svg", option.replace('.', "-"))), plot::side_by_side(&charts))?;
+        let charts = [
+            chart(
+                &format!("{option}: {}", text(knob, "load")),
+                "per second",
+                &throughput,
+            ),
+            chart("latency", "ms", &[("p50", "p50_ms"), ("p99", "p99_ms")]),
+            chart(
+                "resident memory of the service",
+                "MiB",
+                &[("peak", "rss_peak_mib")],
+            ),
+        ];
+        fs::write(
+            folder.join(format!("{name}-{}.svg", option.replace('.', "-"))),
+            plot::side_by_side(&charts),
+        )?;
     }
     Ok(fs::write(folder.join(format!("{name}.md")), table)?)
 }
 
 /// CPU microseconds for each answer, by process.
 fn cpu(row: &Value) -> String {
-    ["service", "postgres", "rabbitmq"].map(|name| row["cpu_us"][name].as_f64().map_or("-".to_owned(), |us| format!("{us:.0}"))).join(", ")
+    ["service", "postgres", "rabbitmq"]
+        .map(|name| {
+            row["cpu_us"][name]
+                .as_f64()
+                .map_or("-".to_owned(), |us| format!("{us:.0}"))
+        })
+        .join(", ")
 }
 
 fn instructions(found: &Value) -> String {
     let mut table = "| delivery | instructions |\n|---|---:|\n".to_owned();
     for row in list(&found["instructions"]) {
-        let _ = writeln!(table, "| {} | {:.0} |", text(row, "what"), number(row, "instructions"));
+        let _ = writeln!(
+            table,
+            "| {} | {:.0} |",
+            text(row, "what"),
+            number(row, "instructions")
+        );
     }
     table
 }

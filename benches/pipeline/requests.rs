@@ -42,7 +42,11 @@ impl Requests {
     pub(crate) fn new(size: usize) -> Self {
         let shared = shared_body(size);
         let signed = Signed::new(&shared);
-        Self { run: fastrand::u32(..), shared, signed }
+        Self {
+            run: fastrand::u32(..),
+            shared,
+            signed,
+        }
     }
 
     pub(crate) fn shared(&self) -> &[u8] {
@@ -73,7 +77,13 @@ impl Requests {
         }
         own.tail.clear();
         own.tail.extend_from_slice(&self.tail(n));
-        let mut digest = self.signed.state.clone().chain_update(&own.tail).finalize().into_bytes();
+        let mut digest = self
+            .signed
+            .state
+            .clone()
+            .chain_update(&own.tail)
+            .finalize()
+            .into_bytes();
         digest[0] ^= u8::from(forged);
         own.head.clear();
         own.head.extend_from_slice(
@@ -81,23 +91,34 @@ impl Requests {
               accept: */*; q=0.5, application/xml\r\ncache-control: no-cache\r\ncontent-type: application/json; charset=utf-8\r\n\
               stripe-signature: t=",
         );
-        own.head.extend_from_slice(self.signed.seconds.to_string().as_bytes());
+        own.head
+            .extend_from_slice(self.signed.seconds.to_string().as_bytes());
         own.head.extend_from_slice(b",v1=");
         let mut hex = [0; 64];
         // 64 characters for 32 bytes: it cannot fail.
         let _ = hex::encode_to_slice(digest, &mut hex);
         own.head.extend_from_slice(&hex);
         own.head.extend_from_slice(b"\r\ncontent-length: ");
-        own.head.extend_from_slice((self.shared.len() + own.tail.len()).to_string().as_bytes());
+        own.head
+            .extend_from_slice((self.shared.len() + own.tail.len()).to_string().as_bytes());
         own.head.extend_from_slice(b"\r\n\r\n");
     }
 }
 
 impl Signed {
     fn new(shared: &[u8]) -> Self {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let state = mac().chain_update(format!("{seconds}.")).chain_update(shared);
-        Self { since: Instant::now(), seconds, state }
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let state = mac()
+            .chain_update(format!("{seconds}."))
+            .chain_update(shared);
+        Self {
+            since: Instant::now(),
+            seconds,
+            state,
+        }
     }
 }
 
@@ -112,7 +133,8 @@ fn shared_body(size: usize) -> Vec<u8> {
     let line = r#"{"id":"il_1MtHbELkdIwHu7ixl4OzzPMv","amount":4200,"currency":"eur","description":"T-shirt, \"large\"","livemode":true,"price":null,"period":{"start":1790000000,"end":1792592000},"tax":[0.19,1.5e2]}"#;
     let (stop, end) = (r#"]}},"livemode":true,"note":""#, r#"","#);
     let mut body = start.to_owned();
-    let left = |body: &String| size.saturating_sub(body.len() + stop.len() + end.len() + TAIL.len());
+    let left =
+        |body: &String| size.saturating_sub(body.len() + stop.len() + end.len() + TAIL.len());
     while left(&body) > line.len() {
         if body.len() > start.len() {
             body.push(',');

@@ -39,15 +39,31 @@ pub(crate) fn measure(
     body: usize,
     time: Duration,
 ) -> Result<Vec<Started>, Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else { return Err("restart needs --backend servers".into()) };
-    say(format_args!("restart: {connections} connections, {} s each from the start on, {repeat} times", time.as_secs()));
-    let sending = Sending { pace: Pace::Closed(connections), mix: Mix::default(), body, time, drained: true, cold: true };
+    let Some((postgres, rabbit)) = &world.servers else {
+        return Err("restart needs --backend servers".into());
+    };
+    say(format_args!(
+        "restart: {connections} connections, {} s each from the start on, {repeat} times",
+        time.as_secs()
+    ));
+    let sending = Sending {
+        pace: Pace::Closed(connections),
+        mix: Mix::default(),
+        body,
+        time,
+        drained: true,
+        cold: true,
+    };
     let (mut empty, mut full) = (Vec::new(), Vec::new());
     Row::heads();
     for _ in 0..repeat {
         empty.push(pipeline::measure(world, &[], sending)?);
         // What the load has left is a part of what is stored; its outbox is idle when it is analyzed.
-        fill(postgres, stored.saturating_sub(postgres.number("SELECT count(*) AS value FROM hookweir.event")?), body)?;
+        fill(
+            postgres,
+            stored.saturating_sub(postgres.number("SELECT count(*) AS value FROM hookweir.event")?),
+            body,
+        )?;
         rabbit.clear()?;
         let service = world.service_again(&[])?;
         full.push(pipeline::measure_on(world, &service, sending)?);
@@ -57,10 +73,17 @@ pub(crate) fn measure(
     for started in &found {
         say(format_args!(
             "  {:>9} stored: {:.0}/s, p99 {:.1} ms, service {:.1} us, PostgreSQL {:.1} us an event (medians of {repeat})",
-            started.stored, started.accepted, started.p99_ms, started.service_us, started.postgres_us
+            started.stored,
+            started.accepted,
+            started.p99_ms,
+            started.service_us,
+            started.postgres_us
         ));
     }
-    say(format_args!("  {:.3} of an empty store", found[1].accepted / found[0].accepted));
+    say(format_args!(
+        "  {:.3} of an empty store",
+        found[1].accepted / found[0].accepted
+    ));
     Ok(found)
 }
 

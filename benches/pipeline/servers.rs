@@ -47,12 +47,20 @@ impl Postgres {
         server.start();
         let mut connection = PgConnection::establish(&server.url)?;
         for name in ["fsync", "synchronous_commit", "full_page_writes"] {
-            let value = text(&mut connection, &format!("SELECT current_setting('{name}') AS value"))?;
+            let value = text(
+                &mut connection,
+                &format!("SELECT current_setting('{name}') AS value"),
+            )?;
             if value != "on" {
-                return Err(format!("PostgreSQL has {name} = {value}: nothing measured with it would mean anything").into());
+                return Err(format!(
+                    "PostgreSQL has {name} = {value}: nothing measured with it would mean anything"
+                )
+                .into());
             }
         }
-        let backend = sql_query("SELECT pg_backend_pid() AS value").get_result::<IntegerValue>(&mut connection)?.value;
+        let backend = sql_query("SELECT pg_backend_pid() AS value")
+            .get_result::<IntegerValue>(&mut connection)?
+            .value;
         let pid = parent(backend.unsigned_abs()).ok_or("PostgreSQL's process cannot be found")?;
         Ok(Self { server, pid })
     }
@@ -64,7 +72,9 @@ impl Postgres {
     /// Runs statements, each by itself.
     pub(crate) fn run(&self, statements: &[&str]) -> Result<(), Box<dyn Error>> {
         let mut connection = self.connect()?;
-        statements.iter().try_for_each(|statement| connection.batch_execute(statement))?;
+        statements
+            .iter()
+            .try_for_each(|statement| connection.batch_execute(statement))?;
         Ok(())
     }
 
@@ -74,7 +84,12 @@ impl Postgres {
     }
 
     /// Tells when what a query counts is less than `few`; nothing, if that takes longer than `patience`.
-    pub(crate) fn watch(&self, query: &'static str, few: u64, patience: Duration) -> Result<Receiver<Instant>, Box<dyn Error>> {
+    pub(crate) fn watch(
+        &self,
+        query: &'static str,
+        few: u64,
+        patience: Duration,
+    ) -> Result<Receiver<Instant>, Box<dyn Error>> {
         let mut connection = self.connect()?;
         let (tell, told) = mpsc::channel();
         thread::spawn(move || {
@@ -98,7 +113,16 @@ impl Postgres {
              FROM pg_stat_user_tables WHERE schemaname = 'hookweir'",
         )
         .load(&mut self.connect()?)?;
-        let table = |row: TableRow| (row.name, Table { bytes: row.bytes.unsigned_abs(), live: row.live, dead: row.dead });
+        let table = |row: TableRow| {
+            (
+                row.name,
+                Table {
+                    bytes: row.bytes.unsigned_abs(),
+                    live: row.live,
+                    dead: row.dead,
+                },
+            )
+        };
         Ok(rows.into_iter().map(table).collect())
     }
 
@@ -132,7 +156,10 @@ fn text(connection: &mut PgConnection, query: &str) -> Result<String, Box<dyn Er
 }
 
 fn number(connection: &mut PgConnection, query: &str) -> Result<u64, Box<dyn Error>> {
-    Ok(sql_query(query).get_result::<NumberValue>(connection)?.value.unsigned_abs())
+    Ok(sql_query(query)
+        .get_result::<NumberValue>(connection)?
+        .value
+        .unsigned_abs())
 }
 
 /// A table: its size with indexes and all, and its rows, alive and dead, as PostgreSQL estimates them.
@@ -154,20 +181,32 @@ impl Rabbit {
     pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
         let server = Server::rabbitmq();
         let pid = Self::pid_of(&server)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { server, pid, runtime })
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            server,
+            pid,
+            runtime,
+        })
     }
 
     fn pid_of(server: &Server) -> Result<u32, Box<dyn Error>> {
         let answer = server.ctl(&["--silent", "eval", "list_to_integer(os:getpid())."]);
-        Ok(answer.trim().parse().map_err(|_| format!("RabbitMQ's process id is {answer:?}"))?)
+        Ok(answer
+            .trim()
+            .parse()
+            .map_err(|_| format!("RabbitMQ's process id is {answer:?}"))?)
     }
 
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
-    pub(crate) async fn channel(&self) -> Result<(lapin::Connection, lapin::Channel), Box<dyn Error>> {
+    pub(crate) async fn channel(
+        &self,
+    ) -> Result<(lapin::Connection, lapin::Channel), Box<dyn Error>> {
         let connection = lapin::Connection::connect(&self.server.url, Default::default()).await?;
         let channel = connection.create_channel().await?;
         Ok((connection, channel))
@@ -177,8 +216,13 @@ impl Rabbit {
     pub(crate) fn messages(&self, queue: &str) -> Result<u64, Box<dyn Error>> {
         self.block_on(async {
             let (connection, channel) = self.channel().await?;
-            let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-            let queue = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..Default::default()
+            };
+            let queue = channel
+                .queue_declare(queue.into(), passive, FieldTable::default())
+                .await?;
             connection.close(200, "done".into()).await?;
             Ok(u64::from(queue.message_count()))
         })
@@ -195,7 +239,9 @@ impl Rabbit {
     pub(crate) fn purge(&self, queue: &str) -> Result<u64, Box<dyn Error>> {
         self.block_on(async {
             let (connection, channel) = self.channel().await?;
-            let purged = channel.queue_purge(queue.into(), Default::default()).await?;
+            let purged = channel
+                .queue_purge(queue.into(), Default::default())
+                .await?;
             connection.close(200, "done".into()).await?;
             Ok(u64::from(purged))
         })
@@ -205,8 +251,15 @@ impl Rabbit {
     pub(crate) fn clear(&self) -> Result<(), Box<dyn Error>> {
         self.block_on(async {
             let (connection, channel) = self.channel().await?;
-            for queue in ["hookweir.events", "hookweir.unrouted", "ceiling", "peer.events"] {
-                channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+            for queue in [
+                "hookweir.events",
+                "hookweir.unrouted",
+                "ceiling",
+                "peer.events",
+            ] {
+                channel
+                    .queue_delete(queue.into(), QueueDeleteOptions::default())
+                    .await?;
             }
             connection.close(200, "done".into()).await?;
             Ok(())

@@ -24,9 +24,15 @@ pub(crate) struct Service {
 impl Service {
     /// Starts `program`, by means of `wrapper` if that is not empty, with the default configuration but for `settings`, and waits until it
     /// is ready and its queue is up.
-    pub(crate) fn start(wrapper: &[&str], program: &Path, settings: &[String]) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn start(
+        wrapper: &[&str],
+        program: &Path,
+        settings: &[String],
+    ) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let source = format!("[[source]]\nname = \"stripe\"\nprovider = \"stripe\"\nsecrets = [\"plain:{SECRET}\"]\n");
+        let source = format!(
+            "[[source]]\nname = \"stripe\"\nprovider = \"stripe\"\nsecrets = [\"plain:{SECRET}\"]\n"
+        );
         fs::write(folder.path().join("hookweir.toml"), source)?;
         let (listen, admin) = (free_address(), free_address());
         let own = [
@@ -41,14 +47,23 @@ impl Service {
         let process = Command::new(command[0])
             .args(&command[1..])
             .args(["serve", "--config", "hookweir.toml"])
-            .args(own.iter().chain(settings).flat_map(|setting| ["--set", setting]))
+            .args(
+                own.iter()
+                    .chain(settings)
+                    .flat_map(|setting| ["--set", setting]),
+            )
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log"))?)
             .spawn()
             .map_err(|error| format!("{}: {error}", command[0].display()))?;
-        let mut service = Self { process, listen, admin, folder };
+        let mut service = Self {
+            process,
+            listen,
+            admin,
+            folder,
+        };
         service.wait_until_up()?;
         Ok(service)
     }
@@ -68,12 +83,15 @@ impl Service {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && !answer.contains("degraded"))
+        self.get("/readyz")
+            .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && !answer.contains("degraded"))
     }
 
     /// Stops it in order.
     pub(crate) fn stop(mut self, patience: Duration) -> Result<(), Box<dyn Error>> {
-        Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        Command::new("kill")
+            .args(["-TERM", &self.pid().to_string()])
+            .status()?;
         let since = Instant::now();
         while self.process.try_wait()?.is_none() {
             if since.elapsed() > patience {
@@ -101,17 +119,23 @@ impl Service {
     /// Its metrics, as `name{labels}` → value.
     pub(crate) fn metrics(&self) -> Result<Metrics, Box<dyn Error>> {
         let text = self.get("/metrics")?;
-        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        });
+        let samples = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            });
         Ok(Metrics(samples.collect()))
     }
 
     fn get(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.admin)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

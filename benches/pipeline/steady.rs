@@ -27,16 +27,32 @@ pub(crate) struct Sample {
     pub(crate) tables: BTreeMap<String, Table>,
 }
 
-pub(crate) fn measure(world: &World, rate: f64, minutes: u64, body: usize) -> Result<Vec<Sample>, Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else { return Err("steady needs --backend servers".into()) };
-    say(format_args!("steady: {rate:.0} deliveries/s for {minutes} minutes; events are deleted once they are published"));
+pub(crate) fn measure(
+    world: &World,
+    rate: f64,
+    minutes: u64,
+    body: usize,
+) -> Result<Vec<Sample>, Box<dyn Error>> {
+    let Some((postgres, rabbit)) = &world.servers else {
+        return Err("steady needs --backend servers".into());
+    };
+    say(format_args!(
+        "steady: {rate:.0} deliveries/s for {minutes} minutes; events are deleted once they are published"
+    ));
     let service = world.service(&SETTINGS)?;
     let since = Instant::now();
     let mut samples: Vec<Sample> = Vec::new();
     let (mut accepted, mut consumed) = (0, 0);
     Row::heads();
     while since.elapsed() < Duration::from_secs(minutes * 60) {
-        let sending = Sending { pace: Pace::Open(rate), mix: Mix::default(), body, time: STRETCH, drained: false, cold: false };
+        let sending = Sending {
+            pace: Pace::Open(rate),
+            mix: Mix::default(),
+            body,
+            time: STRETCH,
+            drained: false,
+            cold: false,
+        };
         let row = pipeline::measure_on(world, &service, sending)?;
         accepted += row.accepted_in_all;
         // Nobody else consumes, and it is not the queue that is looked at.
@@ -49,16 +65,30 @@ pub(crate) fn measure(world: &World, rate: f64, minutes: u64, body: usize) -> Re
             p99_ms: row.p99_ms,
             tables: postgres.tables()?,
         };
-        let tables = sample.tables.iter().filter(|(_, table)| table.bytes > 1 << 20);
-        let tables: Vec<_> = tables.map(|(name, table)| format!("{name} {} MiB, {} dead", table.bytes >> 20, table.dead)).collect();
-        say(format_args!("  minute {:.0}: {}; {:.0} MiB of memory", sample.minute, tables.join("; "), sample.rss_mib));
+        let tables = sample
+            .tables
+            .iter()
+            .filter(|(_, table)| table.bytes > 1 << 20);
+        let tables: Vec<_> = tables
+            .map(|(name, table)| format!("{name} {} MiB, {} dead", table.bytes >> 20, table.dead))
+            .collect();
+        say(format_args!(
+            "  minute {:.0}: {}; {:.0} MiB of memory",
+            sample.minute,
+            tables.join("; "),
+            sample.rss_mib
+        ));
         samples.push(sample);
     }
     let left = Instant::now();
-    while postgres.number("SELECT count(*) AS value FROM hookweir.outbox")? > 0 && left.elapsed() < Duration::from_secs(60) {
+    while postgres.number("SELECT count(*) AS value FROM hookweir.outbox")? > 0
+        && left.elapsed() < Duration::from_secs(60)
+    {
         std::thread::sleep(Duration::from_millis(100));
     }
     consumed += rabbit.purge("hookweir.events")?;
-    say(format_args!("  {accepted} events were accepted, {consumed} came out of the queue"));
+    say(format_args!(
+        "  {accepted} events were accepted, {consumed} came out of the queue"
+    ));
     Ok(samples)
 }

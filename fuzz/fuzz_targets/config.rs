@@ -6,16 +6,28 @@ use hookweir_fuzz::verify::Scheme;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     // It would read any file of this machine, endless ones too.
-    if text.contains("file:") || text.contains("credential:") || text.contains("\\u") || text.contains("\\U") || text.contains("\\x") {
+    if text.contains("file:")
+        || text.contains("credential:")
+        || text.contains("\\u")
+        || text.contains("\\U")
+        || text.contains("\\x")
+    {
         return;
     }
     match Config::from_toml(text) {
-        Ok(config) => config.sources.iter().for_each(|source| drop(Scheme::compile(source, 1000))),
+        Ok(config) => config
+            .sources
+            .iter()
+            .for_each(|source| drop(Scheme::compile(source, 1000))),
         Err(mistakes) => {
             assert!(!mistakes.is_empty(), "refused, and nobody is told why");
-            mistakes.iter().for_each(|mistake| assert!(!mistake.to_string().is_empty()));
+            mistakes
+                .iter()
+                .for_each(|mistake| assert!(!mistake.to_string().is_empty()));
         }
     }
 });

@@ -2,17 +2,21 @@
 //! of `===`.
 #![no_main]
 
-use hookweir_fuzz::request::{Headers, Request};
+use hookweir_fuzz::domain::request::{Headers, Request};
 use hookweir_fuzz::verify::sign::{SignInputs, sign};
 use hookweir_fuzz::verify::verify;
 use hookweir_fuzz::{NOW, post, refuse, source, with_keys};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let (scheme, request) = text.split_once("\n===\n").unwrap_or((text, ""));
     let Ok(scheme) = scheme.parse() else { return };
-    let Some((source, scheme)) = with_keys(source(None, Some(scheme))) else { return };
+    let Some((source, scheme)) = with_keys(source(None, Some(scheme))) else {
+        return;
+    };
     let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
     let headers: Headers = head
         .lines()
@@ -21,7 +25,11 @@ fuzz_target!(|data: &[u8]| {
             Some((name.parse().ok()?, value.parse().ok()?))
         })
         .collect();
-    refuse(&source, &scheme, &post("/ingest/test?a=b".into(), headers, body.as_bytes()));
+    refuse(
+        &source,
+        &scheme,
+        &post("/ingest/test?a=b".into(), headers, body.as_bytes()),
+    );
     // And what the engine itself signs by it.
     let inputs = SignInputs {
         body: body.as_bytes().to_vec().into(),
@@ -31,7 +39,16 @@ fuzz_target!(|data: &[u8]| {
         secret: 0,
         private_key: None,
     };
-    let Ok(signed) = sign(&source, &inputs) else { return };
-    let request = Request { method: signed.method, ..post(format!("/ingest/test?{}", signed.query), signed.headers.into(), &signed.body) };
+    let Ok(signed) = sign(&source, &inputs) else {
+        return;
+    };
+    let request = Request {
+        method: signed.method,
+        ..post(
+            format!("/ingest/test?{}", signed.query),
+            signed.headers.into(),
+            &signed.body,
+        )
+    };
     let _ = verify(&source.name, &scheme, &request, NOW);
 });

@@ -20,20 +20,35 @@ fuzz_target!(|data: &[u8]| {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     let name = String::from_utf8_lossy(name);
-    let is_name =
-        !name.is_empty() && !name.contains('/') && !matches!(&*name, "." | ".." | ".lock") && !name.contains("18446744073709551615");
+    let is_name = !name.is_empty()
+        && !name.contains('/')
+        && !matches!(&*name, "." | ".." | ".lock")
+        && !name.contains("18446744073709551615");
     if is_name && fs::write(folder.join(&*name), other).is_err() {
         return;
     }
     fs::write(folder.join(LAST), left).expect("a file");
-    let whole = left.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let rotation = Rotation { bytes: 1 << 30, age: Duration::from_secs(1 << 32) };
+    let whole = left
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let rotation = Rotation {
+        bytes: 1 << 30,
+        age: Duration::from_secs(1 << 32),
+    };
     for round in 0..2 {
         let mut sink = Sink::open(&folder, rotation, &Access::PRIVATE, NOW).expect("opens");
         let found = fs::read(folder.join(LAST)).expect("there");
-        assert_eq!(found, [&left[..whole], &b"next\n".repeat(round)].concat(), "whole lines, and no half one");
+        assert_eq!(
+            found,
+            [&left[..whole], &b"next\n".repeat(round)].concat(),
+            "whole lines, and no half one"
+        );
         sink.append(b"next\n", NOW).expect("appends");
     }
-    assert!(!is_name || name == LAST || fs::read(folder.join(&*name)).is_ok_and(|found| found == other), "the other file is as it was");
+    assert!(
+        !is_name || name == LAST || fs::read(folder.join(&*name)).is_ok_and(|found| found == other),
+        "the other file is as it was"
+    );
     fs::remove_dir_all(&folder).expect("removed");
 });

@@ -1,23 +1,24 @@
 //! The parts of Hookweir that are fuzzed, compiled from their own files, and what the targets share.
 
-#![allow(dead_code, unused_imports, reason = "only a part of each module is used here")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "only a part of each module is used here"
+)]
 
 #[path = "../../src/config/mod.rs"]
 pub mod config;
-#[path = "../../src/delivery.rs"]
-pub mod delivery;
-#[path = "../../src/disk.rs"]
-pub mod disk;
-#[path = "../../src/folder.rs"]
-mod folder;
-#[path = "../../src/outcome.rs"]
-pub mod outcome;
-#[path = "../../src/request.rs"]
-pub mod request;
-#[path = "../../src/publish/routing_key.rs"]
-mod routing_key;
+#[path = "../../src/domain/mod.rs"]
+pub mod domain;
+#[path = "../../src/runtime"]
+mod runtime {
+    pub mod disk;
+    pub mod folder;
+}
 #[path = "../../src/publish/file/access.rs"]
 pub mod access;
+#[path = "../../src/publish/routing_key.rs"]
+mod routing_key;
 #[path = "../../src/publish/file/sink.rs"]
 pub mod sink;
 #[path = "../../src/verify/mod.rs"]
@@ -52,8 +53,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use config::model::Source;
 use config::secret::Secret;
-use delivery::{SourceName, UnixMillis};
-use request::Request;
+use domain::delivery::{SourceName, UnixMillis};
+use domain::request::Request;
 use verify::spec::Kind;
 use verify::{Scheme, Verdict};
 
@@ -85,21 +86,38 @@ pub fn source(provider: Option<&str>, scheme: Option<toml::Table>) -> Source {
 
 /// `source` with keys of the kind that its scheme wants; none of them is in any input.
 pub fn with_keys(mut source: Source) -> Option<(Source, Scheme)> {
-    use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+    use ring::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
+    };
     let spec = verify::spec_of(&source).ok()?;
     for (name, default) in verify::params_of(&spec) {
         source.params.insert(name.clone(), default.unwrap_or(name));
     }
     if spec.kind == Kind::Basic {
-        source.secrets.push(Secret::new(&b"somebody:a long password"[..]));
+        source
+            .secrets
+            .push(Secret::new(&b"somebody:a long password"[..]));
     } else if spec.kind != Kind::None {
-        source.secrets.push(Secret::new(&b"7f3a9c51e2d8460bb1f04c7793ad5e28"[..]));
+        source
+            .secrets
+            .push(Secret::new(&b"7f3a9c51e2d8460bb1f04c7793ad5e28"[..]));
     }
     let random = ring::rand::SystemRandom::new();
-    let ed25519 = || hex::encode(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed").public_key());
+    let ed25519 = || {
+        hex::encode(
+            Ed25519KeyPair::from_seed_unchecked(&[7; 32])
+                .expect("a seed")
+                .public_key(),
+        )
+    };
     let p256 = || {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("randomness");
-        hex::encode(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random).expect("a key").public_key())
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+            .expect("randomness");
+        hex::encode(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random)
+                .expect("a key")
+                .public_key(),
+        )
     };
     let rsa = || {
         let pkcs8 = include_bytes!("../../tests/data/rsa-for-tests.pk8");
@@ -122,7 +140,10 @@ pub fn with_keys(mut source: Source) -> Option<(Source, Scheme)> {
 }
 
 /// The headers that a request is made of: names, and what stands in a line each.
-pub fn headers<'n>(names: impl IntoIterator<Item = &'n str>, lines: &mut dyn Iterator<Item = &[u8]>) -> request::Headers {
+pub fn headers<'n>(
+    names: impl IntoIterator<Item = &'n str>,
+    lines: &mut dyn Iterator<Item = &[u8]>,
+) -> domain::request::Headers {
     let pairs = names.into_iter().filter_map(|name| {
         let value = ::http::HeaderValue::from_bytes(lines.next()?).ok()?;
         Some((name.parse::<::http::HeaderName>().ok()?, value))
@@ -131,12 +152,22 @@ pub fn headers<'n>(names: impl IntoIterator<Item = &'n str>, lines: &mut dyn Ite
 }
 
 /// A POST.
-pub fn post(target: String, headers: request::Headers, body: &[u8]) -> Request {
-    Request { method: ::http::Method::POST, target, headers, body: Bytes::copy_from_slice(body), received_at: NOW }
+pub fn post(target: String, headers: domain::request::Headers, body: &[u8]) -> Request {
+    Request {
+        method: ::http::Method::POST,
+        target,
+        headers,
+        body: Bytes::copy_from_slice(body),
+        received_at: NOW,
+    }
 }
 
 /// Verifies a request that nobody signed: it is no event, whatever it says.
 pub fn refuse(source: &Source, scheme: &Scheme, request: &Request) {
     let verdict = verify::verify(&source.name, scheme, request, NOW);
-    assert!(!scheme.verifies() || !matches!(verdict, Ok(Verdict::Events(_))), "accepted: {} {request:?}", scheme.describe());
+    assert!(
+        !scheme.verifies() || !matches!(verdict, Ok(Verdict::Events(_))),
+        "accepted: {} {request:?}",
+        scheme.describe()
+    );
 }

@@ -120,10 +120,18 @@ mod tests {
 
     #[test]
     fn options_count_before_and_behind_the_command() {
-        let args = Args::try_parse_from(["hookweir", "--set", "a=1", "--config", "c", "serve", "--set", "b=2"]).expect("valid");
-        let Some(Command::Serve(with)) = args.command else { panic!("not serve") };
+        let args = Args::try_parse_from([
+            "hookweir", "--set", "a=1", "--config", "c", "serve", "--set", "b=2",
+        ])
+        .expect("valid");
+        let Some(Command::Serve(with)) = args.command else {
+            panic!("not serve")
+        };
         let inputs = args.common.and(with.common);
-        assert_eq!((inputs.settings, inputs.file), (vec!["a=1".to_owned(), "b=2".to_owned()], Some("c".into())));
+        assert_eq!(
+            (inputs.settings, inputs.file),
+            (vec!["a=1".to_owned(), "b=2".to_owned()], Some("c".into()))
+        );
         Args::command().debug_assert();
     }
 

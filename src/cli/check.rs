@@ -2,8 +2,9 @@
 
 use super::{Failure, disks, say};
 use crate::config::Config;
+use crate::runtime::descriptors;
 use crate::verify::Scheme;
-use crate::{descriptors, publish, store};
+use crate::{publish, store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -29,16 +30,27 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     };
     say::out(format_args!("configuration  sound, {sources}"));
     for untried in &config.untried {
-        say::out(format_args!("not tried      {untried}; `serve` does not start without it"));
+        say::out(format_args!(
+            "not tried      {untried}; `serve` does not start without it"
+        ));
     }
     for source in &config.sources {
         // Loading has compiled it before, so it does.
         if let Ok(scheme) = Scheme::compile(source, config.limits.max_events_per_request) {
-            say::out(format_args!("source         {}: {}", source.name, scheme.describe()));
-            say::out(format_args!("               a duplicate there: {}", scheme.facts().duplicates));
+            say::out(format_args!(
+                "source         {}: {}",
+                source.name,
+                scheme.describe()
+            ));
+            say::out(format_args!(
+                "               a duplicate there: {}",
+                scheme.facts().duplicates
+            ));
             if let Some(window) = source.window {
                 let hours = window.as_secs() / 3600;
-                say::out(format_args!("               window_days holds for it: {hours} h in place of any time named above"));
+                say::out(format_args!(
+                    "               window_days holds for it: {hours} h in place of any time named above"
+                ));
             }
             if let Some(span) = source.drop_same_bytes {
                 say::out(format_args!(
@@ -65,20 +77,33 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
 
 /// Tries the database, the queue and the spool, all of them, so that one run tells all.
 fn reach(config: &Config) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
-    let is_here = |key: &str| !config.untried.iter().any(|untried| untried.key.as_deref() == Some(key));
+    let is_here = |key: &str| {
+        !config
+            .untried
+            .iter()
+            .any(|untried| untried.key.as_deref() == Some(key))
+    };
     let mut tried: Vec<(&str, String, Found)> = Vec::new();
     if is_here("store.url") {
         let found = store::check(&config.store).map_err(|error| error.to_string());
         tried.push(("store.url", config.store.url.to_string(), found));
     }
     if is_here("publisher.url") {
-        let found = runtime.block_on(publish::check(&config.publisher)).map_err(|error| error.to_string());
+        let found = runtime
+            .block_on(publish::check(&config.publisher))
+            .map_err(|error| error.to_string());
         tried.push(("publisher.url", config.publisher.url.to_string(), found));
     }
     if let Some(path) = &config.spool.path {
-        tried.push(("spool.path", path.display().to_string(), disks::spool(config, path).map(|found| vec![found])));
+        tried.push((
+            "spool.path",
+            path.display().to_string(),
+            disks::spool(config, path).map(|found| vec![found]),
+        ));
     }
     for warning in disks::warnings(config) {
         say::warning(&warning);
@@ -87,7 +112,9 @@ fn reach(config: &Config) -> Result<(), Failure> {
     for (key, place, result) in tried {
         let option = key.split('.').next().unwrap_or_default();
         match result {
-            Ok(found) => found.iter().for_each(|sentence| say::out(format_args!("{option:<14} {sentence}"))),
+            Ok(found) => found
+                .iter()
+                .for_each(|sentence| say::out(format_args!("{option:<14} {sentence}"))),
             Err(error) => {
                 say::out(format_args!("{option:<14} FAILED, {place}: {error}"));
                 out_of_reach.push(key);
@@ -98,13 +125,19 @@ fn reach(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     let options = out_of_reach.join(" and ");
-    Err(Failure::Unreachable(format!("what {options} names cannot be used; mend it there, or set another and check again")))
+    Err(Failure::Unreachable(format!(
+        "what {options} names cannot be used; mend it there, or set another and check again"
+    )))
 }
 
 pub(super) fn migrate(config: &Config) -> Result<(), Failure> {
-    let applied = store::migrate(&config.store).map_err(|error| Failure::Unreachable(format!("{}: {error}", config.store.url)))?;
+    let applied = store::migrate(&config.store)
+        .map_err(|error| Failure::Unreachable(format!("{}: {error}", config.store.url)))?;
     if applied.is_empty() {
-        say::out(format_args!("{}: the schema is up to date", config.store.url));
+        say::out(format_args!(
+            "{}: the schema is up to date",
+            config.store.url
+        ));
     }
     for name in applied {
         say::out(format_args!("{}: applied {name}", config.store.url));

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::config::{Config, ConfigError};
+use crate::runtime::disk;
+use crate::runtime::folder;
 use crate::store::{self, SpoolFile};
-use crate::{disk, folder};
 
 /// Paths that the promise rests on, each with its name and its option.
 fn places(config: &Config) -> Vec<(&Path, &'static str, &'static str)> {
@@ -21,7 +22,11 @@ fn places(config: &Config) -> Vec<(&Path, &'static str, &'static str)> {
 }
 
 fn spool_place(config: &Config) -> Option<(&Path, &'static str, &'static str)> {
-    config.spool.path.as_deref().map(|path| (path, "the spool", "spool.path"))
+    config
+        .spool
+        .path
+        .as_deref()
+        .map(|path| (path, "the spool", "spool.path"))
 }
 
 /// Why the service must not start with these disks, if so: what it accepts would not be durable.
@@ -29,7 +34,11 @@ pub(super) fn refusals(config: &Config) -> Vec<ConfigError> {
     if config.store.allow_unsafe_durability {
         return Vec::new();
     }
-    places(config).iter().filter_map(|(path, what, option)| disk::refusal(path, what, option)).map(ConfigError::nowhere).collect()
+    places(config)
+        .iter()
+        .filter_map(|(path, what, option)| disk::refusal(path, what, option))
+        .map(ConfigError::nowhere)
+        .collect()
 }
 
 /// What an operator should know of these disks.
@@ -37,7 +46,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for (path, what, option) in places(config).into_iter().chain(spool_place(config)) {
         warnings.extend(disk::warning(path, what, option));
-        let folder = if option == "publisher.url" { path } else { folder::of(path) };
+        let folder = if option == "publisher.url" {
+            path
+        } else {
+            folder::of(path)
+        };
         // A folder for all to write to is there for more than this.
         if let Some(mode) = disk::open_to_others(folder).filter(|mode| mode & 0o002 == 0) {
             warnings.push(format!(
@@ -58,9 +71,13 @@ pub(super) fn spool(config: &Config, path: &Path) -> Result<String, String> {
     }
     if !path.exists() {
         store::probe_folder(path).map_err(|error| error.to_string())?;
-        return Ok(format!("{} does not exist yet and can be created", path.display()));
+        return Ok(format!(
+            "{} does not exist yet and can be created",
+            path.display()
+        ));
     }
     let usage = SpoolFile::visit(path).and_then(|file| Ok(file.usage()?));
-    let usage = usage.map_err(|trouble| format!("{}. The service starts all the same", trouble.text()))?;
+    let usage =
+        usage.map_err(|trouble| format!("{}. The service starts all the same", trouble.text()))?;
     Ok(format!("usable, {} events wait in it", usage.events))
 }

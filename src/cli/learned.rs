@@ -2,7 +2,7 @@
 
 use super::{Failure, say};
 use crate::config::Config;
-use crate::delivery::SourceName;
+use crate::domain::delivery::SourceName;
 use crate::store::{self, RELEARN_AFTER, StoreError};
 
 #[derive(Debug, clap::Args)]
@@ -23,22 +23,39 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     let learned = store.learned().map_err(failed)?;
     let Some(name) = &options.name else {
         for known in &learned {
-            let state = if known.secret.is_some() { "learned" } else { "forgotten" };
+            let state = if known.secret.is_some() {
+                "learned"
+            } else {
+                "forgotten"
+            };
             let at = jiff::Timestamp::from_millisecond(known.at.0).unwrap_or_default();
             say::out(format_args!("{}  {state} {at:.0}", known.source));
         }
         return Ok(());
     };
-    let secret = learned.into_iter().find(|known| known.source == *name).and_then(|known| known.secret);
-    let secret = secret.ok_or_else(|| Failure::Usage(format!("the source \"{}\" has learned no secret", name.escape_debug())))?;
+    let secret = learned
+        .into_iter()
+        .find(|known| known.source == *name)
+        .and_then(|known| known.secret);
+    let secret = secret.ok_or_else(|| {
+        Failure::Usage(format!(
+            "the source \"{}\" has learned no secret",
+            name.escape_debug()
+        ))
+    })?;
     if options.forget {
         let name = SourceName::parse(name).map_err(Failure::Usage)?;
         store.forget(&name).map_err(failed)?;
-        say::out(format_args!("forgotten; {name} learns the next secret that comes in a handshake, from {} s on", RELEARN_AFTER.as_secs()));
+        say::out(format_args!(
+            "forgotten; {name} learns the next secret that comes in a handshake, from {} s on",
+            RELEARN_AFTER.as_secs()
+        ));
     } else if options.show {
         say::out(String::from_utf8_lossy(secret.expose()));
     } else {
-        say::out(format_args!("{name} has learned a secret; --show prints it, --forget makes room for another"));
+        say::out(format_args!(
+            "{name} has learned a secret; --show prints it, --forget makes room for another"
+        ));
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub fn run() -> ExitCode {
     };
     // Once for the process, before anything speaks TLS. That it was installed before is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    crate::failpoint::arm();
+    crate::faults::failpoint::arm();
     let code = match dispatch(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(failure),
@@ -67,14 +67,23 @@ fn dispatch(args: Args) -> Result<(), Failure> {
     let before = args.common;
     let load = |inputs: &Inputs| Config::load(inputs).map_err(Failure::Config);
     // For tools that run without the service's environment.
-    let load_what_is_here = |inputs: Inputs| load(&Inputs { lenient: true, ..inputs });
+    let load_what_is_here = |inputs: Inputs| {
+        load(&Inputs {
+            lenient: true,
+            ..inputs
+        })
+    };
     match args.command.unwrap_or(Command::Serve(With::default())) {
         Command::Serve(With { common, .. }) => {
             logs::start();
             serve::run(load(&before.and(common))?)
         }
-        Command::Check(With { common, own }) if own.strict => check::run(&load(&before.and(common))?, &own),
-        Command::Check(With { common, own }) => check::run(&load_what_is_here(before.and(common))?, &own),
+        Command::Check(With { common, own }) if own.strict => {
+            check::run(&load(&before.and(common))?, &own)
+        }
+        Command::Check(With { common, own }) => {
+            check::run(&load_what_is_here(before.and(common))?, &own)
+        }
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
@@ -93,7 +102,10 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         }
         Command::Config(With { common, .. }) => {
             let config = load_what_is_here(before.and(common))?;
-            config.untried.iter().for_each(|why| say::note(format_args!("not read: {why}")));
+            config
+                .untried
+                .iter()
+                .for_each(|why| say::note(format_args!("not read: {why}")));
             say::out(config.to_toml().trim_end());
             Ok(())
         }
@@ -118,8 +130,14 @@ fn report(failure: Failure) -> ExitCode {
             for mistake in &mistakes {
                 say::error(mistake);
             }
-            let count = if mistakes.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", mistakes.len()) };
-            say::note(format_args!("{count} in the configuration; `hookweir config --reference` explains every option"));
+            let count = if mistakes.len() == 1 {
+                "1 mistake".to_owned()
+            } else {
+                format!("{} mistakes", mistakes.len())
+            };
+            say::note(format_args!(
+                "{count} in the configuration; `hookweir config --reference` explains every option"
+            ));
             return ExitCode::from(78);
         }
     };

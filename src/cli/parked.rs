@@ -42,8 +42,15 @@ enum Verb {
 impl Options {
     /// Refuses what is not meant, before anything is done.
     fn check(&self, places: &[Place]) -> Result<(), Failure> {
-        if self.verb == Verb::Discard && self.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
-            return Err(Failure::Usage("discard deletes events for good: give a --reason".into()));
+        if self.verb == Verb::Discard
+            && self
+                .reason
+                .as_deref()
+                .is_none_or(|reason| reason.trim().is_empty())
+        {
+            return Err(Failure::Usage(
+                "discard deletes events for good: give a --reason".into(),
+            ));
         }
         for id in &self.ids {
             parse(id)?;
@@ -53,9 +60,13 @@ impl Options {
         }
         let mut count = 0;
         for place in places {
-            place.every(|_| count += 1).map_err(|error| Failure::Unreachable(format!("{}: {error}", place.name())))?;
+            place
+                .every(|_| count += 1)
+                .map_err(|error| Failure::Unreachable(format!("{}: {error}", place.name())))?;
         }
-        Err(Failure::Usage(format!("name the events by their ids, or say --all; {count} are parked")))
+        Err(Failure::Usage(format!(
+            "name the events by their ids, or say --all; {count} are parked"
+        )))
     }
 }
 
@@ -106,7 +117,9 @@ impl Place {
         let mut after = Seq(i64::MIN);
         loop {
             let page = self.page(after, PAGE)?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
             after = last.seq;
             page.into_iter().for_each(&mut each);
         }
@@ -143,34 +156,53 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     say::note(match options.verb {
         Verb::List if done == 0 => "nothing is parked".to_owned(),
         Verb::List => {
-            format!("{done} parked; `hookweir parked retry ID...` puts events back, `hookweir parked discard ID...` deletes them")
+            format!(
+                "{done} parked; `hookweir parked retry ID...` puts events back, `hookweir parked discard ID...` deletes them"
+            )
         }
         Verb::Show => format!("{done} shown"),
         Verb::Retry => format!("{done} put back; a running service takes them within seconds"),
         Verb::Discard => format!("{done} discarded"),
     });
     if !out_of_reach.is_empty() {
-        return Err(Failure::Unreachable(format!("not all parked events were looked at: {}", out_of_reach.join("; "))));
+        return Err(Failure::Unreachable(format!(
+            "not all parked events were looked at: {}",
+            out_of_reach.join("; ")
+        )));
     }
     match options.ids.len() as u64 {
-        wanted if done < wanted && options.verb != Verb::List => {
-            Err(Failure::Usage(format!("{} of {wanted} ids are not parked (any more)", wanted - done)))
-        }
+        wanted if done < wanted && options.verb != Verb::List => Err(Failure::Usage(format!(
+            "{} of {wanted} ids are not parked (any more)",
+            wanted - done
+        ))),
         _ => Ok(()),
     }
 }
 
 /// Place and number of an id.
 fn parse(id: &str) -> Result<(&str, Seq), Failure> {
-    let parts = id.split_once(':').filter(|(place, _)| ["store", "spool"].contains(place));
-    parts.and_then(|(place, number)| Some((place, Seq(number.parse().ok()?)))).ok_or_else(|| {
-        Failure::Usage(format!("\"{}\" is no id of a parked event: those are store:NUMBER and spool:NUMBER", id.escape_debug()))
-    })
+    let parts = id
+        .split_once(':')
+        .filter(|(place, _)| ["store", "spool"].contains(place));
+    parts
+        .and_then(|(place, number)| Some((place, Seq(number.parse().ok()?))))
+        .ok_or_else(|| {
+            Failure::Usage(format!(
+                "\"{}\" is no id of a parked event: those are store:NUMBER and spool:NUMBER",
+                id.escape_debug()
+            ))
+        })
 }
 
 /// Applies the action to what was chosen of `place`; the number of events.
 fn apply(place: &Place, options: &Options) -> Result<u64, StoreError> {
-    let wanted: Vec<Seq> = options.ids.iter().filter_map(|id| parse(id).ok()).filter(|id| id.0 == place.name()).map(|id| id.1).collect();
+    let wanted: Vec<Seq> = options
+        .ids
+        .iter()
+        .filter_map(|id| parse(id).ok())
+        .filter(|id| id.0 == place.name())
+        .map(|id| id.1)
+        .collect();
     let everything = options.all || (options.verb == Verb::List && options.ids.is_empty());
     let mut chosen = Vec::new();
     // What is parked from now on is not meant.
@@ -197,15 +229,29 @@ fn apply(place: &Place, options: &Options) -> Result<u64, StoreError> {
             }
             Verb::Discard => {
                 done += place.discard(rows)?;
-                format!("discarded ({})  ", options.reason.as_deref().unwrap_or_default())
+                format!(
+                    "discarded ({})  ",
+                    options.reason.as_deref().unwrap_or_default()
+                )
             }
         };
-        let shown = if options.verb == Verb::List && !options.all { LISTED } else { PAGE };
-        lines.iter().take(shown).for_each(|(_, line)| say::out(format_args!("{label}{line}")));
+        let shown = if options.verb == Verb::List && !options.all {
+            LISTED
+        } else {
+            PAGE
+        };
+        lines
+            .iter()
+            .take(shown)
+            .for_each(|(_, line)| say::out(format_args!("{label}{line}")));
         if options.verb == Verb::List {
             done += rows.len() as u64;
             if !options.all && chosen.len() > LISTED {
-                say::note(format_args!("{} more in the {}; --all lists them", chosen.len() - LISTED, place.name()));
+                say::note(format_args!(
+                    "{} more in the {}; --all lists them",
+                    chosen.len() - LISTED,
+                    place.name()
+                ));
                 return Ok(chosen.len() as u64);
             }
         }
@@ -230,11 +276,20 @@ fn line(place: &Place, parked: &Parked) -> String {
 
 /// Prints an event: its line, its headers, its body.
 fn show(place: &Place, row: Seq, line: &str) -> Result<(), StoreError> {
-    let Some(stored) = place.event(row)? else { return Ok(()) };
+    let Some(stored) = place.event(row)? else {
+        return Ok(());
+    };
     say::out(line);
     for (name, value) in &stored.event.headers {
-        say::out(format_args!("{}: {}", name.escape_debug(), value.escape_debug()));
+        say::out(format_args!(
+            "{}: {}",
+            name.escape_debug(),
+            value.escape_debug()
+        ));
     }
-    say::out(format_args!("\n{}", String::from_utf8_lossy(&stored.event.body)));
+    say::out(format_args!(
+        "\n{}",
+        String::from_utf8_lossy(&stored.event.body)
+    ));
     Ok(())
 }

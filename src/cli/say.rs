@@ -43,7 +43,9 @@ fn problem(level: Level, kind: &str, text: &str) {
     let text = format!("{kind}: {text}");
     // A journal takes the priority from in front of each line.
     match logs::stderr_is_journal() {
-        true => text.lines().for_each(|line| note(format_args!("<{}>{line}", logs::priority(level)))),
+        true => text
+            .lines()
+            .for_each(|line| note(format_args!("<{}>{line}", logs::priority(level)))),
         false => note(text),
     }
 }

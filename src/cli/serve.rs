@@ -8,8 +8,8 @@ use sha2::Sha256;
 use super::{Failure, disks, say};
 use crate::app::{self, Listening, ServeError};
 use crate::config::model::{Config, LogFormat, PublisherUrl, Source};
-use crate::descriptors;
-use crate::signals::Signals;
+use crate::runtime::descriptors;
+use crate::runtime::signals::Signals;
 use crate::source::Sources;
 use crate::telemetry::{Metrics, logs};
 
@@ -19,19 +19,28 @@ const LISTED: usize = 20;
 pub(super) fn run(mut config: Config) -> Result<(), Failure> {
     // Whatever the process creates is for nobody else, unless an option says otherwise.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let signals = Signals::listen(config.drain).map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
+    let signals = Signals::listen(config.drain)
+        .map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
     let demo = config.sources.is_empty();
-    config.add_demo_source(false).map_err(Failure::Unavailable)?;
-    let metrics = Metrics::new().map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
+    config
+        .add_demo_source(false)
+        .map_err(Failure::Unavailable)?;
+    let metrics = Metrics::new()
+        .map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
     let sources = Sources::compile(&config, &metrics).map_err(Failure::Config)?;
     logs::init(&config.log, &metrics).map_err(Failure::Internal)?;
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    config
+        .warnings
+        .iter()
+        .for_each(|warning| tracing::warn!("{warning}"));
     descriptors::raise();
     let refusals = disks::refusals(&config);
     if !refusals.is_empty() {
         return Err(Failure::Config(refusals));
     }
-    disks::warnings(&config).iter().for_each(|warning| tracing::warn!("{warning}"));
+    disks::warnings(&config)
+        .iter()
+        .for_each(|warning| tracing::warn!("{warning}"));
     let listening = |at: Listening| {
         let mut shown = config.clone();
         (shown.server.listen, shown.server.admin_listen) = (at.ingest, at.admin);
@@ -52,39 +61,76 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
 fn banner(config: &Config, demo: bool) -> String {
     let mut lines = vec![format!("hookweir {}", env!("CARGO_PKG_VERSION"))];
     for source in config.sources.iter().take(LISTED) {
-        let url = config.local_url(source).map(String::from).unwrap_or_default();
-        lines.push(format!("  ingest  {url}  ({}, as {})", source.name, source.provider.as_deref().unwrap_or("a scheme of its own")));
+        let url = config
+            .local_url(source)
+            .map(String::from)
+            .unwrap_or_default();
+        lines.push(format!(
+            "  ingest  {url}  ({}, as {})",
+            source.name,
+            source.provider.as_deref().unwrap_or("a scheme of its own")
+        ));
     }
     if config.sources.len() > LISTED {
-        lines.push(format!("          and {} more", config.sources.len() - LISTED));
+        lines.push(format!(
+            "          and {} more",
+            config.sources.len() - LISTED
+        ));
     }
-    lines.push(format!("  admin   http://{0}/readyz, http://{0}/metrics", config.server.admin_listen));
+    lines.push(format!(
+        "  admin   http://{0}/readyz, http://{0}/metrics",
+        config.server.admin_listen
+    ));
     lines.push(format!("  store   {}", config.store.url));
     lines.push(format!("  events  {}", config.publisher.url));
-    lines.push(format!("  memory  at most {} MiB; `hookweir check --offline` shows its parts", config.memory_bound().total >> 20));
+    lines.push(format!(
+        "  memory  at most {} MiB; `hookweir check --offline` shows its parts",
+        config.memory_bound().total >> 20
+    ));
     if demo && let Some(source) = config.sources.first() {
         lines.push(format!(
             "\nNo source is configured, so there is one to try, with its secret in {}.",
             config.demo_secret_path().display()
         ));
-        lines.push("Paste this into another terminal; it sends a signed event and shows it arriving:\n".to_owned());
+        lines.push(
+            "Paste this into another terminal; it sends a signed event and shows it arriving:\n"
+                .to_owned(),
+        );
         lines.push(format!("  {}", curl(config, source)));
-        let program = std::env::args().next().unwrap_or_else(|| "hookweir".to_owned());
-        lines.push(format!("\nor let `{program} send --wait` sign it; --help tells what else it can send.\n"));
+        let program = std::env::args()
+            .next()
+            .unwrap_or_else(|| "hookweir".to_owned());
+        lines.push(format!(
+            "\nor let `{program} send --wait` sign it; --help tells what else it can send.\n"
+        ));
     }
     lines.join("\n")
 }
 
 /// A line of shell that sends one event to the source "demo" and shows it in the file sink.
 fn curl(config: &Config, source: &Source) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
     let body = format!("{{\"hello\":\"weir\",\"at\":{now}}}");
-    let key = source.secrets.first().map(|secret| secret.expose()).unwrap_or_default();
+    let key = source
+        .secrets
+        .first()
+        .map(|secret| secret.expose())
+        .unwrap_or_default();
     // HMAC takes a key of any length, so there is always a signature.
-    let signature = Hmac::<Sha256>::new_from_slice(key).map(|mac| hex::encode(mac.chain_update(&body).finalize().into_bytes()));
-    let url = config.local_url(source).map(String::from).unwrap_or_default();
+    let signature = Hmac::<Sha256>::new_from_slice(key)
+        .map(|mac| hex::encode(mac.chain_update(&body).finalize().into_bytes()));
+    let url = config
+        .local_url(source)
+        .map(String::from)
+        .unwrap_or_default();
     let show = match &config.publisher.url {
-        PublisherUrl::File(folder) => format!(" && echo && sleep 1 && cat '{}'/*.jsonl | tail -n 1", folder.display()),
+        PublisherUrl::File(folder) => format!(
+            " && echo && sleep 1 && cat '{}'/*.jsonl | tail -n 1",
+            folder.display()
+        ),
         PublisherUrl::Amqp(_) => String::new(),
     };
     format!(

@@ -11,9 +11,9 @@ use http::{HeaderName, HeaderValue, Method};
 use super::who::Who;
 use super::{Failure, say};
 use crate::config::Config;
-use crate::delivery::UnixMillis;
-use crate::outcome::{RejectReason, Rejection};
-use crate::request::{Headers, Request};
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{RejectReason, Rejection};
+use crate::domain::request::{Headers, Request};
 use crate::verify::{Scheme, Verdict, verify};
 
 /// Largest file that is read.
@@ -46,19 +46,40 @@ pub(super) struct Options {
     at: Option<UnixMillis>,
 }
 
-pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+pub(super) fn run(
+    options: &Options,
+    load: impl Fn() -> Result<Config, Failure>,
+) -> Result<(), Failure> {
     let (config, source) = options.who.find(load)?;
-    let head =
-        String::from_utf8(read(&options.headers)?).map_err(|_| Failure::Usage(format!("{} is not text", options.headers.display())))?;
-    let body = options.body.as_deref().map(read).transpose()?.unwrap_or_default();
-    let (method, target, headers) = parse_head(&head).map_err(|why| Failure::Usage(format!("{}: {why}", options.headers.display())))?;
+    let head = String::from_utf8(read(&options.headers)?)
+        .map_err(|_| Failure::Usage(format!("{} is not text", options.headers.display())))?;
+    let body = options
+        .body
+        .as_deref()
+        .map(read)
+        .transpose()?
+        .unwrap_or_default();
+    let (method, target, headers) = parse_head(&head)
+        .map_err(|why| Failure::Usage(format!("{}: {why}", options.headers.display())))?;
     let received_at = options.at.unwrap_or_else(UnixMillis::now);
     let target = target.unwrap_or_else(|| format!("/ingest/{}", source.path));
-    let request = Request { method, target, headers, body: body.into(), received_at };
+    let request = Request {
+        method,
+        target,
+        headers,
+        body: body.into(),
+        received_at,
+    };
 
-    let scheme = Scheme::compile(&source, config.limits.max_events_per_request).map_err(|errors| {
-        Failure::Config(errors.into_iter().map(|error| config.source_error(&source, &error.key, error.text)).collect())
-    })?;
+    let scheme =
+        Scheme::compile(&source, config.limits.max_events_per_request).map_err(|errors| {
+            Failure::Config(
+                errors
+                    .into_iter()
+                    .map(|error| config.source_error(&source, &error.key, error.text))
+                    .collect(),
+            )
+        })?;
     match verify(&source.name, &scheme, &request, received_at) {
         Ok(Verdict::Events(verified)) => {
             say::out(format_args!(
@@ -78,11 +99,17 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
             Ok(())
         }
         Ok(Verdict::Challenge(answer)) => {
-            say::out(format_args!("verified: a handshake, answered {}; it is no event", answer.status));
+            say::out(format_args!(
+                "verified: a handshake, answered {}; it is no event",
+                answer.status
+            ));
             Ok(())
         }
         Ok(Verdict::Learn { answer, .. }) => {
-            say::out(format_args!("a handshake that hands over the source's secret, answered {} if it is the first", answer.status));
+            say::out(format_args!(
+                "a handshake that hands over the source's secret, answered {} if it is the first",
+                answer.status
+            ));
             Ok(())
         }
         Ok(Verdict::KeysMissing) => {
@@ -93,9 +120,15 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
             Err(Failure::NotAsExpected)
         }
         Err(rejection) => {
-            say::out(format_args!("refused, {}: {}", rejection.reason.label(), rejection.detail));
+            say::out(format_args!(
+                "refused, {}: {}",
+                rejection.reason.label(),
+                rejection.detail
+            ));
             let newline = rejection.reason == RejectReason::SignatureMismatch
-                && without_newline(&request).is_some_and(|request| verify(&source.name, &scheme, &request, received_at).is_ok());
+                && without_newline(&request).is_some_and(|request| {
+                    verify(&source.name, &scheme, &request, received_at).is_ok()
+                });
             say::out(if newline {
                 "It does verify without the newline at the end of the file: the body was sent without it."
             } else {
@@ -109,13 +142,19 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
 /// What to look at first.
 fn advice(rejection: &Rejection) -> &'static str {
     match rejection.reason {
-        RejectReason::SignatureMissing => "Is the secret set in the provider's console, and does a proxy in front pass this header on?",
-        RejectReason::SignatureMalformed => "Is it this provider's scheme? `hookweir providers NAME` says what is expected where.",
+        RejectReason::SignatureMissing => {
+            "Is the secret set in the provider's console, and does a proxy in front pass this header on?"
+        }
+        RejectReason::SignatureMalformed => {
+            "Is it this provider's scheme? `hookweir providers NAME` says what is expected where."
+        }
         RejectReason::SignatureMismatch => {
             "Either the secret is not the one in the provider's console, or the body is not what was sent, byte for byte, or the provider \
              signs a URL and public_url is not the one entered there."
         }
-        RejectReason::TimestampInvalid => "Is it this provider's scheme? `hookweir providers NAME` says how the time is written.",
+        RejectReason::TimestampInvalid => {
+            "Is it this provider's scheme? `hookweir providers NAME` says how the time is written."
+        }
         RejectReason::TimestampTooOld => {
             "Say with --at when the request was received; if that was just now, a clock is wrong or it was held up."
         }
@@ -125,9 +164,16 @@ fn advice(rejection: &Rejection) -> &'static str {
         RejectReason::PreconditionFailed => {
             "The provider always sends what is missing here: it may be another product's webhook, or a forgery."
         }
-        RejectReason::BodyMalformed => "The signature needs parts of the body that are not there: is it the whole body?",
-        RejectReason::IdMissing | RejectReason::IdAmbiguous => "The sender is proven; it is the event's id that cannot be told.",
-        RejectReason::BodyTooLarge | RejectReason::BodyTooSlow | RejectReason::HeadersTooLarge | RejectReason::Disconnected => {
+        RejectReason::BodyMalformed => {
+            "The signature needs parts of the body that are not there: is it the whole body?"
+        }
+        RejectReason::IdMissing | RejectReason::IdAmbiguous => {
+            "The sender is proven; it is the event's id that cannot be told."
+        }
+        RejectReason::BodyTooLarge
+        | RejectReason::BodyTooSlow
+        | RejectReason::HeadersTooLarge
+        | RejectReason::Disconnected => {
             "A bound of [limits] refuses it before its signature is looked at."
         }
     }
@@ -136,7 +182,10 @@ fn advice(rejection: &Rejection) -> &'static str {
 fn without_newline(request: &Request) -> Option<Request> {
     let body = request.body.strip_suffix(b"\n")?;
     let body = body.strip_suffix(b"\r").unwrap_or(body);
-    Some(Request { body: Bytes::copy_from_slice(body), ..request.clone() })
+    Some(Request {
+        body: Bytes::copy_from_slice(body),
+        ..request.clone()
+    })
 }
 
 /// What the lines of a file say.
@@ -154,15 +203,22 @@ fn parse_head(text: &str) -> Result<(Method, Option<String>, Headers), String> {
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.strip_prefix("> ").unwrap_or(line).trim();
         // The line is not repeated: it may be a secret token.
-        head.add(line).map_err(|why| format!("line {}: {why}", number + 1))?;
+        head.add(line)
+            .map_err(|why| format!("line {}: {why}", number + 1))?;
     }
-    Ok((head.method.unwrap_or(Method::POST), head.target, head.headers.into_iter().collect()))
+    Ok((
+        head.method.unwrap_or(Method::POST),
+        head.target,
+        head.headers.into_iter().collect(),
+    ))
 }
 
 impl Head {
     fn add(&mut self, line: &str) -> Result<(), String> {
         // `curl -v` tells of the connection behind "*", and of the answer behind "<".
-        let heading = ["headers", "request headers", "request", ">"].iter().any(|heading| line.eq_ignore_ascii_case(heading));
+        let heading = ["headers", "request headers", "request", ">"]
+            .iter()
+            .any(|heading| line.eq_ignore_ascii_case(heading));
         if line.is_empty() || heading || line.starts_with("* ") || line.starts_with("< ") {
             return Ok(());
         }
@@ -172,10 +228,15 @@ impl Head {
         {
             return self.set_target(Some(method), target);
         }
-        let no_header = || "expected a header such as \"Content-Type: application/json\"".to_owned();
+        let no_header =
+            || "expected a header such as \"Content-Type: application/json\"".to_owned();
         let (name, value) = match line.strip_prefix(':') {
-            Some(pseudo) => pseudo.split_once(':').map(|(name, value)| (format!(":{name}"), value)),
-            None => line.split_once(':').map(|(name, value)| (name.trim().to_lowercase(), value)),
+            Some(pseudo) => pseudo
+                .split_once(':')
+                .map(|(name, value)| (format!(":{name}"), value)),
+            None => line
+                .split_once(':')
+                .map(|(name, value)| (name.trim().to_lowercase(), value)),
         }
         .ok_or_else(no_header)?;
         let value = value.trim();
@@ -195,7 +256,9 @@ impl Head {
 
     /// Of a whole URL, path and query.
     fn set_target(&mut self, method: Option<&str>, target: &str) -> Result<(), String> {
-        let path = target.split_once("://").map_or(target, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
+        let path = target.split_once("://").map_or(target, |(_, rest)| {
+            rest.find('/').map_or("/", |at| &rest[at..])
+        });
         self.target = Some(path.to_owned());
         method.map_or(Ok(()), |method| self.set_method(method))
     }
@@ -213,7 +276,10 @@ fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Failure> {
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Failure::Usage(format!("{} is larger than {MAX_FILE} bytes", path.display())));
+        return Err(Failure::Usage(format!(
+            "{} is larger than {MAX_FILE} bytes",
+            path.display()
+        )));
     }
     Ok(bytes)
 }
@@ -224,7 +290,9 @@ fn time(text: &str) -> Result<UnixMillis, String> {
     }
     let time: Result<jiff::Timestamp, _> = text.parse();
     time.map(|time| UnixMillis(time.as_millisecond()))
-        .map_err(|_| "expected a time such as 2026-11-23T15:04:05Z, or seconds since 1970".to_owned())
+        .map_err(|_| {
+            "expected a time such as 2026-11-23T15:04:05Z, or seconds since 1970".to_owned()
+        })
 }
 
 #[cfg(test)]
@@ -233,13 +301,28 @@ mod tests {
 
     #[test]
     fn heads_are_read_with_and_without_a_request_line() {
-        let (method, target, headers) = parse_head("> PUT /ingest/x?a=%41 HTTP/1.1\r\n> Host: h\r\n> X-A:  1 \r\n>\r\n").expect("a head");
-        assert_eq!((method, target.as_deref()), (Method::PUT, Some("/ingest/x?a=%41")));
-        assert_eq!(headers.get(&HeaderName::from_static("x-a")).expect("there"), "1");
-        let (method, target, headers) = parse_head("stripe-signature: t=1,v1=ab\n").expect("a head");
-        assert_eq!((method, target, headers.iter().count()), (Method::POST, None, 1));
+        let (method, target, headers) =
+            parse_head("> PUT /ingest/x?a=%41 HTTP/1.1\r\n> Host: h\r\n> X-A:  1 \r\n>\r\n")
+                .expect("a head");
+        assert_eq!(
+            (method, target.as_deref()),
+            (Method::PUT, Some("/ingest/x?a=%41"))
+        );
+        assert_eq!(
+            headers.get(&HeaderName::from_static("x-a")).expect("there"),
+            "1"
+        );
+        let (method, target, headers) =
+            parse_head("stripe-signature: t=1,v1=ab\n").expect("a head");
+        assert_eq!(
+            (method, target, headers.iter().count()),
+            (Method::POST, None, 1)
+        );
         let error = parse_head("a: b\nBearer hunter2\n").expect_err("no header");
-        assert!(error.starts_with("line 2:") && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.starts_with("line 2:") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -247,20 +330,35 @@ mod tests {
         let github = "Request URL: https://hooks.example.com/ingest/gh?x=1\nRequest method: POST\nAccept: */*\n\
                       X-GitHub-Event: push\nX-Hub-Signature-256: sha256=ab\n";
         let (method, target, headers) = parse_head(github).expect("GitHub's list");
-        assert_eq!((method, target.as_deref(), headers.iter().count()), (Method::POST, Some("/ingest/gh?x=1"), 3));
+        assert_eq!(
+            (method, target.as_deref(), headers.iter().count()),
+            (Method::POST, Some("/ingest/gh?x=1"), 3)
+        );
         let http2 = ":method: PUT\n:scheme: https\n:authority: hooks.example.com\n:path: /ingest/x\nx-a: 1\n";
         let (method, target, headers) = parse_head(http2).expect("HTTP/2");
-        assert_eq!((method, target.as_deref()), (Method::PUT, Some("/ingest/x")));
-        assert_eq!(headers.get(&http::header::HOST).expect("a host"), "hooks.example.com");
+        assert_eq!(
+            (method, target.as_deref()),
+            (Method::PUT, Some("/ingest/x"))
+        );
+        assert_eq!(
+            headers.get(&http::header::HOST).expect("a host"),
+            "hooks.example.com"
+        );
         let curl = "* Connected to h\n> POST /ingest/x HTTP/2\n> Host: h\n> x-a: 1\n> \n< HTTP/2 401\n< x-b: 1\n";
         let (_, target, headers) = parse_head(curl).expect("curl");
-        assert_eq!((target.as_deref(), headers.iter().count()), (Some("/ingest/x"), 2));
+        assert_eq!(
+            (target.as_deref(), headers.iter().count()),
+            (Some("/ingest/x"), 2)
+        );
     }
 
     #[test]
     fn times_are_read() {
         assert_eq!(time("1700000000"), Ok(UnixMillis(1_700_000_000_000)));
-        assert_eq!(time("2026-01-01T00:00:00Z"), Ok(UnixMillis(1_767_225_600_000)));
+        assert_eq!(
+            time("2026-01-01T00:00:00Z"),
+            Ok(UnixMillis(1_767_225_600_000))
+        );
         assert!(time("yesterday").is_err());
     }
 }

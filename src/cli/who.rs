@@ -21,7 +21,10 @@ pub(super) struct Who {
 
 impl Who {
     /// The source, in its configuration.
-    pub(super) fn find(&self, load: impl Fn() -> Result<Config, Failure>) -> Result<(Config, Source), Failure> {
+    pub(super) fn find(
+        &self,
+        load: impl Fn() -> Result<Config, Failure>,
+    ) -> Result<(Config, Source), Failure> {
         let mut config = match &self.provider {
             Some(provider) => self.without_configuration(provider)?,
             None => load()?,
@@ -30,33 +33,70 @@ impl Who {
             && name != "demo"
         {
             let next = "configure it in the file given with --config, or name a --provider and its --secret";
-            return Err(Failure::Usage(format!("no source \"{}\" is configured, nor any other: {next}", name.escape_debug())));
+            return Err(Failure::Usage(format!(
+                "no source \"{}\" is configured, nor any other: {next}",
+                name.escape_debug()
+            )));
         }
         config.add_demo_source(true).map_err(Failure::Usage)?;
-        let names = || config.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            config
+                .sources
+                .iter()
+                .map(|source| source.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let source = match (&self.source, config.sources.as_slice()) {
             (Some(name), sources) => sources
                 .iter()
                 .find(|source| source.name.as_str() == name)
-                .ok_or_else(|| Failure::Usage(format!("no source \"{}\" is configured; there is {}", name.escape_debug(), names())))?,
+                .ok_or_else(|| {
+                    Failure::Usage(format!(
+                        "no source \"{}\" is configured; there is {}",
+                        name.escape_debug(),
+                        names()
+                    ))
+                })?,
             (None, [only]) => only,
-            (None, _) => return Err(Failure::Usage(format!("several sources are configured: choose one of {} with --source", names()))),
+            (None, _) => {
+                return Err(Failure::Usage(format!(
+                    "several sources are configured: choose one of {} with --source",
+                    names()
+                )));
+            }
         };
         let source = source.clone();
         let own = format!("source.{}.", source.name);
-        let untried = config.untried.iter().filter(|why| why.key.as_ref().is_some_and(|key| key.starts_with(&own)));
+        let untried = config
+            .untried
+            .iter()
+            .filter(|why| why.key.as_ref().is_some_and(|key| key.starts_with(&own)));
         let untried: Vec<ConfigError> = untried.cloned().collect();
-        if untried.is_empty() { Ok((config, source)) } else { Err(Failure::Config(untried)) }
+        if untried.is_empty() {
+            Ok((config, source))
+        } else {
+            Err(Failure::Config(untried))
+        }
     }
 
     fn without_configuration(&self, provider: &str) -> Result<Config, Failure> {
         let mut settings = vec![format!("source.command-line.provider={provider}")];
-        settings.extend(self.secret.iter().map(|secret| format!("source.command-line.secrets={secret}")));
+        settings.extend(
+            self.secret
+                .iter()
+                .map(|secret| format!("source.command-line.secrets={secret}")),
+        );
         let mut inputs = Inputs::of_process(None, settings);
         // What is set for a service on this machine has no say here; secrets may still refer to any variable.
-        inputs.environment.retain(|name, _| !name.starts_with("HOOKWEIR__"));
+        inputs
+            .environment
+            .retain(|name, _| !name.starts_with("HOOKWEIR__"));
         Config::load(&inputs).map_err(|mistakes: Vec<ConfigError>| {
-            let mistakes: Vec<String> = mistakes.iter().map(|mistake| mistake.problem.to_string()).collect();
+            let mistakes: Vec<String> = mistakes
+                .iter()
+                .map(|mistake| mistake.problem.to_string())
+                .collect();
             Failure::Usage(format!("--provider, --secret: {}", mistakes.join("; ")))
         })
     }

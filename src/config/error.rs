@@ -31,16 +31,29 @@ pub(super) struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     pub(super) fn of(file: &str, text: &'t str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
-        Self { file: file.into(), text, starts }
+        let starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(newline, _)| newline + 1))
+            .collect();
+        Self {
+            file: file.into(),
+            text,
+            starts,
+        }
     }
 
     /// The place of byte `offset`.
     pub(super) fn place(&self, offset: usize) -> Place {
         let offset = offset.min(self.text.len());
         let line = self.starts.partition_point(|start| *start <= offset).max(1);
-        let before = self.text.get(self.starts[line - 1]..offset).unwrap_or_default();
-        Place::File { file: self.file.clone(), line, column: before.chars().count() + 1 }
+        let before = self
+            .text
+            .get(self.starts[line - 1]..offset)
+            .unwrap_or_default();
+        Place::File {
+            file: self.file.clone(),
+            line,
+            column: before.chars().count() + 1,
+        }
     }
 }
 
@@ -89,12 +102,20 @@ pub struct ConfigError {
 impl ConfigError {
     /// A mistake at `place`.
     pub(super) fn at(place: &Place, key: impl Into<String>, problem: Problem) -> Self {
-        Self { place: Some(place.clone()), key: Some(key.into()), problem }
+        Self {
+            place: Some(place.clone()),
+            key: Some(key.into()),
+            problem,
+        }
     }
 
     /// A mistake that has no place, such as a file that cannot be read.
     pub(crate) fn nowhere(message: impl Into<String>) -> Self {
-        Self { place: None, key: None, problem: Problem::Other(message.into()) }
+        Self {
+            place: None,
+            key: None,
+            problem: Problem::Other(message.into()),
+        }
     }
 }
 
@@ -119,7 +140,11 @@ impl fmt::Display for Problem {
                 f.write_str("no such option")?;
                 nearest
             }
-            Self::Unexpected { expected, found, nearest } => {
+            Self::Unexpected {
+                expected,
+                found,
+                nearest,
+            } => {
                 write!(f, "expected {expected}, found {found}")?;
                 nearest
             }
@@ -133,10 +158,17 @@ impl fmt::Display for Problem {
 }
 
 /// The most similar of `names`, if one is similar enough to be meant. The right name in the wrong section is.
-pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let last = |name: &'a str| name.rsplit('.').next();
     let likeness = |name: &'a str| {
-        let misplaced = if last(name) == wrong.rsplit('.').next() { 0.5 } else { 0.0 };
+        let misplaced = if last(name) == wrong.rsplit('.').next() {
+            0.5
+        } else {
+            0.0
+        };
         strsim::normalized_damerau_levenshtein(wrong, name) + misplaced
     };
     names
@@ -163,7 +195,10 @@ mod tests {
     fn the_nearest_name_is_similar_or_in_another_section() {
         let names = ["server.listen", "limits.max_body_bytes", "store.url"];
         assert_eq!(nearest("server.lisen", names), Some("server.listen"));
-        assert_eq!(nearest("server.max_body_bytes", names), Some("limits.max_body_bytes"));
+        assert_eq!(
+            nearest("server.max_body_bytes", names),
+            Some("limits.max_body_bytes")
+        );
         assert_eq!(nearest("colour", names), None);
     }
 }

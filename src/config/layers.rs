@@ -61,26 +61,47 @@ impl Raw {
     }
 
     pub(super) fn text(&self) -> Option<String> {
-        if let Self::Text(text) = self { Some(text.clone()) } else { None }
+        if let Self::Text(text) = self {
+            Some(text.clone())
+        } else {
+            None
+        }
     }
 
     pub(super) fn list(&self) -> Option<Vec<Item>> {
-        if let Self::List(items) = self { Some(items.clone()) } else { None }
+        if let Self::List(items) = self {
+            Some(items.clone())
+        } else {
+            None
+        }
     }
 
     pub(super) fn table(&self) -> Option<BTreeMap<String, Item>> {
-        if let Self::Table(table) = self { Some(table.clone()) } else { None }
+        if let Self::Table(table) = self {
+            Some(table.clone())
+        } else {
+            None
+        }
     }
 
     /// The same in the words of the `toml` crate, for parts of a source that are passed on unread.
     pub(super) fn to_toml(&self) -> toml::Value {
         match self {
             Self::Word(text) | Self::Text(text) => toml::Value::String(text.clone()),
-            Self::Integer(number) => toml::Value::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
+            Self::Integer(number) => {
+                toml::Value::Integer(i64::try_from(*number).unwrap_or(i64::MAX))
+            }
             Self::Float(number) => toml::Value::Float(*number),
             Self::Boolean(truth) => toml::Value::Boolean(*truth),
-            Self::List(items) => toml::Value::Array(items.iter().map(|item| item.raw.to_toml()).collect()),
-            Self::Table(table) => toml::Value::Table(table.iter().map(|(key, item)| (key.clone(), item.raw.to_toml())).collect()),
+            Self::List(items) => {
+                toml::Value::Array(items.iter().map(|item| item.raw.to_toml()).collect())
+            }
+            Self::Table(table) => toml::Value::Table(
+                table
+                    .iter()
+                    .map(|(key, item)| (key.clone(), item.raw.to_toml()))
+                    .collect(),
+            ),
             Self::Time => toml::Value::String(String::new()),
         }
     }
@@ -99,14 +120,21 @@ pub(super) enum Kind {
 impl Item {
     /// The value as an option of `kind` takes it: a word is read as what is needed; one that cannot be stays a word, and is refused as one.
     pub(super) fn read_as(&self, kind: Kind) -> Raw {
-        let Raw::Word(word) = &self.raw else { return self.raw.clone() };
+        let Raw::Word(word) = &self.raw else {
+            return self.raw.clone();
+        };
         let text = word.trim();
         let read = match kind {
             Kind::Text => Some(Raw::Text(word.clone())),
             Kind::Integer => text.replace('_', "").parse().ok().map(Raw::Integer),
             Kind::Boolean => text.parse().ok().map(Raw::Boolean),
-            Kind::List if !text.starts_with('[') => Some(Raw::List(vec![Item { raw: Raw::Text(word.clone()), place: self.place.clone() }])),
-            Kind::List | Kind::Table => DeValue::parse(text).ok().map(|value| item(value, self.place.clone(), &|_| self.place.clone()).raw),
+            Kind::List if !text.starts_with('[') => Some(Raw::List(vec![Item {
+                raw: Raw::Text(word.clone()),
+                place: self.place.clone(),
+            }])),
+            Kind::List | Kind::Table => DeValue::parse(text)
+                .ok()
+                .map(|value| item(value, self.place.clone(), &|_| self.place.clone()).raw),
         };
         read.unwrap_or_else(|| self.raw.clone())
     }
@@ -136,7 +164,11 @@ impl Layer {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let message = format!("not TOML: {}", error.message());
-            mistakes.push(ConfigError { place: error.span().map(place), key: None, problem: Problem::Other(message) });
+            mistakes.push(ConfigError {
+                place: error.span().map(place),
+                key: None,
+                problem: Problem::Other(message),
+            });
         }
         let mut layer = Self::default();
         for (key, value) in root.into_inner() {
@@ -146,7 +178,11 @@ impl Layer {
                 Raw::List(sources) if key == "source" => {
                     for source in sources {
                         match source.raw {
-                            Raw::Table(entries) => layer.sources.push(SourceTable { place: source.place, named: None, entries }),
+                            Raw::Table(entries) => layer.sources.push(SourceTable {
+                                place: source.place,
+                                named: None,
+                                entries,
+                            }),
                             other => mistakes.push(not_a_source(&source.place, &other)),
                         }
                     }
@@ -157,7 +193,11 @@ impl Layer {
                 }
                 other if key == "source" => mistakes.push(not_a_source(&at, &other)),
                 Raw::Table(section) if !section.is_empty() => {
-                    layer.options.extend(section.into_iter().map(|(name, item)| (format!("{key}.{name}"), item)));
+                    layer.options.extend(
+                        section
+                            .into_iter()
+                            .map(|(name, item)| (format!("{key}.{name}"), item)),
+                    );
                 }
                 raw => {
                     layer.options.insert(key, Item { raw, place: at });
@@ -168,13 +208,20 @@ impl Layer {
     }
 
     /// Reads the variables that begin with `HOOKWEIR__`.
-    pub(super) fn from_environment(environment: &BTreeMap<String, OsString>, mistakes: &mut Vec<ConfigError>) -> Self {
+    pub(super) fn from_environment(
+        environment: &BTreeMap<String, OsString>,
+        mistakes: &mut Vec<ConfigError>,
+    ) -> Self {
         let mut layer = Self::default();
         for (name, value) in environment {
-            let Some(rest) = name.strip_prefix("HOOKWEIR__") else { continue };
+            let Some(rest) = name.strip_prefix("HOOKWEIR__") else {
+                continue;
+            };
             let place = Place::Environment(name.clone());
             match value.to_str() {
-                Some(word) => layer.insert_word(rest.to_ascii_lowercase().replace("__", "."), word, place),
+                Some(word) => {
+                    layer.insert_word(rest.to_ascii_lowercase().replace("__", "."), word, place)
+                }
                 None => mistakes.push(ConfigError {
                     place: Some(place),
                     key: None,
@@ -190,19 +237,35 @@ impl Layer {
         let mut layer = Self::default();
         for setting in settings {
             match setting.split_once('=') {
-                Some((key, word)) => layer.insert_word(key.trim().to_owned(), word, Place::CommandLine(key.trim().to_owned())),
+                Some((key, word)) => layer.insert_word(
+                    key.trim().to_owned(),
+                    word,
+                    Place::CommandLine(key.trim().to_owned()),
+                ),
                 // Without "=" all of it might be a secret, so none of it is shown.
-                None => mistakes.push(ConfigError::nowhere("--set: expected key=value, such as --set server.listen=127.0.0.1:8420")),
+                None => mistakes.push(ConfigError::nowhere(
+                    "--set: expected key=value, such as --set server.listen=127.0.0.1:8420",
+                )),
             }
         }
         layer
     }
 
     fn insert_word(&mut self, key: String, word: &str, place: Place) {
-        let item = Item { raw: Raw::Word(word.to_owned()), place: place.clone() };
-        match key.strip_prefix("source.").and_then(|rest| rest.split_once('.')) {
+        let item = Item {
+            raw: Raw::Word(word.to_owned()),
+            place: place.clone(),
+        };
+        match key
+            .strip_prefix("source.")
+            .and_then(|rest| rest.split_once('.'))
+        {
             Some((name, option)) => {
-                let table = SourceTable { place, named: Some(name.to_owned()), entries: BTreeMap::from([(option.to_owned(), item)]) };
+                let table = SourceTable {
+                    place,
+                    named: Some(name.to_owned()),
+                    entries: BTreeMap::from([(option.to_owned(), item)]),
+                };
                 self.sources.push(table);
             }
             None => {
@@ -232,7 +295,13 @@ pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
             known.entries.extend(table.entries);
         } else {
             by_name.insert(name.clone(), merged.len());
-            table.entries.insert("name".to_owned(), Item { raw: Raw::Word(name), place: table.place.clone() });
+            table.entries.insert(
+                "name".to_owned(),
+                Item {
+                    raw: Raw::Word(name),
+                    place: table.place.clone(),
+                },
+            );
             merged.push(table);
         }
     }
@@ -240,7 +309,11 @@ pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
 }
 
 fn not_a_source(place: &Place, found: &Raw) -> ConfigError {
-    let problem = Problem::Unexpected { expected: "a table [[source]]".to_owned(), found: found.kind().to_owned(), nearest: None };
+    let problem = Problem::Unexpected {
+        expected: "a table [[source]]".to_owned(),
+        found: found.kind().to_owned(),
+        nearest: None,
+    };
     ConfigError::at(place, "source", problem)
 }
 
@@ -249,13 +322,20 @@ fn one_bracket(at: &Place, table: &BTreeMap<String, Item>) -> ConfigError {
     let place = table.values().map(|item| &item.place).next().unwrap_or(at);
     let message = match sources_by_name(table) {
         Some(names) => {
-            format!("a source is written with two brackets, and its name inside: [[source]], then name = \"{}\"", names.join("\" or \""))
+            format!(
+                "a source is written with two brackets, and its name inside: [[source]], then name = \"{}\"",
+                names.join("\" or \"")
+            )
         }
         None => "a source is written with two brackets: [[source]]".to_owned(),
     };
     // The place of `[source]` itself is that of its first line; a table's own is not told.
     let place = if at == place { at } else { earlier(at, place) };
-    ConfigError { place: Some(place.clone()), key: Some("source".to_owned()), problem: Problem::Other(message) }
+    ConfigError {
+        place: Some(place.clone()),
+        key: Some("source".to_owned()),
+        problem: Problem::Other(message),
+    }
 }
 
 fn earlier<'p>(a: &'p Place, b: &'p Place) -> &'p Place {
@@ -267,20 +347,36 @@ fn earlier<'p>(a: &'p Place, b: &'p Place) -> &'p Place {
 
 /// The names in `[source.NAME]`; None if it was `[source]`.
 fn sources_by_name(table: &BTreeMap<String, Item>) -> Option<Vec<&str>> {
-    let tables = table.iter().all(|(key, item)| matches!(item.raw, Raw::Table(_)) && !["scheme", "params"].contains(&key.as_str()));
+    let tables = table.iter().all(|(key, item)| {
+        matches!(item.raw, Raw::Table(_)) && !["scheme", "params"].contains(&key.as_str())
+    });
     (tables && !table.is_empty()).then(|| table.keys().map(String::as_str).collect())
 }
 
 /// The sources that were meant, so that their other mistakes are found, too.
 fn sources_meant(mut table: BTreeMap<String, Item>, at: &Place) -> Vec<SourceTable> {
     if sources_by_name(&table).is_none() {
-        table.entry("name".to_owned()).or_insert_with(|| Item { raw: Raw::Word("unnamed".to_owned()), place: at.clone() });
-        return vec![SourceTable { place: at.clone(), named: None, entries: table }];
+        table.entry("name".to_owned()).or_insert_with(|| Item {
+            raw: Raw::Word("unnamed".to_owned()),
+            place: at.clone(),
+        });
+        return vec![SourceTable {
+            place: at.clone(),
+            named: None,
+            entries: table,
+        }];
     }
     let source = |(name, item): (String, Item)| match item.raw {
         Raw::Table(mut entries) => {
-            entries.entry("name".to_owned()).or_insert_with(|| Item { raw: Raw::Text(name), place: item.place.clone() });
-            Some(SourceTable { place: item.place, named: None, entries })
+            entries.entry("name".to_owned()).or_insert_with(|| Item {
+                raw: Raw::Text(name),
+                place: item.place.clone(),
+            });
+            Some(SourceTable {
+                place: item.place,
+                named: None,
+                entries,
+            })
         }
         _ => None,
     };
@@ -291,7 +387,9 @@ fn item(value: Spanned<DeValue<'_>>, at: Place, place: &dyn Fn(Range<usize>) -> 
     let raw = match value.into_inner() {
         DeValue::String(text) => Raw::Text(text.into_owned()),
         // What does not fit is out of every option's bounds.
-        DeValue::Integer(number) => Raw::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX)),
+        DeValue::Integer(number) => {
+            Raw::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
+        }
         DeValue::Float(number) => Raw::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(truth) => Raw::Boolean(truth),
         DeValue::Datetime(_) => Raw::Time,

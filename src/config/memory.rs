@@ -59,10 +59,19 @@ impl Config {
     fn memory_bound_on(&self, cores: u64) -> MemoryBound {
         let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
         let (limits, dedup, publisher) = (&self.limits, &self.dedup, &self.publisher);
-        let (http, verifiers, writers, channels) =
-            (or_cores(self.server.workers), or_cores(self.verifier.actors), dedup.writers as u64, publisher.channels as u64);
-        let largest_body =
-            self.sources.iter().filter_map(|source| source.max_body_bytes).chain([limits.max_body_bytes]).max().unwrap_or_default() as u64;
+        let (http, verifiers, writers, channels) = (
+            or_cores(self.server.workers),
+            or_cores(self.verifier.actors),
+            dedup.writers as u64,
+            publisher.channels as u64,
+        );
+        let largest_body = self
+            .sources
+            .iter()
+            .filter_map(|source| source.max_body_bytes)
+            .chain([limits.max_body_bytes])
+            .max()
+            .unwrap_or_default() as u64;
 
         let database = match self.store.url {
             // One writes, one reads, and one copies the log into the file.
@@ -73,42 +82,89 @@ impl Config {
         let largest_batch = largest_body.max(dedup.batch_bytes as u64);
         // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON, which base64 and escapes can make
         // twice as long as its body.
-        let copies_sent = if matches!(self.publisher.url, PublisherUrl::Amqp(_)) { 1 } else { 2 };
+        let copies_sent = if matches!(self.publisher.url, PublisherUrl::Amqp(_)) {
+            1
+        } else {
+            2
+        };
         let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
         // One connection writes and one reads; one batch is being written, and one is on its way from there to the store.
         let spool = match self.spool.path {
-            Some(_) => 2 * SQLITE_CONNECTION + 3 * largest_batch + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS,
+            Some(_) => {
+                2 * SQLITE_CONNECTION
+                    + 3 * largest_batch
+                    + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS
+            }
             None => 0,
         };
-        let fetching = self.sources.iter().filter(|source| spec_of(source).is_ok_and(|spec| spec.fetches())).count() as u64;
+        let fetching = self
+            .sources
+            .iter()
+            .filter(|source| spec_of(source).is_ok_and(|spec| spec.fetches()))
+            .count() as u64;
         let mut parts = vec![
-            ("bodies in hand (limits.in_flight_bytes)", limits.in_flight_bytes as u64),
+            (
+                "bodies in hand (limits.in_flight_bytes)",
+                limits.in_flight_bytes as u64,
+            ),
             (
                 "requests in hand (limits.in_flight_requests, max_header_bytes)",
-                limits.in_flight_requests as u64 * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
+                limits.in_flight_requests as u64
+                    * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
             ),
-            ("connections (server.max_connections)", self.server.max_connections as u64 * connection),
-            ("batches being committed (dedup.writers, batch_bytes, largest body)", writers * 2 * largest_batch),
-            ("keys in memory (dedup.cache_entries)", dedup.cache_entries * CACHE_ENTRY),
+            (
+                "connections (server.max_connections)",
+                self.server.max_connections as u64 * connection,
+            ),
+            (
+                "batches being committed (dedup.writers, batch_bytes, largest body)",
+                writers * 2 * largest_batch,
+            ),
+            (
+                "keys in memory (dedup.cache_entries)",
+                dedup.cache_entries * CACHE_ENTRY,
+            ),
             (
                 "publisher's queue (publisher.queue_bytes, queue_events)",
                 publisher.queue_bytes as u64
                     + largest_body
-                    + publisher.queue_events as u64 * (EVENT_STATE + limits.max_header_bytes as u64 / 4),
+                    + publisher.queue_events as u64
+                        * (EVENT_STATE + limits.max_header_bytes as u64 / 4),
             ),
-            ("rows being read back (publisher.queue_bytes)", publisher.queue_bytes as u64 / 2 + largest_body),
-            ("messages being sent (publisher.channels, largest body)", channels * copies_sent * largest_body.max(4 * MIB)),
+            (
+                "rows being read back (publisher.queue_bytes)",
+                publisher.queue_bytes as u64 / 2 + largest_body,
+            ),
+            (
+                "messages being sent (publisher.channels, largest body)",
+                channels * copies_sent * largest_body.max(4 * MIB),
+            ),
             ("database connections (dedup.writers)", database),
-            ("the spool (spool.max_bytes, dedup.batch_bytes, largest body)", spool),
-            ("keys that deliveries name (sources that fetch them)", fetching * NAMED_KEYS),
-            ("threads (server.workers, verifier.actors, dedup.writers)", (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK),
-            ("lines of the log that wait for its reader", log_queue::BYTES as u64),
+            (
+                "the spool (spool.max_bytes, dedup.batch_bytes, largest body)",
+                spool,
+            ),
+            (
+                "keys that deliveries name (sources that fetch them)",
+                fetching * NAMED_KEYS,
+            ),
+            (
+                "threads (server.workers, verifier.actors, dedup.writers)",
+                (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK,
+            ),
+            (
+                "lines of the log that wait for its reader",
+                log_queue::BYTES as u64,
+            ),
             ("the program", BASE),
         ];
         let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum();
         let in_use: u64 = sum(&parts);
         parts.push(("what the allocator keeps of it (a tenth)", in_use / 10));
-        MemoryBound { total: sum(&parts), parts }
+        MemoryBound {
+            total: sum(&parts),
+            parts,
+        }
     }
 }
 
@@ -132,7 +188,10 @@ mod tests {
     #[test]
     fn the_bound_is_the_sum_of_its_parts_and_grows_with_each_option() {
         let base = bound("");
-        assert_eq!(base.total, base.parts.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        assert_eq!(
+            base.total,
+            base.parts.iter().map(|(_, bytes)| bytes).sum::<u64>()
+        );
         assert_eq!(base.parts[0].1, 128 * MIB);
         assert_eq!(base.parts[2].1, 4096 * (72 + 16) * KIB);
         assert_eq!(base.parts[4].1, 40_000_000);

@@ -49,18 +49,30 @@ pub struct Inputs {
 impl Inputs {
     /// The environment of this process, with what its command line says.
     pub fn of_process(file: Option<PathBuf>, settings: Vec<String>) -> Self {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
-        Self { file, environment, settings, lenient: false }
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
+        Self {
+            file,
+            environment,
+            settings,
+            lenient: false,
+        }
     }
 }
 
 impl Config {
     /// Reads and checks the whole configuration; on failure, all of its mistakes.
     pub fn load(inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
-        let Some(path) = &inputs.file else { return Self::read(None, inputs) };
+        let Some(path) = &inputs.file else {
+            return Self::read(None, inputs);
+        };
         match fs::read_to_string(path) {
             Ok(text) => Self::read(Some((&path.display().to_string(), &text)), inputs),
-            Err(error) => Err(vec![ConfigError::nowhere(format!("cannot read the configuration {}: {error}", path.display()))]),
+            Err(error) => Err(vec![ConfigError::nowhere(format!(
+                "cannot read the configuration {}: {error}",
+                path.display()
+            ))]),
         }
     }
 
@@ -70,20 +82,38 @@ impl Config {
     }
 
     fn read(file: Option<(&str, &str)>, inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
-        let mut report = Report { lenient: inputs.lenient, ..Report::default() };
-        let mut layers = vec![Layer::from_toml(REFERENCE_NAME, REFERENCE, &mut report.mistakes)];
+        let mut report = Report {
+            lenient: inputs.lenient,
+            ..Report::default()
+        };
+        let mut layers = vec![Layer::from_toml(
+            REFERENCE_NAME,
+            REFERENCE,
+            &mut report.mistakes,
+        )];
         layers.extend(file.map(|(name, text)| Layer::from_toml(name, text, &mut report.mistakes)));
         let syntax_errors = report.mistakes.len();
-        layers.push(Layer::from_environment(&inputs.environment, &mut report.mistakes));
-        layers.push(Layer::from_command_line(&inputs.settings, &mut report.mistakes));
+        layers.push(Layer::from_environment(
+            &inputs.environment,
+            &mut report.mistakes,
+        ));
+        layers.push(Layer::from_command_line(
+            &inputs.settings,
+            &mut report.mistakes,
+        ));
 
         let tables = layers::merge_sources(&mut layers);
         let options = layers.iter().map(|layer| &layer.options).collect();
         let mut r = Reader::new(String::new(), options, &inputs.environment, &mut report);
         let mut config = options::all(&mut r);
         let known = r.finish();
-        report.warnings.extend(nearly_options(&known, &inputs.environment));
-        config.sources = tables.iter().filter_map(|table| sources::source(table, &inputs.environment, &mut report)).collect();
+        report
+            .warnings
+            .extend(nearly_options(&known, &inputs.environment));
+        config.sources = tables
+            .iter()
+            .filter_map(|table| sources::source(table, &inputs.environment, &mut report))
+            .collect();
         rules::together(&config, tables.len(), &mut report);
 
         if report.mistakes.is_empty() {
@@ -98,7 +128,12 @@ impl Config {
 
     /// A mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), found by whoever puts it to use, at the place where that
     /// was written; where it was left out, at the nearest thing that was written: its table, or the source's name.
-    pub fn source_error(&self, source: &model::Source, key: &str, message: impl Into<String>) -> ConfigError {
+    pub fn source_error(
+        &self,
+        source: &model::Source,
+        key: &str,
+        message: impl Into<String>,
+    ) -> ConfigError {
         sources::source_error(&self.places, source, key, message.into())
     }
 }
@@ -106,11 +141,17 @@ impl Config {
 /// Variables that look like an option but for the number of underscores, and would be passed over without a word.
 fn nearly_options(known: &[&str], environment: &Environment) -> Vec<String> {
     let bare = |name: &str| name.to_ascii_lowercase().replace(['.', '_'], "");
-    let stray = environment.keys().filter(|name| name.starts_with("HOOKWEIR_") && !name.starts_with("HOOKWEIR__"));
+    let stray = environment
+        .keys()
+        .filter(|name| name.starts_with("HOOKWEIR_") && !name.starts_with("HOOKWEIR__"));
     let meant = stray.filter_map(|name| {
-        let option = known.iter().find(|option| bare(name).strip_prefix("hookweir") == Some(&bare(option)))?;
+        let option = known
+            .iter()
+            .find(|option| bare(name).strip_prefix("hookweir") == Some(&bare(option)))?;
         let right = option.replace('.', "__").to_ascii_uppercase();
-        Some(format!("the environment variable {name} is not read; did you mean HOOKWEIR__{right}?"))
+        Some(format!(
+            "the environment variable {name} is not read; did you mean HOOKWEIR__{right}?"
+        ))
     });
     meant.collect()
 }
@@ -124,7 +165,8 @@ fn without_echoes(mistakes: Vec<ConfigError>, syntax_errors: usize) -> Vec<Confi
     let broken: Vec<_> = mistakes[..syntax_errors].iter().filter_map(line).collect();
     let mut kept: Vec<ConfigError> = Vec::new();
     for (index, mistake) in mistakes.into_iter().enumerate() {
-        let echo = index >= syntax_errors && line(&mistake).is_some_and(|line| broken.contains(&line));
+        let echo =
+            index >= syntax_errors && line(&mistake).is_some_and(|line| broken.contains(&line));
         if !echo && !kept.contains(&mistake) {
             kept.push(mistake);
         }

@@ -12,7 +12,7 @@ use url::Url;
 use super::error::ConfigError;
 use super::reader::{Effective, Places};
 use super::secret::Secret;
-use crate::delivery::SourceName;
+use crate::domain::delivery::SourceName;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -51,7 +51,11 @@ impl Config {
     /// never be published. A batch that is split goes out in parts.
     pub fn max_body_bytes(&self, source: &Source) -> usize {
         let own = source.max_body_bytes.unwrap_or(self.limits.max_body_bytes);
-        match (&self.publisher.url, self.publisher.max_message_bytes, source.splits()) {
+        match (
+            &self.publisher.url,
+            self.publisher.max_message_bytes,
+            source.splits(),
+        ) {
             (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
             (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
         }
@@ -65,7 +69,11 @@ impl Config {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        let url = format!("http://{}/ingest/{}", SocketAddr::new(host, listen.port()), source.path);
+        let url = format!(
+            "http://{}/ingest/{}",
+            SocketAddr::new(host, listen.port()),
+            source.path
+        );
         Url::parse(&url).map_err(|error| format!("{url} is not a URL: {error}"))
     }
 }
@@ -118,7 +126,10 @@ pub struct Verifier {
 impl Verifier {
     /// Verifiers on threads of their own. One by default on a small machine, where two would only take the core from the HTTP threads.
     pub fn threads(&self) -> usize {
-        match (self.actors, std::thread::available_parallelism().map_or(1, usize::from)) {
+        match (
+            self.actors,
+            std::thread::available_parallelism().map_or(1, usize::from),
+        ) {
             (0, 1 | 2) => 1,
             (0, cores) => cores,
             (actors, _) => actors,
@@ -293,7 +304,11 @@ pub struct Source {
 impl Source {
     /// The key of a secret that stands for one that could not be read.
     pub fn unread(&self) -> Option<String> {
-        let first = |list: &[Secret], key: &str| list.iter().position(Secret::is_unread).map(|at| format!("{key}[{at}]"));
+        let first = |list: &[Secret], key: &str| {
+            list.iter()
+                .position(Secret::is_unread)
+                .map(|at| format!("{key}[{at}]"))
+        };
         first(&self.secrets, "secrets").or_else(|| first(&self.public_keys, "public_keys"))
     }
 }
@@ -301,7 +316,10 @@ impl Source {
 impl Source {
     /// Each event of a batch becomes a message of its own: as the source says, or its provider's preset.
     pub fn splits(&self) -> bool {
-        let preset = || crate::verify::spec_of(self).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split));
+        let preset = || {
+            crate::verify::spec_of(self)
+                .is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split))
+        };
         self.split.unwrap_or_else(preset)
     }
 }

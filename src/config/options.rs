@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::model::{
-    Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl, QueueType, RespondAfter, Server, Spool, Store,
-    StoreUrl, Verifier,
+    Config, Dedup, Limits, Log, LogDeliveries, LogFormat, Migrate, Publisher, PublisherUrl,
+    QueueType, RespondAfter, Server, Spool, Store, StoreUrl, Verifier,
 };
 use super::reader::Reader;
 use super::rules;
@@ -50,7 +50,13 @@ fn server(r: &mut Reader<'_>) -> Server {
         keep_alive: r.duration("server.keep_alive_secs", 1..=3600),
         head_timeout: r.duration("server.head_timeout_ms", 100..=60_000),
         respond_after: r
-            .choice("server.respond_after", &[("stored", RespondAfter::Stored), ("published", RespondAfter::Published)])
+            .choice(
+                "server.respond_after",
+                &[
+                    ("stored", RespondAfter::Stored),
+                    ("published", RespondAfter::Published),
+                ],
+            )
             .unwrap_or(RespondAfter::Stored),
     }
 }
@@ -70,7 +76,10 @@ fn limits(r: &mut Reader<'_>) -> Limits {
 }
 
 fn verifier(r: &mut Reader<'_>) -> Verifier {
-    Verifier { actors: r.count("verifier.actors", 0..=256), mailbox_capacity: r.count("verifier.mailbox_capacity", 1..=1_000_000) }
+    Verifier {
+        actors: r.count("verifier.actors", 0..=256),
+        mailbox_capacity: r.count("verifier.mailbox_capacity", 1..=1_000_000),
+    }
 }
 
 fn dedup(r: &mut Reader<'_>) -> Dedup {
@@ -88,10 +97,22 @@ fn dedup(r: &mut Reader<'_>) -> Dedup {
 fn store(r: &mut Reader<'_>) -> Store {
     Store {
         url: r
-            .secret_url("store.url", true, StoreUrl::Postgres(Secret::unread()), StoreUrl::parse)
+            .secret_url(
+                "store.url",
+                true,
+                StoreUrl::Postgres(Secret::unread()),
+                StoreUrl::parse,
+            )
             .unwrap_or(StoreUrl::Sqlite(PathBuf::new())),
-        migrate: r.choice("store.migrate", &[("auto", Migrate::Auto), ("check", Migrate::Check)]).unwrap_or(Migrate::Check),
-        schema: r.text("store.schema", rules::schema_name).unwrap_or_default(),
+        migrate: r
+            .choice(
+                "store.migrate",
+                &[("auto", Migrate::Auto), ("check", Migrate::Check)],
+            )
+            .unwrap_or(Migrate::Check),
+        schema: r
+            .text("store.schema", rules::schema_name)
+            .unwrap_or_default(),
         connect_timeout: r.duration("store.connect_timeout_ms", 10..=HOUR_MS),
         statement_timeout: r.duration("store.statement_timeout_ms", 10..=HOUR_MS),
         allow_unsafe_durability: r.flag("store.allow_unsafe_durability"),
@@ -105,9 +126,15 @@ fn store(r: &mut Reader<'_>) -> Store {
 }
 
 fn spool(r: &mut Reader<'_>, server: &Server, store: &Store) -> Spool {
-    let path = r.text("spool.path", rules::anything).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = r
+        .text("spool.path", rules::anything)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     Spool {
-        path: path.filter(|_| matches!(store.url, StoreUrl::Postgres(_)) && server.respond_after == RespondAfter::Stored),
+        path: path.filter(|_| {
+            matches!(store.url, StoreUrl::Postgres(_))
+                && server.respond_after == RespondAfter::Stored
+        }),
         max_bytes: r.count("spool.max_bytes", 1024 * 1024..=1024 * GIB),
         max_age: r.duration("spool.max_age_secs", 1..=366 * DAY_SECS),
         after: r.duration("spool.after_ms", 10..=60_000),
@@ -117,7 +144,12 @@ fn spool(r: &mut Reader<'_>, server: &Server, store: &Store) -> Spool {
 fn publisher(r: &mut Reader<'_>) -> Publisher {
     Publisher {
         url: r
-            .secret_url("publisher.url", false, PublisherUrl::Amqp(Secret::unread()), PublisherUrl::parse)
+            .secret_url(
+                "publisher.url",
+                false,
+                PublisherUrl::Amqp(Secret::unread()),
+                PublisherUrl::parse,
+            )
             .unwrap_or(PublisherUrl::File(PathBuf::new())),
         mailbox_capacity: r.count("publisher.mailbox_capacity", 1..=1_000_000),
         queue_events: r.count("publisher.queue_events", 1..=10_000_000),
@@ -132,21 +164,38 @@ fn publisher(r: &mut Reader<'_>) -> Publisher {
         retry_max: r.duration("publisher.retry_max_ms", 10..=24 * HOUR_MS),
         relay_interval: r.duration("publisher.relay_interval_ms", 10..=HOUR_MS),
         yield_longest: r.duration("publisher.yield_secs", 0..=3600),
-        exchange: r.text("publisher.exchange", rules::amqp_name).unwrap_or_default(),
-        routing_key: r.text("publisher.routing_key", rules::routing_key).unwrap_or_default(),
+        exchange: r
+            .text("publisher.exchange", rules::amqp_name)
+            .unwrap_or_default(),
+        routing_key: r
+            .text("publisher.routing_key", rules::routing_key)
+            .unwrap_or_default(),
         declare: r.flag("publisher.declare"),
-        queue: r.text("publisher.queue", rules::amqp_name_or_none).filter(|queue| !queue.is_empty()),
+        queue: r
+            .text("publisher.queue", rules::amqp_name_or_none)
+            .filter(|queue| !queue.is_empty()),
         queue_type: r
             .choice(
                 "publisher.queue_type",
-                &[("quorum", QueueType::Quorum), ("classic", QueueType::Classic), ("stream", QueueType::Stream)],
+                &[
+                    ("quorum", QueueType::Quorum),
+                    ("classic", QueueType::Classic),
+                    ("stream", QueueType::Stream),
+                ],
             )
             .unwrap_or(QueueType::Quorum),
-        unrouted_queue: r.text("publisher.unrouted_queue", rules::amqp_name).unwrap_or_default(),
+        unrouted_queue: r
+            .text("publisher.unrouted_queue", rules::amqp_name)
+            .unwrap_or_default(),
         file_max_bytes: r.count("publisher.file_max_bytes", 1024..=1024 * GIB),
         file_max_age: r.duration("publisher.file_max_age_secs", 1..=366 * DAY_SECS),
-        file_mode: r.text("publisher.file_mode", rules::file_mode).and_then(|mode| u32::from_str_radix(&mode, 8).ok()).unwrap_or(0o600),
-        file_group: r.text("publisher.file_group", rules::anything).filter(|group| !group.is_empty()),
+        file_mode: r
+            .text("publisher.file_mode", rules::file_mode)
+            .and_then(|mode| u32::from_str_radix(&mode, 8).ok())
+            .unwrap_or(0o600),
+        file_group: r
+            .text("publisher.file_group", rules::anything)
+            .filter(|group| !group.is_empty()),
     }
 }
 
@@ -155,12 +204,24 @@ fn log(r: &mut Reader<'_>) -> Log {
         format: r
             .choice(
                 "log.format",
-                &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json), ("journal", LogFormat::Journal)],
+                &[
+                    ("auto", LogFormat::Auto),
+                    ("pretty", LogFormat::Pretty),
+                    ("json", LogFormat::Json),
+                    ("journal", LogFormat::Journal),
+                ],
             )
             .unwrap_or(LogFormat::Auto),
         filter: r.text("log.filter", rules::log_filter).unwrap_or_default(),
         deliveries: r
-            .choice("log.deliveries", &[("all", LogDeliveries::All), ("problems", LogDeliveries::Problems), ("none", LogDeliveries::None)])
+            .choice(
+                "log.deliveries",
+                &[
+                    ("all", LogDeliveries::All),
+                    ("problems", LogDeliveries::Problems),
+                    ("none", LogDeliveries::None),
+                ],
+            )
             .unwrap_or(LogDeliveries::Problems),
     }
 }
@@ -168,7 +229,10 @@ fn log(r: &mut Reader<'_>) -> Log {
 /// The names of all options but those of sources.
 #[cfg(test)]
 pub(super) fn names() -> Vec<&'static str> {
-    let (environment, mut report) = (super::secret::Environment::new(), super::reader::Report::default());
+    let (environment, mut report) = (
+        super::secret::Environment::new(),
+        super::reader::Report::default(),
+    );
     let mut r = Reader::new(String::new(), Vec::new(), &environment, &mut report);
     all(&mut r);
     r.finish()

@@ -42,15 +42,23 @@ impl Report {
     /// A mistake in the value of `key`, wherever that was written.
     pub(super) fn blame(&mut self, key: &str, problem: impl Into<String>) {
         let place = self.places.get(key).cloned();
-        self.mistakes.push(ConfigError { place, key: Some(key.to_owned()), problem: Problem::Other(problem.into()) });
+        self.mistakes.push(ConfigError {
+            place,
+            key: Some(key.to_owned()),
+            problem: Problem::Other(problem.into()),
+        });
     }
 
     fn locate(&mut self, key: String, raw: &Raw, place: &Place) {
         match raw {
             Raw::List(items) => {
-                items.iter().enumerate().for_each(|(n, item)| self.locate(format!("{key}[{n}]"), &item.raw, &item.place));
+                items.iter().enumerate().for_each(|(n, item)| {
+                    self.locate(format!("{key}[{n}]"), &item.raw, &item.place)
+                });
             }
-            Raw::Table(table) => table.iter().for_each(|(name, item)| self.locate(format!("{key}.{name}"), &item.raw, &item.place)),
+            Raw::Table(table) => table.iter().for_each(|(name, item)| {
+                self.locate(format!("{key}.{name}"), &item.raw, &item.place)
+            }),
             _ => {}
         }
         self.places.insert(key, place.clone());
@@ -58,7 +66,12 @@ impl Report {
 
     /// Whether the options were read without a mistake, so that it makes sense to compare them.
     pub(super) fn sound(&self, keys: &[&str]) -> bool {
-        !self.mistakes.iter().any(|mistake| mistake.key.as_deref().is_some_and(|key| keys.contains(&key)))
+        !self.mistakes.iter().any(|mistake| {
+            mistake
+                .key
+                .as_deref()
+                .is_some_and(|key| keys.contains(&key))
+        })
     }
 }
 
@@ -79,28 +92,49 @@ impl<'a> Reader<'a> {
         environment: &'a Environment,
         report: &'a mut Report,
     ) -> Self {
-        Self { prefix, layers, environment, report, known: Vec::new() }
+        Self {
+            prefix,
+            layers,
+            environment,
+            report,
+            known: Vec::new(),
+        }
     }
 
     /// `host:port`.
     pub(super) fn address(&mut self, key: &'static str) -> SocketAddr {
-        let expected = "an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\"";
+        let expected =
+            "an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\"";
         self.parsed(key, expected, |text| {
-            let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+            let text = text
+                .strip_prefix("localhost:")
+                .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
             text.parse().ok()
         })
         .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
     }
 
     /// A number of things or bytes.
-    pub(super) fn count<N: TryFrom<i128> + Default>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> N {
+    pub(super) fn count<N: TryFrom<i128> + Default>(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<i128>,
+    ) -> N {
         self.optional_count(key, bounds).unwrap_or_default()
     }
 
     /// A number that may be left out.
-    pub(super) fn optional_count<N: TryFrom<i128>>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<N> {
+    pub(super) fn optional_count<N: TryFrom<i128>>(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<i128>,
+    ) -> Option<N> {
         let unit = unit(key).1;
-        let expected = format!("a whole number{unit} from {} to {}", bounds.start(), bounds.end());
+        let expected = format!(
+            "a whole number{unit} from {} to {}",
+            bounds.start(),
+            bounds.end()
+        );
         let number = self.read(key, Kind::Integer, &expected, |raw| match raw {
             Raw::Integer(number) if bounds.contains(number) => Some(*number),
             _ => None,
@@ -114,8 +148,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A time span that may be left out.
-    pub(super) fn optional_duration(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<Duration> {
-        self.optional_count::<u32>(key, bounds).map(|number| unit(key).0.saturating_mul(number))
+    pub(super) fn optional_duration(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<i128>,
+    ) -> Option<Duration> {
+        self.optional_count::<u32>(key, bounds)
+            .map(|number| unit(key).0.saturating_mul(number))
     }
 
     /// `true` or `false`.
@@ -128,13 +167,30 @@ impl<'a> Reader<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
-        let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let names: Vec<String> = choices
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
         let expected = format!("one of {}", names.join(", "));
         let before = self.report.mistakes.len();
-        let chosen = self.parsed(key, &expected, |text| choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value));
+        let chosen = self.parsed(key, &expected, |text| {
+            choices
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(_, value)| *value)
+        });
         for mistake in &mut self.report.mistakes[before..] {
-            if let Problem::Unexpected { found, nearest: hint, .. } = &mut mistake.problem {
+            if let Problem::Unexpected {
+                found,
+                nearest: hint,
+                ..
+            } = &mut mistake.problem
+            {
                 *hint = nearest(found, names.iter().map(String::as_str)).map(str::to_owned);
             }
         }
@@ -142,7 +198,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Any text that `check` does not object to; `check` says what it objects to.
-    pub(super) fn text(&mut self, key: &'static str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
+    pub(super) fn text(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<String> {
         let (text, place) = self.read(key, Kind::Text, "a string", Raw::text)?;
         if let Err(objection) = check(&text) {
             self.mistake(&place, key, Problem::Other(objection));
@@ -151,8 +211,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Text that is parsed; not for secrets, since a wrong value is shown.
-    pub(super) fn parsed<T>(&mut self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.read(key, Kind::Text, expected, |raw| raw.text().and_then(|text| parse(&text))).map(|(value, _)| value)
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.read(key, Kind::Text, expected, |raw| {
+            raw.text().and_then(|text| parse(&text))
+        })
+        .map(|(value, _)| value)
     }
 
     /// A URL that may hold a password, or a reference to where it is. `parse` must not repeat it in its error.
@@ -169,9 +237,14 @@ impl<'a> Reader<'a> {
             Some(Reference::File(path)) => from_file && !path.starts_with("//"),
             Some(Reference::Plain(_)) | None => false,
         };
-        let (text, place) = self.read_hidden(key, Kind::Text, "a URL as a string", Raw::text, |text| {
-            if is_elsewhere(text) { text.clone() } else { without_password(text) }
-        })?;
+        let (text, place) =
+            self.read_hidden(key, Kind::Text, "a URL as a string", Raw::text, |text| {
+                if is_elsewhere(text) {
+                    text.clone()
+                } else {
+                    without_password(text)
+                }
+            })?;
         let url = if is_elsewhere(&text) {
             let secret = self.resolve(&text, &place, key)?;
             if secret.is_unread() {
@@ -194,18 +267,30 @@ impl<'a> Reader<'a> {
     pub(super) fn secrets(&mut self, key: &'static str, literal: bool) -> Vec<Secret> {
         let expected = format!("a list such as [\"env:NAME\"]: each {}", Reference::FORMS);
         let show = |items: &Vec<Item>| shown_list(items, literal);
-        let Some((items, _)) = self.read_hidden(key, Kind::List, &expected, Raw::list, show) else { return Vec::new() };
+        let Some((items, _)) = self.read_hidden(key, Kind::List, &expected, Raw::list, show) else {
+            return Vec::new();
+        };
         let mut secrets = Vec::new();
         for item in items {
             let secret = match item.raw.text() {
                 Some(text) if Reference::parse(&text).is_some() => {
                     // One that could not be read keeps its place, so that the others are judged all the same.
-                    secrets.push(self.resolve(&text, &item.place, key).unwrap_or_else(Secret::unread));
+                    secrets.push(
+                        self.resolve(&text, &item.place, key)
+                            .unwrap_or_else(Secret::unread),
+                    );
                     continue;
                 }
                 Some(text) if literal => Ok(Secret::new(text.into_bytes())),
-                Some(_) => Err(format!("expected {}, found a string that begins with none of these", Reference::FORMS)),
-                None => Err(format!("expected {}, found {}", Reference::FORMS, item.raw.kind())),
+                Some(_) => Err(format!(
+                    "expected {}, found a string that begins with none of these",
+                    Reference::FORMS
+                )),
+                None => Err(format!(
+                    "expected {}, found {}",
+                    Reference::FORMS,
+                    item.raw.kind()
+                )),
             };
             secrets.push(secret.unwrap_or_else(|objection| {
                 self.mistake(&item.place, key, Problem::Other(objection));
@@ -216,14 +301,28 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of texts, each parsed.
-    pub(super) fn list<T, E: Display>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
-        let Some((items, _)) = self.read(key, Kind::List, "a list of strings", Raw::list) else { return Vec::new() };
+    pub(super) fn list<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let Some((items, _)) = self.read(key, Kind::List, "a list of strings", Raw::list) else {
+            return Vec::new();
+        };
         let mut values = Vec::new();
         for item in items {
             match item.raw.text().map(|text| parse(&text)) {
                 Some(Ok(value)) => values.push(value),
-                Some(Err(objection)) => self.mistake(&item.place, key, Problem::Other(format!("{}: {objection}", item.raw.describe()))),
-                None => self.mistake(&item.place, key, unexpected("a string", item.raw.describe())),
+                Some(Err(objection)) => self.mistake(
+                    &item.place,
+                    key,
+                    Problem::Other(format!("{}: {objection}", item.raw.describe())),
+                ),
+                None => self.mistake(
+                    &item.place,
+                    key,
+                    unexpected("a string", item.raw.describe()),
+                ),
             }
         }
         values
@@ -232,19 +331,27 @@ impl<'a> Reader<'a> {
     /// A table of texts, in which a value may be a reference.
     pub(super) fn texts(&mut self, key: &'static str) -> BTreeMap<String, String> {
         let show = |table: &BTreeMap<String, Item>| {
-            let entries = table.iter().map(|(name, item)| format!("{name} = {}", shown_entry(name, &item.raw)));
+            let entries = table
+                .iter()
+                .map(|(name, item)| format!("{name} = {}", shown_entry(name, &item.raw)));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         };
-        let Some((table, _)) = self.read_hidden(key, Kind::Table, "a table of strings", Raw::table, show) else { return BTreeMap::new() };
+        let Some((table, _)) =
+            self.read_hidden(key, Kind::Table, "a table of strings", Raw::table, show)
+        else {
+            return BTreeMap::new();
+        };
         let mut texts = BTreeMap::new();
         for (name, item) in table {
             let key = format!("{key}.{name}");
             let text = match item.raw.text() {
-                Some(text) if Reference::parse(&text).is_some() => match self.resolve(&text, &item.place, &key) {
-                    Some(secret) if secret.is_unread() => Ok("unread".to_owned()),
-                    Some(secret) => utf8(&secret),
-                    None => continue,
-                },
+                Some(text) if Reference::parse(&text).is_some() => {
+                    match self.resolve(&text, &item.place, &key) {
+                        Some(secret) if secret.is_unread() => Ok("unread".to_owned()),
+                        Some(secret) => utf8(&secret),
+                        None => continue,
+                    }
+                }
                 Some(text) => Ok(text),
                 None => Err(format!("expected a string, found {}", item.raw.kind())),
             };
@@ -259,33 +366,56 @@ impl<'a> Reader<'a> {
     /// A table that another module reads.
     pub(super) fn table(&mut self, key: &'static str) -> Option<toml::Table> {
         let (table, _) = self.read(key, Kind::Table, "a table", Raw::table)?;
-        Some(table.iter().map(|(name, item)| (name.clone(), item.raw.to_toml())).collect())
+        Some(
+            table
+                .iter()
+                .map(|(name, item)| (name.clone(), item.raw.to_toml()))
+                .collect(),
+        )
     }
 
     /// Where `key` was last written.
     pub(super) fn place(&self, key: &str) -> Option<&Place> {
-        self.layers.iter().rev().find_map(|layer| layer.get(key)).map(|item| &item.place)
+        self.layers
+            .iter()
+            .rev()
+            .find_map(|layer| layer.get(key))
+            .map(|item| &item.place)
     }
 
     /// Notes a mistake in `key`.
     pub(super) fn mistake(&mut self, place: &Place, key: &str, problem: Problem) {
-        self.report.mistakes.push(ConfigError::at(place, format!("{}{key}", self.prefix), problem));
+        self.report.mistakes.push(ConfigError::at(
+            place,
+            format!("{}{key}", self.prefix),
+            problem,
+        ));
     }
 
     /// Notes every written option that was not read, and returns the names of those that were.
     pub(super) fn finish(self) -> Vec<&'static str> {
         let prefix = &self.prefix;
-        for (key, item) in self.layers.iter().flat_map(|layer| layer.iter()).filter(|(key, _)| !self.known.contains(&key.as_str())) {
+        for (key, item) in self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.iter())
+            .filter(|(key, _)| !self.known.contains(&key.as_str()))
+        {
             let section = format!("{key}.");
             let problem = if !self.known.iter().any(|known| known.starts_with(&section)) {
-                let nearest = nearest(key, self.known.iter().copied()).map(|name| as_written(&item.place, &format!("{prefix}{name}")));
+                let nearest = nearest(key, self.known.iter().copied())
+                    .map(|name| as_written(&item.place, &format!("{prefix}{name}")));
                 Problem::Unknown { nearest }
             } else if matches!(&item.raw, Raw::Table(table) if table.is_empty()) {
                 continue;
             } else {
                 unexpected(&format!("a section [{key}]"), item.raw.kind())
             };
-            self.report.mistakes.push(ConfigError::at(&item.place, format!("{prefix}{key}"), problem));
+            self.report.mistakes.push(ConfigError::at(
+                &item.place,
+                format!("{prefix}{key}"),
+                problem,
+            ));
         }
         self.known
     }
@@ -301,7 +431,8 @@ impl<'a> Reader<'a> {
         match resolved {
             Ok(secret) => Some(secret),
             Err(ResolveError::NotHere(why)) if self.report.lenient => {
-                let untried = ConfigError::at(place, format!("{}{key}", self.prefix), Problem::Other(why));
+                let untried =
+                    ConfigError::at(place, format!("{}{key}", self.prefix), Problem::Other(why));
                 self.report.untried.push(untried);
                 Some(Secret::unread())
             }
@@ -313,8 +444,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an option that is no secret.
-    fn read<T>(&mut self, key: &'static str, kind: Kind, expected: &str, parse: impl Fn(&Raw) -> Option<T>) -> Option<(T, Place)> {
-        self.read_as(key, kind, expected, parse, Raw::describe, |raw, _| raw.to_toml().to_string())
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        kind: Kind,
+        expected: &str,
+        parse: impl Fn(&Raw) -> Option<T>,
+    ) -> Option<(T, Place)> {
+        self.read_as(key, kind, expected, parse, Raw::describe, |raw, _| {
+            raw.to_toml().to_string()
+        })
     }
 
     /// Reads an option whose value is a secret or may hold one: an error tells only its kind.
@@ -326,8 +465,21 @@ impl<'a> Reader<'a> {
         parse: impl Fn(&Raw) -> Option<T>,
         show: impl Fn(&T) -> String,
     ) -> Option<(T, Place)> {
-        let quoted = |text: String| if kind == Kind::Text { toml::Value::String(text).to_string() } else { text };
-        self.read_as(key, kind, expected, parse, |raw| raw.kind().to_owned(), |_, value| quoted(show(value)))
+        let quoted = |text: String| {
+            if kind == Kind::Text {
+                toml::Value::String(text).to_string()
+            } else {
+                text
+            }
+        };
+        self.read_as(
+            key,
+            kind,
+            expected,
+            parse,
+            |raw| raw.kind().to_owned(),
+            |_, value| quoted(show(value)),
+        )
     }
 
     fn read_as<T>(
@@ -341,7 +493,11 @@ impl<'a> Reader<'a> {
     ) -> Option<(T, Place)> {
         self.known.push(key);
         let mut last = None;
-        let written: Vec<&Item> = self.layers.iter().filter_map(|layer| layer.get(key)).collect();
+        let written: Vec<&Item> = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.get(key))
+            .collect();
         for item in written {
             let raw = item.read_as(kind);
             match parse(&raw) {
@@ -352,7 +508,11 @@ impl<'a> Reader<'a> {
         let (shown, value, raw, place) = last?;
         let key = format!("{}{key}", self.prefix);
         self.report.locate(key.clone(), &raw, &place);
-        self.report.effective.push(Effective { key, shown, place: place.clone() });
+        self.report.effective.push(Effective {
+            key,
+            shown,
+            place: place.clone(),
+        });
         Some((value, place))
     }
 }
@@ -369,17 +529,24 @@ fn unit(key: &str) -> (Duration, &'static str) {
 }
 
 fn unexpected(expected: &str, found: impl Into<String>) -> Problem {
-    Problem::Unexpected { expected: expected.to_owned(), found: found.into(), nearest: None }
+    Problem::Unexpected {
+        expected: expected.to_owned(),
+        found: found.into(),
+        nearest: None,
+    }
 }
 
 /// A key as the operator would write it in that place.
 fn as_written(place: &Place, key: &str) -> String {
     match place {
-        Place::Environment(_) => format!("HOOKWEIR__{}", key.replace('.', "__").to_ascii_uppercase()),
+        Place::Environment(_) => {
+            format!("HOOKWEIR__{}", key.replace('.', "__").to_ascii_uppercase())
+        }
         _ => key.to_owned(),
     }
 }
 
 fn utf8(secret: &Secret) -> Result<String, String> {
-    String::from_utf8(secret.expose().to_vec()).map_err(|_| "the value that was read is not valid UTF-8".to_owned())
+    String::from_utf8(secret.expose().to_vec())
+        .map_err(|_| "the value that was read is not valid UTF-8".to_owned())
 }

@@ -15,7 +15,12 @@ use crate::verify::Scheme;
 /// A PostgreSQL schema that needs no quoting.
 pub(super) fn schema_name(name: &str) -> Result<(), String> {
     let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    if first && name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+    if first
+        && name.len() <= 63
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    {
         return Ok(());
     }
     Err("expected a schema name of 1 to 63 characters of a-z, 0-9 and \"_\", not starting with a digit".to_owned())
@@ -23,7 +28,11 @@ pub(super) fn schema_name(name: &str) -> Result<(), String> {
 
 /// The name of an exchange or queue.
 pub(super) fn amqp_name(name: &str) -> Result<(), String> {
-    if name.is_empty() { Err("expected a name, found an empty string".to_owned()) } else { amqp_name_or_none(name) }
+    if name.is_empty() {
+        Err("expected a name, found an empty string".to_owned())
+    } else {
+        amqp_name_or_none(name)
+    }
 }
 
 /// The name of a queue, or nothing.
@@ -32,7 +41,9 @@ pub(super) fn amqp_name_or_none(name: &str) -> Result<(), String> {
         return Err(format!("expected at most 255 bytes, found {}", name.len()));
     }
     if name.starts_with("amq.") {
-        return Err("names that begin with \"amq.\" are the broker's own; choose another".to_owned());
+        return Err(
+            "names that begin with \"amq.\" are the broker's own; choose another".to_owned(),
+        );
     }
     Ok(())
 }
@@ -46,7 +57,9 @@ pub(super) fn routing_key(template: &str) -> Result<(), String> {
 pub(super) fn log_filter(filter: &str) -> Result<(), String> {
     match tracing_subscriber::EnvFilter::builder().parse(filter) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("expected directives such as \"info\" or \"hookweir=debug,info\": {error}")),
+        Err(error) => Err(format!(
+            "expected directives such as \"info\" or \"hookweir=debug,info\": {error}"
+        )),
     }
 }
 
@@ -57,18 +70,29 @@ pub(super) fn anything(_: &str) -> Result<(), String> {
 
 /// Anything but nothing.
 pub(super) fn not_empty(text: &str) -> Result<(), String> {
-    if text.is_empty() { Err("expected a name, found an empty string".to_owned()) } else { Ok(()) }
+    if text.is_empty() {
+        Err("expected a name, found an empty string".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 /// What follows `/ingest/` in a source's URL, written as it goes over the wire.
 pub(super) fn path(path: &str) -> Result<(), String> {
     let segment = |segment: &str| {
-        !matches!(segment, "" | "." | "..") && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
     };
     if path.len() <= 255 && path.split('/').all(segment) {
         return Ok(());
     }
-    let hint = if path.starts_with('/') { "; leave out the \"/\" in front" } else { "" };
+    let hint = if path.starts_with('/') {
+        "; leave out the \"/\" in front"
+    } else {
+        ""
+    };
     Err(format!(
         "expected what follows /ingest/, such as \"stripe\" or \"stripe/refunds\": up to 255 characters of a-z, A-Z, 0-9, \"-._~\", parted by \"/\"{hint}"
     ))
@@ -80,9 +104,14 @@ pub(super) fn web_url(url: &str) -> Result<(), String> {
         Ok(url) if matches!(url.scheme(), "https" | "http") => Ok(()),
         // "hooks.example.com:8443/x" reads as a scheme and a path.
         Ok(_) if !url.contains("://") => Err(no_scheme()),
-        Ok(url) => Err(format!("expected a URL that begins with https://, found \"{}:\"", url.scheme())),
+        Ok(url) => Err(format!(
+            "expected a URL that begins with https://, found \"{}:\"",
+            url.scheme()
+        )),
         Err(url::ParseError::RelativeUrlWithoutBase) => Err(no_scheme()),
-        Err(error) => Err(format!("expected a URL such as \"https://your.host/ingest/stripe\": {error}")),
+        Err(error) => Err(format!(
+            "expected a URL such as \"https://your.host/ingest/stripe\": {error}"
+        )),
     }
 }
 
@@ -93,24 +122,49 @@ fn no_scheme() -> String {
 /// How options go together. Options that were not read soundly are left out: their mistakes come first.
 pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     let (server, limits, publisher) = (&config.server, &config.limits, &config.publisher);
-    if report.sound(&["server.listen", "server.admin_listen"]) && collide(server.listen, server.admin_listen) {
-        report.blame("server.admin_listen", format!("the same address as server.listen, {}: choose another port", server.listen));
+    if report.sound(&["server.listen", "server.admin_listen"])
+        && collide(server.listen, server.admin_listen)
+    {
+        report.blame(
+            "server.admin_listen",
+            format!(
+                "the same address as server.listen, {}: choose another port",
+                server.listen
+            ),
+        );
     }
-    if report.sound(&["limits.max_body_bytes", "limits.in_flight_bytes"]) && limits.max_body_bytes > limits.in_flight_bytes {
+    if report.sound(&["limits.max_body_bytes", "limits.in_flight_bytes"])
+        && limits.max_body_bytes > limits.in_flight_bytes
+    {
         let message = "larger than limits.in_flight_bytes, so that no such body would ever be taken in: lower this or raise that";
         report.blame("limits.max_body_bytes", message);
     }
     room(config, report);
-    if report.sound(&["publisher.window", "publisher.queue_events"]) && publisher.window > publisher.queue_events {
+    if report.sound(&["publisher.window", "publisher.queue_events"])
+        && publisher.window > publisher.queue_events
+    {
         report.blame("publisher.window", "more events than publisher.queue_events lets the publisher hold: lower this or raise that");
     }
-    if report.sound(&["publisher.retry_min_ms", "publisher.retry_max_ms"]) && publisher.retry_min > publisher.retry_max {
-        report.blame("publisher.retry_min_ms", "longer than publisher.retry_max_ms");
+    if report.sound(&["publisher.retry_min_ms", "publisher.retry_max_ms"])
+        && publisher.retry_min > publisher.retry_max
+    {
+        report.blame(
+            "publisher.retry_min_ms",
+            "longer than publisher.retry_max_ms",
+        );
     }
-    if report.sound(&["publisher.queue", "publisher.unrouted_queue"]) && publisher.queue.as_ref() == Some(&publisher.unrouted_queue) {
-        report.blame("publisher.unrouted_queue", "the same as publisher.queue; unrouted messages need a queue of their own");
+    if report.sound(&["publisher.queue", "publisher.unrouted_queue"])
+        && publisher.queue.as_ref() == Some(&publisher.unrouted_queue)
+    {
+        report.blame(
+            "publisher.unrouted_queue",
+            "the same as publisher.queue; unrouted messages need a queue of their own",
+        );
     }
-    if report.sound(&["limits.deadline_ms", "spool.after_ms"]) && config.spool.path.is_some() && config.spool.after >= limits.deadline {
+    if report.sound(&["limits.deadline_ms", "spool.after_ms"])
+        && config.spool.path.is_some()
+        && config.spool.after >= limits.deadline
+    {
         let message = "not shorter than limits.deadline_ms, so that senders would be answered 503 before the spool is tried: lower this or raise that";
         report.blame("spool.after_ms", message);
     }
@@ -123,12 +177,17 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         report.blame("server.listen", "a public address, but no source is configured: add a [[source]] (config.toml shows one)");
     }
     if report.sound(&["server.admin_listen"]) && !server.admin_listen.ip().is_loopback() {
-        let warning =
-            format!("server.admin_listen {} is not on loopback, and it has no login: let a firewall guard it", server.admin_listen);
+        let warning = format!(
+            "server.admin_listen {} is not on loopback, and it has no login: let a firewall guard it",
+            server.admin_listen
+        );
         report.warnings.push(warning);
     }
     if config.store.allow_unsafe_durability {
-        report.warnings.push("store.allow_unsafe_durability: events that were answered 200 can be lost in a crash".to_owned());
+        report.warnings.push(
+            "store.allow_unsafe_durability: events that were answered 200 can be lost in a crash"
+                .to_owned(),
+        );
     }
 }
 
@@ -143,9 +202,15 @@ pub(super) fn file_mode(text: &str) -> Result<(), String> {
 /// Warns of a body that takes more of the room than one source is given, or than is left to large bodies.
 fn room(config: &Config, report: &mut Report) {
     let limits = &config.limits;
-    let largest = config.sources.iter().filter_map(|source| source.max_body_bytes).fold(limits.max_body_bytes, usize::max);
+    let largest = config
+        .sources
+        .iter()
+        .filter_map(|source| source.max_body_bytes)
+        .fold(limits.max_body_bytes, usize::max);
     let parts = if config.sources.len() > 1 { 4 } else { 2 };
-    if report.sound(&["limits.max_body_bytes", "limits.in_flight_bytes"]) && limits.in_flight_bytes / parts < largest {
+    if report.sound(&["limits.max_body_bytes", "limits.in_flight_bytes"])
+        && limits.in_flight_bytes / parts < largest
+    {
         report.warnings.push(format!(
             "limits.in_flight_bytes is less than {parts} times the largest body ({largest} bytes): one such body takes room that is kept \
              for others, which are answered 503 meanwhile; raise it to {}, or lower max_body_bytes",
@@ -166,11 +231,21 @@ fn sources(config: &Config, report: &mut Report) {
             let written = report.places.contains_key(&key("path"));
             report.blame(
                 &key(if written { "path" } else { "name" }),
-                format!("/ingest/{} is the path of the source \"{other}\" too", source.path),
+                format!(
+                    "/ingest/{} is the path of the source \"{other}\" too",
+                    source.path
+                ),
             );
         }
-        if source.max_body_bytes.is_some_and(|bytes| bytes > config.limits.in_flight_bytes) && report.sound(&["limits.in_flight_bytes"]) {
-            report.blame(&key("max_body_bytes"), "larger than limits.in_flight_bytes, so that no such body would ever be taken in");
+        if source
+            .max_body_bytes
+            .is_some_and(|bytes| bytes > config.limits.in_flight_bytes)
+            && report.sound(&["limits.in_flight_bytes"])
+        {
+            report.blame(
+                &key("max_body_bytes"),
+                "larger than limits.in_flight_bytes, so that no such body would ever be taken in",
+            );
         }
         if source.provider.as_deref() == Some("none") && public && !source.allow_unverified_public {
             report.blame(
@@ -189,14 +264,21 @@ fn sources(config: &Config, report: &mut Report) {
 fn schemes(config: &Config, report: &mut Report) {
     for source in &config.sources {
         match Scheme::compile(source, config.limits.max_events_per_request) {
-            Ok(scheme) => report.warnings.extend(scheme.warnings().iter().map(|warning| format!("source {}: {warning}", source.name))),
+            Ok(scheme) => report.warnings.extend(
+                scheme
+                    .warnings()
+                    .iter()
+                    .map(|warning| format!("source {}: {warning}", source.name)),
+            ),
             Err(errors) => {
-                let errors = errors.into_iter().map(|error| source_error(&report.places, source, &error.key, error.text));
+                let errors = errors
+                    .into_iter()
+                    .map(|error| source_error(&report.places, source, &error.key, error.text));
                 let known = |error: &ConfigError| {
-                    report
-                        .mistakes
-                        .iter()
-                        .any(|mistake| mistake.key == error.key || mistake.place.is_some() && mistake.place == error.place)
+                    report.mistakes.iter().any(|mistake| {
+                        mistake.key == error.key
+                            || mistake.place.is_some() && mistake.place == error.place
+                    })
                 };
                 let news: Vec<ConfigError> = errors.filter(|error| !known(error)).collect();
                 report.mistakes.extend(news);
@@ -208,11 +290,15 @@ fn schemes(config: &Config, report: &mut Report) {
 /// A body that the queue would never take had better be refused while its sender listens.
 fn messages_fit(config: &Config, report: &mut Report) {
     let most = config.publisher.max_message_bytes;
-    if !matches!(config.publisher.url, PublisherUrl::Amqp(_)) || most == 0 || !report.sound(&["publisher.max_message_bytes"]) {
+    if !matches!(config.publisher.url, PublisherUrl::Amqp(_))
+        || most == 0
+        || !report.sound(&["publisher.max_message_bytes"])
+    {
         return;
     }
     let too_large = |bytes: usize| bytes > most;
-    let next = "raise max_message_size at the broker and publisher.max_message_bytes here, or lower this";
+    let next =
+        "raise max_message_size at the broker and publisher.max_message_bytes here, or lower this";
     if too_large(config.limits.max_body_bytes) {
         report.warnings.push(format!(
             "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): bodies above that are \
@@ -221,7 +307,9 @@ fn messages_fit(config: &Config, report: &mut Report) {
         ));
     }
     for source in &config.sources {
-        let own = source.max_body_bytes.unwrap_or(config.limits.max_body_bytes);
+        let own = source
+            .max_body_bytes
+            .unwrap_or(config.limits.max_body_bytes);
         let consequence = match (source.splits(), source.max_body_bytes) {
             (true, _) => "an event above that in a batch is accepted and then parked",
             (false, Some(_)) => "bodies above that are answered 413",
@@ -254,5 +342,7 @@ fn plain_text(config: &Config, report: &mut Report) {
 
 /// Whether two listeners would want the same port of the same interface.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }

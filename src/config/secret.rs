@@ -19,12 +19,18 @@ pub struct Secret {
 impl Secret {
     /// A secret of these bytes.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self { bytes: bytes.into(), read: true }
+        Self {
+            bytes: bytes.into(),
+            read: true,
+        }
     }
 
     /// Stands for a secret that could not be read. It has no bytes, and no service starts with it.
     pub fn unread() -> Self {
-        Self { bytes: Box::default(), read: false }
+        Self {
+            bytes: Box::default(),
+            read: false,
+        }
     }
 
     /// Returns `true` if the secret stands for one that could not be read.
@@ -75,7 +81,8 @@ pub(super) enum Reference<'a> {
 
 impl<'a> Reference<'a> {
     /// For errors: the forms that are understood.
-    pub(super) const FORMS: &'static str = "\"env:NAME\", \"file:PATH\", \"credential:NAME\" or \"plain:TEXT\"";
+    pub(super) const FORMS: &'static str =
+        "\"env:NAME\", \"file:PATH\", \"credential:NAME\" or \"plain:TEXT\"";
 
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (prefix, rest) = text.split_once(':')?;
@@ -92,7 +99,11 @@ impl<'a> Reference<'a> {
     ///
     /// White space at either end comes from an editor, a shell or a copy, and is cut off. `plain:` is taken as it is written: its quotes say
     /// where the secret ends. A byte order mark in front is no part of any secret.
-    pub(super) fn resolve(self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Secret, ResolveError> {
+    pub(super) fn resolve(
+        self,
+        environment: &Environment,
+        warnings: &mut Vec<String>,
+    ) -> Result<Secret, ResolveError> {
         let bytes = self.read(environment, warnings)?;
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
         if text.len() < bytes.len() {
@@ -106,7 +117,9 @@ impl<'a> Reference<'a> {
             return Ok(Secret::new(text));
         }
         if let Self::Plain(_) = self {
-            warnings.push(format!("{self} begins or ends with white space, which is taken as part of it"));
+            warnings.push(format!(
+                "{self} begins or ends with white space, which is taken as part of it"
+            ));
             return Ok(Secret::new(text));
         }
         warnings.push(format!(
@@ -116,11 +129,17 @@ impl<'a> Reference<'a> {
     }
 
     /// The bytes as they are stored, without a last line's end.
-    fn read(self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Vec<u8>, ResolveError> {
+    fn read(
+        self,
+        environment: &Environment,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<u8>, ResolveError> {
         match self {
             Self::Env(name) => match environment.get(name) {
                 Some(value) => Ok(value.as_bytes().to_vec()),
-                None => Err(ResolveError::NotHere(format!("the environment variable {name} is not set"))),
+                None => Err(ResolveError::NotHere(format!(
+                    "the environment variable {name} is not set"
+                ))),
             },
             Self::File(path) => {
                 let path = Path::new(path);
@@ -153,7 +172,9 @@ impl fmt::Display for Reference<'_> {
 
 fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, ResolveError> {
     if name.is_empty() || name.contains('/') || name == ".." {
-        return Err(ResolveError::Wrong(format!("credential:{name} is not the name of a credential")));
+        return Err(ResolveError::Wrong(format!(
+            "credential:{name} is not the name of a credential"
+        )));
     }
     let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
         return Err(ResolveError::NotHere(format!(
@@ -172,9 +193,14 @@ fn read_file(path: &Path) -> Result<(Vec<u8>, u32), ResolveError> {
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         Ok((bytes, mode))
     };
-    let (mut bytes, mode) = read().map_err(|error| ResolveError::NotHere(format!("cannot read {}: {error}", path.display())))?;
+    let (mut bytes, mode) = read().map_err(|error| {
+        ResolveError::NotHere(format!("cannot read {}: {error}", path.display()))
+    })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(ResolveError::Wrong(format!("{} is larger than {MAX_FILE_BYTES} bytes, which no secret is", path.display())));
+        return Err(ResolveError::Wrong(format!(
+            "{} is larger than {MAX_FILE_BYTES} bytes, which no secret is",
+            path.display()
+        )));
     }
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -193,9 +219,14 @@ mod tests {
 
     fn resolve(text: &str, environment: &Environment) -> (Result<String, String>, Vec<String>) {
         let mut warnings = Vec::new();
-        let secret = Reference::parse(text).expect("a reference").resolve(environment, &mut warnings);
+        let secret = Reference::parse(text)
+            .expect("a reference")
+            .resolve(environment, &mut warnings);
         let text = |secret: Secret| String::from_utf8(secret.expose().to_vec()).expect("text");
-        (secret.map(text).map_err(|error| error.to_string()), warnings)
+        (
+            secret.map(text).map_err(|error| error.to_string()),
+            warnings,
+        )
     }
 
     #[test]
@@ -209,10 +240,22 @@ mod tests {
             ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().into()),
         ]);
         let file = format!("file:{}", path.display());
-        assert_eq!(resolve("env:KEY", &environment), (Ok("from the environment".to_owned()), vec![]));
-        assert_eq!(resolve(&file, &environment), (Ok("from a file".to_owned()), vec![]));
-        assert_eq!(resolve("credential:secret", &environment), (Ok("from a file".to_owned()), vec![]));
-        assert_eq!(resolve("plain:a:b", &environment), (Ok("a:b".to_owned()), vec![]));
+        assert_eq!(
+            resolve("env:KEY", &environment),
+            (Ok("from the environment".to_owned()), vec![])
+        );
+        assert_eq!(
+            resolve(&file, &environment),
+            (Ok("from a file".to_owned()), vec![])
+        );
+        assert_eq!(
+            resolve("credential:secret", &environment),
+            (Ok("from a file".to_owned()), vec![])
+        );
+        assert_eq!(
+            resolve("plain:a:b", &environment),
+            (Ok("a:b".to_owned()), vec![])
+        );
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("shared");
         assert!(resolve(&file, &environment).1[0].contains("mode 640"));
@@ -223,7 +266,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("empty"), "\n").expect("written");
         fs::write(folder.path().join("large"), vec![b'x'; 70_000]).expect("written");
-        let environment = Environment::from([("EMPTY".to_owned(), "".into()), ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().into())]);
+        let environment = Environment::from([
+            ("EMPTY".to_owned(), "".into()),
+            ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().into()),
+        ]);
         for (reference, said) in [
             ("env:MISSING", "MISSING is not set"),
             ("env:EMPTY", "env:EMPTY is empty"),
@@ -231,19 +277,40 @@ mod tests {
             ("credential:large", "larger"),
             ("credential:absent", "cannot read"),
             ("credential:../etc/passwd", "not the name"),
-            ("file:/nonexistent/secret", "cannot read /nonexistent/secret"),
+            (
+                "file:/nonexistent/secret",
+                "cannot read /nonexistent/secret",
+            ),
             ("plain:", "plain:*** is empty"),
         ] {
             let error = resolve(reference, &environment).0.expect_err(reference);
             assert!(error.contains(said), "{reference}: {error}");
         }
-        let not_here = |text: &str| Reference::parse(text).expect("a reference").resolve(&environment, &mut Vec::new());
-        assert!(matches!(not_here("env:MISSING"), Err(ResolveError::NotHere(_))));
-        assert!(matches!(not_here("file:/nonexistent/secret"), Err(ResolveError::NotHere(_))));
+        let not_here = |text: &str| {
+            Reference::parse(text)
+                .expect("a reference")
+                .resolve(&environment, &mut Vec::new())
+        };
+        assert!(matches!(
+            not_here("env:MISSING"),
+            Err(ResolveError::NotHere(_))
+        ));
+        assert!(matches!(
+            not_here("file:/nonexistent/secret"),
+            Err(ResolveError::NotHere(_))
+        ));
         assert!(matches!(not_here("env:EMPTY"), Err(ResolveError::Wrong(_))));
-        assert!(resolve("credential:x", &Environment::new()).0.expect_err("no folder").contains("LoadCredential=x:"));
+        assert!(
+            resolve("credential:x", &Environment::new())
+                .0
+                .expect_err("no folder")
+                .contains("LoadCredential=x:")
+        );
         let (secret, warnings) = resolve("plain:whsec_1 ", &environment);
-        assert!(secret.is_ok() && warnings[0].contains("white space") && !warnings[0].contains("whsec"), "{warnings:?}");
+        assert!(
+            secret.is_ok() && warnings[0].contains("white space") && !warnings[0].contains("whsec"),
+            "{warnings:?}"
+        );
         assert_eq!(format!("{:?}", Secret::new(*b"whsec")), "Secret(…)");
     }
 
@@ -254,20 +321,33 @@ mod tests {
         let path = folder.path().join("secret");
         fs::write(&path, b"\xef\xbb\xbfwhsec_1 \r\n\n").expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("private");
-        let environment = Environment::from([("KEY".to_owned(), " whsec_2\n".into()), ("BLANK".to_owned(), " \n".into())]);
+        let environment = Environment::from([
+            ("KEY".to_owned(), " whsec_2\n".into()),
+            ("BLANK".to_owned(), " \n".into()),
+        ]);
 
         let (secret, warnings) = resolve(&format!("file:{}", path.display()), &environment);
         assert_eq!(secret, Ok("whsec_1".to_owned()));
         assert!(
-            warnings.len() == 2 && warnings[0].contains("byte order mark") && warnings[1].contains("which is left out"),
+            warnings.len() == 2
+                && warnings[0].contains("byte order mark")
+                && warnings[1].contains("which is left out"),
             "{warnings:?}"
         );
         let (secret, warnings) = resolve("env:KEY", &environment);
         assert_eq!(secret, Ok("whsec_2".to_owned()));
-        assert!(warnings[0].contains("which is left out") && !warnings[0].contains("whsec"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("which is left out") && !warnings[0].contains("whsec"),
+            "{warnings:?}"
+        );
         let (secret, warnings) = resolve("plain:whsec_3 ", &environment);
         assert_eq!(secret, Ok("whsec_3 ".to_owned()));
         assert!(warnings[0].contains("taken as part of it"), "{warnings:?}");
-        assert!(resolve("env:BLANK", &environment).0.expect_err("blank").contains("is empty"));
+        assert!(
+            resolve("env:BLANK", &environment)
+                .0
+                .expect_err("blank")
+                .contains("is empty")
+        );
     }
 }

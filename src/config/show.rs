@@ -14,15 +14,23 @@ impl Config {
         let mut text = String::new();
         let mut section = String::new();
         for option in &self.effective {
-            let Some((of, key)) = option.key.rsplit_once('.') else { continue };
+            let Some((of, key)) = option.key.rsplit_once('.') else {
+                continue;
+            };
             if of != section {
                 of.clone_into(&mut section);
-                let header = if of.starts_with("source.") { "[[source]]".to_owned() } else { format!("[{of}]") };
+                let header = if of.starts_with("source.") {
+                    "[[source]]".to_owned()
+                } else {
+                    format!("[{of}]")
+                };
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "{}{header}", if text.is_empty() { "" } else { "\n" });
             }
             let _ = match &option.place {
-                Place::File { file, .. } if **file == *REFERENCE_NAME => writeln!(text, "{key} = {}  # default", option.shown),
+                Place::File { file, .. } if **file == *REFERENCE_NAME => {
+                    writeln!(text, "{key} = {}  # default", option.shown)
+                }
                 place => writeln!(text, "{key} = {}  # {place}", option.shown),
             };
         }
@@ -45,10 +53,17 @@ pub(super) fn shown_list(items: &[Item], literal: bool) -> String {
 
 /// An entry of a table, shown unless its name sounds secret.
 pub(super) fn shown_entry(name: &str, raw: &Raw) -> String {
-    let reference = raw.text().and_then(|text| Reference::parse(&text).map(|reference| reference.to_string()));
+    let reference = raw
+        .text()
+        .and_then(|text| Reference::parse(&text).map(|reference| reference.to_string()));
     match reference {
         Some(reference) => toml::Value::String(reference).to_string(),
-        None if ["key", "secret", "token", "password"].iter().any(|word| name.contains(word)) => "\"***\"".to_owned(),
+        None if ["key", "secret", "token", "password"]
+            .iter()
+            .any(|word| name.contains(word)) =>
+        {
+            "\"***\"".to_owned()
+        }
         None => raw.to_toml().to_string(),
     }
 }

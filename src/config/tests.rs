@@ -8,27 +8,43 @@ use super::*;
 
 /// `config.toml` with its commented source made real.
 fn reference_with_source() -> String {
-    let (options, source) = REFERENCE.split_once("# [[source]]\n").expect("config.toml shows a source");
-    let source: Vec<&str> = source.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+    let (options, source) = REFERENCE
+        .split_once("# [[source]]\n")
+        .expect("config.toml shows a source");
+    let source: Vec<&str> = source
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .collect();
     format!("{options}[[source]]\n{}\n", source.join("\n"))
 }
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect()
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.into()))
+        .collect()
 }
 
 fn mistakes(text: &str) -> Vec<String> {
-    Config::from_toml(text).expect_err("mistakes").iter().map(ToString::to_string).collect()
+    Config::from_toml(text)
+        .expect_err("mistakes")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn load(file: &str, variables: &[(&str, &str)], settings: &[&str]) -> Result<Config, Vec<String>> {
     let inputs = Inputs {
         file: None,
         environment: environment(variables),
-        settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+        settings: settings
+            .iter()
+            .map(|setting| (*setting).to_owned())
+            .collect(),
         lenient: false,
     };
-    Config::read(Some(("h.toml", file)), &inputs).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    Config::read(Some(("h.toml", file)), &inputs)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -38,15 +54,27 @@ fn the_reference_names_exactly_the_options_there_are() {
     let mut written = BTreeSet::new();
     for (section, content) in &root {
         match content {
-            toml::Value::Table(table) => written.extend(table.keys().map(|key| format!("{section}.{key}"))),
+            toml::Value::Table(table) => {
+                written.extend(table.keys().map(|key| format!("{section}.{key}")))
+            }
             toml::Value::Array(sources) => {
-                written.extend(sources[0].as_table().expect("a table").keys().map(|key| format!("source.{key}")));
+                written.extend(
+                    sources[0]
+                        .as_table()
+                        .expect("a table")
+                        .keys()
+                        .map(|key| format!("source.{key}")),
+                );
             }
             other => panic!("{section} = {other}"),
         }
     }
     let mut known: BTreeSet<String> = options::names().into_iter().map(str::to_owned).collect();
-    known.extend(sources::names().into_iter().map(|name| format!("source.{name}")));
+    known.extend(
+        sources::names()
+            .into_iter()
+            .map(|name| format!("source.{name}")),
+    );
     assert_eq!(written, known);
 }
 
@@ -55,16 +83,35 @@ fn the_reference_is_valid_with_and_without_its_source() {
     let config = Config::from_toml("").expect("the defaults");
     assert_eq!(config.server.keep_alive, Duration::from_secs(75));
     assert_eq!(config.dedup.window, Duration::from_secs(7 * 86_400));
-    assert!(matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/hookweir.db")));
-    assert!(matches!(&config.publisher.url, PublisherUrl::File(path) if path.ends_with("data/events")));
+    assert!(
+        matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/hookweir.db"))
+    );
+    assert!(
+        matches!(&config.publisher.url, PublisherUrl::File(path) if path.ends_with("data/events"))
+    );
     assert!(config.warnings.is_empty() && config.sources.is_empty());
 
-    let config = load(&reference_with_source(), &[("STRIPE_SIGNING_SECRET", "whsec_0123456789abcdef")], &[]).expect("valid");
+    let config = load(
+        &reference_with_source(),
+        &[("STRIPE_SIGNING_SECRET", "whsec_0123456789abcdef")],
+        &[],
+    )
+    .expect("valid");
     let source = &config.sources[0];
-    assert_eq!((source.name.as_str(), source.path.as_str(), source.provider.as_deref()), ("stripe", "stripe", Some("stripe")));
+    assert_eq!(
+        (
+            source.name.as_str(),
+            source.path.as_str(),
+            source.provider.as_deref()
+        ),
+        ("stripe", "stripe", Some("stripe"))
+    );
     assert_eq!(source.secrets[0].expose(), b"whsec_0123456789abcdef");
     assert_eq!(source.deadline, Some(Duration::from_millis(2500)));
-    assert_eq!(source.scheme.as_ref().expect("a scheme")["ts"]["tolerance"].as_integer(), Some(60));
+    assert_eq!(
+        source.scheme.as_ref().expect("a scheme")["ts"]["tolerance"].as_integer(),
+        Some(60)
+    );
 }
 
 #[test]
@@ -85,7 +132,11 @@ fn every_option_of_the_reference_is_explained() {
 #[test]
 fn the_last_layer_wins_and_words_are_read_as_the_option_needs_them() {
     let file = "limits.deadline_ms = 1000\nserver = { workers = 1, keep_alive_secs = 10 }\n";
-    let variables = [("HOOKWEIR__LIMITS__DEADLINE_MS", "2000"), ("HOOKWEIR__SERVER__WORKERS", "2"), ("HOOKWEIRLESS", "x")];
+    let variables = [
+        ("HOOKWEIR__LIMITS__DEADLINE_MS", "2000"),
+        ("HOOKWEIR__SERVER__WORKERS", "2"),
+        ("HOOKWEIRLESS", "x"),
+    ];
     let settings = [
         "server.workers=3",
         "store.migrate=check",
@@ -99,11 +150,20 @@ fn the_last_layer_wins_and_words_are_read_as_the_option_needs_them() {
     let variables = [variables.as_slice(), &[("OTHER", "fedcba9876543210")]].concat();
     let config = load(file, &variables, &settings).expect("valid");
     assert_eq!(config.limits.deadline, Duration::from_secs(2));
-    assert_eq!((config.server.workers, config.server.keep_alive), (3, Duration::from_secs(10)));
+    assert_eq!(
+        (config.server.workers, config.server.keep_alive),
+        (3, Duration::from_secs(10))
+    );
     assert_eq!(config.store.migrate, Migrate::Check);
     assert!(!config.publisher.declare && config.publisher.queue.is_none());
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:9000");
-    assert_eq!((config.sources[0].secrets.len(), config.sources[0].forward_headers.len()), (2, 1));
+    assert_eq!(
+        (
+            config.sources[0].secrets.len(),
+            config.sources[0].forward_headers.len()
+        ),
+        (2, 1)
+    );
 
     let shown = config.to_toml();
     for line in [
@@ -116,14 +176,24 @@ fn the_last_layer_wins_and_words_are_read_as_the_option_needs_them() {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");
     }
     shown.parse::<toml::Table>().expect("what is shown is TOML");
-    assert!(!shown.contains("0123456789abcdef") && !format!("{config:?}").contains("0123456789abcdef"));
+    assert!(
+        !shown.contains("0123456789abcdef") && !format!("{config:?}").contains("0123456789abcdef")
+    );
 }
 
 #[test]
 fn words_lie_over_a_source_of_the_file() {
     let file = "[[source]]\nname = \"s\"\nprovider = \"stripe\"\nsecrets = [\"env:NOT_SET\"]\n";
-    let config = load(file, &[("HOOKWEIR__SOURCE__S__SECRETS", "plain:0123456789abcdef")], &["source.s.path=x/y"]).expect("valid");
-    assert_eq!((config.sources.len(), config.sources[0].path.as_str()), (1, "x/y"));
+    let config = load(
+        file,
+        &[("HOOKWEIR__SOURCE__S__SECRETS", "plain:0123456789abcdef")],
+        &["source.s.path=x/y"],
+    )
+    .expect("valid");
+    assert_eq!(
+        (config.sources.len(), config.sources[0].path.as_str()),
+        (1, "x/y")
+    );
     assert_eq!(config.sources[0].provider.as_deref(), Some("stripe"));
 }
 
@@ -149,8 +219,15 @@ red = 1
 [log]
 filter = "info,hookweir=louder"
 "#;
-    let errors = load(file, &[("HOOKWEIR__SERVER__LISEN", "x"), ("HOOKWEIR__LIMITS__DEADLINE_MS", "soon")], &["stor.url=x", "nonsense"])
-        .expect_err("mistakes");
+    let errors = load(
+        file,
+        &[
+            ("HOOKWEIR__SERVER__LISEN", "x"),
+            ("HOOKWEIR__LIMITS__DEADLINE_MS", "soon"),
+        ],
+        &["stor.url=x", "nonsense"],
+    )
+    .expect_err("mistakes");
     let address = "expected an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\", found \"localhost\"";
     let expected = [
         &format!("h.toml:2:1: server.listen: {address}"),
@@ -171,20 +248,55 @@ filter = "info,hookweir=louder"
         "--set: expected key=value, such as --set server.listen=127.0.0.1:8420",
     ];
     for line in expected {
-        assert!(errors.iter().any(|error| error == line), "{line}\nis not in\n{}", errors.join("\n"));
+        assert!(
+            errors.iter().any(|error| error == line),
+            "{line}\nis not in\n{}",
+            errors.join("\n")
+        );
     }
-    assert!(errors.iter().any(|error| error.starts_with("h.toml:19:1: log.filter: ")), "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.starts_with("h.toml:19:1: log.filter: ")),
+        "{errors:?}"
+    );
     assert_eq!(errors.len(), expected.len() + 1, "{}", errors.join("\n"));
 }
 
 #[test]
 fn errors_of_syntax_do_not_hide_the_others_nor_repeat_themselves() {
-    let errors = mistakes("[server]\nlisten = 127.0.0.1:80\nworkers = = 1\n[limits]\ndeadline = 5\n");
-    assert!(errors.iter().any(|error| error.starts_with("config:2:") && error.contains("not TOML")), "{errors:#?}");
-    assert!(errors.iter().any(|error| error.starts_with("config:3:") && error.contains("not TOML")), "{errors:#?}");
-    assert!(errors.contains(&"config:5:1: limits.deadline: no such option; did you mean limits.deadline_ms?".to_owned()), "{errors:#?}");
-    assert!(!errors.iter().any(|error| error.contains("expected an address")), "{errors:#?}");
-    assert!(mistakes("a = 1\na = 2").iter().any(|error| error.contains("duplicate")));
+    let errors =
+        mistakes("[server]\nlisten = 127.0.0.1:80\nworkers = = 1\n[limits]\ndeadline = 5\n");
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.starts_with("config:2:") && error.contains("not TOML")),
+        "{errors:#?}"
+    );
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.starts_with("config:3:") && error.contains("not TOML")),
+        "{errors:#?}"
+    );
+    assert!(
+        errors.contains(
+            &"config:5:1: limits.deadline: no such option; did you mean limits.deadline_ms?"
+                .to_owned()
+        ),
+        "{errors:#?}"
+    );
+    assert!(
+        !errors
+            .iter()
+            .any(|error| error.contains("expected an address")),
+        "{errors:#?}"
+    );
+    assert!(
+        mistakes("a = 1\na = 2")
+            .iter()
+            .any(|error| error.contains("duplicate"))
+    );
 }
 
 #[test]
@@ -192,7 +304,10 @@ fn mistakes_in_sources_have_their_line_and_show_no_secret() {
     let file = r#"
 source = 1
 "#;
-    assert_eq!(mistakes(file), ["config:2:1: source: expected a table [[source]], found a whole number"]);
+    assert_eq!(
+        mistakes(file),
+        ["config:2:1: source: expected a table [[source]], found a whole number"]
+    );
     let file = r#"[[source]]
 name = "a"
 provider = "stripe"
@@ -246,10 +361,21 @@ params = { audience = 1, key = "env:GONE" }
         "config:29:26: source.d.params.key: the environment variable GONE is not set",
     ];
     for line in expected {
-        assert!(errors.iter().any(|error| error == line), "{line}\nis not in\n{}", errors.join("\n"));
+        assert!(
+            errors.iter().any(|error| error == line),
+            "{line}\nis not in\n{}",
+            errors.join("\n")
+        );
     }
-    for start in ["config:15:1: source.B.name: \"B\" is not a source name", "config:16:1: source.B.path: expected what follows /ingest/"] {
-        assert!(errors.iter().any(|error| error.starts_with(start)), "{start}\nis not in\n{}", errors.join("\n"));
+    for start in [
+        "config:15:1: source.B.name: \"B\" is not a source name",
+        "config:16:1: source.B.path: expected what follows /ingest/",
+    ] {
+        assert!(
+            errors.iter().any(|error| error.starts_with(start)),
+            "{start}\nis not in\n{}",
+            errors.join("\n")
+        );
     }
     assert_eq!(errors.len(), expected.len() + 2, "{}", errors.join("\n"));
     assert!(!errors.concat().contains("hunter2"));
@@ -261,11 +387,20 @@ fn urls_may_be_elsewhere_and_are_never_repeated() {
     let path = folder.path().join("url");
     std::fs::write(&path, "postgres://u:hunter2@h/d\n").expect("written");
     let url = format!("store.url=file:{}", path.display());
-    let config = load("", &[("Q", "amqp://u:hunter2@q/v")], &[&url, "publisher.url=env:Q"]).expect("valid");
+    let config = load(
+        "",
+        &[("Q", "amqp://u:hunter2@q/v")],
+        &[&url, "publisher.url=env:Q"],
+    )
+    .expect("valid");
     assert_eq!(config.store.url.to_string(), "postgres://u:***@h/d");
     assert_eq!(config.publisher.url.to_string(), "amqp://u:***@q/v");
     let shown = config.to_toml();
-    assert!(shown.contains("url = \"env:Q\"") && !shown.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+    assert!(
+        shown.contains("url = \"env:Q\"")
+            && !shown.contains("hunter2")
+            && !format!("{config:?}").contains("hunter2")
+    );
 
     let errors = load(
         "[store]\nurl = \"mysql://u:hunter2@h/d\"\n[publisher]\nurl = [\"amqp://u:hunter2@q\"]\n",
@@ -274,8 +409,15 @@ fn urls_may_be_elsewhere_and_are_never_repeated() {
     )
     .expect_err("mistakes");
     assert_eq!(errors.len(), 3, "{errors:#?}");
-    assert!(errors[0].starts_with("h.toml:2:1: store.url: expected") && errors[1].ends_with("found a list"), "{errors:#?}");
-    assert_eq!(errors[2], "--set publisher.url: the environment variable NONE is not set");
+    assert!(
+        errors[0].starts_with("h.toml:2:1: store.url: expected")
+            && errors[1].ends_with("found a list"),
+        "{errors:#?}"
+    );
+    assert_eq!(
+        errors[2],
+        "--set publisher.url: the environment variable NONE is not set"
+    );
     assert!(!errors.concat().contains("hunter2"), "{errors:#?}");
 }
 
@@ -283,15 +425,39 @@ fn urls_may_be_elsewhere_and_are_never_repeated() {
 fn options_are_checked_together() {
     let refused = |text: &str, said: &str| {
         let errors = mistakes(text);
-        assert!(errors.iter().any(|error| error.contains(said)), "{text}: {errors:?}");
+        assert!(
+            errors.iter().any(|error| error.contains(said)),
+            "{text}: {errors:?}"
+        );
     };
-    refused("server.admin_listen = \"127.0.0.1:8420\"", "server.admin_listen: the same address");
-    refused("limits.in_flight_bytes = 1024", "limits.max_body_bytes: larger than limits.in_flight_bytes");
-    refused("publisher.queue_events = 10", "publisher.window: more events");
-    refused("publisher.retry_min_ms = 70000", "publisher.retry_min_ms: longer than");
-    refused("publisher.queue = \"hookweir.unrouted\"", "publisher.unrouted_queue: the same as");
-    refused("publisher.exchange = \"\"", "publisher.exchange: expected a name");
-    refused("server.listen = \"0.0.0.0:8420\"", "config:1:8: server.listen: a public address, but no source is configured");
+    refused(
+        "server.admin_listen = \"127.0.0.1:8420\"",
+        "server.admin_listen: the same address",
+    );
+    refused(
+        "limits.in_flight_bytes = 1024",
+        "limits.max_body_bytes: larger than limits.in_flight_bytes",
+    );
+    refused(
+        "publisher.queue_events = 10",
+        "publisher.window: more events",
+    );
+    refused(
+        "publisher.retry_min_ms = 70000",
+        "publisher.retry_min_ms: longer than",
+    );
+    refused(
+        "publisher.queue = \"hookweir.unrouted\"",
+        "publisher.unrouted_queue: the same as",
+    );
+    refused(
+        "publisher.exchange = \"\"",
+        "publisher.exchange: expected a name",
+    );
+    refused(
+        "server.listen = \"0.0.0.0:8420\"",
+        "config:1:8: server.listen: a public address, but no source is configured",
+    );
 }
 
 #[test]
@@ -299,20 +465,42 @@ fn without_verification_only_on_loopback_or_when_asked_for() {
     let source = "[[source]]\nname = \"s\"\nprovider = \"none\"\n";
     let public = format!("server.listen = \"[::]:8420\"\n{source}");
     assert!(Config::from_toml(source).is_ok());
-    assert!(mistakes(&public)[0].starts_with("config:4:1: source.s.provider: \"none\" accepts anything from anybody"));
+    assert!(
+        mistakes(&public)[0]
+            .starts_with("config:4:1: source.s.provider: \"none\" accepts anything from anybody")
+    );
     assert!(Config::from_toml(&format!("{public}allow_unverified_public = true\n")).is_ok());
 }
 
 #[test]
 fn what_is_allowed_but_risky_is_warned_about() {
-    let config = Config::from_toml("server.admin_listen = \"0.0.0.0:8421\"\nstore.allow_unsafe_durability = true").expect("valid");
-    assert!(config.warnings[0].contains("admin_listen") && config.warnings[1].contains("allow_unsafe_durability"));
+    let config = Config::from_toml(
+        "server.admin_listen = \"0.0.0.0:8421\"\nstore.allow_unsafe_durability = true",
+    )
+    .expect("valid");
+    assert!(
+        config.warnings[0].contains("admin_listen")
+            && config.warnings[1].contains("allow_unsafe_durability")
+    );
 }
 
 #[test]
 fn variables_with_too_few_underscores_are_not_passed_over_in_silence() {
-    let config = load("", &[("HOOKWEIR_SERVER_LISTEN", "x"), ("HOOKWEIR_TEST_POSTGRES", "x")], &[]).expect("valid");
-    assert_eq!(config.warnings, ["the environment variable HOOKWEIR_SERVER_LISTEN is not read; did you mean HOOKWEIR__SERVER__LISTEN?"]);
+    let config = load(
+        "",
+        &[
+            ("HOOKWEIR_SERVER_LISTEN", "x"),
+            ("HOOKWEIR_TEST_POSTGRES", "x"),
+        ],
+        &[],
+    )
+    .expect("valid");
+    assert_eq!(
+        config.warnings,
+        [
+            "the environment variable HOOKWEIR_SERVER_LISTEN is not read; did you mean HOOKWEIR__SERVER__LISTEN?"
+        ]
+    );
 }
 
 #[test]
@@ -328,12 +516,27 @@ secrets = [
 ts = { tolerance = 1 }
 "#;
     let config = Config::from_toml(source).expect("read soundly");
-    let at = |key| config.source_error(&config.sources[0], key, "wrong").to_string();
+    let at = |key| {
+        config
+            .source_error(&config.sources[0], key, "wrong")
+            .to_string()
+    };
     assert_eq!(at("provider"), "config:3:1: source.s.provider: wrong");
     assert_eq!(at("secrets[1]"), "config:6:3: source.s.secrets[1]: wrong");
-    assert_eq!(at("scheme.ts.tolerance"), "config:9:8: source.s.scheme.ts.tolerance: wrong");
-    assert_eq!(at("scheme.sig[0].from"), "config:8:9: source.s.scheme.sig[0].from: wrong", "left out: its table");
-    assert_eq!(at("public_keys[0]"), "config:2:1: source.s.public_keys[0]: wrong", "left out: the source's name");
+    assert_eq!(
+        at("scheme.ts.tolerance"),
+        "config:9:8: source.s.scheme.ts.tolerance: wrong"
+    );
+    assert_eq!(
+        at("scheme.sig[0].from"),
+        "config:8:9: source.s.scheme.sig[0].from: wrong",
+        "left out: its table"
+    );
+    assert_eq!(
+        at("public_keys[0]"),
+        "config:2:1: source.s.public_keys[0]: wrong",
+        "left out: the source's name"
+    );
 }
 
 #[test]
@@ -357,10 +560,22 @@ name = "c"
 provider = "github"
 "#,
     );
-    assert!(errors[0].starts_with("config:2:1: server.worker: no such option"), "{errors:#?}");
-    assert_eq!(errors[1], "config:5:1: source.a.provider: no provider \"strpe\"; did you mean \"stripe\"?");
-    assert!(errors[2].starts_with("config:12:3: source.b.secrets[1]: is 7 bytes long"), "{errors:#?}");
-    assert!(errors[3].starts_with("config:15:1: source.c.secrets: "), "{errors:#?}");
+    assert!(
+        errors[0].starts_with("config:2:1: server.worker: no such option"),
+        "{errors:#?}"
+    );
+    assert_eq!(
+        errors[1],
+        "config:5:1: source.a.provider: no provider \"strpe\"; did you mean \"stripe\"?"
+    );
+    assert!(
+        errors[2].starts_with("config:12:3: source.b.secrets[1]: is 7 bytes long"),
+        "{errors:#?}"
+    );
+    assert!(
+        errors[3].starts_with("config:15:1: source.c.secrets: "),
+        "{errors:#?}"
+    );
     assert_eq!(errors.len(), 4, "{errors:#?}");
 }
 
@@ -368,14 +583,36 @@ provider = "github"
 fn a_source_with_one_bracket_is_told_to_have_two() {
     let two = "a source is written with two brackets";
     let errors = mistakes("[server]\nworkers = 1\n[source]\nname = \"s\"\nprovider = \"strpe\"\n");
-    assert_eq!(errors[0], format!("config:3:2: source: {two}: [[source]]"), "{errors:#?}");
-    assert!(errors[1].starts_with("config:5:1: source.s.provider: no provider \"strpe\"; did you mean"), "{errors:#?}");
+    assert_eq!(
+        errors[0],
+        format!("config:3:2: source: {two}: [[source]]"),
+        "{errors:#?}"
+    );
+    assert!(
+        errors[1].starts_with("config:5:1: source.s.provider: no provider \"strpe\"; did you mean"),
+        "{errors:#?}"
+    );
     let errors = mistakes("[source.stripe]\nprovider = \"stripe\"\nsecret = \"x\"\n");
-    assert!(errors[0].starts_with("config:1:") && errors[0].contains(two) && errors[0].contains("name = \"stripe\""), "{errors:#?}");
-    assert!(errors[1].starts_with("config:3:1: source.stripe.secret: no such option; did you mean"), "{errors:#?}");
+    assert!(
+        errors[0].starts_with("config:1:")
+            && errors[0].contains(two)
+            && errors[0].contains("name = \"stripe\""),
+        "{errors:#?}"
+    );
+    assert!(
+        errors[1].starts_with("config:3:1: source.stripe.secret: no such option; did you mean"),
+        "{errors:#?}"
+    );
     let errors = mistakes("[source]\nname = \"s\"\nkind = 1\n[source.scheme]\nkind = \"none\"\n");
-    assert!(errors.iter().any(|error| error.contains("source.s.kind: no such option")), "{errors:#?}");
-    assert!(mistakes("source = 1")[0].contains("expected a table [[source]], found a whole number"));
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.contains("source.s.kind: no such option")),
+        "{errors:#?}"
+    );
+    assert!(
+        mistakes("source = 1")[0].contains("expected a table [[source]], found a whole number")
+    );
 }
 
 #[test]
@@ -405,32 +642,65 @@ ts = { from = "header:t", toleranse = 5 }
         "config:12:28: source.b.scheme.sig[0].encodng: no such key; did you mean encoding?",
         "config:13:27: source.b.scheme.ts.toleranse: no such key; did you mean tolerance?",
     ] {
-        assert!(errors.iter().any(|error| error == line), "{line}\nis not in\n{}", errors.join("\n"));
+        assert!(
+            errors.iter().any(|error| error == line),
+            "{line}\nis not in\n{}",
+            errors.join("\n")
+        );
     }
-    assert!(errors.iter().any(|error| error.starts_with("config:9:12: source.b.secrets[0]: is 5 bytes long")), "{errors:#?}");
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.starts_with("config:9:12: source.b.secrets[0]: is 5 bytes long")),
+        "{errors:#?}"
+    );
     assert_eq!(errors.len(), 8, "{}", errors.join("\n"));
 }
 
 #[test]
 fn a_url_that_postgres_can_never_use_is_a_mistake_without_its_password() {
-    for url in
-        ["postgres://u:100%hunter2@h/d", "postgres://u:x@hunter2%2Fq@h/d", "postgres://u:a/b?hunter2@h/d", "postgres://h/d?sslmode=on"]
-    {
+    for url in [
+        "postgres://u:100%hunter2@h/d",
+        "postgres://u:x@hunter2%2Fq@h/d",
+        "postgres://u:a/b?hunter2@h/d",
+        "postgres://h/d?sslmode=on",
+    ] {
         let errors = mistakes(&format!("[store]\nurl = \"{url}\"\n"));
-        assert!(errors[0].starts_with("config:2:1: store.url: no URL that PostgreSQL's client can use: "), "{errors:#?}");
-        assert!(errors.len() == 1 && !errors[0].contains("hunter2"), "{errors:#?}");
+        assert!(
+            errors[0]
+                .starts_with("config:2:1: store.url: no URL that PostgreSQL's client can use: "),
+            "{errors:#?}"
+        );
+        assert!(
+            errors.len() == 1 && !errors[0].contains("hunter2"),
+            "{errors:#?}"
+        );
     }
 }
 
 #[test]
 fn what_goes_over_a_network_unencrypted_is_warned_about() {
     let warnings = |text: &str| Config::from_toml(text).expect("valid").warnings.join("\n");
-    let remote = warnings("store.url = \"postgres://u:hunter2@db.example/d\"\npublisher.url = \"amqp://u:hunter2@mq.example/v\"");
-    assert!(remote.contains("store.url: the connection to db.example may be unencrypted"), "{remote}");
-    assert!(remote.contains("publisher.url: the connection to mq.example is unencrypted") && !remote.contains("hunter2"), "{remote}");
+    let remote = warnings(
+        "store.url = \"postgres://u:hunter2@db.example/d\"\npublisher.url = \"amqp://u:hunter2@mq.example/v\"",
+    );
+    assert!(
+        remote.contains("store.url: the connection to db.example may be unencrypted"),
+        "{remote}"
+    );
+    assert!(
+        remote.contains("publisher.url: the connection to mq.example is unencrypted")
+            && !remote.contains("hunter2"),
+        "{remote}"
+    );
     let safe = "store.url = \"postgres://u@db.example/d?sslmode=verify-full\"\npublisher = { url = \"amqps://u@mq.example/v\", max_message_bytes = 0 }";
     assert_eq!(warnings(safe), "");
-    assert_eq!(warnings("store.url = \"postgres://u@[::1]/d\"\npublisher = { url = \"amqp://u@127.0.0.1/v\", max_message_bytes = 0 }"), "");
+    assert_eq!(
+        warnings(
+            "store.url = \"postgres://u@[::1]/d\"\npublisher = { url = \"amqp://u@127.0.0.1/v\", max_message_bytes = 0 }"
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -450,17 +720,42 @@ provider = "none"
 max_body_bytes = 1000
 "#;
     let config = Config::from_toml(text).expect("valid");
-    let limits: Vec<usize> = config.sources.iter().map(|source| config.max_body_bytes(source)).collect();
+    let limits: Vec<usize> = config
+        .sources
+        .iter()
+        .map(|source| config.max_body_bytes(source))
+        .collect();
     assert_eq!(limits, [16_777_216, 16_777_216, 1000]);
-    let warned = |start: &str| config.warnings.iter().any(|warning| warning.starts_with(start));
-    assert!(warned("limits.max_body_bytes is 26214400, and the broker takes messages of 16777216 bytes"), "{:?}", config.warnings);
-    assert!(warned("source own: max_body_bytes is 20000000") && !warned("source small: max_body"), "{:?}", config.warnings);
+    let warned = |start: &str| {
+        config
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with(start))
+    };
+    assert!(
+        warned(
+            "limits.max_body_bytes is 26214400, and the broker takes messages of 16777216 bytes"
+        ),
+        "{:?}",
+        config.warnings
+    );
+    assert!(
+        warned("source own: max_body_bytes is 20000000") && !warned("source small: max_body"),
+        "{:?}",
+        config.warnings
+    );
 
-    let unbounded = Config::from_toml(&format!("publisher.max_message_bytes = 0\n{text}")).expect("valid");
+    let unbounded =
+        Config::from_toml(&format!("publisher.max_message_bytes = 0\n{text}")).expect("valid");
     assert_eq!(unbounded.max_body_bytes(&unbounded.sources[0]), 26_214_400);
     let files = Config::from_toml("[[source]]\nname = \"s\"\nprovider = \"none\"").expect("valid");
     assert_eq!(files.max_body_bytes(&files.sources[0]), 26_214_400);
-    assert!(!files.warnings.iter().any(|warning| warning.contains("max_message_bytes")));
+    assert!(
+        !files
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("max_message_bytes"))
+    );
 }
 
 #[test]
@@ -482,29 +777,65 @@ provider = "meta"
 secrets = ["plain:0123456789abcdef"]
 params = { verify_token = "env:TOKEN" }
 "#;
-    let inputs = |lenient| Inputs { lenient, ..Inputs::default() };
-    let strict = Config::read(Some(("h.toml", file)), &inputs(false)).expect_err("a service needs them");
+    let inputs = |lenient| Inputs {
+        lenient,
+        ..Inputs::default()
+    };
+    let strict =
+        Config::read(Some(("h.toml", file)), &inputs(false)).expect_err("a service needs them");
     assert_eq!(strict.len(), 5, "{strict:#?}");
     let config = Config::read(Some(("h.toml", file)), &inputs(true)).expect("a tool does not");
-    let keys: Vec<_> = config.untried.iter().filter_map(|why| why.key.clone()).collect();
-    assert_eq!(keys, ["store.url", "publisher.url", "source.s.secrets", "source.p.public_keys", "source.m.params.verify_token"]);
+    let keys: Vec<_> = config
+        .untried
+        .iter()
+        .filter_map(|why| why.key.clone())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "store.url",
+            "publisher.url",
+            "source.s.secrets",
+            "source.p.public_keys",
+            "source.m.params.verify_token"
+        ]
+    );
     let metrics = crate::telemetry::Metrics::new().expect("metrics");
-    let refused = crate::source::Sources::compile(&config, &metrics).expect_err("nothing is served with them");
+    let refused = crate::source::Sources::compile(&config, &metrics)
+        .expect_err("nothing is served with them");
     assert_eq!(refused.len(), 2, "{refused:?}");
 
-    let wrong = file.replace("\"stripe\"", "\"strpe\"").replace("credential:amqp", "file://x y");
-    let errors = Config::read(Some(("h.toml", &wrong)), &inputs(true)).expect_err("mistakes are mistakes everywhere");
-    assert!(errors.iter().any(|error| error.to_string().contains("did you mean \"stripe\"?")), "{errors:#?}");
+    let wrong = file
+        .replace("\"stripe\"", "\"strpe\"")
+        .replace("credential:amqp", "file://x y");
+    let errors = Config::read(Some(("h.toml", &wrong)), &inputs(true))
+        .expect_err("mistakes are mistakes everywhere");
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.to_string().contains("did you mean \"stripe\"?")),
+        "{errors:#?}"
+    );
 }
 
 #[test]
 fn a_secret_that_is_very_likely_another_one_is_warned_about() {
     let warnings = |provider: &str, secret: &str| {
-        let text = format!("[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = ['plain:{secret}']\n");
+        let text = format!(
+            "[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = ['plain:{secret}']\n"
+        );
         Config::from_toml(&text).expect("valid").warnings.join("\n")
     };
-    assert!(warnings("stripe", "sk_live_0123456789abcdef").contains("source s: secrets[0] begins with sk_, as an API key of Stripe does"));
-    assert!(warnings("stripe", "\"whsec_0123456789abcdef\"").contains("source s: secrets[0] is in quotes"));
-    assert!(warnings("github", "ghp_0123456789abcdef").contains("a personal access token of GitHub"));
+    assert!(
+        warnings("stripe", "sk_live_0123456789abcdef")
+            .contains("source s: secrets[0] begins with sk_, as an API key of Stripe does")
+    );
+    assert!(
+        warnings("stripe", "\"whsec_0123456789abcdef\"")
+            .contains("source s: secrets[0] is in quotes")
+    );
+    assert!(
+        warnings("github", "ghp_0123456789abcdef").contains("a personal access token of GitHub")
+    );
     assert!(!warnings("stripe", "whsec_0123456789abcdef").contains("secrets[0]"));
 }

@@ -23,13 +23,17 @@ impl StoreUrl {
         match text.split_once("://") {
             Some(("postgres" | "postgresql", _)) => {
                 let text = text.trim();
-                PostgresUrl::parse(text).map_err(|why| format!("no URL that PostgreSQL's client can use: {why}"))?;
+                PostgresUrl::parse(text)
+                    .map_err(|why| format!("no URL that PostgreSQL's client can use: {why}"))?;
                 Ok(Self::Postgres(Secret::new(text.as_bytes())))
             }
             Some(("file", _)) => Err(format!(
                 "{expected}; to read the URL from a file, write \"file:PATH\" with one colon and no slashes but the path's own"
             )),
-            Some((scheme, _)) => Err(format!("{expected}, found a URL that begins with \"{}://\"", scheme.escape_debug())),
+            Some((scheme, _)) => Err(format!(
+                "{expected}, found a URL that begins with \"{}://\"",
+                scheme.escape_debug()
+            )),
             None => Err(format!("{expected}, found no URL")),
         }
     }
@@ -40,7 +44,10 @@ impl StoreUrl {
     pub fn hide(&self, text: &str) -> String {
         match self {
             Self::Sqlite(_) => text.to_owned(),
-            Self::Postgres(url) => postgres(url).map_or_else(|| "(not shown: it may hold a password)".to_owned(), |url| url.hide(text)),
+            Self::Postgres(url) => postgres(url).map_or_else(
+                || "(not shown: it may hold a password)".to_owned(),
+                |url| url.hide(text),
+            ),
         }
     }
 
@@ -54,7 +61,9 @@ impl StoreUrl {
 }
 
 fn postgres(url: &Secret) -> Option<PostgresUrl> {
-    std::str::from_utf8(url.expose()).ok().and_then(|text| PostgresUrl::parse(text).ok())
+    std::str::from_utf8(url.expose())
+        .ok()
+        .and_then(|text| PostgresUrl::parse(text).ok())
 }
 
 impl PublisherUrl {
@@ -62,7 +71,9 @@ impl PublisherUrl {
     pub fn in_plain_text_to(&self) -> Option<String> {
         let Self::Amqp(url) = self else { return None };
         let url = Url::parse(std::str::from_utf8(url.expose()).ok()?.trim()).ok()?;
-        let host = url.host_str().filter(|host| url.scheme() == "amqp" && !is_this_machine(host.trim_matches(['[', ']'])))?;
+        let host = url.host_str().filter(|host| {
+            url.scheme() == "amqp" && !is_this_machine(host.trim_matches(['[', ']']))
+        })?;
         Some(host.to_owned())
     }
 
@@ -76,14 +87,19 @@ impl PublisherUrl {
             Some(("amqp" | "amqps", _)) => {
                 let url = parse(text)?;
                 if url.host_str().is_none_or(str::is_empty) {
-                    return Err("the URL names no host: amqp://user:password@HOST:5672/vhost".to_owned());
+                    return Err(
+                        "the URL names no host: amqp://user:password@HOST:5672/vhost".to_owned(),
+                    );
                 }
                 if url.path().trim_start_matches('/').contains('/') {
                     return Err("a \"/\" in the name of a virtual host is written %2f: amqp://host:5672/%2f".to_owned());
                 }
                 Ok(Self::Amqp(Secret::new(text.as_bytes())))
             }
-            Some((scheme, _)) => Err(format!("{expected}, found a URL that begins with \"{}://\"", scheme.escape_debug())),
+            Some((scheme, _)) => Err(format!(
+                "{expected}, found a URL that begins with \"{}://\"",
+                scheme.escape_debug()
+            )),
             None => Err(format!("{expected}, found no URL")),
         }
     }
@@ -94,7 +110,9 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
             Self::Postgres(url) if url.is_unread() => f.write_str(UNREAD),
-            Self::Postgres(url) => f.write_str(&without_password(&String::from_utf8_lossy(url.expose()))),
+            Self::Postgres(url) => {
+                f.write_str(&without_password(&String::from_utf8_lossy(url.expose())))
+            }
         }
     }
 }
@@ -104,7 +122,9 @@ impl fmt::Display for PublisherUrl {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::Amqp(url) if url.is_unread() => f.write_str(UNREAD),
-            Self::Amqp(url) => f.write_str(&without_password(&String::from_utf8_lossy(url.expose()))),
+            Self::Amqp(url) => {
+                f.write_str(&without_password(&String::from_utf8_lossy(url.expose())))
+            }
         }
     }
 }
@@ -112,12 +132,20 @@ impl fmt::Display for PublisherUrl {
 /// A URL fit to be shown: no password, and of its query, which may hold one too, only that there is one. A password with unescaped
 /// "/" or "@" is hidden as well, so this looks for the last "@".
 pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
+    };
     let (rest, query) = match rest.rsplit_once('@') {
         Some((login, rest)) => match login.split_once(':') {
-            Some((user, _)) => (format!("{user}:***@{}", before_query(rest)), rest.contains('?')),
+            Some((user, _)) => (
+                format!("{user}:***@{}", before_query(rest)),
+                rest.contains('?'),
+            ),
             None if login.contains(['/', '?']) => ("***".to_owned(), false),
-            None => (format!("{login}@{}", before_query(rest)), rest.contains('?')),
+            None => (
+                format!("{login}@{}", before_query(rest)),
+                rest.contains('?'),
+            ),
         },
         None => (before_query(rest).to_owned(), rest.contains('?')),
     };
@@ -130,7 +158,9 @@ pub(super) fn is_this_machine(host: &str) -> bool {
         || host.starts_with(['/', '@'])
         || host == "localhost"
         || host.ends_with(".localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn before_query(text: &str) -> &str {
@@ -145,7 +175,9 @@ fn local_path(path: &str, scheme: &str, what: &str) -> Result<PathBuf, String> {
         ));
     }
     if path.starts_with(":memory:") || path.contains(['?', '#', '\0']) {
-        return Err(format!("the URL does not name a {what}: {scheme} is followed by a plain path, without \"?\" and \"#\""));
+        return Err(format!(
+            "the URL does not name a {what}: {scheme} is followed by a plain path, without \"?\" and \"#\""
+        ));
     }
     Ok(PathBuf::from(path))
 }
@@ -164,30 +196,65 @@ mod tests {
 
     #[test]
     fn urls_are_parsed() {
-        assert!(matches!(StoreUrl::parse("sqlite://data/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "data/h.db"));
-        assert!(matches!(StoreUrl::parse("sqlite:h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "h.db"));
-        assert!(matches!(StoreUrl::parse("sqlite:///var/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "/var/h.db"));
+        assert!(
+            matches!(StoreUrl::parse("sqlite://data/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "data/h.db")
+        );
+        assert!(
+            matches!(StoreUrl::parse("sqlite:h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "h.db")
+        );
+        assert!(
+            matches!(StoreUrl::parse("sqlite:///var/h.db"), Ok(StoreUrl::Sqlite(path)) if path.as_os_str() == "/var/h.db")
+        );
         for postgres in [
             "postgres://u:p@h:5432/d",
             "postgresql:///d?host=/run/postgresql",
             "postgres://u:p@a:1,b:2/d",
             "postgres://u:p@h/d?sslmode=require",
         ] {
-            assert!(matches!(StoreUrl::parse(postgres), Ok(StoreUrl::Postgres(url)) if url.expose() == postgres.as_bytes()), "{postgres}");
+            assert!(
+                matches!(StoreUrl::parse(postgres), Ok(StoreUrl::Postgres(url)) if url.expose() == postgres.as_bytes()),
+                "{postgres}"
+            );
         }
-        assert!(matches!(PublisherUrl::parse("file://data/events"), Ok(PublisherUrl::File(path)) if path.as_os_str() == "data/events"));
-        for amqp in ["amqp://localhost", "amqps://u:p@h:5671/%2f", "amqp://h/v?heartbeat=5"] {
-            assert!(matches!(PublisherUrl::parse(amqp), Ok(PublisherUrl::Amqp(_))), "{amqp}");
+        assert!(
+            matches!(PublisherUrl::parse("file://data/events"), Ok(PublisherUrl::File(path)) if path.as_os_str() == "data/events")
+        );
+        for amqp in [
+            "amqp://localhost",
+            "amqps://u:p@h:5671/%2f",
+            "amqp://h/v?heartbeat=5",
+        ] {
+            assert!(
+                matches!(PublisherUrl::parse(amqp), Ok(PublisherUrl::Amqp(_))),
+                "{amqp}"
+            );
         }
     }
 
     #[test]
     fn wrong_urls_are_refused_and_not_repeated() {
-        for wrong in ["", "hookweir.db", "mysql://u:hunter2@h/d", "postgres://u:hunter2#@h/d", "sqlite://", "sqlite::memory:", "file://x"] {
+        for wrong in [
+            "",
+            "hookweir.db",
+            "mysql://u:hunter2@h/d",
+            "postgres://u:hunter2#@h/d",
+            "sqlite://",
+            "sqlite::memory:",
+            "file://x",
+        ] {
             let error = StoreUrl::parse(wrong).expect_err(wrong);
             assert!(!error.contains("hunter2"), "{error}");
         }
-        for wrong in ["", "data", "http://h", "amqp://", "amqp://u:hunter2@h/a/b", "amqp://u:hunter2/@h", "file://", "kafka://hunter2@h"] {
+        for wrong in [
+            "",
+            "data",
+            "http://h",
+            "amqp://",
+            "amqp://u:hunter2@h/a/b",
+            "amqp://u:hunter2/@h",
+            "file://",
+            "kafka://hunter2@h",
+        ] {
             let error = PublisherUrl::parse(wrong).expect_err(wrong);
             assert!(!error.contains("hunter2"), "{error}");
         }
@@ -196,7 +263,10 @@ mod tests {
     #[test]
     fn shown_urls_hold_no_password() {
         for (url, shown) in [
-            ("postgres://u:hunter2@h:5432/d?sslmode=require&password=hunter2", "postgres://u:***@h:5432/d?…"),
+            (
+                "postgres://u:hunter2@h:5432/d?sslmode=require&password=hunter2",
+                "postgres://u:***@h:5432/d?…",
+            ),
             ("postgres://u@h/d", "postgres://u@h/d"),
             ("postgres:///d?host=/run", "postgres:///d?…"),
             ("amqp://u:hunter2/@x@h/v", "amqp://u:***@h/v"),
@@ -205,6 +275,11 @@ mod tests {
         ] {
             assert_eq!(without_password(url), shown);
         }
-        assert_eq!(StoreUrl::parse("postgres://u:hunter2@h/d").expect("a URL").to_string(), "postgres://u:***@h/d");
+        assert_eq!(
+            StoreUrl::parse("postgres://u:hunter2@h/d")
+                .expect("a URL")
+                .to_string(),
+            "postgres://u:***@h/d"
+        );
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler};
 
 use super::dispatch::Dispatch;
-use crate::mailbox::{Mail, Ping};
 use crate::messages::Verified;
-use crate::shutdown::Lifeline;
+use crate::runtime::mailbox::{Mail, Ping};
+use crate::runtime::shutdown::Lifeline;
 
 pub(super) struct DedupActor {
     pub(super) dispatch: Arc<Dispatch>,

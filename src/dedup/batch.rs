@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::route::{BatchId, Place, Places, Route};
-use crate::delivery::{BodyDigest, DedupKey, EventId, MessageId, MessageKey};
-use crate::outcome::{FailReason, Outcome, ShedReason};
+use crate::domain::delivery::{BodyDigest, DedupKey, EventId, MessageId, MessageKey};
+use crate::domain::outcome::{FailReason, Outcome, ShedReason};
 use crate::store::{Inserted, NewEvent, StoreError};
 
 /// How much goes into one batch.
@@ -126,18 +126,35 @@ impl<T> Batcher<T> {
 
     /// From here on it says of each delivery which of its events are not published yet.
     pub fn listing_unpublished(self) -> Self {
-        Self { lists_unpublished: true, ..self }
+        Self {
+            lists_unpublished: true,
+            ..self
+        }
     }
 
     /// Takes a delivery. `known` gives the message id of an event that is known to be stored, with this very body. Returns how many of its
     /// events joined one that is being stored.
-    pub fn offer(&mut self, ticket: T, events: Vec<NewEvent>, known: impl Fn(&NewEvent) -> Option<MessageId>) -> usize {
-        let Some(first) = events.first() else { return 0 };
+    pub fn offer(
+        &mut self,
+        ticket: T,
+        events: Vec<NewEvent>,
+        known: impl Fn(&NewEvent) -> Option<MessageId>,
+    ) -> usize {
+        let Some(first) = events.first() else {
+            return 0;
+        };
         let id = self.next_delivery;
         self.next_delivery += 1;
         let event_id = first.event_id.clone();
-        let mut delivery =
-            Delivery { ticket, event_id, waiting: 0, accepted: None, duplicate: None, failed: None, unpublished: Vec::new() };
+        let mut delivery = Delivery {
+            ticket,
+            event_id,
+            waiting: 0,
+            accepted: None,
+            duplicate: None,
+            failed: None,
+            unpublished: Vec::new(),
+        };
         let mut fresh = Vec::new();
         let mut joined = 0;
         for event in events {
@@ -170,13 +187,22 @@ impl<T> Batcher<T> {
     pub fn next(&mut self, now: Instant, spooled: impl Fn(&NewEvent) -> bool) -> Option<Next> {
         let spool_takes = self.route.spool_takes();
         if spool_takes && let Some((id, events)) = self.route.falls_back(now) {
-            return Some(Next { id, place: Place::Spool, events });
+            return Some(Next {
+                id,
+                place: Place::Spool,
+                events,
+            });
         }
         if self.route.store_takes() {
-            while let Some(group) = self.queue.pop_front_if(|group| group.iter().any(|event| spooled(event))) {
+            while let Some(group) = self
+                .queue
+                .pop_front_if(|group| group.iter().any(|event| spooled(event)))
+            {
                 self.for_spool.push_back(group);
             }
-            if let Some(events) = self.take(Place::Store, |group| !group.iter().any(|event| spooled(event))) {
+            if let Some(events) = self.take(Place::Store, |group| {
+                !group.iter().any(|event| spooled(event))
+            }) {
                 return Some(self.begin(Place::Store, events, now));
             }
         }
@@ -193,11 +219,19 @@ impl<T> Batcher<T> {
     }
 
     fn begin(&mut self, place: Place, events: Vec<Arc<NewEvent>>, now: Instant) -> Next {
-        Next { id: self.route.begin(place, events.clone(), now), place, events }
+        Next {
+            id: self.route.begin(place, events.clone(), now),
+            place,
+            events,
+        }
     }
 
     /// A batch's worth from the head of the queue for `place`, as far as it fits.
-    fn take(&mut self, place: Place, fits: impl Fn(&[Arc<NewEvent>]) -> bool) -> Option<Vec<Arc<NewEvent>>> {
+    fn take(
+        &mut self,
+        place: Place,
+        fits: impl Fn(&[Arc<NewEvent>]) -> bool,
+    ) -> Option<Vec<Arc<NewEvent>>> {
         let queue = match place {
             Place::Store => &mut self.queue,
             Place::Spool => &mut self.for_spool,
@@ -206,7 +240,10 @@ impl<T> Batcher<T> {
         let mut bytes: usize = batch.iter().map(|event| event.body.len()).sum();
         while let Some(group) = queue.front() {
             bytes += group.iter().map(|event| event.body.len()).sum::<usize>();
-            if batch.len() + group.len() > self.limits.events || bytes > self.limits.bytes || !fits(group) {
+            if batch.len() + group.len() > self.limits.events
+                || bytes > self.limits.bytes
+                || !fits(group)
+            {
                 break;
             }
             batch.extend(queue.pop_front().into_iter().flatten());
@@ -222,11 +259,19 @@ impl<T> Batcher<T> {
 
     /// A batch came back. `result` has one entry for each of its events. None if that does not settle it: it is under way elsewhere too,
     /// will go there, or was settled before.
-    pub fn done(&mut self, id: BatchId, place: Place, result: &Result<Vec<Inserted>, StoreError>, now: Instant) -> Option<Settled> {
+    pub fn done(
+        &mut self,
+        id: BatchId,
+        place: Place,
+        result: &Result<Vec<Inserted>, StoreError>,
+        now: Instant,
+    ) -> Option<Settled> {
         let batch = self.route.done(id, place, result.is_ok(), now)?;
         let mut settled = Settled::default();
         for (at, event) in batch.iter().enumerate() {
-            let Some(storing) = self.storing.remove(&event.key) else { continue };
+            let Some(storing) = self.storing.remove(&event.key) else {
+                continue;
+            };
             let inserted = result.as_ref().ok().and_then(|all| all.get(at));
             if let Some(Inserted::Doubtful(mark)) = inserted {
                 // One of its own after all: it goes in once more, as such.
@@ -247,22 +292,34 @@ impl<T> Batcher<T> {
     /// Tells those who wait for `event` what became of it.
     fn settle(&mut self, event: &NewEvent, inserted: Option<&Inserted>, waiters: Vec<u64>) {
         for (position, id) in waiters.into_iter().enumerate() {
-            let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
+            let Some(delivery) = self.deliveries.get_mut(&id) else {
+                continue;
+            };
             delivery.waiting -= 1;
             let waits = match inserted {
                 Some(Inserted::Accepted(_)) => Some(event.message),
                 Some(Inserted::Unpublished(first)) => Some(first.message),
                 _ => None,
             };
-            delivery.unpublished.extend(waits.filter(|_| self.lists_unpublished));
+            delivery
+                .unpublished
+                .extend(waits.filter(|_| self.lists_unpublished));
             match inserted {
-                Some(Inserted::Accepted(_)) if position == 0 => _ = delivery.accepted.get_or_insert(event.message_id()),
-                Some(Inserted::Accepted(_)) => _ = delivery.duplicate.get_or_insert(event.message_id()),
-                Some(Inserted::Duplicate(first) | Inserted::Unpublished(first) | Inserted::Conflict(first)) => {
-                    _ = delivery.duplicate.get_or_insert(first.message_id())
+                Some(Inserted::Accepted(_)) if position == 0 => {
+                    _ = delivery.accepted.get_or_insert(event.message_id())
                 }
+                Some(Inserted::Accepted(_)) => {
+                    _ = delivery.duplicate.get_or_insert(event.message_id())
+                }
+                Some(
+                    Inserted::Duplicate(first)
+                    | Inserted::Unpublished(first)
+                    | Inserted::Conflict(first),
+                ) => _ = delivery.duplicate.get_or_insert(first.message_id()),
                 Some(Inserted::Refused(_)) => _ = delivery.failed.get_or_insert(FailReason::Row),
-                Some(Inserted::Doubtful(_)) | None => _ = delivery.failed.get_or_insert(FailReason::Store),
+                Some(Inserted::Doubtful(_)) | None => {
+                    _ = delivery.failed.get_or_insert(FailReason::Store)
+                }
             }
             self.resolve_if_settled(id);
         }
@@ -279,7 +336,11 @@ impl<T> Batcher<T> {
     fn store_or_join(&mut self, event: Arc<NewEvent>, waiters: Vec<u64>) -> Joined {
         match self.storing.entry(event.key) {
             Entry::Vacant(slot) => {
-                slot.insert(Storing { digest: event.digest, waiters, after: Vec::new() });
+                slot.insert(Storing {
+                    digest: event.digest,
+                    waiters,
+                    after: Vec::new(),
+                });
                 Joined::New
             }
             Entry::Occupied(mut slot) if slot.get().digest == event.digest => {
@@ -287,7 +348,9 @@ impl<T> Batcher<T> {
                 Joined::Same
             }
             Entry::Occupied(mut slot) => {
-                slot.get_mut().after.extend(waiters.into_iter().map(|id| (id, event.clone())));
+                slot.get_mut()
+                    .after
+                    .extend(waiters.into_iter().map(|id| (id, event.clone())));
                 Joined::Waits
             }
         }
@@ -308,7 +371,9 @@ impl<T> Batcher<T> {
         let mut for_spool = std::mem::take(&mut self.for_spool);
         for queue in [&mut queue, &mut for_spool] {
             queue.retain(|group| {
-                let wanted = group.iter().any(|event| self.is_wanted(&event.key, &abandoned));
+                let wanted = group
+                    .iter()
+                    .any(|event| self.is_wanted(&event.key, &abandoned));
                 if !wanted {
                     group.iter().for_each(|event| self.forget(&event.key));
                 }
@@ -321,29 +386,46 @@ impl<T> Batcher<T> {
 
     fn is_wanted(&self, key: &DedupKey, abandoned: impl Fn(&T) -> bool) -> bool {
         self.storing.get(key).is_some_and(|storing| {
-            storing.waiters.iter().any(|id| self.deliveries.get(id).is_some_and(|waiter| !abandoned(&waiter.ticket)))
+            storing.waiters.iter().any(|id| {
+                self.deliveries
+                    .get(id)
+                    .is_some_and(|waiter| !abandoned(&waiter.ticket))
+            })
         })
     }
 
     fn forget(&mut self, key: &DedupKey) {
-        let Some(storing) = self.storing.remove(key) else { return };
+        let Some(storing) = self.storing.remove(key) else {
+            return;
+        };
         for id in storing.waiters {
-            let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
+            let Some(delivery) = self.deliveries.get_mut(&id) else {
+                continue;
+            };
             delivery.waiting -= 1;
             delivery.failed.get_or_insert(FailReason::Store);
             if delivery.waiting == 0
                 && let Some(delivery) = self.deliveries.remove(&id)
             {
                 let outcome = Outcome::Shed(ShedReason::DeadlineInQueue);
-                let Delivery { ticket, event_id, .. } = delivery;
-                self.resolved.push(Resolved { ticket, outcome, event_id, unpublished: Vec::new() });
+                let Delivery {
+                    ticket, event_id, ..
+                } = delivery;
+                self.resolved.push(Resolved {
+                    ticket,
+                    outcome,
+                    event_id,
+                    unpublished: Vec::new(),
+                });
             }
         }
         self.take_turns(storing.after);
     }
 
     fn resolve_if_settled(&mut self, id: u64) {
-        let Entry::Occupied(slot) = self.deliveries.entry(id) else { return };
+        let Entry::Occupied(slot) = self.deliveries.entry(id) else {
+            return;
+        };
         if slot.get().waiting > 0 {
             return;
         }
@@ -353,8 +435,18 @@ impl<T> Batcher<T> {
             (None, None, Some(id)) => Outcome::Duplicate { id },
             (failed, _, _) => Outcome::Failed(failed.unwrap_or(FailReason::Dropped)),
         };
-        let Delivery { ticket, event_id, unpublished, .. } = delivery;
-        self.resolved.push(Resolved { ticket, outcome, event_id, unpublished });
+        let Delivery {
+            ticket,
+            event_id,
+            unpublished,
+            ..
+        } = delivery;
+        self.resolved.push(Resolved {
+            ticket,
+            outcome,
+            event_id,
+            unpublished,
+        });
     }
 
     /// The deliveries whose outcome became known since the last call.

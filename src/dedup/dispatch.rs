@@ -14,12 +14,12 @@ use super::batch::{Batcher, Resolved};
 use super::recent::Recent;
 use super::route::{BatchId, Place};
 use crate::config::model::RespondAfter;
-use crate::control;
-use crate::delivery::Marks;
-use crate::failpoint::failpoint;
+use crate::domain::delivery::Marks;
+use crate::domain::outcome::Outcome;
+use crate::faults::control;
+use crate::faults::failpoint::failpoint;
 use crate::in_flight::Ticket;
 use crate::messages::{Batch, Pending, PendingEvent, Verified};
-use crate::outcome::Outcome;
 use crate::publish::in_hand::Hold;
 use crate::publish::receipt::Delivery as Waiting;
 use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
@@ -47,9 +47,22 @@ pub(super) struct Work {
 }
 
 impl Dispatch {
-    pub(super) fn new(batcher: Batcher<Ticket>, recent: Recent, work: Work, around: Surroundings) -> Arc<Self> {
-        let state = State { batcher, holds: HashMap::new(), work: Some(work) };
-        Arc::new(Self { state: Mutex::new(state), recent, around })
+    pub(super) fn new(
+        batcher: Batcher<Ticket>,
+        recent: Recent,
+        work: Work,
+        around: Surroundings,
+    ) -> Arc<Self> {
+        let state = State {
+            batcher,
+            holds: HashMap::new(),
+            work: Some(work),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            recent,
+            around,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,31 +105,53 @@ impl Dispatch {
 
     /// A batch came back from `place`; `result` has one entry for each of its events, in order, or why the transaction is not known to have
     /// committed.
-    pub(super) fn done(&self, Batch { id, events }: Batch, place: Place, result: Result<Vec<Inserted>, StoreError>) {
+    pub(super) fn done(
+        &self,
+        Batch { id, events }: Batch,
+        place: Place,
+        result: Result<Vec<Inserted>, StoreError>,
+    ) {
         let mut state = self.state();
         let settled = state.batcher.done(id, place, &result, Instant::now());
         failpoint!("dedup_committed");
         // Without a hint the relay finds the rows, and may do so once these are dropped.
-        let holds = settled.as_ref().and_then(|_| state.holds.remove(&id)).unwrap_or_default();
+        let holds = settled
+            .as_ref()
+            .and_then(|_| state.holds.remove(&id))
+            .unwrap_or_default();
         if result.is_err() {
             // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
             self.drop_abandoned(&mut state);
         }
         let resolved = self.feed_writers(state);
         // Committed in the store or in the spool: a redelivery may be answered from memory, and whoever was answered finds it there.
-        let (accepted, now) = (settled.iter().flat_map(|settled| &settled.accepted), Instant::now());
+        let (accepted, now) = (
+            settled.iter().flat_map(|settled| &settled.accepted),
+            Instant::now(),
+        );
         accepted.for_each(|at| self.recent.remember(&events[*at], now));
-        self.around.metrics.cache_entries.set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
+        self.around
+            .metrics
+            .cache_entries
+            .set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
         self.answer(resolved);
         failpoint!("dedup_answered");
-        let (Some(settled), Ok(inserted)) = (settled, result) else { return };
+        let (Some(settled), Ok(inserted)) = (settled, result) else {
+            return;
+        };
         for (event, inserted) in events.iter().zip(&inserted) {
             if let Inserted::Refused(why) = inserted {
                 tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses this event: {why}; its sender was answered 503");
             }
         }
-        settled.conflicts.iter().for_each(|at| self.report_conflict(&events[*at]));
-        settled.accepted.iter().for_each(|at| self.report_marks(&events[*at]));
+        settled
+            .conflicts
+            .iter()
+            .for_each(|at| self.report_conflict(&events[*at]));
+        settled
+            .accepted
+            .iter()
+            .for_each(|at| self.report_marks(&events[*at]));
         if place == Place::Store {
             self.pass_on(events, holds, &inserted);
         }
@@ -137,25 +172,48 @@ impl Dispatch {
     /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs. Gives the
     /// lock back; what is returned is to be answered without it.
     fn feed_writers(&self, mut state: MutexGuard<'_, State>) -> Vec<Resolved<Ticket>> {
-        let State { batcher, holds, work } = &mut *state;
+        let State {
+            batcher,
+            holds,
+            work,
+        } = &mut *state;
         let now = Instant::now();
         let spool = self.around.spool.as_ref().map(|fallback| &fallback.spool);
         while let Some(work) = &*work
-            && let Some(next) = batcher.next(now, |event| spool.is_some_and(|spool| spool.may_have(event)))
+            && let Some(next) = batcher.next(now, |event| {
+                spool.is_some_and(|spool| spool.may_have(event))
+            })
         {
             let writer = match next.place {
                 Place::Store => {
-                    self.around.metrics.batch_events.observe(next.events.len() as f64);
+                    self.around
+                        .metrics
+                        .batch_events
+                        .observe(next.events.len() as f64);
                     if control::makes("cache_before_commit") {
-                        next.events.iter().for_each(|event| self.recent.remember(event, now));
+                        next.events
+                            .iter()
+                            .for_each(|event| self.recent.remember(event, now));
                     }
                     // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
-                    holds.insert(next.id, next.events.iter().map(|event| self.around.in_hand.hold(event.message)).collect());
+                    holds.insert(
+                        next.id,
+                        next.events
+                            .iter()
+                            .map(|event| self.around.in_hand.hold(event.message))
+                            .collect(),
+                    );
                     &work.store
                 }
                 Place::Spool => &work.spool,
             };
-            if writer.try_send(Batch { id: next.id, events: next.events }).is_err() {
+            if writer
+                .try_send(Batch {
+                    id: next.id,
+                    events: next.events,
+                })
+                .is_err()
+            {
                 // A free writer always takes a batch; without writers the process is about to end and the tickets answer 503.
                 break;
             }
@@ -165,7 +223,13 @@ impl Dispatch {
 
     /// Tells the senders.
     fn answer(&self, resolved: Vec<Resolved<Ticket>>) {
-        for Resolved { ticket, outcome, event_id, unpublished } in resolved {
+        for Resolved {
+            ticket,
+            outcome,
+            event_id,
+            unpublished,
+        } in resolved
+        {
             if unpublished.is_empty() || matches!(outcome, Outcome::Failed(_)) {
                 ticket.resolve_event(outcome, &event_id);
                 continue;
@@ -182,13 +246,27 @@ impl Dispatch {
         for ((event, hold), inserted) in events.into_iter().zip(holds).zip(inserted) {
             if let (Some(hold), Inserted::Accepted(seq)) = (hold, inserted) {
                 match self.around.publisher_budget.reserve(1, event.body.len()) {
-                    Ok(permit) => hints.push(PendingEvent { row: StoredEvent { seq: *seq, attempts: 0, event }, hold, permit }),
+                    Ok(permit) => hints.push(PendingEvent {
+                        row: StoredEvent {
+                            seq: *seq,
+                            attempts: 0,
+                            event,
+                        },
+                        hold,
+                        permit,
+                    }),
                     Err(_) => self.around.metrics.hints_dropped.inc(),
                 }
             }
         }
         let count = hints.len() as u64;
-        if count > 0 && self.around.publisher.try_send(Pending { events: hints }).is_err() {
+        if count > 0
+            && self
+                .around
+                .publisher
+                .try_send(Pending { events: hints })
+                .is_err()
+        {
             self.around.metrics.hints_dropped.inc_by(count);
         }
     }
@@ -197,7 +275,10 @@ impl Dispatch {
         if event.marks == Marks::default() {
             return;
         }
-        self.around.metrics.source(&event.source).count_marks(&event.marks);
+        self.around
+            .metrics
+            .source(&event.source)
+            .count_marks(&event.marks);
         if let Some(first) = event.marks.conflict_of {
             tracing::warn!(
                 source = %event.source,

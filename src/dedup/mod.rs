@@ -23,13 +23,13 @@ use self::recent::Recent;
 use self::route::Places;
 use self::writer::{Target, Writer, Writers};
 use crate::config::model::{self, RespondAfter};
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::mailbox::{Mailbox, Roster};
 use crate::messages::{Pending, Verified};
 use crate::publish::in_hand::InHand;
 use crate::publish::unsettled::Unsettled;
-use crate::shutdown::Lifeline;
+use crate::runtime::mailbox::{Mailbox, Roster};
+use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::keeper::Lease;
@@ -91,7 +91,12 @@ impl Running {
 
     /// For the actors, each of which has a mailbox of `capacity` deliveries.
     pub fn actors(&self, capacity: usize, lifeline: &Lifeline, roster: &Roster) -> Actors {
-        Actors { dispatch: self.dispatch.clone(), capacity, lifeline: lifeline.clone(), roster: roster.clone() }
+        Actors {
+            dispatch: self.dispatch.clone(),
+            capacity,
+            lifeline: lifeline.clone(),
+            roster: roster.clone(),
+        }
     }
 }
 
@@ -107,20 +112,40 @@ pub struct Actors {
 impl Actors {
     /// One on `arbiter`, under this name.
     pub fn start(&self, arbiter: &ArbiterHandle, name: String) -> Mailbox<Verified> {
-        let actor = DedupActor { dispatch: self.dispatch.clone(), _lifeline: self.lifeline.of("dedup") };
-        self.roster.mailbox(name, &DedupActor::start_in_arbiter(arbiter, move |_| actor), self.capacity)
+        let actor = DedupActor {
+            dispatch: self.dispatch.clone(),
+            _lifeline: self.lifeline.of("dedup"),
+        };
+        self.roster.mailbox(
+            name,
+            &DedupActor::start_in_arbiter(arbiter, move |_| actor),
+            self.capacity,
+        )
     }
 }
 
 /// Starts the writers, and on this thread the clock.
 pub fn start(config: &model::Dedup, around: Surroundings) -> std::io::Result<Running> {
     let count = around.store.writers(config.writers);
-    let (store_work, spool_work) = (crossbeam_channel::bounded(count), crossbeam_channel::bounded(1));
-    let limits = BatchLimits { events: config.batch_events, bytes: config.batch_bytes };
-    let places = Places { writers: count, spool_after: around.spool.as_ref().map(|fallback| fallback.after) };
+    let (store_work, spool_work) = (
+        crossbeam_channel::bounded(count),
+        crossbeam_channel::bounded(1),
+    );
+    let limits = BatchLimits {
+        events: config.batch_events,
+        bytes: config.batch_bytes,
+    };
+    let places = Places {
+        writers: count,
+        spool_after: around.spool.as_ref().map(|fallback| fallback.after),
+    };
     // What is remembered is answered at once, and so must not be an event that senders wait for.
     let looks_for_unpublished = around.respond_after == RespondAfter::Published;
-    let cache_entries = if looks_for_unpublished { 0 } else { config.cache_entries };
+    let cache_entries = if looks_for_unpublished {
+        0
+    } else {
+        config.cache_entries
+    };
     let recent = Recent::new(cache_entries, config.cache_ttl);
     let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
     let store = Target::Store {
@@ -129,12 +154,32 @@ pub fn start(config: &model::Dedup, around: Surroundings) -> std::io::Result<Run
         unsettled: around.unsettled.clone(),
         looks_for_unpublished,
     };
-    let spool = around.spool.as_ref().map(|fallback| Target::Spool(fallback.spool.clone()));
+    let spool = around
+        .spool
+        .as_ref()
+        .map(|fallback| Target::Spool(fallback.spool.clone()));
     let batcher = Batcher::new(limits, places);
-    let batcher = if looks_for_unpublished { batcher.listing_unpublished() } else { batcher };
-    let dispatch = Dispatch::new(batcher, recent, Work { store: store_work.0, spool: spool_work.0 }, around);
+    let batcher = if looks_for_unpublished {
+        batcher.listing_unpublished()
+    } else {
+        batcher
+    };
+    let dispatch = Dispatch::new(
+        batcher,
+        recent,
+        Work {
+            store: store_work.0,
+            spool: spool_work.0,
+        },
+        around,
+    );
     let mut writers = Writers::new();
-    let writer = |target| Writer { target, dispatch: dispatch.clone(), metrics: metrics.clone(), failing: false };
+    let writer = |target| Writer {
+        target,
+        dispatch: dispatch.clone(),
+        metrics: metrics.clone(),
+        failing: false,
+    };
     for _ in 0..count {
         writers.add(writer(store.clone()), &store_work.1, &lifeline)?;
     }

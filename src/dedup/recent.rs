@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::delivery::{BodyDigest, DedupKey, MessageId};
+use crate::domain::delivery::{BodyDigest, DedupKey, MessageId};
 use crate::store::NewEvent;
 
 /// What is remembered of an event.
@@ -26,14 +26,20 @@ impl Recent {
     /// Room for `entries` keys for `ttl` each, or for less than the event's own window; 0 entries remembers nothing.
     pub fn new(entries: u64, ttl: Duration) -> Self {
         // moka's default policy (TinyLFU) keeps what is asked for often; a redelivery is asked for once. It found 10 % of them, LRU all.
-        let cache = || Cache::builder().max_capacity(entries).time_to_live(ttl).eviction_policy(EvictionPolicy::lru()).build();
+        let cache = || {
+            Cache::builder()
+                .max_capacity(entries)
+                .time_to_live(ttl)
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        };
         Self((entries > 0).then(cache))
     }
 
     /// The message id of the event that is stored with the key of `event`, if it has this very body.
     pub fn known(&self, event: &NewEvent, now: Instant) -> Option<MessageId> {
         #[cfg(feature = "failpoints")]
-        if crate::control::forgets() {
+        if crate::faults::control::forgets() {
             self.0.iter().for_each(Cache::invalidate_all);
         }
         let known = self.0.as_ref()?.get(&event.key)?;
@@ -43,9 +49,18 @@ impl Recent {
     /// `event` was stored, and was new.
     pub fn remember(&self, event: &NewEvent, now: Instant) {
         // The store's clock began to run with the commit, a moment ago.
-        let window = event.window.saturating_sub((event.window / 10).min(Duration::from_secs(60)));
+        let window = event
+            .window
+            .saturating_sub((event.window / 10).min(Duration::from_secs(60)));
         if let (Some(cache), Some(until)) = (&self.0, now.checked_add(window)) {
-            cache.insert(event.key, Known { digest: event.digest, message_id: event.message_id(), until });
+            cache.insert(
+                event.key,
+                Known {
+                    digest: event.digest,
+                    message_id: event.message_id(),
+                    until,
+                },
+            );
         }
     }
 

@@ -62,7 +62,13 @@ enum Spooling {
 
 impl Route {
     pub(super) fn new(places: Places) -> Self {
-        Self { places, next: 0, under_way: BTreeMap::new(), away: None, spooling: None }
+        Self {
+            places,
+            next: 0,
+            under_way: BTreeMap::new(),
+            away: None,
+            spooling: None,
+        }
     }
 
     fn in_store(&self) -> impl Iterator<Item = &UnderWay> {
@@ -71,7 +77,9 @@ impl Route {
 
     /// What began at `since` takes too long.
     fn is_overdue(&self, since: Instant, now: Instant) -> bool {
-        self.places.spool_after.is_some_and(|after| now.saturating_duration_since(since) >= after)
+        self.places
+            .spool_after
+            .is_some_and(|after| now.saturating_duration_since(since) >= after)
     }
 
     /// A writer is free, and nothing says that the store is away.
@@ -86,7 +94,11 @@ impl Route {
 
     /// There is no use in waiting for the store: it failed, and gave no sign of life since; or all its writers are stuck.
     pub(super) fn store_is_lost(&self, now: Instant) -> bool {
-        let stuck = || self.in_store().filter(|batch| self.is_overdue(batch.since, now)).count();
+        let stuck = || {
+            self.in_store()
+                .filter(|batch| self.is_overdue(batch.since, now))
+                .count()
+        };
         self.away.is_some() || stuck() >= self.places.writers
     }
 
@@ -97,8 +109,15 @@ impl Route {
 
     /// A batch that the store has failed or keeps for too long; it is under way to the spool from now on.
     pub(super) fn falls_back(&mut self, now: Instant) -> Option<(BatchId, Vec<Arc<NewEvent>>)> {
-        let falls = |batch: &UnderWay| batch.spool == Spooling::NotYet && (!batch.in_store || self.is_overdue(batch.since, now));
-        let id = *self.under_way.iter().find(|(_, batch)| batch.events.is_some() && falls(batch))?.0;
+        let falls = |batch: &UnderWay| {
+            batch.spool == Spooling::NotYet
+                && (!batch.in_store || self.is_overdue(batch.since, now))
+        };
+        let id = *self
+            .under_way
+            .iter()
+            .find(|(_, batch)| batch.events.is_some() && falls(batch))?
+            .0;
         let batch = self.under_way.get_mut(&id)?;
         batch.spool = Spooling::UnderWay;
         self.spooling = Some(now);
@@ -106,7 +125,12 @@ impl Route {
     }
 
     /// A new batch goes to `place`.
-    pub(super) fn begin(&mut self, place: Place, events: Vec<Arc<NewEvent>>, now: Instant) -> BatchId {
+    pub(super) fn begin(
+        &mut self,
+        place: Place,
+        events: Vec<Arc<NewEvent>>,
+        now: Instant,
+    ) -> BatchId {
         let id = BatchId(self.next);
         self.next += 1;
         let spool = match place {
@@ -116,15 +140,31 @@ impl Route {
                 Spooling::UnderWay
             }
         };
-        self.under_way.insert(id, UnderWay { events: Some(events), since: now, in_store: place == Place::Store, spool });
+        self.under_way.insert(
+            id,
+            UnderWay {
+                events: Some(events),
+                since: now,
+                in_store: place == Place::Store,
+                spool,
+            },
+        );
         id
     }
 
     /// A batch came back from `place`. Its events if that settles it: it was committed, or there is nowhere left to try.
-    pub(super) fn done(&mut self, id: BatchId, place: Place, committed: bool, now: Instant) -> Option<Vec<Arc<NewEvent>>> {
+    pub(super) fn done(
+        &mut self,
+        id: BatchId,
+        place: Place,
+        committed: bool,
+        now: Instant,
+    ) -> Option<Vec<Arc<NewEvent>>> {
         let has_spool = self.places.spool_after.is_some();
         // A spool that hangs is none: its batch waits for it, others had better be told.
-        let spool_hangs = self.spooling.is_some_and(|since| self.is_overdue(since, now));
+        let spool_hangs = self
+            .spooling
+            .is_some_and(|since| self.is_overdue(since, now));
         let batch = self.under_way.get_mut(&id)?;
         match place {
             Place::Store => batch.in_store = false,
@@ -135,7 +175,11 @@ impl Route {
         }
         let to_be_spooled = batch.spool == Spooling::NotYet && has_spool && !spool_hangs;
         let elsewhere = batch.in_store || batch.spool == Spooling::UnderWay || to_be_spooled;
-        let settled = if committed || !elsewhere { batch.events.take() } else { None };
+        let settled = if committed || !elsewhere {
+            batch.events.take()
+        } else {
+            None
+        };
         if !batch.in_store && batch.spool != Spooling::UnderWay && batch.events.is_none() {
             self.under_way.remove(&id);
         }

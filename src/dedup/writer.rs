@@ -8,11 +8,11 @@ use crossbeam_channel::Receiver;
 
 use super::dispatch::Dispatch;
 use super::route::Place;
-use crate::delivery::InstanceId;
-use crate::failpoint::failpoint;
+use crate::domain::delivery::InstanceId;
+use crate::faults::failpoint::failpoint;
 use crate::messages::Batch;
 use crate::publish::unsettled::{Riders, Unsettled};
-use crate::shutdown::Lifeline;
+use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::{First, Inserted, NewEvent, Seq, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -27,16 +27,22 @@ impl Writers {
     }
 
     /// Starts one, which ends when the sending side of `work` is gone.
-    pub(super) fn add(&mut self, writer: Writer, work: &Receiver<Batch>, lifeline: &Lifeline) -> std::io::Result<()> {
+    pub(super) fn add(
+        &mut self,
+        writer: Writer,
+        work: &Receiver<Batch>,
+        lifeline: &Lifeline,
+    ) -> std::io::Result<()> {
         let (work, lifeline) = (work.clone(), lifeline.of("writer"));
         let name = match writer.target {
             Target::Store { .. } => format!("writer-{}", self.0.len()),
             Target::Spool(_) => "spool-writer".to_owned(),
         };
-        self.0.push(std::thread::Builder::new().name(name).spawn(move || {
-            let _lifeline = lifeline;
-            writer.run(&work);
-        })?);
+        self.0
+            .push(std::thread::Builder::new().name(name).spawn(move || {
+                let _lifeline = lifeline;
+                writer.run(&work);
+            })?);
         Ok(())
     }
 
@@ -69,12 +75,25 @@ impl Target {
     }
 
     /// Besides what became of the events, the confirmed ones of which the store was told in the same transaction.
-    fn insert(&self, events: &[Arc<NewEvent>]) -> Result<(Vec<Inserted>, Option<Riders>), StoreError> {
+    fn insert(
+        &self,
+        events: &[Arc<NewEvent>],
+    ) -> Result<(Vec<Inserted>, Option<Riders>), StoreError> {
         match self {
-            Self::Store { store, instance, unsettled, looks_for_unpublished } => {
+            Self::Store {
+                store,
+                instance,
+                unsettled,
+                looks_for_unpublished,
+            } => {
                 let riders = unsettled.riders();
-                let (inserted, told) = store.insert_and_confirm(*instance, events, &riders.rows())?;
-                let inserted = if *looks_for_unpublished { mark_unpublished(&**store, inserted)? } else { inserted };
+                let (inserted, told) =
+                    store.insert_and_confirm(*instance, events, &riders.rows())?;
+                let inserted = if *looks_for_unpublished {
+                    mark_unpublished(&**store, inserted)?
+                } else {
+                    inserted
+                };
                 Ok((inserted, told.then_some(riders)))
             }
             Self::Spool(spool) => Ok((spool.insert(events)?, None)),
@@ -83,7 +102,10 @@ impl Target {
 }
 
 /// Says which duplicates are of events that wait in the outbox. After an error here the rows that were inserted are found by the relay.
-fn mark_unpublished(store: &dyn Store, mut inserted: Vec<Inserted>) -> Result<Vec<Inserted>, StoreError> {
+fn mark_unpublished(
+    store: &dyn Store,
+    mut inserted: Vec<Inserted>,
+) -> Result<Vec<Inserted>, StoreError> {
     let mut duplicates: Vec<(&mut Inserted, First)> = inserted
         .iter_mut()
         .filter_map(|inserted| match *inserted {
@@ -133,7 +155,9 @@ impl Writer {
     fn report(&mut self, error: Option<&StoreError>, began: Instant) {
         let changed = std::mem::replace(&mut self.failing, error.is_some()) != error.is_some();
         if self.target.place() == Place::Store {
-            self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+            self.metrics
+                .commit_seconds
+                .observe(began.elapsed().as_secs_f64());
             if error.is_some() {
                 self.metrics.commit_failures.inc();
             }

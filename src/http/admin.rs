@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Running;
 use crate::in_flight::Budget;
-use crate::mailbox::{Entry, Roster};
+use crate::runtime::mailbox::{Entry, Roster};
 use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
 
@@ -51,18 +51,19 @@ pub fn serve_admin(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Runni
     Ok(Running::new(server, None))
 }
 
-/// What tests do by this listener, see [`crate::control`].
+/// What tests do by this listener, see [`crate::faults::control`].
 #[cfg(feature = "failpoints")]
 fn hooks(app: &mut web::ServiceConfig) {
     async fn clock(ms: web::Path<i64>) -> HttpResponse {
-        crate::control::shift_clock(*ms);
+        crate::faults::control::shift_clock(*ms);
         HttpResponse::NoContent().finish()
     }
     async fn forget() -> HttpResponse {
-        crate::control::forget();
+        crate::faults::control::forget();
         HttpResponse::NoContent().finish()
     }
-    app.route("/control/clock/{ms}", web::post().to(clock)).route("/control/forget", web::post().to(forget));
+    app.route("/control/clock/{ms}", web::post().to(clock))
+        .route("/control/forget", web::post().to(forget));
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -74,8 +75,17 @@ async fn livez() -> HttpResponse {
 
 async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
     let ready = admin.health.ready().is_ok();
-    let components: Value = admin.health.all().into_iter().map(|(name, state)| (name.to_owned(), component(state))).collect();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let components: Value = admin
+        .health
+        .all()
+        .into_iter()
+        .map(|(name, state)| (name.to_owned(), component(state)))
+        .collect();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     HttpResponse::build(status)
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(json!({ "status": if ready { "ready" } else { "not ready" }, "components": components }))
@@ -92,8 +102,12 @@ fn component(state: State) -> Value {
 async fn metrics(admin: web::Data<Admin>) -> HttpResponse {
     admin.mirror();
     match admin.metrics.text() {
-        Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
-        Err(error) => HttpResponse::InternalServerError().content_type(ContentType::plaintext()).body(error.to_string()),
+        Ok(text) => HttpResponse::Ok()
+            .content_type("text/plain; version=0.0.4; charset=utf-8")
+            .body(text),
+        Err(error) => HttpResponse::InternalServerError()
+            .content_type(ContentType::plaintext())
+            .body(error.to_string()),
     }
 }
 
@@ -102,20 +116,38 @@ impl Admin {
     fn mirror(&self) {
         let metrics = &self.metrics;
         for Entry { actor, meter, .. } in self.roster.entries() {
-            metrics.mailbox_depth.with_label_values(&[actor.as_str()]).set(gauge(meter.depth()));
-            metrics.mailbox_capacity.with_label_values(&[actor.as_str()]).set(gauge(meter.capacity()));
+            metrics
+                .mailbox_depth
+                .with_label_values(&[actor.as_str()])
+                .set(gauge(meter.depth()));
+            metrics
+                .mailbox_capacity
+                .with_label_values(&[actor.as_str()])
+                .set(gauge(meter.capacity()));
         }
-        let ((requests, bytes), (free_requests, free_bytes)) = (self.budget.used(), self.budget.room());
+        let ((requests, bytes), (free_requests, free_bytes)) =
+            (self.budget.used(), self.budget.room());
         metrics.in_flight_requests.set(gauge(requests));
         metrics.in_flight_bytes.set(gauge(bytes));
-        metrics.in_flight_requests_max.set(gauge(requests + free_requests));
+        metrics
+            .in_flight_requests_max
+            .set(gauge(requests + free_requests));
         metrics.in_flight_bytes_max.set(gauge(bytes + free_bytes));
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         metrics.ready.set(self.health.ready().is_ok().into());
-        metrics.uptime_seconds.set(i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX));
+        metrics
+            .uptime_seconds
+            .set(i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX));
         // Where there is no /proc, these two stay 0.
-        metrics.resident_bytes.set(resident_bytes().unwrap_or_default());
-        metrics.open_fds.set(fs::read_dir("/proc/self/fd").map_or(0, |fds| gauge(fds.count())));
+        metrics
+            .resident_bytes
+            .set(resident_bytes().unwrap_or_default());
+        metrics
+            .open_fds
+            .set(fs::read_dir("/proc/self/fd").map_or(0, |fds| gauge(fds.count())));
     }
 }
 
@@ -125,6 +157,14 @@ fn gauge(n: usize) -> i64 {
 
 fn resident_bytes() -> Option<i64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    kilobytes.trim().strip_suffix("kB")?.trim().parse::<i64>().ok().map(|kilobytes| kilobytes * 1024)
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kilobytes
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<i64>()
+        .ok()
+        .map(|kilobytes| kilobytes * 1024)
 }

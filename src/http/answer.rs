@@ -14,9 +14,9 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 
 use super::Edge;
-use crate::delivery::MessageId;
+use crate::domain::delivery::MessageId;
+use crate::domain::outcome::{Answer, Outcome, RejectReason};
 use crate::in_flight::RequestId;
-use crate::outcome::{Answer, Outcome, RejectReason};
 use crate::source::Source;
 use crate::telemetry::Metrics;
 
@@ -35,22 +35,47 @@ pub(super) struct Problem {
 
 impl Problem {
     const fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail: Some(detail) }
+        Self {
+            status,
+            detail: Some(detail),
+        }
     }
 
-    pub(super) const BAD_REQUEST: Self = Self::new(StatusCode::BAD_REQUEST, "the request is not one that this source can take");
-    pub(super) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "there is no source at this path");
-    const UNAUTHORIZED: Self = Self { status: StatusCode::UNAUTHORIZED, detail: None };
-    const METHOD_NOT_ALLOWED: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST");
+    pub(super) const BAD_REQUEST: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "the request is not one that this source can take",
+    );
+    pub(super) const NOT_FOUND: Self =
+        Self::new(StatusCode::NOT_FOUND, "there is no source at this path");
+    const UNAUTHORIZED: Self = Self {
+        status: StatusCode::UNAUTHORIZED,
+        detail: None,
+    };
+    const METHOD_NOT_ALLOWED: Self =
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST");
     const TOO_SLOW: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
-    const TOO_LARGE: Self = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this source takes");
-    pub(super) const HEAD_TOO_SLOW: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the request's head did not come in time");
-    pub(super) const HEADERS_TOO_LARGE: Self = Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
-    const UNAVAILABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "the event was not stored; send it again");
+    const TOO_LARGE: Self = Self::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the body is larger than this source takes",
+    );
+    pub(super) const HEAD_TOO_SLOW: Self = Self::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "the request's head did not come in time",
+    );
+    pub(super) const HEADERS_TOO_LARGE: Self = Self::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "the header fields are too large",
+    );
+    const UNAVAILABLE: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the event was not stored; send it again",
+    );
 
     /// The same with a status that a provider prescribes.
     fn with_status(self, status: Option<u16>) -> Self {
-        let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(self.status);
+        let status = status
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .unwrap_or(self.status);
         Self { status, ..self }
     }
 
@@ -63,9 +88,10 @@ impl Problem {
             | RejectReason::TimestampTooOld
             | RejectReason::TimestampInFuture
             | RejectReason::PreconditionFailed => Self::UNAUTHORIZED,
-            RejectReason::BodyMalformed | RejectReason::IdMissing | RejectReason::IdAmbiguous | RejectReason::Disconnected => {
-                Self::BAD_REQUEST
-            }
+            RejectReason::BodyMalformed
+            | RejectReason::IdMissing
+            | RejectReason::IdAmbiguous
+            | RejectReason::Disconnected => Self::BAD_REQUEST,
             RejectReason::BodyTooLarge => Self::TOO_LARGE,
             RejectReason::BodyTooSlow => Self::TOO_SLOW,
             RejectReason::HeadersTooLarge => Self::HEADERS_TOO_LARGE,
@@ -91,11 +117,21 @@ enum Body {
 
 impl Reply {
     fn new(status: StatusCode, content_type: Option<HeaderValue>, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body: Body::Bytes(body.into()) }
+        Self {
+            status,
+            content_type,
+            headers: Vec::new(),
+            body: Body::Bytes(body.into()),
+        }
     }
 
     pub(super) fn problem(problem: Problem) -> Self {
-        Self { status: problem.status, content_type: Some(PROBLEM), headers: Vec::new(), body: Body::Problem(problem) }
+        Self {
+            status: problem.status,
+            content_type: Some(PROBLEM),
+            headers: Vec::new(),
+            body: Body::Problem(problem),
+        }
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -107,8 +143,14 @@ impl Reply {
     fn with_allow(self, source: &Source) -> Self {
         const ALWAYS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
         let scheme = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-        let scheme = scheme.into_iter().filter(|method| source.scheme.answers_method(method));
-        let allow: Vec<String> = ALWAYS.into_iter().chain(scheme).map(|method| method.to_string()).collect();
+        let scheme = scheme
+            .into_iter()
+            .filter(|method| source.scheme.answers_method(method));
+        let allow: Vec<String> = ALWAYS
+            .into_iter()
+            .chain(scheme)
+            .map(|method| method.to_string())
+            .collect();
         match HeaderValue::try_from(allow.join(", ")) {
             Ok(allow) => self.with_header(header::ALLOW, allow),
             Err(_) => self,
@@ -116,7 +158,12 @@ impl Reply {
     }
 
     /// The response, counted. `unread` is the request's body, where it was not read to its end.
-    pub(super) fn into_response(self, edge: &Edge, id: RequestId, unread: Option<Payload>) -> Response<Content> {
+    pub(super) fn into_response(
+        self,
+        edge: &Edge,
+        id: RequestId,
+        unread: Option<Payload>,
+    ) -> Response<Content> {
         edge.answers.count(self.status);
         let mut text = [0; 32];
         let id = &*id.0.simple().encode_lower(&mut text);
@@ -124,7 +171,13 @@ impl Reply {
             Body::Bytes(bytes) => bytes,
             Body::Problem(problem) => problem_json(problem, id).into(),
         };
-        let mut response = Response::with_body(self.status, Content { bytes, _unread: unread });
+        let mut response = Response::with_body(
+            self.status,
+            Content {
+                bytes,
+                _unread: unread,
+            },
+        );
         let headers = response.headers_mut();
         if let Some(content_type) = self.content_type {
             headers.insert(header::CONTENT_TYPE, content_type);
@@ -136,7 +189,9 @@ impl Reply {
             headers.append(name, value);
         }
         if edge.is_closing() {
-            response.head_mut().set_connection_type(ConnectionType::Close);
+            response
+                .head_mut()
+                .set_connection_type(ConnectionType::Close);
         }
         response
     }
@@ -145,8 +200,14 @@ impl Reply {
 fn problem_json(problem: Problem, id: &str) -> String {
     // No part of it needs escaping: all of it is ours.
     let title = problem.status.canonical_reason().unwrap_or("Error");
-    let detail = problem.detail.map(|detail| format!(r#","detail":"{detail}""#)).unwrap_or_default();
-    format!(r#"{{"type":"about:blank","title":"{title}","status":{}{detail},"request_id":"{id}"}}"#, problem.status.as_u16())
+    let detail = problem
+        .detail
+        .map(|detail| format!(r#","detail":"{detail}""#))
+        .unwrap_or_default();
+    format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{}{detail},"request_id":"{id}"}}"#,
+        problem.status.as_u16()
+    )
 }
 
 /// A whole response, for a connection on which no request could be read.
@@ -176,7 +237,10 @@ impl MessageBody for Content {
         self.bytes.size()
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let bytes = std::mem::take(&mut self.bytes);
         Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
     }
@@ -191,7 +255,9 @@ pub(super) fn of(outcome: &Outcome, source: &Source, edge: &Edge, id: RequestId)
         (Outcome::Duplicate { id }, None) => stored(*id, "duplicate"),
         (Outcome::Challenge(answer), _) => prescribed(answer),
         (Outcome::Rejected(rejection), _) => match Problem::of(rejection.reason) {
-            problem if problem.status == StatusCode::UNAUTHORIZED => Reply::problem(problem.with_status(answers.rejected)),
+            problem if problem.status == StatusCode::UNAUTHORIZED => {
+                Reply::problem(problem.with_status(answers.rejected))
+            }
             problem => Reply::problem(problem),
         },
         (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, edge, id),
@@ -200,7 +266,8 @@ pub(super) fn of(outcome: &Outcome, source: &Source, edge: &Edge, id: RequestId)
 
 fn stored(id: MessageId, status: &str) -> Reply {
     // Exactly as long as it gets, so that it is allocated once.
-    let mut body = String::with_capacity(r#"{"id":"","status":""}"#.len() + MessageId::LEN + status.len());
+    let mut body =
+        String::with_capacity(r#"{"id":"","status":""}"#.len() + MessageId::LEN + status.len());
     // Writing to a string does not fail.
     let _ = write!(body, r#"{{"id":"{id}","status":"{status}"}}"#);
     Reply::new(StatusCode::OK, Some(JSON), body)
@@ -216,7 +283,10 @@ pub(super) fn unavailable(source: &Source, edge: &Edge, id: RequestId) -> Reply 
 /// An answer in the words of the provider's scheme. A part that HTTP cannot carry is left out; presets have none.
 fn prescribed(answer: &Answer) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    let content_type = answer.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    let content_type = answer
+        .content_type
+        .as_deref()
+        .and_then(|text| HeaderValue::from_str(text).ok());
     let mut reply = Reply::new(status, content_type, answer.body.clone());
     for (name, value) in &answer.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
@@ -228,7 +298,11 @@ fn prescribed(answer: &Answer) -> Reply {
 
 /// What a provider's "test" button, or a person with a browser, wants to see of a source.
 pub(super) fn greeting() -> Reply {
-    Reply::new(StatusCode::OK, Some(TEXT), Bytes::from_static(b"Webhooks are taken here, with POST.\n"))
+    Reply::new(
+        StatusCode::OK,
+        Some(TEXT),
+        Bytes::from_static(b"Webhooks are taken here, with POST.\n"),
+    )
 }
 
 pub(super) fn options(source: &Source) -> Reply {
@@ -251,9 +325,15 @@ impl Counters {
         let usual = [200, 503, 401, 400, 404, 405, 408, 413, 431, 204];
         let counter = |code: u16| {
             let status = StatusCode::from_u16(code).unwrap_or_default();
-            (status, metrics.http_answers.with_label_values(&[status.as_str()]))
+            (
+                status,
+                metrics.http_answers.with_label_values(&[status.as_str()]),
+            )
         };
-        Self { usual: usual.into_iter().map(counter).collect(), all: metrics.http_answers.clone() }
+        Self {
+            usual: usual.into_iter().map(counter).collect(),
+            all: metrics.http_answers.clone(),
+        }
     }
 
     fn count(&self, status: StatusCode) {

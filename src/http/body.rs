@@ -6,8 +6,8 @@ use actix_http::error::PayloadError;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
+use crate::domain::outcome::ShedReason;
 use crate::in_flight::{Kind, Permit};
-use crate::outcome::ShedReason;
 
 /// A body at least this long keeps the connection's read buffer that it lies in; a shorter one is copied, for else an event of 1 KB
 /// would hold a buffer of 8 KB or more on its way to the queue.
@@ -49,14 +49,21 @@ const PAUSE: Duration = Duration::from_secs(3);
 impl Pace {
     /// A body that begins `now` and has `upload` for all of it, at no less than `rate` bytes a second; of `declared` bytes, if it says so.
     pub(super) fn new(now: Instant, upload: Duration, rate: u64, declared: Option<usize>) -> Self {
-        let mut pace = Self { end: now + upload, until: now + PAUSE.min(upload), rate: rate.max(1), upload };
+        let mut pace = Self {
+            end: now + upload,
+            until: now + PAUSE.min(upload),
+            rate: rate.max(1),
+            upload,
+        };
         pace.expects(declared.unwrap_or(0));
         pace
     }
 
     /// Of a body of `bytes` bytes the rate is at least what brings it here in time.
     fn expects(&mut self, bytes: usize) {
-        let millis = u64::try_from(self.upload.as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = u64::try_from(self.upload.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
         self.rate = self.rate.max((bytes as u64).saturating_mul(1000) / millis);
     }
 
@@ -80,7 +87,12 @@ pub(super) struct Size {
 
 /// Reads the body to its end. Room is taken from `permit` for the memory that the body really occupies, as it comes: a promise of bytes
 /// costs its sender nothing, so it is given no room.
-pub(super) async fn read<S>(body: &mut S, size: Size, mut pace: Pace, permit: &mut Permit) -> Result<Bytes, Fault>
+pub(super) async fn read<S>(
+    body: &mut S,
+    size: Size,
+    mut pace: Pace,
+    permit: &mut Permit,
+) -> Result<Bytes, Fault>
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
@@ -92,21 +104,37 @@ where
             Err(_) => return Err(Fault::TooSlow),
             Ok(None) => return Ok(whole.into()),
             Ok(Some(Ok(chunk))) => chunk,
-            Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => return Err(Fault::Gone),
+            Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => {
+                return Err(Fault::Gone);
+            }
             Ok(Some(Err(_))) => return Err(Fault::Malformed),
         };
         let needed = whole.len() + chunk.len();
         if needed > limit {
             return Err(Fault::TooLarge);
         }
-        let kind = |bytes| Kind::of(declared.unwrap_or(bytes), size.usual, declared == Some(needed));
+        let kind = |bytes| {
+            Kind::of(
+                declared.unwrap_or(bytes),
+                size.usual,
+                declared == Some(needed),
+            )
+        };
         if declared == Some(chunk.len()) && chunk.len() >= KEEP {
-            permit.grow(chunk.len(), kind(needed)).map_err(Fault::Shed)?;
+            permit
+                .grow(chunk.len(), kind(needed))
+                .map_err(Fault::Shed)?;
             return Ok(chunk);
         }
         if needed > whole.capacity() {
-            let room = if declared == Some(needed) { needed } else { needed.max(2 * whole.capacity()).max(FIRST).min(limit) };
-            permit.grow(room - whole.capacity(), kind(room)).map_err(Fault::Shed)?;
+            let room = if declared == Some(needed) {
+                needed
+            } else {
+                needed.max(2 * whole.capacity()).max(FIRST).min(limit)
+            };
+            permit
+                .grow(room - whole.capacity(), kind(room))
+                .map_err(Fault::Shed)?;
             whole.reserve_exact(room - whole.len());
         }
         whole.extend_from_slice(&chunk);
@@ -147,11 +175,31 @@ mod tests {
         Pace::new(Instant::now(), Duration::from_secs(60), 1, None)
     }
 
-    async fn whole(chunks: &[&[u8]], declared: Option<usize>, limit: usize, room: usize) -> Result<(Bytes, usize), Fault> {
-        let mut body = stream::iter(chunks.iter().map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect::<Vec<_>>());
+    async fn whole(
+        chunks: &[&[u8]],
+        declared: Option<usize>,
+        limit: usize,
+        room: usize,
+    ) -> Result<(Bytes, usize), Fault> {
+        let mut body = stream::iter(
+            chunks
+                .iter()
+                .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+                .collect::<Vec<_>>(),
+        );
         let budget = Budget::new(1, room);
         let mut permit = budget.reserve(1, 0).expect("room");
-        let bytes = read(&mut body, Size { declared, limit, usual: limit }, pace(), &mut permit).await?;
+        let bytes = read(
+            &mut body,
+            Size {
+                declared,
+                limit,
+                usual: limit,
+            },
+            pace(),
+            &mut permit,
+        )
+        .await?;
         Ok((bytes, budget.used().1))
     }
 
@@ -159,15 +207,43 @@ mod tests {
     async fn a_body_is_whole_or_refused_and_takes_the_room_it_occupies() {
         let big = vec![7; KEEP];
         assert_eq!(whole(&[], None, 10, 0).await, Ok((Bytes::new(), 0)));
-        assert_eq!(whole(&[b"abc"], Some(3), 10, 3).await, Ok((Bytes::from_static(b"abc"), 3)));
-        assert_eq!(whole(&[b"ab", b"c"], Some(3), 10, 3).await, Ok((Bytes::from_static(b"abc"), 3)), "room for what was declared");
-        assert_eq!(whole(&[b"ab", b"c"], None, 10, 99).await, Ok((Bytes::from_static(b"abc"), 10)), "room up to the limit");
-        assert_eq!(whole(&[&big], Some(KEEP), KEEP, KEEP).await, Ok((Bytes::from(big.clone()), KEEP)));
-        assert_eq!(whole(&[&big, b"x"], None, KEEP + 1, 9 * KEEP).await.map(|(bytes, _)| bytes.len()), Ok(KEEP + 1));
+        assert_eq!(
+            whole(&[b"abc"], Some(3), 10, 3).await,
+            Ok((Bytes::from_static(b"abc"), 3))
+        );
+        assert_eq!(
+            whole(&[b"ab", b"c"], Some(3), 10, 3).await,
+            Ok((Bytes::from_static(b"abc"), 3)),
+            "room for what was declared"
+        );
+        assert_eq!(
+            whole(&[b"ab", b"c"], None, 10, 99).await,
+            Ok((Bytes::from_static(b"abc"), 10)),
+            "room up to the limit"
+        );
+        assert_eq!(
+            whole(&[&big], Some(KEEP), KEEP, KEEP).await,
+            Ok((Bytes::from(big.clone()), KEEP))
+        );
+        assert_eq!(
+            whole(&[&big, b"x"], None, KEEP + 1, 9 * KEEP)
+                .await
+                .map(|(bytes, _)| bytes.len()),
+            Ok(KEEP + 1)
+        );
 
-        assert_eq!(whole(&[b"abc", b"d"], None, 3, 99).await, Err(Fault::TooLarge));
-        assert_eq!(whole(&[b"abc"], Some(3), 10, 2).await, Err(Fault::Shed(ShedReason::Bytes)));
-        assert_eq!(whole(&[&big], Some(KEEP), KEEP, KEEP - 1).await, Err(Fault::Shed(ShedReason::Bytes)));
+        assert_eq!(
+            whole(&[b"abc", b"d"], None, 3, 99).await,
+            Err(Fault::TooLarge)
+        );
+        assert_eq!(
+            whole(&[b"abc"], Some(3), 10, 2).await,
+            Err(Fault::Shed(ShedReason::Bytes))
+        );
+        assert_eq!(
+            whole(&[&big], Some(KEEP), KEEP, KEEP - 1).await,
+            Err(Fault::Shed(ShedReason::Bytes))
+        );
     }
 
     #[test]
@@ -176,22 +252,37 @@ mod tests {
         let mut small = Pace::new(start, secs(30), 1000, Some(9000));
         assert_eq!(small.until - start, PAUSE);
         small.came(start, 1, 1);
-        assert_eq!(small.until - start, PAUSE, "what comes early earns no longer pause");
+        assert_eq!(
+            small.until - start,
+            PAUSE,
+            "what comes early earns no longer pause"
+        );
         small.came(start + secs(2), 1000, 1001);
         assert_eq!(small.until - start, secs(4), "a second's worth");
         small.came(start + secs(3), 8000, 9001);
-        assert_eq!(small.until - start, secs(3) + PAUSE, "no more than the pause is kept");
+        assert_eq!(
+            small.until - start,
+            secs(3) + PAUSE,
+            "no more than the pause is kept"
+        );
         let mut short = Pace::new(start, secs(4), 1000, None);
         short.came(start + secs(3), 9000, 9000);
         assert_eq!(short.until - start, secs(4), "never past the end");
 
         let mut large = Pace::new(start, secs(30), 1000, Some(30_000_000));
         large.came(start + secs(2), 1_000_000, 1_000_000);
-        assert_eq!(large.until - start, secs(4), "a million bytes a second are expected");
+        assert_eq!(
+            large.until - start,
+            secs(4),
+            "a million bytes a second are expected"
+        );
         let mut unknown = Pace::new(start, secs(30), 1000, None);
         unknown.came(start + secs(2), 29_999_000, 30_000_000);
         unknown.came(start + secs(4), 1_000_000, 31_000_000);
-        assert!(unknown.until - start < secs(6), "likewise where no length is declared");
+        assert!(
+            unknown.until - start < secs(6),
+            "likewise where no length is declared"
+        );
     }
 
     #[tokio::test]
@@ -201,7 +292,14 @@ mod tests {
         let budget = Budget::new(1, 2000);
         let mut permit = budget.reserve(1, 0).expect("room");
         let pace = Pace::new(Instant::now(), Duration::from_millis(300), 1, Some(901));
-        let size = Size { declared: Some(901), limit: 1000, usual: 1000 };
-        assert_eq!(read(&mut body, size, pace, &mut permit).await, Err(Fault::TooSlow));
+        let size = Size {
+            declared: Some(901),
+            limit: 1000,
+            usual: 1000,
+        };
+        assert_eq!(
+            read(&mut body, size, pace, &mut permit).await,
+            Err(Fault::TooSlow)
+        );
     }
 }

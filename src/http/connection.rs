@@ -112,7 +112,10 @@ impl Progress {
     /// That of the connection on which this request came.
     pub(super) fn of(request: &Request) -> Rc<Self> {
         // `serve` gives each connection one; without, there would be nothing to tell of it.
-        request.conn_data::<Rc<Self>>().cloned().unwrap_or_else(|| Self::new(0, Patience::default()))
+        request
+            .conn_data::<Rc<Self>>()
+            .cloned()
+            .unwrap_or_else(|| Self::new(0, Patience::default()))
     }
 
     fn enter(&self, stage: Stage) {
@@ -121,7 +124,8 @@ impl Progress {
         self.head_begun.set(false);
         self.since.set(now);
         self.read.set(0);
-        self.patience_ends.set((stage == Stage::Head).then(|| now + self.patience.keep_alive));
+        self.patience_ends
+            .set((stage == Stage::Head).then(|| now + self.patience.keep_alive));
         self.credit.set(match stage {
             Stage::Head => self.max_head,
             Stage::Body | Stage::Closing => STEP,
@@ -159,7 +163,10 @@ impl Progress {
     /// Closes the connection.
     pub(super) fn expel(&self) {
         self.expelled.set(true);
-        for reader in [self.reader.take(), self.suspended.take()].into_iter().flatten() {
+        for reader in [self.reader.take(), self.suspended.take()]
+            .into_iter()
+            .flatten()
+        {
             reader.wake();
         }
     }
@@ -167,13 +174,17 @@ impl Progress {
     /// Something is to be read, and has not come yet.
     fn waits(&self, waker: &Waker) {
         let known = self.reader.take().filter(|known| known.will_wake(waker));
-        self.reader.set(Some(known.unwrap_or_else(|| waker.clone())));
+        self.reader
+            .set(Some(known.unwrap_or_else(|| waker.clone())));
     }
 
     /// A handler has a request in hand, until it drops this.
     pub(super) fn begin(self: Rc<Self>) -> InHand {
         self.enter(Stage::Body);
-        InHand { progress: self, whole: false }
+        InHand {
+            progress: self,
+            whole: false,
+        }
     }
 }
 
@@ -203,7 +214,11 @@ impl InHand {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.progress.enter(if self.whole { Stage::Head } else { Stage::Closing });
+        self.progress.enter(if self.whole {
+            Stage::Head
+        } else {
+            Stage::Closing
+        });
     }
 }
 
@@ -238,7 +253,12 @@ impl Drop for Counted {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, edge: Arc<Edge>, crowd: Rc<Crowd>, patience: Patience) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        edge: Arc<Edge>,
+        crowd: Rc<Crowd>,
+        patience: Patience,
+    ) -> Self {
         edge.metrics.connections.inc();
         let progress = Progress::new(edge.limits.max_header_bytes + REQUEST_LINE, patience);
         crowd.welcome(&progress);
@@ -266,10 +286,16 @@ impl Connection {
                 return true;
             }
             // One that fires after `end` would be too late; only the wait for the rest of a head is shorter than the one before.
-            if self.timer.as_ref().is_some_and(|timer| timer.deadline() > end.into()) {
+            if self
+                .timer
+                .as_ref()
+                .is_some_and(|timer| timer.deadline() > end.into())
+            {
                 self.timer = None;
             }
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end.into())));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end.into())));
             if timer.as_mut().poll(cx).is_pending() {
                 return false;
             }
@@ -279,19 +305,29 @@ impl Connection {
     }
 
     fn refuse(&mut self, problem: Option<Problem>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let words = problem.map(|problem| answer::last_words(problem, &self.edge)).unwrap_or_default();
-        self.farewell = Some(Farewell { words, written: 0, patience: Box::pin(tokio::time::sleep(LINGER)) });
+        let words = problem
+            .map(|problem| answer::last_words(problem, &self.edge))
+            .unwrap_or_default();
+        self.farewell = Some(Farewell {
+            words,
+            written: 0,
+            patience: Box::pin(tokio::time::sleep(LINGER)),
+        });
         self.poll_farewell(cx)
     }
 
     /// Writes the last words, then waits until the client has closed or [`LINGER`] is over. actix sees the end of the stream.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
+        let Some(farewell) = &mut self.farewell else {
+            return Poll::Ready(Ok(()));
+        };
         if farewell.words.is_empty() || farewell.patience.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
         while farewell.written < farewell.words.len() {
-            farewell.written += ready!(Pin::new(&mut self.socket).poll_write(cx, &farewell.words[farewell.written..]))?;
+            farewell.written += ready!(
+                Pin::new(&mut self.socket).poll_write(cx, &farewell.words[farewell.written..])
+            )?;
         }
         ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
         let mut scrap = [0; 4096];
@@ -314,7 +350,11 @@ impl Drop for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.farewell.is_some() {
             return this.poll_farewell(cx);
@@ -325,7 +365,9 @@ impl AsyncRead for Connection {
         }
         if progress.credit.get() == 0 {
             match progress.stage.get() {
-                Stage::Head if this.offered => return this.refuse(Some(Problem::HEADERS_TOO_LARGE), cx),
+                Stage::Head if this.offered => {
+                    return this.refuse(Some(Problem::HEADERS_TOO_LARGE), cx);
+                }
                 Stage::Head => this.offered = true,
                 Stage::Body | Stage::Closing => progress.credit.set(STEP),
                 Stage::Answer => {
@@ -342,25 +384,36 @@ impl AsyncRead for Connection {
         if Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
             if progress.stage.get() == Stage::Head && this.is_out_of_patience(cx) {
                 // Who said nothing is told nothing.
-                return this.refuse(progress.head_begun.get().then_some(Problem::HEAD_TOO_SLOW), cx);
+                return this.refuse(
+                    progress.head_begun.get().then_some(Problem::HEAD_TOO_SLOW),
+                    cx,
+                );
             }
             return Poll::Pending;
         }
         let read = buf.filled().len() - before;
-        progress.credit.set(progress.credit.get().saturating_sub(read));
+        progress
+            .credit
+            .set(progress.credit.get().saturating_sub(read));
         progress.read.set(progress.read.get() + read as u64);
         this.offered = false;
         if progress.stage.get() == Stage::Head && !progress.head_begun.replace(true) {
             let now = Instant::now();
             progress.since.set(now);
-            progress.patience_ends.set(Some(now + progress.patience.head));
+            progress
+                .patience_ends
+                .set(Some(now + progress.patience.head));
         }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.farewell.is_some() {
             return Poll::Ready(Ok(buf.len()));
@@ -373,8 +426,13 @@ impl AsyncWrite for Connection {
             this.stall_timer = None;
             return written;
         }
-        let timer = this.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
-        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timer = this
+            .stall_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use super::connection::{Progress, Stage};
-use crate::control;
+use crate::faults::control;
 
 /// How long a body is on its way at least before its connection counts as one that is slow.
 const SLOW: Duration = Duration::from_secs(3);
@@ -39,7 +39,14 @@ pub(super) struct Crowd {
 impl Crowd {
     /// A thread with room for `most` connections.
     pub(super) fn new(most: usize, closed: IntCounter) -> Rc<Self> {
-        Rc::new(Self { most, open: RefCell::default(), leaving: Cell::new(0), closed, told: Cell::new(None), watched: Cell::new(false) })
+        Rc::new(Self {
+            most,
+            open: RefCell::default(),
+            leaving: Cell::new(0),
+            closed,
+            told: Cell::new(None),
+            watched: Cell::new(false),
+        })
     }
 
     /// A connection was opened, and others may have to make room for it. Called on the HTTP thread.
@@ -99,19 +106,30 @@ impl Crowd {
         let full = self.staying() * 20 >= self.most * 19;
         let idlest: Vec<_> = {
             let open = self.open.borrow();
-            let mut may: Vec<_> = open.iter().filter_map(|progress| Some((rank(progress, full, now)?, progress.clone()))).collect();
+            let mut may: Vec<_> = open
+                .iter()
+                .filter_map(|progress| Some((rank(progress, full, now)?, progress.clone())))
+                .collect();
             let wanted = wanted.min(may.len());
             if wanted < may.len() {
                 may.select_nth_unstable_by_key(wanted, |(rank, _)| *rank);
             }
-            may.into_iter().take(wanted).map(|(_, progress)| progress).collect()
+            may.into_iter()
+                .take(wanted)
+                .map(|(_, progress)| progress)
+                .collect()
         };
         for progress in &idlest {
             progress.expel();
         }
         self.leaving.set(self.leaving.get() + idlest.len());
         self.closed.inc_by(idlest.len() as u64);
-        if !idlest.is_empty() && self.told.get().is_none_or(|told| now.duration_since(told) >= QUIET) {
+        if !idlest.is_empty()
+            && self
+                .told
+                .get()
+                .is_none_or(|told| now.duration_since(told) >= QUIET)
+        {
             self.told.set(Some(now));
             tracing::warn!(
                 closed = idlest.len(),
@@ -132,11 +150,15 @@ fn rank(progress: &Progress, full: bool, now: Instant) -> Option<(u8, Duration)>
         Stage::Closing => Some((0, oldest_first)),
         Stage::Head if age < FRESH => None,
         // Whoever has brought a genuine event before is likelier to bring the next.
-        Stage::Head if !progress.head_has_begun() => Some((if progress.is_trusted() { 2 } else { 1 }, oldest_first)),
+        Stage::Head if !progress.head_has_begun() => {
+            Some((if progress.is_trusted() { 2 } else { 1 }, oldest_first))
+        }
         Stage::Head => Some((3, oldest_first)),
         // Slowest first: by how long a byte took.
         Stage::Body if full && age > SLOW => {
-            let bytes = u32::try_from(progress.bytes_read()).unwrap_or(u32::MAX).max(1);
+            let bytes = u32::try_from(progress.bytes_read())
+                .unwrap_or(u32::MAX)
+                .max(1);
             Some((4, Duration::MAX.saturating_sub(age / bytes)))
         }
         Stage::Body | Stage::Answer => None,
@@ -149,11 +171,20 @@ mod tests {
     use super::*;
 
     fn crowd(most: usize) -> Rc<Crowd> {
-        Crowd::new(most, IntCounter::new("closed", "closed").expect("a counter"))
+        Crowd::new(
+            most,
+            IntCounter::new("closed", "closed").expect("a counter"),
+        )
     }
 
     fn join(crowd: &Crowd) -> Rc<Progress> {
-        let progress = Progress::new(100, Patience { keep_alive: Duration::from_secs(60), head: Duration::from_secs(60) });
+        let progress = Progress::new(
+            100,
+            Patience {
+                keep_alive: Duration::from_secs(60),
+                head: Duration::from_secs(60),
+            },
+        );
         crowd.join(&progress);
         crowd.make_room(Instant::now() + 2 * FRESH);
         progress
@@ -176,22 +207,39 @@ mod tests {
         trusted.set_trusted();
         drop(trusted);
         all.push(join(&crowd));
-        assert_eq!(expelled(&all), [3], "the oldest that is idle, and has brought nothing");
+        assert_eq!(
+            expelled(&all),
+            [3],
+            "the oldest that is idle, and has brought nothing"
+        );
         for _ in 0..5 {
             all.push(join(&crowd));
         }
-        assert_eq!(expelled(&all), [3, 4, 5, 6, 7, 8], "one for each that comes");
+        assert_eq!(
+            expelled(&all),
+            [3, 4, 5, 6, 7, 8],
+            "one for each that comes"
+        );
         crowd.leave(&all[3]);
         crowd.leave(&all[4]);
         assert_eq!((crowd.open.borrow().len(), crowd.staying()), (12, 8));
-        assert!(crowd.open.borrow().iter().enumerate().all(|(at, progress)| progress.place.get() == at));
+        assert!(
+            crowd
+                .open
+                .borrow()
+                .iter()
+                .enumerate()
+                .all(|(at, progress)| progress.place.get() == at)
+        );
         drop((in_hand, uploading));
     }
 
     #[test]
     fn whoever_has_just_come_is_given_a_moment() {
         let crowd = crowd(4);
-        let all: Vec<_> = (0..4).map(|_| Progress::new(100, Patience::default())).collect();
+        let all: Vec<_> = (0..4)
+            .map(|_| Progress::new(100, Patience::default()))
+            .collect();
         all.iter().for_each(|progress| crowd.join(progress));
         assert!(!crowd.make_room(Instant::now()) && expelled(&all).is_empty());
         assert!(crowd.make_room(Instant::now() + FRESH) && expelled(&all) == [0]);

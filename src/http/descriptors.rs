@@ -18,7 +18,11 @@ const FEWEST: usize = 16;
 /// Returns how many connections of the ingest listener fit: `server.max_connections`, or what the limit on descriptors leaves of it.
 pub(super) fn connections(config: &model::Server, writers: usize, threads: usize) -> usize {
     // A limit that is none is larger than any bound of ours.
-    let limit = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
     let fit = fit(config.max_connections, limit, writers, threads);
     if fit < config.max_connections {
         tracing::warn!(
@@ -39,12 +43,18 @@ fn reserved(writers: usize, threads: usize) -> usize {
 
 /// Returns the number of descriptors that all connections of `config` and the rest of the process take.
 pub fn descriptors_needed(config: &Config) -> usize {
-    config.server.max_connections + reserved(config.verifier.threads() + 1, workers(config.server.workers))
+    config.server.max_connections
+        + reserved(
+            config.verifier.threads() + 1,
+            workers(config.server.workers),
+        )
 }
 
 fn fit(wanted: usize, limit: usize, writers: usize, threads: usize) -> usize {
     let reserved = reserved(writers, threads).min(limit / 4 * 3);
-    wanted.min(limit.saturating_sub(reserved)).max(FEWEST.min(wanted))
+    wanted
+        .min(limit.saturating_sub(reserved))
+        .max(FEWEST.min(wanted))
 }
 
 #[cfg(test)]
@@ -55,7 +65,11 @@ mod tests {
     fn some_descriptors_are_kept_back() {
         assert_eq!(fit(4096, 1_048_576, 2, 3), 4096);
         assert_eq!(fit(4096, 1024, 2, 3), 1024 - 94);
-        assert_eq!(fit(4096, 128, 2, 3), 34, "a narrow limit leaves a quarter at least");
+        assert_eq!(
+            fit(4096, 128, 2, 3),
+            34,
+            "a narrow limit leaves a quarter at least"
+        );
         assert_eq!(fit(4096, 40, 2, 3), 16);
         assert_eq!(fit(8, 40, 2, 3), 8);
     }

@@ -15,12 +15,12 @@ use super::answer::{self, Content, Problem, Reply};
 use super::body::{self, Fault, Pace, Size};
 use super::connection::{InHand, Progress};
 use super::{Desk, Edge};
-use crate::delivery::UnixMillis;
-use crate::failpoint::failpoint;
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{Outcome, RejectReason, Rejection, ShedReason};
+use crate::domain::request::{Headers, Request};
+use crate::faults::failpoint::failpoint;
 use crate::in_flight::{self, Kind, RequestId, Ticket};
 use crate::messages::Received;
-use crate::outcome::{Outcome, RejectReason, Rejection, ShedReason};
-use crate::request::{Headers, Request};
 use crate::source::Source;
 use crate::telemetry::logs;
 
@@ -40,12 +40,19 @@ struct Arrival {
 
 impl Arrival {
     fn now() -> Self {
-        Self { id: RequestId::next(), at: UnixMillis::now(), instant: Instant::now() }
+        Self {
+            id: RequestId::next(),
+            at: UnixMillis::now(),
+            instant: Instant::now(),
+        }
     }
 }
 
 /// Answers any request on the ingest listener.
-pub(super) async fn handle(mut head: Head, desk: Rc<Desk>) -> Result<Response<Content>, Infallible> {
+pub(super) async fn handle(
+    mut head: Head,
+    desk: Rc<Desk>,
+) -> Result<Response<Content>, Infallible> {
     let (arrival, edge) = (Arrival::now(), &*desk.edge);
     let mut in_hand = Progress::of(&head).begin();
     if !has_body(head.head().headers()) {
@@ -55,7 +62,17 @@ pub(super) async fn handle(mut head: Head, desk: Rc<Desk>) -> Result<Response<Co
     let reply = match source_at(edge, head.path()) {
         None => no_source(edge, &head, arrival),
         Some(source) => match purpose(source, head.head(), head.uri()) {
-            Purpose::Delivery => deliver(source, &mut head, &mut payload, &desk, arrival, &mut in_hand).await,
+            Purpose::Delivery => {
+                deliver(
+                    source,
+                    &mut head,
+                    &mut payload,
+                    &desk,
+                    arrival,
+                    &mut in_hand,
+                )
+                .await
+            }
             Purpose::Visit => answer::greeting(),
             Purpose::Options => answer::options(source),
             Purpose::NotAllowed => {
@@ -82,8 +99,14 @@ enum Purpose {
 fn purpose(source: &Source, head: &RequestHead, uri: &Uri) -> Purpose {
     let visits = matches!(head.method, Method::GET | Method::HEAD);
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let proof = || source.scheme.carries_proof(|name| head.headers().contains_key(name), target);
-    if source.scheme.has_handshake(&head.method) || source.scheme.answers_method(&head.method) && (!visits || proof()) {
+    let proof = || {
+        source
+            .scheme
+            .carries_proof(|name| head.headers().contains_key(name), target)
+    };
+    if source.scheme.has_handshake(&head.method)
+        || source.scheme.answers_method(&head.method) && (!visits || proof())
+    {
         return Purpose::Delivery;
     }
     match head.method {
@@ -104,27 +127,37 @@ pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<
         },
     };
     drop(Progress::of(&head).begin());
-    Err(reply.into_response(edge, arrival.id, None).map_into_boxed_body())
+    Err(reply
+        .into_response(edge, arrival.id, None)
+        .map_into_boxed_body())
 }
 
 fn no_source(edge: &Edge, head: &Head, arrival: Arrival) -> Reply {
-    let nearest = || edge.sources.nearest(head.path().strip_prefix(PREFIX).unwrap_or(head.path()));
+    let nearest = || {
+        edge.sources
+            .nearest(head.path().strip_prefix(PREFIX).unwrap_or(head.path()))
+    };
     logs::no_source(arrival.id, head.method(), head.path(), nearest);
     Reply::problem(Problem::NOT_FOUND)
 }
 
 fn has_body(headers: &HeaderMap) -> bool {
     // A body without either (CONNECT, Upgrade) is none of ours; actix closes such a connection by itself.
-    headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
+    headers
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|length| length != "0")
+        || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// The source at a request's path, as sent or with its percent-encoding undone.
 fn source_at<'e>(edge: &'e Edge, path: &str) -> Option<&'e Arc<Source>> {
     let path = path.strip_prefix(PREFIX)?;
-    edge.sources.at(path).or_else(|| match percent_decode_str(path).decode_utf8().ok()? {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(decoded) => edge.sources.at(&decoded),
-    })
+    edge.sources
+        .at(path)
+        .or_else(|| match percent_decode_str(path).decode_utf8().ok()? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(decoded) => edge.sources.at(&decoded),
+        })
 }
 
 /// A request that goes through the verifier: a delivery or a handshake.
@@ -137,7 +170,14 @@ async fn deliver(
     in_hand: &mut InHand,
 ) -> Reply {
     let edge = &*desk.edge;
-    let pace = |declared| Pace::new(arrival.instant, source.upload, edge.limits.min_body_bytes_per_sec, declared);
+    let pace = |declared| {
+        Pace::new(
+            arrival.instant,
+            source.upload,
+            edge.limits.min_body_bytes_per_sec,
+            declared,
+        )
+    };
     let declared = match admissible(source, head.head().headers(), edge) {
         Ok(declared) => declared,
         Err(refusal) => {
@@ -151,13 +191,23 @@ async fn deliver(
 
     let permit = edge.budget.empty_permit(Some(source.share.clone()));
     let latest = arrival.instant + source.upload + source.deadline;
-    let (mut ticket, outcome) = Ticket::new(permit, source.metrics.clone(), arrival.id, arrival.instant, latest);
+    let (mut ticket, outcome) = Ticket::new(
+        permit,
+        source.metrics.clone(),
+        arrival.id,
+        arrival.instant,
+        latest,
+    );
     let refuse = |ticket: Ticket, refusal: Outcome| {
         let reply = answer::of(&refusal, source, edge, arrival.id);
         ticket.resolve(refusal);
         reply
     };
-    let size = Size { declared, limit: source.max_body_bytes, usual: source.usual_body_bytes };
+    let size = Size {
+        declared,
+        limit: source.max_body_bytes,
+        usual: source.usual_body_bytes,
+    };
     let body = match body::read(payload, size, pace(declared), ticket.permit()).await {
         Ok(body) => body,
         // The ticket's drop says that the client disconnected. Nobody reads this answer.
@@ -175,16 +225,27 @@ async fn deliver(
 
     let request = Request {
         method: head.method().clone(),
-        target: head.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        target: head
+            .uri()
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned(),
         headers: take_headers(head.headers_mut()),
         body,
         received_at: arrival.at,
     };
-    desk.pass_on(Received { source: source.clone(), request, ticket });
+    desk.pass_on(Received {
+        source: source.clone(),
+        request,
+        ticket,
+    });
     failpoint!("http_handed_over");
     match tokio::time::timeout_at(deadline.into(), outcome).await {
         Ok(Ok(outcome)) => {
-            if matches!(outcome, Outcome::Accepted { .. } | Outcome::Duplicate { .. }) {
+            if matches!(
+                outcome,
+                Outcome::Accepted { .. } | Outcome::Duplicate { .. }
+            ) {
                 in_hand.set_trusted();
             }
             answer::of(&outcome, source, edge, arrival.id)
@@ -198,9 +259,15 @@ async fn deliver(
 fn room_for(source: &Source, body: &[u8], ticket: &mut Ticket) -> Result<(), Outcome> {
     if let Some(plain) = source.scheme.unpacked_len(body) {
         if plain > source.max_body_bytes {
-            return Err(reject(RejectReason::BodyTooLarge, "the body is larger than the source's max_body_bytes when decompressed"));
+            return Err(reject(
+                RejectReason::BodyTooLarge,
+                "the body is larger than the source's max_body_bytes when decompressed",
+            ));
         }
-        ticket.permit().grow(plain, Kind::of(plain, source.usual_body_bytes, true)).map_err(Outcome::Shed)?;
+        ticket
+            .permit()
+            .grow(plain, Kind::of(plain, source.usual_body_bytes, true))
+            .map_err(Outcome::Shed)?;
     }
     ticket.permit().count_one().map_err(Outcome::Shed)
 }
@@ -218,21 +285,41 @@ fn take_headers(headers: &mut HeaderMap) -> Headers {
 
 /// What can be refused before a byte of the body is read; else the length that the head declares, if it does.
 fn admissible(source: &Source, headers: &HeaderMap, edge: &Edge) -> Result<Option<usize>, Outcome> {
-    let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let header_bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     if header_bytes > edge.limits.max_header_bytes {
-        return Err(reject(RejectReason::HeadersTooLarge, "the header fields are larger than limits.max_header_bytes"));
+        return Err(reject(
+            RejectReason::HeadersTooLarge,
+            "the header fields are larger than limits.max_header_bytes",
+        ));
     }
     // actix has refused a length that is not a number, or stands beside chunked encoding.
-    let declared = headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().ok().and_then(|length| length.trim().parse().ok()));
+    let declared = headers.get(header::CONTENT_LENGTH).map(|length| {
+        length
+            .to_str()
+            .ok()
+            .and_then(|length| length.trim().parse().ok())
+    });
     let declared = declared.map(|length: Option<usize>| length.unwrap_or(usize::MAX));
     if declared.is_some_and(|length| length > source.max_body_bytes) {
-        return Err(reject(RejectReason::BodyTooLarge, "content-length is larger than the source's max_body_bytes"));
+        return Err(reject(
+            RejectReason::BodyTooLarge,
+            "content-length is larger than the source's max_body_bytes",
+        ));
     }
     if edge.is_stopping() {
         return Err(Outcome::Shed(ShedReason::Stopping));
     }
     let length = declared.unwrap_or(0);
-    edge.budget.has_room(&source.share, length, Kind::of(length, source.usual_body_bytes, true)).map_err(Outcome::Shed)?;
+    edge.budget
+        .has_room(
+            &source.share,
+            length,
+            Kind::of(length, source.usual_body_bytes, true),
+        )
+        .map_err(Outcome::Shed)?;
     Ok(declared)
 }
 
@@ -243,13 +330,22 @@ fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: &Outcome) 
 
 fn refusal(fault: Fault) -> Outcome {
     match fault {
-        Fault::TooLarge => reject(RejectReason::BodyTooLarge, "the body is larger than the source's max_body_bytes"),
+        Fault::TooLarge => reject(
+            RejectReason::BodyTooLarge,
+            "the body is larger than the source's max_body_bytes",
+        ),
         Fault::TooSlow => reject(
             RejectReason::BodyTooSlow,
             "the body came more slowly than limits.min_body_bytes_per_sec and limits.body_timeout_ms allow for its length",
         ),
-        Fault::Malformed => reject(RejectReason::BodyMalformed, "the body's transfer encoding is broken"),
-        Fault::Gone => reject(RejectReason::Disconnected, "the client closed the connection before its request was complete"),
+        Fault::Malformed => reject(
+            RejectReason::BodyMalformed,
+            "the body's transfer encoding is broken",
+        ),
+        Fault::Gone => reject(
+            RejectReason::Disconnected,
+            "the client closed the connection before its request was complete",
+        ),
         Fault::Shed(reason) => Outcome::Shed(reason),
     }
 }

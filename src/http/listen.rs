@@ -17,8 +17,8 @@ use super::connection::{Connection, LINGER, Patience};
 use super::crowd::Crowd;
 use super::{Desk, Edge, descriptors, ingest};
 use crate::config::model;
-use crate::mailbox::Mailbox;
 use crate::messages::Received;
+use crate::runtime::mailbox::Mailbox;
 
 /// Connections that may wait in the kernel until a worker takes them.
 const BACKLOG: u16 = 2048;
@@ -40,8 +40,12 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 /// What an operator can do about an address that cannot be bound.
 pub fn bind_advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there, perhaps another instance (`ss -ltnp` tells which); ",
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address (`ip address` lists them; 0.0.0.0 is all); ",
+        io::ErrorKind::AddrInUse => {
+            "another process listens there, perhaps another instance (`ss -ltnp` tells which); "
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has this address (`ip address` lists them; 0.0.0.0 is all); "
+        }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need a right: let systemd bind it (hookweir.socket), or run `setcap cap_net_bind_service=+ep` on the program; "
         }
@@ -71,12 +75,20 @@ pub struct Running {
 
 impl Running {
     pub(super) fn new(server: Server, edge: Option<Arc<Edge>>) -> Self {
-        Self { handle: server.handle(), server, edge }
+        Self {
+            handle: server.handle(),
+            server,
+            edge,
+        }
     }
 
     /// Serves until `stop` resolves, then stops as it says.
     pub async fn until(self, stop: impl Future<Output = Stop>) -> io::Result<()> {
-        let Self { mut server, handle, edge } = self;
+        let Self {
+            mut server,
+            handle,
+            edge,
+        } = self;
         let stop = tokio::select! {
             ended = &mut server => return ended,
             stop = stop => stop,
@@ -114,13 +126,24 @@ pub fn serve(
     drain: Duration,
 ) -> io::Result<Running> {
     let workers = workers(config.workers);
-    let longest = edge.sources.iter().map(|source| source.deadline).max().unwrap_or_default() + LINGER;
+    let longest = edge
+        .sources
+        .iter()
+        .map(|source| source.deadline)
+        .max()
+        .unwrap_or_default()
+        + LINGER;
     let drain = drain.min(longest);
     let max_connections = descriptors::connections(config, edge.verifiers.len() + 1, workers);
-    edge.metrics.connections_max.set(i64::try_from(max_connections).unwrap_or(i64::MAX));
+    edge.metrics
+        .connections_max
+        .set(i64::try_from(max_connections).unwrap_or(i64::MAX));
     // actix counts connections per worker. With room for one only, whoever comes next could not even be looked at.
     let each = (max_connections / workers).max(2);
-    let patience = Patience { keep_alive: config.keep_alive, head: config.head_timeout };
+    let patience = Patience {
+        keep_alive: config.keep_alive,
+        head: config.head_timeout,
+    };
     let addr = listener.local_addr()?;
     let builder = Server::build();
     let draining = builder.graceful_shutdown_signal();
@@ -130,7 +153,10 @@ pub fn serve(
     let service = move || {
         // Called once on each worker's thread.
         go_first();
-        let desk = Rc::new(Desk { edge: shared.clone(), verifier: verifier() });
+        let desk = Rc::new(Desk {
+            edge: shared.clone(),
+            verifier: verifier(),
+        });
         let (draining, expecting, connecting) = (draining.clone(), shared.clone(), shared.clone());
         let crowd = Crowd::new(each, shared.metrics.connections_closed.clone());
         let http = HttpService::build()
@@ -146,14 +172,22 @@ pub fn serve(
             .on_connect_ext(|connection: &Connection, data| {
                 data.insert(connection.progress().clone());
             })
-            .expect(fn_service(move |head: Request| std::future::ready(ingest::before_continue(head, &expecting))))
-            .h1(fn_service(move |head: Request| ingest::handle(head, desk.clone())));
+            .expect(fn_service(move |head: Request| {
+                std::future::ready(ingest::before_continue(head, &expecting))
+            }))
+            .h1(fn_service(move |head: Request| {
+                ingest::handle(head, desk.clone())
+            }));
         let connect = fn_service(move |socket: TcpStream| {
             // Without it an answer may wait for the client's delayed acknowledgement of the one before.
             let nodelay = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
             let connection = Connection::new(socket, connecting.clone(), crowd.clone(), patience);
-            async move { nodelay.map(|()| (connection, peer)).map_err(DispatchError::Io) }
+            async move {
+                nodelay
+                    .map(|()| (connection, peer))
+                    .map_err(DispatchError::Io)
+            }
         });
         connect.and_then(http)
     };

@@ -22,10 +22,10 @@ pub use descriptors::descriptors_needed;
 pub use listen::{Running, Stop, bind, bind_advice, inherited, serve};
 
 use crate::config::model::Limits;
+use crate::domain::outcome::{Outcome, ShedReason};
 use crate::in_flight::Budget;
-use crate::mailbox::{Mailbox, Refused};
 use crate::messages::Received;
-use crate::outcome::{Outcome, ShedReason};
+use crate::runtime::mailbox::{Mailbox, Refused};
 use crate::source::Sources;
 use crate::telemetry::Metrics;
 
@@ -91,14 +91,17 @@ impl Edge {
     fn pass_on(&self, mut received: Received) {
         let first = self.next_verifier.fetch_add(1, Ordering::Relaxed);
         for turn in 0..self.verifiers.len() {
-            match self.verifiers[first.wrapping_add(turn) % self.verifiers.len()].try_send(received) {
+            match self.verifiers[first.wrapping_add(turn) % self.verifiers.len()].try_send(received)
+            {
                 Ok(()) => return,
                 Err(Refused::Full(back)) => received = back,
                 // An actor died, and the process is about to end; the ticket's drop says that the delivery failed.
                 Err(Refused::Gone(_)) => return,
             }
         }
-        received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox));
+        received
+            .ticket
+            .resolve(Outcome::Shed(ShedReason::VerifierMailbox));
     }
 
     /// Whether so little is in hand that an HTTP thread has the time to verify what it has read.
@@ -126,12 +129,18 @@ impl Desk {
     /// and does not wait unread until its sender gives up.
     fn pass_on(&self, received: Received) {
         if let Some(unpacker) = &self.edge.unpacker
-            && received.source.scheme.unpacked_len(&received.request.body).is_some()
+            && received
+                .source
+                .scheme
+                .unpacked_len(&received.request.body)
+                .is_some()
         {
             return match unpacker.try_send(received) {
                 // As in the edge's.
                 Ok(()) | Err(Refused::Gone(_)) => {}
-                Err(Refused::Full(received)) => received.ticket.resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
+                Err(Refused::Full(received)) => received
+                    .ticket
+                    .resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
             };
         }
         if received.request.body.len() > QUICK || !self.edge.is_calm() {

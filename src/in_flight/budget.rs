@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::control;
-use crate::outcome::ShedReason;
+use crate::domain::outcome::ShedReason;
+use crate::faults::control;
 
 /// A body of at most this many bytes is small: a quarter of the budget is kept for such.
 pub const SMALL: usize = 64 * 1024;
@@ -44,7 +44,11 @@ impl Kind {
             Self::Partial => max - max / 8,
             Self::Whole => max,
         };
-        let part = if control::makes("no_shares") { max } else { part };
+        let part = if control::makes("no_shares") {
+            max
+        } else {
+            part
+        };
         part.max(largest.min(max))
     }
 }
@@ -69,12 +73,23 @@ pub struct Share {
 impl Share {
     /// A share of `max` bytes, in which a body of `largest` bytes finds room while nothing else is in it.
     pub fn new(max: usize, largest: usize) -> Self {
-        Self { max: max.max(largest), largest, used: AtomicUsize::new(0) }
+        Self {
+            max: max.max(largest),
+            largest,
+            used: AtomicUsize::new(0),
+        }
     }
 
     /// The share of each of `sources` in `max` bytes: where there are several, half. None takes the room of the others.
     pub fn of_source(max: usize, sources: usize, largest: usize) -> Self {
-        Self::new(if sources > 1 && !control::makes("no_shares") { max / 2 } else { max }, largest)
+        Self::new(
+            if sources > 1 && !control::makes("no_shares") {
+                max / 2
+            } else {
+                max
+            },
+            largest,
+        )
     }
 
     /// Bytes in use now, and how many may be.
@@ -84,7 +99,8 @@ impl Share {
 
     fn has_room(&self, bytes: usize, kind: Kind) -> bool {
         let used = self.used.load(Ordering::Relaxed);
-        used.checked_add(bytes).is_some_and(|sum| sum <= kind.limit(self.max, self.largest))
+        used.checked_add(bytes)
+            .is_some_and(|sum| sum <= kind.limit(self.max, self.largest))
     }
 
     fn take(&self, bytes: usize, kind: Kind) -> bool {
@@ -104,8 +120,16 @@ impl Budget {
 
     /// A budget in which one body of `largest` bytes finds room while there is nothing else.
     pub fn for_bodies(max_count: usize, max_bytes: usize, largest: usize) -> Arc<Self> {
-        let bytes = Share { max: max_bytes, largest, used: AtomicUsize::new(0) };
-        Arc::new(Self { max_count, count: AtomicUsize::new(0), bytes })
+        let bytes = Share {
+            max: max_bytes,
+            largest,
+            used: AtomicUsize::new(0),
+        };
+        Arc::new(Self {
+            max_count,
+            count: AtomicUsize::new(0),
+            bytes,
+        })
     }
 
     /// Room for `count` things of `bytes` bytes together, or which of the two bounds is reached.
@@ -117,17 +141,31 @@ impl Budget {
             self.count.fetch_sub(count, Ordering::Relaxed);
             return Err(ShedReason::Bytes);
         }
-        Ok(Permit { budget: self.clone(), share: None, count, bytes })
+        Ok(Permit {
+            budget: self.clone(),
+            share: None,
+            count,
+            bytes,
+        })
     }
 
     /// A permit for nothing yet, that grows as it is needed, within `share` as well.
     pub fn empty_permit(self: &Arc<Self>, share: Option<Arc<Share>>) -> Permit {
-        Permit { budget: self.clone(), share, count: 0, bytes: 0 }
+        Permit {
+            budget: self.clone(),
+            share,
+            count: 0,
+            bytes: 0,
+        }
     }
 
     /// Whether there would be room now for one thing of `bytes` bytes, within `share` as well.
     pub fn has_room(&self, share: &Share, bytes: usize, kind: Kind) -> Result<(), ShedReason> {
-        match (self.count.load(Ordering::Relaxed) < self.max_count, self.bytes.has_room(bytes, kind), share.has_room(bytes, kind)) {
+        match (
+            self.count.load(Ordering::Relaxed) < self.max_count,
+            self.bytes.has_room(bytes, kind),
+            share.has_room(bytes, kind),
+        ) {
             (false, ..) => Err(ShedReason::Requests),
             (_, false, _) => Err(ShedReason::Bytes),
             (.., false) => Err(ShedReason::SourceBytes),
@@ -143,12 +181,18 @@ impl Budget {
     /// How many things and bytes there is room for now.
     pub fn room(&self) -> (usize, usize) {
         let (count, bytes) = self.used();
-        (self.max_count.saturating_sub(count), self.bytes.max.saturating_sub(bytes))
+        (
+            self.max_count.saturating_sub(count),
+            self.bytes.max.saturating_sub(bytes),
+        )
     }
 }
 
 fn take(used: &AtomicUsize, want: usize, max: usize) -> bool {
-    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(want).filter(|sum| *sum <= max)).is_ok()
+    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+        now.checked_add(want).filter(|sum| *sum <= max)
+    })
+    .is_ok()
 }
 
 /// A part of a [`Budget`], given back on drop.
@@ -163,7 +207,11 @@ pub struct Permit {
 impl Permit {
     /// Room for `more` bytes on top, if there is any for this kind of body.
     pub fn grow(&mut self, more: usize, kind: Kind) -> Result<(), ShedReason> {
-        if self.share.as_ref().is_some_and(|share| !share.take(more, kind)) {
+        if self
+            .share
+            .as_ref()
+            .is_some_and(|share| !share.take(more, kind))
+        {
             return Err(ShedReason::SourceBytes);
         }
         if !self.budget.bytes.take(more, kind) {
@@ -211,12 +259,18 @@ mod tests {
     fn a_budget_is_never_passed_and_all_of_it_comes_back() {
         let budget = Budget::new(2, 100);
         let mut a = budget.reserve(1, 60).expect("room");
-        assert_eq!(budget.reserve(1, 41).expect_err("41 more bytes"), ShedReason::Bytes);
+        assert_eq!(
+            budget.reserve(1, 41).expect_err("41 more bytes"),
+            ShedReason::Bytes
+        );
         assert_eq!(budget.used(), (1, 60), "a refusal takes nothing");
         assert_eq!(a.grow(41, Kind::Whole), Err(ShedReason::Bytes));
         a.grow(40, Kind::Whole).expect("room for 40");
         let b = budget.reserve(1, 0).expect("room");
-        assert_eq!(budget.reserve(1, 0).expect_err("a third thing"), ShedReason::Requests);
+        assert_eq!(
+            budget.reserve(1, 0).expect_err("a third thing"),
+            ShedReason::Requests
+        );
         a.shrink(70);
         assert_eq!(budget.used(), (2, 30));
         drop(a);
@@ -238,20 +292,34 @@ mod tests {
         let large = fill(&one, SMALL, Kind::Large);
         assert_eq!(budget.used().1, 48 * SMALL, "three quarters of its half");
         let partial = fill(&one, SMALL / 4, Kind::Partial);
-        assert_eq!(one.used(), (56 * SMALL, 64 * SMALL), "an eighth of it is for small bodies that are whole");
-        assert_eq!(budget.has_room(&one, 1, Kind::Partial), Err(ShedReason::SourceBytes));
+        assert_eq!(
+            one.used(),
+            (56 * SMALL, 64 * SMALL),
+            "an eighth of it is for small bodies that are whole"
+        );
+        assert_eq!(
+            budget.has_room(&one, 1, Kind::Partial),
+            Err(ShedReason::SourceBytes)
+        );
         assert_eq!(budget.has_room(&one, SMALL, Kind::Whole), Ok(()));
         let others = fill(&two, SMALL, Kind::Large);
         assert_eq!(budget.used().1, 96 * SMALL, "three quarters of all");
         let small = fill(&two, SMALL, Kind::Whole);
         assert_eq!((two.used().0, budget.used().1), (64 * SMALL, 120 * SMALL));
-        assert_eq!(budget.has_room(&two, 1, Kind::Whole), Err(ShedReason::SourceBytes));
+        assert_eq!(
+            budget.has_room(&two, 1, Kind::Whole),
+            Err(ShedReason::SourceBytes)
+        );
         drop((large, partial, others, small));
         assert_eq!((one.used().0, two.used().0, budget.used()), (0, 0, (0, 0)));
 
         let unusual = fill(&one, SMALL, Kind::Unusual);
         assert_eq!(one.used().0, 32 * SMALL, "half of its half");
-        assert_eq!(budget.has_room(&one, SMALL, Kind::Large), Ok(()), "what the provider usually sends still finds room");
+        assert_eq!(
+            budget.has_room(&one, SMALL, Kind::Large),
+            Ok(()),
+            "what the provider usually sends still finds room"
+        );
         drop(unusual);
         let alone = Arc::new(Share::of_source(max, 1, 0));
         assert_eq!(alone.used(), (0, max), "a source that is alone takes all");
@@ -273,6 +341,10 @@ mod tests {
         assert_eq!(Kind::of(SMALL, mib, false), Kind::Partial);
         assert_eq!(Kind::of(SMALL + 1, mib, true), Kind::Large);
         assert_eq!(Kind::of(mib + 1, mib, true), Kind::Unusual);
-        assert_eq!(Kind::of(SMALL, 1000, true), Kind::Whole, "small is small, whatever is usual");
+        assert_eq!(
+            Kind::of(SMALL, 1000, true),
+            Kind::Whole,
+            "small is small, whatever is usual"
+        );
     }
 }

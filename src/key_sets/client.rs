@@ -25,13 +25,20 @@ pub(super) enum Reach {
 
 /// A client to be shared by threads. It is made on one of its own, since it must not be where a runtime of ours is under way.
 pub(super) fn client_for(reach: Reach) -> io::Result<Client> {
-    let made = thread::Builder::new().name("http-client".into()).spawn(move || client(reach))?.join();
-    made.map_err(|_| io::Error::other("the HTTP client could not be made"))?.map_err(io::Error::other)
+    let made = thread::Builder::new()
+        .name("http-client".into())
+        .spawn(move || client(reach))?
+        .join();
+    made.map_err(|_| io::Error::other("the HTTP client could not be made"))?
+        .map_err(io::Error::other)
 }
 
 /// What is fetched is where the configuration or a preset says, so no redirects.
 fn client(reach: Reach) -> reqwest::Result<Client> {
-    let builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy();
+    let builder = Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(Policy::none())
+        .no_proxy();
     match reach {
         Reach::Configured => builder.build(),
         Reach::Public => builder.dns_resolver(Arc::new(PublicOnly)).build(),
@@ -56,17 +63,28 @@ impl std::fmt::Display for FetchError {
 
 /// The body of an answer 200, within bounds. Errors come without the URL, which may hold a token.
 pub(super) fn answer(request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
-    let response = request.send().map_err(|error| FetchError::Unreachable(causes(&error.without_url())))?;
+    let response = request
+        .send()
+        .map_err(|error| FetchError::Unreachable(causes(&error.without_url())))?;
     let status = response.status();
     if status != 200 {
         let text = format!("answered {status}");
         let busy = matches!(status.as_u16(), 408 | 425 | 429);
-        return Err(if status.is_client_error() && !busy { FetchError::Refused(text) } else { FetchError::Unreachable(text) });
+        return Err(if status.is_client_error() && !busy {
+            FetchError::Refused(text)
+        } else {
+            FetchError::Unreachable(text)
+        });
     }
     let mut body = Vec::new();
-    response.take(MAX_BYTES + 1).read_to_end(&mut body).map_err(|error| FetchError::Unreachable(error.to_string()))?;
+    response
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| FetchError::Unreachable(error.to_string()))?;
     if body.len() as u64 > MAX_BYTES {
-        return Err(FetchError::Refused(format!("larger than {MAX_BYTES} bytes")));
+        return Err(FetchError::Refused(format!(
+            "larger than {MAX_BYTES} bytes"
+        )));
     }
     Ok(body)
 }
@@ -90,8 +108,14 @@ impl Resolve for PublicOnly {
         Box::pin(async move {
             let name = name.as_str().to_owned();
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let may: Vec<_> = found.filter(|address| name == "localhost" || is_public(address.ip())).collect();
-            if may.is_empty() { Err(format!("{name} has no public address").into()) } else { Ok(Box::new(may.into_iter()) as Addrs) }
+            let may: Vec<_> = found
+                .filter(|address| name == "localhost" || is_public(address.ip()))
+                .collect();
+            if may.is_empty() {
+                Err(format!("{name} has no public address").into())
+            } else {
+                Ok(Box::new(may.into_iter()) as Addrs)
+            }
         })
     }
 }
@@ -103,7 +127,8 @@ fn is_public(address: IpAddr) -> bool {
             let [a, b, ..] = ip.octets();
             let shared = a == 100 && (64..128).contains(&b);
             let testing = a == 198 && (18..20).contains(&b);
-            let special = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation();
+            let special =
+                ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation();
             !(special || shared || testing || a == 0 || a >= 224 || (a == 192 && b == 0))
         }
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use reqwest::blocking::Client;
 
 use self::client::{Reach, answer, client_for};
-use crate::shutdown::Lifeline;
+use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::verify::JwkSet;
 
@@ -35,7 +35,10 @@ pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
     let mut by_url: BTreeMap<String, Vec<Arc<Source>>> = BTreeMap::new();
     for source in sources.iter() {
         if let Some(url) = source.scheme.jwks_url() {
-            by_url.entry(url.to_owned()).or_default().push(source.clone());
+            by_url
+                .entry(url.to_owned())
+                .or_default()
+                .push(source.clone());
         }
     }
     if by_url.is_empty() {
@@ -43,15 +46,24 @@ pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
     }
     let client = client_for(Reach::Configured)?;
     for (url, sources) in by_url {
-        let mut set = KeySet { url, sources, due: Instant::now(), fetched: None, retry: RETRY };
+        let mut set = KeySet {
+            url,
+            sources,
+            due: Instant::now(),
+            fetched: None,
+            retry: RETRY,
+        };
         let (client, lifeline) = (client.clone(), lifeline.of("key-sets"));
-        thread::Builder::new().name("key-set".into()).stack_size(STACK).spawn(move || {
-            let _lifeline = lifeline;
-            loop {
-                set.look(&client);
-                thread::sleep(LOOK);
-            }
-        })?;
+        thread::Builder::new()
+            .name("key-set".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                let _lifeline = lifeline;
+                loop {
+                    set.look(&client);
+                    thread::sleep(LOOK);
+                }
+            })?;
     }
     Ok(())
 }
@@ -68,7 +80,12 @@ struct KeySet {
 impl KeySet {
     fn look(&mut self, client: &Client) {
         // Each is asked, since asking takes the wish back.
-        let wanted = self.sources.iter().filter(|source| source.scheme.jwks_wanted()).count() > 0;
+        let wanted = self
+            .sources
+            .iter()
+            .filter(|source| source.scheme.jwks_wanted())
+            .count()
+            > 0;
         let now = Instant::now();
         if wanted && let Some(fetched) = self.fetched {
             self.due = self.due.min(fetched + MIN_INTERVAL);
@@ -123,7 +140,10 @@ mod tests {
     }
 
     fn response(status: &str, body: &str) -> String {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     #[test]
@@ -133,10 +153,22 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = client_for(Reach::Configured).expect("a client");
         assert!(fetch(&client, &serve(response("200 OK", keys))).is_ok());
-        assert_eq!(fetch(&client, &serve(response("500 Oops", keys))).map(|_| ()), Err("answered 500 Internal Server Error".into()));
+        assert_eq!(
+            fetch(&client, &serve(response("500 Oops", keys))).map(|_| ()),
+            Err("answered 500 Internal Server Error".into())
+        );
         assert!(fetch(&client, &serve(response("302 Found", keys))).is_err());
-        assert!(fetch(&client, &serve(response("200 OK", "<html>"))).is_err_and(|error| error.contains("not a JSON Web Key Set")));
-        assert!(fetch(&client, &serve(response("200 OK", &" ".repeat(1024 * 1024 + 1)))).is_err());
+        assert!(
+            fetch(&client, &serve(response("200 OK", "<html>")))
+                .is_err_and(|error| error.contains("not a JSON Web Key Set"))
+        );
+        assert!(
+            fetch(
+                &client,
+                &serve(response("200 OK", &" ".repeat(1024 * 1024 + 1)))
+            )
+            .is_err()
+        );
         assert!(fetch(&client, "http://127.0.0.1:1/").is_err());
     }
 }

@@ -18,7 +18,7 @@ use reqwest::header::CONTENT_TYPE;
 use super::client::{FetchError, Reach, answer, client_for};
 use super::stored::StoredKeys;
 use super::{LOOK, STACK};
-use crate::shutdown::Lifeline;
+use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::store::{FetchedKey, Store};
 use crate::verify::Fetch;
@@ -45,30 +45,42 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// Starts the threads, if any source needs them.
 pub fn start(sources: &Sources, store: Arc<dyn Store>, lifeline: &Lifeline) -> io::Result<()> {
-    let needing: Vec<_> = sources.iter().filter(|source| source.scheme.fetches()).collect();
+    let needing: Vec<_> = sources
+        .iter()
+        .filter(|source| source.scheme.fetches())
+        .collect();
     if needing.is_empty() {
         return Ok(());
     }
-    let (client, stored) = (client_for(Reach::Public)?, StoredKeys::start(store, lifeline)?);
+    let (client, stored) = (
+        client_for(Reach::Public)?,
+        StoredKeys::start(store, lifeline)?,
+    );
     for source in needing {
         let mut fetcher = Fetcher::new(source.clone(), Some(stored.clone()), Instant::now());
         // Before the first delivery.
         fetcher.take_stored(Instant::now());
         let (client, lifeline) = (client.clone(), lifeline.of("keys-on-demand"));
-        thread::Builder::new().name("keys-on-demand".into()).stack_size(STACK).spawn(move || {
-            let _lifeline = lifeline;
-            loop {
-                fetcher.look(Instant::now(), |fetch| send(&client, fetch));
-                thread::sleep(LOOK);
-            }
-        })?;
+        thread::Builder::new()
+            .name("keys-on-demand".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                let _lifeline = lifeline;
+                loop {
+                    fetcher.look(Instant::now(), |fetch| send(&client, fetch));
+                    thread::sleep(LOOK);
+                }
+            })?;
     }
     Ok(())
 }
 
 fn send(client: &Client, fetch: &Fetch) -> Result<Vec<u8>, FetchError> {
     answer(match fetch.body() {
-        Some(body) => client.post(fetch.url()).header(CONTENT_TYPE, "application/json").body(body.to_vec()),
+        Some(body) => client
+            .post(fetch.url())
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_vec()),
         None => client.get(fetch.url()),
     })
 }
@@ -82,11 +94,16 @@ struct Allowance {
 
 impl Allowance {
     fn new(every: Duration, now: Instant) -> Self {
-        Self { left: BURST, since: now, every }
+        Self {
+            left: BURST,
+            since: now,
+            every,
+        }
     }
 
     fn earn(&mut self, now: Instant) {
-        let earned = now.saturating_duration_since(self.since).as_millis() / self.every.as_millis().max(1);
+        let earned =
+            now.saturating_duration_since(self.since).as_millis() / self.every.as_millis().max(1);
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);
         if earned >= BURST {
             (self.left, self.since) = (BURST, now);
@@ -147,7 +164,9 @@ impl Fetcher {
         let mut known = Vec::new();
         for wish in self.source.scheme.take_wanted() {
             let name = wish.fetch.name();
-            if self.failures.forbid(name, now) || self.kept.iter().any(|kept| kept.fetch.name() == name) {
+            if self.failures.forbid(name, now)
+                || self.kept.iter().any(|kept| kept.fetch.name() == name)
+            {
                 continue;
             }
             if self.good_before.contains(name) {
@@ -172,30 +191,59 @@ impl Fetcher {
 
     /// Takes what is in the store and is newer than what is here.
     fn take_stored(&mut self, now: Instant) {
-        let Some((reading, keys)) = self.stored.as_ref().and_then(|stored| stored.since(self.reading)) else { return };
+        let Some((reading, keys)) = self
+            .stored
+            .as_ref()
+            .and_then(|stored| stored.since(self.reading))
+        else {
+            return;
+        };
         self.reading = reading;
         let source = self.source.clone();
         for key in keys.iter().filter(|key| key.source == source.name.as_str()) {
             // A name that no delivery could bring, or of another place: the configuration was changed.
-            let Some(fetch) = source.scheme.recall(&key.name).filter(|fetch| fetch.place()[..] == key.place[..]) else { continue };
+            let Some(fetch) = source
+                .scheme
+                .recall(&key.name)
+                .filter(|fetch| fetch.place()[..] == key.place[..])
+            else {
+                continue;
+            };
             if self.good_before.len() < MAX_GOOD {
                 self.good_before.insert(key.name.clone());
             }
             let stale = now + STALE.saturating_sub(key.age);
-            let newer = self.kept.iter().find(|kept| kept.fetch.name() == key.name).is_none_or(|kept| kept.stale + LOOK < stale);
+            let newer = self
+                .kept
+                .iter()
+                .find(|kept| kept.fetch.name() == key.name)
+                .is_none_or(|kept| kept.stale + LOOK < stale);
             if stale > now && newer && source.scheme.keep(&fetch, &key.answer).is_ok() {
-                self.remember(Kept { fetch, due: now + REFRESH.saturating_sub(key.age), stale });
+                self.remember(Kept {
+                    fetch,
+                    due: now + REFRESH.saturating_sub(key.age),
+                    stale,
+                });
             }
         }
     }
 
     /// Fetches what a delivery waits for.
-    fn bring(&mut self, fetch: Fetch, now: Instant, send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>) {
+    fn bring(
+        &mut self,
+        fetch: Fetch,
+        now: Instant,
+        send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>,
+    ) {
         let source = self.source.clone();
         match send(&fetch).and_then(|body| self.keep(&fetch, body)) {
             Ok(()) => {
                 tracing::info!(source = %source.name, what = fetch.what(), "fetched what a delivery named");
-                self.remember(Kept { fetch, due: now + REFRESH, stale: now + STALE });
+                self.remember(Kept {
+                    fetch,
+                    due: now + REFRESH,
+                    stale: now + STALE,
+                });
             }
             Err(error) => {
                 tracing::warn!(source = %source.name, what = fetch.what(), %error, "what a delivery named is not fetched; it is answered 503");
@@ -206,17 +254,30 @@ impl Fetcher {
 
     /// Has the scheme keep what was fetched, and the store what can be used again.
     fn keep(&mut self, fetch: &Fetch, body: Vec<u8>) -> Result<(), FetchError> {
-        self.source.scheme.keep(fetch, &body).map_err(FetchError::Refused)?;
+        self.source
+            .scheme
+            .keep(fetch, &body)
+            .map_err(FetchError::Refused)?;
         self.failures.forget(fetch.name());
         if let Some(stored) = self.stored.as_ref().filter(|_| fetch.expires()) {
-            let (source, name) = (self.source.name.as_str().to_owned(), fetch.name().to_owned());
-            stored.keep(FetchedKey { source, name, place: fetch.place().to_vec(), answer: body, age: Duration::ZERO });
+            let (source, name) = (
+                self.source.name.as_str().to_owned(),
+                fetch.name().to_owned(),
+            );
+            stored.keep(FetchedKey {
+                source,
+                name,
+                place: fetch.place().to_vec(),
+                answer: body,
+                age: Duration::ZERO,
+            });
         }
         Ok(())
     }
 
     fn remember(&mut self, kept: Kept) {
-        self.kept.retain(|known| known.fetch.name() != kept.fetch.name());
+        self.kept
+            .retain(|known| known.fetch.name() != kept.fetch.name());
         if self.kept.len() == MAX_KEPT {
             let oldest = self.kept.remove(0);
             self.source.scheme.forget(&oldest.fetch);
@@ -229,7 +290,13 @@ impl Fetcher {
 
     /// Fetches again, one at a time, what may have been replaced or taken back.
     fn refresh(&mut self, now: Instant, send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>) {
-        let Some(at) = self.kept.iter().position(|kept| kept.fetch.expires() && kept.due <= now) else { return };
+        let Some(at) = self
+            .kept
+            .iter()
+            .position(|kept| kept.fetch.expires() && kept.due <= now)
+        else {
+            return;
+        };
         let (fetch, stale) = (self.kept[at].fetch.clone(), self.kept[at].stale);
         match send(&fetch).and_then(|body| self.keep(&fetch, body)) {
             Ok(()) => (self.kept[at].due, self.kept[at].stale) = (now + REFRESH, now + STALE),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::shutdown::Lifeline;
+use crate::runtime::shutdown::Lifeline;
 use crate::store::{FetchedKey, Store};
 
 /// How often the store is asked for what other instances fetched.
@@ -37,12 +37,18 @@ impl StoredKeys {
     /// Starts the thread and waits until the store was read, or [`PATIENCE`] is over. Uses one connection of the store.
     pub(super) fn start(store: Arc<dyn Store>, lifeline: &Lifeline) -> io::Result<Self> {
         let ((keep, kept), (tried, was_tried)) = (bounded(ROOM), mpsc::channel());
-        let this = Self { read: Arc::default(), keep };
+        let this = Self {
+            read: Arc::default(),
+            keep,
+        };
         let (read, lifeline) = (this.read.clone(), lifeline.of("fetched-keys"));
-        thread::Builder::new().name("fetched-keys".into()).stack_size(super::STACK).spawn(move || {
-            let _lifeline = lifeline;
-            run(&*store, &read, &kept, tried);
-        })?;
+        thread::Builder::new()
+            .name("fetched-keys".into())
+            .stack_size(super::STACK)
+            .spawn(move || {
+                let _lifeline = lifeline;
+                run(&*store, &read, &kept, tried);
+            })?;
         // Nothing is ever sent: it is closed, or time is up.
         let _ = was_tried.recv_timeout(PATIENCE);
         Ok(this)
@@ -50,7 +56,11 @@ impl StoredKeys {
 
     /// The keys, if they were read since the reading of this number; and the number of this one.
     pub(super) fn since(&self, number: u64) -> Option<(u64, Arc<Vec<FetchedKey>>)> {
-        let Snapshot { number: now, keys } = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Snapshot { number: now, keys } = self
+            .read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         (now > number).then_some((now, keys))
     }
 
@@ -62,7 +72,12 @@ impl StoredKeys {
     }
 }
 
-fn run(store: &dyn Store, read: &Mutex<Snapshot>, kept: &Receiver<FetchedKey>, tried: mpsc::Sender<()>) {
+fn run(
+    store: &dyn Store,
+    read: &Mutex<Snapshot>,
+    kept: &Receiver<FetchedKey>,
+    tried: mpsc::Sender<()>,
+) {
     let (mut read_at, mut failing, mut tried) = (Instant::now(), false, Some(tried));
     loop {
         let done = match kept.recv_deadline(read_at) {
@@ -72,7 +87,10 @@ fn run(store: &dyn Store, read: &Mutex<Snapshot>, kept: &Receiver<FetchedKey>, t
                 read_at = Instant::now() + READ;
                 store.fetched().map(|keys| {
                     let mut snapshot = read.lock().unwrap_or_else(PoisonError::into_inner);
-                    *snapshot = Snapshot { number: snapshot.number + 1, keys: Arc::new(keys) };
+                    *snapshot = Snapshot {
+                        number: snapshot.number + 1,
+                        keys: Arc::new(keys),
+                    };
                 })
             }
         };

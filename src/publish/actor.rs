@@ -14,10 +14,10 @@ use super::routing_key::RoutingKeys;
 use super::unsettled::Unsettled;
 use super::window::{Settlement, Window};
 use super::yielding::{LOOK, Yielding};
-use crate::failpoint::failpoint;
-use crate::mailbox::{Mail, Ping};
+use crate::faults::failpoint::failpoint;
 use crate::messages::Pending;
-use crate::shutdown::Lifeline;
+use crate::runtime::mailbox::{Mail, Ping};
+use crate::runtime::shutdown::Lifeline;
 
 /// What the one who stops the publisher and the actor share.
 #[derive(Debug, Default)]
@@ -50,7 +50,10 @@ impl PublisherActor {
         if !(self.may_publish)() {
             self.window.give_up();
         }
-        let aside = self.yielding.as_mut().is_some_and(|yielding| yielding.stands_aside(Instant::now()));
+        let aside = self
+            .yielding
+            .as_mut()
+            .is_some_and(|yielding| yielding.stands_aside(Instant::now()));
         self.stands_aside.set(aside.into());
         if aside && !self.looks_again {
             self.looks_again = true;
@@ -66,7 +69,9 @@ impl PublisherActor {
             // A free lane takes a batch; without lanes the publisher is ending, and the rows are in the outbox.
             let _ = self.lanes[lane].try_send(batch);
         }
-        self.halt.under_way.store(self.window.busy_lanes(), Ordering::Release);
+        self.halt
+            .under_way
+            .store(self.window.busy_lanes(), Ordering::Release);
     }
 }
 
@@ -95,7 +100,10 @@ impl Handler<Mail<Report>> for PublisherActor {
         let settlement = match fates {
             Some(fates) => {
                 let settlement = self.window.finished(lane, fates);
-                settlement.confirmed.iter().for_each(|event| event.hold.published());
+                settlement
+                    .confirmed
+                    .iter()
+                    .for_each(|event| event.hold.published());
                 settlement
             }
             None => {

@@ -13,7 +13,11 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        Self {
+            first,
+            longest,
+            next: first,
+        }
     }
 
     /// It worked: the next failure waits as short as the first.
@@ -41,7 +45,10 @@ mod tests {
         let mut backoff = Backoff::new(ms(100), ms(350));
         for longest in [100, 200, 350, 350] {
             let delay = backoff.delay();
-            assert!(delay <= ms(longest) && delay >= ms(longest) / 2, "{delay:?}");
+            assert!(
+                delay <= ms(longest) && delay >= ms(longest) / 2,
+                "{delay:?}"
+            );
         }
         backoff.reset();
         assert!(backoff.delay() <= ms(100));

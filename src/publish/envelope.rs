@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use super::routing_key::RoutingKeys;
-use crate::delivery::{MessageId, UnixMillis};
+use crate::domain::delivery::{MessageId, UnixMillis};
 use crate::store::{NewEvent, StoredEvent};
 
 /// Stands for the type of an event that has none, in the routing key and in `cloudEvents:type`, which may not be empty: so a binding
@@ -39,7 +39,11 @@ impl Message {
         let event = &row.event;
         Self {
             id: event.message_id(),
-            routing_key: keys.render(&event.source, event.event_type.as_deref().unwrap_or(UNTYPED), event.event_id.as_str()),
+            routing_key: keys.render(
+                &event.source,
+                event.event_type.as_deref().unwrap_or(UNTYPED),
+                event.event_id.as_str(),
+            ),
             attempt: row.attempts.saturating_add(tries).saturating_add(1),
             event: event.clone(),
         }
@@ -54,18 +58,37 @@ impl Message {
         headers.push(("cloudEvents:specversion", "1.0".to_owned()));
         headers.push(("cloudEvents:id", event.event_id.as_str().to_owned()));
         headers.push(("cloudEvents:source", event.source.as_str().to_owned()));
-        headers.push(("cloudEvents:type", event.event_type.as_deref().unwrap_or(UNTYPED).to_owned()));
+        headers.push((
+            "cloudEvents:type",
+            event.event_type.as_deref().unwrap_or(UNTYPED).to_owned(),
+        ));
         headers.push(("cloudEvents:time", received_at.clone()));
         headers.push(("x-hookweir-source", event.source.as_str().to_owned()));
         headers.push(("x-hookweir-received-at", received_at));
         headers.push(("x-hookweir-attempt", self.attempt.to_string()));
         let id = |id: MessageId| id.to_string();
-        headers.extend(event.marks.conflict_of.map(|first| (CONFLICT_OF, id(first))));
-        headers.extend(event.marks.same_bytes_as.map(|first| (SAME_BYTES_AS, id(first))));
+        headers.extend(
+            event
+                .marks
+                .conflict_of
+                .map(|first| (CONFLICT_OF, id(first))),
+        );
+        headers.extend(
+            event
+                .marks
+                .same_bytes_as
+                .map(|first| (SAME_BYTES_AS, id(first))),
+        );
         let ours = headers.len();
-        let is_ours = |name: &str| name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS));
+        let is_ours = |name: &str| {
+            name.get(..OURS.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+        };
         for (name, value) in event.headers.iter().filter(|(name, _)| !is_ours(name)) {
-            match headers.iter().position(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            match headers
+                .iter()
+                .position(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
                 None => headers.push((name, value.clone())),
                 Some(place) if place >= ours => {
                     headers[place].1.push_str(", ");
@@ -79,7 +102,11 @@ impl Message {
 
     /// Content encoding of the body, such as `gzip`.
     pub fn content_encoding(&self) -> Option<&str> {
-        self.event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding")).map(|(_, value)| value.as_str())
+        self.event
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The envelope as one line of JSON, without the line's end: `body` is the text received, or `body_base64` where that is not UTF-8.
@@ -109,10 +136,21 @@ impl Serialize for Message {
         }
         map.serialize_entry("type", &event.event_type)?;
         map.serialize_entry("timestamp", &rfc3339(event.received_at))?;
-        map.serialize_entry("headers", &Headers(self.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))?;
+        map.serialize_entry(
+            "headers",
+            &Headers(
+                self.headers()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect(),
+            ),
+        )?;
         match std::str::from_utf8(&event.body) {
             Ok(text) => map.serialize_entry("body", text)?,
-            Err(_) => map.serialize_entry("body_base64", &base64::engine::general_purpose::STANDARD.encode(&event.body))?,
+            Err(_) => map.serialize_entry(
+                "body_base64",
+                &base64::engine::general_purpose::STANDARD.encode(&event.body),
+            )?,
         }
         map.end()
     }
@@ -144,10 +182,14 @@ mod tests {
             ("X-Hookweir-Source".into(), "forged".into()),
             ("user-agent".into(), "again".into()),
         ];
-        let row = StoredEvent { attempts: 2, ..row(1, event) };
+        let row = StoredEvent {
+            attempts: 2,
+            ..row(1, event)
+        };
         let message = Message::new(&row, 1, &keys("{source}.{type}"));
         assert_eq!(message.routing_key, "stripe.invoice.paid");
-        let json: serde_json::Value = serde_json::from_slice(&message.to_json_line().expect("json")).expect("json");
+        let json: serde_json::Value =
+            serde_json::from_slice(&message.to_json_line().expect("json")).expect("json");
         assert_eq!(
             json,
             serde_json::json!({
@@ -171,19 +213,29 @@ mod tests {
     fn a_compressed_body_says_so() {
         let mut event = event("s", "1", b"\x1f\x8b");
         event.headers = vec![("content-encoding".into(), "gzip".into())];
-        let json = Message::new(&row(1, event), 0, &keys("{source}")).to_json_line().expect("json");
+        let json = Message::new(&row(1, event), 0, &keys("{source}"))
+            .to_json_line()
+            .expect("json");
         let json: serde_json::Value = serde_json::from_slice(&json).expect("json");
         assert_eq!(json["content_encoding"], "gzip");
     }
 
     #[test]
     fn a_body_that_is_not_text_goes_as_base64_and_an_untyped_event_is_unknown() {
-        let message = Message::new(&row(1, event("s", "1", b"\xff\n")), 0, &keys("{source}.{type}"));
-        let json: serde_json::Value = serde_json::from_slice(&message.to_json_line().expect("json")).expect("json");
+        let message = Message::new(
+            &row(1, event("s", "1", b"\xff\n")),
+            0,
+            &keys("{source}.{type}"),
+        );
+        let json: serde_json::Value =
+            serde_json::from_slice(&message.to_json_line().expect("json")).expect("json");
         assert_eq!(json["body_base64"], "/wo=");
         assert_eq!(json.get("body"), None);
         assert_eq!(json["routing_key"], "s.unknown");
         assert_eq!(json["type"], serde_json::Value::Null);
-        assert!(!message.to_json_line().expect("json").contains(&b'\n'), "one line");
+        assert!(
+            !message.to_json_line().expect("json").contains(&b'\n'),
+            "one line"
+        );
     }
 }

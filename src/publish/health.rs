@@ -34,7 +34,13 @@ impl Health {
     /// Not up yet; the component says "starting" until the first attempt to connect has an end.
     pub(super) fn new(component: Component, gauge: IntGauge) -> Self {
         gauge.set(0);
-        Self { up: Arc::new(AtomicBool::new(false)), component, gauge, refusing: Arc::default(), refusal: Arc::default() }
+        Self {
+            up: Arc::new(AtomicBool::new(false)),
+            component,
+            gauge,
+            refusing: Arc::default(),
+            refusal: Arc::default(),
+        }
     }
 
     /// The queue takes events.
@@ -49,10 +55,15 @@ impl Health {
 
     /// The queue takes events, and has refused some for now: a right is missing, a queue is full. They wait in the outbox.
     pub(super) fn refused(&self, why: &str) {
-        let refusal = Refusal { at: Instant::now(), confirmed_since: false };
+        let refusal = Refusal {
+            at: Instant::now(),
+            confirmed_since: false,
+        };
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         self.refusing.store(true, Ordering::Release);
-        self.component.update(State::Degraded(format!("events wait in the outbox: {why}").into()));
+        self.component.update(State::Degraded(
+            format!("events wait in the outbox: {why}").into(),
+        ));
     }
 
     /// The queue has confirmed events.
@@ -71,7 +82,9 @@ impl Health {
             return;
         }
         let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = refusal.as_ref().is_none_or(|refusal| refusal.confirmed_since && refusal.at.elapsed() >= WILLING_AFTER);
+        let over = refusal
+            .as_ref()
+            .is_none_or(|refusal| refusal.confirmed_since && refusal.at.elapsed() >= WILLING_AFTER);
         drop(refusal);
         if over {
             self.up();
@@ -79,7 +92,10 @@ impl Health {
     }
 
     pub(super) fn down(&self, why: &str) {
-        self.set(false, State::Degraded(format!("events wait in the outbox: {why}").into()));
+        self.set(
+            false,
+            State::Degraded(format!("events wait in the outbox: {why}").into()),
+        );
     }
 
     fn set(&self, up: bool, state: State) {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::receipt::Receipt;
-use crate::delivery::MessageKey;
+use crate::domain::delivery::MessageKey;
 
 /// The set of events in memory; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,10 @@ impl InHand {
 
     /// Holds the event with `key`, unless somebody in this process holds it already.
     pub fn hold(&self, key: MessageKey) -> Option<Hold> {
-        self.held().hold(key).then(|| Hold { key, of: self.clone() })
+        self.held().hold(key).then(|| Hold {
+            key,
+            of: self.clone(),
+        })
     }
 
     /// `receipt` is signed once the queue has confirmed the event with `key`, and torn up if nobody in this process has that in hand.
@@ -72,7 +75,11 @@ impl InHand {
     pub fn drop_abandoned(&self) {
         let mut abandoned = Vec::new();
         for event in self.held().now.values_mut() {
-            abandoned.extend(event.receipts.extract_if(.., |receipt| receipt.is_abandoned()));
+            abandoned.extend(
+                event
+                    .receipts
+                    .extract_if(.., |receipt| receipt.is_abandoned()),
+            );
         }
         // Torn up by their drop, outside of the lock.
         drop(abandoned);
@@ -111,7 +118,9 @@ impl Hold {
     /// The queue has confirmed the event.
     pub fn published(&self) {
         let mut held = self.of.held();
-        let Some(event) = held.now.get_mut(&self.key) else { return };
+        let Some(event) = held.now.get_mut(&self.key) else {
+            return;
+        };
         event.published = true;
         let receipts = std::mem::take(&mut event.receipts);
         drop(held);
@@ -140,8 +149,14 @@ impl Sweep {
     /// The row with `key` was read by this sweep: a hold on it if nobody has, or had since the sweep began, the event in memory.
     pub fn take(&self, key: MessageKey) -> Option<Hold> {
         let mut held = self.0.held();
-        let was_in_hand = held.dropped.as_ref().is_some_and(|dropped| dropped.contains(&key));
-        (!was_in_hand && held.hold(key)).then(|| Hold { key, of: self.0.clone() })
+        let was_in_hand = held
+            .dropped
+            .as_ref()
+            .is_some_and(|dropped| dropped.contains(&key));
+        (!was_in_hand && held.hold(key)).then(|| Hold {
+            key,
+            of: self.0.clone(),
+        })
     }
 }
 
@@ -154,10 +169,14 @@ impl Drop for Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{DedupKey, SourceName};
+    use crate::domain::delivery::{DedupKey, SourceName};
 
     fn key(n: u8) -> MessageKey {
-        MessageKey::of(&DedupKey::new(&SourceName::parse("s").expect("a name"), "id", &[&[n]]))
+        MessageKey::of(&DedupKey::new(
+            &SourceName::parse("s").expect("a name"),
+            "id",
+            &[&[n]],
+        ))
     }
 
     #[test]
@@ -171,14 +190,23 @@ mod tests {
         let late = in_hand.hold(key(3)).expect("free");
         drop((done, late));
         assert!(sweep.take(key(1)).is_none(), "still in memory");
-        assert!(sweep.take(key(2)).is_none(), "its row may have been read before it left the outbox");
-        assert!(sweep.take(key(3)).is_none(), "taken and done during the sweep");
+        assert!(
+            sweep.take(key(2)).is_none(),
+            "its row may have been read before it left the outbox"
+        );
+        assert!(
+            sweep.take(key(3)).is_none(),
+            "taken and done during the sweep"
+        );
         let left_over = sweep.take(key(4)).expect("nobody has it");
         assert!(sweep.take(key(4)).is_none(), "taken once");
         drop(sweep);
 
         let sweep = in_hand.sweep();
-        assert!(sweep.take(key(2)).is_some(), "left over after all: its row is still there in the next sweep");
+        assert!(
+            sweep.take(key(2)).is_some(),
+            "left over after all: its row is still there in the next sweep"
+        );
         drop((held, left_over));
     }
 }

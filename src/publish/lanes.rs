@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
 use super::{Channel, Fate, Health, Link, LinkState, Message, Target};
-use crate::failpoint::failpoint;
-use crate::mailbox::Mailbox;
+use crate::faults::failpoint::failpoint;
+use crate::runtime::mailbox::Mailbox;
 use crate::telemetry::Metrics;
 
 /// Delay between two attempts to connect, from the first to the longest. Short: nothing leaves the outbox meanwhile.
@@ -39,7 +39,12 @@ pub(super) struct Report {
 }
 
 /// Connects, offers the link to the lanes, connects again when it is lost, without end, until `stop` says true.
-pub(super) async fn supervise(target: Arc<dyn Target>, links: watch::Sender<Current>, health: Health, mut stop: watch::Receiver<bool>) {
+pub(super) async fn supervise(
+    target: Arc<dyn Target>,
+    links: watch::Sender<Current>,
+    health: Health,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let began = Instant::now();
@@ -105,7 +110,9 @@ pub(super) async fn lane(
     let mut kept = None;
     let mut complaints = Complaints::default();
     while let Some(batch) = batches.recv().await {
-        let Some(mut open) = usable(kept.take(), &mut links).await else { return };
+        let Some(mut open) = usable(kept.take(), &mut links).await else {
+            return;
+        };
         // Asked here, after what may have been a long wait: without the lease the rows are another instance's by now.
         if !may_publish() {
             kept = Some(open);
@@ -118,14 +125,24 @@ pub(super) async fn lane(
         failpoint!("lane_before_publish");
         let fates = open.channel.publish(&batch).await;
         failpoint!("lane_after_publish");
-        metrics.confirm_seconds.observe(began.elapsed().as_secs_f64());
+        metrics
+            .confirm_seconds
+            .observe(began.elapsed().as_secs_f64());
         count(&fates, &metrics);
         complaints.add(&fates);
         tell(&fates, &health);
         // After an error a confirm may still come in for the old batch: a new channel cannot mistake it for one of the next.
-        let certain = !fates.iter().any(|fate| matches!(fate, Fate::Unknown(_) | Fate::Refused(_)));
+        let certain = !fates
+            .iter()
+            .any(|fate| matches!(fate, Fate::Unknown(_) | Fate::Refused(_)));
         kept = certain.then_some(open);
-        if reports.try_send(Report { lane, fates: Some(fates) }).is_err() {
+        if reports
+            .try_send(Report {
+                lane,
+                fates: Some(fates),
+            })
+            .is_err()
+        {
             // The actor is gone and the process about to end; the rows are in the outbox.
             return;
         }
@@ -134,7 +151,13 @@ pub(super) async fn lane(
 
 /// What the fates say about the queue's willingness: one event that has to wait is enough to be told.
 fn tell(fates: &[Fate], health: &Health) {
-    let nacked = fates.iter().find_map(|fate| if let Fate::Nacked(why) = fate { Some(why) } else { None });
+    let nacked = fates.iter().find_map(|fate| {
+        if let Fate::Nacked(why) = fate {
+            Some(why)
+        } else {
+            None
+        }
+    });
     match nacked {
         Some(why) => health.refused(why),
         None if fates.contains(&Fate::Confirmed) => health.confirmed(),
@@ -144,7 +167,10 @@ fn tell(fates: &[Fate], health: &Health) {
 
 fn count(fates: &[Fate], metrics: &Metrics) {
     for alike in fates.chunk_by(|a, b| a.label() == b.label()) {
-        metrics.published.with_label_values(&[alike[0].label()]).inc_by(alike.len() as u64);
+        metrics
+            .published
+            .with_label_values(&[alike[0].label()])
+            .inc_by(alike.len() as u64);
     }
 }
 
@@ -157,15 +183,27 @@ struct Complaints {
 
 impl Complaints {
     fn add(&mut self, fates: &[Fate]) {
-        let Some(first) = fates.iter().find(|fate| **fate != Fate::Confirmed) else { return };
-        self.since_last += fates.iter().filter(|fate| **fate != Fate::Confirmed).count() as u64;
+        let Some(first) = fates.iter().find(|fate| **fate != Fate::Confirmed) else {
+            return;
+        };
+        self.since_last += fates
+            .iter()
+            .filter(|fate| **fate != Fate::Confirmed)
+            .count() as u64;
         if self.last.is_none_or(|last| last.elapsed() >= COMPLAIN) {
             let why = match first {
                 Fate::Nacked(why) | Fate::Unknown(why) | Fate::Refused(why) => why,
                 Fate::Confirmed | Fate::Unroutable => "no queue is bound for it",
             };
-            tracing::warn!(messages = self.since_last, result = first.label(), "the queue did not confirm some messages; the first: {why}");
-            *self = Self { since_last: 0, last: Some(Instant::now()) };
+            tracing::warn!(
+                messages = self.since_last,
+                result = first.label(),
+                "the queue did not confirm some messages; the first: {why}"
+            );
+            *self = Self {
+                since_last: 0,
+                last: Some(Instant::now()),
+            };
         }
     }
 }
@@ -183,10 +221,16 @@ async fn usable(mut kept: Option<Open>, links: &mut watch::Receiver<Current>) ->
             None => {
                 let link = links.wait_for(Option::is_some).await.ok()?.clone()?;
                 let mut state = link.state();
-                let up = state.wait_for(|state| !matches!(state, LinkState::Blocked(_))).await.is_ok_and(|state| *state == LinkState::Up);
+                let up = state
+                    .wait_for(|state| !matches!(state, LinkState::Blocked(_)))
+                    .await
+                    .is_ok_and(|state| *state == LinkState::Up);
                 let channel = if up { link.channel().await.ok() } else { None };
                 match channel {
-                    Some(channel) => Open { channel, link: state },
+                    Some(channel) => Open {
+                        channel,
+                        link: state,
+                    },
                     None => {
                         tokio::time::sleep(REOPEN).await;
                         continue;
@@ -194,7 +238,11 @@ async fn usable(mut kept: Option<Open>, links: &mut watch::Receiver<Current>) ->
                 }
             }
         };
-        let up = open.link.wait_for(|state| !matches!(state, LinkState::Blocked(_))).await.is_ok_and(|state| *state == LinkState::Up);
+        let up = open
+            .link
+            .wait_for(|state| !matches!(state, LinkState::Blocked(_)))
+            .await
+            .is_ok_and(|state| *state == LinkState::Up);
         if up && open.channel.is_open() {
             return Some(open);
         }

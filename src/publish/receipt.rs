@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::delivery::EventId;
+use crate::domain::delivery::EventId;
+use crate::domain::outcome::{FailReason, Outcome};
 use crate::in_flight::Ticket;
-use crate::outcome::{FailReason, Outcome};
 
 /// Dropped without being signed, it is torn up.
 #[derive(Debug)]
@@ -31,9 +31,24 @@ pub struct Delivery {
 
 impl Delivery {
     /// One receipt for each of the `events` events that it waits for.
-    pub fn receipts(ticket: Ticket, outcome: Outcome, event_id: EventId, events: usize) -> Vec<Receipt> {
-        let delivery = Arc::new(Mutex::new(Some(Self { ticket, outcome, event_id, left: events })));
-        (0..events).map(|_| Receipt { delivery: delivery.clone(), signed: false }).collect()
+    pub fn receipts(
+        ticket: Ticket,
+        outcome: Outcome,
+        event_id: EventId,
+        events: usize,
+    ) -> Vec<Receipt> {
+        let delivery = Arc::new(Mutex::new(Some(Self {
+            ticket,
+            outcome,
+            event_id,
+            left: events,
+        })));
+        (0..events)
+            .map(|_| Receipt {
+                delivery: delivery.clone(),
+                signed: false,
+            })
+            .collect()
     }
 }
 
@@ -47,7 +62,13 @@ impl Receipt {
             delivery.left == 0
         });
         drop(slot);
-        if let Some(Delivery { ticket, outcome, event_id, .. }) = done {
+        if let Some(Delivery {
+            ticket,
+            outcome,
+            event_id,
+            ..
+        }) = done
+        {
             ticket.resolve_event(outcome, &event_id);
         }
     }
@@ -55,7 +76,8 @@ impl Receipt {
     /// Nobody waits for the answer any more.
     pub fn is_abandoned(&self) -> bool {
         let slot = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().is_none_or(|delivery| delivery.ticket.is_abandoned())
+        slot.as_ref()
+            .is_none_or(|delivery| delivery.ticket.is_abandoned())
     }
 }
 
@@ -64,8 +86,15 @@ impl Drop for Receipt {
         if self.signed {
             return;
         }
-        let torn = self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Delivery { ticket, event_id, .. }) = torn {
+        let torn = self
+            .delivery
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Delivery {
+            ticket, event_id, ..
+        }) = torn
+        {
             ticket.resolve_event(Outcome::Failed(FailReason::Unpublished), &event_id);
         }
     }
@@ -78,23 +107,40 @@ mod tests {
     use tokio::sync::oneshot::Receiver;
 
     use super::*;
-    use crate::delivery::{DedupKey, MessageKey, SourceName};
+    use crate::domain::delivery::{DedupKey, MessageKey, SourceName};
     use crate::in_flight::{Budget, RequestId};
     use crate::publish::in_hand::InHand;
     use crate::telemetry::Metrics;
 
     fn key(n: u8) -> MessageKey {
-        MessageKey::of(&DedupKey::new(&SourceName::parse("s").expect("a name"), "id", &[&[n]]))
+        MessageKey::of(&DedupKey::new(
+            &SourceName::parse("s").expect("a name"),
+            "id",
+            &[&[n]],
+        ))
     }
 
     /// A delivery that waits for `events` events.
     fn delivery(events: usize) -> (Vec<Receipt>, Receiver<Outcome>) {
-        let metrics = Metrics::new().expect("metrics").source(&SourceName::parse("s").expect("a name"));
+        let metrics = Metrics::new()
+            .expect("metrics")
+            .source(&SourceName::parse("s").expect("a name"));
         let now = Instant::now();
         let permit = Budget::new(1, 0).reserve(1, 0).expect("room");
-        let (ticket, outcome) = Ticket::new(permit, metrics, RequestId::next(), now, now + Duration::from_secs(60));
-        let accepted = Outcome::Accepted { id: key(0).message_id() };
-        (Delivery::receipts(ticket, accepted, EventId::new("e"), events), outcome)
+        let (ticket, outcome) = Ticket::new(
+            permit,
+            metrics,
+            RequestId::next(),
+            now,
+            now + Duration::from_secs(60),
+        );
+        let accepted = Outcome::Accepted {
+            id: key(0).message_id(),
+        };
+        (
+            Delivery::receipts(ticket, accepted, EventId::new("e"), events),
+            outcome,
+        )
     }
 
     #[test]
@@ -102,14 +148,23 @@ mod tests {
         let (receipts, mut outcome) = delivery(2);
         let mut receipts = receipts.into_iter();
         receipts.next().expect("two").sign();
-        assert!(outcome.try_recv().is_err(), "one of two is not published yet");
+        assert!(
+            outcome.try_recv().is_err(),
+            "one of two is not published yet"
+        );
         receipts.next().expect("two").sign();
         assert!(matches!(outcome.try_recv(), Ok(Outcome::Accepted { .. })));
 
         let (mut receipts, mut outcome) = delivery(2);
         drop(receipts.pop());
-        assert_eq!(outcome.try_recv(), Ok(Outcome::Failed(FailReason::Unpublished)));
-        assert!(receipts.pop().is_some_and(|left| left.is_abandoned()), "there is nobody left to be told");
+        assert_eq!(
+            outcome.try_recv(),
+            Ok(Outcome::Failed(FailReason::Unpublished))
+        );
+        assert!(
+            receipts.pop().is_some_and(|left| left.is_abandoned()),
+            "there is nobody left to be told"
+        );
     }
 
     #[test]
@@ -120,21 +175,37 @@ mod tests {
             in_hand.expect(&key(n), receipts.pop().expect("one"));
             outcome
         };
-        let (first, second) = (in_hand.hold(key(1)).expect("free"), in_hand.hold(key(2)).expect("free"));
+        let (first, second) = (
+            in_hand.hold(key(1)).expect("free"),
+            in_hand.hold(key(2)).expect("free"),
+        );
         let (mut signed, mut torn, mut unknown) = (expect(1), expect(2), expect(3));
-        assert_eq!(unknown.try_recv(), Ok(Outcome::Failed(FailReason::Unpublished)), "nobody has it in hand");
+        assert_eq!(
+            unknown.try_recv(),
+            Ok(Outcome::Failed(FailReason::Unpublished)),
+            "nobody has it in hand"
+        );
         first.published();
         assert!(matches!(signed.try_recv(), Ok(Outcome::Accepted { .. })));
-        assert!(matches!(expect(1).try_recv(), Ok(Outcome::Accepted { .. })), "confirmed, and on its way out of the outbox");
+        assert!(
+            matches!(expect(1).try_recv(), Ok(Outcome::Accepted { .. })),
+            "confirmed, and on its way out of the outbox"
+        );
         assert!(torn.try_recv().is_err());
         drop(second);
-        assert_eq!(torn.try_recv(), Ok(Outcome::Failed(FailReason::Unpublished)));
+        assert_eq!(
+            torn.try_recv(),
+            Ok(Outcome::Failed(FailReason::Unpublished))
+        );
 
         let third = in_hand.hold(key(4)).expect("free");
         let (mut stays, gone) = (expect(4), expect(4));
         drop(gone);
         in_hand.drop_abandoned();
         third.published();
-        assert!(matches!(stays.try_recv(), Ok(Outcome::Accepted { .. })), "one who left takes nobody along");
+        assert!(
+            matches!(stays.try_recv(), Ok(Outcome::Accepted { .. })),
+            "one who left takes nobody along"
+        );
     }
 }

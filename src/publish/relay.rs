@@ -10,11 +10,11 @@ use super::Health;
 use super::backoff::Backoff;
 use super::in_hand::InHand;
 use super::lanes::MayPublish;
-use crate::control;
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
+use crate::faults::control;
 use crate::in_flight::Budget;
-use crate::mailbox::Mailbox;
 use crate::messages::{Pending, PendingEvent};
+use crate::runtime::mailbox::Mailbox;
 use crate::store::{Room, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -102,8 +102,11 @@ impl Relay {
     fn pass(&self) -> Result<Pass, StoreError> {
         let (events, bytes) = self.budget.room();
         let sweep = self.in_hand.sweep();
-        let rows =
-            self.store.claim(self.instance, Room { events, bytes }, &|key| self.in_hand.has(key) || control::makes("no_own_row_sweep"))?;
+        let rows = self
+            .store
+            .claim(self.instance, Room { events, bytes }, &|key| {
+                self.in_hand.has(key) || control::makes("no_own_row_sweep")
+            })?;
         let found = rows.len();
         let mut found_bytes = 0;
         let mut pending = Vec::with_capacity(found);
@@ -111,7 +114,10 @@ impl Relay {
             let len = row.event.body.len();
             found_bytes += len;
             // A body larger than the whole budget takes all of it.
-            let (Some(hold), Ok(permit)) = (sweep.take(row.event.message), self.budget.reserve(1, len.min(self.max.bytes))) else {
+            let (Some(hold), Ok(permit)) = (
+                sweep.take(row.event.message),
+                self.budget.reserve(1, len.min(self.max.bytes)),
+            ) else {
                 continue;
             };
             pending.push(PendingEvent { row, hold, permit });
@@ -121,6 +127,10 @@ impl Relay {
         if taken > 0 && self.publisher.try_send(Pending { events: pending }).is_ok() {
             self.metrics.relayed.inc_by(taken as u64);
         }
-        Ok(if found == events || found_bytes * 2 >= bytes { Pass::Full } else { Pass::Whole })
+        Ok(if found == events || found_bytes * 2 >= bytes {
+            Pass::Full
+        } else {
+            Pass::Whole
+        })
     }
 }

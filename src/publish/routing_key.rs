@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::envelope::cut;
-use crate::delivery::SourceName;
+use crate::domain::delivery::SourceName;
 
 /// Longest routing key that AMQP can carry, in bytes.
 pub const MAX_LEN: usize = 255;
@@ -32,7 +32,10 @@ impl RoutingKey {
         while !rest.is_empty() {
             let (text, after) = rest.split_once('{').unwrap_or((rest, ""));
             if text.contains('}') {
-                return Err(format!("routing key \"{}\" has a \"}}\" without a \"{{\"", template.escape_debug()));
+                return Err(format!(
+                    "routing key \"{}\" has a \"}}\" without a \"{{\"",
+                    template.escape_debug()
+                ));
             }
             if !text.is_empty() {
                 fixed += text.len();
@@ -42,7 +45,10 @@ impl RoutingKey {
                 break;
             }
             let Some((name, after)) = after.split_once('}') else {
-                return Err(format!("routing key \"{}\" has a \"{{\" without a \"}}\"", template.escape_debug()));
+                return Err(format!(
+                    "routing key \"{}\" has a \"{{\" without a \"}}\"",
+                    template.escape_debug()
+                ));
             };
             parts.push(match name {
                 "source" => Part::Source,
@@ -62,7 +68,10 @@ impl RoutingKey {
             return Err("the routing key is empty: use for example \"{source}.{type}\"".to_owned());
         }
         if fixed > MAX_FIXED {
-            return Err(format!("the fixed text of routing key \"{}\" is longer than {MAX_FIXED} bytes", template.escape_debug()));
+            return Err(format!(
+                "the fixed text of routing key \"{}\" is longer than {MAX_FIXED} bytes",
+                template.escape_debug()
+            ));
         }
         Ok(Self(parts))
     }
@@ -75,10 +84,27 @@ impl RoutingKey {
             Part::Type => Some(event_type.len()),
             Part::Id => Some(id.len()),
         };
-        let fixed: usize = self.0.iter().map(|part| if let Part::Fixed(text) = part { text.len() } else { 0 }).sum();
+        let fixed: usize = self
+            .0
+            .iter()
+            .map(|part| {
+                if let Part::Fixed(text) = part {
+                    text.len()
+                } else {
+                    0
+                }
+            })
+            .sum();
         let room = MAX_LEN - fixed;
         let mut each = MAX_LEN;
-        while self.0.iter().filter_map(text).map(|len| len.min(each)).sum::<usize>() > room {
+        while self
+            .0
+            .iter()
+            .filter_map(text)
+            .map(|len| len.min(each))
+            .sum::<usize>()
+            > room
+        {
             each -= 1;
         }
         let mut key = String::with_capacity(64);
@@ -109,7 +135,10 @@ impl RoutingKeys {
 
     /// The key of an event.
     pub fn render(&self, source: &SourceName, event_type: &str, id: &str) -> String {
-        self.own.get(source).unwrap_or(&self.default).render(source.as_str(), event_type, id)
+        self.own
+            .get(source)
+            .unwrap_or(&self.default)
+            .render(source.as_str(), event_type, id)
     }
 }
 
@@ -121,11 +150,26 @@ mod tests {
 
     #[test]
     fn a_template_is_filled_in_or_refused() {
-        let render = |template: &str| RoutingKey::parse(template).map(|key| key.render("stripe", "invoice.paid", "evt_1"));
-        assert_eq!(render("{source}.{type}").as_deref(), Ok("stripe.invoice.paid"));
+        let render = |template: &str| {
+            RoutingKey::parse(template).map(|key| key.render("stripe", "invoice.paid", "evt_1"))
+        };
+        assert_eq!(
+            render("{source}.{type}").as_deref(),
+            Ok("stripe.invoice.paid")
+        );
         assert_eq!(render("in.{id}").as_deref(), Ok("in.evt_1"));
         assert_eq!(render("fixed").as_deref(), Ok("fixed"));
-        for bad in ["", "{", "}", "a}b", "{source", "{sauce}", "{}", "{{source}}", &"x".repeat(129)] {
+        for bad in [
+            "",
+            "{",
+            "}",
+            "a}b",
+            "{source",
+            "{sauce}",
+            "{}",
+            "{{source}}",
+            &"x".repeat(129),
+        ] {
             assert!(render(bad).is_err(), "{bad:?} was accepted");
         }
         assert!(render("{sauce}").is_err_and(|why| why.contains("{source}, {type} and {id}")));
@@ -133,8 +177,13 @@ mod tests {
 
     #[test]
     fn the_longest_part_is_cut_and_the_others_stay_whole() {
-        let key = RoutingKey::parse("{source}.{type}.{id}").expect("valid").render("stripe", "é".repeat(300).as_str(), "evt_1");
-        assert!(key.starts_with("stripe.éé") && key.ends_with("é.evt_1"), "{key}");
+        let key = RoutingKey::parse("{source}.{type}.{id}")
+            .expect("valid")
+            .render("stripe", "é".repeat(300).as_str(), "evt_1");
+        assert!(
+            key.starts_with("stripe.éé") && key.ends_with("é.evt_1"),
+            "{key}"
+        );
         assert!((254..=255).contains(&key.len()), "{}", key.len());
     }
 

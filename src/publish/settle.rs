@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::backoff::Backoff;
 use super::unsettled::Unsettled;
 use super::window::{Settlement, tidy};
-use crate::failpoint::failpoint;
+use crate::faults::failpoint::failpoint;
 use crate::messages::PendingEvent;
 use crate::store::{Seq, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -61,16 +61,23 @@ impl Settler {
                 source = %row.event.source, event_id = %row.event.event_id, message_id = %row.event.message_id(),
                 "an event can never be published and is kept in \"parked\": {why}"
             );
-            if self.tell(&[event], |store, rows| rows.iter().try_for_each(|row| store.park(*row, &why))) {
+            if self.tell(&[event], |store, rows| {
+                rows.iter().try_for_each(|row| store.park(*row, &why))
+            }) {
                 self.metrics.parked.inc();
             }
         }
     }
 
     /// Calls until the store has taken it in; false if that was given up.
-    fn tell(&mut self, events: &[PendingEvent], call: impl Fn(&dyn Store, &[Seq]) -> Result<(), StoreError>) -> bool {
+    fn tell(
+        &mut self,
+        events: &[PendingEvent],
+        call: impl Fn(&dyn Store, &[Seq]) -> Result<(), StoreError>,
+    ) -> bool {
         let rows: Vec<Seq> = events.iter().map(|event| event.row.seq).collect();
-        rows.chunks(ROWS).all(|rows| self.until_done(|store| call(store, rows)))
+        rows.chunks(ROWS)
+            .all(|rows| self.until_done(|store| call(store, rows)))
     }
 
     fn until_done(&mut self, call: impl Fn(&dyn Store) -> Result<(), StoreError>) -> bool {
@@ -85,7 +92,9 @@ impl Settler {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.failing, true) {
-                        tracing::warn!("cannot tell the store what became of published events, trying on: {error}");
+                        tracing::warn!(
+                            "cannot tell the store what became of published events, trying on: {error}"
+                        );
                     }
                 }
             }

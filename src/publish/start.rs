@@ -24,11 +24,11 @@ use super::window::{Limits, Window};
 use super::yielding::Yielding;
 use super::{Health, PublishError, Target};
 use crate::config::model::{Publisher, PublisherUrl, Source};
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::mailbox::{Mailbox, Roster};
 use crate::messages::Pending;
-use crate::shutdown::Lifeline;
+use crate::runtime::mailbox::{Mailbox, Roster};
+use crate::runtime::shutdown::Lifeline;
 use crate::store::{Room, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
@@ -89,9 +89,20 @@ pub struct Running {
 fn target(config: &Publisher) -> Result<Arc<dyn Target>, PublishError> {
     match &config.url {
         PublisherUrl::File(folder) => {
-            let access = Access { mode: config.file_mode, group: config.file_group.clone() };
-            let rotation = Rotation { bytes: config.file_max_bytes, age: config.file_max_age };
-            Ok(Arc::new(FileTarget::new(folder.clone(), rotation, access, config.confirm_timeout)))
+            let access = Access {
+                mode: config.file_mode,
+                group: config.file_group.clone(),
+            };
+            let rotation = Rotation {
+                bytes: config.file_max_bytes,
+                age: config.file_max_age,
+            };
+            Ok(Arc::new(FileTarget::new(
+                folder.clone(),
+                rotation,
+                access,
+                config.confirm_timeout,
+            )))
         }
         PublisherUrl::Amqp(url) => Ok(Arc::new(RabbitTarget::new(url, config)?)),
     }
@@ -103,7 +114,8 @@ pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKey
     let mut own = HashMap::new();
     for source in sources {
         if let Some(template) = &source.routing_key {
-            let key = RoutingKey::parse(template).map_err(|why| PublishError(format!("source {}: {why}", source.name)))?;
+            let key = RoutingKey::parse(template)
+                .map_err(|why| PublishError(format!("source {}: {why}", source.name)))?;
             own.insert(source.name.clone(), key);
         }
     }
@@ -116,13 +128,32 @@ pub async fn check(config: &Publisher) -> Result<Vec<String>, PublishError> {
 }
 
 /// Starts the publisher; call it within an actix system. It starts with the target away as well, and says so in its health.
-pub fn start(config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
+pub fn start(
+    config: &Publisher,
+    sources: &[Source],
+    around: Around,
+) -> Result<Running, PublishError> {
     start_at(target(config)?, config, sources, around)
 }
 
 /// Starts a publisher that publishes to `target`.
-pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source], around: Around) -> Result<Running, PublishError> {
-    let Around { store, instance, in_hand, may_publish, ingest, health, metrics, lifeline, roster } = around;
+pub fn start_at(
+    target: Arc<dyn Target>,
+    config: &Publisher,
+    sources: &[Source],
+    around: Around,
+) -> Result<Running, PublishError> {
+    let Around {
+        store,
+        instance,
+        in_hand,
+        may_publish,
+        ingest,
+        health,
+        metrics,
+        lifeline,
+        roster,
+    } = around;
     let keys = routing_keys(config, sources)?;
     let count = target.channels(config.channels).max(1);
     let failed = |what: &str| {
@@ -131,16 +162,29 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
     };
 
     // The relay's rows and the hints have half each, and none starves the other.
-    let half = Room { events: config.queue_events.div_ceil(2), bytes: config.queue_bytes.div_ceil(2) };
-    let (budget, relay_budget) = (Budget::new(half.events, half.bytes), Budget::new(half.events, half.bytes));
+    let half = Room {
+        events: config.queue_events.div_ceil(2),
+        bytes: config.queue_bytes.div_ceil(2),
+    };
+    let (budget, relay_budget) = (
+        Budget::new(half.events, half.bytes),
+        Budget::new(half.events, half.bytes),
+    );
     let health = Health::new(health, metrics.publisher_up.clone());
     let halt = Arc::new(Halt::default());
 
     let (room_sender, room) = bounded(1);
     let (settle_give_up, give_up) = bounded(0);
     let unsettled = Unsettled::new(room_sender);
-    let settler = Settler { store: store.clone(), metrics: metrics.clone(), unsettled: unsettled.clone(), give_up, failing: false };
-    let settle = spawn("settle", lifeline.of("settle"), move || settler.run()).map_err(failed("a thread"))?;
+    let settler = Settler {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        unsettled: unsettled.clone(),
+        give_up,
+        failing: false,
+    };
+    let settle = spawn("settle", lifeline.of("settle"), move || settler.run())
+        .map_err(failed("a thread"))?;
 
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(1)).unzip();
     let actor = PublisherActor {
@@ -173,11 +217,22 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         .map_err(failed("the publisher's runtime"))?;
     let (stop_io, stop) = watch::channel(false);
     let (link_sender, links) = watch::channel(None);
-    let supervisor = io.spawn(alive(lifeline.of("publisher connection"), lanes::supervise(target, link_sender, health.clone(), stop)));
+    let supervisor = io.spawn(alive(
+        lifeline.of("publisher connection"),
+        lanes::supervise(target, link_sender, health.clone(), stop),
+    ));
     for (lane, batches) in receivers.into_iter().enumerate() {
         // Each lane has one report under way.
         let reports: Mailbox<Report> = Mailbox::new(&addr, 2);
-        let work = lanes::lane(lane, batches, links.clone(), reports, may_publish.clone(), metrics.clone(), health.clone());
+        let work = lanes::lane(
+            lane,
+            batches,
+            links.clone(),
+            reports,
+            may_publish.clone(),
+            metrics.clone(),
+            health.clone(),
+        );
         io.spawn(alive(lifeline.of("publisher lane"), work));
     }
 
@@ -196,7 +251,8 @@ pub fn start_at(target: Arc<dyn Target>, config: &Publisher, sources: &[Source],
         room,
         stop,
     };
-    let relay = spawn("relay", lifeline.of("relay"), move || relay.run()).map_err(failed("a thread"))?;
+    let relay =
+        spawn("relay", lifeline.of("relay"), move || relay.run()).map_err(failed("a thread"))?;
 
     Ok(Running {
         mailbox,
@@ -222,11 +278,17 @@ async fn alive(lifeline: Lifeline, work: impl Future<Output = ()>) {
     work.await;
 }
 
-fn spawn(name: &str, lifeline: Lifeline, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _lifeline = lifeline;
-        work();
-    })
+fn spawn(
+    name: &str,
+    lifeline: Lifeline,
+    work: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _lifeline = lifeline;
+            work();
+        })
 }
 
 impl Running {
@@ -245,9 +307,13 @@ impl Running {
 
         // With the queue away there is nothing to wait for: the outbox holds the rows.
         let in_memory = || self.budget.used().0 + self.relay_budget.used().0;
-        wait_until(began + limit.mul_f64(0.7), || in_memory() == 0 || !self.health.is_up());
+        wait_until(began + limit.mul_f64(0.7), || {
+            in_memory() == 0 || !self.health.is_up()
+        });
         self.halt.halted.store(true, Ordering::Release);
-        wait_until(began + limit.mul_f64(0.9), || self.halt.under_way.load(Ordering::Acquire) == 0 || !self.health.is_up());
+        wait_until(began + limit.mul_f64(0.9), || {
+            self.halt.under_way.load(Ordering::Acquire) == 0 || !self.health.is_up()
+        });
 
         self.stop_io.send_replace(true);
         wait_until(began + limit, || self.supervisor.is_finished());

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::routing_key::{RoutingKey, RoutingKeys};
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis,
+};
 use crate::store::{NewEvent, Seq, StoredEvent};
 
 pub(super) fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
@@ -31,9 +33,16 @@ pub(super) fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
 }
 
 pub(super) fn row(seq: i64, event: NewEvent) -> StoredEvent {
-    StoredEvent { seq: Seq(seq), attempts: 0, event: Arc::new(event) }
+    StoredEvent {
+        seq: Seq(seq),
+        attempts: 0,
+        event: Arc::new(event),
+    }
 }
 
 pub(super) fn keys(template: &str) -> RoutingKeys {
-    RoutingKeys::new(RoutingKey::parse(template).expect("a template"), HashMap::new())
+    RoutingKeys::new(
+        RoutingKey::parse(template).expect("a template"),
+        HashMap::new(),
+    )
 }

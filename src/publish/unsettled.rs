@@ -48,14 +48,21 @@ struct State {
 impl State {
     /// There is something that cannot ride on a commit, or nothing will come any more.
     fn is_urgent(&self) -> bool {
-        self.closed || self.failed || !self.waiting.postponed.is_empty() || !self.waiting.parked.is_empty()
+        self.closed
+            || self.failed
+            || !self.waiting.postponed.is_empty()
+            || !self.waiting.parked.is_empty()
     }
 }
 
 impl Unsettled {
     /// Nothing yet. A message to `room` says that something was settled.
     pub(super) fn new(room: Sender<()>) -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), room }))
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            room,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,16 +93,28 @@ impl Unsettled {
             state.since = None;
         }
         drop(state);
-        Riders { events, of: self.clone() }
+        Riders {
+            events,
+            of: self.clone(),
+        }
     }
 
     /// What the settle thread has to tell: waits for it; none at the end.
     pub(super) fn next(&self) -> Option<Settlement> {
         let mut state = self.state();
         loop {
-            let left = state.since.map(|since| PATIENCE.saturating_sub(since.elapsed())).filter(|left| !left.is_zero());
+            let left = state
+                .since
+                .map(|since| PATIENCE.saturating_sub(since.elapsed()))
+                .filter(|left| !left.is_zero());
             state = match left {
-                Some(left) if !state.is_urgent() => self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) if !state.is_urgent() => {
+                    self.0
+                        .changed
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
                 _ if !state.waiting.is_empty() => {
                     (state.since, state.failed) = (None, false);
                     return Some(std::mem::take(&mut state.waiting));
@@ -103,7 +122,11 @@ impl Unsettled {
                 _ if state.closed => return None,
                 _ => {
                     state.sleeping = true;
-                    let mut state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    let mut state = self
+                        .0
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
                     state.sleeping = false;
                     state
                 }
@@ -151,7 +174,10 @@ impl Drop for Riders {
     fn drop(&mut self) {
         if !self.events.is_empty() {
             self.of.state().failed = true;
-            self.of.put(Settlement { confirmed: std::mem::take(&mut self.events), ..Settlement::default() });
+            self.of.put(Settlement {
+                confirmed: std::mem::take(&mut self.events),
+                ..Settlement::default()
+            });
         }
     }
 }
@@ -172,18 +198,29 @@ mod tests {
     impl Rig {
         fn new() -> Self {
             let (sender, room) = crossbeam_channel::bounded(1);
-            Self { unsettled: Unsettled::new(sender), in_hand: InHand::default(), room }
+            Self {
+                unsettled: Unsettled::new(sender),
+                in_hand: InHand::default(),
+                room,
+            }
         }
 
         fn confirm(&self, seqs: std::ops::Range<i64>) {
             let confirmed = seqs.map(|seq| self.event(seq)).collect();
-            self.unsettled.put(Settlement { confirmed, ..Settlement::default() });
+            self.unsettled.put(Settlement {
+                confirmed,
+                ..Settlement::default()
+            });
         }
 
         fn event(&self, seq: i64) -> PendingEvent {
             let row = row(seq, event("s", &seq.to_string(), b"x"));
             let hold = self.in_hand.hold(row.event.message).expect("new");
-            PendingEvent { row, hold, permit: Budget::new(1, 1).reserve(1, 1).expect("room") }
+            PendingEvent {
+                row,
+                hold,
+                permit: Budget::new(1, 1).reserve(1, 1).expect("room"),
+            }
         }
     }
 
@@ -193,7 +230,10 @@ mod tests {
         rig.confirm(0..3);
         let riders = rig.unsettled.riders();
         assert_eq!(riders.rows(), [Seq(0), Seq(1), Seq(2)]);
-        assert!(rig.unsettled.riders().rows().is_empty(), "nobody else tells the store of them meanwhile");
+        assert!(
+            rig.unsettled.riders().rows().is_empty(),
+            "nobody else tells the store of them meanwhile"
+        );
         assert_eq!(rig.in_hand.len(), 3);
         riders.told();
         assert!(rig.in_hand.is_empty());
@@ -206,8 +246,14 @@ mod tests {
         rig.confirm(0..RIDERS as i64 + 1);
         drop(rig.unsettled.riders());
         assert_eq!(rig.in_hand.len(), RIDERS + 1, "none is forgotten");
-        assert!(rig.unsettled.riders().rows().is_empty(), "they do not ride on one commit after the other that fails");
-        assert_eq!(rig.unsettled.next().expect("not closed").confirmed.len(), RIDERS + 1);
+        assert!(
+            rig.unsettled.riders().rows().is_empty(),
+            "they do not ride on one commit after the other that fails"
+        );
+        assert_eq!(
+            rig.unsettled.next().expect("not closed").confirmed.len(),
+            RIDERS + 1
+        );
         rig.confirm(RIDERS as i64 + 1..RIDERS as i64 + 2);
         assert_eq!(rig.unsettled.riders().rows().len(), 1, "later ones may");
     }
@@ -216,12 +262,19 @@ mod tests {
     fn what_cannot_ride_is_told_at_once_and_the_end_leaves_nothing_behind() {
         let rig = Rig::new();
         rig.confirm(0..1);
-        rig.unsettled.put(Settlement { postponed: vec![(rig.event(1), Duration::ZERO)], ..Settlement::default() });
+        rig.unsettled.put(Settlement {
+            postponed: vec![(rig.event(1), Duration::ZERO)],
+            ..Settlement::default()
+        });
         let told = rig.unsettled.next().expect("not closed");
         assert_eq!((told.confirmed.len(), told.postponed.len()), (1, 1));
 
         let unsettled = rig.unsettled.clone();
-        let thread = std::thread::spawn(move || std::iter::from_fn(|| unsettled.next()).map(|told| told.confirmed.len()).sum::<usize>());
+        let thread = std::thread::spawn(move || {
+            std::iter::from_fn(|| unsettled.next())
+                .map(|told| told.confirmed.len())
+                .sum::<usize>()
+        });
         rig.confirm(2..5);
         rig.unsettled.close();
         assert_eq!(thread.join().expect("no panic"), 3);

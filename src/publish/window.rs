@@ -38,7 +38,9 @@ pub struct Limits {
 impl Limits {
     /// How long a row rests after it was handed to the queue in vain `attempts` times before.
     fn delay(&self, attempts: u32) -> Duration {
-        self.retry_min.saturating_mul(2u32.saturating_pow(attempts)).min(self.retry_max)
+        self.retry_min
+            .saturating_mul(2u32.saturating_pow(attempts))
+            .min(self.retry_max)
     }
 }
 
@@ -83,12 +85,22 @@ impl Window {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
         let under_way = (0..limits.lanes).map(|_| None).collect();
-        Self { limits, queue: VecDeque::new(), alone: VecDeque::new(), alone_had_its_turn: false, under_way }
+        Self {
+            limits,
+            queue: VecDeque::new(),
+            alone: VecDeque::new(),
+            alone_had_its_turn: false,
+            under_way,
+        }
     }
 
     /// Takes an event in.
     pub fn push(&mut self, event: PendingEvent) {
-        self.queue.push_back(Item { event, tries: 0, refusals: 0 });
+        self.queue.push_back(Item {
+            event,
+            tries: 0,
+            refusals: 0,
+        });
     }
 
     /// Lanes with a batch under way.
@@ -99,13 +111,21 @@ impl Window {
     /// The next batch and the lane that is free for it.
     pub fn next_batch(&mut self, keys: &RoutingKeys) -> Option<(usize, Vec<Message>)> {
         let lane = self.under_way.iter().position(Option::is_none)?;
-        let alone_now = !self.alone.is_empty() && (self.queue.is_empty() || !self.alone_had_its_turn);
+        let alone_now =
+            !self.alone.is_empty() && (self.queue.is_empty() || !self.alone_had_its_turn);
         self.alone_had_its_turn = alone_now;
-        let batch: Vec<Item> = if alone_now { self.alone.pop_front().into_iter().collect() } else { self.fill() };
+        let batch: Vec<Item> = if alone_now {
+            self.alone.pop_front().into_iter().collect()
+        } else {
+            self.fill()
+        };
         if batch.is_empty() {
             return None;
         }
-        let messages = batch.iter().map(|item| Message::new(&item.event.row, item.tries + item.refusals, keys)).collect();
+        let messages = batch
+            .iter()
+            .map(|item| Message::new(&item.event.row, item.tries + item.refusals, keys))
+            .collect();
         self.under_way[lane] = Some(batch);
         Some((lane, messages))
     }
@@ -115,7 +135,9 @@ impl Window {
         let mut batch = Vec::with_capacity(self.queue.len().min(self.limits.batch_events));
         while let Some(next) = self.queue.front() {
             let len = next.event.row.event.body.len();
-            if batch.len() == self.limits.batch_events || (!batch.is_empty() && bytes + len > self.limits.batch_bytes) {
+            if batch.len() == self.limits.batch_events
+                || (!batch.is_empty() && bytes + len > self.limits.batch_bytes)
+            {
                 break;
             }
             bytes += len;
@@ -138,12 +160,17 @@ impl Window {
     /// The batch of `lane` is done: `fates` has one entry for each of its messages, in order; a missing one counts as unknown.
     pub fn finished(&mut self, lane: usize, fates: Vec<Fate>) -> Settlement {
         let mut settlement = Settlement::default();
-        let Some(batch) = self.under_way.get_mut(lane).and_then(Option::take) else { return settlement };
+        let Some(batch) = self.under_way.get_mut(lane).and_then(Option::take) else {
+            return settlement;
+        };
         let alone = batch.len() == 1;
         let mut fates = fates.into_iter();
         let mut again = Vec::new();
         for mut item in batch {
-            match fates.next().unwrap_or_else(|| Fate::Unknown("the lane gave no answer".to_owned())) {
+            match fates
+                .next()
+                .unwrap_or_else(|| Fate::Unknown("the lane gave no answer".to_owned()))
+            {
                 Fate::Confirmed => settlement.confirmed.push(item.event),
                 Fate::Unroutable | Fate::Nacked(_) => self.postpone(&mut settlement, item),
                 Fate::Unknown(_) => {
@@ -178,7 +205,10 @@ impl Window {
 
 /// Text of a target, fit for the store and for a log: one line, of bounded length.
 pub fn tidy(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     envelope::cut(&line, 500).to_owned()
 }
 
@@ -193,8 +223,13 @@ mod tests {
     use crate::publish::in_hand::InHand;
     use crate::publish::testing::{event, keys, row};
 
-    const LIMITS: Limits =
-        Limits { lanes: 2, batch_events: 3, batch_bytes: 100, retry_min: Duration::from_millis(500), retry_max: Duration::from_secs(60) };
+    const LIMITS: Limits = Limits {
+        lanes: 2,
+        batch_events: 3,
+        batch_bytes: 100,
+        retry_min: Duration::from_millis(500),
+        retry_max: Duration::from_secs(60),
+    };
 
     struct Rig {
         window: Window,
@@ -204,12 +239,19 @@ mod tests {
 
     impl Rig {
         fn new(limits: Limits) -> Self {
-            Self { window: Window::new(limits), in_hand: InHand::default(), next: 0 }
+            Self {
+                window: Window::new(limits),
+                in_hand: InHand::default(),
+                next: 0,
+            }
         }
 
         fn push(&mut self, body: usize) {
             self.next += 1;
-            let row = row(self.next, event("s", &self.next.to_string(), &vec![b'x'; body]));
+            let row = row(
+                self.next,
+                event("s", &self.next.to_string(), &vec![b'x'; body]),
+            );
             let hold = self.in_hand.hold(row.event.message).expect("new");
             let permit = Budget::new(1, body).reserve(1, body).expect("room");
             self.window.push(PendingEvent { row, hold, permit });
@@ -217,12 +259,21 @@ mod tests {
 
         fn batch(&mut self) -> Option<(usize, Vec<String>)> {
             let (lane, messages) = self.window.next_batch(&keys("{id}"))?;
-            Some((lane, messages.into_iter().map(|message| message.routing_key).collect()))
+            Some((
+                lane,
+                messages
+                    .into_iter()
+                    .map(|message| message.routing_key)
+                    .collect(),
+            ))
         }
     }
 
     fn ids(events: &[PendingEvent]) -> Vec<&str> {
-        events.iter().map(|event| event.row.event.event_id.as_str()).collect()
+        events
+            .iter()
+            .map(|event| event.row.event.event_id.as_str())
+            .collect()
     }
 
     fn unknown() -> Fate {
@@ -239,14 +290,26 @@ mod tests {
         for body in [10, 10, 10, 60, 60, 500] {
             rig.push(body);
         }
-        assert_eq!(rig.batch(), Some((0, vec!["1".into(), "2".into(), "3".into()])), "three at most");
-        assert_eq!(rig.batch(), Some((1, vec!["4".into()])), "100 bytes at most");
+        assert_eq!(
+            rig.batch(),
+            Some((0, vec!["1".into(), "2".into(), "3".into()])),
+            "three at most"
+        );
+        assert_eq!(
+            rig.batch(),
+            Some((1, vec!["4".into()])),
+            "100 bytes at most"
+        );
         assert_eq!(rig.batch(), None, "no lane is free");
         let done = rig.window.finished(1, vec![Fate::Confirmed]);
         assert_eq!(ids(&done.confirmed), ["4"]);
         assert_eq!(rig.batch(), Some((1, vec!["5".into()])));
         rig.window.finished(1, vec![Fate::Confirmed]);
-        assert_eq!(rig.batch(), Some((1, vec!["6".into()])), "one larger than a batch goes alone");
+        assert_eq!(
+            rig.batch(),
+            Some((1, vec!["6".into()])),
+            "one larger than a batch goes alone"
+        );
     }
 
     #[test]
@@ -254,14 +317,28 @@ mod tests {
         let mut rig = Rig::new(LIMITS);
         (0..2).for_each(|_| rig.push(1));
         assert_eq!(rig.batch(), Some((0, vec!["1".into(), "2".into()])));
-        assert!(rig.window.finished(0, vec![unknown()]).is_empty(), "a missing fate is unknown too");
-        assert_eq!(rig.batch(), Some((0, vec!["1".into(), "2".into()])), "first together, in order");
+        assert!(
+            rig.window.finished(0, vec![unknown()]).is_empty(),
+            "a missing fate is unknown too"
+        );
+        assert_eq!(
+            rig.batch(),
+            Some((0, vec!["1".into(), "2".into()])),
+            "first together, in order"
+        );
         rig.window.finished(0, vec![unknown(), unknown()]);
         assert_eq!(rig.batch(), Some((0, vec!["1".into()])), "then each alone");
         assert_eq!(rig.batch(), Some((1, vec!["2".into()])));
         let done = rig.window.finished(0, vec![unknown()]);
-        assert_eq!((done.postponed.len(), done.postponed[0].1), (1, LIMITS.retry_min));
-        assert_eq!(ids(&rig.window.finished(1, vec![Fate::Confirmed]).confirmed), ["2"], "its neighbour passes");
+        assert_eq!(
+            (done.postponed.len(), done.postponed[0].1),
+            (1, LIMITS.retry_min)
+        );
+        assert_eq!(
+            ids(&rig.window.finished(1, vec![Fate::Confirmed]).confirmed),
+            ["2"],
+            "its neighbour passes"
+        );
         assert_eq!(rig.batch(), None);
         drop(done);
         assert!(rig.in_hand.is_empty());
@@ -272,10 +349,18 @@ mod tests {
         let mut rig = Rig::new(LIMITS);
         (0..4).for_each(|_| rig.push(1));
         rig.batch().expect("a batch");
-        rig.window.finished(0, vec![refused(), refused(), refused()]);
+        rig.window
+            .finished(0, vec![refused(), refused(), refused()]);
         assert_eq!(rig.batch(), Some((0, vec!["1".into()])));
-        assert_eq!(rig.batch(), Some((1, vec!["4".into()])), "new events take turns with those alone");
-        assert!(rig.window.finished(0, vec![refused()]).is_empty(), "once may have been a neighbour's fault");
+        assert_eq!(
+            rig.batch(),
+            Some((1, vec!["4".into()])),
+            "new events take turns with those alone"
+        );
+        assert!(
+            rig.window.finished(0, vec![refused()]).is_empty(),
+            "once may have been a neighbour's fault"
+        );
         rig.window.finished(1, vec![Fate::Confirmed]);
         for id in ["2", "3"] {
             assert_eq!(rig.batch(), Some((0, vec![id.into()])));
@@ -292,7 +377,9 @@ mod tests {
         let mut rig = Rig::new(LIMITS);
         (0..2).for_each(|_| rig.push(1));
         rig.batch().expect("a batch");
-        let done = rig.window.finished(0, vec![Fate::Unroutable, Fate::Nacked("full".into())]);
+        let done = rig
+            .window
+            .finished(0, vec![Fate::Unroutable, Fate::Nacked("full".into())]);
         assert_eq!(done.postponed.len(), 2);
         assert_eq!(LIMITS.delay(1), Duration::from_secs(1));
         assert_eq!(LIMITS.delay(u32::MAX), LIMITS.retry_max);

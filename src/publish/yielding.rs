@@ -33,17 +33,33 @@ pub(super) struct Yielding {
 
 impl Yielding {
     pub(super) fn new(ingest: Arc<Budget>, longest: Duration, now: Instant) -> Self {
-        Self { ingest, longest, left: longest, used_up: false, aside: false, looked: now, pressed: now }
+        Self {
+            ingest,
+            longest,
+            left: longest,
+            used_up: false,
+            aside: false,
+            looked: now,
+            pressed: now,
+        }
     }
 
     /// From more than half of the room taken, until less than a quarter has been for a while.
     pub(super) fn stands_aside(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.looked);
         self.looked = now;
-        self.left = if self.aside { self.left.saturating_sub(passed) } else { (self.left + passed).min(self.longest) };
+        self.left = if self.aside {
+            self.left.saturating_sub(passed)
+        } else {
+            (self.left + passed).min(self.longest)
+        };
         self.used_up = self.left.is_zero() || (self.used_up && self.left < self.longest);
         let (taken, free) = (self.ingest.used().0, self.ingest.room().0);
-        let is_pressed = if self.aside { taken * 3 >= free } else { taken > free };
+        let is_pressed = if self.aside {
+            taken * 3 >= free
+        } else {
+            taken > free
+        };
         if is_pressed {
             self.pressed = now;
         }
@@ -68,7 +84,11 @@ mod tests {
     impl Rig {
         fn new(longest: Duration) -> Self {
             let (ingest, now) = (Budget::new(100, 0), Instant::now());
-            Self { yielding: Yielding::new(ingest.clone(), longest, now), ingest, now }
+            Self {
+                yielding: Yielding::new(ingest.clone(), longest, now),
+                ingest,
+                now,
+            }
         }
 
         fn after(&mut self, seconds: u64, in_hand: usize) -> bool {
@@ -97,7 +117,10 @@ mod tests {
         let mut rig = Rig::new(LONGEST);
         assert!(rig.after_millis(5, 51));
         for _ in 0..20 {
-            assert!((0..10).all(|_| rig.after_millis(5, 0)), "not for long enough");
+            assert!(
+                (0..10).all(|_| rig.after_millis(5, 0)),
+                "not for long enough"
+            );
             assert!(rig.after_millis(5, 30), "and it goes on");
         }
         assert!((0..19).all(|_| rig.after_millis(5, 0)));
@@ -109,15 +132,24 @@ mod tests {
     fn however_long_the_pressure_lasts_publishing_has_its_time() {
         let mut rig = Rig::new(LONGEST);
         let aside: Vec<bool> = (0..60).map(|_| rig.after(1, 100)).collect();
-        assert_eq!(aside.iter().filter(|aside| **aside).count(), 30, "{aside:?}");
-        assert!(aside.chunk_by(|a, b| a == b).all(|turn| turn.len() == 10), "{aside:?}");
+        assert_eq!(
+            aside.iter().filter(|aside| **aside).count(),
+            30,
+            "{aside:?}"
+        );
+        assert!(
+            aside.chunk_by(|a, b| a == b).all(|turn| turn.len() == 10),
+            "{aside:?}"
+        );
     }
 
     #[test]
     fn many_short_turns_take_from_the_same_account() {
         let mut rig = Rig::new(LONGEST);
         // Three seconds aside and one not, for ever: without the account three quarters of the time.
-        let aside = (0..4000).filter(|second| rig.after(1, if second % 4 == 3 { 0 } else { 100 })).count();
+        let aside = (0..4000)
+            .filter(|second| rig.after(1, if second % 4 == 3 { 0 } else { 100 }))
+            .count();
         assert!(aside <= 2010, "{aside} of 4000 seconds aside");
         assert!(aside > 1000, "{aside} of 4000 seconds aside");
     }

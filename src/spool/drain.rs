@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{CONFLICT_WINDOW, Spool};
-use crate::delivery::InstanceId;
-use crate::failpoint::failpoint;
-use crate::shutdown::Lifeline;
+use crate::domain::delivery::InstanceId;
+use crate::faults::failpoint::failpoint;
+use crate::runtime::shutdown::Lifeline;
 use crate::store::keeper::Lease;
 use crate::store::{Inserted, NewEvent, Room, Store, StoreError, StoredEvent};
 
@@ -45,10 +45,12 @@ impl Drain {
     pub fn start(self, lifeline: &Lifeline) -> io::Result<Draining> {
         let (stop, stopped) = bounded(0);
         let lifeline = lifeline.of("drain");
-        let thread = std::thread::Builder::new().name("drain".into()).spawn(move || {
-            let _lifeline = lifeline;
-            self.run(&stopped);
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("drain".into())
+            .spawn(move || {
+                let _lifeline = lifeline;
+                self.run(&stopped);
+            })?;
         Ok(Draining { thread, stop })
     }
 
@@ -103,7 +105,9 @@ impl Drain {
                     self.report_conflict(&stored.event);
                     done.push(stored);
                 }
-                Inserted::Accepted(_) | Inserted::Duplicate(_) | Inserted::Unpublished(_) => done.push(stored),
+                Inserted::Accepted(_) | Inserted::Duplicate(_) | Inserted::Unpublished(_) => {
+                    done.push(stored)
+                }
                 // Once more in the next pass.
                 Inserted::Doubtful(_) => {}
             }
@@ -116,7 +120,11 @@ impl Drain {
     /// Stores `batch`, and what is an event of its own with its mark. Dying in between leaves duplicates for the next pass.
     fn insert(&self, batch: &[StoredEvent]) -> Result<Vec<Inserted>, StoreError> {
         let mut all: Vec<Option<Inserted>> = vec![None; batch.len()];
-        let mut left: Vec<(usize, Arc<NewEvent>)> = batch.iter().map(|stored| stored.event.clone()).enumerate().collect();
+        let mut left: Vec<(usize, Arc<NewEvent>)> = batch
+            .iter()
+            .map(|stored| stored.event.clone())
+            .enumerate()
+            .collect();
         while !left.is_empty() {
             let events: Vec<Arc<NewEvent>> = left.iter().map(|(_, event)| event.clone()).collect();
             let inserted = self.store.insert(self.instance, &events)?;
@@ -127,8 +135,16 @@ impl Drain {
                     marked.push((at, Arc::new(event.marked(mark))));
                     continue;
                 }
-                if matches!(inserted, Inserted::Accepted(_)) && batch.get(at).is_some_and(|stored| stored.event.marks != event.marks) {
-                    self.spool.0.metrics.source(&event.source).count_marks(&event.marks);
+                if matches!(inserted, Inserted::Accepted(_))
+                    && batch
+                        .get(at)
+                        .is_some_and(|stored| stored.event.marks != event.marks)
+                {
+                    self.spool
+                        .0
+                        .metrics
+                        .source(&event.source)
+                        .count_marks(&event.marks);
                 }
                 if let Some(entry) = all.get_mut(at) {
                     *entry = Some(inserted);
@@ -146,7 +162,10 @@ impl Drain {
             return Ok(false);
         };
         let event = Arc::new(event);
-        if let [Inserted::Refused(why)] = &self.store.insert(self.instance, std::slice::from_ref(&event))?[..] {
+        if let [Inserted::Refused(why)] = &self
+            .store
+            .insert(self.instance, std::slice::from_ref(&event))?[..]
+        {
             // The event itself is in the store; this is the body that came second.
             tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses a spooled conflict, which is dropped: {why}");
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::{DedupKey, UnixMillis};
+use crate::domain::delivery::{DedupKey, UnixMillis};
 use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
 
 /// What an event is counted for besides its body: key, headers, indexes.
@@ -28,7 +28,10 @@ pub(super) struct Now {
 
 impl Now {
     pub(super) fn read() -> Self {
-        Self { wall: UnixMillis::now(), even: Instant::now() }
+        Self {
+            wall: UnixMillis::now(),
+            even: Instant::now(),
+        }
     }
 }
 
@@ -57,7 +60,17 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
-        Self { limits, events: 0, bytes: 0, oldest: None, filled: now, left_over: false, keys: HashSet::new(), full: false, failed: None }
+        Self {
+            limits,
+            events: 0,
+            bytes: 0,
+            oldest: None,
+            filled: now,
+            left_over: false,
+            keys: HashSet::new(),
+            full: false,
+            failed: None,
+        }
     }
 
     /// Begins anew with what is in the file.
@@ -73,9 +86,16 @@ impl Held {
     }
 
     /// The file was opened, and holds this of an earlier run.
-    pub(super) fn opened(&mut self, usage: SpoolUsage, keys: &[DedupKey], oldest: Option<UnixMillis>, now: Instant) {
+    pub(super) fn opened(
+        &mut self,
+        usage: SpoolUsage,
+        keys: &[DedupKey],
+        oldest: Option<UnixMillis>,
+        now: Instant,
+    ) {
         self.recount(usage, keys);
-        (self.oldest, self.filled, self.left_over, self.failed) = (oldest, now, usage.events > 0, None);
+        (self.oldest, self.filled, self.left_over, self.failed) =
+            (oldest, now, usage.events > 0, None);
     }
 
     /// Nothing is held, and nothing is left of what was.
@@ -89,9 +109,17 @@ impl Held {
 
     /// Why deliveries are refused, if so.
     pub(super) fn refusal(&self, now: Now) -> Option<String> {
-        let full =
-            self.full.then(|| format!("the spool is full: it has {} bytes, and spool.max_bytes is {}", self.bytes, self.limits.bytes));
-        let failed = || self.failed.as_ref().map(|why| format!("the last write to the spool failed: {why}"));
+        let full = self.full.then(|| {
+            format!(
+                "the spool is full: it has {} bytes, and spool.max_bytes is {}",
+                self.bytes, self.limits.bytes
+            )
+        });
+        let failed = || {
+            self.failed
+                .as_ref()
+                .map(|why| format!("the last write to the spool failed: {why}"))
+        };
         full.or_else(|| self.too_old(now)).or_else(failed)
     }
 
@@ -118,7 +146,14 @@ impl Held {
 
     /// Adds the keys of `batch`, and returns those that were not there.
     pub(super) fn add_keys(&mut self, batch: &[Arc<NewEvent>]) -> Vec<Vec<u64>> {
-        batch.iter().map(|event| names(event).filter(|name| self.keys.insert(*name)).collect()).collect()
+        batch
+            .iter()
+            .map(|event| {
+                names(event)
+                    .filter(|name| self.keys.insert(*name))
+                    .collect()
+            })
+            .collect()
     }
 
     /// `batch` was written, or not. `added` came from [`Self::add_keys`]. Returns how many events were new.
@@ -140,7 +175,13 @@ impl Held {
                     continue;
                 }
                 Some(Inserted::Conflict(_)) => self.count(event, now),
-                Some(Inserted::Duplicate(_) | Inserted::Unpublished(_) | Inserted::Doubtful(_) | Inserted::Refused(_)) | None => {}
+                Some(
+                    Inserted::Duplicate(_)
+                    | Inserted::Unpublished(_)
+                    | Inserted::Doubtful(_)
+                    | Inserted::Refused(_),
+                )
+                | None => {}
             }
             if !keep_keys {
                 names.iter().for_each(|name| _ = self.keys.remove(name));
@@ -173,9 +214,15 @@ impl Held {
 
     /// How long the oldest event has waited, never longer than can be: the wall clock may have been set meanwhile, or was wrong.
     pub(super) fn age(&self, now: Now) -> Duration {
-        let Some(oldest) = self.oldest else { return Duration::ZERO };
+        let Some(oldest) = self.oldest else {
+            return Duration::ZERO;
+        };
         let known = now.even.saturating_duration_since(self.filled);
-        let longest = if self.left_over { self.limits.age + PLAUSIBLE } else { known };
+        let longest = if self.left_over {
+            self.limits.age + PLAUSIBLE
+        } else {
+            known
+        };
         match u64::try_from(now.wall.0.saturating_sub(oldest.0)).map(Duration::from_millis) {
             Ok(age) if age <= longest => age,
             _ => known,
@@ -203,7 +250,10 @@ fn beginning(key: &DedupKey) -> u64 {
 }
 
 fn names(event: &NewEvent) -> impl Iterator<Item = u64> {
-    [Some(event.key), event.bytes_key, event.replay].into_iter().flatten().map(|key| beginning(&key))
+    [Some(event.key), event.bytes_key, event.replay]
+        .into_iter()
+        .flatten()
+        .map(|key| beginning(&key))
 }
 
 #[cfg(test)]
@@ -215,7 +265,13 @@ mod tests {
     const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
 
     fn held(begin: Instant) -> Held {
-        Held::new(Limits { bytes: 1 << 30, age: DAY }, begin)
+        Held::new(
+            Limits {
+                bytes: 1 << 30,
+                age: DAY,
+            },
+            begin,
+        )
     }
 
     #[test]
@@ -224,23 +280,42 @@ mod tests {
         let mut held = held(begin);
         held.filled = begin;
         held.oldest = Some(BEGIN);
-        let after = |wall: UnixMillis| Now { wall, even: begin + MINUTE };
+        let after = |wall: UnixMillis| Now {
+            wall,
+            even: begin + MINUTE,
+        };
         assert_eq!(held.age(after(BEGIN.plus(MINUTE))), MINUTE);
         assert_eq!(held.age(after(BEGIN.plus(400 * DAY))), MINUTE, "set ahead");
         assert_eq!(held.age(after(UnixMillis(0))), MINUTE, "set back");
         assert!(held.refusal(after(BEGIN.plus(400 * DAY))).is_none());
-        assert!(held.refusal(Now { wall: BEGIN.plus(DAY), even: begin + DAY }).is_some_and(|why| why.contains("max_age_secs")));
+        assert!(
+            held.refusal(Now {
+                wall: BEGIN.plus(DAY),
+                even: begin + DAY
+            })
+            .is_some_and(|why| why.contains("max_age_secs"))
+        );
     }
 
     #[test]
     fn what_an_earlier_run_has_left_is_as_old_as_can_be() {
         let begin = Instant::now();
         let mut held = held(begin);
-        let usage = SpoolUsage { events: 1, bytes: 1 };
+        let usage = SpoolUsage {
+            events: 1,
+            bytes: 1,
+        };
         held.opened(usage, &[], Some(BEGIN), begin);
-        let at = |wall: UnixMillis| Now { wall, even: begin + MINUTE };
+        let at = |wall: UnixMillis| Now {
+            wall,
+            even: begin + MINUTE,
+        };
         assert_eq!(held.age(at(BEGIN.plus(2 * DAY))), 2 * DAY);
-        assert_eq!(held.age(at(BEGIN.plus(400 * DAY))), MINUTE, "received, or opened, by a clock that was wrong");
+        assert_eq!(
+            held.age(at(BEGIN.plus(400 * DAY))),
+            MINUTE,
+            "received, or opened, by a clock that was wrong"
+        );
         assert_eq!(held.age(at(UnixMillis(0))), MINUTE);
     }
 }

@@ -26,12 +26,22 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(path: &Path, unsafely: bool) -> Self {
-        Self { path: path.into(), unsafely, file: None, trouble: None, next: Instant::now(), broken: None }
+        Self {
+            path: path.into(),
+            unsafely,
+            file: None,
+            trouble: None,
+            next: Instant::now(),
+            broken: None,
+        }
     }
 
     pub(super) fn file(&self) -> Result<Arc<SpoolFile>, StoreError> {
         self.file.clone().ok_or_else(|| {
-            StoreError::Unavailable(format!("the spool cannot be used: {}", self.trouble.as_deref().unwrap_or("not open yet")))
+            StoreError::Unavailable(format!(
+                "the spool cannot be used: {}",
+                self.trouble.as_deref().unwrap_or("not open yet")
+            ))
         })
     }
 
@@ -65,7 +75,12 @@ struct Opened {
 fn open(path: &Path, unsafely: bool) -> Opened {
     let broken = match SpoolFile::open(path, unsafely) {
         Err(SpoolTrouble::Broken(why)) => why,
-        result => return Opened { result, aside: None },
+        result => {
+            return Opened {
+                result,
+                aside: None,
+            };
+        }
     };
     match SpoolFile::set_aside(path) {
         Ok(aside) => {
@@ -73,11 +88,17 @@ fn open(path: &Path, unsafely: bool) -> Opened {
                 "the spool is broken: {broken}. It was set aside as {}, and a new one is begun; events that were in it are not in the store",
                 aside.display()
             );
-            Opened { result: SpoolFile::open(path, unsafely), aside: Some(aside) }
+            Opened {
+                result: SpoolFile::open(path, unsafely),
+                aside: Some(aside),
+            }
         }
         Err(error) => {
             let why = format!("{broken}; and it cannot be set aside: {error}: move it away");
-            Opened { result: Err(SpoolTrouble::Unusable(why)), aside: None }
+            Opened {
+                result: Err(SpoolTrouble::Unusable(why)),
+                aside: None,
+            }
         }
     }
 }
@@ -107,7 +128,9 @@ impl Spool {
         let (path, unsafely) = (place.path.clone(), place.unsafely);
         drop(place);
         let opened = open(&path, unsafely);
-        let counted = opened.result.and_then(|file| self.count(&file).map(|()| file).map_err(SpoolTrouble::from));
+        let counted = opened
+            .result
+            .and_then(|file| self.count(&file).map(|()| file).map_err(SpoolTrouble::from));
         let mut place = locked(&self.0.place);
         place.broken = opened.aside.or_else(|| place.broken.take());
         match counted {
@@ -126,7 +149,14 @@ impl Spool {
     /// Takes what an earlier run has left in `file` into account.
     fn count(&self, file: &SpoolFile) -> Result<(), StoreError> {
         let (usage, keys) = (file.usage()?, file.keys()?);
-        let first = oldest(file, Room { events: 1, bytes: 0 })?.1;
+        let first = oldest(
+            file,
+            Room {
+                events: 1,
+                bytes: 0,
+            },
+        )?
+        .1;
         self.0.parked.store(file.parked_rows()?, Ordering::Relaxed);
         self.held().opened(usage, &keys, first, Instant::now());
         Ok(())
@@ -134,15 +164,20 @@ impl Spool {
 
     /// A read or a write has failed: a file that turns out to be damaged is given up, and set aside with the next attempt to open it.
     pub(super) fn failed(&self, error: &StoreError) {
-        let SpoolTrouble::Broken(why) = SpoolTrouble::from(error.clone()) else { return };
+        let SpoolTrouble::Broken(why) = SpoolTrouble::from(error.clone()) else {
+            return;
+        };
         let _writing = locked(&self.0.writing);
         let mut place = locked(&self.0.place);
-        let Some(file) = place.file.take() else { return };
+        let Some(file) = place.file.take() else {
+            return;
+        };
         // Whoever has it in hand is done within a moment; the file is renamed with the next look.
         drop(file);
         place.trouble = Some(why);
         drop(place);
-        self.held().opened(Default::default(), &[], None, Instant::now());
+        self.held()
+            .opened(Default::default(), &[], None, Instant::now());
         self.show();
     }
 

@@ -18,7 +18,7 @@ pub use self::held::{EVENT_OVERHEAD, Limits};
 use self::held::{Held, Now};
 use self::mend::Place;
 use crate::config::model;
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
 use crate::store::{Inserted, NewEvent, Room, Seq, SpoolFile, StoreError, StoredEvent};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
@@ -47,8 +47,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Spool {
     /// Opens the file at `path`, or makes it, and counts what an earlier run has left in it. Where that cannot be done, the spool takes nothing,
     /// says so in its health, and the drain tries on. `unsafely` takes a file in memory as well.
-    pub fn open(path: &Path, config: &model::Spool, unsafely: bool, metrics: Arc<Metrics>, health: Component) -> Self {
-        let held = Held::new(Limits { bytes: config.max_bytes, age: config.max_age }, Instant::now());
+    pub fn open(
+        path: &Path,
+        config: &model::Spool,
+        unsafely: bool,
+        metrics: Arc<Metrics>,
+        health: Component,
+    ) -> Self {
+        let held = Held::new(
+            Limits {
+                bytes: config.max_bytes,
+                age: config.max_age,
+            },
+            Instant::now(),
+        );
         let place = Mutex::new(Place::new(path, unsafely));
         let spool = Self(Arc::new(Inner {
             place,
@@ -84,7 +96,12 @@ impl Spool {
         let is_open = self.file();
         let _writing = is_open.is_ok().then(|| locked(&self.0.writing));
         let now = Now::read();
-        let file = self.file().and_then(|file| self.held().room_for(batch, now).map(|()| file).map_err(StoreError::Unavailable));
+        let file = self.file().and_then(|file| {
+            self.held()
+                .room_for(batch, now)
+                .map(|()| file)
+                .map_err(StoreError::Unavailable)
+        });
         let result = file.and_then(|file| {
             // Before the commit: from then on the drain may find the event, and take its key out again.
             let added = self.held().add_keys(batch);
@@ -160,7 +177,10 @@ impl Spool {
 
     /// Whether it takes events now; and what to say of a store that is away meanwhile.
     pub fn stands_in(&self) -> (Arc<AtomicBool>, &'static str) {
-        (self.0.able.clone(), "deliveries are accepted all the same, durable on one local disk (the spool) until the store is back")
+        (
+            self.0.able.clone(),
+            "deliveries are accepted all the same, durable on one local disk (the spool) until the store is back",
+        )
     }
 
     /// Says how it is, in metrics and health: degraded while anything waits, since it is on one disk only.
@@ -170,19 +190,32 @@ impl Spool {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.0.metrics.spool_rows.set(gauge(held.events));
         self.0.metrics.spool_bytes.set(gauge(held.bytes));
-        self.0.metrics.spool_oldest_seconds.set(gauge(held.age(now).as_secs()));
+        self.0
+            .metrics
+            .spool_oldest_seconds
+            .set(gauge(held.age(now).as_secs()));
         let refusal = trouble.or_else(|| held.refusal(now));
         self.0.able.store(refusal.is_none(), Ordering::Relaxed);
         let parked = self.0.parked.load(Ordering::Relaxed);
         let parked = (parked > 0)
             .then(|| format!("{parked} events were refused by the store and are parked in the spool: `hookweir parked list` shows them"));
-        let words = [refusal, held.waiting(now), parked, broken].into_iter().flatten().collect::<Vec<_>>();
-        self.0.health.update(if words.is_empty() { State::Ready } else { State::Degraded(words.join("; ").into()) });
+        let words = [refusal, held.waiting(now), parked, broken]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
+        self.0.health.update(if words.is_empty() {
+            State::Ready
+        } else {
+            State::Degraded(words.join("; ").into())
+        });
     }
 }
 
 /// What came first in `file`, and when the first of it was received.
-fn oldest(file: &SpoolFile, room: Room) -> Result<(Vec<StoredEvent>, Option<UnixMillis>), StoreError> {
+fn oldest(
+    file: &SpoolFile,
+    room: Room,
+) -> Result<(Vec<StoredEvent>, Option<UnixMillis>), StoreError> {
     let events = file.oldest(room)?;
     let oldest = events.iter().map(|stored| stored.event.received_at).min();
     Ok((events, oldest))

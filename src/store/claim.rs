@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Room;
 use super::row::EventRow;
-use crate::delivery::MessageKey;
+use crate::domain::delivery::MessageKey;
 use crate::store::StoredEvent;
 
 /// How many outbox rows are looked at in one read.
@@ -28,7 +28,11 @@ pub(super) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     pub(super) fn new(room: Room, skip: &'a dyn Fn(&MessageKey) -> bool) -> Self {
-        Self { room, skip, chosen: HashMap::new() }
+        Self {
+            room,
+            skip,
+            chosen: HashMap::new(),
+        }
     }
 
     /// Nothing more fits.
@@ -80,11 +84,16 @@ impl<'a> Choice<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{DedupKey, SourceName};
+    use crate::domain::delivery::{DedupKey, SourceName};
 
     fn due(seq: i64, bytes: i32) -> Due {
         let source = SourceName::parse("s").expect("a name");
-        Due { seq, key: MessageKey::of(&DedupKey::new(&source, "id", &[&seq.to_be_bytes()])), bytes, attempts: 0 }
+        Due {
+            seq,
+            key: MessageKey::of(&DedupKey::new(&source, "id", &[&seq.to_be_bytes()])),
+            bytes,
+            attempts: 0,
+        }
     }
 
     fn choose(room: Room, offers: &[Due]) -> Vec<i64> {
@@ -101,9 +110,17 @@ mod tests {
         let rows = [due(0, 1), due(1, 60), due(2, 60), due(3, 10)];
         assert_eq!(choose(room(9, 1000), &rows), [1, 2, 3], "0 is in memory");
         assert_eq!(choose(room(2, 1000), &rows), [1, 2]);
-        assert_eq!(choose(room(9, 100), &rows), [1], "2 does not fit, and 3 does not overtake it");
+        assert_eq!(
+            choose(room(9, 100), &rows),
+            [1],
+            "2 does not fit, and 3 does not overtake it"
+        );
         assert_eq!(choose(room(9, 10), &rows), [1], "alone it always fits");
         assert_eq!(choose(room(0, 1000), &rows), [] as [i64; 0]);
-        assert_eq!(choose(room(9, 1000), &[due(1, 1), due(1, 1)]), [1], "a row that moved between two reads");
+        assert_eq!(
+            choose(room(9, 1000), &[due(1, 1), due(1, 1)]),
+            [1],
+            "a row that moved between two reads"
+        );
     }
 }

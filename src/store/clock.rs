@@ -34,11 +34,18 @@ impl DeletionClock {
     /// Whether rows may be deleted by a store whose clock says `clock` (milliseconds since 1970), and said `last` at the last deletion.
     /// If so, `clock` is to be kept as the next `last`. A jump is logged once.
     pub(super) fn is_believed(&self, clock: i64, last: Option<i64>) -> bool {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).look(clock, last, Instant::now()) {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).look(
+            clock,
+            last,
+            Instant::now(),
+        ) {
             Look::Even => true,
             Look::Doubtful => false,
             Look::Jumped { by_ms } => {
-                let (seconds, way) = (by_ms.unsigned_abs() / 1000, if by_ms > 0 { "ahead of" } else { "behind" });
+                let (seconds, way) = (
+                    by_ms.unsigned_abs() / 1000,
+                    if by_ms > 0 { "ahead of" } else { "behind" },
+                );
                 let hours = if by_ms > 0 { AHEAD_HOLDS } else { BEHIND_HOLDS }.as_secs() / 3600;
                 tracing::warn!(
                     "the store's clock is {seconds} s {way} its last deletion of old rows: nothing is deleted until it has gone evenly \
@@ -102,7 +109,8 @@ fn is_near(by_ms: i64) -> bool {
 
 /// Since the doubt began, `clock` has gone as far as the monotonic clock.
 fn goes_evenly(doubt: Doubt, clock: i64, now: Instant) -> bool {
-    let passed = i64::try_from(now.saturating_duration_since(doubt.since).as_millis()).unwrap_or(i64::MAX);
+    let passed =
+        i64::try_from(now.saturating_duration_since(doubt.since).as_millis()).unwrap_or(i64::MAX);
     is_near(clock.saturating_sub(doubt.clock).saturating_sub(passed))
 }
 
@@ -122,7 +130,11 @@ mod tests {
 
     impl Bench {
         fn new(last: Option<i64>) -> Self {
-            Self { watch: Watch::default(), last, now: Instant::now() }
+            Self {
+                watch: Watch::default(),
+                last,
+                now: Instant::now(),
+            }
         }
 
         /// Time passes, then the clock says `clock`; whether rows were deleted.
@@ -152,9 +164,15 @@ mod tests {
                 let mut bench = Bench::new(last);
                 assert!(bench.after(0, 9 * DAY));
                 for step in 1..300 {
-                    assert!(!bench.after(10_000, 9 * DAY + ahead + step * 10_000), "{ahead} ms ahead");
+                    assert!(
+                        !bench.after(10_000, 9 * DAY + ahead + step * 10_000),
+                        "{ahead} ms ahead"
+                    );
                 }
-                assert!(!bench.after(10_000, 9 * DAY + 3_010_000), "set right, it is 50 minutes after the last deletion");
+                assert!(
+                    !bench.after(10_000, 9 * DAY + 3_010_000),
+                    "set right, it is 50 minutes after the last deletion"
+                );
                 assert!(bench.after(HOUR, 9 * DAY + 3_010_000 + HOUR));
             }
         }
@@ -183,7 +201,10 @@ mod tests {
         let mut bench = Bench::new(Some(20_000 * DAY));
         assert!(!bench.after(0, 0));
         assert!(!bench.after(23 * HOUR, 23 * HOUR));
-        assert!(bench.after(0, 20_000 * DAY), "set right before, it is believed at once");
+        assert!(
+            bench.after(0, 20_000 * DAY),
+            "set right before, it is believed at once"
+        );
     }
 
     #[test]

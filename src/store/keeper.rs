@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::stall::Stall;
 use super::{Backlog, Reached, Retention, Store, StoreError};
 use crate::config::model;
-use crate::delivery::InstanceId;
-use crate::shutdown::Lifeline;
+use crate::domain::delivery::InstanceId;
+use crate::runtime::shutdown::Lifeline;
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
@@ -36,12 +36,20 @@ pub struct Lease {
 
 impl Lease {
     fn none() -> Self {
-        Self { born: Instant::now(), until: Arc::default(), renewed: Arc::default() }
+        Self {
+            born: Instant::now(),
+            until: Arc::default(),
+            renewed: Arc::default(),
+        }
     }
 
     /// A lease that is held for ever, for what has no rows of its own.
     pub fn forever() -> Self {
-        Self { born: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)), renewed: Arc::default() }
+        Self {
+            born: Instant::now(),
+            until: Arc::new(AtomicU64::new(u64::MAX)),
+            renewed: Arc::default(),
+        }
     }
 
     /// It is held now. Counted on the monotonic clock from *before* the database was asked, so it ends here before it ends there,
@@ -57,8 +65,11 @@ impl Lease {
     }
 
     fn extend(&self, asked: Instant, lease: Duration) {
-        let since_birth = |time: Instant| u64::try_from(time.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX);
-        self.until.store(since_birth(asked + lease), Ordering::Release);
+        let since_birth = |time: Instant| {
+            u64::try_from(time.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX)
+        };
+        self.until
+            .store(since_birth(asked + lease), Ordering::Release);
         self.renewed.store(since_birth(asked), Ordering::Release);
     }
 
@@ -98,7 +109,15 @@ pub struct Kept {
 impl Keeper {
     /// Starts the two threads. Uses up to two connections.
     pub fn start(kept: Kept, config: &model::Store, lifeline: &Lifeline) -> io::Result<Self> {
-        let Kept { store, instance, known, longest_window, metrics, health, outbox } = kept;
+        let Kept {
+            store,
+            instance,
+            known,
+            longest_window,
+            metrics,
+            health,
+            outbox,
+        } = kept;
         let lease = Lease::none();
         let stop = Arc::<Stop>::default();
         let (running, ended) = mpsc::channel();
@@ -118,7 +137,11 @@ impl Keeper {
         };
         let upkeep = Upkeep {
             store,
-            retention: Retention { events: config.keep_events, conflicts: config.keep_conflicts, keys: longest_window },
+            retention: Retention {
+                events: config.keep_events,
+                conflicts: config.keep_conflicts,
+                keys: longest_window,
+            },
             interval: config.prune_interval,
             limit: config.prune_rows,
             metrics,
@@ -129,16 +152,25 @@ impl Keeper {
             stall: Stall::new(PATIENCE + config.longest_retry, Instant::now()),
         };
         let held = (lifeline.of("keeper"), running.clone());
-        thread::Builder::new().name("keeper".into()).spawn(move || {
-            let _held = held;
-            tenancy.run();
-        })?;
+        thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || {
+                let _held = held;
+                tenancy.run();
+            })?;
         let held = (lifeline.of("upkeep"), running);
-        thread::Builder::new().name("upkeep".into()).spawn(move || {
-            let _held = held;
-            upkeep.run();
-        })?;
-        Ok(Self { lease, stop, tried, ended })
+        thread::Builder::new()
+            .name("upkeep".into())
+            .spawn(move || {
+                let _held = held;
+                upkeep.run();
+            })?;
+        Ok(Self {
+            lease,
+            stop,
+            tried,
+            ended,
+        })
     }
 
     /// Waits until the first attempt to prepare the store has ended, well or not; `limit` at most.
@@ -156,7 +188,10 @@ impl Keeper {
     /// more. False if a statement still hangs; then the lease runs out by itself.
     pub fn stop(self, release: bool) -> bool {
         self.stop.request(release);
-        matches!(self.ended.recv_timeout(STOP), Err(mpsc::RecvTimeoutError::Disconnected))
+        matches!(
+            self.ended.recv_timeout(STOP),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        )
     }
 }
 
@@ -182,7 +217,11 @@ impl Stop {
             if asked.is_some() || left.is_zero() {
                 return *asked;
             }
-            asked = self.wake.wait_timeout(asked, left).unwrap_or_else(PoisonError::into_inner).0;
+            asked = self
+                .wake
+                .wait_timeout(asked, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -210,11 +249,17 @@ impl Tenancy {
             match &renewed {
                 Ok(()) => self.health.set(State::Ready),
                 // What was never reached may be named wrongly, and waiting mends no mistake.
-                Err(error) if !self.reached => self.health.set_unfit(&format!("never reached: {error}")),
+                Err(error) if !self.reached => {
+                    self.health.set_unfit(&format!("never reached: {error}"))
+                }
                 Err(StoreError::Unfit(why)) => self.health.set_unfit(why),
                 Err(error) => self.health.set(State::NotReady(error.to_string().into())),
             }
-            let pause = if renewed.is_ok() { (self.duration / 3).min(MEASURE) } else { RETRY };
+            let pause = if renewed.is_ok() {
+                (self.duration / 3).min(MEASURE)
+            } else {
+                RETRY
+            };
             if let Some(release) = self.stop.wait(Instant::now() + pause) {
                 break release;
             }
@@ -271,9 +316,17 @@ impl Upkeep {
                     prune_at = Instant::now() + if more { RETRY } else { self.interval };
                 }
             }
-            let pause = if self.lease.is_held() { MEASURE.min(self.interval) } else { RETRY };
+            let pause = if self.lease.is_held() {
+                MEASURE.min(self.interval)
+            } else {
+                RETRY
+            };
             let next = Instant::now() + pause;
-            if self.stop.wait(next.min(prune_at.max(Instant::now() + Duration::from_millis(100)))).is_some() {
+            if self
+                .stop
+                .wait(next.min(prune_at.max(Instant::now() + Duration::from_millis(100))))
+                .is_some()
+            {
                 return;
             }
         }
@@ -283,19 +336,29 @@ impl Upkeep {
         match self.store.backlog() {
             Ok(backlog) => {
                 let now = Instant::now();
-                let stalled = self.stall.look(&backlog, self.metrics.publisher_up.get() == 1, now);
+                let stalled = self
+                    .stall
+                    .look(&backlog, self.metrics.publisher_up.get() == 1, now);
                 // By the store's clock a row that came while that was ahead has not waited at all.
                 let oldest = backlog.oldest.max(self.stall.standing(now));
-                self.metrics.outbox_rows.set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
-                self.metrics.outbox_oldest_seconds.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
-                self.metrics.parked_rows.set(i64::try_from(backlog.parked).unwrap_or(i64::MAX));
+                self.metrics
+                    .outbox_rows
+                    .set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
+                self.metrics
+                    .outbox_oldest_seconds
+                    .set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
+                self.metrics
+                    .parked_rows
+                    .set(i64::try_from(backlog.parked).unwrap_or(i64::MAX));
                 self.parked.update(match backlog.parked {
                     0 => State::Ready,
                     rows => State::Degraded(
                         format!("{rows} events cannot be published and are parked in the store: `hookweir parked list` shows them").into(),
                     ),
                 });
-                self.outbox.update(stalled.map_or(State::Ready, |standing| State::Degraded(stall_words(&backlog, standing).into())));
+                self.outbox.update(stalled.map_or(State::Ready, |standing| {
+                    State::Degraded(stall_words(&backlog, standing).into())
+                }));
             }
             Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
         }

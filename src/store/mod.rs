@@ -30,7 +30,10 @@ pub use reached::Reached;
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
 use crate::config::secret::Secret;
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName,
+    UnixMillis,
+};
 
 /// A verified event that is to be stored.
 #[derive(Clone, Debug)]
@@ -222,7 +225,9 @@ impl Learned {
         match known {
             None => Self::NotYet,
             // Compared by its digest, so that the time it takes says nothing of it.
-            Some(known) if BodyDigest::of(known) == BodyDigest::of(handed_over.expose()) => Self::Kept,
+            Some(known) if BodyDigest::of(known) == BodyDigest::of(handed_over.expose()) => {
+                Self::Kept
+            }
             Some(_) => Self::Another,
         }
     }
@@ -289,11 +294,20 @@ pub trait Store: Send + Sync + 'static {
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
     /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk. A key past its
     /// window is new where the event would be another message, deleted or not; elsewhere once it was deleted.
-    fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError>;
+    fn insert(
+        &self,
+        owner: InstanceId,
+        batch: &[Arc<NewEvent>],
+    ) -> Result<Vec<Inserted>, StoreError>;
 
     /// [`Self::insert`], and with it [`Self::confirmed`] of `rows`, in one transaction: what the queue has confirmed rides on a commit that
     /// is made anyway. The second part of the answer says whether the rows were told; if not, and after an error, they are to be told again.
-    fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], _rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
+    fn insert_and_confirm(
+        &self,
+        owner: InstanceId,
+        batch: &[Arc<NewEvent>],
+        _rows: &[Seq],
+    ) -> Result<(Vec<Inserted>, bool), StoreError> {
         Ok((self.insert(owner, batch)?, false))
     }
 
@@ -306,7 +320,12 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// No row is due later than the longest retry from now, and no lease is longer than it was taken for: what lies beyond was written
     /// while the clock was ahead, and is due, or over.
-    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError>;
+    fn claim(
+        &self,
+        owner: InstanceId,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// These rows were confirmed by the queue, and leave the outbox. Rows that have left it already are passed over, here and below.
     fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError>;

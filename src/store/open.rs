@@ -31,26 +31,43 @@ pub fn check(config: &model::Store) -> Result<Vec<String>, StoreError> {
     let pending = match &config.url {
         model::StoreUrl::Sqlite(path) if !path.exists() => {
             probe_folder(path)?;
-            return Ok(vec![format!("{} does not exist yet and can be created", path.display())]);
+            return Ok(vec![format!(
+                "{} does not exist yet and can be created",
+                path.display()
+            )]);
         }
         model::StoreUrl::Sqlite(path) => SqliteStore::new(path, config)?.pending()?,
         model::StoreUrl::Postgres(url) => return PostgresStore::new(url, config, 1)?.check(),
     };
     match (pending.is_empty(), config.migrate) {
-        (true, _) => Ok(vec!["reached, durable, and its schema is up to date".to_owned()]),
-        (false, model::Migrate::Auto) => Ok(vec![format!("reached and durable; a start will apply the migrations {}", pending.join(", "))]),
+        (true, _) => Ok(vec![
+            "reached, durable, and its schema is up to date".to_owned(),
+        ]),
+        (false, model::Migrate::Auto) => Ok(vec![format!(
+            "reached and durable; a start will apply the migrations {}",
+            pending.join(", ")
+        )]),
         (false, model::Migrate::Check) => Err(migrations::to_be_applied(&pending)),
     }
 }
 
 /// Whether a file can be created at `path`, or in the nearest folder above it that exists.
 pub(crate) fn probe_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let folder = path
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.is_dir())
+        .unwrap_or(Path::new("."));
     let probe = folder.join(format!(".hookweir-check.{}", std::process::id()));
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(&probe)
         .and_then(|_| fs::remove_file(&probe))
-        .map_err(|error| StoreError::Unfit(format!("no file can be created in {}: {error}", folder.display())))
+        .map_err(|error| {
+            StoreError::Unfit(format!(
+                "no file can be created in {}: {error}",
+                folder.display()
+            ))
+        })
 }

@@ -1,7 +1,7 @@
 //! Parked events (dead letters): given up, kept with the reason until an operator decides.
 
 use super::Seq;
-use crate::delivery::{MessageId, UnixMillis};
+use crate::domain::delivery::{MessageId, UnixMillis};
 
 /// A parked event, without its body.
 #[derive(Clone, Debug)]

@@ -7,18 +7,27 @@ use bytes::Bytes;
 
 use super::NewEvent;
 use super::row::headers_to_text;
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis,
+};
 
 /// A good event as large as the largest of `rows`, under a key of its own: a smaller one could still find room on a disk that is full. With
 /// `full` it fills the columns that few events do. To be stored and rolled back.
 pub(super) fn good_event(rows: &[Arc<NewEvent>], full: bool) -> diesel::QueryResult<Arc<NewEvent>> {
-    let size = |new: &Arc<NewEvent>| new.body.len() + headers_to_text(&new.headers).len() + new.event_id.as_str().len();
+    let size = |new: &Arc<NewEvent>| {
+        new.body.len() + headers_to_text(&new.headers).len() + new.event_id.as_str().len()
+    };
     let body = Bytes::from(vec![0; rows.iter().map(size).max().unwrap_or(0)]);
-    let source = SourceName::parse("probe").map_err(|error| diesel::result::Error::QueryBuilderError(error.into()))?;
+    let source = SourceName::parse("probe")
+        .map_err(|error| diesel::result::Error::QueryBuilderError(error.into()))?;
     let key = DedupKey::unique(&source);
     Ok(Arc::new(NewEvent {
         key,
-        message: if full { MessageKey::fresh() } else { MessageKey::of(&key) },
+        message: if full {
+            MessageKey::fresh()
+        } else {
+            MessageKey::of(&key)
+        },
         class: IdClass::Unsigned,
         bytes_key: None,
         drop_same_bytes: None,

@@ -21,17 +21,24 @@ impl Reached {
             name.push("-store");
             path.with_file_name(name)
         });
-        Self { note, store: store.to_string() }
+        Self {
+            note,
+            store: store.to_string(),
+        }
     }
 
     /// Returns `true` if this store was reached before.
     pub(super) fn is_known(&self) -> bool {
-        self.note.as_ref().is_some_and(|note| fs::read_to_string(note).is_ok_and(|known| known.trim_end() == self.store))
+        self.note.as_ref().is_some_and(|note| {
+            fs::read_to_string(note).is_ok_and(|known| known.trim_end() == self.store)
+        })
     }
 
     /// Notes that the store was reached. If the note cannot be written, the next start asks the store.
     pub(super) fn note(&self) {
-        let Some(note) = self.note.as_ref().filter(|_| !self.is_known()) else { return };
+        let Some(note) = self.note.as_ref().filter(|_| !self.is_known()) else {
+            return;
+        };
         let draft = note.with_extension("draft");
         let written = OpenOptions::new()
             .write(true)

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{First, Inserted, Mark, NewEvent, Seq, StoredEvent};
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
+};
 
 /// Headers as they are stored.
 pub(super) fn headers_to_text(headers: &[(String, String)]) -> String {
@@ -39,7 +41,8 @@ impl EventRow {
     pub(super) fn into_stored(self, attempts: u32) -> Result<StoredEvent, String> {
         let row = |what: String| format!("event {}: {what}", self.seq);
         let source = SourceName::parse(&self.source).map_err(row)?;
-        let headers = serde_json::from_str(&self.headers).map_err(|error| row(format!("headers: {error}")))?;
+        let headers = serde_json::from_str(&self.headers)
+            .map_err(|error| row(format!("headers: {error}")))?;
         Ok(StoredEvent {
             seq: Seq(self.seq),
             attempts,
@@ -77,13 +80,27 @@ pub(super) fn message_key(bytes: &[u8]) -> diesel::QueryResult<MessageKey> {
 }
 
 /// Marks as the database returns them.
-pub(super) fn marks(conflict_of: Option<&[u8]>, same_bytes_as: Option<&[u8]>) -> diesel::QueryResult<Marks> {
-    let id = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes_of(bytes).map(MessageId::from_bytes)).transpose();
-    Ok(Marks { conflict_of: id(conflict_of)?, same_bytes_as: id(same_bytes_as)? })
+pub(super) fn marks(
+    conflict_of: Option<&[u8]>,
+    same_bytes_as: Option<&[u8]>,
+) -> diesel::QueryResult<Marks> {
+    let id = |bytes: Option<&[u8]>| {
+        bytes
+            .map(|bytes| bytes_of(bytes).map(MessageId::from_bytes))
+            .transpose()
+    };
+    Ok(Marks {
+        conflict_of: id(conflict_of)?,
+        same_bytes_as: id(same_bytes_as)?,
+    })
 }
 
 fn bytes_of<const LEN: usize>(bytes: &[u8]) -> diesel::QueryResult<[u8; LEN]> {
-    bytes.try_into().map_err(|_| diesel::result::Error::DeserializationError(format!("a key that is not {LEN} bytes long").into()))
+    bytes.try_into().map_err(|_| {
+        diesel::result::Error::DeserializationError(
+            format!("a key that is not {LEN} bytes long").into(),
+        )
+    })
 }
 
 /// A row of `dedup` that an event met.
@@ -118,7 +135,10 @@ pub(super) enum Decision {
 
 impl KnownRow {
     fn first(&self) -> diesel::QueryResult<First> {
-        Ok(First { seq: Seq(self.seq), message: message_key(self.message.as_ref().unwrap_or(&self.key))? })
+        Ok(First {
+            seq: Seq(self.seq),
+            message: message_key(self.message.as_ref().unwrap_or(&self.key))?,
+        })
     }
 
     /// Past its time, and an event that comes now is another one. Where it would be the same one again, it is known until its row is
@@ -135,15 +155,25 @@ pub(super) fn decide(new: &NewEvent, met: &Met) -> diesel::QueryResult<Decision>
     }
     if let Some(row) = &met.by_key {
         let (same_body, first) = (row.digest == new.digest.as_bytes(), row.first()?);
-        return Ok(match (same_body, row.is_over(&first), new.class.publishes_other_bodies()) {
-            (true, false, _) => Decision::Known(Inserted::Duplicate(first)),
-            // This body may be known by a key of its own.
-            (false, _, true) => Decision::Known(Inserted::Doubtful(Mark::ConflictOf(first.message_id()))),
-            (false, false, false) => Decision::Known(Inserted::Conflict(first)),
-            (_, true, _) => Decision::GivesWay,
-        });
+        return Ok(
+            match (
+                same_body,
+                row.is_over(&first),
+                new.class.publishes_other_bodies(),
+            ) {
+                (true, false, _) => Decision::Known(Inserted::Duplicate(first)),
+                // This body may be known by a key of its own.
+                (false, _, true) => {
+                    Decision::Known(Inserted::Doubtful(Mark::ConflictOf(first.message_id())))
+                }
+                (false, false, false) => Decision::Known(Inserted::Conflict(first)),
+                (_, true, _) => Decision::GivesWay,
+            },
+        );
     }
-    let Some(row) = &met.by_bytes else { return Ok(Decision::Gone) };
+    let Some(row) = &met.by_bytes else {
+        return Ok(Decision::Gone);
+    };
     let first = row.first()?;
     let age = millis(new.window).saturating_sub(row.left);
     Ok(Decision::Known(match new.drop_same_bytes {

@@ -16,17 +16,28 @@ pub(super) struct Stall {
 
 impl Stall {
     pub(super) fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, stands: None, since: now }
+        Self {
+            patience,
+            stands: None,
+            since: now,
+        }
     }
 
     /// How long the oldest row has been the oldest one.
     pub(super) fn standing(&self, now: Instant) -> Duration {
-        self.stands.map_or(Duration::ZERO, |_| now.saturating_duration_since(self.since))
+        self.stands.map_or(Duration::ZERO, |_| {
+            now.saturating_duration_since(self.since)
+        })
     }
 
     /// Takes a measure, made while the sink takes events or not. For how long nothing has moved, if that is too long: the oldest row is
     /// the same, and there were never fewer rows.
-    pub(super) fn look(&mut self, backlog: &Backlog, takes: bool, now: Instant) -> Option<Duration> {
+    pub(super) fn look(
+        &mut self,
+        backlog: &Backlog,
+        takes: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         let stands = backlog.first.map(|first| (first, backlog.depth));
         let moved = match (self.stands, stands) {
             (Some((first, fewest)), Some((still, depth))) => first != still || depth < fewest,
@@ -47,7 +58,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn rows(first: i64, depth: u64) -> Backlog {
-        Backlog { depth, first: Some(Seq(first)), ..Backlog::default() }
+        Backlog {
+            depth,
+            first: Some(Seq(first)),
+            ..Backlog::default()
+        }
     }
 
     #[test]
@@ -56,11 +71,26 @@ mod tests {
         let mut stall = Stall::new(30 * SECOND, begin);
         // Others come and go beside it.
         for (second, depth) in [(0, 5), (10, 9), (20, 6)] {
-            assert_eq!(stall.look(&rows(1, depth), true, begin + second * SECOND), None, "{second} s");
+            assert_eq!(
+                stall.look(&rows(1, depth), true, begin + second * SECOND),
+                None,
+                "{second} s"
+            );
         }
-        assert_eq!(stall.look(&rows(1, 5), true, begin + 31 * SECOND), Some(31 * SECOND));
-        assert_eq!(stall.look(&rows(1, 4), true, begin + 40 * SECOND), None, "one has left");
-        assert_eq!(stall.look(&Backlog::default(), true, begin + 99 * SECOND), None, "none waits");
+        assert_eq!(
+            stall.look(&rows(1, 5), true, begin + 31 * SECOND),
+            Some(31 * SECOND)
+        );
+        assert_eq!(
+            stall.look(&rows(1, 4), true, begin + 40 * SECOND),
+            None,
+            "one has left"
+        );
+        assert_eq!(
+            stall.look(&Backlog::default(), true, begin + 99 * SECOND),
+            None,
+            "none waits"
+        );
         assert_eq!(stall.standing(begin + 99 * SECOND), Duration::ZERO);
     }
 
@@ -69,13 +99,31 @@ mod tests {
         let begin = Instant::now();
         let mut stall = Stall::new(30 * SECOND, begin);
         for second in 0..100 {
-            assert_eq!(stall.look(&rows(1, 1901 + u64::from(second)), false, begin + second * SECOND), None);
+            assert_eq!(
+                stall.look(
+                    &rows(1, 1901 + u64::from(second)),
+                    false,
+                    begin + second * SECOND
+                ),
+                None
+            );
         }
         for second in 100..1000 {
-            assert_eq!(stall.look(&rows(1, 2000 - u64::from(second)), true, begin + second * SECOND), None);
+            assert_eq!(
+                stall.look(
+                    &rows(1, 2000 - u64::from(second)),
+                    true,
+                    begin + second * SECOND
+                ),
+                None
+            );
         }
         for second in 1000..2000 {
-            assert_eq!(stall.look(&rows(i64::from(second), 5), true, begin + second * SECOND), None, "a queue that moves");
+            assert_eq!(
+                stall.look(&rows(i64::from(second), 5), true, begin + second * SECOND),
+                None,
+                "a queue that moves"
+            );
         }
     }
 }

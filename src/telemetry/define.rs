@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use prometheus::core::Collector;
-use prometheus::{Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
 
 /// What a metric means.
 #[derive(Debug)]
@@ -34,8 +37,13 @@ pub(super) trait Define: Collector + Clone + Sized + 'static {
     fn create(description: &Description, buckets: &[f64]) -> Result<Self, Error>;
 
     /// A metric as described, registered.
-    fn define(registry: &Registry, description: Option<&Description>, buckets: &[f64]) -> Result<Self, Error> {
-        let description = description.ok_or_else(|| Error::Msg("a metric has no description".into()))?;
+    fn define(
+        registry: &Registry,
+        description: Option<&Description>,
+        buckets: &[f64],
+    ) -> Result<Self, Error> {
+        let description =
+            description.ok_or_else(|| Error::Msg("a metric has no description".into()))?;
         let metric = Self::create(description, buckets)?;
         registry.register(Box::new(metric.clone()))?;
         Ok(metric)
@@ -86,8 +94,19 @@ pub fn page(descriptions: &[Description]) -> String {
          | metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in descriptions {
-        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        let _ = writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind, labels.join(", "), metric.help());
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            metric.name,
+            metric.kind,
+            labels.join(", "),
+            metric.help()
+        );
     }
     page
 }

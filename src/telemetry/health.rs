@@ -40,7 +40,11 @@ impl Health {
     pub fn component(&self, name: &'static str) -> Component {
         let mut components = self.components();
         components.push((name, State::NotReady("starting".into())));
-        Component { health: self.clone(), index: components.len() - 1, stand_in: None }
+        Component {
+            health: self.clone(),
+            index: components.len() - 1,
+            stand_in: None,
+        }
     }
 
     /// All components in the order in which they were added.
@@ -50,18 +54,22 @@ impl Health {
 
     /// Whether deliveries should be sent here; if not, the first reason.
     pub fn ready(&self) -> Result<(), String> {
-        self.components().iter().try_for_each(|(name, state)| match state {
-            State::NotReady(why) | State::Unfit(why) => Err(format!("{name}: {why}")),
-            State::Ready | State::Degraded(_) => Ok(()),
-        })
+        self.components()
+            .iter()
+            .try_for_each(|(name, state)| match state {
+                State::NotReady(why) | State::Unfit(why) => Err(format!("{name}: {why}")),
+                State::Ready | State::Degraded(_) => Ok(()),
+            })
     }
 
     /// Whether a delivery that comes is accepted; if not, the first reason.
     pub fn accepting(&self) -> Result<(), String> {
-        self.components().iter().try_for_each(|(name, state)| match state {
-            State::NotReady(why) => Err(format!("{name}: {why}")),
-            State::Ready | State::Degraded(_) | State::Unfit(_) => Ok(()),
-        })
+        self.components()
+            .iter()
+            .try_for_each(|(name, state)| match state {
+                State::NotReady(why) => Err(format!("{name}: {why}")),
+                State::Ready | State::Degraded(_) | State::Unfit(_) => Ok(()),
+            })
     }
 }
 
@@ -76,7 +84,10 @@ impl Component {
     /// While `able` says so, something takes this component's place where it is not ready, so that it is only degraded.
     #[must_use]
     pub fn or_else(self, able: Arc<AtomicBool>, instead: &'static str) -> Self {
-        Self { stand_in: Some((able, instead)), ..self }
+        Self {
+            stand_in: Some((able, instead)),
+            ..self
+        }
     }
 
     /// Says how the component is. A change is logged, a repetition is not.
@@ -93,7 +104,9 @@ impl Component {
     /// Says that the component is not ready, and that waiting does not mend it: what stands in takes deliveries, and makes nothing ready.
     pub fn set_unfit(&self, why: &str) {
         let state = match &self.stand_in {
-            Some((able, instead)) if able.load(Ordering::Relaxed) => State::Unfit(format!("{why}; {instead}").into()),
+            Some((able, instead)) if able.load(Ordering::Relaxed) => {
+                State::Unfit(format!("{why}; {instead}").into())
+            }
             _ => State::NotReady(why.to_owned().into()),
         };
         self.put(state, |old, new| old != new);
@@ -106,7 +119,9 @@ impl Component {
 
     fn put(&self, state: State, is_news: fn(&State, &State) -> bool) {
         let mut components = self.health.components();
-        let Some((name, now)) = components.get_mut(self.index) else { return };
+        let Some((name, now)) = components.get_mut(self.index) else {
+            return;
+        };
         let old = std::mem::replace(now, state);
         if !is_news(&old, now) {
             return;
@@ -114,7 +129,9 @@ impl Component {
         match now {
             State::Ready => tracing::info!(component = *name, "{name} is ready"),
             State::Degraded(why) => tracing::warn!(component = *name, %why, "{name} is degraded"),
-            State::NotReady(why) | State::Unfit(why) => tracing::warn!(component = *name, %why, "{name} is not ready"),
+            State::NotReady(why) | State::Unfit(why) => {
+                tracing::warn!(component = *name, %why, "{name} is not ready")
+            }
         }
     }
 }
@@ -139,9 +156,14 @@ mod tests {
     #[test]
     fn what_stands_in_makes_nothing_ready_that_an_operator_has_to_mend() {
         let (health, able) = (Health::default(), Arc::new(AtomicBool::new(true)));
-        let store = health.component("store").or_else(able.clone(), "the spool takes deliveries");
+        let store = health
+            .component("store")
+            .or_else(able.clone(), "the spool takes deliveries");
         store.set_unfit("wrong password");
-        assert_eq!(health.ready(), Err("store: wrong password; the spool takes deliveries".into()));
+        assert_eq!(
+            health.ready(),
+            Err("store: wrong password; the spool takes deliveries".into())
+        );
         assert_eq!(health.accepting(), Ok(()));
         able.store(false, Ordering::Relaxed);
         store.set_unfit("wrong password");
@@ -151,10 +173,15 @@ mod tests {
     #[test]
     fn what_stands_in_for_a_component_keeps_the_whole_ready() {
         let (health, able) = (Health::default(), Arc::new(AtomicBool::new(true)));
-        let store = health.component("store").or_else(able.clone(), "the spool takes deliveries");
+        let store = health
+            .component("store")
+            .or_else(able.clone(), "the spool takes deliveries");
         assert!(health.ready().is_err(), "it has not said how it is yet");
         store.set(State::NotReady("connection refused".into()));
-        assert_eq!(health.all()[0].1, State::Degraded("connection refused; the spool takes deliveries".into()));
+        assert_eq!(
+            health.all()[0].1,
+            State::Degraded("connection refused; the spool takes deliveries".into())
+        );
         able.store(false, Ordering::Relaxed);
         store.set(State::NotReady("connection refused".into()));
         assert_eq!(health.ready(), Err("store: connection refused".into()));

@@ -18,8 +18,18 @@ pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest value of a field, in bytes: a datagram has to fit a socket's buffer.
 const LONGEST_VALUE: usize = 32 << 10;
 /// Fields that mean something else to journald.
-const RESERVED: &[&str] =
-    &["MESSAGE", "MESSAGE_ID", "PRIORITY", "ERRNO", "INVOCATION_ID", "USER_INVOCATION_ID", "DOCUMENTATION", "TID", "UNIT", "USER_UNIT"];
+const RESERVED: &[&str] = &[
+    "MESSAGE",
+    "MESSAGE_ID",
+    "PRIORITY",
+    "ERRNO",
+    "INVOCATION_ID",
+    "USER_INVOCATION_ID",
+    "DOCUMENTATION",
+    "TID",
+    "UNIT",
+    "USER_UNIT",
+];
 const RESERVED_GROUPS: &[&str] = &["CODE_", "SYSLOG_", "COREDUMP_", "OBJECT_"];
 
 /// True if standard error goes to a journal: JOURNAL_STREAM names its device and inode.
@@ -46,8 +56,15 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(level: Level, target: &str) -> Self {
-        let mut entry = Self { datagram: Vec::with_capacity(512), shown: String::new() };
-        put(&mut entry.datagram, "PRIORITY", &priority(level).to_string());
+        let mut entry = Self {
+            datagram: Vec::with_capacity(512),
+            shown: String::new(),
+        };
+        put(
+            &mut entry.datagram,
+            "PRIORITY",
+            &priority(level).to_string(),
+        );
         put(&mut entry.datagram, "SYSLOG_IDENTIFIER", "hookweir");
         put(&mut entry.datagram, "TARGET", target);
         entry
@@ -57,25 +74,49 @@ impl Entry {
     pub(super) fn field(&mut self, name: &str, value: &str) {
         put(&mut self.datagram, &field_name(name), value);
         if !value.is_empty() && self.shown.len() < LONGEST_VALUE {
-            let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+            let plain = value
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'"');
             // Writing to a string cannot fail.
-            let _ = if plain { write!(self.shown, " {name}={value}") } else { write!(self.shown, " {name}={value:?}") };
+            let _ = if plain {
+                write!(self.shown, " {name}={value}")
+            } else {
+                write!(self.shown, " {name}={value:?}")
+            };
         }
     }
 
     /// The datagram, once its message is known.
     pub(super) fn finish(mut self, message: &str) -> Vec<u8> {
-        put(&mut self.datagram, "MESSAGE", &format!("{message}{}", self.shown));
+        put(
+            &mut self.datagram,
+            "MESSAGE",
+            &format!("{message}{}", self.shown),
+        );
         self.datagram
     }
 }
 
 /// A name as journald takes it: upper case, digits and "_", neither of the latter first, 64 bytes at most.
 fn field_name(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    let reserved = RESERVED.contains(&name.as_str()) || RESERVED_GROUPS.iter().any(|group| name.starts_with(group));
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let reserved = RESERVED.contains(&name.as_str())
+        || RESERVED_GROUPS.iter().any(|group| name.starts_with(group));
     let first_is_letter = name.starts_with(|c: char| c.is_ascii_uppercase());
-    let mut name = if reserved || !first_is_letter { format!("HOOKWEIR_{name}") } else { name };
+    let mut name = if reserved || !first_is_letter {
+        format!("HOOKWEIR_{name}")
+    } else {
+        name
+    };
     name.truncate(64);
     name
 }
@@ -102,13 +143,17 @@ impl<S: Subscriber> Layer<S> for JournalLayer {
         // Of what comes by way of the crate `log`, its own target and place.
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
-        let mut fields = Fields { entry: Entry::new(*metadata.level(), metadata.target()), message: String::new() };
+        let mut fields = Fields {
+            entry: Entry::new(*metadata.level(), metadata.target()),
+            message: String::new(),
+        };
         event.record(&mut fields);
         if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
             put(&mut fields.entry.datagram, "CODE_FILE", file);
             put(&mut fields.entry.datagram, "CODE_LINE", &line.to_string());
         }
-        self.0.offer(Line::Entry(fields.entry.finish(&fields.message)));
+        self.0
+            .offer(Line::Entry(fields.entry.finish(&fields.message)));
     }
 }
 
@@ -137,23 +182,48 @@ mod tests {
 
     #[test]
     fn an_entry_has_its_priority_and_its_fields_and_no_field_of_journalds_own_is_set() {
-        let mut entry = Entry::new(Level::WARN, "hookweir::delivery");
-        for (name, value) in [("source", "gh"), ("message_id", "m"), ("_pid", "1"), ("code_line", "1"), ("error", "a\nb")] {
+        let mut entry = Entry::new(Level::WARN, "hookweir::domain::delivery");
+        for (name, value) in [
+            ("source", "gh"),
+            ("message_id", "m"),
+            ("_pid", "1"),
+            ("code_line", "1"),
+            ("error", "a\nb"),
+        ] {
             entry.field(name, value);
         }
         let datagram = entry.finish("delivery shed");
         let text = String::from_utf8_lossy(&datagram);
-        for part in ["PRIORITY=4\n", "SOURCE=gh\n", "HOOKWEIR_MESSAGE_ID=m\n", "HOOKWEIR__PID=1\n", "HOOKWEIR_CODE_LINE=1\n"] {
+        for part in [
+            "PRIORITY=4\n",
+            "SOURCE=gh\n",
+            "HOOKWEIR_MESSAGE_ID=m\n",
+            "HOOKWEIR__PID=1\n",
+            "HOOKWEIR_CODE_LINE=1\n",
+        ] {
             assert!(text.contains(part), "{text:?} has no {part:?}");
         }
-        assert!(text.contains("ERROR\n\u{3}\0\0\0\0\0\0\0a\nb\n"), "{text:?}");
-        assert!(text.ends_with("MESSAGE=delivery shed source=gh message_id=m _pid=1 code_line=1 error=\"a\\nb\"\n"), "{text:?}");
+        assert!(
+            text.contains("ERROR\n\u{3}\0\0\0\0\0\0\0a\nb\n"),
+            "{text:?}"
+        );
+        assert!(
+            text.ends_with(
+                "MESSAGE=delivery shed source=gh message_id=m _pid=1 code_line=1 error=\"a\\nb\"\n"
+            ),
+            "{text:?}"
+        );
     }
 
     #[test]
     fn a_journal_is_known_by_the_file_that_standard_error_is() {
         assert!(reads_stderr(Some("8:17"), Some((8, 17))));
-        for (named, is) in [(None, Some((8, 17))), (Some("8:17"), None), (Some("8:18"), Some((8, 17))), (Some("x"), None)] {
+        for (named, is) in [
+            (None, Some((8, 17))),
+            (Some("8:17"), None),
+            (Some("8:18"), Some((8, 17))),
+            (Some("x"), None),
+        ] {
             assert!(!reads_stderr(named, is), "{named:?} {is:?}");
         }
     }

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use prometheus::IntCounter;
 
 use super::record::Record;
-use crate::control;
+use crate::faults::control;
 
 /// Lines that wait for the thread at most.
 const LINES: usize = 8192;
@@ -84,9 +84,17 @@ impl Queue {
     pub(super) fn start(output: Output) -> Self {
         let (lines, taken) = crossbeam_channel::bounded(LINES);
         let counts = Arc::<Counts>::default();
-        let writer = Writer { lines: taken, counts: counts.clone(), output, told: 0, told_at: None };
+        let writer = Writer {
+            lines: taken,
+            counts: counts.clone(),
+            output,
+            told: 0,
+            told_at: None,
+        };
         // If there is no thread, the receiver is gone, and that is counted line by line.
-        let _ = thread::Builder::new().name("log".into()).spawn(move || writer.run());
+        let _ = thread::Builder::new()
+            .name("log".into())
+            .spawn(move || writer.run());
         Self { lines, counts }
     }
 
@@ -99,7 +107,11 @@ impl Queue {
         self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         let room = self.counts.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= BYTES;
         let refused = match room {
-            true => self.lines.try_send(line).err().map(|error| error.into_inner()),
+            true => self
+                .lines
+                .try_send(line)
+                .err()
+                .map(|error| error.into_inner()),
             false => Some(line),
         };
         if let Some(line) = refused {
@@ -155,7 +167,10 @@ impl Writer {
     fn run(mut self) {
         loop {
             let line = match self.untold() {
-                0 => self.lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                0 => self
+                    .lines
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
                 _ => self.lines.recv_timeout(TELL_EVERY),
             };
             match line {
@@ -175,7 +190,10 @@ impl Writer {
     }
 
     fn untold(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed).saturating_sub(self.told)
+        self.counts
+            .dropped
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.told)
     }
 
     /// Writes how many lines were lost since that was told last. False if even that cannot be written.
@@ -185,8 +203,11 @@ impl Writer {
             return true;
         }
         let shape = super::logs::shape();
-        let message = format!("{lost} lines of the log were lost: its reader was too slow, gone, or had no room");
-        let record = Record::new(tracing::Level::WARN, "hookweir::log", &message).with("lost", &lost.to_string());
+        let message = format!(
+            "{lost} lines of the log were lost: its reader was too slow, gone, or had no room"
+        );
+        let record = Record::new(tracing::Level::WARN, "hookweir::log", &message)
+            .with("lost", &lost.to_string());
         let written = self.output.write(&shape.line(&record));
         if written {
             self.told += lost;
@@ -210,14 +231,25 @@ pub(super) struct Output {
 impl Output {
     /// Standard error, and journald's socket at `journal_path`.
     pub(super) fn new(journal_path: &'static Path) -> Self {
-        let stderr = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
-        Self { stderr, torn: false, journal: UnixDatagram::unbound().ok(), journal_path }
+        let stderr = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .ok()
+            .map(File::from);
+        Self {
+            stderr,
+            torn: false,
+            journal: UnixDatagram::unbound().ok(),
+            journal_path,
+        }
     }
 
     fn write(&mut self, line: &Line) -> bool {
         match line {
             Line::Text(text) => {
-                let (torn, Some(file)) = (self.torn, &mut self.stderr) else { return false };
+                let (torn, Some(file)) = (self.torn, &mut self.stderr) else {
+                    return false;
+                };
                 let (written, whole) = match torn {
                     true => write_whole(file, &[b"\n", text.as_slice()].concat()),
                     false => write_whole(file, text),
@@ -227,7 +259,9 @@ impl Output {
             }
             // Not connected: journald's next socket at the same place works as well.
             Line::Entry(entry) => loop {
-                let Some(socket) = &self.journal else { return false };
+                let Some(socket) = &self.journal else {
+                    return false;
+                };
                 match socket.send_to(entry, self.journal_path) {
                     Ok(_) => return true,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}

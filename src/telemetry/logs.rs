@@ -24,9 +24,9 @@ use super::log_queue::{Line, Output, Queue};
 use super::record::{Record, Shape};
 use super::{Metrics, SourceMetrics};
 use crate::config::model::{Log, LogDeliveries, LogFormat};
-use crate::delivery::{EventId, SourceName};
+use crate::domain::delivery::{EventId, SourceName};
+use crate::domain::outcome::Outcome;
 use crate::in_flight::RequestId;
-use crate::outcome::Outcome;
 
 /// Appended to every filter. lapin logs a returned message with its whole payload; actix-http logs an error for each malformed request,
 /// so anybody could fill the disk.
@@ -68,15 +68,31 @@ pub fn start() {
 /// Starts logging as configured. Once, at start.
 pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
     start();
-    let Some(queue) = QUEUE.get() else { return Err("logging was not started".to_owned()) };
+    let Some(queue) = QUEUE.get() else {
+        return Err("logging was not started".to_owned());
+    };
     queue.count_in(&metrics.log_lines_dropped);
     DELIVERIES.store(log.deliveries as u8, Ordering::Relaxed);
     let filter = filter(&log.filter)?;
     let terminal = io::stderr().is_terminal();
-    let look = *LOOK.get_or_init(|| Look::chosen(log.format, terminal, stderr_is_journal(), journal::is_there()));
-    let base = tracing_subscriber::fmt().with_env_filter(filter.clone()).log_internal_errors(false).with_writer(move || Offer(queue));
+    let look = *LOOK.get_or_init(|| {
+        Look::chosen(
+            log.format,
+            terminal,
+            stderr_is_journal(),
+            journal::is_there(),
+        )
+    });
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter.clone())
+        .log_internal_errors(false)
+        .with_writer(move || Offer(queue));
     let started = match look.shape {
-        Shape::Pretty => base.with_ansi(terminal).map_event_format(Prefixed).finish().try_init(),
+        Shape::Pretty => base
+            .with_ansi(terminal)
+            .map_event_format(Prefixed)
+            .finish()
+            .try_init(),
         Shape::Json => base
             .json()
             .with_timer(SystemTime)
@@ -86,20 +102,29 @@ pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
             .map_event_format(Prefixed)
             .finish()
             .try_init(),
-        Shape::Journal => tracing_subscriber::registry().with(filter).with(JournalLayer(queue.clone())).try_init(),
+        Shape::Journal => tracing_subscriber::registry()
+            .with(filter)
+            .with(JournalLayer(queue.clone()))
+            .try_init(),
     };
     started.map_err(|error| format!("logging could not be started: {error}"))
 }
 
 /// Takes text for whoever reads the log, as it is. False if this process does not log.
 pub fn note(text: &str) -> bool {
-    QUEUE.get().inspect(|queue| queue.offer(shape().note(text))).is_some()
+    QUEUE
+        .get()
+        .inspect(|queue| queue.offer(shape().note(text)))
+        .is_some()
 }
 
 /// Takes a line of the program's own. False if this process does not log yet, or if eyes read its log: these get plain text.
 pub fn tell(level: Level, text: &str) -> bool {
-    let told = QUEUE.get().filter(|_| LOOK.get().is_some_and(|look| look.shape != Shape::Pretty));
-    told.inspect(|queue| queue.offer(shape().line(&Record::new(level, "hookweir", text)))).is_some()
+    let told = QUEUE
+        .get()
+        .filter(|_| LOOK.get().is_some_and(|look| look.shape != Shape::Pretty));
+    told.inspect(|queue| queue.offer(shape().line(&Record::new(level, "hookweir", text))))
+        .is_some()
 }
 
 /// Waits for the last lines to be written, for as long as their reader takes them and for two seconds at most.
@@ -112,9 +137,17 @@ pub fn flush() {
 /// True if standard error goes to a journal.
 pub fn stderr_is_journal() -> bool {
     static IS: LazyLock<bool> = LazyLock::new(|| {
-        let file = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from).and_then(|file| file.metadata().ok());
+        let file = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .ok()
+            .map(File::from)
+            .and_then(|file| file.metadata().ok());
         let device_and_inode = file.map(|file| (file.dev(), file.ino()));
-        journal::reads_stderr(std::env::var("JOURNAL_STREAM").ok().as_deref(), device_and_inode)
+        journal::reads_stderr(
+            std::env::var("JOURNAL_STREAM").ok().as_deref(),
+            device_and_inode,
+        )
     });
     *IS
 }
@@ -140,15 +173,24 @@ pub(super) fn has_prefix() -> bool {
 }
 
 impl Look {
-    fn chosen(format: LogFormat, terminal: bool, journal_reads: bool, journal_listens: bool) -> Self {
-        let native = journal_listens && (format == LogFormat::Journal || format == LogFormat::Auto && journal_reads);
+    fn chosen(
+        format: LogFormat,
+        terminal: bool,
+        journal_reads: bool,
+        journal_listens: bool,
+    ) -> Self {
+        let native = journal_listens
+            && (format == LogFormat::Journal || format == LogFormat::Auto && journal_reads);
         let shape = match format {
             _ if native => Shape::Journal,
             LogFormat::Pretty => Shape::Pretty,
             LogFormat::Auto if terminal => Shape::Pretty,
             LogFormat::Auto | LogFormat::Json | LogFormat::Journal => Shape::Json,
         };
-        Self { shape, prefix: !native && (journal_reads || format == LogFormat::Journal) }
+        Self {
+            shape,
+            prefix: !native && (journal_reads || format == LogFormat::Journal),
+        }
     }
 }
 
@@ -175,7 +217,12 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
         if has_prefix() {
             write!(writer, "<{}>", priority(*event.metadata().level()))?;
         }
@@ -186,17 +233,28 @@ where
 fn filter(directives: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder()
         .parse(format!("{UNLESS_ASKED},{directives},{NEVER}"))
-        .map_err(|error| format!("log.filter \"{directives}\": {error}; write it as in \"hookweir=debug,info\""))
+        .map_err(|error| {
+            format!("log.filter \"{directives}\": {error}; write it as in \"hookweir=debug,info\"")
+        })
 }
 
 /// A panic's message is shown only where it is a literal: a formatted one may quote a payload. Nothing in here may panic, which would end
 /// the process, so it goes around `tracing`: straight into the queue.
 fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
-    let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(a formatted message, not shown)");
-    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic
+        .payload()
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("(a formatted message, not shown)");
+    let location = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let thread = std::thread::current();
     let backtrace = Backtrace::capture();
-    let backtrace = matches!(backtrace.status(), BacktraceStatus::Captured).then(|| backtrace.to_string()).unwrap_or_default();
+    let backtrace = matches!(backtrace.status(), BacktraceStatus::Captured)
+        .then(|| backtrace.to_string())
+        .unwrap_or_default();
     let text = format!("panic: {message}");
     let record = Record::new(Level::ERROR, "hookweir::panic", &text)
         .with("location", &location)
@@ -208,14 +266,22 @@ fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
 }
 
 /// The one line of a delivery.
-pub fn delivery(source: &SourceMetrics, request_id: RequestId, event_id: Option<&EventId>, outcome: &Outcome, took: Duration) {
+pub fn delivery(
+    source: &SourceMetrics,
+    request_id: RequestId,
+    event_id: Option<&EventId>,
+    outcome: &Outcome,
+    took: Duration,
+) {
     let deliveries = DELIVERIES.load(Ordering::Relaxed);
     let (problem, detail) = match outcome {
         Outcome::Accepted { .. } | Outcome::Duplicate { .. } | Outcome::Challenge(_) => (false, ""),
         Outcome::Rejected(rejection) => (true, rejection.detail.as_ref()),
         Outcome::Shed(_) | Outcome::Failed(_) => (true, ""),
     };
-    if deliveries == LogDeliveries::None as u8 || (!problem && deliveries != LogDeliveries::All as u8) {
+    if deliveries == LogDeliveries::None as u8
+        || (!problem && deliveries != LogDeliveries::All as u8)
+    {
         return;
     }
     if problem {
@@ -223,14 +289,14 @@ pub fn delivery(source: &SourceMetrics, request_id: RequestId, event_id: Option<
             Admitted::No => return,
             Admitted::Yes { left_out: 0 } => {}
             Admitted::Yes { left_out } => {
-                tracing::warn!(target: "hookweir::delivery", source = %source.source(), left_out, "more problems than lines");
+                tracing::warn!(target: "hookweir::domain::delivery", source = %source.source(), left_out, "more problems than lines");
             }
         }
     }
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
-                target: "hookweir::delivery",
+                target: "hookweir::domain::delivery",
                 $level,
                 source = %source.source(),
                 %request_id,
@@ -253,20 +319,33 @@ pub fn delivery(source: &SourceMetrics, request_id: RequestId, event_id: Option<
 
 /// The line of a request that reached no source, so that an operator sees what a provider was told to send where. Without the query,
 /// which may hold a token.
-pub fn no_source<'n>(request_id: RequestId, method: &Method, path: &str, nearest: impl FnOnce() -> Option<&'n str>) {
+pub fn no_source<'n>(
+    request_id: RequestId,
+    method: &Method,
+    path: &str,
+    nearest: impl FnOnce() -> Option<&'n str>,
+) {
     static LINES: LineLimit = LineLimit(AtomicU64::new(0));
     match LINES.admit(seconds_since_start()) {
         Admitted::No => return,
         Admitted::Yes { left_out: 0 } => {}
-        Admitted::Yes { left_out } => tracing::info!(target: "hookweir::http", left_out, "more requests to no source than lines"),
+        Admitted::Yes { left_out } => {
+            tracing::info!(target: "hookweir::http", left_out, "more requests to no source than lines")
+        }
     }
-    let path: String = path.chars().take(LONGEST_PATH).flat_map(char::escape_default).collect();
+    let path: String = path
+        .chars()
+        .take(LONGEST_PATH)
+        .flat_map(char::escape_default)
+        .collect();
     match nearest() {
         Some(nearest) => tracing::info!(
             target: "hookweir::http", %request_id, %method, path,
             "a request to no source, answered 404; did its sender mean /ingest/{nearest}?"
         ),
-        None => tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source, answered 404"),
+        None => {
+            tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source, answered 404")
+        }
     }
 }
 
@@ -276,7 +355,9 @@ pub fn method_not_allowed(source: &SourceName, request_id: RequestId, method: &M
     match LINES.admit(seconds_since_start()) {
         Admitted::No => return,
         Admitted::Yes { left_out: 0 } => {}
-        Admitted::Yes { left_out } => tracing::warn!(target: "hookweir::http", left_out, "more requests with a wrong method than lines"),
+        Admitted::Yes { left_out } => {
+            tracing::warn!(target: "hookweir::http", left_out, "more requests with a wrong method than lines")
+        }
     }
     tracing::warn!(
         target: "hookweir::http", %source, %request_id, %method,
@@ -306,16 +387,25 @@ impl LineLimit {
         let halves = |both: u64| ((both >> 32) as u32, both as u32);
         let next = |both: u64| {
             let (second, lines) = halves(both);
-            let lines = if second == now { lines.saturating_add(1) } else { 1 };
+            let lines = if second == now {
+                lines.saturating_add(1)
+            } else {
+                1
+            };
             Some(u64::from(now) << 32 | u64::from(lines))
         };
-        let before = match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
+        let before = match self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+        {
             Ok(before) | Err(before) => before,
         };
         match halves(before) {
             (second, lines) if second == now && lines >= LINES_PER_SECOND => Admitted::No,
             (second, _) if second == now => Admitted::Yes { left_out: 0 },
-            (_, lines) => Admitted::Yes { left_out: lines.saturating_sub(LINES_PER_SECOND) },
+            (_, lines) => Admitted::Yes {
+                left_out: lines.saturating_sub(LINES_PER_SECOND),
+            },
         }
     }
 }
@@ -327,9 +417,16 @@ mod tests {
     #[test]
     fn a_flood_costs_a_bounded_number_of_lines() {
         let limit = LineLimit::default();
-        let admitted = (0..1000).filter(|_| limit.admit(7) == Admitted::Yes { left_out: 0 }).count();
+        let admitted = (0..1000)
+            .filter(|_| limit.admit(7) == Admitted::Yes { left_out: 0 })
+            .count();
         assert_eq!(admitted, LINES_PER_SECOND as usize);
-        assert_eq!(limit.admit(9), Admitted::Yes { left_out: 1000 - LINES_PER_SECOND });
+        assert_eq!(
+            limit.admit(9),
+            Admitted::Yes {
+                left_out: 1000 - LINES_PER_SECOND
+            }
+        );
         assert_eq!(limit.admit(9), Admitted::Yes { left_out: 0 });
     }
 
@@ -339,21 +436,58 @@ mod tests {
             let look = Look::chosen(format, terminal, reads, listens);
             (look.shape, look.prefix)
         };
-        assert_eq!(look(LogFormat::Auto, true, false, true), (Shape::Pretty, false));
-        assert_eq!(look(LogFormat::Auto, false, false, true), (Shape::Json, false));
-        assert_eq!(look(LogFormat::Auto, false, true, true), (Shape::Journal, false));
-        assert_eq!(look(LogFormat::Auto, false, true, false), (Shape::Json, true), "its socket is out of reach");
-        assert_eq!(look(LogFormat::Json, false, true, true), (Shape::Json, true), "asked for JSON, and a journal reads it");
-        assert_eq!(look(LogFormat::Journal, false, false, true), (Shape::Journal, false));
-        assert_eq!(look(LogFormat::Journal, true, false, false), (Shape::Json, true));
+        assert_eq!(
+            look(LogFormat::Auto, true, false, true),
+            (Shape::Pretty, false)
+        );
+        assert_eq!(
+            look(LogFormat::Auto, false, false, true),
+            (Shape::Json, false)
+        );
+        assert_eq!(
+            look(LogFormat::Auto, false, true, true),
+            (Shape::Journal, false)
+        );
+        assert_eq!(
+            look(LogFormat::Auto, false, true, false),
+            (Shape::Json, true),
+            "its socket is out of reach"
+        );
+        assert_eq!(
+            look(LogFormat::Json, false, true, true),
+            (Shape::Json, true),
+            "asked for JSON, and a journal reads it"
+        );
+        assert_eq!(
+            look(LogFormat::Journal, false, false, true),
+            (Shape::Journal, false)
+        );
+        assert_eq!(
+            look(LogFormat::Journal, true, false, false),
+            (Shape::Json, true)
+        );
     }
 
     #[test]
     fn no_filter_turns_a_payload_into_a_log_line() {
-        let filter = filter("trace,lapin::returned_messages=trace").expect("a filter").to_string();
-        assert!(filter.contains("lapin::returned_messages=off") && !filter.contains("lapin::returned_messages=trace"), "{filter}");
-        let chatty = super::filter("info,actix_server=info").expect("a filter").to_string();
-        assert!(chatty.contains("actix_server=info") && !chatty.contains("actix_server=warn"), "{chatty}");
-        assert!(super::filter("hookweir=loud").is_err_and(|error| error.contains("log.filter \"hookweir=loud\"")));
+        let filter = filter("trace,lapin::returned_messages=trace")
+            .expect("a filter")
+            .to_string();
+        assert!(
+            filter.contains("lapin::returned_messages=off")
+                && !filter.contains("lapin::returned_messages=trace"),
+            "{filter}"
+        );
+        let chatty = super::filter("info,actix_server=info")
+            .expect("a filter")
+            .to_string();
+        assert!(
+            chatty.contains("actix_server=info") && !chatty.contains("actix_server=warn"),
+            "{chatty}"
+        );
+        assert!(
+            super::filter("hookweir=loud")
+                .is_err_and(|error| error.contains("log.filter \"hookweir=loud\""))
+        );
     }
 }

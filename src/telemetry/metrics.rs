@@ -6,18 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 
 use super::define::{Define, Description};
 use super::logs::LineLimit;
-use crate::delivery::{Marks, SourceName};
-use crate::outcome::{FailReason, Outcome, RejectReason, ShedReason};
+use crate::domain::delivery::{Marks, SourceName};
+use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
 /// Upper bounds of latency buckets, in seconds.
-const LATENCY: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const LATENCY: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// Upper bounds of buckets of counts.
-const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+const COUNTS: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $vis:vis $field:ident: $type:ident = $name:literal $(by $labels:expr)?, $(in $buckets:expr)?;)*) => {
@@ -149,7 +155,10 @@ metrics! {
 impl Metrics {
     /// The metrics of one source, looked up once.
     pub fn source(&self, source: &SourceName) -> Arc<SourceMetrics> {
-        let outcome = |outcome: &str, reason: &str| self.outcomes.with_label_values(&[source.as_str(), outcome, reason]);
+        let outcome = |outcome: &str, reason: &str| {
+            self.outcomes
+                .with_label_values(&[source.as_str(), outcome, reason])
+        };
         Arc::new(SourceMetrics {
             received: self.received.with_label_values(&[source.as_str()]),
             conflicts: self.conflicts.with_label_values(&[source.as_str()]),
@@ -157,9 +166,18 @@ impl Metrics {
             accepted: outcome("accepted", ""),
             duplicate: outcome("duplicate", ""),
             challenge: outcome("challenge", ""),
-            rejected: RejectReason::ALL.iter().map(|reason| outcome("rejected", reason.label())).collect(),
-            shed: ShedReason::ALL.iter().map(|reason| outcome("shed", reason.label())).collect(),
-            failed: FailReason::ALL.iter().map(|reason| outcome("failed", reason.label())).collect(),
+            rejected: RejectReason::ALL
+                .iter()
+                .map(|reason| outcome("rejected", reason.label()))
+                .collect(),
+            shed: ShedReason::ALL
+                .iter()
+                .map(|reason| outcome("shed", reason.label()))
+                .collect(),
+            failed: FailReason::ALL
+                .iter()
+                .map(|reason| outcome("failed", reason.label()))
+                .collect(),
             delivery_seconds: self.delivery_seconds.clone(),
             lines: LineLimit::default(),
             source: source.clone(),
@@ -221,7 +239,13 @@ impl SourceMetrics {
     /// How many outcomes were counted in all.
     pub fn outcomes(&self) -> u64 {
         let single = [&self.accepted, &self.duplicate, &self.challenge];
-        single.into_iter().chain(&self.rejected).chain(&self.shed).chain(&self.failed).map(IntCounter::get).sum()
+        single
+            .into_iter()
+            .chain(&self.rejected)
+            .chain(&self.shed)
+            .chain(&self.failed)
+            .map(IntCounter::get)
+            .sum()
     }
 }
 
@@ -231,34 +255,74 @@ mod tests {
 
     #[test]
     fn each_metric_is_scraped_with_help_and_with_labels_that_no_sender_chooses() {
-        let bounded = ["source", "outcome", "reason", "result", "actor", "code", "version"];
+        let bounded = [
+            "source", "outcome", "reason", "result", "actor", "code", "version",
+        ];
         for metric in DESCRIPTIONS {
-            assert!(metric.help().len() > 10 && metric.help().ends_with('.'), "{} needs a sentence of help", metric.name);
+            assert!(
+                metric.help().len() > 10 && metric.help().ends_with('.'),
+                "{} needs a sentence of help",
+                metric.name
+            );
             assert!(metric.name.starts_with("hookweir_"), "{}", metric.name);
-            assert_eq!(metric.kind == "counter", metric.name.ends_with("_total"), "{}", metric.name);
+            assert_eq!(
+                metric.kind == "counter",
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
             for label in metric.labels {
-                assert!(bounded.contains(label), "{}: is the label {label} bounded?", metric.name);
+                assert!(
+                    bounded.contains(label),
+                    "{}: is the label {label} bounded?",
+                    metric.name
+                );
             }
         }
         let metrics = Metrics::new().expect("names are unique");
-        metrics.source(&SourceName::parse("s").expect("a name")).received.inc();
+        metrics
+            .source(&SourceName::parse("s").expect("a name"))
+            .received
+            .inc();
         let text = metrics.text().expect("utf-8");
-        assert!(text.contains("# HELP hookweir_received_total Requests to a source; equals"), "{text}");
-        assert!(text.contains("hookweir_received_total{source=\"s\"} 1"), "{text}");
-        assert!(text.contains("hookweir_outcomes_total{outcome=\"shed\",reason=\"bytes\",source=\"s\"} 0"), "{text}");
+        assert!(
+            text.contains("# HELP hookweir_received_total Requests to a source; equals"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hookweir_received_total{source=\"s\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "hookweir_outcomes_total{outcome=\"shed\",reason=\"bytes\",source=\"s\"} 0"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
     fn every_outcome_has_its_own_counter() {
-        let source = Metrics::new().expect("names are unique").source(&SourceName::parse("s").expect("a name"));
-        let rejected = RejectReason::ALL.iter().map(|r| Outcome::Rejected(crate::outcome::Rejection::new(*r, "")));
+        let source = Metrics::new()
+            .expect("names are unique")
+            .source(&SourceName::parse("s").expect("a name"));
+        let rejected = RejectReason::ALL
+            .iter()
+            .map(|r| Outcome::Rejected(crate::domain::outcome::Rejection::new(*r, "")));
         let shed = ShedReason::ALL.iter().map(|r| Outcome::Shed(*r));
         let failed = FailReason::ALL.iter().map(|r| Outcome::Failed(*r));
         let all: Vec<Outcome> = rejected.chain(shed).chain(failed).collect();
         for outcome in &all {
             source.count(outcome, Duration::ZERO);
         }
-        assert!(source.rejected.iter().chain(&source.shed).chain(&source.failed).all(|counter| counter.get() == 1));
+        assert!(
+            source
+                .rejected
+                .iter()
+                .chain(&source.shed)
+                .chain(&source.failed)
+                .all(|counter| counter.get() == 1)
+        );
         assert_eq!(source.outcomes(), all.len() as u64);
     }
 }

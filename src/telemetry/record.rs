@@ -31,7 +31,12 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     pub(super) fn new(level: Level, target: &'a str, message: &'a str) -> Self {
-        Self { level, target, message, fields: Vec::new() }
+        Self {
+            level,
+            target,
+            message,
+            fields: Vec::new(),
+        }
     }
 
     /// With one field more, unless it is empty.
@@ -50,8 +55,17 @@ impl Shape {
         let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
         match self {
             Self::Pretty => {
-                let mut text = format!("{}{now:.6} {:>5} {}: {}", prefix(record.level), record.level, record.target, record.message);
-                record.fields.iter().for_each(|(name, value)| text.push_str(&format!(" {name}={value:?}")));
+                let mut text = format!(
+                    "{}{now:.6} {:>5} {}: {}",
+                    prefix(record.level),
+                    record.level,
+                    record.target,
+                    record.message
+                );
+                record
+                    .fields
+                    .iter()
+                    .for_each(|(name, value)| text.push_str(&format!(" {name}={value:?}")));
                 text.push('\n');
                 Line::Text(text.into_bytes())
             }
@@ -64,11 +78,21 @@ impl Shape {
                     object.insert((*name).into(), value.as_str().into());
                 });
                 object.insert("target".into(), record.target.into());
-                Line::Text(format!("{}{}\n", prefix(record.level), serde_json::Value::Object(object)).into_bytes())
+                Line::Text(
+                    format!(
+                        "{}{}\n",
+                        prefix(record.level),
+                        serde_json::Value::Object(object)
+                    )
+                    .into_bytes(),
+                )
             }
             Self::Journal => {
                 let mut entry = journal::Entry::new(record.level, record.target);
-                record.fields.iter().for_each(|(name, value)| entry.field(name, value));
+                record
+                    .fields
+                    .iter()
+                    .for_each(|(name, value)| entry.field(name, value));
                 Line::Entry(entry.finish(record.message))
             }
         }
@@ -85,5 +109,9 @@ impl Shape {
 
 /// The priority before a line, if a journal reads standard error.
 fn prefix(level: Level) -> String {
-    if super::logs::has_prefix() { format!("<{}>", priority(level)) } else { String::new() }
+    if super::logs::has_prefix() {
+        format!("<{}>", priority(level))
+    } else {
+        String::new()
+    }
 }

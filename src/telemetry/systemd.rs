@@ -18,7 +18,10 @@ pub fn ready(status: &str) {
 
 /// The service starts, and waits for something; its manager is asked for ten seconds more.
 pub fn still_starting(why: &str) {
-    notify(&[NotifyState::Status(why), NotifyState::ExtendTimeoutUsec(10_000_000)]);
+    notify(&[
+        NotifyState::Status(why),
+        NotifyState::ExtendTimeoutUsec(10_000_000),
+    ]);
 }
 
 /// The service begins to stop.

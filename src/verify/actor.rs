@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::{Verdict, VerifiedEvent, verify};
-use crate::delivery::Marks;
-use crate::failpoint::failpoint;
+use crate::domain::delivery::Marks;
+use crate::domain::outcome::{FailReason, Outcome, ShedReason};
+use crate::domain::request::Request;
+use crate::faults::failpoint::failpoint;
 use crate::learned::{Learn, Learning};
-use crate::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
 use crate::messages::{Received, Verified};
-use crate::outcome::{FailReason, Outcome, ShedReason};
-use crate::request::Request;
-use crate::shutdown::Lifeline;
+use crate::runtime::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
+use crate::runtime::shutdown::Lifeline;
 use crate::source::Source;
 use crate::store::NewEvent;
 
@@ -40,9 +40,22 @@ pub struct Verifiers {
 
 impl Verifiers {
     /// One on `arbiter`, under this name, in front of `dedup`.
-    pub fn start(&self, arbiter: &ArbiterHandle, name: String, dedup: Mailbox<Verified>) -> Mailbox<Received> {
-        let actor = VerifierActor { dedup, learning: self.learning.clone(), _lifeline: self.lifeline.of("verifier") };
-        self.roster.mailbox(name, &VerifierActor::start_in_arbiter(arbiter, move |_| actor), self.capacity)
+    pub fn start(
+        &self,
+        arbiter: &ArbiterHandle,
+        name: String,
+        dedup: Mailbox<Verified>,
+    ) -> Mailbox<Received> {
+        let actor = VerifierActor {
+            dedup,
+            learning: self.learning.clone(),
+            _lifeline: self.lifeline.of("verifier"),
+        };
+        self.roster.mailbox(
+            name,
+            &VerifierActor::start_in_arbiter(arbiter, move |_| actor),
+            self.capacity,
+        )
     }
 }
 
@@ -54,28 +67,52 @@ impl Handler<Mail<Received>> for VerifierActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
-        let Received { source, request, mut ticket } = mail.open();
+        let Received {
+            source,
+            request,
+            mut ticket,
+        } = mail.open();
         failpoint!("verifier_received");
         if ticket.is_abandoned() {
             return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
         }
         // Whatever a sender can put into a request must not end the service for all others.
-        let verdict = catch_unwind(AssertUnwindSafe(|| verify(&source.name, &source.scheme, &request, request.received_at)));
+        let verdict = catch_unwind(AssertUnwindSafe(|| {
+            verify(&source.name, &source.scheme, &request, request.received_at)
+        }));
         // The decompressed copy is gone.
-        ticket.permit().shrink(source.scheme.unpacked_len(&request.body).unwrap_or_default());
+        ticket.permit().shrink(
+            source
+                .scheme
+                .unpacked_len(&request.body)
+                .unwrap_or_default(),
+        );
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
-                let events = verified.into_events().into_iter().map(|event| new_event(&source, &request, event)).collect();
+                let events = verified
+                    .into_events()
+                    .into_iter()
+                    .map(|event| new_event(&source, &request, event))
+                    .collect();
                 failpoint!("verifier_verified");
                 match self.dedup.try_send(Verified { events, ticket }) {
                     Ok(()) => {}
-                    Err(Refused::Full(delivery)) => delivery.ticket.resolve(Outcome::Shed(ShedReason::DedupMailbox)),
-                    Err(Refused::Gone(delivery)) => delivery.ticket.resolve(Outcome::Failed(FailReason::Dropped)),
+                    Err(Refused::Full(delivery)) => delivery
+                        .ticket
+                        .resolve(Outcome::Shed(ShedReason::DedupMailbox)),
+                    Err(Refused::Gone(delivery)) => delivery
+                        .ticket
+                        .resolve(Outcome::Failed(FailReason::Dropped)),
                 }
             }
             Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
             Ok(Ok(Verdict::Learn { secret, answer })) => match &self.learning {
-                Some(learning) => learning.pass_on(Learn { source, secret, answer, ticket }),
+                Some(learning) => learning.pass_on(Learn {
+                    source,
+                    secret,
+                    answer,
+                    ticket,
+                }),
                 None => ticket.resolve(Outcome::Failed(FailReason::Keys)),
             },
             Ok(Ok(Verdict::KeysMissing)) => ticket.resolve(Outcome::Failed(FailReason::Keys)),
@@ -103,17 +140,30 @@ const MAX_FORWARDED_VALUE: usize = 1024;
 /// A header's value as text: UTF-8, or else Latin-1, as which RFC 9110 lets a recipient read it. Nothing is lost in either.
 fn header_text(value: &http::HeaderValue) -> String {
     let bytes = value.as_bytes();
-    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned)
+    std::str::from_utf8(bytes).map_or_else(
+        |_| bytes.iter().map(|byte| char::from(*byte)).collect(),
+        str::to_owned,
+    )
 }
 
 /// What is stored of a verified event.
 fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
-    let text = |value: &http::HeaderValue| Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE);
-    let forwarded = source.forward_headers.iter().filter(|name| *name != CONTENT_ENCODING);
-    let forwarded = forwarded.filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
+    let text = |value: &http::HeaderValue| {
+        Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE)
+    };
+    let forwarded = source
+        .forward_headers
+        .iter()
+        .filter(|name| *name != CONTENT_ENCODING);
+    let forwarded = forwarded
+        .filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
     // An element of a batch comes out decompressed.
     let encoded = event.body.as_ptr_range() == request.body.as_ptr_range();
-    let encoding = request.headers.get(&CONTENT_ENCODING).filter(|value| encoded && *value != "identity").and_then(text);
+    let encoding = request
+        .headers
+        .get(&CONTENT_ENCODING)
+        .filter(|value| encoded && *value != "identity")
+        .and_then(text);
     let encoding = encoding.map(|encoding| (CONTENT_ENCODING.as_str().to_owned(), encoding));
     NewEvent {
         key: event.key,
@@ -129,18 +179,30 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
         event_type: event.event_type,
         content_type: match request.content_in_query() {
             Some(_) => Some("application/x-www-form-urlencoded".into()),
-            None => request.headers.get(&CONTENT_TYPE).and_then(text).map(String::into_boxed_str),
+            None => request
+                .headers
+                .get(&CONTENT_TYPE)
+                .and_then(text)
+                .map(String::into_boxed_str),
         },
         headers: forwarded.chain(encoding).collect(),
         body: owned_if_small_part(event.body, request.body.len()),
         received_at: request.received_at,
-        window: if event.class.is_short_lived() { source.retry_span } else { source.dedup_window },
+        window: if event.class.is_short_lived() {
+            source.retry_span
+        } else {
+            source.dedup_window
+        },
     }
 }
 
 /// A slice keeps the whole request's bytes in memory; one event of a large batch must not do that while it waits for the queue.
 fn owned_if_small_part(body: Bytes, whole: usize) -> Bytes {
-    if body.len() < whole { Bytes::copy_from_slice(&body) } else { body }
+    if body.len() < whole {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_forwarded_header_that_is_not_ascii_is_kept() {
-        let text = |bytes: &[u8]| header_text(&http::HeaderValue::from_bytes(bytes).expect("a value"));
+        let text =
+            |bytes: &[u8]| header_text(&http::HeaderValue::from_bytes(bytes).expect("a value"));
         assert_eq!(text(b"plain"), "plain");
         assert_eq!(text("grüße".as_bytes()), "grüße");
         assert_eq!(text(b"gr\xfc\xdfe"), "grüße");

@@ -12,14 +12,23 @@ use super::json_path::{PathSet, scalar};
 use super::mac::Encoding;
 use super::template::{Cx, Params};
 use super::view::{is_form, query};
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// Most headers that a request may name.
 const MAX_NAMED: usize = 64;
 
 /// What percent-encoding leaves alone: RFC 3986, a query of Node.js, a URI of JavaScript.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const COMPONENT: &AsciiSet = &UNRESERVED
+    .remove(b'!')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 const URI: &AsciiSet = &COMPONENT
     .remove(b';')
     .remove(b',')
@@ -53,7 +62,12 @@ impl Canonical {
         Some(match name {
             "contentful" => Self::Contentful,
             "plivo-v3" => Self::PlivoV3,
-            "qsh" => Self::Qsh { base: params.get("base_path").map_or("", |path| path.trim_end_matches('/')).into() },
+            "qsh" => Self::Qsh {
+                base: params
+                    .get("base_path")
+                    .map_or("", |path| path.trim_end_matches('/'))
+                    .into(),
+            },
             "truelayer" => Self::TrueLayer,
             name => Self::HttpSignature(HttpSignature::parse(name, params)?),
         })
@@ -93,7 +107,14 @@ fn contentful(cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
     named.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
     let headers: Vec<Vec<u8>> = named
         .iter()
-        .map(|(name, _)| Ok([name.as_str().as_bytes(), b":", header(cx, name)?.trim_ascii()].concat()))
+        .map(|(name, _)| {
+            Ok([
+                name.as_str().as_bytes(),
+                b":",
+                header(cx, name)?.trim_ascii(),
+            ]
+            .concat())
+        })
         .collect::<Result<_, Rejection>>()?;
     let mut uri = path(cx).into_owned();
     if let Some(query) = query(&cx.view.request.target).filter(|query| !query.is_empty()) {
@@ -101,18 +122,39 @@ fn contentful(cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
         uri = format!("{uri}?{}", percent_encode(query.as_bytes(), COMPONENT));
     }
     let uri = percent_encode(uri.as_bytes(), URI).to_string();
-    Ok([cx.view.request.method.as_str().as_bytes(), uri.as_bytes(), &headers.join(&b';'), cx.view.body].join(&b'\n'))
+    Ok([
+        cx.view.request.method.as_str().as_bytes(),
+        uri.as_bytes(),
+        &headers.join(&b';'),
+        cx.view.body,
+    ]
+    .join(&b'\n'))
 }
 
 fn truelayer(cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
     let token = header(cx, &HeaderName::from_static("tl-signature"))?;
-    let protected = token.split(|b| *b == b'.').next().and_then(|part| Encoding::Base64Url.decode(part)).unwrap_or_default();
-    let malformed = || Rejection::new(RejectReason::SignatureMalformed, "the token's header does not say which headers are signed");
+    let protected = token
+        .split(|b| *b == b'.')
+        .next()
+        .and_then(|part| Encoding::Base64Url.decode(part))
+        .unwrap_or_default();
+    let malformed = || {
+        Rejection::new(
+            RejectReason::SignatureMalformed,
+            "the token's header does not say which headers are signed",
+        )
+    };
     let mut paths = PathSet::default();
-    let (version, list) = paths.add("/tl_version").and_then(|version| Ok((version, paths.add("/tl_headers")?))).map_err(|_| malformed())?;
+    let (version, list) = paths
+        .add("/tl_version")
+        .and_then(|version| Ok((version, paths.add("/tl_headers")?)))
+        .map_err(|_| malformed())?;
     let slots = paths.walk(&protected).map_err(|_| malformed())?;
     if slots.raw(version).and_then(scalar).as_deref() != Some(b"2") {
-        return Err(Rejection::new(RejectReason::SignatureMalformed, "the signature's version is not 2"));
+        return Err(Rejection::new(
+            RejectReason::SignatureMalformed,
+            "the signature's version is not 2",
+        ));
     }
     let list = slots.raw(list).and_then(scalar).ok_or_else(malformed)?;
     let named = named(&list)?;
@@ -134,15 +176,30 @@ fn truelayer(cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
 fn plivo_v3(cx: Cx<'_>) -> Result<Vec<u8>, Rejection> {
     let view = cx.view;
     if !(view.body.is_empty() || is_form(view.request)) {
-        return Err(Rejection::new(RejectReason::PreconditionFailed, "the body is not a form, and only forms are signed"));
+        return Err(Rejection::new(
+            RejectReason::PreconditionFailed,
+            "the body is not a form, and only forms are signed",
+        ));
     }
     let sorted = |fields: &super::view::Fields<'_>, equals: &[u8], and: &[u8]| {
         let mut fields: Vec<_> = fields.iter().collect();
         fields.sort();
-        fields.iter().map(|(name, value)| [name, equals, value].concat()).collect::<Vec<_>>().join(and)
+        fields
+            .iter()
+            .map(|(name, value)| [name, equals, value].concat())
+            .collect::<Vec<_>>()
+            .join(and)
     };
-    let (query, form) = (sorted(&view.query, b"=", b"&"), sorted(&view.form, b"", b""));
-    let mut text = cx.url.and_then(|url| url.spellings.get(cx.spelling)).map_or("", |url| url).as_bytes().to_vec();
+    let (query, form) = (
+        sorted(&view.query, b"=", b"&"),
+        sorted(&view.form, b"", b""),
+    );
+    let mut text = cx
+        .url
+        .and_then(|url| url.spellings.get(cx.spelling))
+        .map_or("", |url| url)
+        .as_bytes()
+        .to_vec();
     if !(query.is_empty() && view.form.is_empty()) {
         text.push(b'?');
         text.extend_from_slice(&query);
@@ -159,7 +216,12 @@ fn qsh(base: &str, cx: Cx<'_>) -> Vec<u8> {
     let below = path.strip_prefix(base).unwrap_or(&path).replace('&', "%26");
     let below = below.trim_start_matches('/');
     let below = below.strip_suffix('/').unwrap_or(below);
-    let mut fields: Vec<_> = cx.view.query.iter().filter(|(name, _)| **name != *b"jwt").collect();
+    let mut fields: Vec<_> = cx
+        .view
+        .query
+        .iter()
+        .filter(|(name, _)| **name != *b"jwt")
+        .collect();
     fields.sort();
     let mut text = format!("{}&/{below}&", cx.view.request.method);
     let mut last = None;
@@ -194,10 +256,13 @@ fn named(list: &[u8]) -> Result<Named<'_>, Rejection> {
     let malformed = |text: &'static str| Rejection::new(RejectReason::SignatureMalformed, text);
     let mut named = Named::new();
     for written in list.split(|b| *b == b',').filter(|name| !name.is_empty()) {
-        let name =
-            HeaderName::from_bytes(written).map_err(|_| malformed("the list of signed headers names something that is no header"))?;
+        let name = HeaderName::from_bytes(written).map_err(|_| {
+            malformed("the list of signed headers names something that is no header")
+        })?;
         if named.len() == MAX_NAMED || named.iter().any(|(known, _)| *known == name) {
-            return Err(malformed("the list of signed headers names one twice, or too many"));
+            return Err(malformed(
+                "the list of signed headers names one twice, or too many",
+            ));
         }
         named.push((name, written));
     }
@@ -208,16 +273,31 @@ fn demand(named: &Named<'_>, must: &str) -> Result<(), Rejection> {
     if named.iter().any(|(name, _)| name.as_str() == must) {
         Ok(())
     } else {
-        Err(Rejection::new(RejectReason::PreconditionFailed, format!("header {must} is not among those that are signed")))
+        Err(Rejection::new(
+            RejectReason::PreconditionFailed,
+            format!("header {must} is not among those that are signed"),
+        ))
     }
 }
 
 /// The one value of a header that is signed.
 fn header<'v>(cx: Cx<'v>, name: &HeaderName) -> Result<Cow<'v, [u8]>, Rejection> {
-    let mut values = cx.view.request.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_bytes());
+    let mut values = cx
+        .view
+        .request
+        .headers
+        .iter()
+        .filter(|(known, _)| known == name)
+        .map(|(_, value)| value.as_bytes());
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(Cow::Borrowed(value)),
-        (None, _) => Err(Rejection::new(RejectReason::SignatureMissing, format!("header {name} is signed, and missing"))),
-        _ => Err(Rejection::new(RejectReason::PreconditionFailed, format!("header {name} occurs more than once"))),
+        (None, _) => Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            format!("header {name} is signed, and missing"),
+        )),
+        _ => Err(Rejection::new(
+            RejectReason::PreconditionFailed,
+            format!("header {name} occurs more than once"),
+        )),
     }
 }

@@ -23,15 +23,18 @@ use super::public_key::PublicKey;
 use super::read::Fault;
 use super::sealed::Sealed;
 use super::sig::{Place, SigRule};
-use super::spec::{BatchSpec, HandshakeSpec, Kind, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts, inherit};
+use super::spec::{
+    BatchSpec, HandshakeSpec, Kind, PinnedUrlSpec, RespondSpec, SchemeSpec, SigSpec, UrlPorts,
+    inherit,
+};
 use super::template::{Cx, Grammar, Params, Template, Token, with_params};
 use super::view::{Needs, PublicUrl, View};
 use super::{Answers, Check, Document, Scheme};
 use crate::config::model::Source;
 use crate::config::secret::Secret;
-use crate::delivery::{IdClass, UnixMillis};
-use crate::outcome::Answer;
-use crate::request::Request;
+use crate::domain::delivery::{IdClass, UnixMillis};
+use crate::domain::outcome::Answer;
+use crate::domain::request::Request;
 
 /// Most secrets, and most public keys, of a source.
 const MAX_KEYS: usize = 8;
@@ -52,9 +55,10 @@ pub struct SchemeError {
 pub fn spec_of(source: &Source) -> Result<SchemeSpec, SchemeError> {
     match read_spec(source) {
         (Some(spec), errors) if errors.is_empty() => Ok(spec),
-        (_, errors) => {
-            Err(errors.into_iter().next().unwrap_or_else(|| SchemeError { key: "scheme".into(), text: "cannot be read".into() }))
-        }
+        (_, errors) => Err(errors.into_iter().next().unwrap_or_else(|| SchemeError {
+            key: "scheme".into(),
+            text: "cannot be read".into(),
+        })),
     }
 }
 
@@ -65,23 +69,41 @@ fn read_spec(source: &Source) -> (Option<SchemeSpec>, Vec<SchemeError>) {
         Err(error) => return (None, vec![error]),
     };
     let (spec, faults) = SchemeSpec::read(table);
-    let error = |fault: Fault| SchemeError { key: format!("scheme{}", fault.key()), text: fault.text };
+    let error = |fault: Fault| SchemeError {
+        key: format!("scheme{}", fault.key()),
+        text: fault.text,
+    };
     (spec, faults.into_iter().map(error).collect())
 }
 
 fn written(source: &Source) -> Result<toml::Table, SchemeError> {
-    let error = |key: &str, text: String| SchemeError { key: key.into(), text };
+    let error = |key: &str, text: String| SchemeError {
+        key: key.into(),
+        text,
+    };
     match (&source.provider, &source.scheme) {
-        (None, None) => Err(error("provider", "missing; `hookweir providers` lists them, and \"none\" accepts anything".into())),
+        (None, None) => Err(error(
+            "provider",
+            "missing; `hookweir providers` lists them, and \"none\" accepts anything".into(),
+        )),
         (Some(name), None) => presets::table(name).map_err(|text| error("provider", text)),
         (Some(name), Some(own)) => {
             refuse_guard(own)?;
-            if own.get("like").is_some_and(|like| like.as_str() != Some(name)) {
-                return Err(error("scheme.like", format!("the provider is \"{name}\" already; leave one of the two out")));
+            if own
+                .get("like")
+                .is_some_and(|like| like.as_str() != Some(name))
+            {
+                return Err(error(
+                    "scheme.like",
+                    format!("the provider is \"{name}\" already; leave one of the two out"),
+                ));
             }
             let mut own = own.clone();
             own.remove("like");
-            Ok(inherit(&presets::table(name).map_err(|text| error("provider", text))?, &own))
+            Ok(inherit(
+                &presets::table(name).map_err(|text| error("provider", text))?,
+                &own,
+            ))
         }
         (None, Some(own)) => {
             refuse_guard(own)?;
@@ -92,10 +114,20 @@ fn written(source: &Source) -> Result<toml::Table, SchemeError> {
 
 /// A word of a release before this one.
 fn refuse_guard(own: &toml::Table) -> Result<(), SchemeError> {
-    let is_there = own.get("event").and_then(toml::Value::as_table).is_some_and(|event| event.contains_key("guard"));
+    let is_there = own
+        .get("event")
+        .and_then(toml::Value::as_table)
+        .is_some_and(|event| event.contains_key("guard"));
     let text = "no longer known: equal bytes under another id are published and marked; remove it, and set same_bytes = \"drop\" with \
                 same_bytes_span_secs at the source if equal bytes are to be dropped";
-    if is_there { Err(SchemeError { key: "scheme.event.guard".into(), text: text.into() }) } else { Ok(()) }
+    if is_there {
+        Err(SchemeError {
+            key: "scheme.event.guard".into(),
+            text: text.into(),
+        })
+    } else {
+        Ok(())
+    }
 }
 
 impl Scheme {
@@ -109,7 +141,10 @@ impl Scheme {
             Err(more) => {
                 // Of a scheme with a misspelt key, other complaints are about what is missing for that.
                 let misspelt = !errors.is_empty();
-                errors.extend(more.into_iter().filter(|error| !misspelt || !error.key.starts_with("scheme")));
+                errors.extend(
+                    more.into_iter()
+                        .filter(|error| !misspelt || !error.key.starts_with("scheme")),
+                );
                 Err(errors)
             }
         }
@@ -131,7 +166,16 @@ impl<'c> Compiler<'c> {
     fn new(source: &'c Source, spec: &'c SchemeSpec, max_events: usize) -> Self {
         let mut params = spec.params.clone();
         params.extend(source.params.clone());
-        Self { source, spec, params, needs: Needs::default(), shelf: Arc::default(), errors: Vec::new(), warnings: Vec::new(), max_events }
+        Self {
+            source,
+            spec,
+            params,
+            needs: Needs::default(),
+            shelf: Arc::default(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            max_events,
+        }
     }
 
     fn compile(mut self) -> Result<Scheme, Vec<SchemeError>> {
@@ -139,16 +183,34 @@ impl<'c> Compiler<'c> {
         let url = self.url();
         let mut check = match spec.kind {
             Kind::None => self.nothing(),
-            Kind::Basic => Check::Basic(self.secrets().iter().map(|secret| token_digest(secret)).collect()),
-            Kind::Jwt => JwtRule::compile(&mut self).map_or(Check::Nothing, |rule| Check::Jwt(Box::new(rule))),
-            _ => self.proof().map_or(Check::Nothing, |proof| Check::Proof(Box::new(proof))),
+            Kind::Basic => Check::Basic(
+                self.secrets()
+                    .iter()
+                    .map(|secret| token_digest(secret))
+                    .collect(),
+            ),
+            Kind::Jwt => JwtRule::compile(&mut self)
+                .map_or(Check::Nothing, |rule| Check::Jwt(Box::new(rule))),
+            _ => self
+                .proof()
+                .map_or(Check::Nothing, |proof| Check::Proof(Box::new(proof))),
         };
         let event = self.event();
         let covered = self.covers(&check);
-        let event = EventRule { class: covered.class(&spec.event), replays: covered.replays, ..event };
-        let (signed, unsigned): (Vec<_>, Vec<_>) = spec.handshake.iter().enumerate().partition(|(_, handshake)| handshake.signed);
+        let event = EventRule {
+            class: covered.class(&spec.event),
+            replays: covered.replays,
+            ..event
+        };
+        let (signed, unsigned): (Vec<_>, Vec<_>) = spec
+            .handshake
+            .iter()
+            .enumerate()
+            .partition(|(_, handshake)| handshake.signed);
         let mut handshakes = |list: Vec<(usize, &HandshakeSpec)>| -> Vec<Handshake> {
-            list.into_iter().filter_map(|(at, spec)| self.handshake(at, spec)).collect()
+            list.into_iter()
+                .filter_map(|(at, spec)| self.handshake(at, spec))
+                .collect()
         };
         let (signed, unsigned) = (handshakes(signed), handshakes(unsigned));
         if let Check::Proof(proof) = &mut check {
@@ -156,12 +218,18 @@ impl<'c> Compiler<'c> {
                 // Nothing says that the body is a JSON document, which begins and ends with a bracket.
                 proof.time_beside_body = (false, false);
             }
-            proof.signs_challenges = unsigned.iter().any(|handshake| handshake.answer.templates().any(Template::signs));
+            proof.signs_challenges = unsigned
+                .iter()
+                .any(|handshake| handshake.answer.templates().any(Template::signs));
         }
         let answers = self.answers();
         let document = self.document();
         let methods = self.methods();
-        let answers_url = signed.iter().chain(&unsigned).flat_map(|handshake| handshake.answer.templates()).any(Template::needs_url);
+        let answers_url = signed
+            .iter()
+            .chain(&unsigned)
+            .flat_map(|handshake| handshake.answer.templates())
+            .any(Template::needs_url);
         if self.errors.is_empty() && (check.needs_url(&event) || answers_url) && url.is_none() {
             self.error("public_url", "missing: this provider signs it, or asks for it; give the URL as entered at the provider");
         }
@@ -172,17 +240,25 @@ impl<'c> Compiler<'c> {
         }
         Ok(Scheme {
             check,
-            learned: self.source.learn_secret.then(|| Learned::new(self.source.clone(), self.max_events)),
+            learned: self
+                .source
+                .learn_secret
+                .then(|| Learned::new(self.source.clone(), self.max_events)),
             url,
             document,
             needs: self.needs,
-            gunzip: spec.gunzip.then(|| self.source.max_body_bytes.unwrap_or(MAX_GUNZIP)),
+            gunzip: spec
+                .gunzip
+                .then(|| self.source.max_body_bytes.unwrap_or(MAX_GUNZIP)),
             unpack_limit: self.source.max_body_bytes.unwrap_or(MAX_GUNZIP),
             methods,
             unsigned,
             signed,
             fetches: spec.fetches() && self.source.public_keys.is_empty()
-                || spec.handshake.iter().any(|handshake| handshake.visit.is_some()),
+                || spec
+                    .handshake
+                    .iter()
+                    .any(|handshake| handshake.visit.is_some()),
             shelf: self.shelf,
             event,
             answers,
@@ -193,32 +269,51 @@ impl<'c> Compiler<'c> {
     }
 
     pub(super) fn error(&mut self, key: impl Into<String>, text: impl Into<String>) {
-        self.errors.push(SchemeError { key: key.into(), text: text.into() });
+        self.errors.push(SchemeError {
+            key: key.into(),
+            text: text.into(),
+        });
     }
 
     fn ok<T>(&mut self, key: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|text| self.error(key, text)).ok()
     }
 
-    pub(super) fn template(&mut self, key: &str, text: &str, grammar: Grammar, paths: &mut PathSet) -> Template {
+    pub(super) fn template(
+        &mut self,
+        key: &str,
+        text: &str,
+        grammar: Grammar,
+        paths: &mut PathSet,
+    ) -> Template {
         let parsed = Template::parse(text, grammar, &self.params, paths);
         let template = self.ok(key, parsed).unwrap_or_default();
         for token in template.tokens() {
             let canonical = matches!(token, Token::Canonical(_));
             self.needs.query |= canonical || matches!(token, Token::Query(_));
-            self.needs.form |= canonical || matches!(token, Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. });
+            self.needs.form |= canonical
+                || matches!(
+                    token,
+                    Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. }
+                );
         }
         template
     }
 
     /// A place in the request, which is then decoded as far as it is needed.
     pub(super) fn place(&mut self, key: &str, text: &str, paths: &mut PathSet) -> Option<Place> {
-        let parsed = with_params(text, &self.params).and_then(|text| Place::parse(&text, &self.params, paths, &mut self.needs));
+        let parsed = with_params(text, &self.params)
+            .and_then(|text| Place::parse(&text, &self.params, paths, &mut self.needs));
         self.ok(key, parsed)
     }
 
     /// A URL that requests name.
-    fn pinned(&mut self, key: &str, spec: &PinnedUrlSpec, paths: &mut PathSet) -> Option<PinnedUrl> {
+    fn pinned(
+        &mut self,
+        key: &str,
+        spec: &PinnedUrlSpec,
+        paths: &mut PathSet,
+    ) -> Option<PinnedUrl> {
         let place = self.place(&format!("{key}.from"), &spec.from, paths)?;
         let compiled = PinnedUrl::compile(spec, place, &self.params, self.shelf.clone());
         self.ok(key, compiled)
@@ -226,7 +321,11 @@ impl<'c> Compiler<'c> {
 
     /// The secrets as keys, all of them long enough.
     pub(super) fn secrets(&mut self) -> Vec<Vec<u8>> {
-        let hands_over = self.spec.handshake.iter().any(|handshake| handshake.learn.is_some());
+        let hands_over = self
+            .spec
+            .handshake
+            .iter()
+            .any(|handshake| handshake.learn.is_some());
         match (self.source.secrets.is_empty(), self.source.learn_secret, hands_over) {
             (_, true, false) => self.error("learn_secret", "this provider hands no secret over: put it into secrets"),
             (false, true, true) => {
@@ -244,7 +343,10 @@ impl<'c> Compiler<'c> {
         let mut keys = Vec::new();
         for (index, secret) in self.source.secrets.iter().enumerate() {
             let odd = pasted::lint(&self.spec.key, self.source.provider.as_deref(), secret);
-            self.warnings.extend(odd.into_iter().map(|text| format!("secrets[{index}] {text}")));
+            self.warnings.extend(
+                odd.into_iter()
+                    .map(|text| format!("secrets[{index}] {text}")),
+            );
             if secret.is_unread() {
                 // Stands in its place, so that the rest is judged. No service starts with it.
                 keys.push(vec![0; 32]);
@@ -266,7 +368,13 @@ impl<'c> Compiler<'c> {
             self.error("public_keys", format!("more than {MAX_KEYS}"));
         }
         let mut keys = Vec::new();
-        for (index, pasted) in self.source.public_keys.iter().enumerate().filter(|(_, key)| !key.is_unread()) {
+        for (index, pasted) in self
+            .source
+            .public_keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| !key.is_unread())
+        {
             let stripped = key::strip(&self.spec.key, pasted.expose());
             match PublicKey::parse(self.spec.kind, stripped) {
                 Ok(key) => keys.push(key),
@@ -277,7 +385,10 @@ impl<'c> Compiler<'c> {
     }
 
     fn nothing(&mut self) -> Check {
-        if !(self.source.secrets.is_empty() && self.source.public_keys.is_empty() && self.source.jwks.is_none()) {
+        if !(self.source.secrets.is_empty()
+            && self.source.public_keys.is_empty()
+            && self.source.jwks.is_none())
+        {
             self.error("provider", "\"none\" verifies nothing, but a key is given; name the provider, or remove the key");
         }
         Check::Nothing
@@ -285,7 +396,10 @@ impl<'c> Compiler<'c> {
 
     fn url(&mut self) -> Option<PublicUrl> {
         let text = self.source.public_url.as_deref()?;
-        self.ok("public_url", PublicUrl::parse(text, self.spec.url_ports == UrlPorts::Both))
+        self.ok(
+            "public_url",
+            PublicUrl::parse(text, self.spec.url_ports == UrlPorts::Both),
+        )
     }
 
     fn proof(&mut self) -> Option<Proof> {
@@ -295,14 +409,27 @@ impl<'c> Compiler<'c> {
         if spec.sig.is_empty() {
             self.error("scheme.sig", "missing: where the signature or token is, such as { from = \"header:x-signature\" }");
         }
-        let sigs: Vec<_> = spec.sig.iter().enumerate().filter_map(|(at, sig)| self.sig(at, sig, raw, &mut paths)).collect();
+        let sigs: Vec<_> = spec
+            .sig
+            .iter()
+            .enumerate()
+            .filter_map(|(at, sig)| self.sig(at, sig, raw, &mut paths))
+            .collect();
         let ts = spec.ts.as_ref().and_then(|ts| {
             let place = self.place("scheme.ts.from", &ts.from, &mut paths)?;
             let number = match place {
                 Place::Json(slot) if ts.number => Some(slot),
                 _ => None,
             };
-            Some(Ts { place, number, rule: Freshness { unit: ts.unit, tolerance: ts.tolerance, future: ts.future } })
+            Some(Ts {
+                place,
+                number,
+                rule: Freshness {
+                    unit: ts.unit,
+                    tolerance: ts.tolerance,
+                    future: ts.future,
+                },
+            })
         });
         let message = match &spec.message {
             Some(_) if raw => {
@@ -311,16 +438,26 @@ impl<'c> Compiler<'c> {
             }
             None if raw => Template::default(),
             None => {
-                self.error("scheme.message", "missing: what is signed, such as \"{body}\"");
+                self.error(
+                    "scheme.message",
+                    "missing: what is signed, such as \"{body}\"",
+                );
                 Template::default()
             }
             Some(text) => self.template("scheme.message", text, Grammar::Message, &mut paths),
         };
         self.message_is_whole(&message);
-        let require = spec.require.iter().filter_map(|(place, value)| self.equal("scheme.require", place, value, &mut paths)).collect();
+        let require = spec
+            .require
+            .iter()
+            .filter_map(|(place, value)| self.equal("scheme.require", place, value, &mut paths))
+            .collect();
         let bind = spec.bind.iter().filter_map(|bind| {
             let equal = self.equal("scheme.bind", &bind.from, &bind.of, &mut paths)?;
-            Some(Bind { equal, unless_form: bind.unless_form })
+            Some(Bind {
+                equal,
+                unless_form: bind.unless_form,
+            })
         });
         let bind = bind.collect();
         let by = self.by(&mut paths)?;
@@ -329,12 +466,29 @@ impl<'c> Compiler<'c> {
             Some(pointer) => {
                 let mut paths = PathSet::default();
                 let added = paths.add(&format!("{pointer}/*"));
-                self.ok("scheme.each", added).map(|element| Each { paths, element })
+                self.ok("scheme.each", added)
+                    .map(|element| Each { paths, element })
             }
         };
-        let spellings = if spec.url_ports == UrlPorts::Both { 2 } else { 1 };
+        let spellings = if spec.url_ports == UrlPorts::Both {
+            2
+        } else {
+            1
+        };
         let time_beside_body = message.time_beside_body();
-        Some(Proof { by, sigs, ts, message, require, bind, paths, each, spellings, signs_challenges: false, time_beside_body })
+        Some(Proof {
+            by,
+            sigs,
+            ts,
+            message,
+            require,
+            bind,
+            paths,
+            each,
+            spellings,
+            signs_challenges: false,
+            time_beside_body,
+        })
     }
 
     fn sig(&mut self, at: usize, sig: &SigSpec, raw: bool, paths: &mut PathSet) -> Option<SigRule> {
@@ -345,8 +499,17 @@ impl<'c> Compiler<'c> {
     fn by(&mut self, paths: &mut PathSet) -> Option<By> {
         let spec = self.spec;
         Some(match spec.kind {
-            Kind::Hash => By::Hash { secrets: self.secrets().into_iter().map(Secret::new).collect(), hash: spec.hash },
-            Kind::Token => By::Token { secrets: self.secrets().iter().map(|secret| token_digest(secret)).collect() },
+            Kind::Hash => By::Hash {
+                secrets: self.secrets().into_iter().map(Secret::new).collect(),
+                hash: spec.hash,
+            },
+            Kind::Token => By::Token {
+                secrets: self
+                    .secrets()
+                    .iter()
+                    .map(|secret| token_digest(secret))
+                    .collect(),
+            },
             Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa => {
                 let hash = self.hashes(paths)?;
                 let unfit = |name: &HashName| match spec.kind {
@@ -355,25 +518,59 @@ impl<'c> Compiler<'c> {
                     _ => false,
                 };
                 if let Some(name) = hash.all.iter().find(|name| unfit(name)) {
-                    self.error("scheme.hash", format!("nothing is signed with {} by keys of this kind", name.name()));
+                    self.error(
+                        "scheme.hash",
+                        format!(
+                            "nothing is signed with {} by keys of this kind",
+                            name.name()
+                        ),
+                    );
                 }
-                match spec.cert_url.as_ref().filter(|_| self.source.public_keys.is_empty()) {
-                    Some(url) => By::Certificate { at: self.pinned("scheme.cert_url", url, paths)?.of_certificates(), hash },
-                    None => By::Key { keys: self.public_keys(), hash },
+                match spec
+                    .cert_url
+                    .as_ref()
+                    .filter(|_| self.source.public_keys.is_empty())
+                {
+                    Some(url) => By::Certificate {
+                        at: self
+                            .pinned("scheme.cert_url", url, paths)?
+                            .of_certificates(),
+                        hash,
+                    },
+                    None => By::Key {
+                        keys: self.public_keys(),
+                        hash,
+                    },
                 }
             }
             _ => {
                 let Hashes { pick, all } = self.hashes(paths)?;
-                let under_each = |secret: Vec<u8>| all.iter().filter_map(|hash| Some((*hash, MacKey::new(*hash, &secret)?))).collect();
-                By::Mac { keys: self.secrets().into_iter().map(under_each).collect(), hash: pick }
+                let under_each = |secret: Vec<u8>| {
+                    all.iter()
+                        .filter_map(|hash| Some((*hash, MacKey::new(*hash, &secret)?)))
+                        .collect()
+                };
+                By::Mac {
+                    keys: self.secrets().into_iter().map(under_each).collect(),
+                    hash: pick,
+                }
             }
         })
     }
 
     /// The hash of the scheme, or those that a request may name.
     fn hashes(&mut self, paths: &mut PathSet) -> Option<Hashes> {
-        let Some(by) = &self.spec.hash_by else { return Some(Hashes { pick: PickHash::Fixed, all: vec![self.spec.hash] }) };
-        let names: Vec<_> = by.names.iter().map(|(word, hash)| (word.as_str().into(), *hash)).collect();
+        let Some(by) = &self.spec.hash_by else {
+            return Some(Hashes {
+                pick: PickHash::Fixed,
+                all: vec![self.spec.hash],
+            });
+        };
+        let names: Vec<_> = by
+            .names
+            .iter()
+            .map(|(word, hash)| (word.as_str().into(), *hash))
+            .collect();
         let mut all = Vec::new();
         for hash in by.names.values() {
             if !all.contains(hash) {
@@ -391,18 +588,34 @@ impl<'c> Compiler<'c> {
     fn message_is_whole(&mut self, message: &Template) {
         let tokens = message.tokens();
         let has_secret = tokens.contains(&&Token::Secret);
-        let wants_ts = self.spec.ts.as_ref().is_some_and(|ts| ts.from.starts_with("sig:") || ts.from.starts_with("header:"));
+        let wants_ts = self
+            .spec
+            .ts
+            .as_ref()
+            .is_some_and(|ts| ts.from.starts_with("sig:") || ts.from.starts_with("header:"));
         let has_ts = tokens.contains(&&Token::Ts);
         // Those that name the headers they sign demand the time among them.
-        let wants_ts = wants_ts && !tokens.iter().any(|token| matches!(token, Token::Canonical(_)));
+        let wants_ts = wants_ts
+            && !tokens
+                .iter()
+                .any(|token| matches!(token, Token::Canonical(_)));
         if self.spec.kind == Kind::Hash && !has_secret && self.spec.message.is_some() {
-            self.error("scheme.message", "a plain hash proves nothing without {secret} in its message");
+            self.error(
+                "scheme.message",
+                "a plain hash proves nothing without {secret} in its message",
+            );
         }
         if self.spec.kind != Kind::Hash && has_secret {
-            self.error("scheme.message", "{secret} belongs into the message of a plain hash only");
+            self.error(
+                "scheme.message",
+                "{secret} belongs into the message of a plain hash only",
+            );
         }
         if self.spec.kind != Kind::Token && wants_ts && !has_ts && self.spec.message.is_some() {
-            self.error("scheme.ts", "the message does not hold {ts}, so that anybody could change it");
+            self.error(
+                "scheme.ts",
+                "the message does not hold {ts}, so that anybody could change it",
+            );
         }
         if has_ts && self.spec.ts.is_none() {
             self.error("scheme.message", "{ts} without a ts that says where it is");
@@ -411,8 +624,14 @@ impl<'c> Compiler<'c> {
 
     /// `{param:NAME?}` makes a demand a matter of the source: None where it gives no such parameter.
     pub(super) fn optional_param(&self, value: &str) -> Option<String> {
-        match value.strip_prefix("{param:").and_then(|rest| rest.strip_suffix("?}")) {
-            Some(name) => self.params.contains_key(name).then(|| format!("{{param:{name}}}")),
+        match value
+            .strip_prefix("{param:")
+            .and_then(|rest| rest.strip_suffix("?}"))
+        {
+            Some(name) => self
+                .params
+                .contains_key(name)
+                .then(|| format!("{{param:{name}}}")),
             None => Some(value.to_owned()),
         }
     }
@@ -422,17 +641,33 @@ impl<'c> Compiler<'c> {
         let value = self.optional_param(value)?;
         let parsed = Place::parse(place, &self.params, paths, &mut self.needs);
         let parsed = self.ok(key, parsed)?;
-        Some(Equal { place: parsed, shown: Place::describe(place).into(), value: self.template(key, &value, Grammar::Plain, paths) })
+        Some(Equal {
+            place: parsed,
+            shown: Place::describe(place).into(),
+            value: self.template(key, &value, Grammar::Plain, paths),
+        })
     }
 
     fn event(&mut self) -> EventRule {
         let spec = &self.spec.event;
         let mut paths = PathSet::default();
-        let ids = spec.id.iter().map(|id| self.template("scheme.event.id", id, Grammar::Plain, &mut paths)).collect();
-        let event_type = self.template("scheme.event.type", &spec.event_type, Grammar::Plain, &mut paths);
+        let ids = spec
+            .id
+            .iter()
+            .map(|id| self.template("scheme.event.id", id, Grammar::Plain, &mut paths))
+            .collect();
+        let event_type = self.template(
+            "scheme.event.type",
+            &spec.event_type,
+            Grammar::Plain,
+            &mut paths,
+        );
         let outer = paths.clone();
         let mut varies = self.varies("scheme.event.varies", &spec.varies);
-        let batch = spec.batch.as_ref().and_then(|batch| self.batch(batch, &mut paths));
+        let batch = spec
+            .batch
+            .as_ref()
+            .and_then(|batch| self.batch(batch, &mut paths));
         if let Some(batch) = &spec.batch {
             // Kept whole, a batch is compared without what its elements may change.
             for pointer in &batch.varies {
@@ -467,14 +702,35 @@ impl<'c> Compiler<'c> {
     }
 
     fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Option<BatchRule> {
-        let added = paths.add(&format!("{}/*", spec.at)).and_then(|element| Ok((element, paths.add_array(&spec.at)?)));
+        let added = paths
+            .add(&format!("{}/*", spec.at))
+            .and_then(|element| Ok((element, paths.add_array(&spec.at)?)));
         let (element, array) = self.ok("scheme.event.batch.at", added)?;
         let mut inner = PathSet::default();
-        let ids = spec.id.iter().map(|id| self.template("scheme.event.batch.id", id, Grammar::Plain, &mut inner)).collect();
-        let event_type = self.template("scheme.event.batch.type", &spec.event_type, Grammar::Plain, &mut inner);
+        let ids = spec
+            .id
+            .iter()
+            .map(|id| self.template("scheme.event.batch.id", id, Grammar::Plain, &mut inner))
+            .collect();
+        let event_type = self.template(
+            "scheme.event.batch.type",
+            &spec.event_type,
+            Grammar::Plain,
+            &mut inner,
+        );
         let varies = self.varies("scheme.event.batch.varies", &spec.varies);
         let split = self.source.split.unwrap_or(spec.split);
-        Some(BatchRule { element, array, ids, event_type, empty: spec.empty, paths: inner, split, max: self.max_events, varies })
+        Some(BatchRule {
+            element,
+            array,
+            ids,
+            event_type,
+            empty: spec.empty,
+            paths: inner,
+            split,
+            max: self.max_events,
+            varies,
+        })
     }
 
     /// A handshake, or None with a warning where the source lacks a parameter for it.
@@ -493,39 +749,70 @@ impl<'c> Compiler<'c> {
         }
         let mut paths = PathSet::default();
         let when = &spec.when;
-        let there = [("query", &when.query), ("header", &when.header), ("form", &when.form), ("json", &when.json)];
+        let there = [
+            ("query", &when.query),
+            ("header", &when.header),
+            ("form", &when.form),
+            ("json", &when.json),
+        ];
         let there: Vec<_> = there
             .into_iter()
             .filter_map(|(kind, name)| {
-                let place = Place::parse(&format!("{kind}:{}", name.as_ref()?), &self.params, &mut paths, &mut self.needs);
+                let place = Place::parse(
+                    &format!("{kind}:{}", name.as_ref()?),
+                    &self.params,
+                    &mut paths,
+                    &mut self.needs,
+                );
                 self.ok(&key, place)
             })
             .collect();
         let method = when.method.as_deref().and_then(|method| {
-            let parsed = Method::from_bytes(method.as_bytes()).map_err(|_| format!("\"{method}\" is no method"));
+            let parsed = Method::from_bytes(method.as_bytes())
+                .map_err(|_| format!("\"{method}\" is no method"));
             self.ok(&key, parsed)
         });
         if there.is_empty() && method.is_none() {
-            self.error(&key, "when: says nothing, so that every request would be this handshake");
+            self.error(
+                &key,
+                "when: says nothing, so that every request would be this handshake",
+            );
         }
-        let checks = spec.check.iter().filter_map(|(place, value)| self.equal(&key, place, value, &mut paths)).collect();
+        let checks = spec
+            .check
+            .iter()
+            .filter_map(|(place, value)| self.equal(&key, place, value, &mut paths))
+            .collect();
         let learn = spec.learn.as_ref().and_then(|place| {
             let place = Place::parse(place, &self.params, &mut paths, &mut self.needs);
             self.ok(&format!("{key}.learn"), place)
         });
         if learn.is_some() && spec.signed {
-            self.error(format!("{key}.learn"), "a handshake that is signed is signed with a secret that is known already");
+            self.error(
+                format!("{key}.learn"),
+                "a handshake that is signed is signed with a secret that is known already",
+            );
         }
         let answer = self.answer_template(&key, &spec.respond, 200, &mut paths);
         if spec.visit.is_some() && !spec.signed {
-            self.error(&key, "visit: needs signed = true, or anybody could have URLs visited");
+            self.error(
+                &key,
+                "visit: needs signed = true, or anybody could have URLs visited",
+            );
         }
-        let visit = spec.visit.as_ref().and_then(|visit| self.pinned(&key, visit, &mut paths));
-        let missing: Vec<_> =
-            self.errors[before..].iter().map(|error| error.text.clone()).filter(|text| text.contains("params.")).collect();
+        let visit = spec
+            .visit
+            .as_ref()
+            .and_then(|visit| self.pinned(&key, visit, &mut paths));
+        let missing: Vec<_> = self.errors[before..]
+            .iter()
+            .map(|error| error.text.clone())
+            .filter(|text| text.contains("params."))
+            .collect();
         if !missing.is_empty() && missing.len() == self.errors.len() - before {
             self.errors.truncate(before);
-            self.warnings.push(format!("{key} is off: {}", missing.join(", ")));
+            self.warnings
+                .push(format!("{key} is off: {}", missing.join(", ")));
             return None;
         }
         Some(Handshake {
@@ -541,25 +828,68 @@ impl<'c> Compiler<'c> {
         })
     }
 
-    fn answer_template(&mut self, key: &str, spec: &RespondSpec, status: u16, paths: &mut PathSet) -> AnswerTemplate {
-        let headers = spec.headers.iter().map(|(name, value)| (name.clone(), self.template(key, value, Grammar::Plain, paths))).collect();
+    fn answer_template(
+        &mut self,
+        key: &str,
+        spec: &RespondSpec,
+        status: u16,
+        paths: &mut PathSet,
+    ) -> AnswerTemplate {
+        let headers = spec
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.clone(),
+                    self.template(key, value, Grammar::Plain, paths),
+                )
+            })
+            .collect();
         let (body, content_type) = match (&spec.json, &spec.body) {
-            (Some(json), _) => (AnswerBody::Json(self.json(key, json, paths)), "application/json"),
-            (None, body) => {
-                (AnswerBody::Text(self.template(key, body.as_deref().unwrap_or_default(), Grammar::Plain, paths)), "text/plain")
-            }
+            (Some(json), _) => (
+                AnswerBody::Json(self.json(key, json, paths)),
+                "application/json",
+            ),
+            (None, body) => (
+                AnswerBody::Text(self.template(
+                    key,
+                    body.as_deref().unwrap_or_default(),
+                    Grammar::Plain,
+                    paths,
+                )),
+                "text/plain",
+            ),
         };
-        let content_type = Some(spec.content_type.clone().unwrap_or_else(|| content_type.to_owned()));
-        AnswerTemplate { status: spec.status.unwrap_or(status), content_type, headers, body }
+        let content_type = Some(
+            spec.content_type
+                .clone()
+                .unwrap_or_else(|| content_type.to_owned()),
+        );
+        AnswerTemplate {
+            status: spec.status.unwrap_or(status),
+            content_type,
+            headers,
+            body,
+        }
     }
 
     fn json(&mut self, key: &str, value: &toml::Value, paths: &mut PathSet) -> JsonTemplate {
         match value {
-            toml::Value::String(text) => JsonTemplate::Text(self.template(key, text, Grammar::Plain, paths)),
-            toml::Value::Array(items) => JsonTemplate::List(items.iter().map(|item| self.json(key, item, paths)).collect()),
-            toml::Value::Table(members) => {
-                JsonTemplate::Object(members.iter().map(|(name, item)| (name.clone(), self.json(key, item, paths))).collect())
+            toml::Value::String(text) => {
+                JsonTemplate::Text(self.template(key, text, Grammar::Plain, paths))
             }
+            toml::Value::Array(items) => JsonTemplate::List(
+                items
+                    .iter()
+                    .map(|item| self.json(key, item, paths))
+                    .collect(),
+            ),
+            toml::Value::Table(members) => JsonTemplate::Object(
+                members
+                    .iter()
+                    .map(|(name, item)| (name.clone(), self.json(key, item, paths)))
+                    .collect(),
+            ),
             toml::Value::Datetime(time) => JsonTemplate::Literal(quoted(&time.to_string())),
             other => JsonTemplate::Literal(other.to_string()),
         }
@@ -568,12 +898,20 @@ impl<'c> Compiler<'c> {
     /// What every delivery is answered, where the provider prescribes it: the same for all, so it is made here.
     fn answers(&mut self) -> Answers {
         let spec = &self.spec.respond;
-        let prescribed = spec.status.is_some() || spec.body.is_some() || spec.json.is_some() || !spec.headers.is_empty();
+        let prescribed = spec.status.is_some()
+            || spec.body.is_some()
+            || spec.json.is_some()
+            || !spec.headers.is_empty();
         let accepted = prescribed.then(|| {
-            let template = self.answer_template("scheme.respond", spec, 200, &mut PathSet::default());
+            let template =
+                self.answer_template("scheme.respond", spec, 200, &mut PathSet::default());
             constant(&template)
         });
-        Answers { accepted: accepted.flatten(), rejected: spec.reject, overloaded: spec.overload }
+        Answers {
+            accepted: accepted.flatten(),
+            rejected: spec.reject,
+            overloaded: spec.overload,
+        }
     }
 
     fn document(&mut self) -> Document {
@@ -589,9 +927,15 @@ impl<'c> Compiler<'c> {
                 if self.source.secrets.iter().any(Secret::is_unread) {
                     return Document::Body;
                 }
-                let keys: Vec<_> = self.source.secrets.iter().map(|secret| secret.expose().trim_ascii().to_vec()).collect();
+                let keys: Vec<_> = self
+                    .source
+                    .secrets
+                    .iter()
+                    .map(|secret| secret.expose().trim_ascii().to_vec())
+                    .collect();
                 let sealed = Sealed::new(pointer, &keys);
-                self.ok("scheme.document", sealed).map_or(Document::Body, Document::Sealed)
+                self.ok("scheme.document", sealed)
+                    .map_or(Document::Body, Document::Sealed)
             }
             _ => {
                 let words = "one of \"body\", \"form:NAME\", \"multipart:NAME\", \"encrypted:/pointer\", and \"jwt\" where kind is \"jwt\"";
@@ -618,25 +962,44 @@ fn constant(template: &AnswerTemplate) -> Option<Answer> {
     let request = Request {
         method: Method::POST,
         target: String::new(),
-        headers: crate::request::Headers::default(),
+        headers: crate::domain::request::Headers::default(),
         body: bytes::Bytes::new(),
         received_at: UnixMillis(0),
     };
     let view = View::new(&request, &[], Needs::default()).ok()?;
     let slots = super::json_path::Slots::default();
-    let cx = Cx { view: &view, slots: &slots, ts: &[], url: None, spelling: 0, key: None };
+    let cx = Cx {
+        view: &view,
+        slots: &slots,
+        ts: &[],
+        url: None,
+        spelling: 0,
+        key: None,
+    };
     let mut answer = template.fill(cx).ok()?;
-    answer.headers.retain(|(name, _)| name != "x-content-type-options");
+    answer
+        .headers
+        .retain(|(name, _)| name != "x-content-type-options");
     Some(answer)
 }
 
 /// The parameters that a preset takes, for the reference.
 pub fn params_of(spec: &SchemeSpec) -> BTreeMap<String, Option<String>> {
-    let mut params: BTreeMap<_, _> = spec.params.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+    let mut params: BTreeMap<_, _> = spec
+        .params
+        .iter()
+        .map(|(name, value)| (name.clone(), Some(value.clone())))
+        .collect();
     let words = format!("{spec:?}");
     // In `{join:…}` it is one of several.
-    for (at, _) in words.match_indices("param:").filter(|(at, _)| words[..*at].ends_with(['{', '+', ':'])) {
-        let name: String = words[at + 6..].chars().take_while(|c| !"}?+|".contains(*c)).collect();
+    for (at, _) in words
+        .match_indices("param:")
+        .filter(|(at, _)| words[..*at].ends_with(['{', '+', ':']))
+    {
+        let name: String = words[at + 6..]
+            .chars()
+            .take_while(|c| !"}?+|".contains(*c))
+            .collect();
         params.entry(name).or_insert(None);
     }
     params

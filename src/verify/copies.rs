@@ -9,13 +9,13 @@ use super::spec::{IdentityEvidence, Missing, SchemeSpec};
 const FILE: &str = "COPIES.md";
 
 /// Where the table of all providers points to the page.
-pub(super) const LINK: &str =
-    "[Redeliveries that come out twice](COPIES.md) lists providers where nothing tells a redelivery from another event.";
+pub(super) const LINK: &str = "[Redeliveries that come out twice](COPIES.md) lists providers where nothing tells a redelivery from another event.";
 
 /// Whether a redelivery has nothing that tells it from another event, so that it is published again.
 pub(super) fn comes_out_twice(spec: &SchemeSpec) -> bool {
     let event = &spec.event;
-    let without_id = event.id.is_empty() && event.batch.as_ref().is_none_or(|batch| batch.id.is_empty());
+    let without_id =
+        event.id.is_empty() && event.batch.as_ref().is_none_or(|batch| batch.id.is_empty());
     event.missing == Missing::Unique && (without_id || !event.stable)
 }
 
@@ -41,8 +41,15 @@ pub(super) fn page<'e>(presets: impl Iterator<Item = (&'static str, &'e SchemeSp
             IdentityEvidence::Recalled => "recalled",
         };
         let title = facts.name.as_deref().unwrap_or(name);
-        let why = facts.identity_note.as_deref().unwrap_or_default().replace('|', "\\|");
+        let why = facts
+            .identity_note
+            .as_deref()
+            .unwrap_or_default()
+            .replace('|', "\\|");
         let _ = writeln!(text, "| [{title}]({name}.md) | {why} | {evidence} |");
     }
-    Page { file: FILE.into(), text }
+    Page {
+        file: FILE.into(),
+        text,
+    }
 }

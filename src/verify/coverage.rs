@@ -8,7 +8,7 @@ use super::json_path::PathSet;
 use super::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec};
 use super::template::{Grammar, Template, Token};
 use super::{Check, Facts};
-use crate::delivery::IdClass;
+use crate::domain::delivery::IdClass;
 
 /// What the signature covers.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,9 @@ impl Covered {
 /// Returns `true` for the names that providers give to what is new in each request.
 pub(super) fn is_nonce(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.contains("nonce") || name.contains("transmission-id") || name.rsplit('/').next() == Some("token")
+    name.contains("nonce")
+        || name.contains("transmission-id")
+        || name.rsplit('/').next() == Some("token")
 }
 
 /// Returns `true` for the names that providers give to the time of signing.
@@ -54,10 +56,15 @@ impl Compiler<'_> {
             Check::Jwt(rule) => rule.detached.iter().flat_map(Template::tokens).collect(),
             _ => Vec::new(),
         };
-        let canonical = tokens.iter().any(|token| matches!(token, Token::Canonical(canonical) if canonical.covers_body()));
+        let canonical = tokens
+            .iter()
+            .any(|token| matches!(token, Token::Canonical(canonical) if canonical.covers_body()));
         let in_claims = matches!(check, Check::Jwt(_)) && self.spec.document == "jwt";
-        let signs = !matches!(check, Check::Nothing | Check::Basic(_)) && self.spec.kind != Kind::Token;
-        let form = tokens.iter().any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
+        let signs =
+            !matches!(check, Check::Nothing | Check::Basic(_)) && self.spec.kind != Kind::Token;
+        let form = tokens
+            .iter()
+            .any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
         let jwt = self.spec.jwt.as_ref();
         let in_jwt = jwt.is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
         let checksum = matches!(check, Check::Proof(proof) if proof.message.has_only_a_checksum());
@@ -69,11 +76,20 @@ impl Compiler<'_> {
                 || in_jwt
                 || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
         let event = &self.spec.event;
-        let ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
-        let time = self.spec.ts.as_ref().filter(|_| tokens.contains(&&Token::Ts)).map(|ts| ts.from.as_str());
+        let ids = event
+            .id
+            .iter()
+            .chain(event.batch.iter().flat_map(|batch| &batch.id));
+        let time = self
+            .spec
+            .ts
+            .as_ref()
+            .filter(|_| tokens.contains(&&Token::Ts))
+            .map(|ts| ts.from.as_str());
         let mut paths = PathSet::default();
         let mut covers = |text: &String| {
-            let template = Template::parse(text, Grammar::Plain, &self.params, &mut paths).unwrap_or_default();
+            let template =
+                Template::parse(text, Grammar::Plain, &self.params, &mut paths).unwrap_or_default();
             template.tokens().into_iter().all(|token| match token {
                 Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
                 Token::Form(_) => body || tokens.contains(&token),
@@ -87,8 +103,19 @@ impl Compiler<'_> {
         };
         let mut ids = ids;
         let id = signs && ids.all(&mut covers);
-        let event_type = signs && covers(&event.event_type) && event.batch.as_ref().is_none_or(|batch| covers(&batch.event_type));
-        let part = in_claims || tokens.iter().any(|token| matches!(token, Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)));
+        let event_type = signs
+            && covers(&event.event_type)
+            && event
+                .batch
+                .as_ref()
+                .is_none_or(|batch| covers(&batch.event_type));
+        let part = in_claims
+            || tokens.iter().any(|token| {
+                matches!(
+                    token,
+                    Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)
+                )
+            });
         let named = |test: fn(&str) -> bool| {
             tokens.iter().any(|token| match token {
                 Token::Header(name) => test(name.as_str()),
@@ -96,40 +123,72 @@ impl Compiler<'_> {
                 _ => false,
             })
         };
-        let claims = |names: &[&str]| jwt.is_some_and(|jwt| jwt.require.iter().any(|claim| names.contains(&claim.as_str())));
+        let claims = |names: &[&str]| {
+            jwt.is_some_and(|jwt| {
+                jwt.require
+                    .iter()
+                    .any(|claim| names.contains(&claim.as_str()))
+            })
+        };
         let nonce = named(is_nonce) || claims(&["jti"]);
-        let in_canonical = tokens.iter().any(|token| matches!(token, Token::Canonical(Canonical::Contentful)));
+        let in_canonical = tokens
+            .iter()
+            .any(|token| matches!(token, Token::Canonical(Canonical::Contentful)));
         let in_token = claims(&["iat", "exp"]) || jwt.is_some_and(|jwt| jwt.max_age.is_some());
         let time = tokens.contains(&&Token::Ts) || named(is_time) || in_canonical || in_token;
         // Several elements, each signed for itself, have no signed message in common.
         let replays = signs && self.spec.each.is_none() && (nonce || (time && (body || in_claims)));
-        Covered { body, part, checksum, id, event_type, signs, replays }
+        Covered {
+            body,
+            part,
+            checksum,
+            id,
+            event_type,
+            signs,
+            replays,
+        }
     }
 
     pub(super) fn warn(&mut self, covered: &Covered) {
         let spec = self.spec;
         if spec.kind == Kind::None {
-            self.warnings.push("nothing is verified: anybody who knows the URL can send events".into());
+            self.warnings
+                .push("nothing is verified: anybody who knows the URL can send events".into());
             return;
         }
         if covered.signs && !covered.body && covered.part {
-            self.warnings.push("only a part of the body is covered by the signature: trust nothing else in it".into());
+            self.warnings.push(
+                "only a part of the body is covered by the signature: trust nothing else in it"
+                    .into(),
+            );
         } else if covered.checksum {
             let text = "a checksum of the body is all that is signed: whoever has a delivery can change it without that being seen";
             self.warnings.push(text.into());
         } else if covered.signs && !covered.body {
-            self.warnings.push("the body is not covered by the signature: authenticated, not integrity-protected".into());
+            self.warnings.push(
+                "the body is not covered by the signature: authenticated, not integrity-protected"
+                    .into(),
+            );
         }
-        if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none()) {
+        if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none())
+        {
             let text = "the id is not signed: another body under a known id, and equal bytes under another, are published with a mark";
             self.warnings.push(text.into());
         }
-        let routed_by_type = self.source.routing_key.as_ref().is_none_or(|key| key.contains("{type}"));
+        let routed_by_type = self
+            .source
+            .routing_key
+            .as_ref()
+            .is_none_or(|key| key.contains("{type}"));
         if covered.signs && !covered.event_type && routed_by_type {
-            self.warnings.push("the event's type is not signed: trust no routing by {type} with it".into());
+            self.warnings
+                .push("the event's type is not signed: trust no routing by {type} with it".into());
         }
         if spec.facts.scheme == Evidence::Recalled && self.source.provider.is_some() {
-            self.warnings.push("unconfirmed: this preset was not read in the provider's own code or documentation".into());
+            self.warnings.push(
+                "unconfirmed: this preset was not read in the provider's own code or documentation"
+                    .into(),
+            );
         }
     }
 }
@@ -139,14 +198,31 @@ pub(super) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
     let facts = &spec.facts;
     let jwt = spec.jwt.as_ref();
     // A token that expires says itself how old it may be.
-    let of_token = |jwt: &JwtSpec| jwt.max_age.or_else(|| jwt.require.iter().any(|claim| claim == "exp").then_some(0));
-    let max_age = spec.ts.as_ref().map(|ts| ts.tolerance).filter(|tolerance| *tolerance > 0).or_else(|| jwt.and_then(of_token));
-    let has_id = !spec.event.id.is_empty() || spec.event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
-    let retry = facts.retry_hours.map(|hours| Duration::from_secs(hours * 3600));
+    let of_token = |jwt: &JwtSpec| {
+        jwt.max_age
+            .or_else(|| jwt.require.iter().any(|claim| claim == "exp").then_some(0))
+    };
+    let max_age = spec
+        .ts
+        .as_ref()
+        .map(|ts| ts.tolerance)
+        .filter(|tolerance| *tolerance > 0)
+        .or_else(|| jwt.and_then(of_token));
+    let has_id = !spec.event.id.is_empty()
+        || spec
+            .event
+            .batch
+            .as_ref()
+            .is_some_and(|batch| !batch.id.is_empty());
+    let retry = facts
+        .retry_hours
+        .map(|hours| Duration::from_secs(hours * 3600));
     Facts {
         window: facts.window(),
         retry,
-        deadline: facts.answer_within_ms.map(|ms| Duration::from_millis(ms) * 4 / 5),
+        deadline: facts
+            .answer_within_ms
+            .map(|ms| Duration::from_millis(ms) * 4 / 5),
         max_body_bytes: facts.max_body_bytes,
         body_covered: covered.body,
         id_covered: covered.id,
@@ -161,7 +237,11 @@ pub(super) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
 /// A sentence or more on what counts as a duplicate; `replays` where a time or a nonce is signed.
 pub(super) fn duplicates(spec: &SchemeSpec, class: IdClass, replays: bool) -> String {
     let event = &spec.event;
-    let has_id = !event.id.is_empty() || event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
+    let has_id = !event.id.is_empty()
+        || event
+            .batch
+            .as_ref()
+            .is_some_and(|batch| !batch.id.is_empty());
     let span = shown(spec.facts.retry_span());
     let mut text = Vec::new();
     if has_id {

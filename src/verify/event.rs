@@ -9,8 +9,8 @@ use super::json_path::{PathSet, Slot, Slots, WalkError};
 use super::spec::{EmptyBatch, Missing};
 use super::template::{Cx, Template};
 use super::{Verified, VerifiedEvent, view};
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, MessageKey, SourceName};
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::delivery::{BodyDigest, DedupKey, EventId, IdClass, MessageKey, SourceName};
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// Longest type of event, in bytes; what is longer is cut.
 const MAX_TYPE: usize = 255;
@@ -62,17 +62,28 @@ impl Varies {
         if self.0.is_empty() {
             return BodyDigest::of(body);
         }
-        let Ok(slots) = self.0.walk_marking(document) else { return BodyDigest::of(body) };
+        let Ok(slots) = self.0.walk_marking(document) else {
+            return BodyDigest::of(body);
+        };
         // A document that was decoded first is compared in place of its body.
         let within = |part: &[u8], whole: &[u8]| {
             let (whole, part) = (whole.as_ptr_range(), part.as_ptr_range());
             whole.start <= part.start && part.end <= whole.end
         };
-        let compared = if within(document, body) { body } else { document };
+        let compared = if within(document, body) {
+            body
+        } else {
+            document
+        };
         let mut cuts: Vec<(usize, usize)> = slots
             .values()
             .filter(|value| within(value.as_bytes(), compared))
-            .map(|value| (value.as_ptr().addr() - compared.as_ptr().addr(), value.len()))
+            .map(|value| {
+                (
+                    value.as_ptr().addr() - compared.as_ptr().addr(),
+                    value.len(),
+                )
+            })
             .collect();
         cuts.sort_unstable();
         let (mut hash, mut at) = (Sha256::new(), 0);
@@ -116,33 +127,61 @@ impl EventRule {
         signed: Option<[u8; 32]>,
     ) -> Result<Option<Verified>, Rejection> {
         let slots = read(&self.paths, &self.outer, document);
-        let cx = Cx { slots: &slots, ..cx };
+        let cx = Cx {
+            slots: &slots,
+            ..cx
+        };
         let mut id = first_id(&self.ids, cx)?;
         let mut event_type = type_of(&self.event_type, cx);
-        if let Some(batch) = self.batch.as_ref().filter(|batch| slots.raw(batch.array).is_some()) {
+        if let Some(batch) = self
+            .batch
+            .as_ref()
+            .filter(|batch| slots.raw(batch.array).is_some())
+        {
             if slots.is_ambiguous(batch.array) {
-                return Err(Rejection::new(RejectReason::IdAmbiguous, "a key on the way to the batch's events occurs twice"));
+                return Err(Rejection::new(
+                    RejectReason::IdAmbiguous,
+                    "a key on the way to the batch's events occurs twice",
+                ));
             }
             let count = slots.all(batch.element).count();
             match (count, batch.empty) {
                 (0, EmptyBatch::Ok) => return Ok(None),
-                (0, EmptyBatch::Refuse) => return Err(Rejection::new(RejectReason::IdMissing, "the batch is empty")),
+                (0, EmptyBatch::Refuse) => {
+                    return Err(Rejection::new(
+                        RejectReason::IdMissing,
+                        "the batch is empty",
+                    ));
+                }
                 _ => {}
             }
             let elements = slots.all(batch.element).enumerate();
             if batch.split && count <= batch.max {
                 let signed = |index| signed.map(|signed| (signed, index));
-                let events: Result<_, _> =
-                    elements.map(|(index, element)| self.element(batch, source, cx, element, signed(index))).collect();
+                let events: Result<_, _> = elements
+                    .map(|(index, element)| self.element(batch, source, cx, element, signed(index)))
+                    .collect();
                 return Ok(Some(Verified { events: events? }));
             }
             (id, event_type) = batch.whole(cx, elements, id, event_type)?;
         }
         let request = cx.view.request;
-        let body = request.content_in_query().map_or_else(|| request.body.clone(), |query| Bytes::copy_from_slice(query.as_bytes()));
+        let body = request.content_in_query().map_or_else(
+            || request.body.clone(),
+            |query| Bytes::copy_from_slice(query.as_bytes()),
+        );
         let digest = self.varies.digest(&body, document);
-        let found = Found { id, event_type, body, digest, signed: signed.map(|signed| (signed, 0)), target: &request.target };
-        Ok(Some(Verified { events: vec![self.event(source, found)?] }))
+        let found = Found {
+            id,
+            event_type,
+            body,
+            digest,
+            signed: signed.map(|signed| (signed, 0)),
+            target: &request.target,
+        };
+        Ok(Some(Verified {
+            events: vec![self.event(source, found)?],
+        }))
     }
 
     fn element(
@@ -154,20 +193,50 @@ impl EventRule {
         signed: Option<([u8; 32], usize)>,
     ) -> Result<VerifiedEvent, Rejection> {
         let slots = read(&batch.paths, &PathSet::default(), element.as_bytes());
-        let cx = Cx { slots: &slots, ..cx };
+        let cx = Cx {
+            slots: &slots,
+            ..cx
+        };
         let (id, event_type) = (first_id(&batch.ids, cx)?, type_of(&batch.event_type, cx));
         let digest = batch.varies.digest(element.as_bytes(), element.as_bytes());
         let body = slice(&cx.view.request.body, element);
-        self.event(source, Found { id, event_type, body, digest, signed, target: &cx.view.request.target })
+        self.event(
+            source,
+            Found {
+                id,
+                event_type,
+                body,
+                digest,
+                signed,
+                target: &cx.view.request.target,
+            },
+        )
     }
 
     fn event(&self, source: &SourceName, found: Found<'_>) -> Result<VerifiedEvent, Rejection> {
-        let Found { id, event_type, body, digest, signed, target } = found;
+        let Found {
+            id,
+            event_type,
+            body,
+            digest,
+            signed,
+            target,
+        } = found;
         // The type is a part of what bytes identify: Shopify sends the same bytes under several topics. Without a body, what there is to
         // tell is in the query.
         let kind = event_type.as_deref().unwrap_or_default().as_bytes();
-        let query = if body.is_empty() { view::query(target).unwrap_or_default() } else { "" };
-        let of_bytes = |purpose: &str| DedupKey::new(source, purpose, &[digest.as_bytes(), kind, query.as_bytes()]);
+        let query = if body.is_empty() {
+            view::query(target).unwrap_or_default()
+        } else {
+            ""
+        };
+        let of_bytes = |purpose: &str| {
+            DedupKey::new(
+                source,
+                purpose,
+                &[digest.as_bytes(), kind, query.as_bytes()],
+            )
+        };
         let replay = signed.filter(|_| self.replays).map(|(signed, index)| {
             let index = u64::try_from(index).unwrap_or(u64::MAX);
             DedupKey::new(source, "replay", &[&signed, &index.to_be_bytes()])
@@ -175,13 +244,28 @@ impl EventRule {
         let (key, class, shown) = match (id, self.missing) {
             (Some(id), _) => {
                 let parts: Vec<&[u8]> = id.parts.iter().map(Vec::as_slice).collect();
-                (DedupKey::new(source, "id", &parts), self.class, Some(id.shown))
+                (
+                    DedupKey::new(source, "id", &parts),
+                    self.class,
+                    Some(id.shown),
+                )
             }
             (None, Missing::Refuse) => {
-                return Err(Rejection::new(RejectReason::IdMissing, "the event has no id where the scheme says it is"));
+                return Err(Rejection::new(
+                    RejectReason::IdMissing,
+                    "the event has no id where the scheme says it is",
+                ));
             }
-            (None, Missing::Body) => (of_bytes("body"), IdClass::Body, Some(format!("sha256:{}", hex::encode(digest.as_bytes())))),
-            (None, Missing::Unique) => (replay.unwrap_or_else(|| DedupKey::unique(source)), IdClass::Absent, None),
+            (None, Missing::Body) => (
+                of_bytes("body"),
+                IdClass::Body,
+                Some(format!("sha256:{}", hex::encode(digest.as_bytes()))),
+            ),
+            (None, Missing::Unique) => (
+                replay.unwrap_or_else(|| DedupKey::unique(source)),
+                IdClass::Absent,
+                None,
+            ),
         };
         let message = match class {
             IdClass::Signed | IdClass::Absent => MessageKey::of(&key),
@@ -189,7 +273,8 @@ impl EventRule {
             IdClass::Unsigned => MessageKey::of(&key.variant(source, &digest)),
             IdClass::Object | IdClass::Body => MessageKey::fresh(),
         };
-        let marks_same_bytes = class.marks_same_bytes() || (self.drop_same_bytes.is_some() && class != IdClass::Body);
+        let marks_same_bytes =
+            class.marks_same_bytes() || (self.drop_same_bytes.is_some() && class != IdClass::Body);
         Ok(VerifiedEvent {
             key,
             message,
@@ -199,7 +284,11 @@ impl EventRule {
             // Where the id is signed, it is known already.
             replay: replay.filter(|replay| class != IdClass::Signed && *replay != key),
             // What the key is made of is all that is compared.
-            digest: if replay == Some(key) { BodyDigest::from_bytes(*key.as_bytes()) } else { digest },
+            digest: if replay == Some(key) {
+                BodyDigest::from_bytes(*key.as_bytes())
+            } else {
+                digest
+            },
             id: EventId::new(&shown.unwrap_or_else(|| message.message_id().to_string())),
             event_type,
             body,
@@ -216,10 +305,16 @@ impl BatchRule {
         id: Option<Id>,
         mut event_type: Option<Box<str>>,
     ) -> Result<(Option<Id>, Option<Box<str>>), Rejection> {
-        let mut all = Some(Id { parts: Vec::new(), shown: String::new() });
+        let mut all = Some(Id {
+            parts: Vec::new(),
+            shown: String::new(),
+        });
         for (index, element) in elements {
             let slots = read(&self.paths, &PathSet::default(), element.as_bytes());
-            let cx = Cx { slots: &slots, ..cx };
+            let cx = Cx {
+                slots: &slots,
+                ..cx
+            };
             // A POST is as new as any event in it, so its id is made of all of theirs.
             if id.is_none()
                 && let Some(known) = &mut all
@@ -255,9 +350,18 @@ impl Id {
 
 fn first_id(templates: &[Template], cx: Cx<'_>) -> Result<Option<Id>, Rejection> {
     for template in templates {
-        let found = template.parts(cx).map_err(|rejection| Rejection { reason: RejectReason::IdAmbiguous, ..rejection })?;
+        let found = template.parts(cx).map_err(|rejection| Rejection {
+            reason: RejectReason::IdAmbiguous,
+            ..rejection
+        })?;
         if let Some((parts, shown)) = found {
-            return Ok(Some(Id { parts: parts.into_iter().map(std::borrow::Cow::into_owned).collect(), shown }));
+            return Ok(Some(Id {
+                parts: parts
+                    .into_iter()
+                    .map(std::borrow::Cow::into_owned)
+                    .collect(),
+                shown,
+            }));
         }
     }
     Ok(None)

@@ -15,7 +15,7 @@ use super::spec::{KeyApiSpec, PinnedUrlSpec};
 use super::template::{Cx, Params, with_params};
 use super::wishes::{Wish, Wishes};
 use crate::config::secret::Secret;
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// Longest URL, and longest id of a key.
 const MAX_URL: usize = 512;
@@ -75,7 +75,12 @@ impl Fetch {
 
     #[cfg(test)]
     pub(super) fn of_key(name: &str) -> Self {
-        Self { name: name.into(), url: String::new(), body: None, what: What::Key(None) }
+        Self {
+            name: name.into(),
+            url: String::new(),
+            body: None,
+            what: What::Key(None),
+        }
     }
 
     fn read(&self, answer: &[u8]) -> Result<Fetched, String> {
@@ -87,7 +92,8 @@ impl Fetch {
                 keys.add_pasted(answer).map(|()| Fetched::Key(keys))
             }
             What::Key(Some(at)) => {
-                let json: serde_json::Value = serde_json::from_slice(answer).map_err(|error| format!("not JSON: {error}"))?;
+                let json: serde_json::Value =
+                    serde_json::from_slice(answer).map_err(|error| format!("not JSON: {error}"))?;
                 let key = json.pointer(at).ok_or_else(|| format!("no key at {at}"))?;
                 JwkSet::parse(&serde_json::json!({ "keys": [key] }).to_string()).map(Fetched::Key)
             }
@@ -121,33 +127,52 @@ enum Recipe {
 impl Shelf {
     /// What was fetched under this name; otherwise it is asked for.
     fn get(&self, fetch: Fetch) -> Option<Arc<Fetched>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&fetch.name).cloned();
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&fetch.name)
+            .cloned();
         if known.is_none() {
-            self.wishes.lock().unwrap_or_else(PoisonError::into_inner).add(fetch);
+            self.wishes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .add(fetch);
         }
         known
     }
 
     pub(super) fn take_wanted(&self) -> Vec<Wish> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.wishes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// What a delivery that names this would have fetched.
     pub(super) fn recall(&self, name: &str) -> Option<Fetch> {
         match self.recipe.get()? {
-            Recipe::Certificate(pinned) => pinned.allows(name).then(|| pinned.fetch(name, What::Certificate)),
+            Recipe::Certificate(pinned) => pinned
+                .allows(name)
+                .then(|| pinned.fetch(name, What::Certificate)),
             Recipe::Key(api) => is_plain(name).then(|| api.fetch(name)),
         }
     }
 
     pub(super) fn keep(&self, fetch: &Fetch, answer: &[u8]) -> Result<(), String> {
         let fetched = Arc::new(fetch.read(answer)?);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(fetch.name.clone(), fetched);
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(fetch.name.clone(), fetched);
         Ok(())
     }
 
     pub(super) fn forget(&self, name: &str) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 }
 
@@ -168,24 +193,46 @@ struct Pinned {
 }
 
 impl PinnedUrl {
-    pub(super) fn compile(spec: &PinnedUrlSpec, place: Place, params: &Params, shelf: Arc<Shelf>) -> Result<Self, String> {
-        let hosts = spec.hosts.iter().map(|host| with_params(host, params).map(Into::into)).collect::<Result<Vec<Box<str>>, _>>()?;
+    pub(super) fn compile(
+        spec: &PinnedUrlSpec,
+        place: Place,
+        params: &Params,
+        shelf: Arc<Shelf>,
+    ) -> Result<Self, String> {
+        let hosts = spec
+            .hosts
+            .iter()
+            .map(|host| with_params(host, params).map(Into::into))
+            .collect::<Result<Vec<Box<str>>, _>>()?;
         // A name that ends in a wildcard would be anybody's.
-        let pinned = |host: &str| !host.ends_with(['*', '#']) && !host.contains(['/', '@', '?']) && !host.is_empty();
+        let pinned = |host: &str| {
+            !host.ends_with(['*', '#']) && !host.contains(['/', '@', '?']) && !host.is_empty()
+        };
         if hosts.is_empty() || !hosts.iter().all(|host| pinned(host)) {
             return Err("hosts: names of hosts that end in a domain of the provider's".into());
         }
         if !spec.path.starts_with('/') {
             return Err("path: starts with \"/\"".into());
         }
-        let pinned = Arc::new(Pinned { hosts, path: spec.path.as_str().into() });
-        Ok(Self { place, shown: Place::describe(&spec.from).into(), pinned, shelf })
+        let pinned = Arc::new(Pinned {
+            hosts,
+            path: spec.path.as_str().into(),
+        });
+        Ok(Self {
+            place,
+            shown: Place::describe(&spec.from).into(),
+            pinned,
+            shelf,
+        })
     }
 
     /// There are certificates at these URLs.
     pub(super) fn of_certificates(self) -> Self {
         // A scheme has one place of certificates, and is compiled once.
-        let _ = self.shelf.recipe.set(Recipe::Certificate(self.pinned.clone()));
+        let _ = self
+            .shelf
+            .recipe
+            .set(Recipe::Certificate(self.pinned.clone()));
         self
     }
 
@@ -202,39 +249,72 @@ impl PinnedUrl {
     fn get(&self, cx: Cx<'_>, what: What) -> Result<Option<Arc<Fetched>>, Rejection> {
         let url = self.place.value(cx).filter(|url| !url.is_empty());
         let Some(url) = url else {
-            return Err(Rejection::new(RejectReason::SignatureMissing, format!("{} is missing or empty", self.shown)));
+            return Err(Rejection::new(
+                RejectReason::SignatureMissing,
+                format!("{} is missing or empty", self.shown),
+            ));
         };
-        match std::str::from_utf8(&url).ok().filter(|url| self.pinned.allows(url)) {
+        match std::str::from_utf8(&url)
+            .ok()
+            .filter(|url| self.pinned.allows(url))
+        {
             Some(url) => Ok(self.shelf.get(self.pinned.fetch(url, what))),
-            None => Err(Rejection::new(RejectReason::PreconditionFailed, format!("{} is not a URL of the provider's", self.shown))),
+            None => Err(Rejection::new(
+                RejectReason::PreconditionFailed,
+                format!("{} is not a URL of the provider's", self.shown),
+            )),
         }
     }
 }
 
 impl Pinned {
     fn fetch(&self, url: &str, what: What) -> Fetch {
-        Fetch { name: url.into(), url: url.into(), body: None, what }
+        Fetch {
+            name: url.into(),
+            url: url.into(),
+            body: None,
+            what,
+        }
     }
 
     /// The text as it stands is compared, and never what some parser makes of it.
     fn allows(&self, url: &str) -> bool {
-        let Some(rest) = url.strip_prefix("https://").filter(|_| url.len() <= MAX_URL && !url.contains("..")) else { return false };
+        let Some(rest) = url
+            .strip_prefix("https://")
+            .filter(|_| url.len() <= MAX_URL && !url.contains(".."))
+        else {
+            return false;
+        };
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let in_path = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
         matches(self.path.as_bytes(), path.as_bytes(), in_path)
-            && self.hosts.iter().any(|pattern| matches(pattern.as_bytes(), host.as_bytes(), |b| b.is_ascii_lowercase() || b == b'-'))
+            && self.hosts.iter().any(|pattern| {
+                matches(pattern.as_bytes(), host.as_bytes(), |b| {
+                    b.is_ascii_lowercase() || b == b'-'
+                })
+            })
     }
 }
 
 /// A URL that fits, for whoever signs as the provider.
 pub(super) fn example(spec: &PinnedUrlSpec, params: &Params) -> String {
-    let host = spec.hosts.first().and_then(|host| with_params(host, params).ok()).unwrap_or_default();
-    format!("https://{}{}", host.replace('*', "us-east").replace('#', "1"), spec.path.replace('*', "0123456789abcdef0123456789abcdef"))
+    let host = spec
+        .hosts
+        .first()
+        .and_then(|host| with_params(host, params).ok())
+        .unwrap_or_default();
+    format!(
+        "https://{}{}",
+        host.replace('*', "us-east").replace('#', "1"),
+        spec.path.replace('*', "0123456789abcdef0123456789abcdef")
+    )
 }
 
 /// Whether text is of the pattern's form: `*` is one or more of `star`, `#` one or more digits.
 fn matches(pattern: &[u8], text: &[u8], star: fn(u8) -> bool) -> bool {
-    let Some((first, pattern)) = pattern.split_first() else { return text.is_empty() };
+    let Some((first, pattern)) = pattern.split_first() else {
+        return text.is_empty();
+    };
     let class = match first {
         b'*' => star,
         b'#' => |b: u8| b.is_ascii_digit(),
@@ -268,7 +348,12 @@ enum Part {
 }
 
 impl KeyApi {
-    pub(super) fn compile(spec: &KeyApiSpec, secret: Option<Secret>, params: &Params, shelf: Arc<Shelf>) -> Result<Self, String> {
+    pub(super) fn compile(
+        spec: &KeyApiSpec,
+        secret: Option<Secret>,
+        params: &Params,
+        shelf: Arc<Shelf>,
+    ) -> Result<Self, String> {
         let (before, after) = match spec.url.split_once("{kid}") {
             Some((before, after)) => (before, Some(with_params(after, params)?.into())),
             None => (spec.url.as_str(), None),
@@ -286,7 +371,12 @@ impl KeyApi {
             return Err("neither url nor body says {kid}".into());
         }
         let url = (with_params(before, params)?.into(), after);
-        let api = Arc::new(Api { url, body, at: spec.at.as_deref().map(Into::into), secret });
+        let api = Arc::new(Api {
+            url,
+            body,
+            at: spec.at.as_deref().map(Into::into),
+            secret,
+        });
         // A scheme has one such API, and is compiled once.
         let _ = shelf.recipe.set(Recipe::Key(api.clone()));
         Ok(Self { api, shelf })
@@ -300,7 +390,10 @@ impl KeyApi {
     /// The key of this id, if it is here.
     pub(super) fn key(&self, kid: &str) -> Result<Option<Arc<Fetched>>, Rejection> {
         if !is_plain(kid) {
-            return Err(Rejection::new(RejectReason::SignatureMalformed, "the token does not name its key by a plain id"));
+            return Err(Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the token does not name its key by a plain id",
+            ));
         }
         Ok(self.shelf.get(self.api.fetch(kid)))
     }
@@ -308,7 +401,9 @@ impl KeyApi {
 
 /// Whether an id can stand in a URL as it is.
 fn is_plain(kid: &str) -> bool {
-    let harmless = kid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let harmless = kid
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     harmless && !kid.is_empty() && kid.len() <= MAX_KID
 }
 
@@ -321,13 +416,24 @@ impl Api {
         let body = self.body.iter().map(|(name, part)| {
             let text = match part {
                 Part::Kid => kid.into(),
-                Part::Secret => String::from_utf8_lossy(self.secret.as_ref().map(Secret::expose).unwrap_or_default()).trim().to_owned(),
+                Part::Secret => String::from_utf8_lossy(
+                    self.secret.as_ref().map(Secret::expose).unwrap_or_default(),
+                )
+                .trim()
+                .to_owned(),
                 Part::Text(text) => text.to_string(),
             };
             (name.to_string(), text)
         });
-        let body: serde_json::Map<String, serde_json::Value> = body.map(|(name, text)| (name, text.into())).collect();
-        let body = (!body.is_empty()).then(|| Secret::new(serde_json::Value::from(body).to_string().into_bytes()));
-        Fetch { name: kid.into(), url, body, what: What::Key(self.at.clone()) }
+        let body: serde_json::Map<String, serde_json::Value> =
+            body.map(|(name, text)| (name, text.into())).collect();
+        let body = (!body.is_empty())
+            .then(|| Secret::new(serde_json::Value::from(body).to_string().into_bytes()));
+        Fetch {
+            name: kid.into(),
+            url,
+            body,
+            what: What::Key(self.at.clone()),
+        }
     }
 }

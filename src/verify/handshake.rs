@@ -11,7 +11,7 @@ use super::sig::Place;
 use super::template::{Cx, Template};
 use super::view::{PublicUrl, View};
 use crate::config::secret::Secret;
-use crate::outcome::{Answer, RejectReason, Rejection};
+use crate::domain::outcome::{Answer, RejectReason, Rejection};
 
 /// A handshake is small; in anything larger nobody looks for one.
 const MAX_BODY: usize = 64 * 1024;
@@ -76,25 +76,54 @@ impl Handshake {
         url: Option<&PublicUrl>,
         key: Option<&MacKey>,
     ) -> Result<Option<Shake>, Rejection> {
-        if self.method.as_ref().is_some_and(|method| method != view.request.method) || document.len() > MAX_BODY {
+        if self
+            .method
+            .as_ref()
+            .is_some_and(|method| method != view.request.method)
+            || document.len() > MAX_BODY
+        {
             return Ok(None);
         }
         let nothing = super::json_path::Slots::default();
-        let early = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key };
-        if self.there.iter().any(|place| !matches!(place, Place::Json(_)) && !self.is_there(place, early)) {
+        let early = Cx {
+            view,
+            slots: &nothing,
+            ts: &[],
+            url,
+            spelling: 0,
+            key,
+        };
+        if self
+            .there
+            .iter()
+            .any(|place| !matches!(place, Place::Json(_)) && !self.is_there(place, early))
+        {
             return Ok(None);
         }
         // A body that does not parse, or is ambiguous, is no handshake.
-        let Ok(slots) = self.paths.walk(document) else { return Ok(None) };
-        let cx = Cx { slots: &slots, ..early };
+        let Ok(slots) = self.paths.walk(document) else {
+            return Ok(None);
+        };
+        let cx = Cx {
+            slots: &slots,
+            ..early
+        };
         if self.there.iter().any(|place| !self.is_there(place, cx)) {
             return Ok(None);
         }
         for check in &self.checks {
             if !check.holds(cx)? {
                 return match self.otherwise {
-                    Some(status) => Ok(Some(Shake::Answer(Answer { status, content_type: None, headers: Vec::new(), body: Vec::new() }))),
-                    None => Err(Rejection::new(RejectReason::PreconditionFailed, format!("handshake: {} is not ours", check.shown))),
+                    Some(status) => Ok(Some(Shake::Answer(Answer {
+                        status,
+                        content_type: None,
+                        headers: Vec::new(),
+                        body: Vec::new(),
+                    }))),
+                    None => Err(Rejection::new(
+                        RejectReason::PreconditionFailed,
+                        format!("handshake: {} is not ours", check.shown),
+                    )),
                 };
             }
         }
@@ -112,7 +141,11 @@ impl Handshake {
     }
 
     fn is_there(&self, place: &Place, cx: Cx<'_>) -> bool {
-        place.values(cx).iter().any(|value| self.equals.as_ref().is_none_or(|equals| equals.as_bytes() == &**value))
+        place.values(cx).iter().any(|value| {
+            self.equals
+                .as_ref()
+                .is_none_or(|equals| equals.as_bytes() == &**value)
+        })
     }
 }
 
@@ -130,8 +163,15 @@ impl AnswerTemplate {
     pub(super) fn fill(&self, cx: Cx<'_>) -> Result<Answer, Rejection> {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
-            let value = String::from_utf8(value.fill(cx)?).ok().filter(|value| !value.chars().any(char::is_control));
-            let malformed = || Rejection::new(RejectReason::BodyMalformed, "handshake: what is echoed fits in no header");
+            let value = String::from_utf8(value.fill(cx)?)
+                .ok()
+                .filter(|value| !value.chars().any(char::is_control));
+            let malformed = || {
+                Rejection::new(
+                    RejectReason::BodyMalformed,
+                    "handshake: what is echoed fits in no header",
+                )
+            };
             headers.push((name.clone(), value.ok_or_else(malformed)?));
         }
         let body = match &self.body {
@@ -142,12 +182,21 @@ impl AnswerTemplate {
                 text.into_bytes()
             }
         };
-        let content_type = if body.is_empty() { None } else { self.content_type.clone().map(Into::into) };
+        let content_type = if body.is_empty() {
+            None
+        } else {
+            self.content_type.clone().map(Into::into)
+        };
         if content_type.is_some() {
             // What is echoed comes from anybody.
             headers.push(("x-content-type-options".into(), "nosniff".into()));
         }
-        Ok(Answer { status: self.status, content_type, headers, body })
+        Ok(Answer {
+            status: self.status,
+            content_type,
+            headers,
+            body,
+        })
     }
 }
 
@@ -157,14 +206,18 @@ impl JsonTemplate {
             Self::Literal(_) => {}
             Self::Text(template) => templates.push(template),
             Self::List(items) => items.iter().for_each(|item| item.collect(templates)),
-            Self::Object(members) => members.iter().for_each(|(_, value)| value.collect(templates)),
+            Self::Object(members) => members
+                .iter()
+                .for_each(|(_, value)| value.collect(templates)),
         }
     }
 
     fn write(&self, cx: Cx<'_>, text: &mut String) -> Result<(), Rejection> {
         match self {
             Self::Literal(literal) => text.push_str(literal),
-            Self::Text(template) => text.push_str(&quoted(&String::from_utf8_lossy(&template.fill(cx)?))),
+            Self::Text(template) => {
+                text.push_str(&quoted(&String::from_utf8_lossy(&template.fill(cx)?)))
+            }
             Self::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     text.push(if index == 0 { '[' } else { ',' });

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 /// Longest pointer, in steps: the walk recurses along it.
@@ -47,7 +49,10 @@ struct Step {
 
 impl Default for PathSet {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()], slots: 0 }
+        Self {
+            nodes: vec![Node::default()],
+            slots: 0,
+        }
     }
 }
 
@@ -82,7 +87,9 @@ impl PathSet {
 
     fn descend(&mut self, pointer: &str) -> Result<usize, String> {
         if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!("\"{pointer}\" is not a JSON pointer: it starts with \"/\", or is empty for the whole document"));
+            return Err(format!(
+                "\"{pointer}\" is not a JSON pointer: it starts with \"/\", or is empty for the whole document"
+            ));
         }
         if pointer.split('/').count() > MAX_STEPS {
             return Err(format!("\"{pointer}\" has more than {MAX_STEPS} steps"));
@@ -90,8 +97,15 @@ impl PathSet {
         let mut node = 0;
         for step in pointer.split('/').skip(1) {
             let key = step.replace("~1", "/").replace("~0", "~");
-            let known =
-                if key == "*" { self.nodes[node].any } else { self.nodes[node].keys.iter().find(|s| *s.key == *key).map(|s| s.node) };
+            let known = if key == "*" {
+                self.nodes[node].any
+            } else {
+                self.nodes[node]
+                    .keys
+                    .iter()
+                    .find(|s| *s.key == *key)
+                    .map(|s| s.node)
+            };
             node = match known {
                 Some(known) => known,
                 None => {
@@ -101,7 +115,11 @@ impl PathSet {
                         self.nodes[node].any = Some(new);
                     } else {
                         let index = key.parse().ok();
-                        self.nodes[node].keys.push(Step { key: key.into(), index, node: new });
+                        self.nodes[node].keys.push(Step {
+                            key: key.into(),
+                            index,
+                            node: new,
+                        });
                     }
                     new
                 }
@@ -113,7 +131,11 @@ impl PathSet {
     /// Reads `document` once. A key that occurs twice on any path is an error.
     pub(super) fn walk<'a>(&self, document: &'a [u8]) -> Result<Slots<'a>, WalkError> {
         let slots = self.walk_marking(document)?;
-        if slots.ambiguous.is_empty() { Ok(slots) } else { Err(WalkError::Ambiguous) }
+        if slots.ambiguous.is_empty() {
+            Ok(slots)
+        } else {
+            Err(WalkError::Ambiguous)
+        }
     }
 
     /// Reads `document` once. The slots below a key that occurs twice are marked, see [`Slots::is_ambiguous`].
@@ -123,14 +145,27 @@ impl PathSet {
         }
         // RFC 8259, 8.1: a parser may ignore a byte order mark.
         let document = document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document);
-        let walk = Walk { nodes: &self.nodes, found: RefCell::default(), ambiguous: RefCell::default(), refused: Cell::new(None) };
+        let walk = Walk {
+            nodes: &self.nodes,
+            found: RefCell::default(),
+            ambiguous: RefCell::default(),
+            refused: Cell::new(None),
+        };
         let mut json = serde_json::Deserializer::from_slice(document);
-        let result = At { walk: &walk, node: 0 }.deserialize(&mut json).and_then(|()| json.end());
+        let result = At {
+            walk: &walk,
+            node: 0,
+        }
+        .deserialize(&mut json)
+        .and_then(|()| json.end());
         if let Some(reason) = walk.refused.get() {
             return Err(reason);
         }
         result.map_err(|_| WalkError::Malformed)?;
-        Ok(Slots { found: walk.found.into_inner(), ambiguous: walk.ambiguous.into_inner() })
+        Ok(Slots {
+            found: walk.found.into_inner(),
+            ambiguous: walk.ambiguous.into_inner(),
+        })
     }
 }
 
@@ -171,7 +206,10 @@ impl<'a> Slots<'a> {
 
     /// Every raw JSON text at `slot`.
     pub(super) fn all(&self, slot: Slot) -> impl Iterator<Item = &'a str> + '_ {
-        self.found.iter().filter(move |(s, _)| *s == slot).map(|(_, raw)| *raw)
+        self.found
+            .iter()
+            .filter(move |(s, _)| *s == slot)
+            .map(|(_, raw)| *raw)
     }
 }
 
@@ -179,7 +217,10 @@ impl<'a> Slots<'a> {
 pub(super) fn scalar(raw: &str) -> Option<Cow<'_, [u8]>> {
     match raw.as_bytes().first()? {
         b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw.as_bytes()[1..raw.len() - 1])),
-        b'"' => serde_json::Deserializer::from_str(raw).deserialize_bytes(StringBytes).ok().map(Cow::Owned),
+        b'"' => serde_json::Deserializer::from_str(raw)
+            .deserialize_bytes(StringBytes)
+            .ok()
+            .map(Cow::Owned),
         b'{' | b'[' | b'n' => None,
         _ => Some(Cow::Borrowed(raw.as_bytes())),
     }
@@ -206,8 +247,15 @@ pub(super) fn flat_members(raw: &str) -> Option<Vec<Member<'_>>> {
         }
     }
     let mut members = Vec::new();
-    for (key, value) in serde_json::Deserializer::from_str(raw).deserialize_map(Members).ok()? {
-        let text = if value.get() == "null" { Cow::Borrowed(&[][..]) } else { scalar(value.get())? };
+    for (key, value) in serde_json::Deserializer::from_str(raw)
+        .deserialize_map(Members)
+        .ok()?
+    {
+        let text = if value.get() == "null" {
+            Cow::Borrowed(&[][..])
+        } else {
+            scalar(value.get())?
+        };
         if members.iter().any(|(known, _)| *known == key) {
             return None;
         }
@@ -235,13 +283,25 @@ impl<'a> Walk<'_, 'a> {
 
     /// Marks every slot at `node` and below it.
     fn mark(&self, node: usize) {
-        let Node { keys, any, slot, array } = &self.nodes[node];
+        let Node {
+            keys,
+            any,
+            slot,
+            array,
+        } = &self.nodes[node];
         {
             let mut ambiguous = self.ambiguous.borrow_mut();
-            let new = [*slot, *array].into_iter().flatten().filter(|slot| !ambiguous.contains(slot)).collect::<Vec<_>>();
+            let new = [*slot, *array]
+                .into_iter()
+                .flatten()
+                .filter(|slot| !ambiguous.contains(slot))
+                .collect::<Vec<_>>();
             ambiguous.extend(new);
         }
-        keys.iter().map(|step| step.node).chain(*any).for_each(|node| self.mark(node));
+        keys.iter()
+            .map(|step| step.node)
+            .chain(*any)
+            .for_each(|node| self.mark(node));
     }
 
     fn refuse<E: serde::de::Error>(&self, reason: WalkError) -> E {
@@ -262,7 +322,10 @@ impl<'w, 'a> At<'w, 'a> {
     }
 
     fn to(&self, node: usize) -> Self {
-        At { walk: self.walk, node }
+        At {
+            walk: self.walk,
+            node,
+        }
     }
 }
 
@@ -272,11 +335,15 @@ impl<'a> DeserializeSeed<'a> for At<'_, 'a> {
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
         let node = self.wanted();
         let inner = !node.keys.is_empty() || node.any.is_some() || node.array.is_some();
-        let Some(slot) = node.slot else { return json.deserialize_any(self) };
+        let Some(slot) = node.slot else {
+            return json.deserialize_any(self);
+        };
         let raw: &'a RawValue = serde::Deserialize::deserialize(json)?;
         self.walk.keep(slot, raw.get())?;
         if inner {
-            serde_json::Deserializer::from_str(raw.get()).deserialize_any(self).map_err(D::Error::custom)?;
+            serde_json::Deserializer::from_str(raw.get())
+                .deserialize_any(self)
+                .map_err(D::Error::custom)?;
         }
         Ok(())
     }
@@ -314,9 +381,15 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
             self.walk.keep(slot, "[]")?;
         }
         for index in 0.. {
-            let step = wanted.keys.iter().find(|step| step.index == Some(index)).map(|step| step.node);
+            let step = wanted
+                .keys
+                .iter()
+                .find(|step| step.index == Some(index))
+                .map(|step| step.node);
             let more = match (step, wanted.any) {
-                (Some(node), None) | (None, Some(node)) => seq.next_element_seed(self.to(node))?.is_some(),
+                (Some(node), None) | (None, Some(node)) => {
+                    seq.next_element_seed(self.to(node))?.is_some()
+                }
                 (None, None) => seq.next_element::<IgnoredAny>()?.is_some(),
                 // This very element, and every element: read it twice.
                 (Some(node), Some(any)) => match seq.next_element::<&'a RawValue>()? {
@@ -405,17 +478,35 @@ mod tests {
     fn one(pointer: &str, document: &str) -> Result<Option<String>, WalkError> {
         let mut paths = PathSet::default();
         let slot = paths.add(pointer).expect("a pointer");
-        Ok(paths.walk(document.as_bytes())?.raw(slot).map(str::to_owned))
+        Ok(paths
+            .walk(document.as_bytes())?
+            .raw(slot)
+            .map(str::to_owned))
     }
 
     #[test]
     fn values_come_out_as_they_stand() {
-        assert_eq!(one("/a/b", r#"{"x":{"a":1},"a":{"c":2,"b":12345678901234567890123}}"#), Ok(Some("12345678901234567890123".into())));
-        assert_eq!(one("/0/id", r#"[{"id":"x\u0041"},{"id":2}]"#), Ok(Some(r#""x\u0041""#.into())));
-        assert_eq!(one("/a~1b/m~0n", r#"{"a/b":{"m~n":true}}"#), Ok(Some("true".into())));
+        assert_eq!(
+            one(
+                "/a/b",
+                r#"{"x":{"a":1},"a":{"c":2,"b":12345678901234567890123}}"#
+            ),
+            Ok(Some("12345678901234567890123".into()))
+        );
+        assert_eq!(
+            one("/0/id", r#"[{"id":"x\u0041"},{"id":2}]"#),
+            Ok(Some(r#""x\u0041""#.into()))
+        );
+        assert_eq!(
+            one("/a~1b/m~0n", r#"{"a/b":{"m~n":true}}"#),
+            Ok(Some("true".into()))
+        );
         assert_eq!(one("", " 7 "), Ok(Some("7".into())));
         assert_eq!(one("/a/b", r#"{"a":"no object"}"#), Ok(None));
-        assert_eq!(one("/id", r#"{"\ud800":1,"\u0069d":2}"#), Ok(Some("2".into())));
+        assert_eq!(
+            one("/id", r#"{"\ud800":1,"\u0069d":2}"#),
+            Ok(Some("2".into()))
+        );
         assert_eq!(scalar(r#""x\u0041""#).as_deref(), Some(&b"xA"[..]));
         assert_eq!(scalar("1.0").as_deref(), Some(&b"1.0"[..]));
         assert_eq!(scalar("null"), None);
@@ -423,26 +514,49 @@ mod tests {
 
     #[test]
     fn a_repeated_key_counts_only_on_the_path() {
-        assert_eq!(one("/a/b", r#"{"a":{"b":1,"b":2}}"#), Err(WalkError::Ambiguous));
-        assert_eq!(one("/a/b", r#"{"a":{"b":1},"\u0061":{}}"#), Err(WalkError::Ambiguous));
-        assert_eq!(one("/a/b", r#"{"a":{"b":1,"c":1,"c":1},"x":1,"x":1}"#), Ok(Some("1".into())));
+        assert_eq!(
+            one("/a/b", r#"{"a":{"b":1,"b":2}}"#),
+            Err(WalkError::Ambiguous)
+        );
+        assert_eq!(
+            one("/a/b", r#"{"a":{"b":1},"\u0061":{}}"#),
+            Err(WalkError::Ambiguous)
+        );
+        assert_eq!(
+            one("/a/b", r#"{"a":{"b":1,"c":1,"c":1},"x":1,"x":1}"#),
+            Ok(Some("1".into()))
+        );
     }
 
     #[test]
     fn a_repeated_key_spoils_only_the_values_below_it() {
         let mut paths = PathSet::default();
-        let [id, kind, deep] = ["/id", "/type", "/a/*/b"].map(|pointer| paths.add(pointer).expect("a pointer"));
-        let slots = paths.walk_marking(br#"{"id":"1","type":"x","type":"y","a":[{"b":1}]}"#).expect("JSON");
-        assert_eq!([id, kind, deep].map(|slot| slots.is_ambiguous(slot)), [false, true, false]);
+        let [id, kind, deep] =
+            ["/id", "/type", "/a/*/b"].map(|pointer| paths.add(pointer).expect("a pointer"));
+        let slots = paths
+            .walk_marking(br#"{"id":"1","type":"x","type":"y","a":[{"b":1}]}"#)
+            .expect("JSON");
+        assert_eq!(
+            [id, kind, deep].map(|slot| slots.is_ambiguous(slot)),
+            [false, true, false]
+        );
         assert_eq!((slots.raw(id), slots.raw(deep)), (Some("\"1\""), Some("1")));
-        let slots = paths.walk_marking(br#"{"id":"1","a":[{"b":1,"b":2}],"a":{}}"#).expect("JSON");
-        assert_eq!([id, kind, deep].map(|slot| slots.is_ambiguous(slot)), [false, false, true]);
+        let slots = paths
+            .walk_marking(br#"{"id":"1","a":[{"b":1,"b":2}],"a":{}}"#)
+            .expect("JSON");
+        assert_eq!(
+            [id, kind, deep].map(|slot| slots.is_ambiguous(slot)),
+            [false, false, true]
+        );
     }
 
     #[test]
     fn a_byte_order_mark_hides_nothing() {
         assert_eq!(one("/id", "\u{feff}{\"id\":1}"), Ok(Some("1".into())));
-        assert_eq!(one("/id", "\u{feff}\u{feff}{\"id\":1}"), Err(WalkError::Malformed));
+        assert_eq!(
+            one("/id", "\u{feff}\u{feff}{\"id\":1}"),
+            Err(WalkError::Malformed)
+        );
     }
 
     #[test]
@@ -452,19 +566,33 @@ mod tests {
         let ids = paths.add("/events/*/id").expect("a pointer");
         let array = paths.add_array("/events").expect("a pointer");
         assert_eq!(paths.add("/events/*/id"), Ok(ids));
-        let slots = paths.walk(br#"{"events":[{"id":1},{},{"id":"b"}]}"#).expect("JSON");
+        let slots = paths
+            .walk(br#"{"events":[{"id":1},{},{"id":"b"}]}"#)
+            .expect("JSON");
         assert_eq!(slots.raw(whole), Some(r#"[{"id":1},{},{"id":"b"}]"#));
         assert_eq!(slots.all(ids).collect::<Vec<_>>(), ["1", "\"b\""]);
         assert!(slots.raw(array).is_some());
         let first = paths.add("/events/0/id").expect("a pointer");
-        let slots = paths.walk(br#"{"events":[{"id":1},{"id":"b"}]}"#).expect("JSON");
+        let slots = paths
+            .walk(br#"{"events":[{"id":1},{"id":"b"}]}"#)
+            .expect("JSON");
         assert_eq!((slots.raw(first), slots.all(ids).count()), (Some("1"), 2));
-        assert!(paths.walk(br#"{"events":{}}"#).expect("JSON").raw(array).is_none());
+        assert!(
+            paths
+                .walk(br#"{"events":{}}"#)
+                .expect("JSON")
+                .raw(array)
+                .is_none()
+        );
     }
 
     #[test]
     fn depth_costs_nothing_and_garbage_is_malformed() {
-        let deep = format!(r#"{{"deep":{}{},"id":1}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(
+            r#"{{"deep":{}{},"id":1}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         assert_eq!(one("/id", &deep), Ok(Some("1".into())));
         let unclosed = format!(r#"{{"deep":{}"#, "[{\"id\":".repeat(100_000));
         assert_eq!(one("/id", &unclosed), Err(WalkError::Malformed));
@@ -477,7 +605,10 @@ mod tests {
 
     #[test]
     fn flat_objects_only() {
-        assert_eq!(flat_members(r#"{"b":null,"a":1.0}"#).map(|m| m.len()), Some(2));
+        assert_eq!(
+            flat_members(r#"{"b":null,"a":1.0}"#).map(|m| m.len()),
+            Some(2)
+        );
         assert_eq!(flat_members(r#"{"b":[]}"#), None);
         assert_eq!(flat_members(r#"{"b":1,"b":1}"#), None);
     }

@@ -2,8 +2,9 @@
 
 use p521::ecdsa::signature::Verifier;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use serde::Deserialize;
 
@@ -57,7 +58,8 @@ impl JwkSet {
             /// Plaid says of a key when it was taken out of use.
             expired_at: Option<u64>,
         }
-        let document: Document = serde_json::from_str(document).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
+        let document: Document = serde_json::from_str(document)
+            .map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
         let bytes = |text: &Option<String>| decode_pasted_base64(text.as_deref()?.as_bytes());
         // Some sets strip leading zeros from coordinates.
         let point = |entry: &Entry, size: usize| -> Option<Vec<u8>> {
@@ -69,22 +71,40 @@ impl JwkSet {
             Some(point)
         };
         let key = |entry: &Entry| match (entry.kty.as_str(), entry.crv.as_deref()) {
-            ("RSA", _) => Some(Key::Rsa { n: bytes(&entry.n)?, e: bytes(&entry.e)? }),
+            ("RSA", _) => Some(Key::Rsa {
+                n: bytes(&entry.n)?,
+                e: bytes(&entry.e)?,
+            }),
             ("EC", Some("P-256")) => point(entry, 32).map(Key::P256),
             ("EC", Some("P-384")) => point(entry, 48).map(Key::P384),
             ("EC", Some("P-521")) => point(entry, 66).map(Key::P521),
             ("OKP", Some("Ed25519")) => bytes(&entry.x).map(Key::Ed25519),
             _ => None,
         };
-        let in_use = document.keys.iter().filter(|entry| entry.expired_at.is_none());
-        let keys = in_use.filter_map(|entry| Some(Jwk { kid: entry.kid.clone(), key: key(entry)? }));
+        let in_use = document
+            .keys
+            .iter()
+            .filter(|entry| entry.expired_at.is_none());
+        let keys = in_use.filter_map(|entry| {
+            Some(Jwk {
+                kid: entry.kid.clone(),
+                key: key(entry)?,
+            })
+        });
         let keys: Vec<_> = keys.take(MAX_KEYS).collect();
-        if keys.is_empty() { Err("the key set holds no RSA, P-256, P-384, P-521 or Ed25519 key".into()) } else { Ok(Self(keys)) }
+        if keys.is_empty() {
+            Err("the key set holds no RSA, P-256, P-384, P-521 or Ed25519 key".into())
+        } else {
+            Ok(Self(keys))
+        }
     }
 
     /// The one key of a certificate.
     pub(super) fn p256(point: Vec<u8>) -> Self {
-        Self(vec![Jwk { kid: None, key: Key::P256(point) }])
+        Self(vec![Jwk {
+            kid: None,
+            key: Key::P256(point),
+        }])
     }
 
     /// Adds a public key as the operator pastes it.
@@ -105,13 +125,24 @@ impl JwkSet {
 
     /// Whether there is a key that a token of this `kid` may mean.
     pub(super) fn knows(&self, kid: Option<&str>) -> bool {
-        self.0.iter().any(|jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid)
+        self.0
+            .iter()
+            .any(|jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid)
     }
 
     /// Whether a key that the token may mean made this signature.
-    pub(super) fn verifies(&self, alg: JwtAlg, kid: Option<&str>, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(
+        &self,
+        alg: JwtAlg,
+        kid: Option<&str>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         let meant = |jwk: &&Jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid;
-        self.0.iter().filter(meant).any(|jwk| jwk.key.verifies(alg, message, signature))
+        self.0
+            .iter()
+            .filter(meant)
+            .any(|jwk| jwk.key.verifies(alg, message, signature))
     }
 }
 
@@ -124,10 +155,14 @@ impl Key {
             _ => None,
         };
         let by = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8]| {
-            UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
+            UnparsedPublicKey::new(algorithm, key)
+                .verify(message, signature)
+                .is_ok()
         };
         match (self, alg, rsa) {
-            (Self::Rsa { n, e }, _, Some(rsa)) => RsaPublicKeyComponents { n, e }.verify(rsa, message, signature).is_ok(),
+            (Self::Rsa { n, e }, _, Some(rsa)) => RsaPublicKeyComponents { n, e }
+                .verify(rsa, message, signature)
+                .is_ok(),
             (Self::RsaDer(key), _, Some(rsa)) => by(rsa, key),
             (Self::P256(key), JwtAlg::ES256, _) => by(&ECDSA_P256_SHA256_FIXED, key),
             (Self::P384(key), JwtAlg::ES384, _) => by(&ECDSA_P384_SHA384_FIXED, key),
@@ -140,6 +175,9 @@ impl Key {
 
 /// ECDSA on P-521 with SHA-512.
 fn es512(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    let Ok(key) = p521::ecdsa::VerifyingKey::from_sec1_bytes(key) else { return false };
-    p521::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+    let Ok(key) = p521::ecdsa::VerifyingKey::from_sec1_bytes(key) else {
+        return false;
+    };
+    p521::ecdsa::Signature::from_slice(signature)
+        .is_ok_and(|signature| key.verify(message, &signature).is_ok())
 }

@@ -16,8 +16,8 @@ use super::sig::Place;
 use super::spec::{JwtAlg, JwtDigestSpec};
 use super::template::{Cx, Grammar, Template};
 use super::view::{PublicUrl, View};
-use crate::delivery::UnixMillis;
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// Most certificates that a token brings.
 const MAX_CHAIN: usize = 3;
@@ -80,26 +80,44 @@ pub(super) struct Token {
 impl JwtRule {
     pub(super) fn compile(c: &mut Compiler<'_>) -> Option<Self> {
         let Some(spec) = &c.spec.jwt else {
-            c.error("scheme.jwt", "missing: where the token is, and its algorithms");
+            c.error(
+                "scheme.jwt",
+                "missing: where the token is, and its algorithms",
+            );
             return None;
         };
         let mut paths = PathSet::default();
         let mut document = PathSet::default();
         let place = match spec.from.split_once(':') {
-            Some(("header" | "json", _)) => Some(c.place("scheme.jwt.from", &spec.from, &mut document)?),
+            Some(("header" | "json", _)) => {
+                Some(c.place("scheme.jwt.from", &spec.from, &mut document)?)
+            }
             None if spec.from == "body" => None,
             _ => {
                 c.error("scheme.jwt.from", "header:NAME, json:/pointer or body");
                 None
             }
         };
-        let detached =
-            spec.detached.as_ref().map(|text| c.template("scheme.jwt.detached", text, Grammar::Message, &mut PathSet::default()));
+        let detached = spec.detached.as_ref().map(|text| {
+            c.template(
+                "scheme.jwt.detached",
+                text,
+                Grammar::Message,
+                &mut PathSet::default(),
+            )
+        });
         let ts = match &c.spec.ts {
             None => None,
             Some(ts) => {
                 let place = c.place("scheme.ts.from", &ts.from, &mut document)?;
-                Some((place, Freshness { unit: ts.unit, tolerance: ts.tolerance, future: ts.future }))
+                Some((
+                    place,
+                    Freshness {
+                        unit: ts.unit,
+                        tolerance: ts.tolerance,
+                        future: ts.future,
+                    },
+                ))
             }
         };
         let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
@@ -108,11 +126,23 @@ impl JwtRule {
             c.error("scheme.jwt.algs", "empty: the algorithms that are accepted");
         }
         let needs_secret = symmetric && (!public || !c.source.secrets.is_empty());
-        let secrets = if needs_secret { c.secrets() } else { Vec::new() };
-        let under_each = |secret: Vec<u8>| spec.algs.iter().filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?))).collect();
+        let secrets = if needs_secret {
+            c.secrets()
+        } else {
+            Vec::new()
+        };
+        let under_each = |secret: Vec<u8>| {
+            spec.algs
+                .iter()
+                .filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?)))
+                .collect()
+        };
         let keys = Keys::compile(c, spec, public && !needs_secret)?;
         let mut slot = |name: &str| {
-            paths.add(&format!("/{}", name.replace('~', "~0").replace('/', "~1"))).map_err(|text| c.error("scheme.jwt", text)).ok()
+            paths
+                .add(&format!("/{}", name.replace('~', "~0").replace('/', "~1")))
+                .map_err(|text| c.error("scheme.jwt", text))
+                .ok()
         };
         let times = [slot("exp")?, slot("nbf")?, slot("iat")?];
         let digest = |spec: &JwtDigestSpec, slot: Slot| DigestClaim {
@@ -136,14 +166,31 @@ impl JwtRule {
         }
         let mut claims = Vec::new();
         for (name, value) in &spec.claims {
-            let Some(value) = c.optional_param(value) else { continue };
+            let Some(value) = c.optional_param(value) else {
+                continue;
+            };
             let mut places = Vec::new();
             for pointer in claim_pointers(name) {
-                let added = paths.add(&pointer).and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
-                places.push(added.map_err(|text| c.error("scheme.jwt.claims", text)).ok()?);
+                let added = paths
+                    .add(&pointer)
+                    .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
+                places.push(
+                    added
+                        .map_err(|text| c.error("scheme.jwt.claims", text))
+                        .ok()?,
+                );
             }
-            let expected = c.template("scheme.jwt.claims", &value, Grammar::Plain, &mut PathSet::default());
-            claims.push(Claim { name: name.as_str().into(), places, expected });
+            let expected = c.template(
+                "scheme.jwt.claims",
+                &value,
+                Grammar::Plain,
+                &mut PathSet::default(),
+            );
+            claims.push(Claim {
+                name: name.as_str().into(),
+                places,
+                expected,
+            });
         }
         Some(Self {
             place,
@@ -179,7 +226,10 @@ impl JwtRule {
     }
 
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.claims.iter().map(|claim| &claim.expected).chain(&self.detached)
+        self.claims
+            .iter()
+            .map(|claim| &claim.expected)
+            .chain(&self.detached)
     }
 
     /// The token, if it is right; None where the keys to decide are not here.
@@ -190,12 +240,29 @@ impl JwtRule {
         url: Option<&PublicUrl>,
         now: UnixMillis,
     ) -> Result<Option<Token>, Rejection> {
-        let malformed = || Rejection::new(RejectReason::SignatureMalformed, "the body is not JSON, and the token is in it");
+        let malformed = || {
+            Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the body is not JSON, and the token is in it",
+            )
+        };
         let slots = self.document.walk(document).map_err(|_| malformed())?;
-        let cx = Cx { view, slots: &slots, ts: &[], url, spelling: 0, key: None };
+        let cx = Cx {
+            view,
+            slots: &slots,
+            ts: &[],
+            url,
+            spelling: 0,
+            key: None,
+        };
         let text = self.token(cx)?;
         if let Some((place, freshness)) = &self.ts {
-            let missing = || Rejection::new(RejectReason::TimestampInvalid, "the time of signing is missing");
+            let missing = || {
+                Rejection::new(
+                    RejectReason::TimestampInvalid,
+                    "the time of signing is missing",
+                )
+            };
             freshness.check(&place.value(cx).ok_or_else(missing)?, now)?;
         }
         if let Some(detached) = &self.detached {
@@ -203,36 +270,73 @@ impl JwtRule {
         }
         let text = &*text;
         let mut parts = text.rsplitn(2, |b| *b == b'.');
-        let (signature, signed) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (signature, signed) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
         let mut parts = signed.splitn(2, |b| *b == b'.');
-        let decode = |part: Option<&[u8]>| part.filter(|part| !part.is_empty()).and_then(|part| Encoding::Base64Url.decode(part));
-        let malformed = || Rejection::new(RejectReason::SignatureMalformed, "the token is not three parts in base64url");
+        let decode = |part: Option<&[u8]>| {
+            part.filter(|part| !part.is_empty())
+                .and_then(|part| Encoding::Base64Url.decode(part))
+        };
+        let malformed = || {
+            Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the token is not three parts in base64url",
+            )
+        };
         let header = decode(parts.next()).ok_or_else(malformed)?;
         let claims = decode(parts.next()).ok_or_else(malformed)?;
         let signature = decode(Some(signature)).ok_or_else(malformed)?;
         if !self.signed(&header, signed, &signature, now)? {
             return Ok(None);
         }
-        let slots = self.paths.walk(&claims).map_err(|_| precondition("the token's claims are not JSON, or a claim occurs twice"))?;
+        let slots = self.paths.walk(&claims).map_err(|_| {
+            precondition("the token's claims are not JSON, or a claim occurs twice")
+        })?;
         self.fresh(&slots, now)?;
         self.bound(&slots, view, url)?;
         drop(slots);
-        Ok(Some(Token { claims, digest: Sha256::digest(text).into() }))
+        Ok(Some(Token {
+            claims,
+            digest: Sha256::digest(text).into(),
+        }))
     }
 
     /// A signature over what is not in the token: its header, a dot, and what the scheme says.
-    fn detached(&self, message: &Template, token: &[u8], cx: Cx<'_>, now: UnixMillis) -> Result<Option<Token>, Rejection> {
-        let malformed =
-            || Rejection::new(RejectReason::SignatureMalformed, "the token is not a header and a signature with two dots between");
-        let at = token.iter().position(|b| *b == b'.').filter(|at| token.get(at + 1) == Some(&b'.')).ok_or_else(malformed)?;
-        let header = Encoding::Base64Url.decode(&token[..at]).ok_or_else(malformed)?;
-        let signature = Encoding::Base64Url.decode(&token[at + 2..]).ok_or_else(malformed)?;
+    fn detached(
+        &self,
+        message: &Template,
+        token: &[u8],
+        cx: Cx<'_>,
+        now: UnixMillis,
+    ) -> Result<Option<Token>, Rejection> {
+        let malformed = || {
+            Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the token is not a header and a signature with two dots between",
+            )
+        };
+        let at = token
+            .iter()
+            .position(|b| *b == b'.')
+            .filter(|at| token.get(at + 1) == Some(&b'.'))
+            .ok_or_else(malformed)?;
+        let header = Encoding::Base64Url
+            .decode(&token[..at])
+            .ok_or_else(malformed)?;
+        let signature = Encoding::Base64Url
+            .decode(&token[at + 2..])
+            .ok_or_else(malformed)?;
         let message = Encoding::Base64Url.encode(&message.fill(cx)?);
         let signed = [&token[..at], b".", message.as_bytes()].concat();
         if !self.signed(&header, &signed, &signature, now)? {
             return Ok(None);
         }
-        Ok(Some(Token { claims: Vec::new(), digest: Sha256::digest(&signed).into() }))
+        Ok(Some(Token {
+            claims: Vec::new(),
+            digest: Sha256::digest(&signed).into(),
+        }))
     }
 
     fn token<'v>(&'v self, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, Rejection> {
@@ -243,40 +347,88 @@ impl JwtRule {
         };
         let text = text.unwrap_or_default();
         if text.is_empty() {
-            return Err(Rejection::new(RejectReason::SignatureMissing, "the token is missing or empty"));
+            return Err(Rejection::new(
+                RejectReason::SignatureMissing,
+                "the token is missing or empty",
+            ));
         }
         match text.strip_prefix(self.strip.as_bytes()) {
             Some(token) if token.len() <= MAX_TOKEN => Ok(Cow::Owned(token.to_vec())),
             _ => Err(Rejection::new(
                 RejectReason::SignatureMalformed,
-                format!("the token does not start with \"{}\", or is too long", self.strip),
+                format!(
+                    "the token does not start with \"{}\", or is too long",
+                    self.strip
+                ),
             )),
         }
     }
 
     /// False where the provider's key set is to be fetched (again) before this can be said.
-    fn signed(&self, header: &[u8], message: &[u8], signature: &[u8], now: UnixMillis) -> Result<bool, Rejection> {
+    fn signed(
+        &self,
+        header: &[u8],
+        message: &[u8],
+        signature: &[u8],
+        now: UnixMillis,
+    ) -> Result<bool, Rejection> {
         let mut paths = PathSet::default();
-        let read = paths.add("/alg").and_then(|alg| Ok((alg, paths.add("/kid")?, paths.add("/crit")?, paths.add("/x5c/*")?)));
-        let Ok((alg, kid, crit, x5c)) = read else { return Err(precondition("the token's header cannot be read")) };
-        let slots = paths.walk(header).map_err(|_| Rejection::new(RejectReason::SignatureMalformed, "the token's header is not JSON"))?;
-        let text = |slot| slots.raw(slot).and_then(scalar).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let read = paths.add("/alg").and_then(|alg| {
+            Ok((
+                alg,
+                paths.add("/kid")?,
+                paths.add("/crit")?,
+                paths.add("/x5c/*")?,
+            ))
+        });
+        let Ok((alg, kid, crit, x5c)) = read else {
+            return Err(precondition("the token's header cannot be read"));
+        };
+        let slots = paths.walk(header).map_err(|_| {
+            Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the token's header is not JSON",
+            )
+        })?;
+        let text = |slot| {
+            slots
+                .raw(slot)
+                .and_then(scalar)
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+        };
         let named = text(alg).unwrap_or_default();
         let Some(alg) = self.algs.iter().find(|alg| format!("{alg:?}") == named) else {
-            return Err(Rejection::new(RejectReason::SignatureMalformed, "the token's algorithm is not one that the scheme accepts"));
+            return Err(Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the token's algorithm is not one that the scheme accepts",
+            ));
         };
         if slots.raw(crit).is_some() {
-            return Err(Rejection::new(RejectReason::SignatureMalformed, "the token has critical extensions"));
+            return Err(Rejection::new(
+                RejectReason::SignatureMalformed,
+                "the token has critical extensions",
+            ));
         }
-        let by_secret = self.secrets.iter().flatten().any(|(of, key)| of == alg && key.of([message]).matches(signature));
+        let by_secret = self
+            .secrets
+            .iter()
+            .flatten()
+            .any(|(of, key)| of == alg && key.of([message]).matches(signature));
         if by_secret {
             return Ok(true);
         }
         let chain = || {
-            let decode = |raw| scalar(raw).and_then(|text| Encoding::Base64.decode(&text)).unwrap_or_default();
+            let decode = |raw| {
+                scalar(raw)
+                    .and_then(|text| Encoding::Base64.decode(&text))
+                    .unwrap_or_default()
+            };
             slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect()
         };
-        match self.keys.made(*alg, text(kid).as_deref(), chain, message, signature, now)? {
+        match self
+            .keys
+            .made(*alg, text(kid).as_deref(), chain, message, signature, now)?
+        {
             Some(false) => {
                 let detail = "the token was not made with an active secret or key of this source";
                 Err(Rejection::new(RejectReason::SignatureMismatch, detail))
@@ -293,16 +445,27 @@ impl JwtRule {
         }
         let now = now.0.div_euclid(1000);
         let [exp, nbf, iat] = self.times.map(|slot| slots.raw(slot).map(seconds));
-        let invalid = || Rejection::new(RejectReason::TimestampInvalid, "a time in the token is not a number");
+        let invalid = || {
+            Rejection::new(
+                RejectReason::TimestampInvalid,
+                "a time in the token is not a number",
+            )
+        };
         if let Some(exp) = exp
             && now >= exp.ok_or_else(invalid)?.saturating_add(self.leeway)
         {
-            return Err(Rejection::new(RejectReason::TimestampTooOld, "the token has expired"));
+            return Err(Rejection::new(
+                RejectReason::TimestampTooOld,
+                "the token has expired",
+            ));
         }
         if let Some(nbf) = nbf
             && nbf.ok_or_else(invalid)? > now.saturating_add(self.leeway)
         {
-            return Err(Rejection::new(RejectReason::TimestampInFuture, "the token is not valid yet"));
+            return Err(Rejection::new(
+                RejectReason::TimestampInFuture,
+                "the token is not valid yet",
+            ));
         }
         if let Some(max_age) = self.max_age {
             let age = now.saturating_sub(iat.flatten().ok_or_else(invalid)?);
@@ -316,14 +479,31 @@ impl JwtRule {
         Ok(())
     }
 
-    fn bound(&self, slots: &Slots<'_>, view: &View<'_>, url: Option<&PublicUrl>) -> Result<(), Rejection> {
+    fn bound(
+        &self,
+        slots: &Slots<'_>,
+        view: &View<'_>,
+        url: Option<&PublicUrl>,
+    ) -> Result<(), Rejection> {
         let nothing = Slots::default();
-        let cx = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
+        let cx = Cx {
+            view,
+            slots: &nothing,
+            ts: &[],
+            url,
+            spelling: 0,
+            key: None,
+        };
         for claim in &self.claims {
             let expected = claim.expected.fill(cx)?;
             let equals = |raw: &str| scalar(raw).is_some_and(|value| value.ct_eq(&expected).into());
-            if !claim.places.iter().any(|(one, any)| slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)) {
-                return Err(precondition(format!("the token's claim {} is not what the scheme demands", claim.name)));
+            if !claim.places.iter().any(|(one, any)| {
+                slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)
+            }) {
+                return Err(precondition(format!(
+                    "the token's claim {} is not what the scheme demands",
+                    claim.name
+                )));
             }
         }
         if let Some(claim) = &self.body {
@@ -343,7 +523,8 @@ impl JwtRule {
 impl DigestClaim {
     /// The claim's text for these bytes; None where it has to be absent.
     pub(super) fn value(&self, bytes: &[u8]) -> Option<String> {
-        (!(self.absent_if_empty && bytes.is_empty())).then(|| self.encoding.encode(self.hash.of([bytes]).as_bytes()))
+        (!(self.absent_if_empty && bytes.is_empty()))
+            .then(|| self.encoding.encode(self.hash.of([bytes]).as_bytes()))
     }
 
     /// A GET has no body: the claim may be absent, or the digest of nothing or of the query.
@@ -351,7 +532,8 @@ impl DigestClaim {
         if slots.raw(self.slot).is_none() {
             return Ok(());
         }
-        self.check(slots, &[]).or_else(|_| self.check(slots, query.as_bytes()))
+        self.check(slots, &[])
+            .or_else(|_| self.check(slots, query.as_bytes()))
     }
 
     fn check(&self, slots: &Slots<'_>, bytes: &[u8]) -> Result<(), Rejection> {
@@ -360,13 +542,23 @@ impl DigestClaim {
             (None, None) => true,
             // Padding says nothing about the bytes.
             (Some(claimed), Some(expected)) if self.encoding == Encoding::Base64Url => {
-                let end = claimed.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
+                let end = claimed
+                    .iter()
+                    .rposition(|b| *b != b'=')
+                    .map_or(0, |at| at + 1);
                 claimed[..end].ct_eq(expected.as_bytes()).into()
             }
             (Some(claimed), Some(expected)) => claimed.ct_eq(expected.as_bytes()).into(),
             _ => false,
         };
-        if right { Ok(()) } else { Err(precondition(format!("the token's claim {} is not the digest of what was received", self.name))) }
+        if right {
+            Ok(())
+        } else {
+            Err(precondition(format!(
+                "the token's claim {} is not the digest of what was received",
+                self.name
+            )))
+        }
     }
 }
 

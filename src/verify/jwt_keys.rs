@@ -9,8 +9,8 @@ use super::compile::Compiler;
 use super::fetch::{Fetched, KeyApi};
 use super::jwk::JwkSet;
 use super::spec::{JwtAlg, JwtSpec};
-use crate::delivery::UnixMillis;
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// The public keys of a source.
 #[derive(Debug)]
@@ -34,7 +34,12 @@ impl Keys {
                 c.error(format!("public_keys[{index}]"), text);
             }
         }
-        match c.source.jwks.as_deref().or(spec.jwks.as_deref().filter(|_| needed && !given)) {
+        match c
+            .source
+            .jwks
+            .as_deref()
+            .or(spec.jwks.as_deref().filter(|_| needed && !given))
+        {
             None => {}
             Some(document) if document.trim_start().starts_with('{') => {
                 given = true;
@@ -47,7 +52,10 @@ impl Keys {
                 given = true;
                 url = Some(text.into());
             }
-            Some(_) => c.error("jwks", "the https:// URL of a key set, or the key set itself"),
+            Some(_) => c.error(
+                "jwks",
+                "the https:// URL of a key set, or the key set itself",
+            ),
         }
         let mut api = None;
         if let Some(spec) = spec.key_api.as_ref().filter(|_| needed && !given) {
@@ -61,7 +69,11 @@ impl Keys {
                 None
             };
             match KeyApi::compile(spec, secret, &c.params, c.shelf.clone()) {
-                Ok(compiled) if compiled.url().starts_with("https://") || is_local(compiled.url()) => api = Some(compiled),
+                Ok(compiled)
+                    if compiled.url().starts_with("https://") || is_local(compiled.url()) =>
+                {
+                    api = Some(compiled)
+                }
                 Ok(_) => c.error("scheme.jwt.key_api.url", "starts with https://"),
                 Err(text) => c.error("scheme.jwt.key_api", text),
             }
@@ -69,12 +81,23 @@ impl Keys {
         let mut chain = None;
         if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
             given = true;
-            chain = ChainRule::compile(spec).map_err(|text| c.error("scheme.jwt.x5c", text)).ok();
+            chain = ChainRule::compile(spec)
+                .map_err(|text| c.error("scheme.jwt.x5c", text))
+                .ok();
         }
         if needed && !given {
-            c.error("public_keys", "missing: this provider signs with a private key; give the public one, or jwks");
+            c.error(
+                "public_keys",
+                "missing: this provider signs with a private key; give the public one, or jwks",
+            );
         }
-        Some(Self { api, chain, url, set: RwLock::new(Arc::new(set)), wanted: AtomicBool::new(false) })
+        Some(Self {
+            api,
+            chain,
+            url,
+            set: RwLock::new(Arc::new(set)),
+            wanted: AtomicBool::new(false),
+        })
     }
 
     /// Where the key set has to be fetched from.
@@ -102,8 +125,12 @@ impl Keys {
         now: UnixMillis,
     ) -> Result<Option<bool>, Rejection> {
         if let Some(chain) = &self.chain {
-            let key = chain.signer(&certificates(), now).map_err(|why| Rejection::new(RejectReason::SignatureMismatch, why))?;
-            return Ok(Some(JwkSet::p256(key).verifies(alg, None, message, signature)));
+            let key = chain
+                .signer(&certificates(), now)
+                .map_err(|why| Rejection::new(RejectReason::SignatureMismatch, why))?;
+            return Ok(Some(
+                JwkSet::p256(key).verifies(alg, None, message, signature),
+            ));
         }
         if let Some(api) = &self.api {
             return Ok(match api.key(kid.unwrap_or_default())?.as_deref() {
@@ -112,7 +139,11 @@ impl Keys {
                 None => None,
             });
         }
-        let keys = self.set.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = self
+            .set
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         // A symmetric algorithm is no matter of public keys, whatever set they are in.
         if alg.hash().is_some() {
             return Ok(Some(false));
@@ -128,7 +159,10 @@ impl Keys {
 
 /// A key set on this very machine may come without TLS: anywhere else, whoever is on the way could put his keys into it.
 fn is_local(url: &str) -> bool {
-    let host = url::Url::parse(url).ok().filter(|url| url.scheme() == "http").and_then(|url| url.host().map(|host| host.to_owned()));
+    let host = url::Url::parse(url)
+        .ok()
+        .filter(|url| url.scheme() == "http")
+        .and_then(|url| url.host().map(|host| host.to_owned()));
     match host {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{Check, Scheme, Verdict};
 use crate::config::model::Source;
 use crate::config::secret::Secret;
-use crate::delivery::UnixMillis;
-use crate::outcome::{Answer, RejectReason, Rejection};
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{Answer, RejectReason, Rejection};
 
 /// What was read longer ago than this says nothing about what is in the store now. Shorter than the time for which a source that has
 /// forgotten its secret learns no other, so that no instance refuses what is signed with the next one.
@@ -35,12 +35,26 @@ pub(super) struct Known {
 
 impl Learned {
     pub(super) fn new(source: Source, max_events: usize) -> Self {
-        let nothing = Known { secret: None, check: None, read_at: UnixMillis(i64::MIN) };
-        Self { source: Source { learn_secret: false, ..source }, max_events, known: RwLock::new(Arc::new(nothing)) }
+        let nothing = Known {
+            secret: None,
+            check: None,
+            read_at: UnixMillis(i64::MIN),
+        };
+        Self {
+            source: Source {
+                learn_secret: false,
+                ..source
+            },
+            max_events,
+            known: RwLock::new(Arc::new(nothing)),
+        }
     }
 
     pub(super) fn known(&self) -> Arc<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set(&self, secret: Option<&Secret>, read_at: UnixMillis) -> Result<(), String> {
@@ -50,26 +64,50 @@ impl Learned {
             Some(secret) => Some(Arc::new(self.compile(secret)?)),
             None => None,
         };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Known { secret: secret.cloned(), check, read_at });
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Known {
+            secret: secret.cloned(),
+            check,
+            read_at,
+        });
         Ok(())
     }
 
     fn compile(&self, secret: &Secret) -> Result<Check, String> {
-        let source = Source { secrets: vec![secret.clone()], ..self.source.clone() };
+        let source = Source {
+            secrets: vec![secret.clone()],
+            ..self.source.clone()
+        };
         let scheme = Scheme::compile(&source, self.max_events);
-        let texts = |errors: Vec<super::SchemeError>| errors.into_iter().map(|error| error.text).collect::<Vec<_>>().join("; ");
+        let texts = |errors: Vec<super::SchemeError>| {
+            errors
+                .into_iter()
+                .map(|error| error.text)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
         scheme.map(|scheme| scheme.check).map_err(texts)
     }
 
     /// What becomes of a handshake that hands over `secret`: answered if it is the known one, refused if it is another.
-    pub(super) fn hear(&self, known: &Known, secret: Secret, answer: Answer, now: UnixMillis) -> Result<Verdict, Rejection> {
+    pub(super) fn hear(
+        &self,
+        known: &Known,
+        secret: Secret,
+        answer: Answer,
+        now: UnixMillis,
+    ) -> Result<Verdict, Rejection> {
         let digest = |secret: &Secret| super::token_digest(secret.expose());
         match &known.secret {
-            Some(first) if digest(first).matches(digest(&secret).as_bytes()) => Ok(Verdict::Challenge(answer)),
+            Some(first) if digest(first).matches(digest(&secret).as_bytes()) => {
+                Ok(Verdict::Challenge(answer))
+            }
             Some(_) if known.decides(now) => Err(another_secret()),
             _ => match self.compile(&secret) {
                 Ok(_) => Ok(Verdict::Learn { secret, answer }),
-                Err(why) => Err(Rejection::new(RejectReason::PreconditionFailed, format!("handshake: the secret handed over {why}"))),
+                Err(why) => Err(Rejection::new(
+                    RejectReason::PreconditionFailed,
+                    format!("handshake: the secret handed over {why}"),
+                )),
             },
         }
     }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{
+    GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Digest;
@@ -132,7 +134,9 @@ impl Encoding {
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
-        [Self::Hex, Self::UpperHex, Self::Base64, Self::Base64Url].into_iter().find(|encoding| encoding.name() == name)
+        [Self::Hex, Self::UpperHex, Self::Base64, Self::Base64Url]
+            .into_iter()
+            .find(|encoding| encoding.name() == name)
     }
 
     pub(super) fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
@@ -157,9 +161,14 @@ impl Encoding {
 
 /// Base64 as people paste it: either alphabet, with or without padding. For keys in a configuration, never for what a request carries.
 pub(super) fn decode_pasted_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let url = text.iter().any(|b| matches!(b, b'-' | b'_'));
-    let alphabet = if url { &base64::alphabet::URL_SAFE } else { &base64::alphabet::STANDARD };
+    let alphabet = if url {
+        &base64::alphabet::URL_SAFE
+    } else {
+        &base64::alphabet::STANDARD
+    };
     GeneralPurpose::new(alphabet, config).decode(text).ok()
 }
 
@@ -174,7 +183,11 @@ mod tests {
         assert_eq!(Encoding::UpperHex.decode(b"0AFF"), Some(vec![10, 255]));
         assert_eq!(Encoding::Base64.decode(b"Cv8="), Some(vec![10, 255]));
         assert_eq!(Encoding::Base64.decode(b"Cv8"), None);
-        assert_eq!(Encoding::Base64.decode(b"Cv9="), None, "bits that no byte uses");
+        assert_eq!(
+            Encoding::Base64.decode(b"Cv9="),
+            None,
+            "bits that no byte uses"
+        );
         assert_eq!(Encoding::Base64Url.decode(b"Cv8"), Some(vec![10, 255]));
         assert_eq!(decode_pasted_base64(b"_v8"), Some(vec![254, 255]));
     }
@@ -183,7 +196,10 @@ mod tests {
     fn a_mac_is_compared_whole() {
         let key = MacKey::new(HashName::Sha256, b"key").expect("any key");
         let tag = key.of([&b"The quick brown fox "[..], b"jumps over the lazy dog"]);
-        assert_eq!(hex::encode(tag.as_bytes()), "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8");
+        assert_eq!(
+            hex::encode(tag.as_bytes()),
+            "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
+        );
         assert!(tag.matches(tag.as_bytes()));
         assert!(!tag.matches(&tag.as_bytes()[..31]));
         assert!(!tag.matches(&[]));

@@ -18,9 +18,11 @@ use bytes::Bytes;
 use http::{HeaderName, Method};
 
 use crate::config::secret::Secret;
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, MessageKey, SourceName, UnixMillis};
-use crate::outcome::{Answer, RejectReason, Rejection};
-use crate::request::Request;
+use crate::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, MessageKey, SourceName, UnixMillis,
+};
+use crate::domain::outcome::{Answer, RejectReason, Rejection};
+use crate::domain::request::Request;
 
 mod canonical;
 mod certificate;
@@ -171,7 +173,10 @@ impl Scheme {
 
     /// Returns `true` if a handshake of this scheme has `method`.
     pub fn has_handshake(&self, method: &Method) -> bool {
-        self.unsigned.iter().chain(&self.signed).any(|handshake| handshake.method.as_ref() == Some(method))
+        self.unsigned
+            .iter()
+            .chain(&self.signed)
+            .any(|handshake| handshake.method.as_ref() == Some(method))
     }
 
     /// Returns `true` if a request with these headers and this target holds a signature, token or login of this scheme outside of its
@@ -286,7 +291,9 @@ impl Scheme {
 
     /// What the store held at `read_at` as the secret that was learned. Fails where that can be no secret of this scheme.
     pub fn set_learned(&self, secret: Option<&Secret>, read_at: UnixMillis) -> Result<(), String> {
-        self.learned.as_ref().map_or(Ok(()), |learned| learned.set(secret, read_at))
+        self.learned
+            .as_ref()
+            .map_or(Ok(()), |learned| learned.set(secret, read_at))
     }
 
     /// What an operator should know, one sentence each.
@@ -305,11 +312,19 @@ impl Scheme {
         match check {
             Check::Nothing => Ok(Some(Proven::default())),
             Check::Basic(secrets) => basic(secrets, view).map(|()| Some(Proven::default())),
-            Check::Proof(proof) => proof.check(view, document, self.url.as_ref(), now, self.event.replays),
+            Check::Proof(proof) => {
+                proof.check(view, document, self.url.as_ref(), now, self.event.replays)
+            }
             Check::Jwt(rule) => {
-                let Some(token) = rule.check(view, document, self.url.as_ref(), now)? else { return Ok(None) };
+                let Some(token) = rule.check(view, document, self.url.as_ref(), now)? else {
+                    return Ok(None);
+                };
                 let signed = self.event.replays.then_some(token.digest);
-                Ok(Some(Proven { key: None, signed, claims: Some(token.claims) }))
+                Ok(Some(Proven {
+                    key: None,
+                    signed,
+                    claims: Some(token.claims),
+                }))
             }
         }
     }
@@ -318,10 +333,20 @@ impl Scheme {
 impl Check {
     /// Whether something that is checked, or the id, needs the source's public URL.
     fn needs_url(&self, event: &EventRule) -> bool {
-        let url = |token: &&Token| matches!(token, Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_));
+        let url = |token: &&Token| {
+            matches!(
+                token,
+                Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)
+            )
+        };
         let message = match self {
             Self::Proof(proof) => proof.message.tokens().iter().any(url),
-            Self::Jwt(rule) => rule.url.is_some() || rule.templates().any(|template| template.tokens().iter().any(url)),
+            Self::Jwt(rule) => {
+                rule.url.is_some()
+                    || rule
+                        .templates()
+                        .any(|template| template.tokens().iter().any(url))
+            }
             Self::Nothing | Self::Basic(_) => false,
         };
         message || event.ids.iter().any(|id| id.tokens().iter().any(url))
@@ -335,7 +360,9 @@ impl Document {
             Self::Body | Self::Claims => Cow::Borrowed(view.body),
             Self::Form(name) => Cow::Borrowed(view::field(&view.form, name).unwrap_or_default()),
             Self::Sealed(sealed) => sealed.open(view.body),
-            Self::Multipart(name) => Cow::Borrowed(view::multipart_field(view.request, view.body, name).unwrap_or_default()),
+            Self::Multipart(name) => Cow::Borrowed(
+                view::multipart_field(view.request, view.body, name).unwrap_or_default(),
+            ),
         }
     }
 }
@@ -408,37 +435,57 @@ impl From<Shake> for Verdict {
 }
 
 /// Verifies one request against its source's scheme. `now` is the time of its arrival.
-pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: UnixMillis) -> Result<Verdict, Rejection> {
+pub fn verify(
+    source: &SourceName,
+    scheme: &Scheme,
+    request: &Request,
+    now: UnixMillis,
+) -> Result<Verdict, Rejection> {
     let body = match scheme.gunzip {
         Some(limit) => view::gunzip(&request.body, limit)?,
         None => Cow::Borrowed(&*request.body),
     };
     let known = scheme.learned.as_ref().map(Learned::known);
-    let check = known.as_ref().and_then(|known| known.check.as_deref()).unwrap_or(&scheme.check);
+    let check = known
+        .as_ref()
+        .and_then(|known| known.check.as_deref())
+        .unwrap_or(&scheme.check);
     let view = View::new(request, &body, scheme.needs)?;
     let document = scheme.document.of(&view);
     let url = scheme.url.as_ref();
     for handshake in &scheme.unsigned {
         if let Some(shake) = handshake.answer(&view, &document, url, signing_key(check))? {
             return match (shake, &scheme.learned, &known) {
-                (Shake::Learn(secret, answer), Some(learned), Some(known)) => learned.hear(known, secret, answer, now),
+                (Shake::Learn(secret, answer), Some(learned), Some(known)) => {
+                    learned.hear(known, secret, answer, now)
+                }
                 (shake, ..) => Ok(shake.into()),
             };
         }
     }
-    let signed_handshake = scheme.signed.iter().any(|handshake| handshake.method.as_ref() == Some(&request.method));
+    let signed_handshake = scheme
+        .signed
+        .iter()
+        .any(|handshake| handshake.method.as_ref() == Some(&request.method));
     if !scheme.methods.contains(&request.method) && !signed_handshake {
-        return Err(Rejection::new(RejectReason::PreconditionFailed, "neither an event nor a handshake has this method"));
+        return Err(Rejection::new(
+            RejectReason::PreconditionFailed,
+            "neither an event nor a handshake has this method",
+        ));
     }
     let proven = match scheme.check(check, &view, &document, now) {
         Ok(Some(proven)) => proven,
         Ok(None) => return Ok(Verdict::KeysMissing),
         // The secret that signed may be one that another instance has just learned.
-        Err(_) if known.as_ref().is_some_and(|known| !known.decides(now)) => return Ok(Verdict::KeysMissing),
+        Err(_) if known.as_ref().is_some_and(|known| !known.decides(now)) => {
+            return Ok(Verdict::KeysMissing);
+        }
         Err(rejection) => return Err(rejection),
     };
     for handshake in &scheme.signed {
-        if let Some(shake) = handshake.answer(&view, &document, url, proven.key.or(signing_key(check)))? {
+        if let Some(shake) =
+            handshake.answer(&view, &document, url, proven.key.or(signing_key(check)))?
+        {
             return Ok(shake.into());
         }
     }
@@ -456,15 +503,24 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
     let nothing = json_path::Slots::default();
     let by_query = view.by_query()?;
     let view = by_query.as_ref().unwrap_or(&view);
-    let cx = Cx { view, slots: &nothing, ts: &[], url, spelling: 0, key: None };
+    let cx = Cx {
+        view,
+        slots: &nothing,
+        ts: &[],
+        url,
+        spelling: 0,
+        key: None,
+    };
     match scheme.event.events(source, cx, &document, proven.signed)? {
         Some(verified) => Ok(Verdict::Events(verified)),
-        None => Ok(Verdict::Challenge(scheme.answers.accepted.clone().unwrap_or(Answer {
-            status: 200,
-            content_type: None,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }))),
+        None => Ok(Verdict::Challenge(
+            scheme.answers.accepted.clone().unwrap_or(Answer {
+                status: 200,
+                content_type: None,
+                headers: Vec::new(),
+                body: Vec::new(),
+            }),
+        )),
     }
 }
 
@@ -472,7 +528,9 @@ pub fn verify(source: &SourceName, scheme: &Scheme, request: &Request, now: Unix
 fn signing_key(check: &Check) -> Option<&mac::MacKey> {
     match check {
         Check::Proof(proof) => match &proof.by {
-            proof::By::Mac { keys, .. } => keys.first().and_then(|key| key.first()).map(|(_, key)| key),
+            proof::By::Mac { keys, .. } => {
+                keys.first().and_then(|key| key.first()).map(|(_, key)| key)
+            }
             _ => None,
         },
         _ => None,
@@ -480,19 +538,35 @@ fn signing_key(check: &Check) -> Option<&mac::MacKey> {
 }
 
 fn basic(secrets: &[Tag], view: &View<'_>) -> Result<(), Rejection> {
-    let header = view.header(&http::header::AUTHORIZATION)?.filter(|value| !value.is_empty());
+    let header = view
+        .header(&http::header::AUTHORIZATION)?
+        .filter(|value| !value.is_empty());
     let Some(header) = header else {
-        return Err(Rejection::new(RejectReason::SignatureMissing, "authorization is missing or empty"));
+        return Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            "authorization is missing or empty",
+        ));
     };
     let (scheme, credentials) = header.split_at_checked(6).unwrap_or_default();
-    let decoded = mac::Encoding::Base64.decode(credentials).filter(|_| scheme.eq_ignore_ascii_case(b"basic "));
+    let decoded = mac::Encoding::Base64
+        .decode(credentials)
+        .filter(|_| scheme.eq_ignore_ascii_case(b"basic "));
     let Some(decoded) = decoded else {
-        return Err(Rejection::new(RejectReason::SignatureMalformed, "authorization is not HTTP basic authentication"));
+        return Err(Rejection::new(
+            RejectReason::SignatureMalformed,
+            "authorization is not HTTP basic authentication",
+        ));
     };
     let digest = token_digest(&decoded);
-    if secrets.iter().any(|secret| secret.matches(digest.as_bytes())) {
+    if secrets
+        .iter()
+        .any(|secret| secret.matches(digest.as_bytes()))
+    {
         Ok(())
     } else {
-        Err(Rejection::new(RejectReason::SignatureMismatch, "user and password are not those of this source"))
+        Err(Rejection::new(
+            RejectReason::SignatureMismatch,
+            "user and password are not those of this source",
+        ))
     }
 }

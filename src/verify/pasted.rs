@@ -29,7 +29,11 @@ const NOT_A_SIGNING_SECRET: &[(&str, &str, &[&str])] = &[
     ("sk-", "an API key", &["openai", "anthropic"]),
     ("lin_api_", "an API key of Linear", &[]),
     ("pat-", "an access token of HubSpot", &["hubspot"]),
-    ("EAA", "an access token of Meta", &["meta", "whatsapp", "facebook", "instagram"]),
+    (
+        "EAA",
+        "an access token of Meta",
+        &["meta", "whatsapp", "facebook", "instagram"],
+    ),
     ("AKIA", "the id of an access key of AWS", &[]),
     ("sk_", "an API key of Clerk", &["clerk"]),
     ("pk_", "a publishable key of Clerk", &["clerk"]),
@@ -45,19 +49,33 @@ pub(super) fn lint(spec: &KeySpec, provider: Option<&str>, secret: &Secret) -> V
     if secret.is_unread() {
         return odd;
     }
-    let quote = text.first().filter(|quote| matches!(quote, b'"' | b'\'' | b'`'));
+    let quote = text
+        .first()
+        .filter(|quote| matches!(quote, b'"' | b'\'' | b'`'));
     if text.len() > 1 && quote.is_some() && quote == text.last() {
         odd.push("is in quotes, which are taken as part of it: if they come from an environment file, remove them there".to_owned());
     }
-    let concerns = |names: &[&str]| names.is_empty() || provider.is_some_and(|provider| names.iter().any(|name| is_of(provider, name)));
-    let known = NOT_A_SIGNING_SECRET.iter().find(|(beginning, _, names)| text.starts_with(beginning.as_bytes()) && concerns(names));
-    let begins = spec.begins.as_deref().filter(|begins| !begins.is_empty() && !text.starts_with(begins.as_bytes()));
+    let concerns = |names: &[&str]| {
+        names.is_empty()
+            || provider.is_some_and(|provider| names.iter().any(|name| is_of(provider, name)))
+    };
+    let known = NOT_A_SIGNING_SECRET
+        .iter()
+        .find(|(beginning, _, names)| text.starts_with(beginning.as_bytes()) && concerns(names));
+    let begins = spec
+        .begins
+        .as_deref()
+        .filter(|begins| !begins.is_empty() && !text.starts_with(begins.as_bytes()));
     match (known, begins) {
         (Some((beginning, what, _)), Some(begins)) => {
             odd.push(format!("begins with {beginning}, as {what} does; this provider's signing secrets begin with {begins}"));
         }
-        (Some((beginning, what, _)), None) => odd.push(format!("begins with {beginning}, as {what} does: is it the signing secret?")),
-        (None, Some(begins)) => odd.push(format!("does not begin with {begins}, as this provider's signing secrets do")),
+        (Some((beginning, what, _)), None) => odd.push(format!(
+            "begins with {beginning}, as {what} does: is it the signing secret?"
+        )),
+        (None, Some(begins)) => odd.push(format!(
+            "does not begin with {begins}, as this provider's signing secrets do"
+        )),
         (None, None) => {}
     }
     odd
@@ -65,13 +83,17 @@ pub(super) fn lint(spec: &KeySpec, provider: Option<&str>, secret: &Secret) -> V
 
 /// `stripe-connect` is of `stripe`.
 fn is_of(provider: &str, name: &str) -> bool {
-    provider.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    provider
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// What may be in front of a secret that could not be decoded.
 pub(super) fn hint(spec: &KeySpec, text: &[u8]) -> &'static str {
     match text {
-        [b'v', b'1', b',', ..] if spec.decode == KeyDecode::Base64 => "; leave out the \"v1,\" in front",
+        [b'v', b'1', b',', ..] if spec.decode == KeyDecode::Base64 => {
+            "; leave out the \"v1,\" in front"
+        }
         [b'"' | b'\'' | b'`', ..] => "; leave out the quotes",
         _ => "",
     }
@@ -82,7 +104,10 @@ mod tests {
     use super::*;
 
     fn odd(provider: &str, begins: Option<&str>, secret: &str) -> String {
-        let spec = KeySpec { begins: begins.map(str::to_owned), ..KeySpec::default() };
+        let spec = KeySpec {
+            begins: begins.map(str::to_owned),
+            ..KeySpec::default()
+        };
         lint(&spec, Some(provider), &Secret::new(secret.as_bytes())).join("; ")
     }
 
@@ -96,16 +121,34 @@ mod tests {
                 "sk_live_hunter2hunter2",
                 "begins with sk_, as an API key of Stripe does; this provider's signing secrets begin with whsec_",
             ),
-            ("stripe-connect", whsec, "we_hunter2hunter2", "the id of a webhook endpoint"),
-            ("stripe", whsec, "hunter2hunter2hunter2", "does not begin with whsec_"),
+            (
+                "stripe-connect",
+                whsec,
+                "we_hunter2hunter2",
+                "the id of a webhook endpoint",
+            ),
+            (
+                "stripe",
+                whsec,
+                "hunter2hunter2hunter2",
+                "does not begin with whsec_",
+            ),
             ("stripe", whsec, "\"whsec_hunter2\"", "is in quotes"),
             ("github", None, "'hunter2hunter2hunter2'", "is in quotes"),
-            ("github", None, "ghp_hunter2hunter2", "personal access token of GitHub"),
+            (
+                "github",
+                None,
+                "ghp_hunter2hunter2",
+                "personal access token of GitHub",
+            ),
             ("slack", None, "xoxb-hunter2hunter2", "bot token of Slack"),
             ("shopify", None, "https://hunter2.example", "a URL"),
         ] {
             let odd = odd(provider, begins, secret);
-            assert!(odd.contains(said) && !odd.contains("hunter2"), "{secret}: {odd}");
+            assert!(
+                odd.contains(said) && !odd.contains("hunter2"),
+                "{secret}: {odd}"
+            );
         }
         for (provider, begins, secret) in [
             ("stripe", whsec, "whsec_hunter2hunter2"),

@@ -20,7 +20,10 @@ fn written() -> &'static BTreeMap<String, toml::Table> {
         let mut presets = BTreeMap::new();
         for file in FILES.files() {
             // A file that does not parse fails `every_file_parses`, not a start.
-            let tables = file.contents_utf8().and_then(|text| text.parse::<toml::Table>().ok()).unwrap_or_default();
+            let tables = file
+                .contents_utf8()
+                .and_then(|text| text.parse::<toml::Table>().ok())
+                .unwrap_or_default();
             presets.extend(tables.into_iter().filter_map(|(name, value)| match value {
                 toml::Value::Table(table) => Some((name, table)),
                 _ => None,
@@ -53,7 +56,9 @@ fn resolve(name: &str, depth: usize) -> Result<toml::Table, String> {
     let table = written().get(name).ok_or_else(|| unknown(name))?;
     match table.get("like").and_then(toml::Value::as_str) {
         None => Ok(table.clone()),
-        Some(_) if depth == 0 => Err(format!("preset {name} is like itself, or too many others in a row")),
+        Some(_) if depth == 0 => Err(format!(
+            "preset {name} is like itself, or too many others in a row"
+        )),
         Some(base) => {
             // What was learned of one provider says nothing about another with the same scheme.
             let mut base = resolve(base, depth - 1)?;
@@ -83,7 +88,9 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for file in FILES.files() {
             let text = file.contents_utf8().expect("UTF-8");
-            let tables: toml::Table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
+            let tables: toml::Table = text
+                .parse()
+                .unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
             for (name, table) in tables {
                 assert!(table.is_table(), "{name} is no table");
                 assert!(seen.insert(name.clone()), "{name} is there twice");
@@ -94,7 +101,8 @@ mod tests {
     #[test]
     fn every_preset_is_in_the_words() {
         for name in names() {
-            let spec = SchemeSpec::from_table(table(name).expect("it resolves")).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let spec = SchemeSpec::from_table(table(name).expect("it resolves"))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(spec.facts.name.is_some(), "{name} has no facts.name");
             assert!(spec.facts.source.is_some(), "{name} has no facts.source");
         }
@@ -102,8 +110,18 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_offered() {
-        assert_eq!(table("strpe").unwrap_err(), "no provider \"strpe\"; did you mean \"stripe\"?");
-        assert_eq!(table("zzz").unwrap_err(), "no provider \"zzz\"; `hookweir providers` lists them");
-        assert!(table("nothing-like-it").unwrap_err().contains("hookweir providers"));
+        assert_eq!(
+            table("strpe").unwrap_err(),
+            "no provider \"strpe\"; did you mean \"stripe\"?"
+        );
+        assert_eq!(
+            table("zzz").unwrap_err(),
+            "no provider \"zzz\"; `hookweir providers` lists them"
+        );
+        assert!(
+            table("nothing-like-it")
+                .unwrap_err()
+                .contains("hookweir providers")
+        );
     }
 }

@@ -14,8 +14,8 @@ use super::sig::{Candidate, Place, SigRule, read};
 use super::template::{Cx, Piece, Template, is_challenge};
 use super::view::{PublicUrl, View, is_form};
 use crate::config::secret::Secret;
-use crate::delivery::UnixMillis;
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::delivery::UnixMillis;
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// How a source's senders prove themselves over a message or by a token.
 #[derive(Debug)]
@@ -41,9 +41,15 @@ pub(super) struct Proof {
 #[derive(Debug)]
 pub(super) enum By {
     /// One of these secrets; each under every hash that the request may name.
-    Mac { keys: Vec<Vec<(HashName, MacKey)>>, hash: PickHash },
+    Mac {
+        keys: Vec<Vec<(HashName, MacKey)>>,
+        hash: PickHash,
+    },
     /// One of these secrets, which is a part of the message.
-    Hash { secrets: Vec<Secret>, hash: HashName },
+    Hash {
+        secrets: Vec<Secret>,
+        hash: HashName,
+    },
     /// One of these secrets, which is sent as it is.
     Token { secrets: Vec<Tag> },
     /// The private key of one of these.
@@ -137,11 +143,20 @@ impl Proof {
         };
         let elements = walk(&each.paths, document)?;
         if elements.raw(each.element).is_none() {
-            return Err(Rejection::new(RejectReason::SignatureMissing, "there is no element that could be signed"));
+            return Err(Rejection::new(
+                RejectReason::SignatureMissing,
+                "there is no element that could be signed",
+            ));
         }
         let mut proven = Proven::default();
         for element in elements.all(each.element) {
-            match self.one(view, &walk(&self.paths, element.as_bytes())?, url, now, digest)? {
+            match self.one(
+                view,
+                &walk(&self.paths, element.as_bytes())?,
+                url,
+                now,
+                digest,
+            )? {
                 Some(one) => proven = one,
                 None => return Ok(None),
             }
@@ -157,9 +172,19 @@ impl Proof {
         now: UnixMillis,
         digest: bool,
     ) -> Result<Option<Proven<'v>>, Rejection> {
-        let mut cx = Cx { view, slots, ts: &[], url, spelling: 0, key: None };
+        let mut cx = Cx {
+            view,
+            slots,
+            ts: &[],
+            url,
+            spelling: 0,
+            key: None,
+        };
         let label = match &self.ts {
-            Some(Ts { place: Place::Sig(label), .. }) => Some(&**label),
+            Some(Ts {
+                place: Place::Sig(label),
+                ..
+            }) => Some(&**label),
             _ => None,
         };
         let found = read(&self.sigs, label, cx)?;
@@ -169,7 +194,11 @@ impl Proof {
             equal.check(cx)?;
         }
         if let By::Token { secrets } = &self.by {
-            return if matches_token(secrets, &found.candidates) { Ok(Some(Proven::default())) } else { Err(mismatch(&self.sigs)) };
+            return if matches_token(secrets, &found.candidates) {
+                Ok(Some(Proven::default()))
+            } else {
+                Err(mismatch(&self.sigs))
+            };
         }
         let certificate = match &self.by {
             By::Certificate { at, .. } => match at.certificate(cx)? {
@@ -182,7 +211,9 @@ impl Proof {
             cx.spelling = spelling;
             let pieces = self.message.pieces(cx)?;
             let key = match certificate.as_deref() {
-                Some(certificate) => self.signed_by(certificate, &pieces, &found.candidates, cx, now)?.then_some(Match::default()),
+                Some(certificate) => self
+                    .signed_by(certificate, &pieces, &found.candidates, cx, now)?
+                    .then_some(Match::default()),
                 None => self.matches(&pieces, &found.candidates, cx)?,
             };
             if let Some(Match { key, tag }) = key {
@@ -193,7 +224,12 @@ impl Proof {
                 self.time_is_whole(view.body)?;
                 return Ok(Some(Proven {
                     key,
-                    signed: digest.then(|| tag.map_or_else(|| digest_of(&pieces), |tag| Sha256::digest(tag.as_bytes()).into())),
+                    signed: digest.then(|| {
+                        tag.map_or_else(
+                            || digest_of(&pieces),
+                            |tag| Sha256::digest(tag.as_bytes()).into(),
+                        )
+                    }),
                     claims: None,
                 }));
             }
@@ -201,35 +237,60 @@ impl Proof {
         Err(mismatch(&self.sigs))
     }
 
-    fn time<'v>(&'v self, in_list: Option<Cow<'v, [u8]>>, cx: Cx<'v>, now: UnixMillis) -> Result<Cow<'v, [u8]>, Rejection> {
-        let Some(ts) = &self.ts else { return Ok(Cow::Borrowed(&[])) };
+    fn time<'v>(
+        &'v self,
+        in_list: Option<Cow<'v, [u8]>>,
+        cx: Cx<'v>,
+        now: UnixMillis,
+    ) -> Result<Cow<'v, [u8]>, Rejection> {
+        let Some(ts) = &self.ts else {
+            return Ok(Cow::Borrowed(&[]));
+        };
         let text = match &ts.place {
             Place::Sig(_) => in_list,
             place => place.value(cx),
         };
-        let number = ts.number.is_none_or(|slot| cx.slots.raw(slot).is_some_and(|raw| raw.starts_with(|c: char| c.is_ascii_digit())));
+        let number = ts.number.is_none_or(|slot| {
+            cx.slots
+                .raw(slot)
+                .is_some_and(|raw| raw.starts_with(|c: char| c.is_ascii_digit()))
+        });
         match text.filter(|text| number && !text.is_empty()) {
             Some(text) => ts.rule.check(&text, now).map(|()| text),
-            None => Err(Rejection::new(RejectReason::TimestampInvalid, "the time of signing is missing")),
+            None => Err(Rejection::new(
+                RejectReason::TimestampInvalid,
+                "the time of signing is missing",
+            )),
         }
     }
 
     /// How one of the candidates is right.
-    fn matches<'v>(&'v self, pieces: &[Piece<'_>], candidates: &[Candidate], cx: Cx<'_>) -> Result<Option<Match<'v>>, Rejection> {
+    fn matches<'v>(
+        &'v self,
+        pieces: &[Piece<'_>],
+        candidates: &[Candidate],
+        cx: Cx<'_>,
+    ) -> Result<Option<Match<'v>>, Rejection> {
         match &self.by {
             By::Mac { keys, hash } => {
                 for (position, key) in keys.iter().enumerate() {
                     for (name, mac) in key {
                         let wanted: Vec<_> = candidates
                             .iter()
-                            .filter(|candidate| candidate.secret.is_none_or(|only| only == position) && hash.allows(*name, candidate, cx))
+                            .filter(|candidate| {
+                                candidate.secret.is_none_or(|only| only == position)
+                                    && hash.allows(*name, candidate, cx)
+                            })
                             .collect();
                         if wanted.is_empty() {
                             continue;
                         }
                         let tag = mac.of(bytes(pieces, &[]));
                         if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
-                            return Ok(Some(Match { key: Some(mac), tag: Some(tag) }));
+                            return Ok(Some(Match {
+                                key: Some(mac),
+                                tag: Some(tag),
+                            }));
                         }
                     }
                 }
@@ -238,13 +299,21 @@ impl Proof {
             By::Hash { secrets, hash } => Ok(secrets
                 .iter()
                 .map(|secret| hash.of(bytes(pieces, secret.expose())))
-                .find(|tag| candidates.iter().any(|candidate| tag.matches(&candidate.bytes)))
-                .map(|tag| Match { key: None, tag: Some(tag) })),
+                .find(|tag| {
+                    candidates
+                        .iter()
+                        .any(|candidate| tag.matches(&candidate.bytes))
+                })
+                .map(|tag| Match {
+                    key: None,
+                    tag: Some(tag),
+                })),
             By::Key { keys, hash } => {
                 let message = whole(pieces);
                 let right = |(candidate, hash): (&Candidate, HashName)| {
                     keys.iter().enumerate().any(|(position, key)| {
-                        candidate.secret.is_none_or(|only| only == position) && key.verifies(hash, &message, &candidate.bytes)
+                        candidate.secret.is_none_or(|only| only == position)
+                            && key.verifies(hash, &message, &candidate.bytes)
                     })
                 };
                 Ok(hash.few(candidates, cx).any(right).then(Match::default))
@@ -261,12 +330,20 @@ impl Proof {
         cx: Cx<'_>,
         now: UnixMillis,
     ) -> Result<bool, Rejection> {
-        let (By::Certificate { hash, .. }, Fetched::Certificate(certificate)) = (&self.by, fetched) else { return Ok(false) };
+        let (By::Certificate { hash, .. }, Fetched::Certificate(certificate)) = (&self.by, fetched)
+        else {
+            return Ok(false);
+        };
         if !certificate.is_valid_at(now) {
-            return Err(Rejection::new(RejectReason::SignatureMismatch, "the signer's certificate is not valid at this time"));
+            return Err(Rejection::new(
+                RejectReason::SignatureMismatch,
+                "the signer's certificate is not valid at this time",
+            ));
         }
         let message = whole(pieces);
-        Ok(hash.few(candidates, cx).any(|(candidate, hash)| certificate.key.verifies(hash, &message, &candidate.bytes)))
+        Ok(hash
+            .few(candidates, cx)
+            .any(|(candidate, hash)| certificate.key.verifies(hash, &message, &candidate.bytes)))
     }
 
     /// Refuses a body that has taken digits from the time, or given some to it. JSON documents of providers begin and end with brackets.
@@ -297,23 +374,39 @@ const MAX_CHECKED: usize = 3;
 
 impl Hashes {
     /// The first signatures that have a hash of the scheme's, with that.
-    fn few<'s>(&'s self, candidates: &'s [Candidate], cx: Cx<'s>) -> impl Iterator<Item = (&'s Candidate, HashName)> {
-        candidates.iter().filter_map(move |candidate| Some((candidate, self.of(candidate, cx)?))).take(MAX_CHECKED)
+    fn few<'s>(
+        &'s self,
+        candidates: &'s [Candidate],
+        cx: Cx<'s>,
+    ) -> impl Iterator<Item = (&'s Candidate, HashName)> {
+        candidates
+            .iter()
+            .filter_map(move |candidate| Some((candidate, self.of(candidate, cx)?)))
+            .take(MAX_CHECKED)
     }
 
     /// The hash that the request names for a signature, if it is one that the scheme accepts.
     fn of(&self, candidate: &Candidate, cx: Cx<'_>) -> Option<HashName> {
-        self.all.iter().copied().find(|name| self.pick.allows(*name, candidate, cx))
+        self.all
+            .iter()
+            .copied()
+            .find(|name| self.pick.allows(*name, candidate, cx))
     }
 }
 
 impl PickHash {
     fn allows(&self, name: HashName, candidate: &Candidate, cx: Cx<'_>) -> bool {
-        let listed =
-            |names: &[(Box<str>, HashName)], text: &[u8]| names.iter().any(|(word, hash)| word.as_bytes() == text && *hash == name);
+        let listed = |names: &[(Box<str>, HashName)], text: &[u8]| {
+            names
+                .iter()
+                .any(|(word, hash)| word.as_bytes() == text && *hash == name)
+        };
         match self {
             Self::Fixed => true,
-            Self::Label(names) => candidate.label.as_deref().is_some_and(|label| listed(names, label)),
+            Self::Label(names) => candidate
+                .label
+                .as_deref()
+                .is_some_and(|label| listed(names, label)),
             Self::At(place, names) => place.value(cx).is_some_and(|text| listed(names, &text)),
         }
     }
@@ -323,14 +416,20 @@ impl Equal {
     /// Whether the place holds exactly this.
     pub(super) fn holds(&self, cx: Cx<'_>) -> Result<bool, Rejection> {
         let expected = self.value.fill(cx)?;
-        Ok(self.place.value(cx).is_some_and(|value| value.ct_eq(&expected).into()))
+        Ok(self
+            .place
+            .value(cx)
+            .is_some_and(|value| value.ct_eq(&expected).into()))
     }
 
     fn check(&self, cx: Cx<'_>) -> Result<(), Rejection> {
         if self.holds(cx)? {
             Ok(())
         } else {
-            Err(Rejection::new(RejectReason::PreconditionFailed, format!("{} is not what the scheme demands", self.shown)))
+            Err(Rejection::new(
+                RejectReason::PreconditionFailed,
+                format!("{} is not what the scheme demands", self.shown),
+            ))
         }
     }
 }
@@ -343,8 +442,10 @@ pub(super) fn token_digest(token: &[u8]) -> Tag {
 fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {
     candidates.iter().any(|candidate| {
         let digest = token_digest(&candidate.bytes);
-        let right =
-            |(position, secret): (usize, &Tag)| candidate.secret.is_none_or(|only| only == position) && secret.matches(digest.as_bytes());
+        let right = |(position, secret): (usize, &Tag)| {
+            candidate.secret.is_none_or(|only| only == position)
+                && secret.matches(digest.as_bytes())
+        };
         secrets.iter().enumerate().any(right)
     })
 }
@@ -388,6 +489,8 @@ fn mismatch(sigs: &[SigRule]) -> Rejection {
     let shown = sigs.first().map_or("the signature", |rule| &rule.shown);
     Rejection::new(
         RejectReason::SignatureMismatch,
-        format!("{shown} was not made with an active secret or key of this source, over these bytes"),
+        format!(
+            "{shown} was not made with an active secret or key of this source, over these bytes"
+        ),
     )
 }

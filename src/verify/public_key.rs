@@ -3,7 +3,8 @@
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519,
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
 };
 
@@ -45,7 +46,11 @@ impl PublicKey {
                 Kind::EcdsaP256 => OID_EC,
                 _ => OID_RSA,
             };
-            if oid == expected { Ok(key) } else { Err("a public key of another kind".to_owned()) }
+            if oid == expected {
+                Ok(key)
+            } else {
+                Err("a public key of another kind".to_owned())
+            }
         })?;
         let fits = match kind {
             Kind::Ed25519 => bare.len() == 32,
@@ -67,12 +72,23 @@ impl PublicKey {
     /// Whether the key made this signature; the hash is for kinds that leave it open.
     pub(super) fn verifies(&self, hash: HashName, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            Self::Rsa(key) => rsa(hash).is_some_and(|rsa| UnparsedPublicKey::new(rsa, key).verify(message, signature).is_ok()),
-            Self::P256(point) if hash == HashName::Sha1 => p256_sha1(point, message, signature).is_some(),
+            Self::Rsa(key) => rsa(hash).is_some_and(|rsa| {
+                UnparsedPublicKey::new(rsa, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }),
+            Self::P256(point) if hash == HashName::Sha1 => {
+                p256_sha1(point, message, signature).is_some()
+            }
             Self::P256(point) => {
-                let verifies = |algorithm| UnparsedPublicKey::new(algorithm, point).verify(message, signature).is_ok();
+                let verifies = |algorithm| {
+                    UnparsedPublicKey::new(algorithm, point)
+                        .verify(message, signature)
+                        .is_ok()
+                };
                 // Two bare numbers (JWS, RFC 9421), or the same in DER.
-                verifies(&ECDSA_P256_SHA256_ASN1) || signature.len() == 64 && verifies(&ECDSA_P256_SHA256_FIXED)
+                verifies(&ECDSA_P256_SHA256_ASN1)
+                    || signature.len() == 64 && verifies(&ECDSA_P256_SHA256_FIXED)
             }
             Self::Other(key) => key.verify(message, signature).is_ok(),
         }
@@ -81,7 +97,11 @@ impl PublicKey {
 
 fn p256_sha1(point: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
     let key = VerifyingKey::from_sec1_bytes(point).ok()?;
-    key.verify_prehash(HashName::Sha1.of([message]).as_bytes(), &Signature::from_der(signature).ok()?).ok()
+    key.verify_prehash(
+        HashName::Sha1.of([message]).as_bytes(),
+        &Signature::from_der(signature).ok()?,
+    )
+    .ok()
 }
 
 /// RSA PKCS#1 v1.5 with a hash that signatures are still made with.
@@ -97,10 +117,16 @@ fn rsa(hash: HashName) -> Option<&'static RsaParameters> {
 
 /// PEM, hexadecimal or base64.
 pub(super) fn decode(pasted: &[u8]) -> Result<Vec<u8>, String> {
-    let text = std::str::from_utf8(pasted).map_err(|_| "not text".to_owned())?.trim();
+    let text = std::str::from_utf8(pasted)
+        .map_err(|_| "not text".to_owned())?
+        .trim();
     let armoured = text.contains("-----BEGIN");
-    let inner: String =
-        text.lines().filter(|line| !line.starts_with("-----")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+    let inner: String = text
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .flat_map(str::chars)
+        .filter(|c| !c.is_whitespace())
+        .collect();
     if !armoured
         && inner.len().is_multiple_of(2)
         && let Ok(bytes) = hex::decode(&inner)
@@ -108,7 +134,9 @@ pub(super) fn decode(pasted: &[u8]) -> Result<Vec<u8>, String> {
     {
         return Ok(bytes);
     }
-    decode_pasted_base64(inner.as_bytes()).filter(|bytes| !bytes.is_empty()).ok_or_else(|| "neither PEM, base64 nor hexadecimal".into())
+    decode_pasted_base64(inner.as_bytes())
+        .filter(|bytes| !bytes.is_empty())
+        .ok_or_else(|| "neither PEM, base64 nor hexadecimal".into())
 }
 
 /// Algorithm and key of a SubjectPublicKeyInfo.
@@ -128,7 +156,10 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (len, rest) = match first {
         0..=0x7f => (usize::from(first), rest),
         0x81 => (usize::from(*rest.first()?), &rest[1..]),
-        0x82 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), &rest[2..]),
+        0x82 => (
+            usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])),
+            &rest[2..],
+        ),
         _ => return None,
     };
     (found == tag && len <= rest.len()).then(|| rest.split_at(len))

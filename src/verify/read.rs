@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -29,11 +30,17 @@ enum Step {
 
 impl Fault {
     pub(super) fn new(key: &str, text: impl Into<String>) -> Self {
-        Self { path: vec![Step::Key(key.to_owned())], text: text.into() }
+        Self {
+            path: vec![Step::Key(key.to_owned())],
+            text: text.into(),
+        }
     }
 
     fn here(text: String) -> Self {
-        Self { path: Vec::new(), text }
+        Self {
+            path: Vec::new(),
+            text,
+        }
     }
 
     fn below(mut self, step: Step) -> Self {
@@ -80,8 +87,14 @@ impl de::Error for Fault {
     }
 
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
-        let hint = nearest(word, known.iter().copied()).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
-        Self::here(format!("expected one of \"{}\", found \"{}\"{hint}", known.join("\", \""), word.escape_debug()))
+        let hint = nearest(word, known.iter().copied())
+            .map(|word| format!("; did you mean \"{word}\"?"))
+            .unwrap_or_default();
+        Self::here(format!(
+            "expected one of \"{}\", found \"{}\"{hint}",
+            known.join("\", \""),
+            word.escape_debug()
+        ))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -109,9 +122,15 @@ pub(super) fn all<T: for<'de> Deserialize<'de>>(table: toml::Table) -> (Option<T
 fn remove(value: &mut toml::Value, path: &[Step]) -> bool {
     match (value, path) {
         (toml::Value::Table(table), [Step::Key(key)]) => table.remove(key).is_some(),
-        (toml::Value::Table(table), [Step::Key(key), Step::Index(_)]) => table.remove(key).is_some(),
-        (toml::Value::Table(table), [Step::Key(key), rest @ ..]) => table.get_mut(key).is_some_and(|value| remove(value, rest)),
-        (toml::Value::Array(items), [Step::Index(index), rest @ ..]) => items.get_mut(*index).is_some_and(|value| remove(value, rest)),
+        (toml::Value::Table(table), [Step::Key(key), Step::Index(_)]) => {
+            table.remove(key).is_some()
+        }
+        (toml::Value::Table(table), [Step::Key(key), rest @ ..]) => {
+            table.get_mut(key).is_some_and(|value| remove(value, rest))
+        }
+        (toml::Value::Array(items), [Step::Index(index), rest @ ..]) => items
+            .get_mut(*index)
+            .is_some_and(|value| remove(value, rest)),
         _ => false,
     }
 }
@@ -130,7 +149,10 @@ impl<'de> Deserializer<'de> for Node<'de> {
             toml::Value::Boolean(truth) => visitor.visit_bool(*truth),
             toml::Value::Datetime(time) => visitor.visit_string(time.to_string()),
             toml::Value::Array(items) => visitor.visit_seq(Items(items.iter().enumerate())),
-            toml::Value::Table(table) => visitor.visit_map(Entries { entries: table.iter(), current: None }),
+            toml::Value::Table(table) => visitor.visit_map(Entries {
+                entries: table.iter(),
+                current: None,
+            }),
         }
     }
 
@@ -138,14 +160,26 @@ impl<'de> Deserializer<'de> for Node<'de> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         match self.0 {
             toml::Value::String(word) => visitor.visit_enum(Word(word)),
-            other => Err(Fault::here(format!("expected a word in quotes, found {}", other.type_str()))),
+            other => Err(Fault::here(format!(
+                "expected a word in quotes, found {}",
+                other.type_str()
+            ))),
         }
     }
 
@@ -160,9 +194,16 @@ struct Items<'v>(std::iter::Enumerate<std::slice::Iter<'v, toml::Value>>);
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
-        let Some((index, item)) = self.0.next() else { return Ok(None) };
-        seed.deserialize(Node(item)).map(Some).map_err(|fault| fault.below(Step::Index(index)))
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
+        let Some((index, item)) = self.0.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(Node(item))
+            .map(Some)
+            .map_err(|fault| fault.below(Step::Index(index)))
     }
 }
 
@@ -174,16 +215,24 @@ struct Entries<'v> {
 impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Fault;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
         self.current = self.entries.next();
-        let Some((key, _)) = self.current else { return Ok(None) };
+        let Some((key, _)) = self.current else {
+            return Ok(None);
+        };
         let key: StrDeserializer<'_, Fault> = key.as_str().into_deserializer();
         seed.deserialize(key).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        let Some((key, value)) = self.current.take() else { return Err(Fault::here("a value without its key".to_owned())) };
-        seed.deserialize(Node(value)).map_err(|fault| fault.below(Step::Key(key.clone())))
+        let Some((key, value)) = self.current.take() else {
+            return Err(Fault::here("a value without its key".to_owned()));
+        };
+        seed.deserialize(Node(value))
+            .map_err(|fault| fault.below(Step::Key(key.clone())))
     }
 }
 
@@ -215,7 +264,11 @@ impl<'de> VariantAccess<'de> for Word<'de> {
         Err(Fault::here(format!("\"{}\" takes no word alone", self.0)))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Fault> {
         Err(Fault::here(format!("\"{}\" takes no word alone", self.0)))
     }
 }
@@ -246,9 +299,16 @@ mod tests {
             "handshake[0].when.methd: no such key; did you mean method?",
             "zzz: no such key; there is kind, ",
         ] {
-            assert!(said.iter().any(|said| said.starts_with(start)), "{start} is not in {said:#?}");
+            assert!(
+                said.iter().any(|said| said.starts_with(start)),
+                "{start} is not in {said:#?}"
+            );
         }
-        let (spec, faults) = all::<SchemeSpec>("kind = \"hmac\"\nmessge = \"x\"".parse().expect("TOML"));
-        assert!(spec.is_some_and(|spec| spec.message.is_none()) && faults.len() == 1, "the rest is read");
+        let (spec, faults) =
+            all::<SchemeSpec>("kind = \"hmac\"\nmessge = \"x\"".parse().expect("TOML"));
+        assert!(
+            spec.is_some_and(|spec| spec.message.is_none()) && faults.len() == 1,
+            "the rest is read"
+        );
     }
 }

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 
 use super::coverage::{duplicates, is_nonce, is_time, shown};
-use super::spec::{EmptyBatch, Evidence, HandshakeSpec, IdKind, IdentityEvidence, JwtAlg, Kind, Missing, RespondSpec, SchemeSpec};
+use super::spec::{
+    EmptyBatch, Evidence, HandshakeSpec, IdKind, IdentityEvidence, JwtAlg, Kind, Missing,
+    RespondSpec, SchemeSpec,
+};
 use super::{copies, describe, params_of, presets};
-use crate::delivery::IdClass;
+use crate::domain::delivery::IdClass;
 
 /// A page of the reference.
 #[derive(Debug)]
@@ -24,10 +27,20 @@ struct Entry {
 
 /// The whole reference: `README.md` with one table of all, and a page for each provider.
 pub fn pages() -> Result<Vec<Page>, String> {
-    let entries: Vec<Entry> = presets::names().map(Entry::read).collect::<Result<_, _>>()?;
-    let mut pages = vec![Page { file: "README.md".into(), text: table(&entries) }];
-    pages.push(copies::page(entries.iter().map(|entry| (entry.name, &entry.spec))));
-    pages.extend(entries.iter().map(|entry| Page { file: format!("{}.md", entry.name), text: entry.page() }));
+    let entries: Vec<Entry> = presets::names()
+        .map(Entry::read)
+        .collect::<Result<_, _>>()?;
+    let mut pages = vec![Page {
+        file: "README.md".into(),
+        text: table(&entries),
+    }];
+    pages.push(copies::page(
+        entries.iter().map(|entry| (entry.name, &entry.spec)),
+    ));
+    pages.extend(entries.iter().map(|entry| Page {
+        file: format!("{}.md", entry.name),
+        text: entry.page(),
+    }));
     Ok(pages)
 }
 
@@ -67,12 +80,23 @@ fn table(entries: &[Entry]) -> String {
             entry.name,
             entry.name,
             entry.proof(),
-            if entry.covers_body() { "covered" } else { "not covered" },
+            if entry.covers_body() {
+                "covered"
+            } else {
+                "not covered"
+            },
             entry.id_in_a_word(),
-            spec.event.batch.as_ref().map_or("", |batch| if batch.split { "split" } else { "whole" }),
+            spec.event
+                .batch
+                .as_ref()
+                .map_or("", |batch| if batch.split { "split" } else { "whole" }),
             yes(!spec.handshake.is_empty()),
             entry.retries().unwrap_or_default(),
-            format_args!("{}, {}", evidence(spec.facts.scheme), evidence(spec.facts.rest)),
+            format_args!(
+                "{}, {}",
+                evidence(spec.facts.scheme),
+                evidence(spec.facts.rest)
+            ),
         );
     }
     text
@@ -80,7 +104,8 @@ fn table(entries: &[Entry]) -> String {
 
 impl Entry {
     fn read(name: &'static str) -> Result<Self, String> {
-        let spec = SchemeSpec::from_table(presets::table(name)?).map_err(|error| format!("{name}: {error}"))?;
+        let spec = SchemeSpec::from_table(presets::table(name)?)
+            .map_err(|error| format!("{name}: {error}"))?;
         Ok(Self { name, spec })
     }
 
@@ -100,11 +125,19 @@ impl Entry {
         if let Some(note) = &facts.note {
             let _ = writeln!(text, "{note}\n");
         }
-        let _ = writeln!(text, "## At the provider\n\nThe endpoint is `https://YOUR-HOST/ingest/{}`.", self.name);
+        let _ = writeln!(
+            text,
+            "## At the provider\n\nThe endpoint is `https://YOUR-HOST/ingest/{}`.",
+            self.name
+        );
         if let Some(console) = &facts.console {
             let _ = writeln!(text, "Where: {console}.");
         }
-        let _ = writeln!(text, "\n## In config.toml\n\n```toml\n{}```\n", self.source());
+        let _ = writeln!(
+            text,
+            "\n## In config.toml\n\n```toml\n{}```\n",
+            self.source()
+        );
         text.push_str("## What to expect\n\n| | |\n|---|---|\n");
         for (what, says) in self.rows() {
             let _ = writeln!(text, "| {what} | {} |", says.replace('|', "\\|"));
@@ -115,41 +148,70 @@ impl Entry {
     /// What the source looks like in `config.toml`.
     fn source(&self) -> String {
         let Self { name, spec } = self;
-        let env = name.to_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        let mut text = format!("[[source]]\nname = \"{name}\"\npath = \"{name}\"\nprovider = \"{name}\"\n");
+        let env = name
+            .to_uppercase()
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let mut text =
+            format!("[[source]]\nname = \"{name}\"\npath = \"{name}\"\nprovider = \"{name}\"\n");
         let jwt = spec.jwt.as_ref();
-        let shared = jwt.is_none_or(|jwt| jwt.algs.iter().any(|alg| matches!(alg, JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512)));
+        let shared = jwt.is_none_or(|jwt| {
+            jwt.algs
+                .iter()
+                .any(|alg| matches!(alg, JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512))
+        });
         match spec.kind {
             Kind::None => {}
             Kind::Basic => _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]  # user:password"),
             Kind::Hmac | Kind::Hash | Kind::Token | Kind::Jwt if shared => {
-                let keys = spec.sig.iter().filter_map(|sig| sig.secret).max().map_or(1, |last| last + 1);
+                let keys = spec
+                    .sig
+                    .iter()
+                    .filter_map(|sig| sig.secret)
+                    .max()
+                    .map_or(1, |last| last + 1);
                 let keys: Vec<_> = match keys {
                     1 => vec![format!("\"env:{env}_SECRET\"")],
-                    several => (1..=several).map(|number| format!("\"env:{env}_SECRET_{number}\"")).collect(),
+                    several => (1..=several)
+                        .map(|number| format!("\"env:{env}_SECRET_{number}\""))
+                        .collect(),
                 };
                 let _ = writeln!(text, "secrets = [{}]", keys.join(", "));
             }
-            Kind::Rsa if spec.cert_url.is_some() => text.push_str("# its certificates are fetched from the provider\n"),
+            Kind::Rsa if spec.cert_url.is_some() => {
+                text.push_str("# its certificates are fetched from the provider\n")
+            }
             Kind::Jwt if jwt.is_some_and(|jwt| jwt.x5c.is_some()) => {
                 text.push_str("# its certificates come along; Apple's root is known\n")
             }
             Kind::Jwt if jwt.is_some_and(|jwt| jwt.key_api.is_some()) => {
                 if self.says("\"{secret}\"") {
-                    let _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys");
+                    let _ = writeln!(
+                        text,
+                        "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys"
+                    );
                 } else {
                     text.push_str("# its keys are fetched from the provider\n");
                 }
             }
-            Kind::Jwt if jwt.is_some_and(|jwt| jwt.jwks.is_some()) => text.push_str("# its keys are known: `jwks` can be left out\n"),
+            Kind::Jwt if jwt.is_some_and(|jwt| jwt.jwks.is_some()) => {
+                text.push_str("# its keys are known: `jwks` can be left out\n")
+            }
             Kind::Jwt => text.push_str("jwks = \"https://…\"  # or public_keys = [\"file:…\"]\n"),
             _ => _ = writeln!(text, "public_keys = [\"file:/etc/hookweir/{name}.pub\"]"),
         }
-        if ["{url", "{base_url", "{path", "{canonical:"].iter().any(|word| self.says(word)) {
-            let _ = writeln!(text, "public_url = \"https://YOUR-HOST/ingest/{name}\"  # as entered at the provider, to the letter");
+        if ["{url", "{base_url", "{path", "{canonical:"]
+            .iter()
+            .any(|word| self.says(word))
+        {
+            let _ = writeln!(
+                text,
+                "public_url = \"https://YOUR-HOST/ingest/{name}\"  # as entered at the provider, to the letter"
+            );
         }
-        let params: Vec<_> =
-            params_of(spec).into_iter().map(|(name, value)| format!("{name} = \"{}\"", value.as_deref().unwrap_or("…"))).collect();
+        let params: Vec<_> = params_of(spec)
+            .into_iter()
+            .map(|(name, value)| format!("{name} = \"{}\"", value.as_deref().unwrap_or("…")))
+            .collect();
         if !params.is_empty() {
             let _ = writeln!(text, "params = {{ {} }}", params.join(", "));
         }
@@ -173,18 +235,47 @@ impl Entry {
             .into(),
         ));
         rows.extend(self.identity());
-        rows.extend(self.spec.handshake.iter().map(|handshake| ("handshake", shake(handshake))));
+        rows.extend(
+            self.spec
+                .handshake
+                .iter()
+                .map(|handshake| ("handshake", shake(handshake))),
+        );
         rows.push(("accepted, and a duplicate", self.accepted()));
         let respond = &self.spec.respond;
-        rows.push(("refused", format!("{}, without detail", respond.reject.unwrap_or(401))));
-        rows.push(("no room, or not durable yet", format!("{} with `Retry-After`", respond.overload.unwrap_or(503))));
-        rows.push(("retries", self.retries().unwrap_or_else(|| "not known".into())));
-        let deadline = facts.answer_within_ms.map(|ms| format!("{} s", ms as f64 / 1000.0));
-        rows.push(("wants its answer within", deadline.unwrap_or_else(|| "not known; `limits.deadline_ms` holds".into())));
+        rows.push((
+            "refused",
+            format!("{}, without detail", respond.reject.unwrap_or(401)),
+        ));
+        rows.push((
+            "no room, or not durable yet",
+            format!("{} with `Retry-After`", respond.overload.unwrap_or(503)),
+        ));
+        rows.push((
+            "retries",
+            self.retries().unwrap_or_else(|| "not known".into()),
+        ));
+        let deadline = facts
+            .answer_within_ms
+            .map(|ms| format!("{} s", ms as f64 / 1000.0));
+        rows.push((
+            "wants its answer within",
+            deadline.unwrap_or_else(|| "not known; `limits.deadline_ms` holds".into()),
+        ));
         let largest = facts.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
-        rows.push(("largest body", largest.unwrap_or_else(|| "not known; `limits.max_body_bytes` holds".into())));
+        rows.push((
+            "largest body",
+            largest.unwrap_or_else(|| "not known; `limits.max_body_bytes` holds".into()),
+        ));
         let identity = identity_evidence(facts.identity);
-        rows.push(("how sure", format!("proof: {}; duplicates: {identity}; the rest: {}", evidence(facts.scheme), evidence(facts.rest))));
+        rows.push((
+            "how sure",
+            format!(
+                "proof: {}; duplicates: {identity}; the rest: {}",
+                evidence(facts.scheme),
+                evidence(facts.rest)
+            ),
+        ));
         rows.push(("source", facts.source.clone().unwrap_or_default()));
         rows
     }
@@ -197,9 +288,15 @@ impl Entry {
             Some(batch) => (&batch.id, &batch.event_type),
             None => (&event.id, &event.event_type),
         };
-        let shown = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", else ");
+        let shown = ids
+            .iter()
+            .map(|id| format!("`{id}`"))
+            .collect::<Vec<_>>()
+            .join(", else ");
         let missing = match event.missing {
-            Missing::Body => "a digest of its bytes and its type: this provider makes no two equal ones",
+            Missing::Body => {
+                "a digest of its bytes and its type: this provider makes no two equal ones"
+            }
             Missing::Unique => "none: every delivery is a new event",
             Missing::Refuse => "refused",
         };
@@ -221,7 +318,11 @@ impl Entry {
             rows.push(("event type", format!("`{event_type}`")));
         }
         if let Some(batch) = &event.batch {
-            let at = if batch.at.is_empty() { "the body".to_owned() } else { format!("`{}`", batch.at) };
+            let at = if batch.at.is_empty() {
+                "the body".to_owned()
+            } else {
+                format!("`{}`", batch.at)
+            };
             let empty = match batch.empty {
                 EmptyBatch::Ok => "an empty one is a health check",
                 EmptyBatch::Refuse => "an empty one is refused",
@@ -231,7 +332,10 @@ impl Entry {
             } else {
                 "the POST is one event; `batch = \"split\"` makes each one of its own"
             };
-            rows.push(("several events", format!("the elements of {at}: {kept}; {empty}")));
+            rows.push((
+                "several events",
+                format!("the elements of {at}: {kept}; {empty}"),
+            ));
         }
         rows.extend(self.duplicates());
         rows
@@ -240,12 +344,25 @@ impl Entry {
     /// What counts as a duplicate, and what else to know of that.
     fn duplicates(&self) -> Vec<(&'static str, String)> {
         let event = &self.spec.event;
-        let mut rows = vec![("counts as a duplicate", duplicates(&self.spec, self.class(), self.replays()))];
+        let mut rows = vec![(
+            "counts as a duplicate",
+            duplicates(&self.spec, self.class(), self.replays()),
+        )];
         if self.class() != IdClass::Object && !self.without_id() {
             rows.push(("an id is known for", shown(self.spec.facts.window())));
         }
-        let of_elements = event.batch.iter().flat_map(|batch| batch.varies.iter().map(|pointer| format!("`{}/*{pointer}`", batch.at)));
-        let varies: Vec<_> = event.varies.iter().map(|pointer| format!("`{pointer}`")).chain(of_elements).collect();
+        let of_elements = event.batch.iter().flat_map(|batch| {
+            batch
+                .varies
+                .iter()
+                .map(|pointer| format!("`{}/*{pointer}`", batch.at))
+        });
+        let varies: Vec<_> = event
+            .varies
+            .iter()
+            .map(|pointer| format!("`{pointer}`"))
+            .chain(of_elements)
+            .collect();
         if !varies.is_empty() {
             rows.push(("bodies are compared without", varies.join(", ")));
         }
@@ -279,19 +396,43 @@ impl Entry {
         let spec = &self.spec;
         let message = self.message();
         let jwt = spec.jwt.as_ref();
-        let tokens = || message.split('{').skip(1).filter_map(|rest| rest.split(['}', '|']).next());
-        let nonce = tokens().filter_map(|token| token.split_once(':')).any(|(_, name)| is_nonce(name))
+        let tokens = || {
+            message
+                .split('{')
+                .skip(1)
+                .filter_map(|rest| rest.split(['}', '|']).next())
+        };
+        let nonce = tokens()
+            .filter_map(|token| token.split_once(':'))
+            .any(|(_, name)| is_nonce(name))
             || jwt.is_some_and(|jwt| jwt.require.iter().any(|claim| claim == "jti"));
-        let time = tokens()
-            .any(|token| token == "ts" || token == "canonical:contentful" || token.split_once(':').is_some_and(|(_, name)| is_time(name)))
-            || jwt.is_some_and(|jwt| jwt.max_age.is_some() || jwt.require.iter().any(|claim| claim == "iat" || claim == "exp"));
-        self.signs() && spec.each.is_none() && (nonce || (time && (self.covers_body() || spec.document == "jwt")))
+        let time = tokens().any(|token| {
+            token == "ts"
+                || token == "canonical:contentful"
+                || token.split_once(':').is_some_and(|(_, name)| is_time(name))
+        }) || jwt.is_some_and(|jwt| {
+            jwt.max_age.is_some()
+                || jwt
+                    .require
+                    .iter()
+                    .any(|claim| claim == "iat" || claim == "exp")
+        });
+        self.signs()
+            && spec.each.is_none()
+            && (nonce || (time && (self.covers_body() || spec.document == "jwt")))
     }
 
     fn accepted(&self) -> String {
         let respond = &self.spec.respond;
-        let prescribed = respond.status.is_some() || respond.body.is_some() || respond.json.is_some() || !respond.headers.is_empty();
-        if prescribed { answer(respond) } else { "200 `{\"id\": …, \"status\": \"accepted\"}` or `\"duplicate\"`".into() }
+        let prescribed = respond.status.is_some()
+            || respond.body.is_some()
+            || respond.json.is_some()
+            || !respond.headers.is_empty();
+        if prescribed {
+            answer(respond)
+        } else {
+            "200 `{\"id\": …, \"status\": \"accepted\"}` or `\"duplicate\"`".into()
+        }
     }
 
     fn retries(&self) -> Option<String> {
@@ -333,8 +474,16 @@ impl Entry {
 
     /// What is signed.
     fn message(&self) -> &str {
-        let detached = self.spec.jwt.as_ref().and_then(|jwt| jwt.detached.as_deref());
-        self.spec.message.as_deref().or(detached).unwrap_or_default()
+        let detached = self
+            .spec
+            .jwt
+            .as_ref()
+            .and_then(|jwt| jwt.detached.as_deref());
+        self.spec
+            .message
+            .as_deref()
+            .or(detached)
+            .unwrap_or_default()
     }
 
     fn signs(&self) -> bool {
@@ -345,10 +494,18 @@ impl Entry {
     fn covers_body(&self) -> bool {
         let spec = &self.spec;
         let message = self.message();
-        let jwt = spec.jwt.as_ref().is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
+        let jwt = spec
+            .jwt
+            .as_ref()
+            .is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
         let bound = spec.bind.iter().any(|bind| bind.of.contains("{body"));
         let body = message.replace("{body|crc32}", "").contains("{body");
-        self.signs() && (body || message.contains("{form:sorted") || message.contains("{canonical:") || jwt || bound)
+        self.signs()
+            && (body
+                || message.contains("{form:sorted")
+                || message.contains("{canonical:")
+                || jwt
+                || bound)
     }
 
     /// As [`super::Facts::id_covered`], without keys.
@@ -356,16 +513,27 @@ impl Entry {
         let spec = &self.spec;
         let message = self.message();
         let in_claims = spec.document == "jwt";
-        let ids = spec.event.id.iter().chain(spec.event.batch.iter().flat_map(|batch| &batch.id));
+        let ids = spec
+            .event
+            .id
+            .iter()
+            .chain(spec.event.batch.iter().flat_map(|batch| &batch.id));
         self.signs()
-            && ids.flat_map(|id| id.split('{').skip(1)).filter_map(|rest| rest.split(['}', '|']).next()).all(|token| {
-                let in_body = token.starts_with("json:") || token.starts_with("form:") || token == "body";
-                (in_body && (self.covers_body() || in_claims))
-                    || (token.starts_with("query:") && message.contains("{url"))
-                    || message.contains(&format!("{{{token}}}"))
-                    || message.contains(&format!("{{{token}|"))
-                    || spec.ts.as_ref().is_some_and(|ts| ts.from == token && message.contains("{ts}"))
-            })
+            && ids
+                .flat_map(|id| id.split('{').skip(1))
+                .filter_map(|rest| rest.split(['}', '|']).next())
+                .all(|token| {
+                    let in_body =
+                        token.starts_with("json:") || token.starts_with("form:") || token == "body";
+                    (in_body && (self.covers_body() || in_claims))
+                        || (token.starts_with("query:") && message.contains("{url"))
+                        || message.contains(&format!("{{{token}}}"))
+                        || message.contains(&format!("{{{token}|"))
+                        || spec
+                            .ts
+                            .as_ref()
+                            .is_some_and(|ts| ts.from == token && message.contains("{ts}"))
+                })
     }
 
     /// Whether a word is anywhere in the scheme.
@@ -396,10 +564,18 @@ fn shake(handshake: &HandshakeSpec) -> String {
     let when = &handshake.when;
     let mut parts = Vec::new();
     parts.extend(when.method.clone());
-    for (kind, name) in [("query parameter", &when.query), ("header", &when.header), ("form field", &when.form), ("JSON value", &when.json)]
-    {
+    for (kind, name) in [
+        ("query parameter", &when.query),
+        ("header", &when.header),
+        ("form field", &when.form),
+        ("JSON value", &when.json),
+    ] {
         if let Some(name) = name {
-            let equals = when.equals.as_ref().map(|value| format!(" = `{value}`")).unwrap_or_default();
+            let equals = when
+                .equals
+                .as_ref()
+                .map(|value| format!(" = `{value}`"))
+                .unwrap_or_default();
             parts.push(format!("with {kind} `{name}`{equals}"));
         }
     }
@@ -408,17 +584,42 @@ fn shake(handshake: &HandshakeSpec) -> String {
         (false, Some(_)) => ", hands over the secret (`learn_secret`)",
         (false, None) => "",
     };
-    let switch = handshake.switch.as_ref().map(|name| format!(", with `{name} = \"on\"`")).unwrap_or_default();
-    let checks = handshake.check.iter().map(|(place, value)| format!(", `{place}` must be `{value}`")).collect::<String>();
-    let otherwise = handshake.otherwise.map(|status| format!(" (else {status})")).unwrap_or_default();
-    let visit = handshake.visit.as_ref().map(|visit| format!(", after a visit to `{}`", visit.from)).unwrap_or_default();
-    format!("{}{signed}{checks}{otherwise}{switch}{visit}: answered {}", parts.join(" "), answer(&handshake.respond))
+    let switch = handshake
+        .switch
+        .as_ref()
+        .map(|name| format!(", with `{name} = \"on\"`"))
+        .unwrap_or_default();
+    let checks = handshake
+        .check
+        .iter()
+        .map(|(place, value)| format!(", `{place}` must be `{value}`"))
+        .collect::<String>();
+    let otherwise = handshake
+        .otherwise
+        .map(|status| format!(" (else {status})"))
+        .unwrap_or_default();
+    let visit = handshake
+        .visit
+        .as_ref()
+        .map(|visit| format!(", after a visit to `{}`", visit.from))
+        .unwrap_or_default();
+    format!(
+        "{}{signed}{checks}{otherwise}{switch}{visit}: answered {}",
+        parts.join(" "),
+        answer(&handshake.respond)
+    )
 }
 
 fn answer(respond: &RespondSpec) -> String {
     let mut text = respond.status.unwrap_or(200).to_string();
     match (&respond.json, respond.body.as_deref()) {
-        (Some(json), _) => _ = write!(text, " `{}`", serde_json::to_string(json).unwrap_or_default()),
+        (Some(json), _) => {
+            _ = write!(
+                text,
+                " `{}`",
+                serde_json::to_string(json).unwrap_or_default()
+            )
+        }
         (None, Some("") | None) => text.push_str(", no body"),
         (None, Some(body)) => _ = write!(text, " `{body}`"),
     }
@@ -449,10 +650,18 @@ mod tests {
             }
         }
         let files = std::fs::read_dir(&folder).expect("docs/providers").count();
-        assert_eq!(files, pages.len(), "docs/providers has pages of other providers; HOOKWEIR_UPDATE_DOCS=1 cargo test reference");
+        assert_eq!(
+            files,
+            pages.len(),
+            "docs/providers has pages of other providers; HOOKWEIR_UPDATE_DOCS=1 cargo test reference"
+        );
         for page in pages {
             let written = std::fs::read_to_string(folder.join(&page.file)).unwrap_or_default();
-            assert!(written == page.text, "docs/providers/{} is out of date; HOOKWEIR_UPDATE_DOCS=1 cargo test reference", page.file);
+            assert!(
+                written == page.text,
+                "docs/providers/{} is out of date; HOOKWEIR_UPDATE_DOCS=1 cargo test reference",
+                page.file
+            );
         }
     }
 

@@ -23,7 +23,9 @@ pub(super) struct Sealed {
 
 impl std::fmt::Debug for Sealed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealed").field("pointer", &self.pointer).finish_non_exhaustive()
+        f.debug_struct("Sealed")
+            .field("pointer", &self.pointer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -31,8 +33,16 @@ impl Sealed {
     pub(super) fn new(pointer: &str, secrets: &[Vec<u8>]) -> Result<Self, String> {
         let mut paths = PathSet::default();
         let at = paths.add(pointer)?;
-        let keys = secrets.iter().map(|secret| Sha256::digest(secret).into()).collect();
-        Ok(Self { paths, at, pointer: pointer.into(), keys })
+        let keys = secrets
+            .iter()
+            .map(|secret| Sha256::digest(secret).into())
+            .collect();
+        Ok(Self {
+            paths,
+            at,
+            pointer: pointer.into(),
+            keys,
+        })
     }
 
     /// The document: the body itself where nothing in it is encrypted, or none of the keys opens it.
@@ -54,13 +64,25 @@ impl Sealed {
     }
 
     /// A body with this document in it, as its sender makes it.
-    pub(super) fn seal(&self, document: &[u8], secret: usize, vector: [u8; BLOCK]) -> Option<Vec<u8>> {
-        let cipher = cbc::Encryptor::<Aes256>::new_from_slices(self.keys.get(secret)?, &vector).ok()?;
+    pub(super) fn seal(
+        &self,
+        document: &[u8],
+        secret: usize,
+        vector: [u8; BLOCK],
+    ) -> Option<Vec<u8>> {
+        let cipher =
+            cbc::Encryptor::<Aes256>::new_from_slices(self.keys.get(secret)?, &vector).ok()?;
         let mut sealed = document.to_vec();
         sealed.resize(document.len() + BLOCK, 0);
-        let sealed = cipher.encrypt_padded::<Pkcs7>(&mut sealed, document.len()).ok()?;
+        let sealed = cipher
+            .encrypt_padded::<Pkcs7>(&mut sealed, document.len())
+            .ok()?;
         let mut body = serde_json::Value::Null;
-        super::sample::set(&mut body, &self.pointer, Encoding::Base64.encode(&[&vector, sealed].concat()).into());
+        super::sample::set(
+            &mut body,
+            &self.pointer,
+            Encoding::Base64.encode(&[&vector, sealed].concat()).into(),
+        );
         Some(body.to_string().into_bytes())
     }
 }
@@ -75,16 +97,32 @@ mod tests {
     /// put in front.
     #[test]
     fn what_openssl_encrypted_is_opened() {
-        let sealed = Sealed::new("/encrypt", &[b"another".to_vec(), b"test key".to_vec()]).expect("a pointer");
-        assert_eq!(&*sealed.open(OPENSSL.as_bytes()), br#"{"challenge":"c","type":"url_verification"}"#);
-        let made = sealed.seal(br#"{"challenge":"c","type":"url_verification"}"#, 1, std::array::from_fn(|at| at as u8));
+        let sealed = Sealed::new("/encrypt", &[b"another".to_vec(), b"test key".to_vec()])
+            .expect("a pointer");
+        assert_eq!(
+            &*sealed.open(OPENSSL.as_bytes()),
+            br#"{"challenge":"c","type":"url_verification"}"#
+        );
+        let made = sealed.seal(
+            br#"{"challenge":"c","type":"url_verification"}"#,
+            1,
+            std::array::from_fn(|at| at as u8),
+        );
         assert_eq!(made.as_deref(), Some(OPENSSL.as_bytes()));
     }
 
     #[test]
     fn what_is_not_encrypted_or_by_somebody_else_stays_as_it_is() {
         let sealed = Sealed::new("/encrypt", &[b"a key".to_vec()]).expect("a pointer");
-        for body in [r#"{"a":1}"#, r#"{"encrypt":""}"#, r#"{"encrypt":"AAAA"}"#, r#"{"encrypt":7}"#, OPENSSL, "", "no JSON"] {
+        for body in [
+            r#"{"a":1}"#,
+            r#"{"encrypt":""}"#,
+            r#"{"encrypt":"AAAA"}"#,
+            r#"{"encrypt":7}"#,
+            OPENSSL,
+            "",
+            "no JSON",
+        ] {
             assert_eq!(&*sealed.open(body.as_bytes()), body.as_bytes());
         }
     }

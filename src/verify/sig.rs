@@ -10,7 +10,7 @@ use super::mac::Encoding;
 use super::spec::SigSpec;
 use super::template::{Cx, Params, with_params};
 use super::view::{Needs, field, with_plus};
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// Most candidates and most entries of a list that are looked at; a request with more is refused.
 const MAX_CANDIDATES: usize = 16;
@@ -32,9 +32,18 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn parse(text: &str, params: &Params, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
+    pub(super) fn parse(
+        text: &str,
+        params: &Params,
+        paths: &mut PathSet,
+        needs: &mut Needs,
+    ) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("header", name)) => Ok(Self::Header(name.parse().map_err(|_| format!("\"{name}\" is no name of a header"))?)),
+            Some(("header", name)) => {
+                Ok(Self::Header(name.parse().map_err(|_| {
+                    format!("\"{name}\" is no name of a header")
+                })?))
+            }
             Some(("query", name)) => {
                 needs.query = true;
                 Ok(Self::Query(name.into()))
@@ -45,19 +54,34 @@ impl Place {
             }
             Some(("json", pointer)) => Ok(Self::Json(paths.add(pointer)?)),
             Some(("sig", label)) => Ok(Self::Sig(label.into())),
-            _ if let Some((rule, part)) = HttpSignature::place(text, params) => Ok(Self::HttpSignature(rule, part)),
-            _ => Err(format!("\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer")),
+            _ if let Some((rule, part)) = HttpSignature::place(text, params) => {
+                Ok(Self::HttpSignature(rule, part))
+            }
+            _ => Err(format!(
+                "\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer"
+            )),
         }
     }
 
     /// The values there; only a header can have several.
     pub(super) fn values<'v>(&'v self, cx: Cx<'v>) -> Vec<Cow<'v, [u8]>> {
         match self {
-            Self::Header(name) => {
-                cx.view.request.headers.all(name).map(|value| Cow::Borrowed(value.as_bytes())).take(MAX_ENTRIES).collect()
-            }
-            Self::Query(name) => field(&cx.view.query, name).map(Cow::Borrowed).into_iter().collect(),
-            Self::Form(name) => field(&cx.view.form, name).map(Cow::Borrowed).into_iter().collect(),
+            Self::Header(name) => cx
+                .view
+                .request
+                .headers
+                .all(name)
+                .map(|value| Cow::Borrowed(value.as_bytes()))
+                .take(MAX_ENTRIES)
+                .collect(),
+            Self::Query(name) => field(&cx.view.query, name)
+                .map(Cow::Borrowed)
+                .into_iter()
+                .collect(),
+            Self::Form(name) => field(&cx.view.form, name)
+                .map(Cow::Borrowed)
+                .into_iter()
+                .collect(),
             Self::Json(slot) => cx.slots.raw(*slot).and_then(scalar).into_iter().collect(),
             Self::Sig(_) => Vec::new(),
             Self::HttpSignature(rule, part) => rule.part(*part, cx).into_iter().collect(),
@@ -67,7 +91,11 @@ impl Place {
     /// The one value there; of a repeated header, none.
     pub(super) fn value<'v>(&'v self, cx: Cx<'v>) -> Option<Cow<'v, [u8]>> {
         let mut values = self.values(cx);
-        if values.len() == 1 { values.pop() } else { None }
+        if values.len() == 1 {
+            values.pop()
+        } else {
+            None
+        }
     }
 
     /// As an operator reads it.
@@ -108,10 +136,21 @@ pub(super) struct Candidate {
 }
 
 impl SigRule {
-    pub(super) fn compile(spec: &SigSpec, raw: bool, params: &Params, paths: &mut PathSet, needs: &mut Needs) -> Result<Self, String> {
-        let literal = |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
+    pub(super) fn compile(
+        spec: &SigSpec,
+        raw: bool,
+        params: &Params,
+        paths: &mut PathSet,
+        needs: &mut Needs,
+    ) -> Result<Self, String> {
+        let literal =
+            |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
         let prefix = literal(&spec.prefix)?;
-        let take = spec.take.iter().map(|label| literal(label)).collect::<Result<Vec<_>, _>>()?;
+        let take = spec
+            .take
+            .iter()
+            .map(|label| literal(label))
+            .collect::<Result<Vec<_>, _>>()?;
         let kv = match spec.kv.as_deref().map(str::as_bytes) {
             None => None,
             Some([one]) => Some(*one),
@@ -143,23 +182,39 @@ impl SigRule {
     }
 
     /// Label and value of each entry; a bare signature is one entry without a label, and entries without `kv` are labelled by position.
-    fn entries<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = (Cow<'t, [u8]>, &'t [u8])> + 't {
+    fn entries<'t>(
+        &'t self,
+        text: &'t [u8],
+    ) -> impl Iterator<Item = (Cow<'t, [u8]>, &'t [u8])> + 't {
         let separators = self.split.as_deref().unwrap_or_default();
-        let entries = text.split(|b| separators.contains(b)).map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty());
-        entries.enumerate().filter_map(|(position, entry)| match self.kv {
-            Some(kv) => {
-                let at = entry.iter().position(|b| *b == kv)?;
-                Some((Cow::Borrowed(entry[..at].trim_ascii()), entry[at + 1..].trim_ascii()))
-            }
-            None => Some((Cow::Owned(position.to_string().into_bytes()), entry)),
-        })
+        let entries = text
+            .split(|b| separators.contains(b))
+            .map(<[u8]>::trim_ascii)
+            .filter(|entry| !entry.is_empty());
+        entries
+            .enumerate()
+            .filter_map(|(position, entry)| match self.kv {
+                Some(kv) => {
+                    let at = entry.iter().position(|b| *b == kv)?;
+                    Some((
+                        Cow::Borrowed(entry[..at].trim_ascii()),
+                        entry[at + 1..].trim_ascii(),
+                    ))
+                }
+                None => Some((Cow::Owned(position.to_string().into_bytes()), entry)),
+            })
     }
 
     /// The signature's text, taken out of what it is wrapped in.
     fn unwrapped<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, [u8]>> {
-        let Some(pointer) = &self.inside else { return Some(Cow::Borrowed(text)) };
-        let json: serde_json::Value = serde_json::from_slice(&Encoding::Base64.decode(text)?).ok()?;
-        Some(Cow::Owned(json.pointer(pointer)?.as_str()?.as_bytes().to_vec()))
+        let Some(pointer) = &self.inside else {
+            return Some(Cow::Borrowed(text));
+        };
+        let json: serde_json::Value =
+            serde_json::from_slice(&Encoding::Base64.decode(text)?).ok()?;
+        Some(Cow::Owned(
+            json.pointer(pointer)?.as_str()?.as_bytes().to_vec(),
+        ))
     }
 
     fn is_list(&self) -> bool {
@@ -176,7 +231,11 @@ pub(super) struct Found<'v> {
 }
 
 /// Reads every place. `ts_label` is the list entry that holds the time.
-pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>) -> Result<Found<'v>, Rejection> {
+pub(super) fn read<'v>(
+    rules: &'v [SigRule],
+    ts_label: Option<&str>,
+    cx: Cx<'v>,
+) -> Result<Found<'v>, Rejection> {
     let mut found = Found::default();
     let mut present = false;
     let mut seen = 0;
@@ -197,7 +256,12 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
             if !rule.is_list() && found.candidates.len() >= before + readings {
                 break;
             }
-            let Some(text) = value.strip_prefix(&*rule.prefix).and_then(|text| rule.unwrapped(text)) else { continue };
+            let Some(text) = value
+                .strip_prefix(&*rule.prefix)
+                .and_then(|text| rule.unwrapped(text))
+            else {
+                continue;
+            };
             let text = &*text;
             if !rule.is_list() {
                 push(&mut found, rule, None, text)?;
@@ -206,20 +270,31 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
             for (label, entry) in rule.entries(text) {
                 seen += 1;
                 if seen > MAX_ENTRIES {
-                    return Err(malformed(format!("{} has more than {MAX_ENTRIES} entries", rule.shown)));
+                    return Err(malformed(format!(
+                        "{} has more than {MAX_ENTRIES} entries",
+                        rule.shown
+                    )));
                 }
                 if ts_label.is_some_and(|ts| ts.as_bytes() == &*label) {
                     if found.ts.as_deref().is_some_and(|known| known != entry) {
                         return Err(malformed(format!("{} has two different times", rule.shown)));
                     }
                     found.ts = Some(Cow::Owned(entry.to_vec()));
-                } else if (rule.take.is_empty() && rule.kv.is_none()) || rule.take.iter().any(|take| **take == *label) {
+                } else if (rule.take.is_empty() && rule.kv.is_none())
+                    || rule.take.iter().any(|take| **take == *label)
+                {
                     push(&mut found, rule, Some(&label), entry)?;
                 }
             }
         }
     }
-    let shown = || rules.iter().map(|rule| &*rule.shown).collect::<Vec<_>>().join(" or ");
+    let shown = || {
+        rules
+            .iter()
+            .map(|rule| &*rule.shown)
+            .collect::<Vec<_>>()
+            .join(" or ")
+    };
     if !present {
         for rule in rules {
             if let Place::HttpSignature(signature, _) = &rule.place {
@@ -227,30 +302,51 @@ pub(super) fn read<'v>(rules: &'v [SigRule], ts_label: Option<&str>, cx: Cx<'v>)
                 signature.base(cx)?;
             }
         }
-        return Err(Rejection::new(RejectReason::SignatureMissing, format!("{} is missing or empty", shown())));
+        return Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            format!("{} is missing or empty", shown()),
+        ));
     }
     if found.candidates.is_empty() {
-        return Err(malformed(format!("{} holds no signature of the expected form", shown())));
+        return Err(malformed(format!(
+            "{} holds no signature of the expected form",
+            shown()
+        )));
     }
     Ok(found)
 }
 
-fn push(found: &mut Found<'_>, rule: &SigRule, label: Option<&[u8]>, text: &[u8]) -> Result<(), Rejection> {
+fn push(
+    found: &mut Found<'_>,
+    rule: &SigRule,
+    label: Option<&[u8]>,
+    text: &[u8],
+) -> Result<(), Rejection> {
     let bytes = match rule.encoding {
         _ if text.is_empty() || text.len() > MAX_TEXT => None,
         Some(encoding) => encoding.decode(text),
         None => Some(text.to_vec()),
     };
     if let Some(bytes) = bytes {
-        let known =
-            |candidate: &Candidate| candidate.bytes == bytes && candidate.label.as_deref() == label && candidate.secret == rule.secret;
+        let known = |candidate: &Candidate| {
+            candidate.bytes == bytes
+                && candidate.label.as_deref() == label
+                && candidate.secret == rule.secret
+        };
         if found.candidates.iter().any(known) {
             return Ok(());
         }
         if found.candidates.len() == MAX_CANDIDATES {
-            return Err(malformed(format!("{} holds more than {MAX_CANDIDATES} signatures", rule.shown)));
+            return Err(malformed(format!(
+                "{} holds more than {MAX_CANDIDATES} signatures",
+                rule.shown
+            )));
         }
-        found.candidates.push(Candidate { bytes, label: label.map(Into::into), secret: rule.secret });
+        found.candidates.push(Candidate {
+            bytes,
+            label: label.map(Into::into),
+            secret: rule.secret,
+        });
     }
     Ok(())
 }

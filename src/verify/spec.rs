@@ -621,7 +621,11 @@ impl SchemeSpec {
     pub fn from_table(table: toml::Table) -> Result<Self, String> {
         match Self::read(table) {
             (Some(spec), faults) if faults.is_empty() => Ok(spec),
-            (_, faults) => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+            (_, faults) => Err(faults
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")),
         }
     }
 
@@ -636,10 +640,16 @@ impl SchemeSpec {
         let mut short = None;
         if let Some(token) = table.remove("token") {
             if table.contains_key("sig") {
-                short = Some(Fault::new("token", "short for sig = { from = … }; give one of the two"));
+                short = Some(Fault::new(
+                    "token",
+                    "short for sig = { from = … }; give one of the two",
+                ));
             } else {
                 let sig = toml::Table::from_iter([("from".to_owned(), token)]);
-                table.insert("sig".into(), toml::Value::Array(vec![toml::Value::Table(sig)]));
+                table.insert(
+                    "sig".into(),
+                    toml::Value::Array(vec![toml::Value::Table(sig)]),
+                );
             }
         }
         if let Some(event) = table.get_mut("event").and_then(toml::Value::as_table_mut) {
@@ -656,7 +666,11 @@ impl SchemeSpec {
 
 fn id_as_list(event: &mut toml::Table) {
     if let Some(id) = event.get_mut("id").filter(|id| id.is_str()) {
-        *id = toml::Value::Array(if id.as_str() == Some("") { Vec::new() } else { vec![id.clone()] });
+        *id = toml::Value::Array(if id.as_str() == Some("") {
+            Vec::new()
+        } else {
+            vec![id.clone()]
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use super::canonical::Canonical;
 use super::json_path::{PathSet, Slot, Slots, flat_members, scalar};
 use super::mac::{Encoding, HashName, MacKey};
 use super::view::{PublicUrl, View, field, query};
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// The parameters of a source, over the defaults of its preset.
 pub(super) type Params = BTreeMap<String, String>;
@@ -95,8 +95,18 @@ pub(super) enum Grammar {
 }
 
 impl Template {
-    pub(super) fn parse(text: &str, grammar: Grammar, params: &Params, paths: &mut PathSet) -> Result<Self, String> {
-        let mut parser = Parser { rest: text, grammar, params, paths };
+    pub(super) fn parse(
+        text: &str,
+        grammar: Grammar,
+        params: &Params,
+        paths: &mut PathSet,
+    ) -> Result<Self, String> {
+        let mut parser = Parser {
+            rest: text,
+            grammar,
+            params,
+            paths,
+        };
         let segments = parser.segments(false)?;
         Ok(Self(segments))
     }
@@ -131,13 +141,22 @@ impl Template {
         let is = |segment: Option<&Segment>, wanted: fn(&Token) -> bool| matches!(segment, Some(Segment::Token(token, filters)) if filters.is_empty() && wanted(token));
         let time = |token: &Token| matches!(token, Token::Ts | Token::Header(_));
         let body = |token: &Token| *token == Token::Body;
-        let beside = |first, second| self.0.windows(2).any(|pair| is(pair.first(), first) && is(pair.get(1), second));
+        let beside = |first, second| {
+            self.0
+                .windows(2)
+                .any(|pair| is(pair.first(), first) && is(pair.get(1), second))
+        };
         (beside(time, body), beside(body, time))
     }
 
     /// Whether it cannot be filled without the source's public URL.
     pub(super) fn needs_url(&self) -> bool {
-        self.tokens().iter().any(|token| matches!(token, Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)))
+        self.tokens().iter().any(|token| {
+            matches!(
+                token,
+                Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)
+            )
+        })
     }
 
     /// Whether something in it is signed with the source's key.
@@ -153,11 +172,25 @@ impl Template {
             match segment {
                 Segment::Literal(text) => pieces.push(Piece::Bytes(Cow::Borrowed(text))),
                 Segment::Token(Token::Secret, _) => pieces.push(Piece::Secret),
-                Segment::Token(token, filters) => pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx)?)),
-                Segment::Optional(inner) => pieces.extend(optional(inner, cx)?.unwrap_or_default().into_iter().map(Piece::Bytes)),
+                Segment::Token(token, filters) => {
+                    pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx)?))
+                }
+                Segment::Optional(inner) => pieces.extend(
+                    optional(inner, cx)?
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(Piece::Bytes),
+                ),
                 Segment::Joined(inner, filters) => {
-                    let missing = || Rejection::new(RejectReason::SignatureMissing, "a signed part of the request is missing or empty");
-                    pieces.push(Piece::Bytes(joined_tokens(inner, filters, cx)?.ok_or_else(missing)?));
+                    let missing = || {
+                        Rejection::new(
+                            RejectReason::SignatureMissing,
+                            "a signed part of the request is missing or empty",
+                        )
+                    };
+                    pieces.push(Piece::Bytes(
+                        joined_tokens(inner, filters, cx)?.ok_or_else(missing)?,
+                    ));
                 }
             }
         }
@@ -178,7 +211,9 @@ impl Template {
                 Segment::Token(Token::Json(slot, _), filters) => {
                     let before = parts.len();
                     for raw in cx.slots.all(*slot) {
-                        let Some(value) = scalar(raw).filter(|value| !value.is_empty()) else { return Ok(None) };
+                        let Some(value) = scalar(raw).filter(|value| !value.is_empty()) else {
+                            return Ok(None);
+                        };
                         if parts.len() > before {
                             shown.push(b',');
                         }
@@ -191,13 +226,17 @@ impl Template {
                     }
                 }
                 Segment::Token(token, filters) => {
-                    let Some(value) = value(token, cx)?.filter(|value| !value.is_empty()) else { return Ok(None) };
+                    let Some(value) = value(token, cx)?.filter(|value| !value.is_empty()) else {
+                        return Ok(None);
+                    };
                     let value = filtered(value, filters, cx)?;
                     shown.extend_from_slice(&value);
                     parts.push(value);
                 }
                 Segment::Joined(inner, filters) => {
-                    let Some(value) = joined_tokens(inner, filters, cx)? else { return Ok(None) };
+                    let Some(value) = joined_tokens(inner, filters, cx)? else {
+                        return Ok(None);
+                    };
                     shown.extend_from_slice(&value);
                     parts.push(value);
                 }
@@ -214,9 +253,15 @@ impl Template {
             match segment {
                 Segment::Literal(literal) => text.extend_from_slice(literal),
                 Segment::Token(token, filters) => {
-                    text.extend_from_slice(&filtered(value(token, cx)?.unwrap_or_default(), filters, cx)?);
+                    text.extend_from_slice(&filtered(
+                        value(token, cx)?.unwrap_or_default(),
+                        filters,
+                        cx,
+                    )?);
                 }
-                Segment::Joined(inner, filters) => text.extend_from_slice(&joined_tokens(inner, filters, cx)?.unwrap_or_default()),
+                Segment::Joined(inner, filters) => {
+                    text.extend_from_slice(&joined_tokens(inner, filters, cx)?.unwrap_or_default())
+                }
                 Segment::Optional(_) => {}
             }
         }
@@ -238,24 +283,37 @@ impl Template {
 /// Text in which only `{param:NAME}` stands, filled in.
 pub(super) fn with_params(text: &str, params: &Params) -> Result<String, String> {
     let template = Template::parse(text, Grammar::Plain, params, &mut PathSet::default())?;
-    template.literal().ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
+    template
+        .literal()
+        .ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
 }
 
 /// Several tokens in one, filtered together; None where one is missing or empty.
-fn joined_tokens<'v>(inner: &'v [Segment], filters: &[Filter], cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Rejection> {
-    let Some(values) = optional(inner, cx)? else { return Ok(None) };
+fn joined_tokens<'v>(
+    inner: &'v [Segment],
+    filters: &[Filter],
+    cx: Cx<'v>,
+) -> Result<Option<Cow<'v, [u8]>>, Rejection> {
+    let Some(values) = optional(inner, cx)? else {
+        return Ok(None);
+    };
     filtered(Cow::Owned(values.concat()), filters, cx).map(Some)
 }
 
-fn optional<'v>(segments: &'v [Segment], cx: Cx<'v>) -> Result<Option<Vec<Cow<'v, [u8]>>>, Rejection> {
+fn optional<'v>(
+    segments: &'v [Segment],
+    cx: Cx<'v>,
+) -> Result<Option<Vec<Cow<'v, [u8]>>>, Rejection> {
     let mut pieces = Vec::new();
     for segment in segments {
         match segment {
             Segment::Literal(text) => pieces.push(Cow::Borrowed(&**text)),
-            Segment::Token(token, filters) => match value(token, cx)?.filter(|value| !value.is_empty()) {
-                Some(value) => pieces.push(filtered(value, filters, cx)?),
-                None => return Ok(None),
-            },
+            Segment::Token(token, filters) => {
+                match value(token, cx)?.filter(|value| !value.is_empty()) {
+                    Some(value) => pieces.push(filtered(value, filters, cx)?),
+                    None => return Ok(None),
+                }
+            }
             Segment::Joined(inner, filters) => match joined_tokens(inner, filters, cx)? {
                 Some(value) => pieces.push(value),
                 None => return Ok(None),
@@ -270,14 +328,22 @@ fn signed<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, Rejection> 
     match (value(token, cx)?, token) {
         (Some(value), _) => Ok(value),
         (None, Token::Json(..)) => Ok(Cow::Borrowed(&[])),
-        (None, Token::Header(name)) => Err(Rejection::new(RejectReason::SignatureMissing, format!("header {name} is signed, and missing"))),
-        (None, Token::Query(name)) => {
-            Err(Rejection::new(RejectReason::SignatureMissing, format!("query parameter {name} is signed, and missing")))
-        }
-        (None, Token::Form(name)) => {
-            Err(Rejection::new(RejectReason::SignatureMissing, format!("form field {name} is signed, and missing")))
-        }
-        (None, _) => Err(Rejection::new(RejectReason::SignatureMissing, "a signed part of the request is missing")),
+        (None, Token::Header(name)) => Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            format!("header {name} is signed, and missing"),
+        )),
+        (None, Token::Query(name)) => Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            format!("query parameter {name} is signed, and missing"),
+        )),
+        (None, Token::Form(name)) => Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            format!("form field {name} is signed, and missing"),
+        )),
+        (None, _) => Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            "a signed part of the request is missing",
+        )),
     }
 }
 
@@ -288,11 +354,17 @@ fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Reje
         Token::Ts => Some(Cow::Borrowed(cx.ts)),
         Token::Secret => None,
         Token::Method => Some(Cow::Borrowed(view.request.method.as_str().as_bytes())),
-        Token::Url => cx.url.and_then(|url| url.spellings.get(cx.spelling)).map(|url| match query(&view.request.target) {
-            Some(query) => Cow::Owned(format!("{url}?{query}").into_bytes()),
-            None => Cow::Borrowed(url.as_bytes()),
-        }),
-        Token::BaseUrl => cx.url.and_then(|url| url.spellings.get(cx.spelling)).map(|url| Cow::Borrowed(url.as_bytes())),
+        Token::Url => cx
+            .url
+            .and_then(|url| url.spellings.get(cx.spelling))
+            .map(|url| match query(&view.request.target) {
+                Some(query) => Cow::Owned(format!("{url}?{query}").into_bytes()),
+                None => Cow::Borrowed(url.as_bytes()),
+            }),
+        Token::BaseUrl => cx
+            .url
+            .and_then(|url| url.spellings.get(cx.spelling))
+            .map(|url| Cow::Borrowed(url.as_bytes())),
         Token::Canonical(canonical) => Some(Cow::Owned(canonical.of(cx)?)),
         Token::Path => cx.url.map(|url| Cow::Borrowed(url.path.as_bytes())),
         Token::Header(name) => view.header(name)?.map(Cow::Borrowed),
@@ -300,15 +372,24 @@ fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Reje
         Token::Form(name) => field(&view.form, name).map(Cow::Borrowed),
         Token::FormSorted => Some(Cow::Owned(sorted_form(view))),
         Token::FormSortedKv { except } => {
-            let mut fields: Vec<_> = view.form.iter().filter(|(name, _)| !except.iter().any(|e| e.as_bytes() == &**name)).collect();
+            let mut fields: Vec<_> = view
+                .form
+                .iter()
+                .filter(|(name, _)| !except.iter().any(|e| e.as_bytes() == &**name))
+                .collect();
             fields.sort();
-            Some(Cow::Owned(joined(fields.iter().map(|(name, value)| (&**name, &**value)))))
+            Some(Cow::Owned(joined(
+                fields.iter().map(|(name, value)| (&**name, &**value)),
+            )))
         }
         Token::Json(slot, _) => cx
             .slots
             .raw(*slot)
             .map(|raw| match raw.as_bytes().first() {
-                Some(b'{' | b'[') => Err(Rejection::new(RejectReason::BodyMalformed, "a JSON value that is signed is an object or array")),
+                Some(b'{' | b'[') => Err(Rejection::new(
+                    RejectReason::BodyMalformed,
+                    "a JSON value that is signed is an object or array",
+                )),
                 _ => Ok(scalar(raw)),
             })
             .transpose()?
@@ -316,10 +397,15 @@ fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Reje
         Token::JsonSortedKv(slot) => {
             let members = cx.slots.raw(*slot).and_then(flat_members);
             let Some(mut members) = members else {
-                return Err(Rejection::new(RejectReason::BodyMalformed, "the JSON object that is signed is missing or not flat"));
+                return Err(Rejection::new(
+                    RejectReason::BodyMalformed,
+                    "the JSON object that is signed is missing or not flat",
+                ));
             };
             members.sort();
-            Some(Cow::Owned(joined(members.iter().map(|(name, value)| (&**name, &**value)))))
+            Some(Cow::Owned(joined(
+                members.iter().map(|(name, value)| (&**name, &**value)),
+            )))
         }
     })
 }
@@ -350,7 +436,11 @@ fn joined<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Vec<u8> {
     text
 }
 
-fn filtered<'v>(value: Cow<'v, [u8]>, filters: &[Filter], cx: Cx<'_>) -> Result<Cow<'v, [u8]>, Rejection> {
+fn filtered<'v>(
+    value: Cow<'v, [u8]>,
+    filters: &[Filter],
+    cx: Cx<'_>,
+) -> Result<Cow<'v, [u8]>, Rejection> {
     filters.iter().try_fold(value, |value, filter| {
         Ok(Cow::Owned(match filter {
             Filter::Lower => value.to_ascii_lowercase(),
@@ -372,7 +462,10 @@ fn filtered<'v>(value: Cow<'v, [u8]>, filters: &[Filter], cx: Cx<'_>) -> Result<
 /// What is signed for whoever asks for it: a word. The message of an event is none (see [`super::proof::Proof`]), or anybody could have
 /// an event signed that he made up.
 pub(super) fn is_challenge(text: &[u8]) -> bool {
-    (1..=128).contains(&text.len()) && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(byte))
+    (1..=128).contains(&text.len())
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(byte))
 }
 
 /// Decodes the percent-escapes of some characters, and leaves the others.
@@ -380,7 +473,10 @@ fn unescape(text: &[u8], only: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
-        let escaped = (text[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|digits| hex::decode(digits).ok());
+        let escaped = (text[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| hex::decode(digits).ok());
         match escaped {
             Some(byte) if only.contains(&byte[0]) => {
                 plain.push(byte[0]);
@@ -407,7 +503,10 @@ impl Parser<'_> {
         let mut segments = Vec::new();
         let brackets = self.grammar == Grammar::Message;
         loop {
-            let stop = self.rest.find(|c| c == '{' || (brackets && (c == '[' || c == ']'))).unwrap_or(self.rest.len());
+            let stop = self
+                .rest
+                .find(|c| c == '{' || (brackets && (c == '[' || c == ']')))
+                .unwrap_or(self.rest.len());
             let (literal, rest) = self.rest.split_at(stop);
             if !literal.is_empty() {
                 segments.push(Segment::Literal(literal.as_bytes().into()));
@@ -426,7 +525,9 @@ impl Parser<'_> {
                     let inner = self.segments(true)?;
                     segments.push(Segment::Optional(inner));
                 }
-                (Some(other), _) => return Err(format!("\"{}\" where it has no meaning", char::from(other))),
+                (Some(other), _) => {
+                    return Err(format!("\"{}\" where it has no meaning", char::from(other)));
+                }
             }
         }
     }
@@ -454,7 +555,11 @@ impl Parser<'_> {
                 let value = self.params.get(param).ok_or_else(|| missing_param(param))?;
                 return Ok(Segment::Literal(value.as_bytes().into()));
             }
-            Some(("header", header)) => Token::Header(header.parse().map_err(|_| format!("{{{text}}} names no header"))?),
+            Some(("header", header)) => Token::Header(
+                header
+                    .parse()
+                    .map_err(|_| format!("{{{text}}} names no header"))?,
+            ),
             Some(("query", name)) => Token::Query(name.into()),
             Some(("form", "sorted")) => Token::FormSorted,
             Some(("form", "sorted_kv")) => {
@@ -468,12 +573,19 @@ impl Parser<'_> {
                 Token::FormSortedKv { except }
             }
             Some(("form", name)) => Token::Form(name.into()),
-            Some(("canonical", name)) => {
-                Token::Canonical(Canonical::parse(name, self.params).ok_or_else(|| format!("no canonical request \"{name}\""))?)
-            }
+            Some(("canonical", name)) => Token::Canonical(
+                Canonical::parse(name, self.params)
+                    .ok_or_else(|| format!("no canonical request \"{name}\""))?,
+            ),
             Some(("join", names)) => {
-                let inner = names.split('+').map(|name| self.token(name)).collect::<Result<_, _>>()?;
-                return Ok(Segment::Joined(inner, words.into_iter().map(filter).collect::<Result<_, _>>()?));
+                let inner = names
+                    .split('+')
+                    .map(|name| self.token(name))
+                    .collect::<Result<_, _>>()?;
+                return Ok(Segment::Joined(
+                    inner,
+                    words.into_iter().map(filter).collect::<Result<_, _>>()?,
+                ));
             }
             Some(("json", pointer)) if sorted_kv => Token::JsonSortedKv(self.paths.add(pointer)?),
             Some(("json", pointer)) => Token::Json(self.paths.add(pointer)?, pointer.into()),
@@ -490,7 +602,10 @@ pub(super) fn missing_param(name: &str) -> String {
 }
 
 fn filter(word: &str) -> Result<Filter, String> {
-    let encoding = |name: &str| Encoding::parse(name).ok_or_else(|| format!("no encoding \"{name}\": hex, HEX, base64 or base64url"));
+    let encoding = |name: &str| {
+        Encoding::parse(name)
+            .ok_or_else(|| format!("no encoding \"{name}\": hex, HEX, base64 or base64url"))
+    };
     Ok(match word.split_once(':') {
         None if word == "lower" => Filter::Lower,
         None if word == "crc32" => Filter::Crc32,
@@ -498,6 +613,10 @@ fn filter(word: &str) -> Result<Filter, String> {
         Some(("md5", name)) => Filter::Hash(HashName::Md5, encoding(name)?),
         Some(("hmac", name)) => Filter::Hmac(encoding(name)?),
         Some(("unescape", only)) => Filter::Unescape(only.as_bytes().into()),
-        _ => return Err(format!("no filter \"{word}\": lower, crc32, sha256:ENC, md5:ENC, hmac:ENC, unescape:CHARACTERS")),
+        _ => {
+            return Err(format!(
+                "no filter \"{word}\": lower, crc32, sha256:ENC, md5:ENC, hmac:ENC, unescape:CHARACTERS"
+            ));
+        }
     })
 }

@@ -36,7 +36,10 @@ fn source(provider: &str, secrets: &[&str]) -> Source {
         name: name("test"),
         path: "test".into(),
         provider: Some(provider.into()),
-        secrets: secrets.iter().map(|secret| Secret::new(secret.as_bytes())).collect(),
+        secrets: secrets
+            .iter()
+            .map(|secret| Secret::new(secret.as_bytes()))
+            .collect(),
         learn_secret: false,
         public_keys: Vec::new(),
         jwks: None,
@@ -60,7 +63,8 @@ fn with_scheme(mut source: Source, toml: &str) -> Source {
 }
 
 fn compiled(source: &Source) -> Scheme {
-    Scheme::compile(source, 1000).unwrap_or_else(|errors| panic!("{:?}: {errors:?}", source.provider))
+    Scheme::compile(source, 1000)
+        .unwrap_or_else(|errors| panic!("{:?}: {errors:?}", source.provider))
 }
 
 fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Request {
@@ -69,7 +73,12 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) ->
         target: target.into(),
         headers: headers
             .iter()
-            .map(|(name, value)| (name.parse::<HeaderName>().expect("a name"), HeaderValue::from_str(value).expect("a value")))
+            .map(|(name, value)| {
+                (
+                    name.parse::<HeaderName>().expect("a name"),
+                    HeaderValue::from_str(value).expect("a value"),
+                )
+            })
             .collect(),
         body: Bytes::copy_from_slice(body),
         received_at: UnixMillis(0),
@@ -77,7 +86,11 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) ->
 }
 
 fn as_request(signed: &SignedRequest) -> Request {
-    let query = if signed.query.is_empty() { String::new() } else { format!("?{}", signed.query) };
+    let query = if signed.query.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", signed.query)
+    };
     Request {
         method: signed.method.clone(),
         target: format!("/ingest/test{query}"),
@@ -88,7 +101,14 @@ fn as_request(signed: &SignedRequest) -> Request {
 }
 
 fn inputs(body: impl Into<Bytes>, id: &str, at: i64) -> SignInputs {
-    SignInputs { body: body.into(), id: id.into(), event_type: "example.created".into(), at: UnixMillis(at), secret: 0, private_key: None }
+    SignInputs {
+        body: body.into(),
+        id: id.into(),
+        event_type: "example.created".into(),
+        at: UnixMillis(at),
+        secret: 0,
+        private_key: None,
+    }
 }
 
 fn events(scheme: &Scheme, request: &Request, at: i64) -> Result<Vec<VerifiedEvent>, Rejection> {
@@ -100,7 +120,8 @@ fn events(scheme: &Scheme, request: &Request, at: i64) -> Result<Vec<VerifiedEve
 }
 
 fn one(scheme: &Scheme, request: &Request, at: i64) -> VerifiedEvent {
-    let mut events = events(scheme, request, at).unwrap_or_else(|rejection| panic!("{rejection:?}"));
+    let mut events =
+        events(scheme, request, at).unwrap_or_else(|rejection| panic!("{rejection:?}"));
     assert_eq!(events.len(), 1);
     events.remove(0)
 }

@@ -7,8 +7,8 @@ use http::HeaderName;
 use percent_encoding::percent_decode;
 use url::Url;
 
-use crate::outcome::{RejectReason, Rejection};
-use crate::request::Request;
+use crate::domain::outcome::{RejectReason, Rejection};
+use crate::domain::request::Request;
 
 /// Most fields of a form or query.
 const MAX_FIELDS: usize = 1000;
@@ -34,21 +34,41 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(request: &'a Request, body: &'a [u8], needs: Needs) -> Result<Self, Rejection> {
+    pub(super) fn new(
+        request: &'a Request,
+        body: &'a [u8],
+        needs: Needs,
+    ) -> Result<Self, Rejection> {
         let form = match needs.form {
             true if is_form(request) => fields(body)?,
             true => multipart_fields(request, body)?,
             false => Fields::new(),
         };
-        let query = if needs.query { fields(query(&request.target).unwrap_or_default().as_bytes())? } else { Fields::new() };
-        Ok(Self { request, body, form, query })
+        let query = if needs.query {
+            fields(query(&request.target).unwrap_or_default().as_bytes())?
+        } else {
+            Fields::new()
+        };
+        Ok(Self {
+            request,
+            body,
+            form,
+            query,
+        })
     }
 
     /// The view of a GET without a body for the event's id and type, once the request is proven: its query is the form.
     pub(super) fn by_query(&self) -> Result<Option<Self>, Rejection> {
         let Self { request, body, .. } = *self;
-        let Some(query) = request.content_in_query() else { return Ok(None) };
-        Ok(Some(Self { request, body, form: fields(query.as_bytes())?, query: self.query.clone() }))
+        let Some(query) = request.content_in_query() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            request,
+            body,
+            form: fields(query.as_bytes())?,
+            query: self.query.clone(),
+        }))
     }
 
     /// The one value of a header. Signed or not: where it occurs twice, we and the consumer may take different ones.
@@ -56,7 +76,10 @@ impl<'a> View<'a> {
         let mut values = self.request.headers.all(name);
         let first = values.next();
         if values.next().is_some() {
-            return Err(Rejection::new(RejectReason::PreconditionFailed, format!("header {name} occurs more than once")));
+            return Err(Rejection::new(
+                RejectReason::PreconditionFailed,
+                format!("header {name} occurs more than once"),
+            ));
         }
         Ok(first.map(http::HeaderValue::as_bytes))
     }
@@ -69,12 +92,16 @@ pub(super) fn with_plus(target: &str, name: &str) -> Option<Vec<u8>> {
         let (known, value) = pair.split_once('=')?;
         (*decode(known.as_bytes()) == *name.as_bytes()).then_some(value)
     });
-    pair.filter(|value| value.contains('+')).map(|value| percent_decode(value.as_bytes()).collect())
+    pair.filter(|value| value.contains('+'))
+        .map(|value| percent_decode(value.as_bytes()).collect())
 }
 
 /// The value of the first field of that name.
 pub(super) fn field<'f>(fields: &'f Fields<'_>, name: &str) -> Option<&'f [u8]> {
-    fields.iter().find(|(known, _)| **known == *name.as_bytes()).map(|(_, value)| &**value)
+    fields
+        .iter()
+        .find(|(known, _)| **known == *name.as_bytes())
+        .map(|(_, value)| &**value)
 }
 
 /// What follows `?` in a request's target.
@@ -84,11 +111,16 @@ pub(super) fn query(target: &str) -> Option<&str> {
 
 /// Whether the body is a form by its content type; without one it may be.
 pub(super) fn is_form(request: &Request) -> bool {
-    content_type(request).is_none_or(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+    content_type(request)
+        .is_none_or(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
 fn content_type(request: &Request) -> Option<&str> {
-    let value = request.headers.get(&http::header::CONTENT_TYPE)?.to_str().ok()?;
+    let value = request
+        .headers
+        .get(&http::header::CONTENT_TYPE)?
+        .to_str()
+        .ok()?;
     Some(value.split(';').next().unwrap_or_default().trim())
 }
 
@@ -97,17 +129,26 @@ pub(super) fn fields(text: &[u8]) -> Result<Fields<'_>, Rejection> {
     let mut fields = Fields::new();
     for pair in text.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
         if fields.len() == MAX_FIELDS {
-            return Err(Rejection::new(RejectReason::BodyMalformed, format!("more than {MAX_FIELDS} fields in a form or query")));
+            return Err(Rejection::new(
+                RejectReason::BodyMalformed,
+                format!("more than {MAX_FIELDS} fields in a form or query"),
+            ));
         }
         let at = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
-        fields.push((decode(&pair[..at]), decode(pair.get(at + 1..).unwrap_or_default())));
+        fields.push((
+            decode(&pair[..at]),
+            decode(pair.get(at + 1..).unwrap_or_default()),
+        ));
     }
     Ok(fields)
 }
 
 fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if text.contains(&b'+') {
-        let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+        let spaced: Vec<u8> = text
+            .iter()
+            .map(|b| if *b == b'+' { b' ' } else { *b })
+            .collect();
         Cow::Owned(percent_decode(&spaced).collect())
     } else {
         percent_decode(text).into()
@@ -115,17 +156,30 @@ fn decode(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The field `name` of a `multipart/form-data` body, as it stands between its boundaries.
-pub(super) fn multipart_field<'a>(request: &Request, body: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(super) fn multipart_field<'a>(
+    request: &Request,
+    body: &'a [u8],
+    name: &str,
+) -> Option<&'a [u8]> {
     let mut parts = Parts::of(request, body)?;
-    parts.find(|part| part.name() == Some(name.as_bytes())).map(|part| part.value)
+    parts
+        .find(|part| part.name() == Some(name.as_bytes()))
+        .map(|part| part.value)
 }
 
 /// The text fields of a `multipart/form-data` body; none of any other.
 fn multipart_fields<'a>(request: &Request, body: &'a [u8]) -> Result<Fields<'a>, Rejection> {
     let mut fields = Fields::new();
-    for part in Parts::of(request, body).into_iter().flatten().filter(|part| !part.is_file()) {
+    for part in Parts::of(request, body)
+        .into_iter()
+        .flatten()
+        .filter(|part| !part.is_file())
+    {
         if fields.len() == MAX_FIELDS {
-            return Err(Rejection::new(RejectReason::BodyMalformed, format!("more than {MAX_FIELDS} fields in a form")));
+            return Err(Rejection::new(
+                RejectReason::BodyMalformed,
+                format!("more than {MAX_FIELDS} fields in a form"),
+            ));
         }
         if let Some(name) = part.name() {
             fields.push((Cow::Borrowed(name), Cow::Borrowed(part.value)));
@@ -148,16 +202,28 @@ struct Part<'a> {
 
 impl<'a> Parts<'a> {
     fn of(request: &Request, body: &'a [u8]) -> Option<Self> {
-        let kind = request.headers.get(&http::header::CONTENT_TYPE)?.to_str().ok()?;
+        let kind = request
+            .headers
+            .get(&http::header::CONTENT_TYPE)?
+            .to_str()
+            .ok()?;
         let (media, parameters) = kind.split_once(';')?;
         if !media.trim().eq_ignore_ascii_case("multipart/form-data") {
             return None;
         }
         let named = |parameter: &'_ str| {
             let (name, value) = parameter.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"').to_owned())
+            name.trim()
+                .eq_ignore_ascii_case("boundary")
+                .then(|| value.trim().trim_matches('"').to_owned())
         };
-        let delimiter = format!("\r\n--{}", parameters.split(';').find_map(named).filter(|boundary| !boundary.is_empty())?);
+        let delimiter = format!(
+            "\r\n--{}",
+            parameters
+                .split(';')
+                .find_map(named)
+                .filter(|boundary| !boundary.is_empty())?
+        );
         // What stands before the first boundary is no part; the line break before it may be missing.
         let rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
             Some(rest) => rest,
@@ -173,16 +239,26 @@ impl<'a> Iterator for Parts<'a> {
     fn next(&mut self) -> Option<Part<'a>> {
         let part = self.rest.strip_prefix(b"\r\n")?;
         // A part without headers has an empty line at once.
-        let head_end = if part.starts_with(b"\r\n") { 0 } else { find(part, b"\r\n\r\n")? + 2 };
+        let head_end = if part.starts_with(b"\r\n") {
+            0
+        } else {
+            find(part, b"\r\n\r\n")? + 2
+        };
         let start = head_end + 2;
         let end = start + find(&part[start..], self.delimiter.as_bytes())?;
         self.rest = &part[end + self.delimiter.len()..];
         let heads = part[..head_end].split(|b| *b == b'\n');
         let mut disposition = heads.filter_map(|line| {
             let at = line.iter().position(|b| *b == b':')?;
-            line[..at].trim_ascii().eq_ignore_ascii_case(b"content-disposition").then_some(line[at + 1..].trim_ascii())
+            line[..at]
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"content-disposition")
+                .then_some(line[at + 1..].trim_ascii())
         });
-        Some(Part { disposition: disposition.next_back().unwrap_or_default(), value: &part[start..end] })
+        Some(Part {
+            disposition: disposition.next_back().unwrap_or_default(),
+            value: &part[start..end],
+        })
     }
 }
 
@@ -228,7 +304,9 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 /// [`gunzip`] makes no more than it.
 pub(super) fn unpacked_len(body: &[u8]) -> Option<usize> {
     // RFC 1952: a head of at least 10 bytes, and at the end the checksum and the length.
-    let (_, trailer) = body.split_last_chunk::<4>().filter(|_| body.starts_with(&[0x1f, 0x8b]) && body.len() >= 18)?;
+    let (_, trailer) = body
+        .split_last_chunk::<4>()
+        .filter(|_| body.starts_with(&[0x1f, 0x8b]) && body.len() >= 18)?;
     usize::try_from(u32::from_le_bytes(*trailer)).ok()
 }
 
@@ -238,16 +316,27 @@ pub(super) fn gunzip(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Rejecti
     if !body.starts_with(&[0x1f, 0x8b]) {
         return Ok(Cow::Borrowed(body));
     }
-    let malformed = || Rejection::new(RejectReason::BodyMalformed, "the body starts like gzip and is not one gzip member");
+    let malformed = || {
+        Rejection::new(
+            RejectReason::BodyMalformed,
+            "the body starts like gzip and is not one gzip member",
+        )
+    };
     let size = unpacked_len(body).ok_or_else(malformed)?;
     if size > limit {
-        return Err(Rejection::new(RejectReason::BodyTooLarge, format!("the body is larger than {limit} bytes when decompressed")));
+        return Err(Rejection::new(
+            RejectReason::BodyTooLarge,
+            format!("the body is larger than {limit} bytes when decompressed"),
+        ));
     }
     let mut plain = Vec::with_capacity(size);
     let mut rest = body;
     let mut decoder = flate2::bufread::GzDecoder::new(&mut rest);
     // The decoder checks the trailer when it is asked for more than there is.
-    let read = (&mut decoder).take(size as u64).read_to_end(&mut plain).and_then(|_| decoder.read(&mut [0]));
+    let read = (&mut decoder)
+        .take(size as u64)
+        .read_to_end(&mut plain)
+        .and_then(|_| decoder.read(&mut [0]));
     match read {
         Ok(0) if plain.len() == size && rest.is_empty() => Ok(Cow::Owned(plain)),
         _ => Err(malformed()),
@@ -266,23 +355,38 @@ pub(super) struct PublicUrl {
 impl PublicUrl {
     pub(super) fn parse(text: &str, both_ports: bool) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("\"{text}\" is not a URL: {error}"))?;
-        let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
-            return Err(format!("\"{text}\" is not a URL that a provider can call: https://host/path"));
+        let Some(host) = url
+            .host_str()
+            .filter(|_| matches!(url.scheme(), "http" | "https"))
+        else {
+            return Err(format!(
+                "\"{text}\" is not a URL that a provider can call: https://host/path"
+            ));
         };
         // As written, since providers sign it as written: no slash added, no case changed.
         let written = text.split(['?', '#']).next().unwrap_or_default();
-        let path_at = text.find("://").and_then(|at| written[at + 3..].find('/').map(|slash| at + 3 + slash));
+        let path_at = text
+            .find("://")
+            .and_then(|at| written[at + 3..].find('/').map(|slash| at + 3 + slash));
         let path = path_at.map_or("", |at| &written[at..]);
         let mut spellings = vec![Box::from(written)];
         if both_ports {
             let port = url.port_or_known_default().unwrap_or(443);
             // A user in the URL is a part of what is signed.
-            let authority = written[..path_at.unwrap_or(written.len())].split_once("://").map_or("", |(_, authority)| authority);
+            let authority = written[..path_at.unwrap_or(written.len())]
+                .split_once("://")
+                .map_or("", |(_, authority)| authority);
             let user = authority.rfind('@').map_or("", |at| &authority[..=at]);
             let base = format!("{}://{user}{host}", url.scheme());
-            spellings = vec![format!("{base}{path}").into(), format!("{base}:{port}{path}").into()];
+            spellings = vec![
+                format!("{base}{path}").into(),
+                format!("{base}:{port}{path}").into(),
+            ];
         }
-        Ok(Self { spellings, path: path.into() })
+        Ok(Self {
+            spellings,
+            path: path.into(),
+        })
     }
 }
 
@@ -301,7 +405,8 @@ mod tests {
     #[test]
     fn forms_decode_as_browsers_write_them() {
         let decoded = fields(b"a=1&b=x+y%2B&c&&=d").expect("few fields");
-        let expected: [(&[u8], &[u8]); 4] = [(b"a", b"1"), (b"b", b"x y+"), (b"c", b""), (b"", b"d")];
+        let expected: [(&[u8], &[u8]); 4] =
+            [(b"a", b"1"), (b"b", b"x y+"), (b"c", b""), (b"", b"d")];
         assert!(decoded.iter().map(|(n, v)| (&**n, &**v)).eq(expected));
         assert!(fields("a&".repeat(1001).as_bytes()).is_err());
     }
@@ -311,9 +416,14 @@ mod tests {
         let request = |kind: &str| Request {
             method: http::Method::POST,
             target: "/".into(),
-            headers: [(http::header::CONTENT_TYPE, http::HeaderValue::from_str(kind).expect("a value"))].into_iter().collect(),
+            headers: [(
+                http::header::CONTENT_TYPE,
+                http::HeaderValue::from_str(kind).expect("a value"),
+            )]
+            .into_iter()
+            .collect(),
             body: bytes::Bytes::new(),
-            received_at: crate::delivery::UnixMillis(0),
+            received_at: crate::domain::delivery::UnixMillis(0),
         };
         let body = b"preamble\r\n--b-1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n2\r\n--b-1\r\n\
             content-disposition:form-data;filename=x.txt; name=file\r\nContent-Type: text/plain\r\n\r\nname=\"b\"\r\n--b-1\r\n\
@@ -321,11 +431,29 @@ mod tests {
         let kind = request("Multipart/Form-Data; charset=utf-8; Boundary=\"b-1\"");
         let fields = multipart_fields(&kind, body).expect("few fields");
         let expected: [(&[u8], &[u8]); 2] = [(b"a", b"1\r\n2"), (b"b", b"")];
-        assert!(fields.iter().map(|(n, v)| (&**n, &**v)).eq(expected), "{fields:?}");
-        assert_eq!(multipart_field(&kind, body, "file"), Some(&b"name=\"b\""[..]));
-        assert_eq!(multipart_field(&kind, body, "c"), None, "not what stands in quotes");
-        assert!(multipart_fields(&request("multipart/form-data"), body).expect("none").is_empty());
-        assert!(multipart_fields(&request("multipart/form-data; boundary=b-1"), &body[..40]).expect("cut").is_empty());
+        assert!(
+            fields.iter().map(|(n, v)| (&**n, &**v)).eq(expected),
+            "{fields:?}"
+        );
+        assert_eq!(
+            multipart_field(&kind, body, "file"),
+            Some(&b"name=\"b\""[..])
+        );
+        assert_eq!(
+            multipart_field(&kind, body, "c"),
+            None,
+            "not what stands in quotes"
+        );
+        assert!(
+            multipart_fields(&request("multipart/form-data"), body)
+                .expect("none")
+                .is_empty()
+        );
+        assert!(
+            multipart_fields(&request("multipart/form-data; boundary=b-1"), &body[..40])
+                .expect("cut")
+                .is_empty()
+        );
     }
 
     #[test]
@@ -334,32 +462,73 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gzip.write_all(&vec![0; 1_000_000]).expect("memory");
         let bomb = gzip.finish().expect("memory");
-        assert_eq!(gunzip(&bomb, 1000).expect_err("too large").reason, RejectReason::BodyTooLarge);
+        assert_eq!(
+            gunzip(&bomb, 1000).expect_err("too large").reason,
+            RejectReason::BodyTooLarge
+        );
         assert_eq!(gunzip(&bomb, 1_000_000).expect("fits").len(), 1_000_000);
         let cut = [&bomb[..20], &[9, 0, 0, 0][..]].concat();
-        assert_eq!(gunzip(&cut, 1000).expect_err("cut").reason, RejectReason::BodyMalformed);
+        assert_eq!(
+            gunzip(&cut, 1000).expect_err("cut").reason,
+            RejectReason::BodyMalformed
+        );
         assert_eq!(&*gunzip(b"{}", 1).expect("plain"), b"{}");
-        assert_eq!((unpacked_len(&bomb), unpacked_len(b"{}"), unpacked_len(&bomb[..12])), (Some(1_000_000), None, None));
+        assert_eq!(
+            (
+                unpacked_len(&bomb),
+                unpacked_len(b"{}"),
+                unpacked_len(&bomb[..12])
+            ),
+            (Some(1_000_000), None, None)
+        );
 
         let mut liar = bomb.clone();
         let at = liar.len() - 4;
         liar[at..].copy_from_slice(&100_u32.to_le_bytes());
-        assert_eq!(gunzip(&liar, 1_000_000).expect_err("more than it says").reason, RejectReason::BodyMalformed);
+        assert_eq!(
+            gunzip(&liar, 1_000_000)
+                .expect_err("more than it says")
+                .reason,
+            RejectReason::BodyMalformed
+        );
         liar[at..].copy_from_slice(&1_000_001_u32.to_le_bytes());
-        assert_eq!(gunzip(&liar, 2_000_000).expect_err("less than it says").reason, RejectReason::BodyMalformed);
+        assert_eq!(
+            gunzip(&liar, 2_000_000)
+                .expect_err("less than it says")
+                .reason,
+            RejectReason::BodyMalformed
+        );
         let twice = [&bomb[..], &bomb[..]].concat();
-        assert_eq!(gunzip(&twice, 2_000_000).expect_err("a second member").reason, RejectReason::BodyMalformed);
+        assert_eq!(
+            gunzip(&twice, 2_000_000)
+                .expect_err("a second member")
+                .reason,
+            RejectReason::BodyMalformed
+        );
     }
 
     #[test]
     fn the_url_keeps_its_spelling() {
         let url = PublicUrl::parse("https://Example.com/a%2fB/?x=1", false).expect("a URL");
-        assert_eq!((&*url.spellings[0], &*url.path), ("https://Example.com/a%2fB/", "/a%2fB/"));
+        assert_eq!(
+            (&*url.spellings[0], &*url.path),
+            ("https://Example.com/a%2fB/", "/a%2fB/")
+        );
         let both = PublicUrl::parse("https://example.com/a", true).expect("a URL");
-        assert_eq!(both.spellings.iter().map(|s| &**s).collect::<Vec<_>>(), ["https://example.com/a", "https://example.com:443/a"]);
-        let user = PublicUrl::parse("https://ada:pass-w%40rd@example.com:8443/a", true).expect("a URL");
-        let expected = ["https://ada:pass-w%40rd@example.com/a", "https://ada:pass-w%40rd@example.com:8443/a"];
-        assert_eq!(user.spellings.iter().map(|s| &**s).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            both.spellings.iter().map(|s| &**s).collect::<Vec<_>>(),
+            ["https://example.com/a", "https://example.com:443/a"]
+        );
+        let user =
+            PublicUrl::parse("https://ada:pass-w%40rd@example.com:8443/a", true).expect("a URL");
+        let expected = [
+            "https://ada:pass-w%40rd@example.com/a",
+            "https://ada:pass-w%40rd@example.com:8443/a",
+        ];
+        assert_eq!(
+            user.spellings.iter().map(|s| &**s).collect::<Vec<_>>(),
+            expected
+        );
         for bad in ["example.com/a", "ftp://example.com/", "mailto:a@b"] {
             assert!(PublicUrl::parse(bad, false).is_err(), "{bad} was accepted");
         }

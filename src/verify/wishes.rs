@@ -37,7 +37,9 @@ impl Wishes {
         let seen = self.seen.get_or_insert_with(Seen::new);
         let hash = seen.random.hash_one(fetch.name());
         if seen.is_known(hash) {
-            self.first.drawn.retain(|known| known.name() != fetch.name());
+            self.first
+                .drawn
+                .retain(|known| known.name() != fetch.name());
             self.again.add(fetch, seen);
         } else {
             seen.remember(hash);
@@ -48,8 +50,15 @@ impl Wishes {
     /// Takes those that were drawn since the last time.
     pub(super) fn take(&mut self) -> Vec<Wish> {
         let wish = |again: bool| move |fetch: Fetch| Wish { fetch, again };
-        let (first, again) = (std::mem::take(&mut self.first).drawn, std::mem::take(&mut self.again).drawn);
-        again.into_iter().map(wish(true)).chain(first.into_iter().map(wish(false))).collect()
+        let (first, again) = (
+            std::mem::take(&mut self.first).drawn,
+            std::mem::take(&mut self.again).drawn,
+        );
+        again
+            .into_iter()
+            .map(wish(true))
+            .chain(first.into_iter().map(wish(false)))
+            .collect()
     }
 }
 
@@ -88,17 +97,27 @@ struct Seen {
 impl Seen {
     fn new() -> Self {
         let empty = || vec![0; BITS / 64].into_boxed_slice();
-        Self { random: RandomState::new(), young: empty(), old: empty(), names: 0, draws: 0 }
+        Self {
+            random: RandomState::new(),
+            young: empty(),
+            old: empty(),
+            names: 0,
+            draws: 0,
+        }
     }
 
     /// The four bits of a name.
     fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
         let (low, step) = (hash as u32 as usize, (hash >> 32) as usize | 1);
-        (0..4).map(move |turn| low.wrapping_add(step.wrapping_mul(turn)) % BITS).map(|bit| (bit / 64, 1 << (bit % 64)))
+        (0..4)
+            .map(move |turn| low.wrapping_add(step.wrapping_mul(turn)) % BITS)
+            .map(|bit| (bit / 64, 1 << (bit % 64)))
     }
 
     fn is_known(&self, hash: u64) -> bool {
-        [&self.young, &self.old].into_iter().any(|filter| Self::bits(hash).all(|(word, bit)| filter[word] & bit != 0))
+        [&self.young, &self.old]
+            .into_iter()
+            .any(|filter| Self::bits(hash).all(|(word, bit)| filter[word] & bit != 0))
     }
 
     fn remember(&mut self, hash: u64) {
@@ -133,7 +152,12 @@ mod tests {
             wishes.add(Fetch::of_key("genuine"));
             let taken = wishes.take();
             assert!(taken.len() <= 2 * MOST);
-            drawn += usize::from(look > 0 && taken.iter().any(|wish| wish.again && wish.fetch.name() == "genuine"));
+            drawn += usize::from(
+                look > 0
+                    && taken
+                        .iter()
+                        .any(|wish| wish.again && wish.fetch.name() == "genuine"),
+            );
         }
         assert_eq!(drawn, 199, "whatever else is named");
         assert!(wishes.take().is_empty());
@@ -147,7 +171,10 @@ mod tests {
             wishes.take().iter().any(|wish| wish.fetch.name() == "159")
         };
         let drawn = (0..2000).filter(last_is_drawn).count();
-        assert!((100..320).contains(&drawn), "{drawn} of 2000, where a tenth is expected");
+        assert!(
+            (100..320).contains(&drawn),
+            "{drawn} of 2000, where a tenth is expected"
+        );
     }
 
     #[test]
@@ -158,9 +185,17 @@ mod tests {
         for number in 0..3 * NAMES {
             mistaken += usize::from(seen.is_known(hash(&seen, number)));
             seen.remember(hash(&seen, number));
-            assert!(seen.is_known(hash(&seen, number)) && seen.is_known(hash(&seen, number.saturating_sub(NAMES - 1))));
+            assert!(
+                seen.is_known(hash(&seen, number))
+                    && seen.is_known(hash(&seen, number.saturating_sub(NAMES - 1)))
+            );
         }
         assert!(mistaken < NAMES / 50, "{mistaken}");
-        assert!((0..NAMES).filter(|number| seen.is_known(hash(&seen, *number))).count() < NAMES / 50);
+        assert!(
+            (0..NAMES)
+                .filter(|number| seen.is_known(hash(&seen, *number)))
+                .count()
+                < NAMES / 50
+        );
     }
 }

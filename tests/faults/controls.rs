@@ -22,7 +22,11 @@ const CONTROLS: &[Control] = &[
         name: "clock-believed",
         about: "rows are due by whatever the clock said when they were written",
         row: "clock-ahead-pg",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "clock_believed".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "clock_believed".into()))
+        },
         caught_by: &["lost", "left over"],
     },
     Control {
@@ -31,7 +35,9 @@ const CONTROLS: &[Control] = &[
         row: "pg-terminate",
         mistake: |setup| {
             setup.set("spool.path", "\"\"");
-            setup.environment.push(("HOOKWEIR_CONTROL", "cache_before_commit".into()));
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "cache_before_commit".into()));
         },
         caught_by: &["lost"],
     },
@@ -41,7 +47,9 @@ const CONTROLS: &[Control] = &[
         row: "power",
         mistake: |setup| {
             setup.set("store.allow_unsafe_durability", true);
-            setup.environment.push(("HOOKWEIR_CONTROL", "synchronous_commit_off".into()));
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "synchronous_commit_off".into()));
         },
         caught_by: &["lost"],
     },
@@ -49,14 +57,22 @@ const CONTROLS: &[Control] = &[
         name: "wrong-ack",
         about: "a returned message is taken for that of the confirm it came with",
         row: "mq-unrouted",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "ack_per_confirm".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "ack_per_confirm".into()))
+        },
         caught_by: &["lost"],
     },
     Control {
         name: "unsorted",
         about: "keys go into the database in any order",
         row: "race",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "unsorted_batches".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "unsorted_batches".into()))
+        },
         caught_by: &["no deadlocks"],
     },
     Control {
@@ -65,7 +81,9 @@ const CONTROLS: &[Control] = &[
         row: "pg-ambiguous",
         mistake: |setup| {
             setup.set("spool.path", "\"\"");
-            setup.environment.push(("HOOKWEIR_CONTROL", "no_own_row_sweep".into()));
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "no_own_row_sweep".into()));
         },
         caught_by: &["lost", "left over"],
     },
@@ -94,34 +112,52 @@ const CONTROLS: &[Control] = &[
         name: "session-settings",
         about: "settings are those of the session, though a pooler changes it",
         row: "pg-pooler",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "settings_of_the_session".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "settings_of_the_session".into()))
+        },
         caught_by: &["no commit that is not durable"],
     },
     Control {
         name: "rows-to-blame",
         about: "a row that PostgreSQL does not store is taken to be at fault",
         row: "pg-few",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "rows_to_blame".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "rows_to_blame".into()))
+        },
         caught_by: &["lost"],
     },
     Control {
         name: "no-shares",
         about: "any body may have the last of the room, whatever its source and its size",
         row: "held-open",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "no_shares".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "no_shares".into()))
+        },
         caught_by: &["the other sources find room"],
     },
     Control {
         name: "idle-for-ever",
         about: "no idle connection is closed for one that comes",
         row: "idle",
-        mistake: |setup| setup.environment.push(("HOOKWEIR_CONTROL", "idle_for_ever".into())),
+        mistake: |setup| {
+            setup
+                .environment
+                .push(("HOOKWEIR_CONTROL", "idle_for_ever".into()))
+        },
         caught_by: &["a newcomer is answered while others idle"],
     },
 ];
 
 fn writes_log_at_once(setup: &mut Setup) {
-    setup.environment.push(("HOOKWEIR_CONTROL", "log_at_once".into()));
+    setup
+        .environment
+        .push(("HOOKWEIR_CONTROL", "log_at_once".into()));
 }
 
 /// The controls that were asked for.
@@ -139,6 +175,10 @@ impl Control {
 
     /// Whether what the row missed is what the mistake should make it miss.
     pub fn is_caught(&self, missed: &[String]) -> bool {
-        missed.iter().any(|what| self.caught_by.iter().any(|beginning| what.starts_with(beginning)))
+        missed.iter().any(|what| {
+            self.caught_by
+                .iter()
+                .any(|beginning| what.starts_with(beginning))
+        })
     }
 }

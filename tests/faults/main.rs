@@ -1,7 +1,13 @@
 //! The fault campaign, run by `tests/campaign`: row after row of the table, each with its load, its faults, a drain and the oracle.
 
-#![expect(unreachable_pub, reason = "the modules of a test binary have no outside")]
-#![expect(clippy::print_stdout, reason = "its progress and its table are for whoever runs it")]
+#![expect(
+    unreachable_pub,
+    reason = "the modules of a test binary have no outside"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "its progress and its table are for whoever runs it"
+)]
 
 mod controls;
 mod options;
@@ -26,7 +32,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let options = Options::parse();
-    let chosen = rows::chosen(&options.faults).and_then(|rows| Ok((rows, controls::chosen(&options.controls)?)));
+    let chosen = rows::chosen(&options.faults)
+        .and_then(|rows| Ok((rows, controls::chosen(&options.controls)?)));
     let (rows, controls) = match chosen {
         Ok((rows, controls)) => (options.share(rows), options.share(controls)),
         Err(unknown) => {
@@ -38,8 +45,16 @@ fn main() -> ExitCode {
         report::list(&rows, &controls);
         return ExitCode::SUCCESS;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let report = runtime.block_on(report::Report::make(&options, &rows, &controls));
     report.write(&options);
-    if report.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.succeeded() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

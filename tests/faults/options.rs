@@ -39,7 +39,12 @@ impl Options {
     /// What of all that was chosen is this part's.
     pub fn share<T>(&self, chosen: Vec<T>) -> Vec<T> {
         let (part, of) = self.part.unwrap_or((1, 1));
-        chosen.into_iter().enumerate().filter(|(at, _)| at % of == part - 1).map(|(_, one)| one).collect()
+        chosen
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| at % of == part - 1)
+            .map(|(_, one)| one)
+            .collect()
     }
 
     /// How long what is stopped stays away.
@@ -50,12 +55,20 @@ impl Options {
 
 /// "1/2" is the first of two parts.
 fn part(text: &str) -> Result<(usize, usize), String> {
-    let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
-    numbers.filter(|(part, of)| (1..=*of).contains(part)).ok_or_else(|| "such as 1/2".to_owned())
+    let numbers = text
+        .split_once('/')
+        .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    numbers
+        .filter(|(part, of)| (1..=*of).contains(part))
+        .ok_or_else(|| "such as 1/2".to_owned())
 }
 
 /// Those of `all` that `wanted` names: "all", "none", or names with commas between, of which "pg-*" is all that begin so.
-pub fn choose<T: Copy>(all: &[T], name: impl Fn(&T) -> &str, wanted: &str) -> Result<Vec<T>, String> {
+pub fn choose<T: Copy>(
+    all: &[T],
+    name: impl Fn(&T) -> &str,
+    wanted: &str,
+) -> Result<Vec<T>, String> {
     let mut chosen = Vec::new();
     for word in wanted.split(',').filter(|word| *word != "none") {
         let fits = |item: &&T| match word.strip_suffix('*') {

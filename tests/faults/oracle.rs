@@ -48,9 +48,18 @@ impl Figures {
         drained: Duration::from_secs(120),
     };
     /// Deliveries are taken on, and copies made at most while it lasts.
-    pub const HARDLY: Self = Self { copies: true, taken: 99.9, ..Self::UNHARMED };
+    pub const HARDLY: Self = Self {
+        copies: true,
+        taken: 99.9,
+        ..Self::UNHARMED
+    };
     /// There is a time at which nothing can be taken.
-    pub const DOWN: Self = Self { copies: true, taken: 0.0, refused: true, ..Self::UNHARMED };
+    pub const DOWN: Self = Self {
+        copies: true,
+        taken: 0.0,
+        refused: true,
+        ..Self::UNHARMED
+    };
 }
 
 /// What the oracle saw.
@@ -114,7 +123,14 @@ pub struct Verdict {
 
 impl Verdict {
     /// Ends the load, lets everything drain, stops the instances, consumes what came out, and compares.
-    pub async fn of(mut scene: Scene<'_>, row: &str, seed: u64, figures: Figures, pulse: &Pulse, since: Instant) -> Self {
+    pub async fn of(
+        mut scene: Scene<'_>,
+        row: &str,
+        seed: u64,
+        figures: Figures,
+        pulse: &Pulse,
+        since: Instant,
+    ) -> Self {
         let ledger = scene.end_load().await;
         let drained = Instant::now();
         let mut left_over = i64::MAX;
@@ -125,7 +141,10 @@ impl Verdict {
         let mut unconfirmed = 0;
         for instance in 0..scene.apps.len() {
             if figures.copies_of_the_unconfirmed {
-                unconfirmed += scene.apps[instance].metrics().await.sum("hookweir_published_total", &["result=\"unknown\""]);
+                unconfirmed += scene.apps[instance]
+                    .metrics()
+                    .await
+                    .sum("hookweir_published_total", &["result=\"unknown\""]);
             }
             scene.weigh(instance);
             let status = scene.apps[instance].stop().await;
@@ -160,57 +179,135 @@ impl Verdict {
         self.events = ledger.genuine().count();
         self.forged = ledger.entries.len() - self.events;
         (self.answers, self.answers_to_forged) = (ledger.answers(false), ledger.answers(true));
-        self.sent = self.answers.values().chain(self.answers_to_forged.values()).sum();
+        self.sent = self
+            .answers
+            .values()
+            .chain(self.answers_to_forged.values())
+            .sum();
         let attempts = || ledger.entries.iter().flat_map(|entry| &entry.attempts);
         let late = |attempt: &&Attempt| {
-            attempt.took > ANSWERED_WITHIN && attempt.took > ANSWERED_WITHIN + pulse.stalled(attempt.began, attempt.ended())
+            attempt.took > ANSWERED_WITHIN
+                && attempt.took > ANSWERED_WITHIN + pulse.stalled(attempt.began, attempt.ended())
         };
         self.late = attempts().filter(late).count();
-        self.refused = attempts().filter(|attempt| attempt.answer == Answer::refused()).count();
-        let mut taken: Vec<f64> = attempts().filter(|a| a.answer.is_taken()).map(|a| a.took.as_secs_f64() * 1e3).collect();
+        self.refused = attempts()
+            .filter(|attempt| attempt.answer == Answer::refused())
+            .count();
+        let mut taken: Vec<f64> = attempts()
+            .filter(|a| a.answer.is_taken())
+            .map(|a| a.took.as_secs_f64() * 1e3)
+            .collect();
         taken.sort_unstable_by(f64::total_cmp);
-        let quantile = |share: f64| taken.get(((taken.len() as f64 * share) as usize).min(taken.len().saturating_sub(1))).copied();
-        [self.p50_ms, self.p99_ms, self.max_ms] = [0.5, 0.99, 1.0].map(|share| quantile(share).unwrap_or_default());
+        let quantile = |share: f64| {
+            taken
+                .get(((taken.len() as f64 * share) as usize).min(taken.len().saturating_sub(1)))
+                .copied()
+        };
+        [self.p50_ms, self.p99_ms, self.max_ms] =
+            [0.5, 0.99, 1.0].map(|share| quantile(share).unwrap_or_default());
 
         let genuine = || ledger.genuine().flat_map(|entry| &entry.attempts);
-        let in_windows: Vec<_> = genuine().filter(|a| windows.iter().any(|w| w.from <= a.began && a.began < w.healed)).collect();
+        let in_windows: Vec<_> = genuine()
+            .filter(|a| {
+                windows
+                    .iter()
+                    .any(|w| w.from <= a.began && a.began < w.healed)
+            })
+            .collect();
         if !in_windows.is_empty() {
-            let taken = in_windows.iter().filter(|attempt| attempt.answer.is_taken()).count();
+            let taken = in_windows
+                .iter()
+                .filter(|attempt| attempt.answer.is_taken())
+                .count();
             self.taken_in_windows = Some(taken as f64 * 100.0 / in_windows.len() as f64);
         }
-        let mut ends: Vec<Instant> = genuine().filter(|attempt| attempt.answer.is_taken()).map(Attempt::ended).collect();
+        let mut ends: Vec<Instant> = genuine()
+            .filter(|attempt| attempt.answer.is_taken())
+            .map(Attempt::ended)
+            .collect();
         ends.sort_unstable();
-        let first = |window: &Window| ends.get(ends.partition_point(|end| *end < window.healed)).map(|end| *end - window.healed);
-        let longest = |waits: Vec<Duration>| waits.into_iter().max().unwrap_or_default().as_secs_f64() * 1e3;
+        let first = |window: &Window| {
+            ends.get(ends.partition_point(|end| *end < window.healed))
+                .map(|end| *end - window.healed)
+        };
+        let longest =
+            |waits: Vec<Duration>| waits.into_iter().max().unwrap_or_default().as_secs_f64() * 1e3;
         self.first_2xx_ms = longest(windows.iter().filter_map(first).collect());
         self.drain_ms = longest(windows.iter().map(|window| window.drained).collect());
-        self.waited = windows.iter().map(|window| window.waiting).max().unwrap_or_default();
+        self.waited = windows
+            .iter()
+            .map(|window| window.waiting)
+            .max()
+            .unwrap_or_default();
 
-        let refused =
-            |entry: &&Entry| entry.attempts.iter().any(|a| matches!(a.answer, Answer::Status(code) if (400..500).contains(&code)));
+        let refused = |entry: &&Entry| {
+            entry
+                .attempts
+                .iter()
+                .any(|a| matches!(a.answer, Answer::Status(code) if (400..500).contains(&code)))
+        };
         self.taken = ledger.genuine().filter(|entry| entry.is_taken()).count();
         self.never_accepted = self.events - self.taken;
         self.wrong_4xx = ledger.genuine().filter(refused).count();
-        self.wrong_duplicate = ledger.genuine().filter(|entry| wrong_duplicate(entry)).count();
+        self.wrong_duplicate = ledger
+            .genuine()
+            .filter(|entry| wrong_duplicate(entry))
+            .count();
         // Another body under a known id is new to a spool that cannot ask the database; it ends in `conflict`.
-        let is_new = |attempt: &&Attempt| !attempt.other_body && matches!(attempt.answer, Answer::Taken { new: true, .. });
+        let is_new = |attempt: &&Attempt| {
+            !attempt.other_body && matches!(attempt.answer, Answer::Taken { new: true, .. })
+        };
         let accepted = |entry: &&Entry| entry.attempts.iter().filter(is_new).count();
         self.accepted_twice = ledger.genuine().filter(|entry| accepted(entry) > 1).count();
-        self.forged_accepted = ledger.entries.iter().filter(|entry| entry.forged && entry.is_taken()).count();
+        self.forged_accepted = ledger
+            .entries
+            .iter()
+            .filter(|entry| entry.forged && entry.is_taken())
+            .count();
     }
 
-    fn count_arrivals(&mut self, ledger: &Ledger, account: &Account, parked: &[String], windows: &[Window]) {
-        self.lost = account.lost.iter().filter(|name| !parked.contains(name)).count();
+    fn count_arrivals(
+        &mut self,
+        ledger: &Ledger,
+        account: &Account,
+        parked: &[String],
+        windows: &[Window],
+    ) {
+        self.lost = account
+            .lost
+            .iter()
+            .filter(|name| !parked.contains(name))
+            .count();
         let is_inside = |place: usize| {
             let entry = &ledger.entries[place];
             let first = entry.attempts.iter().map(|attempt| attempt.began).min();
-            let taken = entry.attempts.iter().filter(|attempt| attempt.answer.is_taken()).map(Attempt::ended).min();
-            let (Some(first), Some(taken)) = (first, taken) else { return false };
-            windows.iter().any(|window| first <= window.until && window.from <= taken + ON_ITS_WAY)
+            let taken = entry
+                .attempts
+                .iter()
+                .filter(|attempt| attempt.answer.is_taken())
+                .map(Attempt::ended)
+                .min();
+            let (Some(first), Some(taken)) = (first, taken) else {
+                return false;
+            };
+            windows
+                .iter()
+                .any(|window| first <= window.until && window.from <= taken + ON_ITS_WAY)
         };
-        let taken = |(place, entry): (usize, &Entry)| (!entry.forged && entry.is_taken()).then_some(place);
-        self.undisturbed = ledger.entries.iter().enumerate().filter_map(taken).filter(|place| !is_inside(*place)).count();
-        self.copies_inside = account.copies.iter().filter(|(place, _)| is_inside(*place)).count();
+        let taken =
+            |(place, entry): (usize, &Entry)| (!entry.forged && entry.is_taken()).then_some(place);
+        self.undisturbed = ledger
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(taken)
+            .filter(|place| !is_inside(*place))
+            .count();
+        self.copies_inside = account
+            .copies
+            .iter()
+            .filter(|(place, _)| is_inside(*place))
+            .count();
         self.copies_outside = account.copies.len() - self.copies_inside;
         self.corrupt = account.corrupt.len();
         // A message that nobody sent in earnest.
@@ -230,11 +327,21 @@ impl Verdict {
         none("wrong 4xx", self.wrong_4xx);
         none("wrong duplicate", self.wrong_duplicate);
         none("never accepted", self.never_accepted);
-        none("left over", usize::try_from(self.left_over).unwrap_or_default());
+        none(
+            "left over",
+            usize::try_from(self.left_over).unwrap_or_default(),
+        );
         none("copies outside of fault windows", self.copies_outside);
-        none("copies beyond the bound", self.copies_inside.saturating_sub(self.copies_bound));
+        none(
+            "copies beyond the bound",
+            self.copies_inside.saturating_sub(self.copies_bound),
+        );
         if !figures.copies {
-            let excused = if figures.copies_of_the_unconfirmed { self.unconfirmed } else { 0 };
+            let excused = if figures.copies_of_the_unconfirmed {
+                self.unconfirmed
+            } else {
+                0
+            };
             none("copies", self.copies_inside.saturating_sub(excused));
         }
         // A start waits a second for its store, and after that lets the spool answer.
@@ -247,25 +354,53 @@ impl Verdict {
         if figures.in_time && self.timed {
             none("late answers", self.late);
         }
-        if let Some(taken) = self.taken_in_windows.filter(|taken| *taken < figures.taken && self.timed) {
-            missed.push(format!("only {taken:.2} % answered 2xx during the fault, not {} %", figures.taken));
+        if let Some(taken) = self
+            .taken_in_windows
+            .filter(|taken| *taken < figures.taken && self.timed)
+        {
+            missed.push(format!(
+                "only {taken:.2} % answered 2xx during the fault, not {} %",
+                figures.taken
+            ));
         }
-        if figures.taken >= 100.0 && self.timed && self.answers.keys().any(|label| !label.starts_with("200")) {
+        if figures.taken >= 100.0
+            && self.timed
+            && self.answers.keys().any(|label| !label.starts_with("200"))
+        {
             missed.push(format!("answers other than 200: {:?}", self.answers));
         }
         if self.undisturbed == 0 {
-            missed.push("no event was outside of fault windows, so that copies there could not be seen".into());
+            missed.push(
+                "no event was outside of fault windows, so that copies there could not be seen"
+                    .into(),
+            );
         }
-        if self.answers_to_forged.keys().any(|label| label.starts_with("200")) {
-            missed.push(format!("forged deliveries were answered {:?}", self.answers_to_forged));
+        if self
+            .answers_to_forged
+            .keys()
+            .any(|label| label.starts_with("200"))
+        {
+            missed.push(format!(
+                "forged deliveries were answered {:?}",
+                self.answers_to_forged
+            ));
         }
         if self.max_rss > self.rss_bound {
-            missed.push(format!("memory: {} MiB of {} MiB", self.max_rss >> 20, self.rss_bound >> 20));
+            missed.push(format!(
+                "memory: {} MiB of {} MiB",
+                self.max_rss >> 20,
+                self.rss_bound >> 20
+            ));
         }
         if self.timed && self.drain_ms > figures.drained.as_secs_f64() * 1e3 {
             missed.push(format!("drained only after {:.0} s", self.drain_ms / 1e3));
         }
-        missed.extend(self.demands.iter().filter(|demand| !demand.held).map(|demand| format!("{}: {}", demand.what, demand.saw)));
+        missed.extend(
+            self.demands
+                .iter()
+                .filter(|demand| !demand.held)
+                .map(|demand| format!("{}: {}", demand.what, demand.saw)),
+        );
         self.missed = missed;
     }
 }
@@ -273,7 +408,9 @@ impl Verdict {
 /// Told "duplicate" though no other attempt could have brought the event: none had begun when the answer was there.
 fn wrong_duplicate(entry: &Entry) -> bool {
     entry.attempts.iter().enumerate().any(|(place, attempt)| {
-        let other = |(other, earlier): (usize, &Attempt)| other != place && earlier.began < attempt.ended();
-        matches!(attempt.answer, Answer::Taken { new: false, .. }) && !entry.attempts.iter().enumerate().any(other)
+        let other =
+            |(other, earlier): (usize, &Attempt)| other != place && earlier.began < attempt.ended();
+        matches!(attempt.answer, Answer::Taken { new: false, .. })
+            && !entry.attempts.iter().enumerate().any(other)
     })
 }

@@ -32,6 +32,10 @@ impl Pulse {
     /// How long it stood still between two times, in all.
     pub fn stalled(&self, from: Instant, to: Instant) -> Duration {
         let stalls = self.0.lock().expect("stalls");
-        stalls.iter().filter(|(at, late)| *at < to && *at + BEAT + *late > from).map(|(_, late)| *late).sum()
+        stalls
+            .iter()
+            .filter(|(at, late)| *at < to && *at + BEAT + *late > from)
+            .map(|(_, late)| *late)
+            .sum()
     }
 }

@@ -44,9 +44,12 @@ struct Caught {
 
 /// The names and what they are.
 pub fn list(rows: &[Row], controls: &[Control]) {
-    rows.iter().for_each(|row| println!("{:16} {}", row.name, row.about));
+    rows.iter()
+        .for_each(|row| println!("{:16} {}", row.name, row.about));
     println!("\nnegative controls, which have to be caught:");
-    controls.iter().for_each(|control| println!("{:16} {} (in {})", control.name, control.about, control.row));
+    controls
+        .iter()
+        .for_each(|control| println!("{:16} {} (in {})", control.name, control.about, control.row));
 }
 
 impl Report {
@@ -54,17 +57,28 @@ impl Report {
     pub async fn make(options: &Options, rows: &[Row], controls: &[Control]) -> Self {
         let (began, pulse) = (Instant::now(), Pulse::start());
         let mut servers = blocking(Servers::start);
-        println!("seed {}; {} faults, {} negative controls", options.seed, rows.len(), controls.len());
+        println!(
+            "seed {}; {} faults, {} negative controls",
+            options.seed,
+            rows.len(),
+            controls.len()
+        );
         let mut report = Self {
             seed: options.seed,
-            date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            date: jiff::Timestamp::now()
+                .strftime("%Y-%m-%d %H:%M UTC")
+                .to_string(),
             commit: commit(),
             seconds: 0.0,
             rows: Vec::new(),
             controls: Vec::new(),
             left_out: Vec::new(),
         };
-        let in_time = || options.minutes.is_none_or(|minutes| began.elapsed() < Duration::from_secs(minutes * 60));
+        let in_time = || {
+            options
+                .minutes
+                .is_none_or(|minutes| began.elapsed() < Duration::from_secs(minutes * 60))
+        };
         let share = options.events / rows.len().max(1);
         for row in rows {
             if !in_time() {
@@ -72,8 +86,19 @@ impl Report {
                 continue;
             }
             let verdict = play(options, &mut servers, row, share, &pulse, &in_time).await;
-            println!("{}", line(&verdict, verdict.missed.is_empty() && verdict.broke.is_none()));
-            verdict.missed.iter().chain(&verdict.broke).chain(&verdict.impossible).for_each(|what| println!("      {what}"));
+            println!(
+                "{}",
+                line(
+                    &verdict,
+                    verdict.missed.is_empty() && verdict.broke.is_none()
+                )
+            );
+            verdict
+                .missed
+                .iter()
+                .chain(&verdict.broke)
+                .chain(&verdict.impossible)
+                .for_each(|what| println!("      {what}"));
             report.rows.push(verdict);
         }
         for control in controls {
@@ -100,7 +125,10 @@ impl Report {
 
     /// Every row reached its figures, every control was caught, and nothing was left out.
     pub fn succeeded(&self) -> bool {
-        let rows = self.rows.iter().all(|row| row.missed.is_empty() && row.broke.is_none());
+        let rows = self
+            .rows
+            .iter()
+            .all(|row| row.missed.is_empty() && row.broke.is_none());
         rows && self.controls.iter().all(|control| control.caught) && self.left_out.is_empty()
     }
 
@@ -108,10 +136,17 @@ impl Report {
     pub fn write(&self, options: &Options) {
         println!("\n{}", heading());
         for row in &self.rows {
-            println!("{}", line(row, row.missed.is_empty() && row.broke.is_none()));
+            println!(
+                "{}",
+                line(row, row.missed.is_empty() && row.broke.is_none())
+            );
         }
         for Caught { caught, verdict } in &self.controls {
-            println!("control {:16} {}", verdict.row, if *caught { "caught" } else { "NOT CAUGHT" });
+            println!(
+                "control {:16} {}",
+                verdict.row,
+                if *caught { "caught" } else { "NOT CAUGHT" }
+            );
         }
         if !self.left_out.is_empty() {
             println!("left out, for want of time: {}", self.left_out.join(", "));
@@ -126,7 +161,11 @@ impl Report {
             self.seed,
             self.commit,
             self.seconds,
-            if self.succeeded() { "all figures were reached" } else { "FAILED" }
+            if self.succeeded() {
+                "all figures were reached"
+            } else {
+                "FAILED"
+            }
         );
         if let Some(folder) = options.json.parent() {
             std::fs::create_dir_all(folder).expect("a folder for the result");
@@ -138,9 +177,20 @@ impl Report {
 }
 
 /// Plays a row: calm, a round of the fault, calm, until its share is sent; then asks the oracle.
-async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize, pulse: &Pulse, in_time: &impl Fn() -> bool) -> Verdict {
+async fn play(
+    options: &Options,
+    servers: &mut Servers,
+    row: &Row,
+    share: usize,
+    pulse: &Pulse,
+    in_time: &impl Fn() -> bool,
+) -> Verdict {
     let since = Instant::now();
-    let seed = options.seed.wrapping_add(row.name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
+    let seed = options
+        .seed
+        .wrapping_add(row.name.bytes().fold(0u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        }));
     let mut usual = None;
     let played = AssertUnwindSafe(async {
         let mut setup = Setup::default();
@@ -148,14 +198,27 @@ async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize,
         if let Some(mistake) = row.mistake {
             mistake(&mut setup);
         }
-        if setup.log_disk.is_some_and(|kilobytes| SmallDisk::mount(kilobytes).is_none()) {
+        if setup
+            .log_disk
+            .is_some_and(|kilobytes| SmallDisk::mount(kilobytes).is_none())
+        {
             let impossible = Some("needs a disk of its own, which only root may mount".into());
-            return Verdict { row: row.name.into(), seed, impossible, ..Verdict::default() };
+            return Verdict {
+                row: row.name.into(),
+                seed,
+                impossible,
+                ..Verdict::default()
+            };
         }
         if let Some(megabytes) = setup.small_disk {
             let Some(small) = blocking(|| Server::postgres_on_small_disk(megabytes)) else {
                 let impossible = Some("needs a disk of its own, which only root may mount".into());
-                return Verdict { row: row.name.into(), seed, impossible, ..Verdict::default() };
+                return Verdict {
+                    row: row.name.into(),
+                    seed,
+                    impossible,
+                    ..Verdict::default()
+                };
             };
             usual = Some(std::mem::replace(&mut servers.postgres, small));
         }
@@ -179,8 +242,16 @@ async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize,
         Verdict::of(scene, row.name, seed, row.figures, pulse, since).await
     });
     let verdict = played.catch_unwind().await.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Verdict { row: row.name.into(), seed, broke: Some(said.unwrap_or_default()), ..Verdict::default() }
+        let said = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Verdict {
+            row: row.name.into(),
+            seed,
+            broke: Some(said.unwrap_or_default()),
+            ..Verdict::default()
+        }
     });
     blocking(|| {
         if let Some(usual) = usual {
@@ -195,7 +266,12 @@ async fn play(options: &Options, servers: &mut Servers, row: &Row, share: usize,
 async fn progress(row: &'static str, counts: Counts) {
     loop {
         tokio::time::sleep(PROGRESS).await;
-        println!("      {row}: {} events, {} deliveries, {} events answered 2xx", counts.begun(), counts.sent(), counts.taken());
+        println!(
+            "      {row}: {} events, {} deliveries, {} events answered 2xx",
+            counts.begun(),
+            counts.sent(),
+            counts.taken()
+        );
     }
 }
 
@@ -239,7 +315,8 @@ fn line(row: &Verdict, reached: bool) -> String {
         row.forged_accepted,
         row.corrupt,
         row.left_over,
-        row.taken_in_windows.map_or("-".into(), |taken| format!("{taken:.2}")),
+        row.taken_in_windows
+            .map_or("-".into(), |taken| format!("{taken:.2}")),
         row.p50_ms,
         row.p99_ms,
         row.max_ms,
@@ -255,9 +332,14 @@ fn line(row: &Verdict, reached: bool) -> String {
 }
 
 fn commit() -> String {
-    let output = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--exclude", "*"]).output();
+    let output = std::process::Command::new("git")
+        .args(["describe", "--always", "--dirty", "--exclude", "*"])
+        .output();
     output
         .ok()
         .filter(|output| output.status.success())
-        .map_or_else(|| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().into())
+        .map_or_else(
+            || "unknown".into(),
+            |output| String::from_utf8_lossy(&output.stdout).trim().into(),
+        )
 }

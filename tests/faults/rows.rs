@@ -32,7 +32,15 @@ pub struct Row {
 
 impl Row {
     const fn new(name: &'static str, about: &'static str, round: Round, figures: Figures) -> Self {
-        Self { name, about, setup: |_| {}, round, figures, felt: Felt::Itself, mistake: None }
+        Self {
+            name,
+            about,
+            setup: |_| {},
+            round,
+            figures,
+            felt: Felt::Itself,
+            mistake: None,
+        }
     }
 
     const fn felt(self, felt: Felt) -> Self {
@@ -51,7 +59,12 @@ pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
 }
 
 /// A line is like that for a while. At its end it is cut, so that what was kept back on it is gone.
-async fn line_is(scene: &mut Scene<'_>, proxy: for<'s> fn(&'s Scene<'_>) -> &'s Proxy, line: Line, millis: std::ops::Range<u64>) {
+async fn line_is(
+    scene: &mut Scene<'_>,
+    proxy: for<'s> fn(&'s Scene<'_>) -> &'s Proxy,
+    line: Line,
+    millis: std::ops::Range<u64>,
+) {
     scene
         .fault(async |scene| {
             proxy(scene).set(line);
@@ -63,7 +76,11 @@ async fn line_is(scene: &mut Scene<'_>, proxy: for<'s> fn(&'s Scene<'_>) -> &'s 
 }
 
 /// A line is cut at some byte of the answers, eight times: what they told was done, and nobody heard it.
-async fn answers_are_cut(scene: &mut Scene<'_>, proxy: for<'s> fn(&'s Scene<'_>) -> &'s Proxy, bytes: std::ops::Range<i64>) {
+async fn answers_are_cut(
+    scene: &mut Scene<'_>,
+    proxy: for<'s> fn(&'s Scene<'_>) -> &'s Proxy,
+    bytes: std::ops::Range<i64>,
+) {
     for _ in 0..8 {
         scene
             .fault(async |scene| {

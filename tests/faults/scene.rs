@@ -81,7 +81,11 @@ impl Setup {
     }
 
     fn config(&self) -> String {
-        let lines: Vec<_> = self.options.iter().map(|(option, value)| format!("{option} = {value}")).collect();
+        let lines: Vec<_> = self
+            .options
+            .iter()
+            .map(|(option, value)| format!("{option} = {value}"))
+            .collect();
         format!("{}\n{}", lines.join("\n"), five_sources())
     }
 }
@@ -151,16 +155,26 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// Starts the instances, and the load once they are ready.
-    pub async fn begin(options: &'a Options, servers: &'a mut Servers, setup: &Setup, seed: u64) -> Self {
+    pub async fn begin(
+        options: &'a Options,
+        servers: &'a mut Servers,
+        setup: &Setup,
+        seed: u64,
+    ) -> Self {
         let place = Place::on(servers);
         if setup.own_topology {
             place.declare().await;
         }
         let (mut apps, mut to_postgres, mut to_rabbitmq) = (Vec::new(), Vec::new(), Vec::new());
-        let log_disk = setup.log_disk.map(|kilobytes| SmallDisk::mount(kilobytes).expect("a mount was possible a moment ago"));
-        let pooler = setup.pooler.then(|| blocking(|| Server::pooler(&servers.postgres.url)));
+        let log_disk = setup.log_disk.map(|kilobytes| {
+            SmallDisk::mount(kilobytes).expect("a mount was possible a moment ago")
+        });
+        let pooler = setup
+            .pooler
+            .then(|| blocking(|| Server::pooler(&servers.postgres.url)));
         for _ in 0..setup.instances {
-            let (mut postgres, mut rabbitmq) = (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
+            let (mut postgres, mut rabbitmq) =
+                (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
             if let Some(pooler) = &pooler {
                 postgres.clone_from(&pooler.url);
             }
@@ -172,7 +186,10 @@ impl<'a> Scene<'a> {
                 to_rabbitmq.push(Proxy::to(address(&rabbitmq)).await);
                 rabbitmq = by_way_of(&rabbitmq, to_rabbitmq[to_rabbitmq.len() - 1].address);
             }
-            let mut own = Setup { options: setup.options.clone(), ..Setup::default() };
+            let mut own = Setup {
+                options: setup.options.clone(),
+                ..Setup::default()
+            };
             let quoted = |text: &str| format!("\"{text}\"");
             own.set("store.url", quoted(&postgres));
             own.set("store.schema", quoted(&place.schema));
@@ -184,9 +201,15 @@ impl<'a> Scene<'a> {
             apps.push(match setup.activated {
                 true => App::launch_activated(&own.config()).await,
                 false => {
-                    let log_to = log_disk.as_ref().map(|disk| LogTo::File(disk.path().join("log")));
+                    let log_to = log_disk
+                        .as_ref()
+                        .map(|disk| LogTo::File(disk.path().join("log")));
                     let log_to = log_to.unwrap_or_else(|| LogTo::Reader(LogReader::default()));
-                    let launch = Launch { environment: setup.environment.clone(), log_to, ..Launch::default() };
+                    let launch = Launch {
+                        environment: setup.environment.clone(),
+                        log_to,
+                        ..Launch::default()
+                    };
                     App::launch_as(&own.config(), launch).await
                 }
             });
@@ -213,7 +236,8 @@ impl<'a> Scene<'a> {
         };
         let rng = Rng::with_seed(seed ^ 0x6661_756c_7473);
         let memory = (0, u64::MAX);
-        let (further, windows, demands, load) = (Vec::new(), Vec::new(), Vec::new(), Some(load.start()));
+        let (further, windows, demands, load) =
+            (Vec::new(), Vec::new(), Vec::new(), Some(load.start()));
         Self {
             options,
             servers,
@@ -242,7 +266,9 @@ impl<'a> Scene<'a> {
     /// Begins no further event, and waits until what was begun is taken.
     pub async fn end_load(&mut self) -> Ledger {
         let mut ledger = self.load.take().expect("the load goes on").finish().await;
-        ledger.entries.extend(self.further.drain(..).flat_map(|further| further.entries));
+        ledger
+            .entries
+            .extend(self.further.drain(..).flat_map(|further| further.entries));
         ledger
     }
 
@@ -261,7 +287,13 @@ impl<'a> Scene<'a> {
         let from = Instant::now();
         harm(self).await;
         let healed = Instant::now();
-        self.windows.push(Window { from, healed, until: healed, drained: Duration::ZERO, waiting: 0 });
+        self.windows.push(Window {
+            from,
+            healed,
+            until: healed,
+            drained: Duration::ZERO,
+            waiting: 0,
+        });
     }
 
     /// Waits until nothing is left of what waited because of a fault, in spools and in the outbox.
@@ -283,7 +315,10 @@ impl<'a> Scene<'a> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let (until, healed) = (Instant::now(), self.windows.last().map(|window| window.healed));
+        let (until, healed) = (
+            Instant::now(),
+            self.windows.last().map(|window| window.healed),
+        );
         for window in &mut self.windows[self.closed..] {
             (window.until, window.waiting) = (until, waiting);
             window.drained = healed.map(|healed| until - healed).unwrap_or_default();
@@ -308,11 +343,19 @@ impl<'a> Scene<'a> {
             Felt::Itself => {}
             Felt::Counter(name, labels, least) => {
                 let rose = self.felt(felt).await.saturating_sub(before);
-                self.demand(format!("felt: {name}{{{}}} rises by {least}", labels.join(",")), rose >= least, rose.to_string());
+                self.demand(
+                    format!("felt: {name}{{{}}} rises by {least}", labels.join(",")),
+                    rose >= least,
+                    rose.to_string(),
+                );
             }
             Felt::Waiting(least) => {
                 let waiting = self.windows.last().map_or(0, |window| window.waiting);
-                self.demand(format!("felt: {least} events wait when it is healed"), waiting >= least, waiting.to_string());
+                self.demand(
+                    format!("felt: {least} events wait when it is healed"),
+                    waiting >= least,
+                    waiting.to_string(),
+                );
             }
         }
     }
@@ -347,6 +390,10 @@ impl<'a> Scene<'a> {
 
     /// Notes whether something was as this row demands it.
     pub fn demand(&mut self, what: impl Into<String>, held: bool, saw: impl Into<String>) {
-        self.demands.push(Demand { what: what.into(), held, saw: saw.into() });
+        self.demands.push(Demand {
+            what: what.into(),
+            held,
+            saw: saw.into(),
+        });
     }
 }

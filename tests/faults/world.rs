@@ -29,7 +29,10 @@ impl Servers {
     pub fn start() -> Self {
         std::thread::scope(|scope| {
             let rabbitmq = scope.spawn(Server::rabbitmq);
-            Self { postgres: Server::postgres(), rabbitmq: rabbitmq.join().expect("RabbitMQ starts") }
+            Self {
+                postgres: Server::postgres(),
+                rabbitmq: rabbitmq.join().expect("RabbitMQ starts"),
+            }
         })
     }
 
@@ -67,37 +70,73 @@ impl Place {
     /// Fresh ones.
     pub fn on(servers: &Servers) -> Self {
         let schema = format!("campaign_{}", uuid::Uuid::now_v7().simple());
-        Self { postgres: servers.postgres.url.clone(), schema, queues: Queues::new(&servers.rabbitmq.url) }
+        Self {
+            postgres: servers.postgres.url.clone(),
+            schema,
+            queues: Queues::new(&servers.rabbitmq.url),
+        }
     }
 
     /// Makes exchange and queues, as an operator would who wants no more than that.
     pub async fn declare(&self) {
         let (connection, channel) = self.queues.channel().await;
         let (exchange, queue) = (self.queues.exchange.as_str(), self.queues.events.as_str());
-        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default()).await.expect("an exchange");
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        channel
+            .exchange_declare(
+                exchange.into(),
+                ExchangeKind::Topic,
+                durable,
+                FieldTable::default(),
+            )
+            .await
+            .expect("an exchange");
         for name in [queue, self.queues.unrouted.as_str()] {
-            let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-            channel.queue_declare(name.into(), durable, FieldTable::default()).await.expect("a queue");
+            let durable = QueueDeclareOptions {
+                durable: true,
+                ..Default::default()
+            };
+            channel
+                .queue_declare(name.into(), durable, FieldTable::default())
+                .await
+                .expect("a queue");
         }
-        channel.queue_bind(queue.into(), exchange.into(), "#".into(), Default::default(), FieldTable::default()).await.expect("bound");
+        channel
+            .queue_bind(
+                queue.into(),
+                exchange.into(),
+                "#".into(),
+                Default::default(),
+                FieldTable::default(),
+            )
+            .await
+            .expect("bound");
         let _ = connection.close(200, "done".into()).await;
     }
 
     fn connect(&self) -> PgConnection {
-        let mut connection = PgConnection::establish(&self.postgres).expect("PostgreSQL answers the campaign");
-        connection.batch_execute(&format!("set search_path to {}", self.schema)).expect("a search path");
+        let mut connection =
+            PgConnection::establish(&self.postgres).expect("PostgreSQL answers the campaign");
+        connection
+            .batch_execute(&format!("set search_path to {}", self.schema))
+            .expect("a search path");
         connection
     }
 
     /// Runs SQL in the row's schema.
     pub fn execute(&self, sql: &str) {
-        blocking(|| self.connect().batch_execute(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        blocking(|| self.connect().batch_execute(sql))
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// A number that SQL in the row's schema gives, as `value`.
     pub fn number(&self, sql: &str) -> i64 {
-        blocking(|| diesel::sql_query(sql).get_result::<Number>(&mut self.connect())).unwrap_or_else(|error| panic!("{sql}: {error}")).value
+        blocking(|| diesel::sql_query(sql).get_result::<Number>(&mut self.connect()))
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+            .value
     }
 
     /// A connection for what a row does to the database over a while.
@@ -117,13 +156,17 @@ impl Place {
 
     /// Rows in the outbox up to that one.
     pub fn waiting(&self, newest: i64) -> i64 {
-        self.number(&format!("select count(*) as value from outbox where seq <= {newest}"))
+        self.number(&format!(
+            "select count(*) as value from outbox where seq <= {newest}"
+        ))
     }
 
     /// Every message that came out, and what was given up and kept: (arrivals, unrouted, names of the parked).
     pub async fn collect(&self) -> (Arrivals, usize, Vec<String>) {
         let (mut arrivals, mut unrouted) = (Arrivals::default(), 0);
-        self.queues.empty(&self.queues.events, |message| arrivals.add(&message)).await;
+        self.queues
+            .empty(&self.queues.events, |message| arrivals.add(&message))
+            .await;
         self.queues
             .empty(&self.queues.unrouted, |message| {
                 unrouted += 1;
@@ -131,8 +174,16 @@ impl Place {
             })
             .await;
         let sql = "select event.source, event.event_id from parked join event using (seq)";
-        let parked = blocking(|| diesel::sql_query(sql).load::<Named>(&mut self.connect())).expect("parked rows");
-        (arrivals, unrouted, parked.into_iter().map(|row| format!("{} {}", row.source, row.event_id)).collect())
+        let parked = blocking(|| diesel::sql_query(sql).load::<Named>(&mut self.connect()))
+            .expect("parked rows");
+        (
+            arrivals,
+            unrouted,
+            parked
+                .into_iter()
+                .map(|row| format!("{} {}", row.source, row.event_id))
+                .collect(),
+        )
     }
 
     /// Leaves the servers as they were.
@@ -144,7 +195,9 @@ impl Place {
 
 /// Runs SQL on a connection that is kept.
 pub fn execute(connection: &mut PgConnection, sql: &str) {
-    connection.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    connection
+        .batch_execute(sql)
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// The same URL by way of another address.

@@ -27,7 +27,11 @@ mod with_servers {
             command.args(["--set", set]);
         }
         let output = command.output().expect("the program runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr),
+        )
     }
 
     fn name(prefix: &str) -> String {
@@ -44,14 +48,22 @@ mod with_servers {
     impl Database {
         fn new() -> Self {
             let server = servers::postgres();
-            let database = Self { name: name("check"), role: name("role"), server };
-            database.on_server(&[&format!("CREATE ROLE {} LOGIN", database.role), &format!("CREATE DATABASE {}", database.name)]);
+            let database = Self {
+                name: name("check"),
+                role: name("role"),
+                server,
+            };
+            database.on_server(&[
+                &format!("CREATE ROLE {} LOGIN", database.role),
+                &format!("CREATE DATABASE {}", database.name),
+            ]);
             database
         }
 
         fn url_of(&self, role: &str, database: &str) -> String {
             let (login, _) = self.server.rsplit_once('/').expect("a URL with a database");
-            format!("{login}/{database}").replace("postgres://postgres@", &format!("postgres://{role}@"))
+            format!("{login}/{database}")
+                .replace("postgres://postgres@", &format!("postgres://{role}@"))
         }
 
         fn url(&self) -> String {
@@ -60,16 +72,20 @@ mod with_servers {
 
         fn on_server(&self, statements: &[&str]) {
             let mut connection = PgConnection::establish(&self.server).expect("PostgreSQL answers");
-            statements.iter().for_each(|statement| connection.batch_execute(statement).expect(statement));
+            statements
+                .iter()
+                .for_each(|statement| connection.batch_execute(statement).expect(statement));
         }
 
         fn execute(&self, statement: &str) {
-            let mut connection = PgConnection::establish(&self.url_of("postgres", &self.name)).expect("PostgreSQL answers");
+            let mut connection = PgConnection::establish(&self.url_of("postgres", &self.name))
+                .expect("PostgreSQL answers");
             connection.batch_execute(statement).expect(statement);
         }
 
         fn check(&self, more: &[&str]) -> (Option<i32>, String) {
-            let sets = std::iter::once(format!("store.url={}", self.url())).chain(more.iter().map(|set| (*set).to_owned()));
+            let sets = std::iter::once(format!("store.url={}", self.url()))
+                .chain(more.iter().map(|set| (*set).to_owned()));
             hookweir(&["check"], &sets.collect::<Vec<_>>())
         }
     }
@@ -77,8 +93,10 @@ mod with_servers {
     impl Drop for Database {
         fn drop(&mut self) {
             if let Ok(mut connection) = PgConnection::establish(&self.server) {
-                let _ = connection.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
-                let _ = connection.batch_execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.role));
+                let _ =
+                    connection.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+                let _ = connection
+                    .batch_execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.role));
             }
         }
     }
@@ -89,50 +107,101 @@ mod with_servers {
         let refused = |more: &[&str], said: &[&str]| {
             let (code, text) = database.check(more);
             assert_eq!(code, Some(69), "{said:?}: {text}");
-            said.iter().for_each(|said| assert!(text.contains(said), "{said} is not in {text}"));
+            said.iter()
+                .for_each(|said| assert!(text.contains(said), "{said} is not in {text}"));
             text
         };
-        refused(&[], &[&format!("GRANT CREATE ON DATABASE \"{}\" TO \"{}\"", database.name, database.role)]);
-        let (code, text) = hookweir(&["migrate"], &[format!("store.url={}", database.url_of("postgres", &database.name))]);
+        refused(
+            &[],
+            &[&format!(
+                "GRANT CREATE ON DATABASE \"{}\" TO \"{}\"",
+                database.name, database.role
+            )],
+        );
+        let (code, text) = hookweir(
+            &["migrate"],
+            &[format!(
+                "store.url={}",
+                database.url_of("postgres", &database.name)
+            )],
+        );
         assert_eq!(code, Some(0), "{text}");
-        refused(&["store.migrate=check"], &["lacks USAGE on the schema", "GRANT USAGE ON SCHEMA"]);
-        database.execute(&format!("GRANT USAGE ON SCHEMA hookweir TO {}", database.role));
-        database.execute(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA hookweir TO {}", database.role));
+        refused(
+            &["store.migrate=check"],
+            &["lacks USAGE on the schema", "GRANT USAGE ON SCHEMA"],
+        );
+        database.execute(&format!(
+            "GRANT USAGE ON SCHEMA hookweir TO {}",
+            database.role
+        ));
+        database.execute(&format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA hookweir TO {}",
+            database.role
+        ));
         let text = refused(&["store.migrate=check"], &["lacks USAGE on event_seq: "]);
 
         // What it says to run is enough.
         let (_, statements) = text.split_once("event_seq: ").expect("statements");
         database.execute(statements.lines().next().expect("a line"));
         let (code, text) = database.check(&["store.migrate=check"]);
-        assert!(code == Some(0) && text.contains("and the role has all rights"), "{text}");
+        assert!(
+            code == Some(0) && text.contains("and the role has all rights"),
+            "{text}"
+        );
 
-        database.execute(&format!("REVOKE INSERT ON hookweir.event, hookweir.outbox FROM {}", database.role));
+        database.execute(&format!(
+            "REVOKE INSERT ON hookweir.event, hookweir.outbox FROM {}",
+            database.role
+        ));
         refused(&[], &["lacks INSERT on event, INSERT on outbox"]);
-        database.execute(&format!("GRANT INSERT ON hookweir.event, hookweir.outbox TO {}", database.role));
+        database.execute(&format!(
+            "GRANT INSERT ON hookweir.event, hookweir.outbox TO {}",
+            database.role
+        ));
     }
 
     #[test]
     fn a_database_that_takes_no_writes_or_not_all_characters_fails_check() {
         let database = Database::new();
-        database.execute(&format!("GRANT CREATE ON DATABASE {} TO {}", database.name, database.role));
+        database.execute(&format!(
+            "GRANT CREATE ON DATABASE {} TO {}",
+            database.name, database.role
+        ));
         assert_eq!(database.check(&[]).0, Some(0), "a start may migrate");
-        database.on_server(&[&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name)]);
+        database.on_server(&[&format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = on",
+            database.name
+        )]);
         // With several hosts the client library refuses it by itself.
         for more in ["", "?target_session_attrs=any"] {
             let (code, text) = database.check(&[&format!("store.url={}{more}", database.url())]);
-            assert!(code == Some(69) && text.contains("read") && text.contains("only"), "{text}");
+            assert!(
+                code == Some(69) && text.contains("read") && text.contains("only"),
+                "{text}"
+            );
         }
         let latin = name("latin");
         database.on_server(&[&format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")]);
-        let (code, text) = database.check(&[&format!("store.url={}", database.url_of("postgres", &latin))]);
+        let (code, text) = database.check(&[&format!(
+            "store.url={}",
+            database.url_of("postgres", &latin)
+        )]);
         database.on_server(&[&format!("DROP DATABASE {latin}")]);
-        assert!(code == Some(69) && text.contains("encoding is LATIN1"), "{text}");
+        assert!(
+            code == Some(69) && text.contains("encoding is LATIN1"),
+            "{text}"
+        );
     }
 
     /// One event, which is answered 200 whatever the store says: the spool takes it.
     async fn take_one(app: &App, id: &str) {
         let url = format!("http://{}/ingest/s", app.listen);
-        let answer = client().post(url).body(format!("{{\"id\":\"{id}\"}}")).send().await.expect("an answer");
+        let answer = client()
+            .post(url)
+            .body(format!("{{\"id\":\"{id}\"}}"))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(answer.status(), 200, "{}", app.log());
     }
 
@@ -141,12 +210,23 @@ mod with_servers {
         let database = Database::new();
         let missing = name("missing");
         let source = "[[source]]\nname = \"s\"\nprovider = \"none\"\n";
-        let config = format!("store.url = \"{}\"\n{source}", database.url_of("postgres", &missing));
+        let config = format!(
+            "store.url = \"{}\"\n{source}",
+            database.url_of("postgres", &missing)
+        );
         let mut app = App::launch(&config).await;
         take_one(&app, "1").await;
         let why = app.not_ready().await;
-        assert!(why.contains("never reached") && why.contains("does not exist") && why.contains("create it"), "{why}");
-        assert!(why.contains("deliveries are accepted all the same"), "it says that deliveries are taken: {why}");
+        assert!(
+            why.contains("never reached")
+                && why.contains("does not exist")
+                && why.contains("create it"),
+            "{why}"
+        );
+        assert!(
+            why.contains("deliveries are accepted all the same"),
+            "it says that deliveries are taken: {why}"
+        );
         database.on_server(&[&format!("CREATE DATABASE {missing}")]);
         app.ready().await;
         sink::files_hold(&app.events(), 1).await;
@@ -158,9 +238,14 @@ mod with_servers {
         app.start_again().await;
         app.ready().await;
         let health = app.health().await;
-        assert!(health.contains("not currently accepting connections") && health.contains("degraded"), "{health}");
+        assert!(
+            health.contains("not currently accepting connections") && health.contains("degraded"),
+            "{health}"
+        );
         take_one(&app, "2").await;
-        database.on_server(&[&format!("ALTER DATABASE {missing} WITH ALLOW_CONNECTIONS true")]);
+        database.on_server(&[&format!(
+            "ALTER DATABASE {missing} WITH ALLOW_CONNECTIONS true"
+        )]);
         app.until_healthy().await;
         sink::files_hold(&app.events(), 2).await;
         assert!(app.stop().await.success());
@@ -170,17 +255,35 @@ mod with_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn rights_that_are_taken_away_make_the_service_not_ready_until_they_are_back() {
         let database = Database::new();
-        database.execute(&format!("GRANT CREATE ON DATABASE {} TO {}", database.name, database.role));
-        let config = format!("store.url = \"{}\"\n[[source]]\nname = \"s\"\nprovider = \"none\"\n", database.url());
+        database.execute(&format!(
+            "GRANT CREATE ON DATABASE {} TO {}",
+            database.name, database.role
+        ));
+        let config = format!(
+            "store.url = \"{}\"\n[[source]]\nname = \"s\"\nprovider = \"none\"\n",
+            database.url()
+        );
         let app = App::start(&config).await;
         take_one(&app, "1").await;
-        database.execute(&format!("REVOKE INSERT ON hookweir.event FROM {}", database.role));
+        database.execute(&format!(
+            "REVOKE INSERT ON hookweir.event FROM {}",
+            database.role
+        ));
         take_one(&app, "2").await;
         let why = app.not_ready().await;
-        assert!(why.contains("lacks INSERT on event") && why.contains("GRANT"), "{why}");
-        assert!(!why.contains(&database.role), "who logs in is not for everybody to read: {why}");
+        assert!(
+            why.contains("lacks INSERT on event") && why.contains("GRANT"),
+            "{why}"
+        );
+        assert!(
+            !why.contains(&database.role),
+            "who logs in is not for everybody to read: {why}"
+        );
         take_one(&app, "3").await;
-        database.execute(&format!("GRANT INSERT ON hookweir.event TO {}", database.role));
+        database.execute(&format!(
+            "GRANT INSERT ON hookweir.event TO {}",
+            database.role
+        ));
         app.ready().await;
         sink::files_hold(&app.events(), 3).await;
     }
@@ -190,13 +293,34 @@ mod with_servers {
         let queues = Queues::new(&servers::amqp());
         let (connection, channel) = queues.channel().await;
         let exchange = |suffix: &str| format!("{}-{suffix}", queues.exchange);
-        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        for (suffix, kind) in [("direct", ExchangeKind::Direct), ("topic", ExchangeKind::Topic)] {
-            channel.exchange_declare(exchange(suffix).into(), kind, durable, FieldTable::default()).await.expect("declared");
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        for (suffix, kind) in [
+            ("direct", ExchangeKind::Direct),
+            ("topic", ExchangeKind::Topic),
+        ] {
+            channel
+                .exchange_declare(
+                    exchange(suffix).into(),
+                    kind,
+                    durable,
+                    FieldTable::default(),
+                )
+                .await
+                .expect("declared");
         }
         let mut ttl = FieldTable::default();
         ttl.insert("x-message-ttl".into(), AMQPValue::LongInt(60_000));
-        channel.queue_declare(queues.events.as_str().into(), QueueDeclareOptions::durable(), ttl).await.expect("declared");
+        channel
+            .queue_declare(
+                queues.events.as_str().into(),
+                QueueDeclareOptions::durable(),
+                ttl,
+            )
+            .await
+            .expect("declared");
 
         let check = |sets: &[String]| {
             let fixed = [
@@ -208,18 +332,45 @@ mod with_servers {
             hookweir(&["check"], &[&fixed[..], sets].concat())
         };
         for (sets, said) in [
-            (vec![format!("publisher.exchange={}", exchange("direct"))], "name another exchange in publisher.exchange"),
-            (vec![format!("publisher.exchange={}", exchange("topic"))], "rabbitmqctl set_policy"),
-            (vec![format!("publisher.queue={}", queues.events)], "publisher.queue_type"),
+            (
+                vec![format!("publisher.exchange={}", exchange("direct"))],
+                "name another exchange in publisher.exchange",
+            ),
+            (
+                vec![format!("publisher.exchange={}", exchange("topic"))],
+                "rabbitmqctl set_policy",
+            ),
+            (
+                vec![format!("publisher.queue={}", queues.events)],
+                "publisher.queue_type",
+            ),
         ] {
             let (code, text) = check(&sets);
-            assert!(code == Some(69) && text.contains("of another kind") && text.contains(said), "{sets:?}: {text}");
+            assert!(
+                code == Some(69) && text.contains("of another kind") && text.contains(said),
+                "{sets:?}: {text}"
+            );
         }
         let (code, text) = check(&[]);
-        assert!(code == Some(0) && text.contains("is missing; it will be declared") && text.contains("has the rights"), "{text}");
+        assert!(
+            code == Some(0)
+                && text.contains("is missing; it will be declared")
+                && text.contains("has the rights"),
+            "{text}"
+        );
         assert!(!text.contains("guest:guest"), "{text}");
-        let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
-        let there = channel.exchange_declare(queues.exchange.as_str().into(), ExchangeKind::Topic, passive, FieldTable::default()).await;
+        let passive = ExchangeDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let there = channel
+            .exchange_declare(
+                queues.exchange.as_str().into(),
+                ExchangeKind::Topic,
+                passive,
+                FieldTable::default(),
+            )
+            .await;
         assert!(there.is_err(), "check has declared nothing");
         let _ = connection.close(200, "done".into()).await;
     }
@@ -246,10 +397,16 @@ mod with_servers {
             (code, text)
         };
         // Nothing is there yet.
-        for (configure, write, read) in [("^$", ".*", ".*"), (".*", "^$", ".*"), (".*", ".*", "^$")] {
+        for (configure, write, read) in [("^$", ".*", ".*"), (".*", "^$", ".*"), (".*", ".*", "^$")]
+        {
             permit(configure, write, read);
             let (code, text) = check(&[]);
-            assert!(code == Some(69) && text.contains("refused for user") && text.contains("set_permissions"), "{text}");
+            assert!(
+                code == Some(69)
+                    && text.contains("refused for user")
+                    && text.contains("set_permissions"),
+                "{text}"
+            );
         }
         permit(".*", ".*", ".*");
         assert_eq!(check(&[]).0, Some(0));
@@ -258,22 +415,35 @@ mod with_servers {
         rig.up();
         rig.accept(event("s", "1", b"{}"));
         rig.drained();
-        assert_eq!(check(&[]).0, Some(0), "what is there is as it would be declared");
+        assert_eq!(
+            check(&[]).0,
+            Some(0),
+            "what is there is as it would be declared"
+        );
         assert_eq!(rig.stop(Duration::from_secs(5)), 0);
         permit(".*", "^$", ".*");
         let (code, text) = check(&["publisher.declare=false"]);
         assert!(code == Some(69) && text.contains("publishing to"), "{text}");
         // The broker asks for a right once for each channel, so this is what a service meets that connects anew.
-        let rig = Rig::start(&Publisher { declare: false, ..amqp(&url, &queues.exchange) });
+        let rig = Rig::start(&Publisher {
+            declare: false,
+            ..amqp(&url, &queues.exchange)
+        });
         rig.up();
         rig.accept(event("s", "2", b"{}"));
-        wait("health to say why events wait", || rig.why_not().contains("events wait in the outbox") && rig.why_not().contains("refused"));
+        wait("health to say why events wait", || {
+            rig.why_not().contains("events wait in the outbox") && rig.why_not().contains("refused")
+        });
         permit(".*", ".*", ".*");
         rig.drained();
         wait("health to be ready again", || rig.why_not() == "Ready");
         assert_eq!(rig.stop(Duration::from_secs(5)), 0);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        assert_eq!(runtime.block_on(queues.count(&queues.events)), 2, "the probes of check are no messages");
+        assert_eq!(
+            runtime.block_on(queues.count(&queues.events)),
+            2,
+            "the probes of check are no messages"
+        );
     }
 
     /// A broker that takes the probe of `check` would have a message that nobody sent.
@@ -281,9 +451,21 @@ mod with_servers {
     async fn a_publish_with_a_wrong_expiration_is_refused_by_the_broker() {
         let queues = Queues::new(&servers::amqp());
         let (_connection, channel) = queues.channel().await;
-        channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.expect("confirms");
+        channel
+            .confirm_select(lapin::options::ConfirmSelectOptions::default())
+            .await
+            .expect("confirms");
         let never = BasicProperties::default().with_expiration("no number".into());
-        let confirm = channel.basic_publish("amq.topic".into(), "x".into(), Default::default(), b"", never).await.expect("sent");
+        let confirm = channel
+            .basic_publish(
+                "amq.topic".into(),
+                "x".into(),
+                Default::default(),
+                b"",
+                never,
+            )
+            .await
+            .expect("sent");
         assert!(confirm.await.is_err(), "the probe of check is a message");
     }
 }

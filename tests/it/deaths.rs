@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use hookweir::failpoint::POINTS;
+use hookweir::faults::failpoint::POINTS;
 use sha2::Sha256;
 
 use crate::support::load::client;
@@ -49,20 +49,32 @@ impl Service {
             Some(line.get("listen")?.as_str()?.to_owned())
         });
         thread::spawn(move || lines.for_each(drop));
-        Self { process, ingest: ingest.expect("it says where it listens") }
+        Self {
+            process,
+            ingest: ingest.expect("it says where it listens"),
+        }
     }
 
     /// Whether the delivery was answered 2xx.
     async fn deliver(&self, client: &reqwest::Client, n: usize) -> bool {
         let body = format!("{{\"n\":{n}}}");
-        let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length").chain_update(&body).finalize();
+        let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())
+            .expect("any length")
+            .chain_update(&body)
+            .finalize();
         let request = client
             .post(format!("http://{}/ingest/gh", self.ingest))
-            .header("x-hub-signature-256", format!("sha256={}", hex::encode(mac.into_bytes())))
+            .header(
+                "x-hub-signature-256",
+                format!("sha256={}", hex::encode(mac.into_bytes())),
+            )
             .header("x-github-delivery", format!("id-{n}"))
             .header("x-github-event", "push")
             .body(body);
-        request.send().await.is_ok_and(|response| response.status().is_success())
+        request
+            .send()
+            .await
+            .is_ok_and(|response| response.status().is_success())
     }
 
     /// The exit code (none if a signal ended it), or nothing if it goes on living.
@@ -91,12 +103,24 @@ impl Drop for Service {
 /// How often each event id is in the file sink.
 fn sink(folder: &Path) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
-    let files = std::fs::read_dir(folder.join("data/events")).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+    let files = std::fs::read_dir(folder.join("data/events"))
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.expect("an entry").path());
     for file in files.filter(|path| path.extension().is_some_and(|ext| ext == "jsonl")) {
         for line in std::fs::read_to_string(file).expect("text").lines() {
             // The last line may be torn where the process died.
-            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-            *found.entry(line["headers"]["cloudEvents:id"].as_str().expect("an id").to_owned()).or_insert(0) += 1;
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
+                continue;
+            };
+            *found
+                .entry(
+                    line["headers"]["cloudEvents:id"]
+                        .as_str()
+                        .expect("an id")
+                        .to_owned(),
+                )
+                .or_insert(0) += 1;
         }
     }
     found
@@ -117,7 +141,10 @@ async fn dies_and_loses_nothing(point: &'static str, hit: usize) {
         if let Some(status) = service.ended_within(Duration::ZERO) {
             break status;
         }
-        assert!(since.elapsed() < Duration::from_secs(60), "{what}: the process was to abort; {sent} sent, answered {answered:?}");
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "{what}: the process was to abort; {sent} sent, answered {answered:?}"
+        );
         if service.deliver(&client, sent).await {
             answered.insert(format!("id-{sent}"));
         }
@@ -137,27 +164,51 @@ async fn dies_and_loses_nothing(point: &'static str, hit: usize) {
                 answered.insert(format!("id-{n}"));
             }
         }
-        assert!(since.elapsed() < Duration::from_secs(60), "{what}: never accepted: {waiting:?}");
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "{what}: never accepted: {waiting:?}"
+        );
     }
-    while !answered.iter().all(|id| sink(folder.path()).contains_key(id)) {
-        assert!(since.elapsed() < Duration::from_secs(60), "{what}: answered 2xx and lost: {:?}", {
-            let found = sink(folder.path());
-            answered.iter().filter(|id| !found.contains_key(*id)).collect::<Vec<_>>()
-        });
+    while !answered
+        .iter()
+        .all(|id| sink(folder.path()).contains_key(id))
+    {
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "{what}: answered 2xx and lost: {:?}",
+            {
+                let found = sink(folder.path());
+                answered
+                    .iter()
+                    .filter(|id| !found.contains_key(*id))
+                    .collect::<Vec<_>>()
+            }
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let copies: usize = sink(folder.path()).values().map(|count| count - 1).sum();
     assert!(copies <= sent, "{what}: {copies} copies after one death");
-    let before_publishing = POINTS.iter().position(|name| *name == "lane_after_publish").expect("a point");
-    let position = POINTS.iter().position(|name| *name == point).expect("a point");
+    let before_publishing = POINTS
+        .iter()
+        .position(|name| *name == "lane_after_publish")
+        .expect("a point");
+    let position = POINTS
+        .iter()
+        .position(|name| *name == point)
+        .expect("a point");
     // At a later hit, an event before it may have been published, and not been settled yet.
-    assert!(hit > 1 || position >= before_publishing || copies == 0, "{what}: {copies} copies, though nothing was published when it died");
+    assert!(
+        hit > 1 || position >= before_publishing || copies == 0,
+        "{what}: {copies} copies, though nothing was published when it died"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn death_at_any_point_loses_nothing() {
     for points in POINTS.chunks(5) {
-        let runs = points.iter().flat_map(|point| [1, 3].map(|hit| tokio::spawn(dies_and_loses_nothing(point, hit))));
+        let runs = points
+            .iter()
+            .flat_map(|point| [1, 3].map(|hit| tokio::spawn(dies_and_loses_nothing(point, hit))));
         for run in runs.collect::<Vec<_>>() {
             run.await.expect("no loss");
         }
@@ -167,12 +218,23 @@ async fn death_at_any_point_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_ends_when_an_actor_or_a_writer_dies() {
     let client = client();
-    for point in ["verifier_received", "dedup_offered", "writer_before_commit", "publisher_pending", "settle_before"] {
+    for point in [
+        "verifier_received",
+        "dedup_offered",
+        "writer_before_commit",
+        "publisher_pending",
+        "settle_before",
+    ] {
         let folder = tempfile::tempdir().expect("a folder");
         let mut service = Service::start(folder.path(), &format!("{point}=panic"));
         // Until the store is ready, a delivery is answered 503 and gets no further than a writer.
-        while service.ended_within(Duration::ZERO).is_none() && !service.deliver(&client, 1).await {}
+        while service.ended_within(Duration::ZERO).is_none() && !service.deliver(&client, 1).await {
+        }
         // The promise is five seconds; twice that is for a busy machine.
-        assert_eq!(service.ended_within(Duration::from_secs(10)), Some(Some(70)), "after a panic at {point}");
+        assert_eq!(
+            service.ended_within(Duration::from_secs(10)),
+            Some(Some(70)),
+            "after a panic at {point}"
+        );
     }
 }

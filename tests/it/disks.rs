@@ -15,13 +15,21 @@ mod clocks;
 mod with_servers;
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o7777
+    fs::metadata(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .permissions()
+        .mode()
+        & 0o7777
 }
 
 /// The program, run to its end in `folder` with these arguments, and with the umask that most have.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     Command::new("bash")
-        .args(["-c", "umask 022; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hookweir")])
+        .args([
+            "-c",
+            "umask 022; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_hookweir"),
+        ])
         .args(arguments)
         .current_dir(folder)
         .env_clear()
@@ -42,21 +50,37 @@ async fn says(app: &App, wanted: &[&str]) -> String {
         if wanted.iter().all(|word| health.contains(word)) {
             return health;
         }
-        assert!(since.elapsed() < Duration::from_secs(60), "not {wanted:?} after a minute: {health}\n{}", app.log());
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "not {wanted:?} after a minute: {health}\n{}",
+            app.log()
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_orderly_stop_the_db_alone_is_the_whole_database() {
-    let mut app = App::start(&format!("[publisher]\nurl = \"amqp://127.0.0.1:9\"\n{}", five_sources())).await;
+    let mut app = App::start(&format!(
+        "[publisher]\nurl = \"amqp://127.0.0.1:9\"\n{}",
+        five_sources()
+    ))
+    .await;
     let ledger = Load::on(&[app.listen]).send(300).await;
     ledger.check_faultless();
     assert!(app.stop().await.success(), "{}", app.log());
     let copy = tempfile::tempdir().expect("a folder");
-    fs::copy(app.folder().join("data/hookweir.db"), copy.path().join("hookweir.db")).expect("copied");
+    fs::copy(
+        app.folder().join("data/hookweir.db"),
+        copy.path().join("hookweir.db"),
+    )
+    .expect("copied");
     // The copy goes on by itself, with nothing beside it.
-    let config = format!("[store]\nurl = \"sqlite://{}\"\n{}", copy.path().join("hookweir.db").display(), five_sources());
+    let config = format!(
+        "[store]\nurl = \"sqlite://{}\"\n{}",
+        copy.path().join("hookweir.db").display(),
+        five_sources()
+    );
     let mut restored = App::start(&config).await;
     files_hold(&restored.events(), ledger.genuine().count()).await;
     restored.stop().await;
@@ -66,14 +90,32 @@ async fn after_an_orderly_stop_the_db_alone_is_the_whole_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_sqlite_file_is_refused_with_words() {
     let mut app = App::start(&five_sources()).await;
-    let other = ["--set", "server.listen=127.0.0.1:0", "--set", "server.admin_listen=127.0.0.1:0", "--set", "publisher.url=file://other"];
-    let refused = run(app.folder(), &[&["serve", "--config", "config.toml"][..], &other].concat());
+    let other = [
+        "--set",
+        "server.listen=127.0.0.1:0",
+        "--set",
+        "server.admin_listen=127.0.0.1:0",
+        "--set",
+        "publisher.url=file://other",
+    ];
+    let refused = run(
+        app.folder(),
+        &[&["serve", "--config", "config.toml"][..], &other].concat(),
+    );
     assert_eq!(refused.status.code(), Some(75), "{}", words(&refused));
     let said = words(&refused);
-    assert!(said.contains("another process") && said.contains(&app.pid().to_string()) && said.contains("hookweir.db"), "{said}");
+    assert!(
+        said.contains("another process")
+            && said.contains(&app.pid().to_string())
+            && said.contains("hookweir.db"),
+        "{said}"
+    );
     // What is no service works beside it.
     for command in [&["check"][..], &["migrate"], &["learned"]] {
-        let done = run(app.folder(), &[command, &["--config", "config.toml"]].concat());
+        let done = run(
+            app.folder(),
+            &[command, &["--config", "config.toml"]].concat(),
+        );
         assert!(done.status.success(), "{command:?}: {}", words(&done));
     }
     app.ready().await;
@@ -89,18 +131,42 @@ async fn a_database_that_is_deleted_while_in_use_is_noticed() {
         let mut app = App::start(&five_sources()).await;
         Load::on(&[app.listen]).send(20).await.check_faultless();
         let path = app.folder().join(what);
-        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.expect("removed");
+        if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        }
+        .expect("removed");
         let since = Instant::now();
-        let ledger = Load { seed: 2, patience: Duration::from_millis(300), forged: 0, ..Load::on(&[app.listen]) }.send(5).await;
+        let ledger = Load {
+            seed: 2,
+            patience: Duration::from_millis(300),
+            forged: 0,
+            ..Load::on(&[app.listen])
+        }
+        .send(5)
+        .await;
         let answers = ledger.answers(false);
-        assert!(answers.keys().all(|label| label.starts_with("503")), "{what}: {answers:?}");
+        assert!(
+            answers.keys().all(|label| label.starts_with("503")),
+            "{what}: {answers:?}"
+        );
         let why = app.not_ready().await;
-        assert!(why.contains("deleted") && why.contains("restart"), "{what}: {why}");
+        assert!(
+            why.contains("deleted") && why.contains("restart"),
+            "{what}: {why}"
+        );
         assert!(since.elapsed() < Duration::from_secs(30), "{what}");
         app.stop().await;
         app.start_again().await;
         app.ready().await;
-        Load { seed: 3, ..Load::on(&[app.listen]) }.send(5).await.check();
+        Load {
+            seed: 3,
+            ..Load::on(&[app.listen])
+        }
+        .send(5)
+        .await
+        .check();
     }
 }
 
@@ -111,7 +177,12 @@ async fn an_event_folder_that_is_deleted_while_in_use_is_made_again_and_nothing_
     app.drained().await;
     let before = files(&app.events());
     fs::remove_dir_all(app.events()).expect("removed");
-    let ledger = Load { seed: 2, ..Load::on(&[app.listen]) }.send(50).await;
+    let ledger = Load {
+        seed: 2,
+        ..Load::on(&[app.listen])
+    }
+    .send(50)
+    .await;
     ledger.check_faultless();
     files_hold(&app.events(), ledger.genuine().count()).await;
     app.drained().await;
@@ -130,7 +201,11 @@ async fn nobody_else_can_read_bodies_or_secrets_whatever_the_umask() {
     let data = app.folder().join("data");
     assert_eq!((mode(&data), mode(&app.events())), (0o700, 0o700));
     for folder in [&data, &app.events()] {
-        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file()) {
+        for entry in fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.is_file())
+        {
             assert_eq!(mode(&entry), 0o600, "{}", entry.display());
         }
     }
@@ -140,9 +215,16 @@ async fn nobody_else_can_read_bodies_or_secrets_whatever_the_umask() {
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("set");
     app.start_again().await;
     app.ready().await;
-    assert_eq!((mode(&data.join("hookweir.db")), mode(&data)), (0o600, 0o755), "the file is tightened, the folder may be others' too");
+    assert_eq!(
+        (mode(&data.join("hookweir.db")), mode(&data)),
+        (0o600, 0o755),
+        "the file is tightened, the folder may be others' too"
+    );
     let log = app.log();
-    assert!(log.contains("hookweir.db: its permissions were 644") && log.contains("chmod 700"), "{log}");
+    assert!(
+        log.contains("hookweir.db: its permissions were 644") && log.contains("chmod 700"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -151,16 +233,39 @@ fn memory_in_the_place_of_a_disk_is_refused_and_check_says_so() {
     let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let database = format!("store.url=sqlite://{}/a.db", memory.path().display());
     let events = format!("publisher.url=file://{}/events", memory.path().display());
-    let listen = ["--set", "server.listen=127.0.0.1:0", "--set", "server.admin_listen=127.0.0.1:0"];
+    let listen = [
+        "--set",
+        "server.listen=127.0.0.1:0",
+        "--set",
+        "server.admin_listen=127.0.0.1:0",
+    ];
     for place in [&database, &events] {
         for command in ["check", "serve"] {
-            let refused = run(folder.path(), &[&[command, "--set", place][..], &listen].concat());
-            assert_eq!(refused.status.code(), Some(78), "{command} {place}: {}", words(&refused));
+            let refused = run(
+                folder.path(),
+                &[&[command, "--set", place][..], &listen].concat(),
+            );
+            assert_eq!(
+                refused.status.code(),
+                Some(78),
+                "{command} {place}: {}",
+                words(&refused)
+            );
             let said = words(&refused);
-            assert!(said.contains("tmpfs") && said.contains("allow_unsafe_durability"), "{said}");
+            assert!(
+                said.contains("tmpfs") && said.contains("allow_unsafe_durability"),
+                "{said}"
+            );
         }
     }
-    let both = ["--set", &database, "--set", &events, "--set", "store.allow_unsafe_durability=true"];
+    let both = [
+        "--set",
+        &database,
+        "--set",
+        &events,
+        "--set",
+        "store.allow_unsafe_durability=true",
+    ];
     let allowed = run(folder.path(), &[&["check"][..], &both, &listen].concat());
     assert!(allowed.status.success(), "{}", words(&allowed));
 }
@@ -170,12 +275,37 @@ async fn a_garbage_store_file_is_refused_loudly_and_stays_where_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
     fs::write(&path, "this is no database, it only looks like a file").expect("written");
-    let app = App::launch(&format!("[store]\nurl = \"sqlite://{}\"\n{}", path.display(), five_sources())).await;
+    let app = App::launch(&format!(
+        "[store]\nurl = \"sqlite://{}\"\n{}",
+        path.display(),
+        five_sources()
+    ))
+    .await;
     let why = says(&app, &["not a SQLite database"]).await;
-    assert!(why.contains("backup") && why.contains("move it away"), "{why}");
-    let ledger = Load { patience: Duration::from_millis(300), forged: 0, ..Load::on(&[app.listen]) }.send(5).await;
-    assert!(ledger.answers(false).keys().all(|label| label.starts_with("503")), "{:?}", ledger.answers(false));
-    assert!(fs::read_to_string(&path).expect("it is there").starts_with("this is no database"));
+    assert!(
+        why.contains("backup") && why.contains("move it away"),
+        "{why}"
+    );
+    let ledger = Load {
+        patience: Duration::from_millis(300),
+        forged: 0,
+        ..Load::on(&[app.listen])
+    }
+    .send(5)
+    .await;
+    assert!(
+        ledger
+            .answers(false)
+            .keys()
+            .all(|label| label.starts_with("503")),
+        "{:?}",
+        ledger.answers(false)
+    );
+    assert!(
+        fs::read_to_string(&path)
+            .expect("it is there")
+            .starts_with("this is no database")
+    );
     // Mended by the operator, without a restart.
     fs::remove_file(&path).expect("removed");
     app.ready().await;

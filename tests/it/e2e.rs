@@ -21,19 +21,55 @@ fn check_outcomes(ledger: &Ledger, instances: &[Metrics]) {
         let source = format!("source=\"{}\"", provider.name());
         let sum = |name: &str, labels: &[&str]| -> usize {
             let labels: Vec<_> = labels.iter().chain([&source.as_str()]).copied().collect();
-            instances.iter().map(|metrics| metrics.sum(name, &labels)).sum()
+            instances
+                .iter()
+                .map(|metrics| metrics.sum(name, &labels))
+                .sum()
         };
-        let entries = || ledger.entries.iter().filter(|entry| entry.provider == provider);
+        let entries = || {
+            ledger
+                .entries
+                .iter()
+                .filter(|entry| entry.provider == provider)
+        };
         let attempts = entries().map(|entry| entry.attempts.len()).sum::<usize>();
         let genuine = entries().filter(|entry| !entry.forged).count();
         let forged = entries().filter(|entry| entry.forged).count();
-        let others = entries().flat_map(|entry| &entry.attempts).filter(|attempt| attempt.other_body).count();
+        let others = entries()
+            .flat_map(|entry| &entry.attempts)
+            .filter(|attempt| attempt.other_body)
+            .count();
 
-        let counted = |label: &str| sum("hookweir_outcomes_total", &[&format!("outcome=\"{label}\"")]);
-        let outcomes = (counted("accepted"), counted("duplicate"), counted("rejected"));
-        assert_eq!(outcomes, (genuine, attempts - genuine - forged, forged), "accepted, duplicate, rejected of {source}");
-        assert_eq!(sum("hookweir_outcomes_total", &[]), attempts, "all outcomes of {source}");
-        assert_eq!(sum("hookweir_received_total", &[]), attempts, "received by {source}");
-        assert_eq!(sum("hookweir_conflicts_total", &[]), others, "conflicts of {source}");
+        let counted = |label: &str| {
+            sum(
+                "hookweir_outcomes_total",
+                &[&format!("outcome=\"{label}\"")],
+            )
+        };
+        let outcomes = (
+            counted("accepted"),
+            counted("duplicate"),
+            counted("rejected"),
+        );
+        assert_eq!(
+            outcomes,
+            (genuine, attempts - genuine - forged, forged),
+            "accepted, duplicate, rejected of {source}"
+        );
+        assert_eq!(
+            sum("hookweir_outcomes_total", &[]),
+            attempts,
+            "all outcomes of {source}"
+        );
+        assert_eq!(
+            sum("hookweir_received_total", &[]),
+            attempts,
+            "received by {source}"
+        );
+        assert_eq!(
+            sum("hookweir_conflicts_total", &[]),
+            others,
+            "conflicts of {source}"
+        );
     }
 }

@@ -75,21 +75,42 @@ fn data() -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_senders_in_the_field_do_is_taken_as_it_should_be() {
     let config = std::fs::read_to_string(data().join("field.toml")).expect("the sources");
-    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(data().join("cases.json")).expect("the cases")).expect("JSON");
+    let cases: Vec<Case> =
+        serde_json::from_slice(&std::fs::read(data().join("cases.json")).expect("the cases"))
+            .expect("JSON");
     let mut app = App::start(&config).await;
     let mut wrong = Vec::new();
     for case in &cases {
-        wrong.extend(case.play(&app).into_iter().map(|what| format!("{}: {what}", case.name)));
+        wrong.extend(
+            case.play(&app)
+                .into_iter()
+                .map(|what| format!("{}: {what}", case.name)),
+        );
     }
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}\n{}", wrong.len(), cases.len(), wrong.join("\n"), app.log());
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n"),
+        app.log()
+    );
     assert!(cases.len() >= 60, "a case is missing");
     assert!(app.stop().await.success());
 }
 
 impl Case {
     fn play(&self, app: &App) -> Vec<String> {
-        let before: BTreeMap<&String, usize> = self.events.keys().map(|source| (source, out(app, source).len())).collect();
-        let mut wrong: Vec<String> = self.steps.iter().flat_map(|step| step.play(app.listen)).collect();
+        let before: BTreeMap<&String, usize> = self
+            .events
+            .keys()
+            .map(|source| (source, out(app, source).len()))
+            .collect();
+        let mut wrong: Vec<String> = self
+            .steps
+            .iter()
+            .flat_map(|step| step.play(app.listen))
+            .collect();
         for (source, more) in &self.events {
             let came = || out(app, source).len() - before[source];
             let began = Instant::now();
@@ -99,7 +120,10 @@ impl Case {
             // One too many would come right behind.
             std::thread::sleep(Duration::from_millis(50));
             if came() != *more {
-                wrong.push(format!("{source}: {more} events must come out, {} did", came()));
+                wrong.push(format!(
+                    "{source}: {more} events must come out, {} did",
+                    came()
+                ));
             }
         }
         if let Some(OutHas { source, text }) = &self.out_has {
@@ -108,7 +132,9 @@ impl Case {
                 event.retain(|name, _| !name.starts_with("body"));
             }
             if !last.to_string().contains(text) {
-                wrong.push(format!("the last event of {source} does not say {text}: {last}"));
+                wrong.push(format!(
+                    "the last event of {source} does not say {text}: {last}"
+                ));
             }
         }
         wrong
@@ -118,7 +144,9 @@ impl Case {
 impl Step {
     fn play(&self, server: SocketAddr) -> Vec<String> {
         let raw = std::fs::read(data().join("requests").join(&self.send)).expect("the request");
-        (0..self.times).filter_map(|_| self.judge(&talk(server, &raw, self.how, self.answers))).collect()
+        (0..self.times)
+            .filter_map(|_| self.judge(&talk(server, &raw, self.how, self.answers)))
+            .collect()
     }
 
     fn judge(&self, answers: &[Answer]) -> Option<String> {
@@ -128,8 +156,14 @@ impl Step {
             Some(Statuses::Each(statuses)) => statuses.clone(),
             None => Vec::new(),
         };
-        let any = self.any_of.as_ref().is_some_and(|any| got.first().is_some_and(|first| any.contains(first)));
-        let body = answers.last().map(|answer| String::from_utf8_lossy(&answer.body)).unwrap_or_default();
+        let any = self
+            .any_of
+            .as_ref()
+            .is_some_and(|any| got.first().is_some_and(|first| any.contains(first)));
+        let body = answers
+            .last()
+            .map(|answer| String::from_utf8_lossy(&answer.body))
+            .unwrap_or_default();
         let right = (got == expected || any)
             && self.body.as_ref().is_none_or(|expected| *expected == body)
             && self.word.as_ref().is_none_or(|word| body.contains(word));
@@ -139,11 +173,24 @@ impl Step {
 
 /// The events of a source that came out of the file sink.
 fn out(app: &App, source: &str) -> Vec<Value> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(app.events()).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(app.events())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path())
+        .collect();
     files.sort();
-    let lines = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-    let events = lines.flat_map(|text| text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>());
-    events.filter(|event| event["headers"]["x-hookweir-source"] == source).collect()
+    let lines = files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    let events = lines.flat_map(|text| {
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .collect::<Vec<_>>()
+    });
+    events
+        .filter(|event| event["headers"]["x-hookweir-source"] == source)
+        .collect()
 }
 
 struct Answer {
@@ -165,20 +212,33 @@ fn talk(server: SocketAddr, raw: &[u8], how: How, answers: usize) -> Vec<Answer>
             }
         }
         How::Expect => {
-            let head = raw.windows(4).position(|end| end == b"\r\n\r\n").expect("the head's end") + 4;
+            let head = raw
+                .windows(4)
+                .position(|end| end == b"\r\n\r\n")
+                .expect("the head's end")
+                + 4;
             socket.write_all(&raw[..head]).expect("it is read");
-            receive(&mut socket, &mut got, Duration::from_secs(1), |got| got.ends_with(b"\r\n\r\n"));
+            receive(&mut socket, &mut got, Duration::from_secs(1), |got| {
+                got.ends_with(b"\r\n\r\n")
+            });
             if got.starts_with(b"HTTP/1.1 100") || got.is_empty() {
                 got.clear();
                 socket.write_all(&raw[head..]).expect("it is read");
             }
         }
     }
-    receive(&mut socket, &mut got, Duration::from_secs(5), |got| parse(got).len() >= answers);
+    receive(&mut socket, &mut got, Duration::from_secs(5), |got| {
+        parse(got).len() >= answers
+    });
     parse(&got)
 }
 
-fn receive(socket: &mut TcpStream, got: &mut Vec<u8>, patience: Duration, enough: impl Fn(&[u8]) -> bool) {
+fn receive(
+    socket: &mut TcpStream,
+    got: &mut Vec<u8>,
+    patience: Duration,
+    enough: impl Fn(&[u8]) -> bool,
+) {
     let end = Instant::now() + patience;
     let mut buffer = [0; 65536];
     while !enough(got) {
@@ -186,7 +246,9 @@ fn receive(socket: &mut TcpStream, got: &mut Vec<u8>, patience: Duration, enough
         if left.is_zero() {
             return;
         }
-        socket.set_read_timeout(Some(left)).expect("a socket option");
+        socket
+            .set_read_timeout(Some(left))
+            .expect("a socket option");
         match socket.read(&mut buffer) {
             Ok(0) => return,
             Ok(length) => got.extend_from_slice(&buffer[..length]),
@@ -201,10 +263,22 @@ fn parse(mut data: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some(head_end) = data.windows(4).position(|end| end == b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&data[..head_end]).to_lowercase();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
-        let Some(body) = data[head_end + 4..].get(..length) else { break };
-        answers.push(Answer { status, body: body.to_vec() });
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+            .unwrap_or(0);
+        let Some(body) = data[head_end + 4..].get(..length) else {
+            break;
+        };
+        answers.push(Answer {
+            status,
+            body: body.to_vec(),
+        });
         data = &data[head_end + 4 + length..];
     }
     answers

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, System};
 use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConfig};
-use hookweir::delivery::{DedupKey, MessageKey};
+use hookweir::domain::delivery::{DedupKey, MessageKey};
+use hookweir::domain::outcome::{Answer, FailReason, Outcome, RejectReason, Rejection};
+use hookweir::domain::request::Request;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Share, Ticket};
-use hookweir::mailbox::{Mail, Mailbox, Ping, Roster};
 use hookweir::messages::Received;
-use hookweir::outcome::{Answer, FailReason, Outcome, RejectReason, Rejection};
-use hookweir::request::Request;
+use hookweir::runtime::mailbox::{Mail, Mailbox, Ping, Roster};
 use hookweir::source::{Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
@@ -68,16 +68,27 @@ impl Handler<Mail<Received>> for StandIn {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
-        let Received { source, request, ticket } = mail.open();
-        let wish = request.headers.get(&"x-do".parse().expect("a name")).map(|v| v.to_str().expect("ascii").to_owned());
-        let id = MessageKey::of(&DedupKey::new(&source.name, "body", &[&request.body])).message_id();
+        let Received {
+            source,
+            request,
+            ticket,
+        } = mail.open();
+        let wish = request
+            .headers
+            .get(&"x-do".parse().expect("a name"))
+            .map(|v| v.to_str().expect("ascii").to_owned());
+        let id =
+            MessageKey::of(&DedupKey::new(&source.name, "body", &[&request.body])).message_id();
         let mut seen = self.1.lock().expect("no panic");
         seen.requests.push(request);
         seen.by.push(self.0);
         match wish.as_deref() {
             None => ticket.resolve(Outcome::Accepted { id }),
             Some("duplicate") => ticket.resolve(Outcome::Duplicate { id }),
-            Some("reject") => ticket.resolve(Outcome::Rejected(Rejection::new(RejectReason::SignatureMismatch, "secret reason"))),
+            Some("reject") => ticket.resolve(Outcome::Rejected(Rejection::new(
+                RejectReason::SignatureMismatch,
+                "secret reason",
+            ))),
             Some("fail") => ticket.resolve(Outcome::Failed(FailReason::Store)),
             Some("challenge") => ticket.resolve(Outcome::Challenge(Answer {
                 status: 202,
@@ -153,7 +164,9 @@ impl Server {
     pub(crate) fn start(options: Options) -> Self {
         let (tell, started) = mpsc::channel();
         let thread = thread::spawn(move || System::new().block_on(run(options, tell)));
-        let mut server = started.recv_timeout(Duration::from_secs(30)).expect("the server starts");
+        let mut server = started
+            .recv_timeout(Duration::from_secs(30))
+            .expect("the server starts");
         server.thread = Some(thread);
         server
     }
@@ -177,7 +190,10 @@ impl Server {
 
     pub(crate) fn metric(&self, line: &str) -> u64 {
         let text = self.scrape();
-        let value = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("no {line} in\n{text}"));
+        let value = text
+            .lines()
+            .find_map(|l| l.strip_prefix(line))
+            .unwrap_or_else(|| panic!("no {line} in\n{text}"));
         value.trim().parse().expect("a number")
     }
 
@@ -186,9 +202,16 @@ impl Server {
         eventually("all room is given back", || self.budget.used() == (0, 0));
         let text = self.scrape();
         let sum = |name: &str| -> u64 {
-            text.lines().filter(|l| l.starts_with(name)).filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+            text.lines()
+                .filter(|l| l.starts_with(name))
+                .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
+                .sum()
         };
-        assert_eq!(sum("hookweir_received_total{"), sum("hookweir_outcomes_total{"), "{text}");
+        assert_eq!(
+            sum("hookweir_received_total{"),
+            sum("hookweir_outcomes_total{"),
+            "{text}"
+        );
     }
 
     pub(crate) fn begin_stop(&mut self, how: Stop) {
@@ -215,11 +238,18 @@ impl Drop for Server {
 }
 
 async fn run(options: Options, tell: mpsc::Sender<Server>) {
-    let Options { limits, server, deadline, max_body_bytes } = options;
+    let Options {
+        limits,
+        server,
+        deadline,
+        max_body_bytes,
+    } = options;
     let metrics = Metrics::new().expect("metrics");
     let seen = Arc::new(Mutex::new(Seen::default()));
     let roster = Roster::default();
-    let stand_in = |name| -> Mailbox<Received> { roster.mailbox(name, &StandIn(name, seen.clone()).start(), 1024) };
+    let stand_in = |name| -> Mailbox<Received> {
+        roster.mailbox(name, &StandIn(name, seen.clone()).start(), 1024)
+    };
     let (verifier, of_http) = (stand_in("verifier"), stand_in("verifier-http"));
     let configured = Config::from_toml(SOURCES).expect("a configuration");
     let sources = configured.sources.len();
@@ -235,28 +265,72 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         usual_body_bytes: max_body_bytes,
         upload: limits.body_timeout,
         deadline,
-        share: Arc::new(Share::of_source(limits.in_flight_bytes, sources, max_body_bytes)),
+        share: Arc::new(Share::of_source(
+            limits.in_flight_bytes,
+            sources,
+            max_body_bytes,
+        )),
     };
     let sources = Arc::new(Sources::new(configured.sources.iter().map(source)));
-    let budget = Budget::for_bodies(limits.in_flight_requests, limits.in_flight_bytes, max_body_bytes);
-    let edge = Edge::new(sources, vec![verifier], None, budget.clone(), limits, metrics.clone());
+    let budget = Budget::for_bodies(
+        limits.in_flight_requests,
+        limits.in_flight_bytes,
+        max_body_bytes,
+    );
+    let edge = Edge::new(
+        sources,
+        vec![verifier],
+        None,
+        budget.clone(),
+        limits,
+        metrics.clone(),
+    );
     let health = Health::default();
     health.component("stand-in").set(State::Ready);
-    let admin =
-        Arc::new(Admin { metrics: metrics.clone(), health: health.clone(), roster, budget: budget.clone(), started: Instant::now() });
-    let (listener, admin_listener) = (bind(server.listen).expect("bound"), bind(server.admin_listen).expect("bound"));
-    let (addr, admin_addr) = (listener.local_addr().expect("an address"), admin_listener.local_addr().expect("an address"));
-    let running = serve(listener, edge, move || of_http.clone(), &server, Duration::from_secs(20)).expect("serves");
+    let admin = Arc::new(Admin {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        roster,
+        budget: budget.clone(),
+        started: Instant::now(),
+    });
+    let (listener, admin_listener) = (
+        bind(server.listen).expect("bound"),
+        bind(server.admin_listen).expect("bound"),
+    );
+    let (addr, admin_addr) = (
+        listener.local_addr().expect("an address"),
+        admin_listener.local_addr().expect("an address"),
+    );
+    let running = serve(
+        listener,
+        edge,
+        move || of_http.clone(),
+        &server,
+        Duration::from_secs(20),
+    )
+    .expect("serves");
     let admin_running = serve_admin(admin_listener, admin).expect("serves");
     let (stop, stopped) = oneshot::channel();
-    let handle = Server { addr, admin: admin_addr, seen, budget, health, stop: Some(stop), thread: None };
+    let handle = Server {
+        addr,
+        admin: admin_addr,
+        seen,
+        budget,
+        health,
+        stop: Some(stop),
+        thread: None,
+    };
     assert!(tell.send(handle).is_ok(), "the test waits");
     let (admin_stop, admin_stopped) = oneshot::channel::<()>();
     let admin_task = actix::spawn(admin_running.until(async {
         let _ = admin_stopped.await;
         Stop::InOrder
     }));
-    running.until(async { stopped.await.unwrap_or(Stop::AtOnce) }).await.expect("a clean end");
+    running
+        .until(async { stopped.await.unwrap_or(Stop::AtOnce) })
+        .await
+        .expect("a clean end");
     drop(admin_stop);
     admin_task.await.expect("no panic").expect("a clean end");
 }
@@ -264,7 +338,10 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < give_up, "did not happen within 30 s: {what}");
+        assert!(
+            Instant::now() < give_up,
+            "did not happen within 30 s: {what}"
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -293,9 +370,14 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).expect("connects");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .expect("a timeout");
         stream.set_nodelay(true).expect("nodelay");
-        Self { stream, read: Vec::new() }
+        Self {
+            stream,
+            read: Vec::new(),
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -319,13 +401,31 @@ impl Client {
             if let Some(at) = self.read.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.fill() > 0, "closed before a whole head: {:?}", String::from_utf8_lossy(&self.read));
+            assert!(
+                self.fill() > 0,
+                "closed before a whole head: {:?}",
+                String::from_utf8_lossy(&self.read)
+            );
         };
         let head = String::from_utf8(self.read.drain(..end).collect()).expect("ascii");
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-        let mut response = Response { status, head, body: String::new() };
-        let length: usize = response.header("content-length").map_or(0, |v| v.parse().expect("a number"));
-        let length = if method == "HEAD" || status == 100 { 0 } else { length };
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .expect("a status");
+        let mut response = Response {
+            status,
+            head,
+            body: String::new(),
+        };
+        let length: usize = response
+            .header("content-length")
+            .map_or(0, |v| v.parse().expect("a number"));
+        let length = if method == "HEAD" || status == 100 {
+            0
+        } else {
+            length
+        };
         while self.read.len() < length {
             assert!(self.fill() > 0, "closed before a whole body");
         }
@@ -342,5 +442,8 @@ impl Client {
 
 /// A POST with a body.
 pub(crate) fn post(path: &str, headers: &str, body: &str) -> String {
-    format!("POST /ingest/{path} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+    format!(
+        "POST /ingest/{path} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
 }

@@ -1,7 +1,10 @@
 //! All integration tests, in one binary. What needs PostgreSQL or RabbitMQ is in modules whose path contains `with_servers`; `tests/run`
 //! provides the servers.
 
-#![expect(unreachable_pub, reason = "the modules of a test binary have no outside")]
+#![expect(
+    unreachable_pub,
+    reason = "the modules of a test binary have no outside"
+)]
 
 mod architecture;
 mod check;

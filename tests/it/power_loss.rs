@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel::sql_types::Binary;
-use hookweir::delivery::MessageKey;
+use hookweir::domain::delivery::MessageKey;
 
 use self::disk::Disk;
 use self::trace::{Moment, Trace};
@@ -47,7 +47,9 @@ impl Verdict {
                     let ids = call.ids_answered();
                     verdict.answered += ids.len();
                     answered.extend(ids.iter().cloned());
-                    verdict.lost.extend(ids.into_iter().filter(|id| !kept.contains(id)));
+                    verdict
+                        .lost
+                        .extend(ids.into_iter().filter(|id| !kept.contains(id)));
                     false
                 }
                 Moment::Ends(call) => disk.ends(call),
@@ -74,16 +76,30 @@ fn survivors(disk: &Disk) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     let database = left.path().join("data/hookweir.db");
     if database.exists() {
-        let mut connection = SqliteConnection::establish(&database.to_string_lossy()).expect("SQLite opens what is left");
+        let mut connection = SqliteConnection::establish(&database.to_string_lossy())
+            .expect("SQLite opens what is left");
         // Before the schema's own commit there is no outbox, and nothing in it.
-        let rows = diesel::sql_query("SELECT key FROM outbox JOIN event USING (seq, key)").load::<Row>(&mut connection).unwrap_or_default();
-        ids.extend(rows.into_iter().map(|row| MessageKey::from_bytes(row.key.try_into().expect("32 bytes")).message_id().to_string()));
+        let rows = diesel::sql_query("SELECT key FROM outbox JOIN event USING (seq, key)")
+            .load::<Row>(&mut connection)
+            .unwrap_or_default();
+        ids.extend(rows.into_iter().map(|row| {
+            MessageKey::from_bytes(row.key.try_into().expect("32 bytes"))
+                .message_id()
+                .to_string()
+        }));
     }
-    for entry in std::fs::read_dir(left.path().join("data/events")).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(left.path().join("data/events"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let lines = std::fs::read(entry.path()).expect("a file");
         // The last line may be torn.
-        let whole = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-        let parsed = whole.map(|line| serde_json::from_slice::<serde_json::Value>(line).expect("JSON"));
+        let whole = lines
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| line.ends_with(b"\n"));
+        let parsed =
+            whole.map(|line| serde_json::from_slice::<serde_json::Value>(line).expect("JSON"));
         ids.extend(parsed.map(|line| line["message_id"].as_str().expect("an id").to_owned()));
     }
     ids
@@ -95,13 +111,30 @@ struct Traced(Child);
 impl Traced {
     /// Starts it in `folder`, with the trace going to `file`; returns it once it says where it listens.
     fn start(folder: &Path, file: &Path, control: &str) -> (Self, SocketAddr) {
-        let config = format!("server.listen = \"127.0.0.1:0\"\nserver.admin_listen = \"127.0.0.1:0\"\n{}", five_sources());
+        let config = format!(
+            "server.listen = \"127.0.0.1:0\"\nserver.admin_listen = \"127.0.0.1:0\"\n{}",
+            five_sources()
+        );
         std::fs::write(folder.join("hookweir.toml"), config).expect("written");
         // -D: the tracer is the child's child, so that our child is the program itself.
         let mut process = Command::new("strace")
-            .args(["-D", "-f", "-xx", "-s", "1048576", "-e", &format!("trace={}", trace::CALLS.join(",")), "-o"])
+            .args([
+                "-D",
+                "-f",
+                "-xx",
+                "-s",
+                "1048576",
+                "-e",
+                &format!("trace={}", trace::CALLS.join(",")),
+                "-o",
+            ])
             .arg(file)
-            .args([env!("CARGO_BIN_EXE_hookweir"), "serve", "--config", "hookweir.toml"])
+            .args([
+                env!("CARGO_BIN_EXE_hookweir"),
+                "serve",
+                "--config",
+                "hookweir.toml",
+            ])
             .current_dir(folder)
             .env("HOOKWEIR_CONTROL", control)
             .env("HOOKWEIR__LOG__FORMAT", "json")
@@ -131,7 +164,10 @@ impl Traced {
             {
                 return Trace::parse(&text);
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "strace has not finished");
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "strace has not finished"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -153,12 +189,22 @@ async fn run(control: &str) -> (Verdict, usize) {
     let folder = folder.canonicalize().expect("a path");
     let file = home.path().join("trace");
     let (program, listen) = Traced::start(&folder, &file, control);
-    let ledger = Load { connections: 8, ..Load::on(&[listen]) }.send(200).await;
+    let ledger = Load {
+        connections: 8,
+        ..Load::on(&[listen])
+    }
+    .send(200)
+    .await;
     ledger.check();
     files_hold(&folder.join("data/events"), ledger.genuine().count()).await;
     // The last rows leave the outbox.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let taken = ledger.entries.iter().flat_map(|entry| &entry.attempts).filter(|attempt| attempt.answer.is_taken()).count();
+    let taken = ledger
+        .entries
+        .iter()
+        .flat_map(|entry| &entry.attempts)
+        .filter(|attempt| attempt.answer.is_taken())
+        .count();
     let trace = tokio::task::block_in_place(|| program.end(&file));
     (Verdict::of(&trace, &folder), taken)
 }
@@ -168,9 +214,20 @@ mod with_strace {
     async fn whenever_the_power_goes_what_was_answered_2xx_is_on_the_disk() {
         let (verdict, taken) = super::run("").await;
         assert_eq!(verdict.answered, taken, "each 200 is in the trace");
-        assert!(taken >= 100 && verdict.states > 20, "there is something to see: {verdict:?}");
-        assert!(verdict.lost.is_empty(), "{} of {} answers would have been lost: {verdict:?}", verdict.lost.len(), verdict.answered);
-        println!("{} answers of 200, {} states of the disk, none lost", verdict.answered, verdict.states);
+        assert!(
+            taken >= 100 && verdict.states > 20,
+            "there is something to see: {verdict:?}"
+        );
+        assert!(
+            verdict.lost.is_empty(),
+            "{} of {} answers would have been lost: {verdict:?}",
+            verdict.lost.len(),
+            verdict.answered
+        );
+        println!(
+            "{} answers of 200, {} states of the disk, none lost",
+            verdict.answered, verdict.states
+        );
     }
 
     /// The control: what many recommend, WAL with `synchronous = NORMAL`, does not sync a commit.
@@ -178,6 +235,10 @@ mod with_strace {
     async fn with_synchronous_normal_it_is_seen_that_they_would_be_lost() {
         let (verdict, taken) = super::run("synchronous_normal").await;
         assert_eq!(verdict.answered, taken, "each 200 is in the trace");
-        assert!(verdict.lost.len() > taken / 2, "only {} of {taken} answers would have been lost", verdict.lost.len());
+        assert!(
+            verdict.lost.len() > taken / 2,
+            "only {} of {taken} answers would have been lost",
+            verdict.lost.len()
+        );
     }
 }

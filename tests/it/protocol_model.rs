@@ -154,7 +154,8 @@ impl World {
 
     fn is_alive(&self, (i, incarnation): (u8, u8)) -> bool {
         let instance = &self.instances[i as usize];
-        (instance.incarnation == incarnation && instance.leased) || self.dead_lease[i as usize] == Some(incarnation)
+        (instance.incarnation == incarnation && instance.leased)
+            || self.dead_lease[i as usize] == Some(incarnation)
     }
 
     fn accepted(&self) -> bool {
@@ -165,7 +166,9 @@ impl World {
     fn steps(&self, mistake: Mistake) -> Vec<World> {
         let mut next = Vec::new();
         for attempt in 0..ATTEMPTS {
-            if self.attempts[attempt] == Attempt::NotSent && (attempt == 0 || self.attempts[attempt - 1] != Attempt::NotSent) {
+            if self.attempts[attempt] == Attempt::NotSent
+                && (attempt == 0 || self.attempts[attempt - 1] != Attempt::NotSent)
+            {
                 next.extend((0..INSTANCES).map(|i| self.deliver(attempt, i, mistake)));
             }
         }
@@ -226,7 +229,8 @@ impl World {
                 let new = !w.key;
                 if new {
                     w.key = true;
-                    let has_row = !matches!(mistake, Mistake::KeyWithoutRow | Mistake::PublishFirst);
+                    let has_row =
+                        !matches!(mistake, Mistake::KeyWithoutRow | Mistake::PublishFirst);
                     w.row = has_row.then_some((i as u8, w.instances[i].incarnation));
                 }
                 w.instances[i].writing = Writing::Committed { new };
@@ -272,7 +276,14 @@ impl World {
         if std::mem::take(&mut w.instances[i].held_by_writer) {
             w.drop_hold(i);
         }
-        w.answer(i, if mistake == Mistake::AmbiguousIsSuccess { Attempt::Accepted } else { Attempt::Refused });
+        w.answer(
+            i,
+            if mistake == Mistake::AmbiguousIsSuccess {
+                Attempt::Accepted
+            } else {
+                Attempt::Refused
+            },
+        );
         w
     }
 
@@ -327,11 +338,17 @@ impl World {
             Sweep::Begun { dropped } => {
                 let me = (i as u8, self.instances[i].incarnation);
                 let mine = self.row == Some(me) && mistake != Mistake::NoOwnRowSweep;
-                let orphan = self.row.is_some_and(|owner| owner != me && (mistake == Mistake::TakeOverLiving || !self.is_alive(owner)));
+                let orphan = self.row.is_some_and(|owner| {
+                    owner != me && (mistake == Mistake::TakeOverLiving || !self.is_alive(owner))
+                });
                 if orphan {
                     w.row = Some(me);
                 }
-                w.instances[i].sweep = if mine || orphan { Sweep::Read { dropped } } else { Sweep::No };
+                w.instances[i].sweep = if mine || orphan {
+                    Sweep::Read { dropped }
+                } else {
+                    Sweep::No
+                };
             }
             Sweep::Read { dropped } => {
                 w.instances[i].sweep = Sweep::No;
@@ -351,7 +368,10 @@ impl World {
         w.answer(i, Attempt::Refused);
         let dead = w.instances[i];
         w.dead_lease[i] = dead.leased.then_some(dead.incarnation);
-        w.instances[i] = Instance { incarnation: dead.incarnation + 1, ..FRESH };
+        w.instances[i] = Instance {
+            incarnation: dead.incarnation + 1,
+            ..FRESH
+        };
         w
     }
 
@@ -391,11 +411,16 @@ fn check(mistake: Mistake) -> Result<usize, &'static str> {
         }
         let next = world.steps(mistake);
         // At rest: all that can still happen is a fault, a new attempt, or a sweep that finds nothing to do.
-        let busy = world.attempts.iter().any(|attempt| matches!(attempt, Attempt::At(_)))
-            || world
-                .instances
-                .iter()
-                .any(|i| i.writing != Writing::No || i.publishing != Publishing::No || i.sweep != Sweep::No || !i.leased)
+        let busy = world
+            .attempts
+            .iter()
+            .any(|attempt| matches!(attempt, Attempt::At(_)))
+            || world.instances.iter().any(|i| {
+                i.writing != Writing::No
+                    || i.publishing != Publishing::No
+                    || i.sweep != Sweep::No
+                    || !i.leased
+            })
             || world.dead_lease.iter().any(Option::is_some);
         if !busy {
             let relayed = world.row.is_some() && sweeps_lead_out(&world, mistake);
@@ -425,16 +450,23 @@ fn sweeps_lead_out(world: &World, mistake: Mistake) -> bool {
             state.sweep(i, mistake, &mut next);
             state.publish(i, mistake, &mut next);
         }
-        todo.extend(next.into_iter().filter(|next| next.faults == state.faults && seen.insert(*next)));
+        todo.extend(
+            next.into_iter()
+                .filter(|next| next.faults == state.faults && seen.insert(*next)),
+        );
     }
     false
 }
 
 #[test]
 fn the_protocol_holds_in_every_interleaving() {
-    let states = check(Mistake::None).unwrap_or_else(|violation| panic!("the design itself is wrong: {violation}"));
+    let states = check(Mistake::None)
+        .unwrap_or_else(|violation| panic!("the design itself is wrong: {violation}"));
     println!("{states} states");
-    assert!(states > 10_000, "only {states} states were reached: the model has lost its steps");
+    assert!(
+        states > 10_000,
+        "only {states} states were reached: the model has lost its steps"
+    );
 }
 
 #[test]

@@ -18,10 +18,21 @@ fn lines(folder: &Path) -> BTreeMap<String, usize> {
     let mut count = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("the folder") {
         let path = entry.expect("an entry").path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+        {
             for line in std::fs::read_to_string(path).expect("text").lines() {
-                let line: serde_json::Value = serde_json::from_str(line).expect("a whole line of JSON");
-                *count.entry(line["headers"]["cloudEvents:id"].as_str().expect("an id").to_owned()).or_default() += 1;
+                let line: serde_json::Value =
+                    serde_json::from_str(line).expect("a whole line of JSON");
+                *count
+                    .entry(
+                        line["headers"]["cloudEvents:id"]
+                            .as_str()
+                            .expect("an id")
+                            .to_owned(),
+                    )
+                    .or_default() += 1;
             }
         }
     }
@@ -35,7 +46,10 @@ fn once(count: usize) -> BTreeMap<String, usize> {
 #[test]
 fn rows_left_over_and_hints_are_each_written_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rig = Rig::start(&Publisher { mailbox_capacity: 8, ..file(folder.path()) });
+    let rig = Rig::start(&Publisher {
+        mailbox_capacity: 8,
+        ..file(folder.path())
+    });
     // Some fit the budget for hints, the others are found by the relay while more come in.
     for n in 0..10_000 {
         rig.accept(event("s", &n.to_string(), b"{}"));
@@ -50,13 +64,18 @@ fn rows_left_over_and_hints_are_each_written_once() {
 #[test]
 fn a_burst_is_accepted_first_and_published_after() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rig = Rig::start(&Publisher { yield_longest: Duration::from_secs(3600), ..file(folder.path()) });
+    let rig = Rig::start(&Publisher {
+        yield_longest: Duration::from_secs(3600),
+        ..file(folder.path())
+    });
     rig.up();
     let burst = rig.ingest.reserve(51, 0).expect("room");
     for n in 0..1000 {
         rig.accept(event("s", &n.to_string(), b"{}"));
     }
-    wait("the publisher to stand aside", || rig.metrics.publisher_yielding.get() == 1);
+    wait("the publisher to stand aside", || {
+        rig.metrics.publisher_yielding.get() == 1
+    });
     assert_eq!((rig.published("confirmed"), rig.outbox.len()), (0, 1000));
 
     drop(burst);
@@ -68,9 +87,16 @@ fn a_burst_is_accepted_first_and_published_after() {
 #[test]
 fn a_body_larger_than_the_whole_budget_passes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rig = Rig::start(&Publisher { queue_bytes: 1000, ..file(folder.path()) });
+    let rig = Rig::start(&Publisher {
+        queue_bytes: 1000,
+        ..file(folder.path())
+    });
     for n in 0..100 {
-        rig.accept(event("s", &n.to_string(), &vec![b'x'; if n % 10 == 0 { 5000 } else { 10 }]));
+        rig.accept(event(
+            "s",
+            &n.to_string(),
+            &vec![b'x'; if n % 10 == 0 { 5000 } else { 10 }],
+        ));
     }
     rig.drained();
     assert_eq!(lines(folder.path()), once(100));
@@ -88,7 +114,10 @@ fn what_the_store_does_not_take_in_is_not_published_again() {
         rig.accept(event("s", &n.to_string(), b"{}"));
     }
     wait("all to be written", || rig.published("confirmed") == 1000);
-    assert!(rig.outbox.len() > 0 && !rig.in_hand.is_empty(), "the holds stay");
+    assert!(
+        rig.outbox.len() > 0 && !rig.in_hand.is_empty(),
+        "the holds stay"
+    );
     rig.outbox.away.store(false, Ordering::SeqCst);
     rig.drained();
     assert_eq!(lines(folder.path()), once(1000));
@@ -102,7 +131,11 @@ fn a_folder_that_cannot_be_used_is_reported_and_used_when_it_can() {
     let rig = Rig::start(&file(&path));
     rig.accept(event("s", "0", b"{}"));
     wait("the reason", || rig.why_not().contains("Not a directory"));
-    assert!(rig.why_not().contains(&path.display().to_string()), "{}", rig.why_not());
+    assert!(
+        rig.why_not().contains(&path.display().to_string()),
+        "{}",
+        rig.why_not()
+    );
     std::fs::remove_file(&path).expect("out of the way");
     rig.drained();
     assert_eq!(lines(&path), once(1));
@@ -137,7 +170,11 @@ fn a_stop_with_the_target_away_leaves_the_rows_to_the_next_start() {
         rig.accept(event("s", &n.to_string(), b"{}"));
     }
     let outbox = rig.outbox.clone();
-    assert_eq!(rig.stop(Duration::from_secs(600)), 1000, "it does not wait for what cannot be done");
+    assert_eq!(
+        rig.stop(Duration::from_secs(600)),
+        1000,
+        "it does not wait for what cannot be done"
+    );
     assert_eq!(outbox.len(), 1000);
     std::fs::remove_file(&path).expect("out of the way");
     let rig = Rig::restart(outbox, &file(&path));
@@ -156,7 +193,11 @@ fn a_stop_under_load_finishes_what_is_in_memory() {
     let outbox = rig.outbox.clone();
     assert_eq!(rig.stop(Duration::from_secs(60)), 0);
     let written = lines(folder.path());
-    assert_eq!(written.len() + outbox.len(), 2000, "each row is written or still there");
+    assert_eq!(
+        written.len() + outbox.len(),
+        2000,
+        "each row is written or still there"
+    );
     assert!(written.values().all(|count| *count == 1));
 }
 
@@ -171,7 +212,11 @@ struct Odd {
 
 impl Odd {
     fn new(fate: impl Fn(&Message, usize) -> Fate + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { fate: Box::new(fate), taken: Mutex::default(), links: AtomicUsize::new(0) })
+        Arc::new(Self {
+            fate: Box::new(fate),
+            taken: Mutex::default(),
+            links: AtomicUsize::new(0),
+        })
     }
 
     fn taken(&self) -> HashMap<String, usize> {
@@ -186,7 +231,10 @@ struct Handle(Arc<Odd>, watch::Sender<LinkState>);
 impl Target for Handle {
     async fn connect(&self) -> Result<Box<dyn Link>, PublishError> {
         self.0.links.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(Self(self.0.clone(), watch::Sender::new(LinkState::Up))))
+        Ok(Box::new(Self(
+            self.0.clone(),
+            watch::Sender::new(LinkState::Up),
+        )))
     }
 
     async fn check(&self) -> Result<Vec<String>, PublishError> {
@@ -211,14 +259,20 @@ impl Link for Handle {
 impl Channel for Handle {
     async fn publish(&mut self, batch: &[Message]) -> Vec<Fate> {
         tokio::task::yield_now().await;
-        let fates: Vec<Fate> = batch.iter().map(|message| (self.0.fate)(message, batch.len())).collect();
-        if let Some(Fate::Unknown(why)) = fates.iter().find(|fate| matches!(fate, Fate::Unknown(_))) {
+        let fates: Vec<Fate> = batch
+            .iter()
+            .map(|message| (self.0.fate)(message, batch.len()))
+            .collect();
+        if let Some(Fate::Unknown(why)) = fates.iter().find(|fate| matches!(fate, Fate::Unknown(_)))
+        {
             self.1.send_replace(LinkState::Down(why.clone()));
         }
         let mut taken = self.0.taken.lock().expect("no panic");
         for (message, fate) in batch.iter().zip(&fates) {
             if *fate == Fate::Confirmed {
-                *taken.entry(message.event.event_id.as_str().to_owned()).or_default() += 1;
+                *taken
+                    .entry(message.event.event_id.as_str().to_owned())
+                    .or_default() += 1;
             }
         }
         fates
@@ -230,11 +284,17 @@ impl Channel for Handle {
 }
 
 fn rig(odd: &Arc<Odd>) -> Rig {
-    Rig::start_at(Arc::new(Handle(odd.clone(), watch::Sender::new(LinkState::Up))), &config_of_odd())
+    Rig::start_at(
+        Arc::new(Handle(odd.clone(), watch::Sender::new(LinkState::Up))),
+        &config_of_odd(),
+    )
 }
 
 fn config_of_odd() -> Publisher {
-    Publisher { window: 16, ..file(Path::new("/nowhere")) }
+    Publisher {
+        window: 16,
+        ..file(Path::new("/nowhere"))
+    }
 }
 
 #[test]
@@ -247,14 +307,21 @@ fn a_poisoned_message_is_parked_with_its_reason_and_its_neighbours_pass_once() {
     });
     let rig = rig(&odd);
     for n in 0..400 {
-        rig.accept(event("s", &n.to_string(), if n % 100 == 7 { b"poison" } else { b"{}" }));
+        rig.accept(event(
+            "s",
+            &n.to_string(),
+            if n % 100 == 7 { b"poison" } else { b"{}" },
+        ));
     }
     rig.drained();
     assert_eq!(odd.taken().len(), 396);
     assert!(odd.taken().values().all(|count| *count == 1));
     let parked = rig.outbox.parked.lock().expect("no panic");
     assert_eq!(parked.len(), 4);
-    assert_eq!(parked["7"], "too   large", "no text that a store would refuse");
+    assert_eq!(
+        parked["7"], "too   large",
+        "no text that a store would refuse"
+    );
     assert_eq!(rig.metrics.parked.get(), 4);
 }
 
@@ -271,7 +338,9 @@ fn a_source_whose_queue_is_full_does_not_hold_up_the_others() {
         rig.accept(event(source, &n.to_string(), b"{}"));
     }
     wait("all of the good source", || odd.taken().len() == 1000);
-    wait("the others to be postponed", || rig.outbox.attempts().values().all(|attempts| *attempts > 0));
+    wait("the others to be postponed", || {
+        rig.outbox.attempts().values().all(|attempts| *attempts > 0)
+    });
     assert_eq!(rig.outbox.len(), 2000, "none is given up");
     assert!(odd.taken().values().all(|count| *count == 1));
 }
@@ -279,8 +348,13 @@ fn a_source_whose_queue_is_full_does_not_hold_up_the_others() {
 #[test]
 fn a_link_that_is_lost_again_and_again_loses_nothing() {
     let calls = AtomicUsize::new(0);
-    let odd =
-        Odd::new(move |_, _| if calls.fetch_add(1, Ordering::SeqCst) % 500 == 499 { Fate::Unknown("cut".into()) } else { Fate::Confirmed });
+    let odd = Odd::new(move |_, _| {
+        if calls.fetch_add(1, Ordering::SeqCst) % 500 == 499 {
+            Fate::Unknown("cut".into())
+        } else {
+            Fate::Confirmed
+        }
+    });
     let rig = rig(&odd);
     for n in 0..2000 {
         rig.accept(event("s", &n.to_string(), b"{}"));
@@ -294,9 +368,13 @@ fn a_link_that_is_lost_again_and_again_loses_nothing() {
 fn the_file_sink_is_checked_by_writing_to_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let found = runtime.block_on(hookweir::publish::check(&file(&folder.path().join("new")))).expect("writable");
+    let found = runtime
+        .block_on(hookweir::publish::check(&file(&folder.path().join("new"))))
+        .expect("writable");
     assert!(found[0].contains("can be written"), "{found:?}");
     std::fs::write(folder.path().join("file"), "").expect("a file");
-    let error = runtime.block_on(hookweir::publish::check(&file(&folder.path().join("file")))).expect_err("not a folder");
+    let error = runtime
+        .block_on(hookweir::publish::check(&file(&folder.path().join("file"))))
+        .expect_err("not a folder");
     assert!(error.to_string().contains("file: cannot"), "{error}");
 }

@@ -8,14 +8,19 @@ use std::time::{Duration, Instant};
 
 use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
 use hookweir::config::secret::Secret;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
+use hookweir::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+};
 use hookweir::in_flight::Budget;
-use hookweir::mailbox::Roster;
 use hookweir::messages::{Pending, PendingEvent};
 use hookweir::publish::in_hand::InHand;
 use hookweir::publish::{Around, Running, Target, start, start_at};
-use hookweir::shutdown::{Lifeline, Vigil};
-use hookweir::store::{Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError, StoredEvent};
+use hookweir::runtime::mailbox::Roster;
+use hookweir::runtime::shutdown::{Lifeline, Vigil};
+use hookweir::store::{
+    Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError,
+    StoredEvent,
+};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -47,8 +52,19 @@ impl Outbox {
         let mut rows = self.rows.lock().expect("no panic");
         let seq = rows.last_key_value().map_or(1, |(seq, _)| seq + 1);
         let event = Arc::new(event);
-        rows.insert(seq, Row { event: event.clone(), attempts: 0, due: Instant::now() });
-        StoredEvent { seq: Seq(seq), attempts: 0, event }
+        rows.insert(
+            seq,
+            Row {
+                event: event.clone(),
+                attempts: 0,
+                due: Instant::now(),
+            },
+        );
+        StoredEvent {
+            seq: Seq(seq),
+            attempts: 0,
+            event,
+        }
     }
 
     /// Rows left.
@@ -58,7 +74,12 @@ impl Outbox {
 
     /// Attempts of the rows left, by event id.
     pub fn attempts(&self) -> BTreeMap<String, u32> {
-        self.rows.lock().expect("no panic").values().map(|row| (row.event.event_id.as_str().to_owned(), row.attempts)).collect()
+        self.rows
+            .lock()
+            .expect("no panic")
+            .values()
+            .map(|row| (row.event.event_id.as_str().to_owned(), row.attempts))
+            .collect()
     }
 }
 
@@ -76,16 +97,30 @@ impl Store for Outbox {
         Ok(asked.iter().map(|seq| rows.contains_key(&seq.0)).collect())
     }
 
-    fn claim(&self, _: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+    fn claim(
+        &self,
+        _: InstanceId,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let (rows, now) = (self.rows()?, Instant::now());
         let mut bytes = 0;
-        let due = rows.iter().filter(|(_, row)| row.due <= now && !skip(&row.event.message)).take(room.events);
+        let due = rows
+            .iter()
+            .filter(|(_, row)| row.due <= now && !skip(&row.event.message))
+            .take(room.events);
         let fits = due.take_while(|(_, row)| {
             let first = bytes == 0;
             bytes += row.event.body.len();
             first || bytes <= room.bytes
         });
-        Ok(fits.map(|(seq, row)| StoredEvent { seq: Seq(*seq), attempts: row.attempts, event: row.event.clone() }).collect())
+        Ok(fits
+            .map(|(seq, row)| StoredEvent {
+                seq: Seq(*seq),
+                attempts: row.attempts,
+                event: row.event.clone(),
+            })
+            .collect())
     }
 
     fn confirmed(&self, confirmed: &[Seq]) -> Result<(), StoreError> {
@@ -97,7 +132,9 @@ impl Store for Outbox {
     fn postpone(&self, postponed: &[Seq], delay: Duration) -> Result<(), StoreError> {
         let mut rows = self.rows()?;
         for seq in postponed {
-            let row = rows.get_mut(&seq.0).expect("a row that is postponed is there");
+            let row = rows
+                .get_mut(&seq.0)
+                .expect("a row that is postponed is there");
             row.attempts += 1;
             row.due = Instant::now() + delay;
         }
@@ -106,7 +143,10 @@ impl Store for Outbox {
 
     fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
         if let Some(row) = self.rows()?.remove(&row.0) {
-            self.parked.lock().expect("no panic").insert(row.event.event_id.as_str().to_owned(), reason.to_owned());
+            self.parked
+                .lock()
+                .expect("no panic")
+                .insert(row.event.event_id.as_str().to_owned(), reason.to_owned());
         }
         Ok(())
     }
@@ -152,7 +192,10 @@ impl Store for Outbox {
     }
 
     fn backlog(&self) -> Result<Backlog, StoreError> {
-        Ok(Backlog { depth: self.len() as u64, ..Backlog::default() })
+        Ok(Backlog {
+            depth: self.len() as u64,
+            ..Backlog::default()
+        })
     }
 }
 
@@ -240,16 +283,22 @@ pub struct Rig {
 
 impl Rig {
     pub fn start(config: &Publisher) -> Self {
-        Self::around(Arc::default(), |around| start(config, &[], around).expect("the publisher starts"))
+        Self::around(Arc::default(), |around| {
+            start(config, &[], around).expect("the publisher starts")
+        })
     }
 
     pub fn start_at(target: Arc<dyn Target>, config: &Publisher) -> Self {
-        Self::around(Arc::default(), |around| start_at(target, config, &[], around).expect("the publisher starts"))
+        Self::around(Arc::default(), |around| {
+            start_at(target, config, &[], around).expect("the publisher starts")
+        })
     }
 
     /// A publisher on an outbox that has rows already.
     pub fn restart(outbox: Arc<Outbox>, config: &Publisher) -> Self {
-        Self::around(outbox, |around| start(config, &[], around).expect("the publisher starts"))
+        Self::around(outbox, |around| {
+            start(config, &[], around).expect("the publisher starts")
+        })
     }
 
     fn around(outbox: Arc<Outbox>, start: impl FnOnce(Around) -> Running) -> Self {
@@ -274,7 +323,16 @@ impl Rig {
         let running = system.block_on(async { start(around) });
         // Its arbiters end with the publisher; the rest of it may not leave this thread, and a test may.
         std::mem::forget(system);
-        Self { outbox, in_hand, health, metrics, vigil, lease, ingest, running: Some(running) }
+        Self {
+            outbox,
+            in_hand,
+            health,
+            metrics,
+            vigil,
+            lease,
+            ingest,
+            running: Some(running),
+        }
     }
 
     pub fn running(&self) -> &Running {
@@ -286,7 +344,9 @@ impl Rig {
         let hold = self.in_hand.hold(event.message).expect("a new event");
         let row = self.outbox.put(event);
         if let Ok(permit) = self.running().budget.reserve(1, row.event.body.len()) {
-            let _ = self.running().mailbox.try_send(Pending { events: vec![PendingEvent { row, hold, permit }] });
+            let _ = self.running().mailbox.try_send(Pending {
+                events: vec![PendingEvent { row, hold, permit }],
+            });
         }
     }
 
@@ -295,7 +355,10 @@ impl Rig {
         let end = Instant::now() + PATIENCE;
         while self.outbox.len() > 0 || !self.in_hand.is_empty() {
             let (left, in_hand, why) = (self.outbox.len(), self.in_hand.len(), self.why_not());
-            assert!(Instant::now() < end, "{left} rows are left, {in_hand} in hand; {why}");
+            assert!(
+                Instant::now() < end,
+                "{left} rows are left, {in_hand} in hand; {why}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -14,7 +14,11 @@ const HABITS: [&str; 4] = ["HUP", "USR1", "USR2", "PIPE"];
 async fn logs(app: &App, what: &str) {
     let since = Instant::now();
     while !app.log().contains(what) {
-        assert!(since.elapsed() < Duration::from_secs(30), "no \"{what}\" in the log:\n{}", app.log());
+        assert!(
+            since.elapsed() < Duration::from_secs(30),
+            "no \"{what}\" in the log:\n{}",
+            app.log()
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -22,7 +26,11 @@ async fn logs(app: &App, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_terminal_or_a_log_rotation_does_not_end_the_service() {
     let mut app = App::start(&five_sources()).await;
-    let load = Load { connections: 4, ..Load::on(&[app.listen]) }.start();
+    let load = Load {
+        connections: 4,
+        ..Load::on(&[app.listen])
+    }
+    .start();
     for signal in HABITS.iter().cycle().take(40) {
         app.signal(signal);
         load.until_taken(5).await;
@@ -35,10 +43,16 @@ async fn a_closed_terminal_or_a_log_rotation_does_not_end_the_service() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_signal_cuts_off_what_is_in_hand_during_a_stop() {
-    let mut app = App::start(&format!("[limits]\ndeadline_ms = 20000\n{}", five_sources())).await;
+    let mut app = App::start(&format!(
+        "[limits]\ndeadline_ms = 20000\n{}",
+        five_sources()
+    ))
+    .await;
     let mut slow = TcpStream::connect(app.listen).expect("it listens");
-    slow.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-    slow.write_all(b"POST /ingest/github HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{").expect("written");
+    slow.set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    slow.write_all(b"POST /ingest/github HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{")
+        .expect("written");
     while app.metrics().await.sum("hookweir_received_total", &[]) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -54,7 +68,10 @@ async fn no_signal_cuts_off_what_is_in_hand_during_a_stop() {
     slow.write_all(b"}").expect("it still takes the rest");
     let mut answer = String::new();
     let _ = slow.read_to_string(&mut answer);
-    assert!(answer.starts_with("HTTP/1.1 401 "), "unsigned, and answered: {answer:?}");
+    assert!(
+        answer.starts_with("HTTP/1.1 401 "),
+        "unsigned, and answered: {answer:?}"
+    );
     let status = app.ended(Duration::from_secs(30)).await;
     assert_eq!(status.code(), Some(0), "{status}");
 }
@@ -62,7 +79,11 @@ async fn no_signal_cuts_off_what_is_in_hand_during_a_stop() {
 /// The signals that a process catches or ignores, as bits.
 fn handled(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let bits = |name: &str| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
+    let bits = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok())
+    };
     bits("SigCgt:").unwrap_or_default() | bits("SigIgn:").unwrap_or_default()
 }
 
@@ -71,10 +92,21 @@ async fn signals_during_a_start_are_no_accident() {
     // PostgreSQL that does not answer: the start waits for it for a second.
     let folder = tempfile::tempdir().expect("a folder");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let store = format!("store.url=postgres://u@{}/d", silent.local_addr().expect("an address"));
+    let store = format!(
+        "store.url=postgres://u@{}/d",
+        silent.local_addr().expect("an address")
+    );
     let start = || {
         let child = Command::new(env!("CARGO_BIN_EXE_hookweir"))
-            .args(["serve", "--set", "server.listen=127.0.0.1:0", "--set", "server.admin_listen=127.0.0.1:0", "--set", &store])
+            .args([
+                "serve",
+                "--set",
+                "server.listen=127.0.0.1:0",
+                "--set",
+                "server.admin_listen=127.0.0.1:0",
+                "--set",
+                &store,
+            ])
             .current_dir(folder.path())
             .env_clear()
             .stderr(std::process::Stdio::null())
@@ -83,12 +115,17 @@ async fn signals_during_a_start_are_no_accident() {
         let since = Instant::now();
         // SIGHUP is 1, SIGUSR2 is 12.
         while handled(child.id()) & 1 == 0 || handled(child.id()) >> 11 & 1 == 0 {
-            assert!(since.elapsed() < Duration::from_secs(30), "it does not take signals");
+            assert!(
+                since.elapsed() < Duration::from_secs(30),
+                "it does not take signals"
+            );
         }
         child
     };
     let signal = |child: &std::process::Child, name: &str| {
-        let sent = Command::new("bash").args(["-c", "kill -s \"$0\" \"$1\"", name, &child.id().to_string()]).status();
+        let sent = Command::new("bash")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &child.id().to_string()])
+            .status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
     };
     let mut child = start();
@@ -102,7 +139,11 @@ async fn signals_during_a_start_are_no_accident() {
 
     let mut child = start();
     signal(&child, "TERM");
-    assert_eq!(child.wait().expect("wait").code(), Some(0), "a stop during the start is a stop in order");
+    assert_eq!(
+        child.wait().expect("wait").code(),
+        Some(0),
+        "a stop during the start is a stop in order"
+    );
 }
 
 fn hookweir(before: &str, args: &[&str]) -> Output {
@@ -110,16 +151,34 @@ fn hookweir(before: &str, args: &[&str]) -> Output {
     // What was to end and does not is ended, or its test would wait for ever.
     let script = format!("{before}; exec timeout 60 \"$0\" \"$@\"");
     let mut command = Command::new("bash");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_hookweir")]).args(args).current_dir(folder.path()).output().expect("the program runs")
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_hookweir")])
+        .args(args)
+        .current_dir(folder.path())
+        .output()
+        .expect("the program runs")
 }
 
 #[test]
 fn a_port_in_use_is_no_mistake_of_the_configuration() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = format!("server.listen={}", taken.local_addr().expect("an address"));
-    let free = ["--set", "server.listen=127.0.0.1:0", "--set", "server.admin_listen=127.0.0.1:0"];
-    let source = ["--set", "source.gh.provider=github", "--set", "source.gh.secrets=plain:0123456789abcdef0123456789abcdef"];
-    let output = hookweir("true", &[&["serve"][..], &free, &source, &["--set", &taken]].concat());
+    let free = [
+        "--set",
+        "server.listen=127.0.0.1:0",
+        "--set",
+        "server.admin_listen=127.0.0.1:0",
+    ];
+    let source = [
+        "--set",
+        "source.gh.provider=github",
+        "--set",
+        "source.gh.secrets=plain:0123456789abcdef0123456789abcdef",
+    ];
+    let output = hookweir(
+        "true",
+        &[&["serve"][..], &free, &source, &["--set", &taken]].concat(),
+    );
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(75), "{stderr}");
     assert!(stderr.contains("cannot listen on 127.0.0.1:"), "{stderr}");
@@ -127,11 +186,25 @@ fn a_port_in_use_is_no_mistake_of_the_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_soft_limit_of_descriptors_is_raised_at_the_start() {
-    let mut app = App::launch_as(&five_sources(), Launch { before: Some("ulimit -Sn 64".into()), ..Launch::default() }).await;
+    let mut app = App::launch_as(
+        &five_sources(),
+        Launch {
+            before: Some("ulimit -Sn 64".into()),
+            ..Launch::default()
+        },
+    )
+    .await;
     app.ready().await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", app.pid())).expect("it runs");
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
-    let values: Vec<&str> = line.trim_start_matches("Max open files").split_whitespace().take(2).collect();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a limit");
+    let values: Vec<&str> = line
+        .trim_start_matches("Max open files")
+        .split_whitespace()
+        .take(2)
+        .collect();
     assert!(values[0] == values[1] && values[0] != "64", "{line}");
     assert!(app.stop().await.success());
 }
@@ -142,9 +215,18 @@ async fn too_few_descriptors_are_told_by_check_and_at_the_start() {
     let output = hookweir("ulimit -n 500", &["check", "--offline"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.contains(told), "{stderr}");
-    let output = hookweir("true", &["check", "--offline", "--set", "server.max_connections=100"]);
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(stdout.contains("descriptors    ") && !stderr.contains("file descriptors may be open"), "{stdout}{stderr}");
+    let output = hookweir(
+        "true",
+        &["check", "--offline", "--set", "server.max_connections=100"],
+    );
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        stdout.contains("descriptors    ") && !stderr.contains("file descriptors may be open"),
+        "{stdout}{stderr}"
+    );
 
     let mut app = App::launch_with_descriptors(&five_sources(), 500).await;
     app.ready().await;

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hookweir::config::Config;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
-use hookweir::shutdown::Lifeline;
+use hookweir::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+};
+use hookweir::runtime::shutdown::Lifeline;
 use hookweir::spool::{Drain, Spool};
 use hookweir::store::keeper::Lease;
 use hookweir::store::{self, Inserted, NewEvent, Room, Store, StoredEvent};
@@ -49,19 +51,37 @@ struct Bench {
 
 impl Bench {
     fn new(options: &str) -> Self {
-        let config = Config::from_toml(&format!("[store]\nurl = \"postgres://localhost/none\"\n[spool]\n{options}")).expect("valid");
+        let config = Config::from_toml(&format!(
+            "[store]\nurl = \"postgres://localhost/none\"\n[spool]\n{options}"
+        ))
+        .expect("valid");
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, health: Health::default(), metrics: Metrics::new().expect("metrics"), config }
+        Self {
+            folder,
+            health: Health::default(),
+            metrics: Metrics::new().expect("metrics"),
+            config,
+        }
     }
 
     fn spool(&self) -> Spool {
         let path = self.folder.path().join("spool.db");
-        Spool::open(&path, &self.config.spool, false, self.metrics.clone(), self.health.component("spool"))
+        Spool::open(
+            &path,
+            &self.config.spool,
+            false,
+            self.metrics.clone(),
+            self.health.component("spool"),
+        )
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        let config = format!("[store]\nurl = \"sqlite://{}\"", self.folder.path().join("store.db").display());
-        let store = store::open(&Config::from_toml(&config).expect("valid").store, 1).expect("opens");
+        let config = format!(
+            "[store]\nurl = \"sqlite://{}\"",
+            self.folder.path().join("store.db").display()
+        );
+        let store =
+            store::open(&Config::from_toml(&config).expect("valid").store, 1).expect("opens");
         store.prepare().expect("prepared");
         store
     }
@@ -70,12 +90,25 @@ impl Bench {
     fn drain(&self, spool: &Spool, store: &Arc<dyn Store>, instance: InstanceId) {
         let (lifeline, vigil) = Lifeline::new();
         vigil.stopping();
-        let room = Room { events: 3, bytes: 1000 };
-        let drain = Drain { spool: spool.clone(), store: store.clone(), instance, lease: Lease::forever(), room };
+        let room = Room {
+            events: 3,
+            bytes: 1000,
+        };
+        let drain = Drain {
+            spool: spool.clone(),
+            store: store.clone(),
+            instance,
+            lease: Lease::forever(),
+            room,
+        };
         let draining = drain.start(&lifeline).expect("starts");
         let until = Instant::now() + Duration::from_secs(60);
         while !spool.is_empty() {
-            assert!(Instant::now() < until, "{} events are still in the spool after a minute", spool.len());
+            assert!(
+                Instant::now() < until,
+                "{} events are still in the spool after a minute",
+                spool.len()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         draining.stop(until);
@@ -84,7 +117,16 @@ impl Bench {
 
 fn outbox(store: &Arc<dyn Store>, instance: InstanceId) -> Vec<StoredEvent> {
     store.renew_lease(instance, WINDOW).expect("a lease");
-    store.claim(instance, Room { events: 1000, bytes: 1_000_000 }, &|_| false).expect("claims")
+    store
+        .claim(
+            instance,
+            Room {
+                events: 1000,
+                bytes: 1_000_000,
+            },
+            &|_| false,
+        )
+        .expect("claims")
 }
 
 fn insert(spool: &Spool, events: &[Arc<NewEvent>]) -> Vec<&'static str> {
@@ -95,7 +137,12 @@ fn insert(spool: &Spool, events: &[Arc<NewEvent>]) -> Vec<&'static str> {
         Inserted::Doubtful(_) => "doubtful",
         Inserted::Refused(_) => "refused",
     };
-    spool.insert(events).expect("spooled").into_iter().map(label).collect()
+    spool
+        .insert(events)
+        .expect("spooled")
+        .into_iter()
+        .map(label)
+        .collect()
 }
 
 fn is_there(path: &Path) -> bool {
@@ -105,40 +152,87 @@ fn is_there(path: &Path) -> bool {
 #[test]
 fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
     let bench = Bench::new("");
-    let guarded = Arc::new(NewEvent { replay: Some(DedupKey::unique(&event("", "").source)), ..(*event("g", "x")).clone() });
+    let guarded = Arc::new(NewEvent {
+        replay: Some(DedupKey::unique(&event("", "").source)),
+        ..(*event("g", "x")).clone()
+    });
     {
         let spool = bench.spool();
-        assert_eq!(insert(&spool, &[event("a", "x"), event("b", "x"), guarded.clone()]), ["accepted"; 3]);
-        assert_eq!(insert(&spool, &[event("a", "x"), event("a", "y")]), ["duplicate", "conflict"], "a redelivery is recognised");
+        assert_eq!(
+            insert(&spool, &[event("a", "x"), event("b", "x"), guarded.clone()]),
+            ["accepted"; 3]
+        );
+        assert_eq!(
+            insert(&spool, &[event("a", "x"), event("a", "y")]),
+            ["duplicate", "conflict"],
+            "a redelivery is recognised"
+        );
         assert!(is_there(&bench.folder.path().join("spool.db")));
     }
     // The process is gone without a word; the next one finds all of it.
     let spool = bench.spool();
     assert_eq!(spool.len(), 4, "with the conflict");
-    assert!(spool.may_have(&event("a", "z")) && spool.may_have(&guarded) && !spool.may_have(&event("c", "x")));
-    assert!(bench.health.all().iter().any(|(_, state)| format!("{state:?}").contains("4 events")), "{:?}", bench.health.all());
+    assert!(
+        spool.may_have(&event("a", "z"))
+            && spool.may_have(&guarded)
+            && !spool.may_have(&event("c", "x"))
+    );
+    assert!(
+        bench
+            .health
+            .all()
+            .iter()
+            .any(|(_, state)| format!("{state:?}").contains("4 events")),
+        "{:?}",
+        bench.health.all()
+    );
 
     let (store, instance) = (bench.store(), InstanceId::random());
     // One of them was committed in the store after all.
-    store.insert(InstanceId::random(), &[event("b", "x")]).expect("stored");
+    store
+        .insert(InstanceId::random(), &[event("b", "x")])
+        .expect("stored");
     bench.drain(&spool, &store, instance);
     let rows = outbox(&store, instance);
     let mut ids: Vec<_> = rows.iter().map(|row| row.event.event_id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["a", "b", "g"]);
-    assert!(rows.iter().all(|row| row.event.body == "x" && row.event.headers == [("a".to_owned(), "b".to_owned())]));
-    let again = Arc::new(NewEvent { replay: guarded.replay, ..(*event("h", "x")).clone() });
+    assert!(rows.iter().all(
+        |row| row.event.body == "x" && row.event.headers == [("a".to_owned(), "b".to_owned())]
+    ));
+    let again = Arc::new(NewEvent {
+        replay: guarded.replay,
+        ..(*event("h", "x")).clone()
+    });
     let known = store.insert(instance, &[again]).expect("stored");
-    assert!(matches!(known[..], [Inserted::Duplicate(first)] if first.message == guarded.message), "the key of what was signed came along");
+    assert!(
+        matches!(known[..], [Inserted::Duplicate(first)] if first.message == guarded.message),
+        "the key of what was signed came along"
+    );
     assert_eq!(
-        store.prune(store::Retention { events: WINDOW, conflicts: Duration::ZERO, keys: WINDOW }, 10).expect("prunes"),
+        store
+            .prune(
+                store::Retention {
+                    events: WINDOW,
+                    conflicts: Duration::ZERO,
+                    keys: WINDOW
+                },
+                10
+            )
+            .expect("prunes"),
         1,
         "so did the conflict"
     );
     assert_eq!(bench.metrics.drained.get(), 3);
 
     assert!(!spool.may_have(&event("a", "x")), "nothing stays behind");
-    assert_eq!((bench.metrics.spool_rows.get(), bench.metrics.spool_bytes.get()), (0, 0));
+    assert_eq!(
+        (
+            bench.metrics.spool_rows.get(),
+            bench.metrics.spool_bytes.get()
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -149,7 +243,10 @@ fn many_drain_in_the_order_in_which_they_came() {
         insert(&spool, &[event(&format!("{n:02}"), "x")]);
     }
     bench.drain(&spool, &store, instance);
-    let order: Vec<usize> = outbox(&store, instance).iter().map(|row| row.event.event_id.as_str().parse().expect("a number")).collect();
+    let order: Vec<usize> = outbox(&store, instance)
+        .iter()
+        .map(|row| row.event.event_id.as_str().parse().expect("a number"))
+        .collect();
     // Within one commit the store has its own order; three go in one here.
     let batches: Vec<Vec<usize>> = order
         .chunks(3)
@@ -167,9 +264,16 @@ fn a_full_spool_takes_nothing_more_until_it_is_drained() {
     let bench = Bench::new("max_bytes = 1048576");
     let (spool, large) = (bench.spool(), "x".repeat(500_000));
     insert(&spool, &[event("a", &large), event("b", &large)]);
-    let error = spool.insert(&[event("c", &large)]).expect_err("no room").to_string();
+    let error = spool
+        .insert(&[event("c", &large)])
+        .expect_err("no room")
+        .to_string();
     assert!(error.contains("spool.max_bytes"), "{error}");
-    assert_eq!(insert(&spool, &[event("d", "small")]), ["accepted"], "there is room for less");
+    assert_eq!(
+        insert(&spool, &[event("d", "small")]),
+        ["accepted"],
+        "there is room for less"
+    );
     bench.drain(&spool, &bench.store(), InstanceId::random());
     assert_eq!(insert(&spool, &[event("c", &large)]), ["accepted"]);
 }
@@ -179,13 +283,28 @@ fn past_its_age_the_spool_takes_nothing_more() {
     let bench = Bench::new("max_age_secs = 1");
     let spool = bench.spool();
     let (able, _) = spool.stands_in();
-    let old = NewEvent { received_at: UnixMillis(UnixMillis::now().0 - 2000), ..(*event("a", "x")).clone() };
+    let old = NewEvent {
+        received_at: UnixMillis(UnixMillis::now().0 - 2000),
+        ..(*event("a", "x")).clone()
+    };
     insert(&spool, &[Arc::new(old)]);
     // Opened again, since then it looks at when events were received.
     drop(spool);
     let spool = bench.spool();
-    let error = spool.insert(&[event("b", "x")]).expect_err("too old").to_string();
+    let error = spool
+        .insert(&[event("b", "x")])
+        .expect_err("too old")
+        .to_string();
     assert!(error.contains("spool.max_age_secs"), "{error}");
-    assert!(!spool.stands_in().0.load(std::sync::atomic::Ordering::Relaxed), "then nothing takes the store's place");
-    assert!(able.load(std::sync::atomic::Ordering::Relaxed), "as it did before");
+    assert!(
+        !spool
+            .stands_in()
+            .0
+            .load(std::sync::atomic::Ordering::Relaxed),
+        "then nothing takes the store's place"
+    );
+    assert!(
+        able.load(std::sync::atomic::Ordering::Relaxed),
+        "as it did before"
+    );
 }

@@ -36,13 +36,16 @@ diesel::table! { outbox (seq) { seq -> BigInt, key -> Binary, } }
 /// Events a second.
 pub(super) fn store(options: Options<'_>) -> Result<f64, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let mut connection = SqliteConnection::establish(&folder.path().join("ceiling.db").to_string_lossy())?;
+    let mut connection =
+        SqliteConnection::establish(&folder.path().join("ceiling.db").to_string_lossy())?;
     connection.batch_execute(TABLES)?;
     let requests = Requests::new(options.body);
     let batch = BATCH.min(((8 << 20) / requests.size()).max(1) as u64);
     let (mut stored, began) = (0, Instant::now());
     while began.elapsed() < options.time {
-        let mut rows: Vec<(Vec<u8>, u64)> = (stored..stored + batch).map(|n| (Sha256::digest(n.to_be_bytes()).to_vec(), n)).collect();
+        let mut rows: Vec<(Vec<u8>, u64)> = (stored..stored + batch)
+            .map(|n| (Sha256::digest(n.to_be_bytes()).to_vec(), n))
+            .collect();
         rows.sort();
         connection.immediate_transaction(|connection| {
             for (digest, n) in &rows {
@@ -52,9 +55,15 @@ pub(super) fn store(options: Options<'_>) -> Result<f64, Box<dyn Error>> {
                     .on_conflict_do_nothing()
                     .execute(connection)?;
                 diesel::insert_into(event::table)
-                    .values((event::seq.eq(seq), event::key.eq(digest), event::body.eq(requests.body(*n))))
+                    .values((
+                        event::seq.eq(seq),
+                        event::key.eq(digest),
+                        event::body.eq(requests.body(*n)),
+                    ))
                     .execute(connection)?;
-                diesel::insert_into(outbox::table).values((outbox::seq.eq(seq), outbox::key.eq(digest))).execute(connection)?;
+                diesel::insert_into(outbox::table)
+                    .values((outbox::seq.eq(seq), outbox::key.eq(digest)))
+                    .execute(connection)?;
             }
             QueryResult::Ok(())
         })?;

@@ -25,8 +25,14 @@ pub(crate) struct Part {
 
 impl Part {
     fn new(name: impl Into<String>, per_second: f64) -> Self {
-        let part = Self { name: name.into(), per_second };
-        say(format_args!("  {:<44} {:>8.0}/s", part.name, part.per_second));
+        let part = Self {
+            name: name.into(),
+            per_second,
+        };
+        say(format_args!(
+            "  {:<44} {:>8.0}/s",
+            part.name, part.per_second
+        ));
         part
     }
 }
@@ -57,23 +63,43 @@ pub(crate) struct Options<'o> {
 }
 
 /// Measures the parts of one back end.
-pub(crate) fn measure(backend: Backend, servers: Option<(&Postgres, &Rabbit)>, options: Options<'_>) -> Result<Ceiling, Box<dyn Error>> {
-    say(format_args!("ceiling: the parts of {backend} alone, bodies of {} bytes, {} s each", options.body, options.time.as_secs()));
-    let mut parts = vec![Part::new(format!("http: actix-web + HMAC, {} connections", options.connections), http::measure(options)?)];
+pub(crate) fn measure(
+    backend: Backend,
+    servers: Option<(&Postgres, &Rabbit)>,
+    options: Options<'_>,
+) -> Result<Ceiling, Box<dyn Error>> {
+    say(format_args!(
+        "ceiling: the parts of {backend} alone, bodies of {} bytes, {} s each",
+        options.body,
+        options.time.as_secs()
+    ));
+    let mut parts = vec![Part::new(
+        format!(
+            "http: actix-web + HMAC, {} connections",
+            options.connections
+        ),
+        http::measure(options)?,
+    )];
     let http = parts[0].per_second;
     let (store, queue) = match (backend, servers) {
         (Backend::Servers, Some((postgres, rabbit))) => {
             let mut best: f64 = 0.0;
             for (connections, batch) in [(2, 256), (2, 512), (4, 512)] {
                 let rate = store::measure(postgres, connections, batch, options)?;
-                parts.push(Part::new(format!("store: PostgreSQL, {connections} connections, batches of {batch}"), rate));
+                parts.push(Part::new(
+                    format!("store: PostgreSQL, {connections} connections, batches of {batch}"),
+                    rate,
+                ));
                 best = best.max(rate);
             }
             let mut queue = 0.0;
             for kind in ["quorum", "classic", "stream"] {
                 if kind == options.queue || options.all_queues {
                     let rate = broker::measure(rabbit, kind, options)?;
-                    parts.push(Part::new(format!("queue: RabbitMQ, {kind}, window of {}", broker::WINDOW), rate));
+                    parts.push(Part::new(
+                        format!("queue: RabbitMQ, {kind}, window of {}", broker::WINDOW),
+                        rate,
+                    ));
                     if kind == options.queue {
                         queue = rate;
                     }
@@ -83,14 +109,29 @@ pub(crate) fn measure(backend: Backend, servers: Option<(&Postgres, &Rabbit)>, o
         }
         _ => {
             let store = embedded::store(options)?;
-            parts.push(Part::new(format!("store: SQLite, batches of {}", embedded::BATCH), store));
+            parts.push(Part::new(
+                format!("store: SQLite, batches of {}", embedded::BATCH),
+                store,
+            ));
             let queue = embedded::file(options)?;
-            parts.push(Part::new(format!("queue: file, synced every {} lines", embedded::LINES), queue));
+            parts.push(Part::new(
+                format!("queue: file, synced every {} lines", embedded::LINES),
+                queue,
+            ));
             (store, queue)
         }
     };
     let accepted = 1.0 / (1.0 / http + 1.0 / store);
     let published = 1.0 / (1.0 / accepted + 1.0 / queue);
-    say(format_args!("  ceiling: {accepted:.0}/s accepted, {published:.0}/s accepted and published"));
-    Ok(Ceiling { parts, http, store, queue, accepted, published })
+    say(format_args!(
+        "  ceiling: {accepted:.0}/s accepted, {published:.0}/s accepted and published"
+    ));
+    Ok(Ceiling {
+        parts,
+        http,
+        store,
+        queue,
+        accepted,
+        published,
+    })
 }

@@ -33,12 +33,19 @@ const INSERT: &str = "
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Events a second.
-pub(super) fn measure(postgres: &Postgres, connections: usize, batch: usize, options: Options<'_>) -> Result<f64, Box<dyn Error>> {
+pub(super) fn measure(
+    postgres: &Postgres,
+    connections: usize,
+    batch: usize,
+    options: Options<'_>,
+) -> Result<f64, Box<dyn Error>> {
     postgres.run(&[TABLES, "CHECKPOINT"])?;
     let (next, stored) = (AtomicU64::new(0), AtomicU64::new(0));
     let requests = Requests::new(options.body);
     let batch = batch.min(BATCH_BYTES / requests.size()).max(1);
-    let urls = (0..connections).map(|_| postgres.connect()).collect::<Result<Vec<_>, _>>()?;
+    let urls = (0..connections)
+        .map(|_| postgres.connect())
+        .collect::<Result<Vec<_>, _>>()?;
     let began = Instant::now();
     thread::scope(|scope| {
         let writers: Vec<_> = urls
@@ -56,16 +63,29 @@ pub(super) fn measure(postgres: &Postgres, connections: usize, batch: usize, opt
                 })
             })
             .collect();
-        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer ends"))
+        writers
+            .into_iter()
+            .try_for_each(|writer| writer.join().expect("a writer ends"))
     })?;
     let rate = stored.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
     postgres.run(&["DROP SCHEMA ceiling CASCADE"])?;
     Ok(rate)
 }
 
-fn insert(connection: &mut PgConnection, requests: &Requests, numbers: std::ops::Range<u64>) -> QueryResult<()> {
-    let mut rows: Vec<(Vec<u8>, i64, Vec<u8>)> =
-        numbers.map(|n| (Sha256::digest(n.to_be_bytes()).to_vec(), n.cast_signed(), requests.body(n))).collect();
+fn insert(
+    connection: &mut PgConnection,
+    requests: &Requests,
+    numbers: std::ops::Range<u64>,
+) -> QueryResult<()> {
+    let mut rows: Vec<(Vec<u8>, i64, Vec<u8>)> = numbers
+        .map(|n| {
+            (
+                Sha256::digest(n.to_be_bytes()).to_vec(),
+                n.cast_signed(),
+                requests.body(n),
+            )
+        })
+        .collect();
     rows.sort();
     let keys: Vec<&[u8]> = rows.iter().map(|row| &row.0[..]).collect();
     let seqs: Vec<i64> = rows.iter().map(|row| row.1).collect();
@@ -75,5 +95,9 @@ fn insert(connection: &mut PgConnection, requests: &Requests, numbers: std::ops:
         .bind::<Array<BigInt>, _>(&seqs)
         .bind::<Array<Binary>, _>(&bodies)
         .execute(connection)?;
-    if inserted == rows.len() { Ok(()) } else { Err(diesel::result::Error::NotFound) }
+    if inserted == rows.len() {
+        Ok(())
+    } else {
+        Err(diesel::result::Error::NotFound)
+    }
 }

@@ -12,7 +12,7 @@ use super::super::{Failure, say};
 use super::plan::{Expect, Plan};
 use super::sign::Delivery;
 use super::tally::{Answer, Tally};
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -41,9 +41,12 @@ pub(super) async fn send(plan: Plan, url: &Url, pace: &Pace) -> Result<Tally, Fa
     let (mut tally, mut under_way, mut said) = (Tally::default(), JoinSet::new(), began);
     for n in 0..pace.count {
         if let Some(rate) = pace.rate {
-            tokio::time::sleep_until((began + Duration::from_secs_f64(n as f64 / rate)).into()).await;
+            tokio::time::sleep_until((began + Duration::from_secs_f64(n as f64 / rate)).into())
+                .await;
         }
-        let Ok(permit) = room.clone().acquire_owned().await else { break };
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            break;
+        };
         let deliveries = plan.next(UnixMillis::now()).map_err(Failure::Usage)?;
         let (client, url) = (client.clone(), url.clone());
         under_way.spawn(async move {
@@ -86,7 +89,8 @@ async fn post(client: &Client, url: &Url, delivery: Delivery, expect: Expect) ->
         url.set_query(Some(&delivery.query));
     }
     // The same word in another version of the `http` crate.
-    let method = reqwest::Method::from_bytes(delivery.method.as_str().as_bytes()).unwrap_or_default();
+    let method =
+        reqwest::Method::from_bytes(delivery.method.as_str().as_bytes()).unwrap_or_default();
     let mut request = client.request(method, url).body(delivery.body);
     for (name, value) in &delivery.headers {
         request = request.header(name, value.as_slice());
@@ -107,10 +111,22 @@ async fn post(client: &Client, url: &Url, delivery: Delivery, expect: Expect) ->
     };
     let took = began.elapsed();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let field = |name: &str| json.get(name).and_then(serde_json::Value::as_str).map(printable);
+    let field = |name: &str| {
+        json.get(name)
+            .and_then(serde_json::Value::as_str)
+            .map(printable)
+    };
     let said = field("status");
-    let expected = status.as_ref().is_ok_and(|status| expect.is_met_by(*status, said.as_deref()));
-    Answer { status, said, id: field("id"), took, expected }
+    let expected = status
+        .as_ref()
+        .is_ok_and(|status| expect.is_met_by(*status, said.as_deref()));
+    Answer {
+        status,
+        said,
+        id: field("id"),
+        took,
+        expected,
+    }
 }
 
 /// The cause that tells most, such as "connection refused"; reqwest's own words repeat the URL.
@@ -119,10 +135,18 @@ fn root_cause(error: &reqwest::Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    if error.is_timeout() { "not within the time limit".to_owned() } else { cause.to_string() }
+    if error.is_timeout() {
+        "not within the time limit".to_owned()
+    } else {
+        cause.to_string()
+    }
 }
 
 /// A stranger's text, fit for a terminal.
 fn printable(text: &str) -> String {
-    text.chars().take(200).collect::<String>().escape_debug().to_string()
+    text.chars()
+        .take(200)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }

@@ -98,7 +98,10 @@ struct Target {
     sink: Option<PathBuf>,
 }
 
-pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+pub(super) fn run(
+    options: &Options,
+    load: impl Fn() -> Result<Config, Failure>,
+) -> Result<(), Failure> {
     if let Some(path) = &options.new_key {
         return make_key(&options.who, path);
     }
@@ -106,23 +109,45 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
         return Err(Failure::Usage("--provider needs --url".to_owned()));
     }
     let target = target(options, load)?;
-    let body = options.body.as_deref().map(|path| read_file("--body", path)).transpose()?.map(Bytes::from);
+    let body = options
+        .body
+        .as_deref()
+        .map(|path| read_file("--body", path))
+        .transpose()?
+        .map(Bytes::from);
     let kind = match options {
-        Options { duplicate: true, .. } => Kind::Duplicate,
+        Options {
+            duplicate: true, ..
+        } => Kind::Duplicate,
         Options { tamper: true, .. } => Kind::Tampered,
         Options { stale: true, .. } => Kind::Stale,
-        Options { wrong_secret: true, .. } => Kind::WrongSecret,
+        Options {
+            wrong_secret: true, ..
+        } => Kind::WrongSecret,
         Options { truncate: true, .. } => Kind::Truncated,
         Options { reorder: true, .. } => Kind::Reordered,
         _ => Kind::Plain,
     };
     if options.wait && target.sink.is_none() {
-        return Err(Failure::Usage("--wait needs a publisher.url of file://…, where events can be seen arriving".to_owned()));
+        return Err(Failure::Usage(
+            "--wait needs a publisher.url of file://…, where events can be seen arriving"
+                .to_owned(),
+        ));
     }
-    let private_key = options.private_key.as_deref().map(read_private_key).transpose()?;
-    let signer = sign::Signer { source: target.source, private_key, body };
+    let private_key = options
+        .private_key
+        .as_deref()
+        .map(read_private_key)
+        .transpose()?;
+    let signer = sign::Signer {
+        source: target.source,
+        private_key,
+        body,
+    };
     let plan = plan::Plan::new(signer, kind, options.id.clone()).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
     let pace = client::Pace {
         count: options.count,
@@ -137,26 +162,54 @@ pub(super) fn run(options: &Options, load: impl Fn() -> Result<Config, Failure>)
         say::note(&tally);
     }
     if tally.is_silence() {
-        say::note(format_args!("nothing answers at {}: is `hookweir serve` running there?", target.url));
+        say::note(format_args!(
+            "nothing answers at {}: is `hookweir serve` running there?",
+            target.url
+        ));
     } else if options.wait {
-        sink::show(target.sink.as_deref().unwrap_or(Path::new("")), tally.last_id(), options.timeout)?;
+        sink::show(
+            target.sink.as_deref().unwrap_or(Path::new("")),
+            tally.last_id(),
+            options.timeout,
+        )?;
     }
-    if tally.is_as_expected() { Ok(()) } else { Err(Failure::NotAsExpected) }
+    if tally.is_as_expected() {
+        Ok(())
+    } else {
+        Err(Failure::NotAsExpected)
+    }
 }
 
 /// For trials of providers whose private key nobody else has.
 fn make_key(who: &Who, path: &Path) -> Result<(), Failure> {
-    let Some(provider) = &who.provider else { return Err(Failure::Usage("--new-key needs --provider".to_owned())) };
-    let spec = presets::table(provider).and_then(SchemeSpec::from_table).map_err(Failure::Usage)?;
-    let (private, public) = new_key(&spec).map_err(|why| Failure::Usage(format!("--new-key: {why}")))?;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let Some(provider) = &who.provider else {
+        return Err(Failure::Usage("--new-key needs --provider".to_owned()));
+    };
+    let spec = presets::table(provider)
+        .and_then(SchemeSpec::from_table)
+        .map_err(Failure::Usage)?;
+    let (private, public) =
+        new_key(&spec).map_err(|why| Failure::Usage(format!("--new-key: {why}")))?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     file.and_then(|mut file| file.write_all(&private))
-        .map_err(|error| Failure::Usage(format!("--new-key: cannot write {}: {error}", path.display())))?;
+        .map_err(|error| {
+            Failure::Usage(format!(
+                "--new-key: cannot write {}: {error}",
+                path.display()
+            ))
+        })?;
     say::out(format_args!("public_keys = [\"plain:{public}\"]"));
     Ok(())
 }
 
-fn target(options: &Options, load: impl Fn() -> Result<Config, Failure>) -> Result<Target, Failure> {
+fn target(
+    options: &Options,
+    load: impl Fn() -> Result<Config, Failure>,
+) -> Result<Target, Failure> {
     let (config, source) = options.who.find(load)?;
     let url = match &options.url {
         Some(url) => url.clone(),
@@ -176,20 +229,39 @@ fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
     };
-    read.map_err(|error| Failure::Usage(format!("{option}: cannot read {}: {error}", path.display())))?;
+    read.map_err(|error| {
+        Failure::Usage(format!("{option}: cannot read {}: {error}", path.display()))
+    })?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Failure::Usage(format!("{option}: {} is larger than {MAX_FILE} bytes", path.display())));
+        return Err(Failure::Usage(format!(
+            "{option}: {} is larger than {MAX_FILE} bytes",
+            path.display()
+        )));
     }
     Ok(bytes)
 }
 
 fn read_private_key(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = read_file("--private-key", path)?;
-    let Some(pem) = std::str::from_utf8(&bytes).ok().filter(|text| text.contains("-----BEGIN")) else { return Ok(bytes) };
-    let base64: String = pem.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
+    let Some(pem) = std::str::from_utf8(&bytes)
+        .ok()
+        .filter(|text| text.contains("-----BEGIN"))
+    else {
+        return Ok(bytes);
+    };
+    let base64: String = pem
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
     base64::engine::general_purpose::STANDARD
         .decode(base64)
-        .map_err(|_| Failure::Usage(format!("--private-key: {} is not PEM; expected \"-----BEGIN PRIVATE KEY-----\"", path.display())))
+        .map_err(|_| {
+            Failure::Usage(format!(
+                "--private-key: {} is not PEM; expected \"-----BEGIN PRIVATE KEY-----\"",
+                path.display()
+            ))
+        })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::sign::{Delivery, Signer};
 use crate::config::secret::Secret;
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
 use crate::verify::Scheme;
 
 /// How long ago a stale event was signed, beyond what its provider's scheme accepts.
@@ -62,11 +62,21 @@ impl Plan {
     /// A plan, unless the source's provider leaves nothing of this kind to be refused.
     pub(super) fn new(mut signer: Signer, kind: Kind, id: Option<String>) -> Result<Self, String> {
         let scheme = Scheme::compile(&signer.source, usize::MAX);
-        let scheme = scheme.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let scheme = scheme.map_err(|errors| {
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        })?;
         let facts = scheme.facts();
         match kind {
-            Kind::WrongSecret if !scheme.verifies() => return Err("--wrong-secret: nothing is verified here".to_owned()),
-            Kind::WrongSecret if signer.source.secrets.is_empty() => signer.private_key = Some(signer.other_key()?),
+            Kind::WrongSecret if !scheme.verifies() => {
+                return Err("--wrong-secret: nothing is verified here".to_owned());
+            }
+            Kind::WrongSecret if signer.source.secrets.is_empty() => {
+                signer.private_key = Some(signer.other_key()?)
+            }
             Kind::WrongSecret => {
                 for secret in &mut signer.source.secrets {
                     *secret = other_secret(secret)?;
@@ -87,13 +97,25 @@ impl Plan {
             // It is answered what the provider wants to read, which says nothing; or every delivery is a new event.
             _ => Expect::Taken,
         };
-        let max_age_ms = facts.max_age.map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0));
-        Ok(Self { signer, kind, id, again, refused: Expect::Refused(scheme.answers().rejected), max_age_ms })
+        let max_age_ms = facts
+            .max_age
+            .map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0));
+        Ok(Self {
+            signer,
+            kind,
+            id,
+            again,
+            refused: Expect::Refused(scheme.answers().rejected),
+            max_age_ms,
+        })
     }
 
     /// The deliveries of the next event, in the order in which they are to be sent.
     pub(super) fn next(&self, now: UnixMillis) -> Result<Vec<(Delivery, Expect)>, String> {
-        let id = self.id.clone().unwrap_or_else(|| format!("evt_{}", Uuid::now_v7().simple()));
+        let id = self
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("evt_{}", Uuid::now_v7().simple()));
         let signed = |at| self.signer.sign(&id, at);
         Ok(match self.kind {
             Kind::Plain => vec![(signed(now)?, Expect::Taken)],
@@ -103,7 +125,10 @@ impl Plan {
             }
             Kind::Reordered => {
                 let later = self.signer.sign(&format!("{id}_later"), now)?;
-                vec![(later, Expect::Taken), (signed(UnixMillis(now.0 - EARLIER_MS))?, Expect::Taken)]
+                vec![
+                    (later, Expect::Taken),
+                    (signed(UnixMillis(now.0 - EARLIER_MS))?, Expect::Taken),
+                ]
             }
             Kind::Truncated => {
                 let mut delivery = signed(now)?;
@@ -115,7 +140,10 @@ impl Plan {
                 delivery.body = tampered(&delivery.body);
                 vec![(delivery, self.refused)]
             }
-            Kind::Stale => vec![(signed(UnixMillis(now.0 - self.max_age_ms - STALE_MS))?, self.refused)],
+            Kind::Stale => vec![(
+                signed(UnixMillis(now.0 - self.max_age_ms - STALE_MS))?,
+                self.refused,
+            )],
             Kind::WrongSecret => vec![(signed(now)?, self.refused)],
         })
     }
@@ -124,7 +152,11 @@ impl Plan {
 /// The body with its last letter or digit changed, so that it stays well-formed: what refuses it is the signature.
 fn tampered(body: &Bytes) -> Bytes {
     let mut body = body.to_vec();
-    match body.iter_mut().rev().find(|byte| byte.is_ascii_alphanumeric()) {
+    match body
+        .iter_mut()
+        .rev()
+        .find(|byte| byte.is_ascii_alphanumeric())
+    {
         Some(byte) => *byte = other_character(*byte),
         None => body.push(b'x'),
     }
@@ -135,7 +167,10 @@ fn tampered(body: &Bytes) -> Bytes {
 fn other_secret(secret: &Secret) -> Result<Secret, String> {
     let mut bytes = secret.expose().to_vec();
     let middle = bytes.len() / 2;
-    let Some(byte) = bytes[middle..].iter_mut().find(|byte| byte.is_ascii_alphanumeric()) else {
+    let Some(byte) = bytes[middle..]
+        .iter_mut()
+        .find(|byte| byte.is_ascii_alphanumeric())
+    else {
         return Err("--wrong-secret: this secret has no letter or digit to change".to_owned());
     };
     *byte = other_character(*byte);
@@ -158,28 +193,57 @@ mod tests {
     use crate::config::Config;
 
     fn plan(provider: &str, kind: Kind, id: Option<&str>) -> Result<Plan, String> {
-        let toml = format!("[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = [\"plain:0123456789abcdef\"]");
+        let toml = format!(
+            "[[source]]\nname = \"s\"\nprovider = \"{provider}\"\nsecrets = [\"plain:0123456789abcdef\"]"
+        );
         let config = Config::from_toml(&toml).expect("valid");
-        Plan::new(Signer { source: config.sources[0].clone(), private_key: None, body: None }, kind, id.map(str::to_owned))
+        Plan::new(
+            Signer {
+                source: config.sources[0].clone(),
+                private_key: None,
+                body: None,
+            },
+            kind,
+            id.map(str::to_owned),
+        )
     }
 
     #[test]
     fn each_kind_has_its_deliveries_and_expectations() {
         let now = UnixMillis::now();
-        let next = |kind| plan("github", kind, Some("e")).expect("a plan").next(now).expect("deliveries");
+        let next = |kind| {
+            plan("github", kind, Some("e"))
+                .expect("a plan")
+                .next(now)
+                .expect("deliveries")
+        };
         let plain = next(Kind::Plain);
         assert_eq!((plain.len(), plain[0].1), (1, Expect::Taken));
         let twice = next(Kind::Duplicate);
-        assert!(twice[0].0 == twice[1].0 && (twice[0].1, twice[1].1) == (Expect::Taken, Expect::Duplicate));
+        assert!(
+            twice[0].0 == twice[1].0
+                && (twice[0].1, twice[1].1) == (Expect::Taken, Expect::Duplicate)
+        );
         let tampered = next(Kind::Tampered);
-        assert!(tampered[0].0.headers == plain[0].0.headers && tampered[0].0.body != plain[0].0.body);
+        assert!(
+            tampered[0].0.headers == plain[0].0.headers && tampered[0].0.body != plain[0].0.body
+        );
         let wrong = next(Kind::WrongSecret);
         assert!(wrong[0].0.headers != plain[0].0.headers && wrong[0].0.body == plain[0].0.body);
         let cut = next(Kind::Truncated);
         assert!(cut[0].0.body.len() < plain[0].0.body.len() && cut[0].1 == Expect::Refused(None));
         let turned = next(Kind::Reordered);
-        assert!(turned.len() == 2 && turned.iter().all(|(_, expect)| *expect == Expect::Taken) && turned[0].0 != turned[1].0);
-        assert!(plan("github", Kind::Stale, None).err().expect("github signs no time").contains("signs no time"));
+        assert!(
+            turned.len() == 2
+                && turned.iter().all(|(_, expect)| *expect == Expect::Taken)
+                && turned[0].0 != turned[1].0
+        );
+        assert!(
+            plan("github", Kind::Stale, None)
+                .err()
+                .expect("github signs no time")
+                .contains("signs no time")
+        );
         assert!(plan("stripe", Kind::Stale, None).is_ok());
     }
 
@@ -192,10 +256,19 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        assert!(Expect::Taken.is_met_by(200, Some("duplicate")) && !Expect::Taken.is_met_by(503, None));
-        assert!(Expect::Duplicate.is_met_by(200, Some("duplicate")) && !Expect::Duplicate.is_met_by(200, Some("accepted")));
+        assert!(
+            Expect::Taken.is_met_by(200, Some("duplicate")) && !Expect::Taken.is_met_by(503, None)
+        );
+        assert!(
+            Expect::Duplicate.is_met_by(200, Some("duplicate"))
+                && !Expect::Duplicate.is_met_by(200, Some("accepted"))
+        );
         let refused = Expect::Refused(None);
-        assert!(refused.is_met_by(401, None) && !refused.is_met_by(503, None) && !refused.is_met_by(404, None));
+        assert!(
+            refused.is_met_by(401, None)
+                && !refused.is_met_by(503, None)
+                && !refused.is_met_by(404, None)
+        );
         assert!(Expect::Refused(Some(498)).is_met_by(498, None) && !refused.is_met_by(498, None));
     }
 
@@ -206,7 +279,11 @@ mod tests {
         for byte in b'0'..=b'z' {
             let other = other_character(byte);
             if byte.is_ascii_alphanumeric() {
-                assert!(other != byte && other.is_ascii_hexdigit(), "{}", byte as char);
+                assert!(
+                    other != byte && other.is_ascii_hexdigit(),
+                    "{}",
+                    byte as char
+                );
             }
         }
     }

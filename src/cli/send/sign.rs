@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Method;
 
 use crate::config::model::Source;
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
 use crate::verify::sign::{SignInputs, new_key, sample_body, sign as sign_request};
 use crate::verify::spec_of;
 
@@ -35,15 +35,31 @@ impl Signer {
     pub(super) fn sign(&self, id: &str, at: UnixMillis) -> Result<Delivery, String> {
         let body = match &self.body {
             Some(body) => body.clone(),
-            None => sample_body(&spec_of(&self.source).map_err(|error| error.to_string())?, id, at),
+            None => sample_body(
+                &spec_of(&self.source).map_err(|error| error.to_string())?,
+                id,
+                at,
+            ),
         };
         let event_type = EVENT_TYPE.to_owned();
-        let inputs = SignInputs { body, id: id.to_owned(), event_type, at, secret: 0, private_key: self.private_key.clone() };
-        let signed = sign_request(&self.source, &inputs).map_err(|error| format!("{error}{}", hint(&error)))?;
+        let inputs = SignInputs {
+            body,
+            id: id.to_owned(),
+            event_type,
+            at,
+            secret: 0,
+            private_key: self.private_key.clone(),
+        };
+        let signed = sign_request(&self.source, &inputs)
+            .map_err(|error| format!("{error}{}", hint(&error)))?;
         Ok(Delivery {
             method: signed.method,
             query: signed.query,
-            headers: signed.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect(),
+            headers: signed
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+                .collect(),
             body: signed.body,
         })
     }
@@ -53,7 +69,9 @@ impl Signer {
     /// A private key that is not the source's.
     pub(super) fn other_key(&self) -> Result<Vec<u8>, String> {
         let spec = spec_of(&self.source).map_err(|error| error.to_string())?;
-        new_key(&spec).map(|(private, _)| private).map_err(|why| format!("--wrong-secret: {why}"))
+        new_key(&spec)
+            .map(|(private, _)| private)
+            .map_err(|why| format!("--wrong-secret: {why}"))
     }
 }
 

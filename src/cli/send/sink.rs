@@ -9,7 +9,9 @@ use super::super::{Failure, say};
 
 /// Prints the line of message `id` as soon as it is in `folder`.
 pub(super) fn show(folder: &Path, id: Option<&str>, seconds: u64) -> Result<(), Failure> {
-    let Some(id) = id else { return Err(Failure::NotAsExpected) };
+    let Some(id) = id else {
+        return Err(Failure::NotAsExpected);
+    };
     let until = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(line) = find(folder, id) {
@@ -39,9 +41,12 @@ fn find(folder: &Path, id: &str) -> Option<String> {
     files.iter().rev().take(2).find_map(|path| {
         let text = fs::read(path).ok()?;
         let wanted = format!("\"message_id\":\"{id}\"");
-        let line = text
-            .split_inclusive(|byte| *byte == b'\n')
-            .rfind(|line| line.ends_with(b"\n") && line.windows(wanted.len()).any(|window| window == wanted.as_bytes()))?;
+        let line = text.split_inclusive(|byte| *byte == b'\n').rfind(|line| {
+            line.ends_with(b"\n")
+                && line
+                    .windows(wanted.len())
+                    .any(|window| window == wanted.as_bytes())
+        })?;
         Some(String::from_utf8_lossy(line).trim_end().to_owned())
     })
 }
@@ -55,7 +60,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(find(folder.path(), "m1"), None);
         let line = |id: &str| format!("{{\"message_id\":\"{id}\",\"body\":\"x\"}}");
-        fs::write(folder.path().join("events-1.jsonl"), format!("{}\n{}\n", line("m0"), line("m1"))).expect("written");
+        fs::write(
+            folder.path().join("events-1.jsonl"),
+            format!("{}\n{}\n", line("m0"), line("m1")),
+        )
+        .expect("written");
         fs::write(folder.path().join("events-2.jsonl"), line("m2")).expect("written");
         assert_eq!(find(folder.path(), "m1"), Some(line("m1")));
         assert_eq!(find(folder.path(), "m2"), None, "its line is not whole yet");

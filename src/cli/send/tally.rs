@@ -26,7 +26,16 @@ impl fmt::Display for Answer {
         for part in [&self.said, &self.id].into_iter().flatten() {
             write!(f, " {part}")?;
         }
-        write!(f, ", {}{}", millis(self.took), if self.expected { "" } else { "  <- not expected" })
+        write!(
+            f,
+            ", {}{}",
+            millis(self.took),
+            if self.expected {
+                ""
+            } else {
+                "  <- not expected"
+            }
+        )
     }
 }
 
@@ -51,7 +60,8 @@ impl Tally {
         };
         *self.answers.entry(kind).or_default() += 1;
         if answer.status.is_ok() {
-            self.latencies.push(u32::try_from(answer.took.as_micros()).unwrap_or(u32::MAX));
+            self.latencies
+                .push(u32::try_from(answer.took.as_micros()).unwrap_or(u32::MAX));
         }
         self.unexpected += u64::from(!answer.expected);
         if answer.id.is_some() {
@@ -82,18 +92,33 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secs = self.elapsed.as_secs_f64();
-        write!(f, "{} sent in {secs:.1} s ({:.0}/s): ", self.sent(), self.sent() as f64 / secs.max(0.001))?;
-        let answers: Vec<String> = self.answers.iter().map(|(kind, count)| format!("{count} x {kind}")).collect();
+        write!(
+            f,
+            "{} sent in {secs:.1} s ({:.0}/s): ",
+            self.sent(),
+            self.sent() as f64 / secs.max(0.001)
+        )?;
+        let answers: Vec<String> = self
+            .answers
+            .iter()
+            .map(|(kind, count)| format!("{count} x {kind}"))
+            .collect();
         write!(f, "{}", answers.join(", "))?;
         if self.unexpected > 0 {
             write!(f, "; {} not expected", self.unexpected)?;
         }
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)));
+        let at = |percent: usize| {
+            sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
+        };
         if let (Some(p50), Some(p99), Some(max)) = (at(50), at(99), sorted.last()) {
-            let [p50, p99, max] = [p50, p99, max].map(|micros| millis(Duration::from_micros(u64::from(*micros))));
-            write!(f, "; answered within {p50} (half of them), {p99} (99 %), {max} (all)")?;
+            let [p50, p99, max] =
+                [p50, p99, max].map(|micros| millis(Duration::from_micros(u64::from(*micros))));
+            write!(
+                f,
+                "; answered within {p50} (half of them), {p99} (99 %), {max} (all)"
+            )?;
         }
         Ok(())
     }
@@ -108,12 +133,21 @@ mod tests {
     use super::*;
 
     fn answer(status: Result<u16, String>, said: Option<&str>, ms: u64, expected: bool) -> Answer {
-        Answer { status, said: said.map(str::to_owned), id: said.map(|_| "m1".to_owned()), took: Duration::from_millis(ms), expected }
+        Answer {
+            status,
+            said: said.map(str::to_owned),
+            id: said.map(|_| "m1".to_owned()),
+            took: Duration::from_millis(ms),
+            expected,
+        }
     }
 
     #[test]
     fn answers_are_counted_and_latencies_ranked() {
-        let mut tally = Tally { elapsed: Duration::from_secs(2), ..Tally::default() };
+        let mut tally = Tally {
+            elapsed: Duration::from_secs(2),
+            ..Tally::default()
+        };
         for ms in 1..=99 {
             tally.add(&answer(Ok(200), Some("accepted"), ms, true));
         }
@@ -125,9 +159,18 @@ mod tests {
             "101 sent in 2.0 s (50/s): 99 x 200 accepted, 1 x 503, 1 x no answer; 2 not expected; answered within 51.0 ms (half of them), \
              500.0 ms (99 %), 500.0 ms (all)"
         );
-        assert_eq!((tally.is_as_expected(), tally.last_id()), (false, Some("m1")));
-        assert_eq!(answer(Ok(200), Some("accepted"), 3, true).to_string(), "200 accepted m1, 3.0 ms");
-        assert_eq!(answer(Err("refused".to_owned()), None, 1, false).to_string(), "no answer: refused, 1.0 ms  <- not expected");
+        assert_eq!(
+            (tally.is_as_expected(), tally.last_id()),
+            (false, Some("m1"))
+        );
+        assert_eq!(
+            answer(Ok(200), Some("accepted"), 3, true).to_string(),
+            "200 accepted m1, 3.0 ms"
+        );
+        assert_eq!(
+            answer(Err("refused".to_owned()), None, 1, false).to_string(),
+            "no answer: refused, 1.0 ms  <- not expected"
+        );
         Tally::default().to_string();
     }
 }

@@ -5,28 +5,49 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::delivery::{IdClass, Marks, SourceName, UnixMillis};
+use crate::domain::delivery::{IdClass, Marks, SourceName, UnixMillis};
 use crate::store::{First, Mark, Seq};
 
-const LIMITS: BatchLimits = BatchLimits { events: 4, bytes: 100 };
+const LIMITS: BatchLimits = BatchLimits {
+    events: 4,
+    bytes: 100,
+};
 const AFTER: Duration = Duration::from_secs(1);
 
 /// A batcher without a spool, and with more writers than it needs.
 fn store_only(limits: BatchLimits) -> Batcher<u32> {
-    Batcher::new(limits, Places { writers: 100, spool_after: None })
+    Batcher::new(
+        limits,
+        Places {
+            writers: 100,
+            spool_after: None,
+        },
+    )
 }
 
 /// A batcher with a spool.
 fn spooling(writers: usize) -> Batcher<u32> {
-    Batcher::new(LIMITS, Places { writers, spool_after: Some(AFTER) })
+    Batcher::new(
+        LIMITS,
+        Places {
+            writers,
+            spool_after: Some(AFTER),
+        },
+    )
 }
 
 fn next(batcher: &mut Batcher<u32>) -> Option<Next> {
     batcher.next(Instant::now(), nothing_spooled)
 }
 
-fn store(batcher: &mut Batcher<u32>, batch: &Next, result: &Result<Vec<Inserted>, StoreError>) -> Settled {
-    batcher.done(batch.id, Place::Store, result, Instant::now()).expect("settles it")
+fn store(
+    batcher: &mut Batcher<u32>,
+    batch: &Next,
+    result: &Result<Vec<Inserted>, StoreError>,
+) -> Settled {
+    batcher
+        .done(batch.id, Place::Store, result, Instant::now())
+        .expect("settles it")
 }
 
 fn down() -> Result<Vec<Inserted>, StoreError> {
@@ -62,11 +83,18 @@ fn message_id(id: &str) -> MessageId {
 /// An event whose id anybody could have chosen, so that another body under it is another event.
 fn unsigned(id: &str, body: &str) -> NewEvent {
     let event = event(id, body);
-    NewEvent { class: IdClass::Unsigned, message: MessageKey::of(&event.key.variant(&event.source, &event.digest)), ..event }
+    NewEvent {
+        class: IdClass::Unsigned,
+        message: MessageKey::of(&event.key.variant(&event.source, &event.digest)),
+        ..event
+    }
 }
 
 fn first(event: &NewEvent) -> First {
-    First { seq: Seq(1), message: event.message }
+    First {
+        seq: Seq(1),
+        message: event.message,
+    }
 }
 
 /// A store of the plainest kind: first come, first served.
@@ -81,7 +109,9 @@ impl Table {
                 Inserted::Accepted(Seq(1))
             }
             Some(known) if known.digest == event.digest => Inserted::Duplicate(first(known)),
-            Some(known) if event.class.publishes_other_bodies() => Inserted::Doubtful(Mark::ConflictOf(known.message_id())),
+            Some(known) if event.class.publishes_other_bodies() => {
+                Inserted::Doubtful(Mark::ConflictOf(known.message_id()))
+            }
             Some(known) => Inserted::Conflict(first(known)),
         };
         Ok(batch.iter().map(&mut one).collect())
@@ -90,7 +120,9 @@ impl Table {
     /// As the drain does: what is an event of its own goes in once more, as such.
     fn take_over(&mut self, events: &[Arc<NewEvent>]) {
         for event in events {
-            if let Some(Inserted::Doubtful(mark)) = self.insert(std::slice::from_ref(event)).unwrap().pop() {
+            if let Some(Inserted::Doubtful(mark)) =
+                self.insert(std::slice::from_ref(event)).unwrap().pop()
+            {
                 self.insert(&[Arc::new(event.marked(mark))]).unwrap();
             }
         }
@@ -106,7 +138,11 @@ fn nothing_spooled(_: &NewEvent) -> bool {
 }
 
 fn outcomes(batcher: &mut Batcher<u32>) -> Vec<(u32, &'static str)> {
-    batcher.take_resolved().into_iter().map(|resolved| (resolved.ticket, resolved.outcome.label())).collect()
+    batcher
+        .take_resolved()
+        .into_iter()
+        .map(|resolved| (resolved.ticket, resolved.outcome.label()))
+        .collect()
 }
 
 #[test]
@@ -114,9 +150,19 @@ fn redeliveries_join_the_event_that_is_being_stored_and_share_its_outcome() {
     let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     let batch = next(&mut batcher).unwrap();
-    assert_eq!(batcher.offer(2, vec![event("a", "x")], nothing_known), 1, "joined while it is being written");
-    assert!(next(&mut batcher).is_none(), "there is nothing more to write");
-    assert!(outcomes(&mut batcher).is_empty(), "no answer before the commit");
+    assert_eq!(
+        batcher.offer(2, vec![event("a", "x")], nothing_known),
+        1,
+        "joined while it is being written"
+    );
+    assert!(
+        next(&mut batcher).is_none(),
+        "there is nothing more to write"
+    );
+    assert!(
+        outcomes(&mut batcher).is_empty(),
+        "no answer before the commit"
+    );
     let settled = store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(settled.accepted, [0]);
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "duplicate")]);
@@ -126,12 +172,20 @@ fn redeliveries_join_the_event_that_is_being_stored_and_share_its_outcome() {
 #[test]
 fn where_senders_wait_for_the_queue_each_is_told_which_events_it_waits_for() {
     let unpublished = |batcher: &mut Batcher<u32>| -> Vec<_> {
-        batcher.take_resolved().into_iter().map(|resolved| (resolved.ticket, resolved.unpublished)).collect()
+        batcher
+            .take_resolved()
+            .into_iter()
+            .map(|resolved| (resolved.ticket, resolved.unpublished))
+            .collect()
     };
     let (a, b, c) = (event("a", "x"), event("b", "x"), event("c", "x"));
     for listing in [true, false] {
         let batcher = store_only(LIMITS);
-        let mut batcher = if listing { batcher.listing_unpublished() } else { batcher };
+        let mut batcher = if listing {
+            batcher.listing_unpublished()
+        } else {
+            batcher
+        };
         batcher.offer(1, vec![a.clone(), b.clone()], nothing_known);
         batcher.offer(2, vec![a.clone()], nothing_known);
         batcher.offer(3, vec![c.clone()], nothing_known);
@@ -142,14 +196,25 @@ fn where_senders_wait_for_the_queue_each_is_told_which_events_it_waits_for() {
             "b" => Inserted::Unpublished(first(&b)),
             _ => Inserted::Duplicate(first(&c)),
         };
-        store(&mut batcher, &batch, &Ok(batch.events.iter().map(inserted).collect()));
+        store(
+            &mut batcher,
+            &batch,
+            &Ok(batch.events.iter().map(inserted).collect()),
+        );
         let mut told = unpublished(&mut batcher);
         told.sort_by_key(|(ticket, _)| *ticket);
         told.iter_mut().for_each(|(_, keys)| keys.sort());
         let mut both = vec![a.message, b.message];
         both.sort();
-        let expected = if listing { [both, vec![a.message], vec![]] } else { [vec![], vec![], vec![]] };
-        assert_eq!(told.into_iter().map(|(_, keys)| keys).collect::<Vec<_>>(), expected);
+        let expected = if listing {
+            [both, vec![a.message], vec![]]
+        } else {
+            [vec![], vec![], vec![]]
+        };
+        assert_eq!(
+            told.into_iter().map(|(_, keys)| keys).collect::<Vec<_>>(),
+            expected
+        );
     }
 }
 
@@ -159,7 +224,11 @@ fn when_the_commit_fails_all_who_joined_are_told_and_the_next_try_starts_afresh(
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     batcher.offer(2, vec![event("a", "x")], nothing_known);
     let batch = next(&mut batcher).unwrap();
-    store(&mut batcher, &batch, &Err(StoreError::Ambiguous("cut".into())));
+    store(
+        &mut batcher,
+        &batch,
+        &Err(StoreError::Ambiguous("cut".into())),
+    );
     assert_eq!(outcomes(&mut batcher), [(1, "failed"), (2, "failed")]);
     batcher.offer(3, vec![event("a", "x")], nothing_known);
     let batch = next(&mut batcher).unwrap();
@@ -181,29 +250,47 @@ fn another_body_under_the_same_id_waits_its_turn_and_is_found_to_conflict() {
     let settled = store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!((settled.accepted.len(), settled.conflicts), (0, vec![0]));
     let answers = batcher.take_resolved();
-    assert!(answers.iter().all(|answer| answer.outcome == Outcome::Duplicate { id: message_id("a") }), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.outcome
+            == Outcome::Duplicate {
+                id: message_id("a")
+            }),
+        "{answers:?}"
+    );
     assert_eq!(answers.len(), 2);
 }
 
 #[test]
-fn a_delivery_in_several_batches_is_answered_when_all_are_stored_and_a_redelivery_brings_the_rest() {
+fn a_delivery_in_several_batches_is_answered_when_all_are_stored_and_a_redelivery_brings_the_rest()
+{
     let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
-    let events = || (0..6).map(|n| event(&n.to_string(), "x")).collect::<Vec<_>>();
+    let events = || {
+        (0..6)
+            .map(|n| event(&n.to_string(), "x"))
+            .collect::<Vec<_>>()
+    };
     batcher.offer(1, events(), nothing_known);
     let (one, other) = (next(&mut batcher).unwrap(), next(&mut batcher).unwrap());
     store(&mut batcher, &one, &table.insert(&one.events));
-    assert!(outcomes(&mut batcher).is_empty(), "two events are not stored yet");
+    assert!(
+        outcomes(&mut batcher).is_empty(),
+        "two events are not stored yet"
+    );
     store(&mut batcher, &other, &down());
     assert_eq!(outcomes(&mut batcher), [(1, "failed")]);
     batcher.offer(2, events(), nothing_known);
     while let Some(batch) = next(&mut batcher) {
         store(&mut batcher, &batch, &table.insert(&batch.events));
     }
-    assert_eq!((outcomes(&mut batcher), table.0.len()), (vec![(2, "accepted")], 6));
+    assert_eq!(
+        (outcomes(&mut batcher), table.0.len()),
+        (vec![(2, "accepted")], 6)
+    );
 }
 
 #[test]
-fn another_body_under_an_unsigned_id_is_an_event_of_its_own_and_a_third_delivery_of_it_a_duplicate() {
+fn another_body_under_an_unsigned_id_is_an_event_of_its_own_and_a_third_delivery_of_it_a_duplicate()
+{
     let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
     batcher.offer(1, vec![unsigned("a", "x")], nothing_known);
     batcher.offer(2, vec![unsigned("a", "y")], nothing_known);
@@ -212,16 +299,39 @@ fn another_body_under_an_unsigned_id_is_an_event_of_its_own_and_a_third_delivery
     let mut stored = Vec::new();
     while let Some(batch) = next(&mut batcher) {
         let settled = store(&mut batcher, &batch, &table.insert(&batch.events));
-        stored.extend(settled.accepted.into_iter().map(|at| batch.events[at].clone()));
+        stored.extend(
+            settled
+                .accepted
+                .into_iter()
+                .map(|at| batch.events[at].clone()),
+        );
     }
     let bodies: Vec<_> = stored.iter().map(|event| event.body.clone()).collect();
     assert_eq!(bodies, ["x", "y", "z"]);
     let ids: Vec<_> = stored.iter().map(|event| event.message_id()).collect();
-    assert_eq!(stored.iter().map(|event| event.marks.conflict_of).collect::<Vec<_>>(), [None, Some(ids[0]), Some(ids[0])]);
-    let mut answers: Vec<_> = batcher.take_resolved().into_iter().map(|answer| (answer.ticket, answer.outcome)).collect();
+    assert_eq!(
+        stored
+            .iter()
+            .map(|event| event.marks.conflict_of)
+            .collect::<Vec<_>>(),
+        [None, Some(ids[0]), Some(ids[0])]
+    );
+    let mut answers: Vec<_> = batcher
+        .take_resolved()
+        .into_iter()
+        .map(|answer| (answer.ticket, answer.outcome))
+        .collect();
     answers.sort_by_key(|(ticket, _)| *ticket);
     let accepted = |at: usize| Outcome::Accepted { id: ids[at] };
-    assert_eq!(answers, [(1, accepted(0)), (2, accepted(1)), (3, Outcome::Duplicate { id: ids[1] }), (4, accepted(2))]);
+    assert_eq!(
+        answers,
+        [
+            (1, accepted(0)),
+            (2, accepted(1)),
+            (3, Outcome::Duplicate { id: ids[1] }),
+            (4, accepted(2))
+        ]
+    );
     assert!(batcher.is_idle());
 }
 
@@ -229,15 +339,36 @@ fn another_body_under_an_unsigned_id_is_an_event_of_its_own_and_a_third_delivery
 fn batches_are_bounded_sorted_and_keep_the_events_of_one_delivery_together() {
     let mut batcher = store_only(LIMITS);
     for n in 0..3 {
-        batcher.offer(n, vec![event(&format!("a{n}"), "x"), event(&format!("b{n}"), "x")], nothing_known);
+        batcher.offer(
+            n,
+            vec![event(&format!("a{n}"), "x"), event(&format!("b{n}"), "x")],
+            nothing_known,
+        );
     }
     batcher.offer(3, vec![event("large", &"x".repeat(101))], nothing_known);
-    batcher.offer(4, (0..10).map(|n| event(&format!("c{n}"), "x")).collect(), nothing_known);
-    let sizes: Vec<usize> = std::iter::from_fn(|| next(&mut batcher)).map(|batch| batch.events.len()).collect();
-    assert_eq!(sizes, [4, 2, 1, 4, 4, 2], "a delivery of more than fit goes in several");
+    batcher.offer(
+        4,
+        (0..10).map(|n| event(&format!("c{n}"), "x")).collect(),
+        nothing_known,
+    );
+    let sizes: Vec<usize> = std::iter::from_fn(|| next(&mut batcher))
+        .map(|batch| batch.events.len())
+        .collect();
+    assert_eq!(
+        sizes,
+        [4, 2, 1, 4, 4, 2],
+        "a delivery of more than fit goes in several"
+    );
 
-    let mut batcher = store_only(BatchLimits { events: 100, bytes: 1000 });
-    batcher.offer(0, (0..50).map(|n| event(&n.to_string(), "x")).collect(), nothing_known);
+    let mut batcher = store_only(BatchLimits {
+        events: 100,
+        bytes: 1000,
+    });
+    batcher.offer(
+        0,
+        (0..50).map(|n| event(&n.to_string(), "x")).collect(),
+        nothing_known,
+    );
     let batch = next(&mut batcher).unwrap();
     assert!(batch.events.is_sorted_by_key(|event| event.key));
 }
@@ -245,26 +376,49 @@ fn batches_are_bounded_sorted_and_keep_the_events_of_one_delivery_together() {
 #[test]
 fn a_delivery_of_several_events_is_accepted_if_any_of_them_is_new_and_failed_if_any_failed() {
     let (mut batcher, mut table) = (store_only(LIMITS), Table::default());
-    batcher.offer(1, vec![event("a", "x"), event("b", "x"), event("a", "x")], nothing_known);
+    batcher.offer(
+        1,
+        vec![event("a", "x"), event("b", "x"), event("a", "x")],
+        nothing_known,
+    );
     let batch = next(&mut batcher).unwrap();
     assert_eq!(batch.events.len(), 2, "folded");
     store(&mut batcher, &batch, &table.insert(&batch.events));
     assert_eq!(outcomes(&mut batcher), [(1, "accepted")]);
 
-    batcher.offer(2, vec![event("b", "x"), event("c", "x")], |event| (event.event_id.as_str() == "b").then(|| event.message_id()));
+    batcher.offer(2, vec![event("b", "x"), event("c", "x")], |event| {
+        (event.event_id.as_str() == "b").then(|| event.message_id())
+    });
     let batch = next(&mut batcher).unwrap();
     assert_eq!(batch.events.len(), 1, "what is known is not written again");
     store(&mut batcher, &batch, &table.insert(&batch.events));
     let resolved = batcher.take_resolved();
-    assert_eq!(resolved[0].outcome, Outcome::Accepted { id: message_id("c") });
+    assert_eq!(
+        resolved[0].outcome,
+        Outcome::Accepted {
+            id: message_id("c")
+        }
+    );
 
     batcher.offer(3, vec![event("d", "x"), event("e", "x")], nothing_known);
     let batch = next(&mut batcher).unwrap();
-    let one_refused =
-        batch.events.iter().map(|e| if e.event_id.as_str() == "d" { Inserted::Refused("no".into()) } else { Inserted::Accepted(Seq(2)) });
+    let one_refused = batch.events.iter().map(|e| {
+        if e.event_id.as_str() == "d" {
+            Inserted::Refused("no".into())
+        } else {
+            Inserted::Accepted(Seq(2))
+        }
+    });
     let settled = store(&mut batcher, &batch, &Ok(one_refused.collect()));
-    assert_eq!(settled.accepted.len(), 1, "its neighbour is stored all the same");
-    assert_eq!(batcher.take_resolved()[0].outcome, Outcome::Failed(FailReason::Row));
+    assert_eq!(
+        settled.accepted.len(),
+        1,
+        "its neighbour is stored all the same"
+    );
+    assert_eq!(
+        batcher.take_resolved()[0].outcome,
+        Outcome::Failed(FailReason::Row)
+    );
 }
 
 #[test]
@@ -277,8 +431,18 @@ fn what_nobody_waits_for_any_more_leaves_the_queue_but_not_what_somebody_joined(
     batcher.drop_abandoned(|ticket| *ticket <= 2);
     assert_eq!(outcomes(&mut batcher), [(1, "shed")]);
     let batch = next(&mut batcher).unwrap();
-    let ids: HashSet<_> = batch.events.iter().map(|event| (event.event_id.as_str().to_owned(), event.body.clone())).collect();
-    assert_eq!(ids, HashSet::from([("b".to_owned(), Bytes::from("x")), ("a".to_owned(), Bytes::from("y"))]));
+    let ids: HashSet<_> = batch
+        .events
+        .iter()
+        .map(|event| (event.event_id.as_str().to_owned(), event.body.clone()))
+        .collect();
+    assert_eq!(
+        ids,
+        HashSet::from([
+            ("b".to_owned(), Bytes::from("x")),
+            ("a".to_owned(), Bytes::from("y"))
+        ])
+    );
 }
 
 #[test]
@@ -286,55 +450,118 @@ fn what_the_store_fails_goes_to_the_spool_and_is_answered_from_there_once() {
     let (mut batcher, mut spool, now) = (spooling(1), Table::default(), Instant::now());
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     let batch = batcher.next(now, nothing_spooled).unwrap();
-    assert!(batcher.done(batch.id, Place::Store, &down(), now).is_none(), "it is not settled yet");
-    assert!(outcomes(&mut batcher).is_empty(), "no answer before a commit");
+    assert!(
+        batcher.done(batch.id, Place::Store, &down(), now).is_none(),
+        "it is not settled yet"
+    );
+    assert!(
+        outcomes(&mut batcher).is_empty(),
+        "no answer before a commit"
+    );
     batcher.offer(2, vec![event("a", "x")], nothing_known);
     let again = batcher.next(now, nothing_spooled).unwrap();
     assert_eq!((again.id, again.place), (batch.id, Place::Spool));
     batcher.offer(3, vec![event("b", "x")], nothing_known);
-    assert!(batcher.next(now, nothing_spooled).is_none(), "the store is away, and the spool's writer busy");
-    let settled = batcher.done(again.id, Place::Spool, &spool.insert(&again.events), now).unwrap();
+    assert!(
+        batcher.next(now, nothing_spooled).is_none(),
+        "the store is away, and the spool's writer busy"
+    );
+    let settled = batcher
+        .done(again.id, Place::Spool, &spool.insert(&again.events), now)
+        .unwrap();
     assert_eq!(settled.accepted, [0]);
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "duplicate")]);
 
     let straight = batcher.next(now, nothing_spooled).unwrap();
-    assert_eq!(straight.place, Place::Spool, "no waiting for a store that is known to be away");
-    batcher.done(straight.id, Place::Spool, &spool.insert(&straight.events), now);
+    assert_eq!(
+        straight.place,
+        Place::Spool,
+        "no waiting for a store that is known to be away"
+    );
+    batcher.done(
+        straight.id,
+        Place::Spool,
+        &spool.insert(&straight.events),
+        now,
+    );
     batcher.store_was_seen(now);
     batcher.offer(4, vec![event("c", "x")], nothing_known);
-    assert_eq!(batcher.next(now, nothing_spooled).unwrap().place, Place::Spool, "a sign from before it failed is none");
+    assert_eq!(
+        batcher.next(now, nothing_spooled).unwrap().place,
+        Place::Spool,
+        "a sign from before it failed is none"
+    );
     batcher.store_was_seen(now + AFTER);
     batcher.offer(5, vec![event("d", "x")], nothing_known);
-    assert_eq!(batcher.next(now, nothing_spooled).unwrap().place, Place::Store);
+    assert_eq!(
+        batcher.next(now, nothing_spooled).unwrap().place,
+        Place::Store
+    );
 }
 
 #[test]
 fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_nothing() {
-    let (mut batcher, mut table, mut spool, now) = (spooling(1), Table::default(), Table::default(), Instant::now());
+    let (mut batcher, mut table, mut spool, now) = (
+        spooling(1),
+        Table::default(),
+        Table::default(),
+        Instant::now(),
+    );
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     let stuck = batcher.next(now, nothing_spooled).unwrap();
     batcher.offer(2, vec![event("b", "x")], nothing_known);
-    assert!(batcher.next(now + AFTER / 2, nothing_spooled).is_none(), "it may yet come back");
+    assert!(
+        batcher.next(now + AFTER / 2, nothing_spooled).is_none(),
+        "it may yet come back"
+    );
     let late = now + AFTER;
     let overdue = batcher.next(late, nothing_spooled).unwrap();
     assert_eq!((overdue.id, overdue.place), (stuck.id, Place::Spool));
-    batcher.done(overdue.id, Place::Spool, &spool.insert(&overdue.events), late).unwrap();
+    batcher
+        .done(
+            overdue.id,
+            Place::Spool,
+            &spool.insert(&overdue.events),
+            late,
+        )
+        .unwrap();
     let waiting = batcher.next(late, nothing_spooled).unwrap();
     assert_eq!(waiting.place, Place::Spool, "all writers are stuck");
-    batcher.done(waiting.id, Place::Spool, &spool.insert(&waiting.events), late).unwrap();
+    batcher
+        .done(
+            waiting.id,
+            Place::Spool,
+            &spool.insert(&waiting.events),
+            late,
+        )
+        .unwrap();
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "accepted")]);
 
     // The same key is on its way again, with another body, when the store at last says what became of the first.
     batcher.offer(3, vec![event("a", "y")], nothing_known);
-    assert!(batcher.done(stuck.id, Place::Store, &table.insert(&stuck.events), late).is_none());
+    assert!(
+        batcher
+            .done(stuck.id, Place::Store, &table.insert(&stuck.events), late)
+            .is_none()
+    );
     assert!(outcomes(&mut batcher).is_empty());
     let other = batcher.next(late, |_| true).unwrap();
-    assert_eq!(other.place, Place::Spool, "the store is back, but the spool may know this key");
-    let settled = batcher.done(other.id, Place::Spool, &spool.insert(&other.events), late).unwrap();
+    assert_eq!(
+        other.place,
+        Place::Spool,
+        "the store is back, but the spool may know this key"
+    );
+    let settled = batcher
+        .done(other.id, Place::Spool, &spool.insert(&other.events), late)
+        .unwrap();
     assert_eq!(settled.conflicts, [0]);
     assert_eq!(outcomes(&mut batcher), [(3, "duplicate")]);
     batcher.offer(4, vec![event("c", "x")], nothing_known);
-    assert_eq!(batcher.next(late, nothing_spooled).unwrap().place, Place::Store, "its writer is free again");
+    assert_eq!(
+        batcher.next(late, nothing_spooled).unwrap().place,
+        Place::Store,
+        "its writer is free again"
+    );
 }
 
 #[test]
@@ -343,7 +570,12 @@ fn with_the_spool_failing_too_the_store_decides_and_then_nobody() {
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     let slow = batcher.next(now, nothing_spooled).unwrap();
     let overdue = batcher.next(now + AFTER, nothing_spooled).unwrap();
-    assert!(batcher.done(overdue.id, Place::Spool, &down(), now + AFTER).is_none(), "the store may still commit it");
+    assert!(
+        batcher
+            .done(overdue.id, Place::Spool, &down(), now + AFTER)
+            .is_none(),
+        "the store may still commit it"
+    );
     store(&mut batcher, &slow, &table.insert(&slow.events));
     batcher.offer(2, vec![event("b", "x")], nothing_known);
     let failed = batcher.next(now, nothing_spooled).unwrap();
@@ -359,9 +591,15 @@ fn while_the_spool_hangs_what_the_store_fails_is_told_so() {
     let (mut batcher, now) = (spooling(1), Instant::now());
     for (ticket, id) in [(1, "a"), (2, "b")] {
         batcher.offer(ticket, vec![event(id, "x")], nothing_known);
-        let batch = batcher.next(now, |event| event.event_id.as_str() == "a").unwrap();
+        let batch = batcher
+            .next(now, |event| event.event_id.as_str() == "a")
+            .unwrap();
         if batch.place == Place::Store {
-            assert!(batcher.done(batch.id, Place::Store, &down(), now + AFTER).is_some());
+            assert!(
+                batcher
+                    .done(batch.id, Place::Store, &down(), now + AFTER)
+                    .is_some()
+            );
         }
     }
     assert_eq!(outcomes(&mut batcher), [(2, "failed")]);
@@ -411,7 +649,13 @@ struct World {
 impl World {
     fn new(spool_after: Option<Duration>) -> Self {
         Self {
-            batcher: Batcher::new(LIMITS, Places { writers: 2, spool_after }),
+            batcher: Batcher::new(
+                LIMITS,
+                Places {
+                    writers: 2,
+                    spool_after,
+                },
+            ),
             now: Instant::now(),
             store: Table::default(),
             spool: Table::default(),
@@ -426,39 +670,62 @@ impl World {
 
     /// Every other id is signed.
     fn event(id: u8, body: u8) -> NewEvent {
-        if id.is_multiple_of(2) { event(&id.to_string(), &body.to_string()) } else { unsigned(&id.to_string(), &body.to_string()) }
+        if id.is_multiple_of(2) {
+            event(&id.to_string(), &body.to_string())
+        } else {
+            unsigned(&id.to_string(), &body.to_string())
+        }
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
             Step::Offer(events) => {
                 let ticket = u32::try_from(self.offered.len()).unwrap();
-                let new = events.iter().map(|(id, body)| Self::event(*id, *body)).collect();
+                let new = events
+                    .iter()
+                    .map(|(id, body)| Self::event(*id, *body))
+                    .collect();
                 self.batcher.offer(ticket, new, nothing_known);
                 self.offered.push(events);
             }
             Step::Take => {
                 let spool = &self.spool;
-                if let Some(next) = self.batcher.next(self.now, |event| spool.0.contains_key(&event.key)) {
-                    self.under_way.entry(next.place).or_default().push_back(next);
+                if let Some(next) = self
+                    .batcher
+                    .next(self.now, |event| spool.0.contains_key(&event.key))
+                {
+                    self.under_way
+                        .entry(next.place)
+                        .or_default()
+                        .push_back(next);
                 }
             }
             Step::Return(place, commits) => {
-                let Some(batch) = self.under_way.get_mut(&place).and_then(VecDeque::pop_front) else { return Ok(()) };
+                let Some(batch) = self.under_way.get_mut(&place).and_then(VecDeque::pop_front)
+                else {
+                    return Ok(());
+                };
                 let result = match (commits, place) {
                     (false, _) => down(),
                     (true, Place::Store) => self.store.insert(&batch.events),
                     (true, Place::Spool) => {
                         let inserted = self.spool.insert(&batch.events);
                         let new = batch.events.iter().zip(inserted.iter().flatten());
-                        self.spooled.extend(new.filter(|(_, i)| matches!(i, Inserted::Accepted(_))).map(|(event, _)| event.clone()));
+                        self.spooled.extend(
+                            new.filter(|(_, i)| matches!(i, Inserted::Accepted(_)))
+                                .map(|(event, _)| event.clone()),
+                        );
                         inserted
                     }
                 };
-                let settled = self.batcher.done(batch.id, place, &result, self.now).unwrap_or_default();
+                let settled = self
+                    .batcher
+                    .done(batch.id, place, &result, self.now)
+                    .unwrap_or_default();
                 for at in settled.accepted {
                     let event = &batch.events[at];
-                    self.accepted.insert((event.event_id.to_string(), event.digest));
+                    self.accepted
+                        .insert((event.event_id.to_string(), event.digest));
                     if event.class == IdClass::Signed {
                         self.first.entry(event.key).or_insert(event.digest);
                     }
@@ -480,13 +747,22 @@ impl World {
 
     fn check(&mut self) -> Result<(), TestCaseError> {
         for (place, batches) in &self.under_way {
-            prop_assert!(batches.len() <= if *place == Place::Store { 2 } else { 1 }, "more batches than writers");
+            prop_assert!(
+                batches.len() <= if *place == Place::Store { 2 } else { 1 },
+                "more batches than writers"
+            );
         }
         for resolved in self.batcher.take_resolved() {
-            if matches!(resolved.outcome, Outcome::Accepted { .. } | Outcome::Duplicate { .. }) {
+            if matches!(
+                resolved.outcome,
+                Outcome::Accepted { .. } | Outcome::Duplicate { .. }
+            ) {
                 for (id, _) in &self.offered[resolved.ticket as usize] {
                     let key = event(&id.to_string(), "").key;
-                    prop_assert!(self.store.0.contains_key(&key) || self.spool.0.contains_key(&key), "answered before it was stored");
+                    prop_assert!(
+                        self.store.0.contains_key(&key) || self.spool.0.contains_key(&key),
+                        "answered before it was stored"
+                    );
                 }
             }
             prop_assert!(self.answered.insert(resolved.ticket), "a second outcome");

@@ -38,7 +38,14 @@ impl Candidates {
         } else if wish.again || waited.is_some() {
             waited.map(|at| self.once.swap_remove(at));
             self.make_room();
-            self.again.insert(name, Candidate { fetch: wish.fetch, looks: 2, last: now });
+            self.again.insert(
+                name,
+                Candidate {
+                    fetch: wish.fetch,
+                    looks: 2,
+                    last: now,
+                },
+            );
         } else if self.once.len() < MOST_ONCE {
             self.once.push(wish.fetch);
         } else {
@@ -49,7 +56,8 @@ impl Candidates {
 
     /// The next to be fetched. In turn: the one that was named most, one of those that were named again, one that was named once.
     pub(super) fn take(&mut self, now: Instant) -> Option<Fetch> {
-        self.again.retain(|_, candidate| now.saturating_duration_since(candidate.last) < WAITS);
+        self.again
+            .retain(|_, candidate| now.saturating_duration_since(candidate.last) < WAITS);
         self.turn = self.turn.wrapping_add(1);
         let by_lot = |this: &mut Self| {
             let place = this.below(this.again.len());
@@ -57,7 +65,11 @@ impl Candidates {
         };
         let name = match self.turn % 3 {
             0 if !self.once.is_empty() => None,
-            1 => self.again.iter().max_by_key(|(_, candidate)| candidate.looks).map(|(name, _)| name.clone()),
+            1 => self
+                .again
+                .iter()
+                .max_by_key(|(_, candidate)| candidate.looks)
+                .map(|(name, _)| name.clone()),
             _ => by_lot(self),
         };
         if let Some(candidate) = name.and_then(|name| self.again.remove(&name)) {
@@ -73,7 +85,9 @@ impl Candidates {
             return;
         }
         let salt = self.below(usize::MAX);
-        let least = self.again.iter().min_by_key(|(name, candidate)| (candidate.looks, self.random.hash_one((salt, name.as_str()))));
+        let least = self.again.iter().min_by_key(|(name, candidate)| {
+            (candidate.looks, self.random.hash_one((salt, name.as_str())))
+        });
         if let Some(name) = least.map(|(name, _)| name.clone()) {
             self.again.remove(&name);
         }

@@ -34,16 +34,26 @@ impl Failures {
     pub(super) fn note(&mut self, name: &str, error: &FetchError, now: Instant) {
         self.0.retain(|_, failure| now < failure.until + FORGET);
         if self.0.len() >= MOST
-            && let Some(next) = self.0.iter().min_by_key(|(_, failure)| failure.until).map(|(name, _)| name.clone())
+            && let Some(next) = self
+                .0
+                .iter()
+                .min_by_key(|(_, failure)| failure.until)
+                .map(|(name, _)| name.clone())
         {
             self.0.remove(&next);
         }
-        let failure = self.0.entry(name.to_owned()).or_insert(Failure { times: 0, until: now });
+        let failure = self.0.entry(name.to_owned()).or_insert(Failure {
+            times: 0,
+            until: now,
+        });
         let (first, longest) = match error {
             FetchError::Refused(_) => (REFUSED, LONGEST_REFUSED),
             FetchError::Unreachable(_) => (UNREACHABLE, LONGEST_UNREACHABLE),
         };
-        failure.until = now + first.saturating_mul(1 << failure.times.min(16)).min(longest);
+        failure.until = now
+            + first
+                .saturating_mul(1 << failure.times.min(16))
+                .min(longest);
         failure.times += 1;
     }
 
@@ -63,7 +73,9 @@ mod tests {
             let mut now = start;
             let mut wait = || {
                 failures.note("k", error, now);
-                let wait = (0..1000).find(|secs| !failures.forbid("k", now + Duration::from_secs(*secs))).expect("in time");
+                let wait = (0..1000)
+                    .find(|secs| !failures.forbid("k", now + Duration::from_secs(*secs)))
+                    .expect("in time");
                 now += Duration::from_secs(wait);
                 wait
             };
@@ -71,9 +83,21 @@ mod tests {
             failures.forget("k");
             waits
         };
-        assert_eq!(waits(&FetchError::Refused("404".into()), 6), [30, 60, 120, 240, 480, 600]);
-        assert_eq!(waits(&FetchError::Unreachable("timeout".into()), 5), [5, 10, 20, 40, 60]);
-        (0..2 * MOST).for_each(|number| failures.note(&number.to_string(), &FetchError::Refused(String::new()), start));
+        assert_eq!(
+            waits(&FetchError::Refused("404".into()), 6),
+            [30, 60, 120, 240, 480, 600]
+        );
+        assert_eq!(
+            waits(&FetchError::Unreachable("timeout".into()), 5),
+            [5, 10, 20, 40, 60]
+        );
+        (0..2 * MOST).for_each(|number| {
+            failures.note(
+                &number.to_string(),
+                &FetchError::Refused(String::new()),
+                start,
+            )
+        });
         assert_eq!(failures.0.len(), MOST);
     }
 }

@@ -4,8 +4,8 @@ use http::{HeaderValue, Method};
 
 use super::*;
 use crate::config::Config;
-use crate::delivery::UnixMillis;
-use crate::request::Request;
+use crate::domain::delivery::UnixMillis;
+use crate::domain::request::Request;
 use crate::telemetry::Metrics;
 use crate::verify::{Verdict, verify};
 
@@ -17,8 +17,16 @@ const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
 fn fetcher() -> Fetcher {
     let config = "[[source]]\nname = \"jira\"\nprovider = \"jira-connect-installed\"\npublic_url = \"https://h.example/installed\"\n\
                   params = { base_url = \"https://h.example\" }";
-    let sources = Sources::compile(&Config::from_toml(config).expect("valid"), &Metrics::new().expect("metrics")).expect("sources");
-    Fetcher::new(sources.at("jira").expect("the source").clone(), None, Instant::now())
+    let sources = Sources::compile(
+        &Config::from_toml(config).expect("valid"),
+        &Metrics::new().expect("metrics"),
+    )
+    .expect("sources");
+    Fetcher::new(
+        sources.at("jira").expect("the source").clone(),
+        None,
+        Instant::now(),
+    )
 }
 
 /// Somebody names a key.
@@ -26,7 +34,8 @@ fn name(fetcher: &Fetcher, kid: &str) -> bool {
     use base64::Engine as _;
     let encode = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
     let header = encode(format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#));
-    let token = HeaderValue::from_str(&format!("JWT {header}.{}.AAAA", encode("{}".into()))).expect("a header");
+    let token = HeaderValue::from_str(&format!("JWT {header}.{}.AAAA", encode("{}".into())))
+        .expect("a header");
     let request = Request {
         method: Method::POST,
         target: "/".into(),
@@ -34,7 +43,15 @@ fn name(fetcher: &Fetcher, kid: &str) -> bool {
         body: "{}".into(),
         received_at: UnixMillis(0),
     };
-    matches!(verify(&fetcher.source.name, &fetcher.source.scheme, &request, UnixMillis(0)), Ok(Verdict::KeysMissing))
+    matches!(
+        verify(
+            &fetcher.source.name,
+            &fetcher.source.scheme,
+            &request,
+            UnixMillis(0)
+        ),
+        Ok(Verdict::KeysMissing)
+    )
 }
 
 #[test]
@@ -50,7 +67,11 @@ fn forged_names_cost_few_fetches_and_failures_are_not_tried_again_at_once() {
         (0..20).for_each(|number| assert!(name(&fetcher, &format!("k{round}-{number}"))));
         fetcher.look(start + Duration::from_millis(100) * round, none);
     }
-    assert!((34..=35).contains(&sent.borrow().len()), "{}: a minute's, for 12,000 forged requests", sent.borrow().len());
+    assert!(
+        (34..=35).contains(&sent.borrow().len()),
+        "{}: a minute's, for 12,000 forged requests",
+        sent.borrow().len()
+    );
 
     let now = start + Duration::from_secs(600);
     sent.borrow_mut().clear();
@@ -79,7 +100,8 @@ fn until_fetched(forged_each_look: usize, times_each: usize, genuine_every: Dura
     for look in 0..20_000_u32 {
         let now = start + LOOK * look;
         (0..forged_each_look).for_each(|number| {
-            (0..times_each).for_each(|_| assert!(name(&fetcher, &format!("forged-{look}-{number}"))));
+            (0..times_each)
+                .for_each(|_| assert!(name(&fetcher, &format!("forged-{look}-{number}"))));
         });
         if now >= next {
             next += genuine_every;
@@ -99,10 +121,16 @@ fn forged_names_do_not_starve_a_genuine_one() {
         let took = until_fetched(41, 1, Duration::from_millis(500));
         assert!(took <= secs(10), "164 forged names a second: {took:?}");
         let took = until_fetched(20, 2, Duration::from_millis(500));
-        assert!(took <= secs(60), "82 names a second, each forged twice: {took:?}");
+        assert!(
+            took <= secs(60),
+            "82 names a second, each forged twice: {took:?}"
+        );
     }
     let took = until_fetched(41, 1, secs(30));
-    assert!(took <= secs(120), "a provider that comes again after half a minute: {took:?}");
+    assert!(
+        took <= secs(120),
+        "a provider that comes again after half a minute: {took:?}"
+    );
 }
 
 #[test]
@@ -121,7 +149,11 @@ fn names_that_were_good_before_have_fetches_of_their_own() {
             Err(FetchError::Unreachable("timed out".into()))
         });
     }
-    assert_eq!(sent.borrow()[..2], ["good", "good"], "and after an outage again soon");
+    assert_eq!(
+        sent.borrow()[..2],
+        ["good", "good"],
+        "and after an outage again soon"
+    );
 }
 
 #[test]
@@ -132,7 +164,10 @@ fn what_is_kept_is_fetched_again_and_lasts_a_day_without() {
     let gone = |_: &Fetch| Err(FetchError::Refused("answered 404".to_owned()));
     assert!(name(&fetcher, "k"));
     fetcher.look(start, there);
-    assert!(!name(&fetcher, "k"), "the key is here, and did not sign this");
+    assert!(
+        !name(&fetcher, "k"),
+        "the key is here, and did not sign this"
+    );
     fetcher.look(start + REFRESH, gone);
     assert!(!name(&fetcher, "k"), "it still counts");
     assert_eq!(fetcher.kept[0].due, start + REFRESH + RETRY);
@@ -146,7 +181,10 @@ fn what_is_kept_is_bounded() {
     let start = fetcher.new.since;
     for number in 0..MAX_KEPT + 10 {
         name(&fetcher, &format!("k{number}"));
-        fetcher.look(start + EVERY * u32::try_from(number).expect("small"), |_| Ok(KEY.as_bytes().to_vec()));
+        fetcher.look(
+            start + EVERY * u32::try_from(number).expect("small"),
+            |_| Ok(KEY.as_bytes().to_vec()),
+        );
     }
     assert_eq!(fetcher.kept.len(), MAX_KEPT);
     assert!(name(&fetcher, "k9") && !name(&fetcher, "k10"));

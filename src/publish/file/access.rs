@@ -18,7 +18,10 @@ pub struct Access {
 
 impl Access {
     /// For nobody but the owner.
-    pub const PRIVATE: Self = Self { mode: crate::folder::PRIVATE, group: None };
+    pub const PRIVATE: Self = Self {
+        mode: crate::runtime::folder::PRIVATE,
+        group: None,
+    };
 
     /// Finds the group.
     pub(super) fn resolve(&self) -> io::Result<Resolved> {
@@ -26,11 +29,18 @@ impl Access {
             Ok(number) => Ok(number),
             Err(_) => match Group::from_name(name) {
                 Ok(Some(group)) => Ok(group.gid.as_raw()),
-                Ok(None) => Err(io::Error::other(format!("publisher.file_group: this machine knows no group \"{name}\""))),
-                Err(error) => Err(io::Error::other(format!("publisher.file_group: the group \"{name}\" cannot be looked up: {error}"))),
+                Ok(None) => Err(io::Error::other(format!(
+                    "publisher.file_group: this machine knows no group \"{name}\""
+                ))),
+                Err(error) => Err(io::Error::other(format!(
+                    "publisher.file_group: the group \"{name}\" cannot be looked up: {error}"
+                ))),
             },
         };
-        Ok(Resolved { mode: self.mode, group: self.group.as_ref().map(find).transpose()? })
+        Ok(Resolved {
+            mode: self.mode,
+            group: self.group.as_ref().map(find).transpose()?,
+        })
     }
 }
 
@@ -58,12 +68,21 @@ impl Resolved {
         let now = fs::metadata(folder)?.permissions().mode() & 0o7777;
         // Who may read a file may list the folder, and go in.
         let wanted = now | (self.mode & 0o444) | ((self.mode & 0o444) >> 2);
-        if wanted == now { Ok(()) } else { fs::set_permissions(folder, Permissions::from_mode(wanted)) }
+        if wanted == now {
+            Ok(())
+        } else {
+            fs::set_permissions(folder, Permissions::from_mode(wanted))
+        }
     }
 
     /// Takes what is more than these permissions from a file of an earlier run.
     pub(super) fn tighten(self, path: &Path) {
-        let Some(mode) = fs::metadata(path).ok().map(|file| file.permissions().mode() & 0o7777) else { return };
+        let Some(mode) = fs::metadata(path)
+            .ok()
+            .map(|file| file.permissions().mode() & 0o7777)
+        else {
+            return;
+        };
         if mode & !self.mode == 0 {
             return;
         }
@@ -79,7 +98,9 @@ impl Resolved {
         let group = self.group.unwrap_or_default();
         io::Error::new(
             error.kind(),
-            format!("it cannot be given to the group {group} of publisher.file_group: {error}; make the service's user a member"),
+            format!(
+                "it cannot be given to the group {group} of publisher.file_group: {error}; make the service's user a member"
+            ),
         )
     }
 }

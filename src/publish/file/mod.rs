@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{Channel, Fate, Link, LinkState, Message, PublishError, Target};
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
 
 mod access;
 mod sink;
@@ -28,7 +28,12 @@ pub struct FileTarget {
 impl FileTarget {
     /// Writes to `folder`; a batch that takes longer than `limit` counts as unknown.
     pub fn new(folder: PathBuf, rotation: Rotation, access: Access, limit: Duration) -> Self {
-        Self { folder, rotation, access, limit }
+        Self {
+            folder,
+            rotation,
+            access,
+            limit,
+        }
     }
 
     /// Runs what blocks off the runtime and under the time limit: a disk may hang.
@@ -41,7 +46,10 @@ impl FileTarget {
             Ok(Ok(Ok(done))) => Ok(done),
             Ok(Ok(Err(error))) => Err(format!("cannot {what}: {error}")),
             Ok(Err(error)) => Err(format!("cannot {what}: {error}")),
-            Err(_) => Err(format!("cannot {what} within {} ms: the disk hangs", limit.as_millis())),
+            Err(_) => Err(format!(
+                "cannot {what} within {} ms: the disk hangs",
+                limit.as_millis()
+            )),
         }
     }
 
@@ -67,15 +75,25 @@ impl Target for FileTarget {
         });
         let sink = opened.await.map_err(|why| self.at(why))?;
         let (state, _) = watch::channel(LinkState::Up);
-        Ok(Box::new(FileLink { sink: Arc::new(Mutex::new(sink)), state: Arc::new(state), limit: self.limit, folder: self.folder.clone() }))
+        Ok(Box::new(FileLink {
+            sink: Arc::new(Mutex::new(sink)),
+            state: Arc::new(state),
+            limit: self.limit,
+            folder: self.folder.clone(),
+        }))
     }
 
     async fn check(&self) -> Result<Vec<String>, PublishError> {
         let (folder, access) = (self.folder.clone(), self.access.clone());
-        Self::blocking(self.limit, "write to it", move || access.resolve().and_then(|_| sink::probe(&folder)))
-            .await
-            .map_err(|why| self.at(why))?;
-        Ok(vec![format!("events can be written to {}", self.folder.display())])
+        Self::blocking(self.limit, "write to it", move || {
+            access.resolve().and_then(|_| sink::probe(&folder))
+        })
+        .await
+        .map_err(|why| self.at(why))?;
+        Ok(vec![format!(
+            "events can be written to {}",
+            self.folder.display()
+        )])
     }
 }
 
@@ -113,13 +131,18 @@ impl Channel for FileLink {
                 lines.push(b'\n');
             }
             // A panic while it was held has ended the process.
-            sink.lock().unwrap_or_else(PoisonError::into_inner).append(&lines, UnixMillis::now())
+            sink.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .append(&lines, UnixMillis::now())
         });
         match written.await {
             Ok(()) => vec![Fate::Confirmed; batch.len()],
             Err(why) => {
                 // The next link mends the file before it writes.
-                self.state.send_replace(LinkState::Down(format!("the event folder {}: {why}", self.folder.display())));
+                self.state.send_replace(LinkState::Down(format!(
+                    "the event folder {}: {why}",
+                    self.folder.display()
+                )));
                 vec![Fate::Unknown(why); batch.len()]
             }
         }

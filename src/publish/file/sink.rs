@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::access::{Access, Resolved};
-use crate::delivery::UnixMillis;
-use crate::disk::Identity;
-use crate::folder;
+use crate::domain::delivery::UnixMillis;
+use crate::runtime::disk::Identity;
+use crate::runtime::folder;
 
 /// The file that is locked for as long as the sink is open.
 const LOCK: &str = ".lock";
@@ -59,15 +59,29 @@ impl Current {
 
 impl Sink {
     /// Creates `folder` if need be, locks it, and mends what a crash has left.
-    pub fn open(folder: &Path, rotation: Rotation, access: &Access, now: UnixMillis) -> io::Result<Self> {
+    pub fn open(
+        folder: &Path,
+        rotation: Rotation,
+        access: &Access,
+        now: UnixMillis,
+    ) -> io::Result<Self> {
         let access = access.resolve()?;
         folder::create(folder)?;
         access.let_into(folder)?;
         let lock = folder::lock(&folder.join(LOCK)).map_err(|error| match error.kind() {
-            io::ErrorKind::ResourceBusy => io::Error::other(format!("{error}; give each its own folder")),
+            io::ErrorKind::ResourceBusy => {
+                io::Error::other(format!("{error}; give each its own folder"))
+            }
             _ => error,
         })?;
-        let mut sink = Self { folder: folder.to_owned(), rotation, access, current: None, last_number: 0, lock };
+        let mut sink = Self {
+            folder: folder.to_owned(),
+            rotation,
+            access,
+            current: None,
+            last_number: 0,
+            lock,
+        };
         if let Some((name, path)) = last_file(folder, access)? {
             sink.last_number = name.number;
             let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
@@ -75,7 +89,13 @@ impl Sink {
             let good = end_of_last_line(&mut file)?;
             // Also brings to disk what another process had written and not synced.
             cut_back(&mut file, good)?;
-            sink.current = Some(Current { file, path, good, begun: name.begun, opened: Instant::now() });
+            sink.current = Some(Current {
+                file,
+                path,
+                good,
+                begun: name.begun,
+                opened: Instant::now(),
+            });
         }
         sink.rotate_if_due(now);
         Ok(sink)
@@ -88,11 +108,19 @@ impl Sink {
     /// one to open the sink makes it again.
     pub fn append(&mut self, lines: &[u8], now: UnixMillis) -> io::Result<()> {
         if !is_at(&self.lock, &self.folder.join(LOCK))? {
-            return Err(io::Error::other("it was deleted, or replaced, while in use; it is made again"));
+            return Err(io::Error::other(
+                "it was deleted, or replaced, while in use; it is made again",
+            ));
         }
         self.rotate_if_due(now);
-        if let Some(gone) = self.current.take_if(|current| !current.is_there().unwrap_or(false)) {
-            tracing::warn!("{}: the file was moved away or deleted while it was written to; a new one is begun", gone.path.display());
+        if let Some(gone) = self
+            .current
+            .take_if(|current| !current.is_there().unwrap_or(false))
+        {
+            tracing::warn!(
+                "{}: the file was moved away or deleted while it was written to; a new one is begun",
+                gone.path.display()
+            );
         }
         let current = match &mut self.current {
             Some(current) => current,
@@ -102,14 +130,20 @@ impl Sink {
                 self.current.insert(begun)
             }
         };
-        let written = current.file.write_all(lines).and_then(|()| current.file.sync_data());
+        let written = current
+            .file
+            .write_all(lines)
+            .and_then(|()| current.file.sync_data());
         if let Err(error) = written {
             // Where even this fails, the next one to open the folder does it.
             let _ = cut_back(&mut current.file, current.good);
             return Err(error);
         }
         if !current.is_there()? {
-            return Err(io::Error::other(format!("{} was deleted while it was written to", current.path.display())));
+            return Err(io::Error::other(format!(
+                "{} was deleted while it was written to",
+                current.path.display()
+            )));
         }
         current.good += lines.len() as u64;
         Ok(())
@@ -118,16 +152,28 @@ impl Sink {
     fn rotate_if_due(&mut self, now: UnixMillis) {
         let rotation = self.rotation;
         self.current.take_if(|current| {
-            current.good >= rotation.bytes || now >= current.begun.plus(rotation.age) || current.opened.elapsed() >= rotation.age
+            current.good >= rotation.bytes
+                || now >= current.begun.plus(rotation.age)
+                || current.opened.elapsed() >= rotation.age
         });
     }
 
     fn begin(folder: &Path, access: Resolved, number: u64, now: UnixMillis) -> io::Result<Current> {
         let path = folder.join(FileName { begun: now, number }.to_text());
-        let file = OpenOptions::new().create_new(true).write(true).mode(folder::PRIVATE).open(&path)?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(folder::PRIVATE)
+            .open(&path)?;
         access.give(&file)?;
         File::open(folder)?.sync_all()?;
-        Ok(Current { file, path, good: 0, begun: now, opened: Instant::now() })
+        Ok(Current {
+            file,
+            path,
+            good: 0,
+            begun: now,
+            opened: Instant::now(),
+        })
     }
 }
 
@@ -140,8 +186,16 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 pub(super) fn probe(folder: &Path) -> io::Result<()> {
     folder::create(folder)?;
     let path = folder.join(format!(".probe-{}", std::process::id()));
-    let probe = OpenOptions::new().create(true).truncate(true).write(true).mode(folder::PRIVATE).open(&path);
-    let written = probe.and_then(|mut file| file.write_all(&[b'\n'; 4096]).and_then(|()| file.sync_data()));
+    let probe = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(folder::PRIVATE)
+        .open(&path);
+    let written = probe.and_then(|mut file| {
+        file.write_all(&[b'\n'; 4096])
+            .and_then(|()| file.sync_data())
+    });
     let removed = fs::remove_file(&path);
     written.and(removed)
 }
@@ -179,13 +233,23 @@ struct FileName {
 impl FileName {
     fn to_text(self) -> String {
         let begun = jiff::Timestamp::from_millisecond(self.begun.0).unwrap_or_default();
-        format!("events-{}-{:06}.jsonl", begun.strftime("%Y%m%dT%H%M%SZ"), self.number)
+        format!(
+            "events-{}-{:06}.jsonl",
+            begun.strftime("%Y%m%dT%H%M%SZ"),
+            self.number
+        )
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (begun, number) = text.strip_prefix("events-")?.strip_suffix(".jsonl")?.rsplit_once('-')?;
+        let (begun, number) = text
+            .strip_prefix("events-")?
+            .strip_suffix(".jsonl")?
+            .rsplit_once('-')?;
         let begun: jiff::Timestamp = begun.parse().ok()?;
-        Some(Self { begun: UnixMillis(begun.as_millisecond()), number: number.parse().ok()? })
+        Some(Self {
+            begun: UnixMillis(begun.as_millisecond()),
+            number: number.parse().ok()?,
+        })
     }
 }
 
@@ -195,9 +259,14 @@ fn last_file(folder: &Path, access: Resolved) -> io::Result<Option<(FileName, Pa
     let mut last: Option<(FileName, PathBuf)> = None;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let Some(name) = entry.file_name().to_str().and_then(FileName::parse) else { continue };
+        let Some(name) = entry.file_name().to_str().and_then(FileName::parse) else {
+            continue;
+        };
         access.tighten(&entry.path());
-        if last.as_ref().is_none_or(|(last, _)| name.number > last.number) {
+        if last
+            .as_ref()
+            .is_none_or(|(last, _)| name.number > last.number)
+        {
             last = Some((name, entry.path()));
         }
     }
@@ -212,7 +281,10 @@ mod tests {
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-    const ROTATION: Rotation = Rotation { bytes: 20, age: Duration::from_secs(60) };
+    const ROTATION: Rotation = Rotation {
+        bytes: 20,
+        age: Duration::from_secs(60),
+    };
 
     fn files(folder: &TempDir) -> Vec<(String, String)> {
         let mut files: Vec<_> = fs::read_dir(folder.path())
@@ -220,7 +292,10 @@ mod tests {
             .map(|entry| entry.expect("an entry"))
             .filter(|entry| entry.file_name() != ".lock")
             .map(|entry| {
-                (entry.file_name().into_string().expect("text"), String::from_utf8(fs::read(entry.path()).expect("a file")).expect("text"))
+                (
+                    entry.file_name().into_string().expect("text"),
+                    String::from_utf8(fs::read(entry.path()).expect("a file")).expect("text"),
+                )
             })
             .collect();
         files.sort();
@@ -237,15 +312,27 @@ mod tests {
         let mut sink = Sink::open(folder.path(), ROTATION, &Access::PRIVATE, NOW).expect("open");
         sink.append(b"one\n", NOW).expect("append");
         drop(sink);
-        let mut sink = Sink::open(folder.path(), ROTATION, &Access::PRIVATE, NOW).expect("open again");
-        sink.append(b"two and more than 20 bytes\n", NOW).expect("append");
+        let mut sink =
+            Sink::open(folder.path(), ROTATION, &Access::PRIVATE, NOW).expect("open again");
+        sink.append(b"two and more than 20 bytes\n", NOW)
+            .expect("append");
         sink.append(b"three\n", NOW).expect("append");
-        sink.append(b"four\n", NOW.plus(Duration::from_secs(59))).expect("append");
-        sink.append(b"five\n", NOW.plus(Duration::from_secs(60))).expect("append");
-        assert_eq!(texts(&folder), ["one\ntwo and more than 20 bytes\n", "three\nfour\n", "five\n"]);
+        sink.append(b"four\n", NOW.plus(Duration::from_secs(59)))
+            .expect("append");
+        sink.append(b"five\n", NOW.plus(Duration::from_secs(60)))
+            .expect("append");
+        assert_eq!(
+            texts(&folder),
+            [
+                "one\ntwo and more than 20 bytes\n",
+                "three\nfour\n",
+                "five\n"
+            ]
+        );
         assert_eq!(files(&folder)[1].0, "events-20270115T080000Z-000002.jsonl");
         drop(sink);
-        let mut sink = Sink::open(folder.path(), ROTATION, &Access::PRIVATE, UnixMillis(0)).expect("with a clock that was set back");
+        let mut sink = Sink::open(folder.path(), ROTATION, &Access::PRIVATE, UnixMillis(0))
+            .expect("with a clock that was set back");
         sink.append(b"six\n", UnixMillis(0)).expect("append");
         assert_eq!(texts(&folder)[2], "five\nsix\n");
     }
@@ -255,7 +342,10 @@ mod tests {
         let folder = TempDir::new().expect("a folder");
         let deep = folder.path().join("a/b");
         let sink = Sink::open(&deep, ROTATION, &Access::PRIVATE, NOW).expect("open");
-        assert!(Sink::open(&deep, ROTATION, &Access::PRIVATE, NOW).is_err_and(|error| error.to_string().contains("another process")));
+        assert!(
+            Sink::open(&deep, ROTATION, &Access::PRIVATE, NOW)
+                .is_err_and(|error| error.to_string().contains("another process"))
+        );
         drop(sink);
         Sink::open(&deep, ROTATION, &Access::PRIVATE, NOW).expect("free again");
     }
@@ -279,7 +369,11 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         use std::os::unix::fs::PermissionsExt;
-        fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o7777
     }
 
     #[test]
@@ -289,21 +383,41 @@ mod tests {
         let mut sink = Sink::open(&folder, ROTATION, &Access::PRIVATE, NOW).expect("open");
         sink.append(b"one\n", NOW).expect("append");
         let first = folder.join("events-20270115T080000Z-000001.jsonl");
-        assert_eq!((mode(&folder), mode(&first), mode(&folder.join(".lock"))), (0o700, 0o600, 0o600));
+        assert_eq!(
+            (mode(&folder), mode(&first), mode(&folder.join(".lock"))),
+            (0o700, 0o600, 0o600)
+        );
         drop(sink);
         // Of an earlier release.
-        fs::set_permissions(&first, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("set");
+        fs::set_permissions(&first, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .expect("set");
         drop(Sink::open(&folder, ROTATION, &Access::PRIVATE, NOW).expect("open"));
         assert_eq!(mode(&first), 0o600);
         let group = nix::unistd::getgid().to_string();
-        let shared = Access { mode: 0o640, group: Some(group) };
+        let shared = Access {
+            mode: 0o640,
+            group: Some(group),
+        };
         let mut sink = Sink::open(&folder, ROTATION, &shared, NOW).expect("open");
-        sink.append(b"two and more than 20 bytes\n", NOW).expect("append");
+        sink.append(b"two and more than 20 bytes\n", NOW)
+            .expect("append");
         sink.append(b"three\n", NOW).expect("append");
-        assert_eq!((mode(&folder), mode(&folder.join("events-20270115T080000Z-000002.jsonl"))), (0o750, 0o640));
+        assert_eq!(
+            (
+                mode(&folder),
+                mode(&folder.join("events-20270115T080000Z-000002.jsonl"))
+            ),
+            (0o750, 0o640)
+        );
         drop(sink);
-        let nobody = Access { mode: 0o640, group: Some("no-such-group".to_owned()) };
-        assert!(Sink::open(&folder, ROTATION, &nobody, NOW).is_err_and(|error| error.to_string().contains("no-such-group")));
+        let nobody = Access {
+            mode: 0o640,
+            group: Some("no-such-group".to_owned()),
+        };
+        assert!(
+            Sink::open(&folder, ROTATION, &nobody, NOW)
+                .is_err_and(|error| error.to_string().contains("no-such-group"))
+        );
     }
 
     #[test]
@@ -312,12 +426,26 @@ mod tests {
         let folder = above.path().join("events");
         let mut sink = Sink::open(&folder, ROTATION, &Access::PRIVATE, NOW).expect("open");
         sink.append(b"one\n", NOW).expect("append");
-        fs::rename(folder.join("events-20270115T080000Z-000001.jsonl"), above.path().join("taken")).expect("moved");
+        fs::rename(
+            folder.join("events-20270115T080000Z-000001.jsonl"),
+            above.path().join("taken"),
+        )
+        .expect("moved");
         sink.append(b"two\n", NOW).expect("append");
-        assert_eq!(fs::read_to_string(above.path().join("taken")).expect("a file"), "one\n");
-        assert_eq!(fs::read_to_string(folder.join("events-20270115T080000Z-000002.jsonl")).expect("a file"), "two\n");
+        assert_eq!(
+            fs::read_to_string(above.path().join("taken")).expect("a file"),
+            "one\n"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.join("events-20270115T080000Z-000002.jsonl"))
+                .expect("a file"),
+            "two\n"
+        );
         fs::remove_dir_all(&folder).expect("removed");
-        assert!(sink.append(b"lost\n", NOW).is_err_and(|error| error.to_string().contains("deleted")));
+        assert!(
+            sink.append(b"lost\n", NOW)
+                .is_err_and(|error| error.to_string().contains("deleted"))
+        );
         drop(sink);
         let mut sink = Sink::open(&folder, ROTATION, &Access::PRIVATE, NOW).expect("open again");
         sink.append(b"kept\n", NOW).expect("append");
@@ -326,9 +454,13 @@ mod tests {
     #[test]
     fn a_file_that_was_begun_while_the_clock_was_ahead_is_closed_by_its_age_all_the_same() {
         let folder = TempDir::new().expect("a folder");
-        let rotation = Rotation { bytes: 1 << 30, age: Duration::from_millis(50) };
+        let rotation = Rotation {
+            bytes: 1 << 30,
+            age: Duration::from_millis(50),
+        };
         let mut sink = Sink::open(folder.path(), rotation, &Access::PRIVATE, NOW).expect("open");
-        sink.append(b"ahead\n", NOW.plus(Duration::from_secs(400 * 86_400))).expect("append");
+        sink.append(b"ahead\n", NOW.plus(Duration::from_secs(400 * 86_400)))
+            .expect("append");
         std::thread::sleep(Duration::from_millis(60));
         sink.append(b"right\n", NOW).expect("append");
         assert_eq!(texts(&folder).len(), 2);

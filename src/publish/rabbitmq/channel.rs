@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Confirmation, ErrorKind};
 use tokio::sync::watch;
 
 use super::{explain, fail};
-use crate::control;
+use crate::faults::control;
 use crate::publish::envelope::cut;
 use crate::publish::{Channel, Fate, LinkState, Message};
 
@@ -38,20 +38,36 @@ impl RabbitChannel {
         at: String,
         limit: Duration,
     ) -> Self {
-        Self { channel, exchange, link, at, limit }
+        Self {
+            channel,
+            exchange,
+            link,
+            at,
+            limit,
+        }
     }
 
     /// What became of each message, or the problem that leaves it open for all of them.
     async fn attempt(&self, batch: &[Message]) -> Result<Vec<Fate>, Problem> {
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let options = BasicPublishOptions {
+            mandatory: true,
+            immediate: false,
+        };
         let mut publishes = Vec::with_capacity(batch.len());
         for message in batch {
             let key = short(&message.routing_key);
-            let publish = self.channel.basic_publish(self.exchange.clone(), key, options, &message.event.body, properties(message));
+            let publish = self.channel.basic_publish(
+                self.exchange.clone(),
+                key,
+                options,
+                &message.event.body,
+                properties(message),
+            );
             let mut publish = Box::pin(maybe_done(publish));
             // The first poll numbers the message and puts it in line to be sent; to wait here for each one to be sent would cost a
             // change of threads per message.
-            std::future::poll_fn(|context| Poll::Ready(publish.as_mut().poll(context).is_ready())).await;
+            std::future::poll_fn(|context| Poll::Ready(publish.as_mut().poll(context).is_ready()))
+                .await;
             publishes.push(publish);
         }
         let mut problem = Problem::default();
@@ -85,8 +101,12 @@ impl RabbitChannel {
             acked.push(ack);
             if let Some(message) = message {
                 match message.delivery.properties.message_id() {
-                    Some(_) if control::makes("ack_per_confirm") => drop(returned.insert(batch[at].id.to_string())),
-                    Some(id) => drop(returned.insert(id.as_str().to_owned())),
+                    Some(_) if control::makes("ack_per_confirm") => {
+                        returned.insert(batch[at].id.to_string());
+                    }
+                    Some(id) => {
+                        returned.insert(id.as_str().to_owned());
+                    }
                     None => problem.odd("a message without an id came back"),
                 }
             }
@@ -94,17 +114,24 @@ impl RabbitChannel {
         if problem.is_any() {
             return Err(problem);
         }
-        let fate = |(message, acked): (&Message, bool)| match (acked, returned.contains(&message.id.to_string())) {
+        let fate = |(message, acked): (&Message, bool)| match (
+            acked,
+            returned.contains(&message.id.to_string()),
+        ) {
             (_, true) => Fate::Unroutable,
             (true, false) => Fate::Confirmed,
-            (false, false) => Fate::Nacked("the broker refused it (nack): a queue is full or has no leader".to_owned()),
+            (false, false) => Fate::Nacked(
+                "the broker refused it (nack): a queue is full or has no leader".to_owned(),
+            ),
         };
         Ok(batch.iter().zip(acked).map(fate).collect())
     }
 
     /// What a problem says about the messages of a batch of `count`.
     fn judge(&self, problem: &Problem, count: usize) -> Fate {
-        let Some(error) = &problem.error else { return Fate::Unknown(problem.odd.unwrap_or_default().to_owned()) };
+        let Some(error) = &problem.error else {
+            return Fate::Unknown(problem.odd.unwrap_or_default().to_owned());
+        };
         let why = explain(error);
         let soft = match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
@@ -115,7 +142,9 @@ impl RabbitChannel {
         };
         match soft {
             // One message is larger than the broker takes.
-            Some(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE) => Fate::Refused(why),
+            Some(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE) => {
+                Fate::Refused(why)
+            }
             // A missing permission may concern one routing key only; an operator can grant it, so it is never a reason to give up.
             Some(AMQPSoftError::ACCESSREFUSED) if count > 1 => Fate::Refused(why),
             Some(AMQPSoftError::ACCESSREFUSED) => Fate::Nacked(why),
@@ -143,7 +172,11 @@ impl Channel for RabbitChannel {
                 Ok(Err(problem)) => return vec![self.judge(&problem, batch.len()); batch.len()],
                 Err(_) if blocked || link.has_changed().unwrap_or(false) => {}
                 Err(_) => {
-                    let why = format!("{}: no confirm within {} ms", self.at, self.limit.as_millis());
+                    let why = format!(
+                        "{}: no confirm within {} ms",
+                        self.at,
+                        self.limit.as_millis()
+                    );
                     return vec![Fate::Unknown(why); batch.len()];
                 }
             }
@@ -166,7 +199,8 @@ struct Problem {
 
 impl Problem {
     fn add(&mut self, error: lapin::Error) {
-        let says_more = error.is_amqp_error() && !self.error.as_ref().is_some_and(lapin::Error::is_amqp_error);
+        let says_more =
+            error.is_amqp_error() && !self.error.as_ref().is_some_and(lapin::Error::is_amqp_error);
         if self.error.is_none() || says_more {
             self.error = Some(error);
         }

@@ -3,7 +3,10 @@
 //! What is there is declared as a start declares it, which changes nothing and tells a difference. For what is missing, and for rights, there
 //! are requests that the broker judges by its rights first, and then refuses or finds to have no effect.
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, ExchangeUnbindOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, ExchangeUnbindOptions,
+    QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection};
 
@@ -20,8 +23,15 @@ impl Topology {
         let exchange = self.main_exchange();
         let mut exchange_is_there = false;
         let declared = [self.alternate_exchange(), self.unrouted_queue()];
-        let of_interest = if self.declare { &declared[..] } else { &declared[1..] };
-        for thing in std::iter::once(exchange).chain(self.first_queue()).chain(of_interest.iter().copied()) {
+        let of_interest = if self.declare {
+            &declared[..]
+        } else {
+            &declared[1..]
+        };
+        for thing in std::iter::once(exchange)
+            .chain(self.first_queue())
+            .chain(of_interest.iter().copied())
+        {
             let is_exchange = thing.name == exchange.name && matches!(thing.kind, Kind::Topic(_));
             match self.look_at(connection, thing).await {
                 Ok((there, sentence)) => {
@@ -42,7 +52,11 @@ impl Topology {
     }
 
     /// Whether a thing is there, and a sentence about it.
-    async fn look_at(&self, connection: &Connection, thing: Thing<'_>) -> Result<(bool, String), String> {
+    async fn look_at(
+        &self,
+        connection: &Connection,
+        thing: Thing<'_>,
+    ) -> Result<(bool, String), String> {
         // The broker closes a channel on which something was wrong.
         match thing.look(&open(connection).await?).await {
             Ok(()) if !self.declare => Ok((true, format!("{thing} is there"))),
@@ -50,37 +64,66 @@ impl Topology {
                 Ok(()) => Ok((true, format!("{thing} is there, as it would be declared"))),
                 Err(error) => Err(self.refused(&error, thing)),
             },
-            Err(error) if code(&error) == Some(404) && self.declare => match may_declare(&open(connection).await?, thing).await {
-                Ok(()) => Ok((false, format!("{thing} is missing; it will be declared"))),
-                Err(error) => Err(self.refused(&error, thing)),
-            },
-            Err(error) if code(&error) == Some(404) && matches!(thing.kind, Kind::Queue(_)) => Ok((false, format!("{thing} is missing"))),
+            Err(error) if code(&error) == Some(404) && self.declare => {
+                match may_declare(&open(connection).await?, thing).await {
+                    Ok(()) => Ok((false, format!("{thing} is missing; it will be declared"))),
+                    Err(error) => Err(self.refused(&error, thing)),
+                }
+            }
+            Err(error) if code(&error) == Some(404) && matches!(thing.kind, Kind::Queue(_)) => {
+                Ok((false, format!("{thing} is missing")))
+            }
             Err(error) => Err(self.refused(&error, thing)),
         }
     }
 
     /// Rights to bind and to publish that the user lacks.
-    async fn lacking_rights(&self, connection: &Connection, exchange_is_there: bool) -> Result<Vec<String>, String> {
+    async fn lacking_rights(
+        &self,
+        connection: &Connection,
+        exchange_is_there: bool,
+    ) -> Result<Vec<String>, String> {
         let mut wrong = Vec::new();
         if self.declare {
-            let queues = [(&self.unrouted, &self.alternate)].into_iter().chain(self.queue.iter().map(|queue| (queue, &self.exchange)));
+            let queues = [(&self.unrouted, &self.alternate)]
+                .into_iter()
+                .chain(self.queue.iter().map(|queue| (queue, &self.exchange)));
             for (queue, exchange) in queues {
                 let unbind = open(connection).await?;
-                let unbound = unbind.queue_unbind(queue.clone(), exchange.clone(), NO_BINDING.into(), FieldTable::default());
-                wrong.extend(refused_right(unbound.await, &format!("binding queue \"{queue}\" to exchange \"{exchange}\"")));
+                let unbound = unbind.queue_unbind(
+                    queue.clone(),
+                    exchange.clone(),
+                    NO_BINDING.into(),
+                    FieldTable::default(),
+                );
+                wrong.extend(refused_right(
+                    unbound.await,
+                    &format!("binding queue \"{queue}\" to exchange \"{exchange}\""),
+                ));
             }
             let alternate = open(connection).await?;
             let options = ExchangeUnbindOptions::default();
-            let unbound =
-                alternate.exchange_unbind(self.alternate.clone(), self.exchange.clone(), NO_BINDING.into(), options, FieldTable::default());
+            let unbound = alternate.exchange_unbind(
+                self.alternate.clone(),
+                self.exchange.clone(),
+                NO_BINDING.into(),
+                options,
+                FieldTable::default(),
+            );
             wrong.extend(refused_right(
                 unbound.await,
-                &format!("\"{}\" as the alternate exchange of \"{}\"", self.alternate, self.exchange),
+                &format!(
+                    "\"{}\" as the alternate exchange of \"{}\"",
+                    self.alternate, self.exchange
+                ),
             ));
         }
         if exchange_is_there {
             let publish = open(connection).await?;
-            wrong.extend(refused_right(may_publish(&publish, &self.exchange).await, &format!("publishing to \"{}\"", self.exchange)));
+            wrong.extend(refused_right(
+                may_publish(&publish, &self.exchange).await,
+                &format!("publishing to \"{}\"", self.exchange),
+            ));
         }
         if !wrong.is_empty() {
             wrong.push(self.rights());
@@ -90,7 +133,10 @@ impl Topology {
 }
 
 async fn open(connection: &Connection) -> Result<Channel, String> {
-    connection.create_channel().await.map_err(|error| explain(&error))
+    connection
+        .create_channel()
+        .await
+        .map_err(|error| explain(&error))
 }
 
 /// The sentence about a right that is missing. Any other answer means that the right is there.
@@ -113,17 +159,46 @@ async fn may_declare(channel: &Channel, thing: Thing<'_>) -> lapin::Result<()> {
         // A broker of another make, which passes the argument over: it is as it was before.
         Ok(()) => match thing.kind {
             Kind::Queue(_) => {
-                let unused = QueueDeleteOptions { if_unused: true, if_empty: true, ..Default::default() };
-                channel.queue_delete(thing.name.clone(), unused).await.map(drop)
+                let unused = QueueDeleteOptions {
+                    if_unused: true,
+                    if_empty: true,
+                    ..Default::default()
+                };
+                channel
+                    .queue_delete(thing.name.clone(), unused)
+                    .await
+                    .map(drop)
             }
-            _ => channel.exchange_delete(thing.name.clone(), ExchangeDeleteOptions { if_unused: true, ..Default::default() }).await,
+            _ => {
+                channel
+                    .exchange_delete(
+                        thing.name.clone(),
+                        ExchangeDeleteOptions {
+                            if_unused: true,
+                            ..Default::default()
+                        },
+                    )
+                    .await
+            }
         },
     }
 }
 
 /// Whether the user may publish: the broker judges the right before it finds an expiration that is no number.
 async fn may_publish(channel: &Channel, exchange: &ShortString) -> lapin::Result<()> {
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
     let never = BasicProperties::default().with_expiration("hookweir check: no message".into());
-    channel.basic_publish(exchange.clone(), NO_BINDING.into(), BasicPublishOptions::default(), b"", never).await?.await.map(drop)
+    channel
+        .basic_publish(
+            exchange.clone(),
+            NO_BINDING.into(),
+            BasicPublishOptions::default(),
+            b"",
+            never,
+        )
+        .await?
+        .await
+        .map(drop)
 }

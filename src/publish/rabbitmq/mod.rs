@@ -39,15 +39,32 @@ pub struct RabbitTarget {
 impl RabbitTarget {
     /// The broker at `url`. The text of an error never shows the URL: it holds a password.
     pub fn new(url: &Secret, config: &Publisher) -> Result<Self, PublishError> {
-        let wrong = |why: &str| PublishError(format!("publisher.url is not an AMQP URL ({why}): use amqp://user:password@host:5672/vhost"));
+        let wrong = |why: &str| {
+            PublishError(format!(
+                "publisher.url is not an AMQP URL ({why}): use amqp://user:password@host:5672/vhost"
+            ))
+        };
         let text = std::str::from_utf8(url.expose()).map_err(|_| wrong("it is not UTF-8"))?;
-        let mut uri: AMQPUri = text.trim().parse().map_err(|_| wrong("it cannot be parsed"))?;
-        uri.query.heartbeat.get_or_insert(u16::try_from(config.heartbeat.as_secs()).unwrap_or(u16::MAX));
-        Ok(Self { uri, topology: Topology::new(config)?, connect_limit: config.connect_timeout, confirm_limit: config.confirm_timeout })
+        let mut uri: AMQPUri = text
+            .trim()
+            .parse()
+            .map_err(|_| wrong("it cannot be parsed"))?;
+        uri.query
+            .heartbeat
+            .get_or_insert(u16::try_from(config.heartbeat.as_secs()).unwrap_or(u16::MAX));
+        Ok(Self {
+            uri,
+            topology: Topology::new(config)?,
+            connect_limit: config.connect_timeout,
+            confirm_limit: config.confirm_timeout,
+        })
     }
 
     async fn open(&self) -> Result<RabbitLink, PublishError> {
-        let at = format!("RabbitMQ at {}:{}", self.uri.authority.host, self.uri.authority.port);
+        let at = format!(
+            "RabbitMQ at {}:{}",
+            self.uri.authority.host, self.uri.authority.port
+        );
         let failed = |why: String| PublishError(format!("{at}: {why}"));
         // The client's thread ends with the runtime that its socket belongs to. This is the only way to be rid of a connection to a
         // broker that is frozen or that blocks us: there even a close waits for ever.
@@ -64,10 +81,21 @@ impl RabbitTarget {
         let runtime = Abandoned(Some(runtime));
         let properties = ConnectionProperties::default().with_connection_name("hookweir".into());
         let connect = Connection::connect_uri_with_runtime(self.uri.clone(), properties, client);
-        let connection = within(self.connect_limit, "no answer to the attempt to connect", connect).await.map_err(failed)?;
+        let connection = within(
+            self.connect_limit,
+            "no answer to the attempt to connect",
+            connect,
+        )
+        .await
+        .map_err(failed)?;
         let (state, _) = watch::channel(LinkState::Up);
         let state = Arc::new(state);
-        tokio::spawn(follow(connection.events_listener(), connection.status().clone(), state.clone(), at.clone()));
+        tokio::spawn(follow(
+            connection.events_listener(),
+            connection.status().clone(),
+            state.clone(),
+            at.clone(),
+        ));
         Ok(RabbitLink {
             connection,
             state,
@@ -85,7 +113,11 @@ impl Target for RabbitTarget {
     async fn connect(&self) -> Result<Box<dyn Link>, PublishError> {
         let link = self.open().await?;
         let ready = async {
-            let channel = link.connection.create_channel().await.map_err(|error| explain(&error))?;
+            let channel = link
+                .connection
+                .create_channel()
+                .await
+                .map_err(|error| explain(&error))?;
             self.topology.bring_up(&channel).await
         };
         match tokio::time::timeout(self.connect_limit, ready).await {
@@ -94,19 +126,30 @@ impl Target for RabbitTarget {
                 link.close().await;
                 Err(PublishError(format!("{}: {why}", link.at)))
             }
-            Err(_) => Err(PublishError(format!("{}: no answer about exchange and queues", link.at))),
+            Err(_) => Err(PublishError(format!(
+                "{}: no answer about exchange and queues",
+                link.at
+            ))),
         }
     }
 
     async fn check(&self) -> Result<Vec<String>, PublishError> {
         let link = self.open().await?;
-        let looked = tokio::time::timeout(self.connect_limit, self.topology.look(&link.connection)).await;
+        let looked =
+            tokio::time::timeout(self.connect_limit, self.topology.look(&link.connection)).await;
         link.close().await;
         let found = match looked {
             Ok(found) => found.map_err(|why| PublishError(format!("{}: {why}", link.at)))?,
-            Err(_) => return Err(PublishError(format!("{}: no answer about exchange and queues", link.at))),
+            Err(_) => {
+                return Err(PublishError(format!(
+                    "{}: no answer about exchange and queues",
+                    link.at
+                )));
+            }
         };
-        Ok(std::iter::once(format!("{} takes our login", link.at)).chain(found).collect())
+        Ok(std::iter::once(format!("{} takes our login", link.at))
+            .chain(found)
+            .collect())
     }
 }
 
@@ -141,10 +184,20 @@ impl Link for RabbitLink {
             channel.confirm_select(Default::default()).await?;
             Ok(channel)
         };
-        match within(self.connect_limit, "no answer to the attempt to open a channel", open).await {
-            Ok(channel) => {
-                Ok(Box::new(RabbitChannel::new(channel, self.exchange.clone(), self.state.clone(), self.at.clone(), self.confirm_limit)))
-            }
+        match within(
+            self.connect_limit,
+            "no answer to the attempt to open a channel",
+            open,
+        )
+        .await
+        {
+            Ok(channel) => Ok(Box::new(RabbitChannel::new(
+                channel,
+                self.exchange.clone(),
+                self.state.clone(),
+                self.at.clone(),
+                self.confirm_limit,
+            ))),
             Err(why) => {
                 let why = format!("{}: {why}", self.at);
                 fail(&self.state, &why);
@@ -159,7 +212,11 @@ impl Link for RabbitLink {
 
     async fn close(&self) {
         // Best effort: the runtime's end closes the socket in any case.
-        let _ = tokio::time::timeout(self.connect_limit.min(LOOK), self.connection.close(200, "OK".into())).await;
+        let _ = tokio::time::timeout(
+            self.connect_limit.min(LOOK),
+            self.connection.close(200, "OK".into()),
+        )
+        .await;
         fail(&self.state, "closed");
     }
 }
@@ -181,7 +238,10 @@ async fn follow(
         };
         match event {
             Some(Event::ConnectionBlocked(why)) => {
-                state.send_replace(LinkState::Blocked(format!("{at} blocks publishers: {}; free memory or disk there", tidy(&why))));
+                state.send_replace(LinkState::Blocked(format!(
+                    "{at} blocks publishers: {}; free memory or disk there",
+                    tidy(&why)
+                )));
             }
             Some(Event::ConnectionUnblocked) => {
                 state.send_if_modified(|state| {
@@ -193,7 +253,9 @@ async fn follow(
                 });
             }
             // Errors of one channel come this way, too, and concern its lane only.
-            Some(Event::Error(error)) if !status.connected() => fail(&state, &format!("{at}: {}", explain(&error))),
+            Some(Event::Error(error)) if !status.connected() => {
+                fail(&state, &format!("{at}: {}", explain(&error)))
+            }
             _ if !status.connected() => fail(&state, &format!("{at}: the connection is lost")),
             _ => {}
         }
@@ -212,7 +274,11 @@ fn fail(state: &watch::Sender<LinkState>, why: &str) {
 }
 
 /// What `work` gives, or why not within `limit`.
-async fn within<T>(limit: Duration, late: &str, work: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
+async fn within<T>(
+    limit: Duration,
+    late: &str,
+    work: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, String> {
     match tokio::time::timeout(limit, work).await {
         Ok(done) => done.map_err(|error| explain(&error)),
         Err(_) => Err(format!("{late} within {} ms", limit.as_millis())),
@@ -222,8 +288,12 @@ async fn within<T>(limit: Duration, late: &str, work: impl Future<Output = lapin
 /// An error of the client library, for the operator. None of its texts holds the URL or a payload.
 fn explain(error: &lapin::Error) -> String {
     let hint = match error.kind() {
-        ErrorKind::ProtocolError(error) if error.get_id() == 403 => "; check user, password and permissions",
-        ErrorKind::ProtocolError(error) if error.get_id() == 530 => "; check the virtual host and its permissions",
+        ErrorKind::ProtocolError(error) if error.get_id() == 403 => {
+            "; check user, password and permissions"
+        }
+        ErrorKind::ProtocolError(error) if error.get_id() == 530 => {
+            "; check the virtual host and its permissions"
+        }
         _ => "",
     };
     format!("{}{hint}", tidy(&error.to_string()))

@@ -40,13 +40,21 @@ impl Topology {
     /// As configured.
     pub fn new(config: &Publisher) -> Result<Self, PublishError> {
         let name = |key: &str, name: &str| {
-            ShortString::try_new(name).map_err(|_| PublishError(format!("publisher.{key} is longer than the 255 bytes of an AMQP name")))
+            ShortString::try_new(name).map_err(|_| {
+                PublishError(format!(
+                    "publisher.{key} is longer than the 255 bytes of an AMQP name"
+                ))
+            })
         };
         Ok(Self {
             exchange: name("exchange", &config.exchange)?,
             alternate: name("exchange", &format!("{}.unrouted", config.exchange))?,
             unrouted: name("unrouted_queue", &config.unrouted_queue)?,
-            queue: config.queue.as_deref().map(|queue| name("queue", queue)).transpose()?,
+            queue: config
+                .queue
+                .as_deref()
+                .map(|queue| name("queue", queue))
+                .transpose()?,
             queue_type: config.queue_type,
             declare: config.declare,
         })
@@ -57,16 +65,29 @@ impl Topology {
     }
 
     pub(super) fn main_exchange(&self) -> Thing<'_> {
-        Thing { name: &self.exchange, kind: Kind::Topic(&self.alternate) }
+        Thing {
+            name: &self.exchange,
+            kind: Kind::Topic(&self.alternate),
+        }
     }
 
     pub(super) fn alternate_exchange(&self) -> Thing<'_> {
-        Thing { name: &self.alternate, kind: Kind::Fanout }
+        Thing {
+            name: &self.alternate,
+            kind: Kind::Fanout,
+        }
     }
 
     pub(super) fn unrouted_queue(&self) -> Thing<'_> {
         // A stream would not forget what was looked at and dealt with.
-        Thing { name: &self.unrouted, kind: Kind::Queue(if self.queue_type == QueueType::Classic { "classic" } else { "quorum" }) }
+        Thing {
+            name: &self.unrouted,
+            kind: Kind::Queue(if self.queue_type == QueueType::Classic {
+                "classic"
+            } else {
+                "quorum"
+            }),
+        }
     }
 
     pub(super) fn first_queue(&self) -> Option<Thing<'_>> {
@@ -75,18 +96,35 @@ impl Topology {
             QueueType::Classic => "classic",
             QueueType::Stream => "stream",
         };
-        self.queue.as_ref().map(|name| Thing { name, kind: Kind::Queue(kind) })
+        self.queue.as_ref().map(|name| Thing {
+            name,
+            kind: Kind::Queue(kind),
+        })
     }
 
     /// Declares all of it, or, if that is not asked for, makes sure that the exchange is there.
     pub(super) async fn bring_up(&self, channel: &Channel) -> Result<(), String> {
         let exchange = self.main_exchange();
         if !self.declare {
-            return exchange.look(channel).await.map_err(|error| self.refused(&error, exchange));
+            return exchange
+                .look(channel)
+                .await
+                .map_err(|error| self.refused(&error, exchange));
         }
-        let declare = async |thing: Thing<'_>| thing.declare(channel).await.map_err(|error| self.refused(&error, thing));
+        let declare = async |thing: Thing<'_>| {
+            thing
+                .declare(channel)
+                .await
+                .map_err(|error| self.refused(&error, thing))
+        };
         let bind = async |queue: Thing<'_>, to: &ShortString, key: &str| {
-            let bound = channel.queue_bind(queue.name.clone(), to.clone(), key.into(), QueueBindOptions::default(), FieldTable::default());
+            let bound = channel.queue_bind(
+                queue.name.clone(),
+                to.clone(),
+                key.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            );
             bound.await.map_err(|error| self.refused(&error, queue))
         };
         // From the far end to the near one, so that nothing is routed to a place that is not there yet.
@@ -105,8 +143,13 @@ impl Topology {
     pub(super) fn refused(&self, error: &lapin::Error, thing: Thing<'_>) -> String {
         let why = explain(error);
         match code(error) {
-            Some(404) => format!("{thing} is missing ({why}): create it, or set publisher.declare = true"),
-            Some(405 | 406) => format!("{thing} is there already, but of another kind ({why}): {}", self.instead(thing)),
+            Some(404) => {
+                format!("{thing} is missing ({why}): create it, or set publisher.declare = true")
+            }
+            Some(405 | 406) => format!(
+                "{thing} is there already, but of another kind ({why}): {}",
+                self.instead(thing)
+            ),
             Some(403) => format!("{thing}: {why}; {}", self.rights()),
             _ => format!("{thing}: {why}"),
         }
@@ -136,15 +179,22 @@ impl Topology {
 
     /// The rights that the user of the broker needs.
     pub(super) fn rights(&self) -> String {
-        let names = [&self.exchange, &self.alternate, &self.unrouted].into_iter().chain(&self.queue);
-        let names: Vec<String> = names.map(|name| name.as_str().replace('.', "\\.")).collect();
+        let names = [&self.exchange, &self.alternate, &self.unrouted]
+            .into_iter()
+            .chain(&self.queue);
+        let names: Vec<String> = names
+            .map(|name| name.as_str().replace('.', "\\."))
+            .collect();
         let all = format!("'^({})$'", names.join("|"));
         if self.declare {
             format!(
                 "rabbitmqctl set_permissions -p VHOST USER {all} {all} {all}; or set publisher.declare = false, which needs \"write\" only"
             )
         } else {
-            format!("rabbitmqctl set_permissions -p VHOST USER '^$' '^{}$' '^$'", self.exchange.as_str().replace('.', "\\."))
+            format!(
+                "rabbitmqctl set_permissions -p VHOST USER '^$' '^{}$' '^$'",
+                self.exchange.as_str().replace('.', "\\.")
+            )
         }
     }
 }
@@ -155,22 +205,48 @@ impl Thing<'_> {
         let mut arguments = FieldTable::default();
         match self.kind {
             Kind::Topic(alternate) => {
-                arguments.insert("alternate-exchange".into(), AMQPValue::LongString(alternate.as_str().into()));
+                arguments.insert(
+                    "alternate-exchange".into(),
+                    AMQPValue::LongString(alternate.as_str().into()),
+                );
             }
-            Kind::Queue(kind) => drop(arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()))),
+            Kind::Queue(kind) => {
+                arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+            }
             Kind::Fanout => {}
         }
         self.declare_with(channel, arguments).await
     }
 
-    pub(super) async fn declare_with(&self, channel: &Channel, arguments: FieldTable) -> lapin::Result<()> {
-        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    pub(super) async fn declare_with(
+        &self,
+        channel: &Channel,
+        arguments: FieldTable,
+    ) -> lapin::Result<()> {
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
         match self.kind {
-            Kind::Topic(_) => channel.exchange_declare(self.name.clone(), ExchangeKind::Topic, durable, arguments).await,
-            Kind::Fanout => channel.exchange_declare(self.name.clone(), ExchangeKind::Fanout, durable, arguments).await,
+            Kind::Topic(_) => {
+                channel
+                    .exchange_declare(self.name.clone(), ExchangeKind::Topic, durable, arguments)
+                    .await
+            }
+            Kind::Fanout => {
+                channel
+                    .exchange_declare(self.name.clone(), ExchangeKind::Fanout, durable, arguments)
+                    .await
+            }
             Kind::Queue(_) => {
-                let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-                channel.queue_declare(self.name.clone(), durable, arguments).await.map(drop)
+                let durable = QueueDeclareOptions {
+                    durable: true,
+                    ..Default::default()
+                };
+                channel
+                    .queue_declare(self.name.clone(), durable, arguments)
+                    .await
+                    .map(drop)
             }
         }
     }
@@ -179,12 +255,28 @@ impl Thing<'_> {
     pub(super) async fn look(&self, channel: &Channel) -> lapin::Result<()> {
         match self.kind {
             Kind::Topic(_) | Kind::Fanout => {
-                let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
-                channel.exchange_declare(self.name.clone(), ExchangeKind::Topic, passive, FieldTable::default()).await
+                let passive = ExchangeDeclareOptions {
+                    passive: true,
+                    ..Default::default()
+                };
+                channel
+                    .exchange_declare(
+                        self.name.clone(),
+                        ExchangeKind::Topic,
+                        passive,
+                        FieldTable::default(),
+                    )
+                    .await
             }
             Kind::Queue(_) => {
-                let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-                channel.queue_declare(self.name.clone(), passive, FieldTable::default()).await.map(drop)
+                let passive = QueueDeclareOptions {
+                    passive: true,
+                    ..Default::default()
+                };
+                channel
+                    .queue_declare(self.name.clone(), passive, FieldTable::default())
+                    .await
+                    .map(drop)
             }
         }
     }
@@ -192,7 +284,11 @@ impl Thing<'_> {
 
 impl std::fmt::Display for Thing<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = if matches!(self.kind, Kind::Queue(_)) { "queue" } else { "exchange" };
+        let kind = if matches!(self.kind, Kind::Queue(_)) {
+            "queue"
+        } else {
+            "exchange"
+        };
         write!(f, "{kind} \"{}\"", self.name)
     }
 }

@@ -8,13 +8,17 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Integer, Timestamptz};
 
 use super::sql_limit;
-use crate::control;
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
+use crate::faults::control;
 use crate::store::claim::{Choice, Due, PAGE};
 use crate::store::row::{message_key, millis};
 
 /// Offers the rows of `owner` that are due, those first that are due for longest.
-pub(super) fn offer_due(connection: &mut PgConnection, owner: InstanceId, choice: &mut Choice<'_>) -> QueryResult<()> {
+pub(super) fn offer_due(
+    connection: &mut PgConnection,
+    owner: InstanceId,
+    choice: &mut Choice<'_>,
+) -> QueryResult<()> {
     let mut last = (PgTimestamp(i64::MIN), i64::MIN);
     while !choice.is_full() {
         let page: Vec<DueRow> = sql_query(
@@ -79,7 +83,12 @@ struct DueRow {
 
 impl DueRow {
     fn offer(&self, choice: &mut Choice<'_>) -> QueryResult<()> {
-        choice.offer(Due { seq: self.seq, key: message_key(&self.key)?, bytes: self.bytes, attempts: self.attempts });
+        choice.offer(Due {
+            seq: self.seq,
+            key: message_key(&self.key)?,
+            bytes: self.bytes,
+            attempts: self.attempts,
+        });
         Ok(())
     }
 }

@@ -14,7 +14,8 @@ pub(super) type Connection = PooledConnection<ConnectionManager<PgConnection>>;
 
 /// The URL with time limits: on connecting, and on a peer that no longer answers.
 pub(super) fn url(url: &Secret, config: &model::Store) -> Result<String, StoreError> {
-    let url = std::str::from_utf8(url.expose()).map_err(|_| StoreError::Unfit("store.url: not UTF-8".into()))?;
+    let url = std::str::from_utf8(url.expose())
+        .map_err(|_| StoreError::Unfit("store.url: not UTF-8".into()))?;
     let seconds = config.connect_timeout.as_millis().div_ceil(1000).max(1);
     let limits = [
         ("connect_timeout", seconds.to_string()),
@@ -30,14 +31,22 @@ pub(super) fn url(url: &Secret, config: &model::Store) -> Result<String, StoreEr
     for (name, value) in limits {
         // What the operator has set stays.
         if !url.contains(&format!("{name}=")) {
-            whole += &format!("{}{name}={value}", if whole.contains('?') { '&' } else { '?' });
+            whole += &format!(
+                "{}{name}={value}",
+                if whole.contains('?') { '&' } else { '?' }
+            );
         }
     }
     Ok(whole)
 }
 
 /// A pool that connects in the background and never fails to be made.
-pub(super) fn pool(url: &str, config: &model::Store, session: &Session, connections: usize) -> Pool<ConnectionManager<PgConnection>> {
+pub(super) fn pool(
+    url: &str,
+    config: &model::Store,
+    session: &Session,
+    connections: usize,
+) -> Pool<ConnectionManager<PgConnection>> {
     Pool::builder()
         .max_size(u32::try_from(connections).unwrap_or(u32::MAX).max(1))
         .min_idle(Some(0))
@@ -52,7 +61,10 @@ pub(super) fn pool(url: &str, config: &model::Store, session: &Session, connecti
 
 /// Nothing was done, because of `error`.
 pub(super) fn unavailable(error: &impl std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("PostgreSQL: {}", error.to_string().trim_end().replace('\n', "; ")))
+    StoreError::Unavailable(format!(
+        "PostgreSQL: {}",
+        error.to_string().trim_end().replace('\n', "; ")
+    ))
 }
 
 /// Whether the server said that it rolled the statement back; if not, it may have committed. Every statement of the store is a
@@ -60,8 +72,13 @@ pub(super) fn unavailable(error: &impl std::fmt::Display) -> StoreError {
 pub(super) fn was_rolled_back(connection: &mut PgConnection, error: &Error) -> bool {
     match error {
         Error::SerializationError(_) | Error::QueryBuilderError(_) => true,
-        Error::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, _) => false,
-        Error::DatabaseError(..) => !AnsiTransactionManager::is_broken_transaction_manager(connection),
+        Error::DatabaseError(
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
+            _,
+        ) => false,
+        Error::DatabaseError(..) => {
+            !AnsiTransactionManager::is_broken_transaction_manager(connection)
+        }
         _ => false,
     }
 }

@@ -52,7 +52,13 @@ impl PostgresStore {
         const READ: &str = "SELECT source, name, place, answer, (extract(epoch FROM now() - at) * 1000)::bigint AS age_ms
                             FROM fetched_key ORDER BY source, name";
         let rows: Vec<Row> = self.run(|connection| sql_query(READ).load(connection))?;
-        let key = |Row { source, name, place, answer, age_ms }| FetchedKey {
+        let key = |Row {
+                       source,
+                       name,
+                       place,
+                       answer,
+                       age_ms,
+                   }| FetchedKey {
             source,
             name,
             place,

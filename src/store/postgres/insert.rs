@@ -17,8 +17,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 
 use super::connection::was_rolled_back;
 use super::session::Session;
-use crate::control;
-use crate::delivery::{InstanceId, Marks};
+use crate::domain::delivery::{InstanceId, Marks};
+use crate::faults::control;
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
@@ -112,12 +112,36 @@ struct More<'a> {
 
 impl<'a> More<'a> {
     fn new(batch: &[&'a NewEvent]) -> Option<Self> {
-        let fills = |new: &&NewEvent| new.replay.is_some() || new.marks != Marks::default() || new.own_message().is_some();
+        let fills = |new: &&NewEvent| {
+            new.replay.is_some() || new.marks != Marks::default() || new.own_message().is_some()
+        };
         batch.iter().any(fills).then(|| Self {
-            messages: batch.iter().map(|new| new.own_message().map(|message| &message.as_bytes()[..])).collect(),
-            replays: batch.iter().map(|new| new.replay.as_ref().map(|replay| &replay.as_bytes()[..])).collect(),
-            conflicts_of: batch.iter().map(|new| new.marks.conflict_of.as_ref().map(|first| &first.as_bytes()[..])).collect(),
-            same_bytes_as: batch.iter().map(|new| new.marks.same_bytes_as.as_ref().map(|first| &first.as_bytes()[..])).collect(),
+            messages: batch
+                .iter()
+                .map(|new| new.own_message().map(|message| &message.as_bytes()[..]))
+                .collect(),
+            replays: batch
+                .iter()
+                .map(|new| new.replay.as_ref().map(|replay| &replay.as_bytes()[..]))
+                .collect(),
+            conflicts_of: batch
+                .iter()
+                .map(|new| {
+                    new.marks
+                        .conflict_of
+                        .as_ref()
+                        .map(|first| &first.as_bytes()[..])
+                })
+                .collect(),
+            same_bytes_as: batch
+                .iter()
+                .map(|new| {
+                    new.marks
+                        .same_bytes_as
+                        .as_ref()
+                        .map(|first| &first.as_bytes()[..])
+                })
+                .collect(),
         })
     }
 }
@@ -126,13 +150,22 @@ impl<'a> Rows<'a> {
     pub(super) fn new(owner: &'a InstanceId, batch: &[&'a NewEvent], confirmed: &'a [i64]) -> Self {
         Self {
             keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
-            guards: batch.iter().map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..])).collect(),
+            guards: batch
+                .iter()
+                .map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..]))
+                .collect(),
             digests: batch.iter().map(|new| &new.digest.as_bytes()[..]).collect(),
             sources: batch.iter().map(|new| new.source.as_str()).collect(),
             event_ids: batch.iter().map(|new| new.event_id.as_str()).collect(),
             event_types: batch.iter().map(|new| new.event_type.as_deref()).collect(),
-            content_types: batch.iter().map(|new| new.content_type.as_deref()).collect(),
-            headers: batch.iter().map(|new| headers_to_text(&new.headers)).collect(),
+            content_types: batch
+                .iter()
+                .map(|new| new.content_type.as_deref())
+                .collect(),
+            headers: batch
+                .iter()
+                .map(|new| headers_to_text(&new.headers))
+                .collect(),
             received_at: batch.iter().map(|new| new.received_at.0).collect(),
             ttls: batch.iter().map(|new| millis(new.window)).collect(),
             bodies: batch.iter().map(|new| &new.body[..]).collect(),
@@ -192,7 +225,11 @@ impl<const WARY: bool, const FULL: bool> QueryFragment<Pg> for Insert<'_, WARY, 
         if WARY {
             out.push_sql(" ON CONFLICT DO NOTHING RETURNING seq");
         }
-        let new = if WARY { "input JOIN fresh USING (seq)" } else { "input" };
+        let new = if WARY {
+            "input JOIN fresh USING (seq)"
+        } else {
+            "input"
+        };
         out.push_sql(if FULL { EVENTS_AND_MORE } else { EVENTS });
         out.push_sql(new);
         out.push_sql(if FULL { QUEUED_AND_MORE } else { QUEUED });
@@ -207,7 +244,12 @@ impl<const WARY: bool, const FULL: bool> QueryFragment<Pg> for Insert<'_, WARY, 
 
 impl More<'_> {
     fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        for column in [&self.messages, &self.replays, &self.conflicts_of, &self.same_bytes_as] {
+        for column in [
+            &self.messages,
+            &self.replays,
+            &self.conflicts_of,
+            &self.same_bytes_as,
+        ] {
             out.push_sql(", ");
             out.push_bind_param::<Array<Nullable<Binary>>, _>(column)?;
         }
@@ -228,16 +270,36 @@ impl<const WARY: bool, const FULL: bool> RunQueryDsl<PgConnection> for Insert<'_
 
 impl Rows<'_> {
     /// Place and number of each event that was new.
-    pub(super) fn store(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<Vec<(i64, i64)>> {
-        let stored = session.run(connection, |connection| self.load(connection, session, wary))?;
-        if let Some((_, _, in_force)) = stored.iter().find(|(_, _, in_force)| !session.is_durable(in_force)) {
-            return Err(Error::DeserializationError(format!("the commit was not durable: synchronous_commit was {in_force}").into()));
+    pub(super) fn store(
+        &self,
+        connection: &mut PgConnection,
+        session: &Session,
+        wary: bool,
+    ) -> QueryResult<Vec<(i64, i64)>> {
+        let stored = session.run(connection, |connection| {
+            self.load(connection, session, wary)
+        })?;
+        if let Some((_, _, in_force)) = stored
+            .iter()
+            .find(|(_, _, in_force)| !session.is_durable(in_force))
+        {
+            return Err(Error::DeserializationError(
+                format!("the commit was not durable: synchronous_commit was {in_force}").into(),
+            ));
         }
-        Ok(stored.into_iter().map(|(place, seq, _)| (place, seq)).collect())
+        Ok(stored
+            .into_iter()
+            .map(|(place, seq, _)| (place, seq))
+            .collect())
     }
 
     /// Stores them and rolls that back. Fails where storing them does.
-    pub(super) fn try_out(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<()> {
+    pub(super) fn try_out(
+        &self,
+        connection: &mut PgConnection,
+        session: &Session,
+        wary: bool,
+    ) -> QueryResult<()> {
         let undone = session.run(connection, |connection| {
             connection.transaction(|connection| {
                 self.load(connection, session, wary)?;
@@ -250,7 +312,12 @@ impl Rows<'_> {
         }
     }
 
-    fn load(&self, connection: &mut PgConnection, session: &Session, wary: bool) -> QueryResult<Vec<(i64, i64, String)>> {
+    fn load(
+        &self,
+        connection: &mut PgConnection,
+        session: &Session,
+        wary: bool,
+    ) -> QueryResult<Vec<(i64, i64, String)>> {
         match (wary, self.more.is_some()) {
             (false, false) => Insert::<false, false>(self, session.guard()).load(connection),
             (false, true) => Insert::<false, true>(self, session.guard()).load(connection),
@@ -278,7 +345,10 @@ impl LastKnown {
     const RECENT: Duration = Duration::from_secs(600);
 
     fn is_recent(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < Self::RECENT)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|last| last.elapsed() < Self::RECENT)
     }
 
     fn note(&self) {
@@ -315,30 +385,44 @@ pub(super) fn together(
     accept(&mut inserted, &(0..batch.len()).collect::<Vec<_>>(), &fresh);
     // From here on an error leaves accepted events behind, which the sweep of this instance's own rows will find.
     for round in 0..ROUNDS {
-        let left: Vec<usize> = (0..batch.len()).filter(|at| inserted[*at].is_none()).collect();
+        let left: Vec<usize> = (0..batch.len())
+            .filter(|at| inserted[*at].is_none())
+            .collect();
         if left.is_empty() {
             break;
         }
         last_known.note();
         let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
         if round > 0 {
-            let fresh = Rows::new(&owner, &known, &[]).store(connection, session, true).map_err(Failed::Ambiguous)?;
+            let fresh = Rows::new(&owner, &known, &[])
+                .store(connection, session, true)
+                .map_err(Failed::Ambiguous)?;
             accept(&mut inserted, &left, &fresh);
         }
-        let left: Vec<usize> = left.into_iter().filter(|at| inserted[*at].is_none()).collect();
+        let left: Vec<usize> = left
+            .into_iter()
+            .filter(|at| inserted[*at].is_none())
+            .collect();
         let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
-        let known = session.run(connection, |connection| look_up(connection, &known)).map_err(Failed::Ambiguous)?;
+        let known = session
+            .run(connection, |connection| look_up(connection, &known))
+            .map_err(Failed::Ambiguous)?;
         for (at, known) in left.iter().zip(known) {
             inserted[*at] = known;
         }
     }
-    inserted.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Failed::Ambiguous(Error::NotFound))
+    inserted
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| Failed::Ambiguous(Error::NotFound))
 }
 
 /// Notes the events that were stored; `places` are those of the rows in the batch.
 fn accept(inserted: &mut [Option<Inserted>], places: &[usize], fresh: &[(i64, i64)]) {
     for (place, seq) in fresh {
-        let at = usize::try_from(place - 1).ok().and_then(|row| places.get(row));
+        let at = usize::try_from(place - 1)
+            .ok()
+            .and_then(|row| places.get(row));
         if let Some(entry) = at.and_then(|at| inserted.get_mut(*at)) {
             *entry = Some(Inserted::Accepted(Seq(*seq)));
         }
@@ -346,7 +430,10 @@ fn accept(inserted: &mut [Option<Inserted>], places: &[usize], fresh: &[(i64, i6
 }
 
 /// What is known of events that were not new; None for one that is to be tried again. Keeps the bodies of those that conflict.
-fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Option<Inserted>>> {
+fn look_up(
+    connection: &mut PgConnection,
+    known: &[&NewEvent],
+) -> QueryResult<Vec<Option<Inserted>>> {
     let mut inserted = Vec::with_capacity(known.len());
     let (mut conflicts, mut over) = (Vec::new(), Vec::new());
     for (new, met) in known.iter().zip(met(connection, known)?) {
@@ -367,7 +454,9 @@ fn look_up(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Ve
     keep_conflicts(connection, &conflicts)?;
     if !over.is_empty() {
         // What another instance has made anew meanwhile is not past its time.
-        sql_query(GIVE_WAY).bind::<Array<Binary>, _>(&over).execute(connection)?;
+        sql_query(GIVE_WAY)
+            .bind::<Array<Binary>, _>(&over)
+            .execute(connection)?;
     }
     Ok(inserted)
 }
@@ -397,17 +486,43 @@ fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Me
         time_left: i64,
     }
     let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
-    let guards: Vec<Option<&[u8]>> = known.iter().map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..])).collect();
-    let replays: Vec<Option<&[u8]>> = known.iter().map(|new| new.replay.as_ref().map(|key| &key.as_bytes()[..])).collect();
+    let guards: Vec<Option<&[u8]>> = known
+        .iter()
+        .map(|new| new.bytes_key.as_ref().map(|key| &key.as_bytes()[..]))
+        .collect();
+    let replays: Vec<Option<&[u8]>> = known
+        .iter()
+        .map(|new| new.replay.as_ref().map(|key| &key.as_bytes()[..]))
+        .collect();
     let rows: Vec<Row> = sql_query(MET)
         .bind::<Array<Binary>, _>(&keys)
         .bind::<Array<Nullable<Binary>>, _>(&guards)
         .bind::<Array<Nullable<Binary>>, _>(&replays)
         .load(connection)?;
     let mut met: Vec<Met> = known.iter().map(|_| Met::default()).collect();
-    for Row { place, by, seq, key, message, digest, time_left: left } in rows {
-        let Some(met) = usize::try_from(place - 1).ok().and_then(|at| met.get_mut(at)) else { continue };
-        let row = Some(KnownRow { seq, key, message, digest, left });
+    for Row {
+        place,
+        by,
+        seq,
+        key,
+        message,
+        digest,
+        time_left: left,
+    } in rows
+    {
+        let Some(met) = usize::try_from(place - 1)
+            .ok()
+            .and_then(|at| met.get_mut(at))
+        else {
+            continue;
+        };
+        let row = Some(KnownRow {
+            seq,
+            key,
+            message,
+            digest,
+            left,
+        });
         match by {
             0 => met.by_key = row,
             1 => met.by_bytes = row,

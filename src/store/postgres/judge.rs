@@ -15,8 +15,8 @@ use diesel::result::{DatabaseErrorKind, Error};
 use super::connection::unavailable;
 use super::insert::{Failed, LastKnown, Rows, together};
 use super::session::Session;
-use crate::control;
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
+use crate::faults::control;
 use crate::store::probe::good_event;
 use crate::store::{Inserted, NewEvent, StoreError};
 
@@ -43,13 +43,21 @@ pub(super) fn insert(
     confirmed: &[i64],
     limit: Duration,
 ) -> Result<(Vec<Inserted>, bool), StoreError> {
-    let mut parts = Parts { around, until: Instant::now() + limit, stored: 0 };
+    let mut parts = Parts {
+        around,
+        until: Instant::now() + limit,
+        stored: 0,
+    };
     let mut error = match parts.try_together(connection, batch, confirmed, TRIES)? {
         Ok(inserted) => return Ok((inserted, true)),
         Err(error) => error,
     };
     if control::makes("rows_to_blame") {
-        return if batch.len() > 1 { Ok((parts.apart(connection, batch, error)?, false)) } else { Err(parts.given_up(&error)) };
+        return if batch.len() > 1 {
+            Ok((parts.apart(connection, batch, error)?, false))
+        } else {
+            Err(parts.given_up(&error))
+        };
     }
     if parts.probe(connection, batch).is_err() {
         // Statements, settings or rights of this connection may be lost: a new one tells.
@@ -60,7 +68,9 @@ pub(super) fn insert(
             Ok(inserted) => return Ok((inserted, true)),
             Err(error) => error,
         };
-        parts.probe(connection, batch).map_err(|_| parts.given_up(&error))?;
+        parts
+            .probe(connection, batch)
+            .map_err(|_| parts.given_up(&error))?;
     }
     Ok((parts.apart(connection, batch, error)?, false))
 }
@@ -80,7 +90,12 @@ impl Parts<'_> {
         confirmed: &[i64],
         tries: u32,
     ) -> Result<Result<Vec<Inserted>, Error>, StoreError> {
-        let Around { session, owner, last_known, .. } = *self.around;
+        let Around {
+            session,
+            owner,
+            last_known,
+            ..
+        } = *self.around;
         let mut tried = 0;
         loop {
             tried += 1;
@@ -89,15 +104,28 @@ impl Parts<'_> {
                     self.stored += rows.len();
                     return Ok(Ok(inserted));
                 }
-                Err(Failed::Ambiguous(error)) => return Err(StoreError::Ambiguous(format!("PostgreSQL: {error}"))),
-                Err(Failed::Clean(error)) if Instant::now() >= self.until => return Err(self.given_up(&error)),
-                Err(Failed::Clean(error)) if tried >= tries || says_row(&error) => return Ok(Err(error)),
-                Err(Failed::Clean(_)) => thread::sleep(Duration::from_millis(2 + RandomState::new().hash_one(tried) % 30)),
+                Err(Failed::Ambiguous(error)) => {
+                    return Err(StoreError::Ambiguous(format!("PostgreSQL: {error}")));
+                }
+                Err(Failed::Clean(error)) if Instant::now() >= self.until => {
+                    return Err(self.given_up(&error));
+                }
+                Err(Failed::Clean(error)) if tried >= tries || says_row(&error) => {
+                    return Ok(Err(error));
+                }
+                Err(Failed::Clean(_)) => thread::sleep(Duration::from_millis(
+                    2 + RandomState::new().hash_one(tried) % 30,
+                )),
             }
         }
     }
 
-    fn apart(&mut self, connection: &mut PgConnection, rows: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
+    fn apart(
+        &mut self,
+        connection: &mut PgConnection,
+        rows: &[Arc<NewEvent>],
+        error: Error,
+    ) -> Result<Vec<Inserted>, StoreError> {
         if let [_] = rows {
             return self.judge(connection, rows, error);
         }
@@ -113,11 +141,18 @@ impl Parts<'_> {
     }
 
     /// One row that has failed with `error`: stored after all, refused, or not to be decided now.
-    fn judge(&mut self, connection: &mut PgConnection, row: &[Arc<NewEvent>], error: Error) -> Result<Vec<Inserted>, StoreError> {
+    fn judge(
+        &mut self,
+        connection: &mut PgConnection,
+        row: &[Arc<NewEvent>],
+        error: Error,
+    ) -> Result<Vec<Inserted>, StoreError> {
         if control::makes("rows_to_blame") {
             return Ok(vec![Inserted::Refused(error.to_string())]);
         }
-        let good = self.probe(connection, row).map_err(|_| self.given_up(&error))?;
+        let good = self
+            .probe(connection, row)
+            .map_err(|_| self.given_up(&error))?;
         let began = Instant::now();
         let error = match self.try_together(connection, row, &[], 1)? {
             Ok(inserted) => return Ok(inserted),
@@ -126,17 +161,26 @@ impl Parts<'_> {
         if says_otherwise(&error) || began.elapsed() > AT_ONCE.max(good * 4) {
             return Err(self.given_up(&error));
         }
-        self.probe(connection, row).map_err(|_| self.given_up(&error))?;
+        self.probe(connection, row)
+            .map_err(|_| self.given_up(&error))?;
         Ok(vec![Inserted::Refused(error.to_string())])
     }
 
     /// Stores an event that is known to be good, as large as the largest of `rows`, by each form of the statement, and rolls it back: the
     /// time that took.
-    fn probe(&self, connection: &mut PgConnection, rows: &[Arc<NewEvent>]) -> QueryResult<Duration> {
+    fn probe(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[Arc<NewEvent>],
+    ) -> QueryResult<Duration> {
         let began = Instant::now();
         for (wary, full) in [(false, false), (false, true), (true, false), (true, true)] {
             let good = good_event(rows, full)?;
-            Rows::new(&self.around.owner, &[&*good], &[]).try_out(connection, self.around.session, wary)?;
+            Rows::new(&self.around.owner, &[&*good], &[]).try_out(
+                connection,
+                self.around.session,
+                wary,
+            )?;
         }
         Ok(began.elapsed())
     }
@@ -151,11 +195,25 @@ impl Parts<'_> {
 
 /// Errors that name a row's values: no need to try it in the same company again.
 fn says_row(error: &Error) -> bool {
-    matches!(error, Error::DatabaseError(DatabaseErrorKind::NotNullViolation | DatabaseErrorKind::CheckViolation, _))
+    matches!(
+        error,
+        Error::DatabaseError(
+            DatabaseErrorKind::NotNullViolation | DatabaseErrorKind::CheckViolation,
+            _
+        )
+    )
 }
 
 /// Errors that are about no row, by their kind.
 fn says_otherwise(error: &Error) -> bool {
-    use DatabaseErrorKind::{ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand};
-    matches!(error, Error::DatabaseError(ClosedConnection | ReadOnlyTransaction | SerializationFailure | UnableToSendCommand, _))
+    use DatabaseErrorKind::{
+        ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand,
+    };
+    matches!(
+        error,
+        Error::DatabaseError(
+            ClosedConnection | ReadOnlyTransaction | SerializationFailure | UnableToSendCommand,
+            _
+        )
+    )
 }

@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use super::PostgresStore;
 use crate::config::secret::Secret;
-use crate::delivery::{SourceName, UnixMillis};
+use crate::domain::delivery::{SourceName, UnixMillis};
 use crate::store::row::millis;
 use crate::store::{Learned, LearnedSecret, RELEARN_AFTER, StoreError};
 
@@ -20,10 +20,15 @@ struct Row {
     at_ms: i64,
 }
 
-const READ: &str = "SELECT source, secret, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM learned_secret";
+const READ: &str =
+    "SELECT source, secret, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM learned_secret";
 
 impl PostgresStore {
-    pub(super) fn learn_secret(&self, source: &SourceName, secret: &Secret) -> Result<Learned, StoreError> {
+    pub(super) fn learn_secret(
+        &self,
+        source: &SourceName,
+        secret: &Secret,
+    ) -> Result<Learned, StoreError> {
         self.run(|connection| {
             sql_query(
                 "INSERT INTO learned_secret (source, secret) VALUES ($1, $2)
@@ -36,14 +41,22 @@ impl PostgresStore {
             .bind::<BigInt, _>(millis(RELEARN_AFTER))
             .execute(connection)
         })?;
-        let row: Row =
-            self.run(|connection| sql_query(format!("{READ} WHERE source = $1")).bind::<Text, _>(source.as_str()).get_result(connection))?;
+        let row: Row = self.run(|connection| {
+            sql_query(format!("{READ} WHERE source = $1"))
+                .bind::<Text, _>(source.as_str())
+                .get_result(connection)
+        })?;
         Ok(Learned::of(row.secret.as_deref(), secret))
     }
 
     pub(super) fn learned_secrets(&self) -> Result<Vec<LearnedSecret>, StoreError> {
-        let rows: Vec<Row> = self.run(|connection| sql_query(format!("{READ} ORDER BY source")).load(connection))?;
-        let learned = |row: Row| LearnedSecret { source: row.source, secret: row.secret.map(Secret::new), at: UnixMillis(row.at_ms) };
+        let rows: Vec<Row> =
+            self.run(|connection| sql_query(format!("{READ} ORDER BY source")).load(connection))?;
+        let learned = |row: Row| LearnedSecret {
+            source: row.source,
+            secret: row.secret.map(Secret::new),
+            at: UnixMillis(row.at_ms),
+        };
         Ok(rows.into_iter().map(learned).collect())
     }
 

@@ -40,35 +40,50 @@ impl PostgresStore {
     }
 
     /// The names of the migrations that are missing in a database that is fit for use.
-    pub(super) fn pending_in(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    pub(super) fn pending_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<String>, StoreError> {
         migrations::pending::<Pg>(migrations::POSTGRES, &self.applied_migrations(connection)?)
     }
 
     /// Asks first, because `IF NOT EXISTS` needs the right to create schemas even where there is nothing to do.
     fn create_schema(&self, connection: &mut PgConnection) -> QueryResult<()> {
         let exists =
-            sql_query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS exists").bind::<Text, _>(&self.session.schema);
+            sql_query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS exists")
+                .bind::<Text, _>(&self.session.schema);
         if exists.get_result::<Exists>(connection)?.exists {
             return Ok(());
         }
-        connection.batch_execute(&format!("CREATE SCHEMA \"{}\"", self.session.schema.replace('"', "\"\"")))
+        connection.batch_execute(&format!(
+            "CREATE SCHEMA \"{}\"",
+            self.session.schema.replace('"', "\"\"")
+        ))
     }
 
     /// The versions of the migrations that were applied; none where there is no schema yet.
-    pub(super) fn applied_migrations(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    pub(super) fn applied_migrations(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<String>, StoreError> {
         #[derive(QueryableByName)]
         struct Version {
             #[diesel(sql_type = Text)]
             version: String,
         }
         let read = self.session.run(connection, |connection| {
-            let exists = sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists");
+            let exists =
+                sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists");
             if !exists.get_result::<Exists>(connection)?.exists {
                 return Ok(Vec::new());
             }
             sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(connection)
         });
-        Ok(read.map_err(|error| unavailable(&error))?.into_iter().map(|row| row.version).collect())
+        Ok(read
+            .map_err(|error| unavailable(&error))?
+            .into_iter()
+            .map(|row| row.version)
+            .collect())
     }
 }
 

@@ -33,12 +33,12 @@ use super::claim::Choice;
 use super::clock::DeletionClock;
 use super::row::{EventRow, marks, message_key, millis};
 use super::{
-    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
-    migrations,
+    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq,
+    Store, StoreError, StoredEvent, migrations,
 };
 use crate::config::model;
 use crate::config::secret::Secret;
-use crate::delivery::{InstanceId, MessageKey, SourceName};
+use crate::domain::delivery::{InstanceId, MessageKey, SourceName};
 
 /// The store in PostgreSQL.
 pub(super) struct PostgresStore {
@@ -57,7 +57,11 @@ pub(super) struct PostgresStore {
 }
 
 impl PostgresStore {
-    pub(super) fn new(url: &Secret, config: &model::Store, connections: usize) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        url: &Secret,
+        config: &model::Store,
+        connections: usize,
+    ) -> Result<Self, StoreError> {
         let url = connection::url(url, config)?;
         let session = Session::new(config);
         Ok(Self {
@@ -77,14 +81,19 @@ impl PostgresStore {
 
     /// A connection outside the pool: says at once, and precisely, why there is none.
     fn connect(&self) -> Result<PgConnection, StoreError> {
-        self.session.look_for_pooler(&self.url).map_err(|error| self.unreachable(error))?;
-        let mut connection = PgConnection::establish(&self.url).map_err(|error| self.unreachable(unavailable(&error)))?;
+        self.session
+            .look_for_pooler(&self.url)
+            .map_err(|error| self.unreachable(error))?;
+        let mut connection = PgConnection::establish(&self.url)
+            .map_err(|error| self.unreachable(unavailable(&error)))?;
         self.session.set_up(&mut connection)?;
         Ok(connection)
     }
 
     fn get(&self) -> Result<Connection, StoreError> {
-        self.pool.get().map_err(|error| self.unreachable(unavailable(&error)))
+        self.pool
+            .get()
+            .map_err(|error| self.unreachable(unavailable(&error)))
     }
 
     /// Why there is no connection, without user and password, and whether waiting mends it.
@@ -103,15 +112,23 @@ impl PostgresStore {
     }
 
     /// Runs one statement that can be repeated without harm.
-    fn run<T>(&self, statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>) -> Result<T, StoreError> {
+    fn run<T>(
+        &self,
+        statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.get()?;
-        self.session.run(&mut connection, statement).map_err(|error| {
-            if !was_rolled_back(&mut connection, &error) {
-                return StoreError::Ambiguous(format!("PostgreSQL: {}", error.to_string().trim_end()));
-            }
-            self.renew(&mut connection);
-            unavailable(&error)
-        })
+        self.session
+            .run(&mut connection, statement)
+            .map_err(|error| {
+                if !was_rolled_back(&mut connection, &error) {
+                    return StoreError::Ambiguous(format!(
+                        "PostgreSQL: {}",
+                        error.to_string().trim_end()
+                    ));
+                }
+                self.renew(&mut connection);
+                unavailable(&error)
+            })
     }
 }
 
@@ -125,7 +142,10 @@ impl Store for PostgresStore {
     fn prepare(&self) -> Result<(), StoreError> {
         match self.migrate {
             model::Migrate::Auto => drop(self.migrate()?),
-            model::Migrate::Check => migrations::check::<Pg>(migrations::POSTGRES, &self.applied_migrations(&mut self.connect()?)?)?,
+            model::Migrate::Check => migrations::check::<Pg>(
+                migrations::POSTGRES,
+                &self.applied_migrations(&mut self.connect()?)?,
+            )?,
         }
         self.still_fit()?;
         self.prepared.store(true, Ordering::Release);
@@ -141,19 +161,41 @@ impl Store for PostgresStore {
         })
     }
 
-    fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+    fn insert(
+        &self,
+        owner: InstanceId,
+        batch: &[Arc<NewEvent>],
+    ) -> Result<Vec<Inserted>, StoreError> {
         Ok(self.insert_and_confirm(owner, batch, &[])?.0)
     }
 
-    fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
+    fn insert_and_confirm(
+        &self,
+        owner: InstanceId,
+        batch: &[Arc<NewEvent>],
+        rows: &[Seq],
+    ) -> Result<(Vec<Inserted>, bool), StoreError> {
         if !self.prepared.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable("PostgreSQL: not prepared yet".into()));
+            return Err(StoreError::Unavailable(
+                "PostgreSQL: not prepared yet".into(),
+            ));
         }
         if batch.is_empty() {
             return Ok((Vec::new(), false));
         }
-        let around = Around { session: &self.session, owner, last_known: &self.last_known, renew: &|connection| self.renew(connection) };
-        judge::insert(&mut *self.get()?, &around, batch, &numbers(rows), self.statement_timeout)
+        let around = Around {
+            session: &self.session,
+            owner,
+            last_known: &self.last_known,
+            renew: &|connection| self.renew(connection),
+        };
+        judge::insert(
+            &mut *self.get()?,
+            &around,
+            batch,
+            &numbers(rows),
+            self.statement_timeout,
+        )
     }
 
     fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError> {
@@ -169,7 +211,12 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(|row| row.exists).collect())
     }
 
-    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+    fn claim(
+        &self,
+        owner: InstanceId,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let me = &owner.as_bytes()[..];
         self.run(|connection| {
             sql_query(upkeep::TAKE_OVER)
@@ -257,7 +304,10 @@ impl Store for PostgresStore {
 
     fn release(&self, owner: InstanceId) -> Result<(), StoreError> {
         self.run(|connection| {
-            sql_query("DELETE FROM instance WHERE id = $1").bind::<Binary, _>(&owner.as_bytes()[..]).execute(connection).map(drop)
+            sql_query("DELETE FROM instance WHERE id = $1")
+                .bind::<Binary, _>(&owner.as_bytes()[..])
+                .execute(connection)
+                .map(drop)
         })
     }
 
@@ -352,7 +402,29 @@ struct EventColumns {
 impl EventColumns {
     fn into_row(self) -> QueryResult<EventRow> {
         let marks = marks(self.conflict_of.as_deref(), self.same_bytes_as.as_deref())?;
-        let Self { seq, key, source, event_id, event_type, content_type, headers, received_at, body, .. } = self;
-        Ok(EventRow { seq, message: message_key(&key)?, marks, source, event_id, event_type, content_type, headers, received_at, body })
+        let Self {
+            seq,
+            key,
+            source,
+            event_id,
+            event_type,
+            content_type,
+            headers,
+            received_at,
+            body,
+            ..
+        } = self;
+        Ok(EventRow {
+            seq,
+            message: message_key(&key)?,
+            marks,
+            source,
+            event_id,
+            event_type,
+            content_type,
+            headers,
+            received_at,
+            body,
+        })
     }
 }

@@ -5,7 +5,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
 
 use super::{EventColumns, PostgresStore, numbers, sql_limit};
-use crate::delivery::{InstanceId, UnixMillis};
+use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::store::row::message_key;
 use crate::store::{Parked, Seq, StoreError, StoredEvent};
 
@@ -52,7 +52,10 @@ struct Row {
 impl PostgresStore {
     pub(super) fn list_parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
         self.run(|connection| {
-            let rows = sql_query(LIST).bind::<BigInt, _>(after.0).bind::<BigInt, _>(sql_limit(limit)).load::<Row>(connection)?;
+            let rows = sql_query(LIST)
+                .bind::<BigInt, _>(after.0)
+                .bind::<BigInt, _>(sql_limit(limit))
+                .load::<Row>(connection)?;
             rows.into_iter()
                 .map(|row| {
                     Ok(Parked {
@@ -79,7 +82,10 @@ impl PostgresStore {
                 .map(EventColumns::into_row)
                 .transpose()
         })?;
-        found.map(|row| row.into_stored(0)).transpose().map_err(StoreError::Unavailable)
+        found
+            .map(|row| row.into_stored(0))
+            .transpose()
+            .map_err(StoreError::Unavailable)
     }
 
     pub(super) fn retry(&self, rows: &[Seq]) -> Result<u64, StoreError> {
@@ -94,6 +100,11 @@ impl PostgresStore {
     }
 
     pub(super) fn discard(&self, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.run(|connection| sql_query(DISCARD).bind::<Array<BigInt>, _>(numbers(rows)).execute(connection).map(|rows| rows as u64))
+        self.run(|connection| {
+            sql_query(DISCARD)
+                .bind::<Array<BigInt>, _>(numbers(rows))
+                .execute(connection)
+                .map(|rows| rows as u64)
+        })
     }
 }

@@ -21,18 +21,27 @@ struct ClockRow {
 impl PostgresStore {
     /// See [`Store::prune`](crate::store::Store::prune).
     pub(super) fn delete_old(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
-        let clock: ClockRow = self.run(|connection| sql_query(upkeep::CLOCK).get_result(connection))?;
+        let clock: ClockRow =
+            self.run(|connection| sql_query(upkeep::CLOCK).get_result(connection))?;
         if !self.deletion_clock.is_believed(clock.now, clock.last) {
             return Ok(0);
         }
         let limit = sql_limit(limit);
         let kept = |statement: &'static str, time: Duration| {
             self.run(|connection| {
-                sql_query(statement).bind::<BigInt, _>(limit).bind::<BigInt, _>(millis(time)).execute(connection).map(|rows| rows as u64)
+                sql_query(statement)
+                    .bind::<BigInt, _>(limit)
+                    .bind::<BigInt, _>(millis(time))
+                    .execute(connection)
+                    .map(|rows| rows as u64)
             })
         };
-        let keys =
-            self.run(|connection| sql_query(upkeep::PRUNE_KEYS).bind::<BigInt, _>(limit).execute(connection).map(|rows| rows as u64))?;
+        let keys = self.run(|connection| {
+            sql_query(upkeep::PRUNE_KEYS)
+                .bind::<BigInt, _>(limit)
+                .execute(connection)
+                .map(|rows| rows as u64)
+        })?;
         let events = kept(upkeep::PRUNE_EVENTS, retention.events)?;
         let conflicts = kept(upkeep::PRUNE_CONFLICTS, retention.conflicts)?;
         self.run(|connection| sql_query(upkeep::PRUNE_INSTANCES).execute(connection))?;

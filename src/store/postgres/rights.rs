@@ -41,7 +41,10 @@ pub(super) enum Rights {
 
 /// What the server says of itself and of the login.
 #[derive(QueryableByName)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one answer of the server")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one answer of the server"
+)]
 pub(super) struct Situation {
     #[diesel(sql_type = Text)]
     role: String,
@@ -83,18 +86,30 @@ const SITUATION: &str = "
 
 impl Situation {
     fn of(session: &Session, connection: &mut PgConnection) -> Result<Self, StoreError> {
-        let ours: Vec<&str> = TO_STORE.iter().chain(TO_KEEP).map(|(object, _)| *object).collect();
+        let ours: Vec<&str> = TO_STORE
+            .iter()
+            .chain(TO_KEEP)
+            .map(|(object, _)| *object)
+            .collect();
         let ask = |connection: &mut PgConnection| {
-            sql_query(SITUATION).bind::<Text, _>(&session.schema).bind::<Array<Text>, _>(ours).get_result(connection)
+            sql_query(SITUATION)
+                .bind::<Text, _>(&session.schema)
+                .bind::<Array<Text>, _>(ours)
+                .get_result(connection)
         };
-        session.run(connection, ask).map_err(|error| unavailable(&error))
+        session
+            .run(connection, ask)
+            .map_err(|error| unavailable(&error))
     }
 
     /// Whether the server takes writes at all, and the login may look into the schema.
     pub(super) fn check_server(&self, schema: &str) -> Result<(), StoreError> {
         let unfit = |why: String| Err(StoreError::Unfit(why));
         if self.standby {
-            return unfit("PostgreSQL is a standby, which takes no writes: name the primary in store.url".to_owned());
+            return unfit(
+                "PostgreSQL is a standby, which takes no writes: name the primary in store.url"
+                    .to_owned(),
+            );
         }
         if self.read_only {
             return unfit(format!(
@@ -111,7 +126,11 @@ impl Situation {
         if !self.schema_is_there {
             return Ok(());
         }
-        unfit(format!("the role \"{}\" lacks {lacking}: {}", self.role, self.grant(schema)))
+        unfit(format!(
+            "the role \"{}\" lacks {lacking}: {}",
+            self.role,
+            self.grant(schema)
+        ))
     }
 
     /// Whether all characters of an event can be stored.
@@ -127,11 +146,25 @@ impl Situation {
     }
 
     /// Whether the login may apply the migrations that are missing.
-    pub(super) fn check_migrations(&self, schema: &str, pending: &[String]) -> Result<(), StoreError> {
-        let lacking = match (self.schema_is_there, self.may_create_schema, self.may_create_tables, self.owns_all_tables) {
+    pub(super) fn check_migrations(
+        &self,
+        schema: &str,
+        pending: &[String],
+    ) -> Result<(), StoreError> {
+        let lacking = match (
+            self.schema_is_there,
+            self.may_create_schema,
+            self.may_create_tables,
+            self.owns_all_tables,
+        ) {
             (false, true, ..) | (true, _, true, true) => return Ok(()),
-            (false, false, ..) => format!("GRANT CREATE ON DATABASE \"{}\" TO \"{}\"", self.database, self.role),
-            (true, _, false, _) => format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{}\"", self.role),
+            (false, false, ..) => format!(
+                "GRANT CREATE ON DATABASE \"{}\" TO \"{}\"",
+                self.database, self.role
+            ),
+            (true, _, false, _) => {
+                format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{}\"", self.role)
+            }
             (true, _, true, false) => {
                 return Err(StoreError::Unfit(format!(
                     "the migrations {} are to be applied by the owner of the tables in schema \"{schema}\", which the role \"{}\" is not: run \
@@ -150,9 +183,17 @@ impl Situation {
     }
 
     /// Whether the login may do with the tables what the service does.
-    pub(super) fn check_tables(&self, session: &Session, connection: &mut PgConnection, rights: Rights) -> Result<(), StoreError> {
+    pub(super) fn check_tables(
+        &self,
+        session: &Session,
+        connection: &mut PgConnection,
+        rights: Rights,
+    ) -> Result<(), StoreError> {
         let more = if rights == Rights::All { TO_KEEP } else { &[] };
-        let pairs = TO_STORE.iter().chain(more).flat_map(|(object, rights)| rights.iter().map(move |right| (*object, *right)));
+        let pairs = TO_STORE
+            .iter()
+            .chain(more)
+            .flat_map(|(object, rights)| rights.iter().map(move |right| (*object, *right)));
         let (objects, needed): (Vec<&str>, Vec<&str>) = pairs.unzip();
         let ask = |connection: &mut PgConnection| {
             sql_query(
@@ -166,12 +207,22 @@ impl Situation {
             .bind::<Array<Text>, _>(needed)
             .load::<Lacking>(connection)
         };
-        let lacking = session.run(connection, ask).map_err(|error| unavailable(&error))?;
+        let lacking = session
+            .run(connection, ask)
+            .map_err(|error| unavailable(&error))?;
         if lacking.is_empty() {
             return Ok(());
         }
-        let lacking: Vec<String> = lacking.iter().map(|lacking| format!("{} on {}", lacking.needed, lacking.object)).collect();
-        Err(StoreError::Unfit(format!("the role \"{}\" lacks {}: {}", self.role, lacking.join(", "), self.grant(&session.schema))))
+        let lacking: Vec<String> = lacking
+            .iter()
+            .map(|lacking| format!("{} on {}", lacking.needed, lacking.object))
+            .collect();
+        Err(StoreError::Unfit(format!(
+            "the role \"{}\" lacks {}: {}",
+            self.role,
+            lacking.join(", "),
+            self.grant(&session.schema)
+        )))
     }
 
     /// The statements that give all rights on what is there.
@@ -196,18 +247,35 @@ struct Lacking {
 /// is taken for one that is away.
 pub(super) fn of_connection(text: String) -> StoreError {
     const MISTAKES: &[(&str, &str)] = &[
-        ("authentication failed", "check user and password in store.url"),
+        (
+            "authentication failed",
+            "check user and password in store.url",
+        ),
         ("no password supplied", "store.url names no password"),
-        ("no pg_hba.conf entry", "let the server's pg_hba.conf admit this host, user and database"),
+        (
+            "no pg_hba.conf entry",
+            "let the server's pg_hba.conf admit this host, user and database",
+        ),
         ("is not permitted to log in", "ALTER ROLE … LOGIN"),
-        ("permission denied for database", "GRANT CONNECT ON DATABASE … to the role"),
-        ("no such database", "create it, or name another in store.url"),
-        ("no such user", "create the role, or name another in store.url"),
+        (
+            "permission denied for database",
+            "GRANT CONNECT ON DATABASE … to the role",
+        ),
+        (
+            "no such database",
+            "create it, or name another in store.url",
+        ),
+        (
+            "no such user",
+            "create the role, or name another in store.url",
+        ),
         ("does not exist", "create it, or name another in store.url"),
     ];
     match MISTAKES.iter().find(|(says, _)| text.contains(says)) {
         Some((_, next)) => StoreError::Unfit(format!("{text}; {next}")),
-        None if text.contains("could not translate host name") => StoreError::Unavailable(format!("{text}; check the host in store.url")),
+        None if text.contains("could not translate host name") => {
+            StoreError::Unavailable(format!("{text}; check the host in store.url"))
+        }
         None => StoreError::Unavailable(text),
     }
 }
@@ -226,22 +294,35 @@ impl PostgresStore {
         }
         match (pending.is_empty(), self.migrate) {
             (true, _) => Ok(vec![
-                "reached, durable, its schema is up to date, and the role has all rights".to_owned(),
-                self.session.describe(connection).map_err(|error| unavailable(&error))?,
+                "reached, durable, its schema is up to date, and the role has all rights"
+                    .to_owned(),
+                self.session
+                    .describe(connection)
+                    .map_err(|error| unavailable(&error))?,
             ]),
             (false, Migrate::Auto) => {
                 situation.check_migrations(schema, &pending)?;
-                Ok(vec![format!("reached and durable; a start will apply the migrations {}, and may do so", pending.join(", "))])
+                Ok(vec![format!(
+                    "reached and durable; a start will apply the migrations {}, and may do so",
+                    pending.join(", ")
+                )])
             }
             (false, Migrate::Check) => Err(migrations::to_be_applied(&pending)),
         }
     }
 
     /// The right that was missing for the migrations, if there is one.
-    pub(super) fn lacking_for(&self, connection: &mut PgConnection, pending: &[String]) -> Option<StoreError> {
+    pub(super) fn lacking_for(
+        &self,
+        connection: &mut PgConnection,
+        pending: &[String],
+    ) -> Option<StoreError> {
         let schema = &self.session.schema;
         let situation = Situation::of(&self.session, connection).ok()?;
-        situation.check_server(schema).and_then(|()| situation.check_migrations(schema, pending)).err()
+        situation
+            .check_server(schema)
+            .and_then(|()| situation.check_migrations(schema, pending))
+            .err()
     }
 
     /// Whether the login can still store events.

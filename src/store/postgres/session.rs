@@ -19,7 +19,7 @@ use diesel::sql_types::{Bool, Integer, Text};
 
 use super::connection::unavailable;
 use crate::config::model;
-use crate::control;
+use crate::faults::control;
 use crate::store::StoreError;
 
 /// Looks at two connections before they count as sessions of their own: a pooler gives the last free session away first, so that two looks
@@ -81,7 +81,9 @@ impl Session {
                 Err(error) => return Err(unavailable(&error)),
             }
         }
-        let [one, other] = &mut connections[..] else { return Ok(()) };
+        let [one, other] = &mut connections[..] else {
+            return Ok(());
+        };
         if share_a_session(one, other).map_err(|error| unavailable(&error))? {
             self.pooled.store(true, Ordering::Relaxed);
             tracing::warn!(
@@ -98,8 +100,13 @@ impl Session {
         if self.is_pooled() {
             connection.set_prepared_statement_cache_size(CacheSize::Disabled);
         }
-        let settings = if self.sets_each_transaction() { "''".to_owned() } else { self.settings(false) };
-        let facts = sql_query(format!("{FACTS}, concat({settings}) AS rest")).get_result(connection);
+        let settings = if self.sets_each_transaction() {
+            "''".to_owned()
+        } else {
+            self.settings(false)
+        };
+        let facts =
+            sql_query(format!("{FACTS}, concat({settings}) AS rest")).get_result(connection);
         self.judge(&facts.map_err(|error| unavailable(&error))?)
     }
 
@@ -110,18 +117,27 @@ impl Session {
             #[diesel(sql_type = Text)]
             settings: String,
         }
-        let way = if self.is_pooled() { "by way of a transaction pooler (four round trips a statement)" } else { "directly" };
+        let way = if self.is_pooled() {
+            "by way of a transaction pooler (four round trips a statement)"
+        } else {
+            "directly"
+        };
         let row: Row = sql_query(
             "SELECT string_agg(name || ' = ' || current_setting(name), ', ' ORDER BY name) AS settings FROM unnest(ARRAY[
                  'shared_buffers', 'max_wal_size', 'checkpoint_timeout', 'autovacuum_naptime', 'server_version']) AS name",
         )
         .get_result(connection)?;
-        Ok(format!("reached {way}; {}: docs/PERFORMANCE.md says what to set, and its gain", row.settings))
+        Ok(format!(
+            "reached {way}; {}: docs/PERFORMANCE.md says what to set, and its gain",
+            row.settings
+        ))
     }
 
     fn judge(&self, facts: &Facts) -> Result<(), StoreError> {
         if facts.standby {
-            return Err(StoreError::Unavailable("PostgreSQL: the server is a standby (in recovery), and takes no writes".into()));
+            return Err(StoreError::Unavailable(
+                "PostgreSQL: the server is a standby (in recovery), and takes no writes".into(),
+            ));
         }
         let off = facts.off();
         if off.is_empty() {
@@ -140,19 +156,30 @@ impl Session {
     }
 
     /// Runs `work` under the settings: as it is on a direct connection, in a transaction behind a pooler.
-    pub(super) fn run<T>(&self, connection: &mut PgConnection, work: impl FnOnce(&mut PgConnection) -> QueryResult<T>) -> QueryResult<T> {
+    pub(super) fn run<T>(
+        &self,
+        connection: &mut PgConnection,
+        work: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> QueryResult<T> {
         if !self.sets_each_transaction() {
             return work(connection);
         }
-        connection.build_transaction().read_committed().run(|connection| {
-            sql_query(format!("SELECT concat({})", self.settings(true))).execute(connection)?;
-            work(connection)
-        })
+        connection
+            .build_transaction()
+            .read_committed()
+            .run(|connection| {
+                sql_query(format!("SELECT concat({})", self.settings(true))).execute(connection)?;
+                work(connection)
+            })
     }
 
     /// Takes the settings that a change of the schema needs, and a lock against others who change it, for the transaction under way. A lock
     /// of the session would stay with a pooler.
-    pub(super) fn begin_migration(&self, connection: &mut PgConnection, wait: &str) -> QueryResult<()> {
+    pub(super) fn begin_migration(
+        &self,
+        connection: &mut PgConnection,
+        wait: &str,
+    ) -> QueryResult<()> {
         let path = self.search_path(true);
         sql_query(format!(
             "SELECT concat({path}, set_config('statement_timeout', '0', true), set_config('lock_timeout', '{wait}', true),
@@ -177,7 +204,10 @@ impl Session {
     }
 
     fn search_path(&self, local: bool) -> String {
-        format!("set_config('search_path', quote_ident({}), {local})", quoted(&self.schema))
+        format!(
+            "set_config('search_path', quote_ident({}), {local})",
+            quoted(&self.schema)
+        )
     }
 
     /// Tables here go from empty to half a million rows and back faster than statistics follow: `enable_seqscan = off` keeps to the
@@ -188,20 +218,31 @@ impl Session {
         let others = [
             ("statement_timeout", timeout.to_string()),
             ("lock_timeout", (timeout / 2).to_string()),
-            ("idle_in_transaction_session_timeout", (timeout * 2).to_string()),
+            (
+                "idle_in_transaction_session_timeout",
+                (timeout * 2).to_string(),
+            ),
             ("enable_seqscan", "off".into()),
             ("plan_cache_mode", "force_generic_plan".into()),
             ("jit", "off".into()),
             ("work_mem", "32MB".into()),
         ];
-        let others: Vec<String> = others.iter().map(|(name, value)| format!("set_config('{name}', '{value}', {local})")).collect();
-        format!("{path}, {}, {}", synchronous_commit(local), others.join(", "))
+        let others: Vec<String> = others
+            .iter()
+            .map(|(name, value)| format!("set_config('{name}', '{value}', {local})"))
+            .collect();
+        format!(
+            "{path}, {}, {}",
+            synchronous_commit(local),
+            others.join(", ")
+        )
     }
 }
 
 impl CustomizeConnection<PgConnection, PoolError> for Session {
     fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), PoolError> {
-        self.set_up(connection).map_err(|error| PoolError::QueryError(Error::QueryBuilderError(error.into())))
+        self.set_up(connection)
+            .map_err(|error| PoolError::QueryError(Error::QueryBuilderError(error.into())))
     }
 }
 
@@ -222,12 +263,18 @@ fn session_of(connection: &mut PgConnection) -> QueryResult<i32> {
         #[diesel(sql_type = Integer)]
         pid: i32,
     }
-    Ok(sql_query("SELECT pg_backend_pid() AS pid").get_result::<Row>(connection)?.pid)
+    Ok(sql_query("SELECT pg_backend_pid() AS pid")
+        .get_result::<Row>(connection)?
+        .pid)
 }
 
 /// What is stronger than "on" stays.
 fn synchronous_commit(local: bool) -> String {
-    let synced = if control::makes("synchronous_commit_off") { "off" } else { "on" };
+    let synced = if control::makes("synchronous_commit_off") {
+        "off"
+    } else {
+        "on"
+    };
     format!(
         "set_config('synchronous_commit',
              CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE '{synced}' END, {local})"
@@ -268,7 +315,13 @@ impl Facts {
     /// Settings that are off and make commits less than durable here.
     fn off(&self) -> String {
         let elsewhere = self.neon || self.aurora;
-        let off = [("fsync", self.fsync || elsewhere), ("full_page_writes", self.full_page_writes || elsewhere)];
-        off.into_iter().filter_map(|(setting, fine)| (!fine).then_some(setting)).collect::<Vec<_>>().join(", ")
+        let off = [
+            ("fsync", self.fsync || elsewhere),
+            ("full_page_writes", self.full_page_writes || elsewhere),
+        ];
+        off.into_iter()
+            .filter_map(|(setting, fine)| (!fine).then_some(setting))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }

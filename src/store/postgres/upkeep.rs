@@ -60,8 +60,7 @@ pub(super) const PRUNE_CONFLICTS: &str = "
     DELETE FROM conflict WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
 /// Forgets instances that died long ago, or by a clock that was ahead; nothing depends on them.
-pub(super) const PRUNE_INSTANCES: &str =
-    "DELETE FROM instance WHERE alive_until <= now() - interval '1 day' OR alive_until > now() + interval '1 day'";
+pub(super) const PRUNE_INSTANCES: &str = "DELETE FROM instance WHERE alive_until <= now() - interval '1 day' OR alive_until > now() + interval '1 day'";
 
 /// The clock now, and at the last deletion.
 pub(super) const CLOCK: &str = "

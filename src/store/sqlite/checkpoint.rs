@@ -46,7 +46,11 @@ impl Checkpoints {
     pub(super) fn start(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let shared = Arc::<Shared>::default();
         let (wake, woken) = bounded(1);
-        let thread = Thread { shared: shared.clone(), connection: One::new(path, LONGEST_LOG, busy_timeout), woken };
+        let thread = Thread {
+            shared: shared.clone(),
+            connection: One::new(path, LONGEST_LOG, busy_timeout),
+            woken,
+        };
         thread::Builder::new()
             .name("checkpoint".to_owned())
             .spawn(move || thread.run())
@@ -58,7 +62,12 @@ impl Checkpoints {
     pub(super) fn committed(&self, batch: &[Arc<NewEvent>]) {
         // Its row, and the pages of the indexes that it touches.
         let pages: usize = batch.iter().map(|event| 2 + event.body.len() / 4096).sum();
-        if self.shared.written.fetch_add(pages as u64, Ordering::Relaxed) >= PAGES {
+        if self
+            .shared
+            .written
+            .fetch_add(pages as u64, Ordering::Relaxed)
+            >= PAGES
+        {
             self.shared.written.store(0, Ordering::Relaxed);
             // Full means that the thread is at it.
             let _ = self.wake.try_send(());
@@ -84,7 +93,11 @@ struct Thread {
 impl Thread {
     fn run(self) {
         while self.woken.recv().is_ok() {
-            let log = match self.connection.get().map(|mut connection| checkpoint(&mut connection)) {
+            let log = match self
+                .connection
+                .get()
+                .map(|mut connection| checkpoint(&mut connection))
+            {
                 Ok(Ok(log)) => log,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "SQLite's log could not be copied into its file; it is tried again");
@@ -107,10 +120,14 @@ pub(super) fn fold(connection: &mut SqliteConnection) {
         #[diesel(sql_type = BigInt)]
         busy: i64,
     }
-    let folded = sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result::<Row>(connection).map(|row| row.busy == 0);
+    let folded = sql_query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .get_result::<Row>(connection)
+        .map(|row| row.busy == 0);
     match folded {
         Ok(true) => {}
-        Ok(false) => tracing::warn!("SQLite's log is still being read, and stays: a copy of the database needs the -wal beside it as well"),
+        Ok(false) => tracing::warn!(
+            "SQLite's log is still being read, and stays: a copy of the database needs the -wal beside it as well"
+        ),
         Err(error) => {
             tracing::warn!(%error, "SQLite's log could not be copied into its file: a copy of the database needs the -wal beside it as well");
         }
@@ -124,5 +141,7 @@ fn checkpoint(connection: &mut SqliteConnection) -> QueryResult<i64> {
         #[diesel(sql_type = BigInt)]
         log: i64,
     }
-    Ok(sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result::<Row>(connection)?.log)
+    Ok(sql_query("PRAGMA wal_checkpoint(PASSIVE)")
+        .get_result::<Row>(connection)?
+        .log)
 }

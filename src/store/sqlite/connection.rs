@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, NopErrorHandler, Pool, PooledConnection};
+use diesel::r2d2::{
+    ConnectionManager, CustomizeConnection, Error, NopErrorHandler, Pool, PooledConnection,
+};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, sql_query};
 
-use crate::control;
+use crate::faults::control;
 use crate::store::StoreError;
 
 pub(super) type Connection = PooledConnection<ConnectionManager<SqliteConnection>>;
@@ -29,13 +31,18 @@ impl One {
             .max_lifetime(None)
             .test_on_check_out(false)
             .error_handler(Box::new(NopErrorHandler))
-            .connection_customizer(Box::new(SetUp { longest_log, busy_timeout }))
+            .connection_customizer(Box::new(SetUp {
+                longest_log,
+                busy_timeout,
+            }))
             .build_unchecked(ConnectionManager::new(path.to_string_lossy()));
         Self(pool)
     }
 
     pub(super) fn get(&self) -> Result<Connection, StoreError> {
-        self.0.get().map_err(|error| StoreError::Unavailable(format!("SQLite: {error}")))
+        self.0
+            .get()
+            .map_err(|error| StoreError::Unavailable(format!("SQLite: {error}")))
     }
 }
 
@@ -62,20 +69,30 @@ impl CustomizeConnection<SqliteConnection, Error> for SetUp {
                 self.longest_log
             ))
             .map_err(Error::QueryError)?;
-        check_durability(connection).map_err(|error| Error::QueryError(diesel::result::Error::QueryBuilderError(error.into())))
+        check_durability(connection).map_err(|error| {
+            Error::QueryError(diesel::result::Error::QueryBuilderError(error.into()))
+        })
     }
 }
 
 /// 2 is FULL.
 fn synchronous() -> i64 {
-    if control::makes("synchronous_normal") { 1 } else { 2 }
+    if control::makes("synchronous_normal") {
+        1
+    } else {
+        2
+    }
 }
 
 /// Fails unless a commit on `connection` is on the disk when it returns.
 pub(super) fn check_durability(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let unread = |error| StoreError::Unavailable(format!("SQLite: {error}"));
-    let mode = sql_query("SELECT journal_mode AS value FROM pragma_journal_mode()").get_result::<TextValue>(connection).map_err(unread)?;
-    let level = sql_query("SELECT synchronous AS value FROM pragma_synchronous()").get_result::<IntValue>(connection).map_err(unread)?;
+    let mode = sql_query("SELECT journal_mode AS value FROM pragma_journal_mode()")
+        .get_result::<TextValue>(connection)
+        .map_err(unread)?;
+    let level = sql_query("SELECT synchronous AS value FROM pragma_synchronous()")
+        .get_result::<IntValue>(connection)
+        .map_err(unread)?;
     if mode.value != "wal" || level.value < synchronous() {
         return Err(StoreError::Unfit(format!(
             "SQLite works with journal_mode = {} and synchronous = {} here, where wal and 2 (FULL) are needed so that a commit survives a \
@@ -88,11 +105,13 @@ pub(super) fn check_durability(connection: &mut SqliteConnection) -> Result<(), 
 
 /// The versions of the migrations that were applied; none where there is no schema yet.
 pub(super) fn applied_migrations(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
-    let table = "SELECT count(*) AS value FROM sqlite_master WHERE name = '__diesel_schema_migrations'";
+    let table =
+        "SELECT count(*) AS value FROM sqlite_master WHERE name = '__diesel_schema_migrations'";
     if sql_query(table).get_result::<IntValue>(connection)?.value == 0 {
         return Ok(Vec::new());
     }
-    let versions = sql_query("SELECT version AS value FROM __diesel_schema_migrations").load::<TextValue>(connection)?;
+    let versions = sql_query("SELECT version AS value FROM __diesel_schema_migrations")
+        .load::<TextValue>(connection)?;
     Ok(versions.into_iter().map(|version| version.value).collect())
 }
 

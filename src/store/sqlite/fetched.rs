@@ -13,8 +13,14 @@ impl SqliteStore {
     pub(super) fn keep_fetched_key(&self, key: &FetchedKey) -> Result<(), StoreError> {
         let now = now();
         self.write(|connection| {
-            let values = (fetched_key::place.eq(&key.place), fetched_key::answer.eq(&key.answer), at.eq(now));
-            diesel::replace_into(fetched_key::table).values((source.eq(&key.source), name.eq(&key.name), values)).execute(connection)?;
+            let values = (
+                fetched_key::place.eq(&key.place),
+                fetched_key::answer.eq(&key.answer),
+                at.eq(now),
+            );
+            diesel::replace_into(fetched_key::table)
+                .values((source.eq(&key.source), name.eq(&key.name), values))
+                .execute(connection)?;
             let kept: Vec<String> = fetched_key::table
                 .filter(source.eq(&key.source))
                 .order(at.desc())
@@ -23,13 +29,19 @@ impl SqliteStore {
                 .load(connection)?;
             let expired = at.lt(now.saturating_sub(millis(KEEP_FETCHED)));
             let too_many = source.eq(&key.source).and(name.ne_all(kept));
-            diesel::delete(fetched_key::table.filter(expired.or(too_many))).execute(connection).map(drop)
+            diesel::delete(fetched_key::table.filter(expired.or(too_many)))
+                .execute(connection)
+                .map(drop)
         })
     }
 
     pub(super) fn fetched_keys(&self) -> Result<Vec<FetchedKey>, StoreError> {
         type Row = (String, String, Vec<u8>, Vec<u8>, i64);
-        let rows = self.read(|connection| fetched_key::table.order((source, name)).load::<Row>(connection))?;
+        let rows = self.read(|connection| {
+            fetched_key::table
+                .order((source, name))
+                .load::<Row>(connection)
+        })?;
         let now = now();
         let key = |(of, called, place, answer, since): Row| FetchedKey {
             source: of,

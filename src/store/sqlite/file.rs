@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::disk::Identity;
-use crate::folder;
+use crate::runtime::disk::Identity;
+use crate::runtime::folder;
 use crate::store::StoreError;
 
 /// The first bytes of every SQLite database.
@@ -35,7 +35,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl DatabaseFile {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.into(), log: folder::beside(path, "-wal"), lock: Mutex::default(), seen: Mutex::default() }
+        Self {
+            path: path.into(),
+            log: folder::beside(path, "-wal"),
+            lock: Mutex::default(),
+            seen: Mutex::default(),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -49,7 +54,8 @@ impl DatabaseFile {
         if held.is_some() {
             return Ok(false);
         }
-        let lock = folder::create(folder::of(&self.path)).and_then(|()| folder::lock(&folder::beside(&self.path, ".lock")));
+        let lock = folder::create(folder::of(&self.path))
+            .and_then(|()| folder::lock(&folder::beside(&self.path, ".lock")));
         match lock {
             Ok(lock) => *held = Some(lock),
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -77,7 +83,10 @@ impl DatabaseFile {
     /// From now on [`Self::still_there`] is about the files that are there now.
     pub(super) fn watch(&self) -> Result<(), StoreError> {
         let of = |path: &Path| Identity::of(path).map_err(|error| self.unavailable(&error));
-        *locked(&self.seen) = Seen { database: of(&self.path)?, log: of(&self.log)? };
+        *locked(&self.seen) = Seen {
+            database: of(&self.path)?,
+            log: of(&self.log)?,
+        };
         Ok(())
     }
 
@@ -140,8 +149,13 @@ mod tests {
         let first = DatabaseFile::new(&path);
         assert!(first.hold().expect("free"));
         assert!(!first.hold().expect("it has it already"));
-        let refused = DatabaseFile::new(&path).hold().expect_err("the first has it");
-        assert!(matches!(&refused, StoreError::Unfit(text) if text.contains(&std::process::id().to_string())), "{refused}");
+        let refused = DatabaseFile::new(&path)
+            .hold()
+            .expect_err("the first has it");
+        assert!(
+            matches!(&refused, StoreError::Unfit(text) if text.contains(&std::process::id().to_string())),
+            "{refused}"
+        );
         drop(first);
         DatabaseFile::new(&path).hold().expect("free again");
     }
@@ -151,12 +165,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = DatabaseFile::new(&folder.path().join("a.db"));
         assert!(file.is_foreign().is_err(), "it is not there");
-        for (content, foreign) in
-            [(&b""[..], false), (b"garbage", true), (b"sixteen bytes and more", true), (b"SQLite format 3\0...", false)]
-        {
+        for (content, foreign) in [
+            (&b""[..], false),
+            (b"garbage", true),
+            (b"sixteen bytes and more", true),
+            (b"SQLite format 3\0...", false),
+        ] {
             fs::write(file.path(), content).expect("written");
             assert_eq!(file.is_foreign().expect("readable"), foreign, "{content:?}");
         }
-        assert!(!DatabaseFile::new(folder.path()).is_foreign().expect("readable"), "a folder");
+        assert!(
+            !DatabaseFile::new(folder.path())
+                .is_foreign()
+                .expect("readable"),
+            "a folder"
+        );
     }
 }

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::schema::{dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, now};
-use crate::delivery::{InstanceId, UnixMillis};
+use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::store::row::message_key;
 use crate::store::{Parked, Seq, StoreError, StoredEvent};
 
@@ -13,7 +13,16 @@ extern "SQL" {
     fn length(bytes: diesel::sql_types::Binary) -> diesel::sql_types::Integer;
 }
 
-type Row = (i64, String, i64, Vec<u8>, String, String, Option<String>, i32);
+type Row = (
+    i64,
+    String,
+    i64,
+    Vec<u8>,
+    String,
+    String,
+    Option<String>,
+    i32,
+);
 
 impl SqliteStore {
     pub(super) fn list_parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
@@ -35,28 +44,37 @@ impl SqliteStore {
                 ))
                 .load::<Row>(connection)?;
             rows.into_iter()
-                .map(|(seq, reason, at, bytes_of_key, source, event_id, event_type, bytes)| {
-                    Ok(Parked {
-                        seq: Seq(seq),
-                        message_id: message_key(&bytes_of_key)?.message_id(),
-                        source,
-                        event_id,
-                        event_type,
-                        bytes: bytes.unsigned_abs().into(),
-                        reason,
-                        at: UnixMillis(at),
-                    })
-                })
+                .map(
+                    |(seq, reason, at, bytes_of_key, source, event_id, event_type, bytes)| {
+                        Ok(Parked {
+                            seq: Seq(seq),
+                            message_id: message_key(&bytes_of_key)?.message_id(),
+                            source,
+                            event_id,
+                            event_type,
+                            bytes: bytes.unsigned_abs().into(),
+                            reason,
+                            at: UnixMillis(at),
+                        })
+                    },
+                )
                 .collect()
         })
     }
 
     pub(super) fn show_parked(&self, Seq(seq): Seq) -> Result<Option<StoredEvent>, StoreError> {
         let row = self.read(|connection| {
-            let is_parked = diesel::select(diesel::dsl::exists(parked::table.find(seq))).get_result(connection)?;
-            if is_parked { load_event(connection, seq) } else { Ok(None) }
+            let is_parked = diesel::select(diesel::dsl::exists(parked::table.find(seq)))
+                .get_result(connection)?;
+            if is_parked {
+                load_event(connection, seq)
+            } else {
+                Ok(None)
+            }
         })?;
-        row.map(|row| row.into_stored(0)).transpose().map_err(StoreError::Unavailable)
+        row.map(|row| row.into_stored(0))
+            .transpose()
+            .map_err(StoreError::Unavailable)
     }
 
     /// Back into the outbox of an instance that does not live: the next one to look takes them over. Where their window is counted from the
@@ -66,10 +84,19 @@ impl SqliteStore {
         self.write(|connection| {
             let mut moved = 0;
             for Seq(seq) in rows {
-                let at = parked::table.find(seq).select(parked::at).first::<i64>(connection).optional()?;
-                let found =
-                    event::table.find(seq).select((event::key, length(event::body))).first::<(Vec<u8>, i32)>(connection).optional()?;
-                let (Some(at), Some((key, bytes))) = (at, found) else { continue };
+                let at = parked::table
+                    .find(seq)
+                    .select(parked::at)
+                    .first::<i64>(connection)
+                    .optional()?;
+                let found = event::table
+                    .find(seq)
+                    .select((event::key, length(event::body)))
+                    .first::<(Vec<u8>, i32)>(connection)
+                    .optional()?;
+                let (Some(at), Some((key, bytes))) = (at, found) else {
+                    continue;
+                };
                 diesel::insert_into(outbox::table)
                     .values((
                         outbox::seq.eq(seq),

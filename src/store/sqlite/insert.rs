@@ -10,7 +10,7 @@ use diesel::result::Error;
 use diesel::sql_types::{BigInt, Binary};
 
 use super::schema::{conflict, dedup, event, outbox};
-use crate::delivery::{IdClass, InstanceId, Marks, MessageId};
+use crate::domain::delivery::{IdClass, InstanceId, Marks, MessageId};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
@@ -22,19 +22,32 @@ pub(super) fn batch(
     now: i64,
     class: bool,
 ) -> QueryResult<Vec<Inserted>> {
-    let inserted = batch.iter().map(|new| insert(connection, new, now, class)).collect::<QueryResult<Vec<_>>>()?;
+    let inserted = batch
+        .iter()
+        .map(|new| insert(connection, new, now, class))
+        .collect::<QueryResult<Vec<_>>>()?;
     let mut accepted = inserted.iter().filter_map(|inserted| match inserted {
         Inserted::Accepted(Seq(seq)) => Some(*seq),
         _ => None,
     });
     if let Some(first) = accepted.next() {
-        queue(connection, owner, first..=accepted.next_back().unwrap_or(first), now)?;
+        queue(
+            connection,
+            owner,
+            first..=accepted.next_back().unwrap_or(first),
+            now,
+        )?;
     }
     Ok(inserted)
 }
 
 /// Puts the events with these numbers in the outbox. Within a transaction numbers rise, and nobody else takes one.
-fn queue(connection: &mut SqliteConnection, owner: InstanceId, seqs: RangeInclusive<i64>, now: i64) -> QueryResult<usize> {
+fn queue(
+    connection: &mut SqliteConnection,
+    owner: InstanceId,
+    seqs: RangeInclusive<i64>,
+    now: i64,
+) -> QueryResult<usize> {
     #[diesel::declare_sql_function]
     extern "SQL" {
         fn length(bytes: Binary) -> Integer;
@@ -43,14 +56,33 @@ fn queue(connection: &mut SqliteConnection, owner: InstanceId, seqs: RangeInclus
     event::table
         .filter(event::seq.between(*seqs.start(), *seqs.end()))
         .order(event::seq)
-        .select((event::seq, event::key, owner.as_bytes()[..].into_sql::<Binary>(), length(event::body), now, now))
+        .select((
+            event::seq,
+            event::key,
+            owner.as_bytes()[..].into_sql::<Binary>(),
+            length(event::body),
+            now,
+            now,
+        ))
         .insert_into(outbox::table)
-        .into_columns((outbox::seq, outbox::key, outbox::owner, outbox::bytes, outbox::since, outbox::due_at))
+        .into_columns((
+            outbox::seq,
+            outbox::key,
+            outbox::owner,
+            outbox::bytes,
+            outbox::since,
+            outbox::due_at,
+        ))
         .execute(connection)
 }
 
 /// Stores key and event of `new`, or says what is known of it.
-fn insert(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class: bool) -> QueryResult<Inserted> {
+fn insert(
+    connection: &mut SqliteConnection,
+    new: &NewEvent,
+    now: i64,
+    class: bool,
+) -> QueryResult<Inserted> {
     let mut tried = false;
     loop {
         if let Some(seq) = insert_key(connection, new, now, class)? {
@@ -73,7 +105,12 @@ fn insert(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class: bo
 }
 
 /// The number of the new row; None where one of the keys is known.
-fn insert_key(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class: bool) -> QueryResult<Option<i64>> {
+fn insert_key(
+    connection: &mut SqliteConnection,
+    new: &NewEvent,
+    now: i64,
+    class: bool,
+) -> QueryResult<Option<i64>> {
     // Columns are named one by one: an `Insertable` struct would turn a `None` into a `DEFAULT`, which SQLite lacks, and the batch would be lost.
     let usual = (
         dedup::key.eq(&new.key.as_bytes()[..]),
@@ -85,7 +122,12 @@ fn insert_key(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class
     let insert = diesel::insert_into(dedup::table);
     // Binding is half of what a row costs: few events fill the other columns.
     if !class && new.replay.is_none() && new.own_message().is_none() {
-        return insert.values(usual).on_conflict_do_nothing().returning(dedup::seq).get_result(connection).optional();
+        return insert
+            .values(usual)
+            .on_conflict_do_nothing()
+            .returning(dedup::seq)
+            .get_result(connection)
+            .optional();
     }
     let more = (
         dedup::message.eq(new.own_message().map(|message| &message.as_bytes()[..])),
@@ -96,7 +138,17 @@ fn insert_key(connection: &mut SqliteConnection, new: &NewEvent, now: i64, class
     let (key, guard, digest, source, expires_at) = usual;
     let (message, replay, id_class, drop_same_bytes) = more;
     insert
-        .values((key, guard, digest, source, expires_at, message, replay, id_class, drop_same_bytes))
+        .values((
+            key,
+            guard,
+            digest,
+            source,
+            expires_at,
+            message,
+            replay,
+            id_class,
+            drop_same_bytes,
+        ))
         .on_conflict_do_nothing()
         .returning(dedup::seq)
         .get_result(connection)
@@ -115,57 +167,115 @@ fn insert_event(connection: &mut SqliteConnection, new: &NewEvent, seq: i64) -> 
         event::received_at.eq(new.received_at.0),
         event::body.eq(&new.body[..]),
     );
-    let inserted = diesel::insert_into(event::table).values(row).execute(connection)?;
+    let inserted = diesel::insert_into(event::table)
+        .values(row)
+        .execute(connection)?;
     if new.marks != Marks::default() {
         let id = |first: &Option<MessageId>| first.as_ref().map(|first| first.as_bytes().to_vec());
         diesel::update(event::table.find(seq))
-            .set((event::conflict_of.eq(id(&new.marks.conflict_of)), event::same_bytes_as.eq(id(&new.marks.same_bytes_as))))
+            .set((
+                event::conflict_of.eq(id(&new.marks.conflict_of)),
+                event::same_bytes_as.eq(id(&new.marks.same_bytes_as)),
+            ))
             .execute(connection)?;
     }
     Ok(inserted)
 }
 
 /// Meaning of an id as the spool stores it.
-const CLASSES: [(IdClass, i32); 5] =
-    [(IdClass::Signed, 1), (IdClass::Unsigned, 2), (IdClass::Object, 3), (IdClass::Absent, 4), (IdClass::Body, 5)];
+const CLASSES: [(IdClass, i32); 5] = [
+    (IdClass::Signed, 1),
+    (IdClass::Unsigned, 2),
+    (IdClass::Object, 3),
+    (IdClass::Absent, 4),
+    (IdClass::Body, 5),
+];
 
 fn class_to_number(class: IdClass) -> i32 {
-    CLASSES.iter().find(|(known, _)| *known == class).map_or(2, |(_, number)| *number)
+    CLASSES
+        .iter()
+        .find(|(known, _)| *known == class)
+        .map_or(2, |(_, number)| *number)
 }
 
 /// An event that a release before this one has spooled is published rather than kept aside.
 pub(super) fn class_of(number: Option<i32>) -> IdClass {
-    CLASSES.iter().find(|(_, known)| Some(*known) == number).map_or(IdClass::Unsigned, |(class, _)| *class)
+    CLASSES
+        .iter()
+        .find(|(_, known)| Some(*known) == number)
+        .map_or(IdClass::Unsigned, |(class, _)| *class)
 }
 
 /// The rows that an event met, by each of its keys.
 fn met(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<Met> {
     type Row = (i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64);
-    let columns = (dedup::seq, dedup::key, dedup::message, dedup::digest, dedup::expires_at);
-    let by_key = dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?;
+    let columns = (
+        dedup::seq,
+        dedup::key,
+        dedup::message,
+        dedup::digest,
+        dedup::expires_at,
+    );
+    let by_key = dedup::table
+        .filter(dedup::key.eq(&new.key.as_bytes()[..]))
+        .select(columns)
+        .first::<Row>(connection)
+        .optional()?;
     let by_bytes = match &new.bytes_key {
-        Some(key) => dedup::table.filter(dedup::guard.eq(&key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?,
+        Some(key) => dedup::table
+            .filter(dedup::guard.eq(&key.as_bytes()[..]))
+            .select(columns)
+            .first::<Row>(connection)
+            .optional()?,
         None => None,
     };
     let by_replay = match &new.replay {
-        Some(key) => dedup::table.filter(dedup::replay.eq(&key.as_bytes()[..])).select(columns).first::<Row>(connection).optional()?,
+        Some(key) => dedup::table
+            .filter(dedup::replay.eq(&key.as_bytes()[..]))
+            .select(columns)
+            .first::<Row>(connection)
+            .optional()?,
         None => None,
     };
     let known = |row: Option<Row>| -> QueryResult<Option<KnownRow>> {
-        let Some((seq, key, message, digest, expires_at)) = row else { return Ok(None) };
+        let Some((seq, key, message, digest, expires_at)) = row else {
+            return Ok(None);
+        };
         let left = expires_at.saturating_sub(now);
-        Ok(Some(KnownRow { seq, key, message, digest, left }))
+        Ok(Some(KnownRow {
+            seq,
+            key,
+            message,
+            digest,
+            left,
+        }))
     };
-    Ok(Met { by_key: known(by_key)?, by_bytes: known(by_bytes)?, by_replay: known(by_replay)? })
+    Ok(Met {
+        by_key: known(by_key)?,
+        by_bytes: known(by_bytes)?,
+        by_replay: known(by_replay)?,
+    })
 }
 
 /// The row with this event's key is past its time, and its message is named by nothing else: it stays under the key of that.
 fn give_way(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<()> {
-    let over = dedup::table.filter(dedup::key.eq(&new.key.as_bytes()[..]).and(dedup::expires_at.le(now)).and(dedup::message.is_not_null()));
-    diesel::update(over).set(dedup::key.eq(dedup::message.assume_not_null())).execute(connection).map(drop)
+    let over = dedup::table.filter(
+        dedup::key
+            .eq(&new.key.as_bytes()[..])
+            .and(dedup::expires_at.le(now))
+            .and(dedup::message.is_not_null()),
+    );
+    diesel::update(over)
+        .set(dedup::key.eq(dedup::message.assume_not_null()))
+        .execute(connection)
+        .map(drop)
 }
 
-fn keep_conflict(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<usize> {
+fn keep_conflict(
+    connection: &mut SqliteConnection,
+    new: &NewEvent,
+    now: i64,
+) -> QueryResult<usize> {
     diesel::insert_into(conflict::table)
         .values((
             conflict::key.eq(&new.key.as_bytes()[..]),

@@ -35,12 +35,12 @@ use super::claim::Choice;
 use super::clock::DeletionClock;
 use super::row::{EventRow, marks, message_key, millis};
 use super::{
-    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq, Store, StoreError, StoredEvent,
-    migrations,
+    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq,
+    Store, StoreError, StoredEvent, migrations,
 };
 use crate::config::model;
 use crate::config::secret::Secret;
-use crate::delivery::{InstanceId, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{InstanceId, MessageKey, SourceName, UnixMillis};
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -64,18 +64,35 @@ pub(super) struct SqliteStore {
 impl SqliteStore {
     pub(super) fn new(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
         let store = Self::at(path, config.migrate, config.statement_timeout, true)?;
-        Ok(Self { lease: config.lease, longest_retry: config.longest_retry, ..store })
+        Ok(Self {
+            lease: config.lease,
+            longest_retry: config.longest_retry,
+            ..store
+        })
     }
 
     /// With `checkpoints_beside` a thread copies the log into the file, else commits do: in the spool.
-    fn at(path: &Path, migrate: model::Migrate, busy_timeout: Duration, checkpoints_beside: bool) -> Result<Self, StoreError> {
-        let longest_log = if checkpoints_beside { checkpoint::LONGEST_LOG } else { checkpoint::LONG_LOG };
+    fn at(
+        path: &Path,
+        migrate: model::Migrate,
+        busy_timeout: Duration,
+        checkpoints_beside: bool,
+    ) -> Result<Self, StoreError> {
+        let longest_log = if checkpoints_beside {
+            checkpoint::LONGEST_LOG
+        } else {
+            checkpoint::LONG_LOG
+        };
         Ok(Self {
             file: DatabaseFile::new(path),
             migrate,
             writer: One::new(path, longest_log, busy_timeout),
             reader: One::new(path, longest_log, busy_timeout),
-            checkpoints: if checkpoints_beside { Some(Checkpoints::start(path, busy_timeout)?) } else { None },
+            checkpoints: if checkpoints_beside {
+                Some(Checkpoints::start(path, busy_timeout)?)
+            } else {
+                None
+            },
             keeps_class: !checkpoints_beside,
             prepared: AtomicBool::new(false),
             alone: AtomicBool::new(false),
@@ -89,13 +106,16 @@ impl SqliteStore {
     pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.file.make()?;
         let mut connection = self.first_connection()?;
-        let applied = connection::applied_migrations(&mut connection).map_err(|error| self.failed(&error))?;
+        let applied =
+            connection::applied_migrations(&mut connection).map_err(|error| self.failed(&error))?;
         if migrations::check::<Sqlite>(migrations::SQLITE, &applied).is_ok() {
             return Ok(Vec::new());
         }
         // Exclusive, so that of two processes the second finds the work done.
         connection
-            .exclusive_transaction(|connection| migrations::run(connection, migrations::SQLITE).map_err(Failed::Store))
+            .exclusive_transaction(|connection| {
+                migrations::run(connection, migrations::SQLITE).map_err(Failed::Store)
+            })
             .map_err(|failed| failed.into_store_error(self))
     }
 
@@ -114,11 +134,17 @@ impl SqliteStore {
     /// The names of the migrations that are missing in a database that is fit for use.
     pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
         connection::check_durability(&mut *self.writer.get()?)?;
-        migrations::pending::<Sqlite>(migrations::SQLITE, &self.read(connection::applied_migrations)?)
+        migrations::pending::<Sqlite>(
+            migrations::SQLITE,
+            &self.read(connection::applied_migrations)?,
+        )
     }
 
     /// Runs `work` in one transaction that is on the disk when this returns.
-    fn write<T>(&self, mut work: impl FnMut(&mut SqliteConnection) -> QueryResult<T>) -> Result<T, StoreError> {
+    fn write<T>(
+        &self,
+        mut work: impl FnMut(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
         let mut committing = false;
         self.writer
             .get()?
@@ -133,7 +159,10 @@ impl SqliteStore {
             })
     }
 
-    fn read<T>(&self, work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>) -> Result<T, StoreError> {
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
         work(&mut *self.reader.get()?).map_err(|error| self.failed(&error))
     }
 
@@ -210,19 +239,34 @@ impl Store for SqliteStore {
 
     fn close(&self) {
         if self.prepared.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.writer.get().map(|mut connection| checkpoint::fold(&mut connection))
+            && let Err(error) = self
+                .writer
+                .get()
+                .map(|mut connection| checkpoint::fold(&mut connection))
         {
             tracing::warn!(%error, "SQLite's log could not be copied into its file: a copy of the database needs the -wal beside it as well");
         }
     }
 
-    fn insert(&self, owner: InstanceId, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
+    fn insert(
+        &self,
+        owner: InstanceId,
+        batch: &[Arc<NewEvent>],
+    ) -> Result<Vec<Inserted>, StoreError> {
         Ok(self.insert_and_confirm(owner, batch, &[])?.0)
     }
 
-    fn insert_and_confirm(&self, owner: InstanceId, batch: &[Arc<NewEvent>], rows: &[Seq]) -> Result<(Vec<Inserted>, bool), StoreError> {
+    fn insert_and_confirm(
+        &self,
+        owner: InstanceId,
+        batch: &[Arc<NewEvent>],
+        rows: &[Seq],
+    ) -> Result<(Vec<Inserted>, bool), StoreError> {
         if !self.prepared.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable(format!("{}: not prepared yet", self.file.path().display())));
+            return Err(StoreError::Unavailable(format!(
+                "{}: not prepared yet",
+                self.file.path().display()
+            )));
         }
         self.file.still_there()?;
         if let Some(checkpoints) = &self.checkpoints {
@@ -248,7 +292,9 @@ impl Store for SqliteStore {
             }
         }
         let apart = self.write(|connection| {
-            judge::each(connection, batch, |connection, new| insert::batch(connection, owner, new, now, self.keeps_class))
+            judge::each(connection, batch, |connection, new| {
+                insert::batch(connection, owner, new, now, self.keeps_class)
+            })
         })?;
         self.file.still_there()?;
         Ok((apart, false))
@@ -256,13 +302,27 @@ impl Store for SqliteStore {
 
     fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError> {
         self.read(|connection| {
-            rows.iter().map(|row| diesel::select(diesel::dsl::exists(outbox::table.find(row.0))).get_result(connection)).collect()
+            rows.iter()
+                .map(|row| {
+                    diesel::select(diesel::dsl::exists(outbox::table.find(row.0)))
+                        .get_result(connection)
+                })
+                .collect()
         })
     }
 
-    fn claim(&self, owner: InstanceId, room: Room, skip: &dyn Fn(&MessageKey) -> bool) -> Result<Vec<StoredEvent>, StoreError> {
+    fn claim(
+        &self,
+        owner: InstanceId,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let now = now();
-        let look = upkeep::Look { owner, now, lease: self.lease };
+        let look = upkeep::Look {
+            owner,
+            now,
+            lease: self.lease,
+        };
         if self.read(|connection| upkeep::has_lost_rows(connection, look))? {
             self.write(|connection| upkeep::take_over(connection, look, room.events))?;
         }
@@ -288,7 +348,10 @@ impl Store for SqliteStore {
         self.write(|connection| {
             for Seq(seq) in rows {
                 diesel::update(outbox::table.find(seq))
-                    .set((outbox::attempts.eq(outbox::attempts + 1), outbox::due_at.eq(due_at)))
+                    .set((
+                        outbox::attempts.eq(outbox::attempts + 1),
+                        outbox::due_at.eq(due_at),
+                    ))
                     .execute(connection)?;
             }
             Ok(())
@@ -300,7 +363,11 @@ impl Store for SqliteStore {
         self.write(|connection| {
             if diesel::delete(outbox::table.find(row.0)).execute(connection)? == 1 {
                 diesel::insert_into(parked::table)
-                    .values((parked::seq.eq(row.0), parked::reason.eq(reason), parked::at.eq(now)))
+                    .values((
+                        parked::seq.eq(row.0),
+                        parked::reason.eq(reason),
+                        parked::at.eq(now),
+                    ))
                     .execute(connection)?;
             }
             Ok(())
@@ -324,7 +391,10 @@ impl Store for SqliteStore {
     }
 
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {
-        let lasts = (instance::alive_until.eq(now().saturating_add(millis(lease))), instance::lease_ms.eq(millis(lease)));
+        let lasts = (
+            instance::alive_until.eq(now().saturating_add(millis(lease))),
+            instance::lease_ms.eq(millis(lease)),
+        );
         self.write(|connection| {
             diesel::insert_into(instance::table)
                 .values((instance::id.eq(&owner.as_bytes()[..]), lasts))
@@ -337,12 +407,22 @@ impl Store for SqliteStore {
     }
 
     fn release(&self, owner: InstanceId) -> Result<(), StoreError> {
-        self.write(|connection| diesel::delete(instance::table.find(&owner.as_bytes()[..])).execute(connection).map(drop))
+        self.write(|connection| {
+            diesel::delete(instance::table.find(&owner.as_bytes()[..]))
+                .execute(connection)
+                .map(drop)
+        })
     }
 
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
         let now = now();
-        let last = self.read(|connection| clock::table.find(1).select(clock::seen).first::<i64>(connection).optional())?;
+        let last = self.read(|connection| {
+            clock::table
+                .find(1)
+                .select(clock::seen)
+                .first::<i64>(connection)
+                .optional()
+        })?;
         if !self.deletion_clock.is_believed(now, last) {
             return Ok(0);
         }
@@ -376,7 +456,18 @@ impl Store for SqliteStore {
 }
 
 fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {
-    type Row = (Vec<u8>, String, String, Option<String>, Option<String>, String, i64, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+    type Row = (
+        Vec<u8>,
+        String,
+        String,
+        Option<String>,
+        Option<String>,
+        String,
+        i64,
+        Vec<u8>,
+        Option<Vec<u8>>,
+        Option<Vec<u8>>,
+    );
     let row = event::table
         .find(seq)
         .select((
@@ -393,9 +484,33 @@ fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option
         ))
         .first::<Row>(connection)
         .optional()?;
-    row.map(|(key, source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as)| {
-        let marks = marks(conflict_of.as_deref(), same_bytes_as.as_deref())?;
-        Ok(EventRow { seq, message: message_key(&key)?, marks, source, event_id, event_type, content_type, headers, received_at, body })
-    })
+    row.map(
+        |(
+            key,
+            source,
+            event_id,
+            event_type,
+            content_type,
+            headers,
+            received_at,
+            body,
+            conflict_of,
+            same_bytes_as,
+        )| {
+            let marks = marks(conflict_of.as_deref(), same_bytes_as.as_deref())?;
+            Ok(EventRow {
+                seq,
+                message: message_key(&key)?,
+                marks,
+                source,
+                event_id,
+                event_type,
+                content_type,
+                headers,
+                received_at,
+                body,
+            })
+        },
+    )
     .transpose()
 }

@@ -13,7 +13,9 @@ use diesel::sql_types::BigInt;
 use super::insert::class_of;
 use super::schema::{conflict, dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, runs};
-use crate::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+};
 use crate::store::row::key;
 use crate::store::{Inserted, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
 
@@ -45,8 +47,11 @@ impl KnownKeys {
         event.replay = self.replay.as_deref().map(key).transpose()?;
         event.digest = BodyDigest::from_bytes(*key(&self.digest)?.as_bytes());
         event.class = class_of(self.id_class);
-        event.drop_same_bytes = self.drop_same_bytes.map(|span| Duration::from_millis(span.unsigned_abs()));
-        event.window = Duration::from_millis(u64::try_from(self.expires_at.saturating_sub(now)).unwrap_or(0));
+        event.drop_same_bytes = self
+            .drop_same_bytes
+            .map(|span| Duration::from_millis(span.unsigned_abs()));
+        event.window =
+            Duration::from_millis(u64::try_from(self.expires_at.saturating_sub(now)).unwrap_or(0));
         Ok(())
     }
 }
@@ -101,9 +106,12 @@ impl SpoolFile {
         self.0.write(|connection| {
             for run in runs(events) {
                 let (first, last) = run.into_inner();
-                diesel::delete(outbox::table.filter(outbox::seq.between(first, last))).execute(connection)?;
-                diesel::delete(event::table.filter(event::seq.between(first, last))).execute(connection)?;
-                diesel::delete(dedup::table.filter(dedup::seq.between(first, last))).execute(connection)?;
+                diesel::delete(outbox::table.filter(outbox::seq.between(first, last)))
+                    .execute(connection)?;
+                diesel::delete(event::table.filter(event::seq.between(first, last)))
+                    .execute(connection)?;
+                diesel::delete(dedup::table.filter(dedup::seq.between(first, last)))
+                    .execute(connection)?;
             }
             Ok(())
         })
@@ -136,16 +144,32 @@ impl SpoolFile {
 
     /// Number of parked rows.
     pub fn parked_rows(&self) -> Result<u64, StoreError> {
-        self.0.read(|connection| parked::table.count().get_result::<i64>(connection).map(i64::unsigned_abs))
+        self.0.read(|connection| {
+            parked::table
+                .count()
+                .get_result::<i64>(connection)
+                .map(i64::unsigned_abs)
+        })
     }
 
     /// Another body that came under a spooled key, once the event with that key has reached the store; to be kept there as well. `window`
     /// is for a store that does not know the key. One at a time: they are rare, and may be large.
     pub fn conflict(&self, window: Duration) -> Result<Option<NewEvent>, StoreError> {
-        type Row = (Vec<u8>, Vec<u8>, String, String, Option<String>, String, i64, Vec<u8>);
+        type Row = (
+            Vec<u8>,
+            Vec<u8>,
+            String,
+            String,
+            Option<String>,
+            String,
+            i64,
+            Vec<u8>,
+        );
         let row = self.0.read(|connection| {
             conflict::table
-                .filter(not(exists(dedup::table.filter(dedup::key.eq(conflict::key)))))
+                .filter(not(exists(
+                    dedup::table.filter(dedup::key.eq(conflict::key)),
+                )))
                 .order(conflict::at)
                 .select((
                     conflict::key,
@@ -160,8 +184,22 @@ impl SpoolFile {
                 .first::<Row>(connection)
                 .optional()
         })?;
-        let Some((bytes_of_key, digest, source, event_id, content_type, headers, received_at, body)) = row else { return Ok(None) };
-        let unreadable = |what: String| StoreError::Unavailable(format!("a spooled conflict cannot be read: {what}"));
+        let Some((
+            bytes_of_key,
+            digest,
+            source,
+            event_id,
+            content_type,
+            headers,
+            received_at,
+            body,
+        )) = row
+        else {
+            return Ok(None);
+        };
+        let unreadable = |what: String| {
+            StoreError::Unavailable(format!("a spooled conflict cannot be read: {what}"))
+        };
         let key = key(&bytes_of_key).map_err(|error| unreadable(error.to_string()))?;
         Ok(Some(NewEvent {
             key,
@@ -172,12 +210,17 @@ impl SpoolFile {
             drop_same_bytes: None,
             replay: None,
             marks: Marks::default(),
-            digest: BodyDigest::from_bytes(digest.try_into().map_err(|_| unreadable("its digest".into()))?),
+            digest: BodyDigest::from_bytes(
+                digest
+                    .try_into()
+                    .map_err(|_| unreadable("its digest".into()))?,
+            ),
             source: SourceName::parse(&source).map_err(unreadable)?,
             event_id: EventId::new(&event_id),
             event_type: None,
             content_type: content_type.map(Into::into),
-            headers: serde_json::from_str(&headers).map_err(|error| unreadable(error.to_string()))?,
+            headers: serde_json::from_str(&headers)
+                .map_err(|error| unreadable(error.to_string()))?,
             body: body.into(),
             received_at: UnixMillis(received_at),
             window,
@@ -187,16 +230,26 @@ impl SpoolFile {
     /// This conflict is kept in the store, and leaves the file.
     pub fn conflict_drained(&self, event: &NewEvent) -> Result<(), StoreError> {
         let row = conflict::table.find((&event.key.as_bytes()[..], &event.digest.as_bytes()[..]));
-        self.0.write(|connection| diesel::delete(row).execute(connection).map(drop))
+        self.0
+            .write(|connection| diesel::delete(row).execute(connection).map(drop))
     }
 
     /// How much waits.
     pub fn usage(&self) -> Result<SpoolUsage, StoreError> {
         self.0.read(|connection| {
-            let (rows, bytes) = outbox::table.select((count_star(), sum(outbox::bytes))).first::<(i64, Option<i64>)>(connection)?;
-            let conflicts =
-                conflict::table.select((count_star(), sql::<BigInt>("coalesce(sum(length(body)), 0)"))).first::<(i64, i64)>(connection)?;
-            Ok(SpoolUsage { events: (rows + conflicts.0).unsigned_abs(), bytes: (bytes.unwrap_or_default() + conflicts.1).unsigned_abs() })
+            let (rows, bytes) = outbox::table
+                .select((count_star(), sum(outbox::bytes)))
+                .first::<(i64, Option<i64>)>(connection)?;
+            let conflicts = conflict::table
+                .select((
+                    count_star(),
+                    sql::<BigInt>("coalesce(sum(length(body)), 0)"),
+                ))
+                .first::<(i64, i64)>(connection)?;
+            Ok(SpoolUsage {
+                events: (rows + conflicts.0).unsigned_abs(),
+                bytes: (bytes.unwrap_or_default() + conflicts.1).unsigned_abs(),
+            })
         })
     }
 
@@ -204,8 +257,12 @@ impl SpoolFile {
     pub fn keys(&self) -> Result<Vec<DedupKey>, StoreError> {
         self.0.read(|connection| {
             let columns = (dedup::key, dedup::guard, dedup::replay);
-            let rows = dedup::table.select(columns).load::<(Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)>(connection)?;
-            let keys = rows.iter().flat_map(|(first, guard, replay)| [Some(first), guard.as_ref(), replay.as_ref()]);
+            let rows = dedup::table
+                .select(columns)
+                .load::<(Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)>(connection)?;
+            let keys = rows
+                .iter()
+                .flat_map(|(first, guard, replay)| [Some(first), guard.as_ref(), replay.as_ref()]);
             keys.flatten().map(|bytes| key(bytes)).collect()
         })
     }

@@ -10,9 +10,10 @@ use diesel::prelude::*;
 use super::file::DatabaseFile;
 use super::{SpoolFile, SqliteStore};
 use crate::config::model;
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
+use crate::runtime::disk;
+use crate::runtime::folder;
 use crate::store::{Store, StoreError};
-use crate::{disk, folder};
 
 /// How long a statement waits for another one to be done with the file.
 const BUSY: Duration = Duration::from_secs(5);
@@ -38,8 +39,14 @@ impl From<StoreError> for SpoolTrouble {
     /// SQLite's own texts for damage; diesel keeps its codes to itself.
     fn from(error: StoreError) -> Self {
         let text = error.to_string();
-        let damaged = ["file is not a database", "database disk image is malformed"].iter().any(|damage| text.contains(damage));
-        if damaged { Self::Broken(text) } else { Self::Unusable(text) }
+        let damaged = ["file is not a database", "database disk image is malformed"]
+            .iter()
+            .any(|damage| text.contains(damage));
+        if damaged {
+            Self::Broken(text)
+        } else {
+            Self::Unusable(text)
+        }
     }
 }
 
@@ -50,14 +57,21 @@ impl SpoolFile {
             return Err(SpoolTrouble::Unusable(why));
         }
         let file = DatabaseFile::new(path);
-        let unusable = |error: &dyn std::fmt::Display| SpoolTrouble::Unusable(format!("{}: {error}", path.display()));
+        let unusable = |error: &dyn std::fmt::Display| {
+            SpoolTrouble::Unusable(format!("{}: {error}", path.display()))
+        };
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(unusable(&"it is no file; move what is there away"));
         }
-        file.hold().map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
-        file.make().map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
+        file.hold()
+            .map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
+        file.make()
+            .map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
         if file.is_foreign().map_err(|error| unusable(&error))? {
-            return Err(SpoolTrouble::Broken(format!("{}: it is not a SQLite database: its first bytes are others", path.display())));
+            return Err(SpoolTrouble::Broken(format!(
+                "{}: it is not a SQLite database: its first bytes are others",
+                path.display()
+            )));
         }
         // A pool would try for as long as a statement may take.
         SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| unusable(&error))?;
@@ -71,14 +85,21 @@ impl SpoolFile {
     /// Opens the file at `path` beside the process that has it, if any: for a command. Makes and changes nothing.
     pub fn visit(path: &Path) -> Result<Self, SpoolTrouble> {
         let store = SqliteStore::at(path, model::Migrate::Check, BUSY, false)?;
-        let unusable = |error: &dyn std::fmt::Display| SpoolTrouble::Unusable(format!("{}: {error}", path.display()));
+        let unusable = |error: &dyn std::fmt::Display| {
+            SpoolTrouble::Unusable(format!("{}: {error}", path.display()))
+        };
         if store.file.is_foreign().map_err(|error| unusable(&error))? {
-            return Err(SpoolTrouble::Broken(format!("{}: it is not a SQLite database: its first bytes are others", path.display())));
+            return Err(SpoolTrouble::Broken(format!(
+                "{}: it is not a SQLite database: its first bytes are others",
+                path.display()
+            )));
         }
         // A pool would try for as long as a statement may take.
         SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| unusable(&error))?;
         if !store.pending()?.is_empty() {
-            return Err(unusable(&"its tables are those of an earlier release; the service brings them up to date when it starts"));
+            return Err(unusable(
+                &"its tables are those of an earlier release; the service brings them up to date when it starts",
+            ));
         }
         Ok(Self(store))
     }
@@ -96,12 +117,26 @@ impl SpoolFile {
     /// Renames the broken file at `path`, with what SQLite keeps beside it, so that it can be repaired; nobody may have it open. Returns its
     /// new name.
     pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
-        let now = jiff::Timestamp::from_millisecond(UnixMillis::now().0).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let names = (0..100).map(|n| if n == 0 { format!(".broken-{now}") } else { format!(".broken-{now}-{n}") });
+        let now = jiff::Timestamp::from_millisecond(UnixMillis::now().0)
+            .unwrap_or_default()
+            .strftime("%Y%m%dT%H%M%SZ")
+            .to_string();
+        let names = (0..100).map(|n| {
+            if n == 0 {
+                format!(".broken-{now}")
+            } else {
+                format!(".broken-{now}-{n}")
+            }
+        });
         let aside = names
             .map(|name| folder::beside(path, &name))
             .find(|aside| !aside.exists())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::AlreadyExists, "too many broken files lie beside it"))?;
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "too many broken files lie beside it",
+                )
+            })?;
         fs::rename(path, &aside)?;
         for suffix in ["-wal", "-shm"] {
             match fs::rename(folder::beside(path, suffix), folder::beside(&aside, suffix)) {

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary};
 
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
 use crate::store::Retention;
 use crate::store::clock;
 use crate::store::row::millis;
@@ -58,7 +58,11 @@ pub(super) fn has_lost_rows(connection: &mut SqliteConnection, look: Look) -> Qu
 }
 
 /// Gives at most `limit` of such rows to who looks, from each that lost them.
-pub(super) fn take_over(connection: &mut SqliteConnection, look: Look, limit: usize) -> QueryResult<()> {
+pub(super) fn take_over(
+    connection: &mut SqliteConnection,
+    look: Look,
+    limit: usize,
+) -> QueryResult<()> {
     for lost in lost_owners(connection, look)? {
         sql_query("UPDATE outbox SET owner = ?1 WHERE seq IN (SELECT seq FROM outbox WHERE owner = ?2 ORDER BY due_at, seq LIMIT ?3)")
             .bind::<Binary, _>(&look.owner.as_bytes()[..])
@@ -70,9 +74,18 @@ pub(super) fn take_over(connection: &mut SqliteConnection, look: Look, limit: us
 }
 
 /// See [`Store::prune`](crate::store::Store::prune).
-pub(super) fn prune(connection: &mut SqliteConnection, retention: Retention, limit: usize, now: i64) -> QueryResult<u64> {
+pub(super) fn prune(
+    connection: &mut SqliteConnection,
+    retention: Retention,
+    limit: usize,
+    now: i64,
+) -> QueryResult<u64> {
     let mut run = |statement: &str, until: i64| {
-        sql_query(statement).bind::<BigInt, _>(until).bind::<BigInt, _>(sql_limit(limit)).execute(connection).map(|rows| rows as u64)
+        sql_query(statement)
+            .bind::<BigInt, _>(until)
+            .bind::<BigInt, _>(sql_limit(limit))
+            .execute(connection)
+            .map(|rows| rows as u64)
     };
     let mut gone = run(
         "DELETE FROM dedup WHERE seq IN (SELECT seq FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
@@ -91,8 +104,14 @@ pub(super) fn prune(connection: &mut SqliteConnection, retention: Retention, lim
         now,
     )?;
     let until = now.saturating_sub(millis(retention.events));
-    gone += run("DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)", until)?;
-    run("DELETE FROM published WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)", until)?;
+    gone += run(
+        "DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)",
+        until,
+    )?;
+    run(
+        "DELETE FROM published WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)",
+        until,
+    )?;
     gone += run(
         "DELETE FROM conflict WHERE rowid IN (SELECT rowid FROM conflict WHERE at <= ?1 ORDER BY at LIMIT ?2)",
         now.saturating_sub(millis(retention.conflicts)),
@@ -107,7 +126,11 @@ pub(super) fn prune(connection: &mut SqliteConnection, retention: Retention, lim
 }
 
 /// Cuts times that were written while the clock was ahead, and keeps the time of this deletion.
-fn cut(run: &mut impl FnMut(&str, i64) -> QueryResult<u64>, retention: Retention, now: i64) -> QueryResult<()> {
+fn cut(
+    run: &mut impl FnMut(&str, i64) -> QueryResult<u64>,
+    retention: Retention,
+    now: i64,
+) -> QueryResult<()> {
     let longest = millis(clock::longest_kept(retention.keys));
     run(
         &format!(
@@ -131,7 +154,10 @@ fn cut(run: &mut impl FnMut(&str, i64) -> QueryResult<u64>, retention: Retention
         ),
         now.saturating_add(ahead),
     )?;
-    run("INSERT INTO clock (id, seen) SELECT 1, ?1 WHERE ?2 IS NOT NULL ON CONFLICT (id) DO UPDATE SET seen = excluded.seen", now)?;
+    run(
+        "INSERT INTO clock (id, seen) SELECT 1, ?1 WHERE ?2 IS NOT NULL ON CONFLICT (id) DO UPDATE SET seen = excluded.seen",
+        now,
+    )?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use http::HeaderName;
 use super::mac::{Encoding, HashName};
 use super::template::{Cx, Params};
 use super::view::query;
-use crate::outcome::{RejectReason, Rejection};
+use crate::domain::outcome::{RejectReason, Rejection};
 
 /// Most components that a request may name.
 const MAX_COMPONENTS: usize = 64;
@@ -63,11 +63,30 @@ impl HttpSignature {
             "cavage" => Form::Cavage,
             _ => return None,
         };
-        let text = |name: &str| params.get(name).filter(|text| !text.is_empty()).map(|text| text.as_str().into());
+        let text = |name: &str| {
+            params
+                .get(name)
+                .filter(|text| !text.is_empty())
+                .map(|text| text.as_str().into())
+        };
         let covers = params.get("covers").map_or("", String::as_str);
-        let covers = covers.split_whitespace().map(|name| name.to_ascii_lowercase().into()).collect();
-        let header = params.get("header").filter(|_| form == Form::Cavage).map_or("signature", String::as_str).parse().ok()?;
-        Some(Self { form, covers, label: text("label"), tag: text("tag"), header })
+        let covers = covers
+            .split_whitespace()
+            .map(|name| name.to_ascii_lowercase().into())
+            .collect();
+        let header = params
+            .get("header")
+            .filter(|_| form == Form::Cavage)
+            .map_or("signature", String::as_str)
+            .parse()
+            .ok()?;
+        Some(Self {
+            form,
+            covers,
+            label: text("label"),
+            tag: text("tag"),
+            header,
+        })
     }
 
     /// A place that holds a part of the signature: `rfc9421:signature`, `cavage:created`.
@@ -124,10 +143,20 @@ impl HttpSignature {
         match self.form {
             Form::Rfc9421 => vec![
                 ("content-digest", format!("sha-256=:{digest}:")),
-                ("signature-input", format!("{}={}", self.label(), rfc9421::input(covers(), self.tag.as_deref(), at))),
+                (
+                    "signature-input",
+                    format!(
+                        "{}={}",
+                        self.label(),
+                        rfc9421::input(covers(), self.tag.as_deref(), at)
+                    ),
+                ),
                 ("signature", format!("{}=::", self.label())),
             ],
-            Form::Cavage => vec![("digest", format!("SHA-256={digest}")), (self.header.as_str(), cavage::header(covers(), at, ""))],
+            Form::Cavage => vec![
+                ("digest", format!("SHA-256={digest}")),
+                (self.header.as_str(), cavage::header(covers(), at, "")),
+            ],
         }
     }
 
@@ -148,7 +177,9 @@ impl HttpSignature {
     fn demand(&self, covered: &[&str]) -> Result<(), Rejection> {
         match self.covers.iter().find(|must| !covered.contains(&&***must)) {
             None => Ok(()),
-            Some(missing) => Err(unfit(format!("{missing} is not among the components that are signed"))),
+            Some(missing) => Err(unfit(format!(
+                "{missing} is not among the components that are signed"
+            ))),
         }
     }
 }
@@ -165,17 +196,34 @@ impl Form {
 
 /// Host and port of the source's public URL, as `Host` has them at the sender.
 fn authority(cx: Cx<'_>) -> String {
-    let url = cx.url.and_then(|url| url.spellings.get(cx.spelling)).map_or("", |url| url);
+    let url = cx
+        .url
+        .and_then(|url| url.spellings.get(cx.spelling))
+        .map_or("", |url| url);
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let authority = rest.split('/').next().unwrap_or_default();
-    let authority = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
-    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    authority.strip_suffix(default).map(str::to_owned).unwrap_or(authority)
+    let authority = authority
+        .rsplit('@')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let default = if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        ":80"
+    };
+    authority
+        .strip_suffix(default)
+        .map(str::to_owned)
+        .unwrap_or(authority)
 }
 
 /// The path of the source's public URL.
 fn path(cx: Cx<'_>) -> &str {
-    cx.url.map(|url| &*url.path).filter(|path| !path.is_empty()).unwrap_or("/")
+    cx.url
+        .map(|url| &*url.path)
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/")
 }
 
 /// Path and query, as in the request line at the sender.
@@ -188,17 +236,33 @@ fn target(cx: Cx<'_>) -> String {
 
 /// All values of a header that is signed, trimmed and joined with `, `.
 fn field(cx: Cx<'_>, name: &str) -> Result<Vec<u8>, Rejection> {
-    let header: HeaderName = name.parse().map_err(|_| malformed(format!("\"{name}\" is signed, and is no header")))?;
-    let values = cx.view.request.headers.iter().filter(|(known, _)| *known == header);
-    let values: Vec<&[u8]> = values.map(|(_, value)| value.as_bytes().trim_ascii()).collect();
+    let header: HeaderName = name
+        .parse()
+        .map_err(|_| malformed(format!("\"{name}\" is signed, and is no header")))?;
+    let values = cx
+        .view
+        .request
+        .headers
+        .iter()
+        .filter(|(known, _)| *known == header);
+    let values: Vec<&[u8]> = values
+        .map(|(_, value)| value.as_bytes().trim_ascii())
+        .collect();
     if values.is_empty() {
-        return Err(Rejection::new(RejectReason::SignatureMissing, format!("header {header} is signed, and missing")));
+        return Err(Rejection::new(
+            RejectReason::SignatureMissing,
+            format!("header {header} is signed, and missing"),
+        ));
     }
     Ok(values.join(&b", "[..]))
 }
 
 /// Refuses a body whose digest is not the one that is signed. `digests` are names of hashes and digests.
-fn bound<'d>(cx: Cx<'_>, header: &str, digests: impl Iterator<Item = (&'d str, Cow<'d, [u8]>)>) -> Result<(), Rejection> {
+fn bound<'d>(
+    cx: Cx<'_>,
+    header: &str,
+    digests: impl Iterator<Item = (&'d str, Cow<'d, [u8]>)>,
+) -> Result<(), Rejection> {
     let mut known = false;
     for (name, digest) in digests {
         let hash = match name.to_ascii_lowercase().as_str() {
@@ -211,11 +275,20 @@ fn bound<'d>(cx: Cx<'_>, header: &str, digests: impl Iterator<Item = (&'d str, C
             return Err(unfit(format!("{header} is not the digest of the body")));
         }
     }
-    if known { Ok(()) } else { Err(unfit(format!("{header} holds no digest by sha-256 or sha-512"))) }
+    if known {
+        Ok(())
+    } else {
+        Err(unfit(format!(
+            "{header} holds no digest by sha-256 or sha-512"
+        )))
+    }
 }
 
 fn missing(header: &str) -> Rejection {
-    Rejection::new(RejectReason::SignatureMissing, format!("{header} is missing or empty"))
+    Rejection::new(
+        RejectReason::SignatureMissing,
+        format!("{header} is missing or empty"),
+    )
 }
 
 fn malformed(detail: impl Into<Cow<'static, str>>) -> Rejection {

@@ -76,7 +76,13 @@ impl Random {
         for _ in 0..self.next(4) {
             match self.next(8) {
                 0 => request.method = Method::GET,
-                1 => request.target = format!("{}&{}", request.target, String::from_utf8_lossy(&self.bytes(4))),
+                1 => {
+                    request.target = format!(
+                        "{}&{}",
+                        request.target,
+                        String::from_utf8_lossy(&self.bytes(4))
+                    )
+                }
                 2..4 if !request.body.is_empty() => {
                     let mut body = request.body.to_vec();
                     self.change(&mut body);
@@ -115,7 +121,11 @@ impl Random {
                 bytes.splice(at..at, words);
             }
             _ => {
-                let part = bytes[at..].iter().take(self.next(40)).copied().collect::<Vec<_>>();
+                let part = bytes[at..]
+                    .iter()
+                    .take(self.next(40))
+                    .copied()
+                    .collect::<Vec<_>>();
                 bytes.splice(at..at, part);
             }
         }
@@ -126,12 +136,14 @@ impl Random {
 fn forged(provider: &str, source: &Source) -> Request {
     let (mut stranger, spec, private_key) = made_up(provider);
     for known in &mut stranger.secrets {
-        let text = String::from_utf8_lossy(known.expose()).replace("user:long", "user:other").replace('1', "e");
+        let text = String::from_utf8_lossy(known.expose())
+            .replace("user:long", "user:other")
+            .replace('1', "e");
         *known = Secret::new(text.into_bytes());
     }
     let rsa = private_key.is_some() && source.public_keys[0].expose().len() > 200;
-    let mut request =
-        super::catalogue::signed(&stranger, &spec, private_key, "evt_1").unwrap_or_else(|error| panic!("{provider}: {error}"));
+    let mut request = super::catalogue::signed(&stranger, &spec, private_key, "evt_1")
+        .unwrap_or_else(|error| panic!("{provider}: {error}"));
     if rsa {
         let broken = |text: &[u8]| {
             text.iter()
@@ -146,7 +158,12 @@ fn forged(provider: &str, source: &Source) -> Request {
                 })
                 .collect::<Vec<u8>>()
         };
-        let headers = request.headers.iter().map(|(n, v)| (n.clone(), HeaderValue::from_bytes(&broken(v.as_bytes())).expect("text")));
+        let headers = request.headers.iter().map(|(n, v)| {
+            (
+                n.clone(),
+                HeaderValue::from_bytes(&broken(v.as_bytes())).expect("text"),
+            )
+        });
         request.headers = headers.collect();
         request.body = broken(&request.body).into();
     }
@@ -156,12 +173,26 @@ fn forged(provider: &str, source: &Source) -> Request {
 /// `HOOKWEIR_FUZZ_INPUTS=10000000 cargo test --release verify::tests::fuzz` for more than the usual.
 #[test]
 fn nothing_unsigned_is_accepted_and_nothing_panics() {
-    let inputs: usize = std::env::var("HOOKWEIR_FUZZ_INPUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
-    let seed = std::env::var("HOOKWEIR_FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed_5eed_5eed_5eed);
-    let cases: Vec<_> = presets::names().map(made_up).filter(|(_, spec, _)| spec.kind != Kind::None).collect();
+    let inputs: usize = std::env::var("HOOKWEIR_FUZZ_INPUTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_000);
+    let seed = std::env::var("HOOKWEIR_FUZZ_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0x5eed_5eed_5eed_5eed);
+    let cases: Vec<_> = presets::names()
+        .map(made_up)
+        .filter(|(_, spec, _)| spec.kind != Kind::None)
+        .collect();
     let scheme = |(source, spec, _): &(Source, _, _)| {
         let provider = source.provider.clone().expect("a provider");
-        (forged(&provider, source), provider, SchemeSpec::clone(spec), compiled(source))
+        (
+            forged(&provider, source),
+            provider,
+            SchemeSpec::clone(spec),
+            compiled(source),
+        )
     };
     let schemes: Vec<_> = cases.iter().map(scheme).collect();
     let mut random = Random(seed);
@@ -170,7 +201,10 @@ fn nothing_unsigned_is_accepted_and_nothing_panics() {
         if random.next(8) > 0 {
             let request = random.nearly(forged);
             let verdict = verify(&name("test"), scheme, &request, UnixMillis(NOW));
-            assert!(!matches!(verdict, Ok(Verdict::Events(_))), "seed {seed}, input {input}, {provider}: {request:?}");
+            assert!(
+                !matches!(verdict, Ok(Verdict::Events(_))),
+                "seed {seed}, input {input}, {provider}: {request:?}"
+            );
             continue;
         }
         let mut places: Vec<&str> = spec.sig.iter().map(|sig| sig.from.as_str()).collect();
@@ -180,20 +214,33 @@ fn nothing_unsigned_is_accepted_and_nothing_panics() {
         places.extend(["header:content-type", "header:authorization"]);
         let mut headers = Vec::new();
         for place in places {
-            let Some(Ok(name)) = place.strip_prefix("header:").map(str::parse::<HeaderName>) else { continue };
+            let Some(Ok(name)) = place.strip_prefix("header:").map(str::parse::<HeaderName>) else {
+                continue;
+            };
             for _ in 0..=random.next(2) {
-                let value = random.bytes(8).into_iter().filter(|b| *b >= 32 && *b != 127).collect::<Vec<_>>();
+                let value = random
+                    .bytes(8)
+                    .into_iter()
+                    .filter(|b| *b >= 32 && *b != 127)
+                    .collect::<Vec<_>>();
                 headers.extend(HeaderValue::from_bytes(&value).map(|value| (name.clone(), value)));
             }
         }
         let request = Request {
-            method: if random.next(8) == 0 { Method::GET } else { Method::POST },
+            method: if random.next(8) == 0 {
+                Method::GET
+            } else {
+                Method::POST
+            },
             target: format!("/?{}", String::from_utf8_lossy(&random.bytes(6))),
             headers: headers.into_iter().collect(),
             body: random.bytes(20).into(),
             received_at: UnixMillis(NOW),
         };
         let verdict = verify(&name("test"), scheme, &request, UnixMillis(NOW));
-        assert!(!matches!(verdict, Ok(Verdict::Events(_))), "seed {seed}, input {input}, {provider:?}: {request:?}");
+        assert!(
+            !matches!(verdict, Ok(Verdict::Events(_))),
+            "seed {seed}, input {input}, {provider:?}: {request:?}"
+        );
     }
 }

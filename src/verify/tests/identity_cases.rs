@@ -70,10 +70,21 @@ fn tables(path: &str) -> BTreeMap<String, toml::Table> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(folder(path)).expect("a folder") {
         let path = entry.expect("readable").path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             let text = std::fs::read_to_string(&path).expect("readable");
-            let table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            all.insert(path.file_stem().expect("a name").to_string_lossy().into_owned(), table);
+            let table = text
+                .parse()
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            all.insert(
+                path.file_stem()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned(),
+                table,
+            );
         }
     }
     all
@@ -82,7 +93,16 @@ fn tables(path: &str) -> BTreeMap<String, toml::Table> {
 /// Every table of cases, by the preset's name.
 fn written() -> BTreeMap<String, Table> {
     let tables = tables("tests/data/identity").into_values().flatten();
-    tables.map(|(name, table)| (name.clone(), table.try_into().unwrap_or_else(|error| panic!("{name}: {error}")))).collect()
+    tables
+        .map(|(name, table)| {
+            (
+                name.clone(),
+                table
+                    .try_into()
+                    .unwrap_or_else(|error| panic!("{name}: {error}")),
+            )
+        })
+        .collect()
 }
 
 /// A source as an operator configures it who leaves everything to the preset.
@@ -95,11 +115,20 @@ struct Rig {
 impl Rig {
     fn new(provider: &str) -> Self {
         let (source, spec, private_key) = made_up(provider);
-        Self { source, spec, private_key }
+        Self {
+            source,
+            spec,
+            private_key,
+        }
     }
 
     /// The events of one delivery, signed and verified at its time.
-    fn deliver(&self, name: &SourceName, index: usize, input: &Input) -> Result<(i64, Vec<VerifiedEvent>), String> {
+    fn deliver(
+        &self,
+        name: &SourceName,
+        index: usize,
+        input: &Input,
+    ) -> Result<(i64, Vec<VerifiedEvent>), String> {
         let mut source = self.source.clone();
         if let Some(query) = &input.query {
             source.public_url = source.public_url.map(|url| format!("{url}?{query}"));
@@ -107,13 +136,33 @@ impl Rig {
         let index = i64::try_from(index).expect("few");
         let at = NOW + input.at.map_or(index * APART, |seconds| seconds * 1000);
         let headers = input.headers.iter().map(|(name, value)| {
-            (name.parse::<HeaderName>().expect("a header's name"), HeaderValue::from_str(value).expect("a header's value"))
+            (
+                name.parse::<HeaderName>().expect("a header's name"),
+                HeaderValue::from_str(value).expect("a header's value"),
+            )
         });
-        let sender = Sender { method: input.method.as_ref().map(|method| method.parse().expect("a method")), headers: headers.collect() };
-        let id = input.id.clone().unwrap_or_else(|| format!("delivery-{index}"));
-        let inputs = SignInputs { private_key: self.private_key.clone(), ..inputs(input.body.clone(), &id, at) };
+        let sender = Sender {
+            method: input
+                .method
+                .as_ref()
+                .map(|method| method.parse().expect("a method")),
+            headers: headers.collect(),
+        };
+        let id = input
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("delivery-{index}"));
+        let inputs = SignInputs {
+            private_key: self.private_key.clone(),
+            ..inputs(input.body.clone(), &id, at)
+        };
         let signed = sign_as(&source, &inputs, Some(&sender)).map_err(|error| error.to_string())?;
-        match verify(name, &compiled(&self.source), &as_request(&signed), UnixMillis(at)) {
+        match verify(
+            name,
+            &compiled(&self.source),
+            &as_request(&signed),
+            UnixMillis(at),
+        ) {
             Ok(Verdict::Events(verified)) => Ok((at, verified.into_events())),
             other => Err(format!("{other:?} for {input:?}")),
         }
@@ -121,7 +170,8 @@ impl Rig {
 
     /// What becomes of every event of every delivery, in order. A real store must find the same where no span has passed.
     fn fates(&self, database: &Database, deliveries: &[Input]) -> Result<Vec<Vec<Fate>>, String> {
-        let span = i64::try_from(compiled(&self.source).facts().retry_span.as_millis()).expect("no age of the world");
+        let span = i64::try_from(compiled(&self.source).facts().retry_span.as_millis())
+            .expect("no age of the world");
         // What is of another case is of another source.
         let name = name(&uuid::Uuid::now_v7().simple().to_string());
         let mut before: Vec<(i64, VerifiedEvent)> = Vec::new();
@@ -132,10 +182,15 @@ impl Rig {
             for event in &events {
                 let (stored, expected) = (database.insert(&name, event), fate(&known, event));
                 if stored != expected {
-                    return Err(format!("the store has {stored:?}, the rule {expected:?}, for {input:?}"));
+                    return Err(format!(
+                        "the store has {stored:?}, the rule {expected:?}, for {input:?}"
+                    ));
                 }
             }
-            let known: Vec<_> = before.iter().filter(|(then, known)| !known.class.is_short_lived() || at - then < span).collect();
+            let known: Vec<_> = before
+                .iter()
+                .filter(|(then, known)| !known.class.is_short_lived() || at - then < span)
+                .collect();
             fates.push(events.iter().map(|event| fate(&known, event)).collect());
             before.extend(events.into_iter().map(|event| (at, event)));
         }
@@ -147,14 +202,25 @@ impl Rig {
 fn fate(known: &[&(i64, VerifiedEvent)], event: &VerifiedEvent) -> Fate {
     let known = || known.iter().map(|(_, known)| known);
     let is_replay = |known: &VerifiedEvent| event.replay.is_some() && known.replay == event.replay;
-    if known().any(|known| is_replay(known) || (known.key == event.key && known.digest == event.digest)) {
+    if known()
+        .any(|known| is_replay(known) || (known.key == event.key && known.digest == event.digest))
+    {
         return Fate::Duplicate;
     }
     if known().any(|known| known.key == event.key) {
-        return if event.class.publishes_other_bodies() { Fate::Marked } else { Fate::Duplicate };
+        return if event.class.publishes_other_bodies() {
+            Fate::Marked
+        } else {
+            Fate::Duplicate
+        };
     }
-    let same_bytes = known().any(|known| event.bytes_key.is_some() && known.bytes_key == event.bytes_key);
-    if same_bytes { Fate::Marked } else { Fate::Published }
+    let same_bytes =
+        known().any(|known| event.bytes_key.is_some() && known.bytes_key == event.bytes_key);
+    if same_bytes {
+        Fate::Marked
+    } else {
+        Fate::Published
+    }
 }
 
 /// Runs a check on the cases of every preset that has some, and reports all that fail.
@@ -164,7 +230,10 @@ fn cases(check: impl Fn(&Rig, &Database, &Cases) -> Result<(), String>) {
         let rig = Rig::new(&provider);
         for cases in std::iter::once(&table.cases).chain(&table.more) {
             if let Err(error) = check(&rig, &database, cases) {
-                failures.push(format!("{provider} {}: {error}", cases.about.as_deref().unwrap_or_default()));
+                failures.push(format!(
+                    "{provider} {}: {error}",
+                    cases.about.as_deref().unwrap_or_default()
+                ));
             }
         }
     }
@@ -200,12 +269,20 @@ fn two_events_with_equal_bytes_are_both_published() {
 fn a_redelivery_is_published_once_or_marked() {
     cases(|rig, database, cases| {
         let Some(told) = cases.redelivery_told else {
-            return if cases.redelivery.is_empty() { Ok(()) } else { Err("redelivery_told is missing".into()) };
+            return if cases.redelivery.is_empty() {
+                Ok(())
+            } else {
+                Err("redelivery_told is missing".into())
+            };
         };
         let fates = rig.fates(database, &cases.redelivery)?;
-        let Some((last, first)) = fates.split_last() else { return Err("redelivery_told without a redelivery".into()) };
+        let Some((last, first)) = fates.split_last() else {
+            return Err("redelivery_told without a redelivery".into());
+        };
         if first.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
-            return Err(format!("a first delivery is taken for a duplicate: {fates:?}"));
+            return Err(format!(
+                "a first delivery is taken for a duplicate: {fates:?}"
+            ));
         }
         let expected = if told { Fate::Duplicate } else { Fate::Marked };
         match last.iter().all(|fate| *fate == expected) {
@@ -230,19 +307,37 @@ fn every_preset_has_its_cases() {
         if table.evidence.is_empty() {
             fail("no evidence");
         }
-        if !all.iter().any(|cases| cases.object.len() > 1 || cases.object_none.is_some()) {
+        if !all
+            .iter()
+            .any(|cases| cases.object.len() > 1 || cases.object_none.is_some())
+        {
             fail("no two events of one object, and no object_none");
         }
-        if !all.iter().any(|cases| cases.equal.len() > 1 || cases.equal_none.is_some()) {
+        if !all
+            .iter()
+            .any(|cases| cases.equal.len() > 1 || cases.equal_none.is_some())
+        {
             fail("no two events with equal bytes, and no equal_none");
         }
-        if !all.iter().any(|cases| cases.redelivery.len() > 1 || cases.redelivery_none.is_some()) {
+        if !all
+            .iter()
+            .any(|cases| cases.redelivery.len() > 1 || cases.redelivery_none.is_some())
+        {
             fail("no redelivery, and no redelivery_none");
         }
         let preset = presets::table(provider).expect("it is there");
-        let event = preset.get("event").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let event = preset
+            .get("event")
+            .and_then(toml::Value::as_table)
+            .cloned()
+            .unwrap_or_default();
         let spec = Rig::new(provider).spec;
-        let has_id = !spec.event.id.is_empty() || spec.event.batch.as_ref().is_some_and(|batch| !batch.id.is_empty());
+        let has_id = !spec.event.id.is_empty()
+            || spec
+                .event
+                .batch
+                .as_ref()
+                .is_some_and(|batch| !batch.id.is_empty());
         if has_id && !event.contains_key("id_kind") {
             fail("event.id_kind is not written");
         }
@@ -256,14 +351,21 @@ fn every_preset_has_its_cases() {
             IdentityEvidence::Recalled => "recalled",
         };
         if !table.evidence.starts_with(evidence) {
-            fail(&format!("facts.identity is {evidence}, and the evidence of its cases begins with another word"));
+            fail(&format!(
+                "facts.identity is {evidence}, and the evidence of its cases begins with another word"
+            ));
         }
         if spec.facts.identity_note.is_none() {
             fail("facts.identity_note is missing");
         }
     }
     let known: Vec<_> = presets::names().collect();
-    failures.extend(written.keys().filter(|name| !known.contains(&name.as_str())).map(|name| format!("{name}: no such preset")));
+    failures.extend(
+        written
+            .keys()
+            .filter(|name| !known.contains(&name.as_str()))
+            .map(|name| format!("{name}: no such preset")),
+    );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -273,7 +375,10 @@ fn the_list_of_copies_is_what_the_cases_show() {
     for (provider, table) in written() {
         let listed = copies::comes_out_twice(&Rig::new(&provider).spec);
         if let Some(told) = table.cases.redelivery_told {
-            assert_eq!(listed, !told, "{provider}: a redelivery is told: {told}; on the list: {listed}");
+            assert_eq!(
+                listed, !told,
+                "{provider}: a redelivery is told: {told}; on the list: {listed}"
+            );
         }
     }
 }

@@ -15,15 +15,24 @@ fn spec(provider: &str) -> spec::SchemeSpec {
 fn no_token_covers_a_body() {
     for provider in presets::names() {
         if matches!(spec(provider).kind, Kind::Token | Kind::Basic | Kind::None) {
-            assert!(!compiled(&made_up(provider).0).facts().body_covered, "{provider}");
+            assert!(
+                !compiled(&made_up(provider).0).facts().body_covered,
+                "{provider}"
+            );
         }
     }
-    assert!(compiled(&made_up("vonage").0).facts().body_covered, "by payload_hash");
+    assert!(
+        compiled(&made_up("vonage").0).facts().body_covered,
+        "by payload_hash"
+    );
 }
 
 /// The places that an id is made of, without what is done to them.
 fn places(id: &str) -> Vec<&str> {
-    id.split('{').skip(1).filter_map(|rest| rest.split(['}', '|']).next()).collect()
+    id.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split(['}', '|']).next())
+        .collect()
 }
 
 /// An object has many events: an id that names an object has the event's type or state in it too.
@@ -36,15 +45,31 @@ fn the_id_of_an_object_holds_the_type() {
         ("dropbox-sign", "json:/event/event_hash"),
         ("x", "json:/tweet_create_events/*/id_str"),
     ];
-    let words = ["type", "status", "state", "event", "action", "name", "kind", "topic", "trigger"];
+    let words = [
+        "type", "status", "state", "event", "action", "name", "kind", "topic", "trigger",
+    ];
     let mut failures = Vec::new();
     for provider in presets::names() {
         let event = spec(provider).event;
-        let types = event.batch.iter().map(|batch| &*batch.event_type).chain([&*event.event_type]);
+        let types = event
+            .batch
+            .iter()
+            .map(|batch| &*batch.event_type)
+            .chain([&*event.event_type]);
         let types: Vec<_> = types.flat_map(places).collect();
-        for id in event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id)) {
-            let named = |place: &str| words.iter().any(|word| place.to_ascii_lowercase().ends_with(word));
-            let holds = |place: &&str| types.contains(place) || named(place) || otherwise.contains(&(provider, *place));
+        for id in event
+            .id
+            .iter()
+            .chain(event.batch.iter().flat_map(|batch| &batch.id))
+        {
+            let named = |place: &str| {
+                words
+                    .iter()
+                    .any(|word| place.to_ascii_lowercase().ends_with(word))
+            };
+            let holds = |place: &&str| {
+                types.contains(place) || named(place) || otherwise.contains(&(provider, *place))
+            };
             if event.id_kind == IdKind::Object && !places(id).iter().any(holds) {
                 failures.push(format!("{provider}: {id}"));
             }
@@ -56,12 +81,23 @@ fn the_id_of_an_object_holds_the_type() {
 /// What stands inside of the event's object is the object's id, but for documents that are events themselves.
 #[test]
 fn the_id_of_an_event_is_not_that_of_an_object() {
-    let inside = |place: &str| ["/data/", "/object/", "/resource/", "/entity/", "/payload/"].iter().any(|part| place.contains(part));
+    let inside = |place: &str| {
+        ["/data/", "/object/", "/resource/", "/entity/", "/payload/"]
+            .iter()
+            .any(|part| place.contains(part))
+    };
     for provider in presets::names() {
         let event = spec(provider).event;
-        let mut ids = event.id.iter().chain(event.batch.iter().flat_map(|batch| &batch.id));
-        let an_objects = event.id_kind == IdKind::Event && ids.any(|id| places(id).iter().any(|place| inside(place)));
-        assert!(!an_objects || ["keygen", "persona", "telnyx"].contains(&provider), "{provider}");
+        let mut ids = event
+            .id
+            .iter()
+            .chain(event.batch.iter().flat_map(|batch| &batch.id));
+        let an_objects = event.id_kind == IdKind::Event
+            && ids.any(|id| places(id).iter().any(|place| inside(place)));
+        assert!(
+            !an_objects || ["keygen", "persona", "telnyx"].contains(&provider),
+            "{provider}"
+        );
     }
 }
 
@@ -69,11 +105,23 @@ fn the_id_of_an_event_is_not_that_of_an_object() {
 fn what_signs_its_url_needs_it() {
     for provider in presets::names() {
         let (mut source, spec, _) = made_up(provider);
-        let words = format!("{:?}", (&spec.message, &spec.event, &spec.bind, &spec.jwt, &spec.handshake));
-        let names_it = ["{url", "base_url", "{path}", "{canonical:"].iter().any(|word| words.contains(word));
+        let words = format!(
+            "{:?}",
+            (
+                &spec.message,
+                &spec.event,
+                &spec.bind,
+                &spec.jwt,
+                &spec.handshake
+            )
+        );
+        let names_it = ["{url", "base_url", "{path}", "{canonical:"]
+            .iter()
+            .any(|word| words.contains(word));
         let wanted = names_it || spec.jwt.as_ref().is_some_and(|jwt| jwt.url.is_some());
         source.public_url = None;
-        let found = Scheme::compile(&source, 1).is_err_and(|errors| errors.iter().any(|error| error.key == "public_url"));
+        let found = Scheme::compile(&source, 1)
+            .is_err_and(|errors| errors.iter().any(|error| error.key == "public_url"));
         assert_eq!(found, wanted, "{provider}");
     }
 }
@@ -89,11 +137,26 @@ fn no_signed_handshake_is_answered_to_a_stranger() {
             if let Some(pointer) = &when.json {
                 sample::set(&mut json, pointer, value.into());
             }
-            let headers: Vec<_> = when.header.iter().map(|header| (header.as_str(), value)).collect();
-            let target = when.query.as_ref().map_or("/".into(), |name| format!("/?{name}={value}"));
-            let request = request(when.method.as_deref().unwrap_or("POST"), &target, &headers, json.to_string().as_bytes());
+            let headers: Vec<_> = when
+                .header
+                .iter()
+                .map(|header| (header.as_str(), value))
+                .collect();
+            let target = when
+                .query
+                .as_ref()
+                .map_or("/".into(), |name| format!("/?{name}={value}"));
+            let request = request(
+                when.method.as_deref().unwrap_or("POST"),
+                &target,
+                &headers,
+                json.to_string().as_bytes(),
+            );
             let verdict = verify(&name("test"), &compiled(&source), &request, UnixMillis(NOW));
-            assert!(matches!(verdict, Err(_) | Ok(Verdict::KeysMissing)), "{provider}: {verdict:?}");
+            assert!(
+                matches!(verdict, Err(_) | Ok(Verdict::KeysMissing)),
+                "{provider}: {verdict:?}"
+            );
         }
     }
 }
@@ -104,11 +167,33 @@ fn a_signed_header_comes_once() {
     let mut tried = 0;
     for provider in presets::names() {
         let (source, spec, private_key) = made_up(provider);
-        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else {
+            continue;
+        };
         let message = spec.message.clone().unwrap_or_default();
-        for (name, value) in good.headers.iter().filter(|(name, _)| message.contains(&format!("{{header:{name}}}"))) {
-            let twice = good.headers.iter().cloned().chain([(name.clone(), value.clone())]).collect();
-            assert!(events(&compiled(&source), &Request { headers: twice, ..good.clone() }, NOW).is_err(), "{provider}: {name} twice");
+        for (name, value) in good
+            .headers
+            .iter()
+            .filter(|(name, _)| message.contains(&format!("{{header:{name}}}")))
+        {
+            let twice = good
+                .headers
+                .iter()
+                .cloned()
+                .chain([(name.clone(), value.clone())])
+                .collect();
+            assert!(
+                events(
+                    &compiled(&source),
+                    &Request {
+                        headers: twice,
+                        ..good.clone()
+                    },
+                    NOW
+                )
+                .is_err(),
+                "{provider}: {name} twice"
+            );
             tried += 1;
         }
     }
@@ -120,11 +205,27 @@ fn base64_has_its_padding() {
     let mut tried = 0;
     for provider in presets::names() {
         let (source, spec, private_key) = made_up(provider);
-        let Some(sig) = spec.sig.first().filter(|sig| spec.kind != Kind::Token && sig.encoding == mac::Encoding::Base64) else { continue };
-        let (Some(header), Ok(good)) = (sig.from.strip_prefix("header:"), signed(&source, &spec, private_key, "evt_1")) else { continue };
+        let Some(sig) = spec
+            .sig
+            .first()
+            .filter(|sig| spec.kind != Kind::Token && sig.encoding == mac::Encoding::Base64)
+        else {
+            continue;
+        };
+        let (Some(header), Ok(good)) = (
+            sig.from.strip_prefix("header:"),
+            signed(&source, &spec, private_key, "evt_1"),
+        ) else {
+            continue;
+        };
         let bare = rewritten(&good, header, |text| text.trim_end_matches('=').to_owned());
-        if bare.headers.get(&header.parse().expect("a name")) != good.headers.get(&header.parse().expect("a name")) {
-            assert!(events(&compiled(&source), &bare, NOW).is_err(), "{provider}");
+        if bare.headers.get(&header.parse().expect("a name"))
+            != good.headers.get(&header.parse().expect("a name"))
+        {
+            assert!(
+                events(&compiled(&source), &bare, NOW).is_err(),
+                "{provider}"
+            );
             tried += 1;
         }
     }
@@ -136,16 +237,30 @@ fn a_flood_of_candidates_or_entries_is_refused() {
     let mut tried = 0;
     for provider in presets::names() {
         let (source, spec, private_key) = made_up(provider);
-        let Some(sig) = spec.sig.first().filter(|_| spec.kind != Kind::Token) else { continue };
-        let (Some(header), Some(split), Some(kv), Some(label)) = (sig.from.strip_prefix("header:"), &sig.split, &sig.kv, sig.take.first())
-        else {
+        let Some(sig) = spec.sig.first().filter(|_| spec.kind != Kind::Token) else {
             continue;
         };
-        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        let (Some(header), Some(split), Some(kv), Some(label)) = (
+            sig.from.strip_prefix("header:"),
+            &sig.split,
+            &sig.kv,
+            sig.take.first(),
+        ) else {
+            continue;
+        };
+        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else {
+            continue;
+        };
         for (label, count) in [(label.as_str(), 16), ("zz", 64)] {
-            let junk: String = (0..count).map(|number| format!("{}{label}{kv}{number:032x}", &split[..1])).collect();
+            let junk: String = (0..count)
+                .map(|number| format!("{}{label}{kv}{number:032x}", &split[..1]))
+                .collect();
             let flood = rewritten(&good, header, |text| format!("{text}{junk}"));
-            assert_eq!(refused(&compiled(&source), &flood, NOW), RejectReason::SignatureMalformed, "{provider}: {count} {label}");
+            assert_eq!(
+                refused(&compiled(&source), &flood, NOW),
+                RejectReason::SignatureMalformed,
+                "{provider}: {count} {label}"
+            );
             tried += 1;
         }
     }
@@ -157,15 +272,31 @@ fn no_token_chooses_its_algorithm() {
     let mut tried = 0;
     for provider in presets::names() {
         let (source, spec, private_key) = made_up(provider);
-        let Some((jwt, header)) = spec.jwt.as_ref().and_then(|jwt| Some((jwt, jwt.from.strip_prefix("header:")?))) else { continue };
-        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else { continue };
+        let Some((jwt, header)) = spec
+            .jwt
+            .as_ref()
+            .and_then(|jwt| Some((jwt, jwt.from.strip_prefix("header:")?)))
+        else {
+            continue;
+        };
+        let Ok(good) = signed(&source, &spec, private_key, "evt_1") else {
+            continue;
+        };
         for alg in ["none", "None", "HS257"] {
             let head = mac::Encoding::Base64Url.encode(format!(r#"{{"alg":"{alg}"}}"#).as_bytes());
             let bad = rewritten(&good, header, |text| {
                 let token = text.strip_prefix(jwt.strip.as_str()).expect("its prefix");
-                format!("{}{head}{}", jwt.strip, &token[token.find('.').expect("a dot")..])
+                format!(
+                    "{}{head}{}",
+                    jwt.strip,
+                    &token[token.find('.').expect("a dot")..]
+                )
             });
-            assert_eq!(refused(&compiled(&source), &bad, NOW), RejectReason::SignatureMalformed, "{provider} {alg}");
+            assert_eq!(
+                refused(&compiled(&source), &bad, NOW),
+                RejectReason::SignatureMalformed,
+                "{provider} {alg}"
+            );
             tried += 1;
         }
     }
@@ -186,13 +317,30 @@ fn a_hash_that_is_not_on_the_list_signs_nothing() {
         ("HMAC_SHA1_HEX", mac::HashName::Sha1, false),
         ("HMAC_SHA512_HEX", mac::HashName::Sha256, false),
     ] {
-        let headers = [("x-payload-digest", &*hex_of(hash)), ("x-payload-digest-alg", named)];
-        assert_eq!(events(&scheme, &request("POST", "/", &headers, b"{}"), NOW).is_ok(), good, "{named}");
+        let headers = [
+            ("x-payload-digest", &*hex_of(hash)),
+            ("x-payload-digest-alg", named),
+        ];
+        assert_eq!(
+            events(&scheme, &request("POST", "/", &headers, b"{}"), NOW).is_ok(),
+            good,
+            "{named}"
+        );
     }
     let scheme = compiled(&made_up("youtube").0);
-    let youtube = |text: String| events(&scheme, &request("POST", "/", &[("x-hub-signature", &text)], b"{}"), NOW).is_ok();
+    let youtube = |text: String| {
+        events(
+            &scheme,
+            &request("POST", "/", &[("x-hub-signature", &text)], b"{}"),
+            NOW,
+        )
+        .is_ok()
+    };
     assert!(youtube(format!("sha1={}", hex_of(mac::HashName::Sha1))));
-    assert!(!youtube(format!("md5={}", hex_of(mac::HashName::Md5))) && !youtube(format!("sha256={}", hex_of(mac::HashName::Sha1))));
+    assert!(
+        !youtube(format!("md5={}", hex_of(mac::HashName::Md5)))
+            && !youtube(format!("sha256={}", hex_of(mac::HashName::Sha1)))
+    );
 }
 
 proptest! {

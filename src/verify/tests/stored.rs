@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model;
-use crate::delivery::{InstanceId, Marks, MessageId, SourceName, UnixMillis};
+use crate::domain::delivery::{InstanceId, Marks, MessageId, SourceName, UnixMillis};
 use crate::store::{self, Inserted, Mark, NewEvent, Store};
 use crate::verify::VerifiedEvent;
 
@@ -31,7 +31,8 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn new() -> Self {
-        let folder = tempfile::tempdir_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("target")).expect("a folder");
+        let folder = tempfile::tempdir_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+            .expect("a folder");
         let config = model::Store {
             url: model::StoreUrl::Sqlite(folder.path().join("cases.db")),
             migrate: model::Migrate::Auto,
@@ -46,29 +47,59 @@ impl Database {
             lease: Duration::from_secs(60),
             longest_retry: Duration::from_secs(60),
         };
-        let (store, owner) = (store::open(&config, 1).expect("a store"), InstanceId::random());
+        let (store, owner) = (
+            store::open(&config, 1).expect("a store"),
+            InstanceId::random(),
+        );
         store.prepare().expect("prepared");
-        store.renew_lease(owner, Duration::from_secs(60)).expect("a lease");
-        Self { store, owner, messages: RefCell::default(), _folder: folder }
+        store
+            .renew_lease(owner, Duration::from_secs(60))
+            .expect("a lease");
+        Self {
+            store,
+            owner,
+            messages: RefCell::default(),
+            _folder: folder,
+        }
     }
 
     /// Stores an event as the service does: what the store doubts is stored again with a mark.
     pub(super) fn insert(&self, source: &SourceName, event: &VerifiedEvent) -> Fate {
         let mut event = Arc::new(new_event(source, event));
         loop {
-            let inserted = self.store.insert(self.owner, std::slice::from_ref(&event)).expect("it is stored");
+            let inserted = self
+                .store
+                .insert(self.owner, std::slice::from_ref(&event))
+                .expect("it is stored");
             match &inserted[..] {
                 [Inserted::Accepted(_)] => {
-                    assert!(self.messages.borrow_mut().insert(event.message_id()), "two messages have one id: {event:?}");
-                    return if event.marks == Marks::default() { Fate::Published } else { Fate::Marked };
+                    assert!(
+                        self.messages.borrow_mut().insert(event.message_id()),
+                        "two messages have one id: {event:?}"
+                    );
+                    return if event.marks == Marks::default() {
+                        Fate::Published
+                    } else {
+                        Fate::Marked
+                    };
                 }
-                [Inserted::Duplicate(first) | Inserted::Unpublished(first) | Inserted::Conflict(first)] => {
-                    assert!(self.messages.borrow().contains(&first.message_id()), "the first was never published: {event:?}");
+                [
+                    Inserted::Duplicate(first)
+                    | Inserted::Unpublished(first)
+                    | Inserted::Conflict(first),
+                ] => {
+                    assert!(
+                        self.messages.borrow().contains(&first.message_id()),
+                        "the first was never published: {event:?}"
+                    );
                     return Fate::Duplicate;
                 }
                 [Inserted::Doubtful(mark)] => {
                     let (Mark::ConflictOf(first) | Mark::SameBytesAs(first)) = mark;
-                    assert!(self.messages.borrow().contains(first), "the mark names no message: {event:?}");
+                    assert!(
+                        self.messages.borrow().contains(first),
+                        "the mark names no message: {event:?}"
+                    );
                     event = Arc::new(event.marked(*mark));
                 }
                 other => panic!("{other:?} for {event:?}"),

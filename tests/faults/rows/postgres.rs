@@ -13,42 +13,116 @@ const SPOOLED: Felt = Felt::Counter("hookweir_spooled_total", &[], 1);
 const FAILED: Felt = Felt::Counter("hookweir_commit_failures_total", &[], 1);
 
 pub const ROWS: &[Row] = &[
-    Row::new("pg-kill", "PostgreSQL is killed, and started again after a second", |scene| Box::pin(kill(scene)), Figures::HARDLY)
-        .felt(SPOOLED),
-    Row::new("both", "PostgreSQL is killed while RabbitMQ is frozen", |scene| Box::pin(both(scene)), Figures::HARDLY).felt(FAILED),
+    Row::new(
+        "pg-kill",
+        "PostgreSQL is killed, and started again after a second",
+        |scene| Box::pin(kill(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED),
+    Row::new(
+        "both",
+        "PostgreSQL is killed while RabbitMQ is frozen",
+        |scene| Box::pin(both(scene)),
+        Figures::HARDLY,
+    )
+    .felt(FAILED),
     Row::new(
         "power",
         "the service and PostgreSQL are killed at once, while RabbitMQ is frozen",
         |scene| Box::pin(power(scene)),
         Figures::DOWN,
     ),
-    Row::new("pg-stop", "PostgreSQL is stopped for the outage", |scene| Box::pin(stop(scene)), Figures::HARDLY).felt(SPOOLED),
-    Row::new("pg-frozen", "PostgreSQL and its backends are frozen (SIGSTOP)", |scene| Box::pin(frozen(scene)), Figures::HARDLY)
-        .felt(SPOOLED),
-    Row::new("pg-terminate", "every connection is terminated, again and again", |scene| Box::pin(terminate(scene)), Figures::HARDLY)
-        .felt(FAILED),
-    Row::new("pg-full", "max_connections is used up while connections end", |scene| Box::pin(full(scene)), Figures::HARDLY).felt(SPOOLED),
-    Row::new("pg-locked", "the table of keys is locked", |scene| Box::pin(locked(scene)), Figures::HARDLY).felt(SPOOLED),
-    Row::new("pg-silent", "the line to PostgreSQL passes nothing on", |scene| Box::pin(silent(scene)), Figures::HARDLY)
-        .felt(SPOOLED)
-        .with(|setup| setup.proxy_postgres = true),
-    Row::new("pg-ambiguous", "PostgreSQL commits, and its answer is cut off", |scene| Box::pin(ambiguous(scene)), Figures::HARDLY)
-        .felt(FAILED)
-        .with(|setup| setup.proxy_postgres = true),
-    Row::new("pg-half-open", "the line to PostgreSQL keeps the answers back", |scene| Box::pin(half_open(scene)), Figures::HARDLY)
-        .felt(SPOOLED)
-        .with(|setup| setup.proxy_postgres = true),
-    Row::new("pg-slow", "the line to PostgreSQL passes 100 KB a second", |scene| Box::pin(slow(scene)), Figures::HARDLY)
-        .felt(Felt::Counter("hookweir_commit_seconds_sum", &[], 2))
-        .with(|setup| setup.proxy_postgres = true),
-    Row::new("pg-disk", "PostgreSQL's disk is full", |scene| Box::pin(full_disk(scene)), Figures::HARDLY)
-        .felt(FAILED)
-        .with(|setup| setup.small_disk = Some(256)),
-    Row::new("pg-few", "few events come while PostgreSQL refuses all of them", |scene| Box::pin(few(scene)), Figures::HARDLY)
-        .felt(SPOOLED)
-        .with(|setup| setup.rate = Some(4.0)),
-    Row::new("pg-pooler", "a transaction pooler, with neighbours that leave settings", |scene| Box::pin(pooler(scene)), Figures::HARDLY)
-        .with(|setup| setup.pooler = true),
+    Row::new(
+        "pg-stop",
+        "PostgreSQL is stopped for the outage",
+        |scene| Box::pin(stop(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED),
+    Row::new(
+        "pg-frozen",
+        "PostgreSQL and its backends are frozen (SIGSTOP)",
+        |scene| Box::pin(frozen(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED),
+    Row::new(
+        "pg-terminate",
+        "every connection is terminated, again and again",
+        |scene| Box::pin(terminate(scene)),
+        Figures::HARDLY,
+    )
+    .felt(FAILED),
+    Row::new(
+        "pg-full",
+        "max_connections is used up while connections end",
+        |scene| Box::pin(full(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED),
+    Row::new(
+        "pg-locked",
+        "the table of keys is locked",
+        |scene| Box::pin(locked(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED),
+    Row::new(
+        "pg-silent",
+        "the line to PostgreSQL passes nothing on",
+        |scene| Box::pin(silent(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED)
+    .with(|setup| setup.proxy_postgres = true),
+    Row::new(
+        "pg-ambiguous",
+        "PostgreSQL commits, and its answer is cut off",
+        |scene| Box::pin(ambiguous(scene)),
+        Figures::HARDLY,
+    )
+    .felt(FAILED)
+    .with(|setup| setup.proxy_postgres = true),
+    Row::new(
+        "pg-half-open",
+        "the line to PostgreSQL keeps the answers back",
+        |scene| Box::pin(half_open(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED)
+    .with(|setup| setup.proxy_postgres = true),
+    Row::new(
+        "pg-slow",
+        "the line to PostgreSQL passes 100 KB a second",
+        |scene| Box::pin(slow(scene)),
+        Figures::HARDLY,
+    )
+    .felt(Felt::Counter("hookweir_commit_seconds_sum", &[], 2))
+    .with(|setup| setup.proxy_postgres = true),
+    Row::new(
+        "pg-disk",
+        "PostgreSQL's disk is full",
+        |scene| Box::pin(full_disk(scene)),
+        Figures::HARDLY,
+    )
+    .felt(FAILED)
+    .with(|setup| setup.small_disk = Some(256)),
+    Row::new(
+        "pg-few",
+        "few events come while PostgreSQL refuses all of them",
+        |scene| Box::pin(few(scene)),
+        Figures::HARDLY,
+    )
+    .felt(SPOOLED)
+    .with(|setup| setup.rate = Some(4.0)),
+    Row::new(
+        "pg-pooler",
+        "a transaction pooler, with neighbours that leave settings",
+        |scene| Box::pin(pooler(scene)),
+        Figures::HARDLY,
+    )
+    .with(|setup| setup.pooler = true),
 ];
 
 async fn kill(scene: &mut Scene<'_>) {
@@ -84,7 +158,9 @@ async fn both(scene: &mut Scene<'_>) {
 
 /// What was answered is nowhere else than on PostgreSQL's disk, and nothing but its commit has brought it there.
 async fn power(scene: &mut Scene<'_>) {
-    scene.place.execute("alter system set wal_writer_delay = '10s'");
+    scene
+        .place
+        .execute("alter system set wal_writer_delay = '10s'");
     scene.place.execute("select pg_reload_conf()");
     for _ in 0..3 {
         scene
@@ -128,11 +204,20 @@ async fn frozen(scene: &mut Scene<'_>) {
 
 /// What an operator or a managed server does: each ends after a second and a half, in which some one to seven events come.
 async fn few(scene: &mut Scene<'_>) {
-    let read_only = ("alter system set default_transaction_read_only = on", "alter system reset default_transaction_read_only");
+    let read_only = (
+        "alter system set default_transaction_read_only = on",
+        "alter system reset default_transaction_read_only",
+    );
     let faults = [
         read_only,
-        ("alter sequence event_seq rename to gone", "alter sequence gone rename to event_seq"),
-        ("alter table event rename to gone", "alter table gone rename to event"),
+        (
+            "alter sequence event_seq rename to gone",
+            "alter sequence gone rename to event_seq",
+        ),
+        (
+            "alter table event rename to gone",
+            "alter table gone rename to event",
+        ),
         read_only,
     ];
     for (harm, undo) in faults {
@@ -188,10 +273,18 @@ async fn pooler(scene: &mut Scene<'_>) {
         })
         .await;
     scene.recovered().await;
-    let count = |what: &str| scene.place.number(&format!("select count(*) as value from told where {what}"));
+    let count = |what: &str| {
+        scene
+            .place
+            .number(&format!("select count(*) as value from told where {what}"))
+    };
     let (off, on) = (count("not durable"), count("durable"));
     scene.demand("no commit that is not durable", off == 0, format!("{off}"));
-    scene.demand("felt: commits by way of the pooler", on + off > 100, format!("{}", on + off));
+    scene.demand(
+        "felt: commits by way of the pooler",
+        on + off > 100,
+        format!("{}", on + off),
+    );
 }
 
 /// For three seconds only what fails nothing, so that each commit shows if it is durable; then everything, for five.
@@ -243,23 +336,46 @@ async fn locked(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
             let mut connection = scene.place.connection();
-            blocking(|| crate::world::execute(&mut connection, "begin; lock table dedup in access exclusive mode"));
+            blocking(|| {
+                crate::world::execute(
+                    &mut connection,
+                    "begin; lock table dedup in access exclusive mode",
+                )
+            });
             scene.wait(3000..4000).await;
         })
         .await;
 }
 
 async fn silent(scene: &mut Scene<'_>) {
-    line_is(scene, |scene| &scene.to_postgres[0], Line::Silent, 4000..6000).await;
+    line_is(
+        scene,
+        |scene| &scene.to_postgres[0],
+        Line::Silent,
+        4000..6000,
+    )
+    .await;
 }
 
 /// PostgreSQL hears, does, and is not heard.
 async fn half_open(scene: &mut Scene<'_>) {
-    line_is(scene, |scene| &scene.to_postgres[0], Line::HalfOpen, 4000..6000).await;
+    line_is(
+        scene,
+        |scene| &scene.to_postgres[0],
+        Line::HalfOpen,
+        4000..6000,
+    )
+    .await;
 }
 
 async fn slow(scene: &mut Scene<'_>) {
-    line_is(scene, |scene| &scene.to_postgres[0], Line::Slow(100), 6000..8000).await;
+    line_is(
+        scene,
+        |scene| &scene.to_postgres[0],
+        Line::Slow(100),
+        6000..8000,
+    )
+    .await;
 }
 
 /// Whether it goes on with errors or dies of it: it is whole again when there is room and it runs.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hookweir::failpoint::{POINTS, SPOOL_POINTS};
+use hookweir::faults::failpoint::{POINTS, SPOOL_POINTS};
 
 use super::Row;
 use crate::oracle::Figures;
@@ -14,23 +14,66 @@ use crate::support::proxy::Line;
 use crate::world::blocking;
 
 pub const ROWS: &[Row] = &[
-    Row::new("calm", "nothing breaks", |scene| Box::pin(none(scene)), Figures::UNHARMED),
-    Row::new("kill", "the service is killed (-9) every 0.2-2 s, and started again", |scene| Box::pin(kill(scene)), Figures::DOWN),
-    Row::new("cache-off", "no cache of recent keys", |scene| Box::pin(none(scene)), Figures::UNHARMED)
-        .with(|setup| setup.set("dedup.cache_entries", 0)),
-    Row::new("cache-one", "a cache of one key", |scene| Box::pin(none(scene)), Figures::UNHARMED)
-        .with(|setup| setup.set("dedup.cache_entries", 1)),
-    Row::new("cache-wiped", "a cache that forgets everything 20 times a second", |scene| Box::pin(wiped(scene)), Figures::UNHARMED),
-    Row::new("panic", "an actor panics", |scene| Box::pin(panic(scene)), Figures::DOWN),
-    Row::new("race", "two instances get every delivery at the same time", |scene| Box::pin(race(scene)), Figures::UNHARMED)
-        .with(|setup| (setup.instances, setup.everywhere, setup.rate) = (2, true, Some(0.0))),
-    Row::new("two-kill", "two instances, one of them killed again and again", |scene| Box::pin(kill(scene)), Figures::DOWN)
-        .with(|setup| setup.instances = 2),
+    Row::new(
+        "calm",
+        "nothing breaks",
+        |scene| Box::pin(none(scene)),
+        Figures::UNHARMED,
+    ),
+    Row::new(
+        "kill",
+        "the service is killed (-9) every 0.2-2 s, and started again",
+        |scene| Box::pin(kill(scene)),
+        Figures::DOWN,
+    ),
+    Row::new(
+        "cache-off",
+        "no cache of recent keys",
+        |scene| Box::pin(none(scene)),
+        Figures::UNHARMED,
+    )
+    .with(|setup| setup.set("dedup.cache_entries", 0)),
+    Row::new(
+        "cache-one",
+        "a cache of one key",
+        |scene| Box::pin(none(scene)),
+        Figures::UNHARMED,
+    )
+    .with(|setup| setup.set("dedup.cache_entries", 1)),
+    Row::new(
+        "cache-wiped",
+        "a cache that forgets everything 20 times a second",
+        |scene| Box::pin(wiped(scene)),
+        Figures::UNHARMED,
+    ),
+    Row::new(
+        "panic",
+        "an actor panics",
+        |scene| Box::pin(panic(scene)),
+        Figures::DOWN,
+    ),
+    Row::new(
+        "race",
+        "two instances get every delivery at the same time",
+        |scene| Box::pin(race(scene)),
+        Figures::UNHARMED,
+    )
+    .with(|setup| (setup.instances, setup.everywhere, setup.rate) = (2, true, Some(0.0))),
+    Row::new(
+        "two-kill",
+        "two instances, one of them killed again and again",
+        |scene| Box::pin(kill(scene)),
+        Figures::DOWN,
+    )
+    .with(|setup| setup.instances = 2),
     Row::new(
         "two-frozen",
         "two instances, one frozen (SIGSTOP) for 60 s with events in its hands",
         |scene| Box::pin(frozen(scene)),
-        Figures { in_time: false, ..Figures::DOWN },
+        Figures {
+            in_time: false,
+            ..Figures::DOWN
+        },
     )
     .with(|setup| {
         setup.instances = 2;
@@ -41,21 +84,34 @@ pub const ROWS: &[Row] = &[
         "two-cut-off",
         "two instances, one cut off from PostgreSQL",
         |scene| Box::pin(cut_off(scene)),
-        Figures { accepted_twice: true, ..Figures::HARDLY },
+        Figures {
+            accepted_twice: true,
+            ..Figures::HARDLY
+        },
     )
     // Of two bodies under one id, the one that reaches PostgreSQL first goes to the queue: not that of the spool.
     .with(|setup| (setup.instances, setup.proxy_postgres, setup.other_body) = (2, true, 0))
     .felt(Felt::Counter("hookweir_spooled_total", &[], 1)),
-    Row::new("deaths", "the service dies at each named point on the way of an event", |scene| Box::pin(deaths(scene)), DEATHS),
+    Row::new(
+        "deaths",
+        "the service dies at each named point on the way of an event",
+        |scene| Box::pin(deaths(scene)),
+        DEATHS,
+    ),
     Row::new(
         "clock",
         "two instances, the clock of one ten minutes fast, then ten minutes slow",
         |scene| Box::pin(clock(scene)),
         // RabbitMQ stands still meanwhile. A clock must not make copies of what it confirmed in time.
-        Figures { copies_of_the_unconfirmed: true, ..Figures::UNHARMED },
+        Figures {
+            copies_of_the_unconfirmed: true,
+            ..Figures::UNHARMED
+        },
     )
     // Signatures with a time are refused by a clock that is off. These have none.
-    .with(|setup| (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify])),
+    .with(|setup| {
+        (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify])
+    }),
     Row::new(
         "clock-ahead-pg",
         "PostgreSQL's clock is 2 h, then 400 days ahead; the service is killed, the clock set right (what was stored is moved ahead by SQL)",
@@ -66,12 +122,21 @@ pub const ROWS: &[Row] = &[
         "restarts",
         "100 restarts in order, the listening socket handed over",
         |scene| Box::pin(restarts(scene)),
-        Figures { copies: false, taken: 99.0, ..Figures::UNHARMED },
+        Figures {
+            copies: false,
+            taken: 99.0,
+            ..Figures::UNHARMED
+        },
     )
     .with(|setup| setup.activated = true),
-    Row::new("log-gone", "the reader of the log goes away", |scene| Box::pin(log_unread(scene, LogReader::goes_away)), Figures::UNHARMED)
-        .with(talkative)
-        .felt(LOG_FELT),
+    Row::new(
+        "log-gone",
+        "the reader of the log goes away",
+        |scene| Box::pin(log_unread(scene, LogReader::goes_away)),
+        Figures::UNHARMED,
+    )
+    .with(talkative)
+    .felt(LOG_FELT),
     Row::new(
         "log-stalled",
         "the reader of the log stands still",
@@ -80,12 +145,17 @@ pub const ROWS: &[Row] = &[
     )
     .with(talkative)
     .felt(LOG_FELT),
-    Row::new("log-disk-full", "the log's disk is full", |scene| Box::pin(log_disk_full(scene)), Figures::UNHARMED)
-        .with(|setup| {
-            talkative(setup);
-            setup.log_disk = Some(64 << 10);
-        })
-        .felt(LOG_FELT),
+    Row::new(
+        "log-disk-full",
+        "the log's disk is full",
+        |scene| Box::pin(log_disk_full(scene)),
+        Figures::UNHARMED,
+    )
+    .with(|setup| {
+        talkative(setup);
+        setup.log_disk = Some(64 << 10);
+    })
+    .felt(LOG_FELT),
 ];
 
 /// For how long nobody reads the log.
@@ -99,7 +169,10 @@ fn talkative(setup: &mut Setup) {
 }
 
 /// The spool's own points are passed while the database cannot be asked, and an event that it has may be told "accepted" once more.
-const DEATHS: Figures = Figures { accepted_twice: true, ..Figures::DOWN };
+const DEATHS: Figures = Figures {
+    accepted_twice: true,
+    ..Figures::DOWN
+};
 
 async fn none(scene: &mut Scene<'_>) {
     scene.calm().await;
@@ -121,12 +194,20 @@ async fn kill(scene: &mut Scene<'_>) {
 
 /// As fast as it goes, so that the batches of both are long and have many keys in common.
 async fn race(scene: &mut Scene<'_>) {
-    let deadlocks = "select deadlocks as value from pg_stat_database where datname = current_database()";
+    let deadlocks =
+        "select deadlocks as value from pg_stat_database where datname = current_database()";
     let before = scene.place.number(deadlocks);
     scene.calm().await;
     scene.calm().await;
-    let twice = scene.apps[0].metrics().await.sum("hookweir_outcomes_total", &["outcome=\"duplicate\""]);
-    scene.demand("felt: deliveries that the other instance had too", twice > 100, twice.to_string());
+    let twice = scene.apps[0]
+        .metrics()
+        .await
+        .sum("hookweir_outcomes_total", &["outcome=\"duplicate\""]);
+    scene.demand(
+        "felt: deliveries that the other instance had too",
+        twice > 100,
+        twice.to_string(),
+    );
     // Told with a delay of a second at most.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let deadlocks = scene.place.number(deadlocks) - before;
@@ -134,10 +215,20 @@ async fn race(scene: &mut Scene<'_>) {
 }
 
 async fn wiped(scene: &mut Scene<'_>) {
-    let (client, forget) = (client(), format!("http://{}/control/forget", scene.apps[0].admin));
+    let (client, forget) = (
+        client(),
+        format!("http://{}/control/forget", scene.apps[0].admin),
+    );
     for _ in 0..80 {
-        let answer = client.post(&forget).send().await.expect("the admin port answers");
-        assert!(answer.status().is_success(), "a build without the feature failpoints cannot forget");
+        let answer = client
+            .post(&forget)
+            .send()
+            .await
+            .expect("the admin port answers");
+        assert!(
+            answer.status().is_success(),
+            "a build without the feature failpoints cannot forget"
+        );
         scene.wait(40..60).await;
     }
 }
@@ -147,16 +238,29 @@ async fn panic(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
             scene.apps[0].stop().await;
-            scene.apps[0].set_environment(&[("FAILPOINTS", "dedup_committed=100*off->panic".into())]);
+            scene.apps[0]
+                .set_environment(&[("FAILPOINTS", "dedup_committed=100*off->panic".into())]);
             scene.apps[0].start_again().await;
-            while !scene.apps[0].log().lines().any(|line| line.contains("ERROR") && line.contains("panic")) {
+            while !scene.apps[0]
+                .log()
+                .lines()
+                .any(|line| line.contains("ERROR") && line.contains("panic"))
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let since = Instant::now();
             let status = scene.apps[0].ended(Duration::from_secs(60)).await;
             let took = since.elapsed();
-            scene.demand("ends with exit code 70", status.code() == Some(70), status.to_string());
-            scene.demand_in_time("ends within 5 s", took < Duration::from_secs(5), format!("{} ms", took.as_millis()));
+            scene.demand(
+                "ends with exit code 70",
+                status.code() == Some(70),
+                status.to_string(),
+            );
+            scene.demand_in_time(
+                "ends within 5 s",
+                took < Duration::from_secs(5),
+                format!("{} ms", took.as_millis()),
+            );
             scene.apps[0].clear_environment();
             scene.apps[0].start_again().await;
             scene.apps[0].ready().await;
@@ -176,7 +280,11 @@ async fn frozen(scene: &mut Scene<'_>) {
             let newest = scene.place.newest();
             let held = scene.place.number(BY_OWNER);
             blocking(|| scene.servers.rabbitmq.resume());
-            scene.demand("felt: both have events in their hands", held == 2, held.to_string());
+            scene.demand(
+                "felt: both have events in their hands",
+                held == 2,
+                held.to_string(),
+            );
             while scene.place.waiting(newest) > 0 && stopped.elapsed() < Duration::from_secs(50) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -209,7 +317,12 @@ async fn deaths(scene: &mut Scene<'_>) {
                 // Nothing leaves the spool unless something got in.
                 let spooled = SPOOL_POINTS.contains(point).then(|| {
                     let mut connection = scene.place.connection();
-                    blocking(|| crate::world::execute(&mut connection, "begin; lock table dedup in access exclusive mode"));
+                    blocking(|| {
+                        crate::world::execute(
+                            &mut connection,
+                            "begin; lock table dedup in access exclusive mode",
+                        )
+                    });
                     connection
                 });
                 if let Some(connection) = spooled {
@@ -227,7 +340,11 @@ async fn deaths(scene: &mut Scene<'_>) {
     scene.apps[0].start_again().await;
     scene.apps[0].ready().await;
     let deaths = points().count();
-    scene.demand("dies at each point", scene.windows.len() >= deaths, format!("{} of {deaths}", scene.windows.len()));
+    scene.demand(
+        "dies at each point",
+        scene.windows.len() >= deaths,
+        format!("{} of {deaths}", scene.windows.len()),
+    );
 }
 
 /// RabbitMQ stands still for longer than a lease meanwhile, so that leases are renewed and looked at by a clock that is off.
@@ -236,9 +353,20 @@ async fn clock(scene: &mut Scene<'_>) {
     for minutes in [10, -10] {
         scene
             .fault(async |scene| {
-                let ahead = format!("http://{}/control/clock/{}", scene.apps[0].admin, minutes * 60_000);
-                let answer = client.post(&ahead).send().await.expect("the admin port answers");
-                assert!(answer.status().is_success(), "a build without the feature failpoints has no clock to set");
+                let ahead = format!(
+                    "http://{}/control/clock/{}",
+                    scene.apps[0].admin,
+                    minutes * 60_000
+                );
+                let answer = client
+                    .post(&ahead)
+                    .send()
+                    .await
+                    .expect("the admin port answers");
+                assert!(
+                    answer.status().is_success(),
+                    "a build without the feature failpoints has no clock to set"
+                );
                 scene.wait(1000..2000).await;
                 blocking(|| scene.servers.rabbitmq.pause());
                 scene.wait(7000..8000).await;
@@ -281,7 +409,11 @@ async fn restarts(scene: &mut Scene<'_>) {
         scene.weigh(0);
         let status = scene.apps[0].stop().await;
         if !status.success() {
-            scene.demand(format!("restart {restart} stops in order"), false, status.to_string());
+            scene.demand(
+                format!("restart {restart} stops in order"),
+                false,
+                status.to_string(),
+            );
         }
         scene.apps[0].start_again().await;
         scene.apps[0].ready().await;
@@ -329,9 +461,17 @@ async fn log_disk_full(scene: &mut Scene<'_>) {
 /// Demands that the service runs and has taken events meanwhile.
 fn demand_going_on(scene: &mut Scene<'_>, taken: usize) {
     let more = scene.load().taken() - taken;
-    scene.demand("takes events while its log is not read", more > 200, more.to_string());
+    scene.demand(
+        "takes events while its log is not read",
+        more > 200,
+        more.to_string(),
+    );
     let ended = scene.apps[0].has_ended();
-    scene.demand("goes on running without its log", ended.is_none(), ended.map_or("it runs".into(), |status| status.to_string()));
+    scene.demand(
+        "goes on running without its log",
+        ended.is_none(),
+        ended.map_or("it runs".into(), |status| status.to_string()),
+    );
 }
 
 /// Starts the service again if it has ended, so that the rest of the account can be closed.

@@ -13,22 +13,39 @@ use crate::support::sink::{Account, files, files_hold};
 const HOUR: i64 = 3_600_000;
 
 async fn shift(app: &App, millis: i64) {
-    let answer = client().post(format!("http://{}/control/clock/{millis}", app.admin)).send().await.expect("the admin port answers");
-    assert!(answer.status().is_success(), "a build without the feature failpoints has no clock to set");
+    let answer = client()
+        .post(format!("http://{}/control/clock/{millis}", app.admin))
+        .send()
+        .await
+        .expect("the admin port answers");
+    assert!(
+        answer.status().is_success(),
+        "a build without the feature failpoints has no clock to set"
+    );
 }
 
 /// Signatures with a time are refused by a clock that is off. These have none.
 fn load(app: &App, seed: u64) -> Load {
-    Load { providers: vec![Provider::Github, Provider::Shopify], seed, ..Load::on(&[app.listen]) }
+    Load {
+        providers: vec![Provider::Github, Provider::Shopify],
+        seed,
+        ..Load::on(&[app.listen])
+    }
 }
 
 /// The service after its clock was set right, what it was sent before, and where that is to come out. The sink's folder lies in a file, so
 /// that nothing can be written there until the file is away.
-async fn stranded(ahead: i64, environment: &[(&'static str, String)]) -> (App, Ledger, tempfile::TempDir) {
+async fn stranded(
+    ahead: i64,
+    environment: &[(&'static str, String)],
+) -> (App, Ledger, tempfile::TempDir) {
     let sink = tempfile::tempdir().expect("a folder");
     fs::write(sink.path().join("away"), "").expect("written");
     let url = format!("file://{}/away/events", sink.path().display());
-    let config = format!("[publisher]\nurl = \"{url}\"\nretry_max_ms = 1000\n{}", five_sources());
+    let config = format!(
+        "[publisher]\nurl = \"{url}\"\nretry_max_ms = 1000\n{}",
+        five_sources()
+    );
     let mut app = App::launch_with(&config, environment).await;
     app.ready().await;
     shift(&app, ahead).await;
@@ -47,7 +64,12 @@ async fn what_was_accepted_by_a_clock_that_was_ahead_is_published_once_it_is_rig
     for ahead in [2 * HOUR, 400 * 24 * HOUR] {
         let (mut app, ledger, sink) = stranded(ahead, &[]).await;
         let events = sink.path().join("away/events");
-        tokio::time::timeout(Duration::from_secs(30), files_hold(&events, ledger.genuine().count())).await.expect("within 30 s");
+        tokio::time::timeout(
+            Duration::from_secs(30),
+            files_hold(&events, ledger.genuine().count()),
+        )
+        .await
+        .expect("within 30 s");
         app.stop().await;
         Account::of(&ledger, &files(&events)).check();
     }
@@ -56,9 +78,16 @@ async fn what_was_accepted_by_a_clock_that_was_ahead_is_published_once_it_is_rig
 /// The control, and what an operator sees where rows wait for whatever reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_wait_while_nothing_moves_are_degraded_with_words() {
-    let (app, ledger, _sink) = stranded(2 * HOUR, &[("HOOKWEIR_CONTROL", "clock_believed".into())]).await;
+    let (app, ledger, _sink) =
+        stranded(2 * HOUR, &[("HOOKWEIR_CONTROL", "clock_believed".into())]).await;
     let health = says(&app, &["degraded", "outbox", "has not left it"]).await;
     assert!(!health.contains("not ready"), "{health}");
-    assert_eq!(app.metrics().await.get("hookweir_outbox_rows"), ledger.genuine().count() as f64);
-    assert!(app.metrics().await.get("hookweir_outbox_oldest_seconds") >= 30.0, "by the clock they have not waited at all");
+    assert_eq!(
+        app.metrics().await.get("hookweir_outbox_rows"),
+        ledger.genuine().count() as f64
+    );
+    assert!(
+        app.metrics().await.get("hookweir_outbox_oldest_seconds") >= 30.0,
+        "by the clock they have not waited at all"
+    );
 }

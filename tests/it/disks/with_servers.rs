@@ -11,7 +11,11 @@ use crate::support::load::Load;
 use crate::support::servers::Server;
 
 fn config(postgres: &str, spool: &Path, options: &str) -> String {
-    format!("[store]\nurl = \"{postgres}\"\nlease_secs = 5\n{options}\n[spool]\npath = \"{}\"\n{}", spool.display(), five_sources())
+    format!(
+        "[store]\nurl = \"{postgres}\"\nlease_secs = 5\n{options}\n[spool]\npath = \"{}\"\n{}",
+        spool.display(),
+        five_sources()
+    )
 }
 
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
@@ -21,7 +25,14 @@ fn blocking<T>(work: impl FnOnce() -> T) -> T {
 /// With the store away, what comes now is taken by the spool.
 async fn is_in_use(app: &App, database: &mut Server, seed: u64) {
     blocking(|| database.stop());
-    Load { seed, forged: 0, ..Load::on(&[app.listen]) }.send(10).await.check();
+    Load {
+        seed,
+        forged: 0,
+        ..Load::on(&[app.listen])
+    }
+    .send(10)
+    .await
+    .check();
     let spooled = app.metrics().await.get("hookweir_spooled_total");
     blocking(|| database.start());
     assert!(spooled > 0.0, "{}", app.log());
@@ -29,8 +40,12 @@ async fn is_in_use(app: &App, database: &mut Server, seed: u64) {
 }
 
 fn broken_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries.filter(|path| path.to_string_lossy().contains(".broken-")).collect()
+    let entries = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path());
+    entries
+        .filter(|path| path.to_string_lossy().contains(".broken-"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,11 +60,18 @@ async fn a_garbage_spool_is_set_aside_and_the_service_starts() {
     let mut aside = broken_files(folder.path());
     aside.sort();
     assert_eq!(aside.len(), 2, "{aside:?}");
-    assert!(fs::read_to_string(&aside[0]).expect("it is there").starts_with("garbage") && aside[1].to_string_lossy().ends_with("-wal"));
+    assert!(
+        fs::read_to_string(&aside[0])
+            .expect("it is there")
+            .starts_with("garbage")
+            && aside[1].to_string_lossy().ends_with("-wal")
+    );
     assert!(app.log().contains("ERROR"), "{}", app.log());
     assert_eq!(mode(&spool), 0o600, "{health}");
     is_in_use(&app, &mut database, 1).await;
-    aside.iter().for_each(|path| fs::remove_file(path).expect("removed"));
+    aside
+        .iter()
+        .for_each(|path| fs::remove_file(path).expect("removed"));
     app.until_healthy().await;
 }
 
@@ -78,7 +100,11 @@ async fn a_spool_that_is_deleted_while_in_use_is_begun_anew() {
     fs::remove_dir_all(folder.path().join("deep")).expect("removed");
     let since = std::time::Instant::now();
     while !spool.exists() {
-        assert!(since.elapsed() < std::time::Duration::from_secs(30), "{}", app.health().await);
+        assert!(
+            since.elapsed() < std::time::Duration::from_secs(30),
+            "{}",
+            app.health().await
+        );
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     app.until_healthy().await;
@@ -98,11 +124,18 @@ async fn a_spool_in_memory_is_not_used_and_the_service_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spool_on_a_full_disk_is_used_once_there_is_room() {
-    let Some(disk) = SmallDisk::mount(4096) else { return };
+    let Some(disk) = SmallDisk::mount(4096) else {
+        return;
+    };
     let mut database = blocking(Server::postgres);
     let spool = disk.path().join("spool.db");
     disk.fill();
-    let app = App::start(&config(&database.url, &spool, "allow_unsafe_durability = true")).await;
+    let app = App::start(&config(
+        &database.url,
+        &spool,
+        "allow_unsafe_durability = true",
+    ))
+    .await;
     says(&app, &["degraded", "the spool cannot be used"]).await;
     Load::on(&[app.listen]).send(20).await.check_faultless();
     disk.free();
@@ -113,9 +146,14 @@ async fn a_spool_on_a_full_disk_is_used_once_there_is_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_spool_keeps_what_it_holds_and_drains_once_it_can() {
-    let Some(disk) = SmallDisk::mount(8192) else { return };
+    let Some(disk) = SmallDisk::mount(8192) else {
+        return;
+    };
     let remount = |how: &str| {
-        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(disk.path()).status();
+        let done = Command::new("mount")
+            .args(["-o", &format!("remount,{how}")])
+            .arg(disk.path())
+            .status();
         assert!(done.is_ok_and(|status| status.success()), "remount,{how}");
     };
     let mut database = blocking(Server::postgres);
@@ -123,7 +161,12 @@ async fn a_read_only_spool_keeps_what_it_holds_and_drains_once_it_can() {
     let config = config(&database.url, &spool, "allow_unsafe_durability = true");
     let mut app = App::start(&config).await;
     blocking(|| database.stop());
-    let ledger = Load { forged: 0, ..Load::on(&[app.listen]) }.send(20).await;
+    let ledger = Load {
+        forged: 0,
+        ..Load::on(&[app.listen])
+    }
+    .send(20)
+    .await;
     ledger.check();
     // It is to keep them: the store comes back only after the end.
     app.stop().await;
@@ -132,8 +175,18 @@ async fn a_read_only_spool_keeps_what_it_holds_and_drains_once_it_can() {
     app.start_again().await;
     app.ready().await;
     says(&app, &["degraded", "the spool cannot be used"]).await;
-    Load { seed: 2, ..Load::on(&[app.listen]) }.send(20).await.check_faultless();
+    Load {
+        seed: 2,
+        ..Load::on(&[app.listen])
+    }
+    .send(20)
+    .await
+    .check_faultless();
     remount("rw");
     app.until_healthy().await;
-    assert!(app.metrics().await.get("hookweir_drained_total") >= ledger.genuine().count() as f64, "{}", app.log());
+    assert!(
+        app.metrics().await.get("hookweir_drained_total") >= ledger.genuine().count() as f64,
+        "{}",
+        app.log()
+    );
 }

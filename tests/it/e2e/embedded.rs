@@ -24,7 +24,14 @@ async fn each_event_of_five_providers_arrives_once_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_cache_the_results_are_the_same() {
     let mut app = App::start(&format!("[dedup]\ncache_entries = 0\n{}", five_sources())).await;
-    let ledger = Load { at_once: 50, later: 50, other_body: 20, ..Load::on(&[app.listen]) }.send(1000).await;
+    let ledger = Load {
+        at_once: 50,
+        later: 50,
+        other_body: 20,
+        ..Load::on(&[app.listen])
+    }
+    .send(1000)
+    .await;
     ledger.check_faultless();
     check_outcomes(&ledger, &[app.metrics().await]);
     files_hold(&app.events(), ledger.genuine().count()).await;
@@ -35,7 +42,12 @@ async fn without_a_cache_the_results_are_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_twenty_times_under_load_nothing_is_lost() {
     let mut app = App::start(&five_sources()).await;
-    let load = Load { connections: 16, rate: Some(400.0), ..Load::on(&[app.listen]) }.start();
+    let load = Load {
+        connections: 16,
+        rate: Some(400.0),
+        ..Load::on(&[app.listen])
+    }
+    .start();
     for _ in 0..20 {
         load.until_taken(30).await;
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..50))).await;
@@ -54,11 +66,20 @@ async fn killed_twenty_times_under_load_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_in_order_under_load_nothing_is_lost_and_nothing_published_twice() {
     let mut app = App::start(&five_sources()).await;
-    let load = Load { connections: 16, rate: Some(400.0), ..Load::on(&[app.listen]) }.start();
+    let load = Load {
+        connections: 16,
+        rate: Some(400.0),
+        ..Load::on(&[app.listen])
+    }
+    .start();
     for _ in 0..3 {
         load.until_taken(100).await;
         let status = app.stop().await;
-        assert!(status.success(), "a stop under load ends with {status}:\n{}", app.log());
+        assert!(
+            status.success(),
+            "a stop under load ends with {status}:\n{}",
+            app.log()
+        );
         app.start_again().await;
     }
     let ledger = load.finish().await;

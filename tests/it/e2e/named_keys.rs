@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hookweir::config::Config;
-use hookweir::delivery::UnixMillis;
+use hookweir::domain::delivery::UnixMillis;
 use hookweir::verify::sign::{SignInputs, sign};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
@@ -65,9 +65,19 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn signed(config: &str, source: &'static str, private_key: &[u8], id: &str, body: &serde_json::Value) -> Self {
+    fn signed(
+        config: &str,
+        source: &'static str,
+        private_key: &[u8],
+        id: &str,
+        body: &serde_json::Value,
+    ) -> Self {
         let config = Config::from_toml(config).expect("a configuration");
-        let model = config.sources.iter().find(|known| known.name.as_str() == source).expect("a source");
+        let model = config
+            .sources
+            .iter()
+            .find(|known| known.name.as_str() == source)
+            .expect("a source");
         let inputs = SignInputs {
             body: body.to_string().into(),
             id: id.into(),
@@ -77,12 +87,22 @@ impl Delivery {
             private_key: Some(private_key.to_vec()),
         };
         let signed = sign(model, &inputs).expect("signed");
-        let headers = signed.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-        Self { source, headers, body: signed.body }
+        let headers = signed
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        Self {
+            source,
+            headers,
+            body: signed.body,
+        }
     }
 
     async fn post(&self, client: &reqwest::Client, app: &App) -> u16 {
-        let mut request = client.post(format!("http://{}/ingest/{}", app.listen, self.source)).body(self.body.clone());
+        let mut request = client
+            .post(format!("http://{}/ingest/{}", app.listen, self.source))
+            .body(self.body.clone());
         for (name, value) in &self.headers {
             request = request.header(name, value.as_slice());
         }
@@ -95,7 +115,12 @@ impl Delivery {
         loop {
             match self.post(client, app).await {
                 200 => return,
-                503 => assert!(since.elapsed() < Duration::from_secs(60), "{} is not taken:\n{}", self.source, app.log()),
+                503 => assert!(
+                    since.elapsed() < Duration::from_secs(60),
+                    "{} is not taken:\n{}",
+                    self.source,
+                    app.log()
+                ),
                 other => panic!("{}: {other}\n{}", self.source, app.log()),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -109,7 +134,9 @@ fn sns(config: &str, host: &str, id: &str, certificate: &str, kind: &str) -> Del
     });
     if kind == "SubscriptionConfirmation" {
         body["Token"] = "t0ken".into();
-        body["SubscribeURL"] = format!("https://{host}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t0ken").into();
+        body["SubscribeURL"] =
+            format!("https://{host}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t0ken")
+                .into();
     }
     let mut delivery = Delivery::signed(config, "sns", RSA, id, &body);
     let mut body: serde_json::Value = serde_json::from_slice(&delivery.body).expect("JSON");
@@ -120,7 +147,11 @@ fn sns(config: &str, host: &str, id: &str, certificate: &str, kind: &str) -> Del
 
 fn certificate() -> String {
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&RSA.into(), &PKCS_RSA_SHA256).expect("a key");
-    CertificateParams::new(vec!["sns.amazonaws.com".into()]).expect("a name").self_signed(&key).expect("a certificate").pem()
+    CertificateParams::new(vec!["sns.amazonaws.com".into()])
+        .expect("a name")
+        .self_signed(&key)
+        .expect("a certificate")
+        .pem()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -141,12 +172,20 @@ async fn what_deliveries_name_is_fetched_over_tls_and_their_redeliveries_are_ver
     // A certificate: fetched once, for all that it signs.
     ours.put("/certs/good.pem", certificate());
     for id in ["m1", "m2", "m3"] {
-        sns(&config, &ours.host(), id, "good", "Notification").deliver(&client, &app).await;
+        sns(&config, &ours.host(), id, "good", "Notification")
+            .deliver(&client, &app)
+            .await;
     }
     assert_eq!(ours.asked("/certs/good.pem").len(), 1);
 
     // A subscription: confirmed once, however often it is asked for.
-    let confirmation = sns(&config, &ours.host(), "c1", "good", "SubscriptionConfirmation");
+    let confirmation = sns(
+        &config,
+        &ours.host(),
+        "c1",
+        "good",
+        "SubscriptionConfirmation",
+    );
     let visit = format!("/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t0ken");
     ours.put(&visit, "<ConfirmSubscriptionResponse/>");
     for _ in 0..20 {
@@ -156,16 +195,26 @@ async fn what_deliveries_name_is_fetched_over_tls_and_their_redeliveries_are_ver
 
     // A key by its id, of an API that wants a secret.
     let random = ring::rand::SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("randomness");
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a key");
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+        .expect("randomness");
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+        .expect("a key");
     let point = key.public_key().as_ref();
     let jwk = serde_json::json!({ "kty": "EC", "crv": "P-256", "kid": "k-1", "x": text(&point[1..33]), "y": text(&point[33..]) });
-    ours.put("/webhook_verification_key/get", serde_json::json!({ "key": jwk }).to_string());
+    ours.put(
+        "/webhook_verification_key/get",
+        serde_json::json!({ "key": jwk }).to_string(),
+    );
     let item = serde_json::json!({ "webhook_type": "ITEM", "webhook_code": "ERROR" });
-    Delivery::signed(&config, "plaid", pkcs8.as_ref(), "1", &item).deliver(&client, &app).await;
+    Delivery::signed(&config, "plaid", pkcs8.as_ref(), "1", &item)
+        .deliver(&client, &app)
+        .await;
     let asked = ours.asked("/webhook_verification_key/get");
     let asked: serde_json::Value = serde_json::from_str(&asked[0]).expect("JSON");
-    assert_eq!(asked, serde_json::json!({ "client_id": "c1", "secret": SECRET, "key_id": "k-1" }));
+    assert_eq!(
+        asked,
+        serde_json::json!({ "client_id": "c1", "secret": SECRET, "key_id": "k-1" })
+    );
 
     // A key set.
     let key = RsaKeyPair::from_pkcs8(RSA).expect("a key");
@@ -173,14 +222,26 @@ async fn what_deliveries_name_is_fetched_over_tls_and_their_redeliveries_are_ver
     let jwks = serde_json::json!({ "keys": [{ "kty": "RSA", "n": text(modulus), "e": "AQAB" }] });
     ours.put("/jwks", jwks.to_string());
     let user = serde_json::json!({ "event_id": "e1", "type": "user.created" });
-    Delivery::signed(&config, "kinde", RSA, "e1", &user).deliver(&client, &app).await;
+    Delivery::signed(&config, "kinde", RSA, "e1", &user)
+        .deliver(&client, &app)
+        .await;
 
     // A server that nobody vouches for is asked for nothing.
-    let sale = Delivery::signed(&config, "strange", RSA, "WH-1", &serde_json::json!({ "id": "WH-1", "event_type": "SALE" }));
+    let sale = Delivery::signed(
+        &config,
+        "strange",
+        RSA,
+        "WH-1",
+        &serde_json::json!({ "id": "WH-1", "event_type": "SALE" }),
+    );
     let since = Instant::now();
     while !app.log().contains("invalid peer certificate") {
         assert_eq!(sale.post(&client, &app).await, 503);
-        assert!(since.elapsed() < Duration::from_secs(60), "the certificate is not refused:\n{}", app.log());
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "the certificate is not refused:\n{}",
+            app.log()
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(strange.asked("/").is_empty());
@@ -188,19 +249,44 @@ async fn what_deliveries_name_is_fetched_over_tls_and_their_redeliveries_are_ver
     // A flood of names that nobody has: the fetches are few, and what is known is verified as before.
     let since = Instant::now();
     for number in 0..300 {
-        let forged = sns(&config, &ours.host(), "f", &format!("none-{number}"), "Notification");
+        let forged = sns(
+            &config,
+            &ours.host(),
+            "f",
+            &format!("none-{number}"),
+            "Notification",
+        );
         assert_eq!(forged.post(&client, &app).await, 503);
     }
-    sns(&config, &ours.host(), "m4", "good", "Notification").deliver(&client, &app).await;
-    let (tried, may) = (ours.asked("/certs/none-").len(), 5 + since.elapsed().as_secs() / 2 + 1);
-    assert!(tried as u64 <= may, "{tried} fetches for 300 forged requests, {may} are allowed");
+    sns(&config, &ours.host(), "m4", "good", "Notification")
+        .deliver(&client, &app)
+        .await;
+    let (tried, may) = (
+        ours.asked("/certs/none-").len(),
+        5 + since.elapsed().as_secs() / 2 + 1,
+    );
+    assert!(
+        tried as u64 <= may,
+        "{tried} fetches for 300 forged requests, {may} are allowed"
+    );
 
     files_hold(&app.events(), 6).await;
-    let mut ids: Vec<_> = files(&app.events()).into_iter().map(|message| message.event_id).collect();
+    let mut ids: Vec<_> = files(&app.events())
+        .into_iter()
+        .map(|message| message.event_id)
+        .collect();
     ids.retain(|id| !id.contains('-'));
     ids.sort();
-    assert_eq!(ids, ["e1", "m1", "m2", "m3", "m4"], "and one of Plaid's, which have no id");
-    assert!(!app.log().contains(SECRET) && !app.log().contains("t0ken"), "nothing secret is logged:\n{}", app.log());
+    assert_eq!(
+        ids,
+        ["e1", "m1", "m2", "m3", "m4"],
+        "and one of Plaid's, which have no id"
+    );
+    assert!(
+        !app.log().contains(SECRET) && !app.log().contains("t0ken"),
+        "nothing secret is logged:\n{}",
+        app.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,14 +297,24 @@ async fn forged_names_starve_no_genuine_one_and_a_restart_fetches_nothing() {
     let trusted = authority.write(folder.path()).display().to_string();
     // A host that takes connections and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let config = config(&ours.host(), &format!("localhost:{}", silent.local_addr().expect("an address").port()));
+    let config = config(
+        &ours.host(),
+        &format!(
+            "localhost:{}",
+            silent.local_addr().expect("an address").port()
+        ),
+    );
     let mut app = App::launch_with(&config, &[("SSL_CERT_FILE", trusted)]).await;
     app.ready().await;
     let client = client();
     ours.put("/certs/good.pem", certificate());
 
     // 164 forged names a second, and a genuine one that comes again as its provider sends it.
-    let (forged, target, stop) = (sns(&config, &ours.host(), "f", "none-0", "Notification"), app.listen, tokio::time::Instant::now());
+    let (forged, target, stop) = (
+        sns(&config, &ours.host(), "f", "none-0", "Notification"),
+        app.listen,
+        tokio::time::Instant::now(),
+    );
     let flood = tokio::spawn({
         let (client, headers) = (client.clone(), forged.headers.clone());
         let body = String::from_utf8(forged.body.to_vec()).expect("text");
@@ -228,11 +324,15 @@ async fn forged_names_starve_no_genuine_one_and_a_restart_fetches_nothing() {
                 let mut posts = tokio::task::JoinSet::new();
                 for _ in 0..16 {
                     sent += 1;
-                    let mut post = client.post(format!("http://{target}/ingest/sns")).body(body.replace("none-0", &format!("none-{sent}")));
+                    let mut post = client
+                        .post(format!("http://{target}/ingest/sns"))
+                        .body(body.replace("none-0", &format!("none-{sent}")));
                     for (name, value) in &headers {
                         post = post.header(name, &value[..]);
                     }
-                    posts.spawn(async move { post.send().await.map(|answer| answer.status().as_u16()) });
+                    posts.spawn(
+                        async move { post.send().await.map(|answer| answer.status().as_u16()) },
+                    );
                 }
                 posts.join_all().await;
                 tokio::time::sleep(Duration::from_millis(80)).await;
@@ -241,12 +341,23 @@ async fn forged_names_starve_no_genuine_one_and_a_restart_fetches_nothing() {
     });
     tokio::time::sleep(Duration::from_secs(3)).await;
     // The other source's fetch hangs meanwhile, and holds up nobody else's.
-    let sale = Delivery::signed(&config, "strange", RSA, "WH-1", &serde_json::json!({ "id": "WH-1", "event_type": "SALE" }));
+    let sale = Delivery::signed(
+        &config,
+        "strange",
+        RSA,
+        "WH-1",
+        &serde_json::json!({ "id": "WH-1", "event_type": "SALE" }),
+    );
     assert_eq!(sale.post(&client, &app).await, 503);
     let since = Instant::now();
-    sns(&config, &ours.host(), "m1", "good", "Notification").deliver(&client, &app).await;
+    sns(&config, &ours.host(), "m1", "good", "Notification")
+        .deliver(&client, &app)
+        .await;
     let took = since.elapsed();
-    assert!(took < Duration::from_secs(30), "the genuine name was fetched after {took:?}");
+    assert!(
+        took < Duration::from_secs(30),
+        "the genuine name was fetched after {took:?}"
+    );
     flood.abort();
     assert!(ours.asked("/certs/none-").len() > 4, "the flood was felt");
     assert_eq!(ours.asked("/certs/good.pem").len(), 1);
@@ -257,7 +368,9 @@ async fn forged_names_starve_no_genuine_one_and_a_restart_fetches_nothing() {
     app.kill();
     app.start_again().await;
     app.ready().await;
-    let answer = sns(&config, &ours.host(), "m2", "good", "Notification").post(&client, &app).await;
+    let answer = sns(&config, &ours.host(), "m2", "good", "Notification")
+        .post(&client, &app)
+        .await;
     assert_eq!(answer, 200, "at once");
     assert_eq!(ours.asked("/certs/good.pem").len(), 1);
     files_hold(&app.events(), 2).await;

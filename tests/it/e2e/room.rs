@@ -12,13 +12,18 @@ use tokio::task::JoinSet;
 use super::hostile::Scene;
 
 fn head(path: &str, length: usize, more: &str) -> String {
-    format!("POST /ingest/{path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n")
+    format!(
+        "POST /ingest/{path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
+    )
 }
 
 /// Sends all but the last byte of a body, and waits for what is answered.
 async fn hold_back_a_byte(target: std::net::SocketAddr, length: usize) -> String {
     let mut stream = TcpStream::connect(target).await.expect("connects");
-    stream.write_all(head("standardwebhooks", length, "").as_bytes()).await.expect("writes");
+    stream
+        .write_all(head("standardwebhooks", length, "").as_bytes())
+        .await
+        .expect("writes");
     let mut reply = Vec::new();
     let (mut from, mut to) = stream.split();
     let send = async {
@@ -55,9 +60,18 @@ async fn bodies_that_are_held_open_at_one_source_leave_the_others_their_room() {
         taken = taken.max(scene.app.metrics().await.get("hookweir_in_flight_bytes"));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(taken > 20e6 && taken < 80e6, "{taken} bytes were held open, of 134 million");
+    assert!(
+        taken > 20e6 && taken < 80e6,
+        "{taken} bytes were held open, of 134 million"
+    );
     for reply in senders.join_all().await.into_iter().flatten() {
-        assert!(["HTTP/1.1 408", "HTTP/1.1 503"].iter().any(|refused| reply.starts_with(refused)) || reply.is_empty(), "{reply}");
+        assert!(
+            ["HTTP/1.1 408", "HTTP/1.1 503"]
+                .iter()
+                .any(|refused| reply.starts_with(refused))
+                || reply.is_empty(),
+            "{reply}"
+        );
     }
     // No other delivery was answered anything but 200.
     scene.end().await;
@@ -68,14 +82,19 @@ async fn a_large_event_over_a_slow_link_is_taken_after_the_answers_deadline() {
     let config = "[limits]\ndeadline_ms = 1000\n[spool]\nafter_ms = 500\n\
                   [[source]]\nname = \"postmark\"\nprovider = \"postmark\"\nsecrets = [\"plain:user:a long password\"]\n";
     let app = crate::support::app::App::start(config).await;
-    let body = format!("{{\"RecordType\":\"Inbound\",\"TextBody\":\"{}\"}}", "x".repeat(10_000_000));
+    let body = format!(
+        "{{\"RecordType\":\"Inbound\",\"TextBody\":\"{}\"}}",
+        "x".repeat(10_000_000)
+    );
     let authorization = "authorization: Basic dXNlcjphIGxvbmcgcGFzc3dvcmQ=\r\n";
     for length in [true, false] {
         let since = Instant::now();
         let mut stream = TcpStream::connect(app.listen).await.expect("connects");
         let head = match length {
             true => head("postmark", body.len(), authorization),
-            false => format!("POST /ingest/postmark HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n{authorization}\r\n"),
+            false => format!(
+                "POST /ingest/postmark HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n{authorization}\r\n"
+            ),
         };
         stream.write_all(head.as_bytes()).await.expect("writes");
         // 30 Mbit a second.
@@ -83,16 +102,27 @@ async fn a_large_event_over_a_slow_link_is_taken_after_the_answers_deadline() {
             if length {
                 stream.write_all(piece).await.expect("writes");
             } else {
-                stream.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).await.expect("writes");
+                stream
+                    .write_all(
+                        &[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat(),
+                    )
+                    .await
+                    .expect("writes");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         if !length {
             stream.write_all(b"0\r\n\r\n").await.expect("writes");
         }
-        assert!(since.elapsed() > Duration::from_millis(2500), "it took longer than the default deadline, too");
+        assert!(
+            since.elapsed() > Duration::from_millis(2500),
+            "it took longer than the default deadline, too"
+        );
         let mut reply = [0; 12];
-        tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut reply)).await.expect("an answer").expect("an answer");
+        tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut reply))
+            .await
+            .expect("an answer")
+            .expect("an answer");
         assert_eq!(&reply, b"HTTP/1.1 200", "with a declared length: {length}");
     }
 }
@@ -113,12 +143,26 @@ async fn forged_gzip_bombs_cost_the_other_sources_nothing() {
     let post = {
         let (client, url) = (client.clone(), format!("http://{target}/ingest/stream"));
         move |signature: String, body: Vec<u8>| {
-            let post = client.post(&url).header("x-signature", signature).header("x-webhook-id", "w1");
-            async move { post.header("content-encoding", "gzip").body(body).send().await.expect("an answer").status().as_u16() }
+            let post = client
+                .post(&url)
+                .header("x-signature", signature)
+                .header("x-webhook-id", "w1");
+            async move {
+                post.header("content-encoding", "gzip")
+                    .body(body)
+                    .send()
+                    .await
+                    .expect("an answer")
+                    .status()
+                    .as_u16()
+            }
         }
     };
     let bomb = gzip(&vec![0; 25_000_000]);
-    assert!(bomb.len() < 64 * 1024, "as small as what an HTTP thread verifies by itself");
+    assert!(
+        bomb.len() < 64 * 1024,
+        "as small as what an HTTP thread verifies by itself"
+    );
     let mut lie = bomb.clone();
     let at = lie.len() - 4;
     lie[at..].copy_from_slice(&[0; 4]);
@@ -127,11 +171,20 @@ async fn forged_gzip_bombs_cost_the_other_sources_nothing() {
     let since = Instant::now();
     let mut forgers = JoinSet::new();
     for number in 0..16 {
-        let (post, bomb) = (post.clone(), if number % 4 == 0 { lie.clone() } else { bomb.clone() });
+        let (post, bomb) = (
+            post.clone(),
+            if number % 4 == 0 {
+                lie.clone()
+            } else {
+                bomb.clone()
+            },
+        );
         forgers.spawn(async move {
             let mut seen = std::collections::BTreeMap::<u16, usize>::new();
             while since.elapsed() < Duration::from_secs(4) {
-                *seen.entry(post("00".repeat(32), bomb.clone()).await).or_default() += 1;
+                *seen
+                    .entry(post("00".repeat(32), bomb.clone()).await)
+                    .or_default() += 1;
             }
             seen
         });
@@ -139,37 +192,75 @@ async fn forged_gzip_bombs_cost_the_other_sources_nothing() {
     let mut longest = Duration::ZERO;
     while since.elapsed() < Duration::from_secs(4) {
         let asked = Instant::now();
-        let answer = client.get(format!("http://{target}/ingest/stripe")).send().await.expect("an answer");
+        let answer = client
+            .get(format!("http://{target}/ingest/stripe"))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(answer.status(), 200);
         longest = longest.max(asked.elapsed());
     }
     let mut statuses = std::collections::BTreeMap::<u16, usize>::new();
     for seen in forgers.join_all().await {
-        seen.into_iter().for_each(|(status, count)| *statuses.entry(status).or_default() += count);
+        seen.into_iter()
+            .for_each(|(status, count)| *statuses.entry(status).or_default() += count);
     }
-    assert!(statuses.keys().all(|status| [400, 401, 503].contains(status)), "{statuses:?}");
-    assert!(statuses.contains_key(&401) && statuses.contains_key(&503), "{statuses:?}: some were decompressed, and few at once");
-    assert!(longest < Duration::from_secs(2), "a request of another source was answered after {longest:?}");
+    assert!(
+        statuses
+            .keys()
+            .all(|status| [400, 401, 503].contains(status)),
+        "{statuses:?}"
+    );
+    assert!(
+        statuses.contains_key(&401) && statuses.contains_key(&503),
+        "{statuses:?}: some were decompressed, and few at once"
+    );
+    assert!(
+        longest < Duration::from_secs(2),
+        "a request of another source was answered after {longest:?}"
+    );
 
     // One that is genuine is taken, and so is one that is large.
-    for plain in [br#"{"type":"message.new"}"#.to_vec(), [b"{\"type\":\"a\",\"x\":\"", &vec![b'x'; 20_000_000][..], b"\"}"].concat()] {
+    for plain in [
+        br#"{"type":"message.new"}"#.to_vec(),
+        [
+            b"{\"type\":\"a\",\"x\":\"",
+            &vec![b'x'; 20_000_000][..],
+            b"\"}",
+        ]
+        .concat(),
+    ] {
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
         mac.update(&plain);
         let signature = hex::encode(mac.finalize().into_bytes());
         assert_eq!(post(signature.clone(), gzip(&plain)).await, 200);
         let spliced = [gzip(&plain), gzip(b"unsigned")].concat();
-        assert_eq!(post(signature, spliced).await, 400, "what follows would reach the consumer unverified");
+        assert_eq!(
+            post(signature, spliced).await,
+            400,
+            "what follows would reach the consumer unverified"
+        );
     }
     let over = gzip(&vec![b'x'; 27_000_000]);
-    assert_eq!(post("00".repeat(32), over).await, 413, "larger than the operator's limit");
+    assert_eq!(
+        post("00".repeat(32), over).await,
+        413,
+        "larger than the operator's limit"
+    );
     scene.others.finish().await.check_faultless();
-    assert_eq!(scene.app.metrics().await.get("hookweir_in_flight_bytes"), 0.0, "all room is given back");
+    assert_eq!(
+        scene.app.metrics().await.get("hookweir_in_flight_bytes"),
+        0.0,
+        "all room is given back"
+    );
 }
 
 /// A connection that is kept after one request, and says no more.
 async fn idle(target: std::net::SocketAddr) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(target).await?;
-    stream.write_all(b"GET /ingest/stripe HTTP/1.1\r\nhost: h\r\n\r\n").await?;
+    stream
+        .write_all(b"GET /ingest/stripe HTTP/1.1\r\nhost: h\r\n\r\n")
+        .await?;
     // An answer, or the end.
     let _ = stream.read(&mut [0; 1024]).await?;
     Ok(stream)
@@ -187,7 +278,10 @@ async fn idle_connections_at_the_limit_shut_nobody_out() {
                 // Silent, slow, and idle ones.
                 0 => TcpStream::connect(target).await,
                 1 => match TcpStream::connect(target).await {
-                    Ok(mut stream) => stream.write_all(b"POST /ingest/stripe HTTP/1.1\r\nhost: ").await.map(|()| stream),
+                    Ok(mut stream) => stream
+                        .write_all(b"POST /ingest/stripe HTTP/1.1\r\nhost: ")
+                        .await
+                        .map(|()| stream),
                     Err(error) => Err(error),
                 },
                 _ => idle(target).await,
@@ -200,16 +294,29 @@ async fn idle_connections_at_the_limit_shut_nobody_out() {
     while since.elapsed() < Duration::from_secs(4) {
         let asked = Instant::now();
         let mut stream = TcpStream::connect(target).await.expect("connects");
-        stream.write_all(b"GET /ingest/stripe HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.expect("writes");
+        stream
+            .write_all(b"GET /ingest/stripe HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            .await
+            .expect("writes");
         let mut reply = [0; 12];
-        tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut reply)).await.expect("an answer").expect("an answer");
+        tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut reply))
+            .await
+            .expect("an answer")
+            .expect("an answer");
         assert_eq!(&reply, b"HTTP/1.1 200");
         longest = longest.max(asked.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(longest < Duration::from_secs(3), "a newcomer was answered after {longest:?}; idle ones may stay for 75 s");
+    assert!(
+        longest < Duration::from_secs(3),
+        "a newcomer was answered after {longest:?}; idle ones may stay for 75 s"
+    );
     let metrics = scene.app.metrics().await;
-    assert!(metrics.get("hookweir_connections_closed_total") >= 100.0, "{}", metrics.get("hookweir_connections_closed_total"));
+    assert!(
+        metrics.get("hookweir_connections_closed_total") >= 100.0,
+        "{}",
+        metrics.get("hookweir_connections_closed_total")
+    );
     assert!(metrics.get("hookweir_connections") <= 64.0);
     held.join_all().await;
     // No delivery of those who go on was answered anything but 200.
@@ -218,19 +325,42 @@ async fn idle_connections_at_the_limit_shut_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_descriptors_are_few_some_are_kept_for_the_database_and_the_admin_listener() {
-    let app = crate::support::app::App::launch_with_descriptors(&crate::support::app::five_sources(), 128).await;
+    let app = crate::support::app::App::launch_with_descriptors(
+        &crate::support::app::five_sources(),
+        128,
+    )
+    .await;
     app.ready().await;
     let mut held = Vec::new();
     for _ in 0..200 {
-        held.push(tokio::time::timeout(Duration::from_secs(10), idle(app.listen)).await.expect("an answer, or the end"));
+        held.push(
+            tokio::time::timeout(Duration::from_secs(10), idle(app.listen))
+                .await
+                .expect("an answer, or the end"),
+        );
     }
     let asked = Instant::now();
-    let load = crate::support::load::Load { connections: 2, ..crate::support::load::Load::on(&[app.listen]) };
+    let load = crate::support::load::Load {
+        connections: 2,
+        ..crate::support::load::Load::on(&[app.listen])
+    };
     load.send(50).await.check_faultless();
-    assert!(app.health().await.contains("\"ready\""), "the admin listener answers");
-    assert!(asked.elapsed() < Duration::from_secs(20), "idle connections may stay for 75 s");
+    assert!(
+        app.health().await.contains("\"ready\""),
+        "the admin listener answers"
+    );
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "idle connections may stay for 75 s"
+    );
     let metrics = app.metrics().await;
-    assert!(metrics.get("hookweir_open_fds") < 128.0 && metrics.get("hookweir_connections_max") < 64.0);
-    assert!(app.log().contains("room for 34 connections") || app.log().contains("LimitNOFILE"), "{}", app.log());
+    assert!(
+        metrics.get("hookweir_open_fds") < 128.0 && metrics.get("hookweir_connections_max") < 64.0
+    );
+    assert!(
+        app.log().contains("room for 34 connections") || app.log().contains("LimitNOFILE"),
+        "{}",
+        app.log()
+    );
     drop(held);
 }

@@ -27,21 +27,36 @@ struct Place {
 impl Place {
     fn on(postgres: &str, amqp: &str) -> Self {
         let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
-        Self { postgres: postgres.into(), schema, queues: Queues::new(amqp) }
+        Self {
+            postgres: postgres.into(),
+            schema,
+            queues: Queues::new(amqp),
+        }
     }
 
     /// A configuration for it with the five sources.
     fn config(&self) -> String {
-        let Self { postgres, schema, queues } = self;
+        let Self {
+            postgres,
+            schema,
+            queues,
+        } = self;
         let store = format!("[store]\nurl = \"{postgres}\"\nschema = \"{schema}\"\n");
         // What the relay and the retries wait for is shortened, so that the tests are.
-        format!("{store}{}retry_max_ms = 2000\n{}", queues.config(), five_sources())
+        format!(
+            "{store}{}retry_max_ms = 2000\n{}",
+            queues.config(),
+            five_sources()
+        )
     }
 
     /// Everything that comes out until all events are there, the outbox is empty and the instances have stopped.
     async fn collect(&self, ledger: &Ledger, instances: &mut [App]) -> Vec<Message> {
         let expected = ledger.genuine().count();
-        let mut messages = self.queues.consume(&self.queues.events, expected, Duration::from_secs(120)).await;
+        let mut messages = self
+            .queues
+            .consume(&self.queues.events, expected, Duration::from_secs(120))
+            .await;
         for app in instances.iter_mut() {
             app.drained().await;
             let status = app.stop().await;
@@ -54,8 +69,11 @@ impl Place {
     /// Leaves the shared servers as they were.
     async fn remove(&self) {
         self.queues.delete().await;
-        let mut connection = PgConnection::establish(&self.postgres).expect("PostgreSQL answers the test");
-        connection.batch_execute(&format!("drop schema if exists {} cascade", self.schema)).expect("the schema is dropped");
+        let mut connection =
+            PgConnection::establish(&self.postgres).expect("PostgreSQL answers the test");
+        connection
+            .batch_execute(&format!("drop schema if exists {} cascade", self.schema))
+            .expect("the schema is dropped");
     }
 }
 
@@ -64,7 +82,12 @@ const WITHOUT_SPOOL: &str = "[spool]\npath = \"\"\n";
 
 /// A load that leaves the machine room to breathe while servers stop and start.
 fn steady(app: &App) -> Running {
-    Load { connections: 16, rate: Some(200.0), ..Load::on(&[app.listen]) }.start()
+    Load {
+        connections: 16,
+        rate: Some(200.0),
+        ..Load::on(&[app.listen])
+    }
+    .start()
 }
 
 /// Starting and stopping servers blocks; the load goes on meanwhile.
@@ -89,7 +112,12 @@ async fn sent_to_two_instances_at_the_same_time_each_event_arrives_once() {
     // Both bring the schema up at the same time, too.
     let config = place.config();
     let (one, two) = tokio::join!(App::start(&config), App::start(&config));
-    let ledger = Load { everywhere: true, ..Load::on(&[one.listen, two.listen]) }.send(deliveries() / 2).await;
+    let ledger = Load {
+        everywhere: true,
+        ..Load::on(&[one.listen, two.listen])
+    }
+    .send(deliveries() / 2)
+    .await;
     ledger.check_faultless();
     check_outcomes(&ledger, &[one.metrics().await, two.metrics().await]);
     Account::of(&ledger, &place.collect(&ledger, &mut [one, two]).await).check_once();
@@ -101,7 +129,11 @@ async fn sent_to_two_instances_at_the_same_time_each_event_arrives_once() {
 async fn answered_once_published_nothing_is_lost_while_rabbitmq_is_away() {
     let mut rabbitmq = blocking(Server::rabbitmq);
     let place = Place::on(&postgres(), &rabbitmq.url);
-    let mut app = App::start(&format!("[server]\nrespond_after = \"published\"\n{}", place.config())).await;
+    let mut app = App::start(&format!(
+        "[server]\nrespond_after = \"published\"\n{}",
+        place.config()
+    ))
+    .await;
     let load = steady(&app);
     load.until_taken(200).await;
     blocking(|| rabbitmq.stop());
@@ -127,7 +159,11 @@ async fn rabbitmq_stopped_for_30_seconds_nothing_is_refused_and_nothing_lost() {
     blocking(|| rabbitmq.stop());
     let since = tokio::time::Instant::now();
     load.until_taken(1000).await;
-    assert!(app.health().await.contains("degraded"), "the queue is away, deliveries are taken: {}", app.health().await);
+    assert!(
+        app.health().await.contains("degraded"),
+        "the queue is away, deliveries are taken: {}",
+        app.health().await
+    );
     tokio::time::sleep_until(since + Duration::from_secs(30)).await;
     blocking(|| rabbitmq.start());
     load.until_taken(200).await;
@@ -179,8 +215,14 @@ async fn postgres_stopped_for_10_seconds_nothing_is_lost() {
     ledger.check();
     let answers = ledger.answers(false);
     let known = |label: &str| label.starts_with("200") || label == "503" || label == "broken";
-    assert!(answers.keys().all(|label| known(label)), "with the database away, answers are 503: {answers:?}");
-    assert!(answers.contains_key("503"), "the outage was felt: {answers:?}");
+    assert!(
+        answers.keys().all(|label| known(label)),
+        "with the database away, answers are 503: {answers:?}"
+    );
+    assert!(
+        answers.contains_key("503"),
+        "the outage was felt: {answers:?}"
+    );
     Account::of(&ledger, &place.collect(&ledger, &mut [app]).await).check();
     place.remove().await;
 }
@@ -201,7 +243,10 @@ async fn postgres_silent_for_a_while_every_sender_is_answered_in_time() {
     ledger.check();
     let answers = ledger.answers(false);
     // A client of ours gives up after 20 s; the product answers by its deadline.
-    assert!(!answers.contains_key("broken"), "a silent database is a 503 in time: {answers:?}");
+    assert!(
+        !answers.contains_key("broken"),
+        "a silent database is a 503 in time: {answers:?}"
+    );
     Account::of(&ledger, &place.collect(&ledger, &mut [app]).await).check();
     place.remove().await;
 }
@@ -209,7 +254,11 @@ async fn postgres_silent_for_a_while_every_sender_is_answered_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_twenty_times_under_load_nothing_is_lost() {
     let place = Place::on(&postgres(), &amqp());
-    let mut app = App::start(&format!("{}\n", place.config().replace("[store]", "[store]\nlease_secs = 5"))).await;
+    let mut app = App::start(&format!(
+        "{}\n",
+        place.config().replace("[store]", "[store]\nlease_secs = 5")
+    ))
+    .await;
     let load = steady(&app);
     for _ in 0..20 {
         load.until_taken(30).await;
@@ -232,15 +281,33 @@ async fn half_of_the_messages_unroutable_none_is_lost_and_the_others_are_unharme
     let queues = &place.queues;
     let (_connection, channel) = queues.channel().await;
     let bind = async |key: &str| {
-        let (queue, exchange) = (queues.events.as_str().into(), queues.exchange.as_str().into());
-        channel.queue_bind(queue, exchange, key.into(), QueueBindOptions::default(), FieldTable::default()).await.expect("binds");
+        let (queue, exchange) = (
+            queues.events.as_str().into(),
+            queues.exchange.as_str().into(),
+        );
+        channel
+            .queue_bind(
+                queue,
+                exchange,
+                key.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .expect("binds");
     };
     let load = steady(&app);
     load.until_taken(200).await;
     bind("stripe.#").await;
     bind("github.#").await;
-    let (queue, exchange) = (queues.events.as_str().into(), queues.exchange.as_str().into());
-    channel.queue_unbind(queue, exchange, "#".into(), FieldTable::default()).await.expect("unbinds");
+    let (queue, exchange) = (
+        queues.events.as_str().into(),
+        queues.exchange.as_str().into(),
+    );
+    channel
+        .queue_unbind(queue, exchange, "#".into(), FieldTable::default())
+        .await
+        .expect("unbinds");
     load.until_taken(600).await;
     bind("#").await;
     load.until_taken(200).await;
@@ -249,12 +316,29 @@ async fn half_of_the_messages_unroutable_none_is_lost_and_the_others_are_unharme
 
     app.drained().await;
     let unrouted = queues.rest(&queues.unrouted).await;
-    assert!(unrouted.len() > 100, "{} messages were unroutable", unrouted.len());
-    let harmed = |message: &&Message| [Provider::Stripe, Provider::Github].iter().any(|provider| provider.name() == message.source);
-    assert_eq!(unrouted.iter().filter(harmed).count(), 0, "messages that had a binding went to the unrouted queue");
+    assert!(
+        unrouted.len() > 100,
+        "{} messages were unroutable",
+        unrouted.len()
+    );
+    let harmed = |message: &&Message| {
+        [Provider::Stripe, Provider::Github]
+            .iter()
+            .any(|provider| provider.name() == message.source)
+    };
+    assert_eq!(
+        unrouted.iter().filter(harmed).count(),
+        0,
+        "messages that had a binding went to the unrouted queue"
+    );
     let mut app = app;
     app.stop().await;
-    let messages: Vec<_> = queues.rest(&queues.events).await.into_iter().chain(unrouted).collect();
+    let messages: Vec<_> = queues
+        .rest(&queues.events)
+        .await
+        .into_iter()
+        .chain(unrouted)
+        .collect();
     Account::of(&ledger, &messages).check_once();
     place.remove().await;
 }
@@ -266,8 +350,14 @@ async fn starts_with_rabbitmq_down_takes_events_and_publishes_them_when_it_is_ba
     let place = Place::on(&postgres(), &rabbitmq.url);
     let app = App::start(&place.config()).await;
     let health = app.health().await;
-    assert!(health.contains("degraded"), "it says that the queue is away: {health}");
-    assert!(!health.contains("guest:guest"), "and does not say the password: {health}");
+    assert!(
+        health.contains("degraded"),
+        "it says that the queue is away: {health}"
+    );
+    assert!(
+        !health.contains("guest:guest"),
+        "and does not say the password: {health}"
+    );
     let ledger = Load::on(&[app.listen]).send(500).await;
     ledger.check_faultless();
     blocking(|| rabbitmq.start());
@@ -284,7 +374,11 @@ async fn starts_with_postgres_down_says_why_and_serves_when_it_is_back() {
     let app = App::launch(&format!("{WITHOUT_SPOOL}{}", place.config())).await;
     let why = app.not_ready().await;
     assert!(why.contains("store"), "it says what is missing: {why}");
-    let load = Load { rate: Some(50.0), ..Load::on(&[app.listen]) }.start();
+    let load = Load {
+        rate: Some(50.0),
+        ..Load::on(&[app.listen])
+    }
+    .start();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(load.taken(), 0, "nothing is taken that cannot be stored");
     blocking(|| database.start());
@@ -301,7 +395,10 @@ async fn starts_with_postgres_down_says_why_and_serves_when_it_is_back() {
 async fn commits_whose_answer_is_cut_off_are_neither_lost_nor_made_twice() {
     let (address, postgres) = (address(&postgres()), postgres());
     let proxy = Proxy::to(address).await;
-    let place = Place::on(&postgres.replace(&address.to_string(), &proxy.address.to_string()), &amqp());
+    let place = Place::on(
+        &postgres.replace(&address.to_string(), &proxy.address.to_string()),
+        &amqp(),
+    );
     let app = App::start(&place.config()).await;
     let load = steady(&app);
     for _ in 0..30 {
@@ -320,9 +417,14 @@ async fn commits_whose_answer_is_cut_off_are_neither_lost_nor_made_twice() {
 async fn rabbitmq_silent_or_cut_off_nothing_is_refused_and_nothing_lost() {
     let (address, amqp) = (address(&amqp()), amqp());
     let proxy = Proxy::to(address).await;
-    let place = Place::on(&postgres(), &amqp.replace(&address.to_string(), &proxy.address.to_string()));
-    let config =
-        place.config().replace("[publisher]", "[publisher]\nconfirm_timeout_ms = 2000\nconnect_timeout_ms = 2000\nheartbeat_secs = 2");
+    let place = Place::on(
+        &postgres(),
+        &amqp.replace(&address.to_string(), &proxy.address.to_string()),
+    );
+    let config = place.config().replace(
+        "[publisher]",
+        "[publisher]\nconfirm_timeout_ms = 2000\nconnect_timeout_ms = 2000\nheartbeat_secs = 2",
+    );
     let app = App::start(&config).await;
     let load = steady(&app);
     for line in [Line::Silent, Line::Cut, Line::Silent] {

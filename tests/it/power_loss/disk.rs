@@ -39,9 +39,19 @@ enum Synced {
 impl Disk {
     /// An empty one.
     pub fn new(base: &Path) -> Self {
-        let nodes = vec![Node { folder: true, ..Node::default() }];
+        let nodes = vec![Node {
+            folder: true,
+            ..Node::default()
+        }];
         let root = BTreeMap::from([(base.to_owned(), 0)]);
-        Self { base: base.into(), nodes, now: root.clone(), durable: root, open: HashMap::new(), syncing: HashMap::new() }
+        Self {
+            base: base.into(),
+            nodes,
+            now: root.clone(),
+            durable: root,
+            open: HashMap::new(),
+            syncing: HashMap::new(),
+        }
     }
 
     /// A sync takes what is there when it begins.
@@ -49,10 +59,21 @@ impl Disk {
         if !matches!(&*call.name, "fsync" | "fdatasync") {
             return;
         }
-        let Some((descriptor, open)) = call.number(0).and_then(|fd| Some((fd, self.open.get(&fd)?))) else { return };
+        let Some((descriptor, open)) = call
+            .number(0)
+            .and_then(|fd| Some((fd, self.open.get(&fd)?)))
+        else {
+            return;
+        };
         let synced = if self.nodes[open.node].folder {
-            let inside = self.now.iter().filter(|(path, _)| path.parent() == Some(&open.path));
-            Synced::Folder(open.path.clone(), inside.map(|(path, node)| (path.clone(), *node)).collect())
+            let inside = self
+                .now
+                .iter()
+                .filter(|(path, _)| path.parent() == Some(&open.path));
+            Synced::Folder(
+                open.path.clone(),
+                inside.map(|(path, node)| (path.clone(), *node)).collect(),
+            )
         } else {
             Synced::File(open.node, self.nodes[open.node].now.clone())
         };
@@ -63,7 +84,8 @@ impl Disk {
     pub fn ends(&mut self, call: &Call) -> bool {
         if call.result < 0 {
             // A sync that failed, or never came back, has promised nothing.
-            call.number(0).map(|descriptor| self.syncing.remove(&descriptor));
+            call.number(0)
+                .map(|descriptor| self.syncing.remove(&descriptor));
             return false;
         }
         let written = usize::try_from(call.result).expect("not negative");
@@ -80,7 +102,12 @@ impl Disk {
                 self.now.extend(node.map(|node| (to, node)));
             }
             name => {
-                let Some((descriptor, open)) = call.number(0).and_then(|fd| Some((fd, self.open.get_mut(&fd)?))) else { return false };
+                let Some((descriptor, open)) = call
+                    .number(0)
+                    .and_then(|fd| Some((fd, self.open.get_mut(&fd)?)))
+                else {
+                    return false;
+                };
                 let content = &mut self.nodes[open.node].now;
                 match name {
                     "write" | "writev" => {
@@ -88,11 +115,19 @@ impl Disk {
                         open.at += written;
                     }
                     "pwrite64" | "pwritev" => {
-                        let at = call.number(-1).and_then(|at| usize::try_from(at).ok()).expect("an offset");
+                        let at = call
+                            .number(-1)
+                            .and_then(|at| usize::try_from(at).ok())
+                            .expect("an offset");
                         put(content, at, &call.bytes()[..written]);
                     }
                     "lseek" => open.at = written,
-                    "ftruncate" => content.resize(call.number(1).and_then(|len| usize::try_from(len).ok()).expect("a length"), 0),
+                    "ftruncate" => content.resize(
+                        call.number(1)
+                            .and_then(|len| usize::try_from(len).ok())
+                            .expect("a length"),
+                        0,
+                    ),
                     "close" => drop(self.open.remove(&descriptor)),
                     "fsync" | "fdatasync" => return self.synced(descriptor),
                     _ => {}
@@ -107,7 +142,10 @@ impl Disk {
     }
 
     fn create(&mut self, path: PathBuf, folder: bool) -> usize {
-        self.nodes.push(Node { folder, ..Node::default() });
+        self.nodes.push(Node {
+            folder,
+            ..Node::default()
+        });
         let node = self.nodes.len() - 1;
         self.now.insert(path, node);
         node
@@ -117,7 +155,9 @@ impl Disk {
         let path = self.path(&call.texts()[0]);
         let node = match self.now.get(&path) {
             Some(node) => *node,
-            None if path.starts_with(&self.base) && call.has_flag("O_CREAT") => self.create(path.clone(), false),
+            None if path.starts_with(&self.base) && call.has_flag("O_CREAT") => {
+                self.create(path.clone(), false)
+            }
             None => return,
         };
         if call.has_flag("O_TRUNC") {
@@ -135,7 +175,8 @@ impl Disk {
             }
             Some(Synced::Folder(folder, inside)) => {
                 let before = self.durable.clone();
-                self.durable.retain(|path, _| path.parent() != Some(&folder));
+                self.durable
+                    .retain(|path, _| path.parent() != Some(&folder));
                 self.durable.extend(inside);
                 self.durable != before
             }
@@ -146,9 +187,13 @@ impl Disk {
     /// Writes what is left to `place`.
     pub fn cut_power(&self, place: &Path) {
         for (path, node) in &self.durable {
-            let reachable =
-                path.ancestors().take_while(|above| above.starts_with(&self.base)).all(|above| self.durable.contains_key(above));
-            let Some(inside) = path.strip_prefix(&self.base).ok().filter(|_| reachable) else { continue };
+            let reachable = path
+                .ancestors()
+                .take_while(|above| above.starts_with(&self.base))
+                .all(|above| self.durable.contains_key(above));
+            let Some(inside) = path.strip_prefix(&self.base).ok().filter(|_| reachable) else {
+                continue;
+            };
             let node = &self.nodes[*node];
             // Paths come in order, so that a folder comes before what is in it.
             if node.folder {

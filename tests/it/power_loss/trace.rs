@@ -46,18 +46,27 @@ pub struct Trace {
 impl Trace {
     /// Reads what strace wrote.
     pub fn parse(text: &str) -> Self {
-        let mut trace = Self { calls: Vec::new(), moments: Vec::new() };
+        let mut trace = Self {
+            calls: Vec::new(),
+            moments: Vec::new(),
+        };
         let mut unfinished: HashMap<&str, usize> = HashMap::new();
         for line in text.lines() {
             let (thread, line) = line.split_once(' ').unwrap_or_default();
             let line = line.trim_start();
             if let Some(rest) = line.strip_prefix("<... ") {
-                let Some(call) = unfinished.remove(thread) else { continue };
+                let Some(call) = unfinished.remove(thread) else {
+                    continue;
+                };
                 let (_, rest) = rest.split_once(" resumed>").unwrap_or_default();
                 trace.finish(call, rest);
             } else if let Some((name, rest)) = line.split_once('(') {
                 let call = trace.calls.len();
-                trace.calls.push(Call { name: name.into(), arguments: String::new(), result: -1 });
+                trace.calls.push(Call {
+                    name: name.into(),
+                    arguments: String::new(),
+                    result: -1,
+                });
                 trace.moments.push((call, true));
                 match rest.strip_suffix("<unfinished ...>") {
                     Some(arguments) => {
@@ -75,7 +84,11 @@ impl Trace {
     fn finish(&mut self, call: usize, rest: &str) {
         let (arguments, result) = rest.rsplit_once(" = ").unwrap_or((rest, "?"));
         self.calls[call].arguments += arguments.trim_end().strip_suffix(')').unwrap_or(arguments);
-        self.calls[call].result = result.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(-1);
+        self.calls[call].result = result
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(-1);
         self.moments.push((call, false));
     }
 
@@ -83,7 +96,11 @@ impl Trace {
     pub fn moments(&self) -> impl Iterator<Item = Moment<'_>> {
         self.moments.iter().map(|(call, begins)| {
             let call = &self.calls[*call];
-            if *begins { Moment::Begins(call) } else { Moment::Ends(call) }
+            if *begins {
+                Moment::Begins(call)
+            } else {
+                Moment::Ends(call)
+            }
         })
     }
 }
@@ -92,7 +109,11 @@ impl Call {
     /// The number at `place` among the arguments, counted from the end where it is negative.
     pub fn number(&self, place: isize) -> Option<i64> {
         let arguments: Vec<&str> = self.arguments.split(", ").collect();
-        let place = if place < 0 { arguments.len().checked_add_signed(place)? } else { usize::try_from(place).ok()? };
+        let place = if place < 0 {
+            arguments.len().checked_add_signed(place)?
+        } else {
+            usize::try_from(place).ok()?
+        };
         arguments.get(place)?.trim().parse().ok()
     }
 
@@ -100,18 +121,29 @@ impl Call {
     pub fn bytes(&self) -> Vec<u8> {
         // -xx leaves no quotation marks inside.
         let texts = self.arguments.split('"').skip(1).step_by(2);
-        texts.flat_map(|text| hex::decode(text.replace("\\x", "")).expect("strace -xx writes hexadecimal")).collect()
+        texts
+            .flat_map(|text| {
+                hex::decode(text.replace("\\x", "")).expect("strace -xx writes hexadecimal")
+            })
+            .collect()
     }
 
     /// Each text in the arguments.
     pub fn texts(&self) -> Vec<String> {
         let texts = self.arguments.split('"').skip(1).step_by(2);
-        texts.map(|text| String::from_utf8_lossy(&hex::decode(text.replace("\\x", "")).expect("hexadecimal")).into_owned()).collect()
+        texts
+            .map(|text| {
+                String::from_utf8_lossy(&hex::decode(text.replace("\\x", "")).expect("hexadecimal"))
+                    .into_owned()
+            })
+            .collect()
     }
 
     /// Whether one of the flags is set.
     pub fn has_flag(&self, flag: &str) -> bool {
-        self.arguments.split(['|', ',', ' ']).any(|word| word == flag)
+        self.arguments
+            .split(['|', ',', ' '])
+            .any(|word| word == flag)
     }
 
     /// The message ids in answers of 200 that this call writes.
@@ -121,8 +153,18 @@ impl Call {
             return Vec::new();
         }
         let text = String::from_utf8_lossy(&self.bytes()).into_owned();
-        let answers = text.split("HTTP/1.1 ").filter(|answer| answer.starts_with("200"));
-        answers.filter_map(|answer| answer.split_once("\"id\":\"")?.1.get(..UUID).map(str::to_owned)).collect()
+        let answers = text
+            .split("HTTP/1.1 ")
+            .filter(|answer| answer.starts_with("200"));
+        answers
+            .filter_map(|answer| {
+                answer
+                    .split_once("\"id\":\"")?
+                    .1
+                    .get(..UUID)
+                    .map(str::to_owned)
+            })
+            .collect()
     }
 }
 
@@ -139,7 +181,24 @@ fn calls_of_several_threads_are_told_apart() {
             Moment::Ends(call) => format!("{} = {}", call.name, call.result),
         })
         .collect();
-    assert_eq!(seen, ["write begins", "fsync begins", "fsync = 0", "write = 2", "openat begins", "openat = -1"]);
-    assert_eq!((trace.calls[0].number(0), trace.calls[0].number(-1), trace.calls[0].bytes()), (Some(3), Some(2), b"hi".to_vec()));
+    assert_eq!(
+        seen,
+        [
+            "write begins",
+            "fsync begins",
+            "fsync = 0",
+            "write = 2",
+            "openat begins",
+            "openat = -1"
+        ]
+    );
+    assert_eq!(
+        (
+            trace.calls[0].number(0),
+            trace.calls[0].number(-1),
+            trace.calls[0].bytes()
+        ),
+        (Some(3), Some(2), b"hi".to_vec())
+    );
     assert!(trace.calls[2].has_flag("O_CREAT"));
 }

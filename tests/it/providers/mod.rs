@@ -6,7 +6,7 @@ mod learned;
 
 use hookweir::config::Config;
 use hookweir::config::model::Source;
-use hookweir::delivery::UnixMillis;
+use hookweir::domain::delivery::UnixMillis;
 use hookweir::verify::sign::{SignInputs, SignedRequest, sign};
 
 use crate::support::app::App;
@@ -16,7 +16,10 @@ const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY0";
 
 /// The source of a piece of configuration.
 fn source(config: &str) -> Source {
-    Config::from_toml(config).unwrap_or_else(|mistakes| panic!("{config}: {mistakes:?}")).sources.remove(0)
+    Config::from_toml(config)
+        .unwrap_or_else(|mistakes| panic!("{config}: {mistakes:?}"))
+        .sources
+        .remove(0)
 }
 
 fn signed(source: &Source, body: &str) -> SignedRequest {
@@ -33,7 +36,9 @@ fn signed(source: &Source, body: &str) -> SignedRequest {
 
 /// Sends a request to the source at `path`; status, one header, and body of the answer.
 async fn post(app: &App, path: &str, request: &SignedRequest) -> reqwest::Response {
-    let mut post = client().post(format!("http://{}/ingest/{path}", app.listen)).body(request.body.clone());
+    let mut post = client()
+        .post(format!("http://{}/ingest/{path}", app.listen))
+        .body(request.body.clone());
     for (name, value) in &request.headers {
         post = post.header(name.as_str(), value.as_bytes());
     }

@@ -4,19 +4,30 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;
 use std::time::Duration;
 
-use hookweir::delivery::{InstanceId, MessageKey};
+use hookweir::domain::delivery::{InstanceId, MessageKey};
 use hookweir::store::{Inserted, Room, Seq, Store};
 
-use super::{LONG, Place, ROOM, accepted, alive, batch, claim_all, event, insert, key_of, many, seqs};
+use super::{
+    LONG, Place, ROOM, accepted, alive, batch, claim_all, event, insert, key_of, many, seqs,
+};
 
 fn store_in_order(store: &dyn Store, owner: InstanceId, sizes: &[usize]) {
     for (n, size) in sizes.iter().enumerate() {
-        insert(store, owner, &batch([event(&n.to_string(), vec![b'x'; *size])]));
+        insert(
+            store,
+            owner,
+            &batch([event(&n.to_string(), vec![b'x'; *size])]),
+        );
     }
 }
 
 fn ids(store: &dyn Store, owner: InstanceId, room: Room) -> Vec<String> {
-    store.claim(owner, room, &|_| false).expect("a claim").into_iter().map(|row| row.event.event_id.to_string()).collect()
+    store
+        .claim(owner, room, &|_| false)
+        .expect("a claim")
+        .into_iter()
+        .map(|row| row.event.event_id.to_string())
+        .collect()
 }
 
 pub(crate) fn rows_are_claimed_in_order_within_the_room(place: &impl Place) {
@@ -27,7 +38,11 @@ pub(crate) fn rows_are_claimed_in_order_within_the_room(place: &impl Place) {
     assert_eq!(ids(&*store, owner, ROOM), ["0", "1", "2", "3", "4"]);
     assert_eq!(ids(&*store, owner, room(2, 10_000)), ["0", "1"]);
     assert_eq!(ids(&*store, owner, room(9, 700)), ["0", "1", "2"]);
-    assert_eq!(ids(&*store, owner, room(9, 10)), ["0"], "the first one alone, whatever its size");
+    assert_eq!(
+        ids(&*store, owner, room(9, 10)),
+        ["0"],
+        "the first one alone, whatever its size"
+    );
     assert_eq!(ids(&*store, owner, room(0, 10)), [""; 0]);
 }
 
@@ -35,14 +50,34 @@ pub(crate) fn rows_in_memory_are_left_out_however_many(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);
     for part in 0..3 {
-        insert(&*store, owner, &many("held", part * 1000..part * 1000 + 1000));
+        insert(
+            &*store,
+            owner,
+            &many("held", part * 1000..part * 1000 + 1000),
+        );
     }
     insert(&*store, owner, &many("left", 0..5));
-    let left: HashSet<_> = (0..5).map(|n| MessageKey::of(&key_of(&format!("left{n}")))).collect();
-    let rows = store.claim(owner, Room { events: 3, bytes: 1000 }, &|key| !left.contains(key)).expect("a claim");
+    let left: HashSet<_> = (0..5)
+        .map(|n| MessageKey::of(&key_of(&format!("left{n}"))))
+        .collect();
+    let rows = store
+        .claim(
+            owner,
+            Room {
+                events: 3,
+                bytes: 1000,
+            },
+            &|key| !left.contains(key),
+        )
+        .expect("a claim");
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| left.contains(&row.event.message)));
-    assert!(store.claim(owner, ROOM, &|_| true).expect("a claim").is_empty());
+    assert!(
+        store
+            .claim(owner, ROOM, &|_| true)
+            .expect("a claim")
+            .is_empty()
+    );
 }
 
 pub(crate) fn confirmed_rows_are_gone_and_may_be_confirmed_again(place: &impl Place) {
@@ -55,7 +90,9 @@ pub(crate) fn confirmed_rows_are_gone_and_may_be_confirmed_again(place: &impl Pl
         assert_eq!(seqs(&claim_all(&*store, owner)).len(), 4);
         assert_eq!(place.count("published"), 6);
     }
-    store.confirmed(&[Seq(i64::MAX)]).expect("an unknown row is passed over");
+    store
+        .confirmed(&[Seq(i64::MAX)])
+        .expect("an unknown row is passed over");
     assert_eq!(store.backlog().expect("a backlog").depth, 4);
 }
 
@@ -66,10 +103,22 @@ pub(crate) fn confirms_ride_on_the_commit_of_new_events(place: &impl Place) {
     let mut rows = seqs(&claim_all(&*store, owner));
     rows.truncate(6);
     rows.push(Seq(i64::MAX));
-    let (inserted, told) = store.insert_and_confirm(owner, &many("b", 0..5), &rows).expect("stored");
-    assert_eq!((inserted.iter().filter_map(accepted).count(), told), (5, true));
-    let (inserted, told) = store.insert_and_confirm(owner, &many("b", 0..5), &rows).expect("known, and told again");
-    assert!(told && inserted.iter().all(|inserted| matches!(inserted, Inserted::Duplicate(_))), "{inserted:?}");
+    let (inserted, told) = store
+        .insert_and_confirm(owner, &many("b", 0..5), &rows)
+        .expect("stored");
+    assert_eq!(
+        (inserted.iter().filter_map(accepted).count(), told),
+        (5, true)
+    );
+    let (inserted, told) = store
+        .insert_and_confirm(owner, &many("b", 0..5), &rows)
+        .expect("known, and told again");
+    assert!(
+        told && inserted
+            .iter()
+            .all(|inserted| matches!(inserted, Inserted::Duplicate(_))),
+        "{inserted:?}"
+    );
     let left = claim_all(&*store, owner);
     assert_eq!(left.len(), 9, "four of the first ones, and the new ones");
     assert!(left.iter().all(|row| !rows.contains(&row.seq)));
@@ -83,13 +132,24 @@ pub(crate) fn confirms_on_a_commit_that_fails_are_to_be_told_again(place: &impl 
     let rows = seqs(&claim_all(&*store, owner));
 
     place.execute("ALTER TABLE event RENAME TO elsewhere");
-    store.insert_and_confirm(owner, &many("b", 0..40), &rows).expect_err("nowhere to put them");
+    store
+        .insert_and_confirm(owner, &many("b", 0..40), &rows)
+        .expect_err("nowhere to put them");
     place.execute("ALTER TABLE elsewhere RENAME TO event");
     assert_eq!(seqs(&claim_all(&*store, owner)), rows, "all or nothing");
 
     place.refuse("bad");
-    let (inserted, told) = store.insert_and_confirm(owner, &batch([event("bad", "x"), event("good", "x")]), &rows).expect("the good one");
-    assert_eq!((inserted.iter().filter_map(accepted).count(), told), (1, false));
+    let (inserted, told) = store
+        .insert_and_confirm(
+            owner,
+            &batch([event("bad", "x"), event("good", "x")]),
+            &rows,
+        )
+        .expect("the good one");
+    assert_eq!(
+        (inserted.iter().filter_map(accepted).count(), told),
+        (1, false)
+    );
     assert_eq!(store.backlog().expect("a backlog").depth, 11);
     assert_eq!(place.count("published"), 0);
 }
@@ -101,12 +161,19 @@ pub(crate) fn events_wait_until_they_are_confirmed_or_parked(place: &impl Place)
     let rows = claim_all(&*store, owner);
     let mut asked = seqs(&rows);
     asked.push(Seq(i64::MAX));
-    assert_eq!(store.waiting(&asked).expect("an answer"), [true, true, true, false]);
+    assert_eq!(
+        store.waiting(&asked).expect("an answer"),
+        [true, true, true, false]
+    );
     store.postpone(&[rows[0].seq], LONG).expect("postponed");
     store.confirmed(&[rows[1].seq]).expect("confirmed");
     store.park(rows[2].seq, "too large").expect("parked");
     asked.reverse();
-    assert_eq!(store.waiting(&asked).expect("an answer"), [false, false, false, true], "in the order of the question");
+    assert_eq!(
+        store.waiting(&asked).expect("an answer"),
+        [false, false, false, true],
+        "in the order of the question"
+    );
     assert!(store.waiting(&[]).expect("an answer").is_empty());
 }
 
@@ -117,12 +184,23 @@ pub(crate) fn postponed_rows_wait_and_count_their_attempts(place: &impl Place) {
     let rows = claim_all(&*store, owner);
     store.postpone(&[rows[0].seq], LONG).expect("postponed");
     assert_eq!(ids(&*store, owner, ROOM), ["1", "2"]);
-    store.postpone(&[rows[1].seq, rows[2].seq], Duration::ZERO).expect("postponed");
-    store.postpone(&[rows[1].seq], Duration::ZERO).expect("postponed");
-    let mut again: Vec<_> = claim_all(&*store, owner).into_iter().map(|row| (row.event.event_id.to_string(), row.attempts)).collect();
+    store
+        .postpone(&[rows[1].seq, rows[2].seq], Duration::ZERO)
+        .expect("postponed");
+    store
+        .postpone(&[rows[1].seq], Duration::ZERO)
+        .expect("postponed");
+    let mut again: Vec<_> = claim_all(&*store, owner)
+        .into_iter()
+        .map(|row| (row.event.event_id.to_string(), row.attempts))
+        .collect();
     again.sort();
     assert_eq!(again, [("1".into(), 2), ("2".into(), 1)]);
-    assert_eq!(store.backlog().expect("a backlog").depth, 3, "it waits all the same");
+    assert_eq!(
+        store.backlog().expect("a backlog").depth,
+        3,
+        "it waits all the same"
+    );
 }
 
 pub(crate) fn parked_rows_leave_the_outbox_and_are_counted(place: &impl Place) {
@@ -131,7 +209,9 @@ pub(crate) fn parked_rows_leave_the_outbox_and_are_counted(place: &impl Place) {
     insert(&*store, owner, &many("a", 0..3));
     let rows = seqs(&claim_all(&*store, owner));
     for _ in 0..2 {
-        store.park(rows[0], "too large for the queue: \u{0}").expect("parked");
+        store
+            .park(rows[0], "too large for the queue: \u{0}")
+            .expect("parked");
     }
     assert_eq!(seqs(&claim_all(&*store, owner)), rows[1..]);
     let backlog = store.backlog().expect("a backlog");
@@ -139,23 +219,44 @@ pub(crate) fn parked_rows_leave_the_outbox_and_are_counted(place: &impl Place) {
     assert_eq!(place.count("event"), 3, "the event is kept");
 }
 
-pub(crate) fn rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over(place: &impl Place) {
+pub(crate) fn rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over(
+    place: &impl Place,
+) {
     let store = place.store();
     let (living, dead, me) = (alive(&*store), alive(&*store), alive(&*store));
     insert(&*store, living, &many("living", 0..5));
     insert(&*store, dead, &many("dead", 0..50));
     insert(&*store, me, &many("mine", 0..5));
     assert_eq!(claim_all(&*store, me).len(), 5, "both others are alive");
-    store.renew_lease(dead, Duration::ZERO).expect("a lease that has run out");
+    store
+        .renew_lease(dead, Duration::ZERO)
+        .expect("a lease that has run out");
     let mut got = HashSet::new();
     while got.len() < 55 {
-        let rows = store.claim(me, Room { events: 20, bytes: 10_000 }, &|key| got.contains(key)).expect("a claim");
-        assert!(!rows.is_empty() && rows.len() <= 20, "{} after {}", rows.len(), got.len());
+        let rows = store
+            .claim(
+                me,
+                Room {
+                    events: 20,
+                    bytes: 10_000,
+                },
+                &|key| got.contains(key),
+            )
+            .expect("a claim");
+        assert!(
+            !rows.is_empty() && rows.len() <= 20,
+            "{} after {}",
+            rows.len(),
+            got.len()
+        );
         got.extend(rows.iter().map(|row| row.event.message));
     }
     assert_eq!(claim_all(&*store, living).len(), 5);
     store.renew_lease(dead, LONG).expect("it woke up");
-    assert!(claim_all(&*store, dead).is_empty(), "its rows are lost to it");
+    assert!(
+        claim_all(&*store, dead).is_empty(),
+        "its rows are lost to it"
+    );
 }
 
 pub(crate) fn an_owner_that_was_never_seen_alive_is_dead(place: &impl Place) {
@@ -197,13 +298,25 @@ pub(crate) fn two_that_take_over_share_the_rows(place: &impl Place) {
                     let me = alive(&**store);
                     // A claim may find nothing because others hold the rows at that moment; what they took stays theirs.
                     for _ in 0..20 {
-                        store.claim(me, Room { events: 25, bytes: 100_000 }, &|_| true).expect("a claim");
+                        store
+                            .claim(
+                                me,
+                                Room {
+                                    events: 25,
+                                    bytes: 100_000,
+                                },
+                                &|_| true,
+                            )
+                            .expect("a claim");
                     }
                     seqs(&claim_all(&**store, me))
                 })
             })
             .into();
-        takers.into_iter().map(|taker| taker.join().expect("a taker")).collect()
+        takers
+            .into_iter()
+            .map(|taker| taker.join().expect("a taker"))
+            .collect()
     });
     let mut all: Vec<Seq> = got.into_iter().flatten().collect();
     all.sort();
@@ -226,8 +339,13 @@ pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
             match rng.u8(..8) {
                 0 | 1 => {
                     let count = rng.usize(1..4);
-                    let stored = insert(&*store, owner, &many(&format!("{round}-{step}-"), 0..count));
-                    rows.extend(stored.iter().map(|inserted| (accepted(inserted).expect("a new event"), who)));
+                    let stored =
+                        insert(&*store, owner, &many(&format!("{round}-{step}-"), 0..count));
+                    rows.extend(
+                        stored
+                            .iter()
+                            .map(|inserted| (accepted(inserted).expect("a new event"), who)),
+                    );
                 }
                 2 => {
                     lease(LONG);
@@ -242,17 +360,31 @@ pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
                     alive[who] = false;
                 }
                 5 => {
-                    let some: Vec<_> = rows.iter().filter(|(_, of)| **of == who && rng.bool()).map(|(seq, _)| *seq).collect();
+                    let some: Vec<_> = rows
+                        .iter()
+                        .filter(|(_, of)| **of == who && rng.bool())
+                        .map(|(seq, _)| *seq)
+                        .collect();
                     store.confirmed(&some).expect("confirmed");
                     rows.retain(|seq, _| !some.contains(seq));
                 }
                 _ => {
                     if alive[who] {
-                        rows.values_mut().filter(|of| !alive[**of]).for_each(|of| *of = who);
+                        rows.values_mut()
+                            .filter(|of| !alive[**of])
+                            .for_each(|of| *of = who);
                     }
-                    let expected: BTreeSet<_> = rows.iter().filter(|(_, of)| **of == who).map(|(seq, _)| *seq).collect();
-                    let claimed: BTreeSet<_> = seqs(&claim_all(&*store, owner)).into_iter().collect();
-                    assert_eq!(claimed, expected, "round {round}, step {step}: instance {who}, alive: {alive:?}");
+                    let expected: BTreeSet<_> = rows
+                        .iter()
+                        .filter(|(_, of)| **of == who)
+                        .map(|(seq, _)| *seq)
+                        .collect();
+                    let claimed: BTreeSet<_> =
+                        seqs(&claim_all(&*store, owner)).into_iter().collect();
+                    assert_eq!(
+                        claimed, expected,
+                        "round {round}, step {step}: instance {who}, alive: {alive:?}"
+                    );
                 }
             }
         }
@@ -261,7 +393,10 @@ pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
             store.release(*owner).expect("released");
         }
         let all = seqs(&claim_all(&*store, self::alive(&*store)));
-        assert_eq!(all.iter().copied().collect::<BTreeSet<_>>(), rows.keys().copied().collect());
+        assert_eq!(
+            all.iter().copied().collect::<BTreeSet<_>>(),
+            rows.keys().copied().collect()
+        );
         store.confirmed(&all).expect("confirmed");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection};
-use hookweir::delivery::InstanceId;
+use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{Inserted, Store, StoreError, open};
 
 use crate::store_contract::{Place, Postgres, accepted, batch, event, insert, many};
@@ -24,20 +24,32 @@ impl WithRole {
     fn new(url: &str) -> Self {
         let place = Postgres::at(url.to_owned());
         let role = format!("role_{}", uuid::Uuid::now_v7().simple());
-        place.execute(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA \"{}\" AUTHORIZATION {role}", place.schema));
+        place.execute(&format!(
+            "CREATE ROLE {role} LOGIN; CREATE SCHEMA \"{}\" AUTHORIZATION {role}",
+            place.schema
+        ));
         Self { place, role }
     }
 
     fn login(&self) -> Postgres {
-        let url = self.place.url.replace("postgres://postgres@", &format!("postgres://{}@", self.role));
-        Postgres { url, schema: self.place.schema.clone() }
+        let url = self.place.url.replace(
+            "postgres://postgres@",
+            &format!("postgres://{}@", self.role),
+        );
+        Postgres {
+            url,
+            schema: self.place.schema.clone(),
+        }
     }
 }
 
 impl Drop for WithRole {
     fn drop(&mut self) {
         if let Ok(mut connection) = PgConnection::establish(&self.place.url) {
-            let _ = connection.batch_execute(&format!("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", self.role));
+            let _ = connection.batch_execute(&format!(
+                "DROP OWNED BY {0} CASCADE; DROP ROLE {0}",
+                self.role
+            ));
         }
     }
 }
@@ -56,8 +68,13 @@ fn is_no_rows_fault(name: &str, store: &dyn Store, fault: impl Fn(), mended: imp
         }
         mended();
         let stored = insert(store, owner, &events);
-        let fine = |inserted: &Inserted| matches!(inserted, Inserted::Accepted(_) | Inserted::Duplicate(_));
-        assert!(stored.iter().all(fine), "{name}, {size} events, mended: {stored:?}");
+        let fine = |inserted: &Inserted| {
+            matches!(inserted, Inserted::Accepted(_) | Inserted::Duplicate(_))
+        };
+        assert!(
+            stored.iter().all(fine),
+            "{name}, {size} events, mended: {stored:?}"
+        );
     }
 }
 
@@ -70,18 +87,46 @@ fn lost_rights_and_missing_things_refuse_no_event() {
     let store = login.store();
     insert(&*store, InstanceId::random(), &many("warm", 0..3));
     let cases = [
-        ("insert", "REVOKE INSERT ON event FROM {role}", "GRANT INSERT ON event TO {role}"),
-        ("insert into outbox", "REVOKE INSERT ON outbox FROM {role}", "GRANT INSERT ON outbox TO {role}"),
-        ("sequence usage", "REVOKE ALL ON SEQUENCE event_seq FROM {role}", "GRANT ALL ON SEQUENCE event_seq TO {role}"),
-        ("sequence", "ALTER SEQUENCE event_seq RENAME TO gone", "ALTER SEQUENCE gone RENAME TO event_seq"),
+        (
+            "insert",
+            "REVOKE INSERT ON event FROM {role}",
+            "GRANT INSERT ON event TO {role}",
+        ),
+        (
+            "insert into outbox",
+            "REVOKE INSERT ON outbox FROM {role}",
+            "GRANT INSERT ON outbox TO {role}",
+        ),
+        (
+            "sequence usage",
+            "REVOKE ALL ON SEQUENCE event_seq FROM {role}",
+            "GRANT ALL ON SEQUENCE event_seq TO {role}",
+        ),
+        (
+            "sequence",
+            "ALTER SEQUENCE event_seq RENAME TO gone",
+            "ALTER SEQUENCE gone RENAME TO event_seq",
+        ),
         (
             "sequence at its end",
             "DO $$ BEGIN EXECUTE format('ALTER SEQUENCE event_seq MAXVALUE %s', nextval('event_seq')); END $$",
             "ALTER SEQUENCE event_seq NO MAXVALUE",
         ),
-        ("table", "ALTER TABLE event RENAME TO gone", "ALTER TABLE gone RENAME TO event"),
-        ("column", "ALTER TABLE event RENAME body TO gone", "ALTER TABLE event RENAME gone TO body"),
-        ("schema", "ALTER SCHEMA \"{schema}\" RENAME TO \"{schema} gone\"", "ALTER SCHEMA \"{schema} gone\" RENAME TO \"{schema}\""),
+        (
+            "table",
+            "ALTER TABLE event RENAME TO gone",
+            "ALTER TABLE gone RENAME TO event",
+        ),
+        (
+            "column",
+            "ALTER TABLE event RENAME body TO gone",
+            "ALTER TABLE event RENAME gone TO body",
+        ),
+        (
+            "schema",
+            "ALTER SCHEMA \"{schema}\" RENAME TO \"{schema} gone\"",
+            "ALTER SCHEMA \"{schema} gone\" RENAME TO \"{schema}\"",
+        ),
         (
             "a check that nothing passes",
             "ALTER TABLE event ADD CONSTRAINT no CHECK (received_at < -1) NOT VALID",
@@ -89,7 +134,12 @@ fn lost_rights_and_missing_things_refuse_no_event() {
         ),
     ];
     for (name, fault, mended) in cases {
-        let run = |sql: &str| place.execute(&sql.replace("{role}", role).replace("{schema}", &place.schema));
+        let run = |sql: &str| {
+            place.execute(
+                &sql.replace("{role}", role)
+                    .replace("{schema}", &place.schema),
+            )
+        };
         is_no_rows_fault(name, &*store, || run(fault), || run(mended));
     }
 }
@@ -100,7 +150,9 @@ fn a_read_only_server_refuses_no_event() {
     let place = Postgres::at(server.url.clone());
     let store = place.store();
     let set = |value: &str| {
-        place.execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
+        place.execute(&format!(
+            "ALTER SYSTEM SET default_transaction_read_only = {value}"
+        ));
         place.execute("SELECT pg_reload_conf()");
         thread::sleep(Duration::from_millis(200));
     };
@@ -118,8 +170,17 @@ fn statements_that_were_lost_are_prepared_anew() {
     );
     for size in SIZES {
         let events = many(&format!("{size} "), 0..size);
-        assert_eq!(insert(&*store, owner, &events).iter().filter_map(accepted).count(), size, "{size} events");
-        store.backlog().expect("or an error that ends with its connection");
+        assert_eq!(
+            insert(&*store, owner, &events)
+                .iter()
+                .filter_map(accepted)
+                .count(),
+            size,
+            "{size} events"
+        );
+        store
+            .backlog()
+            .expect("or an error that ends with its connection");
     }
 }
 
@@ -134,7 +195,12 @@ fn waiting_for_a_lock_refuses_no_event() {
     let events = many("a", 0..3);
     // Another client has stored one of them, and does not end its transaction; the key alone is held, others get through.
     let mut other = place.connect();
-    let key: String = events[1].key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key: String = events[1]
+        .key
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     other
         .batch_execute(&format!(
             "BEGIN; INSERT INTO dedup (key, digest, source, seq, expires_at) VALUES ('\\x{key}', '', 's', 0, now() + interval '1 day')"
@@ -142,11 +208,22 @@ fn waiting_for_a_lock_refuses_no_event() {
         .expect("another client");
     for batch in [&events[1..2], &events[..]] {
         let result = store.insert(owner, batch);
-        assert!(matches!(result, Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_))), "{result:?}");
+        assert!(
+            matches!(
+                result,
+                Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_))
+            ),
+            "{result:?}"
+        );
     }
     other.batch_execute("ROLLBACK").expect("it ends");
     let stored = insert(&*store, owner, &events);
-    assert!(stored.iter().all(|inserted| matches!(inserted, Inserted::Accepted(_) | Inserted::Duplicate(_))), "{stored:?}");
+    assert!(
+        stored
+            .iter()
+            .all(|inserted| matches!(inserted, Inserted::Accepted(_) | Inserted::Duplicate(_))),
+        "{stored:?}"
+    );
     // And a statement that takes too long.
     place.execute(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
@@ -154,7 +231,10 @@ fn waiting_for_a_lock_refuses_no_event() {
     );
     for size in [1, 3] {
         let result = store.insert(owner, &many(&format!("slow {size} "), 0..size));
-        assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(StoreError::Unavailable(_))),
+            "{result:?}"
+        );
     }
 }
 
@@ -169,12 +249,17 @@ fn a_lone_row_that_is_to_blame_is_refused() {
          CREATE TRIGGER no BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION no()",
     );
     let inserted = insert(&*store, InstanceId::random(), &batch([event("bad", "x")]));
-    assert!(matches!(&inserted[..], [Inserted::Refused(why)] if why.contains("not this one")), "{inserted:?}");
+    assert!(
+        matches!(&inserted[..], [Inserted::Refused(why)] if why.contains("not this one")),
+        "{inserted:?}"
+    );
 }
 
 #[test]
 fn a_full_disk_refuses_no_event_however_few_there_are() {
-    let Some(server) = Server::postgres_on_small_disk(160) else { return };
+    let Some(server) = Server::postgres_on_small_disk(160) else {
+        return;
+    };
     let place = Postgres::at(server.url.clone());
     let store = place.store();
     let owner = InstanceId::random();
@@ -183,23 +268,42 @@ fn a_full_disk_refuses_no_event_however_few_there_are() {
     for (round, size) in [1, 2, 5].into_iter().enumerate() {
         // All but a little: small rows find room, in pages that are there, large ones do not.
         let room = free_bytes(server.files()).saturating_sub(256 << 10);
-        std::fs::write(&ballast, vec![1; usize::try_from(room).expect("it fits")]).expect("ballast");
+        std::fs::write(&ballast, vec![1; usize::try_from(room).expect("it fits")])
+            .expect("ballast");
         let events = batch((0..size).map(|n| event(&format!("{round} {n}"), vec![7; 3 << 20])));
         for _ in 0..2 {
             let result = store.insert(owner, &events);
-            assert!(matches!(result, Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_))), "{size}: {result:?}");
+            assert!(
+                matches!(
+                    result,
+                    Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_))
+                ),
+                "{size}: {result:?}"
+            );
         }
         std::fs::remove_file(&ballast).expect("room again");
         let stored = insert(&*store, owner, &events);
-        assert!(stored.iter().all(|inserted| matches!(inserted, Inserted::Accepted(_) | Inserted::Duplicate(_))), "{stored:?}");
+        assert!(
+            stored
+                .iter()
+                .all(|inserted| matches!(inserted, Inserted::Accepted(_) | Inserted::Duplicate(_))),
+            "{stored:?}"
+        );
         place.execute("VACUUM FULL event");
     }
 }
 
 fn free_bytes(folder: &std::path::Path) -> u64 {
-    let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(folder).output().expect("df runs");
+    let output = std::process::Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(folder)
+        .output()
+        .expect("df runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("df says a number")
+    text.lines()
+        .nth(1)
+        .and_then(|line| line.trim().parse().ok())
+        .expect("df says a number")
 }
 
 #[test]
@@ -212,8 +316,14 @@ fn a_standby_is_not_ready() {
     server.start();
     // By default libpq looks for a server that takes writes; whatever an operator asks for, a standby is none.
     for attributes in ["", "?target_session_attrs=any"] {
-        let there = Postgres { url: format!("{}{attributes}", place.url), schema: place.schema.clone() };
-        let error = open(&there.config(), 1).expect("a store").prepare().expect_err("it takes no writes");
+        let there = Postgres {
+            url: format!("{}{attributes}", place.url),
+            schema: place.schema.clone(),
+        };
+        let error = open(&there.config(), 1)
+            .expect("a store")
+            .prepare()
+            .expect_err("it takes no writes");
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     }
 }
@@ -229,11 +339,16 @@ fn a_server_whose_durability_lies_elsewhere_is_known_by_what_it_says() {
     thread::sleep(Duration::from_millis(300));
     let refused = |why: &str| {
         let error = prepared().expect_err(why);
-        assert!(matches!(&error, StoreError::Unfit(text) if text.contains("fsync")), "{why}: {error:?}");
+        assert!(
+            matches!(&error, StoreError::Unfit(text) if text.contains("fsync")),
+            "{why}: {error:?}"
+        );
     };
     refused("an ordinary server");
     // Names that anybody can choose say nothing.
-    place.execute("CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql AS $$ SELECT '1' $$");
+    place.execute(
+        "CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql AS $$ SELECT '1' $$",
+    );
     let configure = |lines: &str| {
         std::fs::write(server.files().join("data/neon.conf"), lines).expect("a file");
         place.execute("SELECT pg_reload_conf()");
@@ -247,7 +362,9 @@ fn a_server_whose_durability_lies_elsewhere_is_known_by_what_it_says() {
     refused("names");
     configure(&format!("neon.tenant_id = '{id}'\nneon.timeline_id = ''\n"));
     refused("half of Neon");
-    configure(&format!("neon.tenant_id = '{id}'\nneon.timeline_id = '{id}'\n"));
+    configure(&format!(
+        "neon.tenant_id = '{id}'\nneon.timeline_id = '{id}'\n"
+    ));
     prepared().expect("Neon");
     configure("neon.tenant_id = ''\nneon.timeline_id = ''\n");
     refused("not any more");

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookweir::delivery::{BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis};
+use hookweir::domain::delivery::{
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+};
 use hookweir::store::{Inserted, NewEvent, Room, Seq, Store, StoredEvent};
 
 pub(crate) use places::{Place, Postgres, Sqlite};
@@ -125,7 +127,10 @@ mod sqlite {
 }
 
 const LONG: Duration = Duration::from_secs(3600);
-const ROOM: Room = Room { events: 10_000, bytes: 1 << 30 };
+const ROOM: Room = Room {
+    events: 10_000,
+    bytes: 1 << 30,
+};
 
 fn source() -> SourceName {
     SourceName::parse("shop").expect("a name")
@@ -150,7 +155,10 @@ fn event(id: &str, body: impl Into<Bytes>) -> NewEvent {
         event_id: EventId::new(id),
         event_type: Some("order.created".into()),
         content_type: Some("application/json".into()),
-        headers: vec![("X-Shop-Topic".into(), "orders".into()), ("traceparent".into(), "00-\"ä\"".into())],
+        headers: vec![
+            ("X-Shop-Topic".into(), "orders".into()),
+            ("traceparent".into(), "00-\"ä\"".into()),
+        ],
         body,
         received_at: UnixMillis(1_700_000_000_123),
         window: LONG,

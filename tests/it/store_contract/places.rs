@@ -69,13 +69,18 @@ pub(crate) struct Sqlite(tempfile::TempDir);
 
 impl Sqlite {
     pub(crate) fn log_bytes(&self) -> u64 {
-        std::fs::metadata(self.0.path().join("data/test.db-wal")).expect("a log").len()
+        std::fs::metadata(self.0.path().join("data/test.db-wal"))
+            .expect("a log")
+            .len()
     }
 
     fn connect(&self) -> SqliteConnection {
         let path = self.0.path().join("data/test.db");
-        let mut connection = SqliteConnection::establish(&path.to_string_lossy()).expect("the file");
-        connection.batch_execute("PRAGMA busy_timeout = 10000").expect("a pragma");
+        let mut connection =
+            SqliteConnection::establish(&path.to_string_lossy()).expect("the file");
+        connection
+            .batch_execute("PRAGMA busy_timeout = 10000")
+            .expect("a pragma");
         connection
     }
 }
@@ -86,7 +91,10 @@ impl Place for Sqlite {
     }
 
     fn config(&self) -> model::Store {
-        config(model::StoreUrl::Sqlite(self.0.path().join("data/test.db")), "unused")
+        config(
+            model::StoreUrl::Sqlite(self.0.path().join("data/test.db")),
+            "unused",
+        )
     }
 
     fn execute(&self, sql: &str) {
@@ -94,7 +102,10 @@ impl Place for Sqlite {
     }
 
     fn count(&self, what: &str) -> i64 {
-        diesel::sql_query(format!("SELECT count(*) AS count FROM {what}")).get_result::<Count>(&mut self.connect()).expect("a count").count
+        diesel::sql_query(format!("SELECT count(*) AS count FROM {what}"))
+            .get_result::<Count>(&mut self.connect())
+            .expect("a count")
+            .count
     }
 
     fn refuse(&self, prefix: &str) {
@@ -104,11 +115,16 @@ impl Place for Sqlite {
     }
 
     fn shift(&self, table: &str, column: &str, millis: i64) {
-        self.execute(&format!("UPDATE {table} SET {column} = {column} + {millis}"));
+        self.execute(&format!(
+            "UPDATE {table} SET {column} = {column} + {millis}"
+        ));
     }
 
     fn later(&self, column: &str, millis: i64) -> String {
-        format!("{column} > {}", hookweir::delivery::UnixMillis::now().0 + millis)
+        format!(
+            "{column} > {}",
+            hookweir::domain::delivery::UnixMillis::now().0 + millis
+        )
     }
 
     fn is_sqlite(&self) -> bool {
@@ -134,12 +150,20 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) fn at(url: String) -> Self {
-        Self { url, schema: format!("Test {}", uuid::Uuid::now_v7()) }
+        Self {
+            url,
+            schema: format!("Test {}", uuid::Uuid::now_v7()),
+        }
     }
 
     pub(crate) fn connect(&self) -> PgConnection {
         let mut connection = PgConnection::establish(&self.url).expect("the server");
-        connection.batch_execute(&format!("SET client_min_messages = error; SET search_path = \"{}\"", self.schema)).expect("a setting");
+        connection
+            .batch_execute(&format!(
+                "SET client_min_messages = error; SET search_path = \"{}\"",
+                self.schema
+            ))
+            .expect("a setting");
         connection
     }
 }
@@ -150,7 +174,10 @@ impl Place for Postgres {
     }
 
     fn config(&self) -> model::Store {
-        config(model::StoreUrl::Postgres(Secret::new(self.url.as_bytes())), &self.schema)
+        config(
+            model::StoreUrl::Postgres(Secret::new(self.url.as_bytes())),
+            &self.schema,
+        )
     }
 
     fn execute(&self, sql: &str) {
@@ -158,15 +185,22 @@ impl Place for Postgres {
     }
 
     fn count(&self, what: &str) -> i64 {
-        diesel::sql_query(format!("SELECT count(*) AS count FROM {what}")).get_result::<Count>(&mut self.connect()).expect("a count").count
+        diesel::sql_query(format!("SELECT count(*) AS count FROM {what}"))
+            .get_result::<Count>(&mut self.connect())
+            .expect("a count")
+            .count
     }
 
     fn refuse(&self, prefix: &str) {
-        self.execute(&format!("ALTER TABLE event ADD CONSTRAINT refuse CHECK (event_id NOT LIKE '{prefix}%')"));
+        self.execute(&format!(
+            "ALTER TABLE event ADD CONSTRAINT refuse CHECK (event_id NOT LIKE '{prefix}%')"
+        ));
     }
 
     fn shift(&self, table: &str, column: &str, millis: i64) {
-        self.execute(&format!("UPDATE {table} SET {column} = {column} + {millis} * interval '1 millisecond'"));
+        self.execute(&format!(
+            "UPDATE {table} SET {column} = {column} + {millis} * interval '1 millisecond'"
+        ));
     }
 
     fn later(&self, column: &str, millis: i64) -> String {
@@ -188,8 +222,10 @@ impl Place for Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Ok(mut connection) = PgConnection::establish(&self.url) {
-            let _ =
-                connection.batch_execute(&format!("SET client_min_messages = error; DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema));
+            let _ = connection.batch_execute(&format!(
+                "SET client_min_messages = error; DROP SCHEMA IF EXISTS \"{}\" CASCADE",
+                self.schema
+            ));
         }
     }
 }

@@ -12,7 +12,9 @@ use hookweir::store::{Retention, Store};
 use serde_json::Value;
 
 use super::pooler::Pooled;
-use crate::store_contract::{Place, Postgres, accepted, alive, batch, claim_all, event, insert, many, seqs};
+use crate::store_contract::{
+    Place, Postgres, accepted, alive, batch, claim_all, event, insert, many, seqs,
+};
 use crate::support::servers::Server;
 
 /// Rows that a week has left.
@@ -21,11 +23,19 @@ const STORED: usize = 30_000;
 /// Statements by some words of theirs, and the indexes that are meant for the table.
 const MEANT: &[(&str, &str, &[&str])] = &[
     ("INSERT INTO event", "outbox", &["outbox_pkey"]),
-    ("DELETE FROM outbox WHERE seq = ANY", "outbox", &["outbox_pkey"]),
+    (
+        "DELETE FROM outbox WHERE seq = ANY",
+        "outbox",
+        &["outbox_pkey"],
+    ),
     ("UPDATE outbox SET attempts", "outbox", &["outbox_pkey"]),
     ("INSERT INTO parked", "outbox", &["outbox_pkey"]),
     ("SELECT due_at, seq", "outbox", &["outbox_due"]),
-    ("WITH RECURSIVE owners", "outbox", &["outbox_due", "outbox_pkey"]),
+    (
+        "WITH RECURSIVE owners",
+        "outbox",
+        &["outbox_due", "outbox_pkey"],
+    ),
     ("FROM event WHERE seq = ANY", "event", &["event_pkey"]),
     ("DELETE FROM dedup", "dedup", &["dedup_expires_at"]),
     ("DELETE FROM event", "event", &["event_pkey"]),
@@ -38,8 +48,7 @@ fn talkative() -> Server {
     let mut server = Server::postgres();
     let main = server.files().join("data/postgresql.conf");
     let lines = std::fs::read_to_string(&main).expect("its configuration");
-    let more =
-        "session_preload_libraries = 'auto_explain'\nauto_explain.log_min_duration = 0\nauto_explain.log_format = json\nautovacuum = off\n";
+    let more = "session_preload_libraries = 'auto_explain'\nauto_explain.log_min_duration = 0\nauto_explain.log_format = json\nautovacuum = off\n";
     std::fs::write(&main, lines + more).expect("some lines more");
     server.stop();
     server.start();
@@ -50,15 +59,22 @@ fn talkative() -> Server {
 fn work(store: &dyn Store, name: &str) {
     let owner = alive(store);
     let events = many(name, 0..300);
-    let stored: Vec<_> = insert(store, owner, &events).iter().filter_map(accepted).collect();
+    let stored: Vec<_> = insert(store, owner, &events)
+        .iter()
+        .filter_map(accepted)
+        .collect();
     assert_eq!(stored.len(), 300);
     // Known ones, and some with another body.
     insert(store, owner, &many(name, 0..20));
     let again = batch((0..3).map(|n| event(&format!("{name}{n}"), "another")));
     insert(store, owner, &again);
-    let told = store.insert_and_confirm(owner, &many(&format!("{name} more "), 0..5), &stored[..50]).expect("stored");
+    let told = store
+        .insert_and_confirm(owner, &many(&format!("{name} more "), 0..5), &stored[..50])
+        .expect("stored");
     assert!(told.1, "with the next commit");
-    store.postpone(&stored[50..60], Duration::ZERO).expect("postponed");
+    store
+        .postpone(&stored[50..60], Duration::ZERO)
+        .expect("postponed");
     store.park(stored[60], "a test").expect("parked");
     assert!(claim_all(store, owner).len() >= 250);
     store.confirmed(&stored[61..200]).expect("confirmed");
@@ -67,7 +83,11 @@ fn work(store: &dyn Store, name: &str) {
     let rows = claim_all(store, heir);
     store.confirmed(&seqs(&rows)).expect("confirmed");
     store.backlog().expect("a backlog");
-    let all = Retention { events: Duration::ZERO, conflicts: Duration::ZERO, keys: Duration::ZERO };
+    let all = Retention {
+        events: Duration::ZERO,
+        conflicts: Duration::ZERO,
+        keys: Duration::ZERO,
+    };
     store.prune(all, 100).expect("pruned");
 }
 
@@ -95,7 +115,9 @@ fn first_columns(place: &Postgres) -> BTreeMap<String, String> {
     }
     let sql = "SELECT c.relname::text AS index, a.attname::text AS first FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE c.relnamespace = quote_ident(current_schema())::regnamespace";
-    let rows = diesel::sql_query(sql).load::<Row>(&mut place.connect()).expect("indexes");
+    let rows = diesel::sql_query(sql)
+        .load::<Row>(&mut place.connect())
+        .expect("indexes");
     rows.into_iter().map(|row| (row.index, row.first)).collect()
 }
 
@@ -104,8 +126,14 @@ fn plans(server: &Server, from: usize) -> (Vec<Value>, usize) {
     let log = std::fs::read_to_string(server.files().join("data/server.log")).expect("its log");
     let mut plans = Vec::new();
     for part in log[from..].split(" plan:\n").skip(1) {
-        let lines: Vec<&str> = part.lines().take_while(|line| line.starts_with(['\t', '{', '}', ' '])).collect();
-        plans.push(serde_json::from_str(&lines.concat()).unwrap_or_else(|error| panic!("{error}: {}", lines.join("\n"))));
+        let lines: Vec<&str> = part
+            .lines()
+            .take_while(|line| line.starts_with(['\t', '{', '}', ' ']))
+            .collect();
+        plans.push(
+            serde_json::from_str(&lines.concat())
+                .unwrap_or_else(|error| panic!("{error}: {}", lines.join("\n"))),
+        );
     }
     (plans, log.len())
 }
@@ -127,13 +155,17 @@ impl Reading<'_> {
         if !small && text("Node Type") == "Seq Scan" {
             self.faults.push(format!("all of {table} is read"));
         }
-        if let Some(index) = node["Index Name"].as_str().filter(|index| self.first_columns.contains_key(*index)) {
+        if let Some(index) = node["Index Name"]
+            .as_str()
+            .filter(|index| self.first_columns.contains_key(*index))
+        {
             self.read.push((table.to_owned(), index.to_owned()));
             let (condition, first) = (text("Index Cond"), &self.first_columns[index]);
             let mut words = condition.split(|c: char| !c.is_alphanumeric() && c != '_');
             let ordered = condition.is_empty() && limited;
             if !small && !ordered && !words.any(|word| word == first) {
-                self.faults.push(format!("all of {index} is read, for {condition:?}"));
+                self.faults
+                    .push(format!("all of {index} is read, for {condition:?}"));
             }
         }
         for child in node["Plans"].as_array().into_iter().flatten() {
@@ -146,18 +178,39 @@ fn check(place: &Postgres, plans: &[Value], what: &str) {
     let first_columns = first_columns(place);
     let mut met = vec![0; MEANT.len()];
     for plan in plans {
-        let text = plan["Query Text"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-        let mut reading = Reading { first_columns: &first_columns, read: Vec::new(), faults: Vec::new() };
+        let text = plan["Query Text"]
+            .as_str()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        let mut reading = Reading {
+            first_columns: &first_columns,
+            read: Vec::new(),
+            faults: Vec::new(),
+        };
         reading.node(&plan["Plan"], "", false);
         // The number of rows that wait is a number of rows.
         let counts = text.contains("count(*)") || place_is_not_used(&text);
-        assert!(counts || reading.faults.is_empty(), "{what}: {:?} in {text}\n{plan:#}", reading.faults);
+        assert!(
+            counts || reading.faults.is_empty(),
+            "{what}: {:?} in {text}\n{plan:#}",
+            reading.faults
+        );
         for (met, (words, table, meant)) in met.iter_mut().zip(MEANT) {
             if !text.contains(words) || counts {
                 continue;
             }
-            let read: Vec<&str> = reading.read.iter().filter(|(of, _)| of == table).map(|(_, index)| &**index).collect();
-            assert!(read.iter().all(|index| meant.contains(index)), "{what}: {table} is read by {read:?} in {text}\n{plan:#}");
+            let read: Vec<&str> = reading
+                .read
+                .iter()
+                .filter(|(of, _)| of == table)
+                .map(|(_, index)| &**index)
+                .collect();
+            assert!(
+                read.iter().all(|index| meant.contains(index)),
+                "{what}: {table} is read by {read:?} in {text}\n{plan:#}"
+            );
             *met += usize::from(!read.is_empty());
         }
     }

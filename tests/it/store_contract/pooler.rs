@@ -8,7 +8,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection};
 use hookweir::config::model;
 use hookweir::config::secret::Secret;
-use hookweir::delivery::InstanceId;
+use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{StoreError, open};
 
 use crate::store_contract::places::config;
@@ -43,7 +43,10 @@ impl Place for Pooled {
     }
 
     fn config(&self) -> model::Store {
-        config(model::StoreUrl::Postgres(Secret::new(self.pooler.url.as_bytes())), &self.direct.schema)
+        config(
+            model::StoreUrl::Postgres(Secret::new(self.pooler.url.as_bytes())),
+            &self.direct.schema,
+        )
     }
 
     fn execute(&self, sql: &str) {
@@ -103,7 +106,8 @@ fn neighbours_of_a_transaction_pooler_take_no_commit_its_durability() {
          CREATE TRIGGER tell BEFORE INSERT ON dedup FOR EACH ROW EXECUTE FUNCTION public.tell()",
     );
     // 13,334 of them are 100,005 events in all.
-    let rounds: usize = std::env::var("HOOKWEIR_TEST_POOLED_ROUNDS").map_or(100, |rounds| rounds.parse().expect("a number"));
+    let rounds: usize = std::env::var("HOOKWEIR_TEST_POOLED_ROUNDS")
+        .map_or(100, |rounds| rounds.parse().expect("a number"));
     let events = (0..rounds).map(|round| 1 + round % 4).sum::<usize>();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -126,13 +130,21 @@ fn neighbours_of_a_transaction_pooler_take_no_commit_its_durability() {
                     let owner = alive(&**store);
                     for round in 0..rounds {
                         let events = many(&format!("{writer} {round} "), 0..1 + round % 4);
-                        assert_eq!(insert(&**store, owner, &events).iter().filter_map(accepted).count(), events.len());
+                        assert_eq!(
+                            insert(&**store, owner, &events)
+                                .iter()
+                                .filter_map(accepted)
+                                .count(),
+                            events.len()
+                        );
                     }
                     let mut found = 0;
                     while found < events {
                         let rows = seqs(&claim_all(&**store, owner));
                         found += rows.len();
-                        store.postpone(&rows[..100], Duration::ZERO).expect("postponed");
+                        store
+                            .postpone(&rows[..100], Duration::ZERO)
+                            .expect("postponed");
                         store.confirmed(&rows).expect("confirmed");
                     }
                     assert_eq!(found, events, "each once");
@@ -147,9 +159,15 @@ fn neighbours_of_a_transaction_pooler_take_no_commit_its_durability() {
     assert_eq!(place.count("outbox"), 0);
     let events = i64::try_from(3 * events).expect("a few");
     assert_eq!(place.count("published"), events);
-    assert_eq!(place.count("public.told WHERE synchronous_commit <> 'on'"), 0);
+    assert_eq!(
+        place.count("public.told WHERE synchronous_commit <> 'on'"),
+        0
+    );
     assert_eq!(place.count("public.told WHERE path NOT LIKE 'Test %'"), 0);
-    assert_eq!(place.count("public.told WHERE synchronous_commit = 'on'"), events);
+    assert_eq!(
+        place.count("public.told WHERE synchronous_commit = 'on'"),
+        events
+    );
 }
 
 #[test]
@@ -172,8 +190,13 @@ fn no_setting_of_the_store_reaches_a_neighbour_of_the_pool() {
     let place = Pooled::fresh();
     let store = place.store();
     insert(&*store, InstanceId::random(), &many("a", 0..3));
-    let error = open(&config(place.config().url, "none"), 1).expect("a store").insert(InstanceId::random(), &many("a", 0..1));
-    assert!(matches!(error, Err(StoreError::Unavailable(_))), "{error:?}");
+    let error = open(&config(place.config().url, "none"), 1)
+        .expect("a store")
+        .insert(InstanceId::random(), &many("a", 0..1));
+    assert!(
+        matches!(error, Err(StoreError::Unavailable(_))),
+        "{error:?}"
+    );
     let mut neighbour = place.neighbour();
     for _ in 0..10 {
         neighbour

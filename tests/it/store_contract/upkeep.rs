@@ -5,47 +5,87 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hookweir::config::model::Migrate;
-use hookweir::delivery::InstanceId;
-use hookweir::shutdown::Lifeline;
+use hookweir::domain::delivery::InstanceId;
+use hookweir::runtime::shutdown::Lifeline;
 use hookweir::store::keeper::{Keeper, Kept};
 use hookweir::store::{Inserted, NewEvent, Reached, Retention, StoreError, migrate, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
-use super::{LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs};
+use super::{
+    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs,
+};
 
-const KEEP: Retention = Retention { events: LONG, conflicts: LONG, keys: LONG };
-const NOW: Retention = Retention { events: Duration::ZERO, conflicts: Duration::ZERO, keys: LONG };
+const KEEP: Retention = Retention {
+    events: LONG,
+    conflicts: LONG,
+    keys: LONG,
+};
+const NOW: Retention = Retention {
+    events: Duration::ZERO,
+    conflicts: Duration::ZERO,
+    keys: LONG,
+};
 
 fn expired(id: &str) -> NewEvent {
-    NewEvent { window: Duration::ZERO, ..event(id, "x") }
+    NewEvent {
+        window: Duration::ZERO,
+        ..event(id, "x")
+    }
 }
 
 pub(crate) fn expired_keys_go_and_may_come_again(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);
     insert(&*store, owner, &batch([expired("a"), event("b", "x")]));
-    store.confirmed(&seqs(&claim_all(&*store, owner))).expect("confirmed");
-    assert!(matches!(insert_one(&*store, owner, expired("a")), Inserted::Duplicate(_)), "known until it is pruned");
+    store
+        .confirmed(&seqs(&claim_all(&*store, owner)))
+        .expect("confirmed");
+    assert!(
+        matches!(
+            insert_one(&*store, owner, expired("a")),
+            Inserted::Duplicate(_)
+        ),
+        "known until it is pruned"
+    );
     assert_eq!(store.prune(KEEP, 100), Ok(1));
     assert_eq!(place.count("dedup"), 1);
     assert!(accepted(&insert_one(&*store, owner, expired("a"))).is_some());
-    assert!(matches!(insert_one(&*store, owner, event("b", "x")), Inserted::Duplicate(_)));
+    assert!(matches!(
+        insert_one(&*store, owner, event("b", "x")),
+        Inserted::Duplicate(_)
+    ));
 }
 
 pub(crate) fn a_key_stays_for_as_long_as_its_event_waits(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);
-    insert(&*store, owner, &batch((0..30).map(|n| expired(&n.to_string()))));
+    insert(
+        &*store,
+        owner,
+        &batch((0..30).map(|n| expired(&n.to_string()))),
+    );
     let rows = seqs(&claim_all(&*store, owner));
     store.park(rows[0], "stuck").expect("parked");
     store.confirmed(&rows[20..]).expect("confirmed");
     // Those that wait are not in the way of those that may go, however small the limit.
     let gone: u64 = (0..20).map(|_| store.prune(KEEP, 5).expect("pruned")).sum();
     assert_eq!((gone, place.count("dedup")), (10, 20));
-    assert_eq!(store.prune(NOW, 100), Ok(10), "only the events that were published");
-    let again = insert(&*store, owner, &batch((0..30).map(|n| expired(&n.to_string()))));
-    assert_eq!(again.iter().filter_map(accepted).count(), 10, "those that wait are known");
+    assert_eq!(
+        store.prune(NOW, 100),
+        Ok(10),
+        "only the events that were published"
+    );
+    let again = insert(
+        &*store,
+        owner,
+        &batch((0..30).map(|n| expired(&n.to_string()))),
+    );
+    assert_eq!(
+        again.iter().filter_map(accepted).count(),
+        10,
+        "those that wait are known"
+    );
 }
 
 pub(crate) fn published_events_go_after_their_time(place: &impl Place) {
@@ -57,7 +97,14 @@ pub(crate) fn published_events_go_after_their_time(place: &impl Place) {
     assert_eq!(store.prune(KEEP, 100), Ok(0));
     assert_eq!(place.count("event"), 10);
     assert_eq!(store.prune(NOW, 100), Ok(7));
-    assert_eq!((place.count("event"), place.count("published"), place.count("dedup")), (3, 0, 10));
+    assert_eq!(
+        (
+            place.count("event"),
+            place.count("published"),
+            place.count("dedup")
+        ),
+        (3, 0, 10)
+    );
     assert_eq!(claim_all(&*store, owner).len(), 3);
 }
 
@@ -74,14 +121,30 @@ pub(crate) fn conflicts_go_after_their_time(place: &impl Place) {
 pub(crate) fn pruning_is_bounded(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);
-    insert(&*store, owner, &batch((0..50).map(|n| event(&n.to_string(), "x"))));
-    store.confirmed(&seqs(&claim_all(&*store, owner))).expect("confirmed");
+    insert(
+        &*store,
+        owner,
+        &batch((0..50).map(|n| event(&n.to_string(), "x"))),
+    );
+    store
+        .confirmed(&seqs(&claim_all(&*store, owner)))
+        .expect("confirmed");
     for n in 0..50 {
         insert_one(&*store, owner, event(&n.to_string(), "other"));
     }
-    place.execute(&format!("UPDATE dedup SET expires_at = {}", if place.is_sqlite() { "0" } else { "now()" }));
+    place.execute(&format!(
+        "UPDATE dedup SET expires_at = {}",
+        if place.is_sqlite() { "0" } else { "now()" }
+    ));
     assert_eq!(store.prune(NOW, 7), Ok(21), "seven of each kind");
-    assert_eq!((place.count("dedup"), place.count("event"), place.count("conflict")), (43, 43, 43));
+    assert_eq!(
+        (
+            place.count("dedup"),
+            place.count("event"),
+            place.count("conflict")
+        ),
+        (43, 43, 43)
+    );
 }
 
 pub(crate) fn migrations_are_applied_once(place: &impl Place) {
@@ -102,7 +165,9 @@ pub(crate) fn migrations_of_many_at_once_are_applied_once(place: &impl Place) {
                 })
             })
             .collect();
-        all.into_iter().map(|one| one.join().expect("a thread")).sum()
+        all.into_iter()
+            .map(|one| one.join().expect("a thread"))
+            .sum()
     });
     assert_eq!(applied as i64, place.count("__diesel_schema_migrations"));
 }
@@ -112,7 +177,10 @@ pub(crate) fn a_schema_that_is_not_up_to_date_is_refused_when_only_checking(plac
     config.migrate = Migrate::Check;
     let store = open(&config, 1).expect("a store");
     let error = store.prepare().expect_err("there is no schema");
-    assert!(matches!(&error, StoreError::Unfit(text) if text.contains("hookweir migrate")), "{error:?}");
+    assert!(
+        matches!(&error, StoreError::Unfit(text) if text.contains("hookweir migrate")),
+        "{error:?}"
+    );
     migrate(&config).expect("migrated");
     store.prepare().expect("now it is there");
 }
@@ -123,8 +191,14 @@ pub(crate) fn a_schema_from_the_future_is_refused(place: &impl Place) {
     for check in [Migrate::Auto, Migrate::Check] {
         let mut config = place.config();
         config.migrate = check;
-        let error = open(&config, 1).expect("a store").prepare().expect_err("too new");
-        assert!(matches!(&error, StoreError::Unfit(text) if text.contains("newer")), "{error:?}");
+        let error = open(&config, 1)
+            .expect("a store")
+            .prepare()
+            .expect_err("too new");
+        assert!(
+            matches!(&error, StoreError::Unfit(text) if text.contains("newer")),
+            "{error:?}"
+        );
     }
 }
 
@@ -154,14 +228,26 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let (component, outbox) = (health.component("store"), health.component("outbox"));
     let (store_too, known) = (store.clone(), Reached::beside(None, ""));
-    let kept = Kept { store: store_too, instance: me, known, longest_window: LONG, metrics: metrics.clone(), health: component, outbox };
+    let kept = Kept {
+        store: store_too,
+        instance: me,
+        known,
+        longest_window: LONG,
+        metrics: metrics.clone(),
+        health: component,
+        outbox,
+    };
     let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
     let lease = keeper.lease();
     eventually("it is prepared", || lease.is_held());
     eventually("it says so", || health.ready().is_ok());
     insert(&*store, me, &many("a", 0..5));
-    store.confirmed(&seqs(&claim_all(&*store, me))[..2]).expect("confirmed");
-    eventually("the gauge shows what waits", || metrics.outbox_rows.get() == 3);
+    store
+        .confirmed(&seqs(&claim_all(&*store, me))[..2])
+        .expect("confirmed");
+    eventually("the gauge shows what waits", || {
+        metrics.outbox_rows.get() == 3
+    });
     eventually("published events are pruned", || place.count("event") == 3);
     store.renew_lease(other, LONG).expect("a lease");
     assert!(claim_all(&*store, other).is_empty(), "it is alive");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hookweir::delivery::InstanceId;
-use hookweir::shutdown::Lifeline;
+use hookweir::domain::delivery::InstanceId;
+use hookweir::runtime::shutdown::Lifeline;
 use hookweir::store::keeper::{Keeper, Kept};
 use hookweir::store::{Inserted, Reached, Store, StoreError, open};
 use hookweir::telemetry::Metrics;
@@ -41,12 +41,23 @@ fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 fn through(proxy: &Proxy, place: &Postgres) -> Postgres {
     let (user, rest) = place.url.split_once('@').expect("a user");
     let database = rest.split_once('/').expect("a database").1;
-    Postgres { url: format!("{user}@{}/{database}", proxy.address), schema: place.schema.clone() }
+    Postgres {
+        url: format!("{user}@{}/{database}", proxy.address),
+        schema: place.schema.clone(),
+    }
 }
 
 fn proxied(place: &Postgres) -> (tokio::runtime::Runtime, Proxy, Postgres) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let target = place.url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next()).and_then(|address| address.parse().ok());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let target = place
+        .url
+        .rsplit_once('@')
+        .and_then(|(_, rest)| rest.split('/').next())
+        .and_then(|address| address.parse().ok());
     let proxy = runtime.block_on(Proxy::to(target.expect("an address")));
     let there = through(&proxy, place);
     (runtime, proxy, there)
@@ -60,13 +71,20 @@ fn a_server_that_can_lose_commits_is_refused_unless_that_is_asked_for() {
         place.execute(&format!("ALTER SYSTEM SET {setting} = off"));
         place.execute("SELECT pg_reload_conf()");
         let off = || matches!(open(&place.config(), 1).expect("a store").prepare(), Err(StoreError::Unfit(text)) if text.contains(setting));
-        eventually("the setting has arrived, and is refused", || off().then_some(()));
+        eventually("the setting has arrived, and is refused", || {
+            off().then_some(())
+        });
         let mut config = place.config();
         config.allow_unsafe_durability = true;
-        open(&config, 1).expect("a store").prepare().expect("it was asked for");
+        open(&config, 1)
+            .expect("a store")
+            .prepare()
+            .expect("it was asked for");
         place.execute(&format!("ALTER SYSTEM RESET {setting}"));
         place.execute("SELECT pg_reload_conf()");
-        eventually("it is on again", || open(&place.config(), 1).expect("a store").prepare().ok());
+        eventually("it is on again", || {
+            open(&place.config(), 1).expect("a store").prepare().ok()
+        });
     }
 }
 
@@ -94,14 +112,29 @@ fn a_server_that_is_away_at_the_start_is_waited_for() {
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let me = InstanceId::random();
     let metrics = Metrics::new().expect("metrics");
-    let keeper = Keeper::start(kept(store.clone(), me, &metrics, &health), &place.config(), &lifeline).expect("a keeper");
-    eventually("it says why", || health.ready().is_err_and(|why| why.contains("refused")).then_some(()));
+    let keeper = Keeper::start(
+        kept(store.clone(), me, &metrics, &health),
+        &place.config(),
+        &lifeline,
+    )
+    .expect("a keeper");
+    eventually("it says why", || {
+        health
+            .ready()
+            .is_err_and(|why| why.contains("refused"))
+            .then_some(())
+    });
     assert!(!keeper.lease().is_held());
     let early = store.insert(me, &many("a", 0..1));
-    assert!(matches!(early, Err(StoreError::Unavailable(_))), "{early:?}");
+    assert!(
+        matches!(early, Err(StoreError::Unavailable(_))),
+        "{early:?}"
+    );
     server.start();
     eventually("it is ready", || health.ready().ok());
-    eventually("it has its lease", || keeper.lease().is_held().then_some(()));
+    eventually("it has its lease", || {
+        keeper.lease().is_held().then_some(())
+    });
     insert(&*store, me, &many("a", 0..1));
     vigil.stopping();
     assert!(keeper.stop(true));
@@ -115,13 +148,31 @@ fn a_server_killed_in_between_comes_back_with_what_was_committed() {
     let owner = alive(&*store);
     insert(&*store, owner, &many("a", 0..10));
     server.kill();
-    let error = store.insert(owner, &many("b", 0..10)).expect_err("it is dead");
-    assert!(matches!(error, StoreError::Unavailable(_) | StoreError::Ambiguous(_)), "{error:?}");
+    let error = store
+        .insert(owner, &many("b", 0..10))
+        .expect_err("it is dead");
+    assert!(
+        matches!(error, StoreError::Unavailable(_) | StoreError::Ambiguous(_)),
+        "{error:?}"
+    );
     assert!(store.backlog().is_err());
     server.start();
-    let again = eventually("the store recovers by itself", || store.insert(owner, &many("a", 0..10)).ok());
-    assert!(again.iter().all(|inserted| matches!(inserted, Inserted::Duplicate(_))), "{again:?}");
-    assert_eq!(insert(&*store, owner, &many("b", 0..10)).iter().filter_map(accepted).count(), 10);
+    let again = eventually("the store recovers by itself", || {
+        store.insert(owner, &many("a", 0..10)).ok()
+    });
+    assert!(
+        again
+            .iter()
+            .all(|inserted| matches!(inserted, Inserted::Duplicate(_))),
+        "{again:?}"
+    );
+    assert_eq!(
+        insert(&*store, owner, &many("b", 0..10))
+            .iter()
+            .filter_map(accepted)
+            .count(),
+        10
+    );
     assert_eq!(claim_all(&*store, owner).len(), 20);
 }
 
@@ -134,19 +185,34 @@ fn a_lost_answer_is_ambiguous_and_its_rows_are_found() {
     let owner = alive(&*store);
     insert(&*store, owner, &many("warm", 0..1));
     proxy.cut_back_after(1);
-    let error = store.insert(owner, &many("a", 0..5)).expect_err("the answer was cut off");
+    let error = store
+        .insert(owner, &many("a", 0..5))
+        .expect_err("the answer was cut off");
     assert!(matches!(error, StoreError::Ambiguous(_)), "{error:?}");
-    let rows = eventually("its own rows are found", || store.claim(owner, super::ROOM, &|_| false).ok().filter(|rows| rows.len() == 6));
+    let rows = eventually("its own rows are found", || {
+        store
+            .claim(owner, super::ROOM, &|_| false)
+            .ok()
+            .filter(|rows| rows.len() == 6)
+    });
     assert_eq!(rows.len(), 6);
     let again = insert(&*store, owner, &many("a", 0..5));
-    assert!(again.iter().all(|inserted| matches!(inserted, Inserted::Duplicate(_))), "{again:?}");
+    assert!(
+        again
+            .iter()
+            .all(|inserted| matches!(inserted, Inserted::Duplicate(_))),
+        "{again:?}"
+    );
 }
 
 #[test]
 fn a_terminated_connection_is_replaced() {
     let place = Postgres::at(servers::postgres());
     // Its own name, so that no other test's connections are meant.
-    let there = Postgres { url: format!("{}?application_name=terminated", place.url), schema: place.schema.clone() };
+    let there = Postgres {
+        url: format!("{}?application_name=terminated", place.url),
+        schema: place.schema.clone(),
+    };
     let store = open(&there.config(), 1).expect("a store");
     store.prepare().expect("prepared");
     let owner = alive(&*store);
@@ -181,11 +247,19 @@ fn a_frozen_server_ends_the_lease_and_a_thawed_one_brings_it_back() {
     let store = open(&config, 2).expect("a store");
     let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
     let metrics = Metrics::new().expect("metrics");
-    let keeper = Keeper::start(kept(store, InstanceId::random(), &metrics, &health), &config, &lifeline).expect("a keeper");
+    let keeper = Keeper::start(
+        kept(store, InstanceId::random(), &metrics, &health),
+        &config,
+        &lifeline,
+    )
+    .expect("a keeper");
     let lease = keeper.lease();
     eventually("the lease", || lease.is_held().then_some(()));
     server.pause();
-    eventually("the lease ends, though the statement that renews it hangs", || (!lease.is_held()).then_some(()));
+    eventually(
+        "the lease ends, though the statement that renews it hangs",
+        || (!lease.is_held()).then_some(()),
+    );
     server.resume();
     eventually("the lease is back", || lease.is_held().then_some(()));
     vigil.stopping();
@@ -194,9 +268,19 @@ fn a_frozen_server_ends_the_lease_and_a_thawed_one_brings_it_back() {
 
 #[test]
 fn a_url_without_a_server_names_neither_user_nor_password() {
-    let place = Postgres { url: "postgres://someone:hunter2@127.0.0.1:9/nothing".into(), schema: "x".into() };
-    let error = open(&place.config(), 1).expect("a store").prepare().expect_err("nobody listens on port 9").to_string();
-    assert!(error.contains("127.0.0.1") && !error.contains("hunter2") && !error.contains("someone"), "{error}");
+    let place = Postgres {
+        url: "postgres://someone:hunter2@127.0.0.1:9/nothing".into(),
+        schema: "x".into(),
+    };
+    let error = open(&place.config(), 1)
+        .expect("a store")
+        .prepare()
+        .expect_err("nobody listens on port 9")
+        .to_string();
+    assert!(
+        error.contains("127.0.0.1") && !error.contains("hunter2") && !error.contains("someone"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -217,18 +301,40 @@ fn a_known_event_fails_the_plain_statement_once_and_is_looked_out_for_from_then_
     let owner = alive(&*store);
     // A number is taken for each row of each attempt, whatever becomes of it.
     let taken = || place.count("generate_series(1, (SELECT last_value FROM event_seq))");
-    let known = |events: &[_]| insert(&*store, owner, events).iter().filter(|one| matches!(one, Inserted::Duplicate(_))).count();
+    let known = |events: &[_]| {
+        insert(&*store, owner, events)
+            .iter()
+            .filter(|one| matches!(one, Inserted::Duplicate(_)))
+            .count()
+    };
     insert(&*store, owner, &many("a", 0..10));
     assert_eq!(taken(), 10);
     assert_eq!(known(&many("a", 5..15)), 5);
-    assert_eq!(taken(), 30, "twice ten: it failed, and was stored by the other form");
+    assert_eq!(
+        taken(),
+        30,
+        "twice ten: it failed, and was stored by the other form"
+    );
     assert_eq!(known(&many("a", 10..20)), 5);
     assert_eq!(known(&many("b", 0..10)), 0);
     assert_eq!(taken(), 50, "once each");
     assert_eq!(store.backlog().expect("a backlog").depth, 30);
 }
 
-fn kept(store: Arc<dyn Store>, instance: InstanceId, metrics: &Arc<Metrics>, health: &Health) -> Kept {
+fn kept(
+    store: Arc<dyn Store>,
+    instance: InstanceId,
+    metrics: &Arc<Metrics>,
+    health: &Health,
+) -> Kept {
     let (component, outbox) = (health.component("store"), health.component("outbox"));
-    Kept { store, instance, known: Reached::beside(None, ""), longest_window: LONG, metrics: metrics.clone(), health: component, outbox }
+    Kept {
+        store,
+        instance,
+        known: Reached::beside(None, ""),
+        longest_window: LONG,
+        metrics: metrics.clone(),
+        health: component,
+        outbox,
+    }
 }

@@ -79,7 +79,11 @@ pub struct Launch {
 
 impl Default for Launch {
     fn default() -> Self {
-        Self { environment: Vec::new(), log_to: LogTo::Reader(LogReader::default()), before: None }
+        Self {
+            environment: Vec::new(),
+            log_to: LogTo::Reader(LogReader::default()),
+            before: None,
+        }
     }
 }
 
@@ -103,7 +107,14 @@ impl App {
 
     /// As [`launch`](Self::launch), with these environment variables and no others of ours.
     pub async fn launch_with(config: &str, environment: &[(&'static str, String)]) -> Self {
-        Self::launch_as(config, Launch { environment: environment.to_vec(), ..Launch::default() }).await
+        Self::launch_as(
+            config,
+            Launch {
+                environment: environment.to_vec(),
+                ..Launch::default()
+            },
+        )
+        .await
     }
 
     /// As [`launch`](Self::launch), in that way.
@@ -113,23 +124,57 @@ impl App {
 
     /// As systemd's socket activation starts it: with a listening socket that outlives it, so that nobody is refused between two lives.
     pub async fn launch_activated(config: &str) -> Self {
-        Self::launch_on(Some(TcpListener::bind("127.0.0.1:0").expect("a free port")), config, Launch::default()).await
+        Self::launch_on(
+            Some(TcpListener::bind("127.0.0.1:0").expect("a free port")),
+            config,
+            Launch::default(),
+        )
+        .await
     }
 
     /// As [`launch`](Self::launch), and it may open this many files at once.
     pub async fn launch_with_descriptors(config: &str, descriptors: u32) -> Self {
-        Self::launch_as(config, Launch { before: Some(format!("ulimit -n {descriptors}")), ..Launch::default() }).await
+        Self::launch_as(
+            config,
+            Launch {
+                before: Some(format!("ulimit -n {descriptors}")),
+                ..Launch::default()
+            },
+        )
+        .await
     }
 
     async fn launch_on(socket: Option<TcpListener>, config: &str, launch: Launch) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
-        std::fs::write(folder.path().join("config.toml"), config).expect("the configuration is written");
+        std::fs::write(folder.path().join("config.toml"), config)
+            .expect("the configuration is written");
         for attempt in 1.. {
-            let listen = socket.as_ref().map_or_else(free_address, |socket| socket.local_addr().expect("an address"));
-            let (admin, Launch { environment, log_to, before }) = (free_address(), launch.clone());
-            let socket = socket.as_ref().map(|socket| socket.try_clone().expect("a second handle"));
+            let listen = socket.as_ref().map_or_else(free_address, |socket| {
+                socket.local_addr().expect("an address")
+            });
+            let (
+                admin,
+                Launch {
+                    environment,
+                    log_to,
+                    before,
+                },
+            ) = (free_address(), launch.clone());
+            let socket = socket
+                .as_ref()
+                .map(|socket| socket.try_clone().expect("a second handle"));
             let (folder, log) = (folder.clone(), Arc::default());
-            let mut app = Self { folder, listen, admin, environment, socket, process: None, log, log_to, before };
+            let mut app = Self {
+                folder,
+                listen,
+                admin,
+                environment,
+                socket,
+                process: None,
+                log,
+                log_to,
+                before,
+            };
             match app.spawn().await {
                 Ok(()) => return app,
                 // Somebody else took one of the ports between our look and the program's.
@@ -165,9 +210,22 @@ impl App {
 
     /// The bound on its memory that it printed at its start, in bytes.
     pub fn memory_bound(&self) -> u64 {
-        let number = |line: &String| line.split_once("memory  at most ")?.1.split_once(" MiB")?.0.parse::<u64>().ok();
-        let printed = self.log().lines().map(str::to_owned).find_map(|line| number(&line));
-        (printed.unwrap_or_else(|| panic!("no memory bound was printed at start:\n{}", self.log())) + 1) << 20
+        let number = |line: &String| {
+            line.split_once("memory  at most ")?
+                .1
+                .split_once(" MiB")?
+                .0
+                .parse::<u64>()
+                .ok()
+        };
+        let printed = self
+            .log()
+            .lines()
+            .map(str::to_owned)
+            .find_map(|line| number(&line));
+        (printed.unwrap_or_else(|| panic!("no memory bound was printed at start:\n{}", self.log()))
+            + 1)
+            << 20
     }
 
     async fn spawn(&mut self) -> Result<(), String> {
@@ -195,20 +253,37 @@ impl App {
             .arg(format!("server.admin_listen={}", self.admin))
             .current_dir(self.folder.path())
             .env_clear()
-            .envs(["PATH", "HOME", "RUST_BACKTRACE"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(
+                ["PATH", "HOME", "RUST_BACKTRACE"]
+                    .into_iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .envs(self.environment.iter().cloned())
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(match &self.log_to {
                 LogTo::Reader(_) => Stdio::piped(),
-                LogTo::File(path) => OpenOptions::new().append(true).create(true).open(path).expect("a log file").into(),
+                LogTo::File(path) => OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(path)
+                    .expect("a log file")
+                    .into(),
             })
             .spawn()
             .expect("the program starts");
         self.log.lock().expect("log").clear();
-        collect(child.stdout.take().expect("stdout"), self.log.clone(), LogReader::default());
+        collect(
+            child.stdout.take().expect("stdout"),
+            self.log.clone(),
+            LogReader::default(),
+        );
         if let LogTo::Reader(reader) = &self.log_to {
-            collect(child.stderr.take().expect("stderr"), self.log.clone(), reader.clone());
+            collect(
+                child.stderr.take().expect("stderr"),
+                self.log.clone(),
+                reader.clone(),
+            );
         }
         self.process = Some(child);
         let since = Instant::now();
@@ -218,7 +293,11 @@ impl App {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 return Err(format!("{}\n{status}", self.log()));
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "the admin port does not answer:\n{}", self.log());
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "the admin port does not answer:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
@@ -237,7 +316,11 @@ impl App {
     async fn until_ready(&self, wanted: bool) -> String {
         let (client, since, mut last) = (client(), Instant::now(), String::new());
         while since.elapsed() < Duration::from_secs(60) {
-            if let Ok(response) = client.get(format!("http://{}/readyz", self.admin)).send().await {
+            if let Ok(response) = client
+                .get(format!("http://{}/readyz", self.admin))
+                .send()
+                .await
+            {
                 let ready = response.status() == 200;
                 last = response.text().await.unwrap_or_default();
                 if ready == wanted {
@@ -246,12 +329,19 @@ impl App {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("ready is not {wanted} after a minute: {last}\n{}", self.log());
+        panic!(
+            "ready is not {wanted} after a minute: {last}\n{}",
+            self.log()
+        );
     }
 
     /// What `/readyz` says now.
     pub async fn health(&self) -> String {
-        let response = client().get(format!("http://{}/readyz", self.admin)).send().await.expect("the admin port answers");
+        let response = client()
+            .get(format!("http://{}/readyz", self.admin))
+            .send()
+            .await
+            .expect("the admin port answers");
         response.text().await.expect("text")
     }
 
@@ -259,7 +349,11 @@ impl App {
     pub async fn until_healthy(&self) {
         let since = Instant::now();
         while self.health().await.contains("degraded") {
-            assert!(since.elapsed() < Duration::from_secs(60), "still degraded after a minute: {}", self.health().await);
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "still degraded after a minute: {}",
+                self.health().await
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -280,7 +374,9 @@ impl App {
             LogTo::Reader(_) => self.log.lock().expect("log").join("\n"),
             // /dev/full never ends.
             LogTo::File(path) if !path.is_file() => String::new(),
-            LogTo::File(path) => String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned(),
+            LogTo::File(path) => {
+                String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+            }
         }
     }
 
@@ -294,12 +390,19 @@ impl App {
 
     /// Its metrics, as `name{labels}` → value.
     pub async fn metrics(&self) -> Metrics {
-        let response = client().get(format!("http://{}/metrics", self.admin)).send().await.expect("metrics are served");
+        let response = client()
+            .get(format!("http://{}/metrics", self.admin))
+            .send()
+            .await
+            .expect("metrics are served");
         let text = response.text().await.expect("metrics are text");
-        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        });
+        let samples = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            });
         Metrics(samples.collect())
     }
 
@@ -311,7 +414,11 @@ impl App {
             if left == 0.0 {
                 return;
             }
-            assert!(since.elapsed() < Duration::from_secs(120), "{left} rows are still in the outbox after two minutes:\n{}", self.log());
+            assert!(
+                since.elapsed() < Duration::from_secs(120),
+                "{left} rows are still in the outbox after two minutes:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -334,8 +441,13 @@ impl App {
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         // The shell's own `kill`: a minimal Debian has no other.
-        let status = Command::new("bash").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -s {name} {pid}");
+        let status = Command::new("bash")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "kill -s {name} {pid}"
+        );
     }
 
     /// Waits until it has ended by itself.
@@ -346,7 +458,11 @@ impl App {
                 self.process = None;
                 return status;
             }
-            assert!(since.elapsed() < patience, "it still runs after {patience:?}:\n{}", self.log());
+            assert!(
+                since.elapsed() < patience,
+                "it still runs after {patience:?}:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -357,7 +473,9 @@ impl App {
     }
 
     fn exited(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut().and_then(|process| process.try_wait().expect("wait"))
+        self.process
+            .as_mut()
+            .and_then(|process| process.try_wait().expect("wait"))
     }
 
     /// Its process id.
@@ -367,9 +485,17 @@ impl App {
 
     /// The most memory that it ever held, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM");
+        peak.trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .expect("a number of kB")
+            * 1024
     }
 }
 
@@ -380,7 +506,12 @@ impl Drop for App {
             let log = self.log();
             let tail: Vec<_> = log.lines().rev().take(40).collect();
             let tail: Vec<_> = tail.into_iter().rev().collect();
-            let _ = writeln!(std::io::stderr(), "--- the last lines of hookweir on {}:\n{}", self.listen, tail.join("\n"));
+            let _ = writeln!(
+                std::io::stderr(),
+                "--- the last lines of hookweir on {}:\n{}",
+                self.listen,
+                tail.join("\n")
+            );
         }
     }
 }
@@ -413,8 +544,10 @@ impl Metrics {
 
     /// The sum of the samples of `name` whose labels contain all of `labels` (`outcome="accepted"`).
     pub fn sum(&self, name: &str, labels: &[&str]) -> usize {
-        let wanted =
-            self.0.iter().filter(|(sample, _)| sample.split('{').next() == Some(name) && labels.iter().all(|label| sample.contains(label)));
+        let wanted = self.0.iter().filter(|(sample, _)| {
+            sample.split('{').next() == Some(name)
+                && labels.iter().all(|label| sample.contains(label))
+        });
         wanted.map(|(_, value)| *value).sum::<f64>() as usize
     }
 }

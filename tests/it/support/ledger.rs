@@ -69,7 +69,12 @@ impl Answer {
 impl Attempt {
     /// One that began at `began` and was answered just now.
     pub fn since(began: Instant, answer: Answer) -> Self {
-        Self { other_body: false, answer, began, took: began.elapsed() }
+        Self {
+            other_body: false,
+            answer,
+            began,
+            took: began.elapsed(),
+        }
     }
 
     /// When its answer was there.
@@ -86,12 +91,21 @@ pub fn digest(body: &[u8]) -> [u8; 32] {
 impl Entry {
     /// `event` with the attempts to deliver it.
     pub fn new(event: &Event, attempts: Vec<Attempt>) -> Self {
-        Self { provider: event.provider, id: event.id.clone(), body: digest(&event.body), forged: false, second: false, attempts }
+        Self {
+            provider: event.provider,
+            id: event.id.clone(),
+            body: digest(&event.body),
+            forged: false,
+            second: false,
+            attempts,
+        }
     }
 
     /// Some POST of it was answered 2xx.
     pub fn is_taken(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.answer.is_taken())
+        self.attempts
+            .iter()
+            .any(|attempt| attempt.answer.is_taken())
     }
 
     /// The ids it was answered with.
@@ -115,7 +129,12 @@ impl Ledger {
     /// How often each answer came, for genuine and for forged deliveries.
     pub fn answers(&self, forged: bool) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for attempt in self.entries.iter().filter(|entry| entry.forged == forged).flat_map(|entry| &entry.attempts) {
+        for attempt in self
+            .entries
+            .iter()
+            .filter(|entry| entry.forged == forged)
+            .flat_map(|entry| &entry.attempts)
+        {
             *counts.entry(attempt.answer.label()).or_default() += 1;
         }
         counts
@@ -125,15 +144,48 @@ impl Ledger {
     /// and no forgery got in.
     pub fn check(&self) {
         let sample = |entries: Vec<&Entry>, what: &str| {
-            let first = entries.first().map(|entry| format!("{} {}: {:?}", entry.provider.name(), entry.id, entry.attempts));
-            assert!(entries.is_empty(), "{} {what}, the first: {}", entries.len(), first.unwrap_or_default());
+            let first = entries.first().map(|entry| {
+                format!(
+                    "{} {}: {:?}",
+                    entry.provider.name(),
+                    entry.id,
+                    entry.attempts
+                )
+            });
+            assert!(
+                entries.is_empty(),
+                "{} {what}, the first: {}",
+                entries.len(),
+                first.unwrap_or_default()
+            );
         };
-        let refused =
-            |entry: &&Entry| entry.attempts.iter().any(|a| matches!(a.answer, Answer::Status(code) if (400..500).contains(&code)));
-        sample(self.genuine().filter(refused).collect(), "genuine events were refused");
-        sample(self.genuine().filter(|entry| !entry.is_taken()).collect(), "genuine events were never taken");
-        sample(self.genuine().filter(|entry| entry.message_ids().len() > 1).collect(), "events were given several message ids");
-        sample(self.entries.iter().filter(|entry| entry.forged && entry.is_taken()).collect(), "forgeries were taken");
+        let refused = |entry: &&Entry| {
+            entry
+                .attempts
+                .iter()
+                .any(|a| matches!(a.answer, Answer::Status(code) if (400..500).contains(&code)))
+        };
+        sample(
+            self.genuine().filter(refused).collect(),
+            "genuine events were refused",
+        );
+        sample(
+            self.genuine().filter(|entry| !entry.is_taken()).collect(),
+            "genuine events were never taken",
+        );
+        sample(
+            self.genuine()
+                .filter(|entry| entry.message_ids().len() > 1)
+                .collect(),
+            "events were given several message ids",
+        );
+        sample(
+            self.entries
+                .iter()
+                .filter(|entry| entry.forged && entry.is_taken())
+                .collect(),
+            "forgeries were taken",
+        );
     }
 
     /// What holds as long as nothing breaks: each genuine POST was answered 200, the first of an event and only that one as new, and
@@ -141,9 +193,19 @@ impl Ledger {
     pub fn check_faultless(&self) {
         self.check();
         let genuine = self.answers(false);
-        assert!(genuine.keys().all(|label| label.starts_with("200")), "genuine deliveries were answered {genuine:?}");
-        assert_eq!(genuine["200 accepted"], self.genuine().count(), "each event is new once: {genuine:?}");
+        assert!(
+            genuine.keys().all(|label| label.starts_with("200")),
+            "genuine deliveries were answered {genuine:?}"
+        );
+        assert_eq!(
+            genuine["200 accepted"],
+            self.genuine().count(),
+            "each event is new once: {genuine:?}"
+        );
         let forged = self.answers(true);
-        assert!(forged.keys().all(|label| label == "401"), "forgeries were answered {forged:?}");
+        assert!(
+            forged.keys().all(|label| label == "401"),
+            "forgeries were answered {forged:?}"
+        );
     }
 }

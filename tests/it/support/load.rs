@@ -122,14 +122,22 @@ impl Running {
     /// How long the answers took to genuine deliveries that began since then, of events whose account is closed.
     pub fn took_since(&self, from: Instant) -> Vec<Duration> {
         let ledger = self.shared.ledger.lock().expect("ledger");
-        ledger.genuine().flat_map(|entry| &entry.attempts).filter(|attempt| attempt.began >= from).map(|attempt| attempt.took).collect()
+        ledger
+            .genuine()
+            .flat_map(|entry| &entry.attempts)
+            .filter(|attempt| attempt.began >= from)
+            .map(|attempt| attempt.took)
+            .collect()
     }
 
     /// Waits until `more` further events were answered 2xx.
     pub async fn until_taken(&self, more: usize) {
         let (goal, since) = (self.taken() + more, Instant::now());
         while self.taken() < goal {
-            assert!(since.elapsed() < Duration::from_secs(120), "no {more} further events were taken within two minutes");
+            assert!(
+                since.elapsed() < Duration::from_secs(120),
+                "no {more} further events were taken within two minutes"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -180,10 +188,24 @@ struct Shared {
 
 impl Shared {
     async fn run(self: Arc<Self>, number: usize) {
-        let mut rng = Rng::with_seed(self.load.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
-        let interval = self.load.rate.map(|rate| Duration::from_secs_f64(self.load.connections as f64 / rate));
+        let mut rng = Rng::with_seed(
+            self.load
+                .seed
+                .wrapping_mul(1_000_003)
+                .wrapping_add(number as u64),
+        );
+        let interval = self
+            .load
+            .rate
+            .map(|rate| Duration::from_secs_f64(self.load.connections as f64 / rate));
         let mut next = Instant::now() + interval.unwrap_or_default().mul_f64(rng.f64());
-        while self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        while self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+        {
             if let Some(interval) = interval {
                 tokio::time::sleep_until(next.into()).await;
                 next = Instant::now().max(next + interval);
@@ -201,22 +223,41 @@ impl Shared {
         let event = provider.event_of(rng, size);
         self.begun.fetch_add(1, Ordering::Relaxed);
         let mut chance = |percent| rng.u8(..100) < percent;
-        let (forged, twice, later) = (chance(self.load.forged), chance(self.load.at_once), chance(self.load.later));
-        let mut entry = Entry { forged, ..Entry::new(&event, Vec::new()) };
+        let (forged, twice, later) = (
+            chance(self.load.forged),
+            chance(self.load.at_once),
+            chance(self.load.later),
+        );
+        let mut entry = Entry {
+            forged,
+            ..Entry::new(&event, Vec::new())
+        };
         if forged {
             let (headers, body) = event.forged(rng, now());
-            entry.attempts.push(self.post(self.target(rng), provider, headers, body).await);
+            entry
+                .attempts
+                .push(self.post(self.target(rng), provider, headers, body).await);
             return self.close(entry);
         }
         let first = rng.usize(..self.load.targets.len());
-        let targets = if self.load.everywhere { self.load.targets.len() } else { 1 };
-        let tries = (0..targets * if twice { 2 } else { 1 }).map(|copy| self.until_taken(&event, first + copy, rng.fork()));
-        entry.attempts.extend(join_all(tries).await.into_iter().flatten());
+        let targets = if self.load.everywhere {
+            self.load.targets.len()
+        } else {
+            1
+        };
+        let tries = (0..targets * if twice { 2 } else { 1 })
+            .map(|copy| self.until_taken(&event, first + copy, rng.fork()));
+        entry
+            .attempts
+            .extend(join_all(tries).await.into_iter().flatten());
         if entry.is_taken() {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
         if later {
-            self.due_later.lock().expect("due later").push_back((event, entry));
+            self.due_later
+                .lock()
+                .expect("due later")
+                .push_back((event, entry));
         } else {
             self.other_body(&event, entry, rng).await;
         }
@@ -233,7 +274,10 @@ impl Shared {
                 let Some(late) = due.pop_front() else { return };
                 late
             };
-            entry.attempts.extend(self.until_taken(&event, rng.usize(..self.load.targets.len()), rng.fork()).await);
+            entry.attempts.extend(
+                self.until_taken(&event, rng.usize(..self.load.targets.len()), rng.fork())
+                    .await,
+            );
             self.other_body(&event, entry, rng).await;
         }
     }
@@ -243,12 +287,20 @@ impl Shared {
     async fn other_body(&self, event: &Event, mut entry: Entry, rng: &mut Rng) {
         if entry.is_taken() && rng.u8(..100) < self.load.other_body {
             let other = event.with_another_body(rng);
-            let attempts = self.until_taken(&other, rng.usize(..self.load.targets.len()), rng.fork()).await;
-            let attempts = attempts.into_iter().map(|attempt| Attempt { other_body: true, ..attempt });
+            let attempts = self
+                .until_taken(&other, rng.usize(..self.load.targets.len()), rng.fork())
+                .await;
+            let attempts = attempts.into_iter().map(|attempt| Attempt {
+                other_body: true,
+                ..attempt
+            });
             if event.provider.signs_ids() {
                 entry.attempts.extend(attempts);
             } else {
-                self.close(Entry { second: true, ..Entry::new(&other, attempts.collect()) });
+                self.close(Entry {
+                    second: true,
+                    ..Entry::new(&other, attempts.collect())
+                });
             }
         }
         self.close(entry);
@@ -264,11 +316,14 @@ impl Shared {
 
     /// Attempts with back-off, each signed anew, until one is answered 2xx or 4xx. A provider that is refused does not try for ever.
     async fn until_taken(&self, event: &Event, first: usize, mut rng: Rng) -> Vec<Attempt> {
-        let (mut attempts, since, mut pause) = (Vec::new(), Instant::now(), Duration::from_millis(100));
+        let (mut attempts, since, mut pause) =
+            (Vec::new(), Instant::now(), Duration::from_millis(100));
         loop {
             let target = self.load.targets[(first + attempts.len()) % self.load.targets.len()];
             let headers = event.signed(event.provider.secret(), now());
-            let attempt = self.post(target, event.provider, headers, event.body.clone()).await;
+            let attempt = self
+                .post(target, event.provider, headers, event.body.clone())
+                .await;
             let done = match &attempt.answer {
                 Answer::Taken { .. } => true,
                 Answer::Status(code) => (400..500).contains(code),
@@ -283,16 +338,33 @@ impl Shared {
         }
     }
 
-    async fn post(&self, target: SocketAddr, provider: Provider, headers: Headers, body: Bytes) -> Attempt {
+    async fn post(
+        &self,
+        target: SocketAddr,
+        provider: Provider,
+        headers: Headers,
+        body: Bytes,
+    ) -> Attempt {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
-        Attempt::since(began, post(&self.client, target, provider.name(), headers, body).await)
+        Attempt::since(
+            began,
+            post(&self.client, target, provider.name(), headers, body).await,
+        )
     }
 }
 
 /// One POST to a source.
-pub async fn post(client: &reqwest::Client, target: SocketAddr, path: &str, headers: Headers, body: Bytes) -> Answer {
-    let mut request = client.post(format!("http://{target}/ingest/{path}")).body(body);
+pub async fn post(
+    client: &reqwest::Client,
+    target: SocketAddr,
+    path: &str,
+    headers: Headers,
+    body: Bytes,
+) -> Answer {
+    let mut request = client
+        .post(format!("http://{target}/ingest/{path}"))
+        .body(body);
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -310,8 +382,14 @@ pub async fn post(client: &reqwest::Client, target: SocketAddr, path: &str, head
     }
     match response.json::<serde_json::Value>().await {
         Ok(answer) => match (answer["id"].as_str(), answer["status"].as_str()) {
-            (Some(id), Some("accepted")) => Answer::Taken { id: id.into(), new: true },
-            (Some(id), Some("duplicate")) => Answer::Taken { id: id.into(), new: false },
+            (Some(id), Some("accepted")) => Answer::Taken {
+                id: id.into(),
+                new: true,
+            },
+            (Some(id), Some("duplicate")) => Answer::Taken {
+                id: id.into(),
+                new: false,
+            },
             _ => Answer::Broken(format!("200 with {answer}")),
         },
         Err(error) => Answer::Broken(error.to_string()),

@@ -7,6 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 pub fn free_address() -> SocketAddr {
     // By connecting: a socket bound for a try would live on in any process that another test is just starting.
     let nobody_listens = |address: &SocketAddr| TcpStream::connect(address).is_err();
-    let mut candidates = (0..100).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..30_000))));
-    candidates.find(nobody_listens).expect("a free port between 10000 and 30000")
+    let mut candidates =
+        (0..100).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..30_000))));
+    candidates
+        .find(nobody_listens)
+        .expect("a free port between 10000 and 30000")
 }

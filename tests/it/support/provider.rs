@@ -31,7 +31,13 @@ pub struct Event {
 pub type Headers = Vec<(&'static str, String)>;
 
 impl Provider {
-    pub const ALL: [Self; 5] = [Self::Stripe, Self::Github, Self::Shopify, Self::Slack, Self::StandardWebhooks];
+    pub const ALL: [Self; 5] = [
+        Self::Stripe,
+        Self::Github,
+        Self::Shopify,
+        Self::Slack,
+        Self::StandardWebhooks,
+    ];
 
     /// Name of its preset, of its source, and of the source's path.
     pub fn name(self) -> &'static str {
@@ -62,7 +68,9 @@ impl Provider {
     /// Its `[[source]]` in a configuration.
     pub fn config(self) -> String {
         let (name, secret) = (self.name(), self.secret());
-        format!("[[source]]\nname = \"{name}\"\nprovider = \"{name}\"\nsecrets = [\"plain:{secret}\"]\n")
+        format!(
+            "[[source]]\nname = \"{name}\"\nprovider = \"{name}\"\nsecrets = [\"plain:{secret}\"]\n"
+        )
     }
 
     /// An event that was never there before. Its body has what breaks those who parse and print it again: white space, escapes, repeated
@@ -84,7 +92,12 @@ impl Provider {
             Self::StandardWebhooks => format!("msg_{unique}"),
         };
         let body = self.body(rng, &id, kind, size);
-        Event { provider: self, id, kind, body }
+        Event {
+            provider: self,
+            id,
+            kind,
+            body,
+        }
     }
 
     fn body(self, rng: &mut Rng, id: &str, kind: &str, size: usize) -> Bytes {
@@ -92,7 +105,9 @@ impl Provider {
             return (0..size + 16).map(|_| rng.u8(..)).collect();
         }
         let head = match self {
-            Self::Slack => format!("\"event_id\":\"{id}\", \"event\":{{\"text\":\"a\",\"type\":\"{kind}\"}}"),
+            Self::Slack => {
+                format!("\"event_id\":\"{id}\", \"event\":{{\"text\":\"a\",\"type\":\"{kind}\"}}")
+            }
             Self::Stripe => format!("\"id\" : \"{id}\",\r\n\"type\": \"{kind}\""),
             _ => format!("\"delivery\":\"{id}\",\"type\":\"{kind}\""),
         };
@@ -104,15 +119,27 @@ impl Provider {
             "[ ]  ",
             r#"[[[[{"id":"evt_no"}]]]]"#,
         ][rng.usize(..6)];
-        let filler: String = (0..size).map(|_| char::from(rng.u8(0x20..0x7f))).filter(|c| *c != '"' && *c != '\\').collect();
-        format!("{{{head},\n\t\"odd\":{odd},\"filler\":\"{filler}\"}}{}", ["", "\n", " \r\n"][rng.usize(..3)]).into()
+        let filler: String = (0..size)
+            .map(|_| char::from(rng.u8(0x20..0x7f)))
+            .filter(|c| *c != '"' && *c != '\\')
+            .collect();
+        format!(
+            "{{{head},\n\t\"odd\":{odd},\"filler\":\"{filler}\"}}{}",
+            ["", "\n", " \r\n"][rng.usize(..3)]
+        )
+        .into()
     }
 }
 
 impl Event {
     /// The same event with another body: what no provider should send and some do.
     pub fn with_another_body(&self, rng: &mut Rng) -> Self {
-        Self { body: self.provider.body(rng, &self.id, self.kind, self.body.len()), ..self.clone() }
+        Self {
+            body: self
+                .provider
+                .body(rng, &self.id, self.kind, self.body.len()),
+            ..self.clone()
+        }
     }
 
     /// The headers of a delivery sent at `now` (seconds since 1970), signed with `secret`.
@@ -121,29 +148,58 @@ impl Event {
         let json = ("content-type", "application/json".to_owned());
         let mut headers = match self.provider {
             Provider::Stripe => {
-                let mac = hex::encode(mac(secret.as_bytes(), &[format!("{now}.").as_bytes(), body]));
-                vec![("Stripe-Signature", format!("t={now},v1={mac},v0=6ffbb59b2300aae63f272406069a9788598b792a944a07aba816edb039989a39"))]
+                let mac = hex::encode(mac(
+                    secret.as_bytes(),
+                    &[format!("{now}.").as_bytes(), body],
+                ));
+                vec![(
+                    "Stripe-Signature",
+                    format!(
+                        "t={now},v1={mac},v0=6ffbb59b2300aae63f272406069a9788598b792a944a07aba816edb039989a39"
+                    ),
+                )]
             }
             Provider::Github => vec![
                 ("X-GitHub-Delivery", id.to_owned()),
                 ("X-GitHub-Event", kind.to_owned()),
-                ("X-Hub-Signature-256", format!("sha256={}", hex::encode(mac(secret.as_bytes(), &[body])))),
+                (
+                    "X-Hub-Signature-256",
+                    format!("sha256={}", hex::encode(mac(secret.as_bytes(), &[body]))),
+                ),
             ],
             Provider::Shopify => vec![
                 ("X-Shopify-Webhook-Id", id.to_owned()),
                 // The topic is a part of the id, and comes in a header of its own.
-                ("X-Shopify-Event-Id", id.split(':').next().unwrap_or_default().to_owned()),
+                (
+                    "X-Shopify-Event-Id",
+                    id.split(':').next().unwrap_or_default().to_owned(),
+                ),
                 ("X-Shopify-Topic", kind.to_owned()),
-                ("X-Shopify-Hmac-Sha256", BASE64.encode(mac(secret.as_bytes(), &[body]))),
+                (
+                    "X-Shopify-Hmac-Sha256",
+                    BASE64.encode(mac(secret.as_bytes(), &[body])),
+                ),
             ],
             Provider::Slack => {
-                let mac = hex::encode(mac(secret.as_bytes(), &[format!("v0:{now}:").as_bytes(), body]));
-                vec![("X-Slack-Request-Timestamp", now.to_string()), ("X-Slack-Signature", format!("v0={mac}"))]
+                let mac = hex::encode(mac(
+                    secret.as_bytes(),
+                    &[format!("v0:{now}:").as_bytes(), body],
+                ));
+                vec![
+                    ("X-Slack-Request-Timestamp", now.to_string()),
+                    ("X-Slack-Signature", format!("v0={mac}")),
+                ]
             }
             Provider::StandardWebhooks => {
-                let key = BASE64.decode(secret.trim_start_matches("whsec_")).expect("the test's secret is base64");
+                let key = BASE64
+                    .decode(secret.trim_start_matches("whsec_"))
+                    .expect("the test's secret is base64");
                 let mac = BASE64.encode(mac(&key, &[format!("{id}.{now}.").as_bytes(), body]));
-                vec![("webhook-id", id.to_owned()), ("webhook-timestamp", now.to_string()), ("webhook-signature", format!("v1,{mac}"))]
+                vec![
+                    ("webhook-id", id.to_owned()),
+                    ("webhook-timestamp", now.to_string()),
+                    ("webhook-signature", format!("v1,{mac}")),
+                ]
             }
         };
         headers.push(json);
@@ -154,7 +210,10 @@ impl Event {
     pub fn forged(&self, rng: &mut Rng, now: u64) -> (Headers, Bytes) {
         let secret = self.provider.secret();
         match rng.u8(..4) {
-            0 => (self.signed("whsec_YW5vdGhlciBzZWNyZXQgYWx0b2dldGhlcg==", now), self.body.clone()),
+            0 => (
+                self.signed("whsec_YW5vdGhlciBzZWNyZXQgYWx0b2dldGhlcg==", now),
+                self.body.clone(),
+            ),
             1 => {
                 let mut body = self.body.to_vec();
                 // Inside the filler or the noise at the end, so that the body still parses.
@@ -163,12 +222,21 @@ impl Event {
                 (self.signed(secret, now), body.into())
             }
             2 => {
-                let signature = |name: &str| name.to_ascii_lowercase().contains("signature") || name.contains("Hmac");
-                (self.signed(secret, now).into_iter().filter(|(name, _)| !signature(name)).collect(), self.body.clone())
+                let signature = |name: &str| {
+                    name.to_ascii_lowercase().contains("signature") || name.contains("Hmac")
+                };
+                (
+                    self.signed(secret, now)
+                        .into_iter()
+                        .filter(|(name, _)| !signature(name))
+                        .collect(),
+                    self.body.clone(),
+                )
             }
-            _ if matches!(self.provider, Provider::Github | Provider::Shopify) => {
-                (self.signed("another secret altogether", now), self.body.clone())
-            }
+            _ if matches!(self.provider, Provider::Github | Provider::Shopify) => (
+                self.signed("another secret altogether", now),
+                self.body.clone(),
+            ),
             _ => (self.signed(secret, now - 3600), self.body.clone()),
         }
     }
@@ -193,5 +261,8 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970").as_secs()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock after 1970")
+        .as_secs()
 }

@@ -37,7 +37,9 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy in front of `target`.
     pub async fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind(super::ports::free_address()).await.expect("a free port");
+        let listener = TcpListener::bind(super::ports::free_address())
+            .await
+            .expect("a free port");
         let address = listener.local_addr().expect("address");
         let line = watch::Sender::new(Line::Open);
         let back_budget = Arc::new(AtomicI64::new(i64::MAX));
@@ -47,7 +49,11 @@ impl Proxy {
                 tokio::spawn(serve(client, target, lines.clone(), budget.clone()));
             }
         });
-        Self { address, line, back_budget }
+        Self {
+            address,
+            line,
+            back_budget,
+        }
     }
 
     /// Changes the line, for connections that are open too.
@@ -67,11 +73,18 @@ impl Proxy {
     }
 }
 
-async fn serve(client: TcpStream, target: SocketAddr, lines: watch::Receiver<Line>, budget: Arc<AtomicI64>) {
+async fn serve(
+    client: TcpStream,
+    target: SocketAddr,
+    lines: watch::Receiver<Line>,
+    budget: Arc<AtomicI64>,
+) {
     if *lines.borrow() == Line::Cut {
         return;
     }
-    let Ok(server) = TcpStream::connect(target).await else { return };
+    let Ok(server) = TcpStream::connect(target).await else {
+        return;
+    };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let unlimited = Arc::new(AtomicI64::new(i64::MAX));
@@ -83,7 +96,13 @@ async fn serve(client: TcpStream, target: SocketAddr, lines: watch::Receiver<Lin
 }
 
 /// One direction. It keeps back what comes while the line is silent, or is `held`.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lines: watch::Receiver<Line>, budget: Arc<AtomicI64>, held: Line) {
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut lines: watch::Receiver<Line>,
+    budget: Arc<AtomicI64>,
+    held: Line,
+) {
     let mut buffer = vec![0; 16 * 1024];
     let keeps_back = |line: &Line| *line == Line::Silent || *line == held;
     loop {
@@ -92,9 +111,18 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut lines: watch:
             _ = lines.wait_for(|line| *line == Line::Cut) => return,
         };
         let Ok(read @ 1..) = read else { return };
-        match lines.wait_for(|line| !keeps_back(line)).await.map(|line| *line) {
+        match lines
+            .wait_for(|line| !keeps_back(line))
+            .await
+            .map(|line| *line)
+        {
             Ok(Line::Cut) | Err(_) => return,
-            Ok(Line::Slow(kilobytes)) => tokio::time::sleep(Duration::from_secs_f64(read as f64 / f64::from(kilobytes) / 1024.0)).await,
+            Ok(Line::Slow(kilobytes)) => {
+                tokio::time::sleep(Duration::from_secs_f64(
+                    read as f64 / f64::from(kilobytes) / 1024.0,
+                ))
+                .await
+            }
             Ok(_) => {}
         }
         let left = budget.fetch_sub(read as i64, Ordering::SeqCst);

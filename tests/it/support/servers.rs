@@ -17,8 +17,12 @@ pub fn amqp() -> String {
 
 /// Host and port in a server's URL.
 pub fn address(url: &str) -> SocketAddr {
-    let address = url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next());
-    address.and_then(|address| address.parse().ok()).expect("a server's URL names an address")
+    let address = url
+        .rsplit_once('@')
+        .and_then(|(_, rest)| rest.split('/').next());
+    address
+        .and_then(|address| address.parse().ok())
+        .expect("a server's URL names an address")
 }
 
 fn from_environment(name: &str) -> String {
@@ -42,8 +46,14 @@ impl Server {
     /// A fresh PgBouncer in transaction mode, before the PostgreSQL at `url`, with three sessions there. Any client is its superuser.
     pub fn pooler(url: &str) -> Self {
         let target = address(url).port().to_string();
-        let mut pooler = Self { kind: "pgbouncer", folder: Self::folder("pgbouncer"), url: String::new() };
-        pooler.url = script(&["start", pooler.kind], &pooler.folder, &[&target]).trim().to_owned();
+        let mut pooler = Self {
+            kind: "pgbouncer",
+            folder: Self::folder("pgbouncer"),
+            url: String::new(),
+        };
+        pooler.url = script(&["start", pooler.kind], &pooler.folder, &[&target])
+            .trim()
+            .to_owned();
         pooler
     }
 
@@ -54,15 +64,24 @@ impl Server {
 
     /// A fresh PostgreSQL on a disk of so many megabytes in memory; none where this process may not mount one.
     pub fn postgres_on_small_disk(megabytes: u32) -> Option<Self> {
-        let server = Self { kind: "postgres", folder: Self::folder("postgres"), url: String::new() };
+        let server = Self {
+            kind: "postgres",
+            folder: Self::folder("postgres"),
+            url: String::new(),
+        };
         std::fs::create_dir(&server.folder).expect("a folder");
         let options = format!("size={megabytes}m,mode=755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&server.folder).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| {
-            let mut server = server;
-            server.start();
-            server
-        })
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(&server.folder)
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| {
+                let mut server = server;
+                server.start();
+                server
+            })
     }
 
     /// Where its files are.
@@ -71,24 +90,33 @@ impl Server {
     }
 
     fn folder(kind: &str) -> PathBuf {
-        PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER")).join(format!("{kind}-{}", uuid::Uuid::now_v7().simple()))
+        PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER"))
+            .join(format!("{kind}-{}", uuid::Uuid::now_v7().simple()))
     }
 
     fn fresh(kind: &'static str) -> Self {
         // Made before it is started, so that a start that fails half-way is cleaned up, too.
-        let mut server = Self { kind, folder: Self::folder(kind), url: String::new() };
+        let mut server = Self {
+            kind,
+            folder: Self::folder(kind),
+            url: String::new(),
+        };
         server.start();
         server
     }
 
     /// Starts it, or starts it again on its port and with its data.
     pub fn start(&mut self) {
-        self.url = script(&["start", self.kind], &self.folder, &[]).trim().to_owned();
+        self.url = script(&["start", self.kind], &self.folder, &[])
+            .trim()
+            .to_owned();
     }
 
     /// Starts it if it does not run.
     pub fn revive(&mut self) {
-        if std::net::TcpStream::connect_timeout(&address(&self.url), Duration::from_secs(5)).is_err() {
+        if std::net::TcpStream::connect_timeout(&address(&self.url), Duration::from_secs(5))
+            .is_err()
+        {
             self.start();
         }
     }
@@ -122,10 +150,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Not through `script`: a panic here would abort the whole test run and leave the server behind.
-        let stopped = Command::new(SCRIPT).arg("stop").arg(&self.folder).stdin(Stdio::null()).status();
+        let stopped = Command::new(SCRIPT)
+            .arg("stop")
+            .arg(&self.folder)
+            .stdin(Stdio::null())
+            .status();
         if stopped.is_ok_and(|status| status.success()) {
             // Where it is no disk of its own, there is nothing to unmount.
-            let _ = Command::new("umount").arg(&self.folder).stderr(Stdio::null()).status();
+            let _ = Command::new("umount")
+                .arg(&self.folder)
+                .stderr(Stdio::null())
+                .status();
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
@@ -134,8 +169,18 @@ impl Drop for Server {
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
 
 fn script(verb: &[&str], folder: &Path, rest: &[&str]) -> String {
-    let output = Command::new(SCRIPT).args(verb).arg(folder).args(rest).stdin(Stdio::null()).output().expect("tests/servers runs");
+    let output = Command::new(SCRIPT)
+        .args(verb)
+        .arg(folder)
+        .args(rest)
+        .stdin(Stdio::null())
+        .output()
+        .expect("tests/servers runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "tests/servers {verb:?} {rest:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "tests/servers {verb:?} {rest:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }

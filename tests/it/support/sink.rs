@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, ExchangeDeleteOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions,
+    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -34,8 +34,15 @@ const ATTEMPT: &str = "x-hookweir-attempt";
 /// Every line of the file sink.
 pub fn files(folder: &Path) -> Vec<Message> {
     let paths = paths(folder);
-    assert!(!paths.is_empty(), "there are no files in {}", folder.display());
-    paths.iter().flat_map(|path| lines(&std::fs::read(path).expect("a file of the sink"))).collect()
+    assert!(
+        !paths.is_empty(),
+        "there are no files in {}",
+        folder.display()
+    );
+    paths
+        .iter()
+        .flat_map(|path| lines(&std::fs::read(path).expect("a file of the sink")))
+        .collect()
 }
 
 /// Waits until the file sink holds `expected` different messages; whether they are the right ones is for the [`Account`] to say.
@@ -43,11 +50,21 @@ pub async fn files_hold(folder: &Path, expected: usize) {
     let (since, mut found) = (Instant::now(), 0);
     while since.elapsed() < Duration::from_secs(120) {
         let whole = |mut content: Vec<u8>| {
-            content.truncate(content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+            content.truncate(
+                content
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |end| end + 1),
+            );
             content
         };
-        let messages = paths(folder).into_iter().flat_map(|path| lines(&whole(std::fs::read(path).unwrap_or_default())));
-        found = messages.map(|message| message.id).collect::<BTreeSet<_>>().len();
+        let messages = paths(folder)
+            .into_iter()
+            .flat_map(|path| lines(&whole(std::fs::read(path).unwrap_or_default())));
+        found = messages
+            .map(|message| message.id)
+            .collect::<BTreeSet<_>>()
+            .len();
         if found >= expected {
             return;
         }
@@ -57,32 +74,57 @@ pub async fn files_hold(folder: &Path, expected: usize) {
 }
 
 fn paths(folder: &Path) -> Vec<PathBuf> {
-    let all = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    all.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).collect()
+    let all = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    all.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "jsonl")
+    })
+    .collect()
 }
 
 fn lines(content: &[u8]) -> Vec<Message> {
-    assert!(content.is_empty() || content.ends_with(b"\n"), "the file sink's last line is torn");
-    let lines = content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| message(&serde_json::from_slice(line).expect("each line of the file sink is JSON"))).collect()
+    assert!(
+        content.is_empty() || content.ends_with(b"\n"),
+        "the file sink's last line is torn"
+    );
+    let lines = content
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            message(&serde_json::from_slice(line).expect("each line of the file sink is JSON"))
+        })
+        .collect()
 }
 
 fn message(line: &serde_json::Value) -> Message {
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
     let body = match line.get("body_base64") {
-        Some(encoded) => base64::engine::general_purpose::STANDARD.decode(text(encoded)).expect("base64"),
+        Some(encoded) => base64::engine::general_purpose::STANDARD
+            .decode(text(encoded))
+            .expect("base64"),
         None => text(&line["body"]).into_bytes(),
     };
     let headers = &line["headers"];
-    let outer =
-        line.as_object().expect("an object").iter().filter(|(name, _)| !["headers", "body", "body_base64"].contains(&name.as_str()));
+    let outer = line
+        .as_object()
+        .expect("an object")
+        .iter()
+        .filter(|(name, _)| !["headers", "body", "body_base64"].contains(&name.as_str()));
     let properties = outer.chain(headers.as_object().expect("an object"));
     Message {
         id: text(&line["message_id"]),
         source: text(&headers["x-hookweir-source"]),
         event_id: text(&headers["cloudEvents:id"]),
         attempt: text(&headers["x-hookweir-attempt"]),
-        properties: properties.filter(|(name, _)| *name != ATTEMPT).map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        properties: properties
+            .filter(|(name, _)| *name != ATTEMPT)
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect(),
         body,
     }
 }
@@ -99,17 +141,31 @@ impl Queues {
     /// Names that no other test uses.
     pub fn new(url: &str) -> Self {
         let exchange = format!("test-{}", uuid::Uuid::now_v7().simple());
-        Self { url: url.into(), events: format!("{exchange}.events"), unrouted: format!("{exchange}.unrouted"), exchange }
+        Self {
+            url: url.into(),
+            events: format!("{exchange}.events"),
+            unrouted: format!("{exchange}.unrouted"),
+            exchange,
+        }
     }
 
     /// The `[publisher]` keys that make Hookweir use them.
     pub fn config(&self) -> String {
-        let Self { url, exchange, events, unrouted } = self;
-        format!("[publisher]\nurl = \"{url}\"\nexchange = \"{exchange}\"\nqueue = \"{events}\"\nunrouted_queue = \"{unrouted}\"\n")
+        let Self {
+            url,
+            exchange,
+            events,
+            unrouted,
+        } = self;
+        format!(
+            "[publisher]\nurl = \"{url}\"\nexchange = \"{exchange}\"\nqueue = \"{events}\"\nunrouted_queue = \"{unrouted}\"\n"
+        )
     }
 
     async fn connect(&self) -> Connection {
-        Connection::connect(&self.url, ConnectionProperties::default()).await.expect("RabbitMQ answers the test")
+        Connection::connect(&self.url, ConnectionProperties::default())
+            .await
+            .expect("RabbitMQ answers the test")
     }
 
     /// Consumes the queue until it has held `expected` different messages, or `patience` is over.
@@ -118,19 +174,29 @@ impl Queues {
         let connection = self.connect().await;
         let channel = connection.create_channel().await.expect("channel");
         // Without acknowledgements: one that is under way when its channel closes would bring its message back, as if published twice.
-        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let consumer = channel.basic_consume(queue.into(), "test".into(), options, FieldTable::default()).await;
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..BasicConsumeOptions::default()
+        };
+        let consumer = channel
+            .basic_consume(queue.into(), "test".into(), options, FieldTable::default())
+            .await;
         let mut consumer = consumer.expect("the queue exists");
         let (mut messages, mut ids, since) = (Vec::new(), BTreeSet::new(), Instant::now());
         while ids.len() < expected {
             let left = patience.saturating_sub(since.elapsed());
-            let Ok(Some(delivery)) = tokio::time::timeout(left, consumer.next()).await else { break };
+            let Ok(Some(delivery)) = tokio::time::timeout(left, consumer.next()).await else {
+                break;
+            };
             let message = amqp_message(delivery.expect("delivery"));
             ids.insert(message.id.clone());
             messages.push(message);
         }
         // What was on its way already comes before the end.
-        channel.basic_cancel("test".into(), BasicCancelOptions::default()).await.expect("cancelled");
+        channel
+            .basic_cancel("test".into(), BasicCancelOptions::default())
+            .await
+            .expect("cancelled");
         while let Some(delivery) = consumer.next().await {
             messages.push(amqp_message(delivery.expect("delivery")));
         }
@@ -141,8 +207,15 @@ impl Queues {
     /// How many messages are in the queue.
     pub async fn count(&self, queue: &str) -> u32 {
         let (connection, channel) = self.channel().await;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let there = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("the queue exists").message_count();
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let there = channel
+            .queue_declare(queue.into(), passive, FieldTable::default())
+            .await
+            .expect("the queue exists")
+            .message_count();
         let _ = connection.close(200, "done".into()).await;
         there
     }
@@ -153,16 +226,31 @@ impl Queues {
         let there = self.count(queue).await;
         let (connection, channel) = self.channel().await;
         // Acknowledged in blocks, so that the broker never has more than these on their way. Nobody else consumes, so none comes twice.
-        channel.basic_qos(2000, BasicQosOptions::default()).await.expect("qos");
-        let consumer = channel.basic_consume(queue.into(), "test".into(), BasicConsumeOptions::default(), FieldTable::default()).await;
+        channel
+            .basic_qos(2000, BasicQosOptions::default())
+            .await
+            .expect("qos");
+        let consumer = channel
+            .basic_consume(
+                queue.into(),
+                "test".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await;
         let mut consumer = consumer.expect("the queue exists");
         for number in 1..=there {
             let next = tokio::time::timeout(Duration::from_secs(60), consumer.next()).await;
-            let delivery =
-                next.unwrap_or_else(|_| panic!("{queue} gave {number} of {there} messages")).expect("a message").expect("delivery");
+            let delivery = next
+                .unwrap_or_else(|_| panic!("{queue} gave {number} of {there} messages"))
+                .expect("a message")
+                .expect("delivery");
             if number % 500 == 0 || number == there {
                 let multiple = BasicAckOptions { multiple: true };
-                channel.basic_ack(delivery.delivery_tag, multiple).await.expect("acknowledged");
+                channel
+                    .basic_ack(delivery.delivery_tag, multiple)
+                    .await
+                    .expect("acknowledged");
             }
             each(amqp_message(delivery));
         }
@@ -174,7 +262,11 @@ impl Queues {
         let connection = self.connect().await;
         let channel = connection.create_channel().await.expect("channel");
         let mut messages = Vec::new();
-        while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.expect("the queue exists") {
+        while let Some(message) = channel
+            .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+            .await
+            .expect("the queue exists")
+        {
             messages.push(amqp_message(message.delivery));
         }
         let _ = connection.close(200, "done".into()).await;
@@ -192,10 +284,14 @@ impl Queues {
     pub async fn delete(&self) {
         let (connection, channel) = self.channel().await;
         for queue in [&self.events, &self.unrouted] {
-            let _ = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
+            let _ = channel
+                .queue_delete(queue.as_str().into(), QueueDeleteOptions::default())
+                .await;
         }
         for exchange in [self.exchange.clone(), format!("{}.unrouted", self.exchange)] {
-            let _ = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await;
+            let _ = channel
+                .exchange_delete(exchange.into(), ExchangeDeleteOptions::default())
+                .await;
         }
         let _ = connection.close(200, "done".into()).await;
     }
@@ -203,7 +299,11 @@ impl Queues {
 
 fn amqp_message(delivery: Delivery) -> Message {
     let properties = &delivery.properties;
-    assert_eq!(*properties.delivery_mode(), Some(2), "messages are persistent");
+    assert_eq!(
+        *properties.delivery_mode(),
+        Some(2),
+        "messages are persistent"
+    );
     let text = |name: &str, value: &AMQPValue| match value {
         AMQPValue::LongString(text) => text.to_string(),
         AMQPValue::LongInt(number) => number.to_string(),
@@ -212,17 +312,31 @@ fn amqp_message(delivery: Delivery) -> Message {
     };
     let headers = properties.headers().as_ref().expect("headers").inner();
     // The broker's own headers (`x-delivery-count`, when a consumer went away) are not ours.
-    let ours = headers.iter().filter(|(name, _)| *name.as_str() != *"x-delivery-count");
-    let mut all: BTreeMap<String, String> = ours.map(|(name, value)| (name.to_string(), text(name.as_str(), value))).collect();
+    let ours = headers
+        .iter()
+        .filter(|(name, _)| *name.as_str() != *"x-delivery-count");
+    let mut all: BTreeMap<String, String> = ours
+        .map(|(name, value)| (name.to_string(), text(name.as_str(), value)))
+        .collect();
     for (name, value) in [
-        ("content_type", properties.content_type().as_ref().map(ToString::to_string)),
+        (
+            "content_type",
+            properties.content_type().as_ref().map(ToString::to_string),
+        ),
         ("type", properties.kind().as_ref().map(ToString::to_string)),
-        ("timestamp", properties.timestamp().as_ref().map(ToString::to_string)),
+        (
+            "timestamp",
+            properties.timestamp().as_ref().map(ToString::to_string),
+        ),
     ] {
         all.insert(name.into(), value.unwrap_or_default());
     }
     Message {
-        id: properties.message_id().as_ref().expect("message_id").to_string(),
+        id: properties
+            .message_id()
+            .as_ref()
+            .expect("message_id")
+            .to_string(),
         source: all["x-hookweir-source"].clone(),
         event_id: all["cloudEvents:id"].clone(),
         attempt: all.remove(ATTEMPT).expect("an attempt"),
@@ -256,9 +370,17 @@ impl Arrivals {
             properties: digest(format!("{:?}", message.properties).as_bytes()),
         };
         if message.properties.contains_key("x-hookweir-conflict-of") {
-            self.marked.insert((message.source.clone(), message.event_id.clone()));
+            self.marked
+                .insert((message.source.clone(), message.event_id.clone()));
         }
-        self.by_event.entry((message.source.clone(), message.event_id.clone(), digest(&message.body))).or_default().push(arrival);
+        self.by_event
+            .entry((
+                message.source.clone(),
+                message.event_id.clone(),
+                digest(&message.body),
+            ))
+            .or_default()
+            .push(arrival);
     }
 }
 
@@ -284,43 +406,91 @@ impl Account {
     }
 
     /// Compares what arrived with the ledger of those who sent.
-    pub fn between(ledger: &Ledger, Arrivals { mut by_event, marked }: Arrivals) -> Self {
+    pub fn between(
+        ledger: &Ledger,
+        Arrivals {
+            mut by_event,
+            marked,
+        }: Arrivals,
+    ) -> Self {
         let mut account = Self::default();
-        for (place, entry) in ledger.entries.iter().enumerate().filter(|(_, entry)| !entry.forged) {
+        for (place, entry) in ledger
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| !entry.forged)
+        {
             let name = format!("{} {}", entry.provider.name(), entry.id);
-            let found = by_event.remove(&(entry.provider.name().to_owned(), entry.id.clone(), entry.body)).unwrap_or_default();
+            let found = by_event
+                .remove(&(
+                    entry.provider.name().to_owned(),
+                    entry.id.clone(),
+                    entry.body,
+                ))
+                .unwrap_or_default();
             if found.is_empty() && entry.is_taken() {
                 account.lost.push(name.clone());
             }
             if found.len() > 1 {
-                let attempts: Vec<_> = found.iter().map(|arrival| arrival.attempt.as_str()).collect();
-                account.copies.extend(found.iter().skip(1).map(|_| (place, format!("{name} at the attempts {attempts:?}"))));
+                let attempts: Vec<_> = found
+                    .iter()
+                    .map(|arrival| arrival.attempt.as_str())
+                    .collect();
+                account.copies.extend(
+                    found
+                        .iter()
+                        .skip(1)
+                        .map(|_| (place, format!("{name} at the attempts {attempts:?}"))),
+                );
             }
-            let as_answered = found.iter().all(|arrival| entry.message_ids().iter().all(|id| *id == arrival.id));
-            let alike = found.iter().all(|arrival| (&arrival.id, arrival.properties) == (&found[0].id, found[0].properties));
-            let is_marked = found.is_empty() || !entry.second || marked.contains(&(entry.provider.name().to_owned(), entry.id.clone()));
+            let as_answered = found
+                .iter()
+                .all(|arrival| entry.message_ids().iter().all(|id| *id == arrival.id));
+            let alike = found.iter().all(|arrival| {
+                (&arrival.id, arrival.properties) == (&found[0].id, found[0].properties)
+            });
+            let is_marked = found.is_empty()
+                || !entry.second
+                || marked.contains(&(entry.provider.name().to_owned(), entry.id.clone()));
             if !alike || !is_marked || !as_answered {
                 account.corrupt.push(name);
             }
         }
-        account.strangers = by_event.keys().map(|(source, id, _)| format!("{source} {id}")).collect();
+        account.strangers = by_event
+            .keys()
+            .map(|(source, id, _)| format!("{source} {id}"))
+            .collect();
         account
     }
 
     /// Nothing lost, nothing changed, nothing that nobody sent.
     pub fn check(&self) {
-        let brief: BTreeMap<_, _> = [("lost", &self.lost), ("corrupt", &self.corrupt), ("strangers", &self.strangers)]
-            .into_iter()
-            .filter(|(_, v)| !v.is_empty())
+        let brief: BTreeMap<_, _> = [
+            ("lost", &self.lost),
+            ("corrupt", &self.corrupt),
+            ("strangers", &self.strangers),
+        ]
+        .into_iter()
+        .filter(|(_, v)| !v.is_empty())
+        .collect();
+        let counts: BTreeMap<_, _> = brief
+            .iter()
+            .map(|(what, which)| (what, (which.len(), &which[0])))
             .collect();
-        let counts: BTreeMap<_, _> = brief.iter().map(|(what, which)| (what, (which.len(), &which[0]))).collect();
-        assert!(counts.is_empty(), "not what was sent (count, first): {counts:?}");
+        assert!(
+            counts.is_empty(),
+            "not what was sent (count, first): {counts:?}"
+        );
     }
 
     /// And each once.
     pub fn check_once(&self) {
         self.check();
         let first = self.copies.first().map_or("", |(_, what)| what);
-        assert!(self.copies.is_empty(), "{} copies without a fault, the first: {first}", self.copies.len());
+        assert!(
+            self.copies.is_empty(),
+            "{} copies without a fault, the first: {first}",
+            self.copies.len()
+        );
     }
 }

@@ -23,7 +23,10 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
     /// Writes its certificate as a file of trusted ones, for `SSL_CERT_FILE`.
@@ -45,20 +48,34 @@ impl TlsServer {
     pub fn start(authority: &Authority) -> Self {
         let key = KeyPair::generate().expect("randomness");
         let params = CertificateParams::new(vec!["localhost".into()]).expect("a name");
-        let certificate = params.signed_by(&key, &authority.issuer).expect("a certificate");
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-            .expect("a certificate and its key");
+        let certificate = params
+            .signed_by(&key, &authority.issuer)
+            .expect("a certificate");
+        let config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("TLS")
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+                )
+                .expect("a certificate and its key");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let server = Self { address: listener.local_addr().expect("an address"), pages: Arc::default(), asked: Arc::default() };
+        let server = Self {
+            address: listener.local_addr().expect("an address"),
+            pages: Arc::default(),
+            asked: Arc::default(),
+        };
         let (config, pages, asked) = (Arc::new(config), server.pages.clone(), server.asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-                let Ok(connection) = ServerConnection::new(config.clone()) else { continue };
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(10)))
+                    .expect("a timeout");
+                let Ok(connection) = ServerConnection::new(config.clone()) else {
+                    continue;
+                };
                 // A client that trusts nobody here hangs up in the middle.
                 let _ = answer(StreamOwned::new(connection, stream), &pages, &asked);
             }
@@ -73,13 +90,20 @@ impl TlsServer {
 
     /// Puts a page at a path; everything else is not found.
     pub fn put(&self, path: &str, body: impl Into<String>) {
-        self.pages.lock().expect("pages").insert(path.into(), body.into());
+        self.pages
+            .lock()
+            .expect("pages")
+            .insert(path.into(), body.into());
     }
 
     /// The bodies of the requests whose path starts with this.
     pub fn asked(&self, path: &str) -> Vec<String> {
         let asked = self.asked.lock().expect("requests");
-        asked.iter().filter(|(asked, _)| asked.starts_with(path)).map(|(_, body)| body.clone()).collect()
+        asked
+            .iter()
+            .filter(|(asked, _)| asked.starts_with(path))
+            .map(|(_, body)| body.clone())
+            .collect()
     }
 }
 
@@ -102,9 +126,16 @@ fn answer(
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let page = pages.lock().expect("pages").get(&path).cloned();
-    asked.lock().expect("requests").push((path, String::from_utf8_lossy(&body).into_owned()));
+    asked
+        .lock()
+        .expect("requests")
+        .push((path, String::from_utf8_lossy(&body).into_owned()));
     let (status, page) = page.map_or(("404 Not Found", String::new()), |page| ("200 OK", page));
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}", page.len())?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
+        page.len()
+    )?;
     stream.conn.send_close_notify();
     stream.flush()
 }

@@ -32,7 +32,10 @@ pub const MISTAKES: &[&str] = &[
 
 /// Whether the process was started with this mistake of [`MISTAKES`].
 pub(crate) fn makes(mistake: &'static str) -> bool {
-    debug_assert!(MISTAKES.contains(&mistake), "\"{mistake}\" is not in the list");
+    debug_assert!(
+        MISTAKES.contains(&mistake),
+        "\"{mistake}\" is not in the list"
+    );
     #[cfg(feature = "failpoints")]
     return hooks::mistake().is_some_and(|made| made == mistake);
     #[cfg(not(feature = "failpoints"))]
@@ -59,12 +62,13 @@ mod hooks {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use crate::delivery::CLOCK_SHIFT_MS;
+    use crate::domain::delivery::CLOCK_SHIFT_MS;
 
     static FORGETS: AtomicBool = AtomicBool::new(false);
 
     pub(super) fn mistake() -> Option<&'static str> {
-        static MISTAKE: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("HOOKWEIR_CONTROL").ok());
+        static MISTAKE: LazyLock<Option<String>> =
+            LazyLock::new(|| std::env::var("HOOKWEIR_CONTROL").ok());
         MISTAKE.as_deref()
     }
 

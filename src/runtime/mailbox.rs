@@ -74,7 +74,10 @@ pub struct Mailbox<M: Send + 'static> {
 
 impl<M: Send + 'static> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
-        Self { recipient: self.recipient.clone(), meter: self.meter.clone() }
+        Self {
+            recipient: self.recipient.clone(),
+            meter: self.meter.clone(),
+        }
     }
 }
 
@@ -85,8 +88,14 @@ impl<M: Send + 'static> Mailbox<M> {
         A: Actor + Handler<Mail<M>>,
         A::Context: ToEnvelope<A, Mail<M>>,
     {
-        let meter = Arc::new(Meter { depth: AtomicUsize::new(0), capacity });
-        Self { recipient: addr.clone().recipient(), meter }
+        let meter = Arc::new(Meter {
+            depth: AtomicUsize::new(0),
+            capacity,
+        });
+        Self {
+            recipient: addr.clone().recipient(),
+            meter,
+        }
     }
 
     /// Sends `message` unless the mailbox is full or the actor gone. Never blocks.
@@ -94,12 +103,19 @@ impl<M: Send + 'static> Mailbox<M> {
         if !self.recipient.connected() {
             return Err(Refused::Gone(message));
         }
-        let free =
-            self.meter.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < self.meter.capacity).then_some(now + 1));
+        let free = self
+            .meter
+            .depth
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now < self.meter.capacity).then_some(now + 1)
+            });
         if free.is_err() {
             return Err(Refused::Full(message));
         }
-        self.recipient.do_send(Mail { message, place: Place(self.meter.clone()) });
+        self.recipient.do_send(Mail {
+            message,
+            place: Place(self.meter.clone()),
+        });
         Ok(())
     }
 }
@@ -151,21 +167,36 @@ pub struct Entry {
 
 impl Roster {
     /// A mailbox of `capacity` messages in front of the actor at `addr`, which is on the roster from here on.
-    pub fn mailbox<A, M>(&self, actor: impl Into<String>, addr: &Addr<A>, capacity: usize) -> Mailbox<M>
+    pub fn mailbox<A, M>(
+        &self,
+        actor: impl Into<String>,
+        addr: &Addr<A>,
+        capacity: usize,
+    ) -> Mailbox<M>
     where
         M: Send + 'static,
         A: Actor + Handler<Mail<M>> + Handler<Ping>,
         A::Context: ToEnvelope<A, Mail<M>> + ToEnvelope<A, Ping>,
     {
         let mailbox = Mailbox::new(addr, capacity);
-        let entry = Entry { actor: actor.into(), meter: mailbox.meter.clone(), pulse: Pulse::new(addr) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        let entry = Entry {
+            actor: actor.into(),
+            meter: mailbox.meter.clone(),
+            pulse: Pulse::new(addr),
+        };
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(entry);
         mailbox
     }
 
     /// Those that have started.
     pub fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -205,7 +236,13 @@ mod tests {
             let addr = Slow::start_in_arbiter(&Arbiter::new().handle(), |_| Slow(gate));
             let roster = Roster::default();
             let mailbox: Mailbox<u32> = roster.mailbox("slow", &addr, 8);
-            let [Entry { actor, meter, pulse }] = roster.entries().try_into().ok().expect("one actor");
+            let [
+                Entry {
+                    actor,
+                    meter,
+                    pulse,
+                },
+            ] = roster.entries().try_into().ok().expect("one actor");
             assert_eq!(actor, "slow");
             let mut full = 0;
             for n in 0..1000 {
@@ -223,7 +260,10 @@ mod tests {
 
             mailbox.try_send(13).expect("room");
             go.send(()).expect("the actor listens");
-            assert!(pulse.beat().await.is_err(), "a panic kills an actor for good");
+            assert!(
+                pulse.beat().await.is_err(),
+                "a panic kills an actor for good"
+            );
             while !matches!(mailbox.try_send(1), Err(Refused::Gone(_))) {
                 tokio::task::yield_now().await;
             }

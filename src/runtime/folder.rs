@@ -14,7 +14,10 @@ pub(crate) fn create(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above = folder
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     create(above)?;
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -25,7 +28,9 @@ pub(crate) fn create(folder: &Path) -> io::Result<()> {
 
 /// The folder that `path` lies in.
 pub(crate) fn of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// `path` with `suffix` behind its name.
@@ -38,8 +43,15 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Creates the empty file `path`, for nobody else to read, unless it is there. Never opens one that is there: closing it would take
 /// SQLite's locks on it away.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path) {
-        Ok(file) => file.sync_all().and_then(|()| File::open(of(path))?.sync_all()),
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(path)
+    {
+        Ok(file) => file
+            .sync_all()
+            .and_then(|()| File::open(of(path))?.sync_all()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -48,16 +60,31 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
 /// Takes everybody else's permissions on the file `path` away, and says so. A file that belongs to another user is left as it is, with a
 /// warning.
 pub(crate) fn make_private(path: &Path) {
-    let Some(mode) = crate::disk::open_to_others(path) else { return };
+    let Some(mode) = crate::runtime::disk::open_to_others(path) else {
+        return;
+    };
     match fs::set_permissions(path, Permissions::from_mode(mode & !0o077)) {
-        Ok(()) => tracing::info!("{}: its permissions were {mode:o}, and are {:o} from now on", path.display(), mode & !0o077),
-        Err(error) => tracing::warn!("{}: others may read it (permissions {mode:o}), and that cannot be changed: {error}", path.display()),
+        Ok(()) => tracing::info!(
+            "{}: its permissions were {mode:o}, and are {:o} from now on",
+            path.display(),
+            mode & !0o077
+        ),
+        Err(error) => tracing::warn!(
+            "{}: others may read it (permissions {mode:o}), and that cannot be changed: {error}",
+            path.display()
+        ),
     }
 }
 
 /// Locks the file `path` for as long as the answer is kept, and writes this process's id into it. The kernel frees it with the process.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(PRIVATE).open(path)?;
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(PRIVATE)
+        .open(path)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::Error(error)) => return Err(error),
@@ -70,11 +97,17 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
                 .trim_start_matches("pid ")
                 .parse::<u32>()
                 .map_or_else(|_| String::new(), |id| format!(" (its process id is {id})"));
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("another process uses it{holder}")));
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!("another process uses it{holder}"),
+            ));
         }
     }
     // Only for the words as well: a full disk is no reason. No number alone: whoever reads all files of a folder of events would take that
     // for JSON.
-    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "pid {}", std::process::id()));
+    let _ = lock
+        .set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "pid {}", std::process::id()));
     Ok(lock)
 }

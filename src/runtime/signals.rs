@@ -20,20 +20,29 @@ impl Signals {
     pub fn listen(drain: Duration) -> io::Result<Self> {
         let (asked, stop) = watch::channel(None);
         let (tell, told) = mpsc::channel();
-        thread::Builder::new().name("signals".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-            let _ = match runtime {
-                Ok(runtime) => runtime.block_on(take(&tell, &asked, drain)),
-                Err(error) => tell.send(Err(error)).map_err(io::Error::other),
-            };
-        })?;
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_io()
+                    .build();
+                let _ = match runtime {
+                    Ok(runtime) => runtime.block_on(take(&tell, &asked, drain)),
+                    Err(error) => tell.send(Err(error)).map_err(io::Error::other),
+                };
+            })?;
         told.recv().map_err(io::Error::other)??;
         Ok(Self { stop })
     }
 
     /// Resolves once the service is asked to stop, with the signal's name. That may have been before this was called.
     pub async fn stop(&mut self) -> &'static str {
-        match self.stop.wait_for(Option::is_some).await.map(|asked| *asked) {
+        match self
+            .stop
+            .wait_for(Option::is_some)
+            .await
+            .map(|asked| *asked)
+        {
             Ok(Some(name)) => name,
             // The thread is gone: only a death or SIGKILL ends the service.
             _ => std::future::pending().await,
@@ -42,13 +51,33 @@ impl Signals {
 }
 
 /// Takes signals for as long as the process lives.
-async fn take(tell: &mpsc::Sender<io::Result<()>>, asked: &watch::Sender<Option<&'static str>>, drain: Duration) -> io::Result<()> {
-    let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
+async fn take(
+    tell: &mpsc::Sender<io::Result<()>>,
+    asked: &watch::Sender<Option<&'static str>>,
+    drain: Duration,
+) -> io::Result<()> {
+    let kinds = (
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    );
     let handlers = || -> io::Result<[Signal; 5]> {
         let more = [SignalKind::user_defined1(), SignalKind::user_defined2()];
-        Ok([signal(kinds.0)?, signal(kinds.1)?, signal(kinds.2)?, signal(more[0])?, signal(more[1])?])
+        Ok([
+            signal(kinds.0)?,
+            signal(kinds.1)?,
+            signal(kinds.2)?,
+            signal(more[0])?,
+            signal(more[1])?,
+        ])
     };
-    let [mut terminate, mut interrupt, mut hangup, mut user1, mut user2] = match handlers() {
+    let [
+        mut terminate,
+        mut interrupt,
+        mut hangup,
+        mut user1,
+        mut user2,
+    ] = match handlers() {
         Ok(handlers) => handlers,
         Err(error) => return tell.send(Err(error)).map_err(io::Error::other),
     };
@@ -70,6 +99,8 @@ fn stop(name: &'static str, asked: &watch::Sender<Option<&'static str>>, drain: 
         tracing::info!("{name}: stopping in order");
     } else {
         let secs = drain.as_secs_f32();
-        tracing::warn!("{name} again: the service is stopping already, within shutdown.drain_secs ({secs} s); SIGKILL ends it at once");
+        tracing::warn!(
+            "{name} again: the service is stopping already, within shutdown.drain_secs ({secs} s); SIGKILL ends it at once"
+        );
     }
 }

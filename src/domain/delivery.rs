@@ -20,8 +20,13 @@ impl SourceName {
 
     /// Accepts `[a-z0-9][a-z0-9_-]*` of at most [`Self::MAX_LEN`] bytes.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        let first = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
         if first && rest && text.len() <= Self::MAX_LEN {
             Ok(Self(text.into()))
         } else {
@@ -107,7 +112,14 @@ impl DedupKey {
     /// differ. `purpose` keeps keys of different meaning apart (`"id"`, `"body"`).
     pub fn new(source: &SourceName, purpose: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
-        for part in [b"hookweir/1", purpose.as_bytes(), source.as_str().as_bytes()].iter().chain(parts) {
+        for part in [
+            b"hookweir/1",
+            purpose.as_bytes(),
+            source.as_str().as_bytes(),
+        ]
+        .iter()
+        .chain(parts)
+        {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
@@ -330,7 +342,8 @@ impl fmt::Display for InstanceId {
 
 /// How far a test has set this process's wall clock ahead.
 #[cfg(feature = "failpoints")]
-pub(crate) static CLOCK_SHIFT_MS: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+pub(crate) static CLOCK_SHIFT_MS: std::sync::atomic::AtomicI64 =
+    std::sync::atomic::AtomicI64::new(0);
 
 /// Wall clock in milliseconds since 1970, UTC. Pure code takes it as an argument; only the edges read it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -339,7 +352,9 @@ pub struct UnixMillis(pub i64);
 impl UnixMillis {
     /// The wall clock now.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now = Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
         #[cfg(feature = "failpoints")]
         let now = Self(now.0 + CLOCK_SHIFT_MS.load(std::sync::atomic::Ordering::Relaxed));
@@ -349,7 +364,10 @@ impl UnixMillis {
     /// This instant and `later` on.
     #[must_use]
     pub fn plus(self, later: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(later.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(later.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -364,11 +382,26 @@ mod tests {
     #[test]
     fn parts_of_a_key_do_not_run_into_each_other() {
         let s = source("s");
-        assert_ne!(DedupKey::new(&s, "id", &[b"ab", b"c"]), DedupKey::new(&s, "id", &[b"a", b"bc"]));
-        assert_ne!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&s, "id", &[b"ab", b""]));
-        assert_ne!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&s, "body", &[b"ab"]));
-        assert_ne!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&source("sa"), "id", &[b"b"]));
-        assert_eq!(DedupKey::new(&s, "id", &[b"ab"]), DedupKey::new(&s, "id", &[b"ab"]));
+        assert_ne!(
+            DedupKey::new(&s, "id", &[b"ab", b"c"]),
+            DedupKey::new(&s, "id", &[b"a", b"bc"])
+        );
+        assert_ne!(
+            DedupKey::new(&s, "id", &[b"ab"]),
+            DedupKey::new(&s, "id", &[b"ab", b""])
+        );
+        assert_ne!(
+            DedupKey::new(&s, "id", &[b"ab"]),
+            DedupKey::new(&s, "body", &[b"ab"])
+        );
+        assert_ne!(
+            DedupKey::new(&s, "id", &[b"ab"]),
+            DedupKey::new(&source("sa"), "id", &[b"b"])
+        );
+        assert_eq!(
+            DedupKey::new(&s, "id", &[b"ab"]),
+            DedupKey::new(&s, "id", &[b"ab"])
+        );
     }
 
     #[test]

@@ -11,7 +11,13 @@ pub fn raise() {
     if current == maximum {
         return;
     }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         let stays = current.unwrap_or(u64::MAX);
         tracing::warn!(%error, stays, "the soft limit of file descriptors cannot be raised to the hard one; it stays at {stays}");
     }
@@ -21,7 +27,10 @@ pub fn raise() {
 pub fn check(config: &Config) -> (String, Option<String>) {
     let needed = http::descriptors_needed(config) as u64;
     let Some(limit) = getrlimit(Resource::Nofile).maximum else {
-        return (format!("any number may be open, {needed} are needed at most"), None);
+        return (
+            format!("any number may be open, {needed} are needed at most"),
+            None,
+        );
     };
     let too_few = (limit < needed).then(|| {
         format!(
@@ -30,5 +39,8 @@ pub fn check(config: &Config) -> (String, Option<String>) {
             config.server.max_connections
         )
     });
-    (format!("{limit} may be open, {needed} are needed at most"), too_few)
+    (
+        format!("{limit} may be open, {needed} are needed at most"),
+        too_few,
+    )
 }

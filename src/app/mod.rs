@@ -9,13 +9,13 @@ use actix::{Arbiter, ArbiterHandle};
 
 use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
-use crate::delivery::InstanceId;
+use crate::domain::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::mailbox::{Mailbox, Roster};
 use crate::messages::Received;
 use crate::publish::in_hand::InHand;
-use crate::shutdown::{Lifeline, Vigil};
-use crate::signals::Signals;
+use crate::runtime::mailbox::{Mailbox, Roster};
+use crate::runtime::shutdown::{Lifeline, Vigil};
+use crate::runtime::signals::Signals;
 use crate::source::Sources;
 use crate::spool::{Drain, Draining, Spool};
 use crate::store::keeper::{Keeper, Kept};
@@ -31,7 +31,9 @@ pub enum ServeError {
     #[error("{0}")]
     Unavailable(String),
     /// An actor or thread that the service cannot do without has died: exit code 70.
-    #[error("the {0} has died (its panic is in the log above); the service ends so that its manager can start it again")]
+    #[error(
+        "the {0} has died (its panic is in the log above); the service ends so that its manager can start it again"
+    )]
     Died(&'static str),
 }
 
@@ -77,8 +79,11 @@ struct Sockets {
 impl Sockets {
     /// Those of the service manager where it passed any on (ingest first, then admin), else those of the configuration.
     fn bind(config: &model::Server) -> Result<Self, ServeError> {
-        let inherited =
-            http::inherited().map_err(|error| ServeError::Unavailable(format!("cannot take the service manager's sockets: {error}")))?;
+        let inherited = http::inherited().map_err(|error| {
+            ServeError::Unavailable(format!(
+                "cannot take the service manager's sockets: {error}"
+            ))
+        })?;
         let mut inherited = inherited.into_iter();
         let mut next = |key: &str, addr: SocketAddr| match inherited.next() {
             Some(socket) => Ok(socket),
@@ -89,14 +94,22 @@ impl Sockets {
                 ))
             }),
         };
-        Ok(Self { ingest: next("listen", config.listen)?, admin: next("admin_listen", config.admin_listen)? })
+        Ok(Self {
+            ingest: next("listen", config.listen)?,
+            admin: next("admin_listen", config.admin_listen)?,
+        })
     }
 
     fn addresses(&self) -> Result<Listening, ServeError> {
         let of = |socket: &TcpListener| {
-            socket.local_addr().map_err(|error| ServeError::Unavailable(format!("cannot read a socket's address: {error}")))
+            socket.local_addr().map_err(|error| {
+                ServeError::Unavailable(format!("cannot read a socket's address: {error}"))
+            })
         };
-        Ok(Listening { ingest: of(&self.ingest)?, admin: of(&self.admin)? })
+        Ok(Listening {
+            ingest: of(&self.ingest)?,
+            admin: of(&self.admin)?,
+        })
     }
 }
 
@@ -117,7 +130,8 @@ impl Front {
     /// A verifier, and behind it a dedup actor, on the same thread; `place` is that thread's name in metrics.
     fn start(&self, arbiter: &ArbiterHandle, place: &str) -> Mailbox<Received> {
         let dedup = self.dedups.start(arbiter, format!("dedup-{place}"));
-        self.verifiers.start(arbiter, format!("verifier-{place}"), dedup)
+        self.verifiers
+            .start(arbiter, format!("verifier-{place}"), dedup)
     }
 }
 
@@ -137,23 +151,45 @@ struct Service {
 
 impl Service {
     /// Starts the stages from the back, so that each finds the next one.
-    fn start(config: &Config, sources: Sources, metrics: Arc<Metrics>, lifeline: &Lifeline) -> Result<Self, ServeError> {
+    fn start(
+        config: &Config,
+        sources: Sources,
+        metrics: Arc<Metrics>,
+        lifeline: &Lifeline,
+    ) -> Result<Self, ServeError> {
         let setup = |error: &dyn std::fmt::Display| ServeError::Unavailable(error.to_string());
         let instance = InstanceId::random();
         let health = Health::default();
         let roster = Roster::default();
         let in_hand = InHand::default();
-        let largest = sources.iter().map(|source| source.max_body_bytes).max().unwrap_or_default();
-        let budget = Budget::for_bodies(config.limits.in_flight_requests, config.limits.in_flight_bytes, largest);
+        let largest = sources
+            .iter()
+            .map(|source| source.max_body_bytes)
+            .max()
+            .unwrap_or_default();
+        let budget = Budget::for_bodies(
+            config.limits.in_flight_requests,
+            config.limits.in_flight_bytes,
+            largest,
+        );
 
-        let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS).map_err(|error| setup(&error))?;
+        let store = store::open(&config.store, config.dedup.writers + OTHER_CONNECTIONS)
+            .map_err(|error| setup(&error))?;
         let mut store_health = health.component("store");
         // What else can be wrong with it the keeper says, and tries on.
         if let Err(StoreError::Unfit(other)) = store.hold() {
             return Err(ServeError::Unavailable(other));
         }
         let unsafely = config.store.allow_unsafe_durability;
-        let open_spool = |path| Spool::open(path, &config.spool, unsafely, metrics.clone(), health.component("spool"));
+        let open_spool = |path| {
+            Spool::open(
+                path,
+                &config.spool,
+                unsafely,
+                metrics.clone(),
+                health.component("spool"),
+            )
+        };
         let spool = config.spool.path.as_deref().map(open_spool);
         if let Some((able, instead)) = spool.as_ref().map(Spool::stands_in) {
             store_health = store_health.or_else(able, instead);
@@ -172,14 +208,26 @@ impl Service {
         let lease = keeper.lease();
         let spool = match spool {
             Some(spool) => {
-                let room = Room { events: config.dedup.batch_events, bytes: config.dedup.batch_bytes };
-                let drain = Drain { spool: spool.clone(), store: store.clone(), instance, lease: lease.clone(), room };
+                let room = Room {
+                    events: config.dedup.batch_events,
+                    bytes: config.dedup.batch_bytes,
+                };
+                let drain = Drain {
+                    spool: spool.clone(),
+                    store: store.clone(),
+                    instance,
+                    lease: lease.clone(),
+                    room,
+                };
                 Some((spool, drain.start(lifeline).map_err(|error| setup(&error))?))
             }
             None => None,
         };
-        let fallback =
-            spool.as_ref().map(|(spool, _)| dedup::Fallback { spool: spool.clone(), lease: lease.clone(), after: config.spool.after });
+        let fallback = spool.as_ref().map(|(spool, _)| dedup::Fallback {
+            spool: spool.clone(),
+            lease: lease.clone(),
+            after: config.spool.after,
+        });
         let publisher = publish::start(
             &config.publisher,
             &config.sources,
@@ -188,7 +236,8 @@ impl Service {
                 instance,
                 in_hand: in_hand.clone(),
                 may_publish: Arc::new(move || lease.is_held()),
-                ingest: (config.server.respond_after == RespondAfter::Stored).then(|| budget.clone()),
+                ingest: (config.server.respond_after == RespondAfter::Stored)
+                    .then(|| budget.clone()),
                 metrics: metrics.clone(),
                 health: health.component("publisher"),
                 lifeline: lifeline.clone(),
@@ -197,7 +246,8 @@ impl Service {
         )
         .map_err(|error| setup(&error))?;
 
-        let learning = learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
+        let learning =
+            learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
         let dedup = dedup::start(
             &config.dedup,
             dedup::Surroundings {
@@ -224,22 +274,52 @@ impl Service {
             },
             dedups: dedup.actors(config.dedup.mailbox_capacity, lifeline, &roster),
         };
-        let verifiers = (0..config.verifier.threads()).map(|n| front.start(&Arbiter::new().handle(), &n.to_string())).collect();
+        let verifiers = (0..config.verifier.threads())
+            .map(|n| front.start(&Arbiter::new().handle(), &n.to_string()))
+            .collect();
         let unpacks = sources.iter().any(|source| source.scheme.unpacks());
         let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
         let sources = Arc::new(sources);
         // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
         keeper.until_tried(START_PATIENCE);
         key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
-        key_sets::on_demand::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
-        let edge = http::Edge::new(sources, verifiers, unpacker, budget.clone(), config.limits.clone(), metrics.clone());
-        let admin = Arc::new(http::Admin { metrics, health, roster: roster.clone(), budget: budget.clone(), started: Instant::now() });
-        Ok(Self { store, keeper, spool, publisher, dedup, edge, front, admin, budget, roster })
+        key_sets::on_demand::start(&sources, store.clone(), lifeline)
+            .map_err(|error| setup(&error))?;
+        let edge = http::Edge::new(
+            sources,
+            verifiers,
+            unpacker,
+            budget.clone(),
+            config.limits.clone(),
+            metrics.clone(),
+        );
+        let admin = Arc::new(http::Admin {
+            metrics,
+            health,
+            roster: roster.clone(),
+            budget: budget.clone(),
+            started: Instant::now(),
+        });
+        Ok(Self {
+            store,
+            keeper,
+            spool,
+            publisher,
+            dedup,
+            edge,
+            front,
+            admin,
+            budget,
+            roster,
+        })
     }
 
     async fn run(self, config: &Config, sockets: Sockets, mut end: End) -> Result<(), ServeError> {
         let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-        let admin = match self.serve_http(config, sockets, admin_stopped, &mut end).await {
+        let admin = match self
+            .serve_http(config, sockets, admin_stopped, &mut end)
+            .await
+        {
             Ok(admin) => admin,
             Err(error) => {
                 // The process ends now. A stage whose actor is dead has no orderly drop, and nothing here may wait for one.
@@ -263,10 +343,23 @@ impl Service {
         admin_stopped: tokio::sync::oneshot::Receiver<()>,
         end: &mut End,
     ) -> Result<AdminServer, ServeError> {
-        let cannot = |error: std::io::Error| ServeError::Unavailable(format!("cannot serve HTTP: {error}"));
+        let cannot =
+            |error: std::io::Error| ServeError::Unavailable(format!("cannot serve HTTP: {error}"));
         let (front, started) = (self.front.clone(), Arc::new(AtomicUsize::new(0)));
-        let verifier = move || front.start(&Arbiter::current(), &format!("http-{}", started.fetch_add(1, Ordering::Relaxed)));
-        let ingest = http::serve(sockets.ingest, self.edge.clone(), verifier, &config.server, config.drain).map_err(cannot)?;
+        let verifier = move || {
+            front.start(
+                &Arbiter::current(),
+                &format!("http-{}", started.fetch_add(1, Ordering::Relaxed)),
+            )
+        };
+        let ingest = http::serve(
+            sockets.ingest,
+            self.edge.clone(),
+            verifier,
+            &config.server,
+            config.drain,
+        )
+        .map_err(cannot)?;
         let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;
         let server = actix::spawn(admin.until(async {
             // The sender is dropped when the service ends.
@@ -280,12 +373,21 @@ impl Service {
         let stop = async {
             died = end.wait().await;
             asked_to_stop = Instant::now();
-            if died.is_some() { http::Stop::AtOnce } else { http::Stop::InOrder }
+            if died.is_some() {
+                http::Stop::AtOnce
+            } else {
+                http::Stop::InOrder
+            }
         };
         let ended = ingest.until(stop).await;
         match died {
             Some(name) => Err(ServeError::Died(name)),
-            None => ended.map(|()| AdminServer { server, asked_to_stop }).map_err(cannot),
+            None => ended
+                .map(|()| AdminServer {
+                    server,
+                    asked_to_stop,
+                })
+                .map_err(cannot),
         }
     }
 
@@ -295,9 +397,12 @@ impl Service {
         self.dedup.close();
         let written = until(end, || self.dedup.is_finished()).await;
         if !in_time || !written {
-            tracing::warn!("the store did not finish within shutdown.drain_secs; senders that got no answer will try again");
+            tracing::warn!(
+                "the store did not finish within shutdown.drain_secs; senders that got no answer will try again"
+            );
         }
-        let (publisher, keeper, spool, store) = (self.publisher, self.keeper, self.spool, self.store);
+        let (publisher, keeper, spool, store) =
+            (self.publisher, self.keeper, self.spool, self.store);
         let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
             if let Some((spool, draining)) = spool {
@@ -319,8 +424,13 @@ impl Service {
         });
         match stopped.await {
             Ok(0) => tracing::info!("stopped; nothing was left in memory"),
-            Ok(left) => tracing::info!(left, "stopped; {left} events stay in the outbox for the next start or another instance"),
-            Err(error) => tracing::error!(%error, "the publisher's stop failed; what it had stays in the outbox"),
+            Ok(left) => tracing::info!(
+                left,
+                "stopped; {left} events stay in the outbox for the next start or another instance"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the publisher's stop failed; what it had stays in the outbox")
+            }
         }
     }
 }
@@ -367,7 +477,9 @@ async fn tell_when_ready(health: Health) {
 
 /// Tells the watchdog that all is well, but only after a message has gone through every actor's own queue.
 async fn keep_watchdog_quiet(roster: Roster) {
-    let Some(interval) = systemd::watchdog_interval() else { return };
+    let Some(interval) = systemd::watchdog_interval() else {
+        return;
+    };
     loop {
         for entry in roster.entries() {
             if entry.pulse.beat().await.is_err() {

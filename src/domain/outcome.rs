@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::delivery::MessageId;
+use crate::domain::delivery::MessageId;
 
 /// What became of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,10 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection with its detail.
     pub fn new(reason: RejectReason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -165,7 +168,11 @@ impl Outcome {
     pub fn bounded_by(&self) -> Option<&'static str> {
         match self {
             Self::Shed(reason) => Some(reason.option()),
-            Self::Accepted { .. } | Self::Duplicate { .. } | Self::Challenge(_) | Self::Rejected(_) | Self::Failed(_) => None,
+            Self::Accepted { .. }
+            | Self::Duplicate { .. }
+            | Self::Challenge(_)
+            | Self::Rejected(_)
+            | Self::Failed(_) => None,
         }
     }
 
@@ -201,7 +208,11 @@ mod tests {
         let reference: toml::Table = crate::config::REFERENCE.parse().expect("TOML");
         for reason in ShedReason::ALL {
             let (section, key) = reason.option().split_once('.').expect("section.key");
-            assert!(reference[section].get(key).is_some(), "{reason:?}: there is no option {}", reason.option());
+            assert!(
+                reference[section].get(key).is_some(),
+                "{reason:?}: there is no option {}",
+                reason.option()
+            );
         }
     }
 }

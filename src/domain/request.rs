@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 
-use crate::delivery::UnixMillis;
+use crate::domain::delivery::UnixMillis;
 
 /// One HTTP request to a source, whole.
 #[derive(Clone, Debug)]
@@ -35,12 +35,18 @@ pub struct Headers(Vec<(HeaderName, HeaderValue)>);
 impl Headers {
     /// Every value of `name`, in order.
     pub fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> + 'a {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value)
     }
 
     /// The first value of `name`.
     pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value)
     }
 
     /// All of them, in order.

@@ -28,14 +28,29 @@ impl Lifeline {
     pub fn new() -> (Self, Vigil) {
         let stopping = Arc::new(AtomicBool::new(false));
         let (report, deaths) = mpsc::unbounded_channel();
-        let lifeline = |of| Self { of, stopping: stopping.clone(), deaths: report.clone() };
-        (lifeline(""), Vigil { deaths, stopping: stopping.clone(), _own: lifeline("") })
+        let lifeline = |of| Self {
+            of,
+            stopping: stopping.clone(),
+            deaths: report.clone(),
+        };
+        (
+            lifeline(""),
+            Vigil {
+                deaths,
+                stopping: stopping.clone(),
+                _own: lifeline(""),
+            },
+        )
     }
 
     /// The lifeline of the actor or thread called `name`.
     #[must_use]
     pub fn of(&self, name: &'static str) -> Self {
-        Self { of: name, stopping: self.stopping.clone(), deaths: self.deaths.clone() }
+        Self {
+            of: name,
+            stopping: self.stopping.clone(),
+            deaths: self.deaths.clone(),
+        }
     }
 }
 

@@ -25,7 +25,10 @@ pub enum Kind {
 impl Kind {
     /// The file system below `path`, or below the nearest folder above it that exists.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let above = path.ancestors().find(|above| above.exists()).filter(|above| !above.as_os_str().is_empty());
+        let above = path
+            .ancestors()
+            .find(|above| above.exists())
+            .filter(|above| !above.as_os_str().is_empty());
         let magic = i128::from(rustix::fs::statfs(above.unwrap_or(Path::new(".")))?.f_type);
         // A 32-bit field is extended by its sign.
         Ok(match magic & 0xffff_ffff {
@@ -40,7 +43,9 @@ impl Kind {
 
 /// Why a commit to `path` would not be durable, if so. `what` lies there; `option` names it.
 pub fn refusal(path: &Path, what: &str, option: &str) -> Option<String> {
-    let Ok(Kind::Memory(name)) = Kind::of(path) else { return None };
+    let Ok(Kind::Memory(name)) = Kind::of(path) else {
+        return None;
+    };
     Some(format!(
         "{option}: {what} {} lies on {name}, which is memory: what is accepted would be gone with the machine or the container. Put it on a \
          disk, or, for trials only, set store.allow_unsafe_durability = true",
@@ -84,14 +89,21 @@ impl Identity {
 
     /// This process has the file open.
     pub(crate) fn is_open(self) -> bool {
-        let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
-        descriptors.flatten().any(|descriptor| Self::of(&descriptor.path()).is_ok_and(|other| other == Some(self)))
+        let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
+            return false;
+        };
+        descriptors
+            .flatten()
+            .any(|descriptor| Self::of(&descriptor.path()).is_ok_and(|other| other == Some(self)))
     }
 }
 
 impl From<&fs::Metadata> for Identity {
     fn from(file: &fs::Metadata) -> Self {
-        Self { device: file.dev(), inode: file.ino() }
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+        }
     }
 }
 
@@ -104,8 +116,14 @@ mod tests {
         let shm = Path::new("/dev/shm/not/there/yet.db");
         assert_eq!(Kind::of(shm).expect("a file system"), Kind::Memory("tmpfs"));
         let refused = refusal(shm, "the database", "store.url").expect("refused");
-        assert!(refused.contains("tmpfs") && refused.contains("allow_unsafe_durability"), "{refused}");
-        assert_eq!(Kind::of(Path::new("not-there/yet.db")).expect("a file system"), Kind::of(Path::new(".")).expect("a file system"));
+        assert!(
+            refused.contains("tmpfs") && refused.contains("allow_unsafe_durability"),
+            "{refused}"
+        );
+        assert_eq!(
+            Kind::of(Path::new("not-there/yet.db")).expect("a file system"),
+            Kind::of(Path::new(".")).expect("a file system")
+        );
         assert_eq!(warning(shm, "the database", "store.url"), None);
     }
 }

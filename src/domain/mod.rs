@@ -1,0 +1,5 @@
+//! Words of the service: deliveries, events and outcomes. Knows nothing of the rest.
+
+pub mod delivery;
+pub mod outcome;
+pub mod request;

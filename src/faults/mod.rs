@@ -1,0 +1,4 @@
+//! Faults that tests switch on from inside. Does nothing without the feature `failpoints`.
+
+pub mod control;
+pub mod failpoint;

@@ -1,0 +1,8 @@
+//! Tools that every stage stands on: mailboxes, the shutdown, signals, files and descriptors.
+
+pub mod descriptors;
+pub mod disk;
+pub(crate) mod folder;
+pub mod mailbox;
+pub mod shutdown;
+pub mod signals;

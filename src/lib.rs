@@ -17,7 +17,7 @@
 //! [`messages`] has what the stages say to each other; [`runtime::mailbox`] bounds how much of it may wait; [`app`] wires them and [`runtime::shutdown`]
 //! ends them. [`key_sets`] fetches what [`verify`] needs from providers that publish their keys. [`domain::delivery`] has the words.
 //!
-//! `docs/ARCHITECTURE.md` has the drawing, the bounds, and what fails how.
+//! `docs/internals/architecture.md` has the drawing, the bounds, and what fails how.
 
 // Printing panics if nobody reads it; `cli::say` is the only module that prints.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -45,7 +45,7 @@ fn list(names: impl Iterator<Item = &'static str>) -> Result<(), Failure> {
         ));
     }
     say::note(
-        "`hookweir providers NAME` tells all about one of them; docs/SCHEMES.md says how to describe any other.",
+        "`hookweir providers NAME` tells all about one of them; docs/reference/schemes.md says how to describe any other.",
     );
     Ok(())
 }

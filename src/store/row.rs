@@ -148,7 +148,7 @@ impl KnownRow {
     }
 }
 
-/// The table of identity (`docs/ARCHITECTURE.md`, "Dedup"), for an event that met these rows.
+/// The table of identity (`docs/internals/architecture.md`, "Dedup"), for an event that met these rows.
 pub(super) fn decide(new: &NewEvent, met: &Met) -> diesel::QueryResult<Decision> {
     if let Some(row) = &met.by_replay {
         return Ok(Decision::Known(Inserted::Duplicate(row.first()?)));

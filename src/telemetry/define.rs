@@ -85,7 +85,7 @@ impl Define for Histogram {
     }
 }
 
-/// `docs/METRICS.md`.
+/// `docs/reference/metrics.md`.
 pub fn page(descriptions: &[Description]) -> String {
     let mut page = String::from(
         "# Metrics\n\n\
@@ -117,14 +117,14 @@ mod tests {
 
     #[test]
     fn the_metrics_page_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
         let page = super::page(DESCRIPTIONS);
         if std::env::var_os("HOOKWEIR_UPDATE_DOCS").is_some() {
             std::fs::write(path, &page).expect("docs/ is writable");
         }
         assert!(
             std::fs::read_to_string(path).is_ok_and(|text| text == page),
-            "docs/METRICS.md is not up to date: HOOKWEIR_UPDATE_DOCS=1 cargo test --lib metrics_page"
+            "docs/reference/metrics.md is not up to date: HOOKWEIR_UPDATE_DOCS=1 cargo test --lib metrics_page"
         );
     }
 }

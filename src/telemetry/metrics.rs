@@ -1,7 +1,7 @@
 //! Each metric once: its name, its labels, and what it means. Labels come from configuration and from fixed lists only, so that no
 //! sender can make the list grow.
 //!
-//! The text above a metric is its documentation, the `HELP` line of a scrape, and its entry in `docs/METRICS.md`.
+//! The text above a metric is its documentation, the `HELP` line of a scrape, and its entry in `docs/reference/metrics.md`.
 
 use std::sync::Arc;
 use std::time::Duration;

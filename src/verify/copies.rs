@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::reference::Page;
 use super::spec::{IdentityEvidence, Missing, SchemeSpec};
 
-/// Name of the page in `docs/providers`.
+/// Name of the page in `docs/reference/providers`.
 const FILE: &str = "COPIES.md";
 
 /// Where the table of all providers points to the page.

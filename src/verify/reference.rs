@@ -1,4 +1,4 @@
-//! The reference of providers: what every preset says, as pages for people. `docs/providers` is made of it, and a test keeps it so.
+//! The reference of providers: what every preset says, as pages for people. `docs/reference/providers` is made of it, and a test keeps it so.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use crate::domain::delivery::IdClass;
 /// A page of the reference.
 #[derive(Debug)]
 pub struct Page {
-    /// Its name in `docs/providers`.
+    /// Its name in `docs/reference/providers`.
     pub file: String,
     /// Markdown.
     pub text: String,
@@ -61,7 +61,7 @@ fn table(entries: &[Entry]) -> String {
          - **body**: whether a change of the body breaks the proof. Where it does not, a delivery is authentic but not protected.\n\
          - **event id**: *signed* breaks the proof when it is changed; *unsigned* does not;\n\
          \x20 *object*: the id is of an object, or its meaning is not known; *body*: there is no id, and equal bodies are one event; *none*: every\n\
-         \x20 delivery is a new event. [MESSAGES.md](../MESSAGES.md) says what counts as a duplicate, and what a consumer sees.\n\
+         \x20 delivery is a new event. [message.md](../message.md) says what counts as a duplicate, and what a consumer sees.\n\
          - **several**: several events can come in one POST. *split*: each becomes an event of its own, unless `batch = \"whole\"`; *whole*: the\n\
          \x20 POST is one event, unless `batch = \"split\"`.\n\
          - **retries**: for how long, where it is known.\n\
@@ -638,7 +638,7 @@ mod tests {
     /// `HOOKWEIR_UPDATE_DOCS=1 cargo test reference` writes the pages; without it they must be what the presets say.
     #[test]
     fn the_pages_are_what_the_presets_say() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/providers");
         let pages = pages().expect("every preset is in the words");
         if std::env::var_os("HOOKWEIR_UPDATE_DOCS").is_some() {
             std::fs::create_dir_all(&folder).expect("a folder");
@@ -649,17 +649,19 @@ mod tests {
                 std::fs::write(folder.join(&page.file), &page.text).expect("writable");
             }
         }
-        let files = std::fs::read_dir(&folder).expect("docs/providers").count();
+        let files = std::fs::read_dir(&folder)
+            .expect("docs/reference/providers")
+            .count();
         assert_eq!(
             files,
             pages.len(),
-            "docs/providers has pages of other providers; HOOKWEIR_UPDATE_DOCS=1 cargo test reference"
+            "docs/reference/providers has pages of other providers; HOOKWEIR_UPDATE_DOCS=1 cargo test reference"
         );
         for page in pages {
             let written = std::fs::read_to_string(folder.join(&page.file)).unwrap_or_default();
             assert!(
                 written == page.text,
-                "docs/providers/{} is out of date; HOOKWEIR_UPDATE_DOCS=1 cargo test reference",
+                "docs/reference/providers/{} is out of date; HOOKWEIR_UPDATE_DOCS=1 cargo test reference",
                 page.file
             );
         }

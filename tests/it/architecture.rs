@@ -1,4 +1,4 @@
-//! Holds `docs/ARCHITECTURE.md` against the code: the table of messages and bounds, and the rules of what must not be where.
+//! Holds `docs/internals/architecture.md` against the code: the table of messages and bounds, and the rules of what must not be where.
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by its panic")]
 
@@ -45,7 +45,7 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn the_table_of_messages_is_true() {
-    let page = read("docs/ARCHITECTURE.md");
+    let page = read("docs/internals/architecture.md");
     let config: toml::Table = read("config.toml").parse().unwrap();
     let rows: Vec<Vec<String>> = page
         .lines()
@@ -69,7 +69,7 @@ fn the_table_of_messages_is_true() {
         .collect();
     assert_eq!(
         in_table, sent,
-        "the messages in docs/ARCHITECTURE.md and those in src/messages.rs, in order"
+        "the messages in docs/internals/architecture.md and those in src/messages.rs, in order"
     );
     for row in rows {
         let (section, key) = row[2]
@@ -84,41 +84,144 @@ fn the_table_of_messages_is_true() {
 
 #[test]
 fn every_file_that_the_page_names_is_there() {
-    let page = read("docs/ARCHITECTURE.md");
+    let page = read("docs/internals/architecture.md");
     for name in page
         .split('`')
         .filter(|word| word.starts_with("src/") || word.starts_with("tests/"))
     {
         assert!(
             root().join(name).exists(),
-            "docs/ARCHITECTURE.md names {name}, which isn't there"
+            "docs/internals/architecture.md names {name}, which isn't there"
         );
     }
 }
 
+/// Returns every Markdown page of the project, relative to its root.
+fn pages() -> Vec<PathBuf> {
+    const SKIPPED: [&str; 5] = ["target", "node_modules", ".git", "corpus", "data"];
+    let mut found = Vec::new();
+    let mut todo = vec![root()];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !SKIPPED.contains(&name.as_str()) {
+                    todo.push(path);
+                }
+            } else if path.extension().is_some_and(|ext| ext == "md") {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 250, "only {} pages", found.len());
+    found
+}
+
+/// Returns `text` without its fenced blocks: a link there is an example.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the anchors of a page, as the forges make them of headings.
+fn anchors(text: &str) -> Vec<String> {
+    prose(text)
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .chars()
+                .filter_map(|char| match char {
+                    ' ' => Some('-'),
+                    '-' | '_' => Some(char),
+                    _ => char.is_alphanumeric().then_some(char),
+                })
+                .collect()
+        })
+        .collect()
+}
+
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
-    let pages = [
-        "README.md",
-        "CHANGELOG.md",
-        "docs/ARCHITECTURE.md",
-        "docs/HTTP.md",
-        "docs/METRICS.md",
-        "docs/PERFORMANCE.md",
-        "docs/SCHEMES.md",
-        "docs/providers/README.md",
-    ];
-    for page in pages {
-        let folder = Path::new(page).parent().unwrap();
-        for link in read(page)
+    for page in pages() {
+        let text = read(&page);
+        let folder = root().join(page.parent().unwrap());
+        let prose = prose(&text);
+        for link in prose
             .split("](")
             .skip(1)
-            .filter_map(|rest| rest.split([')', '#']).next())
+            .filter_map(|rest| rest.split(')').next())
         {
-            let is_file = !link.is_empty() && !link.contains("://");
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") {
+                continue;
+            }
+            let target = if file.is_empty() {
+                root().join(&page)
+            } else {
+                folder.join(file)
+            };
+            let page = page.display();
+            assert!(target.exists(), "{page} links to {link}, which isn't there");
             assert!(
-                !is_file || root().join(folder).join(link).exists(),
-                "{page} links to {link}, which isn't there"
+                anchor.is_empty()
+                    || anchors(&fs::read_to_string(&target).unwrap()).contains(&anchor.to_owned()),
+                "{page} links to {link}: the page has no such heading"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_page_that_the_code_names_is_there() {
+    let mut files: Vec<PathBuf> = ["README.md", "config.toml", "Cargo.toml"]
+        .into_iter()
+        .chain(["packaging/build", "tests/campaign", "tests/fuzz"])
+        .map(PathBuf::from)
+        .collect();
+    files.extend(pages().into_iter().filter(|page| page.starts_with("docs")));
+    let mut code = vec![root().join("src")];
+    while let Some(path) = code.pop() {
+        if path.is_dir() {
+            code.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            files.push(path);
+        }
+    }
+    for file in files {
+        for rest in read(&file).split("docs/").skip(1) {
+            let name: String = rest
+                .chars()
+                .take_while(|char| char.is_ascii_alphanumeric() || "-_./".contains(*char))
+                .collect();
+            let name = name.trim_end_matches('.');
+            let ours = [
+                "guide",
+                "operations",
+                "reference",
+                "internals",
+                "benchmarks",
+            ]
+            .iter()
+            .any(|folder| name.starts_with(folder))
+                || (name.ends_with(".md") && !name.contains('/'));
+            assert!(
+                !ours || root().join("docs").join(name).exists(),
+                "{} names docs/{name}, which isn't there",
+                file.display()
             );
         }
     }

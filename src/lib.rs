@@ -14,7 +14,7 @@
 //!
 //! While the store is away, [`spool`] takes its place in step 4, on a local disk, and brings the events to it later.
 //!
-//! [`messages`] has what the stages say to each other; [`runtime::mailbox`] bounds how much of it may wait; [`app`] wires them and [`runtime::shutdown`]
+//! Each message stands beside its receiver; [`runtime::mailbox`] bounds how many may wait; [`app`] wires them and [`runtime::shutdown`]
 //! ends them. [`key_sets`] fetches what [`verify`] needs from providers that publish their keys. [`domain::delivery`] has the words.
 //!
 //! `docs/internals/architecture.md` has the drawing, the bounds, and what fails how.
@@ -32,7 +32,7 @@ pub mod http;
 pub mod in_flight;
 pub mod key_sets;
 pub mod learned;
-pub mod messages;
+pub mod outbox;
 pub mod publish;
 pub mod runtime;
 pub mod source;

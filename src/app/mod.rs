@@ -11,8 +11,7 @@ use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
 use crate::domain::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::messages::Received;
-use crate::publish::in_hand::InHand;
+use crate::outbox::InFlightEvents;
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::{Lifeline, Vigil};
 use crate::runtime::signals::Signals;
@@ -21,6 +20,7 @@ use crate::spool::{Drain, Draining, Spool};
 use crate::store::keeper::{Keeper, Kept};
 use crate::store::{Reached, Room, Store, StoreError};
 use crate::telemetry::{Health, Metrics, systemd};
+use crate::verify::actor::Received;
 use crate::verify::actor::Verifiers;
 use crate::{dedup, http, key_sets, learned, publish, store};
 
@@ -161,7 +161,7 @@ impl Service {
         let instance = InstanceId::random();
         let health = Health::default();
         let roster = Roster::default();
-        let in_hand = InHand::default();
+        let in_flight = InFlightEvents::default();
         let largest = sources
             .iter()
             .map(|source| source.max_body_bytes)
@@ -231,10 +231,10 @@ impl Service {
         let publisher = publish::start(
             &config.publisher,
             &config.sources,
-            publish::Around {
+            publish::PublisherDeps {
                 store: store.clone(),
                 instance,
-                in_hand: in_hand.clone(),
+                in_flight: in_flight.clone(),
                 may_publish: Arc::new(move || lease.is_held()),
                 ingest: (config.server.respond_after == RespondAfter::Stored)
                     .then(|| budget.clone()),
@@ -250,11 +250,11 @@ impl Service {
             learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
         let dedup = dedup::start(
             &config.dedup,
-            dedup::Surroundings {
+            dedup::DedupDeps {
                 store: store.clone(),
                 instance,
-                in_hand,
-                unsettled: publisher.unsettled.clone(),
+                in_flight,
+                confirms: publisher.confirms.clone(),
                 publisher: publisher.mailbox.clone(),
                 publisher_budget: publisher.budget.clone(),
                 metrics: metrics.clone(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
 
+use super::Verified;
 use super::dispatch::Dispatch;
-use crate::messages::Verified;
 use crate::runtime::mailbox::{Mail, Ping};
 use crate::runtime::shutdown::Lifeline;
 

@@ -9,33 +9,33 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::Surroundings;
+use super::DedupDeps;
+use super::Verified;
 use super::batch::{Batcher, Resolved};
 use super::recent::Recent;
 use super::route::{BatchId, Place};
+use super::writer::Batch;
 use crate::config::model::RespondAfter;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::Outcome;
 use crate::faults::control;
 use crate::faults::failpoint::failpoint;
 use crate::in_flight::Ticket;
-use crate::messages::{Batch, Pending, PendingEvent, Verified};
-use crate::publish::in_hand::Hold;
-use crate::publish::receipt::Delivery as Waiting;
+use crate::outbox::{InFlightGuard, Pending, PendingEvent, PublishWaiter};
 use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
 
 /// Batches to writers, outcomes to tickets, and what was stored to the publisher.
 pub(super) struct Dispatch {
     state: Mutex<State>,
     recent: Recent,
-    around: Surroundings,
+    deps: DedupDeps,
 }
 
 struct State {
     batcher: Batcher<Ticket>,
     /// For each event of a batch that may reach the store: keeps the relay from taking its row for one left over. None where this process
-    /// holds the event already: then it is a duplicate, or the relay will find its row.
-    holds: HashMap<BatchId, Vec<Option<Hold>>>,
+    /// guards the event already: then it is a duplicate, or the relay will find its row.
+    guards: HashMap<BatchId, Vec<Option<InFlightGuard>>>,
     /// None once it is closed.
     work: Option<Work>,
 }
@@ -51,17 +51,17 @@ impl Dispatch {
         batcher: Batcher<Ticket>,
         recent: Recent,
         work: Work,
-        around: Surroundings,
+        deps: DedupDeps,
     ) -> Arc<Self> {
         let state = State {
             batcher,
-            holds: HashMap::new(),
+            guards: HashMap::new(),
             work: Some(work),
         };
         Arc::new(Self {
             state: Mutex::new(state),
             recent,
-            around,
+            deps,
         })
     }
 
@@ -72,7 +72,7 @@ impl Dispatch {
 
     /// A delivery to be stored, or answered from memory.
     pub(super) fn offer(&self, Verified { events, ticket }: Verified) {
-        let (metrics, now) = (&self.around.metrics, Instant::now());
+        let (metrics, now) = (&self.deps.metrics, Instant::now());
         let mut state = self.state();
         let joined = state.batcher.offer(ticket, events, |event| {
             let known = self.recent.known(event, now);
@@ -92,7 +92,7 @@ impl Dispatch {
     /// Looks for abandoned deliveries and overdue batches.
     pub(super) fn tick(&self) {
         let mut state = self.state();
-        if let Some(fallback) = &self.around.spool {
+        if let Some(fallback) = &self.deps.spool {
             if let Some(time) = fallback.lease.renewed() {
                 state.batcher.store_was_seen(time);
             }
@@ -115,9 +115,9 @@ impl Dispatch {
         let settled = state.batcher.done(id, place, &result, Instant::now());
         failpoint!("dedup_committed");
         // Without a hint the relay finds the rows, and may do so once these are dropped.
-        let holds = settled
+        let guards = settled
             .as_ref()
-            .and_then(|_| state.holds.remove(&id))
+            .and_then(|_| state.guards.remove(&id))
             .unwrap_or_default();
         if result.is_err() {
             // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
@@ -130,7 +130,7 @@ impl Dispatch {
             Instant::now(),
         );
         accepted.for_each(|at| self.recent.remember(&events[*at], now));
-        self.around
+        self.deps
             .metrics
             .cache_entries
             .set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
@@ -153,7 +153,7 @@ impl Dispatch {
             .iter()
             .for_each(|at| self.report_marks(&events[*at]));
         if place == Place::Store {
-            self.pass_on(events, holds, &inserted);
+            self.pass_on(events, guards, &inserted);
         }
     }
 
@@ -164,8 +164,8 @@ impl Dispatch {
 
     fn drop_abandoned(&self, state: &mut State) {
         state.batcher.drop_abandoned(Ticket::is_abandoned);
-        if self.around.respond_after == RespondAfter::Published {
-            self.around.in_hand.drop_abandoned();
+        if self.deps.respond_after == RespondAfter::Published {
+            self.deps.in_flight.drop_abandoned();
         }
     }
 
@@ -174,11 +174,11 @@ impl Dispatch {
     fn feed_writers(&self, mut state: MutexGuard<'_, State>) -> Vec<Resolved<Ticket>> {
         let State {
             batcher,
-            holds,
+            guards,
             work,
         } = &mut *state;
         let now = Instant::now();
-        let spool = self.around.spool.as_ref().map(|fallback| &fallback.spool);
+        let spool = self.deps.spool.as_ref().map(|fallback| &fallback.spool);
         while let Some(work) = &*work
             && let Some(next) = batcher.next(now, |event| {
                 spool.is_some_and(|spool| spool.may_have(event))
@@ -186,7 +186,7 @@ impl Dispatch {
         {
             let writer = match next.place {
                 Place::Store => {
-                    self.around
+                    self.deps
                         .metrics
                         .batch_events
                         .observe(next.events.len() as f64);
@@ -195,12 +195,12 @@ impl Dispatch {
                             .iter()
                             .for_each(|event| self.recent.remember(event, now));
                     }
-                    // The hold comes before the commit: the relay must never see a row of a batch under way as left over.
-                    holds.insert(
+                    // The guard comes before the commit: the relay must never see a row of a batch under way as left over.
+                    guards.insert(
                         next.id,
                         next.events
                             .iter()
-                            .map(|event| self.around.in_hand.hold(event.message))
+                            .map(|event| self.deps.in_flight.begin(event.message))
                             .collect(),
                     );
                     &work.store
@@ -234,40 +234,45 @@ impl Dispatch {
                 ticket.resolve_event(outcome, &event_id);
                 continue;
             }
-            let receipts = Waiting::receipts(ticket, outcome, event_id, unpublished.len());
-            for (key, receipt) in unpublished.iter().zip(receipts) {
-                self.around.in_hand.expect(key, receipt);
+            let waiters = PublishWaiter::for_delivery(ticket, outcome, event_id, unpublished.len());
+            for (key, waiter) in unpublished.iter().zip(waiters) {
+                self.deps.in_flight.add_waiter(key, waiter);
             }
         }
     }
 
-    fn pass_on(&self, events: Vec<Arc<NewEvent>>, holds: Vec<Option<Hold>>, inserted: &[Inserted]) {
+    fn pass_on(
+        &self,
+        events: Vec<Arc<NewEvent>>,
+        guards: Vec<Option<InFlightGuard>>,
+        inserted: &[Inserted],
+    ) {
         let mut hints = Vec::with_capacity(events.len());
-        for ((event, hold), inserted) in events.into_iter().zip(holds).zip(inserted) {
-            if let (Some(hold), Inserted::Accepted(seq)) = (hold, inserted) {
-                match self.around.publisher_budget.reserve(1, event.body.len()) {
+        for ((event, guard), inserted) in events.into_iter().zip(guards).zip(inserted) {
+            if let (Some(guard), Inserted::Accepted(seq)) = (guard, inserted) {
+                match self.deps.publisher_budget.reserve(1, event.body.len()) {
                     Ok(permit) => hints.push(PendingEvent {
                         row: StoredEvent {
                             seq: *seq,
                             attempts: 0,
                             event,
                         },
-                        hold,
+                        guard,
                         permit,
                     }),
-                    Err(_) => self.around.metrics.hints_dropped.inc(),
+                    Err(_) => self.deps.metrics.hints_dropped.inc(),
                 }
             }
         }
         let count = hints.len() as u64;
         if count > 0
             && self
-                .around
+                .deps
                 .publisher
                 .try_send(Pending { events: hints })
                 .is_err()
         {
-            self.around.metrics.hints_dropped.inc_by(count);
+            self.deps.metrics.hints_dropped.inc_by(count);
         }
     }
 
@@ -275,7 +280,7 @@ impl Dispatch {
         if event.marks == Marks::default() {
             return;
         }
-        self.around
+        self.deps
             .metrics
             .source(&event.source)
             .count_marks(&event.marks);
@@ -290,7 +295,7 @@ impl Dispatch {
     }
 
     fn report_conflict(&self, event: &NewEvent) {
-        self.around.metrics.source(&event.source).conflicts.inc();
+        self.deps.metrics.source(&event.source).conflicts.inc();
         tracing::warn!(
             source = %event.source,
             event_id = %event.event_id,

@@ -1,6 +1,6 @@
 //! Dedup: each event is stored once.
 //!
-//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. `dispatch` is the thin shell around
+//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. `dispatch` is the thin shell deps
 //! them that the [`actor`]s and the threads that commit, [`writer`], share.
 
 pub mod actor;
@@ -24,27 +24,34 @@ use self::route::Places;
 use self::writer::{Target, Writer, Writers};
 use crate::config::model::{self, RespondAfter};
 use crate::domain::delivery::InstanceId;
-use crate::in_flight::Budget;
-use crate::messages::{Pending, Verified};
-use crate::publish::in_hand::InHand;
-use crate::publish::unsettled::Unsettled;
+use crate::in_flight::{Budget, Ticket};
+use crate::outbox::{InFlightEvents, Pending, PendingConfirms};
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
-use crate::store::Store;
 use crate::store::keeper::Lease;
+use crate::store::{NewEvent, Store};
 use crate::telemetry::Metrics;
 
+/// Message verifier → dedup: a delivery with a proven sender.
+#[derive(Debug)]
+pub struct Verified {
+    /// Events of the delivery: one for most providers, never none.
+    pub events: Vec<NewEvent>,
+    /// Claim of the delivery to exactly one outcome.
+    pub ticket: Ticket,
+}
+
 /// What dedup needs of the rest.
-pub struct Surroundings {
+pub struct DedupDeps {
     /// Where events are stored.
     pub store: Arc<dyn Store>,
     /// Who stores them.
     pub instance: InstanceId,
     /// The events in memory.
-    pub in_hand: InHand,
+    pub in_flight: InFlightEvents,
     /// What the queue has confirmed, to go along with the next commit.
-    pub unsettled: Unsettled,
+    pub confirms: PendingConfirms,
     /// Where committed events are announced.
     pub publisher: Mailbox<Pending>,
     /// The publisher's room.
@@ -125,8 +132,8 @@ impl Actors {
 }
 
 /// Starts the writers, and on this thread the clock.
-pub fn start(config: &model::Dedup, around: Surroundings) -> std::io::Result<Running> {
-    let count = around.store.writers(config.writers);
+pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<Running> {
+    let count = deps.store.writers(config.writers);
     let (store_work, spool_work) = (
         crossbeam_channel::bounded(count),
         crossbeam_channel::bounded(1),
@@ -137,24 +144,24 @@ pub fn start(config: &model::Dedup, around: Surroundings) -> std::io::Result<Run
     };
     let places = Places {
         writers: count,
-        spool_after: around.spool.as_ref().map(|fallback| fallback.after),
+        spool_after: deps.spool.as_ref().map(|fallback| fallback.after),
     };
     // What is remembered is answered at once, and so must not be an event that senders wait for.
-    let looks_for_unpublished = around.respond_after == RespondAfter::Published;
+    let looks_for_unpublished = deps.respond_after == RespondAfter::Published;
     let cache_entries = if looks_for_unpublished {
         0
     } else {
         config.cache_entries
     };
     let recent = Recent::new(cache_entries, config.cache_ttl);
-    let (metrics, lifeline) = (around.metrics.clone(), around.lifeline.clone());
+    let (metrics, lifeline) = (deps.metrics.clone(), deps.lifeline.clone());
     let store = Target::Store {
-        store: around.store.clone(),
-        instance: around.instance,
-        unsettled: around.unsettled.clone(),
+        store: deps.store.clone(),
+        instance: deps.instance,
+        confirms: deps.confirms.clone(),
         looks_for_unpublished,
     };
-    let spool = around
+    let spool = deps
         .spool
         .as_ref()
         .map(|fallback| Target::Spool(fallback.spool.clone()));
@@ -171,7 +178,7 @@ pub fn start(config: &model::Dedup, around: Surroundings) -> std::io::Result<Run
             store: store_work.0,
             spool: spool_work.0,
         },
-        around,
+        deps,
     );
     let mut writers = Writers::new();
     let writer = |target| Writer {

@@ -7,15 +7,23 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::dispatch::Dispatch;
-use super::route::Place;
+use super::route::{BatchId, Place};
 use crate::domain::delivery::InstanceId;
 use crate::faults::failpoint::failpoint;
-use crate::messages::Batch;
-use crate::publish::unsettled::{Riders, Unsettled};
+use crate::outbox::{PendingConfirms, PiggybackedConfirms};
 use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::{First, Inserted, NewEvent, Seq, Store, StoreError};
 use crate::telemetry::Metrics;
+
+/// Message dedup → writer, spool writer: events to store in one transaction.
+#[derive(Debug)]
+pub struct Batch {
+    /// Name of the batch, the same in the store and in the spool.
+    pub id: BatchId,
+    /// Events with distinct keys, sorted by key.
+    pub events: Vec<Arc<NewEvent>>,
+}
 
 /// The writer threads.
 pub struct Writers(Vec<JoinHandle<()>>);
@@ -59,7 +67,7 @@ pub(super) enum Target {
         store: Arc<dyn Store>,
         instance: InstanceId,
         /// What the queue has confirmed goes along with each commit.
-        unsettled: Unsettled,
+        confirms: PendingConfirms,
         /// Tells duplicates of published events from those of events that wait in the outbox.
         looks_for_unpublished: bool,
     },
@@ -78,23 +86,23 @@ impl Target {
     fn insert(
         &self,
         events: &[Arc<NewEvent>],
-    ) -> Result<(Vec<Inserted>, Option<Riders>), StoreError> {
+    ) -> Result<(Vec<Inserted>, Option<PiggybackedConfirms>), StoreError> {
         match self {
             Self::Store {
                 store,
                 instance,
-                unsettled,
+                confirms,
                 looks_for_unpublished,
             } => {
-                let riders = unsettled.riders();
-                let (inserted, told) =
-                    store.insert_and_confirm(*instance, events, &riders.rows())?;
+                let piggybacked = confirms.piggyback();
+                let (inserted, recorded) =
+                    store.insert_and_confirm(*instance, events, &piggybacked.rows())?;
                 let inserted = if *looks_for_unpublished {
                     mark_unpublished(&**store, inserted)?
                 } else {
                     inserted
                 };
-                Ok((inserted, told.then_some(riders)))
+                Ok((inserted, recorded.then_some(piggybacked)))
             }
             Self::Spool(spool) => Ok((spool.insert(events)?, None)),
         }
@@ -137,16 +145,16 @@ impl Writer {
         for batch in work {
             let began = Instant::now();
             failpoint!("writer_before_commit");
-            let (result, riders) = match self.target.insert(&batch.events) {
-                Ok((inserted, riders)) => (Ok(inserted), riders),
+            let (result, piggybacked) = match self.target.insert(&batch.events) {
+                Ok((inserted, piggybacked)) => (Ok(inserted), piggybacked),
                 Err(error) => (Err(error), None),
             };
             failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
             self.dispatch.done(batch, self.target.place(), result);
             // After the answers have gone: nobody waits for this.
-            if let Some(riders) = riders {
-                riders.told();
+            if let Some(piggybacked) = piggybacked {
+                piggybacked.mark_confirmed();
             }
         }
     }

@@ -3,3 +3,4 @@
 pub mod delivery;
 pub mod outcome;
 pub mod request;
+pub mod text;

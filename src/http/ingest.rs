@@ -20,9 +20,9 @@ use crate::domain::outcome::{Outcome, RejectReason, Rejection, ShedReason};
 use crate::domain::request::{Headers, Request};
 use crate::faults::failpoint::failpoint;
 use crate::in_flight::{self, Kind, RequestId, Ticket};
-use crate::messages::Received;
 use crate::source::Source;
 use crate::telemetry::logs;
+use crate::verify::actor::Received;
 
 /// Where sources are.
 const PREFIX: &str = "/ingest/";

@@ -17,8 +17,8 @@ use super::connection::{Connection, LINGER, Patience};
 use super::crowd::Crowd;
 use super::{Desk, Edge, descriptors, ingest};
 use crate::config::model;
-use crate::messages::Received;
 use crate::runtime::mailbox::Mailbox;
+use crate::verify::actor::Received;
 
 /// Connections that may wait in the kernel until a worker takes them.
 const BACKLOG: u16 = 2048;

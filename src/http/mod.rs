@@ -24,10 +24,10 @@ pub use listen::{Running, Stop, bind, bind_advice, inherited, serve};
 use crate::config::model::Limits;
 use crate::domain::outcome::{Outcome, ShedReason};
 use crate::in_flight::Budget;
-use crate::messages::Received;
 use crate::runtime::mailbox::{Mailbox, Refused};
 use crate::source::Sources;
 use crate::telemetry::Metrics;
+use crate::verify::actor::Received;
 
 /// What every request needs; shared by all HTTP threads.
 pub struct Edge {

@@ -9,13 +9,12 @@ use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
 use super::Message;
-use super::lanes::{MayPublish, Report};
+use super::lanes::Report;
 use super::routing_key::RoutingKeys;
-use super::unsettled::Unsettled;
-use super::window::{Settlement, Window};
+use super::window::Window;
 use super::yielding::{LOOK, Yielding};
 use crate::faults::failpoint::failpoint;
-use crate::messages::Pending;
+use crate::outbox::{ConfirmBatch, MayPublish, Pending, PendingConfirms};
 use crate::runtime::mailbox::{Mail, Ping};
 use crate::runtime::shutdown::Lifeline;
 
@@ -33,7 +32,7 @@ pub(super) struct PublisherActor {
     pub(super) window: Window,
     pub(super) keys: RoutingKeys,
     pub(super) lanes: Vec<mpsc::Sender<Vec<Message>>>,
-    pub(super) unsettled: Unsettled,
+    pub(super) confirms: PendingConfirms,
     pub(super) halt: Arc<Halt>,
     pub(super) may_publish: MayPublish,
     /// None where senders wait for the queue: to put it off would make them wait for longer.
@@ -103,16 +102,16 @@ impl Handler<Mail<Report>> for PublisherActor {
                 settlement
                     .confirmed
                     .iter()
-                    .for_each(|event| event.hold.published());
+                    .for_each(|event| event.guard.mark_published());
                 settlement
             }
             None => {
                 self.window.give_up_batch(lane);
-                Settlement::default()
+                ConfirmBatch::default()
             }
         };
         if !settlement.is_empty() {
-            self.unsettled.put(settlement);
+            self.confirms.put(settlement);
         }
         self.feed_lanes(ctx);
     }

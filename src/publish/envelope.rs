@@ -162,15 +162,11 @@ fn rfc3339(time: UnixMillis) -> String {
     format!("{time:.3}")
 }
 
-/// The longest beginning of `text` of at most `max` bytes that ends between two characters.
-pub fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::testing::{event, keys, row};
+    use crate::outbox::testing::{event, row};
+    use crate::publish::testing::keys;
 
     #[test]
     fn the_envelope_says_what_the_design_says() {

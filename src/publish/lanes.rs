@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::backoff::Backoff;
-use super::{Channel, Fate, Health, Link, LinkState, Message, Target};
+use super::{Channel, Fate, Link, LinkState, Message, Target};
 use crate::faults::failpoint::failpoint;
+use crate::outbox::{MayPublish, SinkHealth};
+use crate::runtime::backoff::Backoff;
 use crate::runtime::mailbox::Mailbox;
 use crate::telemetry::Metrics;
 
@@ -22,9 +23,6 @@ const REOPEN: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two log lines of a lane about messages that were not confirmed.
 const COMPLAIN: Duration = Duration::from_secs(10);
-
-/// Whether this instance's lease is held.
-pub type MayPublish = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The link in use, if there is one.
 pub(super) type Current = Option<Arc<dyn Link>>;
@@ -42,7 +40,7 @@ pub(super) struct Report {
 pub(super) async fn supervise(
     target: Arc<dyn Target>,
     links: watch::Sender<Current>,
-    health: Health,
+    health: SinkHealth,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
@@ -79,7 +77,7 @@ pub(super) async fn supervise(
 }
 
 /// Follows a link until it is lost; why it was.
-async fn lost(mut state: watch::Receiver<LinkState>, health: &Health) -> String {
+async fn lost(mut state: watch::Receiver<LinkState>, health: &SinkHealth) -> String {
     loop {
         match &*state.borrow_and_update() {
             LinkState::Up => health.up(),
@@ -90,7 +88,7 @@ async fn lost(mut state: watch::Receiver<LinkState>, health: &Health) -> String 
             match tokio::time::timeout(LOOK, state.changed()).await {
                 Ok(Ok(())) => break,
                 Ok(Err(_)) => return "the connection is gone".to_owned(),
-                Err(_) => health.look(),
+                Err(_) => health.forget_old_refusal(),
             }
         }
     }
@@ -105,7 +103,7 @@ pub(super) async fn lane(
     reports: Mailbox<Report>,
     may_publish: MayPublish,
     metrics: Arc<Metrics>,
-    health: Health,
+    health: SinkHealth,
 ) {
     let mut kept = None;
     let mut complaints = Complaints::default();
@@ -150,7 +148,7 @@ pub(super) async fn lane(
 }
 
 /// What the fates say about the queue's willingness: one event that has to wait is enough to be told.
-fn tell(fates: &[Fate], health: &Health) {
+fn tell(fates: &[Fate], health: &SinkHealth) {
     let nacked = fates.iter().find_map(|fate| {
         if let Fate::Nacked(why) = fate {
             Some(why)

@@ -1,48 +1,35 @@
-//! Publishing: committed rows go to the queue, and leave the outbox on a positive confirm of a routed message.
+//! Publishing: committed rows go to a sink, and leave the outbox when the sink has confirmed them.
 //!
 //! ```text
-//! dedup ──Pending (hint)──▶ actor ──batch──▶ lane 1 … k ──▶ Channel of the Target (RabbitMQ, file)
+//! dedup ──Pending (hint)──▶ actor ──batch──▶ publish task 1 … k ──▶ Channel of the Target (RabbitMQ, file)
 //! relay ──Pending─────────▶  │ ▲               │
-//!   ▲                        │ └────Report─────┘ what became of each message
-//!   └──── room again ── unsettled ◀─ rows to leave the outbox, to be postponed, to be parked
-//!                        │      └──▶ dedup's writers: confirmed ones ride on the next commit
-//!                        └─────────▶ settle: the rest, and what found no commit in time
+//!   ▲                        │ └────Report─────┘ one result for each message
+//!   └── outbox::PendingConfirms ◀── rows to confirm, to postpone, to park
 //! ```
 //!
-//! - [`window`] is the pure core: which events go in which batch, and what follows from what became of them. The actor is its shell.
-//! - A *lane* is a task with one [`Channel`] and one batch under way. It confirms nothing of a batch before every confirm of
-//!   it is in, because a message returned as unroutable is only known to belong to the batch.
-//! - [`unsettled`] has what the store is to be told, and *settle* is the thread that tells it what no commit took along. An event's
-//!   [hold](in_hand) is dropped only after its row has left the outbox, so a row whose confirm the store could not take yet is not
-//!   published again by this process.
-//! - The *relay* is the thread that finds the rows that nobody has in memory: left by a crash, an outage, a full mailbox.
+//! - [`window`] is the pure core: it fills batches, and decides what follows from each result. The actor
+//!   is its shell.
+//! - A publish task has one [`Channel`] and one batch under way. It reports a batch only after every
+//!   confirm is in: until then it is not known which messages the broker has returned.
+//! - [`outbox`](crate::outbox) keeps the events until the store has recorded their results.
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 mod actor;
-mod backoff;
 pub mod envelope;
 pub mod file;
-pub mod health;
-pub mod in_hand;
 mod lanes;
 pub mod rabbitmq;
-pub mod receipt;
-mod relay;
 pub mod routing_key;
-mod settle;
 mod start;
 #[cfg(test)]
 mod testing;
-pub mod unsettled;
 pub mod window;
 mod yielding;
 
 pub use envelope::Message;
-pub use health::Health;
-pub use lanes::MayPublish;
-pub use start::{Around, BATCH_BYTES, Running, check, routing_keys, start, start_at};
+pub use start::{BATCH_BYTES, PublisherDeps, Running, check, routing_keys, start, start_at};
 
 /// What became of one message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::envelope::cut;
 use crate::domain::delivery::SourceName;
+use crate::domain::text::cut;
 
 /// Longest routing key that AMQP can carry, in bytes.
 pub const MAX_LEN: usize = 255;

@@ -13,20 +13,18 @@ use tokio::sync::{mpsc, watch};
 
 use super::actor::{Halt, PublisherActor};
 use super::file::{Access, FileTarget, Rotation};
-use super::in_hand::InHand;
-use super::lanes::{self, MayPublish, Report};
+use super::lanes::{self, Report};
 use super::rabbitmq::RabbitTarget;
-use super::relay::Relay;
 use super::routing_key::{RoutingKey, RoutingKeys};
-use super::settle::Settler;
-use super::unsettled::Unsettled;
 use super::window::{Limits, Window};
 use super::yielding::Yielding;
-use super::{Health, PublishError, Target};
+use super::{PublishError, Target};
 use crate::config::model::{Publisher, PublisherUrl, Source};
 use crate::domain::delivery::InstanceId;
 use crate::in_flight::Budget;
-use crate::messages::Pending;
+use crate::outbox::{
+    ConfirmWriter, InFlightEvents, MayPublish, Pending, PendingConfirms, Relay, SinkHealth,
+};
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::Lifeline;
 use crate::store::{Room, Store};
@@ -40,13 +38,13 @@ pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What the publisher needs of the rest.
-pub struct Around {
+pub struct PublisherDeps {
     /// Holds the outbox.
     pub store: Arc<dyn Store>,
     /// This process's name in it.
     pub instance: InstanceId,
     /// Which events this process has in memory.
-    pub in_hand: InHand,
+    pub in_flight: InFlightEvents,
     /// Whether this instance's lease is held. Without it nothing is published: the rows may be another instance's by now.
     pub may_publish: MayPublish,
     /// What is in hand before its answer; the publisher stands aside while there is little room in it. None: it never does.
@@ -68,9 +66,9 @@ pub struct Running {
     /// Room for hints. The relay has as much of its own: half of `queue_events` and `queue_bytes`.
     pub budget: Arc<Budget>,
     /// What the queue has confirmed, for the next commit to take along.
-    pub unsettled: Unsettled,
+    pub confirms: PendingConfirms,
     /// Whether the queue takes events.
-    pub health: Health,
+    pub health: SinkHealth,
     relay_budget: Arc<Budget>,
     halt: Arc<Halt>,
     arbiter: Arbiter,
@@ -79,10 +77,10 @@ pub struct Running {
     supervisor: tokio::task::JoinHandle<()>,
     /// Dropped, the relay ends.
     relay_stop: crossbeam_channel::Sender<()>,
-    /// Dropped, the settle thread gives up what the store does not take.
-    settle_give_up: crossbeam_channel::Sender<()>,
+    /// Dropped, the confirm_writer thread gives up what the store does not take.
+    confirms_give_up: crossbeam_channel::Sender<()>,
     relay: JoinHandle<()>,
-    settle: JoinHandle<()>,
+    confirm_writer: JoinHandle<()>,
 }
 
 /// The target that the configuration names.
@@ -131,9 +129,9 @@ pub async fn check(config: &Publisher) -> Result<Vec<String>, PublishError> {
 pub fn start(
     config: &Publisher,
     sources: &[Source],
-    around: Around,
+    deps: PublisherDeps,
 ) -> Result<Running, PublishError> {
-    start_at(target(config)?, config, sources, around)
+    start_at(target(config)?, config, sources, deps)
 }
 
 /// Starts a publisher that publishes to `target`.
@@ -141,19 +139,19 @@ pub fn start_at(
     target: Arc<dyn Target>,
     config: &Publisher,
     sources: &[Source],
-    around: Around,
+    deps: PublisherDeps,
 ) -> Result<Running, PublishError> {
-    let Around {
+    let PublisherDeps {
         store,
         instance,
-        in_hand,
+        in_flight,
         may_publish,
         ingest,
         health,
         metrics,
         lifeline,
         roster,
-    } = around;
+    } = deps;
     let keys = routing_keys(config, sources)?;
     let count = target.channels(config.channels).max(1);
     let failed = |what: &str| {
@@ -170,21 +168,23 @@ pub fn start_at(
         Budget::new(half.events, half.bytes),
         Budget::new(half.events, half.bytes),
     );
-    let health = Health::new(health, metrics.publisher_up.clone());
+    let health = SinkHealth::new(health, metrics.publisher_up.clone());
     let halt = Arc::new(Halt::default());
 
     let (room_sender, room) = bounded(1);
-    let (settle_give_up, give_up) = bounded(0);
-    let unsettled = Unsettled::new(room_sender);
-    let settler = Settler {
+    let (confirms_give_up, give_up) = bounded(0);
+    let confirms = PendingConfirms::new(room_sender);
+    let writer = ConfirmWriter {
         store: store.clone(),
         metrics: metrics.clone(),
-        unsettled: unsettled.clone(),
+        confirms: confirms.clone(),
         give_up,
         failing: false,
     };
-    let settle = spawn("settle", lifeline.of("settle"), move || settler.run())
-        .map_err(failed("a thread"))?;
+    let confirm_writer = spawn("confirm-writer", lifeline.of("confirm writer"), move || {
+        writer.run()
+    })
+    .map_err(failed("a thread"))?;
 
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(1)).unzip();
     let actor = PublisherActor {
@@ -197,7 +197,7 @@ pub fn start_at(
         }),
         keys,
         lanes: senders,
-        unsettled: unsettled.clone(),
+        confirms: confirms.clone(),
         halt: halt.clone(),
         may_publish: may_publish.clone(),
         yielding: ingest.map(|ingest| Yielding::new(ingest, config.yield_longest, Instant::now())),
@@ -240,7 +240,7 @@ pub fn start_at(
     let relay = Relay {
         store,
         instance,
-        in_hand,
+        in_flight,
         health: health.clone(),
         may_publish,
         publisher: mailbox.clone(),
@@ -257,7 +257,7 @@ pub fn start_at(
     Ok(Running {
         mailbox,
         budget,
-        unsettled,
+        confirms,
         health,
         relay_budget,
         halt,
@@ -266,9 +266,9 @@ pub fn start_at(
         stop_io,
         supervisor,
         relay_stop,
-        settle_give_up,
+        confirms_give_up,
         relay,
-        settle,
+        confirm_writer,
     })
 }
 
@@ -320,14 +320,14 @@ impl Running {
         self.io.shutdown_timeout(Duration::from_millis(100));
         let left = in_memory();
 
-        // Without the actor nothing comes any more, and the settle thread works off what it has.
+        // Without the actor nothing comes any more, and the confirm_writer thread works off what it has.
         self.arbiter.stop();
         // An arbiter ends when its actor's current message is done.
         let _ = self.arbiter.join();
-        self.unsettled.close();
-        wait_until(began + limit, || self.settle.is_finished());
-        drop(self.settle_give_up);
-        wait_until(began + limit, || self.settle.is_finished());
+        self.confirms.close();
+        wait_until(began + limit, || self.confirm_writer.is_finished());
+        drop(self.confirms_give_up);
+        wait_until(began + limit, || self.confirm_writer.is_finished());
         left
     }
 }

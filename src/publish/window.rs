@@ -11,8 +11,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Fate, Message, envelope};
-use crate::messages::PendingEvent;
+use super::{Fate, Message};
+use crate::outbox::{ConfirmBatch, PendingEvent};
 use crate::publish::routing_key::RoutingKeys;
 
 /// Failures for an unknown reason before an event is postponed.
@@ -61,24 +61,6 @@ struct Item {
     tries: u32,
     /// How often it was refused when alone.
     refusals: u32,
-}
-
-/// What the store is to be told.
-#[derive(Debug, Default)]
-pub struct Settlement {
-    /// To leave the outbox.
-    pub confirmed: Vec<PendingEvent>,
-    /// To rest for a while.
-    pub postponed: Vec<(PendingEvent, Duration)>,
-    /// To be given up, and why.
-    pub parked: Vec<(PendingEvent, String)>,
-}
-
-impl Settlement {
-    /// There is nothing to tell.
-    pub fn is_empty(&self) -> bool {
-        self.confirmed.is_empty() && self.postponed.is_empty() && self.parked.is_empty()
-    }
 }
 
 impl Window {
@@ -158,10 +140,10 @@ impl Window {
     }
 
     /// The batch of `lane` is done: `fates` has one entry for each of its messages, in order; a missing one counts as unknown.
-    pub fn finished(&mut self, lane: usize, fates: Vec<Fate>) -> Settlement {
-        let mut settlement = Settlement::default();
+    pub fn finished(&mut self, lane: usize, fates: Vec<Fate>) -> ConfirmBatch {
+        let mut results = ConfirmBatch::default();
         let Some(batch) = self.under_way.get_mut(lane).and_then(Option::take) else {
-            return settlement;
+            return results;
         };
         let alone = batch.len() == 1;
         let mut fates = fates.into_iter();
@@ -171,12 +153,12 @@ impl Window {
                 .next()
                 .unwrap_or_else(|| Fate::Unknown("the lane gave no answer".to_owned()))
             {
-                Fate::Confirmed => settlement.confirmed.push(item.event),
-                Fate::Unroutable | Fate::Nacked(_) => self.postpone(&mut settlement, item),
+                Fate::Confirmed => results.confirmed.push(item.event),
+                Fate::Unroutable | Fate::Nacked(_) => self.postpone(&mut results, item),
                 Fate::Unknown(_) => {
                     item.tries += 1;
                     match item.tries {
-                        MAX_TRIES.. => self.postpone(&mut settlement, item),
+                        MAX_TRIES.. => self.postpone(&mut results, item),
                         2.. => self.alone.push_back(item),
                         _ => again.push(item),
                     }
@@ -186,7 +168,7 @@ impl Window {
                     if item.refusals < MAX_REFUSALS {
                         self.alone.push_back(item);
                     } else {
-                        settlement.parked.push((item.event, why));
+                        results.parked.push((item.event, why));
                     }
                 }
             }
@@ -194,22 +176,13 @@ impl Window {
         for item in again.into_iter().rev() {
             self.queue.push_front(item);
         }
-        settlement
+        results
     }
 
-    fn postpone(&self, settlement: &mut Settlement, item: Item) {
+    fn postpone(&self, results: &mut ConfirmBatch, item: Item) {
         let delay = self.limits.delay(item.event.row.attempts);
-        settlement.postponed.push((item.event, delay));
+        results.postponed.push((item.event, delay));
     }
-}
-
-/// Text of a target, fit for the store and for a log: one line, of bounded length.
-pub fn tidy(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    envelope::cut(&line, 500).to_owned()
 }
 
 #[cfg(test)]
@@ -220,8 +193,9 @@ mod tests {
 
     use super::*;
     use crate::in_flight::Budget;
-    use crate::publish::in_hand::InHand;
-    use crate::publish::testing::{event, keys, row};
+    use crate::outbox::InFlightEvents;
+    use crate::outbox::testing::{event, row};
+    use crate::publish::testing::keys;
 
     const LIMITS: Limits = Limits {
         lanes: 2,
@@ -233,7 +207,7 @@ mod tests {
 
     struct Rig {
         window: Window,
-        in_hand: InHand,
+        in_flight: InFlightEvents,
         next: i64,
     }
 
@@ -241,7 +215,7 @@ mod tests {
         fn new(limits: Limits) -> Self {
             Self {
                 window: Window::new(limits),
-                in_hand: InHand::default(),
+                in_flight: InFlightEvents::default(),
                 next: 0,
             }
         }
@@ -252,9 +226,9 @@ mod tests {
                 self.next,
                 event("s", &self.next.to_string(), &vec![b'x'; body]),
             );
-            let hold = self.in_hand.hold(row.event.message).expect("new");
+            let guard = self.in_flight.begin(row.event.message).expect("new");
             let permit = Budget::new(1, body).reserve(1, body).expect("room");
-            self.window.push(PendingEvent { row, hold, permit });
+            self.window.push(PendingEvent { row, guard, permit });
         }
 
         fn batch(&mut self) -> Option<(usize, Vec<String>)> {
@@ -341,7 +315,7 @@ mod tests {
         );
         assert_eq!(rig.batch(), None);
         drop(done);
-        assert!(rig.in_hand.is_empty());
+        assert!(rig.in_flight.is_empty());
     }
 
     #[test]
@@ -391,10 +365,10 @@ mod tests {
         (0..8).for_each(|_| rig.push(1));
         rig.batch().expect("a batch");
         rig.window.give_up();
-        assert_eq!(rig.in_hand.len(), 3, "the batch under way is not touched");
+        assert_eq!(rig.in_flight.len(), 3, "the batch under way is not touched");
         assert_eq!(rig.batch(), None);
         rig.window.give_up_batch(0);
-        assert!(rig.in_hand.is_empty());
+        assert!(rig.in_flight.is_empty());
         rig.push(1);
         assert_eq!(rig.batch(), Some((0, vec!["9".into()])));
     }
@@ -430,7 +404,7 @@ mod tests {
                 for event in events.chain(done.parked.iter().map(|(event, _)| event)) {
                     prop_assert!(settled.insert(event.row.seq), "settled twice");
                 }
-                prop_assert_eq!(rig.in_hand.len() as i64, rig.next - settled.len() as i64 + i64::try_from(done.confirmed.len() + done.postponed.len() + done.parked.len()).expect("few"));
+                prop_assert_eq!(rig.in_flight.len() as i64, rig.next - settled.len() as i64 + i64::try_from(done.confirmed.len() + done.postponed.len() + done.parked.len()).expect("few"));
             }
             // With a target that takes everything, the rest drains.
             for _ in 0..1000 {
@@ -443,7 +417,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(settled.len() as i64, rig.next);
-            prop_assert!(rig.in_hand.is_empty());
+            prop_assert!(rig.in_flight.is_empty());
         }
     }
 }

@@ -8,16 +8,28 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::{Verdict, VerifiedEvent, verify};
+use crate::dedup::Verified;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::{FailReason, Outcome, ShedReason};
 use crate::domain::request::Request;
 use crate::faults::failpoint::failpoint;
+use crate::in_flight::Ticket;
 use crate::learned::{Learn, Learning};
-use crate::messages::{Received, Verified};
 use crate::runtime::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
 use crate::runtime::shutdown::Lifeline;
 use crate::source::Source;
 use crate::store::NewEvent;
+
+/// Message http → verifier: a complete request to a source.
+#[derive(Debug)]
+pub struct Received {
+    /// Source that the request came in for.
+    pub source: Arc<Source>,
+    /// The request.
+    pub request: Request,
+    /// Claim of the delivery to exactly one outcome.
+    pub ticket: Ticket,
+}
 
 struct VerifierActor {
     dedup: Mailbox<Verified>,

@@ -13,12 +13,12 @@ use hookweir::domain::outcome::{Answer, FailReason, Outcome, RejectReason, Rejec
 use hookweir::domain::request::Request;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Share, Ticket};
-use hookweir::messages::Received;
 use hookweir::runtime::mailbox::{Mail, Mailbox, Ping, Roster};
 use hookweir::source::{Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
 use hookweir::verify::Scheme;
+use hookweir::verify::actor::Received;
 use tokio::sync::oneshot;
 
 /// The stand-in verifies nothing; the schemes say which methods are answered, and how.

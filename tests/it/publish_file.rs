@@ -115,7 +115,7 @@ fn what_the_store_does_not_take_in_is_not_published_again() {
     }
     wait("all to be written", || rig.published("confirmed") == 1000);
     assert!(
-        rig.outbox.len() > 0 && !rig.in_hand.is_empty(),
+        rig.outbox.len() > 0 && !rig.in_flight.is_empty(),
         "the holds stay"
     );
     rig.outbox.away.store(false, Ordering::SeqCst);
@@ -153,7 +153,7 @@ fn without_the_lease_nothing_is_published_and_the_hints_are_given_up() {
     rig.lease.store(false, Ordering::SeqCst);
     std::fs::remove_file(&path).expect("out of the way");
     rig.up();
-    wait("the hints to be given up", || rig.in_hand.is_empty());
+    wait("the hints to be given up", || rig.in_flight.is_empty());
     assert_eq!((rig.outbox.len(), lines(&path).len()), (1000, 0));
     rig.lease.store(true, Ordering::SeqCst);
     rig.drained();

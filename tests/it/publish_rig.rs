@@ -12,9 +12,8 @@ use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
 };
 use hookweir::in_flight::Budget;
-use hookweir::messages::{Pending, PendingEvent};
-use hookweir::publish::in_hand::InHand;
-use hookweir::publish::{Around, Running, Target, start, start_at};
+use hookweir::outbox::{InFlightEvents, Pending, PendingEvent};
+use hookweir::publish::{PublisherDeps, Running, Target, start, start_at};
 use hookweir::runtime::mailbox::Roster;
 use hookweir::runtime::shutdown::{Lifeline, Vigil};
 use hookweir::store::{
@@ -270,7 +269,7 @@ pub fn amqp(url: &str, exchange: &str) -> Publisher {
 /// A publisher and what is around it.
 pub struct Rig {
     pub outbox: Arc<Outbox>,
-    pub in_hand: InHand,
+    pub in_flight: InFlightEvents,
     pub health: Health,
     pub metrics: Arc<Metrics>,
     pub vigil: Vigil,
@@ -283,36 +282,36 @@ pub struct Rig {
 
 impl Rig {
     pub fn start(config: &Publisher) -> Self {
-        Self::around(Arc::default(), |around| {
-            start(config, &[], around).expect("the publisher starts")
+        Self::around(Arc::default(), |deps| {
+            start(config, &[], deps).expect("the publisher starts")
         })
     }
 
     pub fn start_at(target: Arc<dyn Target>, config: &Publisher) -> Self {
-        Self::around(Arc::default(), |around| {
-            start_at(target, config, &[], around).expect("the publisher starts")
+        Self::around(Arc::default(), |deps| {
+            start_at(target, config, &[], deps).expect("the publisher starts")
         })
     }
 
     /// A publisher on an outbox that has rows already.
     pub fn restart(outbox: Arc<Outbox>, config: &Publisher) -> Self {
-        Self::around(outbox, |around| {
-            start(config, &[], around).expect("the publisher starts")
+        Self::around(outbox, |deps| {
+            start(config, &[], deps).expect("the publisher starts")
         })
     }
 
-    fn around(outbox: Arc<Outbox>, start: impl FnOnce(Around) -> Running) -> Self {
+    fn around(outbox: Arc<Outbox>, start: impl FnOnce(PublisherDeps) -> Running) -> Self {
         let system = actix::System::new();
-        let (in_hand, health) = (InHand::default(), Health::default());
+        let (in_flight, health) = (InFlightEvents::default(), Health::default());
         let metrics = Metrics::new().expect("metrics");
         let (lifeline, vigil) = Lifeline::new();
         let lease = Arc::new(AtomicBool::new(true));
         let held = lease.clone();
         let ingest = Budget::new(100, 0);
-        let around = Around {
+        let deps = PublisherDeps {
             store: outbox.clone(),
             instance: InstanceId::random(),
-            in_hand: in_hand.clone(),
+            in_flight: in_flight.clone(),
             may_publish: Arc::new(move || held.load(Ordering::SeqCst)),
             ingest: Some(ingest.clone()),
             health: health.component("publisher"),
@@ -320,12 +319,12 @@ impl Rig {
             lifeline,
             roster: Roster::default(),
         };
-        let running = system.block_on(async { start(around) });
+        let running = system.block_on(async { start(deps) });
         // Its arbiters end with the publisher; the rest of it may not leave this thread, and a test may.
         std::mem::forget(system);
         Self {
             outbox,
-            in_hand,
+            in_flight,
             health,
             metrics,
             vigil,
@@ -341,11 +340,11 @@ impl Rig {
 
     /// Commits an event and sends the hint, as the dedup actor does: taken or not, the row is in the outbox.
     pub fn accept(&self, event: NewEvent) {
-        let hold = self.in_hand.hold(event.message).expect("a new event");
+        let guard = self.in_flight.begin(event.message).expect("a new event");
         let row = self.outbox.put(event);
         if let Ok(permit) = self.running().budget.reserve(1, row.event.body.len()) {
             let _ = self.running().mailbox.try_send(Pending {
-                events: vec![PendingEvent { row, hold, permit }],
+                events: vec![PendingEvent { row, guard, permit }],
             });
         }
     }
@@ -353,11 +352,11 @@ impl Rig {
     /// The outbox is empty, and nothing is in memory.
     pub fn drained(&self) {
         let end = Instant::now() + PATIENCE;
-        while self.outbox.len() > 0 || !self.in_hand.is_empty() {
-            let (left, in_hand, why) = (self.outbox.len(), self.in_hand.len(), self.why_not());
+        while self.outbox.len() > 0 || !self.in_flight.is_empty() {
+            let (left, in_flight, why) = (self.outbox.len(), self.in_flight.len(), self.why_not());
             assert!(
                 Instant::now() < end,
-                "{left} rows are left, {in_hand} in hand; {why}"
+                "{left} rows are left, {in_flight} in hand; {why}"
             );
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -14,8 +14,8 @@ use lapin::{BasicProperties, Confirmation, ErrorKind};
 use tokio::sync::watch;
 
 use super::{explain, fail};
+use crate::domain::text::cut;
 use crate::faults::control;
-use crate::publish::envelope::cut;
 use crate::publish::{Channel, Fate, LinkState, Message};
 
 /// Survives a restart of the broker.

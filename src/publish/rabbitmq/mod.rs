@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use self::channel::RabbitChannel;
-use super::window::tidy;
 use super::{Channel, Link, LinkState, PublishError, Target};
 use crate::config::model::Publisher;
 use crate::config::secret::Secret;
+use crate::domain::text::one_line;
 
 mod channel;
 mod look;
@@ -240,7 +240,7 @@ async fn follow(
             Some(Event::ConnectionBlocked(why)) => {
                 state.send_replace(LinkState::Blocked(format!(
                     "{at} blocks publishers: {}; free memory or disk there",
-                    tidy(&why)
+                    one_line(&why)
                 )));
             }
             Some(Event::ConnectionUnblocked) => {
@@ -296,5 +296,5 @@ fn explain(error: &lapin::Error) -> String {
         }
         _ => "",
     };
-    format!("{}{hint}", tidy(&error.to_string()))
+    format!("{}{hint}", one_line(&error.to_string()))
 }

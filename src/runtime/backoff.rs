@@ -1,18 +1,19 @@
-//! Waiting longer after each failure, and never in step with others who wait for the same thing.
+//! Retry delays that grow with each failure, with jitter.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// Delays that double from `first` up to `longest`, each cut by up to half at random.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    /// Returns a backoff without a failure yet.
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
             longest,
@@ -20,16 +21,16 @@ impl Backoff {
         }
     }
 
-    /// It worked: the next failure waits as short as the first.
-    pub(super) fn reset(&mut self) {
+    /// Starts again at the first delay, after a success.
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 
-    /// How long to wait now.
-    pub(super) fn delay(&mut self) -> Duration {
+    /// Returns the delay before the next attempt.
+    pub(crate) fn delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = delay.saturating_mul(2).min(self.longest);
-        // A fresh RandomState hashes to a fresh random number: all the randomness that jitter needs.
+        // A fresh RandomState hashes to a fresh random number: enough randomness for jitter.
         let random = RandomState::new().hash_one(0) as u32;
         delay.mul_f64(1.0 - f64::from(random) / f64::from(u32::MAX) / 2.0)
     }

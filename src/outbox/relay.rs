@@ -1,83 +1,87 @@
-//! The relay: finds outbox rows that nobody has in memory (left by a crash, an outage, an ambiguous commit, a full mailbox) and hands
-//! them to the publisher. It has a budget of its own, so that neither a backlog nor a flood of new events can starve the other.
+//! The relay: a thread that finds the outbox rows that are in nobody's memory, and sends them to the
+//! publisher.
+//!
+//! A crash, an outage, an ambiguous commit or a full mailbox leaves such rows. The relay has a budget of
+//! its own, so that neither a backlog nor a flood of new events can starve the other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select};
 
-use super::Health;
-use super::backoff::Backoff;
-use super::in_hand::InHand;
-use super::lanes::MayPublish;
+use super::{InFlightEvents, MayPublish, Pending, PendingEvent, SinkHealth};
 use crate::domain::delivery::InstanceId;
 use crate::faults::control;
 use crate::in_flight::Budget;
-use crate::messages::{Pending, PendingEvent};
+use crate::runtime::backoff::Backoff;
 use crate::runtime::mailbox::Mailbox;
 use crate::store::{Room, Store, StoreError};
 use crate::telemetry::Metrics;
 
-/// What the thread works with.
-pub(super) struct Relay {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) instance: InstanceId,
-    pub(super) in_hand: InHand,
-    pub(super) health: Health,
-    pub(super) may_publish: MayPublish,
-    pub(super) publisher: Mailbox<Pending>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) max: Room,
-    pub(super) interval: Duration,
-    pub(super) metrics: Arc<Metrics>,
-    /// Something was settled, so there may be room.
-    pub(super) room: Receiver<()>,
+/// The thread's state.
+pub(crate) struct Relay {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) instance: InstanceId,
+    pub(crate) in_flight: InFlightEvents,
+    pub(crate) health: SinkHealth,
+    pub(crate) may_publish: MayPublish,
+    pub(crate) publisher: Mailbox<Pending>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) max: Room,
+    pub(crate) interval: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Receives a message after results were recorded: there may be room.
+    pub(crate) room: Receiver<()>,
     /// Closed at the end.
-    pub(super) stop: Receiver<()>,
+    pub(crate) stop: Receiver<()>,
 }
 
-/// What one look at the outbox found.
+/// Result of one scan of the outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
-    /// All that was due.
+    /// All rows that were due fitted into the budget.
     Whole,
-    /// As much as there was room for.
+    /// The budget was used up.
     Full,
 }
 
 impl Relay {
-    /// Works until `stop` is closed.
-    pub(super) fn run(self) {
+    /// Scans the outbox until `stop` is closed.
+    pub(crate) fn run(self) {
         let mut backoff = Backoff::new(self.interval, self.interval.max(Duration::from_secs(5)));
         let mut failing = false;
-        let mut next = Pass::Whole;
+        let mut last = Pass::Whole;
         let mut delay = Duration::ZERO;
-        while self.wait(delay, next) {
+        while self.wait(delay, last) {
             delay = self.interval;
-            // Reading rows that cannot go anywhere would only load the database.
+            // Rows that cannot be published now would only load the database.
             if !self.health.is_up() || !(self.may_publish)() || !self.has_room() {
                 continue;
             }
             match self.pass() {
                 Ok(pass) => {
-                    next = pass;
+                    last = pass;
                     backoff.reset();
                     if std::mem::take(&mut failing) {
                         tracing::info!("the relay reads the outbox again");
                     }
                 }
                 Err(error) => {
-                    next = Pass::Whole;
+                    last = Pass::Whole;
                     delay = backoff.delay();
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("the relay cannot read the outbox, trying on: {error}");
+                        tracing::warn!(
+                            "the relay cannot read the outbox: {error}; rows that wait there are \
+                             published later, retrying until the store is back"
+                        );
                     }
                 }
             }
         }
     }
 
-    /// Waits for the next look: for `delay`, or after a full pass until there is room again. False at the end.
+    /// Waits for the next scan: for `delay`, or after a full pass until there is room. Returns `false`
+    /// at the end.
     fn wait(&self, delay: Duration, last: Pass) -> bool {
         let timeout = crossbeam_channel::after(delay);
         loop {
@@ -93,7 +97,8 @@ impl Relay {
         }
     }
 
-    /// Half of the budget: many rows a pass, while the other half is under way.
+    /// Returns `true` if half of the budget is free: a pass reads many rows while the other half is in
+    /// flight.
     fn has_room(&self) -> bool {
         let (events, bytes) = self.budget.room();
         events * 2 >= self.max.events && bytes * 2 >= self.max.bytes
@@ -101,11 +106,11 @@ impl Relay {
 
     fn pass(&self) -> Result<Pass, StoreError> {
         let (events, bytes) = self.budget.room();
-        let sweep = self.in_hand.sweep();
+        let scan = self.in_flight.begin_scan();
         let rows = self
             .store
             .claim(self.instance, Room { events, bytes }, &|key| {
-                self.in_hand.has(key) || control::makes("no_own_row_sweep")
+                self.in_flight.contains(key) || control::makes("no_own_row_sweep")
             })?;
         let found = rows.len();
         let mut found_bytes = 0;
@@ -114,18 +119,18 @@ impl Relay {
             let len = row.event.body.len();
             found_bytes += len;
             // A body larger than the whole budget takes all of it.
-            let (Some(hold), Ok(permit)) = (
-                sweep.take(row.event.message),
+            let (Some(guard), Ok(permit)) = (
+                scan.claim(row.event.message),
                 self.budget.reserve(1, len.min(self.max.bytes)),
             ) else {
                 continue;
             };
-            pending.push(PendingEvent { row, hold, permit });
+            pending.push(PendingEvent { row, guard, permit });
         }
-        drop(sweep);
-        let taken = pending.len();
-        if taken > 0 && self.publisher.try_send(Pending { events: pending }).is_ok() {
-            self.metrics.relayed.inc_by(taken as u64);
+        drop(scan);
+        let claimed = pending.len();
+        if claimed > 0 && self.publisher.try_send(Pending { events: pending }).is_ok() {
+            self.metrics.relayed.inc_by(claimed as u64);
         }
         Ok(if found == events || found_bytes * 2 >= bytes {
             Pass::Full

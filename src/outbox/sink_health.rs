@@ -1,5 +1,5 @@
-//! Whether the queue takes events: for `/readyz`, for the relay, for the metrics. With the queue away the service is degraded and not
-//! unready, because deliveries are taken all the same.
+//! Health of a sink, for the relay, the publisher and `/readyz`. While a sink is away the service is
+//! degraded and stays ready: it still accepts deliveries.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,12 @@ use prometheus::IntGauge;
 
 use crate::telemetry::health::{Component, State};
 
-/// Clones see the same.
+/// Time without a refusal after which the sink counts as ready: longer than most retry delays.
+const READY_AFTER: Duration = Duration::from_secs(10);
+
+/// State of the connection to a sink. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub struct SinkHealth {
     up: Arc<AtomicBool>,
     component: Component,
     gauge: IntGauge,
@@ -19,20 +22,18 @@ pub struct Health {
     refusal: Arc<Mutex<Option<Refusal>>>,
 }
 
-/// How long nothing may have been refused until the queue counts as willing again: longer than most delays between two attempts.
-const WILLING_AFTER: Duration = Duration::from_secs(10);
-
-/// The queue is there, and refused a message for now.
+/// The newest refusal of a message by a sink that is connected.
 #[derive(Debug)]
 struct Refusal {
     at: Instant,
-    /// It has confirmed another since.
+    /// The sink has confirmed another message since.
     confirmed_since: bool,
 }
 
-impl Health {
-    /// Not up yet; the component says "starting" until the first attempt to connect has an end.
-    pub(super) fn new(component: Component, gauge: IntGauge) -> Self {
+impl SinkHealth {
+    /// Returns the health of a sink that is not connected yet. The component says "starting" until the
+    /// first attempt to connect ends.
+    pub(crate) fn new(component: Component, gauge: IntGauge) -> Self {
         gauge.set(0);
         Self {
             up: Arc::new(AtomicBool::new(false)),
@@ -43,18 +44,19 @@ impl Health {
         }
     }
 
-    /// The queue takes events.
+    /// Returns `true` if the sink is connected and not blocked.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Acquire)
     }
 
-    pub(super) fn up(&self) {
+    /// Reports a connection that takes messages.
+    pub(crate) fn up(&self) {
         self.refusing.store(false, Ordering::Release);
         self.set(true, State::Ready);
     }
 
-    /// The queue takes events, and has refused some for now: a right is missing, a queue is full. They wait in the outbox.
-    pub(super) fn refused(&self, why: &str) {
+    /// Reports a connected sink that refused a message for now: a right is missing, or a queue is full.
+    pub(crate) fn refused(&self, why: &str) {
         let refusal = Refusal {
             at: Instant::now(),
             confirmed_since: false,
@@ -66,8 +68,8 @@ impl Health {
         ));
     }
 
-    /// The queue has confirmed events.
-    pub(super) fn confirmed(&self) {
+    /// Reports a confirmed message.
+    pub(crate) fn confirmed(&self) {
         if !self.refusing.load(Ordering::Acquire) {
             return;
         }
@@ -76,22 +78,23 @@ impl Health {
         }
     }
 
-    /// Ends the time after a refusal. Called now and then while there is a connection.
-    pub(super) fn look(&self) {
+    /// Ends the degraded state if the last refusal is old. Call it regularly while connected.
+    pub(crate) fn forget_old_refusal(&self) {
         if !self.refusing.load(Ordering::Acquire) {
             return;
         }
         let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         let over = refusal
             .as_ref()
-            .is_none_or(|refusal| refusal.confirmed_since && refusal.at.elapsed() >= WILLING_AFTER);
+            .is_none_or(|refusal| refusal.confirmed_since && refusal.at.elapsed() >= READY_AFTER);
         drop(refusal);
         if over {
             self.up();
         }
     }
 
-    pub(super) fn down(&self, why: &str) {
+    /// Reports a lost or blocked connection.
+    pub(crate) fn down(&self, why: &str) {
         self.set(
             false,
             State::Degraded(format!("events wait in the outbox: {why}").into()),

@@ -1,0 +1,64 @@
+//! The outbox in this process: committed events between the store and a sink.
+//!
+//! An event's row stays in the store's outbox until the sink has confirmed the event. This module keeps
+//! the events of these rows that are in memory, and moves them:
+//!
+//! ```text
+//! dedup ──Pending (hint)──▶ publisher ──▶ sink
+//! relay ──Pending─────────▶     │
+//!   ▲                           ▼ confirmed, postponed, parked
+//!   └──── room again ── PendingConfirms ──▶ the writers' next insert transaction
+//!                               └─────────▶ ConfirmWriter: the rest
+//! ```
+//!
+//! - [`InFlightEvents`] are the events in memory. The relay leaves their rows alone.
+//! - `Relay` is the thread that finds the other rows: after a crash, an outage or a full mailbox.
+//! - [`PendingConfirms`] are the results that the store has not recorded yet. `ConfirmWriter` is the
+//!   thread that records them if no insert transaction takes them along.
+//! - [`PublishWaiter`]s are senders that are answered after the sink has confirmed their events.
+//!
+//! The outbox knows neither dedup nor publishing: both are built on it.
+
+use std::sync::Arc;
+
+use crate::in_flight::Permit;
+use crate::store::StoredEvent;
+
+mod confirm_writer;
+mod in_flight_events;
+mod pending_confirms;
+mod publish_waiter;
+mod relay;
+mod sink_health;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub(crate) use self::confirm_writer::ConfirmWriter;
+pub use self::in_flight_events::{InFlightEvents, InFlightGuard, RelayScan};
+pub use self::pending_confirms::{ConfirmBatch, PendingConfirms, PiggybackedConfirms};
+pub use self::publish_waiter::PublishWaiter;
+pub(crate) use self::relay::Relay;
+pub use self::sink_health::SinkHealth;
+
+/// Returns `true` while this instance holds its lease. Without the lease, the rows may belong to
+/// another instance by now.
+pub type MayPublish = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Message writer, relay → publisher: committed rows to publish. It is a hint: if the publisher has no
+/// room, the hint is dropped, and the relay finds the rows in the outbox.
+#[derive(Debug)]
+pub struct Pending {
+    /// The rows.
+    pub events: Vec<PendingEvent>,
+}
+
+/// A committed outbox row in the publisher's memory.
+#[derive(Debug)]
+pub struct PendingEvent {
+    /// The row and its event.
+    pub row: StoredEvent,
+    /// Keeps the relay from publishing the row again.
+    pub guard: InFlightGuard,
+    /// The event's room in the publisher's budget.
+    pub permit: Permit,
+}

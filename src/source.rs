@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::error::nearest;
+use crate::config::model::PublisherUrl;
 use crate::config::{Config, ConfigError, model};
 use crate::domain::delivery::SourceName;
 use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
-use crate::verify::Scheme;
+use crate::verify::{Scheme, spec_of};
 
 /// What the stages need to know of a configured inbound.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Source {
 impl Source {
     fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
         let facts = scheme.facts();
-        let max_body_bytes = config.max_body_bytes(source);
+        let max_body_bytes = max_body_bytes(config, source);
         let share = Share::of_source(
             config.limits.in_flight_bytes,
             config.sources.len(),
@@ -71,6 +72,31 @@ impl Source {
             scheme,
         }
     }
+}
+
+/// Returns the largest body of a source in bytes; a larger one is answered 413.
+///
+/// With RabbitMQ no body is larger than a message may be, since a larger one could be stored and never be published. A batch that
+/// is split is published in parts, so its source keeps its own limit.
+pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
+    let own = source
+        .max_body_bytes
+        .unwrap_or(config.limits.max_body_bytes);
+    match (
+        &config.publisher.url,
+        config.publisher.max_message_bytes,
+        splits(source),
+    ) {
+        (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
+        (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
+    }
+}
+
+/// Returns `true` if each event of a batch becomes a message of its own: as the source says, or its provider's preset.
+pub fn splits(source: &model::Source) -> bool {
+    let preset =
+        || spec_of(source).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split));
+    source.split.unwrap_or_else(preset)
 }
 
 /// What a provider usually sends at most, where nothing is known of it: 1 MB.

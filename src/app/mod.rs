@@ -1,5 +1,9 @@
 //! Puts the stages together, and takes them apart in order. The only file that sees all of them.
 
+mod checks;
+pub mod demo;
+mod memory;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +27,9 @@ use crate::telemetry::{Health, Metrics, systemd};
 use crate::verify::actor::Received;
 use crate::verify::actor::Verifiers;
 use crate::{dedup, http, key_sets, learned, publish, store};
+
+pub use checks::load;
+pub use memory::MemoryBound;
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]

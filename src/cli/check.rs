@@ -1,6 +1,7 @@
 //! `hookweir check` and `hookweir migrate`.
 
 use super::{Failure, disks, say};
+use crate::app::MemoryBound;
 use crate::config::Config;
 use crate::runtime::descriptors;
 use crate::verify::Scheme;
@@ -69,7 +70,10 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         return Err(Failure::Config(refusals));
     }
     if options.offline {
-        say::out(format_args!("memory, at most:\n{}", config.memory_bound()));
+        say::out(format_args!(
+            "memory, at most:\n{}",
+            MemoryBound::of(config)
+        ));
         return Ok(());
     }
     reach(config)

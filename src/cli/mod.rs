@@ -20,7 +20,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::config::{Config, ConfigError, Inputs};
+use crate::app;
+use crate::config::{ConfigError, Inputs};
 use crate::telemetry::logs;
 use args::{Args, Command, With};
 
@@ -65,7 +66,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(args: Args) -> Result<(), Failure> {
     let before = args.common;
-    let load = |inputs: &Inputs| Config::load(inputs).map_err(Failure::Config);
+    let load = |inputs: &Inputs| app::load(inputs).map_err(Failure::Config);
     // For tools that run without the service's environment.
     let load_what_is_here = |inputs: Inputs| {
         load(&Inputs {

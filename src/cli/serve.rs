@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{Failure, disks, say};
-use crate::app::{self, Listening, ServeError};
+use crate::app::{self, Listening, MemoryBound, ServeError, demo};
 use crate::config::model::{Config, LogFormat, PublisherUrl, Source};
 use crate::runtime::descriptors;
 use crate::runtime::signals::Signals;
@@ -21,10 +21,8 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let signals = Signals::listen(config.drain)
         .map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
-    let demo = config.sources.is_empty();
-    config
-        .add_demo_source(false)
-        .map_err(Failure::Unavailable)?;
+    let is_demo = config.sources.is_empty();
+    demo::add(&mut config, false).map_err(Failure::Unavailable)?;
     let metrics = Metrics::new()
         .map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
     let sources = Sources::compile(&config, &metrics).map_err(Failure::Config)?;
@@ -46,9 +44,9 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
         (shown.server.listen, shown.server.admin_listen) = (at.ingest, at.admin);
         // Who asks for JSON has a program read it.
         if config.log.format != LogFormat::Json {
-            say::note(banner(&shown, demo));
+            say::note(banner(&shown, is_demo));
         }
-        let memory_bound = config.memory_bound().total;
+        let memory_bound = MemoryBound::of(&config).total;
         tracing::info!(listen = %at.ingest, admin_listen = %at.admin, memory_bound, "listening");
     };
     app::serve(&config, sources, metrics, signals, listening).map_err(|error| match error {
@@ -58,7 +56,7 @@ pub(super) fn run(mut config: Config) -> Result<(), Failure> {
 }
 
 /// What a newcomer needs to send a first event, and what an operator wants to see confirmed.
-fn banner(config: &Config, demo: bool) -> String {
+fn banner(config: &Config, is_demo: bool) -> String {
     let mut lines = vec![format!("hookweir {}", env!("CARGO_PKG_VERSION"))];
     for source in config.sources.iter().take(LISTED) {
         let url = config
@@ -85,12 +83,12 @@ fn banner(config: &Config, demo: bool) -> String {
     lines.push(format!("  events  {}", config.publisher.url));
     lines.push(format!(
         "  memory  at most {} MiB; `hookweir check --offline` shows its parts",
-        config.memory_bound().total >> 20
+        MemoryBound::of(config).total >> 20
     ));
-    if demo && let Some(source) = config.sources.first() {
+    if is_demo && let Some(source) = config.sources.first() {
         lines.push(format!(
             "\nNo source is configured, so there is one to try, with its secret in {}.",
-            config.demo_secret_path().display()
+            demo::secret_path(config).display()
         ));
         lines.push(
             "Paste this into another terminal; it sends a signed event and shows it arriving:\n"

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::Failure;
+use crate::app::{self, demo};
 use crate::config::model::{Config, Source};
 use crate::config::{ConfigError, Inputs};
 
@@ -38,7 +39,7 @@ impl Who {
                 name.escape_debug()
             )));
         }
-        config.add_demo_source(true).map_err(Failure::Usage)?;
+        demo::add(&mut config, true).map_err(Failure::Usage)?;
         let names = || {
             config
                 .sources
@@ -92,7 +93,7 @@ impl Who {
         inputs
             .environment
             .retain(|name, _| !name.starts_with("HOOKWEIR__"));
-        Config::load(&inputs).map_err(|mistakes: Vec<ConfigError>| {
+        app::load(&inputs).map_err(|mistakes: Vec<ConfigError>| {
             let mistakes: Vec<String> = mistakes
                 .iter()
                 .map(|mistake| mistake.problem.to_string())

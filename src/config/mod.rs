@@ -6,7 +6,6 @@
 pub mod error;
 mod layers;
 mod libpq;
-pub mod memory;
 pub mod model;
 mod options;
 mod postgres_url;
@@ -23,7 +22,8 @@ use std::path::PathBuf;
 pub use error::ConfigError;
 use layers::Layer;
 pub use model::Config;
-use reader::{Reader, Report};
+use reader::Reader;
+pub use reader::Report;
 use secret::Environment;
 
 /// The annotated reference, which holds every default.
@@ -61,14 +61,23 @@ impl Inputs {
     }
 }
 
-impl Config {
-    /// Reads and checks the whole configuration; on failure, all of its mistakes.
-    pub fn load(inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
+/// A configuration that was read, with the mistakes found so far. Checks that know the stages add theirs before it is finished.
+pub struct Draft {
+    /// The values; in place of a wrong one stands any.
+    pub config: Config,
+    /// Mistakes and warnings.
+    pub report: Report,
+    syntax_errors: usize,
+}
+
+impl Draft {
+    /// Reads the configuration. Fails if the file cannot be read.
+    pub fn read(inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
         let Some(path) = &inputs.file else {
-            return Self::read(None, inputs);
+            return Ok(Self::of(None, inputs));
         };
         match fs::read_to_string(path) {
-            Ok(text) => Self::read(Some((&path.display().to_string(), &text)), inputs),
+            Ok(text) => Ok(Self::of(Some((&path.display().to_string(), &text)), inputs)),
             Err(error) => Err(vec![ConfigError::nowhere(format!(
                 "cannot read the configuration {}: {error}",
                 path.display()
@@ -76,12 +85,8 @@ impl Config {
         }
     }
 
-    /// A configuration of `text` over the defaults, with nothing from the environment: for tests.
-    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
-        Self::read(Some(("config", text)), &Inputs::default())
-    }
-
-    fn read(file: Option<(&str, &str)>, inputs: &Inputs) -> Result<Self, Vec<ConfigError>> {
+    /// Reads `file`, its name and its text, over the defaults; the file of `inputs` is not read.
+    pub fn of(file: Option<(&str, &str)>, inputs: &Inputs) -> Self {
         let mut report = Report {
             lenient: inputs.lenient,
             ..Report::default()
@@ -115,15 +120,35 @@ impl Config {
             .filter_map(|table| sources::source(table, &inputs.environment, &mut report))
             .collect();
         rules::together(&config, tables.len(), &mut report);
-
-        if report.mistakes.is_empty() {
-            config.warnings = report.warnings;
-            config.untried = report.untried;
-            config.effective = report.effective;
-            config.places = report.places;
-            return Ok(config);
+        Self {
+            config,
+            report,
+            syntax_errors,
         }
-        Err(without_echoes(report.mistakes, syntax_errors))
+    }
+
+    /// Returns the configuration; on failure, all of its mistakes.
+    pub fn finish(self) -> Result<Config, Vec<ConfigError>> {
+        let Self {
+            mut config,
+            report,
+            syntax_errors,
+        } = self;
+        if !report.mistakes.is_empty() {
+            return Err(without_echoes(report.mistakes, syntax_errors));
+        }
+        config.warnings = report.warnings;
+        config.untried = report.untried;
+        config.effective = report.effective;
+        config.places = report.places;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// Reads a configuration of `text` over the defaults, with nothing from the environment: for tests. No stage has checked it.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
+        Draft::of(Some(("config", text)), &Inputs::default()).finish()
     }
 
     /// A mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), found by whoever puts it to use, at the place where that

@@ -47,20 +47,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Largest body of a source: past it, 413. With RabbitMQ no larger than a message may be, since a body past that could be stored and
-    /// never be published. A batch that is split goes out in parts.
-    pub fn max_body_bytes(&self, source: &Source) -> usize {
-        let own = source.max_body_bytes.unwrap_or(self.limits.max_body_bytes);
-        match (
-            &self.publisher.url,
-            self.publisher.max_message_bytes,
-            source.splits(),
-        ) {
-            (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
-            (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
-        }
-    }
-
     /// The URL of a source as seen from this machine.
     pub fn local_url(&self, source: &Source) -> Result<Url, String> {
         let listen = self.server.listen;
@@ -310,17 +296,6 @@ impl Source {
                 .map(|at| format!("{key}[{at}]"))
         };
         first(&self.secrets, "secrets").or_else(|| first(&self.public_keys, "public_keys"))
-    }
-}
-
-impl Source {
-    /// Each event of a batch becomes a message of its own: as the source says, or its provider's preset.
-    pub fn splits(&self) -> bool {
-        let preset = || {
-            crate::verify::spec_of(self)
-                .is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split))
-        };
-        self.split.unwrap_or_else(preset)
     }
 }
 

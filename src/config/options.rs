@@ -167,9 +167,7 @@ fn publisher(r: &mut Reader<'_>) -> Publisher {
         exchange: r
             .text("publisher.exchange", rules::amqp_name)
             .unwrap_or_default(),
-        routing_key: r
-            .text("publisher.routing_key", rules::routing_key)
-            .unwrap_or_default(),
+        routing_key: r.routing_key("publisher.routing_key").unwrap_or_default(),
         declare: r.flag("publisher.declare"),
         queue: r
             .text("publisher.queue", rules::amqp_name_or_none)

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Place, Problem, nearest};
 use super::layers::{Item, Kind, Raw};
+use super::model::Source;
 use super::secret::{Environment, Reference, ResolveError, Secret};
 use super::show::{shown_entry, shown_list};
+use super::sources::source_error;
 use super::urls::without_password;
 
 /// The value of an option that is in force, as TOML fit to be shown, and where it was written.
@@ -23,9 +25,9 @@ pub(super) struct Effective {
     pub(super) place: Place,
 }
 
-/// What reading found besides the values.
+/// What reading and checking found besides the values.
 #[derive(Default)]
-pub(super) struct Report {
+pub struct Report {
     pub(super) mistakes: Vec<ConfigError>,
     pub(super) warnings: Vec<String>,
     pub(super) effective: Vec<Effective>,
@@ -33,6 +35,8 @@ pub(super) struct Report {
     /// Secrets that are not here are noted in `untried`, and are no mistake.
     pub(super) lenient: bool,
     pub(super) untried: Vec<ConfigError>,
+    /// Routing keys as written, for the stage that knows their grammar.
+    pub(super) routing_keys: Vec<(Place, String, String)>,
 }
 
 /// Where each value in force was written, elements of lists and entries of tables included: `source.s.secrets[0]`, `source.s.scheme.ts`.
@@ -40,13 +44,46 @@ pub(super) type Places = BTreeMap<String, Place>;
 
 impl Report {
     /// A mistake in the value of `key`, wherever that was written.
-    pub(super) fn blame(&mut self, key: &str, problem: impl Into<String>) {
+    pub fn blame(&mut self, key: &str, problem: impl Into<String>) {
         let place = self.places.get(key).cloned();
         self.mistakes.push(ConfigError {
             place,
             key: Some(key.to_owned()),
             problem: Problem::Other(problem.into()),
         });
+    }
+
+    /// Checks each routing key that was written.
+    pub fn check_routing_keys(&mut self, check: impl Fn(&str) -> Result<(), String>) {
+        for (place, key, text) in std::mem::take(&mut self.routing_keys) {
+            if let Err(problem) = check(&text) {
+                let problem = Problem::Other(problem);
+                self.mistakes.push(ConfigError::at(&place, key, problem));
+            }
+        }
+    }
+
+    /// Notes a warning.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// Notes mistakes in keys of a source, each unless one was noted there before.
+    pub fn blame_source(
+        &mut self,
+        source: &Source,
+        found: impl IntoIterator<Item = (String, String)>,
+    ) {
+        let errors = found
+            .into_iter()
+            .map(|(key, problem)| source_error(&self.places, source, &key, problem));
+        let known = |error: &ConfigError| {
+            self.mistakes.iter().any(|mistake| {
+                mistake.key == error.key || mistake.place.is_some() && mistake.place == error.place
+            })
+        };
+        let news: Vec<ConfigError> = errors.filter(|error| !known(error)).collect();
+        self.mistakes.extend(news);
     }
 
     fn locate(&mut self, key: String, raw: &Raw, place: &Place) {
@@ -65,7 +102,7 @@ impl Report {
     }
 
     /// Whether the options were read without a mistake, so that it makes sense to compare them.
-    pub(super) fn sound(&self, keys: &[&str]) -> bool {
+    pub fn sound(&self, keys: &[&str]) -> bool {
         !self.mistakes.iter().any(|mistake| {
             mistake
                 .key
@@ -207,6 +244,14 @@ impl<'a> Reader<'a> {
         if let Err(objection) = check(&text) {
             self.mistake(&place, key, Problem::Other(objection));
         }
+        Some(text)
+    }
+
+    /// A routing key, which a stage checks later.
+    pub(super) fn routing_key(&mut self, key: &'static str) -> Option<String> {
+        let (text, place) = self.read(key, Kind::Text, "a string", Raw::text)?;
+        let full = format!("{}{key}", self.prefix);
+        self.report.routing_keys.push((place, full, text.clone()));
         Some(text)
     }
 

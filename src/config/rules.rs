@@ -5,12 +5,8 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::error::ConfigError;
-use super::model::{Config, PublisherUrl};
+use super::model::Config;
 use super::reader::Report;
-use super::sources::source_error;
-use crate::publish::routing_key::RoutingKey;
-use crate::verify::Scheme;
 
 /// A PostgreSQL schema that needs no quoting.
 pub(super) fn schema_name(name: &str) -> Result<(), String> {
@@ -46,11 +42,6 @@ pub(super) fn amqp_name_or_none(name: &str) -> Result<(), String> {
         );
     }
     Ok(())
-}
-
-/// A routing key with placeholders.
-pub(super) fn routing_key(template: &str) -> Result<(), String> {
-    RoutingKey::parse(template).map(drop)
 }
 
 /// Directives as in `RUST_LOG`.
@@ -169,8 +160,6 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         report.blame("spool.after_ms", message);
     }
     sources(config, report);
-    schemes(config, report);
-    messages_fit(config, report);
     plain_text(config, report);
     let public = report.sound(&["server.listen"]) && !server.listen.ip().is_loopback();
     if public && tables == 0 {
@@ -256,71 +245,6 @@ fn sources(config: &Config, report: &mut Report) {
                     config.server.listen
                 ),
             );
-        }
-    }
-}
-
-/// Whether each source's scheme and keys are fit for use: the verifier judges that. What was wrong before is not told twice.
-fn schemes(config: &Config, report: &mut Report) {
-    for source in &config.sources {
-        match Scheme::compile(source, config.limits.max_events_per_request) {
-            Ok(scheme) => report.warnings.extend(
-                scheme
-                    .warnings()
-                    .iter()
-                    .map(|warning| format!("source {}: {warning}", source.name)),
-            ),
-            Err(errors) => {
-                let errors = errors
-                    .into_iter()
-                    .map(|error| source_error(&report.places, source, &error.key, error.text));
-                let known = |error: &ConfigError| {
-                    report.mistakes.iter().any(|mistake| {
-                        mistake.key == error.key
-                            || mistake.place.is_some() && mistake.place == error.place
-                    })
-                };
-                let news: Vec<ConfigError> = errors.filter(|error| !known(error)).collect();
-                report.mistakes.extend(news);
-            }
-        }
-    }
-}
-
-/// A body that the queue would never take had better be refused while its sender listens.
-fn messages_fit(config: &Config, report: &mut Report) {
-    let most = config.publisher.max_message_bytes;
-    if !matches!(config.publisher.url, PublisherUrl::Amqp(_))
-        || most == 0
-        || !report.sound(&["publisher.max_message_bytes"])
-    {
-        return;
-    }
-    let too_large = |bytes: usize| bytes > most;
-    let next =
-        "raise max_message_size at the broker and publisher.max_message_bytes here, or lower this";
-    if too_large(config.limits.max_body_bytes) {
-        report.warnings.push(format!(
-            "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): bodies above that are \
-             answered 413; {next}",
-            config.limits.max_body_bytes
-        ));
-    }
-    for source in &config.sources {
-        let own = source
-            .max_body_bytes
-            .unwrap_or(config.limits.max_body_bytes);
-        let consequence = match (source.splits(), source.max_body_bytes) {
-            (true, _) => "an event above that in a batch is accepted and then parked",
-            (false, Some(_)) => "bodies above that are answered 413",
-            (false, None) => continue,
-        };
-        if too_large(own) {
-            report.warnings.push(format!(
-                "source {}: max_body_bytes is {own}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): {consequence}; \
-                 {next}",
-                source.name
-            ));
         }
     }
 }

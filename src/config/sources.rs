@@ -1,20 +1,16 @@
-//! `[[source]]`: every option of a source, once, and the source "demo" that stands in where none is configured.
+//! `[[source]]`: every option of a source, once.
 
+#[cfg(test)]
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
 use http::HeaderName;
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::error::{ConfigError, Problem};
 use super::layers::SourceTable;
-use super::model::{Config, Source, StoreUrl};
+use super::model::Source;
 use super::reader::{Places, Reader, Report};
 use super::rules;
-use super::secret::{Environment, Secret};
+use super::secret::Environment;
 use crate::domain::delivery::SourceName;
 
 /// Reads one source. None if it has no usable name; its other mistakes are noted all the same.
@@ -46,7 +42,7 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
     let public_url = r.text("public_url", rules::web_url);
     let params = r.texts("params");
     let forward_headers = r.list("forward_headers", |name| name.parse::<HeaderName>());
-    let routing_key = r.text("routing_key", rules::routing_key);
+    let routing_key = r.routing_key("routing_key");
     let split = r.choice("batch", &[("whole", false), ("split", true)]);
     let drops = r
         .choice("same_bytes", &[("publish", false), ("drop", true)])
@@ -135,151 +131,4 @@ pub(super) fn names() -> Vec<&'static str> {
     let mut r = Reader::new(String::new(), vec![&entries], &environment, &mut report);
     options(&mut r, &table);
     r.finish()
-}
-
-impl Config {
-    /// Where the secret of the source "demo" is kept: beside the database file.
-    pub fn demo_secret_path(&self) -> PathBuf {
-        let folder = match &self.store.url {
-            StoreUrl::Sqlite(database) => database.parent().unwrap_or(Path::new("")),
-            StoreUrl::Postgres(_) => Path::new("data"),
-        };
-        folder.join("demo-secret")
-    }
-
-    /// Adds the source "demo", which signs like GitHub, if no source is configured. Its secret is made at the first call, unless
-    /// `only_known`. On a public address there is no such source: loading refuses that.
-    pub fn add_demo_source(&mut self, only_known: bool) -> Result<(), String> {
-        if !self.sources.is_empty() {
-            return Ok(());
-        }
-        let path = self.demo_secret_path();
-        let secret = match read_secret(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !only_known => {
-                make_secret(&path).and_then(|()| read_secret(&path))
-            }
-            other => other,
-        };
-        let secret = secret.map_err(|error| {
-            let next = if only_known {
-                "; `hookweir serve` makes it at its first start, in the same working directory"
-            } else {
-                ""
-            };
-            format!(
-                "the secret of the source \"demo\", {}: {error}{next}",
-                path.display()
-            )
-        })?;
-        self.sources.push(demo(secret)?);
-        Ok(())
-    }
-}
-
-fn demo(secret: Secret) -> Result<Source, String> {
-    Ok(Source {
-        name: SourceName::parse("demo")?,
-        path: "demo".to_owned(),
-        provider: Some("github".to_owned()),
-        secrets: vec![secret],
-        learn_secret: false,
-        public_keys: Vec::new(),
-        jwks: None,
-        public_url: None,
-        params: BTreeMap::new(),
-        forward_headers: Vec::new(),
-        routing_key: None,
-        split: None,
-        drop_same_bytes: None,
-        max_body_bytes: None,
-        deadline: None,
-        window: None,
-        allow_unverified_public: false,
-        scheme: None,
-    })
-}
-
-fn read_secret(path: &Path) -> io::Result<Secret> {
-    let mut text = String::new();
-    File::open(path)?.take(1024).read_to_string(&mut text)?;
-    let secret = text.trim_end();
-    if secret.len() < 32 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it holds no secret; delete the file, and `hookweir serve` makes another",
-        ));
-    }
-    Ok(Secret::new(secret.as_bytes()))
-}
-
-/// Writes a random secret to a file of its own and links that to `path`, so that of two that start at once, one wins and both read a
-/// whole secret.
-fn make_secret(path: &Path) -> io::Result<()> {
-    let mut random = [0; 32];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    crate::runtime::folder::create(folder)?;
-    let draft = folder.join(format!(".demo-secret.{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)
-        .and_then(|mut file| {
-            file.write_all(hex::encode(random).as_bytes())?;
-            file.sync_all()?;
-            match fs::hard_link(&draft, path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => Ok(()),
-            }
-        });
-    fs::remove_file(&draft)?;
-    written
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn the_demo_secret_is_made_once_and_is_private() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let toml = format!(
-            "[store]\nurl = \"sqlite://{}/data/h.db\"",
-            folder.path().display()
-        );
-        let config = Config::from_toml(&toml).expect("a configuration");
-
-        let missing = config
-            .clone()
-            .add_demo_source(true)
-            .expect_err("not made yet");
-        assert!(missing.contains("hookweir serve"), "{missing}");
-
-        let (mut first, mut second) = (config.clone(), config.clone());
-        first.add_demo_source(false).expect("made");
-        second.add_demo_source(true).expect("found");
-        assert_eq!(first.sources[0].secrets, second.sources[0].secrets);
-        assert_eq!(first.sources[0].secrets[0].expose().len(), 64);
-        let mode = fs::metadata(folder.path().join("data/demo-secret"))
-            .expect("there")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(
-            fs::read_dir(folder.path().join("data"))
-                .expect("a folder")
-                .count(),
-            1,
-            "no draft is left"
-        );
-    }
 }

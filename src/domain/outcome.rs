@@ -198,21 +198,3 @@ impl Outcome {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_shed_delivery_names_an_option_that_is_in_the_reference() {
-        let reference: toml::Table = crate::config::REFERENCE.parse().expect("TOML");
-        for reason in ShedReason::ALL {
-            let (section, key) = reason.option().split_once('.').expect("section.key");
-            assert!(
-                reference[section].get(key).is_some(),
-                "{reason:?}: there is no option {}",
-                reason.option()
-            );
-        }
-    }
-}

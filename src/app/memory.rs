@@ -6,7 +6,8 @@
 use std::fmt;
 use std::thread::available_parallelism;
 
-use super::model::{Config, PublisherUrl, StoreUrl};
+use crate::config::Config;
+use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::spool::EVENT_OVERHEAD;
 use crate::telemetry::log_queue;
@@ -49,23 +50,23 @@ pub struct MemoryBound {
     pub total: u64,
 }
 
-impl Config {
+impl MemoryBound {
     /// The bound on memory that follows from the configuration.
-    pub fn memory_bound(&self) -> MemoryBound {
+    pub fn of(config: &Config) -> Self {
         let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
-        self.memory_bound_on(cores)
+        Self::on(config, cores)
     }
 
-    fn memory_bound_on(&self, cores: u64) -> MemoryBound {
+    fn on(config: &Config, cores: u64) -> Self {
         let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
-        let (limits, dedup, publisher) = (&self.limits, &self.dedup, &self.publisher);
+        let (limits, dedup, publisher) = (&config.limits, &config.dedup, &config.publisher);
         let (http, verifiers, writers, channels) = (
-            or_cores(self.server.workers),
-            or_cores(self.verifier.actors),
+            or_cores(config.server.workers),
+            or_cores(config.verifier.actors),
             dedup.writers as u64,
             publisher.channels as u64,
         );
-        let largest_body = self
+        let largest_body = config
             .sources
             .iter()
             .filter_map(|source| source.max_body_bytes)
@@ -73,7 +74,7 @@ impl Config {
             .max()
             .unwrap_or_default() as u64;
 
-        let database = match self.store.url {
+        let database = match config.store.url {
             // One writes, one reads, and one copies the log into the file.
             StoreUrl::Sqlite(_) => 3 * SQLITE_CONNECTION,
             StoreUrl::Postgres(_) => (writers + OTHER_POSTGRES_CONNECTIONS) * POSTGRES_CONNECTION,
@@ -82,22 +83,22 @@ impl Config {
         let largest_batch = largest_body.max(dedup.batch_bytes as u64);
         // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON, which base64 and escapes can make
         // twice as long as its body.
-        let copies_sent = if matches!(self.publisher.url, PublisherUrl::Amqp(_)) {
+        let copies_sent = if matches!(config.publisher.url, PublisherUrl::Amqp(_)) {
             1
         } else {
             2
         };
         let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
         // One connection writes and one reads; one batch is being written, and one is on its way from there to the store.
-        let spool = match self.spool.path {
+        let spool = match config.spool.path {
             Some(_) => {
                 2 * SQLITE_CONNECTION
                     + 3 * largest_batch
-                    + self.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS
+                    + config.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS
             }
             None => 0,
         };
-        let fetching = self
+        let fetching = config
             .sources
             .iter()
             .filter(|source| spec_of(source).is_ok_and(|spec| spec.fetches()))
@@ -114,7 +115,7 @@ impl Config {
             ),
             (
                 "connections (server.max_connections)",
-                self.server.max_connections as u64 * connection,
+                config.server.max_connections as u64 * connection,
             ),
             (
                 "batches being committed (dedup.writers, batch_bytes, largest body)",
@@ -161,7 +162,7 @@ impl Config {
         let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum();
         let in_use: u64 = sum(&parts);
         parts.push(("what the allocator keeps of it (a tenth)", in_use / 10));
-        MemoryBound {
+        Self {
             total: sum(&parts),
             parts,
         }
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     fn bound(toml: &str) -> MemoryBound {
-        Config::from_toml(toml).expect("valid").memory_bound_on(2)
+        MemoryBound::on(&Config::from_toml(toml).expect("valid"), 2)
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! Checks of a configuration by the stages that use it: schemes and keys, routing keys, message sizes.
+
+use crate::config::model::PublisherUrl;
+use crate::config::{Config, ConfigError, Draft, Inputs, Report};
+use crate::publish::routing_key::RoutingKey;
+use crate::source::splits;
+use crate::verify::Scheme;
+
+/// Reads and checks the whole configuration; on failure, returns all of its mistakes.
+pub fn load(inputs: &Inputs) -> Result<Config, Vec<ConfigError>> {
+    check(Draft::read(inputs)?)
+}
+
+/// Finishes a draft that all stages have checked.
+fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
+    let Draft { config, report, .. } = &mut draft;
+    report.check_routing_keys(|text| RoutingKey::parse(text).map(drop));
+    schemes(config, report);
+    messages_fit(config, report);
+    draft.finish()
+}
+
+/// Compiles each source's scheme and keys.
+fn schemes(config: &Config, report: &mut Report) {
+    for source in &config.sources {
+        match Scheme::compile(source, config.limits.max_events_per_request) {
+            Ok(scheme) => scheme
+                .warnings()
+                .iter()
+                .for_each(|warning| report.warn(format!("source {}: {warning}", source.name))),
+            Err(errors) => {
+                let errors = errors.into_iter().map(|error| (error.key, error.text));
+                report.blame_source(source, errors);
+            }
+        }
+    }
+}
+
+/// Warns of bodies larger than the queue takes: they are refused while their sender listens.
+fn messages_fit(config: &Config, report: &mut Report) {
+    let most = config.publisher.max_message_bytes;
+    if !matches!(config.publisher.url, PublisherUrl::Amqp(_))
+        || most == 0
+        || !report.sound(&["publisher.max_message_bytes"])
+    {
+        return;
+    }
+    let too_large = |bytes: usize| bytes > most;
+    let next =
+        "raise max_message_size at the broker and publisher.max_message_bytes here, or lower this";
+    if too_large(config.limits.max_body_bytes) {
+        report.warn(format!(
+            "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): bodies above that are \
+             answered 413; {next}",
+            config.limits.max_body_bytes
+        ));
+    }
+    for source in &config.sources {
+        let own = source
+            .max_body_bytes
+            .unwrap_or(config.limits.max_body_bytes);
+        let consequence = match (splits(source), source.max_body_bytes) {
+            (true, _) => "an event above that in a batch is accepted and then parked",
+            (false, Some(_)) => "bodies above that are answered 413",
+            (false, None) => continue,
+        };
+        if too_large(own) {
+            report.warn(format!(
+                "source {}: max_body_bytes is {own}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): {consequence}; \
+                 {next}",
+                source.name
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

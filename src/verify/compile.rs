@@ -662,8 +662,8 @@ impl<'c> Compiler<'c> {
             Grammar::Plain,
             &mut paths,
         );
+        let mut varies = self.varies("scheme.event.varies", &spec.varies, &mut paths);
         let outer = paths.clone();
-        let mut varies = self.varies("scheme.event.varies", &spec.varies);
         let batch = spec
             .batch
             .as_ref()
@@ -671,7 +671,7 @@ impl<'c> Compiler<'c> {
         if let Some(batch) = &spec.batch {
             // Kept whole, a batch is compared without what its elements may change.
             for pointer in &batch.varies {
-                let added = varies.0.add(&format!("{}/*{pointer}", batch.at));
+                let added = varies.inside.add(&format!("{}/*{pointer}", batch.at));
                 self.ok("scheme.event.batch.varies", added);
             }
         }
@@ -692,13 +692,13 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn varies(&mut self, key: &str, pointers: &[String]) -> Varies {
-        let mut paths = PathSet::default();
+    fn varies(&mut self, key: &str, pointers: &[String], paths: &mut PathSet) -> Varies {
+        let mut varies = Varies::default();
         for pointer in pointers {
             let added = paths.add(pointer);
-            self.ok(key, added);
+            varies.slots.extend(self.ok(key, added));
         }
-        Varies(paths)
+        varies
     }
 
     fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Option<BatchRule> {
@@ -718,7 +718,7 @@ impl<'c> Compiler<'c> {
             Grammar::Plain,
             &mut inner,
         );
-        let varies = self.varies("scheme.event.batch.varies", &spec.varies);
+        let varies = self.varies("scheme.event.batch.varies", &spec.varies, &mut inner);
         let split = self.source.split.unwrap_or(spec.split);
         Some(BatchRule {
             element,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::json_path::{PathSet, Slot, Slots, WalkError};
+use super::mac::Tag;
 use super::spec::{EmptyBatch, Missing};
 use super::template::{Cx, Template};
 use super::{Verified, VerifiedEvent, view};
@@ -54,17 +55,23 @@ pub(super) struct BatchRule {
 
 /// Values that a redelivery may change: bodies are compared without them.
 #[derive(Debug, Default)]
-pub(super) struct Varies(pub(super) PathSet);
+pub(super) struct Varies {
+    /// Values that are read together with ids and types.
+    pub(super) slots: Vec<Slot>,
+    /// Values inside of a batch's elements, for a batch that is kept whole.
+    pub(super) inside: PathSet,
+}
 
 impl Varies {
-    /// Digest of what is compared of `body`, in which `document` is what can be read.
-    fn digest(&self, body: &[u8], document: &[u8]) -> BodyDigest {
-        if self.0.is_empty() {
+    /// Digest of the compared part of `body`. `document` is its readable form, and `slots` is read
+    /// out of `document`.
+    fn digest(&self, slots: &Slots<'_>, body: &[u8], document: &[u8]) -> BodyDigest {
+        let inside = self.inside.walk_marking(document).unwrap_or_default();
+        let values = self.slots.iter().flat_map(|slot| slots.all(*slot));
+        let values: Vec<&str> = values.chain(inside.values()).collect();
+        if values.is_empty() {
             return BodyDigest::of(body);
         }
-        let Ok(slots) = self.0.walk_marking(document) else {
-            return BodyDigest::of(body);
-        };
         // A document that was decoded first is compared in place of its body.
         let within = |part: &[u8], whole: &[u8]| {
             let (whole, part) = (whole.as_ptr_range(), part.as_ptr_range());
@@ -75,8 +82,8 @@ impl Varies {
         } else {
             document
         };
-        let mut cuts: Vec<(usize, usize)> = slots
-            .values()
+        let mut cuts: Vec<(usize, usize)> = values
+            .into_iter()
             .filter(|value| within(value.as_bytes(), compared))
             .map(|value| {
                 (
@@ -113,7 +120,7 @@ struct Found<'r> {
     body: Bytes,
     digest: BodyDigest,
     /// What was signed, and which element of it this is.
-    signed: Option<([u8; 32], usize)>,
+    signed: Option<(Tag, usize)>,
     target: &'r str,
 }
 
@@ -124,7 +131,7 @@ impl EventRule {
         source: &SourceName,
         cx: Cx<'_>,
         document: &[u8],
-        signed: Option<[u8; 32]>,
+        signed: Option<Tag>,
     ) -> Result<Option<Verified>, Rejection> {
         let slots = read(&self.paths, &self.outer, document);
         let cx = Cx {
@@ -170,7 +177,7 @@ impl EventRule {
             || request.body.clone(),
             |query| Bytes::copy_from_slice(query.as_bytes()),
         );
-        let digest = self.varies.digest(&body, document);
+        let digest = self.varies.digest(&slots, &body, document);
         let found = Found {
             id,
             event_type,
@@ -190,7 +197,7 @@ impl EventRule {
         source: &SourceName,
         cx: Cx<'_>,
         element: &str,
-        signed: Option<([u8; 32], usize)>,
+        signed: Option<(Tag, usize)>,
     ) -> Result<VerifiedEvent, Rejection> {
         let slots = read(&batch.paths, &PathSet::default(), element.as_bytes());
         let cx = Cx {
@@ -198,7 +205,8 @@ impl EventRule {
             ..cx
         };
         let (id, event_type) = (first_id(&batch.ids, cx)?, type_of(&batch.event_type, cx));
-        let digest = batch.varies.digest(element.as_bytes(), element.as_bytes());
+        let element_bytes = element.as_bytes();
+        let digest = batch.varies.digest(&slots, element_bytes, element_bytes);
         let body = slice(&cx.view.request.body, element);
         self.event(
             source,
@@ -237,10 +245,14 @@ impl EventRule {
                 &[digest.as_bytes(), kind, query.as_bytes()],
             )
         };
-        let replay = signed.filter(|_| self.replays).map(|(signed, index)| {
-            let index = u64::try_from(index).unwrap_or(u64::MAX);
-            DedupKey::new(source, "replay", &[&signed, &index.to_be_bytes()])
-        });
+        // A signed id is a key already.
+        let by_id = id.is_some() && self.class == IdClass::Signed;
+        let replay = signed
+            .filter(|_| self.replays && !by_id)
+            .map(|(signed, index)| {
+                let index = u64::try_from(index).unwrap_or(u64::MAX);
+                DedupKey::new(source, "replay", &[signed.as_bytes(), &index.to_be_bytes()])
+            });
         let (key, class, shown) = match (id, self.missing) {
             (Some(id), _) => {
                 let parts: Vec<&[u8]> = id.parts.iter().map(Vec::as_slice).collect();
@@ -281,8 +293,7 @@ impl EventRule {
             class,
             bytes_key: marks_same_bytes.then(|| of_bytes("bytes")),
             drop_same_bytes: self.drop_same_bytes,
-            // Where the id is signed, it is known already.
-            replay: replay.filter(|replay| class != IdClass::Signed && *replay != key),
+            replay: replay.filter(|replay| *replay != key),
             // What the key is made of is all that is compared.
             digest: if replay == Some(key) {
                 BodyDigest::from_bytes(*key.as_bytes())

@@ -20,7 +20,7 @@ pub(super) struct Tag {
 }
 
 impl Tag {
-    fn new(from: &[u8]) -> Self {
+    pub(super) fn new(from: &[u8]) -> Self {
         let len = from.len().min(64);
         let mut bytes = [0; 64];
         bytes[..len].copy_from_slice(&from[..len]);

@@ -319,7 +319,7 @@ impl Scheme {
                 let Some(token) = rule.check(view, document, self.url.as_ref(), now)? else {
                     return Ok(None);
                 };
-                let signed = self.event.replays.then_some(token.digest);
+                let signed = self.event.replays.then(|| Tag::new(&token.digest));
                 Ok(Some(Proven {
                     key: None,
                     signed,

@@ -112,7 +112,7 @@ pub(super) struct Proven<'v> {
     /// The key that signed, for answers that are signed too.
     pub(super) key: Option<&'v MacKey>,
     /// Digest of what was signed, where it is asked for.
-    pub(super) signed: Option<[u8; 32]>,
+    pub(super) signed: Option<Tag>,
     /// The claims of a token.
     pub(super) claims: Option<Vec<u8>>,
 }
@@ -224,12 +224,7 @@ impl Proof {
                 self.time_is_whole(view.body)?;
                 return Ok(Some(Proven {
                     key,
-                    signed: digest.then(|| {
-                        tag.map_or_else(
-                            || digest_of(&pieces),
-                            |tag| Sha256::digest(tag.as_bytes()).into(),
-                        )
-                    }),
+                    signed: digest.then(|| tag.unwrap_or_else(|| digest_of(&pieces))),
                     claims: None,
                 }));
             }
@@ -465,10 +460,10 @@ fn whole<'p>(pieces: &'p [Piece<'_>]) -> Cow<'p, [u8]> {
     }
 }
 
-fn digest_of(pieces: &[Piece<'_>]) -> [u8; 32] {
+fn digest_of(pieces: &[Piece<'_>]) -> Tag {
     let mut hash = Sha256::new();
     bytes(pieces, &[]).for_each(|piece| hash.update(piece));
-    hash.finalize().into()
+    Tag::new(&hash.finalize())
 }
 
 /// Reads what the proof needs out of a document. Where nothing is needed, the document may be anything.

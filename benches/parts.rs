@@ -13,8 +13,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use hookweir::config::Config;
 use hookweir::dedup::batch::{BatchLimits, Batcher};
-use hookweir::dedup::recent::Recent;
-use hookweir::dedup::route::{Place, Places};
+use hookweir::dedup::cache::DedupCache;
+use hookweir::dedup::router::{Destination, Destinations};
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis,
 };
@@ -94,7 +94,7 @@ fn id_at_the_end_of(bencher: Bencher<'_, '_>, bytes: usize) {
 /// A redelivery whose key is in memory, among so many.
 #[divan::bench(args = [10_000, 200_000])]
 fn cache_hit_among(bencher: Bencher<'_, '_>, entries: usize) {
-    let recent = Recent::new(entries as u64, Duration::from_secs(3600));
+    let recent = DedupCache::new(entries as u64, Duration::from_secs(3600));
     let events: Vec<_> = (0..entries).map(event).collect();
     events
         .iter()
@@ -107,7 +107,7 @@ fn cache_hit_among(bencher: Bencher<'_, '_>, entries: usize) {
 /// So many deliveries of one new event through the state of dedup: offered, taken as one batch for a writer, committed, resolved.
 #[divan::bench]
 fn batch_of_512(bencher: Bencher<'_, '_>) {
-    let places = Places {
+    let places = Destinations {
         writers: 1,
         spool_after: None,
     };
@@ -137,7 +137,7 @@ fn batch_of_512(bencher: Bencher<'_, '_>) {
             let next = batcher.next(now, |_| false).expect("a batch");
             assert!(
                 batcher
-                    .done(next.id, Place::Store, &result, now)
+                    .done(next.id, Destination::Store, &result, now)
                     .is_some_and(|settled| settled.accepted.len() == BATCH)
             );
             batcher.take_resolved().len()

@@ -6,8 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use hookweir_fuzz::NOW;
-use hookweir_fuzz::access::Access;
-use hookweir_fuzz::sink::{Rotation, Sink};
+use hookweir_fuzz::file::access::Access;
+use hookweir_fuzz::file::writer::{FileWriter, Rotation};
 use libfuzzer_sys::fuzz_target;
 
 const LAST: &str = "events-20270115T080000Z-18446744073709551614.jsonl";
@@ -37,14 +37,14 @@ fuzz_target!(|data: &[u8]| {
         age: Duration::from_secs(1 << 32),
     };
     for round in 0..2 {
-        let mut sink = Sink::open(&folder, rotation, &Access::PRIVATE, NOW).expect("opens");
+        let mut writer = FileWriter::open(&folder, rotation, &Access::PRIVATE, NOW).expect("opens");
         let found = fs::read(folder.join(LAST)).expect("there");
         assert_eq!(
             found,
             [&left[..whole], &b"next\n".repeat(round)].concat(),
             "whole lines, and no half one"
         );
-        sink.append(b"next\n", NOW).expect("appends");
+        writer.append(b"next\n", NOW).expect("appends");
     }
     assert!(
         !is_name || name == LAST || fs::read(folder.join(&*name)).is_ok_and(|found| found == other),

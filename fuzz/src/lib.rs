@@ -15,12 +15,15 @@ mod runtime {
     pub mod disk;
     pub mod folder;
 }
-#[path = "../../src/publish/file/access.rs"]
-pub mod access;
+#[path = "../../src/publish/sinks/file"]
+pub mod file {
+    pub mod access;
+    pub mod file_name;
+    pub mod recovery;
+    pub mod writer;
+}
 #[path = "../../src/publish/routing_key.rs"]
 mod routing_key;
-#[path = "../../src/publish/file/sink.rs"]
-pub mod sink;
 #[path = "../../src/verify/mod.rs"]
 pub mod verify;
 
@@ -28,11 +31,6 @@ pub mod verify;
 /// which nobody reads here.
 mod publish {
     pub(crate) use crate::routing_key;
-}
-mod envelope {
-    pub fn cut(text: &str, _: usize) -> &str {
-        text
-    }
 }
 mod http {
     pub fn connection_bytes(_: &crate::config::model::Limits) -> usize {

@@ -14,8 +14,8 @@ use actix::{Arbiter, ArbiterHandle};
 use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::SinkName;
 use crate::in_flight::Budget;
-use crate::outbox::InFlightEvents;
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::{Lifeline, Vigil};
 use crate::runtime::signals::Signals;
@@ -130,7 +130,7 @@ struct AdminServer {
 #[derive(Clone)]
 struct Front {
     verifiers: Verifiers,
-    dedups: dedup::Actors,
+    dedups: dedup::DedupActors,
 }
 
 impl Front {
@@ -147,8 +147,8 @@ struct Service {
     store: Arc<dyn Store>,
     keeper: Keeper,
     spool: Option<(Spool, Draining)>,
-    publisher: publish::Running,
-    dedup: dedup::Running,
+    publisher: publish::RunningPublisher,
+    dedup: dedup::RunningDedup,
     edge: Arc<http::Edge>,
     front: Front,
     admin: Arc<http::Admin>,
@@ -168,7 +168,6 @@ impl Service {
         let instance = InstanceId::random();
         let health = Health::default();
         let roster = Roster::default();
-        let in_flight = InFlightEvents::default();
         let largest = sources
             .iter()
             .map(|source| source.max_body_bytes)
@@ -239,9 +238,9 @@ impl Service {
             &config.publisher,
             &config.sources,
             publish::PublisherDeps {
+                sink: SinkName::default(),
                 store: store.clone(),
                 instance,
-                in_flight: in_flight.clone(),
                 may_publish: Arc::new(move || lease.is_held()),
                 ingest: (config.server.respond_after == RespondAfter::Stored)
                     .then(|| budget.clone()),
@@ -260,10 +259,7 @@ impl Service {
             dedup::DedupDeps {
                 store: store.clone(),
                 instance,
-                in_flight,
-                confirms: publisher.confirms.clone(),
-                publisher: publisher.mailbox.clone(),
-                publisher_budget: publisher.budget.clone(),
+                outboxes: vec![publisher.outbox.clone()],
                 metrics: metrics.clone(),
                 respond_after: config.server.respond_after,
                 spool: fallback,

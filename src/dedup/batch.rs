@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::route::{BatchId, Place, Places, Route};
+use super::router::{BatchId, BatchRouter, Destination, Destinations};
 use crate::domain::delivery::{BodyDigest, DedupKey, EventId, MessageId, MessageKey};
 use crate::domain::outcome::{FailReason, Outcome, ShedReason};
 use crate::store::{Inserted, NewEvent, StoreError};
@@ -33,8 +33,8 @@ pub struct Batcher<T> {
     queue: Queue,
     /// Those of which only the spool can tell whether they are new.
     for_spool: Queue,
-    route: Route,
-    resolved: Vec<Resolved<T>>,
+    route: BatchRouter,
+    resolved: Vec<ResolvedDelivery<T>>,
     /// Only where senders wait for the queue; otherwise nobody reads the lists.
     lists_unpublished: bool,
 }
@@ -43,18 +43,18 @@ type Queue = VecDeque<Vec<Arc<NewEvent>>>;
 
 /// A batch that is to be committed.
 #[derive(Debug)]
-pub struct Next {
+pub struct NextBatch {
     /// Names it when it comes back.
     pub id: BatchId,
     /// Where it is to be committed. One that the store does not return may follow to the spool, under the same name.
-    pub place: Place,
+    pub destination: Destination,
     /// Sorted by key, so that batches with overlapping keys cannot deadlock.
     pub events: Vec<Arc<NewEvent>>,
 }
 
 /// A delivery whose outcome is known.
 #[derive(Debug)]
-pub struct Resolved<T> {
+pub struct ResolvedDelivery<T> {
     /// Its ticket.
     pub ticket: T,
     /// Its outcome.
@@ -101,7 +101,7 @@ enum Joined {
 
 /// What became of a batch, for the caller to act on.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub struct BatchResult {
     /// Positions in the batch of the events that are new: to be remembered and passed on.
     pub accepted: Vec<usize>,
     /// Positions in the batch of the events that have a known id and another body.
@@ -110,7 +110,7 @@ pub struct Settled {
 
 impl<T> Batcher<T> {
     /// An empty one.
-    pub fn new(limits: BatchLimits, places: Places) -> Self {
+    pub fn new(limits: BatchLimits, destinations: Destinations) -> Self {
         Self {
             limits,
             deliveries: HashMap::new(),
@@ -118,7 +118,7 @@ impl<T> Batcher<T> {
             storing: HashMap::new(),
             queue: Queue::new(),
             for_spool: Queue::new(),
-            route: Route::new(places),
+            route: BatchRouter::new(destinations),
             resolved: Vec::new(),
             lists_unpublished: false,
         }
@@ -184,12 +184,12 @@ impl<T> Batcher<T> {
 
     /// The next batch that can go somewhere now; none while nothing waits, or nobody is free. `spooled` tells the events whose keys may
     /// be in the spool: the spool decides about them, since the store does not know them yet.
-    pub fn next(&mut self, now: Instant, spooled: impl Fn(&NewEvent) -> bool) -> Option<Next> {
+    pub fn next(&mut self, now: Instant, spooled: impl Fn(&NewEvent) -> bool) -> Option<NextBatch> {
         let spool_takes = self.route.spool_takes();
         if spool_takes && let Some((id, events)) = self.route.falls_back(now) {
-            return Some(Next {
+            return Some(NextBatch {
                 id,
-                place: Place::Spool,
+                destination: Destination::Spool,
                 events,
             });
         }
@@ -200,41 +200,46 @@ impl<T> Batcher<T> {
             {
                 self.for_spool.push_back(group);
             }
-            if let Some(events) = self.take(Place::Store, |group| {
+            if let Some(events) = self.take(Destination::Store, |group| {
                 !group.iter().any(|event| spooled(event))
             }) {
-                return Some(self.begin(Place::Store, events, now));
+                return Some(self.begin(Destination::Store, events, now));
             }
         }
         if spool_takes {
             let lost = self.route.store_is_lost(now);
-            if let Some(events) = self.take(Place::Spool, |_| true) {
-                return Some(self.begin(Place::Spool, events, now));
+            if let Some(events) = self.take(Destination::Spool, |_| true) {
+                return Some(self.begin(Destination::Spool, events, now));
             }
-            if lost && let Some(events) = self.take(Place::Store, |_| true) {
-                return Some(self.begin(Place::Spool, events, now));
+            if lost && let Some(events) = self.take(Destination::Store, |_| true) {
+                return Some(self.begin(Destination::Spool, events, now));
             }
         }
         None
     }
 
-    fn begin(&mut self, place: Place, events: Vec<Arc<NewEvent>>, now: Instant) -> Next {
-        Next {
-            id: self.route.begin(place, events.clone(), now),
-            place,
+    fn begin(
+        &mut self,
+        destination: Destination,
+        events: Vec<Arc<NewEvent>>,
+        now: Instant,
+    ) -> NextBatch {
+        NextBatch {
+            id: self.route.begin(destination, events.clone(), now),
+            destination,
             events,
         }
     }
 
-    /// A batch's worth from the head of the queue for `place`, as far as it fits.
+    /// A batch's worth from the head of the queue for `destination`, as far as it fits.
     fn take(
         &mut self,
-        place: Place,
+        destination: Destination,
         fits: impl Fn(&[Arc<NewEvent>]) -> bool,
     ) -> Option<Vec<Arc<NewEvent>>> {
-        let queue = match place {
-            Place::Store => &mut self.queue,
-            Place::Spool => &mut self.for_spool,
+        let queue = match destination {
+            Destination::Store => &mut self.queue,
+            Destination::Spool => &mut self.for_spool,
         };
         let mut batch = queue.pop_front()?;
         let mut bytes: usize = batch.iter().map(|event| event.body.len()).sum();
@@ -262,12 +267,12 @@ impl<T> Batcher<T> {
     pub fn done(
         &mut self,
         id: BatchId,
-        place: Place,
+        destination: Destination,
         result: &Result<Vec<Inserted>, StoreError>,
         now: Instant,
-    ) -> Option<Settled> {
-        let batch = self.route.done(id, place, result.is_ok(), now)?;
-        let mut settled = Settled::default();
+    ) -> Option<BatchResult> {
+        let batch = self.route.done(id, destination, result.is_ok(), now)?;
+        let mut settled = BatchResult::default();
         for (at, event) in batch.iter().enumerate() {
             let Some(storing) = self.storing.remove(&event.key) else {
                 continue;
@@ -411,7 +416,7 @@ impl<T> Batcher<T> {
                 let Delivery {
                     ticket, event_id, ..
                 } = delivery;
-                self.resolved.push(Resolved {
+                self.resolved.push(ResolvedDelivery {
                     ticket,
                     outcome,
                     event_id,
@@ -441,7 +446,7 @@ impl<T> Batcher<T> {
             unpublished,
             ..
         } = delivery;
-        self.resolved.push(Resolved {
+        self.resolved.push(ResolvedDelivery {
             ticket,
             outcome,
             event_id,
@@ -450,7 +455,7 @@ impl<T> Batcher<T> {
     }
 
     /// The deliveries whose outcome became known since the last call.
-    pub fn take_resolved(&mut self) -> Vec<Resolved<T>> {
+    pub fn take_resolved(&mut self) -> Vec<ResolvedDelivery<T>> {
         std::mem::take(&mut self.resolved)
     }
 

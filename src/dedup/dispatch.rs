@@ -11,9 +11,9 @@ use crossbeam_channel::Sender;
 
 use super::DedupDeps;
 use super::Verified;
-use super::batch::{Batcher, Resolved};
-use super::recent::Recent;
-use super::route::{BatchId, Place};
+use super::batch::{Batcher, ResolvedDelivery};
+use super::cache::DedupCache;
+use super::router::{BatchId, Destination};
 use super::writer::Batch;
 use crate::config::model::RespondAfter;
 use crate::domain::delivery::Marks;
@@ -21,27 +21,30 @@ use crate::domain::outcome::Outcome;
 use crate::faults::control;
 use crate::faults::failpoint::failpoint;
 use crate::in_flight::Ticket;
-use crate::outbox::{InFlightGuard, Pending, PendingEvent, PublishWaiter};
+use crate::outbox::{InFlightGuard, PublishWaiter};
 use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
 
 /// Batches to writers, outcomes to tickets, and what was stored to the publisher.
 pub(super) struct Dispatch {
     state: Mutex<State>,
-    recent: Recent,
+    cache: DedupCache,
     deps: DedupDeps,
 }
 
 struct State {
     batcher: Batcher<Ticket>,
-    /// For each event of a batch that may reach the store: keeps the relay from taking its row for one left over. None where this process
-    /// guards the event already: then it is a duplicate, or the relay will find its row.
-    guards: HashMap<BatchId, Vec<Option<InFlightGuard>>>,
+    /// Guards of the batches that may reach the store.
+    guards: HashMap<BatchId, BatchGuards>,
     /// None once it is closed.
-    work: Option<Work>,
+    work: Option<WriterQueues>,
 }
 
+/// Guards of a batch: for each sink, one for each event. They keep the relay from publishing the rows.
+/// None if the event is in flight already: then it is a duplicate, or the relay will find its row.
+type BatchGuards = Vec<Vec<Option<InFlightGuard>>>;
+
 /// Where writers take their batches from.
-pub(super) struct Work {
+pub(super) struct WriterQueues {
     pub(super) store: Sender<Batch>,
     pub(super) spool: Sender<Batch>,
 }
@@ -49,8 +52,8 @@ pub(super) struct Work {
 impl Dispatch {
     pub(super) fn new(
         batcher: Batcher<Ticket>,
-        recent: Recent,
-        work: Work,
+        cache: DedupCache,
+        work: WriterQueues,
         deps: DedupDeps,
     ) -> Arc<Self> {
         let state = State {
@@ -60,7 +63,7 @@ impl Dispatch {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            recent,
+            cache,
             deps,
         })
     }
@@ -75,7 +78,7 @@ impl Dispatch {
         let (metrics, now) = (&self.deps.metrics, Instant::now());
         let mut state = self.state();
         let joined = state.batcher.offer(ticket, events, |event| {
-            let known = self.recent.known(event, now);
+            let known = self.cache.known(event, now);
             if known.is_some() {
                 metrics.cache_hits.inc()
             } else {
@@ -103,16 +106,16 @@ impl Dispatch {
         self.answer(resolved);
     }
 
-    /// A batch came back from `place`; `result` has one entry for each of its events, in order, or why the transaction is not known to have
+    /// A batch came back from `destination`; `result` has one entry for each of its events, in order, or why the transaction is not known to have
     /// committed.
     pub(super) fn done(
         &self,
         Batch { id, events }: Batch,
-        place: Place,
+        destination: Destination,
         result: Result<Vec<Inserted>, StoreError>,
     ) {
         let mut state = self.state();
-        let settled = state.batcher.done(id, place, &result, Instant::now());
+        let settled = state.batcher.done(id, destination, &result, Instant::now());
         failpoint!("dedup_committed");
         // Without a hint the relay finds the rows, and may do so once these are dropped.
         let guards = settled
@@ -129,11 +132,11 @@ impl Dispatch {
             settled.iter().flat_map(|settled| &settled.accepted),
             Instant::now(),
         );
-        accepted.for_each(|at| self.recent.remember(&events[*at], now));
+        accepted.for_each(|at| self.cache.remember(&events[*at], now));
         self.deps
             .metrics
             .cache_entries
-            .set(i64::try_from(self.recent.len()).unwrap_or(i64::MAX));
+            .set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
         self.answer(resolved);
         failpoint!("dedup_answered");
         let (Some(settled), Ok(inserted)) = (settled, result) else {
@@ -152,8 +155,8 @@ impl Dispatch {
             .accepted
             .iter()
             .for_each(|at| self.report_marks(&events[*at]));
-        if place == Place::Store {
-            self.pass_on(events, guards, &inserted);
+        if destination == Destination::Store {
+            self.hint(&events, guards, &inserted);
         }
     }
 
@@ -165,13 +168,15 @@ impl Dispatch {
     fn drop_abandoned(&self, state: &mut State) {
         state.batcher.drop_abandoned(Ticket::is_abandoned);
         if self.deps.respond_after == RespondAfter::Published {
-            self.deps.in_flight.drop_abandoned();
+            for outbox in &self.deps.outboxes {
+                outbox.in_flight.drop_abandoned();
+            }
         }
     }
 
     /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs. Gives the
     /// lock back; what is returned is to be answered without it.
-    fn feed_writers(&self, mut state: MutexGuard<'_, State>) -> Vec<Resolved<Ticket>> {
+    fn feed_writers(&self, mut state: MutexGuard<'_, State>) -> Vec<ResolvedDelivery<Ticket>> {
         let State {
             batcher,
             guards,
@@ -184,8 +189,8 @@ impl Dispatch {
                 spool.is_some_and(|spool| spool.may_have(event))
             })
         {
-            let writer = match next.place {
-                Place::Store => {
+            let writer = match next.destination {
+                Destination::Store => {
                     self.deps
                         .metrics
                         .batch_events
@@ -193,19 +198,19 @@ impl Dispatch {
                     if control::makes("cache_before_commit") {
                         next.events
                             .iter()
-                            .for_each(|event| self.recent.remember(event, now));
+                            .for_each(|event| self.cache.remember(event, now));
                     }
                     // The guard comes before the commit: the relay must never see a row of a batch under way as left over.
-                    guards.insert(
-                        next.id,
-                        next.events
-                            .iter()
-                            .map(|event| self.deps.in_flight.begin(event.message))
-                            .collect(),
-                    );
+                    let of_sinks = self.deps.outboxes.iter().map(|outbox| {
+                        let events = next.events.iter();
+                        events
+                            .map(|event| outbox.in_flight.begin(event.message))
+                            .collect()
+                    });
+                    guards.insert(next.id, of_sinks.collect());
                     &work.store
                 }
-                Place::Spool => &work.spool,
+                Destination::Spool => &work.spool,
             };
             if writer
                 .try_send(Batch {
@@ -222,8 +227,8 @@ impl Dispatch {
     }
 
     /// Tells the senders.
-    fn answer(&self, resolved: Vec<Resolved<Ticket>>) {
-        for Resolved {
+    fn answer(&self, resolved: Vec<ResolvedDelivery<Ticket>>) {
+        for ResolvedDelivery {
             ticket,
             outcome,
             event_id,
@@ -234,45 +239,40 @@ impl Dispatch {
                 ticket.resolve_event(outcome, &event_id);
                 continue;
             }
-            let waiters = PublishWaiter::for_delivery(ticket, outcome, event_id, unpublished.len());
-            for (key, waiter) in unpublished.iter().zip(waiters) {
-                self.deps.in_flight.add_waiter(key, waiter);
+            // Each event is waited for at each sink.
+            let count = unpublished.len() * self.deps.outboxes.len();
+            let mut waiters = PublishWaiter::for_delivery(ticket, outcome, event_id, count);
+            for outbox in &self.deps.outboxes {
+                for (key, waiter) in unpublished.iter().zip(waiters.drain(..unpublished.len())) {
+                    outbox.in_flight.add_waiter(key, waiter);
+                }
             }
         }
     }
 
-    fn pass_on(
-        &self,
-        events: Vec<Arc<NewEvent>>,
-        guards: Vec<Option<InFlightGuard>>,
-        inserted: &[Inserted],
-    ) {
-        let mut hints = Vec::with_capacity(events.len());
-        for ((event, guard), inserted) in events.into_iter().zip(guards).zip(inserted) {
-            if let (Some(guard), Inserted::Accepted(seq)) = (guard, inserted) {
-                match self.deps.publisher_budget.reserve(1, event.body.len()) {
-                    Ok(permit) => hints.push(PendingEvent {
-                        row: StoredEvent {
-                            seq: *seq,
-                            attempts: 0,
-                            event,
-                        },
-                        guard,
-                        permit,
-                    }),
-                    Err(_) => self.deps.metrics.hints_dropped.inc(),
-                }
+    /// Sends the stored events to the publishers.
+    fn hint(&self, events: &[Arc<NewEvent>], guards: BatchGuards, inserted: &[Inserted]) {
+        for (outbox, guards) in self.deps.outboxes.iter().zip(guards) {
+            let rows =
+                events
+                    .iter()
+                    .zip(guards)
+                    .zip(inserted)
+                    .filter_map(|((event, guard), inserted)| match (guard, inserted) {
+                        (Some(guard), Inserted::Accepted(seq)) => {
+                            let row = StoredEvent {
+                                seq: *seq,
+                                attempts: 0,
+                                event: event.clone(),
+                            };
+                            Some((row, guard))
+                        }
+                        _ => None,
+                    });
+            let dropped = outbox.hint(rows);
+            if dropped > 0 {
+                self.deps.metrics.hints_dropped.inc_by(dropped as u64);
             }
-        }
-        let count = hints.len() as u64;
-        if count > 0
-            && self
-                .deps
-                .publisher
-                .try_send(Pending { events: hints })
-                .is_err()
-        {
-            self.deps.metrics.hints_dropped.inc_by(count);
         }
     }
 

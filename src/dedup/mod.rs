@@ -1,13 +1,13 @@
 //! Dedup: each event is stored once.
 //!
-//! [`batch`] is the pure state, with [`route`] for where batches go, [`recent`] the keys in memory. `dispatch` is the thin shell deps
+//! [`batch`] is the pure state, [`router`] decides where each batch goes, and [`cache`] has recent keys. `dispatch` is the thin shell around
 //! them that the [`actor`]s and the threads that commit, [`writer`], share.
 
 pub mod actor;
 pub mod batch;
+pub mod cache;
 mod dispatch;
-pub mod recent;
-pub mod route;
+pub mod router;
 pub mod writer;
 
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::actor::DedupActor;
 use self::batch::{BatchLimits, Batcher};
-use self::dispatch::{Dispatch, Work};
-use self::recent::Recent;
-use self::route::Places;
-use self::writer::{Target, Writer, Writers};
+use self::cache::DedupCache;
+use self::dispatch::{Dispatch, WriterQueues};
+use self::router::Destinations;
+use self::writer::{Writer, WriterTarget, Writers};
 use crate::config::model::{self, RespondAfter};
 use crate::domain::delivery::InstanceId;
-use crate::in_flight::{Budget, Ticket};
-use crate::outbox::{InFlightEvents, Pending, PendingConfirms};
+use crate::in_flight::Ticket;
+use crate::outbox::SinkOutbox;
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
@@ -48,14 +48,8 @@ pub struct DedupDeps {
     pub store: Arc<dyn Store>,
     /// Who stores them.
     pub instance: InstanceId,
-    /// The events in memory.
-    pub in_flight: InFlightEvents,
-    /// What the queue has confirmed, to go along with the next commit.
-    pub confirms: PendingConfirms,
-    /// Where committed events are announced.
-    pub publisher: Mailbox<Pending>,
-    /// The publisher's room.
-    pub publisher_budget: Arc<Budget>,
+    /// Outboxes of the sinks.
+    pub outboxes: Vec<SinkOutbox>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
     /// When a sender is answered.
@@ -80,12 +74,12 @@ pub struct Fallback {
 const TICK: Duration = Duration::from_millis(100);
 
 /// Dedup, running.
-pub struct Running {
+pub struct RunningDedup {
     dispatch: Arc<Dispatch>,
     writers: Writers,
 }
 
-impl Running {
+impl RunningDedup {
     /// No deliveries come any more: the writers end when they have done what there is.
     pub fn close(&self) {
         self.dispatch.close();
@@ -97,8 +91,8 @@ impl Running {
     }
 
     /// For the actors, each of which has a mailbox of `capacity` deliveries.
-    pub fn actors(&self, capacity: usize, lifeline: &Lifeline, roster: &Roster) -> Actors {
-        Actors {
+    pub fn actors(&self, capacity: usize, lifeline: &Lifeline, roster: &Roster) -> DedupActors {
+        DedupActors {
             dispatch: self.dispatch.clone(),
             capacity,
             lifeline: lifeline.clone(),
@@ -109,14 +103,14 @@ impl Running {
 
 /// Starts dedup actors.
 #[derive(Clone)]
-pub struct Actors {
+pub struct DedupActors {
     dispatch: Arc<Dispatch>,
     capacity: usize,
     lifeline: Lifeline,
     roster: Roster,
 }
 
-impl Actors {
+impl DedupActors {
     /// One on `arbiter`, under this name.
     pub fn start(&self, arbiter: &ArbiterHandle, name: String) -> Mailbox<Verified> {
         let actor = DedupActor {
@@ -132,7 +126,7 @@ impl Actors {
 }
 
 /// Starts the writers, and on this thread the clock.
-pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<Running> {
+pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningDedup> {
     let count = deps.store.writers(config.writers);
     let (store_work, spool_work) = (
         crossbeam_channel::bounded(count),
@@ -142,7 +136,7 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<Running>
         events: config.batch_events,
         bytes: config.batch_bytes,
     };
-    let places = Places {
+    let destinations = Destinations {
         writers: count,
         spool_after: deps.spool.as_ref().map(|fallback| fallback.after),
     };
@@ -153,19 +147,19 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<Running>
     } else {
         config.cache_entries
     };
-    let recent = Recent::new(cache_entries, config.cache_ttl);
+    let cache = DedupCache::new(cache_entries, config.cache_ttl);
     let (metrics, lifeline) = (deps.metrics.clone(), deps.lifeline.clone());
-    let store = Target::Store {
+    let store = WriterTarget::Store {
         store: deps.store.clone(),
         instance: deps.instance,
-        confirms: deps.confirms.clone(),
+        outboxes: deps.outboxes.clone(),
         looks_for_unpublished,
     };
     let spool = deps
         .spool
         .as_ref()
-        .map(|fallback| Target::Spool(fallback.spool.clone()));
-    let batcher = Batcher::new(limits, places);
+        .map(|fallback| WriterTarget::Spool(fallback.spool.clone()));
+    let batcher = Batcher::new(limits, destinations);
     let batcher = if looks_for_unpublished {
         batcher.listing_unpublished()
     } else {
@@ -173,8 +167,8 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<Running>
     };
     let dispatch = Dispatch::new(
         batcher,
-        recent,
-        Work {
+        cache,
+        WriterQueues {
             store: store_work.0,
             spool: spool_work.0,
         },
@@ -194,7 +188,7 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<Running>
         writers.add(writer(spool), &spool_work.1, &lifeline)?;
     }
     actix::spawn(tick(dispatch.clone(), lifeline.of("dedup's clock")));
-    Ok(Running { dispatch, writers })
+    Ok(RunningDedup { dispatch, writers })
 }
 
 async fn tick(dispatch: Arc<Dispatch>, _lifeline: Lifeline) {

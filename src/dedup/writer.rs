@@ -7,10 +7,10 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::dispatch::Dispatch;
-use super::route::{BatchId, Place};
+use super::router::{BatchId, Destination};
 use crate::domain::delivery::InstanceId;
 use crate::faults::failpoint::failpoint;
-use crate::outbox::{PendingConfirms, PiggybackedConfirms};
+use crate::outbox::{PiggybackedConfirms, SinkOutbox};
 use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::{First, Inserted, NewEvent, Seq, Store, StoreError};
@@ -43,8 +43,8 @@ impl Writers {
     ) -> std::io::Result<()> {
         let (work, lifeline) = (work.clone(), lifeline.of("writer"));
         let name = match writer.target {
-            Target::Store { .. } => format!("writer-{}", self.0.len()),
-            Target::Spool(_) => "spool-writer".to_owned(),
+            WriterTarget::Store { .. } => format!("writer-{}", self.0.len()),
+            WriterTarget::Spool(_) => "spool-writer".to_owned(),
         };
         self.0
             .push(std::thread::Builder::new().name(name).spawn(move || {
@@ -62,49 +62,54 @@ impl Writers {
 
 /// Where a writer commits.
 #[derive(Clone)]
-pub(super) enum Target {
+pub(super) enum WriterTarget {
     Store {
         store: Arc<dyn Store>,
         instance: InstanceId,
-        /// What the queue has confirmed goes along with each commit.
-        confirms: PendingConfirms,
+        /// Outboxes of the sinks. Each commit records confirms of theirs.
+        outboxes: Vec<SinkOutbox>,
         /// Tells duplicates of published events from those of events that wait in the outbox.
         looks_for_unpublished: bool,
     },
     Spool(Spool),
 }
 
-impl Target {
-    fn place(&self) -> Place {
+impl WriterTarget {
+    fn destination(&self) -> Destination {
         match self {
-            Self::Store { .. } => Place::Store,
-            Self::Spool(_) => Place::Spool,
+            Self::Store { .. } => Destination::Store,
+            Self::Spool(_) => Destination::Spool,
         }
     }
 
-    /// Besides what became of the events, the confirmed ones of which the store was told in the same transaction.
+    /// Commits `events`. Returns a result for each event, and the confirms that were recorded in the same
+    /// transaction.
     fn insert(
         &self,
         events: &[Arc<NewEvent>],
-    ) -> Result<(Vec<Inserted>, Option<PiggybackedConfirms>), StoreError> {
+    ) -> Result<(Vec<Inserted>, Vec<PiggybackedConfirms>), StoreError> {
         match self {
             Self::Store {
                 store,
                 instance,
-                confirms,
+                outboxes,
                 looks_for_unpublished,
             } => {
-                let piggybacked = confirms.piggyback();
-                let (inserted, recorded) =
-                    store.insert_and_confirm(*instance, events, &piggybacked.rows())?;
+                let piggybacked: Vec<PiggybackedConfirms> = outboxes
+                    .iter()
+                    .map(|outbox| outbox.confirms.piggyback())
+                    .collect();
+                let rows: Vec<Seq> = piggybacked.iter().flat_map(|of| of.rows()).collect();
+                let (inserted, recorded) = store.insert_and_confirm(*instance, events, &rows)?;
                 let inserted = if *looks_for_unpublished {
                     mark_unpublished(&**store, inserted)?
                 } else {
                     inserted
                 };
-                Ok((inserted, recorded.then_some(piggybacked)))
+                let piggybacked = if recorded { piggybacked } else { Vec::new() };
+                Ok((inserted, piggybacked))
             }
-            Self::Spool(spool) => Ok((spool.insert(events)?, None)),
+            Self::Spool(spool) => Ok((spool.insert(events)?, Vec::new())),
         }
     }
 }
@@ -134,7 +139,7 @@ fn mark_unpublished(
 
 /// One writer.
 pub(super) struct Writer {
-    pub(super) target: Target,
+    pub(super) target: WriterTarget,
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) failing: bool,
@@ -147,22 +152,22 @@ impl Writer {
             failpoint!("writer_before_commit");
             let (result, piggybacked) = match self.target.insert(&batch.events) {
                 Ok((inserted, piggybacked)) => (Ok(inserted), piggybacked),
-                Err(error) => (Err(error), None),
+                Err(error) => (Err(error), Vec::new()),
             };
             failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
-            self.dispatch.done(batch, self.target.place(), result);
-            // After the answers have gone: nobody waits for this.
-            if let Some(piggybacked) = piggybacked {
-                piggybacked.mark_confirmed();
-            }
+            self.dispatch.done(batch, self.target.destination(), result);
+            // After the answers, because no sender waits for this.
+            piggybacked
+                .into_iter()
+                .for_each(PiggybackedConfirms::mark_confirmed);
         }
     }
 
     /// One line when it begins to fail and one when it works again: an outage at 10,000 deliveries/s must not fill the disk.
     fn report(&mut self, error: Option<&StoreError>, began: Instant) {
         let changed = std::mem::replace(&mut self.failing, error.is_some()) != error.is_some();
-        if self.target.place() == Place::Store {
+        if self.target.destination() == Destination::Store {
             self.metrics
                 .commit_seconds
                 .observe(began.elapsed().as_secs_f64());
@@ -170,16 +175,16 @@ impl Writer {
                 self.metrics.commit_failures.inc();
             }
         }
-        match (self.target.place(), error) {
+        match (self.target.destination(), error) {
             _ if !changed => {}
-            (Place::Store, Some(error)) => {
+            (Destination::Store, Some(error)) => {
                 tracing::error!(%error, "cannot store events: {error}; they go to the spool, or, without one, senders are answered 503 and will try again");
             }
-            (Place::Store, None) => tracing::info!("events are stored again"),
-            (Place::Spool, Some(error)) => {
+            (Destination::Store, None) => tracing::info!("events are stored again"),
+            (Destination::Spool, Some(error)) => {
                 tracing::error!(%error, "cannot spool events either: {error}; senders are answered 503 and will try again");
             }
-            (Place::Spool, None) => tracing::info!("events are spooled again"),
+            (Destination::Spool, None) => tracing::info!("events are spooled again"),
         }
     }
 }

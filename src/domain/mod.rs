@@ -3,4 +3,5 @@
 pub mod delivery;
 pub mod outcome;
 pub mod request;
+pub mod sink;
 pub mod text;

@@ -13,11 +13,11 @@ pub const POINTS: &[&str] = &[
     "dedup_committed",
     "dedup_answered",
     "publisher_pending",
-    "lane_before_publish",
-    "lane_after_publish",
+    "publish_task_before",
+    "publish_task_after",
     "publisher_reported",
-    "settle_before",
-    "settle_after",
+    "confirm_writer_before",
+    "confirm_writer_after",
 ];
 
 /// Those that an event passes on its way out of the spool.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{ConfirmBatch, PendingConfirms, PendingEvent};
+use crate::domain::sink::SinkName;
 use crate::domain::text::one_line;
 use crate::faults::failpoint::failpoint;
 use crate::runtime::backoff::Backoff;
@@ -24,6 +25,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 
 /// The thread's state.
 pub(crate) struct ConfirmWriter {
+    pub(crate) sink: SinkName,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) confirms: PendingConfirms,
@@ -42,9 +44,9 @@ impl ConfirmWriter {
     }
 
     fn record(&mut self, batch: ConfirmBatch) {
-        failpoint!("settle_before");
+        failpoint!("confirm_writer_before");
         self.mark(&batch.confirmed, |store, rows| store.confirmed(rows));
-        failpoint!("settle_after");
+        failpoint!("confirm_writer_after");
         drop(batch.confirmed);
 
         let mut by_delay: BTreeMap<Duration, Vec<PendingEvent>> = BTreeMap::new();
@@ -62,7 +64,7 @@ impl ConfirmWriter {
     fn park(&mut self, event: PendingEvent, why: &str) {
         let stored = &event.row.event;
         tracing::error!(
-            source = %stored.source, event_id = %stored.event_id, message_id = %stored.message_id(),
+            source = %stored.source, event_id = %stored.event_id, message_id = %stored.message_id(), sink = %self.sink,
             "event parked, the sink refuses it for good: {why}; other events go on. \
              `hookweir parked retry` publishes it again"
         );

@@ -17,11 +17,14 @@
 //!   thread that records them if no insert transaction takes them along.
 //! - [`PublishWaiter`]s are senders that are answered after the sink has confirmed their events.
 //!
-//! The outbox knows neither dedup nor publishing: both are built on it.
+//! Each sink has an outbox of its own ([`SinkOutbox`]), so that none delays another. The outbox knows
+//! neither dedup nor publishing: both are built on it.
 
 use std::sync::Arc;
 
-use crate::in_flight::Permit;
+use crate::domain::sink::SinkName;
+use crate::in_flight::{Budget, Permit};
+use crate::runtime::mailbox::Mailbox;
 use crate::store::StoredEvent;
 
 mod confirm_writer;
@@ -43,6 +46,40 @@ pub use self::sink_health::SinkHealth;
 /// Returns `true` while this instance holds its lease. Without the lease, the rows may belong to
 /// another instance by now.
 pub type MayPublish = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Outbox of one sink in this process. Clones share it.
+#[derive(Clone)]
+pub struct SinkOutbox {
+    /// Name of the sink.
+    pub sink: SinkName,
+    /// Events in memory.
+    pub in_flight: InFlightEvents,
+    /// Results that the store has not recorded yet.
+    pub confirms: PendingConfirms,
+    /// Publisher of the sink.
+    pub publisher: Mailbox<Pending>,
+    /// The publisher's room for hints. The relay has a budget of its own.
+    pub budget: Arc<Budget>,
+}
+
+impl SinkOutbox {
+    /// Sends committed rows to the publisher as a hint. Returns the number of rows that it has no room
+    /// for: the relay will find them.
+    pub fn hint(&self, rows: impl IntoIterator<Item = (StoredEvent, InFlightGuard)>) -> usize {
+        let (mut events, mut dropped) = (Vec::new(), 0);
+        for (row, guard) in rows {
+            match self.budget.reserve(1, row.event.body.len()) {
+                Ok(permit) => events.push(PendingEvent { row, guard, permit }),
+                Err(_) => dropped += 1,
+            }
+        }
+        let count = events.len();
+        if count > 0 && self.publisher.try_send(Pending { events }).is_err() {
+            dropped += count;
+        }
+        dropped
+    }
+}
 
 /// Message writer, relay → publisher: committed rows to publish. It is a hint: if the publisher has no
 /// room, the hint is dropped, and the relay finds the rows in the outbox.

@@ -9,24 +9,24 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select};
 
-use super::{InFlightEvents, MayPublish, Pending, PendingEvent, SinkHealth};
+use super::{MayPublish, Pending, PendingEvent, SinkHealth, SinkOutbox};
 use crate::domain::delivery::InstanceId;
 use crate::faults::control;
 use crate::in_flight::Budget;
 use crate::runtime::backoff::Backoff;
-use crate::runtime::mailbox::Mailbox;
 use crate::store::{Room, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// The thread's state.
 pub(crate) struct Relay {
+    pub(crate) outbox: SinkOutbox,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) instance: InstanceId,
-    pub(crate) in_flight: InFlightEvents,
     pub(crate) health: SinkHealth,
     pub(crate) may_publish: MayPublish,
-    pub(crate) publisher: Mailbox<Pending>,
+    /// Room for rows that the relay has found.
     pub(crate) budget: Arc<Budget>,
+    /// Size of `budget`.
     pub(crate) max: Room,
     pub(crate) interval: Duration,
     pub(crate) metrics: Arc<Metrics>,
@@ -106,11 +106,11 @@ impl Relay {
 
     fn pass(&self) -> Result<Pass, StoreError> {
         let (events, bytes) = self.budget.room();
-        let scan = self.in_flight.begin_scan();
+        let scan = self.outbox.in_flight.begin_scan();
         let rows = self
             .store
             .claim(self.instance, Room { events, bytes }, &|key| {
-                self.in_flight.contains(key) || control::makes("no_own_row_sweep")
+                self.outbox.in_flight.contains(key) || control::makes("no_own_row_sweep")
             })?;
         let found = rows.len();
         let mut found_bytes = 0;
@@ -129,7 +129,8 @@ impl Relay {
         }
         drop(scan);
         let claimed = pending.len();
-        if claimed > 0 && self.publisher.try_send(Pending { events: pending }).is_ok() {
+        let hint = Pending { events: pending };
+        if claimed > 0 && self.outbox.publisher.try_send(hint).is_ok() {
             self.metrics.relayed.inc_by(claimed as u64);
         }
         Ok(if found == events || found_bytes * 2 >= bytes {

@@ -1,4 +1,4 @@
-//! The publisher actor: a shell around [`Window`] that feeds the lanes and passes on what became of their batches.
+//! The publisher actor: a shell around [`Window`] that feeds the publish tasks and passes on results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,22 +8,22 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
-use super::Message;
-use super::lanes::Report;
+use super::envelope::Message;
+use super::publish_task::Report;
 use super::routing_key::RoutingKeys;
+use super::throttle::{CHECK, PublishThrottle};
 use super::window::Window;
-use super::yielding::{LOOK, Yielding};
 use crate::faults::failpoint::failpoint;
 use crate::outbox::{ConfirmBatch, MayPublish, Pending, PendingConfirms};
 use crate::runtime::mailbox::{Mail, Ping};
 use crate::runtime::shutdown::Lifeline;
 
-/// What the one who stops the publisher and the actor share.
+/// State that the actor shares with the stop of the publisher.
 #[derive(Debug, Default)]
 pub(super) struct Halt {
-    /// No batch goes out any more.
+    /// No batch is sent any more.
     pub(super) halted: AtomicBool,
-    /// Batches that are out.
+    /// Number of batches under way.
     pub(super) under_way: AtomicUsize,
 }
 
@@ -31,46 +31,47 @@ pub(super) struct Halt {
 pub(super) struct PublisherActor {
     pub(super) window: Window,
     pub(super) keys: RoutingKeys,
-    pub(super) lanes: Vec<mpsc::Sender<Vec<Message>>>,
+    pub(super) tasks: Vec<mpsc::Sender<Vec<Message>>>,
     pub(super) confirms: PendingConfirms,
     pub(super) halt: Arc<Halt>,
     pub(super) may_publish: MayPublish,
-    /// None where senders wait for the queue: to put it off would make them wait for longer.
-    pub(super) yielding: Option<Yielding>,
-    /// Says whether it stands aside.
-    pub(super) stands_aside: IntGauge,
-    /// It will look again by itself.
-    pub(super) looks_again: bool,
+    /// None if senders wait for the sink: a pause would make them wait longer.
+    pub(super) throttle: Option<PublishThrottle>,
+    /// 1 while publishing is paused.
+    pub(super) paused: IntGauge,
+    /// A check for the end of the pause is scheduled.
+    pub(super) checks_again: bool,
     pub(super) _lifeline: Lifeline,
 }
 
 impl PublisherActor {
-    fn feed_lanes(&mut self, ctx: &mut Context<Self>) {
+    fn feed_tasks(&mut self, ctx: &mut Context<Self>) {
         if !(self.may_publish)() {
             self.window.give_up();
         }
-        let aside = self
-            .yielding
+        let paused = self
+            .throttle
             .as_mut()
-            .is_some_and(|yielding| yielding.stands_aside(Instant::now()));
-        self.stands_aside.set(aside.into());
-        if aside && !self.looks_again {
-            self.looks_again = true;
-            ctx.run_later(LOOK, |this, ctx| {
-                this.looks_again = false;
-                this.feed_lanes(ctx);
+            .is_some_and(|throttle| throttle.is_paused(Instant::now()));
+        self.paused.set(paused.into());
+        if paused && !self.checks_again {
+            self.checks_again = true;
+            ctx.run_later(CHECK, |this, ctx| {
+                this.checks_again = false;
+                this.feed_tasks(ctx);
             });
         }
-        while !aside
+        while !paused
             && !self.halt.halted.load(Ordering::Acquire)
-            && let Some((lane, batch)) = self.window.next_batch(&self.keys)
+            && let Some((task, batch)) = self.window.next_batch(&self.keys)
         {
-            // A free lane takes a batch; without lanes the publisher is ending, and the rows are in the outbox.
-            let _ = self.lanes[lane].try_send(batch);
+            // A free task takes a batch. If the tasks are gone the publisher ends, and the rows are in
+            // the outbox.
+            let _ = self.tasks[task].try_send(batch);
         }
         self.halt
             .under_way
-            .store(self.window.busy_lanes(), Ordering::Release);
+            .store(self.window.busy_tasks(), Ordering::Release);
     }
 }
 
@@ -86,7 +87,7 @@ impl Handler<Mail<Pending>> for PublisherActor {
         for event in mail.open().events {
             self.window.push(event);
         }
-        self.feed_lanes(ctx);
+        self.feed_tasks(ctx);
     }
 }
 
@@ -94,26 +95,26 @@ impl Handler<Mail<Report>> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<Report>, ctx: &mut Self::Context) {
-        let Report { lane, fates } = mail.open();
+        let Report { task, results } = mail.open();
         failpoint!("publisher_reported");
-        let settlement = match fates {
-            Some(fates) => {
-                let settlement = self.window.finished(lane, fates);
-                settlement
+        let to_record = match results {
+            Some(results) => {
+                let to_record = self.window.finished(task, results);
+                to_record
                     .confirmed
                     .iter()
                     .for_each(|event| event.guard.mark_published());
-                settlement
+                to_record
             }
             None => {
-                self.window.give_up_batch(lane);
+                self.window.give_up_batch(task);
                 ConfirmBatch::default()
             }
         };
-        if !settlement.is_empty() {
-            self.confirms.put(settlement);
+        if !to_record.is_empty() {
+            self.confirms.put(to_record);
         }
-        self.feed_lanes(ctx);
+        self.feed_tasks(ctx);
     }
 }
 
@@ -121,7 +122,7 @@ impl Handler<Ping> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
-        // Nobody listens any more when the pinger has given up.
+        // The pinger may have given up.
         let _ = ping.0.send(());
     }
 }

@@ -1,4 +1,4 @@
-//! What a message on the queue looks like: the same envelope whatever the target. Pure.
+//! Messages as a sink gets them: the same envelope for every sink. Pure.
 
 use std::sync::Arc;
 
@@ -9,32 +9,33 @@ use super::routing_key::RoutingKeys;
 use crate::domain::delivery::{MessageId, UnixMillis};
 use crate::store::{NewEvent, StoredEvent};
 
-/// Stands for the type of an event that has none, in the routing key and in `cloudEvents:type`, which may not be empty: so a binding
-/// by position (`*.invoice.paid`) never meets a key with a part missing.
+/// Type of an event without one, in the routing key and in `cloudEvents:type`, which may not be empty. A
+/// binding by position (`*.invoice.paid`) so never meets a key with a part missing.
 pub const UNTYPED: &str = "unknown";
 
-/// Names the first message with the same event id, of a message with another body.
+/// Header with the id of the first message that has the same event id, on a message with another body.
 pub const CONFLICT_OF: &str = "x-hookweir-conflict-of";
-/// Names the first message with the same bytes, of a message with another event id or none.
+/// Header with the id of the first message that has the same bytes, on a message with another event id
+/// or none.
 pub const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";
-/// What the names of our headers begin with.
+/// Start of the names of our headers.
 const OURS: &str = "x-hookweir-";
 
-/// A message as it goes to the queue.
+/// A message for a sink.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The same on every copy of the event.
+    /// Id of the message, the same on every copy.
     pub id: MessageId,
-    /// At most 255 bytes.
+    /// Routing key of at most 255 bytes.
     pub routing_key: String,
-    /// How often it was handed to the queue, this time included.
+    /// Number of attempts to publish the event, this one included.
     pub attempt: u32,
-    /// Where its body and properties come from, without a copy.
+    /// The event, with the body.
     pub event: Arc<NewEvent>,
 }
 
 impl Message {
-    /// The message of a row that was handed to the queue `tries` times since it was read.
+    /// Returns the message of a row that was tried `tries` times since it was read.
     pub fn new(row: &StoredEvent, tries: u32, keys: &RoutingKeys) -> Self {
         let event = &row.event;
         Self {
@@ -49,8 +50,9 @@ impl Message {
         }
     }
 
-    /// The headers, each name once: ours, then the provider's. A provider's header with a name of ours, or like ours, is left out, so that
-    /// no sender can speak for us; one that came several times is joined with ", " as HTTP says.
+    /// Returns the headers, each name once: ours, then the provider's. A provider's header with a name
+    /// like ours is left out, so that no sender can forge ours. A header that came several times is joined
+    /// with ", ", as in HTTP.
     pub fn headers(&self) -> Vec<(&str, String)> {
         let event = &*self.event;
         let received_at = rfc3339(event.received_at);
@@ -100,7 +102,7 @@ impl Message {
         headers
     }
 
-    /// Content encoding of the body, such as `gzip`.
+    /// Returns the content encoding of the body, such as `gzip`.
     pub fn content_encoding(&self) -> Option<&str> {
         self.event
             .headers
@@ -109,7 +111,8 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The envelope as one line of JSON, without the line's end: `body` is the text received, or `body_base64` where that is not UTF-8.
+    /// Returns the envelope as one line of JSON, without the line end. `body` is the received text. If it is
+    /// not UTF-8, there is `body_base64` instead.
     pub fn to_json_line(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
@@ -156,7 +159,7 @@ impl Serialize for Message {
     }
 }
 
-/// `2026-11-23T15:04:05.678Z`; a time out of all reason is shown as the epoch.
+/// Returns a time as `2026-11-23T15:04:05.678Z`. A time that no calendar has is shown as the epoch.
 fn rfc3339(time: UnixMillis) -> String {
     let time = jiff::Timestamp::from_millisecond(time.0).unwrap_or_default();
     format!("{time:.3}")

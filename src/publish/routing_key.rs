@@ -1,4 +1,5 @@
-//! Routing keys: a template of `{source}`, `{type}` and `{id}`, compiled once, and kept within AMQP's 255 bytes. Pure.
+//! Routing keys: templates of `{source}`, `{type}` and `{id}`, compiled once. A key has at most the 255
+//! bytes of AMQP. Pure.
 
 use std::collections::HashMap;
 
@@ -8,10 +9,10 @@ use crate::domain::text::cut;
 /// Longest routing key that AMQP can carry, in bytes.
 pub const MAX_LEN: usize = 255;
 
-/// Longest fixed text of a template, so that there is room for what it is made for.
+/// Longest fixed text of a template, in bytes. The rest is for the event's parts.
 const MAX_FIXED: usize = 128;
 
-/// A compiled template.
+/// A compiled template of routing keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingKey(Vec<Part>);
 
@@ -24,7 +25,7 @@ enum Part {
 }
 
 impl RoutingKey {
-    /// Compiles a template such as `{source}.{type}`. Text outside of braces stands for itself.
+    /// Compiles a template such as `{source}.{type}`. Text outside of braces is taken literally.
     pub fn parse(template: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = template;
@@ -76,7 +77,8 @@ impl RoutingKey {
         Ok(Self(parts))
     }
 
-    /// The key of an event. Where it would be too long, the longest parts are cut, each between two characters.
+    /// Returns the key of an event. If it would be too long, the longest parts are cut, each between two
+    /// characters.
     pub fn render(&self, source: &str, event_type: &str, id: &str) -> String {
         let text = |part: &Part| match part {
             Part::Fixed(_) => None,
@@ -120,7 +122,7 @@ impl RoutingKey {
     }
 }
 
-/// The template of each source.
+/// Templates of all sources.
 #[derive(Clone, Debug)]
 pub struct RoutingKeys {
     default: RoutingKey,
@@ -128,12 +130,12 @@ pub struct RoutingKeys {
 }
 
 impl RoutingKeys {
-    /// `default` for all but those of `own`.
+    /// Returns `own` for its sources, and `default` for all others.
     pub fn new(default: RoutingKey, own: HashMap<SourceName, RoutingKey>) -> Self {
         Self { default, own }
     }
 
-    /// The key of an event.
+    /// Returns the key of an event.
     pub fn render(&self, source: &SourceName, event_type: &str, id: &str) -> String {
         self.own
             .get(source)

@@ -1,4 +1,4 @@
-//! Putting the publisher together, and taking it apart in order.
+//! Start and stop of a sink's publisher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,18 +12,20 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::{Halt, PublisherActor};
-use super::file::{Access, FileTarget, Rotation};
-use super::lanes::{self, Report};
-use super::rabbitmq::RabbitTarget;
+use super::envelope::Message;
+use super::publish_task::{PublishTask, Report};
 use super::routing_key::{RoutingKey, RoutingKeys};
-use super::window::{Limits, Window};
-use super::yielding::Yielding;
-use super::{PublishError, Target};
-use crate::config::model::{Publisher, PublisherUrl, Source};
+use super::sinks::{PublishError, Sink, configured};
+use super::supervisor::supervise;
+use super::throttle::PublishThrottle;
+use super::window::{Window, WindowLimits};
+use crate::config::model::{Publisher, Source};
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::SinkName;
 use crate::in_flight::Budget;
 use crate::outbox::{
     ConfirmWriter, InFlightEvents, MayPublish, Pending, PendingConfirms, Relay, SinkHealth,
+    SinkOutbox,
 };
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::Lifeline;
@@ -31,79 +33,61 @@ use crate::store::{Room, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
 
-/// Bytes of bodies in one batch: each channel holds as much once more while it sends. A batch has one time limit, so its size is bounded
-/// too; larger gains no throughput.
+/// Most bytes of bodies in one batch. Each channel holds as much once more while it sends. A batch has
+/// one time limit, so its size is bounded too; a larger one gains no throughput.
 pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Between two looks at whether a stop can go on.
-const LOOK: Duration = Duration::from_millis(5);
+/// Interval at which a stop checks its progress.
+const CHECK: Duration = Duration::from_millis(5);
 
-/// What the publisher needs of the rest.
+/// Everything that the publisher of a sink needs from the service.
+#[derive(Clone)]
 pub struct PublisherDeps {
-    /// Holds the outbox.
+    /// Name of the sink, by which its rows are known in the outbox.
+    pub sink: SinkName,
+    /// Store with the outbox.
     pub store: Arc<dyn Store>,
-    /// This process's name in it.
+    /// Name of this process in the store.
     pub instance: InstanceId,
-    /// Which events this process has in memory.
-    pub in_flight: InFlightEvents,
-    /// Whether this instance's lease is held. Without it nothing is published: the rows may be another instance's by now.
+    /// Check of the instance's lease. Without the lease nothing is published: the rows may be another
+    /// instance's by now.
     pub may_publish: MayPublish,
-    /// What is in hand before its answer; the publisher stands aside while there is little room in it. None: it never does.
+    /// Budget of deliveries that are not answered yet. While it is more than half full, publishing is
+    /// paused. None: it is never paused.
     pub ingest: Option<Arc<Budget>>,
-    /// Where it says how it is.
+    /// Health of the sink in `/readyz`.
     pub health: Component,
-    /// Where it counts.
+    /// Metrics of the service.
     pub metrics: Arc<Metrics>,
-    /// Reports the death of its actor and threads.
+    /// Reports the death of the actor, its tasks and its threads.
     pub lifeline: Lifeline,
-    /// Where its actor enters.
+    /// Registry of the actor.
     pub roster: Roster,
 }
 
-/// A publisher at work.
-pub struct Running {
-    /// For hints: rows just committed.
-    pub mailbox: Mailbox<Pending>,
-    /// Room for hints. The relay has as much of its own: half of `queue_events` and `queue_bytes`.
-    pub budget: Arc<Budget>,
-    /// What the queue has confirmed, for the next commit to take along.
-    pub confirms: PendingConfirms,
-    /// Whether the queue takes events.
+/// A running publisher of one sink.
+pub struct RunningPublisher {
+    /// The outbox of the sink, for the writers of new events. The relay has a budget of its own, as
+    /// large as this one: half of `queue_events` and `queue_bytes`.
+    pub outbox: SinkOutbox,
+    /// State of the connection to the sink.
     pub health: SinkHealth,
     relay_budget: Arc<Budget>,
     halt: Arc<Halt>,
     arbiter: Arbiter,
-    io: Runtime,
-    stop_io: watch::Sender<bool>,
-    supervisor: tokio::task::JoinHandle<()>,
-    /// Dropped, the relay ends.
+    io: PublisherIo,
+    /// Ends the relay when it is dropped.
     relay_stop: crossbeam_channel::Sender<()>,
-    /// Dropped, the confirm_writer thread gives up what the store does not take.
+    /// Makes the confirm writer give up what the store does not take, when it is dropped.
     confirms_give_up: crossbeam_channel::Sender<()>,
     relay: JoinHandle<()>,
     confirm_writer: JoinHandle<()>,
 }
 
-/// The target that the configuration names.
-fn target(config: &Publisher) -> Result<Arc<dyn Target>, PublishError> {
-    match &config.url {
-        PublisherUrl::File(folder) => {
-            let access = Access {
-                mode: config.file_mode,
-                group: config.file_group.clone(),
-            };
-            let rotation = Rotation {
-                bytes: config.file_max_bytes,
-                age: config.file_max_age,
-            };
-            Ok(Arc::new(FileTarget::new(
-                folder.clone(),
-                rotation,
-                access,
-                config.confirm_timeout,
-            )))
-        }
-        PublisherUrl::Amqp(url) => Ok(Arc::new(RabbitTarget::new(url, config)?)),
-    }
+/// The connection to the sink, and the publish tasks, on a runtime of their own.
+struct PublisherIo {
+    runtime: Runtime,
+    stop: watch::Sender<bool>,
+    supervisor: tokio::task::JoinHandle<()>,
 }
 
 /// Compiles the routing keys of the configuration.
@@ -120,151 +104,74 @@ pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKey
     Ok(RoutingKeys::new(default, own))
 }
 
-/// Tries to reach the target without changing anything there; what it found, in sentences.
+/// Tries to reach the configured sink without changing anything there. Returns the findings as sentences.
 pub async fn check(config: &Publisher) -> Result<Vec<String>, PublishError> {
-    target(config)?.check().await
+    configured(config)?.check().await
 }
 
-/// Starts the publisher; call it within an actix system. It starts with the target away as well, and says so in its health.
+/// Starts the publisher of the configured sink, within an actix system. If the sink is away, the
+/// publisher starts too, and its health says so.
 pub fn start(
     config: &Publisher,
     sources: &[Source],
     deps: PublisherDeps,
-) -> Result<Running, PublishError> {
-    start_at(target(config)?, config, sources, deps)
+) -> Result<RunningPublisher, PublishError> {
+    start_sink(configured(config)?, config, sources, deps)
 }
 
-/// Starts a publisher that publishes to `target`.
-pub fn start_at(
-    target: Arc<dyn Target>,
+/// Starts the publisher of `sink`, as [`start`] does.
+pub fn start_sink(
+    sink: Arc<dyn Sink>,
     config: &Publisher,
     sources: &[Source],
     deps: PublisherDeps,
-) -> Result<Running, PublishError> {
-    let PublisherDeps {
-        store,
-        instance,
-        in_flight,
-        may_publish,
-        ingest,
-        health,
-        metrics,
-        lifeline,
-        roster,
-    } = deps;
+) -> Result<RunningPublisher, PublishError> {
     let keys = routing_keys(config, sources)?;
-    let count = target.channels(config.channels).max(1);
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: std::io::Error| PublishError(format!("cannot start {what}: {error}"))
-    };
-
-    // The relay's rows and the hints have half each, and none starves the other.
+    let tasks = sink.channels(config.channels).max(1);
+    // The relay's rows and the hints have half of the memory each, so that neither starves the other.
     let half = Room {
         events: config.queue_events.div_ceil(2),
         bytes: config.queue_bytes.div_ceil(2),
     };
-    let (budget, relay_budget) = (
-        Budget::new(half.events, half.bytes),
-        Budget::new(half.events, half.bytes),
-    );
-    let health = SinkHealth::new(health, metrics.publisher_up.clone());
+    let health = SinkHealth::new(deps.health.clone(), deps.metrics.publisher_up.clone());
     let halt = Arc::new(Halt::default());
-
     let (room_sender, room) = bounded(1);
-    let (confirms_give_up, give_up) = bounded(0);
     let confirms = PendingConfirms::new(room_sender);
-    let writer = ConfirmWriter {
-        store: store.clone(),
-        metrics: metrics.clone(),
-        confirms: confirms.clone(),
-        give_up,
-        failing: false,
+    let (confirms_give_up, confirm_writer) = start_confirm_writer(&deps, confirms.clone())?;
+    let (senders, batches): (Vec<_>, Vec<_>) = (0..tasks).map(|_| mpsc::channel(1)).unzip();
+    let started = start_actor(config, &deps, keys, senders, &confirms, &halt);
+    let work = batches.into_iter().zip(started.reports);
+    let io = PublisherIo::start(sink, work, &deps, &health)?;
+    let outbox = SinkOutbox {
+        sink: deps.sink.clone(),
+        in_flight: InFlightEvents::default(),
+        confirms,
+        publisher: started.mailbox,
+        budget: Budget::new(half.events, half.bytes),
     };
-    let confirm_writer = spawn("confirm-writer", lifeline.of("confirm writer"), move || {
-        writer.run()
-    })
-    .map_err(failed("a thread"))?;
-
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(1)).unzip();
-    let actor = PublisherActor {
-        window: Window::new(Limits {
-            lanes: count,
-            batch_events: config.window,
-            batch_bytes: BATCH_BYTES,
-            retry_min: config.retry_min,
-            retry_max: config.retry_max,
-        }),
-        keys,
-        lanes: senders,
-        confirms: confirms.clone(),
-        halt: halt.clone(),
-        may_publish: may_publish.clone(),
-        yielding: ingest.map(|ingest| Yielding::new(ingest, config.yield_longest, Instant::now())),
-        stands_aside: metrics.publisher_yielding.clone(),
-        looks_again: false,
-        _lifeline: lifeline.of("publisher"),
-    };
-    let arbiter = Arbiter::new();
-    let addr = PublisherActor::start_in_arbiter(&arbiter.handle(), |_| actor);
-    let mailbox = roster.mailbox("publisher", &addr, config.mailbox_capacity);
-
-    let io = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("publish-io")
-        .enable_all()
-        .build()
-        .map_err(failed("the publisher's runtime"))?;
-    let (stop_io, stop) = watch::channel(false);
-    let (link_sender, links) = watch::channel(None);
-    let supervisor = io.spawn(alive(
-        lifeline.of("publisher connection"),
-        lanes::supervise(target, link_sender, health.clone(), stop),
-    ));
-    for (lane, batches) in receivers.into_iter().enumerate() {
-        // Each lane has one report under way.
-        let reports: Mailbox<Report> = Mailbox::new(&addr, 2);
-        let work = lanes::lane(
-            lane,
-            batches,
-            links.clone(),
-            reports,
-            may_publish.clone(),
-            metrics.clone(),
-            health.clone(),
-        );
-        io.spawn(alive(lifeline.of("publisher lane"), work));
-    }
-
+    let relay_budget = Budget::new(half.events, half.bytes);
     let (relay_stop, stop) = bounded(0);
     let relay = Relay {
-        store,
-        instance,
-        in_flight,
+        outbox: outbox.clone(),
+        store: deps.store,
+        instance: deps.instance,
         health: health.clone(),
-        may_publish,
-        publisher: mailbox.clone(),
+        may_publish: deps.may_publish,
         budget: relay_budget.clone(),
         max: half,
         interval: config.relay_interval,
-        metrics,
+        metrics: deps.metrics,
         room,
         stop,
     };
-    let relay =
-        spawn("relay", lifeline.of("relay"), move || relay.run()).map_err(failed("a thread"))?;
-
-    Ok(Running {
-        mailbox,
-        budget,
-        confirms,
+    let relay = spawn("relay", deps.lifeline.of("relay"), move || relay.run())?;
+    Ok(RunningPublisher {
+        outbox,
         health,
         relay_budget,
         halt,
-        arbiter,
+        arbiter: started.arbiter,
         io,
-        stop_io,
-        supervisor,
         relay_stop,
         confirms_give_up,
         relay,
@@ -272,7 +179,123 @@ pub fn start_at(
     })
 }
 
-/// `work`, whose end is reported: a panic in a task would otherwise only be heard of when its lane is missed.
+/// A running actor, with the mailboxes in front of it.
+struct StartedActor {
+    arbiter: Arbiter,
+    mailbox: Mailbox<Pending>,
+    /// One for each publish task, which has one report under way.
+    reports: Vec<Mailbox<Report>>,
+}
+
+fn start_actor(
+    config: &Publisher,
+    deps: &PublisherDeps,
+    keys: RoutingKeys,
+    tasks: Vec<mpsc::Sender<Vec<Message>>>,
+    confirms: &PendingConfirms,
+    halt: &Arc<Halt>,
+) -> StartedActor {
+    let limits = WindowLimits {
+        tasks: tasks.len(),
+        batch_events: config.window,
+        batch_bytes: BATCH_BYTES,
+        retry_min: config.retry_min,
+        retry_max: config.retry_max,
+    };
+    let throttle = |ingest| PublishThrottle::new(ingest, config.yield_longest, Instant::now());
+    let actor = PublisherActor {
+        window: Window::new(limits),
+        keys,
+        tasks,
+        confirms: confirms.clone(),
+        halt: halt.clone(),
+        may_publish: deps.may_publish.clone(),
+        throttle: deps.ingest.clone().map(throttle),
+        paused: deps.metrics.publisher_yielding.clone(),
+        checks_again: false,
+        _lifeline: deps.lifeline.of("publisher"),
+    };
+    let arbiter = Arbiter::new();
+    let addr = PublisherActor::start_in_arbiter(&arbiter.handle(), |_| actor);
+    let name = actor_name(&deps.sink);
+    StartedActor {
+        arbiter,
+        mailbox: deps.roster.mailbox(name, &addr, config.mailbox_capacity),
+        reports: (0..limits.tasks).map(|_| Mailbox::new(&addr, 2)).collect(),
+    }
+}
+
+/// Returns the name of a sink's publisher in the metrics.
+fn actor_name(sink: &SinkName) -> String {
+    if *sink == SinkName::default() {
+        "publisher".to_owned()
+    } else {
+        format!("publisher-{sink}")
+    }
+}
+
+/// Starts the confirm writer. Returns the sender that makes it give up, and its thread.
+fn start_confirm_writer(
+    deps: &PublisherDeps,
+    confirms: PendingConfirms,
+) -> Result<(crossbeam_channel::Sender<()>, JoinHandle<()>), PublishError> {
+    let (sender, give_up) = bounded(0);
+    let writer = ConfirmWriter {
+        sink: deps.sink.clone(),
+        store: deps.store.clone(),
+        metrics: deps.metrics.clone(),
+        confirms,
+        give_up,
+        failing: false,
+    };
+    let lifeline = deps.lifeline.of("confirm writer");
+    let thread = spawn("confirm-writer", lifeline, move || writer.run())?;
+    Ok((sender, thread))
+}
+
+impl PublisherIo {
+    /// Starts the supervisor, and a publish task for each item of `work`.
+    fn start(
+        sink: Arc<dyn Sink>,
+        work: impl Iterator<Item = (mpsc::Receiver<Vec<Message>>, Mailbox<Report>)>,
+        deps: &PublisherDeps,
+        health: &SinkHealth,
+    ) -> Result<Self, PublishError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("publish-io")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                PublishError(format!("cannot start the publisher's runtime: {error}"))
+            })?;
+        let (stop, stopped) = watch::channel(false);
+        let (current, connection) = watch::channel(None);
+        let supervisor = runtime.spawn(alive(
+            deps.lifeline.of("publisher connection"),
+            supervise(sink, current, health.clone(), stopped),
+        ));
+        for (number, (batches, reports)) in work.enumerate() {
+            let task = PublishTask {
+                number,
+                batches,
+                connection: connection.clone(),
+                reports,
+                may_publish: deps.may_publish.clone(),
+                metrics: deps.metrics.clone(),
+                health: health.clone(),
+            };
+            runtime.spawn(alive(deps.lifeline.of("publish task"), task.run()));
+        }
+        Ok(Self {
+            runtime,
+            stop,
+            supervisor,
+        })
+    }
+}
+
+/// Runs `work`, and reports its end. Otherwise a panic in a task would show only when the task is missed.
 async fn alive(lifeline: Lifeline, work: impl Future<Output = ()>) {
     let _lifeline = lifeline;
     work.await;
@@ -282,31 +305,37 @@ fn spawn(
     name: &str,
     lifeline: Lifeline,
     work: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
+) -> Result<JoinHandle<()>, PublishError> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
             let _lifeline = lifeline;
             work();
         })
+        .map_err(|error| PublishError(format!("cannot start the thread {name}: {error}")))
 }
 
-impl Running {
-    /// Events in memory now.
+impl RunningPublisher {
+    /// Returns the number of events in memory.
     pub fn in_memory(&self) -> usize {
-        self.budget.used().0 + self.relay_budget.used().0
+        self.outbox.budget.used().0 + self.relay_budget.used().0
     }
 
-    /// Stops in order, within about `limit`: the relay first, then what is in memory is published, then batches that are out are
-    /// awaited, then the connection is closed and the store told. What is not done by then stays in the outbox; how many events that
-    /// is. Blocks: call it on a thread of its own. Nothing may send hints any more.
+    /// Stops within about `limit`, and returns the number of events that stay in the outbox.
+    ///
+    /// The order: the relay ends; events in memory are published; batches under way are awaited; the
+    /// connection is closed; the results are recorded in the store. This blocks, so call it on a thread of
+    /// its own. Nothing may send hints any more.
     pub fn stop(self, limit: Duration) -> usize {
         let began = Instant::now();
+        let in_memory = {
+            let (hints, relayed) = (self.outbox.budget.clone(), self.relay_budget.clone());
+            move || hints.used().0 + relayed.used().0
+        };
         drop(self.relay_stop);
         wait_until(began + limit, || self.relay.is_finished());
 
-        // With the queue away there is nothing to wait for: the outbox holds the rows.
-        let in_memory = || self.budget.used().0 + self.relay_budget.used().0;
+        // If the sink is away there is nothing to wait for: the outbox has the rows.
         wait_until(began + limit.mul_f64(0.7), || {
             in_memory() == 0 || !self.health.is_up()
         });
@@ -315,16 +344,16 @@ impl Running {
             self.halt.under_way.load(Ordering::Acquire) == 0 || !self.health.is_up()
         });
 
-        self.stop_io.send_replace(true);
-        wait_until(began + limit, || self.supervisor.is_finished());
-        self.io.shutdown_timeout(Duration::from_millis(100));
+        self.io.stop.send_replace(true);
+        wait_until(began + limit, || self.io.supervisor.is_finished());
+        self.io.runtime.shutdown_timeout(Duration::from_millis(100));
         let left = in_memory();
 
-        // Without the actor nothing comes any more, and the confirm_writer thread works off what it has.
+        // Without the actor no result comes any more, and the confirm writer records the rest.
         self.arbiter.stop();
-        // An arbiter ends when its actor's current message is done.
+        // An arbiter ends after its actor's current message.
         let _ = self.arbiter.join();
-        self.confirms.close();
+        self.outbox.confirms.close();
         wait_until(began + limit, || self.confirm_writer.is_finished());
         drop(self.confirms_give_up);
         wait_until(began + limit, || self.confirm_writer.is_finished());
@@ -334,6 +363,6 @@ impl Running {
 
 fn wait_until(end: Instant, done: impl Fn() -> bool) {
     while !done() && Instant::now() < end {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(CHECK);
     }
 }

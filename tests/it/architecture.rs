@@ -254,7 +254,7 @@ fn what_must_not_be_here_is_not_here() {
         }
     };
     nowhere_but("diesel::", &["src/store"]);
-    nowhere_but("use lapin", &["src/publish"]);
+    nowhere_but("use lapin", &["src/publish/sinks/rabbitmq"]);
     nowhere_but("actix_web::", &["src/http"]);
     nowhere_but(".do_send(", &["src/runtime/mailbox.rs"]);
     nowhere_but("actix::Addr", &["src/runtime/mailbox.rs"]);

@@ -190,7 +190,7 @@ async fn dies_and_loses_nothing(point: &'static str, hit: usize) {
     assert!(copies <= sent, "{what}: {copies} copies after one death");
     let before_publishing = POINTS
         .iter()
-        .position(|name| *name == "lane_after_publish")
+        .position(|name| *name == "publish_task_after")
         .expect("a point");
     let position = POINTS
         .iter()
@@ -223,7 +223,7 @@ async fn the_process_ends_when_an_actor_or_a_writer_dies() {
         "dedup_offered",
         "writer_before_commit",
         "publisher_pending",
-        "settle_before",
+        "confirm_writer_before",
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let mut service = Service::start(folder.path(), &format!("{point}=panic"));

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hookweir::config::model::Publisher;
-use hookweir::publish::{Channel, Fate, Link, LinkState, Message, PublishError, Target};
+use hookweir::publish::{
+    Channel, Connection, ConnectionState, Message, PublishError, PublishResult, Sink,
+};
 use tokio::sync::watch;
 
 use crate::publish_rig::{Rig, event, file, wait};
@@ -201,7 +203,7 @@ fn a_stop_under_load_finishes_what_is_in_memory() {
     assert!(written.values().all(|count| *count == 1));
 }
 
-type Says = Box<dyn Fn(&Message, usize) -> Fate + Send + Sync>;
+type Says = Box<dyn Fn(&Message, usize) -> PublishResult + Send + Sync>;
 
 /// A target that does to each message what its test says, by event id and attempt.
 struct Odd {
@@ -211,7 +213,7 @@ struct Odd {
 }
 
 impl Odd {
-    fn new(fate: impl Fn(&Message, usize) -> Fate + Send + Sync + 'static) -> Arc<Self> {
+    fn new(fate: impl Fn(&Message, usize) -> PublishResult + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             fate: Box::new(fate),
             taken: Mutex::default(),
@@ -225,15 +227,15 @@ impl Odd {
 }
 
 #[derive(Clone)]
-struct Handle(Arc<Odd>, watch::Sender<LinkState>);
+struct Handle(Arc<Odd>, watch::Sender<ConnectionState>);
 
 #[async_trait]
-impl Target for Handle {
-    async fn connect(&self) -> Result<Box<dyn Link>, PublishError> {
+impl Sink for Handle {
+    async fn connect(&self) -> Result<Box<dyn Connection>, PublishError> {
         self.0.links.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Self(
             self.0.clone(),
-            watch::Sender::new(LinkState::Up),
+            watch::Sender::new(ConnectionState::Up),
         )))
     }
 
@@ -243,12 +245,12 @@ impl Target for Handle {
 }
 
 #[async_trait]
-impl Link for Handle {
+impl Connection for Handle {
     async fn channel(&self) -> Result<Box<dyn Channel>, PublishError> {
         Ok(Box::new(self.clone()))
     }
 
-    fn state(&self) -> watch::Receiver<LinkState> {
+    fn state(&self) -> watch::Receiver<ConnectionState> {
         self.1.subscribe()
     }
 
@@ -257,19 +259,21 @@ impl Link for Handle {
 
 #[async_trait]
 impl Channel for Handle {
-    async fn publish(&mut self, batch: &[Message]) -> Vec<Fate> {
+    async fn publish(&mut self, batch: &[Message]) -> Vec<PublishResult> {
         tokio::task::yield_now().await;
-        let fates: Vec<Fate> = batch
+        let fates: Vec<PublishResult> = batch
             .iter()
             .map(|message| (self.0.fate)(message, batch.len()))
             .collect();
-        if let Some(Fate::Unknown(why)) = fates.iter().find(|fate| matches!(fate, Fate::Unknown(_)))
+        if let Some(PublishResult::Unknown(why)) = fates
+            .iter()
+            .find(|fate| matches!(fate, PublishResult::Unknown(_)))
         {
-            self.1.send_replace(LinkState::Down(why.clone()));
+            self.1.send_replace(ConnectionState::Down(why.clone()));
         }
         let mut taken = self.0.taken.lock().expect("no panic");
         for (message, fate) in batch.iter().zip(&fates) {
-            if *fate == Fate::Confirmed {
+            if *fate == PublishResult::Confirmed {
                 *taken
                     .entry(message.event.event_id.as_str().to_owned())
                     .or_default() += 1;
@@ -284,8 +288,8 @@ impl Channel for Handle {
 }
 
 fn rig(odd: &Arc<Odd>) -> Rig {
-    Rig::start_at(
-        Arc::new(Handle(odd.clone(), watch::Sender::new(LinkState::Up))),
+    Rig::start_sink(
+        Arc::new(Handle(odd.clone(), watch::Sender::new(ConnectionState::Up))),
         &config_of_odd(),
     )
 }
@@ -302,8 +306,8 @@ fn a_poisoned_message_is_parked_with_its_reason_and_its_neighbours_pass_once() {
     // A batch with the poison in it is given up as a whole, like a broker that closes the channel.
     let poison = |message: &Message| message.event.body.starts_with(b"poison");
     let odd = Odd::new(move |message, batch| match (poison(message), batch) {
-        (true, _) => Fate::Refused("too \u{0} large".into()),
-        _ => Fate::Confirmed,
+        (true, _) => PublishResult::Refused("too \u{0} large".into()),
+        _ => PublishResult::Confirmed,
     });
     let rig = rig(&odd);
     for n in 0..400 {
@@ -328,9 +332,9 @@ fn a_poisoned_message_is_parked_with_its_reason_and_its_neighbours_pass_once() {
 #[test]
 fn a_source_whose_queue_is_full_does_not_hold_up_the_others() {
     let odd = Odd::new(|message, _| match message.event.source.as_str() {
-        "full" => Fate::Nacked("full".into()),
-        "lost" => Fate::Unroutable,
-        _ => Fate::Confirmed,
+        "full" => PublishResult::Nacked("full".into()),
+        "lost" => PublishResult::Unroutable,
+        _ => PublishResult::Confirmed,
     });
     let rig = rig(&odd);
     for n in 0..3000 {
@@ -350,9 +354,9 @@ fn a_link_that_is_lost_again_and_again_loses_nothing() {
     let calls = AtomicUsize::new(0);
     let odd = Odd::new(move |_, _| {
         if calls.fetch_add(1, Ordering::SeqCst) % 500 == 499 {
-            Fate::Unknown("cut".into())
+            PublishResult::Unknown("cut".into())
         } else {
-            Fate::Confirmed
+            PublishResult::Confirmed
         }
     });
     let rig = rig(&odd);

@@ -8,10 +8,10 @@ mod with_servers {
 
     use futures_util::StreamExt as _;
     use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
-    use hookweir::publish::Target;
+    use hookweir::publish::Sink;
     use hookweir::publish::envelope::Message;
-    use hookweir::publish::rabbitmq::RabbitTarget;
     use hookweir::publish::routing_key::{RoutingKey, RoutingKeys};
+    use hookweir::publish::sinks::rabbitmq::{RabbitmqConfig, RabbitmqSink};
     use lapin::ExchangeKind;
     use lapin::options::{
         BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
@@ -121,12 +121,13 @@ mod with_servers {
         let PublisherUrl::Amqp(url) = &config.url else {
             panic!("not RabbitMQ")
         };
-        let target = RabbitTarget::new(url, config).expect("a target");
+        let sink = RabbitmqConfig::from_publisher(url, config);
+        let sink = RabbitmqSink::new(&sink).expect("a sink");
         runtime.block_on(async {
-            let link = target.connect().await.expect("connects");
+            let connection = sink.connect().await.expect("connects");
             let mut tasks = Vec::new();
             for lane in 0..4 {
-                let mut channel = link.channel().await.expect("a channel");
+                let mut channel = connection.channel().await.expect("a channel");
                 let of_lane: Vec<usize> = (0..count).filter(|n| n % 4 == lane).collect();
                 tasks.push(tokio::spawn(async move {
                     let mut fates = Vec::new();
@@ -159,7 +160,7 @@ mod with_servers {
                     by_fate.entry(fate).or_default().insert(id);
                 }
             }
-            link.close().await;
+            connection.close().await;
             by_fate
         })
     }

@@ -11,9 +11,10 @@ use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
 };
+use hookweir::domain::sink::SinkName;
 use hookweir::in_flight::Budget;
-use hookweir::outbox::{InFlightEvents, Pending, PendingEvent};
-use hookweir::publish::{PublisherDeps, Running, Target, start, start_at};
+use hookweir::outbox::InFlightEvents;
+use hookweir::publish::{PublisherDeps, RunningPublisher, Sink, start, start_sink};
 use hookweir::runtime::mailbox::Roster;
 use hookweir::runtime::shutdown::{Lifeline, Vigil};
 use hookweir::store::{
@@ -277,7 +278,7 @@ pub struct Rig {
     pub lease: Arc<AtomicBool>,
     /// What is in hand before its answer: room for a hundred deliveries.
     pub ingest: Arc<Budget>,
-    running: Option<Running>,
+    running: Option<RunningPublisher>,
 }
 
 impl Rig {
@@ -287,9 +288,9 @@ impl Rig {
         })
     }
 
-    pub fn start_at(target: Arc<dyn Target>, config: &Publisher) -> Self {
+    pub fn start_sink(sink: Arc<dyn Sink>, config: &Publisher) -> Self {
         Self::around(Arc::default(), |deps| {
-            start_at(target, config, &[], deps).expect("the publisher starts")
+            start_sink(sink, config, &[], deps).expect("the publisher starts")
         })
     }
 
@@ -300,18 +301,18 @@ impl Rig {
         })
     }
 
-    fn around(outbox: Arc<Outbox>, start: impl FnOnce(PublisherDeps) -> Running) -> Self {
+    fn around(outbox: Arc<Outbox>, start: impl FnOnce(PublisherDeps) -> RunningPublisher) -> Self {
         let system = actix::System::new();
-        let (in_flight, health) = (InFlightEvents::default(), Health::default());
+        let health = Health::default();
         let metrics = Metrics::new().expect("metrics");
         let (lifeline, vigil) = Lifeline::new();
         let lease = Arc::new(AtomicBool::new(true));
         let held = lease.clone();
         let ingest = Budget::new(100, 0);
         let deps = PublisherDeps {
+            sink: SinkName::default(),
             store: outbox.clone(),
             instance: InstanceId::random(),
-            in_flight: in_flight.clone(),
             may_publish: Arc::new(move || held.load(Ordering::SeqCst)),
             ingest: Some(ingest.clone()),
             health: health.component("publisher"),
@@ -324,7 +325,7 @@ impl Rig {
         std::mem::forget(system);
         Self {
             outbox,
-            in_flight,
+            in_flight: running.outbox.in_flight.clone(),
             health,
             metrics,
             vigil,
@@ -334,7 +335,7 @@ impl Rig {
         }
     }
 
-    pub fn running(&self) -> &Running {
+    pub fn running(&self) -> &RunningPublisher {
         self.running.as_ref().expect("not stopped yet")
     }
 
@@ -342,11 +343,7 @@ impl Rig {
     pub fn accept(&self, event: NewEvent) {
         let guard = self.in_flight.begin(event.message).expect("a new event");
         let row = self.outbox.put(event);
-        if let Ok(permit) = self.running().budget.reserve(1, row.event.body.len()) {
-            let _ = self.running().mailbox.try_send(Pending {
-                events: vec![PendingEvent { row, guard, permit }],
-            });
-        }
+        self.running().outbox.hint([(row, guard)]);
     }
 
     /// The outbox is empty, and nothing is in memory.

@@ -18,7 +18,7 @@ const AFTER: Duration = Duration::from_secs(1);
 fn store_only(limits: BatchLimits) -> Batcher<u32> {
     Batcher::new(
         limits,
-        Places {
+        Destinations {
             writers: 100,
             spool_after: None,
         },
@@ -29,24 +29,24 @@ fn store_only(limits: BatchLimits) -> Batcher<u32> {
 fn spooling(writers: usize) -> Batcher<u32> {
     Batcher::new(
         LIMITS,
-        Places {
+        Destinations {
             writers,
             spool_after: Some(AFTER),
         },
     )
 }
 
-fn next(batcher: &mut Batcher<u32>) -> Option<Next> {
+fn next(batcher: &mut Batcher<u32>) -> Option<NextBatch> {
     batcher.next(Instant::now(), nothing_spooled)
 }
 
 fn store(
     batcher: &mut Batcher<u32>,
-    batch: &Next,
+    batch: &NextBatch,
     result: &Result<Vec<Inserted>, StoreError>,
-) -> Settled {
+) -> BatchResult {
     batcher
-        .done(batch.id, Place::Store, result, Instant::now())
+        .done(batch.id, Destination::Store, result, Instant::now())
         .expect("settles it")
 }
 
@@ -451,7 +451,9 @@ fn what_the_store_fails_goes_to_the_spool_and_is_answered_from_there_once() {
     batcher.offer(1, vec![event("a", "x")], nothing_known);
     let batch = batcher.next(now, nothing_spooled).unwrap();
     assert!(
-        batcher.done(batch.id, Place::Store, &down(), now).is_none(),
+        batcher
+            .done(batch.id, Destination::Store, &down(), now)
+            .is_none(),
         "it is not settled yet"
     );
     assert!(
@@ -460,42 +462,50 @@ fn what_the_store_fails_goes_to_the_spool_and_is_answered_from_there_once() {
     );
     batcher.offer(2, vec![event("a", "x")], nothing_known);
     let again = batcher.next(now, nothing_spooled).unwrap();
-    assert_eq!((again.id, again.place), (batch.id, Place::Spool));
+    assert_eq!(
+        (again.id, again.destination),
+        (batch.id, Destination::Spool)
+    );
     batcher.offer(3, vec![event("b", "x")], nothing_known);
     assert!(
         batcher.next(now, nothing_spooled).is_none(),
         "the store is away, and the spool's writer busy"
     );
     let settled = batcher
-        .done(again.id, Place::Spool, &spool.insert(&again.events), now)
+        .done(
+            again.id,
+            Destination::Spool,
+            &spool.insert(&again.events),
+            now,
+        )
         .unwrap();
     assert_eq!(settled.accepted, [0]);
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "duplicate")]);
 
     let straight = batcher.next(now, nothing_spooled).unwrap();
     assert_eq!(
-        straight.place,
-        Place::Spool,
+        straight.destination,
+        Destination::Spool,
         "no waiting for a store that is known to be away"
     );
     batcher.done(
         straight.id,
-        Place::Spool,
+        Destination::Spool,
         &spool.insert(&straight.events),
         now,
     );
     batcher.store_was_seen(now);
     batcher.offer(4, vec![event("c", "x")], nothing_known);
     assert_eq!(
-        batcher.next(now, nothing_spooled).unwrap().place,
-        Place::Spool,
+        batcher.next(now, nothing_spooled).unwrap().destination,
+        Destination::Spool,
         "a sign from before it failed is none"
     );
     batcher.store_was_seen(now + AFTER);
     batcher.offer(5, vec![event("d", "x")], nothing_known);
     assert_eq!(
-        batcher.next(now, nothing_spooled).unwrap().place,
-        Place::Store
+        batcher.next(now, nothing_spooled).unwrap().destination,
+        Destination::Store
     );
 }
 
@@ -516,21 +526,28 @@ fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_
     );
     let late = now + AFTER;
     let overdue = batcher.next(late, nothing_spooled).unwrap();
-    assert_eq!((overdue.id, overdue.place), (stuck.id, Place::Spool));
+    assert_eq!(
+        (overdue.id, overdue.destination),
+        (stuck.id, Destination::Spool)
+    );
     batcher
         .done(
             overdue.id,
-            Place::Spool,
+            Destination::Spool,
             &spool.insert(&overdue.events),
             late,
         )
         .unwrap();
     let waiting = batcher.next(late, nothing_spooled).unwrap();
-    assert_eq!(waiting.place, Place::Spool, "all writers are stuck");
+    assert_eq!(
+        waiting.destination,
+        Destination::Spool,
+        "all writers are stuck"
+    );
     batcher
         .done(
             waiting.id,
-            Place::Spool,
+            Destination::Spool,
             &spool.insert(&waiting.events),
             late,
         )
@@ -541,25 +558,35 @@ fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_
     batcher.offer(3, vec![event("a", "y")], nothing_known);
     assert!(
         batcher
-            .done(stuck.id, Place::Store, &table.insert(&stuck.events), late)
+            .done(
+                stuck.id,
+                Destination::Store,
+                &table.insert(&stuck.events),
+                late
+            )
             .is_none()
     );
     assert!(outcomes(&mut batcher).is_empty());
     let other = batcher.next(late, |_| true).unwrap();
     assert_eq!(
-        other.place,
-        Place::Spool,
+        other.destination,
+        Destination::Spool,
         "the store is back, but the spool may know this key"
     );
     let settled = batcher
-        .done(other.id, Place::Spool, &spool.insert(&other.events), late)
+        .done(
+            other.id,
+            Destination::Spool,
+            &spool.insert(&other.events),
+            late,
+        )
         .unwrap();
     assert_eq!(settled.conflicts, [0]);
     assert_eq!(outcomes(&mut batcher), [(3, "duplicate")]);
     batcher.offer(4, vec![event("c", "x")], nothing_known);
     assert_eq!(
-        batcher.next(late, nothing_spooled).unwrap().place,
-        Place::Store,
+        batcher.next(late, nothing_spooled).unwrap().destination,
+        Destination::Store,
         "its writer is free again"
     );
 }
@@ -572,16 +599,18 @@ fn with_the_spool_failing_too_the_store_decides_and_then_nobody() {
     let overdue = batcher.next(now + AFTER, nothing_spooled).unwrap();
     assert!(
         batcher
-            .done(overdue.id, Place::Spool, &down(), now + AFTER)
+            .done(overdue.id, Destination::Spool, &down(), now + AFTER)
             .is_none(),
         "the store may still commit it"
     );
     store(&mut batcher, &slow, &table.insert(&slow.events));
     batcher.offer(2, vec![event("b", "x")], nothing_known);
     let failed = batcher.next(now, nothing_spooled).unwrap();
-    batcher.done(failed.id, Place::Store, &down(), now);
+    batcher.done(failed.id, Destination::Store, &down(), now);
     let failed = batcher.next(now, nothing_spooled).unwrap();
-    batcher.done(failed.id, Place::Spool, &down(), now).unwrap();
+    batcher
+        .done(failed.id, Destination::Spool, &down(), now)
+        .unwrap();
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "failed")]);
     assert!(batcher.next(now, nothing_spooled).is_none() && batcher.is_idle());
 }
@@ -594,10 +623,10 @@ fn while_the_spool_hangs_what_the_store_fails_is_told_so() {
         let batch = batcher
             .next(now, |event| event.event_id.as_str() == "a")
             .unwrap();
-        if batch.place == Place::Store {
+        if batch.destination == Destination::Store {
             assert!(
                 batcher
-                    .done(batch.id, Place::Store, &down(), now + AFTER)
+                    .done(batch.id, Destination::Store, &down(), now + AFTER)
                     .is_some()
             );
         }
@@ -609,8 +638,8 @@ fn while_the_spool_hangs_what_the_store_fails_is_told_so() {
 enum Step {
     Offer(Vec<(u8, u8)>),
     Take,
-    /// The oldest batch in that place is committed, or not.
-    Return(Place, bool),
+    /// The oldest batch in that destination is committed, or not.
+    Return(Destination, bool),
     Wait,
     StoreSeen,
     Drain,
@@ -618,11 +647,11 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let place = prop_oneof![Just(Place::Store), Just(Place::Spool)];
+    let destination = prop_oneof![Just(Destination::Store), Just(Destination::Spool)];
     prop_oneof![
         4 => prop::collection::vec((0..5u8, 0..3u8), 1..4).prop_map(Step::Offer),
         4 => Just(Step::Take),
-        4 => (place, prop::bool::weighted(0.7)).prop_map(|(place, commits)| Step::Return(place, commits)),
+        4 => (destination, prop::bool::weighted(0.7)).prop_map(|(destination, commits)| Step::Return(destination, commits)),
         1 => Just(Step::Wait),
         1 => Just(Step::StoreSeen),
         1 => Just(Step::Drain),
@@ -637,7 +666,7 @@ struct World {
     store: Table,
     spool: Table,
     spooled: Vec<Arc<NewEvent>>,
-    under_way: HashMap<Place, VecDeque<Next>>,
+    under_way: HashMap<Destination, VecDeque<NextBatch>>,
     offered: Vec<Vec<(u8, u8)>>,
     answered: HashSet<u32>,
     /// The body of each event that was accepted first, of those with signed ids.
@@ -651,7 +680,7 @@ impl World {
         Self {
             batcher: Batcher::new(
                 LIMITS,
-                Places {
+                Destinations {
                     writers: 2,
                     spool_after,
                 },
@@ -695,20 +724,23 @@ impl World {
                     .next(self.now, |event| spool.0.contains_key(&event.key))
                 {
                     self.under_way
-                        .entry(next.place)
+                        .entry(next.destination)
                         .or_default()
                         .push_back(next);
                 }
             }
-            Step::Return(place, commits) => {
-                let Some(batch) = self.under_way.get_mut(&place).and_then(VecDeque::pop_front)
+            Step::Return(destination, commits) => {
+                let Some(batch) = self
+                    .under_way
+                    .get_mut(&destination)
+                    .and_then(VecDeque::pop_front)
                 else {
                     return Ok(());
                 };
-                let result = match (commits, place) {
+                let result = match (commits, destination) {
                     (false, _) => down(),
-                    (true, Place::Store) => self.store.insert(&batch.events),
-                    (true, Place::Spool) => {
+                    (true, Destination::Store) => self.store.insert(&batch.events),
+                    (true, Destination::Spool) => {
                         let inserted = self.spool.insert(&batch.events);
                         let new = batch.events.iter().zip(inserted.iter().flatten());
                         self.spooled.extend(
@@ -720,7 +752,7 @@ impl World {
                 };
                 let settled = self
                     .batcher
-                    .done(batch.id, place, &result, self.now)
+                    .done(batch.id, destination, &result, self.now)
                     .unwrap_or_default();
                 for at in settled.accepted {
                     let event = &batch.events[at];
@@ -746,9 +778,14 @@ impl World {
     }
 
     fn check(&mut self) -> Result<(), TestCaseError> {
-        for (place, batches) in &self.under_way {
+        for (destination, batches) in &self.under_way {
             prop_assert!(
-                batches.len() <= if *place == Place::Store { 2 } else { 1 },
+                batches.len()
+                    <= if *destination == Destination::Store {
+                        2
+                    } else {
+                        1
+                    },
                 "more batches than writers"
             );
         }
@@ -772,7 +809,7 @@ impl World {
 }
 
 proptest! {
-    /// Whatever the order of deliveries, commits and failures in both places: each ticket has one outcome, a writer has one batch, who is
+    /// Whatever the order of deliveries, commits and failures in both destinations: each ticket has one outcome, a writer has one batch, who is
     /// told "accepted" or "duplicate" finds the key committed, and in the end it is in the store, with the body that was accepted first.
     #[test]
     fn each_delivery_has_one_outcome_and_no_answer_runs_ahead_of_the_table(
@@ -780,7 +817,7 @@ proptest! {
         with_spool in any::<bool>(),
     ) {
         let mut world = World::new(with_spool.then_some(AFTER));
-        let ending = [Step::Take, Step::Return(Place::Store, true), Step::Take, Step::Return(Place::Spool, true), Step::StoreSeen];
+        let ending = [Step::Take, Step::Return(Destination::Store, true), Step::Take, Step::Return(Destination::Spool, true), Step::StoreSeen];
         for step in steps.into_iter().chain(std::iter::repeat_n(ending, 100).flatten()).chain([Step::Drain]) {
             world.step(step)?;
         }

@@ -1,18 +1,18 @@
-//! What must be at the broker: the exchange, a queue for what no queue is bound for, and a first queue.
+//! Topology at the broker: the exchange, the queue for unroutable messages, and the first queue.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, ErrorKind, ExchangeKind};
+use lapin::{Channel, ExchangeKind};
 
-use super::explain;
-use crate::config::model::{Publisher, QueueType};
-use crate::publish::PublishError;
+use super::{RabbitmqConfig, explain, reply_code};
+use crate::config::model::QueueType;
+use crate::publish::sinks::PublishError;
 
-/// The names and kinds of what is declared, or checked for.
+/// Names and kinds of the exchanges and queues that are declared, or checked for.
 #[derive(Clone, Debug)]
-pub struct Topology {
+pub(super) struct Topology {
     pub(super) exchange: ShortString,
-    /// Takes what the exchange cannot route, and passes it to `unrouted`.
+    /// Exchange for messages that the main one cannot route. It passes them to `unrouted`.
     pub(super) alternate: ShortString,
     pub(super) unrouted: ShortString,
     pub(super) queue: Option<ShortString>,
@@ -20,9 +20,9 @@ pub struct Topology {
     pub(super) declare: bool,
 }
 
-/// An exchange or queue, as it is declared.
+/// An exchange or queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Thing<'t> {
+pub(super) struct Entity<'t> {
     pub(super) name: &'t ShortString,
     pub(super) kind: Kind<'t>,
 }
@@ -37,8 +37,8 @@ pub(super) enum Kind<'t> {
 }
 
 impl Topology {
-    /// As configured.
-    pub fn new(config: &Publisher) -> Result<Self, PublishError> {
+    /// Returns the configured topology.
+    pub(super) fn new(config: &RabbitmqConfig) -> Result<Self, PublishError> {
         let name = |key: &str, name: &str| {
             ShortString::try_new(name).map_err(|_| {
                 PublishError(format!(
@@ -60,27 +60,23 @@ impl Topology {
         })
     }
 
-    pub(super) fn exchange(&self) -> ShortString {
-        self.exchange.clone()
-    }
-
-    pub(super) fn main_exchange(&self) -> Thing<'_> {
-        Thing {
+    pub(super) fn main_exchange(&self) -> Entity<'_> {
+        Entity {
             name: &self.exchange,
             kind: Kind::Topic(&self.alternate),
         }
     }
 
-    pub(super) fn alternate_exchange(&self) -> Thing<'_> {
-        Thing {
+    pub(super) fn alternate_exchange(&self) -> Entity<'_> {
+        Entity {
             name: &self.alternate,
             kind: Kind::Fanout,
         }
     }
 
-    pub(super) fn unrouted_queue(&self) -> Thing<'_> {
-        // A stream would not forget what was looked at and dealt with.
-        Thing {
+    pub(super) fn unrouted_queue(&self) -> Entity<'_> {
+        // A stream would keep messages that were dealt with.
+        Entity {
             name: &self.unrouted,
             kind: Kind::Queue(if self.queue_type == QueueType::Classic {
                 "classic"
@@ -90,34 +86,34 @@ impl Topology {
         }
     }
 
-    pub(super) fn first_queue(&self) -> Option<Thing<'_>> {
+    pub(super) fn first_queue(&self) -> Option<Entity<'_>> {
         let kind = match self.queue_type {
             QueueType::Quorum => "quorum",
             QueueType::Classic => "classic",
             QueueType::Stream => "stream",
         };
-        self.queue.as_ref().map(|name| Thing {
+        self.queue.as_ref().map(|name| Entity {
             name,
             kind: Kind::Queue(kind),
         })
     }
 
-    /// Declares all of it, or, if that is not asked for, makes sure that the exchange is there.
+    /// Declares all entities. With `publisher.declare = false`, only checks that the exchange exists.
     pub(super) async fn bring_up(&self, channel: &Channel) -> Result<(), String> {
         let exchange = self.main_exchange();
         if !self.declare {
             return exchange
-                .look(channel)
+                .exists(channel)
                 .await
                 .map_err(|error| self.refused(&error, exchange));
         }
-        let declare = async |thing: Thing<'_>| {
-            thing
+        let declare = async |entity: Entity<'_>| {
+            entity
                 .declare(channel)
                 .await
-                .map_err(|error| self.refused(&error, thing))
+                .map_err(|error| self.refused(&error, entity))
         };
-        let bind = async |queue: Thing<'_>, to: &ShortString, key: &str| {
+        let bind = async |queue: Entity<'_>, to: &ShortString, key: &str| {
             let bound = channel.queue_bind(
                 queue.name.clone(),
                 to.clone(),
@@ -127,7 +123,7 @@ impl Topology {
             );
             bound.await.map_err(|error| self.refused(&error, queue))
         };
-        // From the far end to the near one, so that nothing is routed to a place that is not there yet.
+        // From the far end to the near one, so that nothing is routed to a queue that does not exist yet.
         declare(self.alternate_exchange()).await?;
         declare(self.unrouted_queue()).await?;
         bind(self.unrouted_queue(), &self.alternate, "").await?;
@@ -139,36 +135,36 @@ impl Topology {
         Ok(())
     }
 
-    /// What the broker has against `thing`, and what to do.
-    pub(super) fn refused(&self, error: &lapin::Error, thing: Thing<'_>) -> String {
+    /// Returns the broker's error about `entity`, and a remedy.
+    pub(super) fn refused(&self, error: &lapin::Error, entity: Entity<'_>) -> String {
         let why = explain(error);
-        match code(error) {
+        match reply_code(error) {
             Some(404) => {
-                format!("{thing} is missing ({why}): create it, or set publisher.declare = true")
+                format!("{entity} is missing ({why}): create it, or set publisher.declare = true")
             }
             Some(405 | 406) => format!(
-                "{thing} is there already, but of another kind ({why}): {}",
-                self.instead(thing)
+                "{entity} is there already, but of another kind ({why}): {}",
+                self.instead(entity)
             ),
-            Some(403) => format!("{thing}: {why}; {}", self.rights()),
-            _ => format!("{thing}: {why}"),
+            Some(403) => format!("{entity}: {why}; {}", self.rights()),
+            _ => format!("{entity}: {why}"),
         }
     }
 
-    /// What can be done about a thing of another kind, the harmless first.
-    fn instead(&self, thing: Thing<'_>) -> String {
-        match thing.kind {
+    /// Returns remedies for an existing entity of another kind, the harmless ones first.
+    fn instead(&self, entity: Entity<'_>) -> String {
+        match entity.kind {
             Kind::Topic(alternate) => format!(
                 "name another exchange in publisher.exchange; or keep this one, set publisher.declare = false, and, where only the alternate \
                  exchange is missing, give it by a policy: rabbitmqctl set_policy hookweir '^{}$' '{{\"alternate-exchange\":\"{alternate}\"}}' \
                  --apply-to exchanges. To delete it would lose its bindings",
-                thing.name
+                entity.name
             ),
             Kind::Fanout => {
                 "set publisher.declare = false, or name another exchange in publisher.exchange; this one is made of its name".to_owned()
             }
             Kind::Queue(_) => {
-                let option = if thing.name == &self.unrouted { "unrouted_queue" } else { "queue" };
+                let option = if entity.name == &self.unrouted { "unrouted_queue" } else { "queue" };
                 format!(
                     "name another in publisher.{option}, set publisher.queue_type to what it is, or set publisher.declare = false and bind it \
                      yourself. To delete it would lose its messages"
@@ -177,7 +173,7 @@ impl Topology {
         }
     }
 
-    /// The rights that the user of the broker needs.
+    /// Returns the permissions that the broker's user needs, as a command.
     pub(super) fn rights(&self) -> String {
         let names = [&self.exchange, &self.alternate, &self.unrouted]
             .into_iter()
@@ -199,8 +195,8 @@ impl Topology {
     }
 }
 
-impl Thing<'_> {
-    /// Declares it. If it is there already, nothing is changed, and a difference is an error.
+impl Entity<'_> {
+    /// Declares the entity. If it exists, nothing changes, and a difference is an error.
     pub(super) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
         let mut arguments = FieldTable::default();
         match self.kind {
@@ -251,8 +247,8 @@ impl Thing<'_> {
         }
     }
 
-    /// Looks whether it is there, of whatever kind.
-    pub(super) async fn look(&self, channel: &Channel) -> lapin::Result<()> {
+    /// Checks that the entity exists, of whatever kind.
+    pub(super) async fn exists(&self, channel: &Channel) -> lapin::Result<()> {
         match self.kind {
             Kind::Topic(_) | Kind::Fanout => {
                 let passive = ExchangeDeclareOptions {
@@ -282,7 +278,7 @@ impl Thing<'_> {
     }
 }
 
-impl std::fmt::Display for Thing<'_> {
+impl std::fmt::Display for Entity<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = if matches!(self.kind, Kind::Queue(_)) {
             "queue"
@@ -290,13 +286,5 @@ impl std::fmt::Display for Thing<'_> {
             "exchange"
         };
         write!(f, "{kind} \"{}\"", self.name)
-    }
-}
-
-/// The number of the broker's reply.
-pub(super) fn code(error: &lapin::Error) -> Option<u16> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_id()),
-        _ => None,
     }
 }

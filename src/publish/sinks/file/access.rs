@@ -1,4 +1,4 @@
-//! The readers of what the sink writes: its owner alone, or a group, or all.
+//! Permissions of the event files: for the owner alone, for a group, or for everybody.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -7,24 +7,24 @@ use std::path::Path;
 
 use nix::unistd::Group;
 
-/// Who may read what the sink writes.
+/// Permissions of the event files.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Permissions of the files.
+    /// Mode of the files.
     pub mode: u32,
-    /// Name or number of their group; that of the process if None.
+    /// Name or number of their group. None: the group of the process.
     pub group: Option<String>,
 }
 
 impl Access {
-    /// For nobody but the owner.
+    /// Access for the owner alone.
     pub const PRIVATE: Self = Self {
         mode: crate::runtime::folder::PRIVATE,
         group: None,
     };
 
-    /// Finds the group.
-    pub(super) fn resolve(&self) -> io::Result<Resolved> {
+    /// Looks the group up.
+    pub(super) fn resolve(&self) -> io::Result<ResolvedAccess> {
         let find = |name: &String| match name.parse::<u32>() {
             Ok(number) => Ok(number),
             Err(_) => match Group::from_name(name) {
@@ -37,36 +37,36 @@ impl Access {
                 ))),
             },
         };
-        Ok(Resolved {
+        Ok(ResolvedAccess {
             mode: self.mode,
             group: self.group.as_ref().map(find).transpose()?,
         })
     }
 }
 
-/// The same with the group's number.
+/// Permissions with the number of the group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedAccess {
     mode: u32,
     group: Option<u32>,
 }
 
-impl Resolved {
-    /// Gives a file to its readers.
-    pub(super) fn give(self, file: &File) -> io::Result<()> {
+impl ResolvedAccess {
+    /// Sets the permissions of a file.
+    pub(super) fn apply(self, file: &File) -> io::Result<()> {
         if let Some(group) = self.group {
             fchown(file, None, Some(group)).map_err(|error| self.refused(&error))?;
         }
         file.set_permissions(Permissions::from_mode(self.mode))
     }
 
-    /// Lets the readers of the files into the folder. Nobody's permissions on a folder that was there are taken away.
-    pub(super) fn let_into(self, folder: &Path) -> io::Result<()> {
+    /// Lets the readers of the files into the folder. It removes no permission that the folder has.
+    pub(super) fn open_folder(self, folder: &Path) -> io::Result<()> {
         if let Some(group) = self.group {
             chown(folder, None, Some(group)).map_err(|error| self.refused(&error))?;
         }
         let now = fs::metadata(folder)?.permissions().mode() & 0o7777;
-        // Who may read a file may list the folder, and go in.
+        // Readers of a file may list and enter the folder.
         let wanted = now | (self.mode & 0o444) | ((self.mode & 0o444) >> 2);
         if wanted == now {
             Ok(())
@@ -75,7 +75,7 @@ impl Resolved {
         }
     }
 
-    /// Takes what is more than these permissions from a file of an earlier run.
+    /// Removes the permissions beyond these from a file of an earlier run.
     pub(super) fn tighten(self, path: &Path) {
         let Some(mode) = fs::metadata(path)
             .ok()
@@ -88,7 +88,7 @@ impl Resolved {
         }
         if let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & self.mode)) {
             tracing::warn!(
-                "{}: its permissions are {mode:o}, more than publisher.file_mode, and cannot be changed: {error}",
+                "cannot change the permissions of {}, which are {mode:o} and wider than publisher.file_mode: {error}; events are still written; change the file's mode by hand",
                 path.display()
             );
         }

@@ -20,9 +20,9 @@ struct Known {
 
 /// The recent keys, each with the digest of its event's body.
 #[derive(Debug)]
-pub struct Recent(Option<Cache<DedupKey, Known>>);
+pub struct DedupCache(Option<Cache<DedupKey, Known>>);
 
-impl Recent {
+impl DedupCache {
     /// Room for `entries` keys for `ttl` each, or for less than the event's own window; 0 entries remembers nothing.
     pub fn new(entries: u64, ttl: Duration) -> Self {
         // moka's default policy (TinyLFU) keeps what is asked for often; a redelivery is asked for once. It found 10 % of them, LRU all.

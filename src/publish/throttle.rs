@@ -1,61 +1,65 @@
-//! Acceptance first: publishing stands aside while so many deliveries are in hand that senders are about to be turned away.
+//! Throttle of publishing, so that acceptance gets CPU and database first.
 //!
-//! A burst then has the cores and the database for itself, and what it brings waits in the outbox. So that publishing is put off and
-//! never given up, standing aside takes from an account: it may last for `publisher.yield_secs`, and once that is used up the publisher
-//! goes on until the account is full again. An account and no measure of load: a slow database fills the room as a burst does, and then
-//! nothing is gained by waiting.
+//! Publishing pauses while the ingest budget is more than half full. A burst is then answered first, and
+//! its events wait in the outbox. A pause takes time from an account of `publisher.yield_secs`. When the
+//! account is empty, publishing goes on until it is full again. Publishing is therefore delayed and never
+//! given up: a slow database fills the ingest budget too, and then a pause gains nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::in_flight::Budget;
 
-/// Between two looks at whether it is over.
-pub(super) const LOOK: Duration = Duration::from_millis(5);
+/// Interval at which a pause is checked for its end.
+pub(super) const CHECK: Duration = Duration::from_millis(5);
 
-/// How long little has to be in hand before publishing goes on. Answers go out a batch at a time, so that in the midst of a burst there
-/// is little in hand again and again until their senders come back; and what each such moment lets go is a window on every channel.
+/// Time of low pressure before publishing goes on. Answers go out a batch at a time, so the pressure is
+/// low for moments in the midst of a burst, and each moment would release a batch on every channel.
 const CALM: Duration = Duration::from_millis(100);
 
-/// Whether the publisher stands aside.
+/// Decision whether publishing is paused.
 #[derive(Debug)]
-pub(super) struct Yielding {
-    /// What is in hand before its answer. Counted in whole requests: bytes are also held by those who send slowly on purpose.
+pub(super) struct PublishThrottle {
+    /// Budget of deliveries that are not answered yet. Only whole requests count: slow uploads hold
+    /// bytes on purpose.
     ingest: Arc<Budget>,
     longest: Duration,
+    /// Time left in the account.
     left: Duration,
     used_up: bool,
-    aside: bool,
-    looked: Instant,
-    /// When as much was in hand as to stand aside, or to go on doing so.
+    paused: bool,
+    checked: Instant,
+    /// Last time at which the pressure was high enough to pause.
     pressed: Instant,
 }
 
-impl Yielding {
+impl PublishThrottle {
+    /// Returns a throttle that pauses for `longest` at most, with a full account.
     pub(super) fn new(ingest: Arc<Budget>, longest: Duration, now: Instant) -> Self {
         Self {
             ingest,
             longest,
             left: longest,
             used_up: false,
-            aside: false,
-            looked: now,
+            paused: false,
+            checked: now,
             pressed: now,
         }
     }
 
-    /// From more than half of the room taken, until less than a quarter has been for a while.
-    pub(super) fn stands_aside(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.looked);
-        self.looked = now;
-        self.left = if self.aside {
+    /// Returns `true` while publishing is paused: from a half-full budget on, until less than a quarter
+    /// was taken for a while.
+    pub(super) fn is_paused(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.checked);
+        self.checked = now;
+        self.left = if self.paused {
             self.left.saturating_sub(passed)
         } else {
             (self.left + passed).min(self.longest)
         };
         self.used_up = self.left.is_zero() || (self.used_up && self.left < self.longest);
         let (taken, free) = (self.ingest.used().0, self.ingest.room().0);
-        let is_pressed = if self.aside {
+        let is_pressed = if self.paused {
             taken * 3 >= free
         } else {
             taken > free
@@ -63,9 +67,9 @@ impl Yielding {
         if is_pressed {
             self.pressed = now;
         }
-        let was_of_late = self.aside && now.saturating_duration_since(self.pressed) < CALM;
-        self.aside = (is_pressed || was_of_late) && !self.used_up;
-        self.aside
+        let was_of_late = self.paused && now.saturating_duration_since(self.pressed) < CALM;
+        self.paused = (is_pressed || was_of_late) && !self.used_up;
+        self.paused
     }
 }
 
@@ -76,7 +80,7 @@ mod tests {
     const LONGEST: Duration = Duration::from_secs(10);
 
     struct Rig {
-        yielding: Yielding,
+        throttle: PublishThrottle,
         ingest: Arc<Budget>,
         now: Instant,
     }
@@ -85,7 +89,7 @@ mod tests {
         fn new(longest: Duration) -> Self {
             let (ingest, now) = (Budget::new(100, 0), Instant::now());
             Self {
-                yielding: Yielding::new(ingest.clone(), longest, now),
+                throttle: PublishThrottle::new(ingest.clone(), longest, now),
                 ingest,
                 now,
             }
@@ -98,12 +102,12 @@ mod tests {
         fn after_millis(&mut self, millis: u64, in_hand: usize) -> bool {
             self.now += Duration::from_millis(millis);
             let _permit = self.ingest.reserve(in_hand, 0).expect("room");
-            self.yielding.stands_aside(self.now)
+            self.throttle.is_paused(self.now)
         }
     }
 
     #[test]
-    fn it_stands_aside_from_half_of_the_room_until_a_quarter() {
+    fn it_pauses_from_half_of_the_room_until_a_quarter() {
         let mut rig = Rig::new(LONGEST);
         assert!(!rig.after(1, 50));
         assert!(rig.after(1, 51));
@@ -131,31 +135,31 @@ mod tests {
     #[test]
     fn however_long_the_pressure_lasts_publishing_has_its_time() {
         let mut rig = Rig::new(LONGEST);
-        let aside: Vec<bool> = (0..60).map(|_| rig.after(1, 100)).collect();
+        let paused: Vec<bool> = (0..60).map(|_| rig.after(1, 100)).collect();
         assert_eq!(
-            aside.iter().filter(|aside| **aside).count(),
+            paused.iter().filter(|paused| **paused).count(),
             30,
-            "{aside:?}"
+            "{paused:?}"
         );
         assert!(
-            aside.chunk_by(|a, b| a == b).all(|turn| turn.len() == 10),
-            "{aside:?}"
+            paused.chunk_by(|a, b| a == b).all(|turn| turn.len() == 10),
+            "{paused:?}"
         );
     }
 
     #[test]
     fn many_short_turns_take_from_the_same_account() {
         let mut rig = Rig::new(LONGEST);
-        // Three seconds aside and one not, for ever: without the account three quarters of the time.
-        let aside = (0..4000)
+        // Three seconds of pressure and one without, for ever: without the account three quarters of the time.
+        let paused = (0..4000)
             .filter(|second| rig.after(1, if second % 4 == 3 { 0 } else { 100 }))
             .count();
-        assert!(aside <= 2010, "{aside} of 4000 seconds aside");
-        assert!(aside > 1000, "{aside} of 4000 seconds aside");
+        assert!(paused <= 2010, "paused for {paused} of 4000 seconds");
+        assert!(paused > 1000, "paused for {paused} of 4000 seconds");
     }
 
     #[test]
-    fn with_no_time_for_it_it_never_stands_aside() {
+    fn with_no_time_for_it_it_never_pauses() {
         let mut rig = Rig::new(Duration::ZERO);
         assert!(!(0..10).any(|_| rig.after(1, 100)));
     }

@@ -1,7 +1,8 @@
-//! `hookweir check` at the broker: what a start would do, tried so that nothing is changed.
+//! `hookweir check` at the broker: the actions of a start, tried without changing anything.
 //!
-//! What is there is declared as a start declares it, which changes nothing and tells a difference. For what is missing, and for rights, there
-//! are requests that the broker judges by its rights first, and then refuses or finds to have no effect.
+//! An entity that exists is declared as a start declares it: that changes nothing, and reports a
+//! difference. For missing entities and for permissions there are requests that the broker checks
+//! against its permissions first, and then refuses or finds to have no effect.
 
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, ExchangeUnbindOptions,
@@ -10,15 +11,15 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection};
 
-use super::explain;
-use super::topology::{Kind, Thing, Topology, code};
+use super::topology::{Entity, Kind, Topology};
+use super::{explain, reply_code};
 
-/// A routing key that nothing is bound by.
+/// Routing key without a binding.
 const NO_BINDING: &str = "hookweir.check.e1f0b3b8-7a06-4a3f-8f0e-1d9a3c4d5e6f";
 
 impl Topology {
-    /// What is there and what a start would do, in sentences; or all that stands in its way.
-    pub(super) async fn look(&self, connection: &Connection) -> Result<Vec<String>, String> {
+    /// Returns the existing entities and the actions of a start as sentences, or all obstacles.
+    pub(super) async fn check(&self, connection: &Connection) -> Result<Vec<String>, String> {
         let (mut found, mut wrong) = (Vec::new(), Vec::new());
         let exchange = self.main_exchange();
         let mut exchange_is_there = false;
@@ -28,12 +29,12 @@ impl Topology {
         } else {
             &declared[1..]
         };
-        for thing in std::iter::once(exchange)
+        for entity in std::iter::once(exchange)
             .chain(self.first_queue())
             .chain(of_interest.iter().copied())
         {
-            let is_exchange = thing.name == exchange.name && matches!(thing.kind, Kind::Topic(_));
-            match self.look_at(connection, thing).await {
+            let is_exchange = entity.name == exchange.name && matches!(entity.kind, Kind::Topic(_));
+            match self.check_entity(connection, entity).await {
                 Ok((there, sentence)) => {
                     exchange_is_there |= is_exchange && there;
                     found.push(sentence);
@@ -42,7 +43,10 @@ impl Topology {
             }
         }
         if wrong.is_empty() {
-            wrong.extend(self.lacking_rights(connection, exchange_is_there).await?);
+            wrong.extend(
+                self.missing_permissions(connection, exchange_is_there)
+                    .await?,
+            );
         }
         if wrong.is_empty() {
             found.push("the user has the rights that publishing needs".to_owned());
@@ -51,34 +55,36 @@ impl Topology {
         Err(wrong.join("; "))
     }
 
-    /// Whether a thing is there, and a sentence about it.
-    async fn look_at(
+    /// Returns `true` if `entity` exists, and a sentence about it.
+    async fn check_entity(
         &self,
         connection: &Connection,
-        thing: Thing<'_>,
+        entity: Entity<'_>,
     ) -> Result<(bool, String), String> {
-        // The broker closes a channel on which something was wrong.
-        match thing.look(&open(connection).await?).await {
-            Ok(()) if !self.declare => Ok((true, format!("{thing} is there"))),
-            Ok(()) => match thing.declare(&open(connection).await?).await {
-                Ok(()) => Ok((true, format!("{thing} is there, as it would be declared"))),
-                Err(error) => Err(self.refused(&error, thing)),
+        // The broker closes a channel after an error.
+        match entity.exists(&open(connection).await?).await {
+            Ok(()) if !self.declare => Ok((true, format!("{entity} is there"))),
+            Ok(()) => match entity.declare(&open(connection).await?).await {
+                Ok(()) => Ok((true, format!("{entity} is there, as it would be declared"))),
+                Err(error) => Err(self.refused(&error, entity)),
             },
-            Err(error) if code(&error) == Some(404) && self.declare => {
-                match may_declare(&open(connection).await?, thing).await {
-                    Ok(()) => Ok((false, format!("{thing} is missing; it will be declared"))),
-                    Err(error) => Err(self.refused(&error, thing)),
+            Err(error) if reply_code(&error) == Some(404) && self.declare => {
+                match may_declare(&open(connection).await?, entity).await {
+                    Ok(()) => Ok((false, format!("{entity} is missing; it will be declared"))),
+                    Err(error) => Err(self.refused(&error, entity)),
                 }
             }
-            Err(error) if code(&error) == Some(404) && matches!(thing.kind, Kind::Queue(_)) => {
-                Ok((false, format!("{thing} is missing")))
+            Err(error)
+                if reply_code(&error) == Some(404) && matches!(entity.kind, Kind::Queue(_)) =>
+            {
+                Ok((false, format!("{entity} is missing")))
             }
-            Err(error) => Err(self.refused(&error, thing)),
+            Err(error) => Err(self.refused(&error, entity)),
         }
     }
 
-    /// Rights to bind and to publish that the user lacks.
-    async fn lacking_rights(
+    /// Returns the permissions to bind and to publish that the user lacks.
+    async fn missing_permissions(
         &self,
         connection: &Connection,
         exchange_is_there: bool,
@@ -96,7 +102,7 @@ impl Topology {
                     NO_BINDING.into(),
                     FieldTable::default(),
                 );
-                wrong.extend(refused_right(
+                wrong.extend(missing_permission(
                     unbound.await,
                     &format!("binding queue \"{queue}\" to exchange \"{exchange}\""),
                 ));
@@ -110,7 +116,7 @@ impl Topology {
                 options,
                 FieldTable::default(),
             );
-            wrong.extend(refused_right(
+            wrong.extend(missing_permission(
                 unbound.await,
                 &format!(
                     "\"{}\" as the alternate exchange of \"{}\"",
@@ -120,7 +126,7 @@ impl Topology {
         }
         if exchange_is_there {
             let publish = open(connection).await?;
-            wrong.extend(refused_right(
+            wrong.extend(missing_permission(
                 may_publish(&publish, &self.exchange).await,
                 &format!("publishing to \"{}\"", self.exchange),
             ));
@@ -139,25 +145,29 @@ async fn open(connection: &Connection) -> Result<Channel, String> {
         .map_err(|error| explain(&error))
 }
 
-/// The sentence about a right that is missing. Any other answer means that the right is there.
-fn refused_right(result: lapin::Result<()>, what: &str) -> Option<String> {
-    let error = result.err().filter(|error| code(error) == Some(403))?;
+/// Returns a sentence if `result` says that a permission is missing. Any other result shows that the
+/// user has it.
+fn missing_permission(result: lapin::Result<()>, what: &str) -> Option<String> {
+    let error = result
+        .err()
+        .filter(|error| reply_code(error) == Some(403))?;
     Some(format!("{what}: {}", explain(&error)))
 }
 
-/// Whether a missing thing may be declared: the broker judges the right before it finds an argument of a wrong type.
-async fn may_declare(channel: &Channel, thing: Thing<'_>) -> lapin::Result<()> {
-    let argument = match thing.kind {
+/// Checks the permission to declare a missing entity, by an argument of a wrong type: the broker checks
+/// the permission first.
+async fn may_declare(channel: &Channel, entity: Entity<'_>) -> lapin::Result<()> {
+    let argument = match entity.kind {
         Kind::Topic(_) | Kind::Fanout => "alternate-exchange",
         Kind::Queue(_) => "x-dead-letter-exchange",
     };
     let mut arguments = FieldTable::default();
     arguments.insert(argument.into(), AMQPValue::Boolean(false));
-    match thing.declare_with(channel, arguments).await {
-        Err(error) if matches!(code(&error), Some(404..=406)) => Ok(()),
+    match entity.declare_with(channel, arguments).await {
+        Err(error) if matches!(reply_code(&error), Some(404..=406)) => Ok(()),
         Err(error) => Err(error),
-        // A broker of another make, which passes the argument over: it is as it was before.
-        Ok(()) => match thing.kind {
+        // A broker of another make ignores the argument: remove the new entity.
+        Ok(()) => match entity.kind {
             Kind::Queue(_) => {
                 let unused = QueueDeleteOptions {
                     if_unused: true,
@@ -165,14 +175,14 @@ async fn may_declare(channel: &Channel, thing: Thing<'_>) -> lapin::Result<()> {
                     ..Default::default()
                 };
                 channel
-                    .queue_delete(thing.name.clone(), unused)
+                    .queue_delete(entity.name.clone(), unused)
                     .await
                     .map(drop)
             }
             _ => {
                 channel
                     .exchange_delete(
-                        thing.name.clone(),
+                        entity.name.clone(),
                         ExchangeDeleteOptions {
                             if_unused: true,
                             ..Default::default()
@@ -184,7 +194,8 @@ async fn may_declare(channel: &Channel, thing: Thing<'_>) -> lapin::Result<()> {
     }
 }
 
-/// Whether the user may publish: the broker judges the right before it finds an expiration that is no number.
+/// Checks the permission to publish, by an expiration that is no number: the broker checks the
+/// permission first.
 async fn may_publish(channel: &Channel, exchange: &ShortString) -> lapin::Result<()> {
     channel
         .confirm_select(ConfirmSelectOptions::default())

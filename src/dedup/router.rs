@@ -12,7 +12,7 @@ use crate::store::NewEvent;
 
 /// Where a batch is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum Destination {
     /// In the store, by one of its writers.
     Store,
     /// In the spool, by its one writer.
@@ -25,7 +25,7 @@ pub struct BatchId(u64);
 
 /// What there is to commit with.
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
+pub struct Destinations {
     /// Writers of the store, each with one batch at a time.
     pub writers: usize,
     /// How long the store may take for a batch before that goes to the spool as well. None without a spool.
@@ -34,8 +34,8 @@ pub struct Places {
 
 /// Batches under way.
 #[derive(Debug)]
-pub(super) struct Route {
-    places: Places,
+pub(super) struct BatchRouter {
+    destinations: Destinations,
     next: u64,
     under_way: BTreeMap<BatchId, UnderWay>,
     /// Since when the store is known to be away.
@@ -60,10 +60,10 @@ enum Spooling {
     Done,
 }
 
-impl Route {
-    pub(super) fn new(places: Places) -> Self {
+impl BatchRouter {
+    pub(super) fn new(destinations: Destinations) -> Self {
         Self {
-            places,
+            destinations,
             next: 0,
             under_way: BTreeMap::new(),
             away: None,
@@ -77,19 +77,19 @@ impl Route {
 
     /// What began at `since` takes too long.
     fn is_overdue(&self, since: Instant, now: Instant) -> bool {
-        self.places
+        self.destinations
             .spool_after
             .is_some_and(|after| now.saturating_duration_since(since) >= after)
     }
 
     /// A writer is free, and nothing says that the store is away.
     pub(super) fn store_takes(&self) -> bool {
-        self.away.is_none() && self.in_store().count() < self.places.writers
+        self.away.is_none() && self.in_store().count() < self.destinations.writers
     }
 
     /// There is a spool, and its writer is free.
     pub(super) fn spool_takes(&self) -> bool {
-        self.places.spool_after.is_some() && self.spooling.is_none()
+        self.destinations.spool_after.is_some() && self.spooling.is_none()
     }
 
     /// There is no use in waiting for the store: it failed, and gave no sign of life since; or all its writers are stuck.
@@ -99,7 +99,7 @@ impl Route {
                 .filter(|batch| self.is_overdue(batch.since, now))
                 .count()
         };
-        self.away.is_some() || stuck() >= self.places.writers
+        self.away.is_some() || stuck() >= self.destinations.writers
     }
 
     /// The store did something at `time`.
@@ -124,18 +124,18 @@ impl Route {
         Some((id, batch.events.clone()?))
     }
 
-    /// A new batch goes to `place`.
+    /// A new batch goes to `destination`.
     pub(super) fn begin(
         &mut self,
-        place: Place,
+        destination: Destination,
         events: Vec<Arc<NewEvent>>,
         now: Instant,
     ) -> BatchId {
         let id = BatchId(self.next);
         self.next += 1;
-        let spool = match place {
-            Place::Store => Spooling::NotYet,
-            Place::Spool => {
+        let spool = match destination {
+            Destination::Store => Spooling::NotYet,
+            Destination::Spool => {
                 self.spooling = Some(now);
                 Spooling::UnderWay
             }
@@ -145,30 +145,30 @@ impl Route {
             UnderWay {
                 events: Some(events),
                 since: now,
-                in_store: place == Place::Store,
+                in_store: destination == Destination::Store,
                 spool,
             },
         );
         id
     }
 
-    /// A batch came back from `place`. Its events if that settles it: it was committed, or there is nowhere left to try.
+    /// A batch came back from `destination`. Its events if that settles it: it was committed, or there is nowhere left to try.
     pub(super) fn done(
         &mut self,
         id: BatchId,
-        place: Place,
+        destination: Destination,
         committed: bool,
         now: Instant,
     ) -> Option<Vec<Arc<NewEvent>>> {
-        let has_spool = self.places.spool_after.is_some();
+        let has_spool = self.destinations.spool_after.is_some();
         // A spool that hangs is none: its batch waits for it, others had better be told.
         let spool_hangs = self
             .spooling
             .is_some_and(|since| self.is_overdue(since, now));
         let batch = self.under_way.get_mut(&id)?;
-        match place {
-            Place::Store => batch.in_store = false,
-            Place::Spool => {
+        match destination {
+            Destination::Store => batch.in_store = false,
+            Destination::Spool => {
                 batch.spool = Spooling::Done;
                 self.spooling = None;
             }
@@ -183,7 +183,7 @@ impl Route {
         if !batch.in_store && batch.spool != Spooling::UnderWay && batch.events.is_none() {
             self.under_way.remove(&id);
         }
-        if place == Place::Store && !committed && has_spool {
+        if destination == Destination::Store && !committed && has_spool {
             self.away = Some(now);
         }
         settled

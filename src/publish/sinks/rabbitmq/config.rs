@@ -1,0 +1,46 @@
+//! Options of the RabbitMQ sink: `publisher.url = "amqp://…"`, its exchange and its queues.
+
+use std::time::Duration;
+
+use crate::config::model::{Publisher, QueueType};
+use crate::config::secret::Secret;
+
+/// Options of the RabbitMQ sink.
+#[derive(Clone, Debug)]
+pub struct RabbitmqConfig {
+    /// URL of the broker, with user and password.
+    pub url: Secret,
+    /// Topic exchange that messages are published to.
+    pub exchange: String,
+    /// Declare exchange and queues at each connection.
+    pub declare: bool,
+    /// First queue, bound to all routing keys. None: consumers declare their own.
+    pub queue: Option<String>,
+    /// Type of the first queue.
+    pub queue_type: QueueType,
+    /// Queue for messages that no queue is bound for.
+    pub unrouted_queue: String,
+    /// Longest time to connect, and to open a channel.
+    pub connect_timeout: Duration,
+    /// Longest time for the confirms of a batch. Then its messages are in doubt.
+    pub confirm_timeout: Duration,
+    /// Interval of heartbeats, unless the URL has one.
+    pub heartbeat: Duration,
+}
+
+impl RabbitmqConfig {
+    /// Returns the options of `[publisher]` for the broker at `url`.
+    pub fn from_publisher(url: &Secret, publisher: &Publisher) -> Self {
+        Self {
+            url: url.clone(),
+            exchange: publisher.exchange.clone(),
+            declare: publisher.declare,
+            queue: publisher.queue.clone(),
+            queue_type: publisher.queue_type,
+            unrouted_queue: publisher.unrouted_queue.clone(),
+            connect_timeout: publisher.connect_timeout,
+            confirm_timeout: publisher.confirm_timeout,
+            heartbeat: publisher.heartbeat,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The rules of the window, driven without a sink.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::in_flight::Budget;
+use crate::outbox::InFlightEvents;
+use crate::outbox::testing::{event, row};
+use crate::publish::testing::keys;
+
+const LIMITS: WindowLimits = WindowLimits {
+    tasks: 2,
+    batch_events: 3,
+    batch_bytes: 100,
+    retry_min: Duration::from_millis(500),
+    retry_max: Duration::from_secs(60),
+};
+
+struct Rig {
+    window: Window,
+    in_flight: InFlightEvents,
+    next: i64,
+}
+
+impl Rig {
+    fn new(limits: WindowLimits) -> Self {
+        Self {
+            window: Window::new(limits),
+            in_flight: InFlightEvents::default(),
+            next: 0,
+        }
+    }
+
+    fn push(&mut self, body: usize) {
+        self.next += 1;
+        let row = row(
+            self.next,
+            event("s", &self.next.to_string(), &vec![b'x'; body]),
+        );
+        let guard = self.in_flight.begin(row.event.message).expect("new");
+        let permit = Budget::new(1, body).reserve(1, body).expect("room");
+        self.window.push(PendingEvent { row, guard, permit });
+    }
+
+    fn batch(&mut self) -> Option<(usize, Vec<String>)> {
+        let (task, messages) = self.window.next_batch(&keys("{id}"))?;
+        Some((
+            task,
+            messages
+                .into_iter()
+                .map(|message| message.routing_key)
+                .collect(),
+        ))
+    }
+}
+
+fn ids(events: &[PendingEvent]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event.row.event.event_id.as_str())
+        .collect()
+}
+
+fn unknown() -> PublishResult {
+    PublishResult::Unknown("lost".into())
+}
+
+fn refused() -> PublishResult {
+    PublishResult::Refused("too large".into())
+}
+
+#[test]
+fn batches_keep_count_bytes_and_tasks() {
+    let mut rig = Rig::new(LIMITS);
+    for body in [10, 10, 10, 60, 60, 500] {
+        rig.push(body);
+    }
+    assert_eq!(
+        rig.batch(),
+        Some((0, vec!["1".into(), "2".into(), "3".into()])),
+        "three at most"
+    );
+    assert_eq!(
+        rig.batch(),
+        Some((1, vec!["4".into()])),
+        "100 bytes at most"
+    );
+    assert_eq!(rig.batch(), None, "no task is free");
+    let done = rig.window.finished(1, vec![PublishResult::Confirmed]);
+    assert_eq!(ids(&done.confirmed), ["4"]);
+    assert_eq!(rig.batch(), Some((1, vec!["5".into()])));
+    rig.window.finished(1, vec![PublishResult::Confirmed]);
+    assert_eq!(
+        rig.batch(),
+        Some((1, vec!["6".into()])),
+        "one larger than a batch goes alone"
+    );
+}
+
+#[test]
+fn an_unknown_result_is_tried_again_then_alone_then_postponed() {
+    let mut rig = Rig::new(LIMITS);
+    (0..2).for_each(|_| rig.push(1));
+    assert_eq!(rig.batch(), Some((0, vec!["1".into(), "2".into()])));
+    assert!(
+        rig.window.finished(0, vec![unknown()]).is_empty(),
+        "a missing result is unknown too"
+    );
+    assert_eq!(
+        rig.batch(),
+        Some((0, vec!["1".into(), "2".into()])),
+        "first together, in order"
+    );
+    rig.window.finished(0, vec![unknown(), unknown()]);
+    assert_eq!(rig.batch(), Some((0, vec!["1".into()])), "then each alone");
+    assert_eq!(rig.batch(), Some((1, vec!["2".into()])));
+    let done = rig.window.finished(0, vec![unknown()]);
+    assert_eq!(
+        (done.postponed.len(), done.postponed[0].1),
+        (1, LIMITS.retry_min)
+    );
+    assert_eq!(
+        ids(&rig
+            .window
+            .finished(1, vec![PublishResult::Confirmed])
+            .confirmed),
+        ["2"],
+        "its neighbour passes"
+    );
+    assert_eq!(rig.batch(), None);
+    drop(done);
+    assert!(rig.in_flight.is_empty());
+}
+
+#[test]
+fn the_one_that_is_refused_alone_twice_is_parked_and_its_neighbours_pass() {
+    let mut rig = Rig::new(LIMITS);
+    (0..4).for_each(|_| rig.push(1));
+    rig.batch().expect("a batch");
+    rig.window
+        .finished(0, vec![refused(), refused(), refused()]);
+    assert_eq!(rig.batch(), Some((0, vec!["1".into()])));
+    assert_eq!(
+        rig.batch(),
+        Some((1, vec!["4".into()])),
+        "new events take turns with those alone"
+    );
+    assert!(
+        rig.window.finished(0, vec![refused()]).is_empty(),
+        "once may have been a neighbour's fault"
+    );
+    rig.window.finished(1, vec![PublishResult::Confirmed]);
+    for id in ["2", "3"] {
+        assert_eq!(rig.batch(), Some((0, vec![id.into()])));
+        rig.window.finished(0, vec![PublishResult::Confirmed]);
+    }
+    assert_eq!(rig.batch(), Some((0, vec!["1".into()])));
+    let done = rig.window.finished(0, vec![refused()]);
+    assert_eq!(done.parked[0].1, "too large");
+    assert_eq!(done.parked[0].0.row.event.event_id.as_str(), "1");
+}
+
+#[test]
+fn unroutable_and_nacked_leave_memory_with_a_delay_that_doubles_up_to_its_maximum() {
+    let mut rig = Rig::new(LIMITS);
+    (0..2).for_each(|_| rig.push(1));
+    rig.batch().expect("a batch");
+    let done = rig.window.finished(
+        0,
+        vec![
+            PublishResult::Unroutable,
+            PublishResult::Nacked("full".into()),
+        ],
+    );
+    assert_eq!(done.postponed.len(), 2);
+    assert_eq!(LIMITS.delay(1), Duration::from_secs(1));
+    assert_eq!(LIMITS.delay(u32::MAX), LIMITS.retry_max);
+}
+
+#[test]
+fn what_is_given_up_leaves_memory_and_frees_its_task() {
+    let mut rig = Rig::new(LIMITS);
+    (0..8).for_each(|_| rig.push(1));
+    rig.batch().expect("a batch");
+    rig.window.give_up();
+    assert_eq!(rig.in_flight.len(), 3, "the batch under way is not touched");
+    assert_eq!(rig.batch(), None);
+    rig.window.give_up_batch(0);
+    assert!(rig.in_flight.is_empty());
+    rig.push(1);
+    assert_eq!(rig.batch(), Some((0, vec!["9".into()])));
+}
+
+proptest! {
+    /// With any results of the batches, every event has exactly one result or is still in the window, and never in two tasks.
+    #[test]
+    fn no_event_is_lost_or_twice(steps in proptest::collection::vec((0usize..4, proptest::collection::vec(0u8..5, 8), 0usize..150), 1..80)) {
+        let mut rig = Rig::new(WindowLimits { tasks: 3, ..LIMITS });
+        let mut settled = HashSet::new();
+        for (task, results, body) in steps {
+            rig.push(body);
+            rig.push(body / 7);
+            while rig.batch().is_some() {}
+            let mut under_way = HashSet::new();
+            for item in rig.window.under_way.iter().flatten().flatten() {
+                prop_assert!(under_way.insert(item.event.row.seq), "in two tasks");
+                prop_assert!(!settled.contains(&item.event.row.seq), "published after it was settled");
+            }
+            for batch in rig.window.under_way.iter().flatten() {
+                let bytes: usize = batch.iter().map(|item| item.event.row.event.body.len()).sum();
+                prop_assert!(batch.len() <= 3 && (bytes <= 100 || batch.len() == 1));
+            }
+            let results = results.into_iter().map(|result| match result {
+                0 => PublishResult::Confirmed,
+                1 => PublishResult::Unroutable,
+                2 => PublishResult::Nacked(String::new()),
+                3 => unknown(),
+                _ => refused(),
+            });
+            let done = rig.window.finished(task, results.collect());
+            let events = done.confirmed.iter().chain(done.postponed.iter().map(|(event, _)| event));
+            for event in events.chain(done.parked.iter().map(|(event, _)| event)) {
+                prop_assert!(settled.insert(event.row.seq), "settled twice");
+            }
+            prop_assert_eq!(rig.in_flight.len() as i64, rig.next - settled.len() as i64 + i64::try_from(done.confirmed.len() + done.postponed.len() + done.parked.len()).expect("few"));
+        }
+        // With a target that takes everything, the rest drains.
+        for _ in 0..1000 {
+            while rig.batch().is_some() {}
+            for task in 0..3 {
+                let count = rig.window.under_way[task].as_ref().map_or(0, Vec::len);
+                for event in rig.window.finished(task, vec![PublishResult::Confirmed; count]).confirmed {
+                    prop_assert!(settled.insert(event.row.seq));
+                }
+            }
+        }
+        prop_assert_eq!(settled.len() as i64, rig.next);
+        prop_assert!(rig.in_flight.is_empty());
+    }
+}

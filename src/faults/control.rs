@@ -16,7 +16,7 @@ pub const MISTAKES: &[&str] = &[
     "no_own_row_sweep",
     // Keys go into the database in any order.
     "unsorted_batches",
-    // Rows are due, and leases run, by whatever the clock said when they were written.
+    // Rows are due, leases run, and what the spool holds ages, by whatever the clock said when they were written.
     "clock_believed",
     // A log line is written by the thread that has something to tell, by a macro that panics if that fails.
     "log_at_once",
@@ -24,6 +24,10 @@ pub const MISTAKES: &[&str] = &[
     "settings_of_the_session",
     // A row that fails alone is to blame for it.
     "rows_to_blame",
+    // The drain takes another body under an id that the store knows for a copy.
+    "other_bodies_dropped",
+    // A broken spool is not set aside.
+    "broken_spool_stays",
     // Any body may have the last of the room, whatever its source and its size.
     "no_shares",
     // No idle connection is closed for one that comes.

@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{CONFLICT_WINDOW, Spool};
-use crate::domain::delivery::InstanceId;
+use crate::domain::delivery::{InstanceId, Marks, MessageId};
+use crate::faults::control;
 use crate::faults::failpoint::failpoint;
 use crate::runtime::shutdown::Lifeline;
 use crate::store::keeper::Lease;
-use crate::store::{Inserted, NewEvent, Room, Store, StoreError, StoredEvent};
+use crate::store::{First, Inserted, Mark, NewEvent, Room, Store, StoreError, StoredEvent};
 
 /// Between two looks while there is nothing to drain, or no store to drain to.
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two attempts while the store refuses.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// An event with its place in the batch.
+type Row = (usize, Arc<NewEvent>);
 
 /// What the drain works with.
 pub struct Drain {
@@ -108,6 +112,9 @@ impl Drain {
                 Inserted::Accepted(_) | Inserted::Duplicate(_) | Inserted::Unpublished(_) => {
                     done.push(stored)
                 }
+                Inserted::Doubtful(_) if control::makes("other_bodies_dropped") => {
+                    done.push(stored);
+                }
                 // Once more in the next pass.
                 Inserted::Doubtful(_) => {}
             }
@@ -120,18 +127,54 @@ impl Drain {
     /// Stores `batch`, and what is an event of its own with its mark. Dying in between leaves duplicates for the next pass.
     fn insert(&self, batch: &[StoredEvent]) -> Result<Vec<Inserted>, StoreError> {
         let mut all: Vec<Option<Inserted>> = vec![None; batch.len()];
-        let mut left: Vec<(usize, Arc<NewEvent>)> = batch
+        // What the spool has marked comes last: the store may know an earlier first than the one that it names.
+        let (marked, unmarked): (Vec<Row>, Vec<Row>) = batch
             .iter()
             .map(|stored| stored.event.clone())
             .enumerate()
-            .collect();
+            .partition(|(_, event)| event.marks != Marks::default());
+        let firsts = self.insert_rows(batch, unmarked, &mut all)?;
+        if !firsts.is_empty() {
+            self.spool.file()?.rename_firsts(&firsts)?;
+        }
+        let mut left = Vec::new();
+        for (at, mut event) in marked {
+            let event = Arc::make_mut(&mut event);
+            firsts
+                .iter()
+                .for_each(|(spooled, mark)| event.marks.rename(*spooled, *mark));
+            if event.marks.conflict_of != Some(event.message_id()) {
+                left.push((at, Arc::new(event.clone())));
+            } else if let (Some(entry), Some(stored)) = (all.get_mut(at), batch.get(at)) {
+                // The first itself, redelivered after another body.
+                *entry = Some(Inserted::Duplicate(First {
+                    seq: stored.seq,
+                    message: event.message,
+                }));
+            }
+        }
+        self.insert_rows(batch, left, &mut all)?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Stores these rows of `batch`, in rounds until none is in doubt. Returns the spool's firsts of which the store knows an earlier one.
+    fn insert_rows(
+        &self,
+        batch: &[StoredEvent],
+        mut left: Vec<Row>,
+        all: &mut [Option<Inserted>],
+    ) -> Result<Vec<(MessageId, Mark)>, StoreError> {
+        let mut firsts = Vec::new();
         while !left.is_empty() {
             let events: Vec<Arc<NewEvent>> = left.iter().map(|(_, event)| event.clone()).collect();
             let inserted = self.store.insert(self.instance, &events)?;
             failpoint!("drain_after_commit");
             let mut marked = Vec::new();
             for ((at, event), inserted) in left.into_iter().zip(inserted) {
-                if let Inserted::Doubtful(mark) = inserted {
+                if let Inserted::Doubtful(mark) = inserted
+                    && !control::makes("other_bodies_dropped")
+                {
+                    firsts.push((event.message_id(), mark));
                     marked.push((at, Arc::new(event.marked(mark))));
                     continue;
                 }
@@ -153,7 +196,7 @@ impl Drain {
             marked.sort_unstable_by_key(|(_, event)| event.key);
             left = marked;
         }
-        Ok(all.into_iter().flatten().collect())
+        Ok(firsts)
     }
 
     fn pass_conflict(&self) -> Result<bool, StoreError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::delivery::{DedupKey, UnixMillis};
+use crate::faults::control;
 use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
 
 /// What an event is counted for besides its body: key, headers, indexes.
@@ -224,7 +225,7 @@ impl Held {
             known
         };
         match u64::try_from(now.wall.0.saturating_sub(oldest.0)).map(Duration::from_millis) {
-            Ok(age) if age <= longest => age,
+            Ok(age) if age <= longest || control::makes("clock_believed") => age,
             _ => known,
         }
     }

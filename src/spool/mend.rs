@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Spool, locked, oldest};
+use crate::faults::control;
 use crate::store::{Room, SpoolFile, SpoolTrouble, StoreError};
 
 /// Between two attempts.
@@ -74,7 +75,7 @@ struct Opened {
 /// Opens the file; one that is broken is set aside, and another is begun.
 fn open(path: &Path, unsafely: bool) -> Opened {
     let broken = match SpoolFile::open(path, unsafely) {
-        Err(SpoolTrouble::Broken(why)) => why,
+        Err(SpoolTrouble::Broken(why)) if !control::makes("broken_spool_stays") => why,
         result => {
             return Opened {
                 result,

@@ -111,6 +111,19 @@ pub enum Mark {
     SameBytesAs(MessageId),
 }
 
+impl Marks {
+    /// Names the message that `mark` names where they name `spooled`, which turned out to be a second one.
+    pub(crate) fn rename(&mut self, spooled: MessageId, mark: Mark) {
+        let (named, first) = match mark {
+            Mark::ConflictOf(first) => (&mut self.conflict_of, first),
+            Mark::SameBytesAs(first) => (&mut self.same_bytes_as, first),
+        };
+        if *named == Some(spooled) {
+            *named = Some(first);
+        }
+    }
+}
+
 /// The event that was first, of one that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct First {

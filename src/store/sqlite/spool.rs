@@ -14,10 +14,11 @@ use super::insert::class_of;
 use super::schema::{conflict, dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, runs};
 use crate::domain::delivery::{
-    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName,
+    UnixMillis,
 };
 use crate::store::row::key;
-use crate::store::{Inserted, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
+use crate::store::{Inserted, Mark, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
 
 /// The owner of every row: whichever process runs on this disk.
 const OWNER: [u8; 16] = [0; 16];
@@ -112,6 +113,28 @@ impl SpoolFile {
                     .execute(connection)?;
                 diesel::delete(dedup::table.filter(dedup::seq.between(first, last)))
                     .execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Has marks that name one of these messages name the one that the store knows as the first.
+    pub fn rename_firsts(&self, firsts: &[(MessageId, Mark)]) -> Result<(), StoreError> {
+        self.0.write(|connection| {
+            for (spooled, mark) in firsts {
+                let spooled = &spooled.as_bytes()[..];
+                match mark {
+                    Mark::ConflictOf(first) => {
+                        diesel::update(event::table.filter(event::conflict_of.eq(spooled)))
+                            .set(event::conflict_of.eq(&first.as_bytes()[..]))
+                            .execute(connection)?
+                    }
+                    Mark::SameBytesAs(first) => {
+                        diesel::update(event::table.filter(event::same_bytes_as.eq(spooled)))
+                            .set(event::same_bytes_as.eq(&first.as_bytes()[..]))
+                            .execute(connection)?
+                    }
+                };
             }
             Ok(())
         })

@@ -30,6 +30,27 @@ const CONTROLS: &[Control] = &[
         caught_by: &["lost", "left over"],
     },
     Control {
+        name: "clock-believed-host",
+        about: "what the spool holds is as old as the clock says",
+        row: "clock-ahead-host",
+        mistake: |setup| makes(setup, "clock_believed"),
+        caught_by: &["takes events in an outage with its clock ahead"],
+    },
+    Control {
+        name: "clock-believed-sqlite",
+        about: "rows of SQLite are due by whatever the clock said when they were written",
+        row: "clock-ahead-sqlite",
+        mistake: |setup| makes(setup, "clock_believed"),
+        caught_by: &["lost", "left over"],
+    },
+    Control {
+        name: "spool-stays",
+        about: "a broken spool stays where it is",
+        row: "spool-garbage",
+        mistake: |setup| makes(setup, "broken_spool_stays"),
+        caught_by: &["sets the broken spool aside"],
+    },
+    Control {
         name: "early-cache",
         about: "a key is remembered before its event is committed",
         row: "pg-terminate",
@@ -131,6 +152,27 @@ const CONTROLS: &[Control] = &[
         caught_by: &["lost"],
     },
     Control {
+        name: "blame-read-only",
+        about: "a row that a read-only PostgreSQL does not store is taken to be at fault",
+        row: "pg-read-only",
+        mistake: |setup| makes(setup, "rows_to_blame"),
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "blame-revoked",
+        about: "a row that may not be stored is taken to be at fault",
+        row: "pg-revoked",
+        mistake: |setup| makes(setup, "rows_to_blame"),
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "bodies-dropped",
+        about: "another body under a spooled id that the store knows is taken for a copy",
+        row: "pg-other-bodies",
+        mistake: |setup| makes(setup, "other_bodies_dropped"),
+        caught_by: &["lost"],
+    },
+    Control {
         name: "no-shares",
         about: "any body may have the last of the room, whatever its source and its size",
         row: "held-open",
@@ -155,9 +197,12 @@ const CONTROLS: &[Control] = &[
 ];
 
 fn writes_log_at_once(setup: &mut Setup) {
-    setup
-        .environment
-        .push(("HOOKWEIR_CONTROL", "log_at_once".into()));
+    makes(setup, "log_at_once");
+}
+
+/// Switches a mistake of `control.rs` on.
+fn makes(setup: &mut Setup, mistake: &str) {
+    setup.environment.push(("HOOKWEIR_CONTROL", mistake.into()));
 }
 
 /// The controls that were asked for.

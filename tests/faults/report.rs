@@ -225,7 +225,7 @@ async fn play(
         let mut scene = Scene::begin(options, servers, &setup, seed).await;
         if row.mistake.is_some() {
             // What a mistake strands stays, however long one waits.
-            scene.patience = Duration::from_secs(40);
+            scene.patience = Duration::from_secs(25);
         }
         let progress = tokio::spawn(progress(row.name, scene.load().counts()));
         scene.calm().await;

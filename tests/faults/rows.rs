@@ -1,7 +1,10 @@
 //! The rows of the table. A row is a setup, a round of its fault, and the figures to reach; the harness repeats the round, with calm
 //! before and after, until enough was sent.
 
+mod bodies;
 mod crowd;
+mod few;
+mod host;
 mod postgres;
 mod rabbitmq;
 mod service;
@@ -54,7 +57,16 @@ impl Row {
 
 /// The rows that were asked for.
 pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
-    let all: Vec<Row> = [service::ROWS, postgres::ROWS, rabbitmq::ROWS, crowd::ROWS].concat();
+    let all: Vec<Row> = [
+        service::ROWS,
+        host::ROWS,
+        postgres::ROWS,
+        few::ROWS,
+        bodies::ROWS,
+        rabbitmq::ROWS,
+        crowd::ROWS,
+    ]
+    .concat();
     crate::options::choose(&all, |row| row.name, wanted)
 }
 

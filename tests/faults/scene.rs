@@ -47,6 +47,10 @@ pub struct Setup {
     pub proxy_rabbitmq: bool,
     /// PostgreSQL is reached by way of a transaction pooler.
     pub pooler: bool,
+    /// The service has a PostgreSQL role of its own, which owns its schema and has no other right.
+    pub plain_role: bool,
+    /// The store is a SQLite file. One instance at most.
+    pub sqlite: bool,
 }
 
 impl Default for Setup {
@@ -66,6 +70,8 @@ impl Default for Setup {
             proxy_postgres: false,
             proxy_rabbitmq: false,
             pooler: false,
+            plain_role: false,
+            sqlite: false,
         };
         // What is waited for after a fault is shortened, so that a short run is; all else is the default.
         setup.set("store.lease_secs", 5);
@@ -161,7 +167,8 @@ impl<'a> Scene<'a> {
         setup: &Setup,
         seed: u64,
     ) -> Self {
-        let place = Place::on(servers);
+        let mut place = Place::on(servers);
+        let role = setup.plain_role.then(|| place.plain_role());
         if setup.own_topology {
             place.declare().await;
         }
@@ -178,6 +185,9 @@ impl<'a> Scene<'a> {
             if let Some(pooler) = &pooler {
                 postgres.clone_from(&pooler.url);
             }
+            if let Some(role) = &role {
+                postgres = postgres.replace("postgres@", &format!("{role}@"));
+            }
             if setup.proxy_postgres {
                 to_postgres.push(Proxy::to(address(&postgres)).await);
                 postgres = by_way_of(&postgres, to_postgres[to_postgres.len() - 1].address);
@@ -191,8 +201,12 @@ impl<'a> Scene<'a> {
                 ..Setup::default()
             };
             let quoted = |text: &str| format!("\"{text}\"");
-            own.set("store.url", quoted(&postgres));
-            own.set("store.schema", quoted(&place.schema));
+            if setup.sqlite {
+                own.set("store.url", quoted("sqlite://data/hookweir.db"));
+            } else {
+                own.set("store.url", quoted(&postgres));
+                own.set("store.schema", quoted(&place.schema));
+            }
             own.set("publisher.url", quoted(&rabbitmq));
             own.set("publisher.exchange", quoted(&place.queues.exchange));
             own.set("publisher.queue", quoted(&place.queues.events));
@@ -217,6 +231,9 @@ impl<'a> Scene<'a> {
         for app in &apps {
             app.ready().await;
             app.until_healthy().await;
+        }
+        if setup.sqlite {
+            place.sqlite = Some(apps[0].folder().join("data/hookweir.db"));
         }
         let targets: Vec<_> = apps.iter().map(|app| app.listen).collect();
         let rate = setup.rate.unwrap_or(options.rate);

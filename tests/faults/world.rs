@@ -1,10 +1,11 @@
 //! What a row plays in: the servers, a schema and queues of its own in them, and what is found there in the end.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
-use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _};
+use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
@@ -50,6 +51,9 @@ pub struct Place {
     pub postgres: String,
     pub schema: String,
     pub queues: Queues,
+    /// The store, where it is a file.
+    pub sqlite: Option<PathBuf>,
+    role: Option<String>,
 }
 
 #[derive(QueryableByName)]
@@ -74,7 +78,19 @@ impl Place {
             postgres: servers.postgres.url.clone(),
             schema,
             queues: Queues::new(&servers.rabbitmq.url),
+            sqlite: None,
+            role: None,
         }
+    }
+
+    /// Makes a role that may log in and owns the schema. Returns its name.
+    pub fn plain_role(&mut self) -> String {
+        let (schema, role) = (&self.schema, format!("{}_role", self.schema));
+        self.execute(&format!(
+            "create role {role} login; create schema {schema} authorization {role}"
+        ));
+        self.role = Some(role.clone());
+        role
     }
 
     /// Makes exchange and queues, as an operator would who wants no more than that.
@@ -132,9 +148,14 @@ impl Place {
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// A number that SQL in the row's schema gives, as `value`.
+    /// A number that SQL in the row's store gives, as `value`.
     pub fn number(&self, sql: &str) -> i64 {
-        blocking(|| diesel::sql_query(sql).get_result::<Number>(&mut self.connect()))
+        let query = diesel::sql_query(sql);
+        let number = blocking(|| match &self.sqlite {
+            None => query.get_result::<Number>(&mut self.connect()),
+            Some(file) => query.get_result(&mut open(file)),
+        });
+        number
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
             .value
     }
@@ -174,8 +195,12 @@ impl Place {
             })
             .await;
         let sql = "select event.source, event.event_id from parked join event using (seq)";
-        let parked = blocking(|| diesel::sql_query(sql).load::<Named>(&mut self.connect()))
-            .expect("parked rows");
+        let query = diesel::sql_query(sql);
+        let parked = blocking(|| match &self.sqlite {
+            None => query.load::<Named>(&mut self.connect()),
+            Some(file) => query.load(&mut open(file)),
+        })
+        .expect("parked rows");
         (
             arrivals,
             unrouted,
@@ -190,7 +215,20 @@ impl Place {
     pub async fn remove(&self) {
         self.queues.delete().await;
         self.execute(&format!("drop schema if exists {} cascade", self.schema));
+        if let Some(role) = &self.role {
+            self.execute(&format!("drop owned by {role}; drop role {role}"));
+        }
     }
+}
+
+/// Opens the store beside the service that has it.
+fn open(file: &Path) -> SqliteConnection {
+    let mut connection =
+        SqliteConnection::establish(&file.to_string_lossy()).expect("the store is there");
+    connection
+        .batch_execute("PRAGMA busy_timeout = 10000")
+        .expect("a timeout");
+    connection
 }
 
 /// Runs SQL on a connection that is kept.

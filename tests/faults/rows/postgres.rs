@@ -109,14 +109,6 @@ pub const ROWS: &[Row] = &[
     .felt(FAILED)
     .with(|setup| setup.small_disk = Some(256)),
     Row::new(
-        "pg-few",
-        "few events come while PostgreSQL refuses all of them",
-        |scene| Box::pin(few(scene)),
-        Figures::HARDLY,
-    )
-    .felt(SPOOLED)
-    .with(|setup| setup.rate = Some(4.0)),
-    Row::new(
         "pg-pooler",
         "a transaction pooler, with neighbours that leave settings",
         |scene| Box::pin(pooler(scene)),
@@ -200,39 +192,6 @@ async fn frozen(scene: &mut Scene<'_>) {
             blocking(|| scene.servers.postgres.resume());
         })
         .await;
-}
-
-/// What an operator or a managed server does: each ends after a second and a half, in which some one to seven events come.
-async fn few(scene: &mut Scene<'_>) {
-    let read_only = (
-        "alter system set default_transaction_read_only = on",
-        "alter system reset default_transaction_read_only",
-    );
-    let faults = [
-        read_only,
-        (
-            "alter sequence event_seq rename to gone",
-            "alter sequence gone rename to event_seq",
-        ),
-        (
-            "alter table event rename to gone",
-            "alter table gone rename to event",
-        ),
-        read_only,
-    ];
-    for (harm, undo) in faults {
-        scene
-            .fault(async |scene| {
-                scene.place.execute(harm);
-                scene.place.execute("select pg_reload_conf()");
-                scene.wait(1300..1700).await;
-                scene.place.execute(undo);
-                scene.place.execute("select pg_reload_conf()");
-            })
-            .await;
-        scene.recovered().await;
-        scene.wait(500..1500).await;
-    }
 }
 
 /// Left behind in whatever session the pooler gave it.

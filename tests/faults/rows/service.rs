@@ -113,12 +113,6 @@ pub const ROWS: &[Row] = &[
         (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify])
     }),
     Row::new(
-        "clock-ahead-pg",
-        "PostgreSQL's clock is 2 h, then 400 days ahead; the service is killed, the clock set right (what was stored is moved ahead by SQL)",
-        |scene| Box::pin(clock_ahead(scene)),
-        Figures::DOWN,
-    ),
-    Row::new(
         "restarts",
         "100 restarts in order, the listening socket handed over",
         |scene| Box::pin(restarts(scene)),
@@ -349,53 +343,13 @@ async fn deaths(scene: &mut Scene<'_>) {
 
 /// RabbitMQ stands still for longer than a lease meanwhile, so that leases are renewed and looked at by a clock that is off.
 async fn clock(scene: &mut Scene<'_>) {
-    let client = client();
     for minutes in [10, -10] {
         scene
             .fault(async |scene| {
-                let ahead = format!(
-                    "http://{}/control/clock/{}",
-                    scene.apps[0].admin,
-                    minutes * 60_000
-                );
-                let answer = client
-                    .post(&ahead)
-                    .send()
-                    .await
-                    .expect("the admin port answers");
-                assert!(
-                    answer.status().is_success(),
-                    "a build without the feature failpoints has no clock to set"
-                );
+                super::host::set_clock(scene, minutes * 60_000).await;
                 scene.wait(1000..2000).await;
                 blocking(|| scene.servers.rabbitmq.pause());
                 scene.wait(7000..8000).await;
-                blocking(|| scene.servers.rabbitmq.resume());
-            })
-            .await;
-        scene.recovered().await;
-    }
-}
-
-/// What was stored while the clock was ahead lies in the future once it is right: rows, leases and keys.
-async fn clock_ahead(scene: &mut Scene<'_>) {
-    for hours in [2, 400 * 24] {
-        scene
-            .fault(async |scene| {
-                blocking(|| scene.servers.rabbitmq.pause());
-                scene.wait(1000..1500).await;
-                scene.kill(0);
-                let ahead = format!("interval '{hours} hours'");
-                for moved in [
-                    format!("update outbox set due_at = due_at + {ahead}, since = since + {ahead}"),
-                    format!("update instance set alive_until = alive_until + {ahead}"),
-                    format!("update dedup set expires_at = expires_at + {ahead} where seq in (select seq from outbox)"),
-                ] {
-                    blocking(|| scene.place.execute(&moved));
-                }
-                let waiting = scene.place.number("select count(*) as value from outbox");
-                scene.demand("felt: rows wait", waiting > 0, waiting.to_string());
-                scene.apps[0].start_again().await;
                 blocking(|| scene.servers.rabbitmq.resume());
             })
             .await;

@@ -30,6 +30,8 @@ pub struct Message {
 
 /// The one header that differs between copies.
 const ATTEMPT: &str = "x-hookweir-attempt";
+/// On another body under an event id.
+const CONFLICT_OF: &str = "x-hookweir-conflict-of";
 
 /// Every line of the file sink.
 pub fn files(folder: &Path) -> Vec<Message> {
@@ -350,29 +352,28 @@ fn amqp_message(delivery: Delivery) -> Message {
 pub struct Arrivals {
     /// By source, event id and body.
     by_event: HashMap<(String, String, [u8; 32]), Vec<Arrival>>,
-    /// Source and event id of those that say that another body came before.
-    marked: BTreeSet<(String, String)>,
 }
 
 #[derive(Debug)]
 struct Arrival {
     id: String,
     attempt: String,
+    /// The message that it names as the first with its event id.
+    conflict_of: Option<String>,
     properties: [u8; 32],
 }
 
 impl Arrivals {
     /// Takes a message in.
     pub fn add(&mut self, message: &Message) {
+        let mark = message.properties.get(CONFLICT_OF);
         let arrival = Arrival {
             id: message.id.clone(),
             attempt: message.attempt.clone(),
+            // Those of the file sink are JSON.
+            conflict_of: mark.map(|first| first.trim_matches('"').to_owned()),
             properties: digest(format!("{:?}", message.properties).as_bytes()),
         };
-        if message.properties.contains_key("x-hookweir-conflict-of") {
-            self.marked
-                .insert((message.source.clone(), message.event_id.clone()));
-        }
         self.by_event
             .entry((
                 message.source.clone(),
@@ -406,14 +407,9 @@ impl Account {
     }
 
     /// Compares what arrived with the ledger of those who sent.
-    pub fn between(
-        ledger: &Ledger,
-        Arrivals {
-            mut by_event,
-            marked,
-        }: Arrivals,
-    ) -> Self {
+    pub fn between(ledger: &Ledger, Arrivals { mut by_event }: Arrivals) -> Self {
         let mut account = Self::default();
+        let wrongly_marked = wrongly_marked(ledger, &by_event);
         for (place, entry) in ledger
             .entries
             .iter()
@@ -443,15 +439,19 @@ impl Account {
                         .map(|_| (place, format!("{name} at the attempts {attempts:?}"))),
                 );
             }
-            let as_answered = found
-                .iter()
-                .all(|arrival| entry.message_ids().iter().all(|id| *id == arrival.id));
+            // A spool that cannot ask the store takes a second body for the first.
+            let as_answered = found.iter().all(|arrival| {
+                entry.message_ids().iter().all(|id| {
+                    *id == arrival.id
+                        || (entry.second && arrival.conflict_of.as_deref() == Some(*id))
+                })
+            });
             let alike = found.iter().all(|arrival| {
                 (&arrival.id, arrival.properties) == (&found[0].id, found[0].properties)
             });
             let is_marked = found.is_empty()
                 || !entry.second
-                || marked.contains(&(entry.provider.name().to_owned(), entry.id.clone()));
+                || !wrongly_marked.contains(&(entry.provider.name().to_owned(), entry.id.clone()));
             if !alike || !is_marked || !as_answered {
                 account.corrupt.push(name);
             }
@@ -493,4 +493,44 @@ impl Account {
             self.copies.len()
         );
     }
+}
+
+/// Source and event id of what came with several bodies, and not with one of them unmarked and named by all others.
+fn wrongly_marked(
+    ledger: &Ledger,
+    by_event: &HashMap<(String, String, [u8; 32]), Vec<Arrival>>,
+) -> BTreeSet<(String, String)> {
+    let seconds = ledger.genuine().filter(|entry| entry.second);
+    let mut bodies: BTreeMap<(String, String), Vec<&Arrival>> = seconds
+        .map(|entry| {
+            let name = (entry.provider.name().to_owned(), entry.id.clone());
+            (name, Vec::new())
+        })
+        .collect();
+    for ((source, id, _), arrivals) in by_event {
+        if let (Some(all), Some(first)) = (
+            bodies.get_mut(&(source.clone(), id.clone())),
+            arrivals.first(),
+        ) {
+            all.push(first);
+        }
+    }
+    let wrong = |bodies: &[&Arrival]| {
+        let unmarked: Vec<_> = bodies
+            .iter()
+            .filter(|arrival| arrival.conflict_of.is_none())
+            .collect();
+        let names = |arrival: &&Arrival| {
+            arrival
+                .conflict_of
+                .as_ref()
+                .is_none_or(|first| unmarked.iter().any(|one| one.id == *first))
+        };
+        unmarked.len() != 1 || !bodies.iter().all(names)
+    };
+    bodies
+        .into_iter()
+        .filter(|(_, bodies)| wrong(bodies))
+        .map(|(name, _)| name)
+        .collect()
 }

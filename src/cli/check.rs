@@ -65,6 +65,9 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     let (limit, too_few) = descriptors::check(config);
     say::out(format_args!("descriptors    {limit}"));
     too_few.iter().for_each(say::warning);
+    if let Some(disks) = disks::describe(config) {
+        say::out(format_args!("disks          {disks}"));
+    }
     let refusals = disks::refusals(config);
     if !refusals.is_empty() {
         return Err(Failure::Config(refusals));

@@ -29,6 +29,15 @@ fn spool_place(config: &Config) -> Option<(&Path, &'static str, &'static str)> {
         .map(|path| (path, "the spool", "spool.path"))
 }
 
+/// The file systems below these paths, in a sentence. None if everything lies on servers.
+pub(super) fn describe(config: &Config) -> Option<String> {
+    let all = places(config).into_iter().chain(spool_place(config));
+    let described: Vec<String> = all
+        .map(|(path, what, _)| format!("{what} {} on {}", path.display(), disk::describe(path)))
+        .collect();
+    (!described.is_empty()).then(|| described.join("; "))
+}
+
 /// Why the service must not start with these disks, if so: what it accepts would not be durable.
 pub(super) fn refusals(config: &Config) -> Vec<ConfigError> {
     if config.store.allow_unsafe_durability {

@@ -5,11 +5,25 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Magic numbers of `statfs(2)`.
-const TMPFS: i128 = 0x0102_1994;
-const RAMFS: i128 = 0x8584_58f6;
-const HUGETLBFS: i128 = 0x9584_58f6;
-const OVERLAYFS: i128 = 0x794c_7630;
+/// Magic numbers of `statfs(2)`, with the names that `mount` shows. (ext2, ext3 and ext4 share one, and FUSE stands for many.)
+const NAMES: &[(i128, &str)] = &[
+    (0x0102_1994, "tmpfs"),
+    (0x8584_58f6, "ramfs"),
+    (0x9584_58f6, "hugetlbfs"),
+    (0x794c_7630, "overlayfs"),
+    (0x0000_ef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683e, "btrfs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0xca45_1a4e, "bcachefs"),
+    (0xf2f5_2010, "f2fs"),
+    (0x0000_6969, "nfs"),
+    (0xfe53_4d42, "smb2"),
+    (0xff53_4d42, "cifs"),
+    (0x0102_1997, "9p"),
+    (0x00c3_6400, "ceph"),
+    (0x6573_5546, "fuse"),
+];
 
 /// A kind of file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,19 +39,40 @@ pub enum Kind {
 impl Kind {
     /// The file system below `path`, or below the nearest folder above it that exists.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let above = path
-            .ancestors()
-            .find(|above| above.exists())
-            .filter(|above| !above.as_os_str().is_empty());
-        let magic = i128::from(rustix::fs::statfs(above.unwrap_or(Path::new(".")))?.f_type);
-        // A 32-bit field is extended by its sign.
-        Ok(match magic & 0xffff_ffff {
-            TMPFS => Self::Memory("tmpfs"),
-            RAMFS => Self::Memory("ramfs"),
-            HUGETLBFS => Self::Memory("hugetlbfs"),
-            OVERLAYFS => Self::Layer,
+        Ok(match name(magic(path)?) {
+            Some(name @ ("tmpfs" | "ramfs" | "hugetlbfs")) => Self::Memory(name),
+            Some("overlayfs") => Self::Layer,
             _ => Self::Disk,
         })
+    }
+}
+
+fn magic(path: &Path) -> io::Result<i128> {
+    let above = path
+        .ancestors()
+        .find(|above| above.exists())
+        .filter(|above| !above.as_os_str().is_empty());
+    let magic = i128::from(rustix::fs::statfs(above.unwrap_or(Path::new(".")))?.f_type);
+    // A 32-bit field is extended by its sign.
+    Ok(magic & 0xffff_ffff)
+}
+
+fn name(magic: i128) -> Option<&'static str> {
+    let known = NAMES.iter().find(|(number, _)| *number == magic);
+    known.map(|(_, name)| *name)
+}
+
+/// The file system below `path`, in words.
+pub fn describe(path: &Path) -> String {
+    let magic = match magic(path) {
+        Ok(magic) => magic,
+        Err(error) => return format!("a file system that cannot be asked ({error})"),
+    };
+    match name(magic) {
+        Some(name @ ("tmpfs" | "ramfs" | "hugetlbfs")) => format!("{name} (memory)"),
+        Some("overlayfs") => "overlayfs (gone with the container)".to_owned(),
+        Some(name) => name.to_owned(),
+        None => format!("file system {magic:#x}"),
     }
 }
 
@@ -125,5 +160,7 @@ mod tests {
             Kind::of(Path::new(".")).expect("a file system")
         );
         assert_eq!(warning(shm, "the database", "store.url"), None);
+        assert_eq!(describe(shm), "tmpfs (memory)");
+        assert!(describe(Path::new("/proc/self/status")).starts_with("file system 0x"));
     }
 }

@@ -270,6 +270,70 @@ fn memory_in_the_place_of_a_disk_is_refused_and_check_says_so() {
     assert!(allowed.status.success(), "{}", words(&allowed));
 }
 
+#[test]
+fn check_names_the_file_systems_that_everything_lies_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let spool = format!("spool.path={}/spool.db", memory.path().display());
+    let config = [
+        "check",
+        "--offline",
+        "--set",
+        "store.url=postgres://nobody@127.0.0.1:9/none",
+        "--set",
+        "publisher.url=amqp://127.0.0.1:9",
+        "--set",
+        &spool,
+    ];
+    let checked = run(folder.path(), &config);
+    assert!(checked.status.success(), "{}", words(&checked));
+    let line = format!(
+        "disks          the spool {}/spool.db on tmpfs (memory)\n",
+        memory.path().display()
+    );
+    assert!(words(&checked).contains(&line), "{}", words(&checked));
+    // Of what is refused, too.
+    let database = format!("store.url=sqlite://{}/a.db", memory.path().display());
+    let checked = run(folder.path(), &["check", "--offline", "--set", &database]);
+    let said = words(&checked);
+    assert!(
+        said.contains("the database ")
+            && said.contains("a.db on tmpfs (memory); the event folder "),
+        "{said}"
+    );
+}
+
+/// In a mount namespace of its own, which only root may make.
+#[test]
+fn a_container_s_own_layer_is_warned_of_and_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // An upper layer cannot lie on an overlay, which this disk may be.
+    let in_a_container = "mount -t tmpfs none . && cd . && mkdir lower upper work layer \
+        && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work layer || exit 99
+        cd layer && exec \"$0\" check --set spool.path=";
+    let checked = Command::new("unshare")
+        .args(["--mount", "bash", "-c", in_a_container])
+        .arg(env!("CARGO_BIN_EXE_hookweir"))
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output();
+    let Ok(checked) = checked else {
+        return;
+    };
+    let said = words(&checked);
+    if checked.status.code() == Some(99) || said.starts_with("unshare:") {
+        return;
+    }
+    assert!(checked.status.success(), "{said}");
+    assert!(
+        said.contains("on overlayfs (gone with the container)")
+            && said.contains("store.url: the database ")
+            && said.contains("Mount a volume there"),
+        "{said}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_garbage_store_file_is_refused_loudly_and_stays_where_it_is() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,11 +1,12 @@
 //! PostgreSQL is there, and the spool cannot be used.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{mode, says};
-use crate::support::app::{App, five_sources};
+use crate::support::app::{App, Launch, five_sources};
 use crate::support::disk::SmallDisk;
 use crate::support::load::Load;
 use crate::support::servers::Server;
@@ -189,4 +190,42 @@ async fn a_read_only_spool_keeps_what_it_holds_and_drains_once_it_can() {
         "{}",
         app.log()
     );
+}
+
+/// Only root can start a process as somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_of_another_owner_stays_as_it_is_and_is_used_once_it_is_ours() {
+    const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let program = env!("CARGO_BIN_EXE_hookweir");
+    let may = Command::new("bash")
+        .args(["-c", &format!("{NOBODY} test -x {program}")])
+        .status();
+    if !may.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let mut database = blocking(Server::postgres);
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("set");
+    let spool = folder.path().join("spool.db");
+    fs::write(&spool, "").expect("written");
+    fs::set_permissions(&spool, fs::Permissions::from_mode(0o600)).expect("set");
+    let launch = Launch {
+        // Its own folder is root's.
+        before: Some(format!(
+            "chmod 755 . && install -d -o 65534 data && exec {NOBODY} \"$0\" \"$@\""
+        )),
+        ..Launch::default()
+    };
+    let app = App::launch_as(&config(&database.url, &spool, ""), launch).await;
+    app.ready().await;
+    let health = says(&app, &["degraded", "the spool cannot be used"]).await;
+    assert!(
+        health.to_lowercase().contains("permission denied"),
+        "{health}"
+    );
+    Load::on(&[app.listen]).send(20).await.check_faultless();
+    assert!(broken_files(folder.path()).is_empty(), "it may be whole");
+    std::os::unix::fs::chown(&spool, Some(65534), Some(65534)).expect("root may");
+    app.until_healthy().await;
+    is_in_use(&app, &mut database, 5).await;
 }

@@ -403,3 +403,59 @@ fn providers_are_listed_and_explained() {
         "{said}"
     );
 }
+
+/// Runs `check --offline` on a source of GitHub's with these lines.
+fn check_source(lines: &str) -> (Option<i32>, String, String) {
+    let folder = folder();
+    let source = format!(
+        "[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:sixteen bytes and more\"]\n{lines}\n"
+    );
+    fs::write(folder.path().join("h.toml"), source).expect("written");
+    let output = hookweir(folder.path(), &["check", "--offline", "--config", "h.toml"]);
+    (
+        output.status.code(),
+        text(&output.stdout).to_owned(),
+        text(&output.stderr).to_owned(),
+    )
+}
+
+#[test]
+fn dropping_equal_bytes_needs_a_span_and_a_word_that_is_known() {
+    for (lines, mistake) in [
+        (
+            "same_bytes = \"drop\"",
+            "h.toml:1:1: source.s.same_bytes: \"drop\" needs same_bytes_span_secs: for how long equal bytes are taken for a copy",
+        ),
+        (
+            "same_bytes = \"drop\"\nsame_bytes_span_secs = 0",
+            "h.toml:6:24: source.s.same_bytes_span_secs: expected a whole number of seconds from 1 to 604800, found 0",
+        ),
+        (
+            "same_bytes = \"flag\"",
+            "h.toml:5:14: source.s.same_bytes: expected \"publish\" or \"drop\", found \"flag\"",
+        ),
+    ] {
+        let (code, _, said) = check_source(lines);
+        assert_eq!(code, Some(78), "{lines}: {said}");
+        assert_eq!(
+            said,
+            format!(
+                "error: {mistake}\n1 mistake in the configuration; `hookweir config --reference` explains every option\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn check_says_what_dropping_equal_bytes_can_cost() {
+    let cost = "what has the bytes of another event of the last 600 s is answered as a duplicate and never published, also if it is an event of its own";
+    let (code, said, _) = check_source("same_bytes = \"drop\"\nsame_bytes_span_secs = 600");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(cost), "{said}");
+    // With the default nothing is dropped, whatever span is named.
+    for lines in ["", "same_bytes_span_secs = 600", "same_bytes = \"publish\""] {
+        let (code, said, _) = check_source(lines);
+        assert_eq!(code, Some(0), "{lines}: {said}");
+        assert!(!said.contains("never published"), "{lines}: {said}");
+    }
+}

@@ -17,6 +17,8 @@ use crate::support::proxy::{Line, Proxy};
 use crate::support::servers::{Server, address, amqp, postgres};
 use crate::support::sink::{Account, Message, Queues};
 
+mod marks;
+
 /// A schema and queues of one test's own.
 struct Place {
     postgres: String,

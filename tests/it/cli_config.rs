@@ -428,11 +428,11 @@ fn dropping_equal_bytes_needs_a_span_and_a_word_that_is_known() {
         ),
         (
             "same_bytes = \"drop\"\nsame_bytes_span_secs = 0",
-            "h.toml:6:24: source.s.same_bytes_span_secs: expected a whole number of seconds from 1 to 604800, found 0",
+            "h.toml:6:1: source.s.same_bytes_span_secs: expected a whole number of seconds from 1 to 604800, found 0",
         ),
         (
             "same_bytes = \"flag\"",
-            "h.toml:5:14: source.s.same_bytes: expected \"publish\" or \"drop\", found \"flag\"",
+            "h.toml:5:1: source.s.same_bytes: expected one of \"publish\", \"drop\", found \"flag\"",
         ),
     ] {
         let (code, _, said) = check_source(lines);

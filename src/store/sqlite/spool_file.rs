@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,18 @@ impl From<StoreError> for SpoolTrouble {
     }
 }
 
+/// Why `path` cannot be opened, with its owner where that is the reason.
+fn denied(path: &Path, error: &io::Error) -> String {
+    match fs::metadata(path) {
+        Ok(file) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            "{error}; its owner is user {} and its permissions are {:o}: give it to the service's user with `chown`",
+            file.uid(),
+            file.mode() & 0o7777
+        ),
+        _ => error.to_string(),
+    }
+}
+
 impl SpoolFile {
     /// Opens the file at `path`, or makes it, and locks it for this process. Fails where a commit would not be on a disk, unless `unsafely`.
     pub fn open(path: &Path, unsafely: bool) -> Result<Self, SpoolTrouble> {
@@ -67,6 +80,10 @@ impl SpoolFile {
             .map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
         file.make()
             .map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
+        // SQLite tells no reason.
+        if let Err(error) = File::options().read(true).write(true).open(path) {
+            return Err(unusable(&denied(path, &error)));
+        }
         if file.is_foreign().map_err(|error| unusable(&error))? {
             return Err(SpoolTrouble::Broken(format!(
                 "{}: it is not a SQLite database: its first bytes are others",

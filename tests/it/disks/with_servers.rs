@@ -218,11 +218,8 @@ async fn a_spool_of_another_owner_stays_as_it_is_and_is_used_once_it_is_ours() {
     };
     let app = App::launch_as(&config(&database.url, &spool, ""), launch).await;
     app.ready().await;
-    let health = says(&app, &["degraded", "the spool cannot be used"]).await;
-    assert!(
-        health.to_lowercase().contains("permission denied"),
-        "{health}"
-    );
+    let why = "Permission denied (os error 13); its owner is user 0 and its permissions are 600";
+    says(&app, &["degraded", "the spool cannot be used", why]).await;
     Load::on(&[app.listen]).send(20).await.check_faultless();
     assert!(broken_files(folder.path()).is_empty(), "it may be whole");
     std::os::unix::fs::chown(&spool, Some(65534), Some(65534)).expect("root may");

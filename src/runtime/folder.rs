@@ -1,7 +1,7 @@
 //! Folders and files for what must outlive a power failure, and what nobody else may read.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -76,9 +76,10 @@ pub(crate) fn make_private(path: &Path) {
     }
 }
 
-/// Locks the file `path` for as long as the answer is kept, and writes this process's id into it. The kernel frees it with the process.
+/// Locks the file `path` for as long as the answer is kept. The kernel frees it with the process. The file is empty: whoever reads all
+/// files of a folder of events finds nothing in it.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let mut lock = OpenOptions::new()
+    let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
@@ -103,11 +104,14 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
             ));
         }
     }
-    // Only for the words as well: a full disk is no reason. No number alone: whoever reads all files of a folder of events would take that
-    // for JSON.
-    let _ = lock
-        .set_len(0)
-        .and_then(|()| lock.rewind())
-        .and_then(|()| writeln!(lock, "pid {}", std::process::id()));
+    lock.set_len(0)?;
+    Ok(lock)
+}
+
+/// As [`lock`], and writes this process's id into the file, for the words of the next that wants it.
+pub(crate) fn lock_by_name(path: &Path) -> io::Result<File> {
+    let mut lock = lock(path)?;
+    // A full disk is no reason.
+    let _ = writeln!(lock, "pid {}", std::process::id());
     Ok(lock)
 }

@@ -194,6 +194,29 @@ async fn an_event_folder_that_is_deleted_while_in_use_is_made_again_and_nothing_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_every_file_of_the_event_folder_finds_events_only() {
+    let mut app = App::start(&five_sources()).await;
+    let ledger = Load::on(&[app.listen]).send(20).await;
+    app.drained().await;
+    app.stop().await;
+    // Of an earlier release.
+    fs::write(app.events().join(".lock"), "pid 17\n").expect("written");
+    app.start_again().await;
+    app.ready().await;
+    app.until_healthy().await;
+    let entries = fs::read_dir(app.events()).expect("a folder");
+    let files = entries.map(|entry| fs::read_to_string(entry.expect("an entry").path()));
+    let content = files
+        .collect::<Result<String, _>>()
+        .expect("the file sink writes text");
+    assert_eq!(
+        content.lines().count(),
+        ledger.genuine().count(),
+        "{content}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_can_read_bodies_or_secrets_whatever_the_umask() {
     let mut app = App::start(&five_sources()).await;
     Load::on(&[app.listen]).send(20).await.check_faultless();

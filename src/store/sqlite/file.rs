@@ -55,7 +55,7 @@ impl DatabaseFile {
             return Ok(false);
         }
         let lock = folder::create(folder::of(&self.path))
-            .and_then(|()| folder::lock(&folder::beside(&self.path, ".lock")));
+            .and_then(|()| folder::lock_by_name(&folder::beside(&self.path, ".lock")));
         match lock {
             Ok(lock) => *held = Some(lock),
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {

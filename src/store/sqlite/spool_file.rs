@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use diesel::prelude::*;
+use rustix::fs::{Access, access};
 
 use super::file::DatabaseFile;
 use super::{SpoolFile, SqliteStore};
@@ -81,8 +82,8 @@ impl SpoolFile {
         file.make()
             .map_err(|error| SpoolTrouble::Unusable(error.to_string()))?;
         // SQLite tells no reason.
-        if let Err(error) = File::options().read(true).write(true).open(path) {
-            return Err(unusable(&denied(path, &error)));
+        if let Err(error) = access(path, Access::READ_OK | Access::WRITE_OK) {
+            return Err(unusable(&denied(path, &error.into())));
         }
         if file.is_foreign().map_err(|error| unusable(&error))? {
             return Err(SpoolTrouble::Broken(format!(

@@ -13,10 +13,10 @@ mod with_servers {
     use lapin::{BasicProperties, ExchangeKind};
 
     use crate::publish_rig::{Rig, amqp, event, wait};
-    use crate::support::app::App;
-    use crate::support::load::client;
-    use crate::support::servers::{self, Server};
-    use crate::support::sink::{self, Queues};
+    use hookweir_testkit::app::App;
+    use hookweir_testkit::load::client;
+    use hookweir_testkit::servers::{self, Server};
+    use hookweir_testkit::sink::{self, Queues};
 
     /// Runs a command of the program in a folder of its own: its exit code, and what it printed.
     fn hookweir(args: &[&str], sets: &[String]) -> (Option<i32>, String) {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::app::App;
+use hookweir_testkit::app::App;
 
 /// Runs `hookweir send` in the working directory of `app`.
 async fn send(app: &App, args: &[&str]) -> Output {
@@ -83,7 +83,7 @@ async fn the_line_to_paste_is_signed_and_leads_to_the_event() {
     let url = parts.nth(2).expect("a URL");
     let rest = parts.next().expect("headers and a body");
     let (headers, body) = rest.split_once(" -d ").expect("a body");
-    let mut request = crate::support::load::client()
+    let mut request = hookweir_testkit::load::client()
         .post(url)
         .body(body.trim_matches('\'').to_owned());
     for header in headers.split("-H '").skip(1) {

@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use hookweir::faults::failpoint::POINTS;
 use sha2::Sha256;
 
-use crate::support::load::client;
+use hookweir_testkit::load::client;
 
 const SECRET: &str = "a secret of these tests only";
 const CONFIG: &str = r#"

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::app::{App, five_sources};
-use crate::support::load::Load;
-use crate::support::sink::{Account, files, files_hold};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::load::Load;
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::sink::{files, files_hold};
 
 mod clocks;
 mod with_servers;

@@ -11,9 +11,9 @@ mod room;
 mod service_manager;
 mod with_servers;
 
-use crate::support::app::Metrics;
-use crate::support::ledger::Ledger;
-use crate::support::provider::Provider;
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::metrics::Metrics;
+use hookweir_testkit::provider::Provider;
 
 /// The outcomes that the instances counted add up to what was sent to them: nothing is counted twice, nothing not at all.
 fn check_outcomes(ledger: &Ledger, instances: &[Metrics]) {

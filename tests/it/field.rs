@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::app::App;
+use hookweir_testkit::app::App;
 
 /// One report of a sender's behaviour.
 #[derive(Deserialize)]

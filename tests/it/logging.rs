@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::app::{App, Launch, LogReader, LogTo, five_sources};
-use crate::support::disk::SmallDisk;
-use crate::support::load::{Load, client};
-use crate::support::ports::free_address;
+use hookweir_testkit::app::{App, Launch, LogTo, five_sources};
+use hookweir_testkit::disk::SmallDisk;
+use hookweir_testkit::load::{Load, client};
+use hookweir_testkit::log_reader::LogReader;
+use hookweir_testkit::ports::free_address;
 
 const DROPPED: &str = "hookweir_log_lines_dropped_total";
 /// A stop in order without anything in hand; a stop that waits for a log's reader would take for ever.

@@ -27,8 +27,6 @@ mod providers;
 mod publish_file;
 mod publish_rabbitmq;
 mod publish_rig;
-mod rig;
 mod signals;
 mod spool;
 mod store_contract;
-mod support;

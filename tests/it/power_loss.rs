@@ -20,9 +20,9 @@ use hookweir::domain::delivery::MessageKey;
 
 use self::disk::Disk;
 use self::trace::{Moment, Trace};
-use crate::support::app::five_sources;
-use crate::support::load::Load;
-use crate::support::sink::files_hold;
+use hookweir_testkit::app::five_sources;
+use hookweir_testkit::load::Load;
+use hookweir_testkit::sink::files_hold;
 
 /// What cutting the power at every moment of a run has shown.
 #[derive(Debug, Default)]

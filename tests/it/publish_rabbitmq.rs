@@ -21,8 +21,8 @@ mod with_servers {
     use tokio::runtime::Runtime;
 
     use crate::publish_rig::{Rig, amqp, event, wait};
-    use crate::support::servers::{Server, amqp as shared};
-    use crate::support::sink::Queues;
+    use hookweir_testkit::servers::{Server, amqp as shared};
+    use hookweir_testkit::sink::Queues;
 
     /// A queue of the test's own, bound to its exchange.
     async fn bound(queues: &Queues, queue: &str, key: &str, arguments: &[(&str, AMQPValue)]) {

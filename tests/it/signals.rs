@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::support::app::{App, Launch, five_sources};
-use crate::support::load::Load;
+use hookweir_testkit::app::{App, Launch, five_sources};
+use hookweir_testkit::load::Load;
 
 /// Those that people and programs send by habit, and none of which means "stop".
 const HABITS: [&str; 4] = ["HUP", "USR1", "USR2", "PIPE"];

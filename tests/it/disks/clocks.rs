@@ -4,11 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use super::says;
-use crate::support::app::{App, five_sources};
-use crate::support::ledger::Ledger;
-use crate::support::load::{Load, client};
-use crate::support::provider::Provider;
-use crate::support::sink::{Account, files, files_hold};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::load::{Load, client};
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::sink::{files, files_hold};
 
 const HOUR: i64 = 3_600_000;
 

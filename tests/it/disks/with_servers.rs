@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{mode, says};
-use crate::support::app::{App, Launch, five_sources};
-use crate::support::disk::SmallDisk;
-use crate::support::load::Load;
-use crate::support::servers::Server;
+use hookweir_testkit::app::{App, Launch, five_sources};
+use hookweir_testkit::disk::SmallDisk;
+use hookweir_testkit::load::Load;
+use hookweir_testkit::servers::Server;
 
 fn config(postgres: &str, spool: &Path, options: &str) -> String {
     format!(

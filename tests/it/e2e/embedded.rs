@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::check_outcomes;
-use crate::support::app::{App, five_sources};
-use crate::support::deliveries;
-use crate::support::load::Load;
-use crate::support::sink::{Account, files, files_hold};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::deliveries;
+use hookweir_testkit::load::Load;
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::sink::{files, files_hold};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_of_five_providers_arrives_once_byte_for_byte() {

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-use crate::support::app::App;
-use crate::support::sink::{files, files_hold};
+use hookweir_testkit::app::App;
+use hookweir_testkit::sink::{files, files_hold};
 
 fn run(app: &App, program: &str, arguments: &[&str]) -> Output {
     let output = Command::new(program)

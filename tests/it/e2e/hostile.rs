@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::app::{App, five_sources};
-use crate::support::ledger::{Answer, Attempt, Entry};
-use crate::support::load::{Load, Running, client, post};
-use crate::support::provider::{Event, Provider, now};
-use crate::support::sink::{Account, files, files_hold};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::ledger::{Answer, Attempt, Entry};
+use hookweir_testkit::load::{Load, Running, client, post};
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::provider::{Event, Provider, now};
+use hookweir_testkit::sink::{files, files_hold};
 
 /// The program with well-behaved senders, amid whom an attack takes place.
 pub(super) struct Scene {

@@ -11,10 +11,10 @@ use hookweir::verify::sign::{SignInputs, sign};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 
-use crate::support::app::App;
-use crate::support::load::client;
-use crate::support::sink::{files, files_hold};
-use crate::support::tls::{Authority, TlsServer};
+use hookweir_testkit::app::App;
+use hookweir_testkit::load::client;
+use hookweir_testkit::sink::{files, files_hold};
+use hookweir_testkit::tls::{Authority, TlsServer};
 
 const RSA: &[u8] = include_bytes!("../../data/rsa-for-tests.pk8");
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:weir";

@@ -1,10 +1,11 @@
 //! `server.respond_after = "published"`: 200 says that the event is in the queue.
 
-use crate::support::app::{App, five_sources};
-use crate::support::ledger::Answer;
-use crate::support::load::{Load, client, post};
-use crate::support::provider::{Provider, now};
-use crate::support::sink::{Account, files};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::ledger::Answer;
+use hookweir_testkit::load::{Load, client, post};
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::provider::{Provider, now};
+use hookweir_testkit::sink::files;
 
 const PUBLISHED: &str = "[server]\nrespond_after = \"published\"\n";
 

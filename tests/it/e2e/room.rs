@@ -81,7 +81,7 @@ async fn bodies_that_are_held_open_at_one_source_leave_the_others_their_room() {
 async fn a_large_event_over_a_slow_link_is_taken_after_the_answers_deadline() {
     let config = "[limits]\ndeadline_ms = 1000\n[spool]\nafter_ms = 500\n\
                   [[source]]\nname = \"postmark\"\nprovider = \"postmark\"\nsecrets = [\"plain:user:a long password\"]\n";
-    let app = crate::support::app::App::start(config).await;
+    let app = hookweir_testkit::app::App::start(config).await;
     let body = format!(
         "{{\"RecordType\":\"Inbound\",\"TextBody\":\"{}\"}}",
         "x".repeat(10_000_000)
@@ -139,7 +139,7 @@ async fn forged_gzip_bombs_cost_the_other_sources_nothing() {
         encoder.write_all(plain).expect("memory");
         encoder.finish().expect("memory")
     };
-    let (target, client) = (scene.app.listen, crate::support::load::client());
+    let (target, client) = (scene.app.listen, hookweir_testkit::load::client());
     let post = {
         let (client, url) = (client.clone(), format!("http://{target}/ingest/stream"));
         move |signature: String, body: Vec<u8>| {
@@ -325,8 +325,8 @@ async fn idle_connections_at_the_limit_shut_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_descriptors_are_few_some_are_kept_for_the_database_and_the_admin_listener() {
-    let app = crate::support::app::App::launch_with_descriptors(
-        &crate::support::app::five_sources(),
+    let app = hookweir_testkit::app::App::launch_with_descriptors(
+        &hookweir_testkit::app::five_sources(),
         128,
     )
     .await;
@@ -340,9 +340,9 @@ async fn where_descriptors_are_few_some_are_kept_for_the_database_and_the_admin_
         );
     }
     let asked = Instant::now();
-    let load = crate::support::load::Load {
+    let load = hookweir_testkit::load::Load {
         connections: 2,
-        ..crate::support::load::Load::on(&[app.listen])
+        ..hookweir_testkit::load::Load::on(&[app.listen])
     };
     load.send(50).await.check_faultless();
     assert!(

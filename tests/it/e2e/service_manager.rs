@@ -4,9 +4,9 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::app::{App, five_sources};
-use crate::support::ledger::Ledger;
-use crate::support::load::Load;
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::load::Load;
 
 /// Reads messages until one has this line.
 fn wait_for(socket: &UnixDatagram, line: &str) {

@@ -8,14 +8,15 @@ use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 
 use super::check_outcomes;
-use crate::support::app::{App, five_sources};
-use crate::support::deliveries;
-use crate::support::ledger::Ledger;
-use crate::support::load::{Load, Running};
-use crate::support::provider::Provider;
-use crate::support::proxy::{Line, Proxy};
-use crate::support::servers::{Server, address, amqp, postgres};
-use crate::support::sink::{Account, Message, Queues};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::deliveries;
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::load::{Load, Running};
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::proxy::{Line, Proxy};
+use hookweir_testkit::servers::{Server, address, amqp, postgres};
+use hookweir_testkit::sink::{Message, Queues};
 
 mod marks;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{SECRET, post, signed, source};
-use crate::support::app::App;
-use crate::support::servers::postgres;
-use crate::support::sink::{files, files_hold};
+use hookweir_testkit::app::App;
+use hookweir_testkit::servers::postgres;
+use hookweir_testkit::sink::{files, files_hold};
 
 /// Batches of overlapping events, as a provider makes them that had no answer to some. One event is sent twice within one POST.
 const BATCHES: [&[&str]; 6] = [

@@ -7,7 +7,7 @@ use hookweir::verify::spec::{JwtAlg, Kind, SchemeSpec};
 use hookweir::verify::{params_of, presets};
 use ring::signature::{KeyPair, RsaKeyPair};
 
-use crate::support::app::App;
+use hookweir_testkit::app::App;
 
 const FAULTS: [&str; 7] = [
     "",

@@ -7,8 +7,8 @@ use hookweir::verify::sign::SignedRequest;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{SECRET, post, signed, source};
-use crate::support::app::App;
-use crate::support::servers::postgres;
+use hookweir_testkit::app::App;
+use hookweir_testkit::servers::postgres;
 
 const LEARNING: &str = "[[source]]\nname = \"asana\"\nprovider = \"asana\"\nlearn_secret = true\n";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";

@@ -9,8 +9,8 @@ use hookweir::config::model::Source;
 use hookweir::domain::delivery::UnixMillis;
 use hookweir::verify::sign::{SignInputs, SignedRequest, sign};
 
-use crate::support::app::App;
-use crate::support::load::client;
+use hookweir_testkit::app::App;
+use hookweir_testkit::load::client;
 
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY0";
 

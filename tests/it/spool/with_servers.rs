@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _};
 use hookweir::faults::failpoint::SPOOL_POINTS;
 
-use crate::support::app::{App, five_sources};
-use crate::support::ledger::Ledger;
-use crate::support::load::{Load, Running};
-use crate::support::provider::Provider;
-use crate::support::proxy::{Line, Proxy};
-use crate::support::servers::{Server, address};
-use crate::support::sink::{Account, files};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::load::{Load, Running};
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::proxy::{Line, Proxy};
+use hookweir_testkit::servers::{Server, address};
+use hookweir_testkit::sink::files;
 
 fn config(postgres: &str, options: &str) -> String {
     format!(

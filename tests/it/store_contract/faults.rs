@@ -9,7 +9,7 @@ use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{Inserted, Store, StoreError, open};
 
 use crate::store_contract::{Place, Postgres, accepted, batch, event, insert, many};
-use crate::support::servers::{self, Server};
+use hookweir_testkit::servers::{self, Server};
 
 /// One to seven are what a quiet hour has in an outage; more are taken apart in another way.
 const SIZES: [usize; 5] = [1, 2, 4, 7, 30];

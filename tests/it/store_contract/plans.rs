@@ -15,7 +15,7 @@ use super::pooler::Pooled;
 use crate::store_contract::{
     Place, Postgres, accepted, alive, batch, claim_all, event, insert, many, seqs,
 };
-use crate::support::servers::Server;
+use hookweir_testkit::servers::Server;
 
 /// Rows that a week has left.
 const STORED: usize = 30_000;

@@ -13,7 +13,7 @@ use hookweir::store::{StoreError, open};
 
 use crate::store_contract::places::config;
 use crate::store_contract::{Place, Postgres, accepted, alive, claim_all, insert, many, seqs};
-use crate::support::servers::{self, Server};
+use hookweir_testkit::servers::{self, Server};
 
 /// A schema of the shared server, behind a pooler of its own.
 pub(super) struct Pooled {

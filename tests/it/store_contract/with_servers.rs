@@ -12,8 +12,8 @@ use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
 use super::{LONG, Place, Postgres, accepted, alive, claim_all, insert, many};
-use crate::support::proxy::{Line, Proxy};
-use crate::support::servers::{self, Server};
+use hookweir_testkit::proxy::{Line, Proxy};
+use hookweir_testkit::servers::{self, Server};
 
 #[path = "faults.rs"]
 mod faults;

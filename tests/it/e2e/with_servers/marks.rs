@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Place;
-use crate::support::app::App;
-use crate::support::ledger::Answer;
-use crate::support::load::{client, post};
-use crate::support::provider::{Event, Provider, now};
-use crate::support::servers::{amqp, postgres};
+use hookweir_testkit::app::App;
+use hookweir_testkit::ledger::Answer;
+use hookweir_testkit::load::{client, post};
+use hookweir_testkit::provider::{Event, Provider, now};
+use hookweir_testkit::servers::{amqp, postgres};
 
 const CONFLICT_OF: &str = "x-hookweir-conflict-of";
 const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";

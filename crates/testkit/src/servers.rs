@@ -1,0 +1,186 @@
+//! PostgreSQL and RabbitMQ: the shared ones that `tests/run` started, and private ones that a test may stop and kill.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The shared PostgreSQL, as superuser. A test works in a schema or database of its own.
+pub fn postgres() -> String {
+    from_environment("HOOKWEIR_TEST_POSTGRES")
+}
+
+/// The shared RabbitMQ. A test uses exchanges and queues of its own.
+pub fn amqp() -> String {
+    from_environment("HOOKWEIR_TEST_AMQP")
+}
+
+/// Host and port in a server's URL.
+pub fn address(url: &str) -> SocketAddr {
+    let address = url
+        .rsplit_once('@')
+        .and_then(|(_, rest)| rest.split('/').next());
+    address
+        .and_then(|address| address.parse().ok())
+        .expect("a server's URL names an address")
+}
+
+fn from_environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run"))
+}
+
+/// A server of one test's own. Dropped, it is stopped and its data removed, also when the test panics.
+pub struct Server {
+    kind: &'static str,
+    folder: PathBuf,
+    /// Where it listens, before and after each restart.
+    pub url: String,
+}
+
+impl Server {
+    /// A fresh PostgreSQL.
+    pub fn postgres() -> Self {
+        Self::fresh("postgres")
+    }
+
+    /// A fresh PgBouncer in transaction mode, before the PostgreSQL at `url`, with three sessions there. Any client is its superuser.
+    pub fn pooler(url: &str) -> Self {
+        let target = address(url).port().to_string();
+        let mut pooler = Self {
+            kind: "pgbouncer",
+            folder: Self::folder("pgbouncer"),
+            url: String::new(),
+        };
+        pooler.url = script(&["start", pooler.kind], &pooler.folder, &[&target])
+            .trim()
+            .to_owned();
+        pooler
+    }
+
+    /// A fresh RabbitMQ. Takes some seconds.
+    pub fn rabbitmq() -> Self {
+        Self::fresh("rabbitmq")
+    }
+
+    /// A fresh PostgreSQL on a disk of so many megabytes in memory; none where this process may not mount one.
+    pub fn postgres_on_small_disk(megabytes: u32) -> Option<Self> {
+        let server = Self {
+            kind: "postgres",
+            folder: Self::folder("postgres"),
+            url: String::new(),
+        };
+        std::fs::create_dir(&server.folder).expect("a folder");
+        let options = format!("size={megabytes}m,mode=755");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(&server.folder)
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| {
+                let mut server = server;
+                server.start();
+                server
+            })
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> &Path {
+        &self.folder
+    }
+
+    fn folder(kind: &str) -> PathBuf {
+        PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER"))
+            .join(format!("{kind}-{}", uuid::Uuid::now_v7().simple()))
+    }
+
+    fn fresh(kind: &'static str) -> Self {
+        // Made before it is started, so that a start that fails half-way is cleaned up, too.
+        let mut server = Self {
+            kind,
+            folder: Self::folder(kind),
+            url: String::new(),
+        };
+        server.start();
+        server
+    }
+
+    /// Starts it, or starts it again on its port and with its data.
+    pub fn start(&mut self) {
+        self.url = script(&["start", self.kind], &self.folder, &[])
+            .trim()
+            .to_owned();
+    }
+
+    /// Starts it if it does not run.
+    pub fn revive(&mut self) {
+        if std::net::TcpStream::connect_timeout(&address(&self.url), Duration::from_secs(5))
+            .is_err()
+        {
+            self.start();
+        }
+    }
+
+    /// Stops it in order; its clients are disconnected.
+    pub fn stop(&self) {
+        script(&["stop"], &self.folder, &[]);
+    }
+
+    /// Kills it without warning.
+    pub fn kill(&self) {
+        script(&["kill"], &self.folder, &[]);
+    }
+
+    /// Halts its processes; connections stay open and silent.
+    pub fn pause(&self) {
+        script(&["pause"], &self.folder, &[]);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        script(&["resume"], &self.folder, &[]);
+    }
+
+    /// Runs `rabbitmqctl` on it.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        script(&["ctl"], &self.folder, arguments)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Not through `script`: a panic here would abort the whole test run and leave the server behind.
+        let stopped = Command::new(SCRIPT)
+            .arg("stop")
+            .arg(&self.folder)
+            .stdin(Stdio::null())
+            .status();
+        if stopped.is_ok_and(|status| status.success()) {
+            // Where it is no disk of its own, there is nothing to unmount.
+            let _ = Command::new("umount")
+                .arg(&self.folder)
+                .stderr(Stdio::null())
+                .status();
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers");
+
+fn script(verb: &[&str], folder: &Path, rest: &[&str]) -> String {
+    let output = Command::new(SCRIPT)
+        .args(verb)
+        .arg(folder)
+        .args(rest)
+        .stdin(Stdio::null())
+        .output()
+        .expect("tests/servers runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "tests/servers {verb:?} {rest:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}

@@ -1,0 +1,245 @@
+//! What a row plays in: the servers, a schema and queues of its own in them, and what is found there in the end.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection};
+
+use lapin::ExchangeKind;
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+
+use hookweir_testkit::oracle::Arrivals;
+use hookweir_testkit::servers::{Server, address};
+use hookweir_testkit::sink::Queues;
+
+/// Starting, stopping and asking servers blocks; the load goes on meanwhile.
+pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+/// The campaign's own servers: any row may do anything to them.
+pub struct Servers {
+    pub postgres: Server,
+    pub rabbitmq: Server,
+}
+
+impl Servers {
+    /// Fresh ones.
+    pub fn start() -> Self {
+        std::thread::scope(|scope| {
+            let rabbitmq = scope.spawn(Server::rabbitmq);
+            Self {
+                postgres: Server::postgres(),
+                rabbitmq: rabbitmq.join().expect("RabbitMQ starts"),
+            }
+        })
+    }
+
+    /// Up again, whatever a row that failed half-way has left.
+    pub fn restore(&mut self) {
+        for server in [&mut self.postgres, &mut self.rabbitmq] {
+            server.resume();
+            server.revive();
+        }
+    }
+}
+
+/// A schema and queues of one row's own.
+pub struct Place {
+    pub postgres: String,
+    pub schema: String,
+    pub queues: Queues,
+    /// The store, where it is a file.
+    pub sqlite: Option<PathBuf>,
+    role: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    source: String,
+    #[diesel(sql_type = Text)]
+    event_id: String,
+}
+
+impl Place {
+    /// Fresh ones.
+    pub fn on(servers: &Servers) -> Self {
+        let schema = format!("campaign_{}", uuid::Uuid::now_v7().simple());
+        Self {
+            postgres: servers.postgres.url.clone(),
+            schema,
+            queues: Queues::new(&servers.rabbitmq.url),
+            sqlite: None,
+            role: None,
+        }
+    }
+
+    /// Makes a role that may log in and owns the schema. Returns its name.
+    pub fn plain_role(&mut self) -> String {
+        let (schema, role) = (&self.schema, format!("{}_role", self.schema));
+        self.execute(&format!(
+            "create role {role} login; create schema {schema} authorization {role}"
+        ));
+        self.role = Some(role.clone());
+        role
+    }
+
+    /// Makes exchange and queues, as an operator would who wants no more than that.
+    pub async fn declare(&self) {
+        let (connection, channel) = self.queues.channel().await;
+        let (exchange, queue) = (self.queues.exchange.as_str(), self.queues.events.as_str());
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        channel
+            .exchange_declare(
+                exchange.into(),
+                ExchangeKind::Topic,
+                durable,
+                FieldTable::default(),
+            )
+            .await
+            .expect("an exchange");
+        for name in [queue, self.queues.unrouted.as_str()] {
+            let durable = QueueDeclareOptions {
+                durable: true,
+                ..Default::default()
+            };
+            channel
+                .queue_declare(name.into(), durable, FieldTable::default())
+                .await
+                .expect("a queue");
+        }
+        channel
+            .queue_bind(
+                queue.into(),
+                exchange.into(),
+                "#".into(),
+                Default::default(),
+                FieldTable::default(),
+            )
+            .await
+            .expect("bound");
+        let _ = connection.close(200, "done".into()).await;
+    }
+
+    fn connect(&self) -> PgConnection {
+        let mut connection =
+            PgConnection::establish(&self.postgres).expect("PostgreSQL answers the campaign");
+        connection
+            .batch_execute(&format!("set search_path to {}", self.schema))
+            .expect("a search path");
+        connection
+    }
+
+    /// Runs SQL in the row's schema.
+    pub fn execute(&self, sql: &str) {
+        blocking(|| self.connect().batch_execute(sql))
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// A number that SQL in the row's store gives, as `value`.
+    pub fn number(&self, sql: &str) -> i64 {
+        let query = diesel::sql_query(sql);
+        let number = blocking(|| match &self.sqlite {
+            None => query.get_result::<Number>(&mut self.connect()),
+            Some(file) => query.get_result(&mut open(file)),
+        });
+        number
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+            .value
+    }
+
+    /// A connection for what a row does to the database over a while.
+    pub fn connection(&self) -> PgConnection {
+        blocking(|| self.connect())
+    }
+
+    /// The same, or none where PostgreSQL takes no more.
+    pub fn try_connection(&self) -> Option<PgConnection> {
+        blocking(|| PgConnection::establish(&self.postgres)).ok()
+    }
+
+    /// The newest row that there ever was.
+    pub fn newest(&self) -> i64 {
+        self.number("select coalesce(max(seq), 0) as value from event")
+    }
+
+    /// Rows in the outbox up to that one.
+    pub fn waiting(&self, newest: i64) -> i64 {
+        self.number(&format!(
+            "select count(*) as value from outbox where seq <= {newest}"
+        ))
+    }
+
+    /// Every message that came out, and what was given up and kept: (arrivals, unrouted, names of the parked).
+    pub async fn collect(&self) -> (Arrivals, usize, Vec<String>) {
+        let (mut arrivals, mut unrouted) = (Arrivals::default(), 0);
+        self.queues
+            .empty(&self.queues.events, |message| arrivals.add(&message))
+            .await;
+        self.queues
+            .empty(&self.queues.unrouted, |message| {
+                unrouted += 1;
+                arrivals.add(&message);
+            })
+            .await;
+        let sql = "select event.source, event.event_id from parked join event using (seq)";
+        let query = diesel::sql_query(sql);
+        let parked = blocking(|| match &self.sqlite {
+            None => query.load::<Named>(&mut self.connect()),
+            Some(file) => query.load(&mut open(file)),
+        })
+        .expect("parked rows");
+        (
+            arrivals,
+            unrouted,
+            parked
+                .into_iter()
+                .map(|row| format!("{} {}", row.source, row.event_id))
+                .collect(),
+        )
+    }
+
+    /// Leaves the servers as they were.
+    pub async fn remove(&self) {
+        self.queues.delete().await;
+        self.execute(&format!("drop schema if exists {} cascade", self.schema));
+        if let Some(role) = &self.role {
+            self.execute(&format!("drop owned by {role}; drop role {role}"));
+        }
+    }
+}
+
+/// Opens the store beside the service that has it.
+fn open(file: &Path) -> SqliteConnection {
+    let mut connection =
+        SqliteConnection::establish(&file.to_string_lossy()).expect("the store is there");
+    connection
+        .batch_execute("PRAGMA busy_timeout = 10000")
+        .expect("a timeout");
+    connection
+}
+
+/// Runs SQL on a connection that is kept.
+pub fn execute(connection: &mut PgConnection, sql: &str) {
+    connection
+        .batch_execute(sql)
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The same URL by way of another address.
+pub fn by_way_of(url: &str, proxy: SocketAddr) -> String {
+    url.replace(&address(url).to_string(), &proxy.to_string())
+}

@@ -19,7 +19,7 @@ pub struct Authority {
 
 impl Authority {
     /// Creates an authority with a key of its own.
-    pub fn new() -> Self {
+    pub fn create() -> Self {
         let key = KeyPair::generate().expect("randomness");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -160,7 +160,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_deliveries_name_is_fetched_over_tls_and_their_redeliveries_are_verified() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (Authority::create(), Authority::create());
     let (ours, strange) = (TlsServer::start(&authority), TlsServer::start(&stranger));
     let folder = tempfile::tempdir().expect("a folder");
     let trusted = authority.write(folder.path()).display().to_string();
@@ -291,7 +291,7 @@ async fn what_deliveries_name_is_fetched_over_tls_and_their_redeliveries_are_ver
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_names_starve_no_genuine_one_and_a_restart_fetches_nothing() {
-    let authority = Authority::new();
+    let authority = Authority::create();
     let ours = TlsServer::start(&authority);
     let folder = tempfile::tempdir().expect("a folder");
     let trusted = authority.write(folder.path()).display().to_string();

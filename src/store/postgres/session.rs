@@ -128,7 +128,7 @@ impl Session {
         )
         .get_result(connection)?;
         Ok(format!(
-            "reached {way}; {}: docs/PERFORMANCE.md says what to set, and its gain",
+            "reached {way}; {}: docs/operations/tuning.md says what to set, and its gain",
             row.settings
         ))
     }

@@ -97,16 +97,38 @@ fn the_table_of_messages_is_true() {
 }
 
 #[test]
-fn every_file_that_the_page_names_is_there() {
-    let page = read("docs/internals/architecture.md");
-    for name in page
-        .split('`')
-        .filter(|word| word.starts_with("src/") || word.starts_with("tests/"))
-    {
-        assert!(
-            root().join(name).exists(),
-            "docs/internals/architecture.md names {name}, which isn't there"
-        );
+fn every_file_that_the_pages_for_developers_name_is_there() {
+    for page in pages() {
+        let folder = page.parent().unwrap();
+        if folder != Path::new("docs/internals") && page != Path::new("CONTRIBUTING.md") {
+            continue;
+        }
+        let text = read(&page);
+        for name in text
+            .split('`')
+            .filter(|word| word.starts_with("src/") || word.starts_with("tests/"))
+            .filter_map(|word| word.split([' ', ':']).next())
+        {
+            assert!(
+                root().join(name).exists(),
+                "{} names {name}, which isn't there",
+                page.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_decision_and_experiment_is_in_its_index() {
+    for folder in ["docs/internals/decisions", "docs/benchmarks/experiments"] {
+        let index = read(format!("{folder}/README.md"));
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(
+                name == "README.md" || index.contains(&format!("({name})")),
+                "{folder}/README.md has no line for {name}"
+            );
+        }
     }
 }
 

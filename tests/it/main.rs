@@ -27,6 +27,7 @@ mod providers;
 mod publish_file;
 mod publish_rabbitmq;
 mod publish_rig;
+mod readme;
 mod signals;
 mod spool;
 mod store_contract;

@@ -13,7 +13,7 @@ use diesel::connection::{Connection, SimpleConnection};
 use hookweir::config::model::{Migrate, Store as StoreConfig, StoreUrl};
 use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
-    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, wall_clock,
 };
 use hookweir::store::{NewEvent, Room, Seq, Store, open};
 
@@ -135,7 +135,7 @@ fn batch_of(events: usize) -> Vec<Arc<NewEvent>> {
                 content_type: Some("application/json".into()),
                 headers: vec![("user-agent".into(), "Provider/1.0".into())],
                 body: vec![b'x'; BODY].into(),
-                received_at: UnixMillis::now(),
+                received_at: wall_clock(),
                 window: Duration::from_secs(7 * 86_400),
             })
         })

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::config::secret::Secret;
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::wall_clock;
 use crate::domain::outcome::{Answer, FailReason, Outcome, ShedReason};
 use crate::in_flight::Ticket;
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::store::{Learned, Store};
-use crate::verify::another_secret;
+use hookweir_signatures::another_secret;
 
 /// How often the store is asked for what other instances learned, or an operator had forgotten.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ impl Keeper {
             answer,
             ticket,
         } = learn;
-        let read_at = UnixMillis::now();
+        let read_at = wall_clock();
         ticket.resolve(match self.store.learn(&source.name, &secret) {
             Ok(Learned::Kept) => match source.scheme.set_learned(Some(&secret), read_at) {
                 Ok(()) => {
@@ -121,7 +121,7 @@ impl Keeper {
                 }
                 Err(_) => Outcome::Failed(FailReason::Keys),
             },
-            Ok(Learned::Another) => Outcome::Rejected(another_secret()),
+            Ok(Learned::Another) => Outcome::Rejected(another_secret().into()),
             Ok(Learned::NotYet) => Outcome::Failed(FailReason::Keys),
             Err(error) => {
                 tracing::warn!(source = %source.name, %error, "a secret was handed over and could not be stored; the provider has to try again");
@@ -131,7 +131,7 @@ impl Keeper {
     }
 
     fn refresh(&mut self) {
-        let read_at = UnixMillis::now();
+        let read_at = wall_clock();
         let learned = match self.store.learned() {
             Ok(learned) => learned,
             Err(error) => {

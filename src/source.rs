@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError, model};
 use crate::domain::delivery::SourceName;
 use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
-use crate::verify::{Scheme, spec_of};
+use hookweir_signatures::{Scheme, spec_of};
 
 /// What the stages need to know of a configured inbound.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Source {
     pub retry_span: Duration,
     /// The provider's headers that go along to the queue.
     pub forward_headers: Vec<HeaderName>,
+    /// How long equal bytes under another id are dropped; published with a mark where None.
+    pub drop_same_bytes: Option<Duration>,
     /// Largest body, in bytes.
     pub max_body_bytes: usize,
     /// What its provider usually sends at most, in bytes. A larger body competes for less of the room; it is not refused.
@@ -68,6 +70,7 @@ impl Source {
             name: source.name.clone(),
             path: source.path.clone(),
             forward_headers: source.forward_headers.clone(),
+            drop_same_bytes: source.drop_same_bytes,
             metrics: metrics.source(&source.name),
             scheme,
         }
@@ -94,8 +97,9 @@ pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
 
 /// Returns `true` if each event of a batch becomes a message of its own: as the source says, or its provider's preset.
 pub fn splits(source: &model::Source) -> bool {
-    let preset =
-        || spec_of(source).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split));
+    let preset = || {
+        spec_of(&source.spec()).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split))
+    };
     source.split.unwrap_or_else(preset)
 }
 
@@ -146,7 +150,7 @@ impl Sources {
                 ));
                 continue;
             }
-            match Scheme::compile(source, config.limits.max_events_per_request) {
+            match Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
                 Ok(scheme) => sources.push(Source::new(source, scheme, config, metrics)),
                 Err(errors) => mistakes.extend(
                     errors

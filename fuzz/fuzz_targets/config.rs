@@ -1,8 +1,8 @@
 //! Configuration: any text, over the defaults; then its sources are compiled.
 #![no_main]
 
-use hookweir_fuzz::config::Config;
-use hookweir_fuzz::verify::Scheme;
+use hookweir::config::Config;
+use hookweir_signatures::Scheme;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(config) => config
             .sources
             .iter()
-            .for_each(|source| drop(Scheme::compile(source, 1000))),
+            .for_each(|source| drop(Scheme::compile(&source.spec(), 1000))),
         Err(mistakes) => {
             assert!(!mistakes.is_empty(), "refused, and nobody is told why");
             mistakes

@@ -5,11 +5,11 @@
 use std::fs;
 use std::time::Duration;
 
-use hookweir_fuzz::NOW;
-use hookweir_fuzz::file::access::Access;
-use hookweir_fuzz::file::writer::{FileWriter, Rotation};
+use hookweir::publish::sinks::file::{Access, FileWriter, Rotation};
+use hookweir_signatures::UnixMillis;
 use libfuzzer_sys::fuzz_target;
 
+const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 const LAST: &str = "events-20270115T080000Z-18446744073709551614.jsonl";
 
 fuzz_target!(|data: &[u8]| {

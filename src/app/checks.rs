@@ -4,7 +4,7 @@ use crate::config::model::PublisherUrl;
 use crate::config::{Config, ConfigError, Draft, Inputs, Report};
 use crate::publish::routing_key::RoutingKey;
 use crate::source::splits;
-use crate::verify::Scheme;
+use hookweir_signatures::Scheme;
 
 /// Reads and checks the whole configuration; on failure, returns all of its mistakes.
 pub fn load(inputs: &Inputs) -> Result<Config, Vec<ConfigError>> {
@@ -23,7 +23,7 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
 /// Compiles each source's scheme and keys.
 fn schemes(config: &Config, report: &mut Report) {
     for source in &config.sources {
-        match Scheme::compile(source, config.limits.max_events_per_request) {
+        match Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
             Ok(scheme) => scheme
                 .warnings()
                 .iter()

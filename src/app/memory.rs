@@ -11,7 +11,7 @@ use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::spool::EVENT_OVERHEAD;
 use crate::telemetry::log_queue;
-use crate::verify::spec_of;
+use hookweir_signatures::spec_of;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -101,7 +101,7 @@ impl MemoryBound {
         let fetching = config
             .sources
             .iter()
-            .filter(|source| spec_of(source).is_ok_and(|spec| spec.fetches()))
+            .filter(|source| spec_of(&source.spec()).is_ok_and(|spec| spec.fetches()))
             .count() as u64;
         let mut parts = vec![
             (

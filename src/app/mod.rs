@@ -24,8 +24,7 @@ use crate::spool::{Drain, Draining, Spool};
 use crate::store::keeper::{Keeper, Kept};
 use crate::store::{Reached, Room, Store, StoreError};
 use crate::telemetry::{Health, Metrics, systemd};
-use crate::verify::actor::Received;
-use crate::verify::actor::Verifiers;
+use crate::verify::{Received, Verifiers};
 use crate::{dedup, http, key_sets, learned, publish, store};
 
 pub use checks::load;

@@ -4,8 +4,8 @@ use super::{Failure, disks, say};
 use crate::app::MemoryBound;
 use crate::config::Config;
 use crate::runtime::descriptors;
-use crate::verify::Scheme;
 use crate::{publish, store};
+use hookweir_signatures::Scheme;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -37,7 +37,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     }
     for source in &config.sources {
         // Loading has compiled it before, so it does.
-        if let Ok(scheme) = Scheme::compile(source, config.limits.max_events_per_request) {
+        if let Ok(scheme) = Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
             say::out(format_args!(
                 "source         {}: {}",
                 source.name,

@@ -1,8 +1,8 @@
 //! `hookweir providers`: whose signatures are known.
 
 use super::{Failure, say};
-use crate::verify::spec::{Evidence, SchemeSpec};
-use crate::verify::{presets, reference};
+use hookweir_signatures::spec::{Evidence, SchemeSpec};
+use hookweir_signatures::{presets, reference};
 
 /// Lists all; or prints the page of the one called `name`; or lists those whose name has `name` in it.
 pub(super) fn run(name: Option<&str>) -> Result<(), Failure> {

@@ -11,10 +11,11 @@ use http::{HeaderName, HeaderValue, Method};
 use super::who::Who;
 use super::{Failure, say};
 use crate::config::Config;
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{RejectReason, Rejection};
 use crate::domain::request::{Headers, Request};
-use crate::verify::{Scheme, Verdict, verify};
+use crate::verify::EventKeys;
+use hookweir_signatures::{Scheme, Verdict, verify};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -61,7 +62,7 @@ pub(super) fn run(
         .unwrap_or_default();
     let (method, target, headers) = parse_head(&head)
         .map_err(|why| Failure::Usage(format!("{}: {why}", options.headers.display())))?;
-    let received_at = options.at.unwrap_or_else(UnixMillis::now);
+    let received_at = options.at.unwrap_or_else(wall_clock);
     let target = target.unwrap_or_else(|| format!("/ingest/{}", source.path));
     let request = Request {
         method,
@@ -71,16 +72,17 @@ pub(super) fn run(
         received_at,
     };
 
-    let scheme =
-        Scheme::compile(&source, config.limits.max_events_per_request).map_err(|errors| {
+    let scheme = Scheme::compile(&source.spec(), config.limits.max_events_per_request).map_err(
+        |errors| {
             Failure::Config(
                 errors
                     .into_iter()
                     .map(|error| config.source_error(&source, &error.key, error.text))
                     .collect(),
             )
-        })?;
-    match verify(&source.name, &scheme, &request, received_at) {
+        },
+    )?;
+    match verify(&scheme, &request, received_at) {
         Ok(Verdict::Events(verified)) => {
             say::out(format_args!(
                 "verified by the scheme of {}: {}",
@@ -88,12 +90,13 @@ pub(super) fn run(
                 scheme.describe()
             ));
             for event in verified.into_events() {
+                let keys = EventKeys::new(&source.name, source.drop_same_bytes, &event);
                 let event_type = event.event_type.as_deref().unwrap_or("without a type");
                 say::out(format_args!(
                     "verified: event {} ({event_type}), {} bytes, message {}",
-                    event.id,
+                    keys.id,
                     event.body.len(),
-                    event.message.message_id()
+                    keys.message.message_id()
                 ));
             }
             Ok(())
@@ -119,16 +122,16 @@ pub(super) fn run(
             );
             Err(Failure::NotAsExpected)
         }
-        Err(rejection) => {
+        Err(refusal) => {
+            let rejection = Rejection::from(refusal);
             say::out(format_args!(
                 "refused, {}: {}",
                 rejection.reason.label(),
                 rejection.detail
             ));
             let newline = rejection.reason == RejectReason::SignatureMismatch
-                && without_newline(&request).is_some_and(|request| {
-                    verify(&source.name, &scheme, &request, received_at).is_ok()
-                });
+                && without_newline(&request)
+                    .is_some_and(|request| verify(&scheme, &request, received_at).is_ok());
             say::out(if newline {
                 "It does verify without the newline at the end of the file: the body was sent without it."
             } else {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use hookweir_signatures::nearest;
+
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -155,28 +157,6 @@ impl fmt::Display for Problem {
             None => Ok(()),
         }
     }
-}
-
-/// The most similar of `names`, if one is similar enough to be meant. The right name in the wrong section is.
-pub(crate) fn nearest<'a>(
-    wrong: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let last = |name: &'a str| name.rsplit('.').next();
-    let likeness = |name: &'a str| {
-        let misplaced = if last(name) == wrong.rsplit('.').next() {
-            0.5
-        } else {
-            0.0
-        };
-        strsim::normalized_damerau_levenshtein(wrong, name) + misplaced
-    };
-    names
-        .into_iter()
-        .map(|name| (likeness(name), name))
-        .filter(|(likeness, _)| *likeness >= 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hookweir_signatures::SourceSpec;
 use http::HeaderName;
 use url::Url;
 
@@ -296,6 +297,28 @@ impl Source {
                 .map(|at| format!("{key}[{at}]"))
         };
         first(&self.secrets, "secrets").or_else(|| first(&self.public_keys, "public_keys"))
+    }
+}
+
+impl Source {
+    /// Scheme and keys, as the signature engine takes them.
+    pub fn spec(&self) -> SourceSpec {
+        SourceSpec {
+            provider: self.provider.clone(),
+            scheme: self.scheme.clone(),
+            secrets: self.secrets.clone(),
+            learn_secret: self.learn_secret,
+            public_keys: self.public_keys.clone(),
+            jwks: self.jwks.clone(),
+            public_url: self.public_url.clone(),
+            params: self.params.clone(),
+            split: self.split,
+            routes_by_type: self
+                .routing_key
+                .as_ref()
+                .is_none_or(|key| key.contains("{type}")),
+            max_body_bytes: self.max_body_bytes,
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The words that every stage shares: what a source, an event and a message are called.
 //!
-//! Everything here is parsed once, at the edge, and carried as a type from then on. Imports nothing of ours.
+//! Everything here is parsed once, at the edge, and carried as a type from then on. Imports nothing of ours but
+//! words of the signature engine.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use hookweir_signatures::{BodyDigest, IdClass, UnixMillis};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -233,38 +235,6 @@ impl MessageId {
     }
 }
 
-/// Meaning of the id that an event came with: decides between a duplicate and another event.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum IdClass {
-    /// One id for each event, and a changed id breaks the signature. Another body under a known id is kept aside.
-    Signed,
-    /// One id for each event, and anybody can change it. Another body under a known id is another event; so are equal bytes under another id.
-    Unsigned,
-    /// An id of an object, or one of unknown meaning: known for as long as the provider retries. Another body under it is another event.
-    Object,
-    /// No id. Equal bytes are another event.
-    Absent,
-    /// No id, at a provider whose events never have equal bytes: these are known for as long as the provider retries.
-    Body,
-}
-
-impl IdClass {
-    /// Another body under a known id is an event of its own.
-    pub fn publishes_other_bodies(self) -> bool {
-        self != Self::Signed
-    }
-
-    /// The event is known for as long as the provider retries, and another one after that.
-    pub fn is_short_lived(self) -> bool {
-        matches!(self, Self::Object | Self::Body)
-    }
-
-    /// Equal bytes of another event are worth a mark.
-    pub fn marks_same_bytes(self) -> bool {
-        matches!(self, Self::Unsigned | Self::Absent)
-    }
-}
-
 /// Doubts about an event that was published all the same, each with the message id of the event that came first.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Marks {
@@ -283,33 +253,6 @@ impl fmt::Display for MessageId {
 impl fmt::Debug for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// SHA-256 of an event's bytes, without what a redelivery may change: tells a redelivery (same id, same body) from another body.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BodyDigest([u8; 32]);
-
-impl BodyDigest {
-    /// Digest of `body`.
-    pub fn of(body: &[u8]) -> Self {
-        Self(Sha256::digest(body).into())
-    }
-
-    /// A digest that was stored before.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes of the digest.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for BodyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0[..8]))
     }
 }
 
@@ -345,30 +288,15 @@ impl fmt::Display for InstanceId {
 pub(crate) static CLOCK_SHIFT_MS: std::sync::atomic::AtomicI64 =
     std::sync::atomic::AtomicI64::new(0);
 
-/// Wall clock in milliseconds since 1970, UTC. Pure code takes it as an argument; only the edges read it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct UnixMillis(pub i64);
-
-impl UnixMillis {
-    /// The wall clock now.
-    pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        #[cfg(feature = "failpoints")]
-        let now = Self(now.0 + CLOCK_SHIFT_MS.load(std::sync::atomic::Ordering::Relaxed));
-        now
-    }
-
-    /// This instant and `later` on.
-    #[must_use]
-    pub fn plus(self, later: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(later.as_millis()).unwrap_or(i64::MAX)),
-        )
-    }
+/// Returns the wall clock now. Pure code takes the time as an argument; only the edges read it.
+pub fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    #[cfg(feature = "failpoints")]
+    let now = UnixMillis(now.0 + CLOCK_SHIFT_MS.load(std::sync::atomic::Ordering::Relaxed));
+    now
 }
 
 #[cfg(test)]

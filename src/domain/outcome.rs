@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+pub use hookweir_signatures::Answer;
+use hookweir_signatures::{Reason, Refusal};
+
 use crate::domain::delivery::MessageId;
 
 /// What became of a delivery.
@@ -25,19 +28,6 @@ pub enum Outcome {
     Shed(ShedReason),
     /// Not known to be durable (or, where that is asked for, to be in the queue); sending it again is right. Answered 503 with `Retry-After`.
     Failed(FailReason),
-}
-
-/// A response that a provider's scheme prescribes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// `Content-Type`, where there is a body.
-    pub content_type: Option<Cow<'static, str>>,
-    /// Further headers.
-    pub headers: Vec<(String, String)>,
-    /// Body, often echoing what the provider sent.
-    pub body: Vec<u8>,
 }
 
 /// Why a delivery was refused, with a detail for the operator's log. The detail never goes to the sender, and never holds a secret or
@@ -145,6 +135,33 @@ reasons! {
         Unpublished = "unpublished",
         /// An actor dropped the delivery without an outcome; the process is about to end.
         Dropped = "dropped",
+    }
+}
+
+impl From<Reason> for RejectReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::SignatureMissing => Self::SignatureMissing,
+            Reason::SignatureMalformed => Self::SignatureMalformed,
+            Reason::SignatureMismatch => Self::SignatureMismatch,
+            Reason::TimestampInvalid => Self::TimestampInvalid,
+            Reason::TimestampTooOld => Self::TimestampTooOld,
+            Reason::TimestampInFuture => Self::TimestampInFuture,
+            Reason::PreconditionFailed => Self::PreconditionFailed,
+            Reason::BodyMalformed => Self::BodyMalformed,
+            Reason::IdMissing => Self::IdMissing,
+            Reason::IdAmbiguous => Self::IdAmbiguous,
+            Reason::BodyTooLarge => Self::BodyTooLarge,
+        }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            reason: refusal.reason.into(),
+            detail: refusal.detail,
+        }
     }
 }
 

@@ -15,14 +15,14 @@ use super::answer::{self, Content, Problem, Reply};
 use super::body::{self, Fault, Pace, Size};
 use super::connection::{InHand, Progress};
 use super::{Desk, Edge};
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{Outcome, RejectReason, Rejection, ShedReason};
 use crate::domain::request::{Headers, Request};
 use crate::faults::failpoint::failpoint;
 use crate::in_flight::{self, Kind, RequestId, Ticket};
 use crate::source::Source;
 use crate::telemetry::logs;
-use crate::verify::actor::Received;
+use crate::verify::Received;
 
 /// Where sources are.
 const PREFIX: &str = "/ingest/";
@@ -42,7 +42,7 @@ impl Arrival {
     fn now() -> Self {
         Self {
             id: RequestId::next(),
-            at: UnixMillis::now(),
+            at: wall_clock(),
             instant: Instant::now(),
         }
     }

@@ -18,7 +18,7 @@ use super::crowd::Crowd;
 use super::{Desk, Edge, descriptors, ingest};
 use crate::config::model;
 use crate::runtime::mailbox::Mailbox;
-use crate::verify::actor::Received;
+use crate::verify::Received;
 
 /// Connections that may wait in the kernel until a worker takes them.
 const BACKLOG: u16 = 2048;

@@ -27,7 +27,7 @@ use crate::in_flight::Budget;
 use crate::runtime::mailbox::{Mailbox, Refused};
 use crate::source::Sources;
 use crate::telemetry::Metrics;
-use crate::verify::actor::Received;
+use crate::verify::Received;
 
 /// What every request needs; shared by all HTTP threads.
 pub struct Edge {

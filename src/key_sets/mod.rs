@@ -12,7 +12,7 @@ use reqwest::blocking::Client;
 use self::client::{Reach, answer, client_for};
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
-use crate::verify::JwkSet;
+use hookweir_signatures::JwkSet;
 
 /// A key set that is there is fetched again after this.
 const REFRESH: Duration = Duration::from_secs(3600);

@@ -21,7 +21,7 @@ use super::{LOOK, STACK};
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::store::{FetchedKey, Store};
-use crate::verify::Fetch;
+use hookweir_signatures::Fetch;
 
 mod candidates;
 mod failures;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::delivery::{DedupKey, UnixMillis};
+use crate::domain::delivery::{DedupKey, UnixMillis, wall_clock};
 use crate::faults::control;
 use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
 
@@ -30,7 +30,7 @@ pub(super) struct Now {
 impl Now {
     pub(super) fn read() -> Self {
         Self {
-            wall: UnixMillis::now(),
+            wall: wall_clock(),
             even: Instant::now(),
         }
     }

@@ -17,8 +17,8 @@ use hookweir::runtime::mailbox::{Mail, Mailbox, Ping, Roster};
 use hookweir::source::{Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
-use hookweir::verify::Scheme;
-use hookweir::verify::actor::Received;
+use hookweir::verify::Received;
+use hookweir_signatures::Scheme;
 use tokio::sync::oneshot;
 
 /// The stand-in verifies nothing; the schemes say which methods are answered, and how.
@@ -254,10 +254,11 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let configured = Config::from_toml(SOURCES).expect("a configuration");
     let sources = configured.sources.len();
     let source = |configured: &hookweir::config::model::Source| Source {
+        drop_same_bytes: None,
         metrics: metrics.source(&configured.name),
         name: configured.name.clone(),
         path: configured.path.clone(),
-        scheme: Scheme::compile(configured, 10).expect("a scheme"),
+        scheme: Scheme::compile(&configured.spec(), 10).expect("a scheme"),
         dedup_window: Duration::from_secs(60),
         retry_span: Duration::from_secs(60),
         forward_headers: Vec::new(),

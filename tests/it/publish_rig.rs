@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
 use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
-    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, wall_clock,
 };
 use hookweir::domain::sink::SinkName;
 use hookweir::in_flight::Budget;
@@ -217,7 +217,7 @@ pub fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
         content_type: Some("application/json".into()),
         headers: vec![("user-agent".into(), "test/1".into())],
         body: body.to_vec().into(),
-        received_at: UnixMillis::now(),
+        received_at: wall_clock(),
         window: Duration::from_secs(60),
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hookweir::config::Config;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
+    wall_clock,
 };
 use hookweir::runtime::shutdown::Lifeline;
 use hookweir::spool::{Drain, Spool};
@@ -36,7 +37,7 @@ fn event(id: &str, body: &str) -> Arc<NewEvent> {
         content_type: None,
         headers: vec![("a".into(), "b".into())],
         body: Bytes::copy_from_slice(body.as_bytes()),
-        received_at: UnixMillis::now(),
+        received_at: wall_clock(),
         window: WINDOW,
     })
 }
@@ -284,7 +285,7 @@ fn past_its_age_the_spool_takes_nothing_more() {
     let spool = bench.spool();
     let (able, _) = spool.stands_in();
     let old = NewEvent {
-        received_at: UnixMillis(UnixMillis::now().0 - 2000),
+        received_at: UnixMillis(wall_clock().0 - 2000),
         ..(*event("a", "x")).clone()
     };
     insert(&spool, &[Arc::new(old)]);

@@ -12,7 +12,7 @@ use super::super::{Failure, say};
 use super::plan::{Expect, Plan};
 use super::sign::Delivery;
 use super::tally::{Answer, Tally};
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::wall_clock;
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -47,7 +47,7 @@ pub(super) async fn send(plan: Plan, url: &Url, pace: &Pace) -> Result<Tally, Fa
         let Ok(permit) = room.clone().acquire_owned().await else {
             break;
         };
-        let deliveries = plan.next(UnixMillis::now()).map_err(Failure::Usage)?;
+        let deliveries = plan.next(wall_clock()).map_err(Failure::Usage)?;
         let (client, url) = (client.clone(), url.clone());
         under_way.spawn(async move {
             let _permit = permit;

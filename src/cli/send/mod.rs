@@ -19,9 +19,9 @@ use url::Url;
 use super::who::Who;
 use super::{Failure, say};
 use crate::config::model::{Config, PublisherUrl, Source};
-use crate::verify::presets;
-use crate::verify::sign::new_key;
-use crate::verify::spec::SchemeSpec;
+use hookweir_signatures::presets;
+use hookweir_signatures::sign::new_key;
+use hookweir_signatures::spec::SchemeSpec;
 use plan::Kind;
 
 /// Largest file that is read.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::sign::{Delivery, Signer};
 use crate::config::secret::Secret;
 use crate::domain::delivery::UnixMillis;
-use crate::verify::Scheme;
+use hookweir_signatures::Scheme;
 
 /// How long ago a stale event was signed, beyond what its provider's scheme accepts.
 const STALE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -61,7 +61,7 @@ pub(super) struct Plan {
 impl Plan {
     /// A plan, unless the source's provider leaves nothing of this kind to be refused.
     pub(super) fn new(mut signer: Signer, kind: Kind, id: Option<String>) -> Result<Self, String> {
-        let scheme = Scheme::compile(&signer.source, usize::MAX);
+        let scheme = Scheme::compile(&signer.source.spec(), usize::MAX);
         let scheme = scheme.map_err(|errors| {
             errors
                 .iter()
@@ -191,6 +191,7 @@ fn other_character(byte: u8) -> u8 {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::domain::delivery::wall_clock;
 
     fn plan(provider: &str, kind: Kind, id: Option<&str>) -> Result<Plan, String> {
         let toml = format!(
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_deliveries_and_expectations() {
-        let now = UnixMillis::now();
+        let now = wall_clock();
         let next = |kind| {
             plan("github", kind, Some("e"))
                 .expect("a plan")

@@ -5,8 +5,8 @@ use http::Method;
 
 use crate::config::model::Source;
 use crate::domain::delivery::UnixMillis;
-use crate::verify::sign::{SignInputs, new_key, sample_body, sign as sign_request};
-use crate::verify::spec_of;
+use hookweir_signatures::sign::{SignInputs, new_key, sample_body, sign as sign_request};
+use hookweir_signatures::spec_of;
 
 /// The type of a test event, where the provider has it outside of the body.
 const EVENT_TYPE: &str = "hookweir.test";
@@ -36,7 +36,7 @@ impl Signer {
         let body = match &self.body {
             Some(body) => body.clone(),
             None => sample_body(
-                &spec_of(&self.source).map_err(|error| error.to_string())?,
+                &spec_of(&self.source.spec()).map_err(|error| error.to_string())?,
                 id,
                 at,
             ),
@@ -50,7 +50,7 @@ impl Signer {
             secret: 0,
             private_key: self.private_key.clone(),
         };
-        let signed = sign_request(&self.source, &inputs)
+        let signed = sign_request(&self.source.spec(), &inputs)
             .map_err(|error| format!("{error}{}", hint(&error)))?;
         Ok(Delivery {
             method: signed.method,
@@ -68,16 +68,16 @@ impl Signer {
 impl Signer {
     /// A private key that is not the source's.
     pub(super) fn other_key(&self) -> Result<Vec<u8>, String> {
-        let spec = spec_of(&self.source).map_err(|error| error.to_string())?;
+        let spec = spec_of(&self.source.spec()).map_err(|error| error.to_string())?;
         new_key(&spec)
             .map(|(private, _)| private)
             .map_err(|why| format!("--wrong-secret: {why}"))
     }
 }
 
-fn hint(error: &crate::verify::sign::SignError) -> &'static str {
+fn hint(error: &hookweir_signatures::sign::SignError) -> &'static str {
     match error {
-        crate::verify::sign::SignError::PrivateKey => {
+        hookweir_signatures::sign::SignError::PrivateKey => {
             "; --new-key makes one for a trial, give it with --private-key and its public half to the source"
         }
         _ => "",

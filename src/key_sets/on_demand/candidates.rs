@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::verify::{Fetch, Wish};
+use hookweir_signatures::{Fetch, Wish};
 
 /// Most names that wait: of those that were named once, and of those that were named again.
 const MOST_ONCE: usize = 16;

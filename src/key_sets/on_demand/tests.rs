@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::domain::delivery::UnixMillis;
 use crate::domain::request::Request;
 use crate::telemetry::Metrics;
-use crate::verify::{Verdict, verify};
+use hookweir_signatures::{Verdict, verify};
 
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
                    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAElv3Vc+1ubENf2/cffHzBRfVdkMTo\n\
@@ -44,12 +44,7 @@ fn name(fetcher: &Fetcher, kid: &str) -> bool {
         received_at: UnixMillis(0),
     };
     matches!(
-        verify(
-            &fetcher.source.name,
-            &fetcher.source.scheme,
-            &request,
-            UnixMillis(0)
-        ),
+        verify(&fetcher.source.scheme, &request, UnixMillis(0)),
         Ok(Verdict::KeysMissing)
     )
 }

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::config::model;
 use crate::config::secret::Secret;
-use crate::domain::delivery::{InstanceId, MessageKey, SourceName, UnixMillis};
+use crate::domain::delivery::{InstanceId, MessageKey, SourceName, wall_clock};
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl Failed {
 }
 
 fn now() -> i64 {
-    UnixMillis::now().0
+    wall_clock().0
 }
 
 impl Store for SqliteStore {

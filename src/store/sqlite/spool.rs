@@ -15,7 +15,7 @@ use super::schema::{conflict, dedup, event, outbox, parked};
 use super::{SqliteStore, load_event, runs};
 use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName,
-    UnixMillis,
+    UnixMillis, wall_clock,
 };
 use crate::store::row::key;
 use crate::store::{Inserted, Mark, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
@@ -75,7 +75,7 @@ impl SpoolFile {
     /// The events that came first, at most `room`, with all that an insert into the store needs. A first one larger than `room.bytes` is
     /// returned alone.
     pub fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
-        let now = UnixMillis::now().0;
+        let now = wall_clock().0;
         self.0.read(|connection| {
             let rows = outbox::table
                 .inner_join(dedup::table.on(dedup::seq.eq(outbox::seq)))

@@ -12,7 +12,7 @@ use rustix::fs::{Access, access};
 use super::file::DatabaseFile;
 use super::{SpoolFile, SqliteStore};
 use crate::config::model;
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::wall_clock;
 use crate::runtime::disk;
 use crate::runtime::folder;
 use crate::store::{Store, StoreError};
@@ -135,7 +135,7 @@ impl SpoolFile {
     /// Renames the broken file at `path`, with what SQLite keeps beside it, so that it can be repaired; nobody may have it open. Returns its
     /// new name.
     pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
-        let now = jiff::Timestamp::from_millisecond(UnixMillis::now().0)
+        let now = jiff::Timestamp::from_millisecond(wall_clock().0)
             .unwrap_or_default()
             .strftime("%Y%m%dT%H%M%SZ")
             .to_string();

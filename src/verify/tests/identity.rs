@@ -1,15 +1,13 @@
 //! Which deliveries are the same event: the table of identity, its pure part.
 
-use super::catalogue::{made_up, signed};
 use super::*;
-use crate::verify::spec::{IdKind, SchemeSpec};
 
-fn hmac(toml: &str) -> Source {
+fn hmac(toml: &str) -> SourceSpec {
     with_scheme(source("hmac", &[SECRET]), toml)
 }
 
 /// The event of a body that was signed at `at`.
-fn event(source: &Source, body: &str, at: i64) -> VerifiedEvent {
+fn event(source: &SourceSpec, body: &str, at: i64) -> Event {
     one(
         &compiled(source),
         &as_request(&sign(source, &inputs(body.to_owned(), "x", at)).expect("it signs")),
@@ -172,7 +170,7 @@ fn bodies_that_are_known_to_be_unique_are_ids() {
     let request = as_request(&sign(&refusing, &inputs("{}", "x", NOW)).expect("it signs"));
     assert_eq!(
         refused(&compiled(&refusing), &request, NOW),
-        RejectReason::IdMissing
+        hookweir_signatures::Reason::IdMissing
     );
 }
 
@@ -282,14 +280,14 @@ fn elements_of_a_batch_are_compared_without_what_a_redelivery_may_change() {
             "event = {{ batch = {{ at = \"/events\", id = \"{{json:/id}}\", varies = [\"/attempt\"], split = {split} }} }}"
         ))
     };
-    let request = |source: &Source, attempt: u8| {
+    let request = |source: &SourceSpec, attempt: u8| {
         let body = format!(
             r#"{{"events":[{{"id":1,"attempt":{attempt}}},{{"id":2,"attempt":{attempt}}}]}}"#
         );
         as_request(&sign(source, &inputs(body, "x", NOW)).expect("it signs"))
     };
     let (split, whole) = (batch(true), batch(false));
-    let digests = |source: &Source, attempt| -> Vec<_> {
+    let digests = |source: &SourceSpec, attempt| -> Vec<_> {
         events(&compiled(source), &request(source, attempt), NOW)
             .expect("events")
             .into_iter()
@@ -300,7 +298,7 @@ fn elements_of_a_batch_are_compared_without_what_a_redelivery_may_change() {
     assert_eq!(digests(&split, 0), digests(&split, 1));
     assert_eq!(digests(&whole, 0).len(), 1);
     assert_eq!(digests(&whole, 0), digests(&whole, 1));
-    let overridden = Source {
+    let overridden = SourceSpec {
         split: Some(false),
         ..split
     };
@@ -368,50 +366,9 @@ fn equal_bytes_are_dropped_where_the_operator_says_so() {
             IdClass::Object,
         ),
     ] {
-        let source = Source {
-            drop_same_bytes: span,
-            ..hmac(event_toml)
-        };
-        let event = event(&source, r#"{"id":1}"#, NOW);
-        assert_eq!((event.class, event.drop_same_bytes), (class, span));
-        assert!(event.bytes_key.is_some(), "{event_toml}");
+        let event = event(&hmac(event_toml), r#"{"id":1}"#, NOW);
+        let keys = EventKeys::new(&name("test"), span, &event.event);
+        assert_eq!(event.class, class);
+        assert!(keys.bytes_key.is_some(), "{event_toml}");
     }
-}
-
-#[test]
-fn an_id_that_an_operator_configures_counts_as_one_per_event() {
-    let like = "like = \"hmac\"\nevent = { id = \"{json:/object}\", id_kind = \"object\", varies = [\"/n\"] }";
-    let base: toml::Table = like.parse().expect("TOML");
-    let class = |own: &str| {
-        SchemeSpec::from_table(spec::inherit(
-            &base_table(&base),
-            &own.parse().expect("TOML"),
-        ))
-        .expect("a spec")
-        .event
-    };
-    let own = class("event = { id = \"{json:/event}\" }");
-    assert_eq!((own.id_kind, own.varies.len()), (IdKind::Event, 0));
-    let said =
-        class("event = { id = \"{json:/event}\", id_kind = \"unknown\", varies = [\"/x\"] }");
-    assert_eq!(
-        (said.id_kind, said.varies),
-        (IdKind::Unknown, vec!["/x".to_owned()])
-    );
-    let kept = class("event = { type = \"{json:/type}\" }");
-    assert_eq!((kept.id_kind, kept.varies.len()), (IdKind::Object, 1));
-}
-
-fn base_table(like: &toml::Table) -> toml::Table {
-    presets::with_like(like.clone()).expect("known")
-}
-
-#[test]
-fn the_guard_of_a_release_before_is_refused_with_what_to_do() {
-    let errors =
-        Scheme::compile(&hmac("event = { guard = false }"), 1).expect_err("no longer known");
-    assert!(
-        errors[0].key == "scheme.event.guard" && errors[0].text.contains("same_bytes"),
-        "{errors:?}"
-    );
 }

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::catalogue::made_up;
 use super::stored::{Database, Fate};
 use super::*;
-use crate::verify::sign::{Sender, sign_as};
-use crate::verify::spec::{IdentityEvidence, SchemeSpec};
+use hookweir_signatures::spec::IdentityEvidence;
 
 /// Milliseconds between two deliveries of a case, where it does not say when they are.
 const APART: i64 = 60_000;
@@ -107,7 +105,7 @@ fn written() -> BTreeMap<String, Table> {
 
 /// A source as an operator configures it who leaves everything to the preset.
 struct Rig {
-    source: Source,
+    source: SourceSpec,
     spec: SchemeSpec,
     private_key: Option<Vec<u8>>,
 }
@@ -128,7 +126,7 @@ impl Rig {
         name: &SourceName,
         index: usize,
         input: &Input,
-    ) -> Result<(i64, Vec<VerifiedEvent>), String> {
+    ) -> Result<(i64, Vec<Event>), String> {
         let mut source = self.source.clone();
         if let Some(query) = &input.query {
             source.public_url = source.public_url.map(|url| format!("{url}?{query}"));
@@ -158,12 +156,14 @@ impl Rig {
         };
         let signed = sign_as(&source, &inputs, Some(&sender)).map_err(|error| error.to_string())?;
         match verify(
-            name,
             &compiled(&self.source),
             &as_request(&signed),
             UnixMillis(at),
         ) {
-            Ok(Verdict::Events(verified)) => Ok((at, verified.into_events())),
+            Ok(Verdict::Events(verified)) => {
+                let events = verified.into_events().into_iter();
+                Ok((at, events.map(|event| Event::of(name, event)).collect()))
+            }
             other => Err(format!("{other:?} for {input:?}")),
         }
     }
@@ -174,7 +174,7 @@ impl Rig {
             .expect("no age of the world");
         // What is of another case is of another source.
         let name = name(&uuid::Uuid::now_v7().simple().to_string());
-        let mut before: Vec<(i64, VerifiedEvent)> = Vec::new();
+        let mut before: Vec<(i64, Event)> = Vec::new();
         let mut fates = Vec::new();
         for (index, input) in deliveries.iter().enumerate() {
             let (at, events) = self.deliver(&name, index, input)?;
@@ -199,9 +199,9 @@ impl Rig {
 }
 
 /// The table of identity, as the stores keep it.
-fn fate(known: &[&(i64, VerifiedEvent)], event: &VerifiedEvent) -> Fate {
+fn fate(known: &[&(i64, Event)], event: &Event) -> Fate {
     let known = || known.iter().map(|(_, known)| known);
-    let is_replay = |known: &VerifiedEvent| event.replay.is_some() && known.replay == event.replay;
+    let is_replay = |known: &Event| event.replay.is_some() && known.replay == event.replay;
     if known()
         .any(|known| is_replay(known) || (known.key == event.key && known.digest == event.digest))
     {
@@ -373,7 +373,7 @@ fn every_preset_has_its_cases() {
 #[test]
 fn the_list_of_copies_is_what_the_cases_show() {
     for (provider, table) in written() {
-        let listed = copies::comes_out_twice(&Rig::new(&provider).spec);
+        let listed = reference::comes_out_twice(&Rig::new(&provider).spec);
         if let Some(told) = table.cases.redelivery_told {
             assert_eq!(
                 listed, !told,

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Event;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, Marks, MessageId, SourceName, UnixMillis};
 use crate::store::{self, Inserted, Mark, NewEvent, Store};
-use crate::verify::VerifiedEvent;
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Published,
     /// Published, and its message names the first that it may be a copy of.
     Marked,
@@ -21,7 +21,7 @@ pub(super) enum Fate {
 }
 
 /// A SQLite database.
-pub(super) struct Database {
+pub(crate) struct Database {
     store: Arc<dyn Store>,
     owner: InstanceId,
     /// Messages that were published.
@@ -30,7 +30,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
             .expect("a folder");
         let config = model::Store {
@@ -64,7 +64,7 @@ impl Database {
     }
 
     /// Stores an event as the service does: what the store doubts is stored again with a mark.
-    pub(super) fn insert(&self, source: &SourceName, event: &VerifiedEvent) -> Fate {
+    pub(crate) fn insert(&self, source: &SourceName, event: &Event) -> Fate {
         let mut event = Arc::new(new_event(source, event));
         loop {
             let inserted = self
@@ -108,19 +108,19 @@ impl Database {
     }
 }
 
-fn new_event(source: &SourceName, event: &VerifiedEvent) -> NewEvent {
+fn new_event(source: &SourceName, event: &Event) -> NewEvent {
     NewEvent {
-        key: event.key,
-        message: event.message,
+        key: event.keys.key,
+        message: event.keys.message,
         class: event.class,
-        bytes_key: event.bytes_key,
-        drop_same_bytes: event.drop_same_bytes,
-        replay: event.replay,
-        digest: event.digest,
+        bytes_key: event.keys.bytes_key,
+        drop_same_bytes: None,
+        replay: event.keys.replay,
+        digest: event.keys.digest,
         marks: Marks::default(),
         source: source.clone(),
-        event_id: event.id.clone(),
-        event_type: event.event_type.clone(),
+        event_id: event.keys.id.clone(),
+        event_type: event.event.event_type.clone(),
         content_type: None,
         headers: Vec::new(),
         body: event.body.clone(),

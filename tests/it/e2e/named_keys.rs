@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hookweir::config::Config;
-use hookweir::domain::delivery::UnixMillis;
-use hookweir::verify::sign::{SignInputs, sign};
+use hookweir::domain::delivery::wall_clock;
+use hookweir_signatures::sign::{SignInputs, sign};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 
@@ -16,7 +16,7 @@ use hookweir_testkit::load::client;
 use hookweir_testkit::sink::{files, files_hold};
 use hookweir_testkit::tls::{Authority, TlsServer};
 
-const RSA: &[u8] = include_bytes!("../../data/rsa-for-tests.pk8");
+const RSA: &[u8] = include_bytes!("../../../crates/signatures/tests/data/rsa-for-tests.pk8");
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:weir";
 const SECRET: &str = "0123456789abcdef0123456789abcd";
 
@@ -82,11 +82,11 @@ impl Delivery {
             body: body.to_string().into(),
             id: id.into(),
             event_type: "example".into(),
-            at: UnixMillis::now(),
+            at: wall_clock(),
             secret: 0,
             private_key: Some(private_key.to_vec()),
         };
-        let signed = sign(model, &inputs).expect("signed");
+        let signed = sign(&model.spec(), &inputs).expect("signed");
         let headers = signed
             .headers
             .iter()

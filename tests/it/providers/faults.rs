@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use hookweir::verify::spec::{JwtAlg, Kind, SchemeSpec};
-use hookweir::verify::{params_of, presets};
+use hookweir_signatures::spec::{JwtAlg, Kind, SchemeSpec};
+use hookweir_signatures::{params_of, presets};
 use ring::signature::{KeyPair, RsaKeyPair};
 
 use hookweir_testkit::app::App;
@@ -20,7 +20,7 @@ const FAULTS: [&str; 7] = [
 ];
 /// Hex, and base64 too: whatever a provider's secrets are.
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const RSA: &[u8] = include_bytes!("../../data/rsa-for-tests.pk8");
+const RSA: &[u8] = include_bytes!("../../../crates/signatures/tests/data/rsa-for-tests.pk8");
 
 struct Case {
     provider: &'static str,
@@ -67,7 +67,7 @@ fn rsa_public(spki: bool) -> String {
 fn case(provider: &'static str, folder: &Path) -> Option<Case> {
     let spec =
         SchemeSpec::from_table(presets::table(provider).expect("a preset")).expect("in the words");
-    let symmetric = |jwt: &hookweir::verify::spec::JwtSpec| {
+    let symmetric = |jwt: &hookweir_signatures::spec::JwtSpec| {
         matches!(jwt.algs[0], JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512)
     };
     let rsa_jwt = spec

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use hookweir::verify::sign::SignedRequest;
+use hookweir_signatures::sign::SignedRequest;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{SECRET, post, signed, source};

@@ -6,8 +6,8 @@ mod learned;
 
 use hookweir::config::Config;
 use hookweir::config::model::Source;
-use hookweir::domain::delivery::UnixMillis;
-use hookweir::verify::sign::{SignInputs, SignedRequest, sign};
+use hookweir::domain::delivery::wall_clock;
+use hookweir_signatures::sign::{SignInputs, SignedRequest, sign};
 
 use hookweir_testkit::app::App;
 use hookweir_testkit::load::client;
@@ -27,11 +27,11 @@ fn signed(source: &Source, body: &str) -> SignedRequest {
         body: body.to_owned().into(),
         id: "evt_1".into(),
         event_type: "example".into(),
-        at: UnixMillis::now(),
+        at: wall_clock(),
         secret: 0,
         private_key: None,
     };
-    sign(source, &inputs).unwrap_or_else(|error| panic!("{error}"))
+    sign(&source.spec(), &inputs).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Sends a request to the source at `path`; status, one header, and body of the answer.

@@ -123,7 +123,7 @@ impl Place for Sqlite {
     fn later(&self, column: &str, millis: i64) -> String {
         format!(
             "{column} > {}",
-            hookweir::domain::delivery::UnixMillis::now().0 + millis
+            hookweir::domain::delivery::wall_clock().0 + millis
         )
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::writer::FileWriter;
 use super::{FileSink, FileSinkConfig};
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::wall_clock;
 use crate::publish::envelope::Message;
 use crate::publish::sinks::{Channel, Connection, ConnectionState, PublishError, PublishResult};
 
@@ -62,7 +62,7 @@ impl Channel for FileConnection {
             writer
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .append(&lines, UnixMillis::now())
+                .append(&lines, wall_clock())
         });
         match written.await {
             Ok(()) => vec![PublishResult::Confirmed; batch.len()],

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use self::connection::FileConnection;
 use super::{Connection, PublishError, Sink};
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::wall_clock;
 
 mod access;
 mod config;
@@ -65,7 +65,7 @@ impl Sink for FileSink {
     async fn connect(&self) -> Result<Box<dyn Connection>, PublishError> {
         let config = self.config.clone();
         let opened = Self::blocking(self.config.write_timeout, "open it", move || {
-            let now = UnixMillis::now();
+            let now = wall_clock();
             let writer = FileWriter::open(&config.folder, config.rotation, &config.access, now)?;
             // Finds a full disk here rather than with an event.
             recovery::probe(&config.folder)?;

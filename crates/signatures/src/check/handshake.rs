@@ -1,0 +1,245 @@
+//! Requests that are no events: a provider asks whether this endpoint is alive, ours, or able to sign. They are answered and nothing is
+//! stored.
+
+use http::Method;
+
+use crate::Secret;
+use crate::check::message::Equal;
+use crate::check::signature_list::Place;
+use crate::crypto::mac::MacKey;
+use crate::keys::fetch::PinnedUrl;
+use crate::language::json_pointers::PathSet;
+use crate::language::template::{Cx, Template};
+use crate::request::view::{PublicUrl, View};
+use crate::{Answer, Reason, Refusal};
+
+/// A handshake is small; in anything larger nobody looks for one.
+const MAX_BODY: usize = 64 * 1024;
+
+/// One kind of handshake of a provider.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) method: Option<Method>,
+    /// Places that hold something.
+    pub(crate) there: Vec<Place>,
+    pub(crate) equals: Option<Box<str>>,
+    pub(crate) checks: Vec<Equal>,
+    pub(crate) otherwise: Option<u16>,
+    /// Where the provider hands over the source's secret.
+    pub(crate) learn: Option<Place>,
+    pub(crate) answer: AnswerTemplate,
+    /// A URL to be visited before the answer.
+    pub(crate) visit: Option<PinnedUrl>,
+    pub(crate) paths: PathSet,
+}
+
+/// What a handshake comes to.
+pub(crate) enum Shake {
+    Answer(Answer),
+    /// Its URL is to be visited first.
+    Visit,
+    /// The provider has handed over this secret.
+    Learn(Secret, Answer),
+}
+
+/// An answer with templates in it.
+#[derive(Debug)]
+pub(crate) struct AnswerTemplate {
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) headers: Vec<(String, Template)>,
+    pub(crate) body: AnswerBody,
+}
+
+/// A body with templates in it.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    Text(Template),
+    Json(JsonTemplate),
+}
+
+/// JSON with templates for its strings.
+#[derive(Debug)]
+pub(crate) enum JsonTemplate {
+    Literal(String),
+    Text(Template),
+    List(Vec<JsonTemplate>),
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+impl Handshake {
+    /// What to do, if this request is such a handshake.
+    pub(crate) fn answer(
+        &self,
+        view: &View<'_>,
+        document: &[u8],
+        url: Option<&PublicUrl>,
+        key: Option<&MacKey>,
+    ) -> Result<Option<Shake>, Refusal> {
+        if self
+            .method
+            .as_ref()
+            .is_some_and(|method| method != view.request.method)
+            || document.len() > MAX_BODY
+        {
+            return Ok(None);
+        }
+        let nothing = crate::language::json_pointers::Slots::default();
+        let early = Cx {
+            view,
+            slots: &nothing,
+            ts: &[],
+            url,
+            spelling: 0,
+            key,
+        };
+        if self
+            .there
+            .iter()
+            .any(|place| !matches!(place, Place::Json(_)) && !self.is_there(place, early))
+        {
+            return Ok(None);
+        }
+        // A body that does not parse, or is ambiguous, is no handshake.
+        let Ok(slots) = self.paths.walk(document) else {
+            return Ok(None);
+        };
+        let cx = Cx {
+            slots: &slots,
+            ..early
+        };
+        if self.there.iter().any(|place| !self.is_there(place, cx)) {
+            return Ok(None);
+        }
+        for check in &self.checks {
+            if !check.holds(cx)? {
+                return match self.otherwise {
+                    Some(status) => Ok(Some(Shake::Answer(Answer {
+                        status,
+                        content_type: None,
+                        headers: Vec::new(),
+                        body: Vec::new(),
+                    }))),
+                    None => Err(Refusal::new(
+                        Reason::PreconditionFailed,
+                        format!("handshake: {} is not ours", check.shown),
+                    )),
+                };
+            }
+        }
+        if let Some(visit) = &self.visit
+            && !visit.visited(cx)?
+        {
+            return Ok(Some(Shake::Visit));
+        }
+        let answer = self.answer.fill(cx)?;
+        let secret = self.learn.as_ref().and_then(|place| place.value(cx));
+        Ok(Some(match secret {
+            Some(secret) => Shake::Learn(Secret::new(&*secret), answer),
+            None => Shake::Answer(answer),
+        }))
+    }
+
+    fn is_there(&self, place: &Place, cx: Cx<'_>) -> bool {
+        place.values(cx).iter().any(|value| {
+            self.equals
+                .as_ref()
+                .is_none_or(|equals| equals.as_bytes() == &**value)
+        })
+    }
+}
+
+impl AnswerTemplate {
+    /// Everything in it that is filled in.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let mut body = Vec::new();
+        match &self.body {
+            AnswerBody::Text(text) => body.push(text),
+            AnswerBody::Json(json) => json.collect(&mut body),
+        }
+        self.headers.iter().map(|(_, value)| value).chain(body)
+    }
+
+    pub(crate) fn fill(&self, cx: Cx<'_>) -> Result<Answer, Refusal> {
+        let mut headers = Vec::with_capacity(self.headers.len() + 1);
+        for (name, value) in &self.headers {
+            let value = String::from_utf8(value.fill(cx)?)
+                .ok()
+                .filter(|value| !value.chars().any(char::is_control));
+            let malformed = || {
+                Refusal::new(
+                    Reason::BodyMalformed,
+                    "handshake: what is echoed fits in no header",
+                )
+            };
+            headers.push((name.clone(), value.ok_or_else(malformed)?));
+        }
+        let body = match &self.body {
+            AnswerBody::Text(text) => text.fill(cx)?,
+            AnswerBody::Json(json) => {
+                let mut text = String::new();
+                json.write(cx, &mut text)?;
+                text.into_bytes()
+            }
+        };
+        let content_type = if body.is_empty() {
+            None
+        } else {
+            self.content_type.clone().map(Into::into)
+        };
+        if content_type.is_some() {
+            // What is echoed comes from anybody.
+            headers.push(("x-content-type-options".into(), "nosniff".into()));
+        }
+        Ok(Answer {
+            status: self.status,
+            content_type,
+            headers,
+            body,
+        })
+    }
+}
+
+impl JsonTemplate {
+    fn collect<'t>(&'t self, templates: &mut Vec<&'t Template>) {
+        match self {
+            Self::Literal(_) => {}
+            Self::Text(template) => templates.push(template),
+            Self::List(items) => items.iter().for_each(|item| item.collect(templates)),
+            Self::Object(members) => members
+                .iter()
+                .for_each(|(_, value)| value.collect(templates)),
+        }
+    }
+
+    fn write(&self, cx: Cx<'_>, text: &mut String) -> Result<(), Refusal> {
+        match self {
+            Self::Literal(literal) => text.push_str(literal),
+            Self::Text(template) => {
+                text.push_str(&quoted(&String::from_utf8_lossy(&template.fill(cx)?)))
+            }
+            Self::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    text.push(if index == 0 { '[' } else { ',' });
+                    item.write(cx, text)?;
+                }
+                text.push_str(if items.is_empty() { "[]" } else { "]" });
+            }
+            Self::Object(members) => {
+                for (index, (name, value)) in members.iter().enumerate() {
+                    text.push(if index == 0 { '{' } else { ',' });
+                    text.push_str(&quoted(name));
+                    text.push(':');
+                    value.write(cx, text)?;
+                }
+                text.push_str(if members.is_empty() { "{}" } else { "}" });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

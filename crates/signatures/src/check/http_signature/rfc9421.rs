@@ -1,0 +1,220 @@
+//! RFC 9421: `Signature-Input` names the components, `Signature` has the bytes, both under a label.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use sfv::{BareItem, Dictionary, FieldType as _, InnerList, Item, ListEntry, Parser};
+
+use super::{
+    Chosen, HttpSignature, MAX_COMPONENTS, authority, bound, field, malformed, missing, path,
+    target, unfit,
+};
+use crate::Refusal;
+use crate::crypto::mac::Encoding;
+use crate::language::template::Cx;
+use crate::request::view::{fields, query};
+
+/// Unescaped in the value of a query parameter (RFC 9421, 2.2.8).
+const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'*')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_');
+
+/// The first signature with the scheme's label and tag that covers enough.
+pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>, Refusal> {
+    let inputs = dictionary(cx, "signature-input")?;
+    let signatures = dictionary(cx, "signature")?;
+    let mut refusal = None;
+    for (label, input) in &inputs {
+        if rule
+            .label
+            .as_deref()
+            .is_some_and(|only| only != label.as_str())
+        {
+            continue;
+        }
+        let (ListEntry::InnerList(input), Some(ListEntry::Item(signature))) =
+            (input, signatures.get(label))
+        else {
+            continue;
+        };
+        let Some(signature) = signature.bare_item.as_byte_sequence() else {
+            continue;
+        };
+        match base(rule, input, cx) {
+            Ok(base) => {
+                let signature = Cow::Owned(Encoding::Base64.encode(signature).into_bytes());
+                return Ok(Chosen {
+                    signature,
+                    created: integer(input, "created"),
+                    base,
+                });
+            }
+            Err(error) => _ = refusal.get_or_insert(error),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| {
+        malformed(
+            "signature-input and signature have no signature in common that this source asks for",
+        )
+    }))
+}
+
+fn dictionary(cx: Cx<'_>, header: &str) -> Result<Dictionary, Refusal> {
+    let text = field(cx, header).map_err(|_| missing(header))?;
+    Parser::new(&text).parse().map_err(|_| {
+        malformed(format!(
+            "{header} is no dictionary of structured fields (RFC 9651)"
+        ))
+    })
+}
+
+fn integer(input: &InnerList, name: &str) -> Option<i64> {
+    match input.params.get(name)? {
+        BareItem::Integer(number) => Some(i64::from(*number)),
+        _ => None,
+    }
+}
+
+/// The signature base (RFC 9421, 2.5).
+fn base(rule: &HttpSignature, input: &InnerList, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    if input.items.len() > MAX_COMPONENTS {
+        return Err(malformed("signature-input names too many components"));
+    }
+    let tag = input
+        .params
+        .get("tag")
+        .and_then(BareItem::as_string)
+        .map(|tag| tag.as_str());
+    if rule.tag.is_some() && rule.tag.as_deref() != tag {
+        return Err(unfit(
+            "the signature's tag is not the one that this source asks for",
+        ));
+    }
+    let mut base = Vec::new();
+    let mut seen = Vec::new();
+    let mut covered = Vec::new();
+    for item in &input.items {
+        let name = item
+            .bare_item
+            .as_string()
+            .ok_or_else(|| malformed("signature-input names something that is no component"))?
+            .as_str();
+        let identifier = item.serialize();
+        if seen.contains(&identifier) {
+            return Err(malformed("signature-input names a component twice"));
+        }
+        for piece in [
+            identifier.as_bytes(),
+            b": ",
+            &component(name, item, cx)?,
+            b"\n",
+        ] {
+            base.extend_from_slice(piece);
+        }
+        seen.push(identifier);
+        covered.push(name);
+    }
+    rule.demand(&covered)?;
+    if covered.contains(&"content-digest") {
+        let digests = dictionary(cx, "content-digest")?;
+        let digests = digests.iter().filter_map(|(name, digest)| match digest {
+            ListEntry::Item(digest) => Some((
+                name.as_str(),
+                Cow::Borrowed(digest.bare_item.as_byte_sequence()?),
+            )),
+            ListEntry::InnerList(_) => None,
+        });
+        bound(cx, "content-digest", digests)?;
+    }
+    let params = vec![ListEntry::InnerList(input.clone())]
+        .serialize()
+        .unwrap_or_default();
+    base.extend_from_slice(b"\"@signature-params\": ");
+    base.extend_from_slice(params.as_bytes());
+    Ok(base)
+}
+
+/// The value of a component.
+fn component(name: &str, item: &Item, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    if name == "@query-param" {
+        return query_param(item, cx);
+    }
+    if let Some((parameter, _)) = item.params.first() {
+        return Err(malformed(format!(
+            "the component {name} has the parameter {parameter}, which is not supported"
+        )));
+    }
+    let request = cx.view.request;
+    let query = || query(&request.target).unwrap_or_default();
+    Ok(match name {
+        "@method" => request.method.as_str().into(),
+        "@authority" => authority(cx).into_bytes(),
+        "@scheme" => scheme(cx).into_bytes(),
+        "@target-uri" => format!("{}://{}{}", scheme(cx), authority(cx), target(cx)).into_bytes(),
+        "@request-target" => target(cx).into_bytes(),
+        "@path" => path(cx).into(),
+        "@query" => format!("?{}", query()).into_bytes(),
+        "host" => authority(cx).into_bytes(),
+        name if name.starts_with('@') => {
+            return Err(malformed(format!(
+                "the component {name} is not one of a request"
+            )));
+        }
+        name => field(cx, name)?,
+    })
+}
+
+fn scheme(cx: Cx<'_>) -> String {
+    let url = cx
+        .url
+        .and_then(|url| url.spellings.get(cx.spelling))
+        .map_or("", |url| url);
+    url.split("://")
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+}
+
+/// The one query parameter of the name that the component gives, decoded and escaped anew.
+fn query_param(item: &Item, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    let name = item
+        .params
+        .get("name")
+        .and_then(BareItem::as_string)
+        .filter(|_| item.params.len() == 1);
+    let name = name
+        .ok_or_else(|| malformed("the component @query-param has no name, or more than that"))?
+        .as_str();
+    let fields = fields(
+        query(&cx.view.request.target)
+            .unwrap_or_default()
+            .as_bytes(),
+    )?;
+    let escaped = |text: &[u8]| percent_encode(text, QUERY_VALUE).to_string();
+    let mut values = fields
+        .iter()
+        .filter(|(known, _)| escaped(known) == name)
+        .map(|(_, value)| escaped(value).into_bytes());
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(malformed(format!(
+            "the query parameter {name} is signed, and is not there once"
+        ))),
+    }
+}
+
+/// The value of `Signature-Input` for these components.
+pub(crate) fn input<'c>(
+    covers: impl Iterator<Item = &'c str>,
+    tag: Option<&str>,
+    at: i64,
+) -> String {
+    let covers: Vec<String> = covers.map(|name| format!("\"{name}\"")).collect();
+    let tag = tag.map(|tag| format!(";tag=\"{tag}\"")).unwrap_or_default();
+    format!(
+        "({});created={at};keyid=\"hookweir\"{tag}",
+        covers.join(" ")
+    )
+}

@@ -1,0 +1,586 @@
+//! Proof by JSON Web Token (RFC 7519). The algorithm is on the scheme's list, whatever the token says; the body is covered where a claim
+//! binds it.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::UnixMillis;
+use crate::check::jwt_keys::Keys;
+use crate::check::signature_list::Place;
+use crate::check::timestamp::Freshness;
+use crate::compile::Compiler;
+use crate::crypto::jwk::JwkSet;
+use crate::crypto::mac::{Encoding, HashName, MacKey};
+use crate::language::json_pointers::{PathSet, Slot, Slots, scalar};
+use crate::language::spec::{JwtAlg, JwtDigestSpec};
+use crate::language::template::{Cx, Grammar, Template};
+use crate::request::view::{PublicUrl, View};
+use crate::{Reason, Refusal};
+
+/// Most certificates that a token brings.
+const MAX_CHAIN: usize = 3;
+/// Longest token.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// How tokens are checked.
+#[derive(Debug)]
+pub(crate) struct JwtRule {
+    /// None: the body is the token.
+    pub(crate) place: Option<Place>,
+    /// What is read from the document to find it.
+    document: PathSet,
+    strip: Box<str>,
+    /// What a detached signature signs.
+    pub(crate) detached: Option<Template>,
+    ts: Option<(Place, Freshness)>,
+    algs: Vec<JwtAlg>,
+    pub(crate) secrets: Vec<Vec<(JwtAlg, MacKey)>>,
+    keys: Keys,
+    leeway: i64,
+    max_age: Option<i64>,
+    require: Vec<(Box<str>, Slot)>,
+    claims: Vec<Claim>,
+    pub(crate) body: Option<DigestClaim>,
+    pub(crate) url: Option<DigestClaim>,
+    /// What is read from the claims.
+    paths: PathSet,
+    times: [Slot; 3],
+}
+
+/// A claim of which one of several places must equal something.
+#[derive(Debug)]
+struct Claim {
+    name: Box<str>,
+    /// Each as a value, and as an array.
+    places: Vec<(Slot, Slot)>,
+    expected: Template,
+}
+
+/// A claim that holds a digest.
+#[derive(Debug)]
+pub(crate) struct DigestClaim {
+    name: Box<str>,
+    slot: Slot,
+    hash: HashName,
+    encoding: Encoding,
+    absent_if_empty: bool,
+}
+
+/// A token that is right.
+#[derive(Debug)]
+pub(crate) struct Token {
+    /// Its claims, as JSON.
+    pub(crate) claims: Vec<u8>,
+    /// Digest of the token.
+    pub(crate) digest: [u8; 32],
+}
+
+impl JwtRule {
+    pub(crate) fn compile(c: &mut Compiler<'_>) -> Option<Self> {
+        let Some(spec) = &c.spec.jwt else {
+            c.error(
+                "scheme.jwt",
+                "missing: where the token is, and its algorithms",
+            );
+            return None;
+        };
+        let mut paths = PathSet::default();
+        let mut document = PathSet::default();
+        let place = match spec.from.split_once(':') {
+            Some(("header" | "json", _)) => {
+                Some(c.place("scheme.jwt.from", &spec.from, &mut document)?)
+            }
+            None if spec.from == "body" => None,
+            _ => {
+                c.error("scheme.jwt.from", "header:NAME, json:/pointer or body");
+                None
+            }
+        };
+        let detached = spec.detached.as_ref().map(|text| {
+            c.template(
+                "scheme.jwt.detached",
+                text,
+                Grammar::Message,
+                &mut PathSet::default(),
+            )
+        });
+        let ts = match &c.spec.ts {
+            None => None,
+            Some(ts) => {
+                let place = c.place("scheme.ts.from", &ts.from, &mut document)?;
+                Some((
+                    place,
+                    Freshness {
+                        unit: ts.unit,
+                        tolerance: ts.tolerance,
+                        future: ts.future,
+                    },
+                ))
+            }
+        };
+        let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
+        let public = spec.algs.iter().any(|alg| alg.hash().is_none());
+        if spec.algs.is_empty() {
+            c.error("scheme.jwt.algs", "empty: the algorithms that are accepted");
+        }
+        let needs_secret = symmetric && (!public || !c.source.secrets.is_empty());
+        let secrets = if needs_secret {
+            c.secrets()
+        } else {
+            Vec::new()
+        };
+        let under_each = |secret: Vec<u8>| {
+            spec.algs
+                .iter()
+                .filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?)))
+                .collect()
+        };
+        let keys = Keys::compile(c, spec, public && !needs_secret)?;
+        let mut slot = |name: &str| {
+            paths
+                .add(&format!("/{}", name.replace('~', "~0").replace('/', "~1")))
+                .map_err(|text| c.error("scheme.jwt", text))
+                .ok()
+        };
+        let times = [slot("exp")?, slot("nbf")?, slot("iat")?];
+        let digest = |spec: &JwtDigestSpec, slot: Slot| DigestClaim {
+            name: spec.claim.as_str().into(),
+            slot,
+            hash: spec.hash,
+            encoding: spec.encoding,
+            absent_if_empty: spec.absent_if_empty,
+        };
+        let body = match &spec.body {
+            Some(spec) => Some(digest(spec, slot(&spec.claim)?)),
+            None => None,
+        };
+        let url = match &spec.url {
+            Some(spec) => Some(digest(spec, slot(&spec.claim)?)),
+            None => None,
+        };
+        let mut require = Vec::new();
+        for name in &spec.require {
+            require.push((name.as_str().into(), slot(name)?));
+        }
+        let mut claims = Vec::new();
+        for (name, value) in &spec.claims {
+            let Some(value) = c.optional_param(value) else {
+                continue;
+            };
+            let mut places = Vec::new();
+            for pointer in claim_pointers(name) {
+                let added = paths
+                    .add(&pointer)
+                    .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
+                places.push(
+                    added
+                        .map_err(|text| c.error("scheme.jwt.claims", text))
+                        .ok()?,
+                );
+            }
+            let expected = c.template(
+                "scheme.jwt.claims",
+                &value,
+                Grammar::Plain,
+                &mut PathSet::default(),
+            );
+            claims.push(Claim {
+                name: name.as_str().into(),
+                places,
+                expected,
+            });
+        }
+        Some(Self {
+            place,
+            document,
+            strip: spec.strip.as_str().into(),
+            detached,
+            ts,
+            algs: spec.algs.clone(),
+            secrets: secrets.into_iter().map(under_each).collect(),
+            keys,
+            leeway: i64::try_from(spec.leeway).unwrap_or(i64::MAX),
+            max_age: spec.max_age.and_then(|age| i64::try_from(age).ok()),
+            require,
+            claims,
+            body,
+            url,
+            paths,
+            times,
+        })
+    }
+
+    /// Where the key set has to be fetched from.
+    pub(crate) fn jwks_url(&self) -> Option<&str> {
+        self.keys.url()
+    }
+
+    pub(crate) fn set_jwks(&self, set: JwkSet) {
+        self.keys.set(set);
+    }
+
+    pub(crate) fn jwks_wanted(&self) -> bool {
+        self.keys.wanted()
+    }
+
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.claims
+            .iter()
+            .map(|claim| &claim.expected)
+            .chain(&self.detached)
+    }
+
+    /// The token, if it is right; None where the keys to decide are not here.
+    pub(crate) fn check(
+        &self,
+        view: &View<'_>,
+        document: &[u8],
+        url: Option<&PublicUrl>,
+        now: UnixMillis,
+    ) -> Result<Option<Token>, Refusal> {
+        let malformed = || {
+            Refusal::new(
+                Reason::SignatureMalformed,
+                "the body is not JSON, and the token is in it",
+            )
+        };
+        let slots = self.document.walk(document).map_err(|_| malformed())?;
+        let cx = Cx {
+            view,
+            slots: &slots,
+            ts: &[],
+            url,
+            spelling: 0,
+            key: None,
+        };
+        let text = self.token(cx)?;
+        if let Some((place, freshness)) = &self.ts {
+            let missing =
+                || Refusal::new(Reason::TimestampInvalid, "the time of signing is missing");
+            freshness.check(&place.value(cx).ok_or_else(missing)?, now)?;
+        }
+        if let Some(detached) = &self.detached {
+            return self.detached(detached, &text, cx, now);
+        }
+        let text = &*text;
+        let mut parts = text.rsplitn(2, |b| *b == b'.');
+        let (signature, signed) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
+        let mut parts = signed.splitn(2, |b| *b == b'.');
+        let decode = |part: Option<&[u8]>| {
+            part.filter(|part| !part.is_empty())
+                .and_then(|part| Encoding::Base64Url.decode(part))
+        };
+        let malformed = || {
+            Refusal::new(
+                Reason::SignatureMalformed,
+                "the token is not three parts in base64url",
+            )
+        };
+        let header = decode(parts.next()).ok_or_else(malformed)?;
+        let claims = decode(parts.next()).ok_or_else(malformed)?;
+        let signature = decode(Some(signature)).ok_or_else(malformed)?;
+        if !self.signed(&header, signed, &signature, now)? {
+            return Ok(None);
+        }
+        let slots = self.paths.walk(&claims).map_err(|_| {
+            precondition("the token's claims are not JSON, or a claim occurs twice")
+        })?;
+        self.fresh(&slots, now)?;
+        self.bound(&slots, view, url)?;
+        drop(slots);
+        Ok(Some(Token {
+            claims,
+            digest: Sha256::digest(text).into(),
+        }))
+    }
+
+    /// A signature over what is not in the token: its header, a dot, and what the scheme says.
+    fn detached(
+        &self,
+        message: &Template,
+        token: &[u8],
+        cx: Cx<'_>,
+        now: UnixMillis,
+    ) -> Result<Option<Token>, Refusal> {
+        let malformed = || {
+            Refusal::new(
+                Reason::SignatureMalformed,
+                "the token is not a header and a signature with two dots between",
+            )
+        };
+        let at = token
+            .iter()
+            .position(|b| *b == b'.')
+            .filter(|at| token.get(at + 1) == Some(&b'.'))
+            .ok_or_else(malformed)?;
+        let header = Encoding::Base64Url
+            .decode(&token[..at])
+            .ok_or_else(malformed)?;
+        let signature = Encoding::Base64Url
+            .decode(&token[at + 2..])
+            .ok_or_else(malformed)?;
+        let message = Encoding::Base64Url.encode(&message.fill(cx)?);
+        let signed = [&token[..at], b".", message.as_bytes()].concat();
+        if !self.signed(&header, &signed, &signature, now)? {
+            return Ok(None);
+        }
+        Ok(Some(Token {
+            claims: Vec::new(),
+            digest: Sha256::digest(&signed).into(),
+        }))
+    }
+
+    fn token<'v>(&'v self, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, Refusal> {
+        let text = match &self.place {
+            Some(Place::Header(name)) => cx.view.header(name)?.map(Cow::Borrowed),
+            Some(place) => place.value(cx),
+            None => Some(Cow::Borrowed(cx.view.body)),
+        };
+        let text = text.unwrap_or_default();
+        if text.is_empty() {
+            return Err(Refusal::new(
+                Reason::SignatureMissing,
+                "the token is missing or empty",
+            ));
+        }
+        match text.strip_prefix(self.strip.as_bytes()) {
+            Some(token) if token.len() <= MAX_TOKEN => Ok(Cow::Owned(token.to_vec())),
+            _ => Err(Refusal::new(
+                Reason::SignatureMalformed,
+                format!(
+                    "the token does not start with \"{}\", or is too long",
+                    self.strip
+                ),
+            )),
+        }
+    }
+
+    /// False where the provider's key set is to be fetched (again) before this can be said.
+    fn signed(
+        &self,
+        header: &[u8],
+        message: &[u8],
+        signature: &[u8],
+        now: UnixMillis,
+    ) -> Result<bool, Refusal> {
+        let mut paths = PathSet::default();
+        let read = paths.add("/alg").and_then(|alg| {
+            Ok((
+                alg,
+                paths.add("/kid")?,
+                paths.add("/crit")?,
+                paths.add("/x5c/*")?,
+            ))
+        });
+        let Ok((alg, kid, crit, x5c)) = read else {
+            return Err(precondition("the token's header cannot be read"));
+        };
+        let slots = paths.walk(header).map_err(|_| {
+            Refusal::new(Reason::SignatureMalformed, "the token's header is not JSON")
+        })?;
+        let text = |slot| {
+            slots
+                .raw(slot)
+                .and_then(scalar)
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+        };
+        let named = text(alg).unwrap_or_default();
+        let Some(alg) = self.algs.iter().find(|alg| format!("{alg:?}") == named) else {
+            return Err(Refusal::new(
+                Reason::SignatureMalformed,
+                "the token's algorithm is not one that the scheme accepts",
+            ));
+        };
+        if slots.raw(crit).is_some() {
+            return Err(Refusal::new(
+                Reason::SignatureMalformed,
+                "the token has critical extensions",
+            ));
+        }
+        let by_secret = self
+            .secrets
+            .iter()
+            .flatten()
+            .any(|(of, key)| of == alg && key.of([message]).matches(signature));
+        if by_secret {
+            return Ok(true);
+        }
+        let chain = || {
+            let decode = |raw| {
+                scalar(raw)
+                    .and_then(|text| Encoding::Base64.decode(&text))
+                    .unwrap_or_default()
+            };
+            slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect()
+        };
+        match self
+            .keys
+            .made(*alg, text(kid).as_deref(), chain, message, signature, now)?
+        {
+            Some(false) => {
+                let detail = "the token was not made with an active secret or key of this source";
+                Err(Refusal::new(Reason::SignatureMismatch, detail))
+            }
+            made => Ok(made.is_some()),
+        }
+    }
+
+    fn fresh(&self, slots: &Slots<'_>, now: UnixMillis) -> Result<(), Refusal> {
+        for (name, slot) in &self.require {
+            if slots.raw(*slot).is_none() {
+                return Err(precondition(format!("the token has no claim {name}")));
+            }
+        }
+        let now = now.0.div_euclid(1000);
+        let [exp, nbf, iat] = self.times.map(|slot| slots.raw(slot).map(seconds));
+        let invalid = || {
+            Refusal::new(
+                Reason::TimestampInvalid,
+                "a time in the token is not a number",
+            )
+        };
+        if let Some(exp) = exp
+            && now >= exp.ok_or_else(invalid)?.saturating_add(self.leeway)
+        {
+            return Err(Refusal::new(
+                Reason::TimestampTooOld,
+                "the token has expired",
+            ));
+        }
+        if let Some(nbf) = nbf
+            && nbf.ok_or_else(invalid)? > now.saturating_add(self.leeway)
+        {
+            return Err(Refusal::new(
+                Reason::TimestampInFuture,
+                "the token is not valid yet",
+            ));
+        }
+        if let Some(max_age) = self.max_age {
+            let age = now.saturating_sub(iat.flatten().ok_or_else(invalid)?);
+            if age > max_age.saturating_add(self.leeway) {
+                return Err(Refusal::new(
+                    Reason::TimestampTooOld,
+                    format!("the token was made {age} s ago, {max_age} s are accepted"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn bound(
+        &self,
+        slots: &Slots<'_>,
+        view: &View<'_>,
+        url: Option<&PublicUrl>,
+    ) -> Result<(), Refusal> {
+        let nothing = Slots::default();
+        let cx = Cx {
+            view,
+            slots: &nothing,
+            ts: &[],
+            url,
+            spelling: 0,
+            key: None,
+        };
+        for claim in &self.claims {
+            let expected = claim.expected.fill(cx)?;
+            let equals = |raw: &str| scalar(raw).is_some_and(|value| value.ct_eq(&expected).into());
+            if !claim.places.iter().any(|(one, any)| {
+                slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)
+            }) {
+                return Err(precondition(format!(
+                    "the token's claim {} is not what the scheme demands",
+                    claim.name
+                )));
+            }
+        }
+        if let Some(claim) = &self.body {
+            match view.request.content_in_query() {
+                Some(query) => claim.check_query(slots, query)?,
+                None => claim.check(slots, view.body)?,
+            }
+        }
+        if let Some(claim) = &self.url {
+            let url = url.map(|url| url.full(view.request)).unwrap_or_default();
+            claim.check(slots, url.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl DigestClaim {
+    /// The claim's text for these bytes; None where it has to be absent.
+    pub(crate) fn value(&self, bytes: &[u8]) -> Option<String> {
+        (!(self.absent_if_empty && bytes.is_empty()))
+            .then(|| self.encoding.encode(self.hash.of([bytes]).as_bytes()))
+    }
+
+    /// A GET has no body: the claim may be absent, or the digest of nothing or of the query.
+    fn check_query(&self, slots: &Slots<'_>, query: &str) -> Result<(), Refusal> {
+        if slots.raw(self.slot).is_none() {
+            return Ok(());
+        }
+        self.check(slots, &[])
+            .or_else(|_| self.check(slots, query.as_bytes()))
+    }
+
+    fn check(&self, slots: &Slots<'_>, bytes: &[u8]) -> Result<(), Refusal> {
+        let claimed = slots.raw(self.slot).and_then(scalar);
+        let right = match (&claimed, self.value(bytes)) {
+            (None, None) => true,
+            // Padding says nothing about the bytes.
+            (Some(claimed), Some(expected)) if self.encoding == Encoding::Base64Url => {
+                let end = claimed
+                    .iter()
+                    .rposition(|b| *b != b'=')
+                    .map_or(0, |at| at + 1);
+                claimed[..end].ct_eq(expected.as_bytes()).into()
+            }
+            (Some(claimed), Some(expected)) => claimed.ct_eq(expected.as_bytes()).into(),
+            _ => false,
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(precondition(format!(
+                "the token's claim {} is not the digest of what was received",
+                self.name
+            )))
+        }
+    }
+}
+
+impl JwtAlg {
+    /// The hash of a symmetric algorithm.
+    pub(crate) fn hash(self) -> Option<HashName> {
+        match self {
+            Self::HS256 => Some(HashName::Sha256),
+            Self::HS384 => Some(HashName::Sha384),
+            Self::HS512 => Some(HashName::Sha512),
+            _ => None,
+        }
+    }
+}
+
+/// The JSON pointers of a claim's name, of which one must hold.
+pub(crate) fn claim_pointers(name: &str) -> impl Iterator<Item = String> {
+    name.split('|').map(|name| match name.strip_prefix('/') {
+        Some(_) => name.to_owned(),
+        None => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+    })
+}
+
+/// Whole seconds of a NumericDate.
+fn seconds(raw: &str) -> Option<i64> {
+    let whole = raw.split('.').next()?;
+    (whole.len() <= 12).then(|| whole.parse().ok()).flatten()
+}
+
+fn precondition(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Reason::PreconditionFailed, detail)
+}

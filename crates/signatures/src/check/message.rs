@@ -1,0 +1,491 @@
+//! The proof: does this request come from somebody who holds the source's secret or the provider's private key?
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::Secret;
+use crate::UnixMillis;
+use crate::check::signature_list::{Candidate, Place, SigRule, read};
+use crate::check::timestamp::Freshness;
+use crate::crypto::mac::{HashName, MacKey, Tag};
+use crate::crypto::public_key::PublicKey;
+use crate::keys::fetch::{Fetched, PinnedUrl};
+use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
+use crate::language::template::{Cx, Piece, Template, is_challenge};
+use crate::request::view::{PublicUrl, View, is_form};
+use crate::{Reason, Refusal};
+
+/// How a source's senders prove themselves over a message or by a token.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) by: By,
+    pub(crate) sigs: Vec<SigRule>,
+    pub(crate) ts: Option<Ts>,
+    pub(crate) message: Template,
+    pub(crate) require: Vec<Equal>,
+    pub(crate) bind: Vec<Bind>,
+    /// What is read from the document, or from each element of it.
+    pub(crate) paths: PathSet,
+    pub(crate) each: Option<Each>,
+    /// How many spellings of the URL there are to try.
+    pub(crate) spellings: usize,
+    /// The same key signs challenges for whoever asks: what looks like one is no event.
+    pub(crate) signs_challenges: bool,
+    /// Ends of the body, front and back, at which the signed time stands without a separator.
+    pub(crate) time_beside_body: (bool, bool),
+}
+
+/// What the sender holds.
+#[derive(Debug)]
+pub(crate) enum By {
+    /// One of these secrets; each under every hash that the request may name.
+    Mac {
+        keys: Vec<Vec<(HashName, MacKey)>>,
+        hash: PickHash,
+    },
+    /// One of these secrets, which is a part of the message.
+    Hash {
+        secrets: Vec<Secret>,
+        hash: HashName,
+    },
+    /// One of these secrets, which is sent as it is.
+    Token { secrets: Vec<Tag> },
+    /// The private key of one of these.
+    Key { keys: Vec<PublicKey>, hash: Hashes },
+    /// The private key of a certificate that the request says where to find.
+    Certificate { at: PinnedUrl, hash: Hashes },
+}
+
+/// Which hash signs, of these.
+#[derive(Debug)]
+pub(crate) struct Hashes {
+    pub(crate) pick: PickHash,
+    pub(crate) all: Vec<HashName>,
+}
+
+/// Which hash signs.
+#[derive(Debug)]
+pub(crate) enum PickHash {
+    Fixed,
+    /// Named by the label of the signature's entry.
+    Label(Vec<(Box<str>, HashName)>),
+    /// Named by a header or field.
+    At(Place, Vec<(Box<str>, HashName)>),
+}
+
+/// The time of signing.
+#[derive(Debug)]
+pub(crate) struct Ts {
+    pub(crate) place: Place,
+    pub(crate) rule: Freshness,
+    /// The JSON value must be a number.
+    pub(crate) number: Option<Slot>,
+}
+
+/// A place, and what must be there.
+#[derive(Debug)]
+pub(crate) struct Equal {
+    pub(crate) place: Place,
+    pub(crate) shown: Box<str>,
+    pub(crate) value: Template,
+}
+
+/// A digest that the request carries outside of the signature.
+#[derive(Debug)]
+pub(crate) struct Bind {
+    pub(crate) equal: Equal,
+    pub(crate) unless_form: bool,
+}
+
+/// Elements that are verified one by one.
+#[derive(Debug)]
+pub(crate) struct Each {
+    pub(crate) paths: PathSet,
+    pub(crate) element: Slot,
+}
+
+/// What the proof found.
+#[derive(Debug, Default)]
+pub(crate) struct Proven<'v> {
+    /// The key that signed, for answers that are signed too.
+    pub(crate) key: Option<&'v MacKey>,
+    /// Digest of what was signed, where it is asked for.
+    pub(crate) signed: Option<Tag>,
+    /// The claims of a token.
+    pub(crate) claims: Option<Vec<u8>>,
+}
+
+/// How a signature is right.
+#[derive(Debug, Default)]
+struct Match<'v> {
+    /// The key, where it is one that signs answers.
+    key: Option<&'v MacKey>,
+    /// What the secret makes of the message: as good as a digest of it, and no work.
+    tag: Option<Tag>,
+}
+
+impl Proof {
+    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message. None where the key to decide is not
+    /// here.
+    pub(crate) fn check<'v>(
+        &'v self,
+        view: &'v View<'v>,
+        document: &[u8],
+        url: Option<&PublicUrl>,
+        now: UnixMillis,
+        digest: bool,
+    ) -> Result<Option<Proven<'v>>, Refusal> {
+        let Some(each) = &self.each else {
+            let slots = walk(&self.paths, document)?;
+            return self.one(view, &slots, url, now, digest);
+        };
+        let elements = walk(&each.paths, document)?;
+        if elements.raw(each.element).is_none() {
+            return Err(Refusal::new(
+                Reason::SignatureMissing,
+                "there is no element that could be signed",
+            ));
+        }
+        let mut proven = Proven::default();
+        for element in elements.all(each.element) {
+            match self.one(
+                view,
+                &walk(&self.paths, element.as_bytes())?,
+                url,
+                now,
+                digest,
+            )? {
+                Some(one) => proven = one,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(proven))
+    }
+
+    fn one<'v>(
+        &'v self,
+        view: &View<'_>,
+        slots: &Slots<'_>,
+        url: Option<&PublicUrl>,
+        now: UnixMillis,
+        digest: bool,
+    ) -> Result<Option<Proven<'v>>, Refusal> {
+        let mut cx = Cx {
+            view,
+            slots,
+            ts: &[],
+            url,
+            spelling: 0,
+            key: None,
+        };
+        let label = match &self.ts {
+            Some(Ts {
+                place: Place::Sig(label),
+                ..
+            }) => Some(&**label),
+            _ => None,
+        };
+        let found = read(&self.sigs, label, cx)?;
+        let ts = self.time(found.ts, cx, now)?;
+        cx.ts = &ts;
+        for equal in &self.require {
+            equal.check(cx)?;
+        }
+        if let By::Token { secrets } = &self.by {
+            return if matches_token(secrets, &found.candidates) {
+                Ok(Some(Proven::default()))
+            } else {
+                Err(mismatch(&self.sigs))
+            };
+        }
+        let certificate = match &self.by {
+            By::Certificate { at, .. } => match at.certificate(cx)? {
+                Some(certificate) => Some(certificate),
+                None => return Ok(None),
+            },
+            _ => None,
+        };
+        for spelling in 0..self.spellings {
+            cx.spelling = spelling;
+            let pieces = self.message.pieces(cx)?;
+            let key = match certificate.as_deref() {
+                Some(certificate) => self
+                    .signed_by(certificate, &pieces, &found.candidates, cx, now)?
+                    .then_some(Match::default()),
+                None => self.matches(&pieces, &found.candidates, cx)?,
+            };
+            if let Some(Match { key, tag }) = key {
+                if self.signs_challenges && is_challenge(&whole(&pieces)) {
+                    return Err(mismatch(&self.sigs));
+                }
+                self.bound(cx)?;
+                self.time_is_whole(view.body)?;
+                return Ok(Some(Proven {
+                    key,
+                    signed: digest.then(|| tag.unwrap_or_else(|| digest_of(&pieces))),
+                    claims: None,
+                }));
+            }
+        }
+        Err(mismatch(&self.sigs))
+    }
+
+    fn time<'v>(
+        &'v self,
+        in_list: Option<Cow<'v, [u8]>>,
+        cx: Cx<'v>,
+        now: UnixMillis,
+    ) -> Result<Cow<'v, [u8]>, Refusal> {
+        let Some(ts) = &self.ts else {
+            return Ok(Cow::Borrowed(&[]));
+        };
+        let text = match &ts.place {
+            Place::Sig(_) => in_list,
+            place => place.value(cx),
+        };
+        let number = ts.number.is_none_or(|slot| {
+            cx.slots
+                .raw(slot)
+                .is_some_and(|raw| raw.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        match text.filter(|text| number && !text.is_empty()) {
+            Some(text) => ts.rule.check(&text, now).map(|()| text),
+            None => Err(Refusal::new(
+                Reason::TimestampInvalid,
+                "the time of signing is missing",
+            )),
+        }
+    }
+
+    /// How one of the candidates is right.
+    fn matches<'v>(
+        &'v self,
+        pieces: &[Piece<'_>],
+        candidates: &[Candidate],
+        cx: Cx<'_>,
+    ) -> Result<Option<Match<'v>>, Refusal> {
+        match &self.by {
+            By::Mac { keys, hash } => {
+                for (position, key) in keys.iter().enumerate() {
+                    for (name, mac) in key {
+                        let wanted: Vec<_> = candidates
+                            .iter()
+                            .filter(|candidate| {
+                                candidate.secret.is_none_or(|only| only == position)
+                                    && hash.allows(*name, candidate, cx)
+                            })
+                            .collect();
+                        if wanted.is_empty() {
+                            continue;
+                        }
+                        let tag = mac.of(bytes(pieces, &[]));
+                        if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
+                            return Ok(Some(Match {
+                                key: Some(mac),
+                                tag: Some(tag),
+                            }));
+                        }
+                    }
+                }
+                Ok(None)
+            }
+            By::Hash { secrets, hash } => Ok(secrets
+                .iter()
+                .map(|secret| hash.of(bytes(pieces, secret.expose())))
+                .find(|tag| {
+                    candidates
+                        .iter()
+                        .any(|candidate| tag.matches(&candidate.bytes))
+                })
+                .map(|tag| Match {
+                    key: None,
+                    tag: Some(tag),
+                })),
+            By::Key { keys, hash } => {
+                let message = whole(pieces);
+                let right = |(candidate, hash): (&Candidate, HashName)| {
+                    keys.iter().enumerate().any(|(position, key)| {
+                        candidate.secret.is_none_or(|only| only == position)
+                            && key.verifies(hash, &message, &candidate.bytes)
+                    })
+                };
+                Ok(hash.few(candidates, cx).any(right).then(Match::default))
+            }
+            By::Token { .. } | By::Certificate { .. } => Ok(None),
+        }
+    }
+
+    fn signed_by(
+        &self,
+        fetched: &Fetched,
+        pieces: &[Piece<'_>],
+        candidates: &[Candidate],
+        cx: Cx<'_>,
+        now: UnixMillis,
+    ) -> Result<bool, Refusal> {
+        let (By::Certificate { hash, .. }, Fetched::Certificate(certificate)) = (&self.by, fetched)
+        else {
+            return Ok(false);
+        };
+        if !certificate.is_valid_at(now) {
+            return Err(Refusal::new(
+                Reason::SignatureMismatch,
+                "the signer's certificate is not valid at this time",
+            ));
+        }
+        let message = whole(pieces);
+        Ok(hash
+            .few(candidates, cx)
+            .any(|(candidate, hash)| certificate.key.verifies(hash, &message, &candidate.bytes)))
+    }
+
+    /// Refuses a body that has taken digits from the time, or given some to it. JSON documents of providers begin and end with brackets.
+    fn time_is_whole(&self, body: &[u8]) -> Result<(), Refusal> {
+        let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+        let (front, back) = self.time_beside_body;
+        if (front && digit(body.first())) || (back && digit(body.last())) {
+            let why = "the body begins or ends with a digit, and the signed time stands beside it: digits may have been moved between them";
+            return Err(Refusal::new(Reason::PreconditionFailed, why));
+        }
+        Ok(())
+    }
+
+    fn bound(&self, cx: Cx<'_>) -> Result<(), Refusal> {
+        for bind in &self.bind {
+            let covered = bind.unless_form && (cx.view.body.is_empty() || is_form(cx.view.request));
+            if !(covered && bind.equal.place.values(cx).is_empty()) {
+                bind.equal.check(cx)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Most signatures of a list that are checked against public keys, each of which costs as much as all the rest of a request. Providers list
+/// two while they replace their key.
+const MAX_CHECKED: usize = 3;
+
+impl Hashes {
+    /// The first signatures that have a hash of the scheme's, with that.
+    fn few<'s>(
+        &'s self,
+        candidates: &'s [Candidate],
+        cx: Cx<'s>,
+    ) -> impl Iterator<Item = (&'s Candidate, HashName)> {
+        candidates
+            .iter()
+            .filter_map(move |candidate| Some((candidate, self.of(candidate, cx)?)))
+            .take(MAX_CHECKED)
+    }
+
+    /// The hash that the request names for a signature, if it is one that the scheme accepts.
+    fn of(&self, candidate: &Candidate, cx: Cx<'_>) -> Option<HashName> {
+        self.all
+            .iter()
+            .copied()
+            .find(|name| self.pick.allows(*name, candidate, cx))
+    }
+}
+
+impl PickHash {
+    fn allows(&self, name: HashName, candidate: &Candidate, cx: Cx<'_>) -> bool {
+        let listed = |names: &[(Box<str>, HashName)], text: &[u8]| {
+            names
+                .iter()
+                .any(|(word, hash)| word.as_bytes() == text && *hash == name)
+        };
+        match self {
+            Self::Fixed => true,
+            Self::Label(names) => candidate
+                .label
+                .as_deref()
+                .is_some_and(|label| listed(names, label)),
+            Self::At(place, names) => place.value(cx).is_some_and(|text| listed(names, &text)),
+        }
+    }
+}
+
+impl Equal {
+    /// Whether the place holds exactly this.
+    pub(crate) fn holds(&self, cx: Cx<'_>) -> Result<bool, Refusal> {
+        let expected = self.value.fill(cx)?;
+        Ok(self
+            .place
+            .value(cx)
+            .is_some_and(|value| value.ct_eq(&expected).into()))
+    }
+
+    fn check(&self, cx: Cx<'_>) -> Result<(), Refusal> {
+        if self.holds(cx)? {
+            Ok(())
+        } else {
+            Err(Refusal::new(
+                Reason::PreconditionFailed,
+                format!("{} is not what the scheme demands", self.shown),
+            ))
+        }
+    }
+}
+
+/// Tokens are compared by their digests, so that not even their length can be told from the time it takes.
+pub(crate) fn token_digest(token: &[u8]) -> Tag {
+    HashName::Sha256.of([token])
+}
+
+fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {
+    candidates.iter().any(|candidate| {
+        let digest = token_digest(&candidate.bytes);
+        let right = |(position, secret): (usize, &Tag)| {
+            candidate.secret.is_none_or(|only| only == position)
+                && secret.matches(digest.as_bytes())
+        };
+        secrets.iter().enumerate().any(right)
+    })
+}
+
+fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
+    pieces.iter().map(move |piece| match piece {
+        Piece::Bytes(bytes) => &**bytes,
+        Piece::Secret => secret,
+    })
+}
+
+/// The message in one piece, for signatures that cannot be made of several.
+fn whole<'p>(pieces: &'p [Piece<'_>]) -> Cow<'p, [u8]> {
+    match pieces {
+        [Piece::Bytes(Cow::Borrowed(one))] => Cow::Borrowed(*one),
+        several => Cow::Owned(bytes(several, &[]).flatten().copied().collect()),
+    }
+}
+
+fn digest_of(pieces: &[Piece<'_>]) -> Tag {
+    let mut hash = Sha256::new();
+    bytes(pieces, &[]).for_each(|piece| hash.update(piece));
+    Tag::new(&hash.finalize())
+}
+
+/// Reads what the proof needs out of a document. Where nothing is needed, the document may be anything.
+fn walk<'a>(paths: &PathSet, document: &'a [u8]) -> Result<Slots<'a>, Refusal> {
+    paths.walk(document).map_err(|error| {
+        Refusal::new(
+            Reason::BodyMalformed,
+            match error {
+                WalkError::Malformed => "the body is not JSON, and a part of it is signed",
+                WalkError::Ambiguous => "a key of a signed part of the body occurs twice",
+                WalkError::TooMany => "the body has too many signed parts",
+            },
+        )
+    })
+}
+
+fn mismatch(sigs: &[SigRule]) -> Refusal {
+    let shown = sigs.first().map_or("the signature", |rule| &rule.shown);
+    Refusal::new(
+        Reason::SignatureMismatch,
+        format!(
+            "{shown} was not made with an active secret or key of this source, over these bytes"
+        ),
+    )
+}

@@ -1,0 +1,356 @@
+//! Where a signature is in a request, and the candidates found there.
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+
+use crate::check::http_signature::{HttpSignature, Part};
+use crate::crypto::mac::Encoding;
+use crate::language::json_pointers::{PathSet, Slot, scalar};
+use crate::language::spec::SigSpec;
+use crate::language::template::{Cx, Params, with_params};
+use crate::request::view::{Needs, field, with_plus};
+use crate::{Reason, Refusal};
+
+/// Most candidates and most entries of a list that are looked at; a request with more is refused.
+const MAX_CANDIDATES: usize = 16;
+const MAX_ENTRIES: usize = 64;
+/// Longest text of a candidate: RSA with 16,384 bits in hexadecimal.
+const MAX_TEXT: usize = 4096;
+
+/// A place in a request that holds one value or several.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Place {
+    Header(HeaderName),
+    Query(Box<str>),
+    Form(Box<str>),
+    Json(Slot),
+    /// An entry of the signature's list.
+    Sig(Box<str>),
+    /// A part of an HTTP Message Signature.
+    HttpSignature(HttpSignature, Part),
+}
+
+impl Place {
+    pub(crate) fn parse(
+        text: &str,
+        params: &Params,
+        paths: &mut PathSet,
+        needs: &mut Needs,
+    ) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("header", name)) => {
+                Ok(Self::Header(name.parse().map_err(|_| {
+                    format!("\"{name}\" is no name of a header")
+                })?))
+            }
+            Some(("query", name)) => {
+                needs.query = true;
+                Ok(Self::Query(name.into()))
+            }
+            Some(("form", name)) => {
+                needs.form = true;
+                Ok(Self::Form(name.into()))
+            }
+            Some(("json", pointer)) => Ok(Self::Json(paths.add(pointer)?)),
+            Some(("sig", label)) => Ok(Self::Sig(label.into())),
+            _ if let Some((rule, part)) = HttpSignature::place(text, params) => {
+                Ok(Self::HttpSignature(rule, part))
+            }
+            _ => Err(format!(
+                "\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer"
+            )),
+        }
+    }
+
+    /// The values there; only a header can have several.
+    pub(crate) fn values<'v>(&'v self, cx: Cx<'v>) -> Vec<Cow<'v, [u8]>> {
+        match self {
+            Self::Header(name) => cx
+                .view
+                .request
+                .headers
+                .all(name)
+                .map(|value| Cow::Borrowed(value.as_bytes()))
+                .take(MAX_ENTRIES)
+                .collect(),
+            Self::Query(name) => field(&cx.view.query, name)
+                .map(Cow::Borrowed)
+                .into_iter()
+                .collect(),
+            Self::Form(name) => field(&cx.view.form, name)
+                .map(Cow::Borrowed)
+                .into_iter()
+                .collect(),
+            Self::Json(slot) => cx.slots.raw(*slot).and_then(scalar).into_iter().collect(),
+            Self::Sig(_) => Vec::new(),
+            Self::HttpSignature(rule, part) => rule.part(*part, cx).into_iter().collect(),
+        }
+    }
+
+    /// The one value there; of a repeated header, none.
+    pub(crate) fn value<'v>(&'v self, cx: Cx<'v>) -> Option<Cow<'v, [u8]>> {
+        let mut values = self.values(cx);
+        if values.len() == 1 {
+            values.pop()
+        } else {
+            None
+        }
+    }
+
+    /// As an operator reads it.
+    pub(crate) fn describe(text: &str) -> String {
+        match text.split_once(':') {
+            Some(("header", name)) => name.to_owned(),
+            Some(("query", name)) => format!("query parameter {name}"),
+            Some(("form", name)) => format!("form field {name}"),
+            Some(("json", pointer)) => format!("{pointer} of the body"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// How signatures are written at one place.
+#[derive(Debug, Clone)]
+pub(crate) struct SigRule {
+    pub(crate) place: Place,
+    pub(crate) shown: Box<str>,
+    pub(crate) prefix: Box<[u8]>,
+    pub(crate) split: Option<Box<[u8]>>,
+    pub(crate) kv: Option<u8>,
+    pub(crate) take: Vec<Box<[u8]>>,
+    /// None for the secret itself.
+    pub(crate) encoding: Option<Encoding>,
+    /// Where the signature is in the JSON that the text is base64 of.
+    pub(crate) inside: Option<Box<str>>,
+    /// The one secret that signs here.
+    pub(crate) secret: Option<usize>,
+}
+
+/// What may be the signature.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) label: Option<Box<[u8]>>,
+    pub(crate) secret: Option<usize>,
+}
+
+impl SigRule {
+    pub(crate) fn compile(
+        spec: &SigSpec,
+        raw: bool,
+        params: &Params,
+        paths: &mut PathSet,
+        needs: &mut Needs,
+    ) -> Result<Self, String> {
+        let literal =
+            |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
+        let prefix = literal(&spec.prefix)?;
+        let take = spec
+            .take
+            .iter()
+            .map(|label| literal(label))
+            .collect::<Result<Vec<_>, _>>()?;
+        let kv = match spec.kv.as_deref().map(str::as_bytes) {
+            None => None,
+            Some([one]) => Some(*one),
+            Some(_) => return Err("kv: one character".into()),
+        };
+        let split = spec.split.as_deref().map(|text| text.as_bytes().into());
+        if kv.is_some() && take.is_empty() {
+            return Err("take: which labels are signatures".into());
+        }
+        if split.is_none() && kv.is_none() && !take.is_empty() {
+            return Err("take: needs split or kv".into());
+        }
+        let from = with_params(&spec.from, params)?;
+        let place = Place::parse(&from, params, paths, needs)?;
+        if matches!(place, Place::Sig(_)) {
+            return Err("from: the signature cannot be in itself".into());
+        }
+        Ok(Self {
+            place,
+            shown: Place::describe(&from).into(),
+            prefix,
+            split,
+            kv,
+            take,
+            encoding: (!raw).then_some(spec.encoding),
+            inside: spec.inside.as_deref().map(Into::into),
+            secret: spec.secret,
+        })
+    }
+
+    /// Label and value of each entry; a bare signature is one entry without a label, and entries without `kv` are labelled by position.
+    fn entries<'t>(
+        &'t self,
+        text: &'t [u8],
+    ) -> impl Iterator<Item = (Cow<'t, [u8]>, &'t [u8])> + 't {
+        let separators = self.split.as_deref().unwrap_or_default();
+        let entries = text
+            .split(|b| separators.contains(b))
+            .map(<[u8]>::trim_ascii)
+            .filter(|entry| !entry.is_empty());
+        entries
+            .enumerate()
+            .filter_map(|(position, entry)| match self.kv {
+                Some(kv) => {
+                    let at = entry.iter().position(|b| *b == kv)?;
+                    Some((
+                        Cow::Borrowed(entry[..at].trim_ascii()),
+                        entry[at + 1..].trim_ascii(),
+                    ))
+                }
+                None => Some((Cow::Owned(position.to_string().into_bytes()), entry)),
+            })
+    }
+
+    /// The signature's text, taken out of what it is wrapped in.
+    fn unwrapped<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, [u8]>> {
+        let Some(pointer) = &self.inside else {
+            return Some(Cow::Borrowed(text));
+        };
+        let json: serde_json::Value =
+            serde_json::from_slice(&Encoding::Base64.decode(text)?).ok()?;
+        Some(Cow::Owned(
+            json.pointer(pointer)?.as_str()?.as_bytes().to_vec(),
+        ))
+    }
+
+    fn is_list(&self) -> bool {
+        self.split.is_some() || self.kv.is_some()
+    }
+}
+
+/// What was found where signatures are.
+#[derive(Debug, Default)]
+pub(crate) struct Found<'v> {
+    pub(crate) candidates: Vec<Candidate>,
+    /// The entry of the list that is the time, as sent.
+    pub(crate) ts: Option<Cow<'v, [u8]>>,
+}
+
+/// Reads every place. `ts_label` is the list entry that holds the time.
+pub(crate) fn read<'v>(
+    rules: &'v [SigRule],
+    ts_label: Option<&str>,
+    cx: Cx<'v>,
+) -> Result<Found<'v>, Refusal> {
+    let mut found = Found::default();
+    let mut present = false;
+    let mut seen = 0;
+    for rule in rules {
+        let before = found.candidates.len();
+        // The secret itself in a URL has two readings; either proves that its sender knows it.
+        let as_pasted = match (&rule.place, rule.encoding) {
+            (Place::Query(name), None) => with_plus(&cx.view.request.target, name).map(Cow::Owned),
+            _ => None,
+        };
+        let readings = 1 + usize::from(as_pasted.is_some());
+        for value in rule.place.values(cx).into_iter().chain(as_pasted) {
+            if value.is_empty() {
+                continue;
+            }
+            present = true;
+            // A scheme that puts one signature there has one, however often a proxy or a forger repeats the header.
+            if !rule.is_list() && found.candidates.len() >= before + readings {
+                break;
+            }
+            let Some(text) = value
+                .strip_prefix(&*rule.prefix)
+                .and_then(|text| rule.unwrapped(text))
+            else {
+                continue;
+            };
+            let text = &*text;
+            if !rule.is_list() {
+                push(&mut found, rule, None, text)?;
+                continue;
+            }
+            for (label, entry) in rule.entries(text) {
+                seen += 1;
+                if seen > MAX_ENTRIES {
+                    return Err(malformed(format!(
+                        "{} has more than {MAX_ENTRIES} entries",
+                        rule.shown
+                    )));
+                }
+                if ts_label.is_some_and(|ts| ts.as_bytes() == &*label) {
+                    if found.ts.as_deref().is_some_and(|known| known != entry) {
+                        return Err(malformed(format!("{} has two different times", rule.shown)));
+                    }
+                    found.ts = Some(Cow::Owned(entry.to_vec()));
+                } else if (rule.take.is_empty() && rule.kv.is_none())
+                    || rule.take.iter().any(|take| **take == *label)
+                {
+                    push(&mut found, rule, Some(&label), entry)?;
+                }
+            }
+        }
+    }
+    let shown = || {
+        rules
+            .iter()
+            .map(|rule| &*rule.shown)
+            .collect::<Vec<_>>()
+            .join(" or ")
+    };
+    if !present {
+        for rule in rules {
+            if let Place::HttpSignature(signature, _) = &rule.place {
+                // Says why none of the request's signatures counts.
+                signature.base(cx)?;
+            }
+        }
+        return Err(Refusal::new(
+            Reason::SignatureMissing,
+            format!("{} is missing or empty", shown()),
+        ));
+    }
+    if found.candidates.is_empty() {
+        return Err(malformed(format!(
+            "{} holds no signature of the expected form",
+            shown()
+        )));
+    }
+    Ok(found)
+}
+
+fn push(
+    found: &mut Found<'_>,
+    rule: &SigRule,
+    label: Option<&[u8]>,
+    text: &[u8],
+) -> Result<(), Refusal> {
+    let bytes = match rule.encoding {
+        _ if text.is_empty() || text.len() > MAX_TEXT => None,
+        Some(encoding) => encoding.decode(text),
+        None => Some(text.to_vec()),
+    };
+    if let Some(bytes) = bytes {
+        let known = |candidate: &Candidate| {
+            candidate.bytes == bytes
+                && candidate.label.as_deref() == label
+                && candidate.secret == rule.secret
+        };
+        if found.candidates.iter().any(known) {
+            return Ok(());
+        }
+        if found.candidates.len() == MAX_CANDIDATES {
+            return Err(malformed(format!(
+                "{} holds more than {MAX_CANDIDATES} signatures",
+                rule.shown
+            )));
+        }
+        found.candidates.push(Candidate {
+            bytes,
+            label: label.map(Into::into),
+            secret: rule.secret,
+        });
+    }
+    Ok(())
+}
+
+fn malformed(detail: String) -> Refusal {
+    Refusal::new(Reason::SignatureMalformed, detail)
+}

@@ -1,0 +1,183 @@
+//! Keys that verify tokens: a provider's key set, or public keys given one by one.
+
+use p521::ecdsa::signature::Verifier;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use serde::Deserialize;
+
+use crate::crypto::mac::decode_pasted_base64;
+use crate::crypto::public_key::{OID_EC, OID_ED25519, OID_RSA, decode, spki};
+use crate::language::spec::JwtAlg;
+
+/// Most keys of a set that are kept.
+const MAX_KEYS: usize = 64;
+
+/// A provider's key set (RFC 7517), as far as it verifies signatures.
+#[derive(Debug, Clone, Default)]
+pub struct JwkSet(Vec<Jwk>);
+
+#[derive(Debug, Clone)]
+struct Jwk {
+    kid: Option<String>,
+    key: Key,
+}
+
+#[derive(Debug, Clone)]
+enum Key {
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    /// PKCS#1, as PEM has it.
+    RsaDer(Vec<u8>),
+    P256(Vec<u8>),
+    P384(Vec<u8>),
+    P521(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+impl JwkSet {
+    /// Reads a key set. Keys of kinds that no scheme uses are left out; a set without any other is refused.
+    pub fn parse(document: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            kty: String,
+            kid: Option<String>,
+            crv: Option<String>,
+            n: Option<String>,
+            e: Option<String>,
+            x: Option<String>,
+            y: Option<String>,
+            /// Plaid says of a key when it was taken out of use.
+            expired_at: Option<u64>,
+        }
+        let document: Document = serde_json::from_str(document)
+            .map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
+        let bytes = |text: &Option<String>| decode_pasted_base64(text.as_deref()?.as_bytes());
+        // Some sets strip leading zeros from coordinates.
+        let point = |entry: &Entry, size: usize| -> Option<Vec<u8>> {
+            let mut point = vec![4];
+            for coordinate in [bytes(&entry.x)?, bytes(&entry.y)?] {
+                point.extend(std::iter::repeat_n(0, size.checked_sub(coordinate.len())?));
+                point.extend(coordinate);
+            }
+            Some(point)
+        };
+        let key = |entry: &Entry| match (entry.kty.as_str(), entry.crv.as_deref()) {
+            ("RSA", _) => Some(Key::Rsa {
+                n: bytes(&entry.n)?,
+                e: bytes(&entry.e)?,
+            }),
+            ("EC", Some("P-256")) => point(entry, 32).map(Key::P256),
+            ("EC", Some("P-384")) => point(entry, 48).map(Key::P384),
+            ("EC", Some("P-521")) => point(entry, 66).map(Key::P521),
+            ("OKP", Some("Ed25519")) => bytes(&entry.x).map(Key::Ed25519),
+            _ => None,
+        };
+        let in_use = document
+            .keys
+            .iter()
+            .filter(|entry| entry.expired_at.is_none());
+        let keys = in_use.filter_map(|entry| {
+            Some(Jwk {
+                kid: entry.kid.clone(),
+                key: key(entry)?,
+            })
+        });
+        let keys: Vec<_> = keys.take(MAX_KEYS).collect();
+        if keys.is_empty() {
+            Err("the key set holds no RSA, P-256, P-384, P-521 or Ed25519 key".into())
+        } else {
+            Ok(Self(keys))
+        }
+    }
+
+    /// The one key of a certificate.
+    pub(crate) fn p256(point: Vec<u8>) -> Self {
+        Self(vec![Jwk {
+            kid: None,
+            key: Key::P256(point),
+        }])
+    }
+
+    /// Adds a public key as the operator pastes it.
+    pub(crate) fn add_pasted(&mut self, pasted: &[u8]) -> Result<(), String> {
+        let der = decode(pasted)?;
+        let (oid, bare) = spki(&der).ok_or("not a public key in PEM")?;
+        let key = match (oid, bare.len()) {
+            (oid, _) if oid == OID_RSA => Key::RsaDer(bare.to_vec()),
+            (oid, 65) if oid == OID_EC => Key::P256(bare.to_vec()),
+            (oid, 97) if oid == OID_EC => Key::P384(bare.to_vec()),
+            (oid, 133) if oid == OID_EC => Key::P521(bare.to_vec()),
+            (oid, 32) if oid == OID_ED25519 => Key::Ed25519(bare.to_vec()),
+            _ => return Err("a public key of a kind that no token is signed with here".into()),
+        };
+        self.0.push(Jwk { kid: None, key });
+        Ok(())
+    }
+
+    /// Whether there is a key that a token of this `kid` may mean.
+    pub(crate) fn knows(&self, kid: Option<&str>) -> bool {
+        self.0
+            .iter()
+            .any(|jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid)
+    }
+
+    /// Whether a key that the token may mean made this signature.
+    pub(crate) fn verifies(
+        &self,
+        alg: JwtAlg,
+        kid: Option<&str>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        let meant = |jwk: &&Jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid;
+        self.0
+            .iter()
+            .filter(meant)
+            .any(|jwk| jwk.key.verifies(alg, message, signature))
+    }
+}
+
+impl Key {
+    fn verifies(&self, alg: JwtAlg, message: &[u8], signature: &[u8]) -> bool {
+        let rsa = match alg {
+            JwtAlg::RS256 => Some(&RSA_PKCS1_2048_8192_SHA256),
+            JwtAlg::RS384 => Some(&RSA_PKCS1_2048_8192_SHA384),
+            JwtAlg::RS512 => Some(&RSA_PKCS1_2048_8192_SHA512),
+            _ => None,
+        };
+        let by = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8]| {
+            UnparsedPublicKey::new(algorithm, key)
+                .verify(message, signature)
+                .is_ok()
+        };
+        match (self, alg, rsa) {
+            (Self::Rsa { n, e }, _, Some(rsa)) => RsaPublicKeyComponents { n, e }
+                .verify(rsa, message, signature)
+                .is_ok(),
+            (Self::RsaDer(key), _, Some(rsa)) => by(rsa, key),
+            (Self::P256(key), JwtAlg::ES256, _) => by(&ECDSA_P256_SHA256_FIXED, key),
+            (Self::P384(key), JwtAlg::ES384, _) => by(&ECDSA_P384_SHA384_FIXED, key),
+            (Self::P521(key), JwtAlg::ES512, _) => es512(key, message, signature),
+            (Self::Ed25519(key), JwtAlg::EdDSA, _) => by(&ED25519, key),
+            _ => false,
+        }
+    }
+}
+
+/// ECDSA on P-521 with SHA-512.
+fn es512(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let Ok(key) = p521::ecdsa::VerifyingKey::from_sec1_bytes(key) else {
+        return false;
+    };
+    p521::ecdsa::Signature::from_slice(signature)
+        .is_ok_and(|signature| key.verify(message, &signature).is_ok())
+}

@@ -1,0 +1,201 @@
+//! Wishes: what deliveries name and is not here. Anybody can name anything, hundreds of times a second, so that of what was named in a while
+//! only a few are handed on to be fetched: drawn by lot, and in a lot of their own those that were named before. A forger makes up names; a
+//! provider signs one event after the other with the same key.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::keys::fetch::Fetch;
+
+/// Most wishes of each kind between two looks at them.
+const MOST: usize = 16;
+
+/// Names that are remembered before the oldest are forgotten. With four bits each of so many, one of 400 new names seems known.
+const NAMES: usize = 32 * 1024;
+const BITS: usize = 16 * NAMES;
+
+/// What waits to be fetched.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    first: Lot,
+    again: Lot,
+    /// Made when somebody wishes for something.
+    seen: Option<Seen>,
+}
+
+/// A wish that was drawn.
+#[derive(Debug)]
+pub struct Wish {
+    /// What is to be fetched.
+    pub fetch: Fetch,
+    /// It was named before.
+    pub again: bool,
+}
+
+impl Wishes {
+    /// A delivery named this.
+    pub(crate) fn add(&mut self, fetch: Fetch) {
+        let seen = self.seen.get_or_insert_with(Seen::new);
+        let hash = seen.random.hash_one(fetch.name());
+        if seen.is_known(hash) {
+            self.first
+                .drawn
+                .retain(|known| known.name() != fetch.name());
+            self.again.add(fetch, seen);
+        } else {
+            seen.remember(hash);
+            self.first.add(fetch, seen);
+        }
+    }
+
+    /// Takes those that were drawn since the last time.
+    pub(crate) fn take(&mut self) -> Vec<Wish> {
+        let wish = |again: bool| move |fetch: Fetch| Wish { fetch, again };
+        let (first, again) = (
+            std::mem::take(&mut self.first).drawn,
+            std::mem::take(&mut self.again).drawn,
+        );
+        again
+            .into_iter()
+            .map(wish(true))
+            .chain(first.into_iter().map(wish(false)))
+            .collect()
+    }
+}
+
+/// Some of those that came, each with the same chance.
+#[derive(Debug, Default)]
+struct Lot {
+    drawn: Vec<Fetch>,
+    came: usize,
+}
+
+impl Lot {
+    fn add(&mut self, fetch: Fetch, seen: &mut Seen) {
+        if self.drawn.iter().any(|known| known.name() == fetch.name()) {
+            return;
+        }
+        self.came += 1;
+        if self.drawn.len() < MOST {
+            self.drawn.push(fetch);
+        } else if let Some(place) = self.drawn.get_mut(seen.below(self.came)) {
+            *place = fetch;
+        }
+    }
+}
+
+/// Which names came before, as far as can be told in little memory: two filters, of which the older one is forgotten when the younger is full.
+/// Its hashes are this process's own, so that nobody can choose names that look like others.
+#[derive(Debug)]
+struct Seen {
+    random: RandomState,
+    young: Box<[u64]>,
+    old: Box<[u64]>,
+    names: usize,
+    draws: u64,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let empty = || vec![0; BITS / 64].into_boxed_slice();
+        Self {
+            random: RandomState::new(),
+            young: empty(),
+            old: empty(),
+            names: 0,
+            draws: 0,
+        }
+    }
+
+    /// The four bits of a name.
+    fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
+        let (low, step) = (hash as u32 as usize, (hash >> 32) as usize | 1);
+        (0..4)
+            .map(move |turn| low.wrapping_add(step.wrapping_mul(turn)) % BITS)
+            .map(|bit| (bit / 64, 1 << (bit % 64)))
+    }
+
+    fn is_known(&self, hash: u64) -> bool {
+        [&self.young, &self.old]
+            .into_iter()
+            .any(|filter| Self::bits(hash).all(|(word, bit)| filter[word] & bit != 0))
+    }
+
+    fn remember(&mut self, hash: u64) {
+        if self.names == NAMES {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.fill(0);
+            self.names = 0;
+        }
+        self.names += 1;
+        Self::bits(hash).for_each(|(word, bit)| self.young[word] |= bit);
+    }
+
+    /// A number below `bound` that nobody outside can tell.
+    fn below(&mut self, bound: usize) -> usize {
+        self.draws = self.draws.wrapping_add(1);
+        (self.random.hash_one(self.draws) % bound.max(1) as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_names_a_few_are_drawn_and_those_that_come_again_by_themselves() {
+        let mut wishes = Wishes::default();
+        let mut drawn = 0;
+        for look in 0..200 {
+            for number in 0..100 {
+                wishes.add(Fetch::of_key(&format!("forged-{look}-{number}")));
+            }
+            wishes.add(Fetch::of_key("genuine"));
+            let taken = wishes.take();
+            assert!(taken.len() <= 2 * MOST);
+            drawn += usize::from(
+                look > 0
+                    && taken
+                        .iter()
+                        .any(|wish| wish.again && wish.fetch.name() == "genuine"),
+            );
+        }
+        assert_eq!(drawn, 199, "whatever else is named");
+        assert!(wishes.take().is_empty());
+    }
+
+    #[test]
+    fn whoever_comes_last_has_the_same_chance() {
+        let last_is_drawn = |_: &usize| {
+            let mut wishes = Wishes::default();
+            (0..160).for_each(|number| wishes.add(Fetch::of_key(&number.to_string())));
+            wishes.take().iter().any(|wish| wish.fetch.name() == "159")
+        };
+        let drawn = (0..2000).filter(last_is_drawn).count();
+        assert!(
+            (100..320).contains(&drawn),
+            "{drawn} of 2000, where a tenth is expected"
+        );
+    }
+
+    #[test]
+    fn names_are_forgotten_in_time() {
+        let mut seen = Seen::new();
+        let hash = |seen: &Seen, number: usize| seen.random.hash_one(number);
+        let mut mistaken = 0;
+        for number in 0..3 * NAMES {
+            mistaken += usize::from(seen.is_known(hash(&seen, number)));
+            seen.remember(hash(&seen, number));
+            assert!(
+                seen.is_known(hash(&seen, number))
+                    && seen.is_known(hash(&seen, number.saturating_sub(NAMES - 1)))
+            );
+        }
+        assert!(mistaken < NAMES / 50, "{mistaken}");
+        assert!(
+            (0..NAMES)
+                .filter(|number| seen.is_known(hash(&seen, *number)))
+                .count()
+                < NAMES / 50
+        );
+    }
+}

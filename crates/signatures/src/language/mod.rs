@@ -1,0 +1,8 @@
+//! Language of schemes: the words, texts with places in them, and the presets that are written in it.
+
+pub(crate) mod canonical;
+pub(crate) mod json_pointers;
+pub mod presets;
+pub(crate) mod read;
+pub mod spec;
+pub(crate) mod template;

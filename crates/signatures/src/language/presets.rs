@@ -1,0 +1,127 @@
+//! The built-in presets: data in `presets/*.toml`, embedded, inherited from each other by `like`.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use include_dir::{Dir, include_dir};
+
+use crate::language::spec::inherit;
+use crate::nearest::nearest;
+
+static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/presets");
+
+/// How many presets may be `like` each other in a row.
+const MAX_LIKES: usize = 8;
+
+/// Every preset as written, by name.
+fn written() -> &'static BTreeMap<String, toml::Table> {
+    static WRITTEN: OnceLock<BTreeMap<String, toml::Table>> = OnceLock::new();
+    WRITTEN.get_or_init(|| {
+        let mut presets = BTreeMap::new();
+        for file in FILES.files() {
+            // A file that does not parse fails `every_file_parses`, not a start.
+            let tables = file
+                .contents_utf8()
+                .and_then(|text| text.parse::<toml::Table>().ok())
+                .unwrap_or_default();
+            presets.extend(tables.into_iter().filter_map(|(name, value)| match value {
+                toml::Value::Table(table) => Some((name, table)),
+                _ => None,
+            }));
+        }
+        presets
+    })
+}
+
+/// The names of all presets, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    written().keys().map(String::as_str)
+}
+
+/// The table of a preset with everything that it inherits.
+pub fn table(name: &str) -> Result<toml::Table, String> {
+    resolve(name, MAX_LIKES)
+}
+
+/// `table` with everything that its `like` inherits.
+pub fn with_like(mut table: toml::Table) -> Result<toml::Table, String> {
+    match table.remove("like") {
+        None => Ok(table),
+        Some(toml::Value::String(base)) => Ok(inherit(&resolve(&base, MAX_LIKES)?, &table)),
+        Some(_) => Err("like: the name of a provider".into()),
+    }
+}
+
+fn resolve(name: &str, depth: usize) -> Result<toml::Table, String> {
+    let table = written().get(name).ok_or_else(|| unknown(name))?;
+    match table.get("like").and_then(toml::Value::as_str) {
+        None => Ok(table.clone()),
+        Some(_) if depth == 0 => Err(format!(
+            "preset {name} is like itself, or too many others in a row"
+        )),
+        Some(base) => {
+            // What was learned of one provider says nothing about another with the same scheme.
+            let mut base = resolve(base, depth - 1)?;
+            base.remove("facts");
+            base.remove("sample");
+            let mut merged = inherit(&base, table);
+            merged.remove("like");
+            Ok(merged)
+        }
+    }
+}
+
+fn unknown(name: &str) -> String {
+    match nearest(name, names()) {
+        Some(known) => format!("no provider \"{name}\"; did you mean \"{known}\"?"),
+        None => format!("no provider \"{name}\"; `hookweir providers` lists them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::spec::SchemeSpec;
+
+    #[test]
+    fn every_file_parses() {
+        let mut seen = std::collections::BTreeSet::new();
+        for file in FILES.files() {
+            let text = file.contents_utf8().expect("UTF-8");
+            let tables: toml::Table = text
+                .parse()
+                .unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
+            for (name, table) in tables {
+                assert!(table.is_table(), "{name} is no table");
+                assert!(seen.insert(name.clone()), "{name} is there twice");
+            }
+        }
+    }
+
+    #[test]
+    fn every_preset_is_in_the_words() {
+        for name in names() {
+            let spec = SchemeSpec::from_table(table(name).expect("it resolves"))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(spec.facts.name.is_some(), "{name} has no facts.name");
+            assert!(spec.facts.source.is_some(), "{name} has no facts.source");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered() {
+        assert_eq!(
+            table("strpe").unwrap_err(),
+            "no provider \"strpe\"; did you mean \"stripe\"?"
+        );
+        assert_eq!(
+            table("zzz").unwrap_err(),
+            "no provider \"zzz\"; `hookweir providers` lists them"
+        );
+        assert!(
+            table("nothing-like-it")
+                .unwrap_err()
+                .contains("hookweir providers")
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! What a provider signed, with anything in it changed, is refused.
+
+use super::*;
+use crate::language::spec::{Kind, SchemeSpec};
+
+/// A source of a preset, and what its provider signs.
+struct Case {
+    provider: &'static str,
+    spec: SchemeSpec,
+    source: SourceSpec,
+    scheme: Scheme,
+    request: Request,
+}
+
+fn cases() -> impl Iterator<Item = Case> {
+    presets::names().map(|provider| {
+        let (source, spec, private_key) = made_up(provider);
+        let scheme = compiled(&source);
+        let request = signed(&source, &spec, private_key, "evt_1")
+            .unwrap_or_else(|error| panic!("{provider}: {error}"));
+        Case {
+            provider,
+            spec,
+            source,
+            scheme,
+            request,
+        }
+    })
+}
+
+impl Case {
+    /// The headers that any change of must be noticed.
+    fn guarded_headers(&self) -> Vec<String> {
+        let spec = &self.spec;
+        let mut places: Vec<String> = spec
+            .sig
+            .iter()
+            .map(|sig| sig.from.clone())
+            .chain(spec.ts.iter().map(|ts| ts.from.clone()))
+            .collect();
+        places.extend(spec.require.keys().cloned());
+        places.extend(spec.jwt.iter().map(|jwt| jwt.from.clone()));
+        let message = spec.message.clone().unwrap_or_default();
+        let optional = message
+            .split('[')
+            .skip(1)
+            .filter_map(|rest| rest.split(']').next())
+            .collect::<String>();
+        let signed = message.match_indices("{header:").map(|(at, _)| {
+            message[at + 1..]
+                .chars()
+                .take_while(|c| !matches!(c, '}' | '|'))
+                .collect::<String>()
+        });
+        places.extend(signed.filter(|token| !optional.contains(token.as_str())));
+        if spec.kind == Kind::Basic {
+            places.push("header:authorization".into());
+        }
+        places
+            .iter()
+            .filter_map(|place| place.strip_prefix("header:"))
+            .map(|name| template::with_params(name, &self.source.params).expect("params"))
+            .collect()
+    }
+}
+
+#[test]
+fn no_change_of_any_byte_verifies() {
+    for case in cases().filter(|case| case.spec.kind != Kind::None) {
+        let good = &case.request;
+        let refuses = |bad: &Request, what: &str| {
+            let verdict = verify(&case.scheme, bad, UnixMillis(NOW));
+            assert!(verdict.is_err(), "{}: {what}: {verdict:?}", case.provider);
+        };
+        if case.scheme.facts().body_covered {
+            // Alipay signs every field but this one.
+            let text = String::from_utf8_lossy(&good.body);
+            let unsigned = text
+                .find("&sign_type=")
+                .filter(|_| case.provider == "alipay")
+                .map_or(0..0, |at| at..at + "&sign_type=RSA2".len());
+            for at in (0..good.body.len()).filter(|at| !unsigned.contains(at)) {
+                let mut body = good.body.to_vec();
+                body[at] ^= 1;
+                refuses(
+                    &Request {
+                        body: body.into(),
+                        ..good.clone()
+                    },
+                    &format!("byte {at} of the body"),
+                );
+            }
+            refuses(
+                &Request {
+                    body: good.body.slice(..good.body.len().saturating_sub(1)),
+                    ..good.clone()
+                },
+                "a body cut short",
+            );
+            refuses(
+                &Request {
+                    body: [&good.body[..], b"\n"].concat().into(),
+                    ..good.clone()
+                },
+                "a byte more",
+            );
+            refuses(
+                &Request {
+                    body: [&good.body[..], b"&x=1"].concat().into(),
+                    ..good.clone()
+                },
+                "a longer body",
+            );
+        }
+        for header in case.guarded_headers() {
+            let header: HeaderName = header.parse().expect("a header");
+            let Some(value) = good.headers.get(&header) else {
+                continue;
+            };
+            let with = |value: Option<HeaderValue>| Request {
+                headers: good
+                    .headers
+                    .iter()
+                    .filter_map(|(n, v)| {
+                        Some((
+                            n.clone(),
+                            if *n == header {
+                                value.clone()?
+                            } else {
+                                v.clone()
+                            },
+                        ))
+                    })
+                    .collect(),
+                ..good.clone()
+            };
+            refuses(&with(None), &format!("without {header}"));
+            refuses(
+                &with(Some(HeaderValue::from_static(""))),
+                &format!("with an empty {header}"),
+            );
+            for at in 0..value.len() {
+                for flip in [0x01, 0x20] {
+                    let mut text = value.as_bytes().to_vec();
+                    text[at] ^= flip;
+                    // The name of the basic scheme is spelled in any case.
+                    if case.spec.kind == Kind::Basic && at < 5 && flip == 0x20 {
+                        continue;
+                    }
+                    let Ok(changed) = HeaderValue::from_bytes(&text) else {
+                        continue;
+                    };
+                    refuses(
+                        &with(Some(changed)),
+                        &format!("{header} with {:?} at {at}", char::from(text[at])),
+                    );
+                }
+            }
+        }
+        if case
+            .spec
+            .message
+            .as_deref()
+            .is_some_and(|message| message.contains("{url}"))
+        {
+            refuses(
+                &Request {
+                    target: format!("{}?x=1", good.target),
+                    ..good.clone()
+                },
+                "another URL",
+            );
+        }
+    }
+}
+
+#[test]
+fn stale_deliveries_are_refused_where_the_preset_says_so() {
+    let mut aged = 0;
+    for case in cases() {
+        let tolerance = case
+            .spec
+            .ts
+            .as_ref()
+            .map(|ts| ts.tolerance)
+            .filter(|tolerance| *tolerance > 0);
+        let Some(tolerance) = tolerance else { continue };
+        let late = NOW + i64::try_from(tolerance).expect("small") * 1000;
+        assert!(
+            events(&case.scheme, &case.request, late - 1000).is_ok(),
+            "{}",
+            case.provider
+        );
+        assert_eq!(
+            refused(&case.scheme, &case.request, late + 2000),
+            Reason::TimestampTooOld,
+            "{}",
+            case.provider
+        );
+        aged += 1;
+    }
+    assert!(aged > 40, "{aged}");
+}

@@ -1,0 +1,225 @@
+//! The verifier actor: a thin shell around the pure [`verify`].
+
+mod identity;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::{Actor, ArbiterHandle, Context, Handler};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+use hookweir_signatures::{Verdict, VerifiedEvent, verify};
+
+pub use self::identity::EventKeys;
+use crate::dedup::Verified;
+use crate::domain::delivery::Marks;
+use crate::domain::outcome::{FailReason, Outcome, ShedReason};
+use crate::domain::request::Request;
+use crate::faults::failpoint::failpoint;
+use crate::in_flight::Ticket;
+use crate::learned::{Learn, Learning};
+use crate::runtime::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
+use crate::runtime::shutdown::Lifeline;
+use crate::source::Source;
+use crate::store::NewEvent;
+
+/// Message http → verifier: a complete request to a source.
+#[derive(Debug)]
+pub struct Received {
+    /// Source that the request came in for.
+    pub source: Arc<Source>,
+    /// The request.
+    pub request: Request,
+    /// Claim of the delivery to exactly one outcome.
+    pub ticket: Ticket,
+}
+
+struct VerifierActor {
+    dedup: Mailbox<Verified>,
+    learning: Option<Learning>,
+    _lifeline: Lifeline,
+}
+
+/// Starts verifiers, each with a mailbox of `capacity` requests.
+#[derive(Clone)]
+pub struct Verifiers {
+    /// Requests that one mailbox holds.
+    pub capacity: usize,
+    /// Where secrets go that are handed over.
+    pub learning: Option<Learning>,
+    /// Whom a death is reported to.
+    pub lifeline: Lifeline,
+    /// Where they enter.
+    pub roster: Roster,
+}
+
+impl Verifiers {
+    /// One on `arbiter`, under this name, in front of `dedup`.
+    pub fn start(
+        &self,
+        arbiter: &ArbiterHandle,
+        name: String,
+        dedup: Mailbox<Verified>,
+    ) -> Mailbox<Received> {
+        let actor = VerifierActor {
+            dedup,
+            learning: self.learning.clone(),
+            _lifeline: self.lifeline.of("verifier"),
+        };
+        self.roster.mailbox(
+            name,
+            &VerifierActor::start_in_arbiter(arbiter, move |_| actor),
+            self.capacity,
+        )
+    }
+}
+
+impl Actor for VerifierActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Mail<Received>> for VerifierActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: Mail<Received>, _: &mut Self::Context) {
+        let Received {
+            source,
+            request,
+            mut ticket,
+        } = mail.open();
+        failpoint!("verifier_received");
+        if ticket.is_abandoned() {
+            return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
+        }
+        // Whatever a sender can put into a request must not end the service for all others.
+        let verdict = catch_unwind(AssertUnwindSafe(|| {
+            verify(&source.scheme, &request, request.received_at)
+        }));
+        // The decompressed copy is gone.
+        ticket.permit().shrink(
+            source
+                .scheme
+                .unpacked_len(&request.body)
+                .unwrap_or_default(),
+        );
+        match verdict {
+            Ok(Ok(Verdict::Events(verified))) => {
+                let events = verified
+                    .into_events()
+                    .into_iter()
+                    .map(|event| new_event(&source, &request, event))
+                    .collect();
+                failpoint!("verifier_verified");
+                match self.dedup.try_send(Verified { events, ticket }) {
+                    Ok(()) => {}
+                    Err(Refused::Full(delivery)) => delivery
+                        .ticket
+                        .resolve(Outcome::Shed(ShedReason::DedupMailbox)),
+                    Err(Refused::Gone(delivery)) => delivery
+                        .ticket
+                        .resolve(Outcome::Failed(FailReason::Dropped)),
+                }
+            }
+            Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
+            Ok(Ok(Verdict::Learn { secret, answer })) => match &self.learning {
+                Some(learning) => learning.pass_on(Learn {
+                    source,
+                    secret,
+                    answer,
+                    ticket,
+                }),
+                None => ticket.resolve(Outcome::Failed(FailReason::Keys)),
+            },
+            Ok(Ok(Verdict::KeysMissing)) => ticket.resolve(Outcome::Failed(FailReason::Keys)),
+            Ok(Err(refusal)) => ticket.resolve(Outcome::Rejected(refusal.into())),
+            Err(_) => {
+                tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; this is a bug, please report it");
+                ticket.resolve(Outcome::Failed(FailReason::Dropped));
+            }
+        }
+    }
+}
+
+impl Handler<Ping> for VerifierActor {
+    type Result = ();
+
+    fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
+        // Nobody listens any more when the pinger has given up.
+        let _ = ping.0.send(());
+    }
+}
+
+/// Largest value of a provider's header that goes along to the queue, in bytes.
+const MAX_FORWARDED_VALUE: usize = 1024;
+
+/// A header's value as text: UTF-8, or else Latin-1, as which RFC 9110 lets a recipient read it. Nothing is lost in either.
+fn header_text(value: &http::HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    std::str::from_utf8(bytes).map_or_else(
+        |_| bytes.iter().map(|byte| char::from(*byte)).collect(),
+        str::to_owned,
+    )
+}
+
+/// What is stored of a verified event.
+fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
+    let text = |value: &http::HeaderValue| {
+        Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE)
+    };
+    let forwarded = source
+        .forward_headers
+        .iter()
+        .filter(|name| *name != CONTENT_ENCODING);
+    let forwarded = forwarded
+        .filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
+    // An element of a batch comes out decompressed.
+    let encoded = event.body.as_ptr_range() == request.body.as_ptr_range();
+    let encoding = request
+        .headers
+        .get(&CONTENT_ENCODING)
+        .filter(|value| encoded && *value != "identity")
+        .and_then(text);
+    let encoding = encoding.map(|encoding| (CONTENT_ENCODING.as_str().to_owned(), encoding));
+    let keys = EventKeys::new(&source.name, source.drop_same_bytes, &event);
+    NewEvent {
+        key: keys.key,
+        message: keys.message,
+        class: event.class,
+        bytes_key: keys.bytes_key,
+        drop_same_bytes: source.drop_same_bytes,
+        replay: keys.replay,
+        digest: keys.digest,
+        marks: Marks::default(),
+        source: source.name.clone(),
+        event_id: keys.id,
+        event_type: event.event_type,
+        content_type: match request.content_in_query() {
+            Some(_) => Some("application/x-www-form-urlencoded".into()),
+            None => request
+                .headers
+                .get(&CONTENT_TYPE)
+                .and_then(text)
+                .map(String::into_boxed_str),
+        },
+        headers: forwarded.chain(encoding).collect(),
+        body: owned_if_small_part(event.body, request.body.len()),
+        received_at: request.received_at,
+        window: if event.class.is_short_lived() {
+            source.retry_span
+        } else {
+            source.dedup_window
+        },
+    }
+}
+
+/// A slice keeps the whole request's bytes in memory; one event of a large batch must not do that while it waits for the queue.
+fn owned_if_small_part(body: Bytes, whole: usize) -> Bytes {
+    if body.len() < whole {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
+}

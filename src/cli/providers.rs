@@ -9,7 +9,7 @@ pub(super) fn run(name: Option<&str>) -> Result<(), Failure> {
     let Some(name) = name else {
         return list(presets::names());
     };
-    if presets::names().any(|known| known == name) {
+    if presets::canonical(name).is_some() {
         say::out(reference::page(name).map_err(Failure::Internal)?.trim_end());
         return Ok(());
     }

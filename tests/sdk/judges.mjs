@@ -231,7 +231,7 @@ export const judges = {
     verify: ({ body, secret }) => JSON.parse(textOf(body)).notificationItems
       .every(({ NotificationRequestItem: item }) => new AdyenValidator().validateHMAC(item, secret)),
   },
-  adyen_platform: {
+  'adyen-platform': {
     sdk: '@adyen/api-library', signer: 'sdk',
     sign: ({ body, secret }) => ({ hmacsignature: new AdyenValidator().calculateHmac(textOf(body), secret) }),
     verify: ({ body, headers, secret }) => new AdyenValidator().validateHMACSignature(secret, headers.hmacsignature, textOf(body)),
@@ -416,12 +416,12 @@ export const judges = {
     sign: async ({ body, secret, at }) => ({ 'x-retell-signature': await retell.symmetric.sign(textOf(body), secret, at) }),
     verify: ({ body, headers, secret }) => retell.verify(textOf(body), secret, headers['x-retell-signature']),
   },
-  coinbase_commerce: {
+  'coinbase-commerce': {
     sdk: 'coinbase-commerce-node',
     sign: bodyMac('x-cc-webhook-signature', 'hex'),
     verify: ({ body, headers, secret }) => passes(() => coinbase.Webhook.verifySigHeader(textOf(body), headers['x-cc-webhook-signature'], secret)),
   },
-  modern_treasury: {
+  'modern-treasury': {
     sdk: 'modern-treasury', signer: 'sdk',
     sign: async ({ body, secret }) => ({ 'x-signature': await treasury().webhooks.getSignature(textOf(body), { key: secret }), 'x-topic': 'payment_order' }),
     verify: ({ body, headers, secret }) => treasury().webhooks.validateSignature(textOf(body), headers, { key: secret }),

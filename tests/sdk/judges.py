@@ -118,7 +118,7 @@ JUDGES = {
         lambda q: all(Adyen.util.is_valid_hmac_notification(item["NotificationRequestItem"], q["secret"]) for item in json.loads(q["text"])["notificationItems"]),
         sign_adyen,
     ),
-    "adyen_platform": (
+    "adyen-platform": (
         "adyen",
         lambda q: Adyen.util.is_valid_hmac_payload(header(q, "hmacsignature"), q["secret"], q["bytes"]),
         lambda q: {"hmacsignature": Adyen.util.generate_payload_sig(q["bytes"], q["secret"]).decode()},

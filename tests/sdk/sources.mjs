@@ -14,7 +14,7 @@ const SNS_TOPIC = 'arn:aws:sns:us-east-1:123456789012:weir';
 const forms = {
   standardwebhooks: whsec, svix: whsec, openai: whsec, anthropic: whsec, clerk: whsec, resend: whsec, replicate: whsec,
   finch: { secret: bytes('one').toString('base64'), other: bytes('two').toString('base64') },
-  adyen: hex, adyen_platform: hex, contentful: hex,
+  adyen: hex, 'adyen-platform': hex, contentful: hex,
 };
 const params = { pusher: { api_key: 'key' }, livekit: { api_key: 'key' }, 'aws-sns': { topic_arn: SNS_TOPIC } };
 
@@ -75,7 +75,7 @@ function json(provider, id, more = '"n":1') {
     case 'line': return `{"destination":"U0","events":[{"webhookEventId":"${id}","type":"message",${more}}]}`;
     case 'pusher': return `{"time_ms":${Date.now()},"events":[{"name":"channel_occupied","channel":"${id}",${more}}]}`;
     case 'onfido': return `{"payload":{"resource_type":"check","action":"check.completed","object":{"id":"${id}","status":"complete"},${more}}}`;
-    case 'coinbase_commerce': return `{"attempt_number":1,"event":{"id":"${id}","type":"charge:confirmed",${more}},"id":"e1"}`;
+    case 'coinbase-commerce': return `{"attempt_number":1,"event":{"id":"${id}","type":"charge:confirmed",${more}},"id":"e1"}`;
     case 'livekit': return `{"event":"room_started","id":"${id}","unknown":{${more}}}`;
     case 'telnyx': return `{"data":{"id":"${id}","event_type":"message.received",${more}}}`;
     case 'paddle': return `{"event_id":"${id}","event_type":"weir.done","notification_id":"n1","occurred_at":"2026-01-01T00:00:00Z","data":{${more}}}`;

@@ -265,31 +265,76 @@ fn two_events_with_equal_bytes_are_both_published() {
     });
 }
 
+fn told_or_marked(rig: &Rig, database: &Database, cases: &Cases) -> Result<(), String> {
+    let Some(told) = cases.redelivery_told else {
+        return if cases.redelivery.is_empty() {
+            Ok(())
+        } else {
+            Err("redelivery_told is missing".into())
+        };
+    };
+    let fates = rig.fates(database, &cases.redelivery)?;
+    let Some((last, first)) = fates.split_last() else {
+        return Err("redelivery_told without a redelivery".into());
+    };
+    if first.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
+        return Err(format!(
+            "a first delivery is taken for a duplicate: {fates:?}"
+        ));
+    }
+    let expected = if told { Fate::Duplicate } else { Fate::Marked };
+    match last.iter().all(|fate| *fate == expected) {
+        true => Ok(()),
+        false => Err(format!("the redelivery is not {expected:?}: {fates:?}")),
+    }
+}
+
 #[test]
 fn a_redelivery_is_published_once_or_marked() {
-    cases(|rig, database, cases| {
-        let Some(told) = cases.redelivery_told else {
-            return if cases.redelivery.is_empty() {
-                Ok(())
-            } else {
-                Err("redelivery_told is missing".into())
-            };
-        };
-        let fates = rig.fates(database, &cases.redelivery)?;
-        let Some((last, first)) = fates.split_last() else {
-            return Err("redelivery_told without a redelivery".into());
-        };
-        if first.iter().flatten().any(|fate| *fate == Fate::Duplicate) {
-            return Err(format!(
-                "a first delivery is taken for a duplicate: {fates:?}"
-            ));
-        }
-        let expected = if told { Fate::Duplicate } else { Fate::Marked };
-        match last.iter().all(|fate| *fate == expected) {
-            true => Ok(()),
-            false => Err(format!("the redelivery is not {expected:?}: {fates:?}")),
-        }
-    });
+    cases(told_or_marked);
+}
+
+/// The negative control of the three above.
+#[test]
+fn a_rule_that_is_wrong_fails_its_cases() {
+    let (database, written) = (Database::new(), written());
+    let rig = |provider: &str, event: &str| {
+        let mut rig = Rig::new(provider);
+        rig.source.scheme = Some(format!("event = {event}").parse().expect("a table"));
+        rig
+    };
+    for (provider, event) in [
+        (
+            "retell",
+            r#"{ id = "{json:/call/call_id}:{json:/event}", id_kind = "event" }"#,
+        ),
+        (
+            "netlify",
+            r#"{ id = "{json:/id}:{json:/state}", id_kind = "event" }"#,
+        ),
+        (
+            "twilio",
+            r#"{ id = "{form:MessageSid}", id_kind = "event" }"#,
+        ),
+    ] {
+        let (rig, table) = (rig(provider, event), &written[provider]);
+        let mut all = std::iter::once(&table.cases).chain(&table.more);
+        assert!(
+            all.any(|cases| all_published(&rig, &database, &cases.object).is_err()),
+            "{provider}: an id of the object passes"
+        );
+    }
+    let github = &written["github"].cases;
+    let by_body = rig("github", r#"{ id = "", missing = "body" }"#);
+    assert!(
+        all_published(&by_body, &database, &github.equal).is_err(),
+        "an id made of the body passes"
+    );
+    let unknown = rig("github", r#"{ id = "", missing = "unique" }"#);
+    assert!(
+        told_or_marked(&unknown, &database, github).is_err(),
+        "a redelivery that comes out twice passes"
+    );
 }
 
 /// Every preset says what its ids mean and how that is known, and has its cases.

@@ -50,8 +50,7 @@ pub fn pages() -> Result<Vec<Page>, String> {
 
 /// The page of one provider.
 pub fn page(name: &str) -> Result<String, String> {
-    let known = presets::names().find(|known| *known == name);
-    match known {
+    match presets::canonical(name) {
         Some(name) => Entry::read(name).map(|entry| entry.page()),
         None => presets::table(name).map(|_| String::new()),
     }

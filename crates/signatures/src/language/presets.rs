@@ -33,6 +33,20 @@ fn written() -> &'static BTreeMap<String, toml::Table> {
     })
 }
 
+/// The preset as written that is called `name`, with its name. Underscores in a name of an earlier release stand for hyphens.
+fn find(name: &str) -> Option<(&'static str, &'static toml::Table)> {
+    let entry = |name: &str| {
+        let (name, table) = written().get_key_value(name)?;
+        Some((name.as_str(), table))
+    };
+    entry(name).or_else(|| entry(&name.replace('_', "-")))
+}
+
+/// The name of the preset that is called `name`, which may be an old name of it.
+pub fn canonical(name: &str) -> Option<&'static str> {
+    find(name).map(|(name, _)| name)
+}
+
 /// The names of all presets, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     written().keys().map(String::as_str)
@@ -53,7 +67,7 @@ pub fn with_like(mut table: toml::Table) -> Result<toml::Table, String> {
 }
 
 fn resolve(name: &str, depth: usize) -> Result<toml::Table, String> {
-    let table = written().get(name).ok_or_else(|| unknown(name))?;
+    let (_, table) = find(name).ok_or_else(|| unknown(name))?;
     match table.get("like").and_then(toml::Value::as_str) {
         None => Ok(table.clone()),
         Some(_) if depth == 0 => Err(format!(
@@ -106,6 +120,22 @@ mod tests {
             assert!(spec.facts.name.is_some(), "{name} has no facts.name");
             assert!(spec.facts.source.is_some(), "{name} has no facts.source");
         }
+    }
+
+    #[test]
+    fn names_have_hyphens_and_those_with_underscores_are_still_known() {
+        for name in names() {
+            assert!(!name.contains('_'), "{name}");
+        }
+        for (old, new) in [
+            ("adyen_platform", "adyen-platform"),
+            ("coinbase_commerce", "coinbase-commerce"),
+            ("modern_treasury", "modern-treasury"),
+        ] {
+            assert_eq!(canonical(old), Some(new));
+            assert_eq!(table(old), table(new));
+        }
+        assert_eq!(canonical("no_such"), None);
     }
 
     #[test]

@@ -302,7 +302,7 @@ fn ids_that_change_over_redeliveries_are_not_taken_for_stable_ones() {
         assert!(spec.event.id.is_empty() || !spec.event.stable, "{provider}");
     }
     // Their signed bodies count attempts, so a digest of the body would make every attempt an event of its own.
-    for provider in ["coinbase_commerce", "telnyx", "hubspot-v3"] {
+    for provider in ["coinbase-commerce", "telnyx", "hubspot-v3"] {
         let spec = spec(provider);
         assert!(
             !spec.event.id.is_empty() || spec.event.batch.is_some_and(|batch| !batch.id.is_empty()),
@@ -750,4 +750,28 @@ fn fixed_answers() {
         spec("stream").gunzip && !spec("nylas").gunzip,
         "Stream signs what it compressed, Nylas what it sends"
     );
+}
+
+#[test]
+fn a_beginning_of_secrets_that_a_page_names_is_looked_for_in_what_is_pasted() {
+    let mut named = 0;
+    for provider in presets::names() {
+        let spec = spec(provider);
+        let texts = [&spec.facts.console, &spec.facts.note];
+        for text in texts.into_iter().flatten() {
+            for says in [
+                "secret begins with ",
+                "Secrets begin with ",
+                "secret key begins with ",
+                "signing token begins with ",
+            ] {
+                if let Some((_, rest)) = text.split_once(says) {
+                    let begins = rest.split([' ', ';', '.']).next();
+                    assert_eq!(spec.key.begins.as_deref(), begins, "{provider}");
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named >= 7, "{named}");
 }

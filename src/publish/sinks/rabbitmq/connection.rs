@@ -159,7 +159,11 @@ async fn follow(
     let mut ended = state.subscribe();
     loop {
         let event = tokio::select! {
-            event = events.next() => event,
+            event = events.next() => match event {
+                Some(event) => Some(event),
+                // The client was dropped without a close.
+                None => return set_down(&state, &format!("{at}: the connection is gone")),
+            },
             () = tokio::time::sleep(POLL) => None,
             _ = ended.wait_for(|state| matches!(state, ConnectionState::Down(_))) => return,
         };

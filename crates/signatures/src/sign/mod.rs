@@ -290,14 +290,16 @@ impl<'d> Draft<'d> {
         for token in event.event_type.tokens() {
             self.outside(token, &inputs.event_type)?;
         }
-        // The other templates are for other kinds of deliveries of the same provider.
-        let ids = event
-            .ids
-            .first()
-            .into_iter()
-            .chain(event.batch.as_ref().and_then(|batch| batch.ids.first()));
-        for token in ids.flat_map(Template::tokens) {
-            self.outside(token, &inputs.id)?;
+        // A provider sends all of its headers. Query parameters of other ids are for other kinds of
+        // deliveries.
+        let ids = event.ids.iter().enumerate();
+        let batch = event.batch.iter().flat_map(|batch| &batch.ids).enumerate();
+        for (at, id) in ids.chain(batch) {
+            for token in id.tokens() {
+                if at == 0 || matches!(token, Token::Header(_)) {
+                    self.outside(token, &inputs.id)?;
+                }
+            }
         }
         Ok(())
     }

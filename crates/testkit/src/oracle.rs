@@ -1,8 +1,8 @@
 //! Comparison of the messages in the sink with the ledger of the senders.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::ledger::{Ledger, digest};
+use super::ledger::{Entry, Ledger, digest};
 use super::sink::Message;
 
 /// Header of a message with another body under the event id of an earlier one.
@@ -64,13 +64,17 @@ impl Account {
     pub fn of(ledger: &Ledger, messages: &[Message]) -> Self {
         let mut arrivals = Arrivals::default();
         messages.iter().for_each(|message| arrivals.add(message));
-        Self::between(ledger, arrivals)
+        Self::between(ledger, arrivals, &[])
     }
 
-    /// Compares what arrived with the ledger of those who sent.
-    pub fn between(ledger: &Ledger, Arrivals { mut by_event }: Arrivals) -> Self {
+    /// Compares what arrived with the ledger of those who sent. `parked`: names of the events that are kept for an operator, and did not arrive.
+    pub fn between(
+        ledger: &Ledger,
+        Arrivals { mut by_event }: Arrivals,
+        parked: &[String],
+    ) -> Self {
         let mut account = Self::default();
-        let wrongly_marked = wrongly_marked(ledger, &by_event);
+        let wrongly_marked = wrongly_marked(ledger, &by_event, parked);
         for (place, entry) in ledger
             .entries
             .iter()
@@ -156,11 +160,13 @@ impl Account {
     }
 }
 
-/// Source and event id of what came with several bodies, and not with one of them unmarked and named by all others.
+/// Source and event id of what came with several bodies, and not with one of them unmarked and named by all others. The unmarked one may be parked.
 fn wrongly_marked(
     ledger: &Ledger,
     by_event: &HashMap<(String, String, [u8; 32]), Vec<Arrival>>,
+    parked: &[String],
 ) -> BTreeSet<(String, String)> {
+    let parked: HashSet<&str> = parked.iter().map(String::as_str).collect();
     let seconds = ledger.genuine().filter(|entry| entry.second);
     let mut bodies: BTreeMap<(String, String), Vec<&Arrival>> = seconds
         .map(|entry| {
@@ -176,22 +182,37 @@ fn wrongly_marked(
             all.push(first);
         }
     }
-    let wrong = |bodies: &[&Arrival]| {
+    let wrong = |(source, id): &(String, String), bodies: &[&Arrival]| {
+        let kept = if parked.contains(format!("{source} {id}").as_str()) {
+            message_ids(ledger, source, id)
+        } else {
+            HashSet::new()
+        };
         let unmarked: Vec<_> = bodies
             .iter()
             .filter(|arrival| arrival.conflict_of.is_none())
             .collect();
         let names = |arrival: &&Arrival| {
-            arrival
-                .conflict_of
-                .as_ref()
-                .is_none_or(|first| unmarked.iter().any(|one| one.id == *first))
+            arrival.conflict_of.as_deref().is_none_or(|first| {
+                first != arrival.id
+                    && (kept.contains(first) || unmarked.iter().any(|one| one.id == first))
+            })
         };
-        unmarked.len() != 1 || !bodies.iter().all(names)
+        let one_is_first = unmarked.len() == 1 || (unmarked.is_empty() && !kept.is_empty());
+        !one_is_first || !bodies.iter().all(names)
     };
     bodies
         .into_iter()
-        .filter(|(_, bodies)| wrong(bodies))
+        .filter(|(name, bodies)| wrong(name, bodies))
         .map(|(name, _)| name)
+        .collect()
+}
+
+/// Message ids that were answered for an event id of a source.
+fn message_ids<'a>(ledger: &'a Ledger, source: &str, id: &str) -> HashSet<&'a str> {
+    ledger
+        .genuine()
+        .filter(|entry| entry.provider.name() == source && entry.id == id)
+        .flat_map(Entry::message_ids)
         .collect()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use hookweir_testkit::ledger::{Answer, Attempt, Entry, Ledger};
-use hookweir_testkit::oracle::Account;
+use hookweir_testkit::oracle::{Account, Arrivals};
 use hookweir_testkit::provider::{Event, Headers, Provider};
 use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::sink::Message;
@@ -104,6 +104,39 @@ fn the_account_wants_a_second_body_marked() {
             .len(),
         1
     );
+}
+
+#[test]
+fn the_account_lets_a_parked_message_be_the_first_of_a_mark() {
+    let (first, first_message) = taken(Provider::Github, 1, "m1");
+    let (second, second_message) = taken(Provider::Github, 2, "m2");
+    let parked = vec![format!("{} {}", first.provider.name(), first.id)];
+    let second = Entry {
+        id: first.id.clone(),
+        second: true,
+        ..second
+    };
+    let ledger = Ledger {
+        entries: vec![first, second],
+    };
+    let corrupt = |mark: Option<&str>, parked: &[String]| {
+        let mut arrivals = Arrivals::default();
+        let mut message = Message {
+            event_id: first_message.event_id.clone(),
+            ..second_message.clone()
+        };
+        if let Some(mark) = mark {
+            message
+                .properties
+                .insert("x-hookweir-conflict-of".into(), mark.into());
+        }
+        arrivals.add(&message);
+        Account::between(&ledger, arrivals, parked).corrupt.len()
+    };
+    assert_eq!(corrupt(Some("m1"), &parked), 0);
+    assert_eq!(corrupt(Some("m1"), &[]), 1, "nobody has the first");
+    assert_eq!(corrupt(Some("m2"), &parked), 1, "names itself");
+    assert_eq!(corrupt(Some("m3"), &parked), 1, "names a stranger");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Verdict {
             scene.demand("stops in order", status.success(), status.to_string());
         }
         let (arrivals, unrouted, parked) = scene.place.collect().await;
-        let account = Account::between(&ledger, arrivals);
+        let account = Account::between(&ledger, arrivals, &parked);
         let mut verdict = Self {
             row: row.into(),
             seed,

@@ -89,6 +89,18 @@ install_missing() {
     ((${#missing[@]} == 0)) || { echo "$me: installed, yet not found: ${missing[*]}" >&2; exit 69; }
 }
 
+# Installs what Kafka needs where that is allowed, and fetches its jars. Fails where Kafka cannot be had, and says why: that is no mistake
+# of the tests.
+prepare_kafka() {
+    local missing
+    mapfile -t missing < <(tests/servers missing kafka)
+    if ((${#missing[@]})) && ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "installing ${missing[*]}"
+        (missing_packages() { tests/servers missing kafka; } && install) || say "could not install ${missing[*]}"
+    fi
+    tests/servers fetch kafka
+}
+
 raise_limits() {
     # Some tests open thousands of connections. Not without bound: Erlang closes every descriptor that it might have, one by one.
     local hard

@@ -1,4 +1,4 @@
-//! PostgreSQL and RabbitMQ: the shared ones that `tests/run` started, and private ones that a test may stop and kill.
+//! PostgreSQL, RabbitMQ and Kafka: the shared ones that `tests/run` started, and private ones that a test may stop and kill.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,17 @@ pub fn amqp() -> String {
     from_environment("HOOKWEIR_TEST_AMQP")
 }
 
-/// Host and port in a server's URL.
+/// The shared Kafka. A test uses topics of its own.
+pub fn kafka() -> String {
+    from_environment("HOOKWEIR_TEST_KAFKA")
+}
+
+/// Host and port in a server's URL; of several, the first.
 pub fn address(url: &str) -> SocketAddr {
     let address = url
-        .rsplit_once('@')
-        .and_then(|(_, rest)| rest.split('/').next());
+        .split_once("://")
+        .map(|(_, rest)| rest.rsplit_once('@').map_or(rest, |(_, rest)| rest))
+        .and_then(|rest| rest.split(['/', ',']).next());
     address
         .and_then(|address| address.parse().ok())
         .expect("a server's URL names an address")
@@ -60,6 +66,31 @@ impl Server {
     /// A fresh RabbitMQ. Takes some seconds.
     pub fn rabbitmq() -> Self {
         Self::fresh("rabbitmq")
+    }
+
+    /// A fresh Kafka of one node. Takes some seconds.
+    pub fn kafka() -> Self {
+        Self::fresh("kafka")
+    }
+
+    /// A fresh Kafka with TLS listeners besides the plain ones. `pem` has its key and its certificates.
+    pub fn kafka_with_tls(pem: &str) -> Self {
+        let mut server = Self {
+            kind: "kafka",
+            folder: Self::folder("kafka"),
+            url: String::new(),
+        };
+        std::fs::create_dir(&server.folder).expect("a folder");
+        std::fs::write(server.folder.join("tls.pem"), pem).expect("a file");
+        server.start();
+        server
+    }
+
+    /// The port of a Kafka's listener: `sasl`, `tls` or `sasltls`.
+    pub fn listener(&self, name: &str) -> u16 {
+        let file = self.folder.join(format!("{name}-port"));
+        let port = std::fs::read_to_string(&file).expect("a listener of this server");
+        port.trim().parse().expect("a port")
     }
 
     /// A fresh PostgreSQL on a disk of so many megabytes in memory; none where this process may not mount one.
@@ -141,7 +172,7 @@ impl Server {
         script(&["resume"], &self.folder, &[]);
     }
 
-    /// Runs `rabbitmqctl` on it.
+    /// Runs `rabbitmqctl` on it, or one of Kafka's tools.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         script(&["ctl"], &self.folder, arguments)
     }

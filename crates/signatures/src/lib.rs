@@ -91,7 +91,8 @@ pub struct Scheme {
 /// How a sender proves itself.
 #[derive(Debug)]
 enum Check {
-    Nothing,
+    /// `kind = "none"`, which an operator writes: anybody can send.
+    Unverified,
     /// Digests of `user:password`.
     Basic(Vec<Tag>),
     Proof(Box<Proof>),
@@ -175,7 +176,7 @@ impl Scheme {
             Place::Form(_) | Place::Json(_) | Place::Sig(_) => false,
         };
         match &self.check {
-            Check::Nothing => false,
+            Check::Unverified => false,
             Check::Basic(_) => has_header(&http::header::AUTHORIZATION),
             Check::Proof(proof) => proof.sigs.iter().any(|sig| carries(&sig.place)),
             Check::Jwt(rule) => rule.place.as_ref().is_some_and(carries),
@@ -194,7 +195,7 @@ impl Scheme {
 
     /// Whether anything is verified at all.
     pub fn verifies(&self) -> bool {
-        !matches!(self.check, Check::Nothing)
+        !matches!(self.check, Check::Unverified)
     }
 
     /// The scheme in one sentence.
@@ -293,7 +294,7 @@ impl Scheme {
         now: UnixMillis,
     ) -> Result<Option<Proven<'v>>, Refusal> {
         match check {
-            Check::Nothing => Ok(Some(Proven::default())),
+            Check::Unverified => Ok(Some(Proven::default())),
             Check::Basic(secrets) => basic(secrets, view).map(|()| Some(Proven::default())),
             Check::Proof(proof) => {
                 proof.check(view, document, self.url.as_ref(), now, self.event.replays)
@@ -330,7 +331,7 @@ impl Check {
                         .templates()
                         .any(|template| template.tokens().iter().any(url))
             }
-            Self::Nothing | Self::Basic(_) => false,
+            Self::Unverified | Self::Basic(_) => false,
         };
         message || event.ids.iter().any(|id| id.tokens().iter().any(url))
     }

@@ -10,12 +10,11 @@ use crate::UnixMillis;
 use crate::check::jwt_keys::Keys;
 use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
-use crate::compile::Compiler;
 use crate::crypto::jwk::JwkSet;
 use crate::crypto::mac::{Encoding, HashName, MacKey};
 use crate::language::json_pointers::{PathSet, Slot, Slots, scalar};
-use crate::language::spec::{JwtAlg, JwtDigestSpec};
-use crate::language::template::{Cx, Grammar, Template};
+use crate::language::spec::JwtAlg;
+use crate::language::template::{Cx, Template};
 use crate::request::view::{PublicUrl, View};
 use crate::{Reason, Refusal};
 
@@ -30,42 +29,42 @@ pub(crate) struct JwtRule {
     /// None: the body is the token.
     pub(crate) place: Option<Place>,
     /// What is read from the document to find it.
-    document: PathSet,
-    strip: Box<str>,
+    pub(crate) document: PathSet,
+    pub(crate) strip: Box<str>,
     /// What a detached signature signs.
     pub(crate) detached: Option<Template>,
-    ts: Option<(Place, Freshness)>,
-    algs: Vec<JwtAlg>,
+    pub(crate) ts: Option<(Place, Freshness)>,
+    pub(crate) algs: Vec<JwtAlg>,
     pub(crate) secrets: Vec<Vec<(JwtAlg, MacKey)>>,
-    keys: Keys,
-    leeway: i64,
-    max_age: Option<i64>,
-    require: Vec<(Box<str>, Slot)>,
-    claims: Vec<Claim>,
+    pub(crate) keys: Keys,
+    pub(crate) leeway: i64,
+    pub(crate) max_age: Option<i64>,
+    pub(crate) require: Vec<(Box<str>, Slot)>,
+    pub(crate) claims: Vec<Claim>,
     pub(crate) body: Option<DigestClaim>,
     pub(crate) url: Option<DigestClaim>,
     /// What is read from the claims.
-    paths: PathSet,
-    times: [Slot; 3],
+    pub(crate) paths: PathSet,
+    pub(crate) times: [Slot; 3],
 }
 
 /// A claim of which one of several places must equal something.
 #[derive(Debug)]
-struct Claim {
-    name: Box<str>,
+pub(crate) struct Claim {
+    pub(crate) name: Box<str>,
     /// Each as a value, and as an array.
-    places: Vec<(Slot, Slot)>,
-    expected: Template,
+    pub(crate) places: Vec<(Slot, Slot)>,
+    pub(crate) expected: Template,
 }
 
 /// A claim that holds a digest.
 #[derive(Debug)]
 pub(crate) struct DigestClaim {
-    name: Box<str>,
-    slot: Slot,
-    hash: HashName,
-    encoding: Encoding,
-    absent_if_empty: bool,
+    pub(crate) name: Box<str>,
+    pub(crate) slot: Slot,
+    pub(crate) hash: HashName,
+    pub(crate) encoding: Encoding,
+    pub(crate) absent_if_empty: bool,
 }
 
 /// A token that is right.
@@ -78,140 +77,6 @@ pub(crate) struct Token {
 }
 
 impl JwtRule {
-    pub(crate) fn compile(c: &mut Compiler<'_>) -> Option<Self> {
-        let Some(spec) = &c.spec.jwt else {
-            c.error(
-                "scheme.jwt",
-                "missing: where the token is, and its algorithms",
-            );
-            return None;
-        };
-        let mut paths = PathSet::default();
-        let mut document = PathSet::default();
-        let place = match spec.from.split_once(':') {
-            Some(("header" | "json", _)) => {
-                Some(c.place("scheme.jwt.from", &spec.from, &mut document)?)
-            }
-            None if spec.from == "body" => None,
-            _ => {
-                c.error("scheme.jwt.from", "header:NAME, json:/pointer or body");
-                None
-            }
-        };
-        let detached = spec.detached.as_ref().map(|text| {
-            c.template(
-                "scheme.jwt.detached",
-                text,
-                Grammar::Message,
-                &mut PathSet::default(),
-            )
-        });
-        let ts = match &c.spec.ts {
-            None => None,
-            Some(ts) => {
-                let place = c.place("scheme.ts.from", &ts.from, &mut document)?;
-                Some((
-                    place,
-                    Freshness {
-                        unit: ts.unit,
-                        tolerance: ts.tolerance,
-                        future: ts.future,
-                    },
-                ))
-            }
-        };
-        let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
-        let public = spec.algs.iter().any(|alg| alg.hash().is_none());
-        if spec.algs.is_empty() {
-            c.error("scheme.jwt.algs", "empty: the algorithms that are accepted");
-        }
-        let needs_secret = symmetric && (!public || !c.source.secrets.is_empty());
-        let secrets = if needs_secret {
-            c.secrets()
-        } else {
-            Vec::new()
-        };
-        let under_each = |secret: Vec<u8>| {
-            spec.algs
-                .iter()
-                .filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?)))
-                .collect()
-        };
-        let keys = Keys::compile(c, spec, public && !needs_secret)?;
-        let mut slot = |name: &str| {
-            paths
-                .add(&format!("/{}", name.replace('~', "~0").replace('/', "~1")))
-                .map_err(|text| c.error("scheme.jwt", text))
-                .ok()
-        };
-        let times = [slot("exp")?, slot("nbf")?, slot("iat")?];
-        let digest = |spec: &JwtDigestSpec, slot: Slot| DigestClaim {
-            name: spec.claim.as_str().into(),
-            slot,
-            hash: spec.hash,
-            encoding: spec.encoding,
-            absent_if_empty: spec.absent_if_empty,
-        };
-        let body = match &spec.body {
-            Some(spec) => Some(digest(spec, slot(&spec.claim)?)),
-            None => None,
-        };
-        let url = match &spec.url {
-            Some(spec) => Some(digest(spec, slot(&spec.claim)?)),
-            None => None,
-        };
-        let mut require = Vec::new();
-        for name in &spec.require {
-            require.push((name.as_str().into(), slot(name)?));
-        }
-        let mut claims = Vec::new();
-        for (name, value) in &spec.claims {
-            let Some(value) = c.optional_param(value) else {
-                continue;
-            };
-            let mut places = Vec::new();
-            for pointer in claim_pointers(name) {
-                let added = paths
-                    .add(&pointer)
-                    .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
-                places.push(
-                    added
-                        .map_err(|text| c.error("scheme.jwt.claims", text))
-                        .ok()?,
-                );
-            }
-            let expected = c.template(
-                "scheme.jwt.claims",
-                &value,
-                Grammar::Plain,
-                &mut PathSet::default(),
-            );
-            claims.push(Claim {
-                name: name.as_str().into(),
-                places,
-                expected,
-            });
-        }
-        Some(Self {
-            place,
-            document,
-            strip: spec.strip.as_str().into(),
-            detached,
-            ts,
-            algs: spec.algs.clone(),
-            secrets: secrets.into_iter().map(under_each).collect(),
-            keys,
-            leeway: i64::try_from(spec.leeway).unwrap_or(i64::MAX),
-            max_age: spec.max_age.and_then(|age| i64::try_from(age).ok()),
-            require,
-            claims,
-            body,
-            url,
-            paths,
-            times,
-        })
-    }
-
     /// Where the key set has to be fetched from.
     pub(crate) fn jwks_url(&self) -> Option<&str> {
         self.keys.url()

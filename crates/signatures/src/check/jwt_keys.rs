@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::UnixMillis;
-use crate::compile::Compiler;
 use crate::crypto::certificate::ChainRule;
 use crate::crypto::jwk::JwkSet;
 use crate::keys::fetch::{Fetched, KeyApi};
-use crate::language::spec::{JwtAlg, JwtSpec};
+use crate::language::spec::JwtAlg;
 use crate::{Reason, Refusal};
 
 /// The public keys of a source.
@@ -24,80 +23,20 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn compile(c: &mut Compiler<'_>, spec: &JwtSpec, needed: bool) -> Option<Self> {
-        let mut set = JwkSet::default();
-        let mut url = None;
-        let mut given = false;
-        for (index, pasted) in c.source.public_keys.iter().enumerate() {
-            given = true;
-            if let Err(text) = set.add_pasted(pasted.expose()) {
-                c.error(format!("public_keys[{index}]"), text);
-            }
-        }
-        match c
-            .source
-            .jwks
-            .as_deref()
-            .or(spec.jwks.as_deref().filter(|_| needed && !given))
-        {
-            None => {}
-            Some(document) if document.trim_start().starts_with('{') => {
-                given = true;
-                match JwkSet::parse(document) {
-                    Ok(parsed) => set = parsed,
-                    Err(text) => c.error("jwks", text),
-                }
-            }
-            Some(text) if text.starts_with("https://") || is_local(text) => {
-                given = true;
-                url = Some(text.into());
-            }
-            Some(_) => c.error(
-                "jwks",
-                "the https:// URL of a key set, or the key set itself",
-            ),
-        }
-        let mut api = None;
-        if let Some(spec) = spec.key_api.as_ref().filter(|_| needed && !given) {
-            given = true;
-            let secret = if spec.body.values().any(|text| text == "{secret}") {
-                if c.source.secrets.len() != 1 {
-                    c.error("secrets", "one: the secret of the provider's API, which gives the keys (or give public_keys)");
-                }
-                c.source.secrets.first().cloned()
-            } else {
-                None
-            };
-            match KeyApi::compile(spec, secret, &c.params, c.shelf.clone()) {
-                Ok(compiled)
-                    if compiled.url().starts_with("https://") || is_local(compiled.url()) =>
-                {
-                    api = Some(compiled)
-                }
-                Ok(_) => c.error("scheme.jwt.key_api.url", "starts with https://"),
-                Err(text) => c.error("scheme.jwt.key_api", text),
-            }
-        }
-        let mut chain = None;
-        if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
-            given = true;
-            chain = ChainRule::compile(spec)
-                .map_err(|text| c.error("scheme.jwt.x5c", text))
-                .ok();
-        }
-        if needed && !given {
-            c.error(
-                "public_keys",
-                "missing: this provider signs with a private key; give the public one, or jwks",
-            );
-        }
-        Some(Self {
+    /// Keys with the set that is at hand.
+    pub(crate) fn new(
+        set: JwkSet,
+        url: Option<Box<str>>,
+        api: Option<KeyApi>,
+        chain: Option<ChainRule>,
+    ) -> Self {
+        Self {
             api,
             chain,
             url,
             set: RwLock::new(Arc::new(set)),
             wanted: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Where the key set has to be fetched from.
@@ -154,19 +93,5 @@ impl Keys {
             return Ok(None);
         }
         Ok(Some(made))
-    }
-}
-
-/// A key set on this very machine may come without TLS: anywhere else, whoever is on the way could put his keys into it.
-fn is_local(url: &str) -> bool {
-    let host = url::Url::parse(url)
-        .ok()
-        .filter(|url| url.scheme() == "http")
-        .and_then(|url| url.host().map(|host| host.to_owned()));
-    match host {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }

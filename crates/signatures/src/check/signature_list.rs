@@ -8,7 +8,7 @@ use crate::check::http_signature::{HttpSignature, Part};
 use crate::crypto::mac::Encoding;
 use crate::language::json_pointers::{PathSet, Slot, scalar};
 use crate::language::spec::SigSpec;
-use crate::language::template::{Cx, Params, with_params};
+use crate::language::template::{Cx, Params, Wrong, with_params};
 use crate::request::view::{Needs, field, with_plus};
 use crate::{Reason, Refusal};
 
@@ -37,7 +37,7 @@ impl Place {
         params: &Params,
         paths: &mut PathSet,
         needs: &mut Needs,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Wrong> {
         match text.split_once(':') {
             Some(("header", name)) => {
                 Ok(Self::Header(name.parse().map_err(|_| {
@@ -59,7 +59,8 @@ impl Place {
             }
             _ => Err(format!(
                 "\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer"
-            )),
+            )
+            .into()),
         }
     }
 
@@ -142,7 +143,7 @@ impl SigRule {
         params: &Params,
         paths: &mut PathSet,
         needs: &mut Needs,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Wrong> {
         let literal =
             |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
         let prefix = literal(&spec.prefix)?;

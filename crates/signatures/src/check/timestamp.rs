@@ -1,7 +1,7 @@
 //! How old a delivery may be. Its age is taken at its arrival; the text of the time goes into the message as it was sent.
 
 use crate::UnixMillis;
-use crate::language::spec::TimeUnit;
+use crate::language::spec::{TimeUnit, TsSpec};
 use crate::{Reason, Refusal};
 
 /// The rule of a scheme.
@@ -14,6 +14,15 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
+    /// The rule of a scheme's `ts`.
+    pub(crate) fn of(spec: &TsSpec) -> Self {
+        Self {
+            unit: spec.unit,
+            tolerance: spec.tolerance,
+            future: spec.future,
+        }
+    }
+
     /// Whether a delivery signed at `text` may arrive `now`.
     pub(crate) fn check(self, text: &[u8], now: UnixMillis) -> Result<(), Refusal> {
         let Some(signed_at) = millis(text, self.unit) else {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Compiler;
 use crate::IdClass;
-use crate::compile::Compiler;
 use crate::language::canonical::Canonical;
 use crate::language::json_pointers::PathSet;
 use crate::language::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec};
@@ -50,7 +50,7 @@ pub(crate) fn is_time(name: &str) -> bool {
 }
 
 impl Compiler<'_> {
-    pub(crate) fn covers(&self, check: &Check) -> Covered {
+    pub(super) fn covers(&self, check: &Check) -> Covered {
         let tokens: Vec<&Token> = match check {
             Check::Proof(proof) => proof.message.tokens(),
             Check::Jwt(rule) => rule.detached.iter().flat_map(Template::tokens).collect(),
@@ -61,7 +61,7 @@ impl Compiler<'_> {
             .any(|token| matches!(token, Token::Canonical(canonical) if canonical.covers_body()));
         let in_claims = matches!(check, Check::Jwt(_)) && self.spec.document == "jwt";
         let signs =
-            !matches!(check, Check::Nothing | Check::Basic(_)) && self.spec.kind != Kind::Token;
+            !matches!(check, Check::Unverified | Check::Basic(_)) && self.spec.kind != Kind::Token;
         let form = tokens
             .iter()
             .any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
@@ -149,7 +149,7 @@ impl Compiler<'_> {
         }
     }
 
-    pub(crate) fn warn(&mut self, covered: &Covered) {
+    pub(super) fn warn(&mut self, covered: &Covered) {
         let spec = self.spec;
         if spec.kind == Kind::None {
             self.warnings

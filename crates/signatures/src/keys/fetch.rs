@@ -14,7 +14,7 @@ use crate::crypto::certificate::Certificate;
 use crate::crypto::jwk::JwkSet;
 use crate::keys::wishes::{Wish, Wishes};
 use crate::language::spec::{KeyApiSpec, PinnedUrlSpec};
-use crate::language::template::{Cx, Params, with_params};
+use crate::language::template::{Cx, Params, Wrong, with_params};
 use crate::{Reason, Refusal};
 
 /// Longest URL, and longest id of a key.
@@ -198,7 +198,7 @@ impl PinnedUrl {
         place: Place,
         params: &Params,
         shelf: Arc<Shelf>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Wrong> {
         let hosts = spec
             .hosts
             .iter()
@@ -353,12 +353,12 @@ impl KeyApi {
         secret: Option<Secret>,
         params: &Params,
         shelf: Arc<Shelf>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Wrong> {
         let (before, after) = match spec.url.split_once("{kid}") {
             Some((before, after)) => (before, Some(with_params(after, params)?.into())),
             None => (spec.url.as_str(), None),
         };
-        let part = |(name, text): (&String, &String)| -> Result<(Box<str>, Part), String> {
+        let part = |(name, text): (&String, &String)| -> Result<(Box<str>, Part), Wrong> {
             let part = match text.as_str() {
                 "{kid}" => Part::Kid,
                 "{secret}" => Part::Secret,

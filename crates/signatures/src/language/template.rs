@@ -100,7 +100,7 @@ impl Template {
         grammar: Grammar,
         params: &Params,
         paths: &mut PathSet,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Wrong> {
         let mut parser = Parser {
             rest: text,
             grammar,
@@ -281,11 +281,11 @@ impl Template {
 }
 
 /// Text in which only `{param:NAME}` stands, filled in.
-pub(crate) fn with_params(text: &str, params: &Params) -> Result<String, String> {
+pub(crate) fn with_params(text: &str, params: &Params) -> Result<String, Wrong> {
     let template = Template::parse(text, Grammar::Plain, params, &mut PathSet::default())?;
     template
         .literal()
-        .ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here"))
+        .ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here").into())
 }
 
 /// Several tokens in one, filtered together; None where one is missing or empty.
@@ -499,7 +499,7 @@ struct Parser<'p> {
 }
 
 impl Parser<'_> {
-    fn segments(&mut self, inside: bool) -> Result<Vec<Segment>, String> {
+    fn segments(&mut self, inside: bool) -> Result<Vec<Segment>, Wrong> {
         let mut segments = Vec::new();
         let brackets = self.grammar == Grammar::Message;
         loop {
@@ -526,13 +526,13 @@ impl Parser<'_> {
                     segments.push(Segment::Optional(inner));
                 }
                 (Some(other), _) => {
-                    return Err(format!("\"{}\" where it has no meaning", char::from(other)));
+                    return Err(format!("\"{}\" where it has no meaning", char::from(other)).into());
                 }
             }
         }
     }
 
-    fn token(&mut self, text: &str) -> Result<Segment, String> {
+    fn token(&mut self, text: &str) -> Result<Segment, Wrong> {
         let mut words = text.split('|');
         let name = words.next().unwrap_or_default();
         let mut words: Vec<&str> = words.collect();
@@ -549,10 +549,13 @@ impl Parser<'_> {
                 "url" => Token::Url,
                 "base_url" => Token::BaseUrl,
                 "path" => Token::Path,
-                _ => return Err(format!("no token {{{text}}}")),
+                _ => return Err(format!("no token {{{text}}}").into()),
             },
             Some(("param", param)) => {
-                let value = self.params.get(param).ok_or_else(|| missing_param(param))?;
+                let value = self
+                    .params
+                    .get(param)
+                    .ok_or_else(|| Wrong::MissingParam(param.into()))?;
                 return Ok(Segment::Literal(value.as_bytes().into()));
             }
             Some(("header", header)) => Token::Header(
@@ -589,16 +592,34 @@ impl Parser<'_> {
             }
             Some(("json", pointer)) if sorted_kv => Token::JsonSortedKv(self.paths.add(pointer)?),
             Some(("json", pointer)) => Token::Json(self.paths.add(pointer)?, pointer.into()),
-            Some(_) => return Err(format!("no token {{{text}}}")),
+            Some(_) => return Err(format!("no token {{{text}}}").into()),
         };
         let filters = words.into_iter().map(filter).collect::<Result<_, _>>()?;
         Ok(Segment::Token(token, filters))
     }
 }
 
-/// The error for a parameter that the source does not give.
-pub(crate) fn missing_param(name: &str) -> String {
-    format!("needs the source's params.{name}")
+/// A mistake in a text of the language.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Wrong {
+    /// The source does not give this parameter.
+    #[error("needs the source's params.{0}")]
+    MissingParam(Box<str>),
+    /// Anything else.
+    #[error("{0}")]
+    Text(String),
+}
+
+impl From<String> for Wrong {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
 }
 
 fn filter(word: &str) -> Result<Filter, String> {

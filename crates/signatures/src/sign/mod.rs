@@ -27,7 +27,7 @@ use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::{Encoding, HashName};
 use crate::language::json_pointers::{PathSet, Slots};
 use crate::language::spec::{JwtAlg, Kind, SchemeSpec, SigSpec};
-use crate::language::template::{Cx, Grammar, Params, Piece, Template, Token};
+use crate::language::template::{Cx, Grammar, Params, Piece, Template, Token, Wrong};
 use crate::request::Request;
 use crate::request::view::{View, query};
 use crate::sign::sample::{escaped, is_form_scheme, set};
@@ -105,7 +105,7 @@ pub fn sign_as(
         None => draft.named()?,
     }
     match &scheme.check {
-        Check::Nothing => {}
+        Check::Unverified => {}
         Check::Basic(_) => {
             let credentials = source
                 .secrets
@@ -780,7 +780,7 @@ impl<'d> Draft<'d> {
     }
 
     fn fill(&self, template: &str) -> Result<String, SignError> {
-        let text = |error: String| SignError::Body(error);
+        let text = |wrong: Wrong| SignError::Body(wrong.to_string());
         let template = Template::parse(
             template,
             Grammar::Plain,

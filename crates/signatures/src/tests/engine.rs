@@ -914,3 +914,25 @@ fn a_secret_with_a_plus_in_a_url_is_known_as_pasted_and_as_escaped() {
         assert!(events(&scheme, &post(wrong), NOW).is_err(), "{wrong}");
     }
 }
+
+/// A check of a configuration goes on where a secret cannot be read. What it compiles must not be open to whoever knows that.
+#[test]
+fn a_secret_that_was_not_read_verifies_nothing() {
+    for provider in ["hmac", "github", "stripe"] {
+        let unread = SourceSpec {
+            secrets: vec![Secret::unread()],
+            ..source(provider, &[])
+        };
+        let scheme = compiled(&unread);
+        let zeros = SourceSpec {
+            secrets: vec![Secret::new([0; 32])],
+            ..source(provider, &[])
+        };
+        assert!(scheme.verifies(), "{provider}");
+        assert_eq!(
+            refused(&scheme, &signed(&zeros, "evt_1"), NOW),
+            Reason::SignatureMismatch,
+            "{provider}"
+        );
+    }
+}

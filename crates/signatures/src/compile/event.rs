@@ -1,0 +1,115 @@
+//! Compiles the events of a scheme: their ids, types and batches.
+
+use super::{Compiler, Reported};
+use crate::IdClass;
+use crate::check::event::{BatchRule, EventRule, Varies};
+use crate::language::json_pointers::{PathSet, Slot};
+use crate::language::spec::BatchSpec;
+use crate::language::template::{Grammar, Template};
+
+impl Compiler<'_> {
+    pub(super) fn event(&mut self) -> Result<EventRule, Reported> {
+        let spec = &self.spec.event;
+        let mut paths = PathSet::default();
+        let ids = self.ids("scheme.event.id", &spec.id, &mut paths);
+        let event_type = self.template(
+            "scheme.event.type",
+            &spec.event_type,
+            Grammar::Plain,
+            &mut paths,
+        );
+        let slots = self.varies("scheme.event.varies", &spec.varies, &mut paths);
+        let outer = paths.clone();
+        let batch = match &spec.batch {
+            Some(batch) => self.batch(batch, &mut paths).map(Some),
+            None => Ok(None),
+        };
+        let inside = self.varies_inside(spec.batch.as_ref());
+        if self.source.split == Some(true) && spec.batch.is_none() {
+            return Err(self.error("batch", "\"split\": this scheme sends one event at a time"));
+        }
+        Ok(EventRule {
+            ids: ids?,
+            event_type: event_type?,
+            missing: spec.missing,
+            class: IdClass::Unsigned,
+            replays: false,
+            batch: batch?,
+            paths,
+            outer,
+            varies: Varies {
+                slots: slots?,
+                inside: inside?,
+            },
+        })
+    }
+
+    fn ids(
+        &mut self,
+        key: &str,
+        texts: &[String],
+        paths: &mut PathSet,
+    ) -> Result<Vec<Template>, Reported> {
+        let ids: Vec<_> = texts
+            .iter()
+            .map(|id| self.template(key, id, Grammar::Plain, paths))
+            .collect();
+        ids.into_iter().collect()
+    }
+
+    fn varies(
+        &mut self,
+        key: &str,
+        pointers: &[String],
+        paths: &mut PathSet,
+    ) -> Result<Vec<Slot>, Reported> {
+        let slots: Vec<_> = pointers
+            .iter()
+            .map(|pointer| self.ok(key, paths.add(pointer)))
+            .collect();
+        slots.into_iter().collect()
+    }
+
+    /// Kept whole, a batch is compared without what its elements may change.
+    fn varies_inside(&mut self, batch: Option<&BatchSpec>) -> Result<PathSet, Reported> {
+        let mut inside = PathSet::default();
+        if let Some(batch) = batch {
+            for pointer in &batch.varies {
+                let added = inside.add(&format!("{}/*{pointer}", batch.at));
+                self.ok("scheme.event.batch.varies", added)?;
+            }
+        }
+        Ok(inside)
+    }
+
+    fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Result<BatchRule, Reported> {
+        let added = paths
+            .add(&format!("{}/*", spec.at))
+            .and_then(|element| Ok((element, paths.add_array(&spec.at)?)));
+        let places = self.ok("scheme.event.batch.at", added);
+        let mut inner = PathSet::default();
+        let ids = self.ids("scheme.event.batch.id", &spec.id, &mut inner);
+        let event_type = self.template(
+            "scheme.event.batch.type",
+            &spec.event_type,
+            Grammar::Plain,
+            &mut inner,
+        );
+        let slots = self.varies("scheme.event.batch.varies", &spec.varies, &mut inner);
+        let (element, array) = places?;
+        Ok(BatchRule {
+            element,
+            array,
+            ids: ids?,
+            event_type: event_type?,
+            empty: spec.empty,
+            paths: inner,
+            split: self.source.split.unwrap_or(spec.split),
+            max: self.max_events,
+            varies: Varies {
+                slots: slots?,
+                inside: PathSet::default(),
+            },
+        })
+    }
+}

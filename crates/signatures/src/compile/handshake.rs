@@ -1,0 +1,256 @@
+//! Compiles handshakes, and the answers that a provider prescribes.
+
+use http::Method;
+
+use super::message::present;
+use super::{Compiler, Reported};
+use crate::check::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
+use crate::check::signature_list::Place;
+use crate::language::json_pointers::{PathSet, Slots};
+use crate::language::spec::{HandshakeSpec, RespondSpec, WhenSpec};
+use crate::language::template::{Cx, Grammar};
+use crate::request::view::{Needs, View};
+use crate::request::{Headers, Request};
+use crate::{Answer, Answers, UnixMillis};
+
+impl Compiler<'_> {
+    /// The handshakes of the scheme: those that are signed, or those that are not.
+    pub(super) fn handshakes(&mut self, signed: bool) -> Result<Vec<Handshake>, Reported> {
+        let wanted = self.spec.handshake.iter().enumerate();
+        let all: Vec<_> = wanted
+            .filter(|(_, spec)| spec.signed == signed)
+            .map(|(at, spec)| self.handshake(at, spec))
+            .collect();
+        present(all)
+    }
+
+    /// A handshake, or None with a warning where the source lacks a parameter for it.
+    fn handshake(
+        &mut self,
+        at: usize,
+        spec: &HandshakeSpec,
+    ) -> Result<Option<Handshake>, Reported> {
+        let key = format!("scheme.handshake[{at}]");
+        if let Some(name) = &spec.switch {
+            match self.params.get(name).map(String::as_str) {
+                Some("on") => {}
+                Some("off") => return Ok(None),
+                _ => return Err(self.error(format!("params.{name}"), "\"on\" or \"off\"")),
+            }
+        }
+        let before = self.problems.len();
+        let reported = match self.handshake_rule(&key, spec) {
+            Ok(rule) => return Ok(Some(rule)),
+            Err(reported) => reported,
+        };
+        let news = self.problems.get(before..).unwrap_or_default();
+        if news.iter().any(|problem| !problem.missing_param) {
+            return Err(reported);
+        }
+        let missing: Vec<_> = news
+            .iter()
+            .map(|problem| problem.error.text.as_str())
+            .collect();
+        self.warnings
+            .push(format!("{key} is off: {}", missing.join(", ")));
+        self.problems.truncate(before);
+        Ok(None)
+    }
+
+    fn handshake_rule(&mut self, key: &str, spec: &HandshakeSpec) -> Result<Handshake, Reported> {
+        let before = self.problems.len();
+        let mut paths = PathSet::default();
+        let there = self.there(key, &spec.when, &mut paths);
+        let method = self.handshake_method(key, &spec.when);
+        let checks: Vec<_> = spec
+            .check
+            .iter()
+            .map(|(place, value)| self.equal(key, place, value, &mut paths))
+            .collect();
+        let learn = match &spec.learn {
+            None => Ok(None),
+            Some(_) if spec.signed => Err(self.error(
+                format!("{key}.learn"),
+                "a handshake that is signed is signed with a secret that is known already",
+            )),
+            Some(place) => {
+                let place = Place::parse(place, &self.params, &mut paths, &mut self.needs);
+                self.ok(&format!("{key}.learn"), place).map(Some)
+            }
+        };
+        let answer = self.answer_template(key, &spec.respond, 200, &mut paths);
+        let visit = match &spec.visit {
+            None => Ok(None),
+            Some(_) if !spec.signed => Err(self.error(
+                key,
+                "visit: needs signed = true, or anybody could have URLs visited",
+            )),
+            Some(visit) => self.pinned(key, visit, &mut paths).map(Some),
+        };
+        let (there, method) = (there?, method?);
+        if there.is_empty() && method.is_none() {
+            self.error(
+                key,
+                "when: says nothing, so that every request would be this handshake",
+            );
+        }
+        let rule = Handshake {
+            method,
+            there,
+            equals: spec.when.equals.as_deref().map(Into::into),
+            checks: present(checks)?,
+            otherwise: spec.otherwise,
+            learn: learn?,
+            answer: answer?,
+            visit: visit?,
+            paths,
+        };
+        self.unless_reported(before, rule)
+    }
+
+    /// The places of which each must hold something.
+    fn there(
+        &mut self,
+        key: &str,
+        when: &WhenSpec,
+        paths: &mut PathSet,
+    ) -> Result<Vec<Place>, Reported> {
+        let names = [
+            ("query", &when.query),
+            ("header", &when.header),
+            ("form", &when.form),
+            ("json", &when.json),
+        ];
+        let mut places = Vec::new();
+        for (kind, name) in names {
+            let Some(name) = name else { continue };
+            let text = format!("{kind}:{name}");
+            let place = Place::parse(&text, &self.params, paths, &mut self.needs);
+            places.push(self.ok(key, place));
+        }
+        places.into_iter().collect()
+    }
+
+    fn handshake_method(&mut self, key: &str, when: &WhenSpec) -> Result<Option<Method>, Reported> {
+        let Some(method) = when.method.as_deref() else {
+            return Ok(None);
+        };
+        let parsed =
+            Method::from_bytes(method.as_bytes()).map_err(|_| format!("\"{method}\" is no method"));
+        self.ok(key, parsed).map(Some)
+    }
+
+    fn answer_template(
+        &mut self,
+        key: &str,
+        spec: &RespondSpec,
+        status: u16,
+        paths: &mut PathSet,
+    ) -> Result<AnswerTemplate, Reported> {
+        let headers: Vec<_> = spec
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = self.template(key, value, Grammar::Plain, paths)?;
+                Ok((name.clone(), value))
+            })
+            .collect();
+        let (body, content_type) = match (&spec.json, &spec.body) {
+            (Some(json), _) => (
+                self.json(key, json, paths).map(AnswerBody::Json),
+                "application/json",
+            ),
+            (None, body) => {
+                let text = body.as_deref().unwrap_or_default();
+                let text = self.template(key, text, Grammar::Plain, paths);
+                (text.map(AnswerBody::Text), "text/plain")
+            }
+        };
+        let content_type = spec
+            .content_type
+            .clone()
+            .unwrap_or_else(|| content_type.to_owned());
+        Ok(AnswerTemplate {
+            status: spec.status.unwrap_or(status),
+            content_type: Some(content_type),
+            headers: headers.into_iter().collect::<Result<_, _>>()?,
+            body: body?,
+        })
+    }
+
+    fn json(
+        &mut self,
+        key: &str,
+        value: &toml::Value,
+        paths: &mut PathSet,
+    ) -> Result<JsonTemplate, Reported> {
+        Ok(match value {
+            toml::Value::String(text) => {
+                JsonTemplate::Text(self.template(key, text, Grammar::Plain, paths)?)
+            }
+            toml::Value::Array(items) => {
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|item| self.json(key, item, paths))
+                    .collect();
+                JsonTemplate::List(items.into_iter().collect::<Result<_, _>>()?)
+            }
+            toml::Value::Table(members) => {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, item)| Ok((name.clone(), self.json(key, item, paths)?)))
+                    .collect();
+                JsonTemplate::Object(members.into_iter().collect::<Result<_, _>>()?)
+            }
+            toml::Value::Datetime(time) => JsonTemplate::Literal(quoted(&time.to_string())),
+            other => JsonTemplate::Literal(other.to_string()),
+        })
+    }
+
+    /// The answer to every delivery, if the provider prescribes one: the same for all, so it is made here.
+    pub(super) fn answers(&mut self) -> Result<Answers, Reported> {
+        let spec = &self.spec.respond;
+        let prescribed = spec.status.is_some()
+            || spec.body.is_some()
+            || spec.json.is_some()
+            || !spec.headers.is_empty();
+        let accepted = if prescribed {
+            let template =
+                self.answer_template("scheme.respond", spec, 200, &mut PathSet::default())?;
+            constant(&template)
+        } else {
+            None
+        };
+        Ok(Answers {
+            accepted,
+            rejected: spec.reject,
+            overloaded: spec.overload,
+        })
+    }
+}
+
+/// The answer of a template that takes nothing from a request.
+fn constant(template: &AnswerTemplate) -> Option<Answer> {
+    let request = Request {
+        method: Method::POST,
+        target: String::new(),
+        headers: Headers::default(),
+        body: bytes::Bytes::new(),
+        received_at: UnixMillis(0),
+    };
+    let view = View::new(&request, &[], Needs::default()).ok()?;
+    let slots = Slots::default();
+    let cx = Cx {
+        view: &view,
+        slots: &slots,
+        ts: &[],
+        url: None,
+        spelling: 0,
+        key: None,
+    };
+    let mut answer = template.fill(cx).ok()?;
+    answer
+        .headers
+        .retain(|(name, _)| name != "x-content-type-options");
+    Some(answer)
+}

@@ -1,0 +1,261 @@
+//! Compiles the proof by JSON Web Token.
+
+use super::{Compiler, Reported};
+use crate::Secret;
+use crate::check::jwt::{Claim, DigestClaim, JwtRule, claim_pointers};
+use crate::check::jwt_keys::Keys;
+use crate::check::signature_list::Place;
+use crate::check::timestamp::Freshness;
+use crate::crypto::certificate::ChainRule;
+use crate::crypto::jwk::JwkSet;
+use crate::crypto::mac::MacKey;
+use crate::keys::fetch::KeyApi;
+use crate::language::json_pointers::{PathSet, Slot};
+use crate::language::spec::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec};
+use crate::language::template::{Grammar, Template};
+
+/// Secrets of a source, each ready for the algorithms of its scheme.
+type SecretKeys = Vec<Vec<(JwtAlg, MacKey)>>;
+
+impl Compiler<'_> {
+    pub(super) fn jwt(&mut self) -> Result<JwtRule, Reported> {
+        let Some(spec) = &self.spec.jwt else {
+            return Err(self.error(
+                "scheme.jwt",
+                "missing: where the token is, and its algorithms",
+            ));
+        };
+        let mut paths = PathSet::default();
+        let mut document = PathSet::default();
+        let place = self.token_place(spec, &mut document);
+        let detached = self.detached(spec);
+        let ts = self.token_time(&mut document);
+        if spec.algs.is_empty() {
+            self.error("scheme.jwt.algs", "empty: the algorithms that are accepted");
+        }
+        let keys = self.token_keys(spec);
+        let times = ["exp", "nbf", "iat"].map(|name| self.claim(name, &mut paths));
+        let body = self.digest_claim(spec.body.as_ref(), &mut paths);
+        let url = self.digest_claim(spec.url.as_ref(), &mut paths);
+        let require: Vec<_> = spec
+            .require
+            .iter()
+            .map(|name| Ok((name.as_str().into(), self.claim(name, &mut paths)?)))
+            .collect();
+        let claims: Vec<_> = spec
+            .claims
+            .iter()
+            .filter_map(|(name, value)| {
+                let value = self.optional_param(value)?;
+                Some(self.expected_claim(name, &value, &mut paths))
+            })
+            .collect();
+        let (secrets, keys) = keys?;
+        let [exp, nbf, iat] = times;
+        Ok(JwtRule {
+            place: place?,
+            document,
+            strip: spec.strip.as_str().into(),
+            detached: detached?,
+            ts: ts?,
+            algs: spec.algs.clone(),
+            secrets,
+            keys,
+            leeway: i64::try_from(spec.leeway).unwrap_or(i64::MAX),
+            max_age: spec.max_age.and_then(|age| i64::try_from(age).ok()),
+            require: require.into_iter().collect::<Result<_, _>>()?,
+            claims: claims.into_iter().collect::<Result<_, _>>()?,
+            body: body?,
+            url: url?,
+            paths,
+            times: [exp?, nbf?, iat?],
+        })
+    }
+
+    /// Place of the token; None where the body is the token.
+    fn token_place(
+        &mut self,
+        spec: &JwtSpec,
+        document: &mut PathSet,
+    ) -> Result<Option<Place>, Reported> {
+        match spec.from.split_once(':') {
+            Some(("header" | "json", _)) => self
+                .place("scheme.jwt.from", &spec.from, document)
+                .map(Some),
+            None if spec.from == "body" => Ok(None),
+            _ => Err(self.error("scheme.jwt.from", "header:NAME, json:/pointer or body")),
+        }
+    }
+
+    fn detached(&mut self, spec: &JwtSpec) -> Result<Option<Template>, Reported> {
+        let Some(text) = &spec.detached else {
+            return Ok(None);
+        };
+        let key = "scheme.jwt.detached";
+        self.template(key, text, Grammar::Message, &mut PathSet::default())
+            .map(Some)
+    }
+
+    fn token_time(
+        &mut self,
+        document: &mut PathSet,
+    ) -> Result<Option<(Place, Freshness)>, Reported> {
+        let Some(ts) = &self.spec.ts else {
+            return Ok(None);
+        };
+        let place = self.place("scheme.ts.from", &ts.from, document)?;
+        Ok(Some((place, Freshness::of(ts))))
+    }
+
+    /// Secrets and public keys: one of the two where the algorithms allow both.
+    fn token_keys(&mut self, spec: &JwtSpec) -> Result<(SecretKeys, Keys), Reported> {
+        let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
+        let public = spec.algs.iter().any(|alg| alg.hash().is_none());
+        let needs_secret = symmetric && (!public || !self.source.secrets.is_empty());
+        let secrets = if needs_secret {
+            self.secrets()
+        } else {
+            Ok(Vec::new())
+        };
+        let under_each = |secret: Vec<u8>| {
+            spec.algs
+                .iter()
+                .filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?)))
+                .collect()
+        };
+        let keys = self.token_public_keys(spec, public && !needs_secret)?;
+        Ok((secrets?.into_iter().map(under_each).collect(), keys))
+    }
+
+    fn claim(&mut self, name: &str, paths: &mut PathSet) -> Result<Slot, Reported> {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        self.ok("scheme.jwt", paths.add(&pointer))
+    }
+
+    fn digest_claim(
+        &mut self,
+        spec: Option<&JwtDigestSpec>,
+        paths: &mut PathSet,
+    ) -> Result<Option<DigestClaim>, Reported> {
+        let Some(spec) = spec else { return Ok(None) };
+        Ok(Some(DigestClaim {
+            name: spec.claim.as_str().into(),
+            slot: self.claim(&spec.claim, paths)?,
+            hash: spec.hash,
+            encoding: spec.encoding,
+            absent_if_empty: spec.absent_if_empty,
+        }))
+    }
+
+    fn expected_claim(
+        &mut self,
+        name: &str,
+        value: &str,
+        paths: &mut PathSet,
+    ) -> Result<Claim, Reported> {
+        let mut places = Vec::new();
+        for pointer in claim_pointers(name) {
+            let added = paths
+                .add(&pointer)
+                .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
+            places.push(self.ok("scheme.jwt.claims", added)?);
+        }
+        let key = "scheme.jwt.claims";
+        let expected = self.template(key, value, Grammar::Plain, &mut PathSet::default())?;
+        Ok(Claim {
+            name: name.into(),
+            places,
+            expected,
+        })
+    }
+
+    fn token_public_keys(&mut self, spec: &JwtSpec, needed: bool) -> Result<Keys, Reported> {
+        let before = self.problems.len();
+        let mut set = JwkSet::default();
+        let mut given = !self.source.public_keys.is_empty();
+        for (index, pasted) in self.source.public_keys.iter().enumerate() {
+            // One that was not read gives no key.
+            if !pasted.is_unread()
+                && let Err(text) = set.add_pasted(pasted.expose())
+            {
+                self.error(format!("public_keys[{index}]"), text);
+            }
+        }
+        let preset = spec.jwks.as_deref().filter(|_| needed && !given);
+        let mut url = None;
+        if let Some(text) = self.source.jwks.as_deref().or(preset) {
+            match self.key_set(text)? {
+                KeySet::Given(parsed) => set = parsed,
+                KeySet::At(at) => url = Some(at),
+            }
+            given = true;
+        }
+        let mut api = None;
+        if let Some(spec) = spec.key_api.as_ref().filter(|_| needed && !given) {
+            given = true;
+            api = Some(self.key_api(spec)?);
+        }
+        let mut chain = None;
+        if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
+            given = true;
+            chain = Some(self.ok("scheme.jwt.x5c", ChainRule::compile(spec))?);
+        }
+        if needed && !given {
+            self.error(
+                "public_keys",
+                "missing: this provider signs with a private key; give the public one, or jwks",
+            );
+        }
+        self.unless_reported(before, Keys::new(set, url, api, chain))
+    }
+
+    fn key_set(&mut self, text: &str) -> Result<KeySet, Reported> {
+        if text.trim_start().starts_with('{') {
+            return self.ok("jwks", JwkSet::parse(text)).map(KeySet::Given);
+        }
+        if text.starts_with("https://") || is_local(text) {
+            return Ok(KeySet::At(text.into()));
+        }
+        Err(self.error(
+            "jwks",
+            "the https:// URL of a key set, or the key set itself",
+        ))
+    }
+
+    fn key_api(&mut self, spec: &KeyApiSpec) -> Result<KeyApi, Reported> {
+        let before = self.problems.len();
+        let mut secret: Option<Secret> = None;
+        if spec.body.values().any(|text| text == "{secret}") {
+            if self.source.secrets.len() != 1 {
+                self.error("secrets", "one: the secret of the provider's API, which gives the keys (or give public_keys)");
+            }
+            secret = self.source.secrets.first().cloned();
+        }
+        let compiled = KeyApi::compile(spec, secret, &self.params, self.shelf.clone());
+        let api = self.ok("scheme.jwt.key_api", compiled)?;
+        if !api.url().starts_with("https://") && !is_local(api.url()) {
+            self.error("scheme.jwt.key_api.url", "starts with https://");
+        }
+        self.unless_reported(before, api)
+    }
+}
+
+/// A key set as an operator gives it.
+enum KeySet {
+    Given(JwkSet),
+    At(Box<str>),
+}
+
+/// Plain HTTP is allowed for loopback only: elsewhere an attacker on the path could substitute keys.
+fn is_local(url: &str) -> bool {
+    let host = url::Url::parse(url)
+        .ok()
+        .filter(|url| url.scheme() == "http")
+        .and_then(|url| url.host().map(|host| host.to_owned()));
+    match host {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

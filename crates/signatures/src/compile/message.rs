@@ -1,0 +1,277 @@
+//! Compiles the proof over a message, or by a token that is sent as it is.
+
+use super::{Compiler, Reported};
+use crate::Secret;
+use crate::check::message::{Bind, By, Each, Equal, Hashes, PickHash, Proof, Ts, token_digest};
+use crate::check::signature_list::{Place, SigRule};
+use crate::check::timestamp::Freshness;
+use crate::crypto::mac::{HashName, MacKey};
+use crate::language::json_pointers::PathSet;
+use crate::language::spec::{Kind, TsSpec, UrlPorts};
+use crate::language::template::{Grammar, Template, Token};
+
+impl Compiler<'_> {
+    pub(super) fn proof(&mut self) -> Result<Proof, Reported> {
+        let spec = self.spec;
+        let mut paths = PathSet::default();
+        let sigs = self.signatures(&mut paths);
+        let ts = match &spec.ts {
+            Some(ts) => self.time(ts, &mut paths).map(Some),
+            None => Ok(None),
+        };
+        let message = self.message(&mut paths);
+        let require: Vec<_> = spec
+            .require
+            .iter()
+            .map(|(place, value)| self.equal("scheme.require", place, value, &mut paths))
+            .collect();
+        let bind: Vec<_> = spec
+            .bind
+            .iter()
+            .map(|bind| {
+                let equal = self.equal("scheme.bind", &bind.from, &bind.of, &mut paths)?;
+                Ok(equal.map(|equal| Bind {
+                    equal,
+                    unless_form: bind.unless_form,
+                }))
+            })
+            .collect();
+        let by = self.by(&mut paths);
+        let each = self.each();
+        let message = message?;
+        Ok(Proof {
+            by: by?,
+            sigs: sigs?,
+            ts: ts?,
+            require: present(require)?,
+            bind: present(bind)?,
+            paths,
+            each: each?,
+            spellings: if spec.url_ports == UrlPorts::Both {
+                2
+            } else {
+                1
+            },
+            signs_challenges: false,
+            time_beside_body: message.time_beside_body(),
+            message,
+        })
+    }
+
+    fn signatures(&mut self, paths: &mut PathSet) -> Result<Vec<SigRule>, Reported> {
+        let spec = self.spec;
+        if spec.sig.is_empty() {
+            return Err(self.error("scheme.sig", "missing: where the signature or token is, such as { from = \"header:x-signature\" }"));
+        }
+        let raw = spec.kind == Kind::Token;
+        let rules: Vec<_> = spec
+            .sig
+            .iter()
+            .enumerate()
+            .map(|(at, sig)| {
+                let rule = SigRule::compile(sig, raw, &self.params, paths, &mut self.needs);
+                self.ok(&format!("scheme.sig[{at}]"), rule)
+            })
+            .collect();
+        rules.into_iter().collect()
+    }
+
+    fn time(&mut self, spec: &TsSpec, paths: &mut PathSet) -> Result<Ts, Reported> {
+        let place = self.place("scheme.ts.from", &spec.from, paths)?;
+        let number = match place {
+            Place::Json(slot) if spec.number => Some(slot),
+            _ => None,
+        };
+        Ok(Ts {
+            place,
+            number,
+            rule: Freshness::of(spec),
+        })
+    }
+
+    fn message(&mut self, paths: &mut PathSet) -> Result<Template, Reported> {
+        let raw = self.spec.kind == Kind::Token;
+        let message = match &self.spec.message {
+            Some(_) if raw => Err(self.error("scheme.message", "a token signs nothing")),
+            None if raw => Ok(Template::default()),
+            None => Err(self.error(
+                "scheme.message",
+                "missing: what is signed, such as \"{body}\"",
+            )),
+            Some(text) => self.template("scheme.message", text, Grammar::Message, paths),
+        }?;
+        self.message_is_whole(&message)?;
+        Ok(message)
+    }
+
+    fn each(&mut self) -> Result<Option<Each>, Reported> {
+        let Some(pointer) = &self.spec.each else {
+            return Ok(None);
+        };
+        let mut paths = PathSet::default();
+        let added = paths.add(&format!("{pointer}/*"));
+        let element = self.ok("scheme.each", added)?;
+        Ok(Some(Each { paths, element }))
+    }
+
+    fn by(&mut self, paths: &mut PathSet) -> Result<By, Reported> {
+        match self.spec.kind {
+            Kind::Hash => Ok(By::Hash {
+                secrets: self.secrets()?.into_iter().map(Secret::new).collect(),
+                hash: self.spec.hash,
+            }),
+            Kind::Token => Ok(By::Token {
+                secrets: self
+                    .secrets()?
+                    .iter()
+                    .map(|secret| token_digest(secret))
+                    .collect(),
+            }),
+            Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa => self.by_public_key(paths),
+            _ => {
+                let hashes = self.hashes(paths);
+                let secrets = self.secrets();
+                let Hashes { pick, all } = hashes?;
+                let under_each = |secret: Vec<u8>| {
+                    all.iter()
+                        .filter_map(|hash| Some((*hash, MacKey::new(*hash, &secret)?)))
+                        .collect()
+                };
+                Ok(By::Mac {
+                    keys: secrets?.into_iter().map(under_each).collect(),
+                    hash: pick,
+                })
+            }
+        }
+    }
+
+    fn by_public_key(&mut self, paths: &mut PathSet) -> Result<By, Reported> {
+        let spec = self.spec;
+        let hash = self.hashes(paths)?;
+        let unfit = |name: &HashName| match spec.kind {
+            Kind::Rsa => *name == HashName::Md5,
+            Kind::EcdsaP256 => !matches!(name, HashName::Sha256 | HashName::Sha1),
+            _ => false,
+        };
+        let fit = match hash.all.iter().find(|name| unfit(name)) {
+            None => Ok(()),
+            Some(name) => Err(self.error(
+                "scheme.hash",
+                format!(
+                    "nothing is signed with {} by keys of this kind",
+                    name.name()
+                ),
+            )),
+        };
+        let url = spec
+            .cert_url
+            .as_ref()
+            .filter(|_| self.source.public_keys.is_empty());
+        let by = match url {
+            Some(url) => {
+                let at = self.pinned("scheme.cert_url", url, paths)?;
+                By::Certificate {
+                    at: at.of_certificates(),
+                    hash,
+                }
+            }
+            None => By::Key {
+                keys: self.public_keys()?,
+                hash,
+            },
+        };
+        fit.map(|()| by)
+    }
+
+    /// The hash of the scheme, or those that a request may name.
+    fn hashes(&mut self, paths: &mut PathSet) -> Result<Hashes, Reported> {
+        let Some(by) = &self.spec.hash_by else {
+            return Ok(Hashes {
+                pick: PickHash::Fixed,
+                all: vec![self.spec.hash],
+            });
+        };
+        let names: Vec<_> = by
+            .names
+            .iter()
+            .map(|(word, hash)| (word.as_str().into(), *hash))
+            .collect();
+        let mut all = Vec::new();
+        for hash in by.names.values() {
+            if !all.contains(hash) {
+                all.push(*hash);
+            }
+        }
+        let pick = match by.from.as_str() {
+            "sig" => PickHash::Label(names),
+            from => PickHash::At(self.place("scheme.hash_by.from", from, paths)?, names),
+        };
+        Ok(Hashes { pick, all })
+    }
+
+    /// A message that does not hold the time that it is aged by, or the secret where that is all there is to it, cannot be right.
+    fn message_is_whole(&mut self, message: &Template) -> Result<(), Reported> {
+        let before = self.problems.len();
+        let tokens = message.tokens();
+        let has_secret = tokens.contains(&&Token::Secret);
+        let wants_ts = self
+            .spec
+            .ts
+            .as_ref()
+            .is_some_and(|ts| ts.from.starts_with("sig:") || ts.from.starts_with("header:"));
+        let has_ts = tokens.contains(&&Token::Ts);
+        // Those that name the headers they sign demand the time among them.
+        let wants_ts = wants_ts
+            && !tokens
+                .iter()
+                .any(|token| matches!(token, Token::Canonical(_)));
+        if self.spec.kind == Kind::Hash && !has_secret && self.spec.message.is_some() {
+            self.error(
+                "scheme.message",
+                "a plain hash proves nothing without {secret} in its message",
+            );
+        }
+        if self.spec.kind != Kind::Hash && has_secret {
+            self.error(
+                "scheme.message",
+                "{secret} belongs into the message of a plain hash only",
+            );
+        }
+        if self.spec.kind != Kind::Token && wants_ts && !has_ts && self.spec.message.is_some() {
+            self.error(
+                "scheme.ts",
+                "the message does not hold {ts}, so that anybody could change it",
+            );
+        }
+        if has_ts && self.spec.ts.is_none() {
+            self.error("scheme.message", "{ts} without a ts that says where it is");
+        }
+        self.unless_reported(before, ())
+    }
+
+    /// A place and what it must equal; None where that is a matter of the source, and it says nothing.
+    pub(super) fn equal(
+        &mut self,
+        key: &str,
+        place: &str,
+        value: &str,
+        paths: &mut PathSet,
+    ) -> Result<Option<Equal>, Reported> {
+        let Some(value) = self.optional_param(value) else {
+            return Ok(None);
+        };
+        let parsed = Place::parse(place, &self.params, paths, &mut self.needs);
+        let parsed = self.ok(key, parsed);
+        let value = self.template(key, &value, Grammar::Plain, paths);
+        Ok(Some(Equal {
+            place: parsed?,
+            shown: Place::describe(place).into(),
+            value: value?,
+        }))
+    }
+}
+
+/// Those that are there.
+pub(super) fn present<T>(all: Vec<Result<Option<T>, Reported>>) -> Result<Vec<T>, Reported> {
+    all.into_iter().filter_map(Result::transpose).collect()
+}

@@ -1,0 +1,110 @@
+//! The scheme of a source as written: its provider's preset, its own table, or both.
+
+use std::collections::BTreeMap;
+
+use super::SchemeError;
+use crate::SourceSpec;
+use crate::language::presets;
+use crate::language::read::Fault;
+use crate::language::spec::{SchemeSpec, inherit};
+
+/// The scheme of a source as written: its provider's preset, its own table, or both.
+pub fn spec_of(source: &SourceSpec) -> Result<SchemeSpec, SchemeError> {
+    match read_spec(source) {
+        (Some(spec), errors) if errors.is_empty() => Ok(spec),
+        (_, errors) => Err(errors.into_iter().next().unwrap_or_else(|| SchemeError {
+            key: "scheme".into(),
+            text: "cannot be read".into(),
+        })),
+    }
+}
+
+/// The same with all of its mistakes; and, where there are some, what the rest says.
+pub(super) fn read_spec(source: &SourceSpec) -> (Option<SchemeSpec>, Vec<SchemeError>) {
+    let table = match written(source) {
+        Ok(table) => table,
+        Err(error) => return (None, vec![error]),
+    };
+    let (spec, faults) = SchemeSpec::read(table);
+    let error = |fault: Fault| SchemeError {
+        key: format!("scheme{}", fault.key()),
+        text: fault.text,
+    };
+    (spec, faults.into_iter().map(error).collect())
+}
+
+fn written(source: &SourceSpec) -> Result<toml::Table, SchemeError> {
+    let error = |key: &str, text: String| SchemeError {
+        key: key.into(),
+        text,
+    };
+    match (&source.provider, &source.scheme) {
+        (None, None) => Err(error(
+            "provider",
+            "missing; `hookweir providers` lists them, and \"none\" accepts anything".into(),
+        )),
+        (Some(name), None) => presets::table(name).map_err(|text| error("provider", text)),
+        (Some(name), Some(own)) => {
+            refuse_guard(own)?;
+            if own
+                .get("like")
+                .is_some_and(|like| like.as_str() != Some(name))
+            {
+                return Err(error(
+                    "scheme.like",
+                    format!("the provider is \"{name}\" already; leave one of the two out"),
+                ));
+            }
+            let mut own = own.clone();
+            own.remove("like");
+            Ok(inherit(
+                &presets::table(name).map_err(|text| error("provider", text))?,
+                &own,
+            ))
+        }
+        (None, Some(own)) => {
+            refuse_guard(own)?;
+            presets::with_like(own.clone()).map_err(|text| error("scheme.like", text))
+        }
+    }
+}
+
+/// A word of a release before this one.
+fn refuse_guard(own: &toml::Table) -> Result<(), SchemeError> {
+    let is_there = own
+        .get("event")
+        .and_then(toml::Value::as_table)
+        .is_some_and(|event| event.contains_key("guard"));
+    let text = "no longer known: equal bytes under another id are published and marked; remove it, and set same_bytes = \"drop\" with \
+                same_bytes_span_secs at the source if equal bytes are to be dropped";
+    if is_there {
+        Err(SchemeError {
+            key: "scheme.event.guard".into(),
+            text: text.into(),
+        })
+    } else {
+        Ok(())
+    }
+}
+
+/// The parameters that a preset takes, for the reference.
+pub fn params_of(spec: &SchemeSpec) -> BTreeMap<String, Option<String>> {
+    let mut params: BTreeMap<_, _> = spec
+        .params
+        .iter()
+        .map(|(name, value)| (name.clone(), Some(value.clone())))
+        .collect();
+    let words = format!("{spec:?}");
+    // In `{join:…}` it is one of several.
+    for (at, _) in words
+        .match_indices("param:")
+        .filter(|(at, _)| words[..*at].ends_with(['{', '+', ':']))
+    {
+        let name: String = words[at + 6..]
+            .chars()
+            .take_while(|c| !"}?+|".contains(*c))
+            .collect();
+        params.entry(name).or_insert(None);
+    }
+    params
+}

@@ -14,7 +14,7 @@ use crate::domain::outcome::{Answer, FailReason, Outcome, ShedReason};
 use crate::in_flight::Ticket;
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
-use crate::store::{Learned, Store};
+use crate::store::{Learned, Secrets};
 use hookweir_signatures::another_secret;
 
 /// How often the store is asked for what other instances learned, or an operator had forgotten.
@@ -57,7 +57,7 @@ impl Learning {
 /// Starts the thread, if any source needs it. Uses one connection of the store.
 pub fn start(
     sources: &Sources,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Secrets>,
     lifeline: &Lifeline,
 ) -> io::Result<Option<Learning>> {
     let sources: Vec<_> = sources
@@ -86,7 +86,7 @@ pub fn start(
 
 struct Keeper {
     sources: Vec<Arc<Source>>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Secrets>,
     failing: bool,
 }
 

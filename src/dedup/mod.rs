@@ -30,7 +30,7 @@ use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
 use crate::store::keeper::Lease;
-use crate::store::{NewEvent, Store};
+use crate::store::{Intake, NewEvent};
 use crate::telemetry::Metrics;
 
 /// Message verifier → dedup: a delivery with a proven sender.
@@ -45,7 +45,7 @@ pub struct Verified {
 /// What dedup needs of the rest.
 pub struct DedupDeps {
     /// Where events are stored.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Intake>,
     /// Who stores them.
     pub instance: InstanceId,
     /// Outboxes of the sinks.

@@ -13,7 +13,7 @@ use crate::faults::failpoint::failpoint;
 use crate::outbox::{PiggybackedConfirms, SinkOutbox};
 use crate::runtime::shutdown::Lifeline;
 use crate::spool::Spool;
-use crate::store::{First, Inserted, NewEvent, Seq, Store, StoreError};
+use crate::store::{First, Inserted, Intake, NewEvent, Seq, StoreError};
 use crate::telemetry::Metrics;
 
 /// Message dedup → writer, spool writer: events to store in one transaction.
@@ -64,7 +64,7 @@ impl Writers {
 #[derive(Clone)]
 pub(super) enum WriterTarget {
     Store {
-        store: Arc<dyn Store>,
+        store: Arc<dyn Intake>,
         instance: InstanceId,
         /// Outboxes of the sinks. Each commit records confirms of theirs.
         outboxes: Vec<SinkOutbox>,
@@ -116,7 +116,7 @@ impl WriterTarget {
 
 /// Says which duplicates are of events that wait in the outbox. After an error here the rows that were inserted are found by the relay.
 fn mark_unpublished(
-    store: &dyn Store,
+    store: &dyn Intake,
     mut inserted: Vec<Inserted>,
 ) -> Result<Vec<Inserted>, StoreError> {
     let mut duplicates: Vec<(&mut Inserted, First)> = inserted

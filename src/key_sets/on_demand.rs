@@ -20,7 +20,7 @@ use super::stored::StoredKeys;
 use super::{LOOK, STACK};
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
-use crate::store::{FetchedKey, Store};
+use crate::store::{FetchedKey, Secrets};
 use hookweir_signatures::Fetch;
 
 mod candidates;
@@ -44,7 +44,7 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Starts the threads, if any source needs them.
-pub fn start(sources: &Sources, store: Arc<dyn Store>, lifeline: &Lifeline) -> io::Result<()> {
+pub fn start(sources: &Sources, store: Arc<dyn Secrets>, lifeline: &Lifeline) -> io::Result<()> {
     let needing: Vec<_> = sources
         .iter()
         .filter(|source| source.scheme.fetches())

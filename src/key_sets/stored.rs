@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::runtime::shutdown::Lifeline;
-use crate::store::{FetchedKey, Store};
+use crate::store::{FetchedKey, Secrets};
 
 /// How often the store is asked for what other instances fetched.
 const READ: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ struct Snapshot {
 
 impl StoredKeys {
     /// Starts the thread and waits until the store was read, or [`PATIENCE`] is over. Uses one connection of the store.
-    pub(super) fn start(store: Arc<dyn Store>, lifeline: &Lifeline) -> io::Result<Self> {
+    pub(super) fn start(store: Arc<dyn Secrets>, lifeline: &Lifeline) -> io::Result<Self> {
         let ((keep, kept), (tried, was_tried)) = (bounded(ROOM), mpsc::channel());
         let this = Self {
             read: Arc::default(),
@@ -73,7 +73,7 @@ impl StoredKeys {
 }
 
 fn run(
-    store: &dyn Store,
+    store: &dyn Secrets,
     read: &Mutex<Snapshot>,
     kept: &Receiver<FetchedKey>,
     tried: mpsc::Sender<()>,

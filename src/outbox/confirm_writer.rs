@@ -15,7 +15,7 @@ use crate::domain::sink::SinkName;
 use crate::domain::text::one_line;
 use crate::faults::failpoint::failpoint;
 use crate::runtime::backoff::Backoff;
-use crate::store::{Seq, Store, StoreError};
+use crate::store::{Outbox, Seq, StoreError};
 use crate::telemetry::Metrics;
 
 /// Most rows in one statement.
@@ -26,7 +26,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// The thread's state.
 pub(crate) struct ConfirmWriter {
     pub(crate) sink: SinkName,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Outbox>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) confirms: PendingConfirms,
     /// Closed at the end of a stop. Rows that the store does not take then stay in the outbox.
@@ -79,14 +79,14 @@ impl ConfirmWriter {
     fn mark(
         &mut self,
         events: &[PendingEvent],
-        call: impl Fn(&dyn Store, &[Seq]) -> Result<(), StoreError>,
+        call: impl Fn(&dyn Outbox, &[Seq]) -> Result<(), StoreError>,
     ) -> bool {
         let rows: Vec<Seq> = events.iter().map(|event| event.row.seq).collect();
         rows.chunks(ROWS)
             .all(|rows| self.until_done(|store| call(store, rows)))
     }
 
-    fn until_done(&mut self, call: impl Fn(&dyn Store) -> Result<(), StoreError>) -> bool {
+    fn until_done(&mut self, call: impl Fn(&dyn Outbox) -> Result<(), StoreError>) -> bool {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
             match call(&*self.store) {

@@ -14,13 +14,13 @@ use crate::domain::delivery::InstanceId;
 use crate::faults::control;
 use crate::in_flight::Budget;
 use crate::runtime::backoff::Backoff;
-use crate::store::{Room, Store, StoreError};
+use crate::store::{Outbox, Room, StoreError};
 use crate::telemetry::Metrics;
 
 /// The thread's state.
 pub(crate) struct Relay {
     pub(crate) outbox: SinkOutbox,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Outbox>,
     pub(crate) instance: InstanceId,
     pub(crate) health: SinkHealth,
     pub(crate) may_publish: MayPublish,

@@ -29,7 +29,7 @@ use crate::outbox::{
 };
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::Lifeline;
-use crate::store::{Room, Store};
+use crate::store::{Outbox, Room};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
 
@@ -45,7 +45,7 @@ pub struct PublisherDeps {
     /// Name of the sink, by which its rows are known in the outbox.
     pub sink: SinkName,
     /// Store with the outbox.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Outbox>,
     /// Name of this process in the store.
     pub instance: InstanceId,
     /// Check of the instance's lease. Without the lease nothing is published: the rows may be another

@@ -14,7 +14,7 @@ use crate::faults::control;
 use crate::faults::failpoint::failpoint;
 use crate::runtime::shutdown::Lifeline;
 use crate::store::keeper::Lease;
-use crate::store::{First, Inserted, Mark, NewEvent, Room, Store, StoreError, StoredEvent};
+use crate::store::{First, Inserted, Intake, Mark, NewEvent, Room, StoreError, StoredEvent};
 
 /// Between two looks while there is nothing to drain, or no store to drain to.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ pub struct Drain {
     /// Where events come from.
     pub spool: Spool,
     /// Where they go.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Intake>,
     /// Who stores them there.
     pub instance: InstanceId,
     /// Whether the store is there.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stall::Stall;
-use super::{Backlog, Reached, Retention, Store, StoreError};
+use super::{Backlog, Housekeeping, Reached, Retention, StoreError};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::runtime::shutdown::Lifeline;
@@ -91,7 +91,7 @@ pub struct Keeper {
 /// What the keeper works with.
 pub struct Kept {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Housekeeping>,
     /// Whose lease is renewed.
     pub instance: InstanceId,
     /// Whether the store was reached before.
@@ -227,7 +227,7 @@ impl Stop {
 }
 
 struct Tenancy {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Housekeeping>,
     instance: InstanceId,
     duration: Duration,
     lease: Lease,
@@ -289,7 +289,7 @@ impl Tenancy {
 }
 
 struct Upkeep {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Housekeeping>,
     retention: Retention,
     interval: Duration,
     limit: usize,

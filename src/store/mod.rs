@@ -3,7 +3,7 @@
 //! [`Store`] is blocking and is called from a few dedicated threads, never from an actor. Two implementations keep one contract
 //! (`tests/it/store_contract`): PostgreSQL, which several instances share, and SQLite.
 //!
-//! [`open`] does not need the database to be there: the [`keeper`] calls [`Store::prepare`] until it works.
+//! [`open`] does not need the database to be there: the [`keeper`] calls [`Housekeeping::prepare`] until it works.
 
 mod claim;
 mod clock;
@@ -14,6 +14,7 @@ mod parked;
 mod postgres;
 mod probe;
 mod reached;
+mod roles;
 mod row;
 mod sqlite;
 mod stall;
@@ -27,12 +28,12 @@ pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open};
 pub use parked::Parked;
 pub use reached::Reached;
+pub use roles::{Catalog, Housekeeping, Intake, Outbox, Secrets, Store};
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
 use crate::config::secret::Secret;
 use crate::domain::delivery::{
-    BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName,
-    UnixMillis,
+    BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
 };
 
 /// A verified event that is to be stored.
@@ -162,7 +163,7 @@ pub enum Inserted {
     Accepted(Seq),
     /// Known: the event that came first.
     Duplicate(First),
-    /// Known, and its event waits in the outbox. No store says so by itself: see [`Store::waiting`].
+    /// Known, and its event waits in the outbox. No store says so by itself: see [`Intake::waiting`].
     Unpublished(First),
     /// Known, with another body: the first stays, this one was kept in `conflict`.
     Conflict(First),
@@ -276,123 +277,3 @@ pub struct FetchedKey {
 pub const FETCHED_KEYS: usize = 64;
 /// How long a fetched key is kept after it was fetched for the last time.
 pub const KEEP_FETCHED: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// Durable storage of events. All times are the database's own clock.
-pub trait Store: Send + Sync + 'static {
-    /// How many threads that insert are of use, of those configured.
-    fn writers(&self, configured: usize) -> usize {
-        configured
-    }
-
-    /// Brings the schema up to date, or checks that it is, and checks that what is committed is on disk. Until this has worked once,
-    /// [`Self::insert`] refuses with [`StoreError::Unavailable`].
-    fn prepare(&self) -> Result<(), StoreError>;
-
-    /// Checks that events can still be stored: rights can be taken away, and a server can be made
-    /// read-only, a database file deleted while in use. The error says what to do.
-    fn still_fit(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Takes the store for this process, where no other may serve from it (SQLite), until the process ends; rows of others are lost to them
-    /// from then on. Fails with [`StoreError::Unfit`] if another process has it.
-    fn hold(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// The last call of a process that stops in order: brings what is committed into the form in which it is best copied. Nothing is stored
-    /// from then on.
-    fn close(&self) {}
-
-    /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row owned by `owner`. The batch holds no
-    /// key twice and is sorted by key. One entry of the answer for each event, in order. `Ok` means that it is on disk. A key past its
-    /// window is new where the event would be another message, deleted or not; elsewhere once it was deleted.
-    fn insert(
-        &self,
-        owner: InstanceId,
-        batch: &[Arc<NewEvent>],
-    ) -> Result<Vec<Inserted>, StoreError>;
-
-    /// [`Self::insert`], and with it [`Self::confirmed`] of `rows`, in one transaction: what the queue has confirmed rides on a commit that
-    /// is made anyway. The second part of the answer says whether the rows were told; if not, and after an error, they are to be told again.
-    fn insert_and_confirm(
-        &self,
-        owner: InstanceId,
-        batch: &[Arc<NewEvent>],
-        _rows: &[Seq],
-    ) -> Result<(Vec<Inserted>, bool), StoreError> {
-        Ok((self.insert(owner, batch)?, false))
-    }
-
-    /// Of events that are known, those that wait in the outbox: one entry for each of `rows`, in order.
-    fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError>;
-
-    /// Due outbox rows that nobody works on, those first that are due for longest, at most `room`: takes over rows of instances whose
-    /// lease has run out (if `owner` itself has one), then reads `owner`'s own and leaves out those for which `skip` says that they are in
-    /// memory. A first row larger than `room.bytes` is returned alone.
-    ///
-    /// No row is due later than the longest retry from now, and no lease is longer than it was taken for: what lies beyond was written
-    /// while the clock was ahead, and is due, or over.
-    fn claim(
-        &self,
-        owner: InstanceId,
-        room: Room,
-        skip: &dyn Fn(&MessageKey) -> bool,
-    ) -> Result<Vec<StoredEvent>, StoreError>;
-
-    /// These rows were confirmed by the queue, and leave the outbox. Rows that have left it already are passed over, here and below.
-    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError>;
-
-    /// These rows were not confirmed: one attempt more, due again after `delay`.
-    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError>;
-
-    /// This row can never be published: it leaves the outbox for `parked`, with the reason.
-    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError>;
-
-    /// Parked events with a number above `after`, in order of their numbers, at most `limit`.
-    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError>;
-
-    /// A parked event; none if `row` is not parked.
-    fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError>;
-
-    /// Puts these parked rows back into the outbox, due now, under the same message ids. Returns the number of rows that were parked.
-    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError>;
-
-    /// Deletes these parked rows and their events; their keys stay, so that a redelivery is a duplicate. Returns the number of rows that were
-    /// parked.
-    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError>;
-
-    /// `owner` is alive for another `lease`.
-    fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError>;
-
-    /// `owner` stops: its lease ends, and its rows are free for others at once.
-    fn release(&self, owner: InstanceId) -> Result<(), StoreError>;
-
-    /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their retention; never a key whose event
-    /// waits in the outbox or is parked. Returns how many rows went. Deletes nothing while the clock is not to be believed, and cuts
-    /// times that lie too far ahead once it is (`clock.rs`).
-    fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
-
-    /// Keeps the secret that `source`'s provider has handed over, if it is the first since the last one was forgotten, and that was
-    /// [`RELEARN_AFTER`] ago.
-    fn learn(&self, source: &SourceName, secret: &Secret) -> Result<Learned, StoreError>;
-
-    /// Every source that has learned a secret, or had it forgotten.
-    fn learned(&self) -> Result<Vec<LearnedSecret>, StoreError>;
-
-    /// Forgets the secret of `source`; false if there is none.
-    fn forget(&self, source: &SourceName) -> Result<bool, StoreError>;
-
-    /// Keeps a key that was fetched now, in place of one of the same name, and at most [`FETCHED_KEYS`] of a source for [`KEEP_FETCHED`].
-    fn keep_fetched(&self, _key: &FetchedKey) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// The keys that were fetched, by any instance.
-    fn fetched(&self) -> Result<Vec<FetchedKey>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    /// What waits.
-    fn backlog(&self) -> Result<Backlog, StoreError>;
-}

@@ -10,7 +10,7 @@ use super::{Store, StoreError, migrations};
 use crate::config::model;
 
 /// The store at `config.url`, for `connections` threads that use it at the same time. Nothing is connected to yet: the database may be
-/// down, see [`Store::prepare`].
+/// down, see [`Housekeeping::prepare`](super::Housekeeping::prepare).
 pub fn open(config: &model::Store, connections: usize) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.url {
         model::StoreUrl::Sqlite(path) => Arc::new(SqliteStore::new(path, config)?),

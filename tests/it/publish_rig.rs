@@ -17,10 +17,7 @@ use hookweir::outbox::InFlightEvents;
 use hookweir::publish::{PublisherDeps, RunningPublisher, Sink, start, start_sink};
 use hookweir::runtime::mailbox::Roster;
 use hookweir::runtime::shutdown::{Lifeline, Vigil};
-use hookweir::store::{
-    Backlog, Inserted, Learned, LearnedSecret, NewEvent, Retention, Room, Seq, Store, StoreError,
-    StoredEvent,
-};
+use hookweir::store::{self, NewEvent, Room, Seq, StoreError, StoredEvent};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -83,20 +80,7 @@ impl Outbox {
     }
 }
 
-impl Store for Outbox {
-    fn prepare(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn insert(&self, _: InstanceId, _: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
-        Err(StoreError::Unfit("only an outbox".into()))
-    }
-
-    fn waiting(&self, asked: &[Seq]) -> Result<Vec<bool>, StoreError> {
-        let rows = self.rows()?;
-        Ok(asked.iter().map(|seq| rows.contains_key(&seq.0)).collect())
-    }
-
+impl store::Outbox for Outbox {
     fn claim(
         &self,
         _: InstanceId,
@@ -151,51 +135,12 @@ impl Store for Outbox {
         Ok(())
     }
 
-    fn parked(&self, _: Seq, _: usize) -> Result<Vec<hookweir::store::Parked>, StoreError> {
-        unreachable!()
-    }
-
-    fn parked_event(&self, _: Seq) -> Result<Option<StoredEvent>, StoreError> {
-        unreachable!()
-    }
-
     fn retry_parked(&self, _: &[Seq]) -> Result<u64, StoreError> {
         unreachable!()
     }
 
     fn discard_parked(&self, _: &[Seq]) -> Result<u64, StoreError> {
         unreachable!()
-    }
-
-    fn renew_lease(&self, _: InstanceId, _: Duration) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn release(&self, _: InstanceId) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn prune(&self, _: Retention, _: usize) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    fn learn(&self, _: &SourceName, _: &Secret) -> Result<Learned, StoreError> {
-        Err(StoreError::Unfit("only an outbox".into()))
-    }
-
-    fn learned(&self) -> Result<Vec<LearnedSecret>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn forget(&self, _: &SourceName) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    fn backlog(&self) -> Result<Backlog, StoreError> {
-        Ok(Backlog {
-            depth: self.len() as u64,
-            ..Backlog::default()
-        })
     }
 }
 

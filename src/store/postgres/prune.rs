@@ -19,7 +19,7 @@ struct ClockRow {
 }
 
 impl PostgresStore {
-    /// See [`Store::prune`](crate::store::Store::prune).
+    /// See [`Housekeeping::prune`](crate::store::Housekeeping::prune).
     pub(super) fn delete_old(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
         let clock: ClockRow =
             self.run(|connection| sql_query(upkeep::CLOCK).get_result(connection))?;

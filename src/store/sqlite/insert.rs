@@ -9,6 +9,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Binary};
 
+use super::length;
 use super::schema::{conflict, dedup, event, outbox};
 use crate::domain::delivery::{IdClass, InstanceId, Marks, MessageId};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
@@ -48,10 +49,6 @@ fn queue(
     seqs: RangeInclusive<i64>,
     now: i64,
 ) -> QueryResult<usize> {
-    #[diesel::declare_sql_function]
-    extern "SQL" {
-        fn length(bytes: Binary) -> Integer;
-    }
     let now = now.into_sql::<BigInt>();
     event::table
         .filter(event::seq.between(*seqs.start(), *seqs.end()))

@@ -10,15 +10,18 @@ use diesel::dsl::{count_star, exists, not, sql, sum};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
+use super::claims::runs;
 use super::insert::class_of;
 use super::schema::{conflict, dedup, event, outbox, parked};
-use super::{SqliteStore, load_event, runs};
+use super::{SqliteStore, load_event};
 use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName,
     UnixMillis, wall_clock,
 };
 use crate::store::row::key;
-use crate::store::{Inserted, Mark, NewEvent, Parked, Room, Seq, Store, StoreError, StoredEvent};
+use crate::store::{
+    Catalog, Inserted, Intake, Mark, NewEvent, Outbox, Parked, Room, Seq, StoreError, StoredEvent,
+};
 
 /// The owner of every row: whichever process runs on this disk.
 const OWNER: [u8; 16] = [0; 16];
@@ -67,7 +70,7 @@ pub struct SpoolUsage {
 }
 
 impl SpoolFile {
-    /// See [`Store::insert`].
+    /// See [`Intake::insert`].
     pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
         self.0.insert(InstanceId::from_bytes(OWNER), batch)
     }
@@ -145,14 +148,14 @@ impl SpoolFile {
         self.0.park(event, reason)
     }
 
-    /// See [`Store::parked`].
+    /// See [`Catalog::parked`].
     pub fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
-        self.0.list_parked(after, limit)
+        self.0.parked(after, limit)
     }
 
-    /// See [`Store::parked_event`].
+    /// See [`Catalog::parked_event`].
     pub fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError> {
-        self.0.show_parked(row)
+        self.0.parked_event(row)
     }
 
     /// Puts these parked rows back, to be moved into the store by the drain. Returns the number of rows that were parked.

@@ -15,7 +15,7 @@ use crate::config::model;
 use crate::domain::delivery::wall_clock;
 use crate::runtime::disk;
 use crate::runtime::folder;
-use crate::store::{Store, StoreError};
+use crate::store::{Housekeeping, StoreError};
 
 /// How long a statement waits for another one to be done with the file.
 const BUSY: Duration = Duration::from_secs(5);
@@ -122,12 +122,12 @@ impl SpoolFile {
         Ok(Self(store))
     }
 
-    /// See [`Store::still_fit`].
+    /// See [`Housekeeping::still_fit`].
     pub fn fit(&self) -> Result<(), StoreError> {
         self.0.still_fit()
     }
 
-    /// See [`Store::close`].
+    /// See [`Housekeeping::close`].
     pub fn close(&self) {
         self.0.close();
     }

@@ -73,7 +73,7 @@ pub(super) fn take_over(
     Ok(())
 }
 
-/// See [`Store::prune`](crate::store::Store::prune).
+/// See [`Housekeeping::prune`](crate::store::Housekeeping::prune).
 pub(super) fn prune(
     connection: &mut SqliteConnection,
     retention: Retention,

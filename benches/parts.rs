@@ -21,7 +21,7 @@ use hookweir::domain::delivery::{
 use hookweir::domain::request::Request;
 use hookweir::runtime::mailbox::{Mail, Mailbox};
 use hookweir::store::{Inserted, NewEvent, Seq};
-use hookweir_signatures::{Scheme, verify};
+use hookweir_signatures::{KeyRing, Scheme, verify};
 use http::{HeaderName, HeaderValue};
 use tokio::sync::oneshot;
 
@@ -79,7 +79,14 @@ fn id_at_the_end_of(bencher: Bencher<'_, '_>, bytes: usize) {
         body: format!(r#"{{"lines":[{lines}],"id":"evt_1"}}"#).into(),
         received_at: UnixMillis(0),
     };
-    let check = || verify(black_box(&scheme), black_box(&request), UnixMillis(0));
+    let check = || {
+        verify(
+            black_box(&scheme),
+            &KeyRing::EMPTY,
+            black_box(&request),
+            UnixMillis(0),
+        )
+    };
     assert!(check().is_ok());
     bencher.bench(check);
 }

@@ -17,7 +17,7 @@ use hookweir::domain::request::Request;
 use hookweir::source::Sources;
 use hookweir::telemetry::Metrics;
 use hookweir_signatures::sign::{SignInputs, sign};
-use hookweir_signatures::{Scheme, verify};
+use hookweir_signatures::{KeyRing, Scheme, verify};
 use http::{HeaderName, HeaderValue};
 
 const AT: UnixMillis = UnixMillis(1_750_000_000_000);
@@ -116,7 +116,7 @@ fn bare_hmac(bencher: Bencher<'_, '_>, size: usize) {
 
 fn accepted(bencher: Bencher<'_, '_>, provider: &str, size: usize) {
     let (_, scheme, request) = signed(provider, size);
-    let check = || verify(black_box(&scheme), black_box(&request), AT);
+    let check = || verify(black_box(&scheme), &KeyRing::EMPTY, black_box(&request), AT);
     assert!(check().is_ok(), "{provider}");
     bencher.bench(check);
 }
@@ -163,7 +163,14 @@ fn refused(bencher: Bencher<'_, '_>, fault: &str) {
             good.clone()
         }
     };
-    let check = || verify(black_box(&scheme), black_box(&request), now);
+    let check = || {
+        verify(
+            black_box(&scheme),
+            &KeyRing::EMPTY,
+            black_box(&request),
+            now,
+        )
+    };
     assert!(check().is_err(), "{fault}");
     bencher.bench(check);
 }

@@ -15,7 +15,7 @@
 //! While the store is away, [`spool`] takes its place in step 4, on a local disk, and brings the events to it later.
 //!
 //! Each message stands beside its receiver; [`runtime::mailbox`] bounds how many may wait; [`app`] wires them and [`runtime::shutdown`]
-//! ends them. [`key_sets`] fetches what [`verify`] needs from providers that publish their keys. [`domain::delivery`] has the words.
+//! ends them. [`keys`] gets the keys that [`verify`] needs and the configuration lacks. [`domain::delivery`] has the words.
 //!
 //! `docs/internals/architecture.md` has the drawing, the bounds, and what fails how.
 
@@ -30,8 +30,7 @@ pub mod domain;
 pub mod faults;
 pub mod http;
 pub mod in_flight;
-pub mod key_sets;
-pub mod learned;
+pub mod keys;
 pub mod outbox;
 pub mod publish;
 pub mod runtime;

@@ -1,5 +1,7 @@
 //! A source: a configured inbound. Built once from configuration, shared by all stages, looked up by path in constant time.
 
+mod current_keys;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
 use hookweir_signatures::{Scheme, spec_of};
 
+pub use self::current_keys::{CurrentKeys, KeyedScheme};
+
 /// What the stages need to know of a configured inbound.
 #[derive(Debug)]
 pub struct Source {
@@ -21,8 +25,10 @@ pub struct Source {
     pub name: SourceName,
     /// What follows `/ingest/` in its URL; unique.
     pub path: String,
-    /// How its deliveries are verified, with the keys to do so.
-    pub scheme: Scheme,
+    /// Scheme as configured. Deliveries are verified with the one in `keys`.
+    pub scheme: Arc<Scheme>,
+    /// Scheme and keys that deliveries are verified with.
+    pub keys: CurrentKeys,
     /// How long a redelivery is recognised, where each id stands for one event.
     pub dedup_window: Duration,
     /// How long a redelivery is recognised elsewhere.
@@ -47,6 +53,7 @@ pub struct Source {
 
 impl Source {
     fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
+        let scheme = Arc::new(scheme);
         let facts = scheme.facts();
         let max_body_bytes = max_body_bytes(config, source);
         let share = Share::of_source(
@@ -72,6 +79,7 @@ impl Source {
             forward_headers: source.forward_headers.clone(),
             drop_same_bytes: source.drop_same_bytes,
             metrics: metrics.source(&source.name),
+            keys: CurrentKeys::new(scheme.clone()),
             scheme,
         }
     }

@@ -20,7 +20,7 @@ use crate::domain::outcome::{FailReason, Outcome, ShedReason};
 use crate::domain::request::Request;
 use crate::faults::failpoint::failpoint;
 use crate::in_flight::Ticket;
-use crate::learned::{Learn, Learning};
+use crate::keys::{KeyService, Learn};
 use crate::runtime::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
 use crate::runtime::shutdown::Lifeline;
 use crate::source::Source;
@@ -39,7 +39,7 @@ pub struct Received {
 
 struct VerifierActor {
     dedup: Mailbox<Verified>,
-    learning: Option<Learning>,
+    keys: KeyService,
     _lifeline: Lifeline,
 }
 
@@ -48,8 +48,8 @@ struct VerifierActor {
 pub struct Verifiers {
     /// Requests that one mailbox holds.
     pub capacity: usize,
-    /// Where secrets go that are handed over.
-    pub learning: Option<Learning>,
+    /// Service that gets the keys that deliveries need, and takes secrets that are handed over.
+    pub keys: KeyService,
     /// Whom a death is reported to.
     pub lifeline: Lifeline,
     /// Where they enter.
@@ -66,7 +66,7 @@ impl Verifiers {
     ) -> Mailbox<Received> {
         let actor = VerifierActor {
             dedup,
-            learning: self.learning.clone(),
+            keys: self.keys.clone(),
             _lifeline: self.lifeline.of("verifier"),
         };
         self.roster.mailbox(
@@ -96,7 +96,13 @@ impl Handler<Mail<Received>> for VerifierActor {
         }
         // Whatever a sender can put into a request must not end the service for all others.
         let verdict = catch_unwind(AssertUnwindSafe(|| {
-            verify(&source.scheme, &request, request.received_at)
+            let current = source.keys.load();
+            verify(
+                &current.scheme,
+                &current.keys,
+                &request,
+                request.received_at,
+            )
         }));
         // The decompressed copy is gone.
         ticket.permit().shrink(
@@ -124,16 +130,16 @@ impl Handler<Mail<Received>> for VerifierActor {
                 }
             }
             Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
-            Ok(Ok(Verdict::Learn { secret, answer })) => match &self.learning {
-                Some(learning) => learning.pass_on(Learn {
-                    source,
-                    secret,
-                    answer,
-                    ticket,
-                }),
-                None => ticket.resolve(Outcome::Failed(FailReason::Keys)),
-            },
-            Ok(Ok(Verdict::KeysMissing)) => ticket.resolve(Outcome::Failed(FailReason::Keys)),
+            Ok(Ok(Verdict::Learn { secret, answer })) => self.keys.learn(Learn {
+                source,
+                secret,
+                answer,
+                ticket,
+            }),
+            Ok(Ok(Verdict::NeedsKeys(needed))) => {
+                self.keys.request(&source.name, needed);
+                ticket.resolve(Outcome::Failed(FailReason::Keys));
+            }
             Ok(Err(refusal)) => ticket.resolve(Outcome::Rejected(refusal.into())),
             Err(_) => {
                 tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; this is a bug, please report it");

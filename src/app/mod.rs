@@ -16,16 +16,17 @@ use crate::config::{Config, model};
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::in_flight::Budget;
+use crate::keys::KeyService;
 use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::{Lifeline, Vigil};
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
 use crate::spool::{Drain, Draining, Spool};
 use crate::store::keeper::{Keeper, Kept};
-use crate::store::{Reached, Room, Store, StoreError};
+use crate::store::{Reached, Room, Secrets, Store, StoreError};
 use crate::telemetry::{Health, Metrics, systemd};
 use crate::verify::{Received, Verifiers};
-use crate::{dedup, http, key_sets, learned, publish, store};
+use crate::{dedup, http, publish, store};
 
 pub use checks::load;
 pub use memory::MemoryBound;
@@ -251,8 +252,11 @@ impl Service {
         )
         .map_err(|error| setup(&error))?;
 
-        let learning =
-            learned::start(&sources, store.clone(), lifeline).map_err(|error| setup(&error))?;
+        // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
+        keeper.until_tried(START_PATIENCE);
+        let secrets: Arc<dyn Secrets> = store.clone();
+        let keys =
+            KeyService::start(&sources, &secrets, lifeline).map_err(|error| setup(&error))?;
         let dedup = dedup::start(
             &config.dedup,
             dedup::DedupDeps {
@@ -270,7 +274,7 @@ impl Service {
         let front = Front {
             verifiers: Verifiers {
                 capacity: config.verifier.mailbox_capacity,
-                learning,
+                keys,
                 lifeline: lifeline.clone(),
                 roster: roster.clone(),
             },
@@ -282,11 +286,6 @@ impl Service {
         let unpacks = sources.iter().any(|source| source.scheme.unpacks());
         let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
         let sources = Arc::new(sources);
-        // A spool cannot tell a redelivery of what is in the store: what comes before the store was tried had better wait at the socket.
-        keeper.until_tried(START_PATIENCE);
-        key_sets::start(sources.clone(), lifeline).map_err(|error| setup(&error))?;
-        key_sets::on_demand::start(&sources, store.clone(), lifeline)
-            .map_err(|error| setup(&error))?;
         let edge = http::Edge::new(
             sources,
             verifiers,

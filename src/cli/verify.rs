@@ -15,7 +15,7 @@ use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{RejectReason, Rejection};
 use crate::domain::request::{Headers, Request};
 use crate::verify::EventKeys;
-use hookweir_signatures::{Scheme, Verdict, verify};
+use hookweir_signatures::{KeyRing, Scheme, Verdict, verify};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -82,7 +82,7 @@ pub(super) fn run(
             )
         },
     )?;
-    match verify(&scheme, &request, received_at) {
+    match verify(&scheme, &KeyRing::EMPTY, &request, received_at) {
         Ok(Verdict::Events(verified)) => {
             say::out(format_args!(
                 "verified by the scheme of {}: {}",
@@ -115,7 +115,7 @@ pub(super) fn run(
             ));
             Ok(())
         }
-        Ok(Verdict::KeysMissing) => {
+        Ok(Verdict::NeedsKeys(_)) => {
             say::out(
                 "not decided: the key that signed is the provider's to give, and was fetched or learned by the running service only; \
                  public_keys or secrets decide here",
@@ -130,8 +130,9 @@ pub(super) fn run(
                 rejection.detail
             ));
             let newline = rejection.reason == RejectReason::SignatureMismatch
-                && without_newline(&request)
-                    .is_some_and(|request| verify(&scheme, &request, received_at).is_ok());
+                && without_newline(&request).is_some_and(|request| {
+                    verify(&scheme, &KeyRing::EMPTY, &request, received_at).is_ok()
+                });
             say::out(if newline {
                 "It does verify without the newline at the end of the file: the body was sent without it."
             } else {

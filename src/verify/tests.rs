@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use hookweir_signatures::sign::{Sender, SignInputs, sign, sign_as};
 use hookweir_signatures::spec::SchemeSpec;
-use hookweir_signatures::testing::{self, *};
+use hookweir_signatures::testing::{self, verify, *};
 use hookweir_signatures::{
-    Refusal, Request, Scheme, SourceSpec, UnixMillis, Verdict, presets, reference, verify,
+    Refusal, Request, Scheme, SourceSpec, UnixMillis, Verdict, presets, reference,
 };
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;

@@ -14,7 +14,7 @@ use hookweir::domain::request::Request;
 use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
 use hookweir::in_flight::{Budget, Share, Ticket};
 use hookweir::runtime::mailbox::{Mail, Mailbox, Ping, Roster};
-use hookweir::source::{Source, Sources};
+use hookweir::source::{CurrentKeys, Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
 use hookweir::verify::Received;
@@ -253,12 +253,16 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let (verifier, of_http) = (stand_in("verifier"), stand_in("verifier-http"));
     let configured = Config::from_toml(SOURCES).expect("a configuration");
     let sources = configured.sources.len();
+    let scheme = |configured: &hookweir::config::model::Source| {
+        Arc::new(Scheme::compile(&configured.spec(), 10).expect("a scheme"))
+    };
     let source = |configured: &hookweir::config::model::Source| Source {
         drop_same_bytes: None,
         metrics: metrics.source(&configured.name),
         name: configured.name.clone(),
         path: configured.path.clone(),
-        scheme: Scheme::compile(&configured.spec(), 10).expect("a scheme"),
+        scheme: scheme(configured),
+        keys: CurrentKeys::new(scheme(configured)),
         dedup_window: Duration::from_secs(60),
         retry_span: Duration::from_secs(60),
         forward_headers: Vec::new(),

@@ -1,7 +1,9 @@
 //! Signs a delivery as GitHub does, and verifies it.
 
 use hookweir_signatures::sign::{SignInputs, sign};
-use hookweir_signatures::{Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, verify};
+use hookweir_signatures::{
+    KeyRing, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, verify,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = UnixMillis(1_750_000_000_000);
@@ -34,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         body: signed.body,
         received_at: now,
     };
-    match verify(&scheme, &request, now)? {
+    match verify(&scheme, &KeyRing::EMPTY, &request, now)? {
         Verdict::Events(verified) => println!("\nverified: {:?}", verified.into_events()[0].id()),
         other => return Err(format!("no event: {other:?}").into()),
     }

@@ -1,6 +1,8 @@
 //! Verifies a delivery of Stripe. The time of its arrival is an argument, so that it is fresh for ever.
 
-use hookweir_signatures::{Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, verify};
+use hookweir_signatures::{
+    KeyRing, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, verify,
+};
 
 const SIGNATURE: &str =
     "t=1750000000,v1=b9b2648f8db255c53a08fd5d392b85cf7297218b8baa6378a27881053586afc9";
@@ -24,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         body: r#"{"id":"evt_1","type":"charge.refunded"}"#.into(),
         received_at: UnixMillis(1_750_000_001_000),
     };
-    match verify(&scheme, &request, request.received_at)? {
+    match verify(&scheme, &KeyRing::EMPTY, &request, request.received_at)? {
         Verdict::Events(verified) => {
             for event in verified.into_events() {
                 println!(
@@ -41,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         body: r#"{"id":"evt_1","type":"charge.succeeded"}"#.into(),
         ..request
     };
-    match verify(&scheme, &forged, forged.received_at) {
+    match verify(&scheme, &KeyRing::EMPTY, &forged, forged.received_at) {
         Err(refusal) => println!("refused: {:?}: {refusal}", refusal.reason),
         Ok(verdict) => return Err(format!("a forged delivery was accepted: {verdict:?}").into()),
     }

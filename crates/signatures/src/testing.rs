@@ -11,8 +11,8 @@ use ring::signature::{
 use crate::sign::{SignInputs, SignedRequest, sample_body, sign};
 use crate::spec::{JwtAlg, Kind, SchemeSpec};
 use crate::{
-    Reason, Refusal, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, VerifiedEvent,
-    params_of, spec_of, verify,
+    KeyRing, Reason, Refusal, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict,
+    VerifiedEvent, params_of, spec_of,
 };
 
 /// A source of a provider with these secrets.
@@ -86,17 +86,37 @@ pub fn inputs(body: impl Into<Bytes>, id: &str, at: i64) -> SignInputs {
     }
 }
 
+/// Scheme with keys at hand; a scheme alone has those of its configuration.
+pub trait Keyed {
+    /// Verifies a request.
+    fn verify(&self, request: &Request, now: UnixMillis) -> Result<Verdict, Refusal>;
+}
+
+impl Keyed for Scheme {
+    fn verify(&self, request: &Request, now: UnixMillis) -> Result<Verdict, Refusal> {
+        crate::verify(self, &KeyRing::EMPTY, request, now)
+    }
+}
+
+/// Verifies a request by a scheme with the keys at hand.
+pub fn verify(scheme: &impl Keyed, request: &Request, now: UnixMillis) -> Result<Verdict, Refusal> {
+    scheme.verify(request, now)
+}
+
 /// The events of a request.
-pub fn events(scheme: &Scheme, request: &Request, at: i64) -> Result<Vec<VerifiedEvent>, Refusal> {
+pub fn events(
+    scheme: &impl Keyed,
+    request: &Request,
+    at: i64,
+) -> Result<Vec<VerifiedEvent>, Refusal> {
     match verify(scheme, request, UnixMillis(at))? {
         Verdict::Events(verified) => Ok(verified.into_events()),
-        Verdict::KeysMissing | Verdict::Learn { .. } => panic!("no keys: {}", scheme.describe()),
-        Verdict::Challenge(answer) => panic!("a challenge: {answer:?}: {}", scheme.describe()),
+        verdict => panic!("no events: {verdict:?}"),
     }
 }
 
 /// The only event of a request.
-pub fn one(scheme: &Scheme, request: &Request, at: i64) -> VerifiedEvent {
+pub fn one(scheme: &impl Keyed, request: &Request, at: i64) -> VerifiedEvent {
     let mut events =
         events(scheme, request, at).unwrap_or_else(|rejection| panic!("{rejection:?}"));
     assert_eq!(events.len(), 1);
@@ -104,7 +124,7 @@ pub fn one(scheme: &Scheme, request: &Request, at: i64) -> VerifiedEvent {
 }
 
 /// The reason for which a request is refused.
-pub fn refused(scheme: &Scheme, request: &Request, at: i64) -> Reason {
+pub fn refused(scheme: &impl Keyed, request: &Request, at: i64) -> Reason {
     match verify(scheme, request, UnixMillis(at)) {
         Err(rejection) => rejection.reason,
         Ok(verdict) => panic!("{verdict:?}"),

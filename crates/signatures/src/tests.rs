@@ -6,6 +6,8 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
@@ -15,8 +17,9 @@ use super::sign::{SignInputs, sample_body, sign};
 use super::*;
 use crate::crypto::mac;
 use crate::language::{presets, spec, template};
+use crate::scheme::{Check, Document};
 use crate::sign::sample;
-use crate::testing::{self, *};
+use crate::testing::{self, verify, *};
 
 mod canonical;
 mod catalogue;

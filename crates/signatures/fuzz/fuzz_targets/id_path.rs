@@ -1,7 +1,7 @@
 //! The path to an event's id: a line with a JSON pointer, and a document. Where serde_json finds one text there, and we find an id, it is that.
 #![no_main]
 
-use hookweir_signatures::{Verdict, verify};
+use hookweir_signatures::{KeyRing, Verdict, verify};
 use hookweir_signatures_fuzz::{NOW, post, source, with_keys};
 use libfuzzer_sys::fuzz_target;
 
@@ -30,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let Ok(Verdict::Events(verified)) = verify(
         &scheme,
+        &KeyRing::EMPTY,
         &post("/ingest/test".into(), Default::default(), document),
         NOW,
     ) else {

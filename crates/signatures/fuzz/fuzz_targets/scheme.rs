@@ -3,7 +3,7 @@
 #![no_main]
 
 use hookweir_signatures::sign::{SignInputs, sign};
-use hookweir_signatures::verify;
+use hookweir_signatures::{KeyRing, verify};
 use hookweir_signatures::{Headers, Request};
 use hookweir_signatures_fuzz::{NOW, post, refuse, source, with_keys};
 use libfuzzer_sys::fuzz_target;
@@ -49,5 +49,5 @@ fuzz_target!(|data: &[u8]| {
             &signed.body,
         )
     };
-    let _ = verify(&scheme, &request, NOW);
+    let _ = verify(&scheme, &KeyRing::EMPTY, &request, NOW);
 });

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hookweir_signatures::spec::Kind;
 use hookweir_signatures::{
-    Headers, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, params_of, spec_of, verify,
+    Headers, KeyRing, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, params_of, spec_of, verify,
 };
 
 pub const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
@@ -98,7 +98,7 @@ pub fn post(target: String, headers: Headers, body: &[u8]) -> Request {
 
 /// Verifies a request that nobody signed: it is no event, whatever it says.
 pub fn refuse(scheme: &Scheme, request: &Request) {
-    let verdict = verify(scheme, request, NOW);
+    let verdict = verify(scheme, &KeyRing::EMPTY, request, NOW);
     assert!(
         !scheme.verifies() || !matches!(verdict, Ok(Verdict::Events(_))),
         "accepted: {} {request:?}",

@@ -7,7 +7,8 @@ use crate::Secret;
 use crate::check::message::Equal;
 use crate::check::signature_list::Place;
 use crate::crypto::mac::MacKey;
-use crate::keys::fetch::PinnedUrl;
+use crate::keys::pinned_url::PinnedUrl;
+use crate::keys::ring::{KeyRing, Unproven};
 use crate::language::json_pointers::PathSet;
 use crate::language::template::{Cx, Template};
 use crate::request::view::{PublicUrl, View};
@@ -33,11 +34,9 @@ pub(crate) struct Handshake {
     pub(crate) paths: PathSet,
 }
 
-/// What a handshake comes to.
+/// Result of a handshake.
 pub(crate) enum Shake {
     Answer(Answer),
-    /// Its URL is to be visited first.
-    Visit,
     /// The provider has handed over this secret.
     Learn(Secret, Answer),
 }
@@ -68,14 +67,15 @@ pub(crate) enum JsonTemplate {
 }
 
 impl Handshake {
-    /// What to do, if this request is such a handshake.
+    /// Returns the answer, if this request is such a handshake.
     pub(crate) fn answer(
         &self,
         view: &View<'_>,
         document: &[u8],
         url: Option<&PublicUrl>,
         key: Option<&MacKey>,
-    ) -> Result<Option<Shake>, Refusal> {
+        keys: &KeyRing,
+    ) -> Result<Option<Shake>, Unproven> {
         if self
             .method
             .as_ref()
@@ -123,14 +123,13 @@ impl Handshake {
                     None => Err(Refusal::new(
                         Reason::PreconditionFailed,
                         format!("handshake: {} is not ours", check.shown),
-                    )),
+                    )
+                    .into()),
                 };
             }
         }
-        if let Some(visit) = &self.visit
-            && !visit.visited(cx)?
-        {
-            return Ok(Some(Shake::Visit));
+        if let Some(visit) = &self.visit {
+            visit.visited(cx, keys)?;
         }
         let answer = self.answer.fill(cx)?;
         let secret = self.learn.as_ref().and_then(|place| place.value(cx));

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::UnixMillis;
-use crate::check::jwt_keys::Keys;
 use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
-use crate::crypto::jwk::JwkSet;
+use crate::check::token_keys::TokenKeys;
 use crate::crypto::mac::{Encoding, HashName, MacKey};
+use crate::keys::ring::{CheckInputs, Unproven};
 use crate::language::json_pointers::{PathSet, Slot, Slots, scalar};
 use crate::language::spec::JwtAlg;
 use crate::language::template::{Cx, Template};
@@ -36,7 +36,7 @@ pub(crate) struct JwtRule {
     pub(crate) ts: Option<(Place, Freshness)>,
     pub(crate) algs: Vec<JwtAlg>,
     pub(crate) secrets: Vec<Vec<(JwtAlg, MacKey)>>,
-    pub(crate) keys: Keys,
+    pub(crate) keys: TokenKeys,
     pub(crate) leeway: i64,
     pub(crate) max_age: Option<i64>,
     pub(crate) require: Vec<(Box<str>, Slot)>,
@@ -79,15 +79,7 @@ pub(crate) struct Token {
 impl JwtRule {
     /// Where the key set has to be fetched from.
     pub(crate) fn jwks_url(&self) -> Option<&str> {
-        self.keys.url()
-    }
-
-    pub(crate) fn set_jwks(&self, set: JwkSet) {
-        self.keys.set(set);
-    }
-
-    pub(crate) fn jwks_wanted(&self) -> bool {
-        self.keys.wanted()
+        self.keys.url.as_deref()
     }
 
     pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
@@ -97,14 +89,14 @@ impl JwtRule {
             .chain(&self.detached)
     }
 
-    /// The token, if it is right; None where the keys to decide are not here.
+    /// Returns the token, if it is right.
     pub(crate) fn check(
         &self,
         view: &View<'_>,
         document: &[u8],
         url: Option<&PublicUrl>,
-        now: UnixMillis,
-    ) -> Result<Option<Token>, Refusal> {
+        inputs: CheckInputs<'_>,
+    ) -> Result<Token, Unproven> {
         let malformed = || {
             Refusal::new(
                 Reason::SignatureMalformed,
@@ -124,10 +116,10 @@ impl JwtRule {
         if let Some((place, freshness)) = &self.ts {
             let missing =
                 || Refusal::new(Reason::TimestampInvalid, "the time of signing is missing");
-            freshness.check(&place.value(cx).ok_or_else(missing)?, now)?;
+            freshness.check(&place.value(cx).ok_or_else(missing)?, inputs.now)?;
         }
         if let Some(detached) = &self.detached {
-            return self.detached(detached, &text, cx, now);
+            return self.detached(detached, &text, cx, inputs);
         }
         let text = &*text;
         let mut parts = text.rsplitn(2, |b| *b == b'.');
@@ -149,19 +141,17 @@ impl JwtRule {
         let header = decode(parts.next()).ok_or_else(malformed)?;
         let claims = decode(parts.next()).ok_or_else(malformed)?;
         let signature = decode(Some(signature)).ok_or_else(malformed)?;
-        if !self.signed(&header, signed, &signature, now)? {
-            return Ok(None);
-        }
+        self.signed(&header, signed, &signature, inputs)?;
         let slots = self.paths.walk(&claims).map_err(|_| {
             precondition("the token's claims are not JSON, or a claim occurs twice")
         })?;
-        self.fresh(&slots, now)?;
+        self.fresh(&slots, inputs.now)?;
         self.bound(&slots, view, url)?;
         drop(slots);
-        Ok(Some(Token {
+        Ok(Token {
             claims,
             digest: Sha256::digest(text).into(),
-        }))
+        })
     }
 
     /// A signature over what is not in the token: its header, a dot, and what the scheme says.
@@ -170,8 +160,8 @@ impl JwtRule {
         message: &Template,
         token: &[u8],
         cx: Cx<'_>,
-        now: UnixMillis,
-    ) -> Result<Option<Token>, Refusal> {
+        inputs: CheckInputs<'_>,
+    ) -> Result<Token, Unproven> {
         let malformed = || {
             Refusal::new(
                 Reason::SignatureMalformed,
@@ -191,13 +181,11 @@ impl JwtRule {
             .ok_or_else(malformed)?;
         let message = Encoding::Base64Url.encode(&message.fill(cx)?);
         let signed = [&token[..at], b".", message.as_bytes()].concat();
-        if !self.signed(&header, &signed, &signature, now)? {
-            return Ok(None);
-        }
-        Ok(Some(Token {
+        self.signed(&header, &signed, &signature, inputs)?;
+        Ok(Token {
             claims: Vec::new(),
             digest: Sha256::digest(&signed).into(),
-        }))
+        })
     }
 
     fn token<'v>(&'v self, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, Refusal> {
@@ -225,14 +213,14 @@ impl JwtRule {
         }
     }
 
-    /// False where the provider's key set is to be fetched (again) before this can be said.
+    /// Succeeds if a secret or key of the source made the signature.
     fn signed(
         &self,
         header: &[u8],
         message: &[u8],
         signature: &[u8],
-        now: UnixMillis,
-    ) -> Result<bool, Refusal> {
+        inputs: CheckInputs<'_>,
+    ) -> Result<(), Unproven> {
         let mut paths = PathSet::default();
         let read = paths.add("/alg").and_then(|alg| {
             Ok((
@@ -243,7 +231,7 @@ impl JwtRule {
             ))
         });
         let Ok((alg, kid, crit, x5c)) = read else {
-            return Err(precondition("the token's header cannot be read"));
+            return Err(precondition("the token's header cannot be read").into());
         };
         let slots = paths.walk(header).map_err(|_| {
             Refusal::new(Reason::SignatureMalformed, "the token's header is not JSON")
@@ -259,13 +247,15 @@ impl JwtRule {
             return Err(Refusal::new(
                 Reason::SignatureMalformed,
                 "the token's algorithm is not one that the scheme accepts",
-            ));
+            )
+            .into());
         };
         if slots.raw(crit).is_some() {
             return Err(Refusal::new(
                 Reason::SignatureMalformed,
                 "the token has critical extensions",
-            ));
+            )
+            .into());
         }
         let by_secret = self
             .secrets
@@ -273,7 +263,7 @@ impl JwtRule {
             .flatten()
             .any(|(of, key)| of == alg && key.of([message]).matches(signature));
         if by_secret {
-            return Ok(true);
+            return Ok(());
         }
         let chain = || {
             let decode = |raw| {
@@ -283,16 +273,15 @@ impl JwtRule {
             };
             slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect()
         };
-        match self
+        let kid = text(kid);
+        if self
             .keys
-            .made(*alg, text(kid).as_deref(), chain, message, signature, now)?
+            .made(*alg, kid.as_deref(), chain, message, signature, inputs)?
         {
-            Some(false) => {
-                let detail = "the token was not made with an active secret or key of this source";
-                Err(Refusal::new(Reason::SignatureMismatch, detail))
-            }
-            made => Ok(made.is_some()),
+            return Ok(());
         }
+        let detail = "the token was not made with an active secret or key of this source";
+        Err(Refusal::new(Reason::SignatureMismatch, detail).into())
     }
 
     fn fresh(&self, slots: &Slots<'_>, now: UnixMillis) -> Result<(), Refusal> {

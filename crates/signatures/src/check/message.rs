@@ -11,7 +11,8 @@ use crate::check::signature_list::{Candidate, Place, SigRule, read};
 use crate::check::timestamp::Freshness;
 use crate::crypto::mac::{HashName, MacKey, Tag};
 use crate::crypto::public_key::PublicKey;
-use crate::keys::fetch::{Fetched, PinnedUrl};
+use crate::keys::pinned_url::PinnedUrl;
+use crate::keys::ring::{CheckInputs, Fetched, Unproven};
 use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::language::template::{Cx, Piece, Template, is_challenge};
 use crate::request::view::{PublicUrl, View, is_form};
@@ -127,41 +128,33 @@ struct Match<'v> {
 }
 
 impl Proof {
-    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message. None where the key to decide is not
-    /// here.
+    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message.
     pub(crate) fn check<'v>(
         &'v self,
         view: &'v View<'v>,
         document: &[u8],
         url: Option<&PublicUrl>,
-        now: UnixMillis,
+        inputs: CheckInputs<'_>,
         digest: bool,
-    ) -> Result<Option<Proven<'v>>, Refusal> {
+    ) -> Result<Proven<'v>, Unproven> {
         let Some(each) = &self.each else {
             let slots = walk(&self.paths, document)?;
-            return self.one(view, &slots, url, now, digest);
+            return self.one(view, &slots, url, inputs, digest);
         };
         let elements = walk(&each.paths, document)?;
         if elements.raw(each.element).is_none() {
             return Err(Refusal::new(
                 Reason::SignatureMissing,
                 "there is no element that could be signed",
-            ));
+            )
+            .into());
         }
         let mut proven = Proven::default();
         for element in elements.all(each.element) {
-            match self.one(
-                view,
-                &walk(&self.paths, element.as_bytes())?,
-                url,
-                now,
-                digest,
-            )? {
-                Some(one) => proven = one,
-                None => return Ok(None),
-            }
+            let slots = walk(&self.paths, element.as_bytes())?;
+            proven = self.one(view, &slots, url, inputs, digest)?;
         }
-        Ok(Some(proven))
+        Ok(proven)
     }
 
     fn one<'v>(
@@ -169,9 +162,9 @@ impl Proof {
         view: &View<'_>,
         slots: &Slots<'_>,
         url: Option<&PublicUrl>,
-        now: UnixMillis,
+        inputs: CheckInputs<'_>,
         digest: bool,
-    ) -> Result<Option<Proven<'v>>, Refusal> {
+    ) -> Result<Proven<'v>, Unproven> {
         let mut cx = Cx {
             view,
             slots,
@@ -188,48 +181,45 @@ impl Proof {
             _ => None,
         };
         let found = read(&self.sigs, label, cx)?;
-        let ts = self.time(found.ts, cx, now)?;
+        let ts = self.time(found.ts, cx, inputs.now)?;
         cx.ts = &ts;
         for equal in &self.require {
             equal.check(cx)?;
         }
         if let By::Token { secrets } = &self.by {
             return if matches_token(secrets, &found.candidates) {
-                Ok(Some(Proven::default()))
+                Ok(Proven::default())
             } else {
-                Err(mismatch(&self.sigs))
+                Err(mismatch(&self.sigs).into())
             };
         }
         let certificate = match &self.by {
-            By::Certificate { at, .. } => match at.certificate(cx)? {
-                Some(certificate) => Some(certificate),
-                None => return Ok(None),
-            },
+            By::Certificate { at, .. } => Some(at.certificate(cx, inputs.keys)?),
             _ => None,
         };
         for spelling in 0..self.spellings {
             cx.spelling = spelling;
             let pieces = self.message.pieces(cx)?;
-            let key = match certificate.as_deref() {
+            let key = match certificate {
                 Some(certificate) => self
-                    .signed_by(certificate, &pieces, &found.candidates, cx, now)?
+                    .signed_by(certificate, &pieces, &found.candidates, cx, inputs.now)?
                     .then_some(Match::default()),
                 None => self.matches(&pieces, &found.candidates, cx)?,
             };
             if let Some(Match { key, tag }) = key {
                 if self.signs_challenges && is_challenge(&whole(&pieces)) {
-                    return Err(mismatch(&self.sigs));
+                    return Err(mismatch(&self.sigs).into());
                 }
                 self.bound(cx)?;
                 self.time_is_whole(view.body)?;
-                return Ok(Some(Proven {
+                return Ok(Proven {
                     key,
                     signed: digest.then(|| tag.unwrap_or_else(|| digest_of(&pieces))),
                     claims: None,
-                }));
+                });
             }
         }
-        Err(mismatch(&self.sigs))
+        Err(mismatch(&self.sigs).into())
     }
 
     fn time<'v>(

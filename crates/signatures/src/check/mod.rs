@@ -1,10 +1,11 @@
 //! Checks: each proves one thing of a request, by a rule that was compiled before.
 
+pub(crate) mod basic;
 pub(crate) mod event;
 pub(crate) mod handshake;
 pub(crate) mod http_signature;
 pub(crate) mod jwt;
-pub(crate) mod jwt_keys;
 pub(crate) mod message;
 pub(crate) mod signature_list;
 pub(crate) mod timestamp;
+pub(crate) mod token_keys;

@@ -8,7 +8,7 @@ use crate::language::canonical::Canonical;
 use crate::language::json_pointers::PathSet;
 use crate::language::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec};
 use crate::language::template::{Grammar, Template, Token};
-use crate::{Check, Facts};
+use crate::scheme::{Check, Facts};
 
 /// What the signature covers.
 #[derive(Debug, Clone, Copy)]

@@ -3,13 +3,13 @@
 use super::{Compiler, Reported};
 use crate::Secret;
 use crate::check::jwt::{Claim, DigestClaim, JwtRule, claim_pointers};
-use crate::check::jwt_keys::Keys;
 use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
+use crate::check::token_keys::TokenKeys;
 use crate::crypto::certificate::ChainRule;
 use crate::crypto::jwk::JwkSet;
 use crate::crypto::mac::MacKey;
-use crate::keys::fetch::KeyApi;
+use crate::keys::key_api::KeyApi;
 use crate::language::json_pointers::{PathSet, Slot};
 use crate::language::spec::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec};
 use crate::language::template::{Grammar, Template};
@@ -108,7 +108,7 @@ impl Compiler<'_> {
     }
 
     /// Secrets and public keys: one of the two where the algorithms allow both.
-    fn token_keys(&mut self, spec: &JwtSpec) -> Result<(SecretKeys, Keys), Reported> {
+    fn token_keys(&mut self, spec: &JwtSpec) -> Result<(SecretKeys, TokenKeys), Reported> {
         let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
         let public = spec.algs.iter().any(|alg| alg.hash().is_none());
         let needs_secret = symmetric && (!public || !self.source.secrets.is_empty());
@@ -169,7 +169,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn token_public_keys(&mut self, spec: &JwtSpec, needed: bool) -> Result<Keys, Reported> {
+    fn token_public_keys(&mut self, spec: &JwtSpec, needed: bool) -> Result<TokenKeys, Reported> {
         let before = self.problems.len();
         let mut set = JwkSet::default();
         let mut given = !self.source.public_keys.is_empty();
@@ -206,7 +206,13 @@ impl Compiler<'_> {
                 "missing: this provider signs with a private key; give the public one, or jwks",
             );
         }
-        self.unless_reported(before, Keys::new(set, url, api, chain))
+        let keys = TokenKeys {
+            api,
+            chain,
+            url,
+            set,
+        };
+        self.unless_reported(before, keys)
     }
 
     fn key_set(&mut self, text: &str) -> Result<KeySet, Reported> {
@@ -231,7 +237,7 @@ impl Compiler<'_> {
             }
             secret = self.source.secrets.first().cloned();
         }
-        let compiled = KeyApi::compile(spec, secret, &self.params, self.shelf.clone());
+        let compiled = KeyApi::compile(spec, secret, &self.params);
         let api = self.ok("scheme.jwt.key_api", compiled)?;
         if !api.url().starts_with("https://") && !is_local(api.url()) {
             self.error("scheme.jwt.key_api.url", "starts with https://");

@@ -170,10 +170,7 @@ impl Compiler<'_> {
         let by = match url {
             Some(url) => {
                 let at = self.pinned("scheme.cert_url", url, paths)?;
-                By::Certificate {
-                    at: at.of_certificates(),
-                    hash,
-                }
+                By::Certificate { at, hash }
             }
             None => By::Key {
                 keys: self.public_keys()?,

@@ -3,22 +3,21 @@
 //! Nothing stands in for what does not compile: each part is a `Result` whose error, [`Reported`], can only be made by reporting a mistake,
 //! and a scheme is put together of parts that compiled.
 
-use std::sync::Arc;
-
 use http::Method;
 
 use crate::check::handshake::Handshake;
 use crate::check::message::token_digest;
 use crate::check::signature_list::Place;
 use crate::docs::describe;
-use crate::keys::fetch::{PinnedUrl, Shelf};
-use crate::keys::learned::Learned;
+use crate::keys::learning::Learning;
+use crate::keys::pinned_url::PinnedUrl;
 use crate::language::json_pointers::PathSet;
 use crate::language::spec::{Kind, PinnedUrlSpec, SchemeSpec};
 use crate::language::template::{Grammar, Params, Template, Token, Wrong, with_params};
 use crate::request::encrypted::Sealed;
 use crate::request::view::Needs;
-use crate::{Check, Document, Scheme, Secret, SourceSpec};
+use crate::scheme::{Check, Document, Scheme};
+use crate::{Secret, SourceSpec};
 
 use self::coverage::facts;
 
@@ -66,6 +65,34 @@ impl Scheme {
     }
 }
 
+impl Scheme {
+    /// Compiles the scheme with a secret that the provider handed over, to be swapped in for this one. Fails if the source learns no
+    /// secret, or this can be none of the scheme.
+    pub fn with_learned(&self, secret: &Secret) -> Result<Self, String> {
+        let Some(learning) = &self.learning else {
+            return Err("the source learns no secret".into());
+        };
+        let source = SourceSpec {
+            secrets: vec![secret.clone()],
+            learn_secret: false,
+            ..learning.source.clone()
+        };
+        let texts = |errors: Vec<SchemeError>| {
+            let texts: Vec<_> = errors.into_iter().map(|error| error.text).collect();
+            texts.join("; ")
+        };
+        let scheme = Self::compile(&source, learning.max_events).map_err(texts)?;
+        Ok(Self {
+            learning: Some(Box::new(Learning {
+                source: learning.source.clone(),
+                max_events: learning.max_events,
+                known: Some(token_digest(secret.expose())),
+            })),
+            ..scheme
+        })
+    }
+}
+
 /// Evidence that a mistake was reported. Only [`Compiler::error`] makes it.
 #[derive(Debug)]
 struct Reported(());
@@ -82,7 +109,6 @@ struct Compiler<'c> {
     spec: &'c SchemeSpec,
     params: Params,
     needs: Needs,
-    shelf: Arc<Shelf>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
     max_events: usize,
@@ -97,7 +123,6 @@ impl<'c> Compiler<'c> {
             spec,
             params,
             needs: Needs::default(),
-            shelf: Arc::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
             max_events,
@@ -150,10 +175,7 @@ impl<'c> Compiler<'c> {
         let unpack_limit = self.source.max_body_bytes.unwrap_or(MAX_GUNZIP);
         Ok(Scheme {
             check,
-            learned: self
-                .source
-                .learn_secret
-                .then(|| Learned::new(self.source.clone(), self.max_events)),
+            learning: self.learning(),
             url,
             document: document?,
             needs: self.needs,
@@ -163,7 +185,6 @@ impl<'c> Compiler<'c> {
             unsigned,
             signed,
             fetches: self.fetches(),
-            shelf: self.shelf.clone(),
             event,
             answers: answers?,
             facts: facts(self.spec, covered),
@@ -184,6 +205,16 @@ impl<'c> Compiler<'c> {
             Kind::Jwt => self.jwt().map(|rule| Check::Jwt(Box::new(rule))),
             _ => self.proof().map(|proof| Check::Proof(Box::new(proof))),
         }
+    }
+
+    fn learning(&self) -> Option<Box<Learning>> {
+        self.source.learn_secret.then(|| {
+            Box::new(Learning {
+                source: self.source.clone(),
+                max_events: self.max_events,
+                known: None,
+            })
+        })
     }
 
     fn fetches(&self) -> bool {
@@ -256,7 +287,7 @@ impl<'c> Compiler<'c> {
         paths: &mut PathSet,
     ) -> Result<PinnedUrl, Reported> {
         let place = self.place(&format!("{key}.from"), &spec.from, paths)?;
-        let compiled = PinnedUrl::compile(spec, place, &self.params, self.shelf.clone());
+        let compiled = PinnedUrl::compile(spec, place, &self.params);
         self.ok(key, compiled)
     }
 

@@ -11,7 +11,7 @@ use ring::signature::{
 };
 use serde_json::Value;
 
-use crate::keys::fetch::example as example_url;
+use crate::keys::pinned_url::example as example_url;
 use crate::language::canonical::Canonical;
 pub(crate) mod sample;
 
@@ -30,8 +30,9 @@ use crate::language::spec::{JwtAlg, Kind, SchemeSpec, SigSpec};
 use crate::language::template::{Cx, Grammar, Params, Piece, Template, Token, Wrong};
 use crate::request::Request;
 use crate::request::view::{View, query};
+use crate::scheme::{Check, Document, Scheme};
 use crate::sign::sample::{escaped, is_form_scheme, set};
-use crate::{Check, Document, Scheme, SchemeError, spec_of};
+use crate::{SchemeError, spec_of};
 
 /// What a sender decides.
 #[derive(Debug, Clone)]

@@ -744,17 +744,18 @@ fn a_key_set_that_is_not_here_is_no_refusal() {
         scheme
             .jwks_url()
             .is_some_and(|url| url.starts_with("https://www.googleapis.com/"))
-            && !scheme.jwks_wanted()
     );
-    assert!(matches!(
-        verify(&scheme, &request, UnixMillis(NOW)),
-        Ok(Verdict::KeysMissing)
-    ));
-    assert!(scheme.jwks_wanted() && !scheme.jwks_wanted());
+    let needed = verify(&scheme, &request, UnixMillis(NOW));
+    assert!(
+        matches!(&needed, Ok(Verdict::NeedsKeys(needed)) if matches!(needed[..], [KeyRequest::KeySet])),
+        "{needed:?}"
+    );
     // Another provider's keys decide nothing about a token that names none of them, but do about one that names them.
     let other = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-    scheme.set_jwks(JwkSet::parse(other).expect("a key set"));
-    assert_eq!(refused(&scheme, &request, NOW), Reason::SignatureMismatch);
+    let mut keys = KeyRing::EMPTY;
+    keys.set_key_set(Arc::new(JwkSet::parse(other).expect("a key set")));
+    let refusal = crate::verify(&scheme, &keys, &request, UnixMillis(NOW)).expect_err("refused");
+    assert_eq!(refusal.reason, Reason::SignatureMismatch);
     for bad in [
         "",
         "{}",

@@ -346,9 +346,14 @@ fn a_secret_is_learned_once_and_only_where_it_is_switched_on() {
     let scheme = compiled(&learning);
     assert!(scheme.learns() && !compiled(&known).learns());
     let event = signed(&known, &spec, None, "evt_1").expect("it signs");
-    let verdict = |request: &Request, at: i64| verify(&scheme, request, UnixMillis(at));
+    let by = |scheme: &Scheme, read_at: i64, request: &Request, at: i64| {
+        let mut keys = KeyRing::EMPTY;
+        keys.set_secret_read_at(UnixMillis(read_at));
+        crate::verify(scheme, &keys, request, UnixMillis(at))
+    };
+    let verdict = |request: &Request, at: i64| by(&scheme, NOW, request, at);
     assert!(
-        matches!(verdict(&event, NOW), Ok(Verdict::KeysMissing)),
+        matches!(verdict(&event, NOW), Ok(Verdict::NeedsKeys(needed)) if matches!(needed[..], [KeyRequest::LearnedSecret])),
         "nobody can say yet"
     );
     let Ok(Verdict::Learn { secret, answer }) = verdict(&first, NOW) else {
@@ -364,9 +369,9 @@ fn a_secret_is_learned_once_and_only_where_it_is_switched_on() {
         "anybody could guess it"
     );
 
-    scheme
-        .set_learned(Some(&secret), UnixMillis(NOW))
-        .expect("a secret");
+    let learned = scheme.with_learned(&secret).expect("a secret");
+    assert!(learned.learns() && learned.has_learned(&secret) && !scheme.has_learned(&secret));
+    let verdict = |request: &Request, at: i64| by(&learned, NOW, request, at);
     assert!(matches!(verdict(&event, NOW), Ok(Verdict::Events(_))));
     assert!(
         matches!(verdict(&first, NOW), Ok(Verdict::Challenge(_))),
@@ -389,11 +394,10 @@ fn a_secret_is_learned_once_and_only_where_it_is_switched_on() {
     // What was read a while ago verifies still, and refuses nothing: another instance may have learned another one.
     let later = NOW + 6_000;
     assert!(matches!(verdict(&event, later), Ok(Verdict::Events(_))));
-    assert!(matches!(verdict(&forged, later), Ok(Verdict::KeysMissing)));
-    scheme
-        .set_learned(None, UnixMillis(later))
-        .expect("forgotten");
-    assert!(matches!(verdict(&event, later), Ok(Verdict::KeysMissing)));
+    assert!(matches!(verdict(&forged, later), Ok(Verdict::NeedsKeys(_))));
+    // Forgotten, the scheme without a secret is swapped in again.
+    let verdict = |request: &Request, at: i64| by(&scheme, later, request, at);
+    assert!(matches!(verdict(&event, later), Ok(Verdict::NeedsKeys(_))));
     assert!(matches!(verdict(&other, later), Ok(Verdict::Learn { .. })));
 }
 

@@ -153,7 +153,7 @@ fn no_signed_handshake_is_answered_to_a_stranger() {
             );
             let verdict = verify(&compiled(&source), &request, UnixMillis(NOW));
             assert!(
-                matches!(verdict, Err(_) | Ok(Verdict::KeysMissing)),
+                matches!(verdict, Err(_) | Ok(Verdict::NeedsKeys(_))),
                 "{provider}: {verdict:?}"
             );
         }

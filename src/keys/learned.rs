@@ -1,5 +1,5 @@
-//! Takes secrets that providers hand over in a handshake to the store, and keeps this instance's view of what is there fresh. One thread,
-//! away from every delivery; it is there only where a source has `learn_secret = true`.
+//! Takes secrets that providers hand over in a handshake to the store, and swaps in the schemes with the secrets that are there. One
+//! thread, away from every delivery; it is started only if a source has `learn_secret = true`.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::source::{Source, Sources};
 use crate::store::{Learned, Secrets};
 use hookweir_signatures::another_secret;
 
-/// How often the store is asked for what other instances learned, or an operator had forgotten.
+/// Time between two readings of the store for secrets that other instances learned, or an operator had forgotten.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Handshakes that wait; anybody can send one while a source has no secret yet.
 const ROOM: usize = 16;
@@ -25,23 +25,23 @@ const ROOM: usize = 16;
 /// verifier → here: a handshake with a secret, to be answered when that is in the store.
 #[derive(Debug)]
 pub struct Learn {
-    /// Whose it is.
+    /// Source of the handshake.
     pub source: Arc<Source>,
     /// The secret.
     pub secret: Secret,
-    /// What the provider wants to hear.
+    /// Answer that the provider expects.
     pub answer: Answer,
     /// The handshake's claim to an outcome.
     pub ticket: Ticket,
 }
 
-/// Where handshakes with a secret go.
+/// Way of handshakes with a secret.
 #[derive(Clone, Debug)]
-pub struct Learning(Sender<Learn>);
+pub(super) struct Learning(Sender<Learn>);
 
 impl Learning {
     /// Passes a handshake on; without room for it, it is shed.
-    pub fn pass_on(&self, learn: Learn) {
+    pub(super) fn pass_on(&self, learn: Learn) {
         match self.0.try_send(learn) {
             Ok(()) => {}
             Err(TrySendError::Full(learn)) => learn
@@ -55,7 +55,7 @@ impl Learning {
 }
 
 /// Starts the thread, if any source needs it. Uses one connection of the store.
-pub fn start(
+pub(super) fn start(
     sources: &Sources,
     store: Arc<dyn Secrets>,
     lifeline: &Lifeline,
@@ -114,7 +114,7 @@ impl Keeper {
         } = learn;
         let read_at = wall_clock();
         ticket.resolve(match self.store.learn(&source.name, &secret) {
-            Ok(Learned::Kept) => match source.scheme.set_learned(Some(&secret), read_at) {
+            Ok(Learned::Kept) => match source.keys.set_learned(Some(&secret), read_at) {
                 Ok(()) => {
                     tracing::info!(source = %source.name, "the provider has handed its secret over; it is in the store, and no other is taken");
                     Outcome::Challenge(answer)
@@ -147,7 +147,7 @@ impl Keeper {
                 .iter()
                 .find(|known| known.source == source.name.as_str())
                 .and_then(|known| known.secret.as_ref());
-            if let Err(error) = source.scheme.set_learned(secret, read_at) {
+            if let Err(error) = source.keys.set_learned(secret, read_at) {
                 tracing::error!(source = %source.name, %error, "the secret in the store is none of this scheme's");
             }
         }

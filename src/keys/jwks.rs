@@ -1,5 +1,4 @@
-//! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh: a thread for each, away from every delivery,
-//! so that a host that hangs delays no other. [`on_demand`] fetches what single deliveries name, and `client` goes and gets it.
+//! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh: a thread for each URL.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,31 +6,25 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use reqwest::blocking::Client;
 
-use self::client::{Reach, answer, client_for};
+use super::client::{Reach, answer, client_for};
+use super::{Bell, STACK};
+use crate::domain::delivery::SourceName;
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use hookweir_signatures::JwkSet;
 
-/// A key set that is there is fetched again after this.
+/// Age at which a key set is fetched again.
 const REFRESH: Duration = Duration::from_secs(3600);
-/// A key that is not in the set has it fetched again, but not more often than this: anybody can name a key that nobody has.
+/// Shortest time between two fetches of a key set for tokens that name an unknown key: anybody can name a key that nobody has.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
-/// A fetch that failed is tried again after this, doubled up to [`MIN_INTERVAL`].
+/// First wait after a fetch that failed, doubled up to [`MIN_INTERVAL`].
 const RETRY: Duration = Duration::from_secs(1);
-/// How often deliveries are asked whether they lack a key.
-const LOOK: Duration = Duration::from_millis(250);
 
-/// Stack of a thread that fetches: the client works on a thread of its own.
-pub const STACK: usize = 512 * 1024;
-
-mod client;
-pub mod on_demand;
-mod stored;
-
-/// Starts a thread for each key set that a source needs.
-pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
+/// Starts a thread for each key set that a source needs. Returns the bell of each source's thread: it is rung for an unknown key.
+pub(super) fn start(sources: &Sources, lifeline: &Lifeline) -> io::Result<Vec<(SourceName, Bell)>> {
     let mut by_url: BTreeMap<String, Vec<Arc<Source>>> = BTreeMap::new();
     for source in sources.iter() {
         if let Some(url) = source.scheme.jwks_url() {
@@ -41,11 +34,18 @@ pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
                 .push(source.clone());
         }
     }
+    let mut bells = Vec::new();
     if by_url.is_empty() {
-        return Ok(());
+        return Ok(bells);
     }
     let client = client_for(Reach::Configured)?;
     for (url, sources) in by_url {
+        let (bell, rung) = Bell::new();
+        bells.extend(
+            sources
+                .iter()
+                .map(|source| (source.name.clone(), bell.clone())),
+        );
         let mut set = KeySet {
             url,
             sources,
@@ -59,13 +59,14 @@ pub fn start(sources: Arc<Sources>, lifeline: &Lifeline) -> io::Result<()> {
             .stack_size(STACK)
             .spawn(move || {
                 let _lifeline = lifeline;
-                loop {
-                    set.look(&client);
-                    thread::sleep(LOOK);
+                while set.wait(&rung) {
+                    // Tokens that came before the fetch are decided by the set that it brings.
+                    while rung.try_recv().is_ok() {}
+                    set.renew(&client);
                 }
             })?;
     }
-    Ok(())
+    Ok(bells)
 }
 
 /// A key set, and the sources that are verified by it.
@@ -73,30 +74,40 @@ struct KeySet {
     url: String,
     sources: Vec<Arc<Source>>,
     due: Instant,
+    /// Time of the last fetch that succeeded.
     fetched: Option<Instant>,
     retry: Duration,
 }
 
 impl KeySet {
-    fn look(&mut self, client: &Client) {
-        // Each is asked, since asking takes the wish back.
-        let wanted = self
-            .sources
-            .iter()
-            .filter(|source| source.scheme.jwks_wanted())
-            .count()
-            > 0;
+    /// Waits until the set is due, which is sooner if a token names a key that it lacks. Returns `false` if the service ends.
+    fn wait(&mut self, rung: &Receiver<()>) -> bool {
+        match rung.recv_deadline(self.due) {
+            Ok(()) => {
+                self.due = self.due_for_an_unknown_key();
+                thread::sleep(self.due.saturating_duration_since(Instant::now()));
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    fn due_for_an_unknown_key(&self) -> Instant {
+        match self.fetched {
+            // After a failure the next try is soon anyway.
+            Some(fetched) if self.retry == RETRY => self.due.min(fetched + MIN_INTERVAL),
+            _ => self.due,
+        }
+    }
+
+    fn renew(&mut self, client: &Client) {
         let now = Instant::now();
-        if wanted && let Some(fetched) = self.fetched {
-            self.due = self.due.min(fetched + MIN_INTERVAL);
-        }
-        if now < self.due {
-            return;
-        }
         match fetch(client, &self.url) {
             Ok(set) => {
+                let set = Arc::new(set);
                 for source in &self.sources {
-                    source.scheme.set_jwks(set.clone());
+                    source.keys.set_key_set(set.clone());
                 }
                 tracing::info!(url = %self.url, "key set fetched");
                 (self.due, self.fetched, self.retry) = (now + REFRESH, Some(now), RETRY);
@@ -144,6 +155,24 @@ mod tests {
             "HTTP/1.1 {status}\r\ncontent-length: {}\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )
+    }
+
+    #[test]
+    fn an_unknown_key_has_the_set_fetched_again_but_seldom_and_no_sooner_after_a_failure() {
+        let now = Instant::now();
+        let set = |fetched: Option<Instant>, due: Instant, retry: Duration| KeySet {
+            url: String::new(),
+            sources: Vec::new(),
+            due,
+            fetched,
+            retry,
+        };
+        let fresh = set(Some(now), now + REFRESH, RETRY);
+        assert_eq!(fresh.due_for_an_unknown_key(), now + MIN_INTERVAL);
+        let failing = set(Some(now), now + RETRY, 2 * RETRY);
+        assert_eq!(failing.due_for_an_unknown_key(), now + RETRY);
+        let first = set(None, now + RETRY, RETRY);
+        assert_eq!(first.due_for_an_unknown_key(), now + RETRY);
     }
 
     #[test]

@@ -8,16 +8,19 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use reqwest::blocking::Client;
 use reqwest::header::CONTENT_TYPE;
 
 use super::client::{FetchError, Reach, answer, client_for};
 use super::stored::StoredKeys;
-use super::{LOOK, STACK};
+use super::wishes::Wishes;
+use super::{Bell, STACK};
+use crate::domain::delivery::SourceName;
 use crate::runtime::shutdown::Lifeline;
 use crate::source::{Source, Sources};
 use crate::store::{FetchedKey, Secrets};
@@ -43,36 +46,71 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 /// How soon a refresh that failed is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Starts the threads, if any source needs them.
-pub fn start(sources: &Sources, store: Arc<dyn Secrets>, lifeline: &Lifeline) -> io::Result<()> {
+/// Shortest time between two looks at the requests: they gather meanwhile, so that few are drawn of many forged ones.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Starts the threads, if any source needs them. Returns the way of each source's requests.
+pub(super) fn start(
+    sources: &Sources,
+    store: &Arc<dyn Secrets>,
+    lifeline: &Lifeline,
+) -> io::Result<Vec<(SourceName, FetchRequests)>> {
     let needing: Vec<_> = sources
         .iter()
         .filter(|source| source.scheme.fetches())
+        .map(|source| (source, FetchRequests::new()))
         .collect();
+    let mut ways = Vec::new();
     if needing.is_empty() {
-        return Ok(());
+        return Ok(ways);
     }
+    let bells = needing
+        .iter()
+        .map(|(_, (requests, _))| requests.bell.clone())
+        .collect();
     let (client, stored) = (
         client_for(Reach::Public)?,
-        StoredKeys::start(store, lifeline)?,
+        StoredKeys::start(store.clone(), bells, lifeline)?,
     );
-    for source in needing {
-        let mut fetcher = Fetcher::new(source.clone(), Some(stored.clone()), Instant::now());
+    for (source, (requests, rung)) in needing {
+        ways.push((source.name.clone(), requests.clone()));
+        let now = Instant::now();
+        let mut fetcher = Fetcher::new(source.clone(), Some(stored.clone()), requests.wishes, now);
         // Before the first delivery.
-        fetcher.take_stored(Instant::now());
+        fetcher.take_stored(now);
         let (client, lifeline) = (client.clone(), lifeline.of("keys-on-demand"));
         thread::Builder::new()
             .name("keys-on-demand".into())
             .stack_size(STACK)
             .spawn(move || {
                 let _lifeline = lifeline;
-                loop {
-                    fetcher.look(Instant::now(), |fetch| send(&client, fetch));
-                    thread::sleep(LOOK);
-                }
+                fetcher.run(&rung, |fetch| send(&client, fetch));
             })?;
     }
-    Ok(())
+    Ok(ways)
+}
+
+/// Way of the fetches that a source's deliveries ask for.
+#[derive(Clone, Debug)]
+pub(super) struct FetchRequests {
+    wishes: Arc<Mutex<Wishes>>,
+    bell: Bell,
+}
+
+impl FetchRequests {
+    fn new() -> (Self, Receiver<()>) {
+        let (bell, rung) = Bell::new();
+        let wishes = Arc::default();
+        (Self { wishes, bell }, rung)
+    }
+
+    /// Adds a fetch to the sample, and wakes the thread.
+    pub(super) fn add(&self, fetch: Fetch) {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.add(fetch);
+        drop(wishes);
+        self.bell.ring();
+    }
 }
 
 fn send(client: &Client, fetch: &Fetch) -> Result<Vec<u8>, FetchError> {
@@ -113,6 +151,11 @@ impl Allowance {
         }
     }
 
+    /// Returns when there is one more to spend.
+    fn next(&self) -> Instant {
+        self.since + self.every
+    }
+
     fn spend(&mut self) -> bool {
         let may = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -124,6 +167,7 @@ impl Allowance {
 struct Fetcher {
     source: Arc<Source>,
     stored: Option<StoredKeys>,
+    wishes: Arc<Mutex<Wishes>>,
     /// Number of the last reading of the store.
     reading: u64,
     new: Allowance,
@@ -143,10 +187,16 @@ struct Kept {
 }
 
 impl Fetcher {
-    fn new(source: Arc<Source>, stored: Option<StoredKeys>, now: Instant) -> Self {
+    fn new(
+        source: Arc<Source>,
+        stored: Option<StoredKeys>,
+        wishes: Arc<Mutex<Wishes>>,
+        now: Instant,
+    ) -> Self {
         Self {
             source,
             stored,
+            wishes,
             reading: 0,
             new: Allowance::new(EVERY, now),
             good: Allowance::new(EVERY_GOOD, now),
@@ -157,12 +207,42 @@ impl Fetcher {
         }
     }
 
+    /// Looks whenever the bell is rung or something is due, until the service ends.
+    fn run(&mut self, rung: &Receiver<()>, send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>) {
+        loop {
+            match rung.recv_deadline(self.due(Instant::now())) {
+                Ok(()) => thread::sleep(LOOK),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look(Instant::now(), &send);
+        }
+    }
+
+    /// Returns when to look again if no request comes: for a name that waits for an allowance, or for a key to be refreshed.
+    fn due(&self, now: Instant) -> Instant {
+        let refresh = self
+            .kept
+            .iter()
+            .filter(|kept| kept.fetch.expires())
+            .map(|kept| kept.due)
+            .min();
+        let allowance = self.candidates.wait().then(|| self.new.next());
+        let due = refresh.into_iter().chain(allowance).min();
+        due.unwrap_or(now + REFRESH).max(now + LOOK)
+    }
+
     fn look(&mut self, now: Instant, send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>) {
         self.new.earn(now);
         self.good.earn(now);
         self.take_stored(now);
         let mut known = Vec::new();
-        for wish in self.source.scheme.take_wanted() {
+        let wishes = self
+            .wishes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        for wish in wishes {
             let name = wish.fetch.name();
             if self.failures.forbid(name, now)
                 || self.kept.iter().any(|kept| kept.fetch.name() == name)
@@ -203,6 +283,8 @@ impl Fetcher {
         for key in keys.iter().filter(|key| key.source == source.name.as_str()) {
             // A name that no delivery could bring, or of another place: the configuration was changed.
             let Some(fetch) = source
+                .keys
+                .load()
                 .scheme
                 .recall(&key.name)
                 .filter(|fetch| fetch.place()[..] == key.place[..])
@@ -218,7 +300,7 @@ impl Fetcher {
                 .iter()
                 .find(|kept| kept.fetch.name() == key.name)
                 .is_none_or(|kept| kept.stale + LOOK < stale);
-            if stale > now && newer && source.scheme.keep(&fetch, &key.answer).is_ok() {
+            if stale > now && newer && source.keys.insert(&fetch, &key.answer).is_ok() {
                 self.remember(Kept {
                     fetch,
                     due: now + REFRESH.saturating_sub(key.age),
@@ -252,11 +334,11 @@ impl Fetcher {
         }
     }
 
-    /// Has the scheme keep what was fetched, and the store what can be used again.
+    /// Swaps in what was fetched, and has the store keep what can be used again.
     fn keep(&mut self, fetch: &Fetch, body: Vec<u8>) -> Result<(), FetchError> {
         self.source
-            .scheme
-            .keep(fetch, &body)
+            .keys
+            .insert(fetch, &body)
             .map_err(FetchError::Refused)?;
         self.failures.forget(fetch.name());
         if let Some(stored) = self.stored.as_ref().filter(|_| fetch.expires()) {
@@ -280,7 +362,7 @@ impl Fetcher {
             .retain(|known| known.fetch.name() != kept.fetch.name());
         if self.kept.len() == MAX_KEPT {
             let oldest = self.kept.remove(0);
-            self.source.scheme.forget(&oldest.fetch);
+            self.source.keys.remove(oldest.fetch.name());
         }
         if self.good_before.len() < MAX_GOOD && kept.fetch.expires() {
             self.good_before.insert(kept.fetch.name().to_owned());
@@ -306,7 +388,7 @@ impl Fetcher {
             }
             Err(error) => {
                 tracing::warn!(source = %self.source.name, what = fetch.what(), %error, "not fetched again for a day; no longer counts");
-                self.source.scheme.forget(&fetch);
+                self.source.keys.remove(fetch.name());
                 self.kept.remove(at);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::key_sets::client::FetchError;
+use crate::keys::client::FetchError;
 
 /// Most names that are remembered; the one that would be tried again first goes.
 const MOST: usize = 1024;

@@ -1,21 +1,21 @@
-//! Wishes: what deliveries name and is not here. Anybody can name anything, hundreds of times a second, so that of what was named in a while
-//! only a few are handed on to be fetched: drawn by lot, and in a lot of their own those that were named before. A forger makes up names; a
-//! provider signs one event after the other with the same key.
+//! Sample of the keys that deliveries name and that are not at hand. Anybody can name anything, hundreds of times a second, so only a few
+//! of the names that came in a while are passed on to be fetched. They are drawn by lot, and names that came before have a lot of their
+//! own: a forger makes up names, but a provider signs one event after the other with the same key.
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::keys::fetch::Fetch;
+use hookweir_signatures::Fetch;
 
-/// Most wishes of each kind between two looks at them.
+/// Most wishes of each kind between two looks.
 const MOST: usize = 16;
 
 /// Names that are remembered before the oldest are forgotten. With four bits each of so many, one of 400 new names seems known.
 const NAMES: usize = 32 * 1024;
 const BITS: usize = 16 * NAMES;
 
-/// What waits to be fetched.
+/// Fetches that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(super) struct Wishes {
     first: Lot,
     again: Lot,
     /// Made when somebody wishes for something.
@@ -24,16 +24,16 @@ pub(crate) struct Wishes {
 
 /// A wish that was drawn.
 #[derive(Debug)]
-pub struct Wish {
+pub(super) struct Wish {
     /// What is to be fetched.
-    pub fetch: Fetch,
+    pub(super) fetch: Fetch,
     /// It was named before.
-    pub again: bool,
+    pub(super) again: bool,
 }
 
 impl Wishes {
     /// A delivery named this.
-    pub(crate) fn add(&mut self, fetch: Fetch) {
+    pub(super) fn add(&mut self, fetch: Fetch) {
         let seen = self.seen.get_or_insert_with(Seen::new);
         let hash = seen.random.hash_one(fetch.name());
         if seen.is_known(hash) {
@@ -48,7 +48,7 @@ impl Wishes {
     }
 
     /// Takes those that were drawn since the last time.
-    pub(crate) fn take(&mut self) -> Vec<Wish> {
+    pub(super) fn take(&mut self) -> Vec<Wish> {
         let wish = |again: bool| move |fetch: Fetch| Wish { fetch, again };
         let (first, again) = (
             std::mem::take(&mut self.first).drawn,
@@ -140,6 +140,13 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_names_is_not_a_flood_of_wishes() {
+        let mut wishes = Wishes::default();
+        (0..1000).for_each(|number| wishes.add(Fetch::of_key(&number.to_string())));
+        assert_eq!(wishes.take().len(), MOST);
+    }
 
     #[test]
     fn of_many_names_a_few_are_drawn_and_those_that_come_again_by_themselves() {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::Bell;
 use crate::runtime::shutdown::Lifeline;
 use crate::store::{FetchedKey, Secrets};
 
-/// How often the store is asked for what other instances fetched.
+/// Time between two readings of the store for keys that other instances fetched.
 const READ: Duration = Duration::from_secs(5);
-/// How long a start waits for the store.
+/// Time for which a start waits for the store.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Keys that wait to be stored; what there is no room for is fetched again after a restart.
 const ROOM: usize = 64;
@@ -34,8 +35,12 @@ struct Snapshot {
 }
 
 impl StoredKeys {
-    /// Starts the thread and waits until the store was read, or [`PATIENCE`] is over. Uses one connection of the store.
-    pub(super) fn start(store: Arc<dyn Secrets>, lifeline: &Lifeline) -> io::Result<Self> {
+    /// Starts the thread, which rings `readers` after each reading, and waits until the store was read, or [`PATIENCE`] is over. Uses one connection of the store.
+    pub(super) fn start(
+        store: Arc<dyn Secrets>,
+        readers: Vec<Bell>,
+        lifeline: &Lifeline,
+    ) -> io::Result<Self> {
         let ((keep, kept), (tried, was_tried)) = (bounded(ROOM), mpsc::channel());
         let this = Self {
             read: Arc::default(),
@@ -47,7 +52,7 @@ impl StoredKeys {
             .stack_size(super::STACK)
             .spawn(move || {
                 let _lifeline = lifeline;
-                run(&*store, &read, &kept, tried);
+                run(&*store, &read, &kept, &readers, tried);
             })?;
         // Nothing is ever sent: it is closed, or time is up.
         let _ = was_tried.recv_timeout(PATIENCE);
@@ -76,6 +81,7 @@ fn run(
     store: &dyn Secrets,
     read: &Mutex<Snapshot>,
     kept: &Receiver<FetchedKey>,
+    readers: &[Bell],
     tried: mpsc::Sender<()>,
 ) {
     let (mut read_at, mut failing, mut tried) = (Instant::now(), false, Some(tried));
@@ -91,6 +97,7 @@ fn run(
                         number: snapshot.number + 1,
                         keys: Arc::new(keys),
                     };
+                    readers.iter().for_each(Bell::ring);
                 })
             }
         };

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use hookweir_signatures::{Fetch, Wish};
+use crate::keys::wishes::Wish;
+use hookweir_signatures::Fetch;
 
 /// Most names that wait: of those that were named once, and of those that were named again.
 const MOST_ONCE: usize = 16;
@@ -52,6 +53,11 @@ impl Candidates {
             let place = self.below(MOST_ONCE);
             self.once[place] = wish.fetch;
         }
+    }
+
+    /// Returns `true` if a name waits.
+    pub(super) fn wait(&self) -> bool {
+        !self.once.is_empty() || !self.again.is_empty()
     }
 
     /// The next to be fetched. In turn: the one that was named most, one of those that were named again, one that was named once.

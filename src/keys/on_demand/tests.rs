@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::domain::delivery::UnixMillis;
 use crate::domain::request::Request;
 use crate::telemetry::Metrics;
-use hookweir_signatures::{Verdict, verify};
+use hookweir_signatures::{KeyRequest, Verdict, verify};
 
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
                    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAElv3Vc+1ubENf2/cffHzBRfVdkMTo\n\
@@ -25,11 +25,12 @@ fn fetcher() -> Fetcher {
     Fetcher::new(
         sources.at("jira").expect("the source").clone(),
         None,
+        Arc::default(),
         Instant::now(),
     )
 }
 
-/// Somebody names a key.
+/// Somebody names a key. Returns `true` if it is to be fetched.
 fn name(fetcher: &Fetcher, kid: &str) -> bool {
     use base64::Engine as _;
     let encode = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
@@ -43,10 +44,19 @@ fn name(fetcher: &Fetcher, kid: &str) -> bool {
         body: "{}".into(),
         received_at: UnixMillis(0),
     };
-    matches!(
-        verify(&fetcher.source.scheme, &request, UnixMillis(0)),
-        Ok(Verdict::KeysMissing)
-    )
+    let current = fetcher.source.keys.load();
+    let Ok(Verdict::NeedsKeys(needed)) =
+        verify(&current.scheme, &current.keys, &request, UnixMillis(0))
+    else {
+        return false;
+    };
+    for request in needed {
+        let KeyRequest::Fetch(fetch) = request else {
+            panic!("{request:?}")
+        };
+        fetcher.wishes.lock().expect("whole").add(fetch);
+    }
+    true
 }
 
 #[test]

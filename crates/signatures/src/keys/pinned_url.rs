@@ -1,0 +1,159 @@
+//! URLs that requests name: only those that the scheme pins to the provider are ever fetched.
+
+use crate::check::signature_list::Place;
+use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
+use crate::language::spec::PinnedUrlSpec;
+use crate::language::template::{Cx, Params, Wrong, with_params};
+use crate::refusal::{Reason, Refusal};
+
+/// Longest URL.
+const MAX_URL: usize = 512;
+
+/// A URL that a request names.
+#[derive(Debug)]
+pub(crate) struct PinnedUrl {
+    pub(crate) place: Place,
+    shown: Box<str>,
+    pinned: Pinned,
+}
+
+/// URLs that are the provider's.
+#[derive(Debug)]
+struct Pinned {
+    hosts: Vec<Box<str>>,
+    path: Box<str>,
+}
+
+impl PinnedUrl {
+    pub(crate) fn compile(
+        spec: &PinnedUrlSpec,
+        place: Place,
+        params: &Params,
+    ) -> Result<Self, Wrong> {
+        let hosts = spec
+            .hosts
+            .iter()
+            .map(|host| with_params(host, params).map(Into::into))
+            .collect::<Result<Vec<Box<str>>, _>>()?;
+        // A name that ends in a wildcard would be anybody's.
+        let pinned = |host: &str| {
+            !host.ends_with(['*', '#']) && !host.contains(['/', '@', '?']) && !host.is_empty()
+        };
+        if hosts.is_empty() || !hosts.iter().all(|host| pinned(host)) {
+            return Err("hosts: names of hosts that end in a domain of the provider's".into());
+        }
+        if !spec.path.starts_with('/') {
+            return Err("path: starts with \"/\"".into());
+        }
+        Ok(Self {
+            place,
+            shown: Place::describe(&spec.from).into(),
+            pinned: Pinned {
+                hosts,
+                path: spec.path.as_str().into(),
+            },
+        })
+    }
+
+    /// Returns the certificate at the URL.
+    pub(crate) fn certificate<'k>(
+        &self,
+        cx: Cx<'_>,
+        keys: &'k KeyRing,
+    ) -> Result<&'k Fetched, Unproven> {
+        self.get(cx, What::Certificate, keys)
+    }
+
+    /// Succeeds if the URL has been visited.
+    pub(crate) fn visited(&self, cx: Cx<'_>, keys: &KeyRing) -> Result<(), Unproven> {
+        self.get(cx, What::Visit, keys).map(|_| ())
+    }
+
+    /// Returns the fetch of the certificate at `url`, if the URL is the provider's.
+    pub(crate) fn recall(&self, url: &str) -> Option<Fetch> {
+        self.pinned
+            .allows(url)
+            .then(|| Pinned::fetch(url, What::Certificate))
+    }
+
+    fn get<'k>(&self, cx: Cx<'_>, what: What, keys: &'k KeyRing) -> Result<&'k Fetched, Unproven> {
+        let url = self.place.value(cx).filter(|url| !url.is_empty());
+        let Some(url) = url else {
+            return Err(Refusal::new(
+                Reason::SignatureMissing,
+                format!("{} is missing or empty", self.shown),
+            )
+            .into());
+        };
+        match std::str::from_utf8(&url)
+            .ok()
+            .filter(|url| self.pinned.allows(url))
+        {
+            Some(url) => keys
+                .fetched(url)
+                .ok_or_else(|| Unproven::needs(KeyRequest::Fetch(Pinned::fetch(url, what)))),
+            None => Err(Refusal::new(
+                Reason::PreconditionFailed,
+                format!("{} is not a URL of the provider's", self.shown),
+            )
+            .into()),
+        }
+    }
+}
+
+impl Pinned {
+    fn fetch(url: &str, what: What) -> Fetch {
+        Fetch {
+            name: url.into(),
+            url: url.into(),
+            body: None,
+            what,
+        }
+    }
+
+    /// The text as it stands is compared, and never what some parser makes of it.
+    fn allows(&self, url: &str) -> bool {
+        let Some(rest) = url
+            .strip_prefix("https://")
+            .filter(|_| url.len() <= MAX_URL && !url.contains(".."))
+        else {
+            return false;
+        };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let in_path = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+        matches(self.path.as_bytes(), path.as_bytes(), in_path)
+            && self.hosts.iter().any(|pattern| {
+                matches(pattern.as_bytes(), host.as_bytes(), |b| {
+                    b.is_ascii_lowercase() || b == b'-'
+                })
+            })
+    }
+}
+
+/// Returns a URL that fits, to sign with as the provider.
+pub(crate) fn example(spec: &PinnedUrlSpec, params: &Params) -> String {
+    let host = spec
+        .hosts
+        .first()
+        .and_then(|host| with_params(host, params).ok())
+        .unwrap_or_default();
+    format!(
+        "https://{}{}",
+        host.replace('*', "us-east").replace('#', "1"),
+        spec.path.replace('*', "0123456789abcdef0123456789abcdef")
+    )
+}
+
+/// Returns `true` if the text matches the pattern: `*` is one or more of `star`, `#` one or more digits.
+fn matches(pattern: &[u8], text: &[u8], star: fn(u8) -> bool) -> bool {
+    let Some((first, pattern)) = pattern.split_first() else {
+        return text.is_empty();
+    };
+    let class = match first {
+        b'*' => star,
+        b'#' => |b: u8| b.is_ascii_digit(),
+        literal => return text.first() == Some(literal) && matches(pattern, &text[1..], star),
+    };
+    let most = text.iter().take_while(|b| class(**b)).count();
+    (1..=most).any(|taken| matches(pattern, &text[taken..], star))
+}

@@ -1,0 +1,220 @@
+//! The one function that makes a [`Verified`].
+
+use std::borrow::Cow;
+
+use crate::check::handshake::Shake;
+use crate::check::message::{By, Proven};
+use crate::check::{basic, handshake::Handshake};
+use crate::crypto::mac::{MacKey, Tag};
+use crate::identity::Verified;
+use crate::keys::learning::another_secret;
+use crate::keys::ring::{CheckInputs, KeyRequest, KeyRing, Unproven};
+use crate::language::json_pointers::Slots;
+use crate::language::template::Cx;
+use crate::refusal::{Answer, Reason, Refusal};
+use crate::request::Request;
+use crate::request::view::{self, View};
+use crate::scheme::{Check, Document, Scheme};
+use crate::secret::Secret;
+use crate::time::UnixMillis;
+
+/// Result of a request that is not refused.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Events to be stored.
+    Events(Verified),
+    /// A handshake; answer it and store nothing.
+    Challenge(Answer),
+    /// Keys that must be in the ring before the request can be decided. Until then answer "not now".
+    NeedsKeys(Vec<KeyRequest>),
+    /// A handshake that hands over the source's secret: to be answered once the secret is in the store, and was the first.
+    Learn {
+        /// The secret.
+        secret: Secret,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// Verifies one request against its source's scheme and keys. `now` is the time of its arrival.
+pub fn verify(
+    scheme: &Scheme,
+    keys: &KeyRing,
+    request: &Request,
+    now: UnixMillis,
+) -> Result<Verdict, Refusal> {
+    match decide(scheme, CheckInputs { keys, now }, request) {
+        Ok(verdict) => Ok(verdict),
+        Err(Unproven::Refused(refusal)) => Err(refusal),
+        Err(Unproven::Needs(request)) => Ok(Verdict::NeedsKeys(vec![*request])),
+    }
+}
+
+fn decide(
+    scheme: &Scheme,
+    inputs: CheckInputs<'_>,
+    request: &Request,
+) -> Result<Verdict, Unproven> {
+    let body = match scheme.gunzip {
+        Some(limit) => view::gunzip(&request.body, limit)?,
+        None => Cow::Borrowed(&*request.body),
+    };
+    let view = View::new(request, &body, scheme.needs)?;
+    let document = scheme.document.of(&view);
+    let key = signing_key(&scheme.check);
+    match shake(scheme, &scheme.unsigned, &view, &document, key, inputs)? {
+        Some(Shake::Learn(secret, answer)) => return hear(scheme, secret, answer, inputs),
+        Some(Shake::Answer(answer)) => return Ok(Verdict::Challenge(answer)),
+        None => {}
+    }
+    let signed_handshake = scheme
+        .signed
+        .iter()
+        .any(|handshake| handshake.method.as_ref() == Some(&request.method));
+    if !scheme.methods.contains(&request.method) && !signed_handshake {
+        return Err(Refusal::new(
+            Reason::PreconditionFailed,
+            "neither an event nor a handshake has this method",
+        )
+        .into());
+    }
+    let proven = prove(scheme, &view, &document, inputs)
+        .map_err(|unproven| by_an_old_secret(scheme, unproven, inputs))?;
+    let key = proven.key.or(key);
+    if let Some(shake) = shake(scheme, &scheme.signed, &view, &document, key, inputs)? {
+        let (Shake::Answer(answer) | Shake::Learn(_, answer)) = shake;
+        return Ok(Verdict::Challenge(answer));
+    }
+    events(scheme, &view, document, proven)
+}
+
+/// Returns the first of `handshakes` that the request is, with its answer.
+fn shake(
+    scheme: &Scheme,
+    handshakes: &[Handshake],
+    view: &View<'_>,
+    document: &[u8],
+    key: Option<&MacKey>,
+    inputs: CheckInputs<'_>,
+) -> Result<Option<Shake>, Unproven> {
+    for handshake in handshakes {
+        let shake = handshake.answer(view, document, scheme.url.as_ref(), key, inputs.keys)?;
+        if shake.is_some() {
+            return Ok(shake);
+        }
+    }
+    Ok(None)
+}
+
+/// Decides about a handshake that hands over `secret`: answered if it is the known one, refused if it is another.
+fn hear(
+    scheme: &Scheme,
+    secret: Secret,
+    answer: Answer,
+    inputs: CheckInputs<'_>,
+) -> Result<Verdict, Unproven> {
+    let Some(learning) = &scheme.learning else {
+        // If nothing is learned, it is a handshake like any other.
+        return Ok(Verdict::Challenge(answer));
+    };
+    if learning.is_known(&secret) {
+        return Ok(Verdict::Challenge(answer));
+    }
+    if learning.known.is_some() && inputs.keys.knows_secret_at(inputs.now) {
+        return Err(another_secret().into());
+    }
+    match scheme.with_learned(&secret) {
+        Ok(_) => Ok(Verdict::Learn { secret, answer }),
+        Err(why) => Err(Refusal::new(
+            Reason::PreconditionFailed,
+            format!("handshake: the secret handed over {why}"),
+        )
+        .into()),
+    }
+}
+
+/// Turns a refusal into a request for the learned secret, if another instance may have learned one since the snapshot.
+fn by_an_old_secret(scheme: &Scheme, unproven: Unproven, inputs: CheckInputs<'_>) -> Unproven {
+    match (&scheme.learning, unproven) {
+        (Some(learning), Unproven::Refused(_))
+            if learning.known.is_none() || !inputs.keys.knows_secret_at(inputs.now) =>
+        {
+            Unproven::needs(KeyRequest::LearnedSecret)
+        }
+        (_, unproven) => unproven,
+    }
+}
+
+fn prove<'v>(
+    scheme: &'v Scheme,
+    view: &'v View<'v>,
+    document: &[u8],
+    inputs: CheckInputs<'_>,
+) -> Result<Proven<'v>, Unproven> {
+    let (url, replays) = (scheme.url.as_ref(), scheme.event.replays);
+    match &scheme.check {
+        Check::Unverified => Ok(Proven::default()),
+        Check::Basic(secrets) => Ok(basic::check(secrets, view).map(|()| Proven::default())?),
+        Check::Proof(proof) => proof.check(view, document, url, inputs, replays),
+        Check::Jwt(rule) => {
+            let token = rule.check(view, document, url, inputs)?;
+            Ok(Proven {
+                key: None,
+                signed: replays.then(|| Tag::new(&token.digest)),
+                claims: Some(token.claims),
+            })
+        }
+    }
+}
+
+fn events(
+    scheme: &Scheme,
+    view: &View<'_>,
+    document: Cow<'_, [u8]>,
+    proven: Proven<'_>,
+) -> Result<Verdict, Unproven> {
+    // If the body is a token, the event is in its claims.
+    let document = match (&scheme.document, proven.claims) {
+        (Document::Claims, Some(claims)) => Cow::Owned(claims),
+        _ => document,
+    };
+    // A proven body is taken also if it is no gzip, or too large a one: then it has no id where the scheme looks for one.
+    let unpacked = match scheme.gunzip {
+        None if scheme.reads_gzip() => view::gunzip(&view.request.body, scheme.unpack_limit).ok(),
+        _ => None,
+    };
+    let document = unpacked.unwrap_or(document);
+    let nothing = Slots::default();
+    let by_query = view.by_query()?;
+    let view = by_query.as_ref().unwrap_or(view);
+    let cx = Cx {
+        view,
+        slots: &nothing,
+        ts: &[],
+        url: scheme.url.as_ref(),
+        spelling: 0,
+        key: None,
+    };
+    match scheme.event.events(cx, &document, proven.signed)? {
+        Some(verified) => Ok(Verdict::Events(verified)),
+        None => Ok(Verdict::Challenge(
+            scheme.answers.accepted.clone().unwrap_or(Answer {
+                status: 200,
+                content_type: None,
+                headers: Vec::new(),
+                body: Vec::new(),
+            }),
+        )),
+    }
+}
+
+/// The key of answers that are signed: the first secret.
+fn signing_key(check: &Check) -> Option<&MacKey> {
+    match check {
+        Check::Proof(proof) => match &proof.by {
+            By::Mac { keys, .. } => keys.first().and_then(|key| key.first()).map(|(_, key)| key),
+            _ => None,
+        },
+        _ => None,
+    }
+}

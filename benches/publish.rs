@@ -38,12 +38,12 @@ fn main() {
             for (channels, window) in [(1, 1), (1, 256), (4, 256), (8, 256), (4, 1024)] {
                 let exchange = format!("bench-{}", uuid::Uuid::now_v7().simple());
                 let count = if window == 1 { count / 50 } else { count };
-                let config = Publisher {
-                    queue_type,
+                let mut config = Publisher {
                     channels,
                     window,
                     ..amqp(&url, &exchange)
                 };
+                config.rabbitmq.queue_type = queue_type;
                 lines.push((
                     format!("{name}, {channels} x {window}"),
                     measure(&config, count),

@@ -77,7 +77,7 @@ impl Source {
             name: source.name.clone(),
             path: source.path.clone(),
             forward_headers: source.forward_headers.clone(),
-            drop_same_bytes: source.drop_same_bytes,
+            drop_same_bytes: source.drop_same_bytes(),
             metrics: metrics.source(&source.name),
             keys: CurrentKeys::new(scheme.clone()),
             scheme,
@@ -95,7 +95,7 @@ pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
         .unwrap_or(config.limits.max_body_bytes);
     match (
         &config.publisher.url,
-        config.publisher.max_message_bytes,
+        config.publisher.rabbitmq.max_message_bytes,
         splits(source),
     ) {
         (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
@@ -108,7 +108,7 @@ pub fn splits(source: &model::Source) -> bool {
     let preset = || {
         spec_of(&source.spec()).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split))
     };
-    source.split.unwrap_or_else(preset)
+    source.split().unwrap_or_else(preset)
 }
 
 /// What a provider usually sends at most, where nothing is known of it: 1 MB.

@@ -38,7 +38,7 @@ fn schemes(config: &Config, report: &mut Report) {
 
 /// Warns of bodies larger than the queue takes: they are refused while their sender listens.
 fn messages_fit(config: &Config, report: &mut Report) {
-    let most = config.publisher.max_message_bytes;
+    let most = config.publisher.rabbitmq.max_message_bytes;
     if !matches!(config.publisher.url, PublisherUrl::Amqp(_))
         || most == 0
         || !report.sound(&["publisher.max_message_bytes"])

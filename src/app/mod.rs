@@ -329,7 +329,8 @@ impl Service {
             }
         };
         end.vigil.stopping();
-        self.drain(admin.asked_to_stop + config.drain).await;
+        self.drain(admin.asked_to_stop + config.shutdown.drain)
+            .await;
         drop(stop_admin);
         // It stops within a second, or the process ends without it.
         let _ = admin.server.await;
@@ -358,7 +359,7 @@ impl Service {
             self.edge.clone(),
             verifier,
             &config.server,
-            config.drain,
+            config.shutdown.drain,
         )
         .map_err(cannot)?;
         let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;

@@ -53,7 +53,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
                     "               window_days holds for it: {hours} h in place of any time named above"
                 ));
             }
-            if let Some(span) = source.drop_same_bytes {
+            if let Some(span) = source.drop_same_bytes() {
                 say::out(format_args!(
                     "               same_bytes = \"drop\": what has the bytes of another event of the last {} s is answered as a duplicate and never \
                      published, also if it is an event of its own (a member added, removed, added again)",

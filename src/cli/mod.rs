@@ -98,7 +98,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         }
         Command::Providers { name } => providers::run(name.as_deref()),
         Command::Config(With { own, .. }) if own.reference => {
-            say::out(crate::config::REFERENCE.trim_end());
+            say::out(crate::config::reference().trim_end());
             Ok(())
         }
         Command::Config(With { common, .. }) => {

@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::{Failure, disks, say};
 use crate::app::{self, Listening, MemoryBound, ServeError, demo};
-use crate::config::model::{Config, LogFormat, PublisherUrl, Source};
+use crate::config::model::{Config, LogDeliveries, LogFormat, PublisherUrl, Source};
 use crate::runtime::descriptors;
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
@@ -19,9 +19,12 @@ const LISTED: usize = 20;
 pub(super) fn run(mut config: Config) -> Result<(), Failure> {
     // Whatever the process creates is for nobody else, unless an option says otherwise.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let signals = Signals::listen(config.drain)
+    let signals = Signals::listen(config.shutdown.drain)
         .map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
     let is_demo = config.sources.is_empty();
+    if config.log.deliveries == LogDeliveries::Auto && is_demo {
+        config.log.deliveries = LogDeliveries::All;
+    }
     demo::add(&mut config, false).map_err(Failure::Unavailable)?;
     let metrics = Metrics::new()
         .map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;

@@ -90,7 +90,7 @@ pub(super) fn run(
                 scheme.describe()
             ));
             for event in verified.into_events() {
-                let keys = EventKeys::new(&source.name, source.drop_same_bytes, &event);
+                let keys = EventKeys::new(&source.name, source.drop_same_bytes(), &event);
                 let event_type = event.event_type.as_deref().unwrap_or("without a type");
                 say::out(format_args!(
                     "verified: event {} ({event_type}), {} bytes, message {}",

@@ -17,6 +17,8 @@ pub enum Place {
         /// The column, in characters.
         column: usize,
     },
+    /// Nowhere: the default holds.
+    Default,
     /// In the environment variable of this name.
     Environment(String),
     /// On the command line: `--set` of this key.
@@ -63,6 +65,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::Default => f.write_str("default"),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::CommandLine(key) => write!(f, "--set {key}"),
         }

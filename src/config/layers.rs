@@ -7,7 +7,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Lines, Place, Problem};
+use super::error::{ConfigError, Lines, Place, Problem, nearest};
+use super::sections::SECTIONS;
 
 /// A value as written. Without `Debug`: it may be a secret.
 #[derive(Clone)]
@@ -157,6 +158,19 @@ pub(super) struct SourceTable {
 }
 
 impl Layer {
+    /// Takes the defaults of all options.
+    pub(super) fn defaults() -> Self {
+        let mut layer = Self::default();
+        for option in SECTIONS.iter().flat_map(|section| section.options) {
+            // A test shows that each default can be parsed.
+            if let Ok(value) = DeValue::parse(option.shown) {
+                let item = item(value, Place::Default, &|_| Place::Default);
+                layer.options.insert(option.key.to_owned(), item);
+            }
+        }
+        layer
+    }
+
     /// Reads TOML, all of its mistakes.
     pub(super) fn from_toml(file: &str, text: &str, mistakes: &mut Vec<ConfigError>) -> Self {
         let lines = Lines::of(file, text);
@@ -174,7 +188,22 @@ impl Layer {
         for (key, value) in root.into_inner() {
             let at = place(key.span());
             let key = key.into_inner().into_owned();
-            match item(value, at.clone(), &place).raw {
+            let raw = item(value, at.clone(), &place).raw;
+            let (key, raw) = match raw {
+                Raw::List(_) | Raw::Table(_) if is_misspelt_source(&key) => {
+                    mistakes.push(misspelt(&at, &key));
+                    let two_brackets = match raw {
+                        Raw::Table(entries) => Raw::List(vec![Item {
+                            raw: Raw::Table(entries),
+                            place: at.clone(),
+                        }]),
+                        other => other,
+                    };
+                    ("source".to_owned(), two_brackets)
+                }
+                raw => (key, raw),
+            };
+            match raw {
                 Raw::List(sources) if key == "source" => {
                     for source in sources {
                         match source.raw {
@@ -315,6 +344,26 @@ fn not_a_source(place: &Place, found: &Raw) -> ConfigError {
         nearest: None,
     };
     ConfigError::at(place, "source", problem)
+}
+
+/// Returns `true` if `key` is no section, and "source" is the nearest name.
+fn is_misspelt_source(key: &str) -> bool {
+    let sections = || {
+        SECTIONS
+            .iter()
+            .flat_map(|section| section.options.first())
+            .map(|option| option.parts().0)
+    };
+    key != "source"
+        && !sections().any(|known| known == key)
+        && nearest(key, sections().chain(["source"])) == Some("source")
+}
+
+fn misspelt(at: &Place, key: &str) -> ConfigError {
+    let problem = Problem::Unknown {
+        nearest: Some("[[source]]".to_owned()),
+    };
+    ConfigError::at(at, key, problem)
 }
 
 /// `[source]` or `[source.stripe]` in place of `[[source]]`.

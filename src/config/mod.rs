@@ -1,17 +1,21 @@
 //! Configuration: read in layers, checked as a whole, every mistake reported at once with its place.
 //!
-//! `config.toml` in the repository is the annotated reference and the compiled-in default. Over it are laid the file given with
-//! `--config`, the environment (`HOOKWEIR__SERVER__LISTEN`) and `--set server.listen=…`; the last one wins.
+//! `sections` defines each option once: name, kind, bounds, default and text. The struct, the reader, `config.toml`, the reference
+//! page and the completions are made of the definition. Over the defaults are laid the file given with `--config`, the
+//! environment (`HOOKWEIR__SERVER__LISTEN`) and `--set server.listen=…`; the last one wins.
 
+mod define;
 pub mod error;
 mod layers;
 mod libpq;
 pub mod model;
-mod options;
+mod option;
 mod postgres_url;
 mod reader;
+mod reference;
 mod rules;
 pub mod secret;
+mod sections;
 mod show;
 mod sources;
 mod urls;
@@ -19,18 +23,14 @@ mod urls;
 use std::fs;
 use std::path::PathBuf;
 
+pub use define::{Description, Section};
 pub use error::ConfigError;
 use layers::Layer;
 pub use model::Config;
 use reader::Reader;
 pub use reader::Report;
+pub use reference::{page, reference, settings};
 use secret::Environment;
-
-/// The annotated reference, which holds every default.
-pub const REFERENCE: &str = include_str!("../../config.toml");
-
-/// What the reference is called in places.
-const REFERENCE_NAME: &str = "config.toml (compiled in)";
 
 /// Where a configuration is read from, besides its defaults.
 #[derive(Debug, Clone, Default)]
@@ -91,11 +91,7 @@ impl Draft {
             lenient: inputs.lenient,
             ..Report::default()
         };
-        let mut layers = vec![Layer::from_toml(
-            REFERENCE_NAME,
-            REFERENCE,
-            &mut report.mistakes,
-        )];
+        let mut layers = vec![Layer::defaults()];
         layers.extend(file.map(|(name, text)| Layer::from_toml(name, text, &mut report.mistakes)));
         let syntax_errors = report.mistakes.len();
         layers.push(Layer::from_environment(
@@ -110,7 +106,7 @@ impl Draft {
         let tables = layers::merge_sources(&mut layers);
         let options = layers.iter().map(|layer| &layer.options).collect();
         let mut r = Reader::new(String::new(), options, &inputs.environment, &mut report);
-        let mut config = options::all(&mut r);
+        let mut config = Config::sections(&mut r);
         let known = r.finish();
         report
             .warnings

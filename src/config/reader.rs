@@ -1,17 +1,17 @@
-//! The reader: each call reads one option, and is at the same time that option's only definition: its name, its kind, its bounds.
+//! Reader of options from their layers.
 //!
 //! Every layer's value is checked, the last one wins. A mistake is noted and reading goes on, so that all mistakes are reported at
-//! once; what is returned in place of a wrong value is never used.
+//! once.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::error::{ConfigError, Place, Problem, nearest};
 use super::layers::{Item, Kind, Raw};
 use super::model::Source;
+use super::option::ConnectionUrl;
 use super::secret::{Environment, Reference, ResolveError, Secret};
 use super::show::{shown_entry, shown_list};
 use super::sources::source_error;
@@ -138,8 +138,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `host:port`.
-    pub(super) fn address(&mut self, key: &'static str) -> SocketAddr {
+    /// Reads `host:port`.
+    pub(super) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
         let expected =
             "an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\"";
         self.parsed(key, expected, |text| {
@@ -148,25 +148,15 @@ impl<'a> Reader<'a> {
                 .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
             text.parse().ok()
         })
-        .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
     }
 
-    /// A number of things or bytes.
-    pub(super) fn count<N: TryFrom<i128> + Default>(
+    /// Reads a number within `bounds`. `unit` is said in errors.
+    pub(super) fn number<N: TryFrom<i128>>(
         &mut self,
         key: &'static str,
-        bounds: RangeInclusive<i128>,
-    ) -> N {
-        self.optional_count(key, bounds).unwrap_or_default()
-    }
-
-    /// A number that may be left out.
-    pub(super) fn optional_count<N: TryFrom<i128>>(
-        &mut self,
-        key: &'static str,
-        bounds: RangeInclusive<i128>,
+        bounds: &RangeInclusive<i128>,
+        unit: &str,
     ) -> Option<N> {
-        let unit = unit(key).1;
         let expected = format!(
             "a whole number{unit} from {} to {}",
             bounds.start(),
@@ -177,21 +167,6 @@ impl<'a> Reader<'a> {
             _ => None,
         })?;
         N::try_from(number.0).ok()
-    }
-
-    /// A time span in the unit that the key ends with.
-    pub(super) fn duration(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Duration {
-        self.optional_duration(key, bounds).unwrap_or_default()
-    }
-
-    /// A time span that may be left out.
-    pub(super) fn optional_duration(
-        &mut self,
-        key: &'static str,
-        bounds: RangeInclusive<i128>,
-    ) -> Option<Duration> {
-        self.optional_count::<u32>(key, bounds)
-            .map(|number| unit(key).0.saturating_mul(number))
     }
 
     /// `true` or `false`.
@@ -268,18 +243,11 @@ impl<'a> Reader<'a> {
         .map(|(value, _)| value)
     }
 
-    /// A URL that may hold a password, or a reference to where it is. `parse` must not repeat it in its error.
-    /// `file:` is a reference only where `from_file`. `unread` stands in for a URL that is not here.
-    pub(super) fn secret_url<T>(
-        &mut self,
-        key: &'static str,
-        from_file: bool,
-        unread: T,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    /// Reads a URL that may hold a password, or a reference to where it is.
+    pub(super) fn secret_url<T: ConnectionUrl>(&mut self, key: &'static str) -> Option<T> {
         let is_elsewhere = |text: &str| match Reference::parse(text) {
             Some(Reference::Env(_) | Reference::Credential(_)) => true,
-            Some(Reference::File(path)) => from_file && !path.starts_with("//"),
+            Some(Reference::File(path)) => T::FROM_FILE && !path.starts_with("//"),
             Some(Reference::Plain(_)) | None => false,
         };
         let (text, place) =
@@ -293,13 +261,13 @@ impl<'a> Reader<'a> {
         let url = if is_elsewhere(&text) {
             let secret = self.resolve(&text, &place, key)?;
             if secret.is_unread() {
-                return Some(unread);
+                return Some(T::unread());
             }
             utf8(&secret)
         } else {
             Ok(text)
         };
-        match url.and_then(|url| parse(&url)) {
+        match url.and_then(|url| T::parse(&url)) {
             Ok(url) => Some(url),
             Err(objection) => {
                 self.mistake(&place, key, Problem::Other(objection));
@@ -417,15 +385,6 @@ impl<'a> Reader<'a> {
                 .map(|(name, item)| (name.clone(), item.raw.to_toml()))
                 .collect(),
         )
-    }
-
-    /// Where `key` was last written.
-    pub(super) fn place(&self, key: &str) -> Option<&Place> {
-        self.layers
-            .iter()
-            .rev()
-            .find_map(|layer| layer.get(key))
-            .map(|item| &item.place)
     }
 
     /// Notes a mistake in `key`.
@@ -559,17 +518,6 @@ impl<'a> Reader<'a> {
             place: place.clone(),
         });
         Some((value, place))
-    }
-}
-
-/// The unit that a key ends with, and how an error names it.
-fn unit(key: &str) -> (Duration, &'static str) {
-    match key.rsplit('_').next() {
-        Some("ms") => (Duration::from_millis(1), " of milliseconds"),
-        Some("secs") => (Duration::from_secs(1), " of seconds"),
-        Some("days") => (Duration::from_secs(24 * 60 * 60), " of days"),
-        Some("bytes") => (Duration::ZERO, " of bytes"),
-        _ => (Duration::ZERO, ""),
     }
 }
 

@@ -145,7 +145,7 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         );
     }
     if report.sound(&["publisher.queue", "publisher.unrouted_queue"])
-        && publisher.queue.as_ref() == Some(&publisher.unrouted_queue)
+        && publisher.rabbitmq.queue.as_ref() == Some(&publisher.rabbitmq.unrouted_queue)
     {
         report.blame(
             "publisher.unrouted_queue",

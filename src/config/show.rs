@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use super::REFERENCE_NAME;
-use super::error::Place;
 use super::layers::{Item, Raw};
 use super::model::Config;
 use super::secret::Reference;
@@ -27,12 +25,7 @@ impl Config {
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "{}{header}", if text.is_empty() { "" } else { "\n" });
             }
-            let _ = match &option.place {
-                Place::File { file, .. } if **file == *REFERENCE_NAME => {
-                    writeln!(text, "{key} = {}  # default", option.shown)
-                }
-                place => writeln!(text, "{key} = {}  # {place}", option.shown),
-            };
+            let _ = writeln!(text, "{key} = {}  # {}", option.shown, option.place);
         }
         text
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::model::{PublisherUrl, StoreUrl};
+use super::option::ConnectionUrl;
 use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
 
@@ -102,6 +103,39 @@ impl PublisherUrl {
             )),
             None => Err(format!("{expected}, found no URL")),
         }
+    }
+}
+
+impl ConnectionUrl for StoreUrl {
+    const FROM_FILE: bool = true;
+
+    fn unread() -> Self {
+        Self::Postgres(Secret::unread())
+    }
+
+    fn wrong() -> Self {
+        Self::Sqlite(PathBuf::new())
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+impl ConnectionUrl for PublisherUrl {
+    // `file:` begins the URL of the file sink.
+    const FROM_FILE: bool = false;
+
+    fn unread() -> Self {
+        Self::Amqp(Secret::unread())
+    }
+
+    fn wrong() -> Self {
+        Self::File(PathBuf::new())
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
     }
 }
 

@@ -7,12 +7,11 @@ mod with_servers {
 
     use diesel::connection::SimpleConnection as _;
     use diesel::{Connection as _, PgConnection};
-    use hookweir::config::model::Publisher;
     use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
     use lapin::types::{AMQPValue, FieldTable};
     use lapin::{BasicProperties, ExchangeKind};
 
-    use crate::publish_rig::{Rig, amqp, event, wait};
+    use crate::publish_rig::{Rig, amqp, event, wait, with_rabbitmq};
     use hookweir_testkit::app::App;
     use hookweir_testkit::load::client;
     use hookweir_testkit::servers::{self, Server};
@@ -425,10 +424,9 @@ mod with_servers {
         let (code, text) = check(&["publisher.declare=false"]);
         assert!(code == Some(69) && text.contains("publishing to"), "{text}");
         // The broker asks for a right once for each channel, so this is what a service meets that connects anew.
-        let rig = Rig::start(&Publisher {
-            declare: false,
-            ..amqp(&url, &queues.exchange)
-        });
+        let rig = Rig::start(&with_rabbitmq(amqp(&url, &queues.exchange), |rabbitmq| {
+            rabbitmq.declare = false
+        }));
         rig.up();
         rig.accept(event("s", "2", b"{}"));
         wait("health to say why events wait", || {

@@ -20,7 +20,7 @@ mod with_servers {
     use lapin::types::{AMQPValue, FieldTable};
     use tokio::runtime::Runtime;
 
-    use crate::publish_rig::{Rig, amqp, event, wait};
+    use crate::publish_rig::{Rig, amqp, event, wait, with_rabbitmq};
     use hookweir_testkit::servers::{Server, amqp as shared};
     use hookweir_testkit::sink::Queues;
 
@@ -172,10 +172,9 @@ mod with_servers {
             exchange(&queues, ExchangeKind::Topic).await;
             bound(&queues, &queues.events, "good.#", &[]).await;
         });
-        let config = Publisher {
-            declare: false,
-            ..amqp(&shared(), &queues.exchange)
-        };
+        let config = with_rabbitmq(amqp(&shared(), &queues.exchange), |rabbitmq| {
+            rabbitmq.declare = false
+        });
         let fates = publish(&runtime, &config, 20_000, |n| {
             if n % 2 == 0 { "good" } else { "bad" }
         });
@@ -207,10 +206,9 @@ mod with_servers {
             ];
             bound(&queues, &full, "full.#", &limits).await;
         });
-        let config = Publisher {
-            declare: false,
-            ..amqp(&shared(), &queues.exchange)
-        };
+        let config = with_rabbitmq(amqp(&shared(), &queues.exchange), |rabbitmq| {
+            rabbitmq.declare = false
+        });
         let fates = publish(&runtime, &config, 8000, |n| {
             if n % 2 == 0 { "good" } else { "full" }
         });
@@ -268,10 +266,10 @@ mod with_servers {
     fn what_no_queue_is_bound_for_goes_to_the_unrouted_queue() {
         let (runtime, queues) = (Runtime::new().expect("a runtime"), Queues::new(&shared()));
         let good = format!("{}.good", queues.exchange);
-        let rig = Rig::start(&Publisher {
-            queue: None,
-            ..amqp(&shared(), &queues.exchange)
-        });
+        let rig = Rig::start(&with_rabbitmq(
+            amqp(&shared(), &queues.exchange),
+            |rabbitmq| rabbitmq.queue = None,
+        ));
         rig.up();
         runtime.block_on(bound(&queues, &good, "good.#", &[]));
         for n in 0..2000 {
@@ -304,10 +302,10 @@ mod with_servers {
         let runtime = Runtime::new().expect("a runtime");
         for queue_type in [QueueType::Quorum, QueueType::Classic, QueueType::Stream] {
             let queues = Queues::new(&shared());
-            let rig = Rig::start(&Publisher {
-                queue_type,
-                ..amqp(&shared(), &queues.exchange)
-            });
+            let rig = Rig::start(&with_rabbitmq(
+                amqp(&shared(), &queues.exchange),
+                |rabbitmq| rabbitmq.queue_type = queue_type,
+            ));
             let mut sent = event("stripe", "evt_1", b"\x00\xff bytes");
             sent.event_type = Some("é".repeat(300).into());
             let (id, received_at) = (sent.message_id().to_string(), sent.received_at.0);
@@ -428,10 +426,7 @@ mod with_servers {
         drop(rig);
         runtime.block_on(queues.delete());
 
-        let config = Publisher {
-            declare: false,
-            ..config
-        };
+        let config = with_rabbitmq(config, |rabbitmq| rabbitmq.declare = false);
         let rig = Rig::start(&config);
         wait("the reason", || rig.why_not().contains("is missing"));
         let check = runtime.block_on(hookweir::publish::check(&config));

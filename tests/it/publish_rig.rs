@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hookweir::config::model::{Publisher, PublisherUrl, QueueType};
+use hookweir::config::model::{
+    FileSinkOptions, Publisher, PublisherUrl, QueueType, RabbitmqOptions,
+};
 use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, wall_clock,
@@ -176,24 +178,28 @@ pub fn config(url: PublisherUrl) -> Publisher {
         queue_bytes: 16 << 20,
         channels: 4,
         window: 256,
-        max_message_bytes: 0,
-        connect_timeout: Duration::from_secs(3),
         confirm_timeout: Duration::from_secs(10),
-        heartbeat: Duration::from_secs(5),
         retry_min: Duration::from_millis(100),
         retry_max: Duration::from_secs(1),
         relay_interval: Duration::from_millis(50),
         yield_longest: Duration::from_secs(10),
-        exchange: "hookweir".into(),
         routing_key: "{source}.{type}".into(),
-        declare: true,
-        queue: Some("hookweir.events".into()),
-        queue_type: QueueType::Quorum,
-        unrouted_queue: "hookweir.unrouted".into(),
-        file_max_bytes: 1 << 30,
-        file_max_age: Duration::from_secs(3600),
-        file_mode: 0o600,
-        file_group: None,
+        rabbitmq: RabbitmqOptions {
+            max_message_bytes: 0,
+            connect_timeout: Duration::from_secs(3),
+            heartbeat: Duration::from_secs(5),
+            exchange: "hookweir".into(),
+            declare: true,
+            queue: Some("hookweir.events".into()),
+            queue_type: QueueType::Quorum,
+            unrouted_queue: "hookweir.unrouted".into(),
+        },
+        file: FileSinkOptions {
+            max_bytes: 1 << 30,
+            max_age: Duration::from_secs(3600),
+            mode: 0o600,
+            group: None,
+        },
     }
 }
 
@@ -204,12 +210,20 @@ pub fn file(folder: &Path) -> Publisher {
 
 /// The broker at `url`, with names of its own.
 pub fn amqp(url: &str, exchange: &str) -> Publisher {
-    Publisher {
-        exchange: exchange.into(),
-        queue: Some(format!("{exchange}.events")),
-        unrouted_queue: format!("{exchange}.unrouted"),
-        ..config(PublisherUrl::Amqp(Secret::new(url.as_bytes())))
-    }
+    let mut config = config(PublisherUrl::Amqp(Secret::new(url.as_bytes())));
+    config.rabbitmq.exchange = exchange.into();
+    config.rabbitmq.queue = Some(format!("{exchange}.events"));
+    config.rabbitmq.unrouted_queue = format!("{exchange}.unrouted");
+    config
+}
+
+/// `config` with other options of RabbitMQ.
+pub fn with_rabbitmq(
+    mut config: Publisher,
+    change: impl FnOnce(&mut RabbitmqOptions),
+) -> Publisher {
+    change(&mut config.rabbitmq);
+    config
 }
 
 /// A publisher and what is around it.

@@ -26,12 +26,12 @@ impl FileSinkConfig {
         Self {
             folder: folder.to_owned(),
             rotation: Rotation {
-                bytes: publisher.file_max_bytes,
-                age: publisher.file_max_age,
+                bytes: publisher.file.max_bytes,
+                age: publisher.file.max_age,
             },
             access: Access {
-                mode: publisher.file_mode,
-                group: publisher.file_group.clone(),
+                mode: publisher.file.mode,
+                group: publisher.file.group.clone(),
             },
             write_timeout: publisher.confirm_timeout,
         }

@@ -31,16 +31,17 @@ pub struct RabbitmqConfig {
 impl RabbitmqConfig {
     /// Returns the options of `[publisher]` for the broker at `url`.
     pub fn from_publisher(url: &Secret, publisher: &Publisher) -> Self {
+        let options = &publisher.rabbitmq;
         Self {
             url: url.clone(),
-            exchange: publisher.exchange.clone(),
-            declare: publisher.declare,
-            queue: publisher.queue.clone(),
-            queue_type: publisher.queue_type,
-            unrouted_queue: publisher.unrouted_queue.clone(),
-            connect_timeout: publisher.connect_timeout,
+            exchange: options.exchange.clone(),
+            declare: options.declare,
+            queue: options.queue.clone(),
+            queue_type: options.queue_type,
+            unrouted_queue: options.unrouted_queue.clone(),
+            connect_timeout: options.connect_timeout,
             confirm_timeout: publisher.confirm_timeout,
-            heartbeat: publisher.heartbeat,
+            heartbeat: options.heartbeat,
         }
     }
 }

@@ -1,0 +1,419 @@
+//! Kinds of options: how each is read, and how it is described.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::reader::Reader;
+use super::rules;
+use super::secret::Secret;
+
+pub(super) const MIB: i128 = 1024 * 1024;
+pub(super) const GIB: i128 = 1024 * MIB;
+pub(super) const HOUR_MS: i128 = 60 * 60 * 1000;
+pub(super) const DAY_SECS: i128 = 24 * 60 * 60;
+
+/// Reads an option as a `V`. A mistake is noted in the reader; the value that is returned then is never used.
+pub(super) trait Read<V> {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> V;
+}
+
+/// Describes a kind of option in documentation and completions.
+pub(super) trait Describe {
+    /// Returns a sentence part on what the option takes.
+    fn takes(&self) -> String;
+
+    /// Returns the only values that the option takes, if there are few.
+    fn words(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Returns the ending that the option's name must have.
+    #[cfg(test)]
+    fn ending(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Values that are written as one of a few words; the first stands in for a wrong one.
+pub(super) trait Words: Copy + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// Unit of a number.
+#[derive(Clone, Copy)]
+enum Unit {
+    One,
+    Bytes,
+    Millis,
+    Secs,
+    Days,
+}
+
+impl Unit {
+    /// Returns the unit as an error or a page says it, with a blank in front.
+    const fn said(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Bytes => " of bytes",
+            Self::Millis => " of milliseconds",
+            Self::Secs => " of seconds",
+            Self::Days => " of days",
+        }
+    }
+
+    #[cfg(test)]
+    const fn ending(self) -> Option<&'static str> {
+        match self {
+            Self::One => None,
+            Self::Bytes => Some("_bytes"),
+            Self::Millis => Some("_ms"),
+            Self::Secs => Some("_secs"),
+            Self::Days => Some("_days"),
+        }
+    }
+}
+
+/// Defines a kind of number: its unit, and the length of one.
+macro_rules! numbers {
+    ($( $(#[doc = $about:literal])+ $name:ident: $unit:ident; )+) => {
+        $(
+            $(#[doc = $about])+
+            pub(super) struct $name(pub RangeInclusive<i128>);
+
+            impl $name {
+                fn read_number<N: TryFrom<i128>>(
+                    &self,
+                    r: &mut Reader<'_>,
+                    key: &'static str,
+                ) -> Option<N> {
+                    r.number(key, &self.0, Unit::$unit.said())
+                }
+            }
+
+            impl Describe for $name {
+                fn takes(&self) -> String {
+                    let (least, most) = (self.0.start(), self.0.end());
+                    format!("whole number{} from {least} to {most}", Unit::$unit.said())
+                }
+
+                #[cfg(test)]
+                fn ending(&self) -> Option<&'static str> {
+                    Unit::$unit.ending()
+                }
+            }
+        )+
+    };
+}
+
+numbers! {
+    /// A number of things.
+    Count: One;
+    /// A number of bytes.
+    Bytes: Bytes;
+    /// A time span in milliseconds.
+    Millis: Millis;
+    /// A time span in seconds.
+    Secs: Secs;
+    /// A time span in days.
+    Days: Days;
+}
+
+/// Reads a kind of number as itself, required or not.
+macro_rules! plain_numbers {
+    ($($kind:ident as $type:ty),+) => { $(
+        impl Read<$type> for $kind {
+            fn read(&self, r: &mut Reader<'_>, key: &'static str) -> $type {
+                self.read_number(r, key).unwrap_or_default()
+            }
+        }
+
+        impl Read<Option<$type>> for $kind {
+            fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<$type> {
+                self.read_number(r, key)
+            }
+        }
+    )+ };
+}
+
+plain_numbers!(
+    Count as usize,
+    Count as u64,
+    Bytes as usize,
+    Bytes as u64,
+    Secs as u64
+);
+
+/// Reads a kind of number as a time span, required or not.
+macro_rules! spans {
+    ($($kind:ident: $of:expr;)+) => { $(
+        impl Read<Option<Duration>> for $kind {
+            fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<Duration> {
+                self.read_number::<u64>(r, key).map($of)
+            }
+        }
+
+        impl Read<Duration> for $kind {
+            fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Duration {
+                Read::<Option<Duration>>::read(self, r, key).unwrap_or_default()
+            }
+        }
+    )+ };
+}
+
+spans! {
+    Millis: Duration::from_millis;
+    Secs: Duration::from_secs;
+    Days: |days| Duration::from_secs(days.saturating_mul(DAY_SECS as u64));
+}
+
+/// `host:port`.
+pub(super) struct Address;
+
+impl Read<SocketAddr> for Address {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> SocketAddr {
+        r.address(key)
+            .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
+    }
+}
+
+impl Describe for Address {
+    fn takes(&self) -> String {
+        "address and port: `127.0.0.1:8420`, `0.0.0.0:8420`, `[::]:8420`".to_owned()
+    }
+}
+
+/// `true` or `false`; `false` if left out.
+pub(super) struct Flag;
+
+impl Read<bool> for Flag {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> bool {
+        r.flag(key)
+    }
+}
+
+impl Describe for Flag {
+    fn takes(&self) -> String {
+        "`true` or `false`".to_owned()
+    }
+
+    fn words(&self) -> Vec<&'static str> {
+        vec!["true", "false"]
+    }
+}
+
+/// One of a few words.
+pub(super) struct OneOf<T>(PhantomData<fn() -> T>);
+
+/// Returns the kind of option that takes the words of `T`.
+pub(super) const fn one_of<T: Words>() -> OneOf<T> {
+    OneOf(PhantomData)
+}
+
+impl<T: Words> Read<Option<T>> for OneOf<T> {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<T> {
+        r.choice(key, T::WORDS)
+    }
+}
+
+impl<T: Words> Read<T> for OneOf<T> {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> T {
+        r.choice(key, T::WORDS).unwrap_or(T::WORDS[0].1)
+    }
+}
+
+impl<T: Words> Describe for OneOf<T> {
+    fn takes(&self) -> String {
+        let words = T::WORDS.iter().map(|(word, _)| format!("`\"{word}\"`"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    fn words(&self) -> Vec<&'static str> {
+        T::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+}
+
+/// Text that a rule checks, and a sentence part on what it is.
+pub(super) struct Text(pub &'static str, pub fn(&str) -> Result<(), String>);
+
+impl Read<String> for Text {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> String {
+        r.text(key, self.1).unwrap_or_default()
+    }
+}
+
+impl Read<Option<String>> for Text {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<String> {
+        r.text(key, self.1)
+    }
+}
+
+impl Describe for Text {
+    fn takes(&self) -> String {
+        self.0.to_owned()
+    }
+}
+
+/// Text, or `""` for none.
+pub(super) struct OrNone(pub Text);
+
+impl Read<Option<String>> for OrNone {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<String> {
+        r.text(key, self.0.1).filter(|text| !text.is_empty())
+    }
+}
+
+impl Read<Option<PathBuf>> for OrNone {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {
+        Read::<Option<String>>::read(self, r, key).map(PathBuf::from)
+    }
+}
+
+impl Describe for OrNone {
+    fn takes(&self) -> String {
+        format!("{}, or `\"\"`", self.0.0)
+    }
+}
+
+/// Permissions of a file, in octal.
+pub(super) struct FileMode;
+
+impl Read<u32> for FileMode {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> u32 {
+        r.text(key, rules::file_mode)
+            .and_then(|mode| u32::from_str_radix(&mode, 8).ok())
+            .unwrap_or(0o600)
+    }
+}
+
+impl Describe for FileMode {
+    fn takes(&self) -> String {
+        "permissions in octal: `\"0600\"`, `\"0640\"` or `\"0644\"`".to_owned()
+    }
+}
+
+/// A URL that may hold a password.
+pub(super) trait ConnectionUrl: Sized {
+    /// Returns `true` if `file:PATH` names a file that holds the URL.
+    const FROM_FILE: bool;
+
+    /// Returns a URL that stands in for one that only the service can read.
+    fn unread() -> Self;
+
+    /// Returns a URL that stands in for a wrong one.
+    fn wrong() -> Self;
+
+    /// Parses the URL. The error never repeats the text.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+/// A URL, or a reference to where it is.
+pub(super) struct SecretUrl(pub &'static str);
+
+impl<V: ConnectionUrl> Read<V> for SecretUrl {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> V {
+        r.secret_url(key).unwrap_or_else(V::wrong)
+    }
+}
+
+impl Describe for SecretUrl {
+    fn takes(&self) -> String {
+        self.0.to_owned()
+    }
+}
+
+/// A list of secrets by reference.
+pub(super) struct Secrets {
+    /// Whether an entry that is no reference is the value itself.
+    pub(super) literal: bool,
+}
+
+impl Read<Vec<Secret>> for Secrets {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Vec<Secret> {
+        r.secrets(key, self.literal)
+    }
+}
+
+impl Describe for Secrets {
+    fn takes(&self) -> String {
+        let of = if self.literal {
+            "keys, or references"
+        } else {
+            "references"
+        };
+        format!(
+            "list of {of}: `\"env:NAME\"`, `\"file:PATH\"`, `\"credential:NAME\"`, `\"plain:TEXT\"`"
+        )
+    }
+}
+
+/// A table of texts, in which a value may be a reference.
+pub(super) struct Texts;
+
+impl Read<BTreeMap<String, String>> for Texts {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> BTreeMap<String, String> {
+        r.texts(key)
+    }
+}
+
+impl Describe for Texts {
+    fn takes(&self) -> String {
+        "table of strings, each of which may be a reference".to_owned()
+    }
+}
+
+/// A list of header names.
+pub(super) struct HeaderNames;
+
+impl Read<Vec<HeaderName>> for HeaderNames {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Vec<HeaderName> {
+        r.list(key, |name| name.parse::<HeaderName>())
+    }
+}
+
+impl Describe for HeaderNames {
+    fn takes(&self) -> String {
+        "list of header names".to_owned()
+    }
+}
+
+/// A table that another module reads.
+pub(super) struct Table;
+
+impl Read<Option<toml::Table>> for Table {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<toml::Table> {
+        r.table(key)
+    }
+}
+
+impl Describe for Table {
+    fn takes(&self) -> String {
+        "table".to_owned()
+    }
+}
+
+/// A routing key, whose grammar a stage knows.
+pub(super) struct RoutingKey;
+
+impl Read<String> for RoutingKey {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> String {
+        r.routing_key(key).unwrap_or_default()
+    }
+}
+
+impl Read<Option<String>> for RoutingKey {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<String> {
+        r.routing_key(key)
+    }
+}
+
+impl Describe for RoutingKey {
+    fn takes(&self) -> String {
+        "routing key with `{source}`, `{type}` and `{id}`".to_owned()
+    }
+}

@@ -1,0 +1,44 @@
+//! Sections of the configuration, each option defined once. `config.toml` and the reference page are made of them.
+
+mod dedup;
+mod file_sink;
+mod limits;
+mod log;
+mod publisher;
+mod rabbitmq;
+mod server;
+mod shutdown;
+mod source;
+mod spool;
+mod store;
+mod verifier;
+
+pub use dedup::Dedup;
+pub use file_sink::FileSinkOptions;
+pub use limits::Limits;
+pub use log::{Log, LogDeliveries, LogFormat};
+pub use publisher::{Publisher, PublisherUrl};
+pub use rabbitmq::{QueueType, RabbitmqOptions};
+pub use server::{RespondAfter, Server};
+pub use shutdown::Shutdown;
+pub use source::{Batch, SameBytes, Source};
+pub use spool::Spool;
+pub use store::{Migrate, Store, StoreUrl};
+pub use verifier::Verifier;
+
+use super::define::Section;
+
+/// All sections but `[[source]]`, in the order in which they are shown.
+pub const SECTIONS: &[Section] = &[
+    Server::SECTION,
+    Limits::SECTION,
+    Verifier::SECTION,
+    Dedup::SECTION,
+    Store::SECTION,
+    Spool::SECTION,
+    Publisher::SECTION,
+    RabbitmqOptions::SECTION,
+    FileSinkOptions::SECTION,
+    Shutdown::SECTION,
+    Log::SECTION,
+];

@@ -1,0 +1,64 @@
+//! `[publisher]`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{FileSinkOptions, RabbitmqOptions};
+use crate::config::define::section;
+use crate::config::option::{Bytes, Count, GIB, HOUR_MS, Millis, RoutingKey, SecretUrl, Secs};
+use crate::config::secret::Secret;
+
+section! {
+    /// Publishing to the sink: RabbitMQ, or a folder of files.
+    #[derive(Debug)]
+    #[derive(Clone)]
+    pub struct Publisher given {
+        /// Options of RabbitMQ.
+        pub rabbitmq: RabbitmqOptions;
+        /// Options of the file sink.
+        pub file: FileSinkOptions;
+    } {
+        /// Sink: "file://data/events" for a folder of JSON lines, or
+        /// "amqp://user:password@host:5672/vhost" for RabbitMQ ("amqps://" with TLS). To keep the password out
+        /// of this file, name where the URL is: "env:NAME" or "credential:NAME" (systemd).
+        pub url: PublisherUrl = "publisher.url", SecretUrl("`file://`, `amqp://` or `amqps://` URL, or a reference to one"), "file://data/events";
+        /// Batches that wait for the publisher. When full, a batch is dropped from memory, and the relay reads
+        /// it from the outbox.
+        pub mailbox_capacity: usize = "publisher.mailbox_capacity", Count(1..=1_000_000), 256;
+        /// Events that the publisher holds in memory; others wait in the outbox. Higher values publish without
+        /// reading rows back, lower values save memory.
+        pub queue_events: usize = "publisher.queue_events", Count(1..=10_000_000), 16384;
+        /// Bytes of bodies that the publisher holds in memory; others wait in the outbox.
+        pub queue_bytes: usize = "publisher.queue_bytes", Bytes(1024..=64 * GIB), 67108864;
+        /// Publish tasks, each with an AMQP channel and one batch in flight. More of them hide the broker's
+        /// latency.
+        pub channels: usize = "publisher.channels", Count(1..=1024), 4;
+        /// Most events in one batch, published and confirmed together. Larger batches raise throughput, and
+        /// the number of copies after a fault.
+        pub window: usize = "publisher.window", Count(1..=65_535), 256;
+        /// Time to wait for the confirms of a batch.
+        pub confirm_timeout: Duration = "publisher.confirm_timeout_ms", Millis(10..=HOUR_MS), 10000;
+        /// Delay before an event without a confirm is published again, doubled each time up to retry_max_ms.
+        pub retry_min: Duration = "publisher.retry_min_ms", Millis(10..=HOUR_MS), 500;
+        /// Longest delay before an event is published again.
+        pub retry_max: Duration = "publisher.retry_max_ms", Millis(10..=24 * HOUR_MS), 60000;
+        /// Interval at which the relay looks for rows left over. If the publisher has room again, the relay
+        /// looks at once.
+        pub relay_interval: Duration = "publisher.relay_interval_ms", Millis(10..=HOUR_MS), 1000;
+        /// Longest pause of publishing in a burst. While more than half of limits.in_flight_requests is in
+        /// use, acceptance gets the machine; after a pause, publishing runs for at least as long. 0 is no
+        /// pause. Not used with server.respond_after = "published".
+        pub yield_longest: Duration = "publisher.yield_secs", Secs(0..=3600), 10;
+        /// Routing key made of {source}, {type} and {id}. If the key exceeds 255 bytes, its parts are cut.
+        pub routing_key: String = "publisher.routing_key", RoutingKey, "{source}.{type}";
+    }
+}
+
+/// Sink of the events.
+#[derive(Debug, Clone)]
+pub enum PublisherUrl {
+    /// A folder of JSON lines.
+    File(PathBuf),
+    /// An AMQP URL; it may hold a password.
+    Amqp(Secret),
+}

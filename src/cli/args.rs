@@ -1,12 +1,14 @@
 //! What can be written on the command line, and the help that teaches it.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{check, learned, parked, send, verify};
-use crate::config::Inputs;
+use crate::config::{Inputs, settings};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,8 +41,32 @@ pub(super) struct Common {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Sets one option, such as server.listen=0.0.0.0:8420 or source.NAME.path=x; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Setting, hide_possible_values = true)]
     pub(super) set: Vec<String>,
+}
+
+/// A value of `--set`: any text, with the options of the configuration offered to the shell.
+#[derive(Clone)]
+struct Setting;
+
+impl TypedValueParser for Setting {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let settings = settings().into_iter();
+        Some(Box::new(settings.map(|(setting, help)| {
+            PossibleValue::new(setting).help(help)
+        })))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,9 +140,48 @@ impl Common {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use clap::CommandFactory;
 
     use super::*;
+
+    /// The help of all commands as a page.
+    fn page() -> String {
+        let mut page = "# Command line\n\nThe help of `hookweir` and of each command. Made from `src/cli/args.rs`; after a change there run\n\
+             `HOOKWEIR_UPDATE_DOCS=1 cargo test --lib reference`.\n"
+            .to_owned();
+        let mut command = Args::command().term_width(100);
+        command.build();
+        let mut add = |name: &str, command: &mut clap::Command| {
+            let help = command.render_long_help().to_string();
+            let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+            let _ = write!(
+                page,
+                "\n## `{name}`\n\n```text\n{}\n```\n",
+                lines.join("\n")
+            );
+        };
+        add("hookweir", &mut command);
+        for command in command.get_subcommands_mut() {
+            if command.get_name() != "help" {
+                add(&format!("hookweir {}", command.get_name()), command);
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn the_reference_of_the_command_line_is_what_help_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/cli.md");
+        if std::env::var_os("HOOKWEIR_UPDATE_DOCS").is_some() {
+            std::fs::write(path, page()).expect("written");
+        }
+        assert!(
+            std::fs::read_to_string(path).is_ok_and(|found| found == page()),
+            "docs/reference/cli.md is not current: HOOKWEIR_UPDATE_DOCS=1 cargo test --lib reference"
+        );
+    }
 
     #[test]
     fn options_count_before_and_behind_the_command() {

@@ -5,6 +5,7 @@
 //! configuration and nothing else.
 
 mod args;
+mod banner;
 mod check;
 mod disks;
 mod learned;
@@ -77,7 +78,8 @@ fn dispatch(args: Args) -> Result<(), Failure> {
     match args.command.unwrap_or(Command::Serve(With::default())) {
         Command::Serve(With { common, .. }) => {
             logs::start();
-            serve::run(load(&before.and(common))?)
+            let inputs = before.and(common);
+            serve::run(load(&inputs)?, inputs.file.as_deref())
         }
         Command::Check(With { common, own }) if own.strict => {
             check::run(&load(&before.and(common))?, &own)

@@ -2,11 +2,19 @@
 
 use std::fmt::Write;
 
+use super::error::Place;
 use super::layers::{Item, Raw};
 use super::model::Config;
 use super::secret::Reference;
 
 impl Config {
+    /// Returns `true` if the default of the option `key` is in force.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.places
+            .get(key)
+            .is_none_or(|place| *place == Place::Default)
+    }
+
     /// The configuration in force as TOML, each option with the place it comes from. Secrets are shown as their references.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::Running;
 use crate::in_flight::Budget;
 use crate::runtime::mailbox::{Entry, Roster};
+use crate::runtime::memory;
 use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
 
@@ -142,9 +143,9 @@ impl Admin {
             .uptime_seconds
             .set(i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX));
         // Where there is no /proc, these two stay 0.
-        metrics
-            .resident_bytes
-            .set(resident_bytes().unwrap_or_default());
+        metrics.resident_bytes.set(
+            memory::resident_bytes().map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        );
         metrics
             .open_fds
             .set(fs::read_dir("/proc/self/fd").map_or(0, |fds| gauge(fds.count())));
@@ -153,18 +154,4 @@ impl Admin {
 
 fn gauge(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn resident_bytes() -> Option<i64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kilobytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    kilobytes
-        .trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<i64>()
-        .ok()
-        .map(|kilobytes| kilobytes * 1024)
 }

@@ -5,5 +5,7 @@ pub mod descriptors;
 pub mod disk;
 pub(crate) mod folder;
 pub mod mailbox;
+pub(crate) mod memory;
 pub mod shutdown;
 pub mod signals;
+pub(crate) mod tls;

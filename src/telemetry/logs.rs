@@ -32,8 +32,9 @@ use crate::in_flight::RequestId;
 /// so anybody could fill the disk.
 const NEVER: &str = "lapin::returned_messages=off,actix_http::h1=off";
 
-/// Put before every filter, so that it can be overridden: actix-server tells about each of its threads.
-const UNLESS_ASKED: &str = "actix_server=warn";
+/// Put before every filter, so that it can be overridden: actix-server tells about each of its threads, and lapin logs each failed
+/// attempt several times. The publisher says once what lapin's lines say.
+const UNLESS_ASKED: &str = "actix_server=warn,lapin=off";
 
 /// Lines about one source's problems in one second; the rest is counted and told in one line.
 const LINES_PER_SECOND: u32 = 20;

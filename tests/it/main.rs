@@ -16,6 +16,7 @@ mod deaths;
 mod disks;
 mod e2e;
 mod field;
+mod first_day;
 mod http_edge;
 mod http_hostile;
 mod http_support;

@@ -13,7 +13,10 @@ use super::plan::{Expect, Plan};
 use super::sign::Delivery;
 use super::tally::{Answer, Tally};
 use crate::domain::delivery::wall_clock;
+use crate::runtime::tls;
 
+/// Unexpected answers that are shown. If none of so many events is answered, nothing more is sent.
+pub(super) const MAX_LINES: u64 = 20;
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -33,7 +36,13 @@ pub(super) async fn send(plan: Plan, url: &Url, pace: &Pace) -> Result<Tally, Fa
         .timeout(pace.timeout)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .user_agent(concat!("hookweir-send/", env!("CARGO_PKG_VERSION")))
+        .user_agent(concat!("hookweir-send/", env!("CARGO_PKG_VERSION")));
+    // Without TLS no root certificates are needed, and a machine may have none.
+    let client = match url.scheme() {
+        "https" => client,
+        _ => client.tls_certs_only([]),
+    };
+    let client = client
         .build()
         .map_err(|error| Failure::Internal(format!("no HTTP client: {error}")))?;
     let room = Arc::new(Semaphore::new(pace.parallel));
@@ -60,6 +69,9 @@ pub(super) async fn send(plan: Plan, url: &Url, pace: &Pace) -> Result<Tally, Fa
         while let Some(answers) = under_way.try_join_next() {
             note(&mut tally, answers.unwrap_or_default(), pace);
         }
+        if tally.is_silence() && tally.sent() >= MAX_LINES {
+            break;
+        }
         if pace.progress && said.elapsed() >= Duration::from_secs(1) {
             said = Instant::now();
             say::note(format_args!("{} of {} events sent", n + 1, pace.count));
@@ -74,8 +86,8 @@ pub(super) async fn send(plan: Plan, url: &Url, pace: &Pace) -> Result<Tally, Fa
 
 fn note(tally: &mut Tally, answers: Vec<Answer>, pace: &Pace) {
     for answer in answers {
-        // A long run tells only what is wrong, and of that no more than anyone would read.
-        if pace.each_line || (!answer.expected && tally.sent() < 1000) {
+        // A long run shows only unexpected answers, and the first of those.
+        if pace.each_line || (!answer.expected && tally.unexpected() < MAX_LINES) {
             say::out(&answer);
         }
         tally.add(&answer);
@@ -126,6 +138,7 @@ async fn post(client: &Client, url: &Url, delivery: Delivery, expect: Expect) ->
         id: field("id"),
         took,
         expected,
+        refusal: matches!(expect, Expect::Refused(_)),
     }
 }
 
@@ -136,10 +149,12 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = deeper;
     }
     if error.is_timeout() {
-        "not within the time limit".to_owned()
-    } else {
-        cause.to_string()
+        return "not within the time limit".to_owned();
     }
+    if tls::speaks_no_tls(error) {
+        return "this port does not speak TLS: use http://".to_owned();
+    }
+    cause.to_string()
 }
 
 /// A stranger's text, fit for a terminal.

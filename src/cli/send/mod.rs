@@ -18,11 +18,12 @@ use url::Url;
 
 use super::who::Who;
 use super::{Failure, say};
-use crate::config::model::{Config, PublisherUrl, Source};
+use crate::config::model::{Config, Publisher, Source};
 use hookweir_signatures::presets;
 use hookweir_signatures::sign::new_key;
 use hookweir_signatures::spec::SchemeSpec;
 use plan::Kind;
+use sink::Arrivals;
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -85,7 +86,7 @@ pub(super) struct Options {
     /// Seconds to wait for an answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
-    /// Wait until the event has arrived in the file sink of the configuration, and print it.
+    /// Wait until the event has arrived in the sink of the configuration, and print it. With RabbitMQ, a temporary queue takes a copy.
     #[arg(long)]
     wait: bool,
 }
@@ -94,8 +95,8 @@ pub(super) struct Options {
 struct Target {
     source: Source,
     url: Url,
-    /// The folder of the file sink, where events can be seen arriving.
-    sink: Option<PathBuf>,
+    /// Configuration of the sink; `None` if only a provider is given.
+    publisher: Option<Publisher>,
 }
 
 pub(super) fn run(
@@ -109,12 +110,40 @@ pub(super) fn run(
         return Err(Failure::Usage("--provider needs --url".to_owned()));
     }
     let target = target(options, load)?;
-    let body = options
-        .body
-        .as_deref()
-        .map(|path| read_file("--body", path))
-        .transpose()?
-        .map(Bytes::from);
+    let (plan, kind) = plan(options, target.source)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
+    let arrivals = match (options.wait, &target.publisher) {
+        (false, _) => None,
+        (true, None) => {
+            return Err(Failure::Usage(
+                "--wait needs a configured source, whose sink shows the event arriving".to_owned(),
+            ));
+        }
+        (true, Some(publisher)) => Some(runtime.block_on(Arrivals::of(publisher))?),
+    };
+    let tally = runtime.block_on(client::send(plan, &target.url, &pace(options)))?;
+    if options.count > 1 || kind == Kind::Duplicate {
+        say::note(&tally);
+    }
+    if tally.is_silence() {
+        say::note(format_args!(
+            "nothing answers at {}: is `hookweir serve` running there?",
+            target.url
+        ));
+    } else if let Some(arrivals) = arrivals {
+        runtime.block_on(arrivals.show(tally.last_id(), options.timeout))?;
+    }
+    if tally.is_as_expected() {
+        Ok(())
+    } else {
+        Err(Failure::NotAsExpected)
+    }
+}
+
+fn plan(options: &Options, source: Source) -> Result<(plan::Plan, Kind), Failure> {
     let kind = match options {
         Options {
             duplicate: true, ..
@@ -128,55 +157,34 @@ pub(super) fn run(
         Options { reorder: true, .. } => Kind::Reordered,
         _ => Kind::Plain,
     };
-    if options.wait && target.sink.is_none() {
-        return Err(Failure::Usage(
-            "--wait needs a publisher.url of file://…, where events can be seen arriving"
-                .to_owned(),
-        ));
-    }
+    let body = options
+        .body
+        .as_deref()
+        .map(|path| read_file("--body", path))
+        .transpose()?
+        .map(Bytes::from);
     let private_key = options
         .private_key
         .as_deref()
         .map(read_private_key)
         .transpose()?;
     let signer = sign::Signer {
-        source: target.source,
+        source,
         private_key,
         body,
     };
     let plan = plan::Plan::new(signer, kind, options.id.clone()).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
-    let pace = client::Pace {
+    Ok((plan, kind))
+}
+
+fn pace(options: &Options) -> client::Pace {
+    client::Pace {
         count: options.count,
         rate: options.rate,
         parallel: options.parallel as usize,
         timeout: Duration::from_secs(options.timeout),
-        each_line: options.count <= 20,
-        progress: std::io::stderr().is_terminal() || options.count > 20,
-    };
-    let tally = runtime.block_on(client::send(plan, &target.url, &pace))?;
-    if options.count > 1 || kind == Kind::Duplicate {
-        say::note(&tally);
-    }
-    if tally.is_silence() {
-        say::note(format_args!(
-            "nothing answers at {}: is `hookweir serve` running there?",
-            target.url
-        ));
-    } else if options.wait {
-        sink::show(
-            target.sink.as_deref().unwrap_or(Path::new("")),
-            tally.last_id(),
-            options.timeout,
-        )?;
-    }
-    if tally.is_as_expected() {
-        Ok(())
-    } else {
-        Err(Failure::NotAsExpected)
+        each_line: options.count <= client::MAX_LINES,
+        progress: std::io::stderr().is_terminal() || options.count > client::MAX_LINES,
     }
 }
 
@@ -215,11 +223,12 @@ fn target(
         Some(url) => url.clone(),
         None => config.local_url(&source).map_err(Failure::Usage)?,
     };
-    let sink = match config.publisher.url {
-        PublisherUrl::File(folder) if options.who.provider.is_none() => Some(folder),
-        _ => None,
-    };
-    Ok(Target { source, url, sink })
+    let publisher = options.who.provider.is_none().then_some(config.publisher);
+    Ok(Target {
+        source,
+        url,
+        publisher,
+    })
 }
 
 fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {

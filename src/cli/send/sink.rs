@@ -1,31 +1,101 @@
-//! The event as it arrives in the file sink.
+//! Arrival of an event in the sink: in a folder of the file sink, or at RabbitMQ's exchange.
 
 use std::fs;
-use std::path::Path;
-use std::thread;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::super::{Failure, say};
+use crate::config::model::{Publisher, PublisherUrl};
+use crate::publish::sinks::rabbitmq::TemporaryQueue;
 
-/// Prints the line of message `id` as soon as it is in `folder`.
-pub(super) fn show(folder: &Path, id: Option<&str>, seconds: u64) -> Result<(), Failure> {
-    let Some(id) = id else {
-        return Err(Failure::NotAsExpected);
-    };
-    let until = Instant::now() + Duration::from_secs(seconds);
+/// Time after which a folder that is missing is taken for the wrong one.
+const MISSING: Duration = Duration::from_secs(2);
+/// Between two looks into the folder.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Place where the event arrives.
+pub(super) enum Arrivals {
+    /// A folder of JSON lines.
+    Folder(PathBuf),
+    /// A temporary queue.
+    Exchange(Box<TemporaryQueue>),
+}
+
+impl Arrivals {
+    /// Begins to look, before anything is sent.
+    pub(super) async fn of(publisher: &Publisher) -> Result<Self, Failure> {
+        let url = match &publisher.url {
+            PublisherUrl::Amqp(url) => url,
+            PublisherUrl::File(folder) => {
+                let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+                return Ok(Self::Folder(folder));
+            }
+        };
+        let queue = publisher.rabbitmq.queue.as_deref();
+        match TemporaryQueue::bind(url, publisher).await {
+            Ok(watch) => Ok(Self::Exchange(Box::new(watch))),
+            Err(error) => Err(Failure::Unreachable(format!(
+                "--wait needs a temporary queue bound to the exchange \"{}\", and there is none: {error}. The user needs the \
+                 rights \"configure\" and \"write\" on names that begin with amq.gen, and \"read\" on the exchange. Without --wait, \
+                 look into the queue {}",
+                publisher.rabbitmq.exchange,
+                queue.unwrap_or("that is bound to the exchange")
+            ))),
+        }
+    }
+
+    /// Prints the message `id` as soon as it is there, within `seconds`.
+    pub(super) async fn show(self, id: Option<&str>, seconds: u64) -> Result<(), Failure> {
+        let Some(id) = id else {
+            return Err(Failure::NotAsExpected);
+        };
+        let limit = Duration::from_secs(seconds);
+        let shown = match self {
+            Self::Folder(folder) => in_folder(&folder, id, limit).await,
+            Self::Exchange(mut watch) => {
+                let shown = match tokio::time::timeout(limit, watch.message(id)).await {
+                    Ok(line) => line.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!(
+                        "message {id} has not passed the exchange after {seconds} s; \
+                         `curl` the admin listener's /readyz for the reason. Only a topic exchange can be watched"
+                    )),
+                };
+                watch.close().await;
+                shown
+            }
+        };
+        match shown {
+            Ok(line) => {
+                say::out(line);
+                Ok(())
+            }
+            Err(why) => {
+                say::note(format_args!("error: {why}"));
+                Err(Failure::NotAsExpected)
+            }
+        }
+    }
+}
+
+async fn in_folder(folder: &Path, id: &str, limit: Duration) -> Result<String, String> {
+    let began = Instant::now();
     loop {
         if let Some(line) = find(folder, id) {
-            say::out(line);
-            return Ok(());
+            return Ok(line);
         }
-        if Instant::now() >= until {
-            say::note(format_args!(
-                "error: message {id} is not in {} after {seconds} s; `curl` the admin listener's /readyz for the reason",
-                folder.display()
+        let shown = folder.display();
+        if began.elapsed() >= MISSING && !folder.exists() {
+            return Err(format!(
+                "there is no folder {shown}. If publisher.url is relative, run this in the folder where `hookweir serve` was started"
             ));
-            return Err(Failure::NotAsExpected);
         }
-        thread::sleep(Duration::from_millis(20));
+        if began.elapsed() >= limit {
+            let seconds = limit.as_secs();
+            return Err(format!(
+                "message {id} is not in {shown} after {seconds} s; `curl` the admin listener's /readyz for the reason"
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

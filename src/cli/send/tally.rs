@@ -15,6 +15,8 @@ pub(super) struct Answer {
     pub(super) id: Option<String>,
     pub(super) took: Duration,
     pub(super) expected: bool,
+    /// The answer had to be a refusal.
+    pub(super) refusal: bool,
 }
 
 impl fmt::Display for Answer {
@@ -26,16 +28,13 @@ impl fmt::Display for Answer {
         for part in [&self.said, &self.id].into_iter().flatten() {
             write!(f, " {part}")?;
         }
-        write!(
-            f,
-            ", {}{}",
-            millis(self.took),
-            if self.expected {
-                ""
-            } else {
-                "  <- not expected"
-            }
-        )
+        let verdict = match (self.expected, self.refusal) {
+            (true, true) => ", refused as it must be",
+            (false, true) => "  <- not expected: it must be refused",
+            (true, false) => "",
+            (false, false) => "  <- not expected",
+        };
+        write!(f, ", {}{verdict}", millis(self.took))
     }
 }
 
@@ -77,6 +76,11 @@ impl Tally {
     /// Nothing that was sent was answered.
     pub(super) fn is_silence(&self) -> bool {
         self.latencies.is_empty() && self.sent() > 0
+    }
+
+    /// Returns the number of answers that were not as expected.
+    pub(super) fn unexpected(&self) -> u64 {
+        self.unexpected
     }
 
     pub(super) fn is_as_expected(&self) -> bool {
@@ -139,7 +143,25 @@ mod tests {
             id: said.map(|_| "m1".to_owned()),
             took: Duration::from_millis(ms),
             expected,
+            refusal: false,
         }
+    }
+
+    #[test]
+    fn a_refusal_that_must_be_reads_like_a_success() {
+        let refused = Answer {
+            refusal: true,
+            ..answer(Ok(401), None, 1, true)
+        };
+        assert_eq!(refused.to_string(), "401, 1.0 ms, refused as it must be");
+        let taken = Answer {
+            refusal: true,
+            ..answer(Ok(200), None, 1, false)
+        };
+        assert_eq!(
+            taken.to_string(),
+            "200, 1.0 ms  <- not expected: it must be refused"
+        );
     }
 
     #[test]

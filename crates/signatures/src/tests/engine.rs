@@ -669,7 +669,7 @@ fn mistakes_are_refused_when_loading() {
         );
     }
     let mut split = source("stripe", &[SECRET]);
-    split.batch = Some(crate::config::model::Batch::Split);
+    split.split = Some(true);
     assert!(errors(&split)[0].starts_with("batch"));
 }
 

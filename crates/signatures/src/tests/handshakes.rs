@@ -191,7 +191,7 @@ fn a_batch_is_whole_or_split() {
             };
             as_request(&sign(source, &inputs).expect("it signs"))
         };
-        source.batch = Some(crate::config::model::Batch::Whole);
+        source.split = Some(false);
         let whole = one(&compiled(&source), &by(&source, two), NOW);
         assert_eq!(
             (whole.id().unwrap_or_default(), &*whole.body),
@@ -213,7 +213,7 @@ fn a_batch_is_whole_or_split() {
             "{provider}: spaces are no part of ids"
         );
 
-        source.batch = Some(crate::config::model::Batch::Split);
+        source.split = Some(true);
         let split = events(&compiled(&source), &by(&source, two), NOW).expect("events");
         let shown: Vec<_> = split
             .iter()

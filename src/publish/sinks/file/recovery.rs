@@ -80,9 +80,13 @@ pub(super) fn cut_back(file: &mut File, good: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Writes a block to `folder`, brings it to disk, and removes it.
+/// Writes a block to `folder`, or to the nearest path above it that exists. Brings the block to disk,
+/// and removes it.
 pub(super) fn probe(folder: &Path) -> io::Result<()> {
-    folder::create(folder)?;
+    let folder = folder
+        .ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("."));
     let path = folder.join(format!(".probe-{}", std::process::id()));
     let probe = OpenOptions::new()
         .create(true)

@@ -13,14 +13,17 @@ use self::connection::RabbitmqConnection;
 use self::topology::Topology;
 use super::{Connection, PublishError, Sink};
 use crate::domain::text::one_line;
+use crate::runtime::tls;
 
 mod channel;
 mod check;
 mod config;
 mod connection;
+mod temporary_queue;
 mod topology;
 
 pub use self::config::RabbitmqConfig;
+pub use self::temporary_queue::TemporaryQueue;
 
 /// A RabbitMQ broker or cluster.
 pub struct RabbitmqSink {
@@ -93,6 +96,9 @@ fn explain(error: &lapin::Error) -> String {
     let hint = match reply_code(error) {
         Some(403) => "; check user, password and permissions",
         Some(530) => "; check the virtual host and its permissions",
+        None if tls::speaks_no_tls(error) => {
+            "; this port does not speak TLS: use the broker's TLS port (5671), or amqp://"
+        }
         _ => "",
     };
     format!("{}{hint}", one_line(&error.to_string()))

@@ -30,5 +30,6 @@ mod publish_rabbitmq;
 mod publish_rig;
 mod readme;
 mod signals;
+mod sink_contract;
 mod spool;
 mod store_contract;

@@ -302,7 +302,8 @@ impl Queues {
     }
 }
 
-fn amqp_message(delivery: Delivery) -> Message {
+/// Returns a delivery as a message.
+pub fn amqp_message(delivery: Delivery) -> Message {
     let properties = &delivery.properties;
     assert_eq!(
         *properties.delivery_mode(),

@@ -21,7 +21,7 @@ use crate::runtime::mailbox::{Mailbox, Roster};
 use crate::runtime::shutdown::{Lifeline, Vigil};
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
-use crate::spool::{Drain, Draining, Spool};
+use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept};
 use crate::store::{Reached, Room, Secrets, Store, StoreError};
 use crate::telemetry::{Health, Metrics, systemd};
@@ -146,7 +146,7 @@ impl Front {
 struct Service {
     store: Arc<dyn Store>,
     keeper: Keeper,
-    spool: Option<(Spool, Draining)>,
+    spool: Option<(Spool, RunningDrain)>,
     publisher: publish::RunningPublisher,
     dedup: dedup::RunningDedup,
     edge: Arc<http::Edge>,
@@ -197,7 +197,7 @@ impl Service {
             )
         };
         let spool = config.spool.path.as_deref().map(open_spool);
-        if let Some((able, instead)) = spool.as_ref().map(Spool::stands_in) {
+        if let Some((able, instead)) = spool.as_ref().map(Spool::availability) {
             store_health = store_health.or_else(able, instead);
         }
         let windows = || sources.iter().map(|source| source.dedup_window);

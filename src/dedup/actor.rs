@@ -1,5 +1,5 @@
-//! The dedup actor: verified deliveries come in here, from the verifier on its own thread. What the dedup actors know they share, in
-//! `Dispatch`.
+//! The dedup actor: takes verified deliveries from the verifier on its thread. All dedup actors
+//! share one `Dispatch`.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Handler<Ping> for DedupActor {
     type Result = ();
 
     fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
-        // Nobody listens any more when the pinger has given up.
+        // The pinger may have given up.
         let _ = ping.0.send(());
     }
 }

@@ -1,23 +1,28 @@
-//! The state behind the dedup actors, pure: which keys are being stored, who waits for them, and what the next batch is.
+//! Pure state of dedup: the keys being stored, the deliveries that wait for them, and the next
+//! batch.
 //!
-//! Generic over the ticket, so that a test can drive it without a service around it.
+//! It is generic over the ticket, so that a test can drive it alone.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::delivery::Delivery;
+pub use self::delivery::ResolvedDelivery;
 use super::router::{BatchId, BatchRouter, Destination, Destinations};
-use crate::domain::delivery::{BodyDigest, DedupKey, EventId, MessageId, MessageKey};
+use crate::domain::delivery::{BodyDigest, DedupKey, MessageId};
 use crate::domain::outcome::{FailReason, Outcome, ShedReason};
 use crate::store::{Inserted, NewEvent, StoreError};
 
-/// How much goes into one batch.
+mod delivery;
+
+/// Size of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// Events at most; a delivery that alone has more goes in several, and is answered when all are stored.
+    /// Most events. A larger delivery goes in several batches, and is answered after the last one.
     pub events: usize,
-    /// Bytes of bodies at most; a larger event goes in a batch of its own.
+    /// Most bytes of bodies. A larger event goes in a batch of its own.
     pub bytes: usize,
 }
 
@@ -29,54 +34,29 @@ pub struct Batcher<T> {
     next_delivery: u64,
     /// Keys that are queued or in a batch under way.
     storing: HashMap<DedupKey, Storing>,
-    /// New events that wait for a writer; those of one delivery stay together, as far as they fit in one batch.
+    /// Events that wait for a writer. Those of one delivery stay together if they fit into one
+    /// batch.
     queue: Queue,
-    /// Those of which only the spool can tell whether they are new.
+    /// Events with keys that may be in the spool: the spool decides about them.
     for_spool: Queue,
-    route: BatchRouter,
+    router: BatchRouter,
     resolved: Vec<ResolvedDelivery<T>>,
-    /// Only where senders wait for the queue; otherwise nobody reads the lists.
+    /// True if senders wait for the sink. Otherwise the lists are not needed.
     lists_unpublished: bool,
 }
 
 type Queue = VecDeque<Vec<Arc<NewEvent>>>;
 
-/// A batch that is to be committed.
+/// A batch to commit.
 #[derive(Debug)]
 pub struct NextBatch {
-    /// Names it when it comes back.
+    /// Name of the batch, for its result.
     pub id: BatchId,
-    /// Where it is to be committed. One that the store does not return may follow to the spool, under the same name.
+    /// Destination of the batch. If the store does not return it, it may go to the spool too, with
+    /// the same name.
     pub destination: Destination,
-    /// Sorted by key, so that batches with overlapping keys cannot deadlock.
+    /// Events, sorted by key, so that batches with overlapping keys cannot deadlock.
     pub events: Vec<Arc<NewEvent>>,
-}
-
-/// A delivery whose outcome is known.
-#[derive(Debug)]
-pub struct ResolvedDelivery<T> {
-    /// Its ticket.
-    pub ticket: T,
-    /// Its outcome.
-    pub outcome: Outcome,
-    /// The id of its first event.
-    pub event_id: EventId,
-    /// Messages of its events that are stored and not known to be published yet; see [`Batcher::listing_unpublished`].
-    pub unpublished: Vec<MessageKey>,
-}
-
-#[derive(Debug)]
-struct Delivery<T> {
-    ticket: T,
-    event_id: EventId,
-    /// Events whose fate is not known yet.
-    waiting: usize,
-    /// The first event that was new.
-    accepted: Option<MessageId>,
-    /// The first event that was known.
-    duplicate: Option<MessageId>,
-    failed: Option<FailReason>,
-    unpublished: Vec<MessageKey>,
 }
 
 #[derive(Debug)]
@@ -84,32 +64,32 @@ struct Storing {
     digest: BodyDigest,
     /// The delivery that brought the event, then those that joined it.
     waiters: Vec<u64>,
-    /// Events with this key and another body: each has its turn when this one is settled.
+    /// Events with this key and another body. They have their turns after this one.
     after: Vec<(u64, Arc<NewEvent>)>,
 }
 
-/// How an event came to wait.
+/// Way in which an event waits.
 #[derive(Debug, PartialEq, Eq)]
 enum Joined {
-    /// It is to be stored.
+    /// The event is to be stored.
     New,
-    /// It is being stored, with this very body.
+    /// The event is being stored, with the same body.
     Same,
-    /// Another body is being stored under its key; its turn comes after that.
+    /// Another body is being stored under the event's key. The event has its turn after that.
     Waits,
 }
 
-/// What became of a batch, for the caller to act on.
+/// Result of a batch, for the cache, the log and the publishers.
 #[derive(Debug, Default)]
 pub struct BatchResult {
-    /// Positions in the batch of the events that are new: to be remembered and passed on.
+    /// Positions of the new events in the batch.
     pub accepted: Vec<usize>,
-    /// Positions in the batch of the events that have a known id and another body.
+    /// Positions of the events with a known id and another body.
     pub conflicts: Vec<usize>,
 }
 
 impl<T> Batcher<T> {
-    /// An empty one.
+    /// Returns a batcher without deliveries.
     pub fn new(limits: BatchLimits, destinations: Destinations) -> Self {
         Self {
             limits,
@@ -118,13 +98,13 @@ impl<T> Batcher<T> {
             storing: HashMap::new(),
             queue: Queue::new(),
             for_spool: Queue::new(),
-            route: BatchRouter::new(destinations),
+            router: BatchRouter::new(destinations),
             resolved: Vec::new(),
             lists_unpublished: false,
         }
     }
 
-    /// From here on it says of each delivery which of its events are not published yet.
+    /// Makes the batcher list the unpublished events of each delivery.
     pub fn listing_unpublished(self) -> Self {
         Self {
             lists_unpublished: true,
@@ -132,8 +112,8 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Takes a delivery. `known` gives the message id of an event that is known to be stored, with this very body. Returns how many of its
-    /// events joined one that is being stored.
+    /// Adds a delivery. `known` returns the message id of a stored event with the same body.
+    /// Returns the number of events that joined one that is being stored.
     pub fn offer(
         &mut self,
         ticket: T,
@@ -145,16 +125,7 @@ impl<T> Batcher<T> {
         };
         let id = self.next_delivery;
         self.next_delivery += 1;
-        let event_id = first.event_id.clone();
-        let mut delivery = Delivery {
-            ticket,
-            event_id,
-            waiting: 0,
-            accepted: None,
-            duplicate: None,
-            failed: None,
-            unpublished: Vec::new(),
-        };
+        let mut delivery = Delivery::new(ticket, first.event_id.clone());
         let mut fresh = Vec::new();
         let mut joined = 0;
         for event in events {
@@ -178,22 +149,23 @@ impl<T> Batcher<T> {
             self.queue.push_back(fresh);
         }
         self.deliveries.insert(id, delivery);
-        self.resolve_if_settled(id);
+        self.resolve_if_done(id);
         joined
     }
 
-    /// The next batch that can go somewhere now; none while nothing waits, or nobody is free. `spooled` tells the events whose keys may
-    /// be in the spool: the spool decides about them, since the store does not know them yet.
+    /// Returns the next batch, if events wait and a writer is free. `spooled` returns true for an
+    /// event with a key that may be in the spool: the spool decides about it, because the store
+    /// does not know it yet.
     pub fn next(&mut self, now: Instant, spooled: impl Fn(&NewEvent) -> bool) -> Option<NextBatch> {
-        let spool_takes = self.route.spool_takes();
-        if spool_takes && let Some((id, events)) = self.route.falls_back(now) {
+        let spool_takes = self.router.spool_takes();
+        if spool_takes && let Some((id, events)) = self.router.falls_back(now) {
             return Some(NextBatch {
                 id,
                 destination: Destination::Spool,
                 events,
             });
         }
-        if self.route.store_takes() {
+        if self.router.store_takes() {
             while let Some(group) = self
                 .queue
                 .pop_front_if(|group| group.iter().any(|event| spooled(event)))
@@ -207,7 +179,7 @@ impl<T> Batcher<T> {
             }
         }
         if spool_takes {
-            let lost = self.route.store_is_lost(now);
+            let lost = self.router.store_is_lost(now);
             if let Some(events) = self.take(Destination::Spool, |_| true) {
                 return Some(self.begin(Destination::Spool, events, now));
             }
@@ -225,13 +197,13 @@ impl<T> Batcher<T> {
         now: Instant,
     ) -> NextBatch {
         NextBatch {
-            id: self.route.begin(destination, events.clone(), now),
+            id: self.router.begin(destination, events.clone(), now),
             destination,
             events,
         }
     }
 
-    /// A batch's worth from the head of the queue for `destination`, as far as it fits.
+    /// Takes a batch from the head of the queue for `destination`, while `fits` returns true.
     fn take(
         &mut self,
         destination: Destination,
@@ -257,13 +229,14 @@ impl<T> Batcher<T> {
         Some(batch)
     }
 
-    /// The store did something at `time`: if it was away, it is back.
+    /// Records a sign of life of the store at `time`.
     pub fn store_was_seen(&mut self, time: Instant) {
-        self.route.store_was_seen(time);
+        self.router.store_was_seen(time);
     }
 
-    /// A batch came back. `result` has one entry for each of its events. None if that does not settle it: it is under way elsewhere too,
-    /// will go there, or was settled before.
+    /// Records the result of a batch from `destination`, with one entry for each of its events.
+    /// Returns None if the batch has no final result yet, or had it before: it may be under way at
+    /// the other destination, or go there next.
     pub fn done(
         &mut self,
         id: BatchId,
@@ -271,73 +244,52 @@ impl<T> Batcher<T> {
         result: &Result<Vec<Inserted>, StoreError>,
         now: Instant,
     ) -> Option<BatchResult> {
-        let batch = self.route.done(id, destination, result.is_ok(), now)?;
-        let mut settled = BatchResult::default();
+        let batch = self.router.done(id, destination, result.is_ok(), now)?;
+        let mut batch_result = BatchResult::default();
         for (at, event) in batch.iter().enumerate() {
             let Some(storing) = self.storing.remove(&event.key) else {
                 continue;
             };
             let inserted = result.as_ref().ok().and_then(|all| all.get(at));
             if let Some(Inserted::Doubtful(mark)) = inserted {
-                // One of its own after all: it goes in once more, as such.
+                // It is an event of its own after all: it is inserted again, with its mark.
                 self.queue_or_join(Arc::new(event.marked(*mark)), storing.waiters);
             } else {
                 match inserted {
-                    Some(Inserted::Accepted(_)) => settled.accepted.push(at),
-                    Some(Inserted::Conflict(_)) => settled.conflicts.push(at),
+                    Some(Inserted::Accepted(_)) => batch_result.accepted.push(at),
+                    Some(Inserted::Conflict(_)) => batch_result.conflicts.push(at),
                     _ => {}
                 }
-                self.settle(event, inserted, storing.waiters);
+                self.record(event, inserted, storing.waiters);
             }
             self.take_turns(storing.after);
         }
-        Some(settled)
+        Some(batch_result)
     }
 
-    /// Tells those who wait for `event` what became of it.
-    fn settle(&mut self, event: &NewEvent, inserted: Option<&Inserted>, waiters: Vec<u64>) {
+    /// Records the result of `event` in the deliveries that wait for it. The first one brought the
+    /// event.
+    fn record(&mut self, event: &NewEvent, inserted: Option<&Inserted>, waiters: Vec<u64>) {
         for (position, id) in waiters.into_iter().enumerate() {
             let Some(delivery) = self.deliveries.get_mut(&id) else {
                 continue;
             };
-            delivery.waiting -= 1;
-            let waits = match inserted {
-                Some(Inserted::Accepted(_)) => Some(event.message),
-                Some(Inserted::Unpublished(first)) => Some(first.message),
-                _ => None,
-            };
-            delivery
-                .unpublished
-                .extend(waits.filter(|_| self.lists_unpublished));
-            match inserted {
-                Some(Inserted::Accepted(_)) if position == 0 => {
-                    _ = delivery.accepted.get_or_insert(event.message_id())
-                }
-                Some(Inserted::Accepted(_)) => {
-                    _ = delivery.duplicate.get_or_insert(event.message_id())
-                }
-                Some(
-                    Inserted::Duplicate(first)
-                    | Inserted::Unpublished(first)
-                    | Inserted::Conflict(first),
-                ) => _ = delivery.duplicate.get_or_insert(first.message_id()),
-                Some(Inserted::Refused(_)) => _ = delivery.failed.get_or_insert(FailReason::Row),
-                Some(Inserted::Doubtful(_)) | None => {
-                    _ = delivery.failed.get_or_insert(FailReason::Store)
-                }
+            delivery.record(event, inserted, position == 0);
+            if self.lists_unpublished {
+                delivery.add_unpublished(event, inserted);
             }
-            self.resolve_if_settled(id);
+            self.resolve_if_done(id);
         }
     }
 
-    /// Has `waiters` wait for `event`, which goes into the queue unless it is being stored.
+    /// Makes `waiters` wait for `event`, and queues it unless it is being stored.
     fn queue_or_join(&mut self, event: Arc<NewEvent>, waiters: Vec<u64>) {
         if self.store_or_join(event.clone(), waiters) == Joined::New {
             self.queue.push_back(vec![event]);
         }
     }
 
-    /// As [`Self::queue_or_join`], for a caller that queues it.
+    /// Makes `waiters` wait for `event`. The caller queues it if it is new.
     fn store_or_join(&mut self, event: Arc<NewEvent>, waiters: Vec<u64>) -> Joined {
         match self.storing.entry(event.key) {
             Entry::Vacant(slot) => {
@@ -361,17 +313,18 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Events with the same key and other bodies: the first of them is stored next, those with its body join it, the rest wait again.
+    /// Gives events with the same key and other bodies their turns: the first is stored next,
+    /// events with its body join it, and the rest wait again.
     fn take_turns(&mut self, after: Vec<(u64, Arc<NewEvent>)>) {
         for (id, event) in after {
             self.queue_or_join(event, vec![id]);
         }
     }
 
-    /// Drops from the queues what nobody waits for any more: it was answered 503, and storing it would only take room from those that
-    /// are still waiting.
+    /// Drops queued events of deliveries that were answered 503. To store them would take room from
+    /// deliveries that still wait.
     pub fn drop_abandoned(&mut self, abandoned: impl Fn(&T) -> bool) {
-        // What `forget` queues anew comes last.
+        // Events that `forget` queues again come last.
         let mut queue = std::mem::take(&mut self.queue);
         let mut for_spool = std::mem::take(&mut self.for_spool);
         for queue in [&mut queue, &mut for_spool] {
@@ -412,14 +365,10 @@ impl<T> Batcher<T> {
             if delivery.waiting == 0
                 && let Some(delivery) = self.deliveries.remove(&id)
             {
-                let outcome = Outcome::Shed(ShedReason::DeadlineInQueue);
-                let Delivery {
-                    ticket, event_id, ..
-                } = delivery;
                 self.resolved.push(ResolvedDelivery {
-                    ticket,
-                    outcome,
-                    event_id,
+                    ticket: delivery.ticket,
+                    outcome: Outcome::Shed(ShedReason::DeadlineInQueue),
+                    event_id: delivery.event_id,
                     unpublished: Vec::new(),
                 });
             }
@@ -427,39 +376,20 @@ impl<T> Batcher<T> {
         self.take_turns(storing.after);
     }
 
-    fn resolve_if_settled(&mut self, id: u64) {
-        let Entry::Occupied(slot) = self.deliveries.entry(id) else {
-            return;
-        };
-        if slot.get().waiting > 0 {
-            return;
+    fn resolve_if_done(&mut self, id: u64) {
+        if let Entry::Occupied(slot) = self.deliveries.entry(id)
+            && slot.get().waiting == 0
+        {
+            self.resolved.push(slot.remove().resolve());
         }
-        let delivery = slot.remove();
-        let outcome = match (delivery.failed, delivery.accepted, delivery.duplicate) {
-            (None, Some(id), _) => Outcome::Accepted { id },
-            (None, None, Some(id)) => Outcome::Duplicate { id },
-            (failed, _, _) => Outcome::Failed(failed.unwrap_or(FailReason::Dropped)),
-        };
-        let Delivery {
-            ticket,
-            event_id,
-            unpublished,
-            ..
-        } = delivery;
-        self.resolved.push(ResolvedDelivery {
-            ticket,
-            outcome,
-            event_id,
-            unpublished,
-        });
     }
 
-    /// The deliveries whose outcome became known since the last call.
+    /// Returns the deliveries that got their outcomes since the last call.
     pub fn take_resolved(&mut self) -> Vec<ResolvedDelivery<T>> {
         std::mem::take(&mut self.resolved)
     }
 
-    /// Nothing is queued or under way.
+    /// Returns `true` if no delivery waits.
     pub fn is_idle(&self) -> bool {
         self.deliveries.is_empty()
     }

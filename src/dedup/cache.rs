@@ -1,5 +1,6 @@
-//! Keys of stored events, in memory. Filled only after commit, and only with events that were new: so what it knows is in the database (or
-//! in the spool, on its way there), and it forgets before the database does. It changes latency and nothing else.
+//! Cache of recent keys. It is filled after the commit, with new events only. So every cached key
+//! is in the store, or in the spool on its way there, and the cache forgets it before the store
+//! does. The cache changes latency, and no answer.
 
 use std::time::{Duration, Instant};
 
@@ -9,23 +10,25 @@ use moka::sync::Cache;
 use crate::domain::delivery::{BodyDigest, DedupKey, MessageId};
 use crate::store::NewEvent;
 
-/// What is remembered of an event.
+/// Cached facts about an event.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     digest: BodyDigest,
     message_id: MessageId,
-    /// From then on the store may take it for a new one.
+    /// Time from which the store may take the event for a new one.
     until: Instant,
 }
 
-/// The recent keys, each with the digest of its event's body.
+/// Recent keys, each with the digest of its event's body.
 #[derive(Debug)]
 pub struct DedupCache(Option<Cache<DedupKey, Known>>);
 
 impl DedupCache {
-    /// Room for `entries` keys for `ttl` each, or for less than the event's own window; 0 entries remembers nothing.
+    /// Returns a cache of `entries` keys, or none for 0. A key stays for `ttl`, and for less than
+    /// the event's own window.
     pub fn new(entries: u64, ttl: Duration) -> Self {
-        // moka's default policy (TinyLFU) keeps what is asked for often; a redelivery is asked for once. It found 10 % of them, LRU all.
+        // moka's default policy (TinyLFU) keeps keys that are asked for often, and a redelivery
+        // asks once. It found 10 % of them, LRU all.
         let cache = || {
             Cache::builder()
                 .max_capacity(entries)
@@ -36,7 +39,7 @@ impl DedupCache {
         Self((entries > 0).then(cache))
     }
 
-    /// The message id of the event that is stored with the key of `event`, if it has this very body.
+    /// Returns the message id of the stored event with the key and the body of `event`.
     pub fn known(&self, event: &NewEvent, now: Instant) -> Option<MessageId> {
         #[cfg(feature = "failpoints")]
         if crate::faults::control::forgets() {
@@ -46,9 +49,9 @@ impl DedupCache {
         (known.digest == event.digest && now < known.until).then_some(known.message_id)
     }
 
-    /// `event` was stored, and was new.
+    /// Adds an event that was stored and was new.
     pub fn remember(&self, event: &NewEvent, now: Instant) {
-        // The store's clock began to run with the commit, a moment ago.
+        // The window began with the commit, a moment ago.
         let window = event
             .window
             .saturating_sub((event.window / 10).min(Duration::from_secs(60)));
@@ -64,12 +67,12 @@ impl DedupCache {
         }
     }
 
-    /// How many keys are in memory, about.
+    /// Returns the approximate number of keys.
     pub fn len(&self) -> u64 {
         self.0.as_ref().map_or(0, Cache::entry_count)
     }
 
-    /// No key is in memory.
+    /// Returns `true` if there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,7 +1,9 @@
-//! What the dedup actors and the writers share: the deliveries that wait, and the batches made of them.
+//! State shared by the dedup actors and the writers: deliveries that wait, and the batches made of
+//! them.
 //!
-//! A writer settles its batch by itself, and finds the next one ready. Through the actor's mailbox it would be idle between two batches,
-//! and a lone delivery would wait for two more wake-ups of a thread.
+//! A writer reports the result of its batch itself, and finds the next batch ready. By way of the
+//! actor's mailbox it would be idle between two batches, and a lone delivery would wait for two
+//! more thread wake-ups.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +11,11 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::DedupDeps;
-use super::Verified;
 use super::batch::{Batcher, ResolvedDelivery};
 use super::cache::DedupCache;
 use super::router::{BatchId, Destination};
 use super::writer::Batch;
+use super::{DedupDeps, Verified};
 use crate::config::model::RespondAfter;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::Outcome;
@@ -24,7 +25,7 @@ use crate::in_flight::Ticket;
 use crate::outbox::{InFlightGuard, PublishWaiter};
 use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
 
-/// Batches to writers, outcomes to tickets, and what was stored to the publisher.
+/// Distributor of batches to writers, outcomes to tickets, and stored events to publishers.
 pub(super) struct Dispatch {
     state: Mutex<State>,
     cache: DedupCache,
@@ -35,15 +36,16 @@ struct State {
     batcher: Batcher<Ticket>,
     /// Guards of the batches that may reach the store.
     guards: HashMap<BatchId, BatchGuards>,
-    /// None once it is closed.
+    /// None after [`Dispatch::close`].
     work: Option<WriterQueues>,
 }
 
-/// Guards of a batch: for each sink, one for each event. They keep the relay from publishing the rows.
-/// None if the event is in flight already: then it is a duplicate, or the relay will find its row.
+/// Guards of a batch: for each sink, one for each event. They keep the relay from publishing the
+/// rows. None if the event is in flight already: then it is a duplicate, or the relay will find its
+/// row.
 type BatchGuards = Vec<Vec<Option<InFlightGuard>>>;
 
-/// Where writers take their batches from.
+/// Queues that the writers take their batches from.
 pub(super) struct WriterQueues {
     pub(super) store: Sender<Batch>,
     pub(super) spool: Sender<Batch>,
@@ -69,11 +71,11 @@ impl Dispatch {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock ends the process; until then nobody else shall panic because of it.
+        // Ignores poisoning: the panic already ends the process.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A delivery to be stored, or answered from memory.
+    /// Adds a delivery, to be stored or answered from the cache.
     pub(super) fn offer(&self, Verified { events, ticket }: Verified) {
         let (metrics, now) = (&self.deps.metrics, Instant::now());
         let mut state = self.state();
@@ -92,22 +94,22 @@ impl Dispatch {
         self.answer(resolved);
     }
 
-    /// Looks for abandoned deliveries and overdue batches.
+    /// Drops abandoned deliveries, and sends overdue batches to the spool.
     pub(super) fn tick(&self) {
         let mut state = self.state();
         if let Some(fallback) = &self.deps.spool {
             if let Some(time) = fallback.lease.renewed() {
                 state.batcher.store_was_seen(time);
             }
-            fallback.spool.show();
+            fallback.spool.report();
         }
         self.drop_abandoned(&mut state);
         let resolved = self.feed_writers(state);
         self.answer(resolved);
     }
 
-    /// A batch came back from `destination`; `result` has one entry for each of its events, in order, or why the transaction is not known to have
-    /// committed.
+    /// Handles the result of a batch from `destination`: an entry for each of its events, in order,
+    /// or the reason why the transaction may not have committed.
     pub(super) fn done(
         &self,
         Batch { id, events }: Batch,
@@ -117,17 +119,19 @@ impl Dispatch {
         let mut state = self.state();
         let settled = state.batcher.done(id, destination, &result, Instant::now());
         failpoint!("dedup_committed");
-        // Without a hint the relay finds the rows, and may do so once these are dropped.
+        // If they are dropped without a hint, the relay finds the rows.
         let guards = settled
             .as_ref()
             .and_then(|_| state.guards.remove(&id))
             .unwrap_or_default();
         if result.is_err() {
-            // Senders that have gone away meanwhile would only make the next batch larger than it needs to be.
+            // Senders that have gone away would only make the next batch larger.
             self.drop_abandoned(&mut state);
         }
         let resolved = self.feed_writers(state);
-        // Committed in the store or in the spool: a redelivery may be answered from memory, and whoever was answered finds it there.
+        // Committed in the store or in the spool: from now on a redelivery may be answered from the
+        // cache. The cache is filled before the answers, so that an answered sender's redelivery
+        // finds its event.
         let (accepted, now) = (
             settled.iter().flat_map(|settled| &settled.accepted),
             Instant::now(),
@@ -144,7 +148,7 @@ impl Dispatch {
         };
         for (event, inserted) in events.iter().zip(&inserted) {
             if let Inserted::Refused(why) = inserted {
-                tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses this event: {why}; its sender was answered 503");
+                tracing::error!(source = %event.source, event_id = %event.event_id, "event refused by the database: {why}; its sender was answered 503, other events are stored");
             }
         }
         settled
@@ -160,7 +164,7 @@ impl Dispatch {
         }
     }
 
-    /// No deliveries come any more: writers end when they have done what they have in hand.
+    /// Ends the input. The writers finish their batches, and end.
     pub(super) fn close(&self) {
         self.state().work = None;
     }
@@ -174,8 +178,8 @@ impl Dispatch {
         }
     }
 
-    /// A batch leaves as soon as a writer is free: alone at low load, large at high load, never after a wait that nobody needs. Gives the
-    /// lock back; what is returned is to be answered without it.
+    /// Sends a batch to each free writer: small ones at low load, large ones at high load, without
+    /// a timer. Releases the lock, and returns the deliveries to answer without it.
     fn feed_writers(&self, mut state: MutexGuard<'_, State>) -> Vec<ResolvedDelivery<Ticket>> {
         let State {
             batcher,
@@ -200,7 +204,8 @@ impl Dispatch {
                             .iter()
                             .for_each(|event| self.cache.remember(event, now));
                     }
-                    // The guard comes before the commit: the relay must never see a row of a batch under way as left over.
+                    // The guard comes before the commit: the relay must not take a row of a batch
+                    // under way.
                     let of_sinks = self.deps.outboxes.iter().map(|outbox| {
                         let events = next.events.iter();
                         events
@@ -219,14 +224,15 @@ impl Dispatch {
                 })
                 .is_err()
             {
-                // A free writer always takes a batch; without writers the process is about to end and the tickets answer 503.
+                // A free writer always takes a batch. If the writers are gone, the process ends,
+                // and the tickets answer 503.
                 break;
             }
         }
         batcher.take_resolved()
     }
 
-    /// Tells the senders.
+    /// Answers the senders, or makes them wait for the sinks.
     fn answer(&self, resolved: Vec<ResolvedDelivery<Ticket>>) {
         for ResolvedDelivery {
             ticket,
@@ -289,7 +295,7 @@ impl Dispatch {
                 source = %event.source,
                 event_id = %event.event_id,
                 message_id = %event.message_id(),
-                "a valid delivery has the id of the stored event {first} and another body: it goes to the queue too, marked x-hookweir-conflict-of"
+                "delivery with the id of the stored event {first} and another body; it is published too, with the header x-hookweir-conflict-of"
             );
         }
     }
@@ -300,7 +306,7 @@ impl Dispatch {
             source = %event.source,
             event_id = %event.event_id,
             message_id = %event.message_id(),
-            "a valid delivery has the id of a stored event and another body: the first went to the queue, this one is kept in \"conflict\""
+            "delivery with the id of a stored event and another body; the first body is published, this one is kept in the table \"conflict\""
         );
     }
 }

@@ -1,7 +1,8 @@
-//! Dedup: each event is stored once.
+//! Dedup: stores each event once.
 //!
-//! [`batch`] is the pure state, [`router`] decides where each batch goes, and [`cache`] has recent keys. `dispatch` is the thin shell around
-//! them that the [`actor`]s and the threads that commit, [`writer`], share.
+//! [`batch`] is the pure state. [`router`] chooses the destination of each batch, and [`cache`] has
+//! recent keys. `dispatch` is the thin shell around them, shared by the [`actor`]s and the
+//! [`writer`] threads.
 
 pub mod actor;
 pub mod batch;
@@ -42,55 +43,55 @@ pub struct Verified {
     pub ticket: Ticket,
 }
 
-/// What dedup needs of the rest.
+/// Everything that dedup needs from the service.
 pub struct DedupDeps {
-    /// Where events are stored.
+    /// Store of the events.
     pub store: Arc<dyn Intake>,
-    /// Who stores them.
+    /// Name of this process in the store.
     pub instance: InstanceId,
     /// Outboxes of the sinks.
     pub outboxes: Vec<SinkOutbox>,
-    /// Where it is counted.
+    /// Metrics of the service.
     pub metrics: Arc<Metrics>,
-    /// When a sender is answered.
+    /// Time at which a sender is answered.
     pub respond_after: RespondAfter,
-    /// What takes the store's place while that is away, if anything does.
+    /// Spool that takes batches while the store is away. None: they are answered 503.
     pub spool: Option<Fallback>,
-    /// Whom a death is reported to.
+    /// Reports the death of an actor or a thread.
     pub lifeline: Lifeline,
 }
 
-/// What takes the store's place while that is away.
+/// Spool that takes batches while the store is away.
 pub struct Fallback {
-    /// Where events go instead.
+    /// The spool.
     pub spool: Spool,
-    /// Tells that the store is back.
+    /// Lease in the store. Its renewal shows that the store is back.
     pub lease: Lease,
-    /// How long the store may take for a batch.
+    /// Longest time of the store for a batch.
     pub after: Duration,
 }
 
-/// How often abandoned deliveries and overdue batches are looked for while nothing comes.
+/// Interval at which abandoned deliveries and overdue batches are looked for.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Dedup, running.
+/// Running dedup: its writers, and the state that the actors share.
 pub struct RunningDedup {
     dispatch: Arc<Dispatch>,
     writers: Writers,
 }
 
 impl RunningDedup {
-    /// No deliveries come any more: the writers end when they have done what there is.
+    /// Ends the input. The writers finish the batches that they have, and end.
     pub fn close(&self) {
         self.dispatch.close();
     }
 
-    /// The writers have ended.
+    /// Returns `true` if the writers have ended.
     pub fn is_finished(&self) -> bool {
         self.writers.are_finished()
     }
 
-    /// For the actors, each of which has a mailbox of `capacity` deliveries.
+    /// Returns the starter of actors with mailboxes of `capacity` deliveries.
     pub fn actors(&self, capacity: usize, lifeline: &Lifeline, roster: &Roster) -> DedupActors {
         DedupActors {
             dispatch: self.dispatch.clone(),
@@ -101,7 +102,7 @@ impl RunningDedup {
     }
 }
 
-/// Starts dedup actors.
+/// Starter of dedup actors.
 #[derive(Clone)]
 pub struct DedupActors {
     dispatch: Arc<Dispatch>,
@@ -111,7 +112,7 @@ pub struct DedupActors {
 }
 
 impl DedupActors {
-    /// One on `arbiter`, under this name.
+    /// Starts an actor on `arbiter`, with `name` in the metrics.
     pub fn start(&self, arbiter: &ArbiterHandle, name: String) -> Mailbox<Verified> {
         let actor = DedupActor {
             dispatch: self.dispatch.clone(),
@@ -125,7 +126,7 @@ impl DedupActors {
     }
 }
 
-/// Starts the writers, and on this thread the clock.
+/// Starts the writers, and a timer on this thread.
 pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningDedup> {
     let count = deps.store.writers(config.writers);
     let (store_work, spool_work) = (
@@ -140,7 +141,7 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningD
         writers: count,
         spool_after: deps.spool.as_ref().map(|fallback| fallback.after),
     };
-    // What is remembered is answered at once, and so must not be an event that senders wait for.
+    // A cached event is answered at once. It must not be an event that senders wait for.
     let looks_for_unpublished = deps.respond_after == RespondAfter::Published;
     let cache_entries = if looks_for_unpublished {
         0

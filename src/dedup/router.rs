@@ -1,8 +1,9 @@
-//! Which batches are under way where, and where the next one goes: to the store, or, while that is away, to the spool. Pure; time comes
-//! in as an argument.
+//! Destinations of batches: the store, or the spool while the store is away. Pure; the time is an
+//! argument.
 //!
-//! A batch that the store has failed, or keeps for too long, goes to the spool as well, whatever became of it in the store: what is
-//! stored twice is found to be a duplicate when the spool drains. The first commit settles a batch; what comes later changes nothing.
+//! A batch goes to the spool too if the store failed it or keeps it for too long. Its result in the
+//! store does not matter: an event that is stored twice is a duplicate when the spool drains. The
+//! first commit is the result of a batch; later ones change nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,25 +11,25 @@ use std::time::{Duration, Instant};
 
 use crate::store::NewEvent;
 
-/// Where a batch is committed.
+/// Destination of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
-    /// In the store, by one of its writers.
+    /// The store, by one of its writers.
     Store,
-    /// In the spool, by its one writer.
+    /// The spool, by its one writer.
     Spool,
 }
 
-/// Names a batch under way.
+/// Name of a batch under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(u64);
 
-/// What there is to commit with.
+/// Writers of the destinations.
 #[derive(Clone, Copy, Debug)]
 pub struct Destinations {
-    /// Writers of the store, each with one batch at a time.
+    /// Number of writers of the store, each with one batch at a time.
     pub writers: usize,
-    /// How long the store may take for a batch before that goes to the spool as well. None without a spool.
+    /// Time after which a batch in the store goes to the spool too. None without a spool.
     pub spool_after: Option<Duration>,
 }
 
@@ -38,15 +39,15 @@ pub(super) struct BatchRouter {
     destinations: Destinations,
     next: u64,
     under_way: BTreeMap<BatchId, UnderWay>,
-    /// Since when the store is known to be away.
+    /// Time at which the store was found to be away.
     away: Option<Instant>,
-    /// Since when the spool's writer has its batch.
+    /// Time at which the spool's writer took its batch.
     spooling: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct UnderWay {
-    /// None once settled.
+    /// None after the batch has its result.
     events: Option<Vec<Arc<NewEvent>>>,
     since: Instant,
     in_store: bool,
@@ -75,24 +76,25 @@ impl BatchRouter {
         self.under_way.values().filter(|batch| batch.in_store)
     }
 
-    /// What began at `since` takes too long.
+    /// Returns `true` if an attempt that began at `since` takes too long.
     fn is_overdue(&self, since: Instant, now: Instant) -> bool {
         self.destinations
             .spool_after
             .is_some_and(|after| now.saturating_duration_since(since) >= after)
     }
 
-    /// A writer is free, and nothing says that the store is away.
+    /// Returns `true` if a writer of the store is free, and the store is not known to be away.
     pub(super) fn store_takes(&self) -> bool {
         self.away.is_none() && self.in_store().count() < self.destinations.writers
     }
 
-    /// There is a spool, and its writer is free.
+    /// Returns `true` if there is a spool, and its writer is free.
     pub(super) fn spool_takes(&self) -> bool {
         self.destinations.spool_after.is_some() && self.spooling.is_none()
     }
 
-    /// There is no use in waiting for the store: it failed, and gave no sign of life since; or all its writers are stuck.
+    /// Returns `true` if the store failed and gave no sign of life since, or if all its writers are
+    /// stuck.
     pub(super) fn store_is_lost(&self, now: Instant) -> bool {
         let stuck = || {
             self.in_store()
@@ -102,12 +104,13 @@ impl BatchRouter {
         self.away.is_some() || stuck() >= self.destinations.writers
     }
 
-    /// The store did something at `time`.
+    /// Records a sign of life of the store at `time`.
     pub(super) fn store_was_seen(&mut self, time: Instant) {
         self.away.take_if(|away| time > *away);
     }
 
-    /// A batch that the store has failed or keeps for too long; it is under way to the spool from now on.
+    /// Returns a batch that the store failed or keeps for too long. It is under way to the spool
+    /// then.
     pub(super) fn falls_back(&mut self, now: Instant) -> Option<(BatchId, Vec<Arc<NewEvent>>)> {
         let falls = |batch: &UnderWay| {
             batch.spool == Spooling::NotYet
@@ -124,7 +127,7 @@ impl BatchRouter {
         Some((id, batch.events.clone()?))
     }
 
-    /// A new batch goes to `destination`.
+    /// Begins a batch, and returns its name.
     pub(super) fn begin(
         &mut self,
         destination: Destination,
@@ -152,7 +155,8 @@ impl BatchRouter {
         id
     }
 
-    /// A batch came back from `destination`. Its events if that settles it: it was committed, or there is nowhere left to try.
+    /// Records that a batch came back from `destination`. Returns its events if that is its result:
+    /// it was committed, or no destination is left.
     pub(super) fn done(
         &mut self,
         id: BatchId,
@@ -161,7 +165,7 @@ impl BatchRouter {
         now: Instant,
     ) -> Option<Vec<Arc<NewEvent>>> {
         let has_spool = self.destinations.spool_after.is_some();
-        // A spool that hangs is none: its batch waits for it, others had better be told.
+        // Treats a hung spool as absent: other batches fail at once and do not queue behind it.
         let spool_hangs = self
             .spooling
             .is_some_and(|since| self.is_overdue(since, now));

@@ -1,4 +1,5 @@
-//! Writer threads: each commits one batch at a time, in the store or in the spool. Both block, so they stay off the actors.
+//! Writer threads. Each commits one batch at a time, in the store or in the spool: both block, so
+//! no actor may do it.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,12 +30,12 @@ pub struct Batch {
 pub struct Writers(Vec<JoinHandle<()>>);
 
 impl Writers {
-    /// None yet.
+    /// Returns an empty set of writers.
     pub(super) fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Starts one, which ends when the sending side of `work` is gone.
+    /// Starts a writer. It ends when the sending side of `work` is gone.
     pub(super) fn add(
         &mut self,
         writer: Writer,
@@ -54,13 +55,13 @@ impl Writers {
         Ok(())
     }
 
-    /// All of them have ended.
+    /// Returns `true` if all writers have ended.
     pub fn are_finished(&self) -> bool {
         self.0.iter().all(JoinHandle::is_finished)
     }
 }
 
-/// Where a writer commits.
+/// Database that a writer commits to.
 #[derive(Clone)]
 pub(super) enum WriterTarget {
     Store {
@@ -68,7 +69,7 @@ pub(super) enum WriterTarget {
         instance: InstanceId,
         /// Outboxes of the sinks. Each commit records confirms of theirs.
         outboxes: Vec<SinkOutbox>,
-        /// Tells duplicates of published events from those of events that wait in the outbox.
+        /// Senders wait for the sink, so duplicates of unpublished events are told apart.
         looks_for_unpublished: bool,
     },
     Spool(Spool),
@@ -82,8 +83,8 @@ impl WriterTarget {
         }
     }
 
-    /// Commits `events`. Returns a result for each event, and the confirms that were recorded in the same
-    /// transaction.
+    /// Commits `events`. Returns a result for each event, and the confirms that were recorded in
+    /// the same transaction.
     fn insert(
         &self,
         events: &[Arc<NewEvent>],
@@ -114,7 +115,8 @@ impl WriterTarget {
     }
 }
 
-/// Says which duplicates are of events that wait in the outbox. After an error here the rows that were inserted are found by the relay.
+/// Marks the duplicates of events that wait in the outbox. After an error here, the relay finds the
+/// rows that were inserted.
 fn mark_unpublished(
     store: &dyn Intake,
     mut inserted: Vec<Inserted>,
@@ -164,7 +166,8 @@ impl Writer {
         }
     }
 
-    /// One line when it begins to fail and one when it works again: an outage at 10,000 deliveries/s must not fill the disk.
+    /// Logs one line when commits begin to fail, and one when they work again: an outage at
+    /// 10,000 deliveries/s must not fill the disk.
     fn report(&mut self, error: Option<&StoreError>, began: Instant) {
         let changed = std::mem::replace(&mut self.failing, error.is_some()) != error.is_some();
         if self.target.destination() == Destination::Store {
@@ -178,13 +181,15 @@ impl Writer {
         match (self.target.destination(), error) {
             _ if !changed => {}
             (Destination::Store, Some(error)) => {
-                tracing::error!(%error, "cannot store events: {error}; they go to the spool, or, without one, senders are answered 503 and will try again");
+                tracing::error!(%error, "store unavailable: {error}; new deliveries go to the spool, or are answered 503 without one");
             }
-            (Destination::Store, None) => tracing::info!("events are stored again"),
+            (Destination::Store, None) => {
+                tracing::info!("store available again: new deliveries are stored")
+            }
             (Destination::Spool, Some(error)) => {
-                tracing::error!(%error, "cannot spool events either: {error}; senders are answered 503 and will try again");
+                tracing::error!(%error, "spool unavailable: {error}; while the store is away, new deliveries are answered 503");
             }
-            (Destination::Spool, None) => tracing::info!("events are spooled again"),
+            (Destination::Spool, None) => tracing::info!("spool available again"),
         }
     }
 }

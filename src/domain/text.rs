@@ -12,7 +12,8 @@ pub fn one_line(text: &str) -> String {
     cut(&line, MAX_LINE).to_owned()
 }
 
-/// Returns the longest start of `text` that has at most `max` bytes and ends between two characters.
+/// Returns the longest start of `text` that has at most `max` bytes and ends between two
+/// characters.
 pub fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }

@@ -1,8 +1,8 @@
-//! The confirm writer: a thread that records in the store the results that no insert transaction has
-//! taken along ([`PendingConfirms`]).
+//! The confirm writer: a thread that records in the store the results that no insert transaction
+//! has taken along ([`PendingConfirms`]).
 //!
-//! An event's guard is dropped only after the store has recorded the result. A row is therefore never
-//! published again because the store was away.
+//! An event's guard is dropped only after the store has recorded the result. A row is therefore
+//! never published again because the store was away.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,13 +1,15 @@
 //! Events that this process has in memory, on their way into or out of the outbox. The relay leaves
 //! them alone.
 //!
-//! An [`InFlightGuard`] is taken before the event's row is committed. It is dropped after the row has
-//! left the outbox, or when the commit failed or the hint was dropped. If the relay reads a row while
-//! its guard is being dropped, the event would be published twice without any fault. A [`RelayScan`]
-//! therefore begins before the rows are read, and remembers every guard dropped since then.
+//! An [`InFlightGuard`] is taken before the event's row is committed. It is dropped after the row
+//! has left the outbox, or when the commit failed or the hint was dropped. If the relay reads a row
+//! while its guard is being dropped, the event would be published twice without any fault. A
+//! [`RelayScan`] therefore begins before the rows are read, and remembers every guard dropped since
+//! then.
 //!
-//! With `server.respond_after = "published"`, the [`PublishWaiter`]s of the senders are kept here too.
-//! They resolve when the sink has confirmed the event, and fail if its guard is dropped before that.
+//! With `server.respond_after = "published"`, the [`PublishWaiter`]s of the senders are kept here
+//! too. They resolve when the sink has confirmed the event, and fail if its guard is dropped before
+//! that.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -59,8 +61,8 @@ impl InFlightEvents {
         })
     }
 
-    /// Adds a waiter for the event with `key`. The waiter resolves at once if the event is published,
-    /// and fails at once if the event is not in flight in this process.
+    /// Adds a waiter for the event with `key`. The waiter resolves at once if the event is
+    /// published, and fails at once if the event is not in flight in this process.
     pub fn add_waiter(&self, key: &MessageKey, waiter: PublishWaiter) {
         let mut tracked = self.tracked();
         match tracked.events.get_mut(key) {
@@ -106,7 +108,8 @@ impl InFlightEvents {
     }
 }
 
-/// Membership of one event in [`InFlightEvents`]. Dropping it removes the event, and fails its waiters.
+/// Membership of one event in [`InFlightEvents`]. Dropping it removes the event, and fails its
+/// waiters.
 #[derive(Debug)]
 pub struct InFlightGuard {
     key: MessageKey,

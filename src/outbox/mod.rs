@@ -1,7 +1,7 @@
 //! The outbox in this process: committed events between the store and a sink.
 //!
-//! An event's row stays in the store's outbox until the sink has confirmed the event. This module keeps
-//! the events of these rows that are in memory, and moves them:
+//! An event's row stays in the store's outbox until the sink has confirmed the event. This module
+//! keeps the events of these rows that are in memory, and moves them:
 //!
 //! ```text
 //! dedup ──Pending (hint)──▶ publisher ──▶ sink
@@ -13,12 +13,12 @@
 //!
 //! - [`InFlightEvents`] are the events in memory. The relay leaves their rows alone.
 //! - `Relay` is the thread that finds the other rows: after a crash, an outage or a full mailbox.
-//! - [`PendingConfirms`] are the results that the store has not recorded yet. `ConfirmWriter` is the
-//!   thread that records them if no insert transaction takes them along.
+//! - [`PendingConfirms`] are the results that the store has not recorded yet. `ConfirmWriter` is
+//!   the thread that records them if no insert transaction takes them along.
 //! - [`PublishWaiter`]s are senders that are answered after the sink has confirmed their events.
 //!
-//! Each sink has an outbox of its own ([`SinkOutbox`]), so that none delays another. The outbox knows
-//! neither dedup nor publishing: both are built on it.
+//! Each sink has an outbox of its own ([`SinkOutbox`]), so that none delays another. The outbox
+//! knows neither dedup nor publishing: both are built on it.
 
 use std::sync::Arc;
 
@@ -63,8 +63,8 @@ pub struct SinkOutbox {
 }
 
 impl SinkOutbox {
-    /// Sends committed rows to the publisher as a hint. Returns the number of rows that it has no room
-    /// for: the relay will find them.
+    /// Sends committed rows to the publisher as a hint. Returns the number of rows that it has no
+    /// room for: the relay will find them.
     pub fn hint(&self, rows: impl IntoIterator<Item = (StoredEvent, InFlightGuard)>) -> usize {
         let (mut events, mut dropped) = (Vec::new(), 0);
         for (row, guard) in rows {
@@ -81,8 +81,8 @@ impl SinkOutbox {
     }
 }
 
-/// Message writer, relay → publisher: committed rows to publish. It is a hint: if the publisher has no
-/// room, the hint is dropped, and the relay finds the rows in the outbox.
+/// Message writer, relay → publisher: committed rows to publish. It is a hint: if the publisher has
+/// no room, the hint is dropped, and the relay finds the rows in the outbox.
 #[derive(Debug)]
 pub struct Pending {
     /// The rows.

@@ -1,10 +1,10 @@
-//! Results that are not yet recorded in the store: between the publisher, the confirm writer, and the
-//! writers of new events.
+//! Results that are not yet recorded in the store: between the publisher, the confirm writer, and
+//! the writers of new events.
 //!
-//! A writer takes up to 512 confirms into its next insert transaction, which saves a commit. Confirms
-//! older than 10 ms, and all postponed or parked events, are recorded by the confirm writer in a
-//! transaction of its own. If the process dies first, the events are published again with the same
-//! message id. The publisher's budget bounds the number of events here.
+//! A writer takes up to 512 confirms into its next insert transaction, which saves a commit.
+//! Confirms older than 10 ms, and all postponed or parked events, are recorded by the confirm
+//! writer in a transaction of its own. If the process dies first, the events are published again
+//! with the same message id. The publisher's budget bounds the number of events here.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use crossbeam_channel::Sender;
 use super::PendingEvent;
 use crate::store::Seq;
 
-/// Longest time that a confirm waits for an insert transaction. Under load, batches follow each other
-/// faster.
+/// Longest time that a confirm waits for an insert transaction. Under load, batches follow each
+/// other faster.
 const PIGGYBACK_WAIT: Duration = Duration::from_millis(10);
 /// Most confirms in one insert transaction: senders wait for its commit.
 const MAX_PIGGYBACKED: usize = 512;

@@ -1,9 +1,9 @@
 //! Senders that are answered only after the sink has confirmed their events
 //! (`server.respond_after = "published"`).
 //!
-//! A delivery has one [`PublishWaiter`] for each of its events. When the last one resolves, the delivery
-//! gets its outcome. When the first one fails, the delivery is answered 503. Its events are stored and
-//! will still be published; a later redelivery is answered once they are.
+//! A delivery has one [`PublishWaiter`] for each of its events. When the last one resolves, the
+//! delivery gets its outcome. When the first one fails, the delivery is answered 503. Its events
+//! are stored and will still be published; a later redelivery is answered once they are.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

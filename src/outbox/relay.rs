@@ -1,8 +1,8 @@
-//! The relay: a thread that finds the outbox rows that are in nobody's memory, and sends them to the
-//! publisher.
+//! The relay: a thread that finds the outbox rows that are in nobody's memory, and sends them to
+//! the publisher.
 //!
-//! A crash, an outage, an ambiguous commit or a full mailbox leaves such rows. The relay has a budget of
-//! its own, so that neither a backlog nor a flood of new events can starve the other.
+//! A crash, an outage, an ambiguous commit or a full mailbox leaves such rows. The relay has a
+//! budget of its own, so that neither a backlog nor a flood of new events can starve the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +80,8 @@ impl Relay {
         }
     }
 
-    /// Waits for the next scan: for `delay`, or after a full pass until there is room. Returns `false`
-    /// at the end.
+    /// Waits for the next scan: for `delay`, or after a full pass until there is room. Returns
+    /// `false` at the end.
     fn wait(&self, delay: Duration, last: Pass) -> bool {
         let timeout = crossbeam_channel::after(delay);
         loop {
@@ -97,8 +97,8 @@ impl Relay {
         }
     }
 
-    /// Returns `true` if half of the budget is free: a pass reads many rows while the other half is in
-    /// flight.
+    /// Returns `true` if half of the budget is free: a pass reads many rows while the other half is
+    /// in flight.
     fn has_room(&self) -> bool {
         let (events, bytes) = self.budget.room();
         events * 2 >= self.max.events && bytes * 2 >= self.max.bytes

@@ -1,5 +1,5 @@
-//! Health of a sink, for the relay, the publisher and `/readyz`. While a sink is away the service is
-//! degraded and stays ready: it still accepts deliveries.
+//! Health of a sink, for the relay, the publisher and `/readyz`. While a sink is away the service
+//! is degraded and stays ready: it still accepts deliveries.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +31,8 @@ struct Refusal {
 }
 
 impl SinkHealth {
-    /// Returns the health of a sink that is not connected yet. The component says "starting" until the
-    /// first attempt to connect ends.
+    /// Returns the health of a sink that is not connected yet. The component says "starting" until
+    /// the first attempt to connect ends.
     pub(crate) fn new(component: Component, gauge: IntGauge) -> Self {
         gauge.set(0);
         Self {
@@ -55,7 +55,8 @@ impl SinkHealth {
         self.set(true, State::Ready);
     }
 
-    /// Reports a connected sink that refused a message for now: a right is missing, or a queue is full.
+    /// Reports a connected sink that refused a message for now: a right is missing, or a queue is
+    /// full.
     pub(crate) fn refused(&self, why: &str) {
         let refusal = Refusal {
             at: Instant::now(),

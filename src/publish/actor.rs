@@ -1,4 +1,5 @@
-//! The publisher actor: a shell around [`Window`] that feeds the publish tasks and passes on results.
+//! The publisher actor: a shell around [`Window`] that feeds the publish tasks and passes on
+//! results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -65,8 +66,8 @@ impl PublisherActor {
             && !self.halt.halted.load(Ordering::Acquire)
             && let Some((task, batch)) = self.window.next_batch(&self.keys)
         {
-            // A free task takes a batch. If the tasks are gone the publisher ends, and the rows are in
-            // the outbox.
+            // A free task takes a batch. If the tasks are gone the publisher ends, and the rows are
+            // in the outbox.
             let _ = self.tasks[task].try_send(batch);
         }
         self.halt

@@ -9,14 +9,15 @@ use super::routing_key::RoutingKeys;
 use crate::domain::delivery::{MessageId, UnixMillis};
 use crate::store::{NewEvent, StoredEvent};
 
-/// Type of an event without one, in the routing key and in `cloudEvents:type`, which may not be empty. A
-/// binding by position (`*.invoice.paid`) so never meets a key with a part missing.
+/// Type of an event without one, in the routing key and in `cloudEvents:type`, which may not be
+/// empty. A binding by position (`*.invoice.paid`) so never meets a key with a part missing.
 pub const UNTYPED: &str = "unknown";
 
-/// Header with the id of the first message that has the same event id, on a message with another body.
+/// Header with the id of the first message that has the same event id, on a message with another
+/// body.
 pub const CONFLICT_OF: &str = "x-hookweir-conflict-of";
-/// Header with the id of the first message that has the same bytes, on a message with another event id
-/// or none.
+/// Header with the id of the first message that has the same bytes, on a message with another event
+/// id or none.
 pub const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";
 /// Start of the names of our headers.
 const OURS: &str = "x-hookweir-";
@@ -50,9 +51,9 @@ impl Message {
         }
     }
 
-    /// Returns the headers, each name once: ours, then the provider's. A provider's header with a name
-    /// like ours is left out, so that no sender can forge ours. A header that came several times is joined
-    /// with ", ", as in HTTP.
+    /// Returns the headers, each name once: ours, then the provider's. A provider's header with a
+    /// name like ours is left out, so that no sender can forge ours. A header that came several
+    /// times is joined with ", ", as in HTTP.
     pub fn headers(&self) -> Vec<(&str, String)> {
         let event = &*self.event;
         let received_at = rfc3339(event.received_at);
@@ -111,8 +112,8 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Returns the envelope as one line of JSON, without the line end. `body` is the received text. If it is
-    /// not UTF-8, there is `body_base64` instead.
+    /// Returns the envelope as one line of JSON, without the line end. `body` is the received text.
+    /// If it is not UTF-8, there is `body_base64` instead.
     pub fn to_json_line(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }

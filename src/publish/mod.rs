@@ -7,15 +7,16 @@
 //!   └── outbox::PendingConfirms ◀── rows to confirm, to postpone, to park
 //! ```
 //!
-//! - [`window`] is the pure core: it fills batches, and decides what follows from each result. The actor
-//!   is its shell.
-//! - A publish task has one [`Channel`] and one batch under way. It reports a batch only after every
-//!   confirm is in: until then it is not known which messages the broker has returned.
+//! - [`window`] is the pure core: it fills batches, and decides what follows from each result. The
+//!   actor is its shell.
+//! - A publish task has one [`Channel`] and one batch under way. It reports a batch only after
+//!   every confirm is in: until then it is not known which messages the broker has returned.
 //! - The supervisor keeps the [`Connection`] up.
 //! - [`sinks`] has a folder for each kind of [`Sink`].
 //! - [`outbox`](crate::outbox) keeps the events until the store has recorded their results.
 //!
-//! Each sink has a publisher of its own, with its actor, its tasks, its relay and its confirm writer.
+//! Each sink has a publisher of its own, with its actor, its tasks, its relay and its confirm
+//! writer.
 
 mod actor;
 pub mod envelope;

@@ -40,8 +40,9 @@ pub(super) struct PublishTask {
 }
 
 impl PublishTask {
-    /// Publishes one batch after the other, until `batches` is closed. A batch waits here while there is
-    /// no connection, or while the connection is blocked: a batch that was not sent cannot make copies.
+    /// Publishes one batch after the other, until `batches` is closed. A batch waits here while
+    /// there is no connection, or while the connection is blocked: a batch that was not sent cannot
+    /// make copies.
     pub(super) async fn run(mut self) {
         let mut kept = None;
         let mut log = UnconfirmedLog::default();
@@ -49,12 +50,12 @@ impl PublishTask {
             let Some(mut open) = open_channel(kept.take(), &mut self.connection).await else {
                 return;
             };
-            // Asked after a wait that may have been long: without the lease, the rows may be another
-            // instance's by now.
+            // Asked after a wait that may have been long: without the lease, the rows may be
+            // another instance's by now.
             let results = if (self.may_publish)() {
                 let results = self.publish(&mut open, &batch, &mut log).await;
-                // After an error, a late confirm of this batch may still arrive. A new channel cannot
-                // mistake it for a confirm of the next batch.
+                // After an error, a late confirm of this batch may still arrive. A new channel
+                // cannot mistake it for a confirm of the next batch.
                 let certain = !results.iter().any(|result| {
                     matches!(
                         result,
@@ -123,8 +124,8 @@ fn count(results: &[PublishResult], metrics: &Metrics) {
     }
 }
 
-/// Log of unconfirmed messages. It is limited to a line now and then, so that an outage does not fill
-/// the disk.
+/// Log of unconfirmed messages. It is limited to a line now and then, so that an outage does not
+/// fill the disk.
 #[derive(Default)]
 struct UnconfirmedLog {
     since_last: u64,
@@ -170,8 +171,8 @@ struct OpenChannel {
     connection: watch::Receiver<ConnectionState>,
 }
 
-/// Returns `kept` if it is still good, or else a new channel, as soon as one takes messages. Returns None
-/// at the end.
+/// Returns `kept` if it is still good, or else a new channel, as soon as one takes messages.
+/// Returns None at the end.
 async fn open_channel(
     mut kept: Option<OpenChannel>,
     current: &mut watch::Receiver<CurrentConnection>,

@@ -1,5 +1,5 @@
-//! Routing keys: templates of `{source}`, `{type}` and `{id}`, compiled once. A key has at most the 255
-//! bytes of AMQP. Pure.
+//! Routing keys: templates of `{source}`, `{type}` and `{id}`, compiled once. A key has at most the
+//! 255 bytes of AMQP. Pure.
 
 use std::collections::HashMap;
 
@@ -77,8 +77,8 @@ impl RoutingKey {
         Ok(Self(parts))
     }
 
-    /// Returns the key of an event. If it would be too long, the longest parts are cut, each between two
-    /// characters.
+    /// Returns the key of an event. If it would be too long, the longest parts are cut, each
+    /// between two characters.
     pub fn render(&self, source: &str, event_type: &str, id: &str) -> String {
         let text = |part: &Part| match part {
             Part::Fixed(_) => None,

@@ -33,8 +33,8 @@ use crate::store::{Outbox, Room};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
 
-/// Most bytes of bodies in one batch. Each channel holds as much once more while it sends. A batch has
-/// one time limit, so its size is bounded too; a larger one gains no throughput.
+/// Most bytes of bodies in one batch. Each channel holds as much once more while it sends. A batch
+/// has one time limit, so its size is bounded too; a larger one gains no throughput.
 pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Interval at which a stop checks its progress.
 const CHECK: Duration = Duration::from_millis(5);
@@ -48,11 +48,11 @@ pub struct PublisherDeps {
     pub store: Arc<dyn Outbox>,
     /// Name of this process in the store.
     pub instance: InstanceId,
-    /// Check of the instance's lease. Without the lease nothing is published: the rows may be another
-    /// instance's by now.
+    /// Check of the instance's lease. Without the lease nothing is published: the rows may be
+    /// another instance's by now.
     pub may_publish: MayPublish,
-    /// Budget of deliveries that are not answered yet. While it is more than half full, publishing is
-    /// paused. None: it is never paused.
+    /// Budget of deliveries that are not answered yet. While it is more than half full, publishing
+    /// is paused. None: it is never paused.
     pub ingest: Option<Arc<Budget>>,
     /// Health of the sink in `/readyz`.
     pub health: Component,
@@ -104,7 +104,8 @@ pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKey
     Ok(RoutingKeys::new(default, own))
 }
 
-/// Tries to reach the configured sink without changing anything there. Returns the findings as sentences.
+/// Tries to reach the configured sink without changing anything there. Returns the findings as
+/// sentences.
 pub async fn check(config: &Publisher) -> Result<Vec<String>, PublishError> {
     configured(config)?.check().await
 }
@@ -128,7 +129,8 @@ pub fn start_sink(
 ) -> Result<RunningPublisher, PublishError> {
     let keys = routing_keys(config, sources)?;
     let tasks = sink.channels(config.channels).max(1);
-    // The relay's rows and the hints have half of the memory each, so that neither starves the other.
+    // The relay's rows and the hints have half of the memory each, so that neither starves the
+    // other.
     let half = Room {
         events: config.queue_events.div_ceil(2),
         bytes: config.queue_bytes.div_ceil(2),
@@ -295,7 +297,8 @@ impl PublisherIo {
     }
 }
 
-/// Runs `work`, and reports its end. Otherwise a panic in a task would show only when the task is missed.
+/// Runs `work`, and reports its end. Otherwise a panic in a task would show only when the task is
+/// missed.
 async fn alive(lifeline: Lifeline, work: impl Future<Output = ()>) {
     let _lifeline = lifeline;
     work.await;
@@ -323,9 +326,9 @@ impl RunningPublisher {
 
     /// Stops within about `limit`, and returns the number of events that stay in the outbox.
     ///
-    /// The order: the relay ends; events in memory are published; batches under way are awaited; the
-    /// connection is closed; the results are recorded in the store. This blocks, so call it on a thread of
-    /// its own. Nothing may send hints any more.
+    /// The order: the relay ends; events in memory are published; batches under way are awaited;
+    /// the connection is closed; the results are recorded in the store. This blocks, so call it on
+    /// a thread of its own. Nothing may send hints any more.
     pub fn stop(self, limit: Duration) -> usize {
         let began = Instant::now();
         let in_memory = {

@@ -9,8 +9,8 @@ use super::sinks::{Connection, ConnectionState, Sink};
 use crate::outbox::SinkHealth;
 use crate::runtime::backoff::Backoff;
 
-/// Shortest and longest delay between two attempts to connect. Short, because nothing leaves the outbox
-/// meanwhile.
+/// Shortest and longest delay between two attempts to connect. Short, because nothing leaves the
+/// outbox meanwhile.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Life of a connection after which the backoff starts again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
@@ -20,8 +20,8 @@ const CHECK: Duration = Duration::from_secs(1);
 /// The connection in use, if there is one.
 pub(super) type CurrentConnection = Option<Arc<dyn Connection>>;
 
-/// Connects to `sink`, and offers the connection to the publish tasks. If it is lost, connects again,
-/// without end, until `stop` is true.
+/// Connects to `sink`, and offers the connection to the publish tasks. If it is lost, connects
+/// again, without end, until `stop` is true.
 pub(super) async fn supervise(
     sink: Arc<dyn Sink>,
     current: watch::Sender<CurrentConnection>,

@@ -1,9 +1,10 @@
 //! Throttle of publishing, so that acceptance gets CPU and database first.
 //!
-//! Publishing pauses while the ingest budget is more than half full. A burst is then answered first, and
-//! its events wait in the outbox. A pause takes time from an account of `publisher.yield_secs`. When the
-//! account is empty, publishing goes on until it is full again. Publishing is therefore delayed and never
-//! given up: a slow database fills the ingest budget too, and then a pause gains nothing.
+//! Publishing pauses while the ingest budget is more than half full. A burst is then answered
+//! first, and its events wait in the outbox. A pause takes time from an account of
+//! `publisher.yield_secs`. When the account is empty, publishing goes on until it is full again.
+//! Publishing is therefore delayed and never given up: a slow database fills the ingest budget too,
+//! and then a pause gains nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +14,9 @@ use crate::in_flight::Budget;
 /// Interval at which a pause is checked for its end.
 pub(super) const CHECK: Duration = Duration::from_millis(5);
 
-/// Time of low pressure before publishing goes on. Answers go out a batch at a time, so the pressure is
-/// low for moments in the midst of a burst, and each moment would release a batch on every channel.
+/// Time of low pressure before publishing goes on. Answers go out a batch at a time, so the
+/// pressure is low for moments in the midst of a burst, and each moment would release a batch on
+/// every channel.
 const CALM: Duration = Duration::from_millis(100);
 
 /// Decision whether publishing is paused.
@@ -47,8 +49,8 @@ impl PublishThrottle {
         }
     }
 
-    /// Returns `true` while publishing is paused: from a half-full budget on, until less than a quarter
-    /// was taken for a while.
+    /// Returns `true` while publishing is paused: from a half-full budget on, until less than a
+    /// quarter was taken for a while.
     pub(super) fn is_paused(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.checked);
         self.checked = now;
@@ -150,7 +152,8 @@ mod tests {
     #[test]
     fn many_short_turns_take_from_the_same_account() {
         let mut rig = Rig::new(LONGEST);
-        // Three seconds of pressure and one without, for ever: without the account three quarters of the time.
+        // Three seconds of pressure and one without, for ever: without the account three quarters
+        // of the time.
         let paused = (0..4000)
             .filter(|second| rig.after(1, if second % 4 == 3 { 0 } else { 100 }))
             .count();

@@ -1,13 +1,14 @@
 //! Pure core of the publisher: fills batches, and decides what follows from each result.
 //!
-//! - A publish task has one batch under way. Batches are filled in the order of arrival, up to a count
-//!   and a number of bytes.
-//! - An event with an unknown result is tried again at once, and the second time alone. So a message
-//!   that breaks its channel is found, and its neighbours pass. After the third failure it is postponed.
+//! - A publish task has one batch under way. Batches are filled in the order of arrival, up to a
+//!   count and a number of bytes.
+//! - An event with an unknown result is tried again at once, and the second time alone. So a
+//!   message that breaks its channel is found, and its neighbours pass. After the third failure it
+//!   is postponed.
 //! - An event that is refused for good when alone is tried once more, and then parked.
 //! - An event that is unroutable, or refused for now, is postponed at once. So a source with a full
-//!   queue does not fill the window. A postponed event leaves memory. It is due again after a delay that
-//!   doubles with each attempt, and the relay finds it.
+//!   queue does not fill the window. A postponed event leaves memory. It is due again after a delay
+//!   that doubles with each attempt, and the relay finds it.
 //! - Events that must go alone take turns with batches, so that neither delays the other.
 
 use std::collections::VecDeque;
@@ -142,8 +143,8 @@ impl Window {
         drop(self.under_way.get_mut(task).and_then(Option::take));
     }
 
-    /// Ends the batch of `task`. `results` has one entry for each of its messages, in order. A missing
-    /// entry counts as unknown.
+    /// Ends the batch of `task`. `results` has one entry for each of its messages, in order. A
+    /// missing entry counts as unknown.
     pub fn finished(&mut self, task: usize, results: Vec<PublishResult>) -> ConfirmBatch {
         let mut to_record = ConfirmBatch::default();
         let Some(batch) = self.under_way.get_mut(task).and_then(Option::take) else {

@@ -1,5 +1,5 @@
-//! The thread that moves events from the spool into the store, batch after batch in the order in which they were spooled. Each goes
-//! through the store's dedup as if it had just come; the store's own relay publishes it.
+//! The drain: a thread that moves events from the spool into the store, in the order of their
+//! arrival. Each event goes through the store's dedup like a new one, and the relay publishes it.
 
 use std::io;
 use std::sync::Arc;
@@ -16,37 +16,37 @@ use crate::runtime::shutdown::Lifeline;
 use crate::store::keeper::Lease;
 use crate::store::{First, Inserted, Intake, Mark, NewEvent, Room, StoreError, StoredEvent};
 
-/// Between two looks while there is nothing to drain, or no store to drain to.
-const LOOK: Duration = Duration::from_millis(500);
-/// Between two attempts while the store refuses.
+/// Interval of checks while the spool is empty or the store is away.
+const IDLE: Duration = Duration::from_millis(500);
+/// Delay between two attempts while the store fails.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// An event with its place in the batch.
-type Row = (usize, Arc<NewEvent>);
+/// An event with its position in the batch.
+type PositionedEvent = (usize, Arc<NewEvent>);
 
-/// What the drain works with.
+/// The drain's input.
 pub struct Drain {
-    /// Where events come from.
+    /// Source of the events.
     pub spool: Spool,
-    /// Where they go.
+    /// Destination of the events.
     pub store: Arc<dyn Intake>,
-    /// Who stores them there.
+    /// Name of this process in the store.
     pub instance: InstanceId,
-    /// Whether the store is there.
+    /// Lease in the store. The drain works while it is held.
     pub lease: Lease,
-    /// How much goes in one commit.
+    /// Largest batch.
     pub room: Room,
 }
 
-/// A drain at work.
-pub struct Draining {
+/// A running drain.
+pub struct RunningDrain {
     thread: JoinHandle<()>,
     stop: Sender<()>,
 }
 
 impl Drain {
-    /// Starts the thread. Uses one connection of the store.
-    pub fn start(self, lifeline: &Lifeline) -> io::Result<Draining> {
+    /// Starts the thread. It uses one connection of the store.
+    pub fn start(self, lifeline: &Lifeline) -> io::Result<RunningDrain> {
         let (stop, stopped) = bounded(0);
         let lifeline = lifeline.of("drain");
         let thread = std::thread::Builder::new()
@@ -55,16 +55,16 @@ impl Drain {
                 let _lifeline = lifeline;
                 self.run(&stopped);
             })?;
-        Ok(Draining { thread, stop })
+        Ok(RunningDrain { thread, stop })
     }
 
     fn run(mut self, stop: &Receiver<()>) {
         let (mut failing, whole) = (false, self.room);
         let mut pause = Duration::ZERO;
         while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            self.spool.mend();
+            self.spool.reopen();
             if !self.lease.is_held() {
-                pause = LOOK;
+                pause = IDLE;
                 continue;
             }
             match self.pass() {
@@ -73,14 +73,17 @@ impl Drain {
                         tracing::info!("the spool drains again");
                     }
                     self.room = whole;
-                    pause = if moved { Duration::ZERO } else { LOOK };
+                    pause = if moved { Duration::ZERO } else { IDLE };
                 }
                 Err(error) => {
                     self.spool.failed(&error);
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("the spool cannot be drained, trying on: {error}");
+                        tracing::warn!(
+                            "cannot drain the spool: {error}; its events wait there, retrying every second"
+                        );
                     }
-                    // Less at once the next time: what is ahead of a row that cannot be stored now gets through.
+                    // The next batch is smaller, so that the events ahead of a failing row get
+                    // through.
                     self.room.events = (self.room.events / 8).max(1);
                     pause = RETRY;
                 }
@@ -88,17 +91,17 @@ impl Drain {
         }
     }
 
-    /// Moves one batch; false if there was none.
+    /// Moves one batch. Returns `false` if there was none.
     fn pass(&self) -> Result<bool, StoreError> {
         self.spool.count_parked()?;
-        if self.spool.held().is_clear() {
+        if self.spool.contents().is_clear() {
             return Ok(false);
         }
         let mut batch = self.spool.oldest(self.room)?;
         if batch.is_empty() {
             return self.pass_conflict();
         }
-        // As every batch of the store: sorted by key, so that two of them cannot deadlock.
+        // Sorted by key as every batch, so that two batches cannot deadlock.
         batch.sort_unstable_by_key(|stored| stored.event.key);
         failpoint!("drain_before_commit");
         let mut done: Vec<&StoredEvent> = Vec::with_capacity(batch.len());
@@ -115,7 +118,7 @@ impl Drain {
                 Inserted::Doubtful(_) if control::makes("other_bodies_dropped") => {
                     done.push(stored);
                 }
-                // Once more in the next pass.
+                // It is inserted again in the next pass.
                 Inserted::Doubtful(_) => {}
             }
         }
@@ -124,11 +127,13 @@ impl Drain {
         Ok(true)
     }
 
-    /// Stores `batch`, and what is an event of its own with its mark. Dying in between leaves duplicates for the next pass.
+    /// Stores `batch`. An event of its own after all is stored with its mark. If the process dies
+    /// in between, the next pass finds duplicates.
     fn insert(&self, batch: &[StoredEvent]) -> Result<Vec<Inserted>, StoreError> {
         let mut all: Vec<Option<Inserted>> = vec![None; batch.len()];
-        // What the spool has marked comes last: the store may know an earlier first than the one that it names.
-        let (marked, unmarked): (Vec<Row>, Vec<Row>) = batch
+        // Events with a mark of the spool come last: the store may know an earlier first message
+        // than the mark names.
+        let (marked, unmarked): (Vec<PositionedEvent>, Vec<PositionedEvent>) = batch
             .iter()
             .map(|stored| stored.event.clone())
             .enumerate()
@@ -146,7 +151,7 @@ impl Drain {
             if event.marks.conflict_of != Some(event.message_id()) {
                 left.push((at, Arc::new(event.clone())));
             } else if let (Some(entry), Some(stored)) = (all.get_mut(at), batch.get(at)) {
-                // The first itself, redelivered after another body.
+                // It is the first message itself, redelivered after another body.
                 *entry = Some(Inserted::Duplicate(First {
                     seq: stored.seq,
                     message: event.message,
@@ -157,11 +162,12 @@ impl Drain {
         Ok(all.into_iter().flatten().collect())
     }
 
-    /// Stores these rows of `batch`, in rounds until none is in doubt. Returns the spool's firsts of which the store knows an earlier one.
+    /// Stores the events of `left`, in rounds until none is in doubt. Returns the spool's first
+    /// messages for which the store knows an earlier one.
     fn insert_rows(
         &self,
         batch: &[StoredEvent],
-        mut left: Vec<Row>,
+        mut left: Vec<PositionedEvent>,
         all: &mut [Option<Inserted>],
     ) -> Result<Vec<(MessageId, Mark)>, StoreError> {
         let mut firsts = Vec::new();
@@ -209,32 +215,34 @@ impl Drain {
             .store
             .insert(self.instance, std::slice::from_ref(&event))?[..]
         {
-            // The event itself is in the store; this is the body that came second.
-            tracing::error!(source = %event.source, event_id = %event.event_id, "the database refuses a spooled conflict, which is dropped: {why}");
+            // The first body is in the store. This is the second one.
+            tracing::error!(source = %event.source, event_id = %event.event_id, "spooled conflict refused by the database: {why}; the second body is dropped, the first is in the store");
         }
         self.spool.file()?.conflict_drained(&event)?;
-        self.spool.held().no_longer_waits(&event);
+        self.spool.contents().no_longer_waits(&event);
         Ok(true)
     }
 
-    /// Another instance stored the id with another body meanwhile, or a commit that was given up happened after all.
+    /// Reports a conflict: another instance stored the id with another body, or a commit that was
+    /// given up happened after all.
     fn report_conflict(&self, event: &NewEvent) {
         self.spool.0.metrics.source(&event.source).conflicts.inc();
-        tracing::warn!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "a spooled event has the id of a stored one and another body: it is kept in \"conflict\"");
+        tracing::warn!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "spooled event with the id of a stored event and another body; it is kept in the table \"conflict\", the first body is published");
     }
 
     fn park(&self, stored: &StoredEvent, why: &str) -> Result<(), StoreError> {
         let event = &stored.event;
-        tracing::error!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "the database refuses a spooled event: {why}; it is kept in \"parked\" of the spool");
+        tracing::error!(source = %event.source, event_id = %event.event_id, message_id = %event.message_id(), "spooled event refused by the database: {why}; it is parked in the spool, other events go on. `hookweir parked list` shows it");
         self.spool.file()?.park(stored.seq, why)?;
-        self.spool.held().no_longer_waits(event);
+        self.spool.contents().no_longer_waits(event);
         self.spool.0.metrics.parked.inc();
         Ok(())
     }
 }
 
-impl Draining {
-    /// Stops after the batch under way, or leaves it behind at `end` (it is then moved once more by the next start, and found known).
+impl RunningDrain {
+    /// Stops after the batch under way, or at `end`. The next start moves an unfinished batch
+    /// again, and the store finds duplicates.
     pub fn stop(self, end: Instant) {
         drop(self.stop);
         while !self.thread.is_finished() && Instant::now() < end {

@@ -1,41 +1,43 @@
-//! The spool: keeps accepting while the store is away. A delivery is committed to a file on this machine's disk and answered; when the
-//! store is back, `drain` takes the event through the store's own dedup. Nothing is published from here.
+//! The spool: a file on the local disk that takes deliveries while the store is away. A delivery is
+//! answered after its commit here. When the store is back, `drain` moves the event through the
+//! store's own dedup. Nothing is published from here.
 //!
-//! Spooling is safe at any time, also when the store's commit happened after all: the drain then finds a duplicate. Durability is that of
-//! one local disk, and `/readyz`, metrics and logs say so for as long as an event waits.
+//! Spooling is safe at any time. If the store's commit happened after all, the drain finds a
+//! duplicate. Spooled events are durable on one local disk only; while one waits, `/readyz`,
+//! metrics and logs say so.
 
+mod contents;
 mod drain;
-mod held;
-mod mend;
+mod slot;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use self::drain::{Drain, Draining};
-pub use self::held::{EVENT_OVERHEAD, Limits};
-use self::held::{Held, Now};
-use self::mend::Place;
+use self::contents::{BothClocks, SpoolContents};
+pub use self::contents::{EVENT_OVERHEAD, SpoolLimits};
+pub use self::drain::{Drain, RunningDrain};
+use self::slot::SpoolSlot;
 use crate::config::model;
 use crate::domain::delivery::UnixMillis;
 use crate::store::{Inserted, NewEvent, Room, Seq, SpoolFile, StoreError, StoredEvent};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
-/// The spool; clones share it.
+/// The spool. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    place: Mutex<Place>,
-    held: Mutex<Held>,
-    /// Held while the file is written to, so that it can be counted anew in between.
+    slot: Mutex<SpoolSlot>,
+    contents: Mutex<SpoolContents>,
+    /// Locked while the file is written to, so that it can be counted in between.
     writing: Mutex<()>,
     metrics: Arc<Metrics>,
     health: Component,
-    /// Events that the store refuses.
+    /// Number of events that the store refuses.
     parked: AtomicU64,
     able: Arc<AtomicBool>,
 }
@@ -45,8 +47,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Spool {
-    /// Opens the file at `path`, or makes it, and counts what an earlier run has left in it. Where that cannot be done, the spool takes nothing,
-    /// says so in its health, and the drain tries on. `unsafely` takes a file in memory as well.
+    /// Opens or creates the file at `path`, and counts the events of an earlier run. If that fails,
+    /// the spool takes no events, reports it in its health, and the drain retries. `unsafely`
+    /// allows a file in memory.
     pub fn open(
         path: &Path,
         config: &model::Spool,
@@ -54,152 +57,159 @@ impl Spool {
         metrics: Arc<Metrics>,
         health: Component,
     ) -> Self {
-        let held = Held::new(
-            Limits {
+        let contents = SpoolContents::new(
+            SpoolLimits {
                 bytes: config.max_bytes,
                 age: config.max_age,
             },
             Instant::now(),
         );
-        let place = Mutex::new(Place::new(path, unsafely));
+        let slot = Mutex::new(SpoolSlot::new(path, unsafely));
         let spool = Self(Arc::new(Inner {
-            place,
-            held: Mutex::new(held),
+            slot,
+            contents: Mutex::new(contents),
             writing: Mutex::new(()),
             metrics,
             health,
             parked: AtomicU64::default(),
             able: Arc::default(),
         }));
-        spool.mend();
-        spool.show();
+        spool.reopen();
+        spool.report();
         spool
     }
 
-    /// The file, or why there is none.
+    /// Returns the file, or the reason why it cannot be used.
     fn file(&self) -> Result<Arc<SpoolFile>, StoreError> {
-        locked(&self.0.place).file()
+        locked(&self.0.slot).file()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        locked(&self.0.held)
+    fn contents(&self) -> MutexGuard<'_, SpoolContents> {
+        locked(&self.0.contents)
     }
 
-    /// An event with one of the keys of `event` may be in the spool: then only the spool can tell whether it is new.
+    /// Returns `true` if a key of `event` may be in the spool. Then only the spool can decide
+    /// whether the event is new.
     pub fn may_have(&self, event: &NewEvent) -> bool {
-        self.held().may_have(event)
+        self.contents().may_have(event)
     }
 
-    /// Commits `batch` to the disk, within the limits. What is in the spool already is a duplicate.
+    /// Commits `batch` to the disk, within the limits. An event that is in the spool already is a
+    /// duplicate.
     pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
-        // Before the lock, which is held while the file is being opened.
+        // Before the lock, which is taken while the file is being opened.
         let is_open = self.file();
         let _writing = is_open.is_ok().then(|| locked(&self.0.writing));
-        let now = Now::read();
+        let now = BothClocks::read();
         let file = self.file().and_then(|file| {
-            self.held()
+            self.contents()
                 .room_for(batch, now)
                 .map(|()| file)
                 .map_err(StoreError::Unavailable)
         });
         let result = file.and_then(|file| {
-            // Before the commit: from then on the drain may find the event, and take its key out again.
-            let added = self.held().add_keys(batch);
+            // Before the commit: after it, the drain may find the event and remove its key.
+            let added = self.contents().add_keys(batch);
             let result = file.insert(batch);
-            let new = self.held().inserted(batch, added, &result, now);
+            let new = self.contents().inserted(batch, added, &result, now);
             self.0.metrics.spooled.inc_by(new);
             result
         });
         if result.is_err() {
             self.0.metrics.spool_failures.inc();
         }
-        self.show();
+        self.report();
         result
     }
 
-    /// What came first, at most `room`.
+    /// Returns the oldest events, at most `room`.
     fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
         let (events, oldest) = oldest(&*self.file()?, room)?;
         if oldest.is_some() {
-            self.held().oldest = oldest;
+            self.contents().oldest = oldest;
         }
         Ok(events)
     }
 
-    /// These events are in the store.
+    /// Removes events that are in the store now.
     fn drained(&self, events: &[&StoredEvent]) -> Result<(), StoreError> {
         let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
         self.file()?.drained(&seqs)?;
         {
-            let mut held = self.held();
-            events.iter().for_each(|stored| held.removed(&stored.event));
+            let mut contents = self.contents();
+            events
+                .iter()
+                .for_each(|stored| contents.removed(&stored.event));
         }
         self.0.metrics.drained.inc_by(seqs.len() as u64);
-        self.show();
+        self.report();
         Ok(())
     }
 
-    /// The drain has found nothing more: forget what was counted too much (a conflict that came twice).
+    /// Corrects the count after the drain has found no more events. A conflict that came twice was
+    /// counted twice.
     fn empty(&self) -> Result<(), StoreError> {
         let _writing = locked(&self.0.writing);
-        if self.held().is_clear() {
+        if self.contents().is_clear() {
             return Ok(());
         }
         let file = self.file()?;
         let usage = file.usage()?;
         if usage.events == 0 {
             let keys = file.keys()?;
-            self.held().recount(usage, &keys);
-            self.show();
+            self.contents().recount(usage, &keys);
+            self.report();
         }
         Ok(())
     }
 
-    /// Counts the parked events anew: a command may have changed them.
+    /// Counts the parked events again: a command may have changed them.
     fn count_parked(&self) -> Result<(), StoreError> {
         let Ok(file) = self.file() else { return Ok(()) };
         let parked = file.parked_rows()?;
         if self.0.parked.swap(parked, Ordering::Relaxed) != parked {
-            self.show();
+            self.report();
         }
         Ok(())
     }
 
-    /// Events that wait.
+    /// Returns the number of events that wait.
     pub fn len(&self) -> u64 {
-        self.held().events
+        self.contents().events
     }
 
-    /// None waits.
+    /// Returns `true` if no event waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether it takes events now; and what to say of a store that is away meanwhile.
-    pub fn stands_in(&self) -> (Arc<AtomicBool>, &'static str) {
+    /// Returns a flag that is true while the spool takes events, and the text for a store that is
+    /// away then.
+    pub fn availability(&self) -> (Arc<AtomicBool>, &'static str) {
         (
             self.0.able.clone(),
-            "deliveries are accepted all the same, durable on one local disk (the spool) until the store is back",
+            "deliveries are still accepted, durable on one local disk (the spool) until the store is back",
         )
     }
 
-    /// Says how it is, in metrics and health: degraded while anything waits, since it is on one disk only.
-    pub fn show(&self) {
-        let (trouble, broken) = locked(&self.0.place).words();
-        let (held, now) = (self.held(), Now::read());
+    /// Updates metrics and health. The health is degraded while an event waits, because it is on
+    /// one disk only.
+    pub fn report(&self) {
+        let (trouble, broken) = locked(&self.0.slot).words();
+        let (contents, now) = (self.contents(), BothClocks::read());
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.0.metrics.spool_rows.set(gauge(held.events));
-        self.0.metrics.spool_bytes.set(gauge(held.bytes));
+        self.0.metrics.spool_rows.set(gauge(contents.events));
+        self.0.metrics.spool_bytes.set(gauge(contents.bytes));
         self.0
             .metrics
             .spool_oldest_seconds
-            .set(gauge(held.age(now).as_secs()));
-        let refusal = trouble.or_else(|| held.refusal(now));
+            .set(gauge(contents.age(now).as_secs()));
+        let refusal = trouble.or_else(|| contents.refusal(now));
         self.0.able.store(refusal.is_none(), Ordering::Relaxed);
         let parked = self.0.parked.load(Ordering::Relaxed);
         let parked = (parked > 0)
             .then(|| format!("{parked} events were refused by the store and are parked in the spool: `hookweir parked list` shows them"));
-        let words = [refusal, held.waiting(now), parked, broken]
+        let words = [refusal, contents.waiting(now), parked, broken]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>();
@@ -211,7 +221,7 @@ impl Spool {
     }
 }
 
-/// What came first in `file`, and when the first of it was received.
+/// Returns the oldest events in `file`, and the time at which the first was received.
 fn oldest(
     file: &SpoolFile,
     room: Room,
@@ -221,5 +231,5 @@ fn oldest(
     Ok((events, oldest))
 }
 
-/// For how long the store is to know a key that came in by a conflict whose first event it has refused.
+/// Dedup window of a key that came with a conflict after the store has refused its first event.
 const CONFLICT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);

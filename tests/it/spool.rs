@@ -283,7 +283,7 @@ fn a_full_spool_takes_nothing_more_until_it_is_drained() {
 fn past_its_age_the_spool_takes_nothing_more() {
     let bench = Bench::new("max_age_secs = 1");
     let spool = bench.spool();
-    let (able, _) = spool.stands_in();
+    let (able, _) = spool.availability();
     let old = NewEvent {
         received_at: UnixMillis(wall_clock().0 - 2000),
         ..(*event("a", "x")).clone()
@@ -299,7 +299,7 @@ fn past_its_age_the_spool_takes_nothing_more() {
     assert!(error.contains("spool.max_age_secs"), "{error}");
     assert!(
         !spool
-            .stands_in()
+            .availability()
             .0
             .load(std::sync::atomic::Ordering::Relaxed),
         "then nothing takes the store's place"

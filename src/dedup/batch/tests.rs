@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::delivery::{IdClass, Marks, SourceName, UnixMillis};
+use crate::domain::delivery::{EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis};
 use crate::store::{First, Mark, Seq};
 
 const LIMITS: BatchLimits = BatchLimits {
@@ -554,7 +554,8 @@ fn a_batch_that_the_store_keeps_too_long_is_spooled_and_its_late_result_changes_
         .unwrap();
     assert_eq!(outcomes(&mut batcher), [(1, "accepted"), (2, "accepted")]);
 
-    // The same key is on its way again, with another body, when the store at last says what became of the first.
+    // The same key is on its way again, with another body, when the store at last says what became
+    // of the first.
     batcher.offer(3, vec![event("a", "y")], nothing_known);
     assert!(
         batcher
@@ -659,7 +660,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A service of the plainest kind around a batcher: what was committed where, and what was answered.
+/// A service of the plainest kind around a batcher: what was committed where, and what was
+/// answered.
 struct World {
     batcher: Batcher<u32>,
     now: Instant,
@@ -809,8 +811,9 @@ impl World {
 }
 
 proptest! {
-    /// Whatever the order of deliveries, commits and failures in both destinations: each ticket has one outcome, a writer has one batch, who is
-    /// told "accepted" or "duplicate" finds the key committed, and in the end it is in the store, with the body that was accepted first.
+    /// Whatever the order of deliveries, commits and failures in both destinations: each ticket has
+    /// one outcome, a writer has one batch, who is told "accepted" or "duplicate" finds the key
+    /// committed, and in the end it is in the store, with the body that was accepted first.
     #[test]
     fn each_delivery_has_one_outcome_and_no_answer_runs_ahead_of_the_table(
         steps in prop::collection::vec(step(), 0..80),

@@ -1,14 +1,16 @@
-//! Sinks: places that events are published to. Each has a folder of its own, with its configuration.
+//! Sinks: places that events are published to. Each has a folder of its own, with its
+//! configuration.
 //!
-//! A [`Sink`] opens a [`Connection`], and a connection opens [`Channel`]s. A channel publishes batches.
-//! `tests/it/sink_contract` holds every sink to the same contract:
+//! A [`Sink`] opens a [`Connection`], and a connection opens [`Channel`]s. A channel publishes
+//! batches. `tests/it/sink_contract` holds every sink to the same contract:
 //!
 //! - [`PublishResult::Confirmed`] means durable and routed. A message in doubt is never confirmed.
 //! - Every copy of a message has the same id.
 //! - A blocked connection is not a lost one: its batch waits, and is not sent again.
 //! - A message that is unroutable or refused is told apart from its neighbours.
 //! - A message that is too large is refused alone.
-//! - A channel that met an error reports it by [`Channel::is_open`] or by a result, and is replaced.
+//! - A channel that met an error reports it by [`Channel::is_open`] or by a result, and is
+//!   replaced.
 //! - [`Connection::close`] ends after the batches under way are durable or in doubt.
 
 use std::sync::Arc;
@@ -31,12 +33,13 @@ pub enum PublishResult {
     Confirmed,
     /// The sink took the message, and no queue is bound for it. It is stored nowhere.
     Unroutable,
-    /// The sink refused the message for now, for the given reason: a full queue, a missing permission.
+    /// The sink refused the message for now, for the given reason: a full queue, a missing
+    /// permission.
     Nacked(String),
     /// The message may be at the sink or not. The batch met the given error or time limit.
     Unknown(String),
-    /// The sink gave up the whole batch, because it can never take one of the messages, for the given
-    /// reason. In a batch of one, it is that message.
+    /// The sink gave up the whole batch, because it can never take one of the messages, for the
+    /// given reason. In a batch of one, it is that message.
     Refused(String),
 }
 

@@ -194,7 +194,8 @@ fn what_is_given_up_leaves_memory_and_frees_its_task() {
 }
 
 proptest! {
-    /// With any results of the batches, every event has exactly one result or is still in the window, and never in two tasks.
+    /// With any results of the batches, every event has exactly one result or is still in the
+    /// window, and never in two tasks.
     #[test]
     fn no_event_is_lost_or_twice(steps in proptest::collection::vec((0usize..4, proptest::collection::vec(0u8..5, 8), 0usize..150), 1..80)) {
         let mut rig = Rig::new(WindowLimits { tasks: 3, ..LIMITS });

@@ -1,5 +1,5 @@
-//! The file sink: a folder of JSON lines with the guarantees of a broker. A line is confirmed when it
-//! is on disk.
+//! The file sink: a folder of JSON lines with the guarantees of a broker. A line is confirmed when
+//! it is on disk.
 
 use async_trait::async_trait;
 
@@ -30,7 +30,8 @@ impl FileSink {
         Self { config }
     }
 
-    /// Runs `work`, which blocks, on a thread of its own and within the time limit: a disk may hang.
+    /// Runs `work`, which blocks, on a thread of its own and within the time limit: a disk may
+    /// hang.
     async fn blocking<T: Send + 'static>(
         limit: std::time::Duration,
         what: &'static str,

@@ -18,7 +18,8 @@ pub(super) struct LastFile {
     pub(super) good: u64,
 }
 
-/// Opens the newest file of `folder`, and cuts off a torn last line. Returns None if there is no file.
+/// Opens the newest file of `folder`, and cuts off a torn last line. Returns None if there is no
+/// file.
 pub(super) fn last_file(folder: &Path, access: ResolvedAccess) -> io::Result<Option<LastFile>> {
     let Some((name, path)) = newest(folder, access)? else {
         return Ok(None);
@@ -36,8 +37,8 @@ pub(super) fn last_file(folder: &Path, access: ResolvedAccess) -> io::Result<Opt
     }))
 }
 
-/// Returns the file with the highest number. The order is by number, because a clock may be set back.
-/// Files of earlier runs lose the permissions that are too wide.
+/// Returns the file with the highest number. The order is by number, because a clock may be set
+/// back. Files of earlier runs lose the permissions that are too wide.
 fn newest(folder: &Path, access: ResolvedAccess) -> io::Result<Option<(FileName, PathBuf)>> {
     let mut last: Option<(FileName, PathBuf)> = None;
     for entry in fs::read_dir(folder)? {

@@ -1,10 +1,11 @@
-//! Files of the file sink: `events-<time it was begun, UTC>-<number>.jsonl`. The file with the highest
-//! number is written to.
+//! Files of the file sink: `events-<time it was begun, UTC>-<number>.jsonl`. The file with the
+//! highest number is written to.
 //!
-//! - If [`FileWriter::append`] returns `Ok`, the lines are on disk: one fsync for a batch, and one of the
-//!   folder for a new file.
-//! - A line is whole or absent. The rest of a failed append is cut off at once, or after a crash when the
-//!   folder is opened again. A torn line can therefore only be the last one of the last file.
+//! - If [`FileWriter::append`] returns `Ok`, the lines are on disk: one fsync for a batch, and one
+//!   of the folder for a new file.
+//! - A line is whole or absent. The rest of a failed append is cut off at once, or after a crash
+//!   when the folder is opened again. A torn line can therefore only be the last one of the last
+//!   file.
 //! - One process writes to a folder: the file `.lock` is locked while the writer is open.
 
 use std::fs::{File, OpenOptions};
@@ -102,9 +103,9 @@ impl FileWriter {
 
     /// Appends `lines`, each with its line end, and brings them to disk.
     ///
-    /// Drop the writer after an error: a second sync may succeed without having written anything. If the
-    /// current file was moved away or deleted, a new one is begun. If the folder is gone, this fails, and
-    /// the next [`Self::open`] creates it.
+    /// Drop the writer after an error: a second sync may succeed without having written anything.
+    /// If the current file was moved away or deleted, a new one is begun. If the folder is gone,
+    /// this fails, and the next [`Self::open`] creates it.
     pub fn append(&mut self, lines: &[u8], now: UnixMillis) -> io::Result<()> {
         if !is_at(&self.lock, &self.folder.join(LOCK))? {
             return Err(io::Error::other(

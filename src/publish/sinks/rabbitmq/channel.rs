@@ -51,8 +51,8 @@ impl RabbitmqChannel {
         }
     }
 
-    /// Publishes `batch`. Returns the result of each message, or the problem that leaves all of them in
-    /// doubt.
+    /// Publishes `batch`. Returns the result of each message, or the problem that leaves all of
+    /// them in doubt.
     async fn attempt(&self, batch: &[Message]) -> Result<Vec<PublishResult>, Problem> {
         let mut problem = Problem::default();
         let confirms = self.send(batch, &mut problem).await;
@@ -125,8 +125,8 @@ impl RabbitmqChannel {
             Some(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE) => {
                 PublishResult::Refused(why)
             }
-            // A missing permission may concern one routing key only. It is never a reason to park an
-            // event, because an operator can grant it.
+            // A missing permission may concern one routing key only. It is never a reason to park
+            // an event, because an operator can grant it.
             Some(AMQPSoftError::ACCESSREFUSED) if count > 1 => PublishResult::Refused(why),
             Some(AMQPSoftError::ACCESSREFUSED) => PublishResult::Nacked(why),
             Some(AMQPSoftError::NOTFOUND) => {
@@ -145,8 +145,9 @@ impl Channel for RabbitmqChannel {
         let mut attempt = std::pin::pin!(self.attempt(batch));
         let mut connection = self.connection.subscribe();
         loop {
-            // The time limit does not run while the broker blocks the connection: the batch is queued,
-            // and to send it again would make copies. A dead connection ends by its heartbeat.
+            // The time limit does not run while the broker blocks the connection: the batch is
+            // queued, and to send it again would make copies. A dead connection ends by its
+            // heartbeat.
             let blocked = matches!(
                 &*connection.borrow_and_update(),
                 ConnectionState::Blocked(_)
@@ -172,12 +173,12 @@ impl Channel for RabbitmqChannel {
     }
 }
 
-/// Waits for all confirms of a batch. Returns whether each message was acked, and the ids of those that
-/// the broker returned.
+/// Waits for all confirms of a batch. Returns whether each message was acked, and the ids of those
+/// that the broker returned.
 ///
 /// The client library hands out a returned message with the confirm that comes next, and the broker
-/// returns a message before it confirms it. So the returned messages are known only after all confirms
-/// of the batch are in.
+/// returns a message before it confirms it. So the returned messages are known only after all
+/// confirms of the batch are in.
 async fn confirmations(
     batch: &[Message],
     confirms: Vec<PublisherConfirm>,

@@ -145,8 +145,8 @@ async fn open(connection: &Connection) -> Result<Channel, String> {
         .map_err(|error| explain(&error))
 }
 
-/// Returns a sentence if `result` says that a permission is missing. Any other result shows that the
-/// user has it.
+/// Returns a sentence if `result` says that a permission is missing. Any other result shows that
+/// the user has it.
 fn missing_permission(result: lapin::Result<()>, what: &str) -> Option<String> {
     let error = result
         .err()
@@ -154,8 +154,8 @@ fn missing_permission(result: lapin::Result<()>, what: &str) -> Option<String> {
     Some(format!("{what}: {}", explain(&error)))
 }
 
-/// Checks the permission to declare a missing entity, by an argument of a wrong type: the broker checks
-/// the permission first.
+/// Checks the permission to declare a missing entity, by an argument of a wrong type: the broker
+/// checks the permission first.
 async fn may_declare(channel: &Channel, entity: Entity<'_>) -> lapin::Result<()> {
     let argument = match entity.kind {
         Kind::Topic(_) | Kind::Fanout => "alternate-exchange",

@@ -1,7 +1,8 @@
 //! The RabbitMQ sink: a connection that is watched and replaced here.
 //!
-//! The client library's own recovery is off: with it, a pending confirm hangs for the whole outage. Each
-//! call has a time limit, because a blocked or frozen broker answers nothing, not even a close.
+//! The client library's own recovery is off: with it, a pending confirm hangs for the whole outage.
+//! Each call has a time limit, because a blocked or frozen broker answers nothing, not even a
+//! close.
 
 use std::time::Duration;
 

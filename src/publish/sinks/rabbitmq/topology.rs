@@ -98,7 +98,8 @@ impl Topology {
         })
     }
 
-    /// Declares all entities. With `publisher.declare = false`, only checks that the exchange exists.
+    /// Declares all entities. With `publisher.declare = false`, only checks that the exchange
+    /// exists.
     pub(super) async fn bring_up(&self, channel: &Channel) -> Result<(), String> {
         let exchange = self.main_exchange();
         if !self.declare {
@@ -123,7 +124,8 @@ impl Topology {
             );
             bound.await.map_err(|error| self.refused(&error, queue))
         };
-        // From the far end to the near one, so that nothing is routed to a queue that does not exist yet.
+        // From the far end to the near one, so that nothing is routed to a queue that does not
+        // exist yet.
         declare(self.alternate_exchange()).await?;
         declare(self.unrouted_queue()).await?;
         bind(self.unrouted_queue(), &self.alternate, "").await?;

@@ -202,7 +202,8 @@ fn a_file_that_was_begun_while_the_clock_was_ahead_is_closed_by_its_age_all_the_
 }
 
 proptest! {
-    /// A crash may leave any part of what was written last: the whole lines before stay, nothing half follows.
+    /// A crash may leave any part of what was written last: the whole lines before stay, nothing
+    /// half follows.
     #[test]
     fn a_torn_last_line_is_mended(lines in proptest::collection::vec("[^\n]{0,40}|x{9000,20000}", 0..6), torn in "[^\n]{0,20}|y{9000}") {
         let folder = TempDir::new().expect("a folder");

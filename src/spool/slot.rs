@@ -1,4 +1,5 @@
-//! The spool's file: opened at start, or later, as soon as that can be done. The service never ends because of it.
+//! The spool's file: opened at start, or later as soon as that is possible. Its errors never end
+//! the service.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,23 +10,23 @@ use super::{Spool, locked, oldest};
 use crate::faults::control;
 use crate::store::{Room, SpoolFile, SpoolTrouble, StoreError};
 
-/// Between two attempts.
+/// Delay between two attempts to open the file.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The file, or what is wrong with it.
+/// The file, or the reason why it cannot be used.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SpoolSlot {
     path: PathBuf,
-    /// A file in memory will do.
+    /// A file in memory is allowed.
     unsafely: bool,
     file: Option<Arc<SpoolFile>>,
     trouble: Option<String>,
     next: Instant,
-    /// A file that was broken, and was set aside.
+    /// A broken file that was renamed.
     broken: Option<PathBuf>,
 }
 
-impl Place {
+impl SpoolSlot {
     pub(super) fn new(path: &Path, unsafely: bool) -> Self {
         Self {
             path: path.into(),
@@ -46,7 +47,8 @@ impl Place {
         })
     }
 
-    /// What `/readyz` is to say: of a file that cannot be used, and of one that was set aside and still lies there.
+    /// Returns the texts for `/readyz`: about a file that cannot be used, and about a broken one
+    /// that still exists.
     pub(super) fn words(&self) -> (Option<String>, Option<String>) {
         let trouble = self.trouble.as_ref().map(|why| {
             format!(
@@ -65,14 +67,14 @@ impl Place {
     }
 }
 
-/// What became of an attempt to open the file.
+/// Result of an attempt to open the file.
 struct Opened {
     result: Result<SpoolFile, SpoolTrouble>,
-    /// Where a broken one went.
+    /// New path of a broken file.
     aside: Option<PathBuf>,
 }
 
-/// Opens the file; one that is broken is set aside, and another is begun.
+/// Opens the file. If it is broken, renames it and creates another.
 fn open(path: &Path, unsafely: bool) -> Opened {
     let broken = match SpoolFile::open(path, unsafely) {
         Err(SpoolTrouble::Broken(why)) if !control::makes("broken_spool_stays") => why,
@@ -105,49 +107,50 @@ fn open(path: &Path, unsafely: bool) -> Opened {
 }
 
 impl Spool {
-    /// Opens the file where it is not open, and gives one up that was deleted, once nothing is left in it. Call it now and then.
-    pub(super) fn mend(&self) {
+    /// Opens the file if it is not open. Gives up a deleted file once no event is left in it. Call
+    /// it regularly.
+    pub(super) fn reopen(&self) {
         let _writing = locked(&self.0.writing);
-        let mut place = locked(&self.0.place);
-        if Instant::now() < place.next {
+        let mut slot = locked(&self.0.slot);
+        if Instant::now() < slot.next {
             return;
         }
-        place.next = Instant::now() + RETRY;
-        let had = place.trouble.clone();
-        if let Some(file) = &place.file {
-            place.trouble = file.fit().err().map(|error| error.to_string());
-            if place.trouble.is_none() || !self.held().is_clear() {
-                let changed = place.trouble != had;
-                drop(place);
+        slot.next = Instant::now() + RETRY;
+        let had = slot.trouble.clone();
+        if let Some(file) = &slot.file {
+            slot.trouble = file.fit().err().map(|error| error.to_string());
+            if slot.trouble.is_none() || !self.contents().is_clear() {
+                let changed = slot.trouble != had;
+                drop(slot);
                 if changed {
-                    self.show();
+                    self.report();
                 }
                 return;
             }
-            place.file = None;
+            slot.file = None;
         }
-        let (path, unsafely) = (place.path.clone(), place.unsafely);
-        drop(place);
+        let (path, unsafely) = (slot.path.clone(), slot.unsafely);
+        drop(slot);
         let opened = open(&path, unsafely);
         let counted = opened
             .result
             .and_then(|file| self.count(&file).map(|()| file).map_err(SpoolTrouble::from));
-        let mut place = locked(&self.0.place);
-        place.broken = opened.aside.or_else(|| place.broken.take());
+        let mut slot = locked(&self.0.slot);
+        slot.broken = opened.aside.or_else(|| slot.broken.take());
         match counted {
             Ok(file) => {
-                (place.file, place.trouble) = (Some(Arc::new(file)), None);
+                (slot.file, slot.trouble) = (Some(Arc::new(file)), None);
                 if had.is_some() {
                     tracing::info!("the spool can be used from now on");
                 }
             }
-            Err(trouble) => place.trouble = Some(trouble.text().to_owned()),
+            Err(trouble) => slot.trouble = Some(trouble.text().to_owned()),
         }
-        drop(place);
-        self.show();
+        drop(slot);
+        self.report();
     }
 
-    /// Takes what an earlier run has left in `file` into account.
+    /// Counts the events of an earlier run in `file`.
     fn count(&self, file: &SpoolFile) -> Result<(), StoreError> {
         let (usage, keys) = (file.usage()?, file.keys()?);
         let first = oldest(
@@ -159,30 +162,31 @@ impl Spool {
         )?
         .1;
         self.0.parked.store(file.parked_rows()?, Ordering::Relaxed);
-        self.held().opened(usage, &keys, first, Instant::now());
+        self.contents().opened(usage, &keys, first, Instant::now());
         Ok(())
     }
 
-    /// A read or a write has failed: a file that turns out to be damaged is given up, and set aside with the next attempt to open it.
+    /// Handles a failed read or write. A damaged file is given up, and renamed by the next attempt
+    /// to open it.
     pub(super) fn failed(&self, error: &StoreError) {
         let SpoolTrouble::Broken(why) = SpoolTrouble::from(error.clone()) else {
             return;
         };
         let _writing = locked(&self.0.writing);
-        let mut place = locked(&self.0.place);
-        let Some(file) = place.file.take() else {
+        let mut slot = locked(&self.0.slot);
+        let Some(file) = slot.file.take() else {
             return;
         };
-        // Whoever has it in hand is done within a moment; the file is renamed with the next look.
+        // Other users are done within a moment. The next attempt renames the file.
         drop(file);
-        place.trouble = Some(why);
-        drop(place);
-        self.held()
+        slot.trouble = Some(why);
+        drop(slot);
+        self.contents()
             .opened(Default::default(), &[], None, Instant::now());
-        self.show();
+        self.report();
     }
 
-    /// The last call: brings what waits into the file alone.
+    /// Checkpoints the file, as the last call.
     pub fn close(&self) {
         if let Ok(file) = self.file() {
             file.close();

@@ -1,4 +1,4 @@
-//! What the spool holds, counted in memory: its limits, and which keys are in it.
+//! Contents of the spool, counted in memory: events, bytes, age and keys.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use crate::domain::delivery::{DedupKey, UnixMillis, wall_clock};
 use crate::faults::control;
 use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
 
-/// What an event is counted for besides its body: key, headers, indexes.
+/// Bytes that an event counts besides its body, for key, headers and indexes.
 pub const EVENT_OVERHEAD: u64 = 2048;
 
-/// When to take nothing more.
+/// SpoolLimits of the spool.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes, with [`EVENT_OVERHEAD`] for each event.
+pub struct SpoolLimits {
+    /// Most bytes, with [`EVENT_OVERHEAD`] for each event.
     pub bytes: u64,
-    /// Age of the oldest event.
+    /// Highest age of the oldest event.
     pub age: Duration,
 }
 
-/// Both clocks, as they are read at the edge.
+/// Time of both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(super) struct BothClocks {
     pub(super) wall: UnixMillis,
     pub(super) even: Instant,
 }
 
-impl Now {
+impl BothClocks {
     pub(super) fn read() -> Self {
         Self {
             wall: wall_clock(),
@@ -36,31 +36,32 @@ impl Now {
     }
 }
 
-/// No event of an earlier run has waited for longer than this past `Limits::age`: a clock that says so was wrong, then or now.
+/// Longest plausible wait of an event of an earlier run, beyond `SpoolLimits::age`. A longer one
+/// means that the clock is or was wrong.
 const PLAUSIBLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What the spool holds. Pure.
+/// Contents of the spool. Pure.
 #[derive(Debug)]
-pub(super) struct Held {
-    limits: Limits,
+pub(super) struct SpoolContents {
+    limits: SpoolLimits,
     pub(super) events: u64,
     pub(super) bytes: u64,
-    /// When the event that waits longest was received.
+    /// Time at which the oldest event was received.
     pub(super) oldest: Option<UnixMillis>,
-    /// Since when anything has waited without a pause, as far as this process knows.
+    /// Time since which the spool was never empty, as far as this process knows.
     filled: Instant,
-    /// Some of it may be of an earlier run.
+    /// Events of an earlier run may be left.
     left_over: bool,
-    /// The beginnings of all keys of events. Two that are alike do no harm: the event takes the way through the spool.
+    /// First bytes of all keys. Two equal ones do no harm: the event goes through the spool.
     keys: HashSet<u64>,
-    /// A batch found no room, and nothing has left since.
+    /// A batch found no room, and no event has left since.
     full: bool,
-    /// Why the last batch was not committed.
+    /// Error of the last batch, if it failed.
     failed: Option<String>,
 }
 
-impl Held {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+impl SpoolContents {
+    pub(super) fn new(limits: SpoolLimits, now: Instant) -> Self {
         Self {
             limits,
             events: 0,
@@ -74,7 +75,7 @@ impl Held {
         }
     }
 
-    /// Begins anew with what is in the file.
+    /// Replaces the count by that of the file.
     pub(super) fn recount(&mut self, usage: SpoolUsage, keys: &[DedupKey]) {
         self.events = usage.events;
         self.bytes = usage.bytes + usage.events * EVENT_OVERHEAD;
@@ -86,7 +87,7 @@ impl Held {
         }
     }
 
-    /// The file was opened, and holds this of an earlier run.
+    /// Records that the file was opened, with these events of an earlier run.
     pub(super) fn opened(
         &mut self,
         usage: SpoolUsage,
@@ -99,7 +100,7 @@ impl Held {
             (oldest, now, usage.events > 0, None);
     }
 
-    /// Nothing is held, and nothing is left of what was.
+    /// Returns `true` if the spool is empty, and no key or age is left.
     pub(super) fn is_clear(&self) -> bool {
         self.events == 0 && self.keys.is_empty() && self.oldest.is_none()
     }
@@ -108,8 +109,8 @@ impl Held {
         !self.keys.is_empty() && names(event).any(|name| self.keys.contains(&name))
     }
 
-    /// Why deliveries are refused, if so.
-    pub(super) fn refusal(&self, now: Now) -> Option<String> {
+    /// Returns the reason why batches are refused, if they are.
+    pub(super) fn refusal(&self, now: BothClocks) -> Option<String> {
         let full = self.full.then(|| {
             format!(
                 "the spool is full: it has {} bytes, and spool.max_bytes is {}",
@@ -124,7 +125,7 @@ impl Held {
         full.or_else(|| self.too_old(now)).or_else(failed)
     }
 
-    fn too_old(&self, now: Now) -> Option<String> {
+    fn too_old(&self, now: BothClocks) -> Option<String> {
         let (age, limit) = (self.age(now), self.limits.age);
         (age >= limit).then(|| {
             format!(
@@ -135,8 +136,13 @@ impl Held {
         })
     }
 
-    /// Whether `batch` may be written, or why not. A disk that has failed is tried again with each batch.
-    pub(super) fn room_for(&mut self, batch: &[Arc<NewEvent>], now: Now) -> Result<(), String> {
+    /// Checks the limits for `batch`. After a failed write, the disk is tried again with each
+    /// batch.
+    pub(super) fn room_for(
+        &mut self,
+        batch: &[Arc<NewEvent>],
+        now: BothClocks,
+    ) -> Result<(), String> {
         let more: u64 = batch.iter().map(|event| cost(event)).sum();
         if self.bytes + more > self.limits.bytes {
             self.full = true;
@@ -145,7 +151,7 @@ impl Held {
         self.too_old(now).map_or(Ok(()), Err)
     }
 
-    /// Adds the keys of `batch`, and returns those that were not there.
+    /// Adds the keys of `batch`, and returns the new ones.
     pub(super) fn add_keys(&mut self, batch: &[Arc<NewEvent>]) -> Vec<Vec<u64>> {
         batch
             .iter()
@@ -157,15 +163,16 @@ impl Held {
             .collect()
     }
 
-    /// `batch` was written, or not. `added` came from [`Self::add_keys`]. Returns how many events were new.
+    /// Records the result of writing `batch`. `added` is the result of [`Self::add_keys`]. Returns
+    /// the number of new events.
     pub(super) fn inserted(
         &mut self,
         batch: &[Arc<NewEvent>],
         added: Vec<Vec<u64>>,
         result: &Result<Vec<Inserted>, StoreError>,
-        now: Now,
+        now: BothClocks,
     ) -> u64 {
-        // After an ambiguous commit the keys may be in the file.
+        // After an ambiguous commit, the keys may be in the file.
         let keep_keys = matches!(result, Err(StoreError::Ambiguous(_)));
         let mut new = 0;
         for (at, (event, names)) in batch.iter().zip(added).enumerate() {
@@ -192,7 +199,7 @@ impl Held {
         new
     }
 
-    fn count(&mut self, event: &NewEvent, now: Now) {
+    fn count(&mut self, event: &NewEvent, now: BothClocks) {
         self.events += 1;
         self.bytes += cost(event);
         if self.oldest.is_none() {
@@ -200,21 +207,22 @@ impl Held {
         }
     }
 
-    /// This event has left the spool, and its key with it.
+    /// Removes an event with its keys.
     pub(super) fn removed(&mut self, event: &NewEvent) {
         self.no_longer_waits(event);
         names(event).for_each(|name| _ = self.keys.remove(&name));
     }
 
-    /// This event or conflict waits no longer; whether its key is in the spool is not changed by that.
+    /// Removes an event or a conflict from the count. Its keys stay.
     pub(super) fn no_longer_waits(&mut self, event: &NewEvent) {
         self.full = false;
         self.events = self.events.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(cost(event));
     }
 
-    /// How long the oldest event has waited, never longer than can be: the wall clock may have been set meanwhile, or was wrong.
-    pub(super) fn age(&self, now: Now) -> Duration {
+    /// Returns the age of the oldest event. An implausible age is replaced by the time that this
+    /// process knows of: the wall clock was set, or was wrong.
+    pub(super) fn age(&self, now: BothClocks) -> Duration {
         let Some(oldest) = self.oldest else {
             return Duration::ZERO;
         };
@@ -230,8 +238,8 @@ impl Held {
         }
     }
 
-    /// What waits, in words.
-    pub(super) fn waiting(&self, now: Now) -> Option<String> {
+    /// Returns the events that wait, as text.
+    pub(super) fn waiting(&self, now: BothClocks) -> Option<String> {
         let (events, bytes, age) = (self.events, self.bytes, self.age(now).as_secs());
         (events > 0).then(|| {
             format!("{events} events ({bytes} bytes, the oldest for {age} s) are durable on one local disk only, and wait for the store")
@@ -265,9 +273,9 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
     const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
 
-    fn held(begin: Instant) -> Held {
-        Held::new(
-            Limits {
+    fn contents(begin: Instant) -> SpoolContents {
+        SpoolContents::new(
+            SpoolLimits {
                 bytes: 1 << 30,
                 age: DAY,
             },
@@ -278,45 +286,46 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_neither_ages_what_waits_nor_makes_it_younger_than_nothing() {
         let begin = Instant::now();
-        let mut held = held(begin);
-        held.filled = begin;
-        held.oldest = Some(BEGIN);
-        let after = |wall: UnixMillis| Now {
+        let mut spool = contents(begin);
+        spool.filled = begin;
+        spool.oldest = Some(BEGIN);
+        let after = |wall: UnixMillis| BothClocks {
             wall,
             even: begin + MINUTE,
         };
-        assert_eq!(held.age(after(BEGIN.plus(MINUTE))), MINUTE);
-        assert_eq!(held.age(after(BEGIN.plus(400 * DAY))), MINUTE, "set ahead");
-        assert_eq!(held.age(after(UnixMillis(0))), MINUTE, "set back");
-        assert!(held.refusal(after(BEGIN.plus(400 * DAY))).is_none());
+        assert_eq!(spool.age(after(BEGIN.plus(MINUTE))), MINUTE);
+        assert_eq!(spool.age(after(BEGIN.plus(400 * DAY))), MINUTE, "set ahead");
+        assert_eq!(spool.age(after(UnixMillis(0))), MINUTE, "set back");
+        assert!(spool.refusal(after(BEGIN.plus(400 * DAY))).is_none());
         assert!(
-            held.refusal(Now {
-                wall: BEGIN.plus(DAY),
-                even: begin + DAY
-            })
-            .is_some_and(|why| why.contains("max_age_secs"))
+            spool
+                .refusal(BothClocks {
+                    wall: BEGIN.plus(DAY),
+                    even: begin + DAY
+                })
+                .is_some_and(|why| why.contains("max_age_secs"))
         );
     }
 
     #[test]
     fn what_an_earlier_run_has_left_is_as_old_as_can_be() {
         let begin = Instant::now();
-        let mut held = held(begin);
+        let mut spool = contents(begin);
         let usage = SpoolUsage {
             events: 1,
             bytes: 1,
         };
-        held.opened(usage, &[], Some(BEGIN), begin);
-        let at = |wall: UnixMillis| Now {
+        spool.opened(usage, &[], Some(BEGIN), begin);
+        let at = |wall: UnixMillis| BothClocks {
             wall,
             even: begin + MINUTE,
         };
-        assert_eq!(held.age(at(BEGIN.plus(2 * DAY))), 2 * DAY);
+        assert_eq!(spool.age(at(BEGIN.plus(2 * DAY))), 2 * DAY);
         assert_eq!(
-            held.age(at(BEGIN.plus(400 * DAY))),
+            spool.age(at(BEGIN.plus(400 * DAY))),
             MINUTE,
             "received, or opened, by a clock that was wrong"
         );
-        assert_eq!(held.age(at(UnixMillis(0))), MINUTE);
+        assert_eq!(spool.age(at(UnixMillis(0))), MINUTE);
     }
 }

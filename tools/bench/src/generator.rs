@@ -426,3 +426,66 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
         header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn each_response_counts_as_what_it_is() {
+        let parsed = |status, body| parse(&response(status, "", body)).map(|(answer, _)| answer);
+        let accepted = r#"{"id":"1","status":"accepted"}"#;
+        let duplicate = r#"{"id":"1","status":"duplicate"}"#;
+        assert!(matches!(parsed("200 OK", accepted), Some(Answer::Accepted)));
+        assert!(matches!(
+            parsed("200 OK", duplicate),
+            Some(Answer::Duplicate)
+        ));
+        assert!(matches!(
+            parsed("503 Service Unavailable", ""),
+            Some(Answer::Shed)
+        ));
+        assert!(matches!(
+            parsed("401 Unauthorized", ""),
+            Some(Answer::Rejected)
+        ));
+        assert!(matches!(
+            parsed("500 Internal Server Error", ""),
+            Some(Answer::Odd)
+        ));
+    }
+
+    #[test]
+    fn a_part_of_a_response_is_waited_for() {
+        let whole = response(
+            "200 OK",
+            "connection: close\r\n",
+            r#"{"status":"accepted"}"#,
+        );
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length]).is_none(), "{length} bytes");
+        }
+        assert!(matches!(parse(&whole), Some((Answer::Accepted, true))));
+    }
+
+    #[test]
+    fn bodies_have_the_size_that_was_asked_for_and_ids_of_their_own() {
+        for size in [400, 1200, 16_384] {
+            let requests = Requests::new(size);
+            assert_eq!(requests.body(1).len(), size);
+            assert_eq!(requests.size(), size);
+            assert_ne!(requests.body(1), requests.body(2));
+            let json: serde_json::Value =
+                serde_json::from_slice(&requests.body(1)).expect("a body is JSON");
+            assert!(json["id"].as_str().is_some_and(|id| id.starts_with("evt_")));
+        }
+    }
+}

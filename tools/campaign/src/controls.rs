@@ -227,3 +227,54 @@ impl Control {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser as _;
+
+    use crate::options::Options;
+
+    use super::*;
+
+    #[test]
+    fn each_control_plays_a_row_with_its_mistake() {
+        let controls = chosen("all").expect("all controls");
+        let names: BTreeSet<_> = controls.iter().map(|control| control.name).collect();
+        assert_eq!(names.len(), controls.len(), "a name is used twice");
+        for control in controls {
+            let row = control.row();
+            assert_eq!(row.name, control.name);
+            assert!(row.mistake.is_some());
+            assert!(control.is_caught(&[format!("{}: 1", control.caught_by[0])]));
+            assert!(!control.is_caught(&["something else: 1".into()]));
+        }
+    }
+
+    #[test]
+    fn two_parts_play_each_row_once() {
+        let rows = rows::chosen("all").expect("all rows");
+        let part = |part: &str| {
+            let options = Options::parse_from(["campaign", "--part", part]);
+            options.share(rows.clone())
+        };
+        let mut names: Vec<_> = [part("1/2"), part("2/2")]
+            .concat()
+            .iter()
+            .map(|row| row.name)
+            .collect();
+        let mut all: Vec<_> = rows.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(names, all);
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_and_a_star_takes_all_of_a_kind() {
+        assert!(rows::chosen("pg-nothing").is_err());
+        let of_a_kind = rows::chosen("mq-*").expect("rows of RabbitMQ");
+        assert!(of_a_kind.len() > 1);
+        assert!(of_a_kind.iter().all(|row| row.name.starts_with("mq-")));
+    }
+}

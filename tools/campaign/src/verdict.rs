@@ -414,3 +414,52 @@ fn wrong_duplicate(entry: &Entry) -> bool {
             && !entry.attempts.iter().enumerate().any(other)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(figures: Figures, change: fn(&mut Verdict)) -> Vec<String> {
+        let mut verdict = Verdict {
+            undisturbed: 1,
+            timed: true,
+            ..Verdict::default()
+        };
+        change(&mut verdict);
+        verdict.judge(figures);
+        verdict.missed
+    }
+
+    #[test]
+    fn a_row_without_faults_reaches_its_figures() {
+        assert!(judged(Figures::UNHARMED, |_| ()).is_empty());
+    }
+
+    #[test]
+    fn one_lost_event_fails_every_row() {
+        for figures in [Figures::UNHARMED, Figures::HARDLY, Figures::DOWN] {
+            let missed = judged(figures, |verdict| verdict.lost = 1);
+            assert_eq!(missed, ["lost: 1"], "{figures:?}");
+        }
+    }
+
+    #[test]
+    fn copies_pass_in_fault_windows_only() {
+        let inside: fn(&mut Verdict) =
+            |verdict| (verdict.copies_inside, verdict.copies_bound) = (3, 3);
+        assert!(judged(Figures::HARDLY, inside).is_empty());
+        assert_eq!(judged(Figures::UNHARMED, inside), ["copies: 3"]);
+        let outside = judged(Figures::HARDLY, |verdict| verdict.copies_outside = 1);
+        assert_eq!(outside, ["copies outside of fault windows: 1"]);
+    }
+
+    #[test]
+    fn a_slow_day_fails_nothing_where_times_are_not_judged() {
+        let late: fn(&mut Verdict) = |verdict| verdict.late = 1;
+        assert_eq!(judged(Figures::UNHARMED, late), ["late answers: 1"]);
+        let untimed = judged(Figures::UNHARMED, |verdict| {
+            (verdict.late, verdict.timed) = (1, false);
+        });
+        assert!(untimed.is_empty(), "{untimed:?}");
+    }
+}

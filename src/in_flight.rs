@@ -1,23 +1,24 @@
-//! What is in hand, bounded by count and bytes: a [`Budget`] hands out [`Permit`]s, and a [`Ticket`] holds one for as long as its
-//! delivery is anywhere in the service. A source has a [`Share`] of the bytes, so that none takes the room of the others.
+//! Deliveries in flight, bounded by number and bytes. A [`Budget`] gives out [`Permit`]s; a
+//! [`Ticket`] holds one while its delivery is in the service. Each source has a [`Share`] of the
+//! bytes, so that no source takes the room of the others.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 mod budget;
 
-pub use budget::{Budget, Kind, Permit, SMALL, Share};
+pub use budget::{BodyKind, Budget, Permit, SMALL, Share};
 
 use crate::domain::delivery::EventId;
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection};
+use crate::domain::request_id::RequestId;
 use crate::telemetry::{SourceMetrics, logs};
 
-/// One delivery's claim to exactly one outcome. It travels with the delivery through the actors, so that what a client's disconnect
-/// cannot undo (a batch under way) keeps its room until it is really done. Dropped without an outcome, it answers and counts
-/// [`Outcome::Failed`].
+/// Claim of one delivery to exactly one outcome. It travels with the delivery through the actors:
+/// work that a client's disconnect cannot undo, such as an open batch, keeps its room until it is
+/// done. If it is dropped without an outcome, it answers and counts [`Outcome::Failed`].
 #[derive(Debug)]
 pub struct Ticket {
     reply: Option<oneshot::Sender<Outcome>>,
@@ -25,49 +26,15 @@ pub struct Ticket {
     metrics: Arc<SourceMetrics>,
     /// Shown to the sender in `X-Request-Id`, and to the operator in every log line.
     pub request_id: RequestId,
-    /// When the request's head had been read.
+    /// Time at which the request's head was read.
     pub received: Instant,
-    /// When the handler stops waiting and answers 503.
+    /// Time at which the handler stops waiting and answers 503.
     pub deadline: Instant,
     complete: bool,
 }
 
-/// Names one request in logs and in its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RequestId(pub uuid::Uuid);
-
-impl RequestId {
-    /// The next one: unique in this process, and most likely everywhere. A counter, stirred so that ids that follow each other do not
-    /// look alike; no system call.
-    pub fn next() -> Self {
-        static PROCESS: LazyLock<(u64, u64)> = LazyLock::new(|| uuid::Uuid::now_v7().as_u64_pair());
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let (process, start) = *PROCESS;
-        // The finalizer of splitmix64: a bijection, so that no two counts meet.
-        let mut low = start.wrapping_add(
-            COUNT
-                .fetch_add(1, Ordering::Relaxed)
-                .wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        );
-        low = (low ^ (low >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        low = (low ^ (low >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        Self(uuid::Uuid::from_u64_pair(process, low ^ (low >> 31)))
-    }
-
-    /// A number from 0 to below `bound`, spread evenly over requests: good enough for jitter, not for secrets.
-    pub fn spread(self, bound: u64) -> u64 {
-        self.0.as_u64_pair().1 % bound.max(1)
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.simple().fmt(f)
-    }
-}
-
 impl Ticket {
-    /// A ticket for a request that was admitted, and where its outcome will arrive.
+    /// Returns the ticket of an admitted request, and the receiver of its outcome.
     pub fn new(
         permit: Permit,
         metrics: Arc<SourceMetrics>,
@@ -91,29 +58,31 @@ impl Ticket {
         )
     }
 
-    /// The room this delivery takes.
+    /// Returns the permit of this delivery.
     pub fn permit(&mut self) -> &mut Permit {
         &mut self.permit
     }
 
-    /// From here on the whole request is in hand, so a drop is our failure and not the client's disconnect. The time to answer it begins.
+    /// Marks the request as read to its end, and starts the time to answer it. From now on a drop
+    /// counts as our failure, and no longer as the client's disconnect.
     pub fn request_is_complete(&mut self, deadline: Instant) {
         self.complete = true;
         self.deadline = deadline;
     }
 
-    /// Nobody waits for the outcome any more: the client is gone, or was answered 503 at its deadline.
+    /// Returns `true` if no handler waits for the outcome: the client has left, or was answered 503
+    /// at its deadline.
     pub fn is_abandoned(&self) -> bool {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
             || Instant::now() >= self.deadline
     }
 
-    /// The one outcome.
+    /// Resolves the delivery.
     pub fn resolve(mut self, outcome: Outcome) {
         self.settle(outcome, None);
     }
 
-    /// The one outcome, of a delivery whose event id is known.
+    /// Resolves a delivery with a known event id.
     pub fn resolve_event(mut self, outcome: Outcome, event_id: &EventId) {
         self.settle(outcome, Some(event_id));
     }
@@ -129,12 +98,13 @@ impl Ticket {
             &outcome,
             self.received,
         );
-        // The handler may be gone (client's reset, deadline); the outcome stands and was counted.
+        // The handler may have ended (client's reset, deadline). The outcome is counted in any
+        // case.
         let _ = reply.send(outcome);
     }
 }
 
-/// A delivery that there was no room for at the door: its one outcome, without a [`Ticket`].
+/// Counts and logs the outcome of a delivery that got no [`Ticket`].
 pub fn turned_away(
     metrics: &SourceMetrics,
     request_id: RequestId,
@@ -168,19 +138,5 @@ impl Drop for Ticket {
             ))
         };
         self.settle(outcome, None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_do_not_repeat_and_spread_over_a_range() {
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| RequestId::next()).collect();
-        assert_eq!(ids.len(), 10_000);
-        let mut hits = [0; 10];
-        ids.iter().for_each(|id| hits[id.spread(10) as usize] += 1);
-        assert!(hits.iter().all(|n| (700..1300).contains(n)), "{hits:?}");
     }
 }

@@ -22,6 +22,7 @@
 // Printing panics if nobody reads it; `cli::say` is the only module that prints.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -1,4 +1,5 @@
-//! A source: a configured inbound. Built once from configuration, shared by all stages, looked up by path in constant time.
+//! Sources: configured inbounds. Built once from the configuration, shared by all stages, found by
+//! path in constant time.
 
 mod current_keys;
 
@@ -18,36 +19,37 @@ use hookweir_signatures::{Scheme, spec_of};
 
 pub use self::current_keys::{CurrentKeys, KeyedScheme};
 
-/// What the stages need to know of a configured inbound.
+/// A configured inbound, as the stages use it.
 #[derive(Debug)]
 pub struct Source {
-    /// Its name, unique.
+    /// Unique name.
     pub name: SourceName,
-    /// What follows `/ingest/` in its URL; unique.
+    /// Unique path after `/ingest/`.
     pub path: String,
     /// Scheme as configured. Deliveries are verified with the one in `keys`.
     pub scheme: Arc<Scheme>,
     /// Scheme and keys that deliveries are verified with.
     pub keys: CurrentKeys,
-    /// How long a redelivery is recognised, where each id stands for one event.
+    /// Time for which a redelivery is recognised, if each id stands for one event.
     pub dedup_window: Duration,
-    /// How long a redelivery is recognised elsewhere.
+    /// Time for which a redelivery is recognised otherwise.
     pub retry_span: Duration,
-    /// The provider's headers that go along to the queue.
+    /// Headers of the provider that are published with an event.
     pub forward_headers: Vec<HeaderName>,
     /// How long equal bytes under another id are dropped; published with a mark where None.
     pub drop_same_bytes: Option<Duration>,
     /// Largest body, in bytes.
     pub max_body_bytes: usize,
-    /// What its provider usually sends at most, in bytes. A larger body competes for less of the room; it is not refused.
+    /// Usual largest body of its provider, in bytes. A larger one is accepted, within a smaller
+    /// part of the budget.
     pub usual_body_bytes: usize,
-    /// How long a body may take to come.
+    /// Time for the upload of a body.
     pub upload: Duration,
-    /// When its sender is answered at the latest, from the end of its body.
+    /// Longest time from the end of a body to the response.
     pub deadline: Duration,
-    /// What its bodies take of `limits.in_flight_bytes`.
+    /// Share of `limits.in_flight_bytes`.
     pub share: Arc<Share>,
-    /// Its own metrics.
+    /// Metrics of this source.
     pub metrics: Arc<SourceMetrics>,
 }
 
@@ -87,8 +89,9 @@ impl Source {
 
 /// Returns the largest body of a source in bytes; a larger one is answered 413.
 ///
-/// With RabbitMQ no body is larger than a message may be, since a larger one could be stored and never be published. A batch that
-/// is split is published in parts, so its source keeps its own limit.
+/// With RabbitMQ no body is larger than a message may be, since a larger one could be stored and
+/// never be published. A batch that is split is published in parts, so its source keeps its own
+/// limit.
 pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
     let own = source
         .max_body_bytes
@@ -103,7 +106,8 @@ pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
     }
 }
 
-/// Returns `true` if each event of a batch becomes a message of its own: as the source says, or its provider's preset.
+/// Returns `true` if each event of a batch becomes a message of its own: as the source says, or its
+/// provider's preset.
 pub fn splits(source: &model::Source) -> bool {
     let preset = || {
         spec_of(&source.spec()).is_ok_and(|spec| spec.event.batch.is_some_and(|batch| batch.split))
@@ -111,12 +115,12 @@ pub fn splits(source: &model::Source) -> bool {
     source.split().unwrap_or_else(preset)
 }
 
-/// What a provider usually sends at most, where nothing is known of it: 1 MB.
+/// Usual largest body of an unknown provider: 1 MB.
 const USUAL: usize = 1 << 20;
 
-/// How long a body may take: what is configured, and no longer than its provider can still be there. When it gives up it may count from the
-/// end of its request or from the beginning, so it is given its deadline three times. What an operator set as the deadline says nothing of
-/// the provider.
+/// Returns the time for the upload of a body: `configured`, but at most three times the provider's
+/// own timeout. The factor covers providers that count from the end of the request. A deadline set
+/// by the operator says nothing about the provider.
 fn upload(source: &model::Source, provider: Option<Duration>, configured: Duration) -> Duration {
     match (source.deadline, provider) {
         (None, Some(provider)) => configured.min(3 * provider),
@@ -124,7 +128,7 @@ fn upload(source: &model::Source, provider: Option<Duration>, configured: Durati
     }
 }
 
-/// Parts and bytes of an unknown path that are compared with those of sources.
+/// Most parts and bytes of an unknown path that are compared with the paths of sources.
 const MAX_PARTS: usize = 16;
 const MAX_COMPARED: usize = 64;
 
@@ -135,7 +139,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The sources of a configuration whose names and paths were found unique.
+    /// Returns the given sources. Their names and paths have to be unique.
     pub fn new(sources: impl IntoIterator<Item = Source>) -> Self {
         Self {
             by_path: sources
@@ -145,7 +149,7 @@ impl Sources {
         }
     }
 
-    /// Compiles the sources of a configuration; on failure, every mistake in every one of them.
+    /// Compiles the sources of a configuration. Fails with every error of every source.
     pub fn compile(config: &Config, metrics: &Metrics) -> Result<Self, Vec<ConfigError>> {
         let mut mistakes = Vec::new();
         let mut sources = Vec::with_capacity(config.sources.len());
@@ -174,12 +178,12 @@ impl Sources {
         }
     }
 
-    /// The source at `/ingest/{path}`.
+    /// Returns the source at `/ingest/{path}`.
     pub fn at(&self, path: &str) -> Option<&Arc<Source>> {
         self.by_path.get(path)
     }
 
-    /// The path that was very likely meant: without a slash too many, or the most similar one.
+    /// Returns the path that was probably meant: without extra slashes, or the most similar one.
     pub fn nearest(&self, wrong: &str) -> Option<&str> {
         let parts = wrong
             .split('/')
@@ -201,7 +205,7 @@ impl Sources {
         })
     }
 
-    /// All of them, in no order.
+    /// Returns all sources, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.by_path.values()
     }

@@ -18,11 +18,11 @@ use crate::dedup::Verified;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::{FailReason, Outcome, ShedReason};
 use crate::domain::request::Request;
-use crate::faults::failpoint::failpoint;
+use crate::faults::points::failpoint;
 use crate::in_flight::Ticket;
 use crate::keys::{KeyService, Learn};
-use crate::runtime::mailbox::{Mail, Mailbox, Ping, Refused, Roster};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::mailbox::{ActorRegistry, Mail, Mailbox, Ping, Refused};
+use crate::runtime::shutdown::CriticalTask;
 use crate::source::Source;
 use crate::store::NewEvent;
 
@@ -40,7 +40,7 @@ pub struct Received {
 struct VerifierActor {
     dedup: Mailbox<Verified>,
     keys: KeyService,
-    _lifeline: Lifeline,
+    _lifeline: CriticalTask,
 }
 
 /// Starts verifiers, each with a mailbox of `capacity` requests.
@@ -51,9 +51,9 @@ pub struct Verifiers {
     /// Service that gets the keys that deliveries need, and takes secrets that are handed over.
     pub keys: KeyService,
     /// Whom a death is reported to.
-    pub lifeline: Lifeline,
+    pub lifeline: CriticalTask,
     /// Where they enter.
-    pub roster: Roster,
+    pub roster: ActorRegistry,
 }
 
 impl Verifiers {

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use actix::{Arbiter, ArbiterHandle};
 
+use crate::admin::Admin;
 use crate::config::model::RespondAfter;
 use crate::config::{Config, model};
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
-use crate::runtime::mailbox::{Mailbox, Roster};
-use crate::runtime::shutdown::{Lifeline, Vigil};
+use crate::runtime::listener::{self, StopMode};
+use crate::runtime::mailbox::{ActorRegistry, Mailbox};
+use crate::runtime::shutdown::{CriticalTask, DeathWatch};
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
 use crate::spool::{Drain, RunningDrain, Spool};
@@ -26,7 +28,7 @@ use crate::store::keeper::{Keeper, Kept};
 use crate::store::{Reached, Room, Secrets, Store, StoreError};
 use crate::telemetry::{Health, Metrics, systemd};
 use crate::verify::{Received, Verifiers};
-use crate::{dedup, http, publish, store};
+use crate::{admin, dedup, http, publish, store};
 
 pub use checks::load;
 pub use memory::MemoryBound;
@@ -71,7 +73,7 @@ pub fn serve(
     let sockets = Sockets::bind(&config.server)?;
     listening(sockets.addresses()?);
     actix::System::new().block_on(async {
-        let (lifeline, vigil) = Lifeline::new();
+        let (lifeline, vigil) = CriticalTask::new();
         let service = Service::start(config, sources, metrics, &lifeline)?;
         drop(lifeline);
         service.run(config, sockets, End { vigil, signals }).await
@@ -86,7 +88,7 @@ struct Sockets {
 impl Sockets {
     /// Those of the service manager where it passed any on (ingest first, then admin), else those of the configuration.
     fn bind(config: &model::Server) -> Result<Self, ServeError> {
-        let inherited = http::inherited().map_err(|error| {
+        let inherited = listener::inherited().map_err(|error| {
             ServeError::Unavailable(format!(
                 "cannot take the service manager's sockets: {error}"
             ))
@@ -94,10 +96,10 @@ impl Sockets {
         let mut inherited = inherited.into_iter();
         let mut next = |key: &str, addr: SocketAddr| match inherited.next() {
             Some(socket) => Ok(socket),
-            None => http::bind(addr).map_err(|error| {
+            None => listener::bind(addr).map_err(|error| {
                 ServeError::Unavailable(format!(
                     "cannot listen on {addr}: {error}; {}server.{key} sets another address",
-                    http::bind_advice(&error)
+                    listener::bind_advice(&error)
                 ))
             }),
         };
@@ -128,12 +130,12 @@ struct AdminServer {
 
 /// Starts verifiers with what is behind them.
 #[derive(Clone)]
-struct Front {
+struct VerifierFactory {
     verifiers: Verifiers,
     dedups: dedup::DedupActors,
 }
 
-impl Front {
+impl VerifierFactory {
     /// A verifier, and behind it a dedup actor, on the same thread; `place` is that thread's name in metrics.
     fn start(&self, arbiter: &ArbiterHandle, place: &str) -> Mailbox<Received> {
         let dedup = self.dedups.start(arbiter, format!("dedup-{place}"));
@@ -149,11 +151,11 @@ struct Service {
     spool: Option<(Spool, RunningDrain)>,
     publisher: publish::RunningPublisher,
     dedup: dedup::RunningDedup,
-    edge: Arc<http::Edge>,
-    front: Front,
-    admin: Arc<http::Admin>,
+    edge: Arc<http::IngestService>,
+    front: VerifierFactory,
+    admin: Arc<Admin>,
     budget: Arc<Budget>,
-    roster: Roster,
+    roster: ActorRegistry,
 }
 
 impl Service {
@@ -162,12 +164,12 @@ impl Service {
         config: &Config,
         sources: Sources,
         metrics: Arc<Metrics>,
-        lifeline: &Lifeline,
+        lifeline: &CriticalTask,
     ) -> Result<Self, ServeError> {
         let setup = |error: &dyn std::fmt::Display| ServeError::Unavailable(error.to_string());
         let instance = InstanceId::random();
         let health = Health::default();
-        let roster = Roster::default();
+        let roster = ActorRegistry::default();
         let largest = sources
             .iter()
             .map(|source| source.max_body_bytes)
@@ -271,7 +273,7 @@ impl Service {
         )
         .map_err(|error| setup(&error))?;
 
-        let front = Front {
+        let front = VerifierFactory {
             verifiers: Verifiers {
                 capacity: config.verifier.mailbox_capacity,
                 keys,
@@ -286,7 +288,7 @@ impl Service {
         let unpacks = sources.iter().any(|source| source.scheme.unpacks());
         let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
         let sources = Arc::new(sources);
-        let edge = http::Edge::new(
+        let edge = http::IngestService::new(
             sources,
             verifiers,
             unpacker,
@@ -294,10 +296,10 @@ impl Service {
             config.limits.clone(),
             metrics.clone(),
         );
-        let admin = Arc::new(http::Admin {
+        let admin = Arc::new(Admin {
             metrics,
             health,
-            roster: roster.clone(),
+            actors: roster.clone(),
             budget: budget.clone(),
             started: Instant::now(),
         });
@@ -362,11 +364,11 @@ impl Service {
             config.shutdown.drain,
         )
         .map_err(cannot)?;
-        let admin = http::serve_admin(sockets.admin, self.admin.clone()).map_err(cannot)?;
+        let admin = admin::serve(sockets.admin, self.admin.clone()).map_err(cannot)?;
         let server = actix::spawn(admin.until(async {
             // The sender is dropped when the service ends.
             let _ = admin_stopped.await;
-            http::Stop::InOrder
+            StopMode::Graceful
         }));
         actix::spawn(tell_when_ready(self.admin.health.clone()));
         actix::spawn(keep_watchdog_quiet(self.roster.clone()));
@@ -376,9 +378,9 @@ impl Service {
             died = end.wait().await;
             asked_to_stop = Instant::now();
             if died.is_some() {
-                http::Stop::AtOnce
+                StopMode::Immediate
             } else {
-                http::Stop::InOrder
+                StopMode::Graceful
             }
         };
         let ended = ingest.until(stop).await;
@@ -439,7 +441,7 @@ impl Service {
 
 /// What ends the service.
 struct End {
-    vigil: Vigil,
+    vigil: DeathWatch,
     signals: Signals,
 }
 
@@ -478,13 +480,13 @@ async fn tell_when_ready(health: Health) {
 }
 
 /// Tells the watchdog that all is well, but only after a message has gone through every actor's own queue.
-async fn keep_watchdog_quiet(roster: Roster) {
+async fn keep_watchdog_quiet(roster: ActorRegistry) {
     let Some(interval) = systemd::watchdog_interval() else {
         return;
     };
     loop {
         for entry in roster.entries() {
-            if entry.pulse.beat().await.is_err() {
+            if entry.liveness.check().await.is_err() {
                 return;
             }
         }

@@ -3,7 +3,7 @@
 use super::{Failure, disks, say};
 use crate::app::MemoryBound;
 use crate::config::Config;
-use crate::runtime::descriptors;
+use crate::http;
 use crate::{publish, store};
 use hookweir_signatures::Scheme;
 
@@ -62,7 +62,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             }
         }
     }
-    let (limit, too_few) = descriptors::check(config);
+    let (limit, too_few) = http::check_descriptors(config);
     say::out(format_args!("descriptors    {limit}"));
     too_few.iter().for_each(say::warning);
     if let Some(disks) = disks::describe(config) {

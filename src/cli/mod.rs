@@ -56,7 +56,7 @@ pub fn run() -> ExitCode {
     };
     // Once for the process, before anything speaks TLS. That it was installed before is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    crate::faults::failpoint::arm();
+    crate::faults::points::arm();
     let code = match dispatch(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(failure),

@@ -8,11 +8,11 @@ use actix::{Actor, Context, Handler};
 use super::Verified;
 use super::dispatch::Dispatch;
 use crate::runtime::mailbox::{Mail, Ping};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 
 pub(super) struct DedupActor {
     pub(super) dispatch: Arc<Dispatch>,
-    pub(super) _lifeline: Lifeline,
+    pub(super) _lifeline: CriticalTask,
 }
 
 impl Actor for DedupActor {

@@ -41,8 +41,7 @@ impl DedupCache {
 
     /// Returns the message id of the stored event with the key and the body of `event`.
     pub fn known(&self, event: &NewEvent, now: Instant) -> Option<MessageId> {
-        #[cfg(feature = "failpoints")]
-        if crate::faults::control::forgets() {
+        if crate::faults::cache::is_lost() {
             self.0.iter().for_each(Cache::invalidate_all);
         }
         let known = self.0.as_ref()?.get(&event.key)?;

@@ -19,8 +19,8 @@ use super::{DedupDeps, Verified};
 use crate::config::model::RespondAfter;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::Outcome;
-use crate::faults::control;
-use crate::faults::failpoint::failpoint;
+use crate::faults::mutants::Mutant;
+use crate::faults::points::failpoint;
 use crate::in_flight::Ticket;
 use crate::outbox::{InFlightGuard, PublishWaiter};
 use crate::store::{Inserted, NewEvent, StoreError, StoredEvent};
@@ -199,7 +199,7 @@ impl Dispatch {
                         .metrics
                         .batch_events
                         .observe(next.events.len() as f64);
-                    if control::makes("cache_before_commit") {
+                    if Mutant::CacheBeforeCommit.is_on() {
                         next.events
                             .iter()
                             .for_each(|event| self.cache.remember(event, now));

@@ -27,8 +27,8 @@ use crate::config::model::{self, RespondAfter};
 use crate::domain::delivery::InstanceId;
 use crate::in_flight::Ticket;
 use crate::outbox::SinkOutbox;
-use crate::runtime::mailbox::{Mailbox, Roster};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::mailbox::{ActorRegistry, Mailbox};
+use crate::runtime::shutdown::CriticalTask;
 use crate::spool::Spool;
 use crate::store::keeper::Lease;
 use crate::store::{Intake, NewEvent};
@@ -58,7 +58,7 @@ pub struct DedupDeps {
     /// Spool that takes batches while the store is away. None: they are answered 503.
     pub spool: Option<Fallback>,
     /// Reports the death of an actor or a thread.
-    pub lifeline: Lifeline,
+    pub lifeline: CriticalTask,
 }
 
 /// Spool that takes batches while the store is away.
@@ -92,7 +92,12 @@ impl RunningDedup {
     }
 
     /// Returns the starter of actors with mailboxes of `capacity` deliveries.
-    pub fn actors(&self, capacity: usize, lifeline: &Lifeline, roster: &Roster) -> DedupActors {
+    pub fn actors(
+        &self,
+        capacity: usize,
+        lifeline: &CriticalTask,
+        roster: &ActorRegistry,
+    ) -> DedupActors {
         DedupActors {
             dispatch: self.dispatch.clone(),
             capacity,
@@ -107,8 +112,8 @@ impl RunningDedup {
 pub struct DedupActors {
     dispatch: Arc<Dispatch>,
     capacity: usize,
-    lifeline: Lifeline,
-    roster: Roster,
+    lifeline: CriticalTask,
+    roster: ActorRegistry,
 }
 
 impl DedupActors {
@@ -192,7 +197,7 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningD
     Ok(RunningDedup { dispatch, writers })
 }
 
-async fn tick(dispatch: Arc<Dispatch>, _lifeline: Lifeline) {
+async fn tick(dispatch: Arc<Dispatch>, _lifeline: CriticalTask) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

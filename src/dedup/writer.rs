@@ -10,9 +10,9 @@ use crossbeam_channel::Receiver;
 use super::dispatch::Dispatch;
 use super::router::{BatchId, Destination};
 use crate::domain::delivery::InstanceId;
-use crate::faults::failpoint::failpoint;
+use crate::faults::points::failpoint;
 use crate::outbox::{PiggybackedConfirms, SinkOutbox};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::spool::Spool;
 use crate::store::{First, Inserted, Intake, NewEvent, Seq, StoreError};
 use crate::telemetry::Metrics;
@@ -40,7 +40,7 @@ impl Writers {
         &mut self,
         writer: Writer,
         work: &Receiver<Batch>,
-        lifeline: &Lifeline,
+        lifeline: &CriticalTask,
     ) -> std::io::Result<()> {
         let (work, lifeline) = (work.clone(), lifeline.of("writer"));
         let name = match writer.target {

@@ -12,7 +12,10 @@ pub use hookweir_signatures::{BodyDigest, IdClass, UnixMillis};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The name of a configured inbound: `stripe`, `github-ci`. It labels metrics and logs, so it comes from configuration only.
+use crate::faults::clock;
+
+/// The name of a configured inbound: `stripe`, `github-ci`. It labels metrics and logs, so it comes
+/// from configuration only.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceName(Arc<str>);
 
@@ -60,9 +63,10 @@ impl fmt::Debug for SourceName {
 
 /// The id under which an event is shown, stored and passed on.
 ///
-/// It is the provider's own id where that is printable and of sane length. Any other id (NULs, 9,000 characters) is shown as
-/// `sha256:<hex>`, because neither a text column nor a log line nor an AMQP header should have to carry it; such an event is accepted
-/// all the same, and its [`DedupKey`] is taken from the id as the provider sent it.
+/// It is the provider's own id where that is printable and of sane length. Any other id (NULs,
+/// 9,000 characters) is shown as `sha256:<hex>`, because text columns, log lines and AMQP headers
+/// should not carry it. Such an event is accepted, and its [`DedupKey`] is made of the id as the
+/// provider sent it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventId(Arc<str>);
 
@@ -97,11 +101,12 @@ impl fmt::Debug for EventId {
     }
 }
 
-/// What makes two deliveries the same event: a digest, so that any id fits a fixed-size unique column.
+/// Digest by which two deliveries are the same event. Any id fits its fixed-size unique column.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DedupKey([u8; 32]);
 
-/// A part of a digest is as good as all of it, and an event's key is hashed a dozen times on its way.
+/// A part of a digest is as good as all of it, and an event's key is hashed a dozen times on its
+/// way.
 impl Hash for DedupKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -110,8 +115,9 @@ impl Hash for DedupKey {
 }
 
 impl DedupKey {
-    /// The key of an event: its source and the parts of its id, each with its length in front, so that `("ab", "c")` and `("a", "bc")`
-    /// differ. `purpose` keeps keys of different meaning apart (`"id"`, `"body"`).
+    /// The key of an event: its source and the parts of its id, each with its length in front, so
+    /// that `("ab", "c")` and `("a", "bc")` differ. `purpose` keeps keys of different meaning apart
+    /// (`"id"`, `"body"`).
     pub fn new(source: &SourceName, purpose: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in [
@@ -156,10 +162,11 @@ impl fmt::Debug for DedupKey {
     }
 }
 
-/// Key of a message: stored with the event and never made again, so that every copy has the same message id, whichever instance sends it.
+/// Key of a message: stored with the event and never made again, so that every copy has the same
+/// message id, whichever instance sends it.
 ///
-/// Made of id and body where an id stands for one event, so that instances that cannot ask each other agree. Fresh where an event that comes
-/// again later is another one.
+/// Made of id and body where an id stands for one event, so that instances that cannot ask each
+/// other agree. Fresh where an event that comes again later is another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessageKey([u8; 32]);
 
@@ -169,7 +176,8 @@ impl MessageKey {
         Self(key.0)
     }
 
-    /// A key that equals no other. Its halves are equal, by which the store tells it from the others.
+    /// A key that equals no other. Its halves are equal, by which the store tells it from the
+    /// others.
     pub fn fresh() -> Self {
         let half = *Uuid::now_v7().as_bytes();
         let mut bytes = [0; 32];
@@ -235,7 +243,7 @@ impl MessageId {
     }
 }
 
-/// Doubts about an event that was published all the same, each with the message id of the event that came first.
+/// Doubts about a published event, each with the message id of the event that came first.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Marks {
     /// That one had the same id and another body.
@@ -283,20 +291,13 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// How far a test has set this process's wall clock ahead.
-#[cfg(feature = "failpoints")]
-pub(crate) static CLOCK_SHIFT_MS: std::sync::atomic::AtomicI64 =
-    std::sync::atomic::AtomicI64::new(0);
-
 /// Returns the wall clock now. Pure code takes the time as an argument; only the edges read it.
 pub fn wall_clock() -> UnixMillis {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    #[cfg(feature = "failpoints")]
-    let now = UnixMillis(now.0 + CLOCK_SHIFT_MS.load(std::sync::atomic::Ordering::Relaxed));
-    now
+    let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    UnixMillis(now.saturating_add(clock::shift_ms()))
 }
 
 #[cfg(test)]

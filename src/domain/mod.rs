@@ -3,5 +3,6 @@
 pub mod delivery;
 pub mod outcome;
 pub mod request;
+pub mod request_id;
 pub mod sink;
 pub mod text;

@@ -1,4 +1,5 @@
-//! Every delivery ends in exactly one [`Outcome`]; received = the sum of them. Imports nothing of ours but the words of `delivery`.
+//! Outcomes: every delivery ends in exactly one [`Outcome`], so that received = the sum of
+//! outcomes. Imports nothing of ours but the words of `delivery`.
 
 use std::borrow::Cow;
 
@@ -7,12 +8,13 @@ use hookweir_signatures::{Reason, Refusal};
 
 use crate::domain::delivery::MessageId;
 
-/// What became of a delivery.
+/// Outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Verified, new, and on durable storage. Answered 200.
     Accepted {
-        /// The id its message has on the queue. For a POST with several events: of the first of them.
+        /// The id its message has on the queue. For a POST with several events: of the first of
+        /// them.
         id: MessageId,
     },
     /// Verified and stored before. Answered 200.
@@ -22,21 +24,22 @@ pub enum Outcome {
     },
     /// A handshake of the provider (url_verification, hub.challenge); no event.
     Challenge(Answer),
-    /// Refused for what it is; sending it again changes nothing.
+    /// Rejected permanently; a retry cannot succeed.
     Rejected(Rejection),
-    /// Refused for lack of room; sending it again is right. Answered 503 with `Retry-After`.
+    /// Refused for lack of room; a retry can succeed. Answered 503 with `Retry-After`.
     Shed(ShedReason),
-    /// Not known to be durable (or, where that is asked for, to be in the queue); sending it again is right. Answered 503 with `Retry-After`.
+    /// Not known to be durable, or, with `server.respond_after = "published"`, not known to be
+    /// published. A retry can succeed. Answered 503 with `Retry-After`.
     Failed(FailReason),
 }
 
-/// Why a delivery was refused, with a detail for the operator's log. The detail never goes to the sender, and never holds a secret or
-/// a payload.
+/// Reason for a rejection, with a detail for the operator's log. The detail never goes to the
+/// sender, and never holds a secret or a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The reason, as metrics count it.
     pub reason: RejectReason,
-    /// What exactly was wrong: `header stripe-signature has no v1 entry`.
+    /// Detail of the fault: `header stripe-signature has no v1 entry`.
     pub detail: Cow<'static, str>,
 }
 
@@ -69,7 +72,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a delivery was refused.
+    /// Reason for a rejection.
     RejectReason {
         /// The header (or field) that should carry the signature is missing or empty. 401.
         SignatureMissing = "signature_missing",
@@ -83,9 +86,11 @@ reasons! {
         TimestampTooOld = "timestamp_too_old",
         /// Signed further in the future than the tolerance: one of the two clocks is wrong. 401.
         TimestampInFuture = "timestamp_in_future",
-        /// A precondition of the scheme does not hold (a fixed header, a bound digest, a claim). 401.
+        /// A precondition of the scheme does not hold (a fixed header, a bound digest, a claim).
+        /// 401.
         PreconditionFailed = "precondition_failed",
-        /// A part of the message that is signed, or that carries the id, is missing or malformed. 400.
+        /// A part of the message that is signed, or that carries the id, is missing or malformed.
+        /// 400.
         BodyMalformed = "body_malformed",
         /// The event's id is missing where the source demands one. 400.
         IdMissing = "id_missing",
@@ -93,7 +98,8 @@ reasons! {
         IdAmbiguous = "id_ambiguous",
         /// Body larger than the source's limit. 413.
         BodyTooLarge = "body_too_large",
-        /// Body slower than the minimum rate for its length, or not there within `limits.body_timeout_ms`. 408.
+        /// Body slower than the minimum rate for its length, or not there within
+        /// `limits.body_timeout_ms`. 408.
         BodyTooSlow = "body_too_slow",
         /// Headers larger than the limit. 431.
         HeadersTooLarge = "headers_too_large",
@@ -103,7 +109,7 @@ reasons! {
 }
 
 reasons! {
-    /// What there was no room for.
+    /// Bound that was reached.
     ShedReason {
         /// As many requests in flight as `limits.in_flight_requests` allows.
         Requests = "requests",
@@ -115,7 +121,8 @@ reasons! {
         VerifierMailbox = "verifier_mailbox",
         /// The dedup actor's mailbox is full.
         DedupMailbox = "dedup_mailbox",
-        /// The delivery waited for a writer until its deadline passed, and was dropped before it was stored.
+        /// The delivery waited for a writer until its deadline passed, and was dropped before it
+        /// was stored.
         DeadlineInQueue = "deadline_in_queue",
         /// The service is stopping and takes nothing new.
         Stopping = "stopping",
@@ -123,15 +130,16 @@ reasons! {
 }
 
 reasons! {
-    /// Why it isn't known to be durable, or in the queue where that is asked for.
+    /// Reason why an event is not known to be durable, or to be published.
     FailReason {
         /// The store refused or lost the transaction; it may or may not have committed.
         Store = "store",
         /// The store refused this very row (its neighbours were stored).
         Row = "row",
-        /// The provider's key set was not fetched yet, or does not hold the key that signed.
+        /// The provider's key set was not fetched yet, or lacks the key that signed.
         Keys = "keys",
-        /// Stored, and not confirmed by the queue yet: with `server.respond_after = "published"` only.
+        /// Stored, but not confirmed by the sink in time. Occurs with `server.respond_after =
+        /// "published"` only.
         Unpublished = "unpublished",
         /// An actor dropped the delivery without an outcome; the process is about to end.
         Dropped = "dropped",
@@ -166,7 +174,7 @@ impl From<Refusal> for Rejection {
 }
 
 impl ShedReason {
-    /// The option that bounds what there was no room for.
+    /// Returns the option that sets the bound.
     pub fn option(self) -> &'static str {
         match self {
             Self::Requests => "limits.in_flight_requests",
@@ -181,7 +189,7 @@ impl ShedReason {
 }
 
 impl Outcome {
-    /// The option that bounds what there was no room for, for a delivery that was shed.
+    /// Returns the option that sets the bound, for a delivery that was shed.
     pub fn bounded_by(&self) -> Option<&'static str> {
         match self {
             Self::Shed(reason) => Some(reason.option()),

@@ -1,4 +1,6 @@
 //! Faults that tests switch on from inside. Does nothing without the feature `failpoints`.
 
-pub mod control;
-pub mod failpoint;
+pub mod cache;
+pub mod clock;
+pub mod mutants;
+pub mod points;

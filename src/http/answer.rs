@@ -1,6 +1,7 @@
-//! From outcome to response, in one place.
+//! Responses: the one place that turns an outcome into HTTP.
 //!
-//! An error says what the sender may know and no more; the operator finds the rest in the log by the request id.
+//! An error tells the sender only what it may know. The operator finds the rest in the log, by the
+//! request id.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -13,10 +14,11 @@ use actix_http::{ConnectionType, Method, Payload, Response, StatusCode};
 use bytes::Bytes;
 use prometheus::IntCounter;
 
-use super::Edge;
+use super::server::HeadFault;
+use super::service::IngestService;
 use crate::domain::delivery::MessageId;
 use crate::domain::outcome::{Answer, Outcome, RejectReason};
-use crate::in_flight::RequestId;
+use crate::domain::request_id::RequestId;
 use crate::source::Source;
 use crate::telemetry::Metrics;
 
@@ -25,11 +27,11 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// An error as the sender sees it: a status and a sentence that is the same for everybody.
+/// Error for the sender: a status and a sentence that is the same for all senders.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    /// None where any word would help an attacker.
+    /// `None` if any word would help an attacker.
     detail: Option<&'static str>,
 }
 
@@ -58,11 +60,11 @@ impl Problem {
         StatusCode::PAYLOAD_TOO_LARGE,
         "the body is larger than this source takes",
     );
-    pub(super) const HEAD_TOO_SLOW: Self = Self::new(
+    const HEAD_TOO_SLOW: Self = Self::new(
         StatusCode::REQUEST_TIMEOUT,
         "the request's head did not come in time",
     );
-    pub(super) const HEADERS_TOO_LARGE: Self = Self::new(
+    const HEADERS_TOO_LARGE: Self = Self::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "the header fields are too large",
     );
@@ -71,7 +73,7 @@ impl Problem {
         "the event was not stored; send it again",
     );
 
-    /// The same with a status that a provider prescribes.
+    /// Returns the same with a status that a provider requires.
     fn with_status(self, status: Option<u16>) -> Self {
         let status = status
             .and_then(|status| StatusCode::from_u16(status).ok())
@@ -99,7 +101,7 @@ impl Problem {
     }
 }
 
-/// A response that is not yet tied to a request.
+/// Response without its request id.
 #[derive(Debug)]
 pub(super) struct Reply {
     status: StatusCode,
@@ -139,7 +141,7 @@ impl Reply {
         self
     }
 
-    /// `Allow`: what every source answers, and what the scheme of this one does.
+    /// Adds `Allow`: the methods that every source answers, and those of this source's scheme.
     fn with_allow(self, source: &Source) -> Self {
         const ALWAYS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
         let scheme = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -157,14 +159,15 @@ impl Reply {
         }
     }
 
-    /// The response, counted. `unread` is the request's body, where it was not read to its end.
+    /// Returns the response and counts it. `unread` is the request's body, if it was not read to
+    /// its end.
     pub(super) fn into_response(
         self,
-        edge: &Edge,
+        service: &IngestService,
         id: RequestId,
         unread: Option<Payload>,
     ) -> Response<Content> {
-        edge.answers.count(self.status);
+        service.answers.count(self.status);
         let mut text = [0; 32];
         let id = &*id.0.simple().encode_lower(&mut text);
         let bytes = match self.body {
@@ -188,7 +191,7 @@ impl Reply {
         for (name, value) in self.headers {
             headers.append(name, value);
         }
-        if edge.is_closing() {
+        if service.is_closing() {
             response
                 .head_mut()
                 .set_connection_type(ConnectionType::Close);
@@ -198,7 +201,7 @@ impl Reply {
 }
 
 fn problem_json(problem: Problem, id: &str) -> String {
-    // No part of it needs escaping: all of it is ours.
+    // No part of it comes from the sender, so nothing needs escaping.
     let title = problem.status.canonical_reason().unwrap_or("Error");
     let detail = problem
         .detail
@@ -210,9 +213,13 @@ fn problem_json(problem: Problem, id: &str) -> String {
     )
 }
 
-/// A whole response, for a connection on which no request could be read.
-pub(super) fn last_words(problem: Problem, edge: &Edge) -> Vec<u8> {
-    edge.answers.count(problem.status);
+/// Returns a whole response for a connection on which no request could be read.
+pub(super) fn refuse_head(fault: HeadFault, service: &IngestService) -> Vec<u8> {
+    let problem = match fault {
+        HeadFault::TooSlow => Problem::HEAD_TOO_SLOW,
+        HeadFault::TooLarge => Problem::HEADERS_TOO_LARGE,
+    };
+    service.answers.count(problem.status);
     let id = RequestId::next().to_string();
     let body = problem_json(problem, &id);
     format!(
@@ -223,8 +230,9 @@ pub(super) fn last_words(problem: Problem, edge: &Edge) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The body of a response. While the request's body is still on its way, it holds on to that: this makes actix close the connection
-/// after the answer; else it would read a chunked body on to an end that may never come.
+/// Body of a response. If the request's body is unread, it is kept here: this makes actix close the
+/// connection after the response. Otherwise actix would read a chunked body to an end that may
+/// never come.
 pub(super) struct Content {
     bytes: Bytes,
     _unread: Option<Payload>,
@@ -246,8 +254,14 @@ impl MessageBody for Content {
     }
 }
 
-/// The answer to an outcome, in the words of the source's provider where it has its own.
-pub(super) fn of(outcome: &Outcome, source: &Source, edge: &Edge, id: RequestId) -> Reply {
+/// Returns the response to an outcome, in the form that the source's provider requires, if it
+/// requires one.
+pub(super) fn of(
+    outcome: &Outcome,
+    source: &Source,
+    service: &IngestService,
+    id: RequestId,
+) -> Reply {
     let answers = source.scheme.answers();
     match (outcome, &answers.accepted) {
         (Outcome::Accepted { .. } | Outcome::Duplicate { .. }, Some(answer)) => prescribed(answer),
@@ -260,12 +274,12 @@ pub(super) fn of(outcome: &Outcome, source: &Source, edge: &Edge, id: RequestId)
             }
             problem => Reply::problem(problem),
         },
-        (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, edge, id),
+        (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, service, id),
     }
 }
 
 fn stored(id: MessageId, status: &str) -> Reply {
-    // Exactly as long as it gets, so that it is allocated once.
+    // Its exact length, so that it is allocated once.
     let mut body =
         String::with_capacity(r#"{"id":"","status":""}"#.len() + MessageId::LEN + status.len());
     // Writing to a string does not fail.
@@ -273,14 +287,15 @@ fn stored(id: MessageId, status: &str) -> Reply {
     Reply::new(StatusCode::OK, Some(JSON), body)
 }
 
-/// Not durable yet: to be tried again after a moment that differs from sender to sender.
-pub(super) fn unavailable(source: &Source, edge: &Edge, id: RequestId) -> Reply {
-    let seconds = 1 + id.spread(edge.limits.retry_after_max_secs);
+/// Returns 503 for an event that is not durable. `Retry-After` differs from sender to sender.
+pub(super) fn unavailable(source: &Source, service: &IngestService, id: RequestId) -> Reply {
+    let seconds = 1 + id.spread(service.limits.retry_after_max_secs);
     let problem = Problem::UNAVAILABLE.with_status(source.scheme.answers().overloaded);
     Reply::problem(problem).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
-/// An answer in the words of the provider's scheme. A part that HTTP cannot carry is left out; presets have none.
+/// Returns a response that the provider's scheme prescribes. A part that HTTP cannot carry is left
+/// out; presets have none.
 fn prescribed(answer: &Answer) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let content_type = answer
@@ -296,7 +311,7 @@ fn prescribed(answer: &Answer) -> Reply {
     reply
 }
 
-/// What a provider's "test" button, or a person with a browser, wants to see of a source.
+/// Returns the response to a provider's "test" button, or to a browser.
 pub(super) fn greeting() -> Reply {
     Reply::new(
         StatusCode::OK,
@@ -313,7 +328,7 @@ pub(super) fn method_not_allowed(source: &Source) -> Reply {
     Reply::problem(Problem::METHOD_NOT_ALLOWED).with_allow(source)
 }
 
-/// Counters of the usual status codes, looked up once.
+/// Counters of responses; those of the usual status codes are looked up once.
 #[derive(Debug)]
 pub(super) struct Counters {
     usual: Vec<(StatusCode, IntCounter)>,

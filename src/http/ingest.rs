@@ -1,4 +1,4 @@
-//! `POST /ingest/{path}`: the way of one request from its head to its answer.
+//! `POST /ingest/{path}`: one request, from its head to its response.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -9,28 +9,31 @@ use std::time::Instant;
 use actix_http::body::BoxBody;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_http::{Method, Request as Head, RequestHead, Response, Uri};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use tokio::sync::oneshot;
 
 use super::answer::{self, Content, Problem, Reply};
-use super::body::{self, Fault, Pace, Size};
-use super::connection::{InHand, Progress};
-use super::{Desk, Edge};
+use super::server::{self, BodyFault, Claim, Rate, RequestGuard, Size};
+use super::service::{IngestService, WorkerContext};
 use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{Outcome, RejectReason, Rejection, ShedReason};
 use crate::domain::request::{Headers, Request};
-use crate::faults::failpoint::failpoint;
-use crate::in_flight::{self, Kind, RequestId, Ticket};
+use crate::domain::request_id::RequestId;
+use crate::faults::points::failpoint;
+use crate::in_flight::{self, BodyKind, Ticket};
 use crate::source::Source;
 use crate::telemetry::logs;
 use crate::verify::Received;
 
-/// Where sources are.
+/// Path prefix of all sources.
 const PREFIX: &str = "/ingest/";
 
-/// A refused body of at most this length is read to its end, so that its sender's connection survives the refusal.
+/// Largest refused body that is read to its end, so that its sender's connection survives the
+/// refusal.
 const SKIP: usize = 64 * 1024;
 
-/// When and as what a request came in.
+/// Id and time of a request.
 #[derive(Clone, Copy)]
 struct Arrival {
     id: RequestId,
@@ -51,25 +54,25 @@ impl Arrival {
 /// Answers any request on the ingest listener.
 pub(super) async fn handle(
     mut head: Head,
-    desk: Rc<Desk>,
+    worker: Rc<WorkerContext>,
 ) -> Result<Response<Content>, Infallible> {
-    let (arrival, edge) = (Arrival::now(), &*desk.edge);
-    let mut in_hand = Progress::of(&head).begin();
+    let (arrival, service) = (Arrival::now(), &*worker.service);
+    let mut guard = RequestGuard::open(&head);
     if !has_body(head.head().headers()) {
-        in_hand.set_whole();
+        guard.set_whole();
     }
     let mut payload = head.take_payload();
-    let reply = match source_at(edge, head.path()) {
-        None => no_source(edge, &head, arrival),
+    let reply = match source_at(service, head.path()) {
+        None => no_source(service, &head, arrival),
         Some(source) => match purpose(source, head.head(), head.uri()) {
             Purpose::Delivery => {
                 deliver(
                     source,
                     &mut head,
                     &mut payload,
-                    &desk,
+                    &worker,
                     arrival,
-                    &mut in_hand,
+                    &mut guard,
                 )
                 .await
             }
@@ -81,21 +84,22 @@ pub(super) async fn handle(
             }
         },
     };
-    let unread = (!in_hand.is_whole()).then_some(payload);
-    Ok(reply.into_response(edge, arrival.id, unread))
+    let unread = (!guard.is_whole()).then_some(payload);
+    Ok(reply.into_response(service, arrival.id, unread))
 }
 
-/// The purpose of a request to a source, by its head.
+/// Purpose of a request to a source, by its head.
 enum Purpose {
-    /// A delivery or a handshake: for the verifier.
+    /// A delivery or a handshake, for the verifier.
     Delivery,
-    /// A person with a browser, or a provider's "test" button.
+    /// A browser, or a provider's "test" button.
     Visit,
     Options,
     NotAllowed,
 }
 
-/// A request with the scheme's signature is never greeted: 200 would tell its sender that the event was taken.
+/// Returns the purpose of a request. One with the scheme's signature is never a visit: 200 would
+/// tell its sender that the event was accepted.
 fn purpose(source: &Source, head: &RequestHead, uri: &Uri) -> Purpose {
     let visits = matches!(head.method, Method::GET | Method::HEAD);
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
@@ -116,25 +120,30 @@ fn purpose(source: &Source, head: &RequestHead, uri: &Uri) -> Purpose {
     }
 }
 
-/// Whether a client that waits for "100 Continue" shall send its body: not if it would be refused for what its head says.
-pub(super) fn before_continue(head: Head, edge: &Edge) -> Result<Head, Response<BoxBody>> {
+/// Returns the head if a client that waits for "100 Continue" is to send its body, and the refusal
+/// if its head is refused.
+pub(super) fn before_continue(
+    head: Head,
+    service: &IngestService,
+) -> Result<Head, Response<BoxBody>> {
     let arrival = Arrival::now();
-    let reply = match source_at(edge, head.path()) {
-        None => no_source(edge, &head, arrival),
-        Some(source) => match admissible(source, head.head().headers(), edge) {
+    let reply = match source_at(service, head.path()) {
+        None => no_source(service, &head, arrival),
+        Some(source) => match admissible(source, head.head().headers(), service) {
             Ok(_) => return Ok(head),
-            Err(refusal) => turn_away(source, edge, arrival, &refusal),
+            Err(refusal) => turn_away(source, service, arrival, &refusal),
         },
     };
-    drop(Progress::of(&head).begin());
+    drop(RequestGuard::open(&head));
     Err(reply
-        .into_response(edge, arrival.id, None)
+        .into_response(service, arrival.id, None)
         .map_into_boxed_body())
 }
 
-fn no_source(edge: &Edge, head: &Head, arrival: Arrival) -> Reply {
+fn no_source(service: &IngestService, head: &Head, arrival: Arrival) -> Reply {
     let nearest = || {
-        edge.sources
+        service
+            .sources
             .nearest(head.path().strip_prefix(PREFIX).unwrap_or(head.path()))
     };
     logs::no_source(arrival.id, head.method(), head.path(), nearest);
@@ -142,101 +151,69 @@ fn no_source(edge: &Edge, head: &Head, arrival: Arrival) -> Reply {
 }
 
 fn has_body(headers: &HeaderMap) -> bool {
-    // A body without either (CONNECT, Upgrade) is none of ours; actix closes such a connection by itself.
+    // A body without either (CONNECT, Upgrade) is not for us; actix closes such a connection.
     headers
         .get(header::CONTENT_LENGTH)
         .is_some_and(|length| length != "0")
         || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// The source at a request's path, as sent or with its percent-encoding undone.
-fn source_at<'e>(edge: &'e Edge, path: &str) -> Option<&'e Arc<Source>> {
+/// Returns the source at a request's path, as sent or percent-decoded.
+fn source_at<'e>(service: &'e IngestService, path: &str) -> Option<&'e Arc<Source>> {
     let path = path.strip_prefix(PREFIX)?;
-    edge.sources
+    service
+        .sources
         .at(path)
         .or_else(|| match percent_decode_str(path).decode_utf8().ok()? {
             Cow::Borrowed(_) => None,
-            Cow::Owned(decoded) => edge.sources.at(&decoded),
+            Cow::Owned(decoded) => service.sources.at(&decoded),
         })
 }
 
-/// A request that goes through the verifier: a delivery or a handshake.
+/// Answers a request that goes through the verifier: a delivery or a handshake.
 async fn deliver(
     source: &Arc<Source>,
     head: &mut Head,
     payload: &mut actix_http::Payload,
-    desk: &Desk,
+    worker: &WorkerContext,
     arrival: Arrival,
-    in_hand: &mut InHand,
+    guard: &mut RequestGuard,
 ) -> Reply {
-    let edge = &*desk.edge;
-    let pace = |declared| {
-        Pace::new(
-            arrival.instant,
-            source.upload,
-            edge.limits.min_body_bytes_per_sec,
-            declared,
-        )
+    let service = &*worker.service;
+    let rate = |declared| {
+        let least = service.limits.min_body_bytes_per_sec;
+        Rate::new(arrival.instant, source.upload, least, declared)
     };
-    let declared = match admissible(source, head.head().headers(), edge) {
+    let declared = match admissible(source, head.head().headers(), service) {
         Ok(declared) => declared,
         Err(refusal) => {
-            let reply = turn_away(source, edge, arrival, &refusal);
-            if matches!(refusal, Outcome::Shed(_)) && body::skip(payload, SKIP, pace(None)).await {
-                in_hand.set_whole();
+            let reply = turn_away(source, service, arrival, &refusal);
+            if matches!(refusal, Outcome::Shed(_)) && server::skip(payload, SKIP, rate(None)).await
+            {
+                guard.set_whole();
             }
             return reply;
         }
     };
 
-    let permit = edge.budget.empty_permit(Some(source.share.clone()));
-    let latest = arrival.instant + source.upload + source.deadline;
-    let (mut ticket, outcome) = Ticket::new(
-        permit,
-        source.metrics.clone(),
-        arrival.id,
-        arrival.instant,
-        latest,
-    );
-    let refuse = |ticket: Ticket, refusal: Outcome| {
-        let reply = answer::of(&refusal, source, edge, arrival.id);
-        ticket.resolve(refusal);
-        reply
-    };
-    let size = Size {
-        declared,
-        limit: source.max_body_bytes,
-        usual: source.usual_body_bytes,
-    };
-    let body = match body::read(payload, size, pace(declared), ticket.permit()).await {
+    let (mut ticket, outcome) = admit(source, service, arrival);
+    let body = match read_body(source, payload, declared, rate(declared), &mut ticket).await {
         Ok(body) => body,
-        // The ticket's drop says that the client disconnected. Nobody reads this answer.
-        Err(Fault::Gone) => return Reply::problem(Problem::BAD_REQUEST),
-        Err(fault) => return refuse(ticket, refusal(fault)),
+        // The ticket's drop says that the client disconnected. Nobody reads this response.
+        Err(BodyFault::Gone) => return Reply::problem(Problem::BAD_REQUEST),
+        Err(fault) => return refuse(ticket, refusal(fault), source, service, arrival),
     };
-    in_hand.set_whole();
-    // The upload has a bound of its own. From here on it is for us that the sender waits.
+    guard.set_whole();
+    // The upload has a bound of its own. From here on the sender waits for us.
     let deadline = Instant::now() + source.deadline;
     ticket.request_is_complete(deadline);
     failpoint!("http_admitted");
     if let Err(outcome) = room_for(source, &body, &mut ticket) {
-        return refuse(ticket, outcome);
+        return refuse(ticket, outcome, source, service, arrival);
     }
-
-    let request = Request {
-        method: head.method().clone(),
-        target: head
-            .uri()
-            .path_and_query()
-            .map_or("/", |target| target.as_str())
-            .to_owned(),
-        headers: take_headers(head.headers_mut()),
-        body,
-        received_at: arrival.at,
-    };
-    desk.pass_on(Received {
+    worker.pass_on(Received {
         source: source.clone(),
-        request,
+        request: whole_request(head, body, arrival),
         ticket,
     });
     failpoint!("http_handed_over");
@@ -246,16 +223,73 @@ async fn deliver(
                 outcome,
                 Outcome::Accepted { .. } | Outcome::Duplicate { .. }
             ) {
-                in_hand.set_trusted();
+                guard.set_trusted();
             }
-            answer::of(&outcome, source, edge, arrival.id)
+            answer::of(&outcome, source, service, arrival.id)
         }
-        // At the deadline the outcome is not known yet; it is counted when it is. A ticket never drops its reply without an outcome.
-        Ok(Err(_)) | Err(_) => answer::unavailable(source, edge, arrival.id),
+        // At the deadline the outcome is not known yet; it is counted later. A ticket never drops
+        // its reply without an outcome.
+        Ok(Err(_)) | Err(_) => answer::unavailable(source, service, arrival.id),
     }
 }
 
-/// Takes a whole request's place among those in hand, and room for what verifying makes of its body: before it is made, whoever sent it.
+/// Returns the ticket of an admitted request, and the receiver of its outcome.
+fn admit(
+    source: &Source,
+    service: &IngestService,
+    arrival: Arrival,
+) -> (Ticket, oneshot::Receiver<Outcome>) {
+    let permit = service.budget.empty_permit(Some(source.share.clone()));
+    let latest = arrival.instant + source.upload + source.deadline;
+    let metrics = source.metrics.clone();
+    Ticket::new(permit, metrics, arrival.id, arrival.instant, latest)
+}
+
+/// Reads the body; its room comes out of the ticket's permit.
+async fn read_body(
+    source: &Source,
+    payload: &mut actix_http::Payload,
+    declared: Option<usize>,
+    rate: Rate,
+    ticket: &mut Ticket,
+) -> Result<Bytes, BodyFault<ShedReason>> {
+    let size = Size {
+        declared,
+        limit: source.max_body_bytes,
+    };
+    let reserve = |claim: Claim| {
+        let kind = BodyKind::of(claim.whole, source.usual_body_bytes, claim.is_last);
+        ticket.permit().grow(claim.more, kind)
+    };
+    server::read(payload, size, rate, reserve).await
+}
+
+fn refuse(
+    ticket: Ticket,
+    refusal: Outcome,
+    source: &Source,
+    service: &IngestService,
+    arrival: Arrival,
+) -> Reply {
+    let reply = answer::of(&refusal, source, service, arrival.id);
+    ticket.resolve(refusal);
+    reply
+}
+
+/// Returns the request with its headers, which are moved out of `head`.
+fn whole_request(head: &mut Head, body: Bytes, arrival: Arrival) -> Request {
+    let target = head.uri().path_and_query();
+    Request {
+        method: head.method().clone(),
+        target: target.map_or("/", |target| target.as_str()).to_owned(),
+        headers: take_headers(head.headers_mut()),
+        body,
+        received_at: arrival.at,
+    }
+}
+
+/// Counts a whole request as in flight, and reserves room for its decompressed body before that is
+/// made.
 fn room_for(source: &Source, body: &[u8], ticket: &mut Ticket) -> Result<(), Outcome> {
     if let Some(plain) = source.scheme.unpacked_len(body) {
         if plain > source.max_body_bytes {
@@ -266,13 +300,13 @@ fn room_for(source: &Source, body: &[u8], ticket: &mut Ticket) -> Result<(), Out
         }
         ticket
             .permit()
-            .grow(plain, Kind::of(plain, source.usual_body_bytes, true))
+            .grow(plain, BodyKind::of(plain, source.usual_body_bytes, true))
             .map_err(Outcome::Shed)?;
     }
     ticket.permit().count_one().map_err(Outcome::Shed)
 }
 
-/// The headers, moved and not copied; the values of a name that is repeated follow each other.
+/// Moves the headers out. Values of a repeated name follow each other.
 fn take_headers(headers: &mut HeaderMap) -> Headers {
     let mut taken: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(headers.len());
     for (name, value) in headers.drain() {
@@ -283,13 +317,18 @@ fn take_headers(headers: &mut HeaderMap) -> Headers {
     taken.into()
 }
 
-/// What can be refused before a byte of the body is read; else the length that the head declares, if it does.
-fn admissible(source: &Source, headers: &HeaderMap, edge: &Edge) -> Result<Option<usize>, Outcome> {
+/// Returns the refusal that needs no byte of the body, or else the length that the head declares,
+/// if any.
+fn admissible(
+    source: &Source,
+    headers: &HeaderMap,
+    service: &IngestService,
+) -> Result<Option<usize>, Outcome> {
     let header_bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    if header_bytes > edge.limits.max_header_bytes {
+    if header_bytes > service.limits.max_header_bytes {
         return Err(reject(
             RejectReason::HeadersTooLarge,
             "the header fields are larger than limits.max_header_bytes",
@@ -309,44 +348,50 @@ fn admissible(source: &Source, headers: &HeaderMap, edge: &Edge) -> Result<Optio
             "content-length is larger than the source's max_body_bytes",
         ));
     }
-    if edge.is_stopping() {
+    if service.is_stopping() {
         return Err(Outcome::Shed(ShedReason::Stopping));
     }
     let length = declared.unwrap_or(0);
-    edge.budget
+    service
+        .budget
         .has_room(
             &source.share,
             length,
-            Kind::of(length, source.usual_body_bytes, true),
+            BodyKind::of(length, source.usual_body_bytes, true),
         )
         .map_err(Outcome::Shed)?;
     Ok(declared)
 }
 
-fn turn_away(source: &Source, edge: &Edge, arrival: Arrival, outcome: &Outcome) -> Reply {
+fn turn_away(
+    source: &Source,
+    service: &IngestService,
+    arrival: Arrival,
+    outcome: &Outcome,
+) -> Reply {
     in_flight::turned_away(&source.metrics, arrival.id, arrival.instant, outcome);
-    answer::of(outcome, source, edge, arrival.id)
+    answer::of(outcome, source, service, arrival.id)
 }
 
-fn refusal(fault: Fault) -> Outcome {
+fn refusal(fault: BodyFault<ShedReason>) -> Outcome {
     match fault {
-        Fault::TooLarge => reject(
+        BodyFault::TooLarge => reject(
             RejectReason::BodyTooLarge,
             "the body is larger than the source's max_body_bytes",
         ),
-        Fault::TooSlow => reject(
+        BodyFault::TooSlow => reject(
             RejectReason::BodyTooSlow,
             "the body came more slowly than limits.min_body_bytes_per_sec and limits.body_timeout_ms allow for its length",
         ),
-        Fault::Malformed => reject(
+        BodyFault::Malformed => reject(
             RejectReason::BodyMalformed,
             "the body's transfer encoding is broken",
         ),
-        Fault::Gone => reject(
+        BodyFault::Gone => reject(
             RejectReason::Disconnected,
             "the client closed the connection before its request was complete",
         ),
-        Fault::Shed(reason) => Outcome::Shed(reason),
+        BodyFault::NoRoom(reason) => Outcome::Shed(reason),
     }
 }
 

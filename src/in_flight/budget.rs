@@ -1,20 +1,21 @@
-//! The bytes and the number of what is in hand: how much there may be of it, and who may have the last of it.
+//! Bounds on the number and the bytes of deliveries, and the kinds of bodies that may take the last
+//! room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::domain::outcome::ShedReason;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 
 /// A body of at most this many bytes is small: a quarter of the budget is kept for such.
 pub const SMALL: usize = 64 * 1024;
 
-/// Kind of a body, which decides how much of the bytes may be in use where it is to find room.
+/// BodyKind of a body. It decides the part of the bound up to which the body gets room.
 ///
-/// Each kind stops at a part of the bound, so that what comes next in this order still finds room: a body that is held open, or is larger
-/// than its provider's usually are, can never take the last of it.
+/// Each kind stops at a part of the bound, so that the next kind in this order still finds room. A
+/// body that is held open, or is unusually large, never takes the last room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BodyKind {
     /// Larger than what the provider usually sends: half.
     Unusual,
     /// Larger than [`SMALL`]: three quarters.
@@ -25,7 +26,7 @@ pub enum Kind {
     Whole,
 }
 
-impl Kind {
+impl BodyKind {
     /// Returns the kind of a body of `bytes` bytes, of which the last one has come or not.
     pub fn of(bytes: usize, usual: usize, whole: bool) -> Self {
         match bytes {
@@ -36,7 +37,8 @@ impl Kind {
         }
     }
 
-    /// Returns the bytes of `max` that may be in use once this kind has its room. A body of `largest` bytes always fits alone.
+    /// Returns the bytes of `max` that may be in use once this kind has its room. A body of
+    /// `largest` bytes always fits alone.
     fn limit(self, max: usize, largest: usize) -> usize {
         let part = match self {
             Self::Unusual => max / 2,
@@ -44,16 +46,12 @@ impl Kind {
             Self::Partial => max - max / 8,
             Self::Whole => max,
         };
-        let part = if control::makes("no_shares") {
-            max
-        } else {
-            part
-        };
+        let part = if Mutant::NoShares.is_on() { max } else { part };
         part.max(largest.min(max))
     }
 }
 
-/// An upper bound on a number of things and on their bytes.
+/// Upper bound on a number of deliveries or events, and on their bytes.
 #[derive(Debug)]
 pub struct Budget {
     max_count: usize,
@@ -61,7 +59,7 @@ pub struct Budget {
     bytes: Share,
 }
 
-/// An upper bound on bytes: of a whole budget, or of one source's share in it.
+/// Upper bound on bytes: of a whole budget, or of one source's share in it.
 #[derive(Debug)]
 pub struct Share {
     max: usize,
@@ -71,7 +69,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// A share of `max` bytes, in which a body of `largest` bytes finds room while nothing else is in it.
+    /// Returns a share of `max` bytes. A body of `largest` bytes always fits alone.
     pub fn new(max: usize, largest: usize) -> Self {
         Self {
             max: max.max(largest),
@@ -80,10 +78,11 @@ impl Share {
         }
     }
 
-    /// The share of each of `sources` in `max` bytes: where there are several, half. None takes the room of the others.
+    /// Returns the share of one of `sources` in `max` bytes: half, or all of them for a single
+    /// source.
     pub fn of_source(max: usize, sources: usize, largest: usize) -> Self {
         Self::new(
-            if sources > 1 && !control::makes("no_shares") {
+            if sources > 1 && !Mutant::NoShares.is_on() {
                 max / 2
             } else {
                 max
@@ -92,18 +91,18 @@ impl Share {
         )
     }
 
-    /// Bytes in use now, and how many may be.
+    /// Returns the bytes in use, and their bound.
     pub fn used(&self) -> (usize, usize) {
         (self.used.load(Ordering::Relaxed), self.max)
     }
 
-    fn has_room(&self, bytes: usize, kind: Kind) -> bool {
+    fn has_room(&self, bytes: usize, kind: BodyKind) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         used.checked_add(bytes)
             .is_some_and(|sum| sum <= kind.limit(self.max, self.largest))
     }
 
-    fn take(&self, bytes: usize, kind: Kind) -> bool {
+    fn take(&self, bytes: usize, kind: BodyKind) -> bool {
         take(&self.used, bytes, kind.limit(self.max, self.largest))
     }
 
@@ -113,12 +112,12 @@ impl Share {
 }
 
 impl Budget {
-    /// A budget of `max_count` things of `max_bytes` bytes in all.
+    /// Returns a budget of `max_count` entries of `max_bytes` bytes in all.
     pub fn new(max_count: usize, max_bytes: usize) -> Arc<Self> {
         Self::for_bodies(max_count, max_bytes, 0)
     }
 
-    /// A budget in which one body of `largest` bytes finds room while there is nothing else.
+    /// Returns a budget in which a body of `largest` bytes always fits alone.
     pub fn for_bodies(max_count: usize, max_bytes: usize, largest: usize) -> Arc<Self> {
         let bytes = Share {
             max: max_bytes,
@@ -132,12 +131,13 @@ impl Budget {
         })
     }
 
-    /// Room for `count` things of `bytes` bytes together, or which of the two bounds is reached.
+    /// Reserves room for `count` entries of `bytes` bytes together. Fails with the bound that is
+    /// reached.
     pub fn reserve(self: &Arc<Self>, count: usize, bytes: usize) -> Result<Permit, ShedReason> {
         if !take(&self.count, count, self.max_count) {
             return Err(ShedReason::Requests);
         }
-        if !self.bytes.take(bytes, Kind::Whole) {
+        if !self.bytes.take(bytes, BodyKind::Whole) {
             self.count.fetch_sub(count, Ordering::Relaxed);
             return Err(ShedReason::Bytes);
         }
@@ -149,7 +149,7 @@ impl Budget {
         })
     }
 
-    /// A permit for nothing yet, that grows as it is needed, within `share` as well.
+    /// Returns an empty permit, which grows within the budget and `share`.
     pub fn empty_permit(self: &Arc<Self>, share: Option<Arc<Share>>) -> Permit {
         Permit {
             budget: self.clone(),
@@ -159,8 +159,8 @@ impl Budget {
         }
     }
 
-    /// Whether there would be room now for one thing of `bytes` bytes, within `share` as well.
-    pub fn has_room(&self, share: &Share, bytes: usize, kind: Kind) -> Result<(), ShedReason> {
+    /// Returns `Ok` if a delivery of `bytes` bytes has room now, in the budget and in `share`.
+    pub fn has_room(&self, share: &Share, bytes: usize, kind: BodyKind) -> Result<(), ShedReason> {
         match (
             self.count.load(Ordering::Relaxed) < self.max_count,
             self.bytes.has_room(bytes, kind),
@@ -173,12 +173,12 @@ impl Budget {
         }
     }
 
-    /// How many things and bytes are in hand now.
+    /// Returns the deliveries and bytes in use.
     pub fn used(&self) -> (usize, usize) {
         (self.count.load(Ordering::Relaxed), self.bytes.used().0)
     }
 
-    /// How many things and bytes there is room for now.
+    /// Returns the deliveries and bytes that still have room.
     pub fn room(&self) -> (usize, usize) {
         let (count, bytes) = self.used();
         (
@@ -206,7 +206,7 @@ pub struct Permit {
 
 impl Permit {
     /// Room for `more` bytes on top, if there is any for this kind of body.
-    pub fn grow(&mut self, more: usize, kind: Kind) -> Result<(), ShedReason> {
+    pub fn grow(&mut self, more: usize, kind: BodyKind) -> Result<(), ShedReason> {
         if self
             .share
             .as_ref()
@@ -264,8 +264,8 @@ mod tests {
             ShedReason::Bytes
         );
         assert_eq!(budget.used(), (1, 60), "a refusal takes nothing");
-        assert_eq!(a.grow(41, Kind::Whole), Err(ShedReason::Bytes));
-        a.grow(40, Kind::Whole).expect("room for 40");
+        assert_eq!(a.grow(41, BodyKind::Whole), Err(ShedReason::Bytes));
+        a.grow(40, BodyKind::Whole).expect("room for 40");
         let b = budget.reserve(1, 0).expect("room");
         assert_eq!(
             budget.reserve(1, 0).expect_err("a third thing"),
@@ -284,39 +284,39 @@ mod tests {
         let max = 128 * SMALL;
         let budget = Budget::for_bodies(1000, max, 20 * SMALL);
         let [one, two] = [0, 1].map(|_| Arc::new(Share::of_source(max, 2, 20 * SMALL)));
-        let fill = |share: &Arc<Share>, bytes: usize, kind: Kind| {
+        let fill = |share: &Arc<Share>, bytes: usize, kind: BodyKind| {
             let mut permit = budget.empty_permit(Some(share.clone()));
             while permit.grow(bytes, kind).is_ok() {}
             permit
         };
-        let large = fill(&one, SMALL, Kind::Large);
+        let large = fill(&one, SMALL, BodyKind::Large);
         assert_eq!(budget.used().1, 48 * SMALL, "three quarters of its half");
-        let partial = fill(&one, SMALL / 4, Kind::Partial);
+        let partial = fill(&one, SMALL / 4, BodyKind::Partial);
         assert_eq!(
             one.used(),
             (56 * SMALL, 64 * SMALL),
             "an eighth of it is for small bodies that are whole"
         );
         assert_eq!(
-            budget.has_room(&one, 1, Kind::Partial),
+            budget.has_room(&one, 1, BodyKind::Partial),
             Err(ShedReason::SourceBytes)
         );
-        assert_eq!(budget.has_room(&one, SMALL, Kind::Whole), Ok(()));
-        let others = fill(&two, SMALL, Kind::Large);
+        assert_eq!(budget.has_room(&one, SMALL, BodyKind::Whole), Ok(()));
+        let others = fill(&two, SMALL, BodyKind::Large);
         assert_eq!(budget.used().1, 96 * SMALL, "three quarters of all");
-        let small = fill(&two, SMALL, Kind::Whole);
+        let small = fill(&two, SMALL, BodyKind::Whole);
         assert_eq!((two.used().0, budget.used().1), (64 * SMALL, 120 * SMALL));
         assert_eq!(
-            budget.has_room(&two, 1, Kind::Whole),
+            budget.has_room(&two, 1, BodyKind::Whole),
             Err(ShedReason::SourceBytes)
         );
         drop((large, partial, others, small));
         assert_eq!((one.used().0, two.used().0, budget.used()), (0, 0, (0, 0)));
 
-        let unusual = fill(&one, SMALL, Kind::Unusual);
+        let unusual = fill(&one, SMALL, BodyKind::Unusual);
         assert_eq!(one.used().0, 32 * SMALL, "half of its half");
         assert_eq!(
-            budget.has_room(&one, SMALL, Kind::Large),
+            budget.has_room(&one, SMALL, BodyKind::Large),
             Ok(()),
             "what the provider usually sends still finds room"
         );
@@ -330,20 +330,23 @@ mod tests {
         let budget = Budget::for_bodies(1, 1000, 900);
         let share = Arc::new(Share::of_source(1000, 2, 900));
         let mut permit = budget.empty_permit(Some(share));
-        assert_eq!(permit.grow(900, Kind::Unusual), Ok(()));
-        assert_eq!(permit.grow(1, Kind::Unusual), Err(ShedReason::SourceBytes));
+        assert_eq!(permit.grow(900, BodyKind::Unusual), Ok(()));
+        assert_eq!(
+            permit.grow(1, BodyKind::Unusual),
+            Err(ShedReason::SourceBytes)
+        );
     }
 
     #[test]
     fn the_kind_of_a_body_follows_from_its_size_and_its_provider() {
         let mib = 1 << 20;
-        assert_eq!(Kind::of(SMALL, mib, true), Kind::Whole);
-        assert_eq!(Kind::of(SMALL, mib, false), Kind::Partial);
-        assert_eq!(Kind::of(SMALL + 1, mib, true), Kind::Large);
-        assert_eq!(Kind::of(mib + 1, mib, true), Kind::Unusual);
+        assert_eq!(BodyKind::of(SMALL, mib, true), BodyKind::Whole);
+        assert_eq!(BodyKind::of(SMALL, mib, false), BodyKind::Partial);
+        assert_eq!(BodyKind::of(SMALL + 1, mib, true), BodyKind::Large);
+        assert_eq!(BodyKind::of(mib + 1, mib, true), BodyKind::Unusual);
         assert_eq!(
-            Kind::of(SMALL, 1000, true),
-            Kind::Whole,
+            BodyKind::of(SMALL, 1000, true),
+            BodyKind::Whole,
             "small is small, whatever is usual"
         );
     }

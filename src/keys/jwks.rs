@@ -12,7 +12,7 @@ use reqwest::blocking::Client;
 use super::client::{Reach, answer, client_for};
 use super::{Bell, STACK};
 use crate::domain::delivery::SourceName;
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::source::{Source, Sources};
 use hookweir_signatures::JwkSet;
 
@@ -24,7 +24,10 @@ const MIN_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Starts a thread for each key set that a source needs. Returns the bell of each source's thread: it is rung for an unknown key.
-pub(super) fn start(sources: &Sources, lifeline: &Lifeline) -> io::Result<Vec<(SourceName, Bell)>> {
+pub(super) fn start(
+    sources: &Sources,
+    lifeline: &CriticalTask,
+) -> io::Result<Vec<(SourceName, Bell)>> {
     let mut by_url: BTreeMap<String, Vec<Arc<Source>>> = BTreeMap::new();
     for source in sources.iter() {
         if let Some(url) = source.scheme.jwks_url() {

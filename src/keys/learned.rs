@@ -12,7 +12,7 @@ use crate::config::secret::Secret;
 use crate::domain::delivery::wall_clock;
 use crate::domain::outcome::{Answer, FailReason, Outcome, ShedReason};
 use crate::in_flight::Ticket;
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::source::{Source, Sources};
 use crate::store::{Learned, Secrets};
 use hookweir_signatures::another_secret;
@@ -58,7 +58,7 @@ impl Learning {
 pub(super) fn start(
     sources: &Sources,
     store: Arc<dyn Secrets>,
-    lifeline: &Lifeline,
+    lifeline: &CriticalTask,
 ) -> io::Result<Option<Learning>> {
     let sources: Vec<_> = sources
         .iter()

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::domain::delivery::SourceName;
 use crate::domain::outcome::{FailReason, Outcome};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
 use crate::store::Secrets;
 use hookweir_signatures::KeyRequest;
@@ -50,7 +50,7 @@ impl KeyService {
     pub fn start(
         sources: &Sources,
         store: &Arc<dyn Secrets>,
-        lifeline: &Lifeline,
+        lifeline: &CriticalTask,
     ) -> io::Result<Self> {
         let mut routes: HashMap<SourceName, Routes> = HashMap::new();
         for (source, bell) in jwks::start(sources, lifeline)? {

@@ -21,7 +21,7 @@ use super::stored::StoredKeys;
 use super::wishes::Wishes;
 use super::{Bell, STACK};
 use crate::domain::delivery::SourceName;
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::source::{Source, Sources};
 use crate::store::{FetchedKey, Secrets};
 use hookweir_signatures::Fetch;
@@ -53,7 +53,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) fn start(
     sources: &Sources,
     store: &Arc<dyn Secrets>,
-    lifeline: &Lifeline,
+    lifeline: &CriticalTask,
 ) -> io::Result<Vec<(SourceName, FetchRequests)>> {
     let needing: Vec<_> = sources
         .iter()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Bell;
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::store::{FetchedKey, Secrets};
 
 /// Time between two readings of the store for keys that other instances fetched.
@@ -39,7 +39,7 @@ impl StoredKeys {
     pub(super) fn start(
         store: Arc<dyn Secrets>,
         readers: Vec<Bell>,
-        lifeline: &Lifeline,
+        lifeline: &CriticalTask,
     ) -> io::Result<Self> {
         let ((keep, kept), (tried, was_tried)) = (bounded(ROOM), mpsc::channel());
         let this = Self {

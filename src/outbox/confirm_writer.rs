@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::{ConfirmBatch, PendingConfirms, PendingEvent};
 use crate::domain::sink::SinkName;
 use crate::domain::text::one_line;
-use crate::faults::failpoint::failpoint;
+use crate::faults::points::failpoint;
 use crate::runtime::backoff::Backoff;
 use crate::store::{Outbox, Seq, StoreError};
 use crate::telemetry::Metrics;

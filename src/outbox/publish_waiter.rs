@@ -111,7 +111,8 @@ mod tests {
 
     use super::*;
     use crate::domain::delivery::SourceName;
-    use crate::in_flight::{Budget, RequestId};
+    use crate::domain::request_id::RequestId;
+    use crate::in_flight::Budget;
     use crate::outbox::InFlightEvents;
     use crate::outbox::testing::key;
     use crate::telemetry::Metrics;

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, select};
 
 use super::{MayPublish, Pending, PendingEvent, SinkHealth, SinkOutbox};
 use crate::domain::delivery::InstanceId;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::in_flight::Budget;
 use crate::runtime::backoff::Backoff;
 use crate::store::{Outbox, Room, StoreError};
@@ -110,7 +110,7 @@ impl Relay {
         let rows = self
             .store
             .claim(self.instance, Room { events, bytes }, &|key| {
-                self.outbox.in_flight.contains(key) || control::makes("no_own_row_sweep")
+                self.outbox.in_flight.contains(key) || Mutant::NoOwnRowSweep.is_on()
             })?;
         let found = rows.len();
         let mut found_bytes = 0;

@@ -14,10 +14,10 @@ use super::publish_task::Report;
 use super::routing_key::RoutingKeys;
 use super::throttle::{CHECK, PublishThrottle};
 use super::window::Window;
-use crate::faults::failpoint::failpoint;
+use crate::faults::points::failpoint;
 use crate::outbox::{ConfirmBatch, MayPublish, Pending, PendingConfirms};
 use crate::runtime::mailbox::{Mail, Ping};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 
 /// State that the actor shares with the stop of the publisher.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) struct PublisherActor {
     pub(super) paused: IntGauge,
     /// A check for the end of the pause is scheduled.
     pub(super) checks_again: bool,
-    pub(super) _lifeline: Lifeline,
+    pub(super) _lifeline: CriticalTask,
 }
 
 impl PublisherActor {

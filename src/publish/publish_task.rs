@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::envelope::Message;
 use super::sinks::{Channel, ConnectionState, PublishResult};
 use super::supervisor::CurrentConnection;
-use crate::faults::failpoint::failpoint;
+use crate::faults::points::failpoint;
 use crate::outbox::{MayPublish, SinkHealth};
 use crate::runtime::mailbox::Mailbox;
 use crate::telemetry::Metrics;

@@ -27,8 +27,8 @@ use crate::outbox::{
     ConfirmWriter, InFlightEvents, MayPublish, Pending, PendingConfirms, Relay, SinkHealth,
     SinkOutbox,
 };
-use crate::runtime::mailbox::{Mailbox, Roster};
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::mailbox::{ActorRegistry, Mailbox};
+use crate::runtime::shutdown::CriticalTask;
 use crate::store::{Outbox, Room};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
@@ -59,9 +59,9 @@ pub struct PublisherDeps {
     /// Metrics of the service.
     pub metrics: Arc<Metrics>,
     /// Reports the death of the actor, its tasks and its threads.
-    pub lifeline: Lifeline,
+    pub lifeline: CriticalTask,
     /// Registry of the actor.
-    pub roster: Roster,
+    pub roster: ActorRegistry,
 }
 
 /// A running publisher of one sink.
@@ -299,14 +299,14 @@ impl PublisherIo {
 
 /// Runs `work`, and reports its end. Otherwise a panic in a task would show only when the task is
 /// missed.
-async fn alive(lifeline: Lifeline, work: impl Future<Output = ()>) {
+async fn alive(lifeline: CriticalTask, work: impl Future<Output = ()>) {
     let _lifeline = lifeline;
     work.await;
 }
 
 fn spawn(
     name: &str,
-    lifeline: Lifeline,
+    lifeline: CriticalTask,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, PublishError> {
     std::thread::Builder::new()

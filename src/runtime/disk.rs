@@ -1,4 +1,4 @@
-//! The disk below a path: whether what is synced there outlives the machine's power, and whether others may read it.
+//! The disk below a path: durability of synced data, and permissions.
 
 use std::fs;
 use std::io;
@@ -27,17 +27,18 @@ const NAMES: &[(i128, &str)] = &[
 
 /// A kind of file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Memory: a sync does nothing, and all is gone with the machine, or with the container. Named as `mount` names it.
+pub enum FileSystem {
+    /// Memory: a sync has no effect, and its data is lost with the machine or the container. Holds
+    /// the name that `mount` shows.
     Memory(&'static str),
-    /// The upper layer of a container's image: all is gone with the container.
+    /// Upper layer of a container's image: its data is lost with the container.
     Layer,
     /// Anything else.
     Disk,
 }
 
-impl Kind {
-    /// The file system below `path`, or below the nearest folder above it that exists.
+impl FileSystem {
+    /// Returns the file system below `path`, or below its nearest existing folder.
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(match name(magic(path)?) {
             Some(name @ ("tmpfs" | "ramfs" | "hugetlbfs")) => Self::Memory(name),
@@ -62,7 +63,7 @@ fn name(magic: i128) -> Option<&'static str> {
     known.map(|(_, name)| *name)
 }
 
-/// The file system below `path`, in words.
+/// Returns a description of the file system below `path`.
 pub fn describe(path: &Path) -> String {
     let magic = match magic(path) {
         Ok(magic) => magic,
@@ -76,9 +77,10 @@ pub fn describe(path: &Path) -> String {
     }
 }
 
-/// Why a commit to `path` would not be durable, if so. `what` lies there; `option` names it.
+/// Returns the reason why a commit to `path` would not be durable, if so. `what` lies there;
+/// `option` names it.
 pub fn refusal(path: &Path, what: &str, option: &str) -> Option<String> {
-    let Ok(Kind::Memory(name)) = Kind::of(path) else {
+    let Ok(FileSystem::Memory(name)) = FileSystem::of(path) else {
         return None;
     };
     Some(format!(
@@ -88,9 +90,9 @@ pub fn refusal(path: &Path, what: &str, option: &str) -> Option<String> {
     ))
 }
 
-/// What an operator should know of the disk below `path`, if anything.
+/// Returns a warning about the disk below `path`, if there is one.
 pub fn warning(path: &Path, what: &str, option: &str) -> Option<String> {
-    (Kind::of(path).ok()? == Kind::Layer).then(|| {
+    (FileSystem::of(path).ok()? == FileSystem::Layer).then(|| {
         format!(
             "{option}: {what} {} lies on overlayfs, the file system of a container's image: what is in it is gone with the container. \
              Mount a volume there",
@@ -99,13 +101,13 @@ pub fn warning(path: &Path, what: &str, option: &str) -> Option<String> {
     })
 }
 
-/// The permissions of `path`, if anybody but its owner has any.
+/// Returns the permissions of `path` if anybody but its owner has any.
 pub fn open_to_others(path: &Path) -> Option<u32> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & 0o077 != 0).then_some(mode)
 }
 
-/// Tells a file from another one at the same path.
+/// Identity of a file, which differs from that of another file at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
@@ -113,7 +115,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The file at `path`, if there is one.
+    /// Returns the identity of the file at `path`, if there is one.
     pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(file) => Ok(Some(Self::from(&file))),
@@ -122,7 +124,7 @@ impl Identity {
         }
     }
 
-    /// This process has the file open.
+    /// Returns `true` if this process has the file open.
     pub(crate) fn is_open(self) -> bool {
         let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
             return false;
@@ -149,15 +151,18 @@ mod tests {
     #[test]
     fn memory_is_told_from_a_disk() {
         let shm = Path::new("/dev/shm/not/there/yet.db");
-        assert_eq!(Kind::of(shm).expect("a file system"), Kind::Memory("tmpfs"));
+        assert_eq!(
+            FileSystem::of(shm).expect("a file system"),
+            FileSystem::Memory("tmpfs")
+        );
         let refused = refusal(shm, "the database", "store.url").expect("refused");
         assert!(
             refused.contains("tmpfs") && refused.contains("allow_unsafe_durability"),
             "{refused}"
         );
         assert_eq!(
-            Kind::of(Path::new("not-there/yet.db")).expect("a file system"),
-            Kind::of(Path::new(".")).expect("a file system")
+            FileSystem::of(Path::new("not-there/yet.db")).expect("a file system"),
+            FileSystem::of(Path::new(".")).expect("a file system")
         );
         assert_eq!(warning(shm, "the database", "store.url"), None);
         assert_eq!(describe(shm), "tmpfs (memory)");

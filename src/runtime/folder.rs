@@ -1,4 +1,4 @@
-//! Folders and files for what must outlive a power failure, and what nobody else may read.
+//! Folders and files that must survive a power failure and stay private.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// Permissions of a file with bodies or secrets in it.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// Creates a folder and those above it, for nobody else to look into, and brings their names to the disk: a file that is synced in a
-/// folder that is not there any more is lost all the same.
+/// Creates a private folder and those above it, and syncs their names to the disk. Without that, a
+/// power failure can remove the folder together with synced files in it.
 pub(crate) fn create(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -26,22 +26,22 @@ pub(crate) fn create(folder: &Path) -> io::Result<()> {
     File::open(above)?.sync_all()
 }
 
-/// The folder that `path` lies in.
+/// Returns the folder of `path`.
 pub(crate) fn of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
 
-/// `path` with `suffix` behind its name.
+/// Returns `path` with `suffix` appended to its name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Creates the empty file `path`, for nobody else to read, unless it is there. Never opens one that is there: closing it would take
-/// SQLite's locks on it away.
+/// Creates the empty private file `path` unless it exists. Never opens an existing one: closing it
+/// would release SQLite's locks on it.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new()
         .write(true)
@@ -57,8 +57,8 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes everybody else's permissions on the file `path` away, and says so. A file that belongs to another user is left as it is, with a
-/// warning.
+/// Removes the permissions of all other users on the file `path`, with a log line. A file of
+/// another user stays as it is, with a warning.
 pub(crate) fn make_private(path: &Path) {
     let Some(mode) = crate::runtime::disk::open_to_others(path) else {
         return;
@@ -76,8 +76,8 @@ pub(crate) fn make_private(path: &Path) {
     }
 }
 
-/// Locks the file `path` for as long as the answer is kept. The kernel frees it with the process. The file is empty: whoever reads all
-/// files of a folder of events finds nothing in it.
+/// Locks the file `path` while the result is kept, and leaves it empty: a reader of all files of an
+/// event folder finds nothing in it. The kernel releases the lock with the process.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
     let lock = OpenOptions::new()
         .create(true)
@@ -91,7 +91,7 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
         Err(TryLockError::Error(error)) => return Err(error),
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // Only for the words.
+            // For the error message only.
             let _ = lock.take(20).read_to_string(&mut holder);
             let holder = holder
                 .trim()
@@ -108,10 +108,10 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// As [`lock`], and writes this process's id into the file, for the words of the next that wants it.
+/// Locks the file `path` and writes this process's id into it, for the error message of another process.
 pub(crate) fn lock_by_name(path: &Path) -> io::Result<File> {
     let mut lock = lock(path)?;
-    // A full disk is no reason.
+    // The id is for error messages only, so a full disk is no failure.
     let _ = writeln!(lock, "pid {}", std::process::id());
     Ok(lock)
 }

@@ -1,7 +1,8 @@
-//! The only file that touches actix's addresses: it makes `mailbox_capacity` true.
+//! Bounded mailboxes of actors. No other file touches actix's addresses.
 //!
-//! actix bounds nothing under `send().await`, `do_send`, or `try_send` on a cloned `Addr` (a capacity of 8 held 999 messages), so a
-//! [`Mailbox`] counts its messages itself: from the moment one is sent until the actor opens it.
+//! actix bounds nothing under `send().await`, `do_send`, or `try_send` on a cloned `Addr` (a
+//! capacity of 8 held 999 messages), so a [`Mailbox`] counts its messages itself: from the moment
+//! one is sent until the actor opens it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +11,11 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 
-/// A message on its way, together with its place in the mailbox.
+/// Message in a mailbox, with the slot that it takes.
 #[derive(Debug)]
 pub struct Mail<M> {
     message: M,
-    place: Place,
+    slot: Slot,
 }
 
 impl<M: Send + 'static> Message for Mail<M> {
@@ -22,79 +23,79 @@ impl<M: Send + 'static> Message for Mail<M> {
 }
 
 impl<M> Mail<M> {
-    /// The message; its place in the mailbox is free from here on.
+    /// Returns the message and frees its slot.
     pub fn open(self) -> M {
-        drop(self.place);
+        drop(self.slot);
         self.message
     }
 }
 
 #[derive(Debug)]
-struct Place(Arc<Meter>);
+struct Slot(Arc<MailboxGauge>);
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.depth.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Depth and capacity of one mailbox, for metrics.
+/// Depth and capacity of one mailbox.
 #[derive(Debug)]
-pub struct Meter {
+pub struct MailboxGauge {
     depth: AtomicUsize,
     capacity: usize,
 }
 
-impl Meter {
-    /// Messages that wait to be opened.
+impl MailboxGauge {
+    /// Returns the number of messages that wait to be opened.
     pub fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
     }
 
-    /// How many may wait.
+    /// Returns the most messages that may wait.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 }
 
-/// Why a message was not taken; it comes back.
+/// Message that was not taken, with the reason.
 #[derive(Debug)]
 pub enum Refused<M> {
-    /// As many messages wait as the capacity allows.
+    /// The mailbox is full.
     Full(M),
     /// The actor is gone; the process is about to end.
     Gone(M),
 }
 
-/// The sending side of an actor's mailbox for messages of type `M`. Clones share the capacity.
+/// Sender of an actor's mailbox for messages of type `M`. Clones share the capacity.
 pub struct Mailbox<M: Send + 'static> {
     recipient: Recipient<Mail<M>>,
-    meter: Arc<Meter>,
+    gauge: Arc<MailboxGauge>,
 }
 
 impl<M: Send + 'static> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
         Self {
             recipient: self.recipient.clone(),
-            meter: self.meter.clone(),
+            gauge: self.gauge.clone(),
         }
     }
 }
 
 impl<M: Send + 'static> Mailbox<M> {
-    /// A mailbox of `capacity` messages in front of the actor at `addr`.
+    /// Returns a mailbox of `capacity` messages for the actor at `addr`.
     pub fn new<A>(addr: &Addr<A>, capacity: usize) -> Self
     where
         A: Actor + Handler<Mail<M>>,
         A::Context: ToEnvelope<A, Mail<M>>,
     {
-        let meter = Arc::new(Meter {
+        let gauge = Arc::new(MailboxGauge {
             depth: AtomicUsize::new(0),
             capacity,
         });
         Self {
             recipient: addr.clone().recipient(),
-            meter,
+            gauge,
         }
     }
 
@@ -104,23 +105,23 @@ impl<M: Send + 'static> Mailbox<M> {
             return Err(Refused::Gone(message));
         }
         let free = self
-            .meter
+            .gauge
             .depth
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                (now < self.meter.capacity).then_some(now + 1)
+                (now < self.gauge.capacity).then_some(now + 1)
             });
         if free.is_err() {
             return Err(Refused::Full(message));
         }
         self.recipient.do_send(Mail {
             message,
-            place: Place(self.meter.clone()),
+            slot: Slot(self.gauge.clone()),
         });
         Ok(())
     }
 }
 
-/// Asks an actor to answer, by way of the queue that its work takes: proof that it still works.
+/// Request for a sign of life, which goes through the queue of an actor's work.
 #[derive(Debug)]
 pub struct Ping(pub oneshot::Sender<()>);
 
@@ -128,12 +129,12 @@ impl Message for Ping {
     type Result = ();
 }
 
-/// Sends `Ping`s to an actor past its capacity: at most one is under way at a time.
+/// Liveness check of an actor. Its `Ping` needs no slot in the mailbox; at most one is under way.
 #[derive(Clone)]
-pub struct Pulse(Recipient<Ping>);
+pub struct Liveness(Recipient<Ping>);
 
-impl Pulse {
-    /// The pulse of the actor at `addr`.
+impl Liveness {
+    /// Returns the check of the actor at `addr`.
     pub fn new<A>(addr: &Addr<A>) -> Self
     where
         A: Actor + Handler<Ping>,
@@ -142,31 +143,33 @@ impl Pulse {
         Self(addr.clone().recipient())
     }
 
-    /// Resolves when the actor has worked off all that was in its mailbox before; an error if it is gone.
-    pub async fn beat(&self) -> Result<(), oneshot::error::RecvError> {
+    /// Resolves when the actor has handled all messages that were in its mailbox before. Fails if
+    /// the actor is gone.
+    pub async fn check(&self) -> Result<(), oneshot::error::RecvError> {
         let (reply, answer) = oneshot::channel();
         self.0.do_send(Ping(reply));
         answer.await
     }
 }
 
-/// The service's actors by name, for metrics and the watchdog. Each enters when it starts, on whichever thread that is.
+/// Actors of the service by name, for metrics and the watchdog. Each is added when it starts, on
+/// any thread.
 #[derive(Clone, Default)]
-pub struct Roster(Arc<Mutex<Vec<Entry>>>);
+pub struct ActorRegistry(Arc<Mutex<Vec<ActorEntry>>>);
 
 /// One actor.
 #[derive(Clone)]
-pub struct Entry {
-    /// Its name in metrics.
+pub struct ActorEntry {
+    /// Name in metrics.
     pub actor: String,
     /// Depth and capacity of its mailbox.
-    pub meter: Arc<Meter>,
-    /// Whether it works.
-    pub pulse: Pulse,
+    pub gauge: Arc<MailboxGauge>,
+    /// Check of its liveness.
+    pub liveness: Liveness,
 }
 
-impl Roster {
-    /// A mailbox of `capacity` messages in front of the actor at `addr`, which is on the roster from here on.
+impl ActorRegistry {
+    /// Adds the actor at `addr`, and returns a mailbox of `capacity` messages for it.
     pub fn mailbox<A, M>(
         &self,
         actor: impl Into<String>,
@@ -179,10 +182,10 @@ impl Roster {
         A::Context: ToEnvelope<A, Mail<M>> + ToEnvelope<A, Ping>,
     {
         let mailbox = Mailbox::new(addr, capacity);
-        let entry = Entry {
+        let entry = ActorEntry {
             actor: actor.into(),
-            meter: mailbox.meter.clone(),
-            pulse: Pulse::new(addr),
+            gauge: mailbox.gauge.clone(),
+            liveness: Liveness::new(addr),
         };
         self.0
             .lock()
@@ -191,8 +194,8 @@ impl Roster {
         mailbox
     }
 
-    /// Those that have started.
-    pub fn entries(&self) -> Vec<Entry> {
+    /// Returns the actors that have started.
+    pub fn entries(&self) -> Vec<ActorEntry> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -234,15 +237,15 @@ mod tests {
         System::new().block_on(async {
             let (go, gate) = mpsc::channel();
             let addr = Slow::start_in_arbiter(&Arbiter::new().handle(), |_| Slow(gate));
-            let roster = Roster::default();
-            let mailbox: Mailbox<u32> = roster.mailbox("slow", &addr, 8);
+            let registry = ActorRegistry::default();
+            let mailbox: Mailbox<u32> = registry.mailbox("slow", &addr, 8);
             let [
-                Entry {
+                ActorEntry {
                     actor,
-                    meter,
-                    pulse,
+                    gauge,
+                    liveness,
                 },
-            ] = roster.entries().try_into().ok().expect("one actor");
+            ] = registry.entries().try_into().ok().expect("one actor");
             assert_eq!(actor, "slow");
             let mut full = 0;
             for n in 0..1000 {
@@ -251,17 +254,17 @@ mod tests {
                 }
             }
             assert_eq!(full, 992);
-            assert_eq!((meter.depth(), meter.capacity()), (8, 8));
+            assert_eq!((gauge.depth(), gauge.capacity()), (8, 8));
             for _ in 0..8 {
                 go.send(()).expect("the actor listens");
             }
-            pulse.beat().await.expect("alive");
-            assert_eq!(meter.depth(), 0);
+            liveness.check().await.expect("alive");
+            assert_eq!(gauge.depth(), 0);
 
             mailbox.try_send(13).expect("room");
             go.send(()).expect("the actor listens");
             assert!(
-                pulse.beat().await.is_err(),
+                liveness.check().await.is_err(),
                 "a panic kills an actor for good"
             );
             while !matches!(mailbox.try_send(1), Err(Refused::Gone(_))) {

@@ -4,6 +4,7 @@ pub(crate) mod backoff;
 pub mod descriptors;
 pub mod disk;
 pub(crate) mod folder;
+pub mod listener;
 pub mod mailbox;
 pub(crate) mod memory;
 pub mod shutdown;

@@ -1,49 +1,50 @@
-//! Ending: on a signal in order, on the death of an actor at once.
+//! Shutdown: graceful on a signal, immediate when a critical actor or thread dies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-/// Held by every actor and thread that the service cannot do without. Dropped while the service is not stopping, it reports that its
-/// holder has died: a panic kills an actor for good, and a service that lacks one is worse than one that restarts.
+/// Guard that every critical actor and thread holds. If it is dropped while the service is not
+/// stopping, it reports the death of its holder. A panic kills an actor for good, and a service
+/// that lacks one is worse than one that restarts.
 #[derive(Debug)]
-pub struct Lifeline {
+pub struct CriticalTask {
     of: &'static str,
     stopping: Arc<AtomicBool>,
     deaths: mpsc::UnboundedSender<&'static str>,
 }
 
-/// Where deaths are reported.
+/// Receiver of deaths.
 #[derive(Debug)]
-pub struct Vigil {
+pub struct DeathWatch {
     deaths: mpsc::UnboundedReceiver<&'static str>,
     stopping: Arc<AtomicBool>,
     // Keeps the channel open when every holder is gone.
-    _own: Lifeline,
+    _own: CriticalTask,
 }
 
-impl Lifeline {
-    /// A lifeline to hand out clones of, and where deaths are reported.
-    pub fn new() -> (Self, Vigil) {
+impl CriticalTask {
+    /// Returns a guard without a holder, from which others are made, and the receiver of deaths.
+    pub fn new() -> (Self, DeathWatch) {
         let stopping = Arc::new(AtomicBool::new(false));
         let (report, deaths) = mpsc::unbounded_channel();
-        let lifeline = |of| Self {
+        let guard = |of| Self {
             of,
             stopping: stopping.clone(),
             deaths: report.clone(),
         };
         (
-            lifeline(""),
-            Vigil {
+            guard(""),
+            DeathWatch {
                 deaths,
                 stopping: stopping.clone(),
-                _own: lifeline(""),
+                _own: guard(""),
             },
         )
     }
 
-    /// The lifeline of the actor or thread called `name`.
+    /// Returns the guard of the actor or thread called `name`.
     #[must_use]
     pub fn of(&self, name: &'static str) -> Self {
         Self {
@@ -54,23 +55,23 @@ impl Lifeline {
     }
 }
 
-impl Clone for Lifeline {
+impl Clone for CriticalTask {
     fn clone(&self) -> Self {
         self.of("")
     }
 }
 
-impl Drop for Lifeline {
+impl Drop for CriticalTask {
     fn drop(&mut self) {
         if !self.of.is_empty() && !self.stopping.load(Ordering::Acquire) {
-            // Nobody listens any more: the process is ending already.
+            // Without a receiver, the process is ending already.
             let _ = self.deaths.send(self.of);
         }
     }
 }
 
-impl Vigil {
-    /// Resolves with the name of the first one that dies.
+impl DeathWatch {
+    /// Resolves with the name of the first holder that dies.
     pub async fn death(&mut self) -> &'static str {
         match self.deaths.recv().await {
             Some(name) => name,
@@ -78,7 +79,7 @@ impl Vigil {
         }
     }
 
-    /// From here on everything ends because it should.
+    /// Marks the service as stopping: deaths are no longer reported.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
@@ -90,13 +91,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_death_is_reported_unless_the_service_is_stopping() {
-        let (lifeline, mut vigil) = Lifeline::new();
-        let (a, b) = (lifeline.of("a"), lifeline.of("b"));
-        drop(lifeline.clone());
+        let (task, mut watch) = CriticalTask::new();
+        let (a, b) = (task.of("a"), task.of("b"));
+        drop(task.clone());
         drop(a);
-        assert_eq!(vigil.death().await, "a");
-        vigil.stopping();
+        assert_eq!(watch.death().await, "a");
+        watch.stopping();
         drop(b);
-        assert!(vigil.deaths.try_recv().is_err());
+        assert!(watch.deaths.try_recv().is_err());
     }
 }

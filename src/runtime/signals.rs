@@ -1,5 +1,6 @@
-//! Signals, from the first moment of `serve` to its last. SIGTERM and SIGINT end the service in order; no other signal that people send by
-//! habit (SIGHUP after a rotation or a closed terminal, SIGUSR1, SIGUSR2) ends it. Rust's runtime ignores SIGPIPE.
+//! Signals, from the first moment of `serve` to its last. SIGTERM and SIGINT end the service in
+//! order; no other signal that people send by habit (SIGHUP after a rotation or a closed terminal,
+//! SIGUSR1, SIGUSR2) ends it. Rust's runtime ignores SIGPIPE.
 
 use std::io;
 use std::sync::mpsc;
@@ -16,7 +17,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts the thread that takes signals, and returns once it does. `drain` is how long a stop may take.
+    /// Starts the thread that takes signals, and returns once it does. `drain` is how long a stop
+    /// may take.
     pub fn listen(drain: Duration) -> io::Result<Self> {
         let (asked, stop) = watch::channel(None);
         let (tell, told) = mpsc::channel();
@@ -35,7 +37,8 @@ impl Signals {
         Ok(Self { stop })
     }
 
-    /// Resolves once the service is asked to stop, with the signal's name. That may have been before this was called.
+    /// Resolves once the service is asked to stop, with the signal's name. That may have been
+    /// before this was called.
     pub async fn stop(&mut self) -> &'static str {
         match self
             .stop
@@ -93,7 +96,8 @@ async fn take(
     }
 }
 
-/// The first one stops the service. Later ones change nothing: what is in hand belongs to senders who may not send it again.
+/// Stops the service on the first signal. Later signals change nothing: open deliveries belong to
+/// senders that may not retry.
 fn stop(name: &'static str, asked: &watch::Sender<Option<&'static str>>, drain: Duration) {
     if asked.send_if_modified(|before| before.is_none() && before.replace(name).is_none()) {
         tracing::info!("{name}: stopping in order");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::delivery::{DedupKey, UnixMillis, wall_clock};
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::{Inserted, NewEvent, SpoolUsage, StoreError};
 
 /// Bytes that an event counts besides its body, for key, headers and indexes.
@@ -233,7 +233,7 @@ impl SpoolContents {
             known
         };
         match u64::try_from(now.wall.0.saturating_sub(oldest.0)).map(Duration::from_millis) {
-            Ok(age) if age <= longest || control::makes("clock_believed") => age,
+            Ok(age) if age <= longest || Mutant::ClockBelieved.is_on() => age,
             _ => known,
         }
     }

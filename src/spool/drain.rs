@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{CONFLICT_WINDOW, Spool};
 use crate::domain::delivery::{InstanceId, Marks, MessageId};
-use crate::faults::control;
-use crate::faults::failpoint::failpoint;
-use crate::runtime::shutdown::Lifeline;
+use crate::faults::mutants::Mutant;
+use crate::faults::points::failpoint;
+use crate::runtime::shutdown::CriticalTask;
 use crate::store::keeper::Lease;
 use crate::store::{First, Inserted, Intake, Mark, NewEvent, Room, StoreError, StoredEvent};
 
@@ -46,7 +46,7 @@ pub struct RunningDrain {
 
 impl Drain {
     /// Starts the thread. It uses one connection of the store.
-    pub fn start(self, lifeline: &Lifeline) -> io::Result<RunningDrain> {
+    pub fn start(self, lifeline: &CriticalTask) -> io::Result<RunningDrain> {
         let (stop, stopped) = bounded(0);
         let lifeline = lifeline.of("drain");
         let thread = std::thread::Builder::new()
@@ -115,7 +115,7 @@ impl Drain {
                 Inserted::Accepted(_) | Inserted::Duplicate(_) | Inserted::Unpublished(_) => {
                     done.push(stored)
                 }
-                Inserted::Doubtful(_) if control::makes("other_bodies_dropped") => {
+                Inserted::Doubtful(_) if Mutant::OtherBodiesDropped.is_on() => {
                     done.push(stored);
                 }
                 // It is inserted again in the next pass.
@@ -178,7 +178,7 @@ impl Drain {
             let mut marked = Vec::new();
             for ((at, event), inserted) in left.into_iter().zip(inserted) {
                 if let Inserted::Doubtful(mark) = inserted
-                    && !control::makes("other_bodies_dropped")
+                    && !Mutant::OtherBodiesDropped.is_on()
                 {
                     firsts.push((event.message_id(), mark));
                     marked.push((at, Arc::new(event.marked(mark))));

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Spool, locked, oldest};
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::{Room, SpoolFile, SpoolTrouble, StoreError};
 
 /// Delay between two attempts to open the file.
@@ -77,7 +77,7 @@ struct Opened {
 /// Opens the file. If it is broken, renames it and creates another.
 fn open(path: &Path, unsafely: bool) -> Opened {
     let broken = match SpoolFile::open(path, unsafely) {
-        Err(SpoolTrouble::Broken(why)) if !control::makes("broken_spool_stays") => why,
+        Err(SpoolTrouble::Broken(why)) if !Mutant::BrokenSpoolStays.is_on() => why,
         result => {
             return Opened {
                 result,

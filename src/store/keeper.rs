@@ -11,7 +11,7 @@ use super::stall::Stall;
 use super::{Backlog, Housekeeping, Reached, Retention, StoreError};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
-use crate::runtime::shutdown::Lifeline;
+use crate::runtime::shutdown::CriticalTask;
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
@@ -108,7 +108,7 @@ pub struct Kept {
 
 impl Keeper {
     /// Starts the two threads. Uses up to two connections.
-    pub fn start(kept: Kept, config: &model::Store, lifeline: &Lifeline) -> io::Result<Self> {
+    pub fn start(kept: Kept, config: &model::Store, lifeline: &CriticalTask) -> io::Result<Self> {
         let Kept {
             store,
             instance,

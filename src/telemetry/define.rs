@@ -1,4 +1,4 @@
-//! What a kind of metric needs to be defined by one line, and the reference page that is made of these lines.
+//! Definition of a metric by one line, and the reference page that is made of these lines.
 
 use std::fmt::Write;
 
@@ -8,21 +8,21 @@ use prometheus::{
     Registry,
 };
 
-/// What a metric means.
+/// Documentation of a metric.
 #[derive(Debug)]
 pub struct Description {
-    /// Its name in a scrape.
+    /// Name in a scrape.
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// Its labels.
+    /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// Its documentation, as the compiler hands it over.
+    /// Doc comment, as the compiler passes it.
     pub(super) help: &'static str,
 }
 
 impl Description {
-    /// One sentence or two.
+    /// Returns one or two sentences.
     pub fn help(&self) -> &'static str {
         self.help.trim()
     }
@@ -33,10 +33,10 @@ pub(super) trait Define: Collector + Clone + Sized + 'static {
     /// Its name in a scrape.
     const KIND: &'static str;
 
-    /// A metric as described, not yet registered.
+    /// Returns the metric, not yet registered.
     fn create(description: &Description, buckets: &[f64]) -> Result<Self, Error>;
 
-    /// A metric as described, registered.
+    /// Returns the metric, registered.
     fn define(
         registry: &Registry,
         description: Option<&Description>,
@@ -85,7 +85,7 @@ impl Define for Histogram {
     }
 }
 
-/// `docs/reference/metrics.md`.
+/// Returns the text of `docs/reference/metrics.md`.
 pub fn page(descriptions: &[Description]) -> String {
     let mut page = String::from(
         "# Metrics\n\n\

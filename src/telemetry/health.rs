@@ -1,18 +1,19 @@
-//! Health: each component says whether it can do its work, and why not. `/readyz` shows it.
+//! Health of each component, with a reason. `/readyz` shows it.
 
 use std::borrow::Cow;
 use std::mem::discriminant;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How well a component can do its work.
+/// Health of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// All is well.
+    /// Works.
     Ready,
-    /// Deliveries are taken all the same (the queue is away, and events wait in the outbox).
+    /// Deliveries are accepted, with less than full function: the sink is down, say, and events
+    /// wait in the outbox.
     Degraded(Cow<'static, str>),
-    /// Deliveries are taken by what stands in, but not for as long as it takes: an operator has to mend something.
+    /// Deliveries are accepted by a stand-in, for a limited time. An operator has to act.
     Unfit(Cow<'static, str>),
     /// No delivery would be accepted.
     NotReady(Cow<'static, str>),
@@ -27,7 +28,8 @@ pub struct Health(Arc<Mutex<Vec<(&'static str, State)>>>);
 pub struct Component {
     health: Health,
     index: usize,
-    /// Whether something takes its place while it is not ready, and what.
+    /// Stand-in for the time in which the component is not ready: a flag that says it works, and
+    /// its description.
     stand_in: Option<(Arc<AtomicBool>, &'static str)>,
 }
 
@@ -36,7 +38,7 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A further component; it is not ready until it says so.
+    /// Adds a component. It is not ready until it is set so.
     pub fn component(&self, name: &'static str) -> Component {
         let mut components = self.components();
         components.push((name, State::NotReady("starting".into())));
@@ -47,12 +49,12 @@ impl Health {
         }
     }
 
-    /// All components in the order in which they were added.
+    /// Returns all components, in the order in which they were added.
     pub fn all(&self) -> Vec<(&'static str, State)> {
         self.components().clone()
     }
 
-    /// Whether deliveries should be sent here; if not, the first reason.
+    /// Returns `Ok` if deliveries should be sent here, else the first reason against it.
     pub fn ready(&self) -> Result<(), String> {
         self.components()
             .iter()
@@ -62,7 +64,7 @@ impl Health {
             })
     }
 
-    /// Whether a delivery that comes is accepted; if not, the first reason.
+    /// Returns `Ok` if new deliveries are accepted, else the first reason against it.
     pub fn accepting(&self) -> Result<(), String> {
         self.components()
             .iter()
@@ -81,7 +83,8 @@ impl Component {
         component
     }
 
-    /// While `able` says so, something takes this component's place where it is not ready, so that it is only degraded.
+    /// While `able` says so, something takes this component's place where it is not ready, so that
+    /// it is only degraded.
     #[must_use]
     pub fn or_else(self, able: Arc<AtomicBool>, instead: &'static str) -> Self {
         Self {
@@ -101,7 +104,8 @@ impl Component {
         self.put(state, |old, new| old != new);
     }
 
-    /// Says that the component is not ready, and that waiting does not mend it: what stands in takes deliveries, and makes nothing ready.
+    /// Says that the component is not ready, and that waiting does not mend it: what stands in
+    /// takes deliveries, and makes nothing ready.
     pub fn set_unfit(&self, why: &str) {
         let state = match &self.stand_in {
             Some((able, instead)) if able.load(Ordering::Relaxed) => {
@@ -112,7 +116,8 @@ impl Component {
         self.put(state, |old, new| old != new);
     }
 
-    /// The same for a component whose words change with every event: only another kind of state is logged.
+    /// The same for a component whose words change with every event: only another kind of state is
+    /// logged.
     pub fn update(&self, state: State) {
         self.put(state, |old, new| discriminant(old) != discriminant(new));
     }

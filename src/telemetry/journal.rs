@@ -1,5 +1,6 @@
-//! Entries for journald, with their priority and their fields (systemd.io/JOURNAL_NATIVE_PROTOCOL). tracing-journald would send them on the
-//! thread that logs, which waits while journald stands still; here they are made there and sent by the log's own thread.
+//! Entries for journald, with their priority and their fields (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+//! tracing-journald would send them on the thread that logs, which waits while journald stands
+//! still; here they are made there and sent by the log's own thread.
 
 use std::fmt::{Debug, Write as _};
 use std::path::Path;
@@ -13,7 +14,7 @@ use tracing_subscriber::layer::Context;
 use super::log_queue::{Line, Queue};
 use super::logs::priority;
 
-/// Where journald listens.
+/// Socket of journald.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest value of a field, in bytes: a datagram has to fit a socket's buffer.
 const LONGEST_VALUE: usize = 32 << 10;
@@ -50,7 +51,8 @@ pub(super) fn is_there() -> bool {
 #[derive(Debug)]
 pub(super) struct Entry {
     datagram: Vec<u8>,
-    /// The fields as they stand behind the message, since that is all that `journalctl` shows unless asked for more.
+    /// The fields as they stand behind the message, since that is all that `journalctl` shows
+    /// unless asked for more.
     shown: String,
 }
 
@@ -97,7 +99,8 @@ impl Entry {
     }
 }
 
-/// A name as journald takes it: upper case, digits and "_", neither of the latter first, 64 bytes at most.
+/// A name as journald takes it: upper case, digits and "_", neither of the latter first, 64 bytes
+/// at most.
 fn field_name(name: &str) -> String {
     let name: String = name
         .chars()

@@ -1,5 +1,6 @@
-//! Queue and thread between the service and the reader of its log. Logging never waits and never fails: if the reader stands still, is gone
-//! or has a full disk, lines are dropped and counted, and one line tells the number once writing works again.
+//! Queue and thread between the service and the reader of its log. Logging never waits and never
+//! fails: if the reader stands still, is gone or has a full disk, lines are dropped and counted,
+//! and one line tells the number once writing works again.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -15,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use prometheus::IntCounter;
 
 use super::record::Record;
-use crate::faults::control;
+use crate::faults::mutants;
 
 /// Lines that wait for the thread at most.
 const LINES: usize = 8192;
@@ -37,7 +38,7 @@ pub(super) enum Line {
     Entry(Vec<u8>),
 }
 
-/// What the queue counts.
+/// Counters of the queue.
 #[derive(Debug, Default)]
 struct Counts {
     /// Lines offered and not yet written or dropped.
@@ -80,7 +81,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Starts the thread that writes to `output`. Without a thread, all lines are dropped and counted.
+    /// Starts the thread that writes to `output`. Without a thread, all lines are dropped and
+    /// counted.
     pub(super) fn start(output: Output) -> Self {
         let (lines, taken) = crossbeam_channel::bounded(LINES);
         let counts = Arc::<Counts>::default();
@@ -100,7 +102,7 @@ impl Queue {
 
     /// Takes a line if there is room, else drops and counts it.
     pub(super) fn offer(&self, line: Line) {
-        if control::writes_log_at_once(|| line.bytes()) {
+        if mutants::writes_log_at_once(|| line.bytes()) {
             return;
         }
         let bytes = line.len();
@@ -127,7 +129,8 @@ impl Queue {
         }
     }
 
-    /// Waits until all lines are written, for `limit` at most, and for a moment only if the reader stands still.
+    /// Waits until all lines are written, for `limit` at most, and for a moment only if the reader
+    /// stands still.
     pub(super) fn flush(&self, limit: Duration) {
         let end = Instant::now() + limit;
         let (mut least, mut progress) = (usize::MAX, Instant::now());
@@ -196,7 +199,8 @@ impl Writer {
             .saturating_sub(self.told)
     }
 
-    /// Writes how many lines were lost since that was told last. False if even that cannot be written.
+    /// Writes how many lines were lost since that was told last. False if even that cannot be
+    /// written.
     fn tell(&mut self) -> bool {
         let lost = self.untold();
         if lost == 0 || self.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
@@ -217,10 +221,11 @@ impl Writer {
     }
 }
 
-/// Where the lines go.
+/// Destination of the lines.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// A descriptor of its own: the one of `std` has a lock, and a write that stands still would keep it.
+    /// A descriptor of its own: the one of `std` has a lock, and a write that stands still would
+    /// keep it.
     stderr: Option<File>,
     /// The last line was written in part.
     torn: bool,
@@ -273,7 +278,8 @@ impl Output {
     }
 }
 
-/// Writes all of `bytes`, and waits for as long as that takes. Returns how many were written, and whether that is all.
+/// Writes all of `bytes`, and waits for as long as that takes. Returns how many were written, and
+/// whether that is all.
 fn write_whole(file: &mut impl Write, bytes: &[u8]) -> (usize, bool) {
     let mut written = 0;
     while written < bytes.len() {

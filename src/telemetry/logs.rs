@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{LazyLock, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 use tracing::{Event, Level, Subscriber};
@@ -20,26 +20,25 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journal::{self, JournalLayer};
+use super::line_limit::{Admitted, LineLimit};
 use super::log_queue::{Line, Output, Queue};
 use super::record::{Record, Shape};
 use super::{Metrics, SourceMetrics};
 use crate::config::model::{Log, LogDeliveries, LogFormat};
 use crate::domain::delivery::{EventId, SourceName};
 use crate::domain::outcome::Outcome;
-use crate::in_flight::RequestId;
+use crate::domain::request_id::RequestId;
 
-/// Appended to every filter. lapin logs a returned message with its whole payload; actix-http logs an error for each malformed request,
-/// so anybody could fill the disk.
+/// Appended to every filter. lapin logs a returned message with its whole payload; actix-http logs
+/// an error for each malformed request, so anybody could fill the disk.
 const NEVER: &str = "lapin::returned_messages=off,actix_http::h1=off";
 
-/// Put before every filter, so that it can be overridden: actix-server tells about each of its threads, and lapin logs each failed
-/// attempt several times. The publisher says once what lapin's lines say.
+/// Put before every filter, so that it can be overridden: actix-server tells about each of its
+/// threads, and lapin logs each failed attempt several times. The publisher says once what lapin's
+/// lines say.
 const UNLESS_ASKED: &str = "actix_server=warn,lapin=off";
 
-/// Lines about one source's problems in one second; the rest is counted and told in one line.
-const LINES_PER_SECOND: u32 = 20;
-
-/// What is shown of a path, in characters.
+/// Longest part of a path that is shown, in characters.
 const LONGEST_PATH: usize = 100;
 
 static DELIVERIES: AtomicU8 = AtomicU8::new(LogDeliveries::Problems as u8);
@@ -47,20 +46,21 @@ static DELIVERIES: AtomicU8 = AtomicU8::new(LogDeliveries::Problems as u8);
 /// The queue of this process's log, once it serves.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// How lines look and whether their priority stands before them, once that is known.
+/// Format of lines, once it is known.
 static LOOK: OnceLock<Look> = OnceLock::new();
 
-/// How long the end of the process waits for its last lines at most.
+/// Longest wait for the last lines at the end of the process.
 const FLUSH: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Look {
     shape: Shape,
-    /// "<4>" before a warning: journald, and whoever else follows sd-daemon(3), takes it for the line's priority.
+    /// Priority before each line, such as "<4>" for a warning, as sd-daemon(3) has it.
     prefix: bool,
 }
 
-/// Starts the log's own thread, and makes a panic a log line. Call it first: from here on nothing writes to standard error by itself.
+/// Starts the log's own thread, and makes a panic a log line. Call it first: from here on nothing
+/// writes to standard error by itself.
 pub fn start() {
     QUEUE.get_or_init(|| Queue::start(Output::new(Path::new(journal::SOCKET))));
     std::panic::set_hook(Box::new(panicked));
@@ -111,7 +111,7 @@ pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
     started.map_err(|error| format!("logging could not be started: {error}"))
 }
 
-/// Takes text for whoever reads the log, as it is. False if this process does not log.
+/// Logs a text as it is. Returns `false` if this process does not log.
 pub fn note(text: &str) -> bool {
     QUEUE
         .get()
@@ -119,7 +119,8 @@ pub fn note(text: &str) -> bool {
         .is_some()
 }
 
-/// Takes a line of the program's own. False if this process does not log yet, or if eyes read its log: these get plain text.
+/// Logs a line of the program's own. Returns `false` if this process does not log yet, or if its
+/// log is pretty: the caller prints plain text then.
 pub fn tell(level: Level, text: &str) -> bool {
     let told = QUEUE
         .get()
@@ -128,14 +129,14 @@ pub fn tell(level: Level, text: &str) -> bool {
         .is_some()
 }
 
-/// Waits for the last lines to be written, for as long as their reader takes them and for two seconds at most.
+/// Waits until the last lines are written, for at most two seconds.
 pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(FLUSH);
     }
 }
 
-/// True if standard error goes to a journal.
+/// Returns `true` if standard error goes to journald.
 pub fn stderr_is_journal() -> bool {
     static IS: LazyLock<bool> = LazyLock::new(|| {
         let file = io::stderr()
@@ -153,7 +154,7 @@ pub fn stderr_is_journal() -> bool {
     *IS
 }
 
-/// A level as syslog numbers it.
+/// Returns the number of a level in syslog.
 pub fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -163,12 +164,12 @@ pub fn priority(level: Level) -> u8 {
     }
 }
 
-/// How lines look; for eyes until that is known.
+/// Returns the shape of lines: pretty until it is known.
 pub(super) fn shape() -> Shape {
     LOOK.get().map_or(Shape::Pretty, |look| look.shape)
 }
 
-/// True if a line's priority stands before it.
+/// Returns `true` if each line begins with its priority.
 pub(super) fn has_prefix() -> bool {
     LOOK.get().is_some_and(|look| look.prefix)
 }
@@ -195,7 +196,7 @@ impl Look {
     }
 }
 
-/// Offers what it is given to the queue. tracing-subscriber hands over one line at a time.
+/// Writer into the queue. tracing-subscriber passes one line at a time.
 struct Offer(&'static Queue);
 
 impl Write for Offer {
@@ -239,8 +240,9 @@ fn filter(directives: &str) -> Result<EnvFilter, String> {
         })
 }
 
-/// A panic's message is shown only where it is a literal: a formatted one may quote a payload. Nothing in here may panic, which would end
-/// the process, so it goes around `tracing`: straight into the queue.
+/// A panic's message is shown only where it is a literal: a formatted one may quote a payload.
+/// Nothing in here may panic, which would end the process, so it goes around `tracing`: straight
+/// into the queue.
 fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic
         .payload()
@@ -266,7 +268,7 @@ fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     }
 }
 
-/// The one line of a delivery.
+/// Logs the line of a delivery.
 pub fn delivery(
     source: &SourceMetrics,
     request_id: RequestId,
@@ -286,11 +288,11 @@ pub fn delivery(
         return;
     }
     if problem {
-        match source.lines.admit(seconds_since_start()) {
+        match source.lines.admit_now() {
             Admitted::No => return,
             Admitted::Yes { left_out: 0 } => {}
             Admitted::Yes { left_out } => {
-                tracing::warn!(target: "hookweir::domain::delivery", source = %source.source(), left_out, "more problems than lines");
+                tracing::warn!(target: "hookweir::domain::delivery", source = %source.source(), left_out, "left out {left_out} lines about problems of this source");
             }
         }
     }
@@ -318,20 +320,20 @@ pub fn delivery(
     }
 }
 
-/// The line of a request that reached no source, so that an operator sees what a provider was told to send where. Without the query,
-/// which may hold a token.
+/// Logs a request that reached no source, so that an operator finds a wrong URL. The query is left
+/// out: it may hold a token.
 pub fn no_source<'n>(
     request_id: RequestId,
     method: &Method,
     path: &str,
     nearest: impl FnOnce() -> Option<&'n str>,
 ) {
-    static LINES: LineLimit = LineLimit(AtomicU64::new(0));
-    match LINES.admit(seconds_since_start()) {
+    static LINES: LineLimit = LineLimit::new();
+    match LINES.admit_now() {
         Admitted::No => return,
         Admitted::Yes { left_out: 0 } => {}
         Admitted::Yes { left_out } => {
-            tracing::info!(target: "hookweir::http", left_out, "more requests to no source than lines")
+            tracing::info!(target: "hookweir::http", left_out, "left out {left_out} lines about requests to no source")
         }
     }
     let path: String = path
@@ -342,94 +344,34 @@ pub fn no_source<'n>(
     match nearest() {
         Some(nearest) => tracing::info!(
             target: "hookweir::http", %request_id, %method, path,
-            "a request to no source, answered 404; did its sender mean /ingest/{nearest}?"
+            "answered 404: no source has this path; did the sender mean /ingest/{nearest}?"
         ),
         None => {
-            tracing::info!(target: "hookweir::http", %request_id, %method, path, "a request to no source, answered 404")
+            tracing::info!(target: "hookweir::http", %request_id, %method, path, "answered 404: no source has this path")
         }
     }
 }
 
-/// The line of a request whose method its source does not take: a provider that is set to another method loses its events there.
+/// Logs a request with a method that its source does not accept. A provider that is set to another
+/// method loses its events.
 pub fn method_not_allowed(source: &SourceName, request_id: RequestId, method: &Method) {
-    static LINES: LineLimit = LineLimit(AtomicU64::new(0));
-    match LINES.admit(seconds_since_start()) {
+    static LINES: LineLimit = LineLimit::new();
+    match LINES.admit_now() {
         Admitted::No => return,
         Admitted::Yes { left_out: 0 } => {}
         Admitted::Yes { left_out } => {
-            tracing::warn!(target: "hookweir::http", left_out, "more requests with a wrong method than lines")
+            tracing::warn!(target: "hookweir::http", left_out, "left out {left_out} lines about requests with a wrong method")
         }
     }
     tracing::warn!(
         target: "hookweir::http", %source, %request_id, %method,
-        "a request with a method that this source does not take was answered 405 and not stored; set the webhook to POST at the provider"
+        "answered 405, and did not store the request: this source does not accept its method; set the webhook to POST at the provider"
     );
-}
-
-fn seconds_since_start() -> u32 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u32::try_from(START.elapsed().as_secs()).unwrap_or(u32::MAX)
-}
-
-/// Lets through a bounded number of lines per second. The current second is in the upper half, the lines asked for in it in the lower.
-#[derive(Debug, Default)]
-pub(super) struct LineLimit(AtomicU64);
-
-#[derive(Debug, PartialEq, Eq)]
-enum Admitted {
-    /// Write the line; so many were left out in the last second that had any.
-    Yes { left_out: u32 },
-    /// Leave it out.
-    No,
-}
-
-impl LineLimit {
-    fn admit(&self, now: u32) -> Admitted {
-        let halves = |both: u64| ((both >> 32) as u32, both as u32);
-        let next = |both: u64| {
-            let (second, lines) = halves(both);
-            let lines = if second == now {
-                lines.saturating_add(1)
-            } else {
-                1
-            };
-            Some(u64::from(now) << 32 | u64::from(lines))
-        };
-        let before = match self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-        {
-            Ok(before) | Err(before) => before,
-        };
-        match halves(before) {
-            (second, lines) if second == now && lines >= LINES_PER_SECOND => Admitted::No,
-            (second, _) if second == now => Admitted::Yes { left_out: 0 },
-            (_, lines) => Admitted::Yes {
-                left_out: lines.saturating_sub(LINES_PER_SECOND),
-            },
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_flood_costs_a_bounded_number_of_lines() {
-        let limit = LineLimit::default();
-        let admitted = (0..1000)
-            .filter(|_| limit.admit(7) == Admitted::Yes { left_out: 0 })
-            .count();
-        assert_eq!(admitted, LINES_PER_SECOND as usize);
-        assert_eq!(
-            limit.admit(9),
-            Admitted::Yes {
-                left_out: 1000 - LINES_PER_SECOND
-            }
-        );
-        assert_eq!(limit.admit(9), Admitted::Yes { left_out: 0 });
-    }
 
     #[test]
     fn a_journal_gets_entries_and_everybody_else_what_is_configured() {

@@ -1,7 +1,8 @@
-//! Each metric once: its name, its labels, and what it means. Labels come from configuration and from fixed lists only, so that no
-//! sender can make the list grow.
+//! Metrics: name, labels and meaning of each, in one place. Labels come from the configuration and
+//! from fixed lists only, so that no sender can add one.
 //!
-//! The text above a metric is its documentation, the `HELP` line of a scrape, and its entry in `docs/reference/metrics.md`.
+//! The text above a metric is its documentation, the `HELP` line of a scrape, and its entry in
+//! `docs/reference/metrics.md`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use prometheus::{
 };
 
 use super::define::{Define, Description};
-use super::logs::LineLimit;
+use super::line_limit::LineLimit;
 use crate::domain::delivery::{Marks, SourceName};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
@@ -30,12 +31,12 @@ macro_rules! metrics {
         /// All metrics of the process.
         #[derive(Debug)]
         pub struct Metrics {
-            /// Where they are gathered from.
+            /// Registry of all metrics.
             pub registry: Registry,
             $($(#[doc = $help])+ $vis $field: $type,)*
         }
 
-        /// What each metric means, in the order of their definition.
+        /// Documentation of each metric, in order of definition.
         pub const DESCRIPTIONS: &[Description] = &[$(Description {
             name: $name,
             kind: <$type as Define>::KIND,
@@ -44,7 +45,7 @@ macro_rules! metrics {
         },)*];
 
         impl Metrics {
-            /// Registers all of them.
+            /// Registers all metrics.
             pub fn new() -> Result<Arc<Self>, prometheus::Error> {
                 let registry = Registry::new();
                 let mut descriptions = DESCRIPTIONS.iter();
@@ -63,97 +64,109 @@ macro_rules! metrics {
 metrics! {
     /// Requests to a source; equals the sum of `hookweir_outcomes_total` plus those in flight.
     received: IntCounterVec = "hookweir_received_total" by &["source"],;
-    /// What became of the requests to a source: accepted, duplicate, challenge, rejected, shed, failed; with the reason of the last three.
+    /// Outcomes of requests to a source: accepted, duplicate, challenge, rejected, shed, failed.
+    /// The last three have a reason.
     outcomes: IntCounterVec = "hookweir_outcomes_total" by &["source", "outcome", "reason"],;
-    /// Events with a known id and another body. Where the id is signed, the first one went to the queue, and this one was kept in `conflict`;
-    /// else this one went to the queue as well, marked `x-hookweir-conflict-of`.
+    /// Events with a known id and another body. If the id is signed, the first event was published
+    /// and this one is kept in `conflict`. Otherwise this one was published too, marked
+    /// `x-hookweir-conflict-of`.
     conflicts: IntCounterVec = "hookweir_conflicts_total" by &["source"],;
-    /// Events that went to the queue marked `x-hookweir-same-bytes-as`: their bytes were known under another id, or without one.
+    /// Events published with the mark `x-hookweir-same-bytes-as`: their bytes were known under
+    /// another id, or without one.
     same_bytes: IntCounterVec = "hookweir_same_bytes_total" by &["source"],;
-    /// From a request's head to its outcome, in seconds. Bounds are `limits.body_timeout_ms` for its body, and `limits.deadline_ms` after it.
+    /// Time from a request's head to its outcome, in seconds. Bounds: `limits.body_timeout_ms` for
+    /// its body, then `limits.deadline_ms`.
     pub delivery_seconds: Histogram = "hookweir_delivery_seconds", in LATENCY;
-    /// Answers on the ingest listener, by status code; also those to requests that reached no source.
+    /// Responses on the ingest listener by status code, including responses to requests that
+    /// reached no source.
     pub http_answers: IntCounterVec = "hookweir_http_answers_total" by &["code"],;
-    /// Requests in flight, from admission until the delivery is done everywhere in the service.
+    /// Requests in flight, from admission until the delivery has left the service.
     pub in_flight_requests: IntGauge = "hookweir_in_flight_requests",;
-    /// The bound on requests in flight, `limits.in_flight_requests`.
+    /// Bound on requests in flight: `limits.in_flight_requests`.
     pub in_flight_requests_max: IntGauge = "hookweir_in_flight_requests_max",;
     /// Bytes of bodies in flight.
     pub in_flight_bytes: IntGauge = "hookweir_in_flight_bytes",;
-    /// The bound on bytes in flight, `limits.in_flight_bytes`.
+    /// Bound on bytes in flight: `limits.in_flight_bytes`.
     pub in_flight_bytes_max: IntGauge = "hookweir_in_flight_bytes_max",;
     /// Connections open on the ingest listener.
     pub connections: IntGauge = "hookweir_connections",;
-    /// Connections closed because more than 80 % of those that there is room for were open; the idlest go first.
+    /// Idle connections closed because more than 80 % of `hookweir_connections_max` were open. The
+    /// longest idle are closed first.
     pub connections_closed: IntCounter = "hookweir_connections_closed_total",;
-    /// The bound on connections: `server.max_connections`, or what the limit on descriptors leaves of it.
+    /// Bound on connections: `server.max_connections`, or fewer if the limit on file descriptors is
+    /// too low.
     pub connections_max: IntGauge = "hookweir_connections_max",;
-    /// Messages waiting in an actor's mailbox; "verifier-http-0" is on the first HTTP thread, "verifier-0" on a thread of its own.
+    /// Messages waiting in the mailbox of an actor. `verifier-http-0` is on the first HTTP thread,
+    /// `verifier-0` on a thread of its own.
     pub mailbox_depth: IntGaugeVec = "hookweir_mailbox_depth" by &["actor"],;
-    /// Messages that may wait in an actor's mailbox.
+    /// Bound on messages in the mailbox of an actor.
     pub mailbox_capacity: IntGaugeVec = "hookweir_mailbox_capacity" by &["actor"],;
-    /// Redeliveries answered from memory. Tuned by `dedup.cache_entries`.
+    /// Redeliveries answered from the dedup cache. Tuned by `dedup.cache_entries`.
     pub cache_hits: IntCounter = "hookweir_cache_hits_total",;
-    /// Events that were not among the recent keys: they had to ask the store, or to wait for one that does.
+    /// Cache misses: events that needed the store, or waited for a concurrent insert of the same
+    /// key.
     pub cache_misses: IntCounter = "hookweir_cache_misses_total",;
-    /// Keys in memory.
+    /// Keys in the dedup cache.
     pub cache_entries: IntGauge = "hookweir_cache_entries",;
-    /// Events that joined the same one while it was being stored.
+    /// Events that waited for a concurrent insert of the same key.
     pub joined: IntCounter = "hookweir_joined_total",;
     /// Events in one commit. Tuned by `dedup.batch_events` and `dedup.writers`.
     pub batch_events: Histogram = "hookweir_batch_events", in COUNTS;
     /// Duration of one commit, in seconds.
     pub commit_seconds: Histogram = "hookweir_commit_seconds", in LATENCY;
-    /// Commits that failed; their events went to the spool, or, without one, their deliveries were answered 503.
+    /// Failed commits. Their events went to the spool; without a spool, their deliveries got 503.
     pub commit_failures: IntCounter = "hookweir_commit_failures_total",;
-    /// Events in the spool: durable on one local disk only, and waiting for the store.
+    /// Events in the spool: durable on one local disk, and not yet in the store.
     pub spool_rows: IntGauge = "hookweir_spool_rows",;
-    /// What the events in the spool are counted for, in bytes. Bounded by `spool.max_bytes`.
+    /// Size of the events in the spool, in bytes. Bounded by `spool.max_bytes`.
     pub spool_bytes: IntGauge = "hookweir_spool_bytes",;
-    /// Age of the event that waits longest in the spool, in seconds. Past `spool.max_age_secs` nothing more is spooled.
+    /// Age of the oldest event in the spool, in seconds. Above `spool.max_age_secs`, new deliveries
+    /// get 503.
     pub spool_oldest_seconds: IntGauge = "hookweir_spool_oldest_seconds",;
-    /// Events that were new to the spool.
+    /// New events written to the spool.
     pub spooled: IntCounter = "hookweir_spooled_total",;
     /// Events moved from the spool to the store.
     pub drained: IntCounter = "hookweir_drained_total",;
-    /// Commits to the spool that failed; their deliveries were answered 503 unless the store took them after all.
+    /// Failed commits to the spool. Their deliveries got 503, unless the store had committed them.
     pub spool_failures: IntCounter = "hookweir_spool_failures_total",;
-    /// Events handed to the queue, by result: confirmed, unroutable, nacked, unknown, refused.
+    /// Events sent to the sink, by result: confirmed, unroutable, nacked, unknown, refused.
     pub published: IntCounterVec = "hookweir_published_total" by &["result"],;
-    /// From handing a batch to the queue to the last of its confirms, in seconds.
+    /// Time from sending a batch to the sink until its last confirm, in seconds.
     pub confirm_seconds: Histogram = "hookweir_confirm_seconds", in LATENCY;
-    /// Events that the publisher had no room for at once; the relay finds their rows. Tuned by `publisher.queue_events`.
+    /// Committed events that found the publisher full. The relay publishes them later. Tuned by
+    /// `publisher.queue_events`.
     pub hints_dropped: IntCounter = "hookweir_hints_dropped_total",;
     /// Events that the relay found in the outbox.
     pub relayed: IntCounter = "hookweir_relayed_total",;
-    /// Events given up and kept with a reason.
+    /// Events parked (dead letter): publishing was given up, and the event is kept with a reason.
     pub parked: IntCounter = "hookweir_parked_total",;
-    /// 1 while the queue takes events.
+    /// 1 while the sink accepts events.
     pub publisher_up: IntGauge = "hookweir_publisher_up",;
-    /// 1 while publishing stands aside for a burst. Bounded by `publisher.yield_secs`.
+    /// 1 while publishing is paused for a burst of deliveries. Bounded by `publisher.yield_secs`.
     pub publisher_yielding: IntGauge = "hookweir_publisher_yielding",;
-    /// Events that wait for the queue.
+    /// Events in the outbox, waiting for the sink.
     pub outbox_rows: IntGauge = "hookweir_outbox_rows",;
-    /// Age of the event that waits longest for the queue, in seconds.
+    /// Age of the oldest event in the outbox, in seconds.
     pub outbox_oldest_seconds: IntGauge = "hookweir_outbox_oldest_seconds",;
-    /// Events given up and kept with a reason, now.
+    /// Events that are parked now (dead letter).
     pub parked_rows: IntGauge = "hookweir_parked_rows",;
-    /// Lines of the log that were dropped, because its reader was too slow, gone, or had no room. Deliveries do not wait for a log.
+    /// Log lines dropped because the reader of the log was too slow, gone, or out of space.
+    /// Deliveries never wait for the log.
     pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;
-    /// Always 1; the label says which build this is.
+    /// Version of this build, as a label. The value is always 1.
     pub build_info: IntGaugeVec = "hookweir_build_info" by &["version"],;
-    /// 1 while `/readyz` says ready.
+    /// 1 while `/readyz` answers 200.
     pub ready: IntGauge = "hookweir_ready",;
-    /// Seconds since the process started.
+    /// Time since the process started, in seconds.
     pub uptime_seconds: IntGauge = "hookweir_uptime_seconds",;
     /// Resident memory of the process, in bytes.
     pub resident_bytes: IntGauge = "hookweir_resident_bytes",;
-    /// File descriptors that the process holds open.
+    /// Open file descriptors of the process.
     pub open_fds: IntGauge = "hookweir_open_fds",;
 }
 
 impl Metrics {
-    /// The metrics of one source, looked up once.
+    /// Returns the metrics of one source. Look them up once.
     pub fn source(&self, source: &SourceName) -> Arc<SourceMetrics> {
         let outcome = |outcome: &str, reason: &str| {
             self.outcomes
@@ -184,7 +197,7 @@ impl Metrics {
         })
     }
 
-    /// All of them as Prometheus reads them.
+    /// Returns all metrics in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -206,17 +219,17 @@ pub struct SourceMetrics {
     shed: Vec<IntCounter>,
     failed: Vec<IntCounter>,
     delivery_seconds: Histogram,
-    /// Keeps a flood of one source's bad deliveries from flooding the log.
+    /// Limit on log lines about this source.
     pub(super) lines: LineLimit,
 }
 
 impl SourceMetrics {
-    /// The source they belong to.
+    /// Returns the source of these metrics.
     pub fn source(&self) -> &SourceName {
         &self.source
     }
 
-    /// Counts an event that was published in spite of a doubt.
+    /// Counts an event that was published with marks.
     pub fn count_marks(&self, marks: &Marks) {
         self.conflicts.inc_by(marks.conflict_of.is_some().into());
         self.same_bytes.inc_by(marks.same_bytes_as.is_some().into());
@@ -236,7 +249,7 @@ impl SourceMetrics {
         self.delivery_seconds.observe(took.as_secs_f64());
     }
 
-    /// How many outcomes were counted in all.
+    /// Returns the number of all outcomes.
     pub fn outcomes(&self) -> u64 {
         let single = [&self.accepted, &self.duplicate, &self.challenge];
         single

@@ -1,8 +1,10 @@
-//! Telemetry: what an operator sees. Metrics are defined once, in `metrics`; log lines of deliveries once, in `logs`.
+//! Telemetry: metrics, logs, health, and messages to systemd. Metrics are defined once, in `metrics`;
+//! log lines of deliveries once, in `logs`.
 
 pub mod define;
 pub mod health;
 mod journal;
+mod line_limit;
 pub mod log_queue;
 pub mod logs;
 pub mod metrics;

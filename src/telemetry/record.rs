@@ -1,5 +1,5 @@
-//! Lines that do not come by way of `tracing`: a panic's, the number of lost lines, what `say` notes. Making them takes no lock and cannot
-//! panic.
+//! Lines that do not come by way of `tracing`: a panic's, the number of lost lines, what `say`
+//! notes. Making them takes no lock and cannot panic.
 
 use std::time::SystemTime;
 
@@ -9,12 +9,12 @@ use super::journal;
 use super::log_queue::Line;
 use super::logs::priority;
 
-/// How lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// For eyes.
+    /// Text for a terminal.
     Pretty,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
     /// Entries of journald, by its own socket.
     Journal,
@@ -98,7 +98,7 @@ impl Shape {
         }
     }
 
-    /// Text for whoever reads the log, as it is.
+    /// Returns a line with this text as it is.
     pub(super) fn note(self, text: &str) -> Line {
         match self {
             Self::Pretty | Self::Json => Line::Text(format!("{text}\n").into_bytes()),

@@ -1,5 +1,5 @@
-//! Talks to the service manager, if there is one: readiness, stopping, a status line, watchdog pings. Without `NOTIFY_SOCKET` all of
-//! this does nothing.
+//! Talks to the service manager, if there is one: readiness, stopping, a status line, watchdog
+//! pings. Without `NOTIFY_SOCKET` all of this does nothing.
 
 use std::time::Duration;
 
@@ -34,12 +34,13 @@ pub fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);
 }
 
-/// A sign of life. Send it only after every actor has given one, else it proves nothing.
+/// Sends a sign of life. Call it only after every actor has given one.
 pub fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// How often to call [`alive`]: a third of `WatchdogSec`, so that one late round is forgiven. None where no watchdog waits.
+/// Returns the interval for calls of [`alive`]: a third of `WatchdogSec`, so that one late call
+/// does no harm. `None` without a watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 3)
 }

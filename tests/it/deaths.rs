@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use hookweir::faults::failpoint::POINTS;
+use hookweir::faults::points::POINTS;
 use sha2::Sha256;
 
 use hookweir_testkit::load::client;

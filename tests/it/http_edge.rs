@@ -1,6 +1,6 @@
 //! The public face of the ingest listener: what is answered, and what reaches the verifier.
 
-use hookweir::http::Stop;
+use hookweir::runtime::listener::StopMode;
 use hookweir::telemetry::health::State;
 
 use crate::http_support::{Client, Options, Server, eventually, post};
@@ -297,7 +297,7 @@ fn a_stop_finishes_what_is_in_hand_and_says_goodbye() {
         !server.seen.lock().expect("no panic").held.is_empty()
     });
 
-    server.begin_stop(Stop::InOrder);
+    server.begin_stop(StopMode::Graceful);
     assert!(idle.is_closed(), "idle connections are closed");
     let ticket = server
         .seen
@@ -325,7 +325,7 @@ fn a_stop_at_once_waits_for_nobody() {
     eventually("one is held", || {
         !server.seen.lock().expect("no panic").held.is_empty()
     });
-    server.begin_stop(Stop::AtOnce);
+    server.begin_stop(StopMode::Immediate);
     assert!(waiting.is_closed());
     server.join();
 }

@@ -7,13 +7,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, System};
+use hookweir::admin::{self, Admin};
 use hookweir::config::model::{Config, Limits, RespondAfter, Server as ServerConfig};
 use hookweir::domain::delivery::{DedupKey, MessageKey};
 use hookweir::domain::outcome::{Answer, FailReason, Outcome, RejectReason, Rejection};
 use hookweir::domain::request::Request;
-use hookweir::http::{Admin, Edge, Stop, bind, serve, serve_admin};
+use hookweir::http::{IngestService, serve};
 use hookweir::in_flight::{Budget, Share, Ticket};
-use hookweir::runtime::mailbox::{Mail, Mailbox, Ping, Roster};
+use hookweir::runtime::listener::{StopMode, bind};
+use hookweir::runtime::mailbox::{ActorRegistry, Mail, Mailbox, Ping};
 use hookweir::source::{CurrentKeys, Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
@@ -156,7 +158,7 @@ pub(crate) struct Server {
     pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) health: Health,
-    stop: Option<oneshot::Sender<Stop>>,
+    stop: Option<oneshot::Sender<StopMode>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -214,14 +216,14 @@ impl Server {
         );
     }
 
-    pub(crate) fn begin_stop(&mut self, how: Stop) {
+    pub(crate) fn begin_stop(&mut self, how: StopMode) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(how);
         }
     }
 
     pub(crate) fn join(&mut self) {
-        self.begin_stop(Stop::InOrder);
+        self.begin_stop(StopMode::Graceful);
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the server ends in order");
         }
@@ -246,7 +248,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     } = options;
     let metrics = Metrics::new().expect("metrics");
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let roster = Roster::default();
+    let roster = ActorRegistry::default();
     let stand_in = |name| -> Mailbox<Received> {
         roster.mailbox(name, &StandIn(name, seen.clone()).start(), 1024)
     };
@@ -282,7 +284,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         limits.in_flight_bytes,
         max_body_bytes,
     );
-    let edge = Edge::new(
+    let edge = IngestService::new(
         sources,
         vec![verifier],
         None,
@@ -295,7 +297,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let admin = Arc::new(Admin {
         metrics: metrics.clone(),
         health: health.clone(),
-        roster,
+        actors: roster,
         budget: budget.clone(),
         started: Instant::now(),
     });
@@ -315,7 +317,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         Duration::from_secs(20),
     )
     .expect("serves");
-    let admin_running = serve_admin(admin_listener, admin).expect("serves");
+    let admin_running = admin::serve(admin_listener, admin).expect("serves");
     let (stop, stopped) = oneshot::channel();
     let handle = Server {
         addr,
@@ -330,10 +332,10 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     let (admin_stop, admin_stopped) = oneshot::channel::<()>();
     let admin_task = actix::spawn(admin_running.until(async {
         let _ = admin_stopped.await;
-        Stop::InOrder
+        StopMode::Graceful
     }));
     running
-        .until(async { stopped.await.unwrap_or(Stop::AtOnce) })
+        .until(async { stopped.await.unwrap_or(StopMode::Immediate) })
         .await
         .expect("a clean end");
     drop(admin_stop);

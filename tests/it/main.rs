@@ -20,6 +20,7 @@ mod first_day;
 mod http_edge;
 mod http_hostile;
 mod http_support;
+mod layers_page;
 mod logging;
 #[cfg(feature = "failpoints")]
 mod power_loss;

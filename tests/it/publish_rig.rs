@@ -17,8 +17,8 @@ use hookweir::domain::sink::SinkName;
 use hookweir::in_flight::Budget;
 use hookweir::outbox::InFlightEvents;
 use hookweir::publish::{PublisherDeps, RunningPublisher, Sink, start, start_sink};
-use hookweir::runtime::mailbox::Roster;
-use hookweir::runtime::shutdown::{Lifeline, Vigil};
+use hookweir::runtime::mailbox::ActorRegistry;
+use hookweir::runtime::shutdown::{CriticalTask, DeathWatch};
 use hookweir::store::{self, NewEvent, Room, Seq, StoreError, StoredEvent};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
@@ -232,7 +232,7 @@ pub struct Rig {
     pub in_flight: InFlightEvents,
     pub health: Health,
     pub metrics: Arc<Metrics>,
-    pub vigil: Vigil,
+    pub vigil: DeathWatch,
     /// Whether the lease is held.
     pub lease: Arc<AtomicBool>,
     /// What is in hand before its answer: room for a hundred deliveries.
@@ -264,7 +264,7 @@ impl Rig {
         let system = actix::System::new();
         let health = Health::default();
         let metrics = Metrics::new().expect("metrics");
-        let (lifeline, vigil) = Lifeline::new();
+        let (lifeline, vigil) = CriticalTask::new();
         let lease = Arc::new(AtomicBool::new(true));
         let held = lease.clone();
         let ingest = Budget::new(100, 0);
@@ -277,7 +277,7 @@ impl Rig {
             health: health.component("publisher"),
             metrics: metrics.clone(),
             lifeline,
-            roster: Roster::default(),
+            roster: ActorRegistry::default(),
         };
         let running = system.block_on(async { start(deps) });
         // Its arbiters end with the publisher; the rest of it may not leave this thread, and a test may.

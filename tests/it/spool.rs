@@ -12,7 +12,7 @@ use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
     wall_clock,
 };
-use hookweir::runtime::shutdown::Lifeline;
+use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::spool::{Drain, Spool};
 use hookweir::store::keeper::Lease;
 use hookweir::store::{self, Inserted, NewEvent, Room, Store, StoredEvent};
@@ -89,7 +89,7 @@ impl Bench {
 
     /// Drains until nothing waits.
     fn drain(&self, spool: &Spool, store: &Arc<dyn Store>, instance: InstanceId) {
-        let (lifeline, vigil) = Lifeline::new();
+        let (lifeline, vigil) = CriticalTask::new();
         vigil.stopping();
         let room = Room {
             events: 3,

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Binary, Integer, Timestamptz};
 
 use super::sql_limit;
 use crate::domain::delivery::InstanceId;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::claim::{Choice, Due, PAGE};
 use crate::store::row::{message_key, millis};
 
@@ -44,7 +44,7 @@ pub(super) fn offer_stranded(
     longest: Duration,
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
-    if control::makes("clock_believed") {
+    if Mutant::ClockBelieved.is_on() {
         return Ok(());
     }
     let mut last = (PgTimestamp(i64::MIN), i64::MIN);

@@ -18,7 +18,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 use super::connection::was_rolled_back;
 use super::session::Session;
 use crate::domain::delivery::{InstanceId, Marks};
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
@@ -217,7 +217,7 @@ impl<const WARY: bool, const FULL: bool> QueryFragment<Pg> for Insert<'_, WARY, 
         out.push_sql(if FULL { MORE } else { "" });
         out.push_sql(", place)");
         let keys = if FULL { KEYS_AND_MORE } else { KEYS };
-        if control::makes("unsorted_batches") {
+        if Mutant::UnsortedBatches.is_on() {
             out.push_sql(&keys.replace("ORDER BY key", "ORDER BY random()"));
         } else {
             out.push_sql(keys);

@@ -16,7 +16,7 @@ use super::connection::unavailable;
 use super::insert::{Failed, LastKnown, Rows, together};
 use super::session::Session;
 use crate::domain::delivery::InstanceId;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::probe::good_event;
 use crate::store::{Inserted, NewEvent, StoreError};
 
@@ -52,7 +52,7 @@ pub(super) fn insert(
         Ok(inserted) => return Ok((inserted, true)),
         Err(error) => error,
     };
-    if control::makes("rows_to_blame") {
+    if Mutant::RowsToBlame.is_on() {
         return if batch.len() > 1 {
             Ok((parts.apart(connection, batch, error)?, false))
         } else {
@@ -147,7 +147,7 @@ impl Parts<'_> {
         row: &[Arc<NewEvent>],
         error: Error,
     ) -> Result<Vec<Inserted>, StoreError> {
-        if control::makes("rows_to_blame") {
+        if Mutant::RowsToBlame.is_on() {
             return Ok(vec![Inserted::Refused(error.to_string())]);
         }
         let good = self

@@ -19,7 +19,7 @@ use diesel::sql_types::{Bool, Integer, Text};
 
 use super::connection::unavailable;
 use crate::config::model;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::StoreError;
 
 /// Looks at two connections before they count as sessions of their own: a pooler gives the last free session away first, so that two looks
@@ -47,7 +47,7 @@ impl Session {
                 "(SELECT CASE WHEN current_schema() = {} THEN {}
                   ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END)",
                 quoted(&config.schema),
-                if control::makes("settings_of_the_session") { "'on'".to_owned() } else { synchronous_commit(true) }
+                if Mutant::SettingsOfTheSession.is_on() { "'on'".to_owned() } else { synchronous_commit(true) }
             )
             .into(),
             pooled: Arc::default(),
@@ -61,7 +61,7 @@ impl Session {
 
     /// Settings are taken for each transaction anew, since those of the session may be a neighbour's.
     fn sets_each_transaction(&self) -> bool {
-        self.is_pooled() && !control::makes("settings_of_the_session")
+        self.is_pooled() && !Mutant::SettingsOfTheSession.is_on()
     }
 
     /// Finds out whether a transaction pooler stands before the server: two connections then share a session, or one changes its own.
@@ -270,7 +270,7 @@ fn session_of(connection: &mut PgConnection) -> QueryResult<i32> {
 
 /// What is stronger than "on" stays.
 fn synchronous_commit(local: bool) -> String {
-    let synced = if control::makes("synchronous_commit_off") {
+    let synced = if Mutant::SynchronousCommitOff.is_on() {
         "off"
     } else {
         "on"

@@ -8,7 +8,7 @@ use diesel::sql_types::BigInt;
 
 use super::schema::{outbox, parked, published};
 use crate::domain::delivery::InstanceId;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::claim::{Choice, Due, PAGE};
 use crate::store::row::{message_key, millis};
 use crate::store::{Backlog, Seq};
@@ -23,7 +23,7 @@ pub(super) fn offer(
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
     offer_between(connection, owner, (i64::MIN, now), choice)?;
-    if control::makes("clock_believed") {
+    if Mutant::ClockBelieved.is_on() {
         return Ok(());
     }
     offer_between(

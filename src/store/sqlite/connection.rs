@@ -11,7 +11,7 @@ use diesel::r2d2::{
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, sql_query};
 
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::store::StoreError;
 
 pub(super) type Connection = PooledConnection<ConnectionManager<SqliteConnection>>;
@@ -77,7 +77,7 @@ impl CustomizeConnection<SqliteConnection, Error> for SetUp {
 
 /// 2 is FULL.
 fn synchronous() -> i64 {
-    if control::makes("synchronous_normal") {
+    if Mutant::SynchronousNormal.is_on() {
         1
     } else {
         2

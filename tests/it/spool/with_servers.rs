@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _};
-use hookweir::faults::failpoint::SPOOL_POINTS;
+use hookweir::faults::points::SPOOL_POINTS;
 
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::ledger::Ledger;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hookweir::config::model::Migrate;
 use hookweir::domain::delivery::InstanceId;
-use hookweir::runtime::shutdown::Lifeline;
+use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::{Keeper, Kept};
 use hookweir::store::{Inserted, NewEvent, Reached, Retention, StoreError, migrate, open};
 use hookweir::telemetry::Metrics;
@@ -225,7 +225,7 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
     let (me, other) = (InstanceId::random(), InstanceId::random());
     let mut config = place.config();
     config.keep_events = Duration::ZERO;
-    let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
+    let (health, (lifeline, vigil)) = (Health::default(), CriticalTask::new());
     let (component, outbox) = (health.component("store"), health.component("outbox"));
     let (store_too, known) = (store.clone(), Reached::beside(None, ""));
     let kept = Kept {

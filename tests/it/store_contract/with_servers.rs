@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hookweir::domain::delivery::InstanceId;
-use hookweir::runtime::shutdown::Lifeline;
+use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::{Keeper, Kept};
 use hookweir::store::{Inserted, Reached, Store, StoreError, open};
 use hookweir::telemetry::Metrics;
@@ -109,7 +109,7 @@ fn a_server_that_is_away_at_the_start_is_waited_for() {
     let place = Postgres::at(server.url.clone());
     server.stop();
     let store = open(&place.config(), 3).expect("a store");
-    let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
+    let (health, (lifeline, vigil)) = (Health::default(), CriticalTask::new());
     let me = InstanceId::random();
     let metrics = Metrics::new().expect("metrics");
     let keeper = Keeper::start(
@@ -245,7 +245,7 @@ fn a_frozen_server_ends_the_lease_and_a_thawed_one_brings_it_back() {
     let mut config = place.config();
     config.lease = Duration::from_secs(1);
     let store = open(&config, 2).expect("a store");
-    let (health, (lifeline, vigil)) = (Health::default(), Lifeline::new());
+    let (health, (lifeline, vigil)) = (Health::default(), CriticalTask::new());
     let metrics = Metrics::new().expect("metrics");
     let keeper = Keeper::start(
         kept(store, InstanceId::random(), &metrics, &health),

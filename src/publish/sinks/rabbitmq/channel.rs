@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::connection::set_down;
 use super::explain;
 use crate::domain::text::cut;
-use crate::faults::control;
+use crate::faults::mutants::Mutant;
 use crate::publish::envelope::Message;
 use crate::publish::sinks::{Channel, ConnectionState, PublishResult};
 
@@ -203,7 +203,7 @@ async fn confirmations(
         acked.push(ack);
         if let Some(message) = message {
             match message.delivery.properties.message_id() {
-                Some(_) if control::makes("ack_per_confirm") => {
+                Some(_) if Mutant::AckPerConfirm.is_on() => {
                     returned.insert(batch[at].id.to_string());
                 }
                 Some(id) => {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hookweir::faults::failpoint::{POINTS, SPOOL_POINTS};
+use hookweir::faults::points::{POINTS, SPOOL_POINTS};
 
 use super::Row;
 use crate::scene::{Felt, Scene, Setup};

@@ -1,7 +1,8 @@
-//! The open connections of one HTTP thread, and which of them are closed when there are too many.
+//! Open connections of one HTTP thread, and the choice of those to close when there are too many.
 //!
-//! A connection costs whoever opens it next to nothing, and there is room for so many. So the last fifth of the room is kept free: where more
-//! are open, those are closed that have been of no use for longest, and whoever comes next is taken at once.
+//! Opening a connection costs a client next to nothing, and `server.max_connections` bounds them.
+//! The last fifth of the room is kept free: if more are open, the longest idle ones are closed, so
+//! that a new client is taken at once.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,34 +10,34 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
-use super::connection::{Progress, Stage};
-use crate::faults::control;
+use super::progress::{Progress, Stage};
+use crate::faults::mutants::Mutant;
 
-/// How long a body is on its way at least before its connection counts as one that is slow.
+/// Least age of a body before its connection counts as slow.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// A connection that was opened, or became idle, less than this ago is not idle: what it is for may be on its way.
+/// Least age of an idle connection: before that, its request may be on its way.
 const FRESH: Duration = Duration::from_millis(300);
 
-/// How soon room is made that could not be made at once.
+/// Interval between attempts to make room.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Least time between two lines of the log.
+/// Least time between two log lines.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// The connections of one HTTP thread.
-pub(super) struct Crowd {
+pub(super) struct Connections {
     most: usize,
     open: RefCell<Vec<Rc<Progress>>>,
-    /// Those of them that were told to close.
+    /// Number of connections that are closing.
     leaving: Cell<usize>,
     closed: IntCounter,
     told: Cell<Option<Instant>>,
-    /// A task makes room from time to time.
+    /// A task makes room at intervals.
     watched: Cell<bool>,
 }
 
-impl Crowd {
+impl Connections {
     /// A thread with room for `most` connections.
     pub(super) fn new(most: usize, closed: IntCounter) -> Rc<Self> {
         Rc::new(Self {
@@ -49,37 +50,37 @@ impl Crowd {
         })
     }
 
-    /// A connection was opened, and others may have to make room for it. Called on the HTTP thread.
-    pub(super) fn welcome(self: &Rc<Self>, progress: &Rc<Progress>) {
-        self.join(progress);
+    /// Adds a connection, and closes idle ones if there are too many. Call it on the HTTP thread.
+    pub(super) fn add(self: &Rc<Self>, progress: &Rc<Progress>) {
+        self.insert(progress);
         if self.make_room(Instant::now()) || self.watched.replace(true) {
             return;
         }
-        // With all of them fresh, nobody may ever come again to have room made for.
-        let crowd = self.clone();
+        // All connections are fresh. Without a new one, nothing else would make room later.
+        let connections = self.clone();
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(AGAIN).await;
-                if crowd.make_room(Instant::now()) {
+                if connections.make_room(Instant::now()) {
                     break;
                 }
             }
-            crowd.watched.set(false);
+            connections.watched.set(false);
         });
     }
 
-    fn join(&self, progress: &Rc<Progress>) {
-        progress.place.set(self.open.borrow().len());
+    fn insert(&self, progress: &Rc<Progress>) {
+        progress.position.set(self.open.borrow().len());
         self.open.borrow_mut().push(progress.clone());
     }
 
-    /// A connection is gone.
-    pub(super) fn leave(&self, progress: &Progress) {
-        let (mut open, place) = (self.open.borrow_mut(), progress.place.get());
+    /// Removes a closed connection.
+    pub(super) fn remove(&self, progress: &Progress) {
+        let (mut open, place) = (self.open.borrow_mut(), progress.position.get());
         if place < open.len() {
             open.swap_remove(place);
             if let Some(moved) = open.get(place) {
-                moved.place.set(place);
+                moved.position.set(place);
             }
         }
         if progress.is_expelled() {
@@ -91,12 +92,13 @@ impl Crowd {
         self.open.borrow().len().saturating_sub(self.leaving.get())
     }
 
-    /// Whether there is room again, now that the idlest were told to close.
+    /// Closes the longest idle connections if there are too many. Returns `true` if there is room
+    /// then.
     fn make_room(&self, now: Instant) -> bool {
         let comfortable = (self.most * 4 / 5).clamp(1, self.most.saturating_sub(1).max(1));
         let staying = self.staying();
-        if staying > comfortable && !control::makes("idle_for_ever") {
-            // Some more than have to: each look goes over all connections.
+        if staying > comfortable && !Mutant::IdleForEver.is_on() {
+            // Close some more than needed, since each attempt goes over all connections.
             self.close(staying - comfortable + self.most / 64, now);
         }
         self.staying() <= comfortable
@@ -133,15 +135,17 @@ impl Crowd {
             self.told.set(Some(now));
             tracing::warn!(
                 closed = idlest.len(),
-                "more than 80 % of server.max_connections are open, so the idlest are closed; deliveries go on. Raise server.max_connections \
-                 if these are providers, or let a proxy in front bound them"
+                "more than 80 % of server.max_connections are open: closed {} idle ones; deliveries continue. If these clients are providers, \
+                 raise server.max_connections; otherwise let a proxy in front bound them",
+                idlest.len()
             );
         }
     }
 }
 
-/// How idle a connection is: the least goes first. None of one that has a whole request in hand, and, unless the room is nearly full, of one
-/// whose body is on its way.
+/// Returns the rank of a connection for closing; the lowest is closed first. Returns `None` for a
+/// connection with a whole request, and, unless the room is nearly full, for one whose body is on
+/// its way.
 fn rank(progress: &Progress, full: bool, now: Instant) -> Option<(u8, Duration)> {
     let age = now.saturating_duration_since(progress.since());
     let oldest_first = Duration::MAX.saturating_sub(age);
@@ -149,12 +153,12 @@ fn rank(progress: &Progress, full: bool, now: Instant) -> Option<(u8, Duration)>
         _ if progress.is_expelled() => None,
         Stage::Closing => Some((0, oldest_first)),
         Stage::Head if age < FRESH => None,
-        // Whoever has brought a genuine event before is likelier to bring the next.
+        // A client that sent a genuine event is likely to send the next one.
         Stage::Head if !progress.head_has_begun() => {
             Some((if progress.is_trusted() { 2 } else { 1 }, oldest_first))
         }
         Stage::Head => Some((3, oldest_first)),
-        // Slowest first: by how long a byte took.
+        // Slowest first: by the time that a byte took.
         Stage::Body if full && age > SLOW => {
             let bytes = u32::try_from(progress.bytes_read())
                 .unwrap_or(u32::MAX)
@@ -167,26 +171,25 @@ fn rank(progress: &Progress, full: bool, now: Instant) -> Option<(u8, Duration)>
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Patience;
+    use super::super::progress::HeadTimeouts;
+    use super::super::request_guard::RequestGuard;
     use super::*;
 
-    fn crowd(most: usize) -> Rc<Crowd> {
-        Crowd::new(
+    fn connections(most: usize) -> Rc<Connections> {
+        Connections::new(
             most,
             IntCounter::new("closed", "closed").expect("a counter"),
         )
     }
 
-    fn join(crowd: &Crowd) -> Rc<Progress> {
-        let progress = Progress::new(
-            100,
-            Patience {
-                keep_alive: Duration::from_secs(60),
-                head: Duration::from_secs(60),
-            },
-        );
-        crowd.join(&progress);
-        crowd.make_room(Instant::now() + 2 * FRESH);
+    fn join(connections: &Connections) -> Rc<Progress> {
+        let timeouts = HeadTimeouts {
+            keep_alive: Duration::from_secs(60),
+            head: Duration::from_secs(60),
+        };
+        let progress = Progress::new(100, timeouts, Instant::now());
+        connections.insert(&progress);
+        connections.make_room(Instant::now() + 2 * FRESH);
         progress
     }
 
@@ -195,62 +198,65 @@ mod tests {
     }
 
     #[test]
-    fn over_four_fifths_the_idlest_goes_and_who_has_a_request_in_hand_stays() {
-        let crowd = crowd(10);
-        let mut all: Vec<_> = (0..8).map(|_| join(&crowd)).collect();
+    fn over_four_fifths_the_idlest_is_closed_and_an_open_request_keeps_its_connection() {
+        let connections = connections(10);
+        let mut all: Vec<_> = (0..8).map(|_| join(&connections)).collect();
         assert!(expelled(&all).is_empty(), "there is room");
-        let mut in_hand = all[0].clone().begin();
-        in_hand.set_whole();
-        let uploading = all[1].clone().begin();
-        let mut trusted = all[2].clone().begin();
+        let mut open = RequestGuard::new(all[0].clone());
+        open.set_whole();
+        let uploading = RequestGuard::new(all[1].clone());
+        let mut trusted = RequestGuard::new(all[2].clone());
         trusted.set_whole();
         trusted.set_trusted();
         drop(trusted);
-        all.push(join(&crowd));
+        all.push(join(&connections));
         assert_eq!(
             expelled(&all),
             [3],
             "the oldest that is idle, and has brought nothing"
         );
         for _ in 0..5 {
-            all.push(join(&crowd));
+            all.push(join(&connections));
         }
         assert_eq!(
             expelled(&all),
             [3, 4, 5, 6, 7, 8],
             "one for each that comes"
         );
-        crowd.leave(&all[3]);
-        crowd.leave(&all[4]);
-        assert_eq!((crowd.open.borrow().len(), crowd.staying()), (12, 8));
+        connections.remove(&all[3]);
+        connections.remove(&all[4]);
+        assert_eq!(
+            (connections.open.borrow().len(), connections.staying()),
+            (12, 8)
+        );
         assert!(
-            crowd
+            connections
                 .open
                 .borrow()
                 .iter()
                 .enumerate()
-                .all(|(at, progress)| progress.place.get() == at)
+                .all(|(at, progress)| progress.position.get() == at)
         );
-        drop((in_hand, uploading));
+        drop((open, uploading));
     }
 
     #[test]
-    fn whoever_has_just_come_is_given_a_moment() {
-        let crowd = crowd(4);
+    fn a_new_connection_is_given_a_moment() {
+        let connections = connections(4);
         let all: Vec<_> = (0..4)
-            .map(|_| Progress::new(100, Patience::default()))
+            .map(|_| Progress::new(100, HeadTimeouts::default(), Instant::now()))
             .collect();
-        all.iter().for_each(|progress| crowd.join(progress));
-        assert!(!crowd.make_room(Instant::now()) && expelled(&all).is_empty());
-        assert!(crowd.make_room(Instant::now() + FRESH) && expelled(&all) == [0]);
+        all.iter().for_each(|progress| connections.insert(progress));
+        assert!(!connections.make_room(Instant::now()) && expelled(&all).is_empty());
+        assert!(connections.make_room(Instant::now() + FRESH) && expelled(&all) == [0]);
     }
 
     #[test]
     fn a_small_room_is_never_full_of_idle_connections() {
         for most in [1, 2, 3] {
-            let crowd = crowd(most);
-            let all: Vec<_> = (0..2 * most + 2).map(|_| join(&crowd)).collect();
-            assert_eq!(crowd.staying(), (most - 1).max(1), "{most}");
+            let connections = connections(most);
+            let all: Vec<_> = (0..2 * most + 2).map(|_| join(&connections)).collect();
+            assert_eq!(connections.staying(), (most - 1).max(1), "{most}");
             assert!(!all[all.len() - 1].is_expelled(), "the newest stays");
         }
     }

@@ -1,7 +1,8 @@
-//! Named points on the way of a delivery at which a test makes the process die (`FAILPOINTS=name=return`) or an actor panic
-//! (`name=panic`), as the crate `fail` has it: also `name=2*off->return` for the third time. Nothing without the feature `failpoints`.
+//! Failpoints: named steps of a delivery at which a test ends the process
+//! (`FAILPOINTS=name=return`) or panics an actor (`name=panic`). The syntax is that of the crate
+//! `fail`: `name=2*off->return` fires the third time.
 
-/// All of them, in the order in which a delivery passes them; a test tries each.
+/// All points on the way of a delivery, in order. A test tries each.
 pub const POINTS: &[&str] = &[
     "http_admitted",
     "http_handed_over",
@@ -20,7 +21,7 @@ pub const POINTS: &[&str] = &[
     "confirm_writer_after",
 ];
 
-/// Those that an event passes on its way out of the spool.
+/// Points on the way out of the spool.
 pub const SPOOL_POINTS: &[&str] = &["drain_before_commit", "drain_after_commit", "drain_removed"];
 
 /// Marks a point of [`POINTS`] or [`SPOOL_POINTS`].

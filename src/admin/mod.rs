@@ -1,0 +1,183 @@
+//! The admin stage: a listener of its own for `/livez`, `/readyz` and `/metrics`.
+//!
+//! Every route stands in one table, `ROUTES`. It has no login: it belongs on loopback or a private
+//! network. A login goes into `respond`, through which every request passes.
+
+mod health;
+mod metrics;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::Method;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+
+use crate::in_flight::Budget;
+use crate::runtime::listener::RunningServer;
+use crate::runtime::mailbox::ActorRegistry;
+use crate::telemetry::{Health, Metrics};
+
+/// Open connections, at most.
+const CONNECTIONS: usize = 256;
+
+/// Time for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// State that the admin listener shows.
+pub struct Admin {
+    /// All metrics. Gauges that mirror other state are set at each scrape.
+    pub metrics: Arc<Metrics>,
+    /// State of each component.
+    pub health: Health,
+    /// Every actor.
+    pub actors: ActorRegistry,
+    /// Budget of deliveries in flight.
+    pub budget: Arc<Budget>,
+    /// Start of the process.
+    pub started: Instant,
+}
+
+/// A route: method, path, and the function that answers. `{x}` in the path is the last argument.
+struct Route {
+    method: Method,
+    path: &'static str,
+    answer: fn(&Admin, &HttpRequest) -> HttpResponse,
+}
+
+/// All routes.
+const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/livez",
+        answer: |_, _| health::live(),
+    },
+    Route {
+        method: Method::GET,
+        path: "/readyz",
+        answer: |admin, _| health::ready(&admin.health),
+    },
+    Route {
+        method: Method::GET,
+        path: "/metrics",
+        answer: |admin, _| metrics::text(admin),
+    },
+    #[cfg(feature = "failpoints")]
+    Route {
+        method: Method::POST,
+        path: "/control/clock/{ms}",
+        answer: |_, request| faults::shift_clock(request),
+    },
+    #[cfg(feature = "failpoints")]
+    Route {
+        method: Method::POST,
+        path: "/control/forget",
+        answer: |_, _| faults::lose_cache(),
+    },
+];
+
+/// Starts the admin server on `listener`.
+pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<RunningServer> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::from(admin.clone()))
+            .configure(routes)
+    })
+    .workers(1)
+    .max_connections(CONNECTIONS)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .listen(listener)?
+    .run();
+    Ok(RunningServer::new(server, None))
+}
+
+/// Registers `ROUTES`.
+fn routes(app: &mut web::ServiceConfig) {
+    for route in ROUTES {
+        let handler = move |request: HttpRequest, admin: web::Data<Admin>| {
+            std::future::ready(respond(route, &request, &admin))
+        };
+        app.route(route.path, web::method(route.method.clone()).to(handler));
+    }
+}
+
+/// Answers one request. A login belongs here.
+fn respond(route: &Route, request: &HttpRequest, admin: &Admin) -> HttpResponse {
+    (route.answer)(admin, request)
+}
+
+/// Faults that tests switch on through this listener, see [`crate::faults`].
+#[cfg(feature = "failpoints")]
+mod faults {
+    use actix_web::{HttpRequest, HttpResponse};
+
+    use crate::faults::{cache, clock};
+
+    pub(super) fn shift_clock(request: &HttpRequest) -> HttpResponse {
+        let Ok(ms) = request.match_info().query("ms").parse() else {
+            return HttpResponse::NotFound().finish();
+        };
+        clock::shift(ms);
+        HttpResponse::NoContent().finish()
+    }
+
+    pub(super) fn lose_cache() -> HttpResponse {
+        cache::lose();
+        HttpResponse::NoContent().finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use actix_web::test;
+
+    use super::*;
+    use crate::telemetry::health::State;
+
+    fn admin() -> (Health, web::Data<Admin>) {
+        let health = Health::default();
+        let admin = Admin {
+            metrics: Metrics::new().expect("metrics"),
+            health: health.clone(),
+            actors: ActorRegistry::default(),
+            budget: Budget::new(4, 1000),
+            started: Instant::now(),
+        };
+        (health, web::Data::new(admin))
+    }
+
+    #[tokio::test]
+    async fn each_route_answers_its_own_method_and_no_other() {
+        let (_, admin) = admin();
+        let app = test::init_service(App::new().app_data(admin).configure(routes)).await;
+        for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+            let get = test::TestRequest::get().uri(route.path).to_request();
+            let response = test::call_service(&app, get).await;
+            assert_eq!(response.status(), StatusCode::OK, "{}", route.path);
+            let post = test::TestRequest::post().uri(route.path).to_request();
+            let response = test::call_service(&app, post).await;
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{}", route.path);
+        }
+        let other = test::TestRequest::get().uri("/admin").to_request();
+        let response = test::call_service(&app, other).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn readiness_names_the_component_and_its_reason() {
+        let (health, admin) = admin();
+        health
+            .component("store")
+            .set(State::NotReady("login refused".into()));
+        let app = test::init_service(App::new().app_data(admin).configure(routes)).await;
+        let get = test::TestRequest::get().uri("/readyz").to_request();
+        let response = test::call_service(&app, get).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body: serde_json::Value = test::read_body_json(response).await;
+        assert_eq!(body["components"]["store"]["reason"], "login refused");
+    }
+}

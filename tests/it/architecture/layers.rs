@@ -1,0 +1,82 @@
+//! A module imports only from modules below it. `tests/it/layers_page.rs` draws the layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::code;
+
+/// The layers, from the top. A module imports modules of lower layers, and of its own layer those
+/// to its right.
+pub const LAYERS: &[(&str, &[&str])] = &[
+    ("commands and wiring", &["cli", "app"]),
+    ("listeners", &["http", "admin"]),
+    ("stages", &["verify", "dedup", "spool", "keys", "publish"]),
+    ("outbox", &["outbox"]),
+    ("store, sources", &["store", "source", "sources"]),
+    ("room", &["in_flight"]),
+    ("services to all", &["telemetry", "config"]),
+    ("words and tools", &["domain", "runtime", "faults"]),
+];
+
+/// Imports that run upwards still. The list may only get shorter: one that is gone has to leave it.
+const UPWARDS: &[(&str, &str)] = &[];
+
+pub fn order() -> Vec<&'static str> {
+    LAYERS.iter().flat_map(|(_, row)| *row).copied().collect()
+}
+
+/// Returns the imports that run upwards.
+fn upwards(matrix: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<(&str, &str)> {
+    let order = order();
+    let at = |module: &str| order.iter().position(|name| *name == module);
+    let mut found = BTreeSet::new();
+    for (from, to) in matrix {
+        for to in to.iter().filter(|to| at(to) < at(from)) {
+            found.insert((from.as_str(), to.as_str()));
+        }
+    }
+    found
+}
+
+/// Returns the modules that import themselves by way of others.
+pub fn in_a_loop(matrix: &BTreeMap<String, BTreeSet<String>>) -> Vec<&str> {
+    let reaches_itself = |start: &str| {
+        let mut seen = BTreeSet::new();
+        let mut todo: Vec<&String> = matrix[start].iter().collect();
+        while let Some(next) = todo.pop() {
+            if seen.insert(next) {
+                todo.extend(&matrix[next]);
+            }
+        }
+        seen.iter().any(|name| *name == start)
+    };
+    matrix
+        .keys()
+        .map(String::as_str)
+        .filter(|name| reaches_itself(name))
+        .collect()
+}
+
+#[test]
+fn a_module_imports_only_from_the_layers_below_it() {
+    let matrix = code::matrix(&code::service());
+    for module in matrix.keys() {
+        assert!(
+            order().contains(&module.as_str()),
+            "src/{module} is in no layer of tests/it/architecture/layers.rs"
+        );
+    }
+    let (found, known) = (upwards(&matrix), UPWARDS.iter().copied().collect());
+    let new: Vec<_> = found.difference(&known).collect();
+    assert!(
+        new.is_empty(),
+        "imports that run upwards (from, to): {new:?}\nthe layers, from the top: {LAYERS:#?}"
+    );
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(
+        gone.is_empty(),
+        "take these out of UPWARDS, nothing imports so any more: {gone:?}"
+    );
+    if known.is_empty() {
+        assert_eq!(in_a_loop(&matrix), Vec::<&str>::new(), "modules in a loop");
+    }
+}

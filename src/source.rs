@@ -36,7 +36,7 @@ pub struct Source {
     pub retry_span: Duration,
     /// Headers of the provider that are published with an event.
     pub forward_headers: Vec<HeaderName>,
-    /// How long equal bytes under another id are dropped; published with a mark where None.
+    /// Time for which equal bytes under another id are dropped. None: they are published with a mark.
     pub drop_same_bytes: Option<Duration>,
     /// Largest body, in bytes.
     pub max_body_bytes: usize,

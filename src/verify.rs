@@ -52,7 +52,7 @@ pub struct Verifiers {
     pub keys: KeyService,
     /// Whom a death is reported to.
     pub lifeline: CriticalTask,
-    /// Where they enter.
+    /// Registry that the actors enter.
     pub roster: ActorRegistry,
 }
 
@@ -170,7 +170,7 @@ fn header_text(value: &http::HeaderValue) -> String {
     )
 }
 
-/// What is stored of a verified event.
+/// Returns the event to store.
 fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
     let text = |value: &http::HeaderValue| {
         Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE)

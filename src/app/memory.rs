@@ -18,7 +18,7 @@ const MIB: u64 = 1024 * KIB;
 
 /// A connection's own state, its write buffer and its socket, on top of what `http` reads from it.
 const CONNECTION_STATE: u64 = 16 * KIB;
-/// What is kept of a request besides its body and its headers.
+/// Bytes kept for a request besides its body and its headers.
 const REQUEST_STATE: u64 = 8 * KIB;
 /// A key and a digest in moka, with their entries in its order queues: measured with 500,000 of them.
 const CACHE_ENTRY: u64 = 400;
@@ -34,132 +34,37 @@ const SQLITE_CONNECTION: u64 = 20 * MIB;
 const POSTGRES_CONNECTION: u64 = MIB;
 /// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two, draining, learned secrets, fetched keys.
 const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
-/// What a source takes whose deliveries name keys: a stack, names that were seen, and keys that were fetched.
+/// Bytes of a source whose deliveries name keys: a stack, names that were seen, and fetched keys.
 const NAMED_KEYS: u64 = MIB;
-/// What an event in the spool takes in memory: an entry in a set for each of its keys.
+/// Bytes of memory for an event in the spool: an entry in a set for each of its keys.
 const SPOOLED_KEYS: u64 = 3 * 20;
 /// The program, its tables, TLS roots, metrics.
 const BASE: u64 = 48 * MIB;
 
-/// What the process takes at most, in bytes.
+/// A part of the bound: its name with the options that make it, and its bytes.
+type Part = (&'static str, u64);
+
+/// Upper bound of the memory of the process, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// The parts: what it is and which options make it, and its bytes.
+    /// Parts of the bound: name with the options that make it, and bytes.
     pub parts: Vec<(&'static str, u64)>,
-    /// Their sum.
+    /// Sum of the parts.
     pub total: u64,
 }
 
 impl MemoryBound {
-    /// The bound on memory that follows from the configuration.
+    /// Returns the bound of a configuration.
     pub fn of(config: &Config) -> Self {
         let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
         Self::on(config, cores)
     }
 
     fn on(config: &Config, cores: u64) -> Self {
-        let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
-        let (limits, dedup, publisher) = (&config.limits, &config.dedup, &config.publisher);
-        let (http, verifiers, writers, channels) = (
-            or_cores(config.server.workers),
-            or_cores(config.verifier.actors),
-            dedup.writers as u64,
-            publisher.channels as u64,
-        );
-        let largest_body = config
-            .sources
-            .iter()
-            .filter_map(|source| source.max_body_bytes)
-            .chain([limits.max_body_bytes])
-            .max()
-            .unwrap_or_default() as u64;
-
-        let database = match config.store.url {
-            // One writes, one reads, and one copies the log into the file.
-            StoreUrl::Sqlite(_) => 3 * SQLITE_CONNECTION,
-            StoreUrl::Postgres(_) => (writers + OTHER_POSTGRES_CONNECTIONS) * POSTGRES_CONNECTION,
-        };
-        // What is committed is copied twice: bound to its statement, then into SQLite's record or libpq's buffer.
-        let largest_batch = largest_body.max(dedup.batch_bytes as u64);
-        // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON, which base64 and escapes can make
-        // twice as long as its body.
-        let copies_sent = if matches!(config.publisher.url, PublisherUrl::Amqp(_)) {
-            1
-        } else {
-            2
-        };
-        let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
-        // One connection writes and one reads; one batch is being written, and one is on its way from there to the store.
-        let spool = match config.spool.path {
-            Some(_) => {
-                2 * SQLITE_CONNECTION
-                    + 3 * largest_batch
-                    + config.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS
-            }
-            None => 0,
-        };
-        let fetching = config
-            .sources
-            .iter()
-            .filter(|source| spec_of(&source.spec()).is_ok_and(|spec| spec.fetches()))
-            .count() as u64;
-        let mut parts = vec![
-            (
-                "bodies in hand (limits.in_flight_bytes)",
-                limits.in_flight_bytes as u64,
-            ),
-            (
-                "requests in hand (limits.in_flight_requests, max_header_bytes)",
-                limits.in_flight_requests as u64
-                    * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
-            ),
-            (
-                "connections (server.max_connections)",
-                config.server.max_connections as u64 * connection,
-            ),
-            (
-                "batches being committed (dedup.writers, batch_bytes, largest body)",
-                writers * 2 * largest_batch,
-            ),
-            (
-                "keys in memory (dedup.cache_entries)",
-                dedup.cache_entries * CACHE_ENTRY,
-            ),
-            (
-                "publisher's queue (publisher.queue_bytes, queue_events)",
-                publisher.queue_bytes as u64
-                    + largest_body
-                    + publisher.queue_events as u64
-                        * (EVENT_STATE + limits.max_header_bytes as u64 / 4),
-            ),
-            (
-                "rows being read back (publisher.queue_bytes)",
-                publisher.queue_bytes as u64 / 2 + largest_body,
-            ),
-            (
-                "messages being sent (publisher.channels, largest body)",
-                channels * copies_sent * largest_body.max(4 * MIB),
-            ),
-            ("database connections (dedup.writers)", database),
-            (
-                "the spool (spool.max_bytes, dedup.batch_bytes, largest body)",
-                spool,
-            ),
-            (
-                "keys that deliveries name (sources that fetch them)",
-                fetching * NAMED_KEYS,
-            ),
-            (
-                "threads (server.workers, verifier.actors, dedup.writers)",
-                (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK,
-            ),
-            (
-                "lines of the log that wait for its reader",
-                log_queue::BYTES as u64,
-            ),
-            ("the program", BASE),
-        ];
-        let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum();
+        let mut parts = requests(config);
+        parts.extend(publishing(config));
+        parts.extend(process(config, cores));
+        let sum = |parts: &[Part]| parts.iter().map(|(_, bytes)| bytes).sum();
         let in_use: u64 = sum(&parts);
         parts.push(("what the allocator keeps of it (a tenth)", in_use / 10));
         Self {
@@ -167,6 +72,124 @@ impl MemoryBound {
             parts,
         }
     }
+}
+
+/// Returns the bytes of the largest body that any source takes.
+fn largest_body(config: &Config) -> u64 {
+    let sources = config.sources.iter();
+    sources
+        .filter_map(|source| source.max_body_bytes)
+        .chain([config.limits.max_body_bytes])
+        .max()
+        .unwrap_or_default() as u64
+}
+
+/// Returns the bytes of the largest batch. A batch is copied twice to commit it: bound to its statement,
+/// then into SQLite's record or libpq's buffer.
+fn largest_batch(config: &Config) -> u64 {
+    largest_body(config).max(config.dedup.batch_bytes as u64)
+}
+
+/// Returns the parts that grow with requests, up to the commit.
+fn requests(config: &Config) -> Vec<Part> {
+    let (limits, dedup) = (&config.limits, &config.dedup);
+    let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
+    vec![
+        (
+            "bodies in flight (limits.in_flight_bytes)",
+            limits.in_flight_bytes as u64,
+        ),
+        (
+            "requests in flight (limits.in_flight_requests, max_header_bytes)",
+            limits.in_flight_requests as u64
+                * (REQUEST_STATE + 2 * limits.max_header_bytes as u64 + EVENT_STATE),
+        ),
+        (
+            "connections (server.max_connections)",
+            config.server.max_connections as u64 * connection,
+        ),
+        (
+            "batches being committed (dedup.writers, batch_bytes, largest body)",
+            dedup.writers as u64 * 2 * largest_batch(config),
+        ),
+        (
+            "keys in memory (dedup.cache_entries)",
+            dedup.cache_entries * CACHE_ENTRY,
+        ),
+    ]
+}
+
+/// Returns the parts of the publisher.
+fn publishing(config: &Config) -> Vec<Part> {
+    let (publisher, largest_body) = (&config.publisher, largest_body(config));
+    // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON. Base64
+    // and escapes can make the line twice as long as its body.
+    let copies_sent = match config.publisher.url {
+        PublisherUrl::Amqp(_) => 1,
+        PublisherUrl::File(_) => 2,
+    };
+    let headers = config.limits.max_header_bytes as u64 / 4;
+    vec![
+        (
+            "publisher's queue (publisher.queue_bytes, queue_events)",
+            publisher.queue_bytes as u64
+                + largest_body
+                + publisher.queue_events as u64 * (EVENT_STATE + headers),
+        ),
+        (
+            "rows being read back (publisher.queue_bytes)",
+            publisher.queue_bytes as u64 / 2 + largest_body,
+        ),
+        (
+            "messages being sent (publisher.channels, largest body)",
+            publisher.channels as u64 * copies_sent * largest_body.max(4 * MIB),
+        ),
+    ]
+}
+
+/// Returns the parts of databases, keys, threads and the program.
+fn process(config: &Config, cores: u64) -> Vec<Part> {
+    let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
+    let (http, verifiers, writers) = (
+        or_cores(config.server.workers),
+        or_cores(config.verifier.actors),
+        config.dedup.writers as u64,
+    );
+    let database = match config.store.url {
+        // One writes, one reads, and one copies the log into the file.
+        StoreUrl::Sqlite(_) => 3 * SQLITE_CONNECTION,
+        StoreUrl::Postgres(_) => (writers + OTHER_POSTGRES_CONNECTIONS) * POSTGRES_CONNECTION,
+    };
+    // One connection writes and one reads. One batch is being written, and one is on its way to the store.
+    let spool = config.spool.path.as_ref().map_or(0, |_| {
+        2 * SQLITE_CONNECTION
+            + 3 * largest_batch(config)
+            + config.spool.max_bytes / EVENT_OVERHEAD * SPOOLED_KEYS
+    });
+    let sources = config.sources.iter();
+    let fetching = sources
+        .filter(|source| spec_of(&source.spec()).is_ok_and(|spec| spec.fetches()))
+        .count() as u64;
+    vec![
+        ("database connections (dedup.writers)", database),
+        (
+            "the spool (spool.max_bytes, dedup.batch_bytes, largest body)",
+            spool,
+        ),
+        (
+            "keys that deliveries name (sources that fetch them)",
+            fetching * NAMED_KEYS,
+        ),
+        (
+            "threads (server.workers, verifier.actors, dedup.writers)",
+            (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK,
+        ),
+        (
+            "lines of the log that wait for its reader",
+            log_queue::BYTES as u64,
+        ),
+        ("the program", BASE),
+    ]
 }
 
 impl fmt::Display for MemoryBound {

@@ -1,4 +1,4 @@
-//! What can be written on the command line, and the help that teaches it.
+//! Arguments of the command line, and their help.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -34,7 +34,8 @@ pub(super) struct Args {
     pub(super) command: Option<Command>,
 }
 
-/// Where the configuration is. Part of each command, since clap forgets a `--set` before a command when another follows it.
+/// Place of the configuration. Part of each command: clap forgets a `--set` before a command if
+/// another follows.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Common {
     /// File with the options that differ from the defaults.
@@ -73,8 +74,8 @@ impl TypedValueParser for Setting {
 pub(super) enum Command {
     /// Receives webhooks until stopped; what `hookweir` alone does.
     ///
-    /// Stops on SIGTERM or Ctrl-C: finishes what is in hand within shutdown.drain_secs. A second one changes nothing; SIGHUP, SIGUSR1
-    /// and SIGUSR2 are logged, and end nothing.
+    /// Stops on SIGTERM or Ctrl-C: finishes the requests in flight within shutdown.drain_secs. A second
+    /// signal changes nothing; SIGHUP, SIGUSR1 and SIGUSR2 are logged, and end nothing.
     Serve(With<Nothing>),
     /// Checks the configuration, then whether the database and the queue can be reached and used.
     ///

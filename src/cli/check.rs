@@ -17,7 +17,7 @@ pub(super) struct Options {
     pub(super) strict: bool,
 }
 
-/// What was found at a place, in sentences; or why it cannot be used.
+/// Findings of a check in sentences, or the reason for which the part cannot be used.
 type Found = Result<Vec<String>, String>;
 
 pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {

@@ -50,7 +50,7 @@ pub(super) fn refusals(config: &Config) -> Vec<ConfigError> {
         .collect()
 }
 
-/// What an operator should know of these disks.
+/// Returns warnings about the disks of the database, the event folder and the spool.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for (path, what, option) in places(config).into_iter().chain(spool_place(config)) {
@@ -87,6 +87,6 @@ pub(super) fn spool(config: &Config, path: &Path) -> Result<String, String> {
     }
     let usage = SpoolFile::visit(path).and_then(|file| Ok(file.usage()?));
     let usage =
-        usage.map_err(|trouble| format!("{}. The service starts all the same", trouble.text()))?;
+        usage.map_err(|trouble| format!("{}. The service starts without it", trouble.text()))?;
     Ok(format!("usable, {} events wait in it", usage.events))
 }

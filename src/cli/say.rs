@@ -18,7 +18,7 @@ pub(super) fn out_bytes(bytes: &[u8]) {
     let _ = io::stdout().lock().write_all(bytes);
 }
 
-/// A line for whoever sits at the terminal.
+/// Prints a line for the person at the terminal.
 pub(super) fn note(line: impl Display) {
     let line = line.to_string();
     if !logs::note(&line) {

@@ -42,7 +42,7 @@ pub(super) struct Options {
     /// File with the body's bytes; an empty body if left out.
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
-    /// When it was received, as in 2026-11-23T15:04:05Z or in seconds since 1970; now if left out.
+    /// Time of receipt, as in 2026-11-23T15:04:05Z or in seconds since 1970; now if left out.
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<UnixMillis>,
 }
@@ -143,7 +143,7 @@ pub(super) fn run(
     }
 }
 
-/// What to look at first.
+/// Returns the first thing to look at after a rejection.
 fn advice(rejection: &Rejection) -> &'static str {
     match rejection.reason {
         RejectReason::SignatureMissing => {
@@ -192,7 +192,7 @@ fn without_newline(request: &Request) -> Option<Request> {
     })
 }
 
-/// What the lines of a file say.
+/// Request that the lines of a file describe.
 #[derive(Default)]
 struct Head {
     method: Option<Method>,

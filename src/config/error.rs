@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 pub(crate) use hookweir_signatures::nearest;
 
-/// Where a value was written.
+/// Location of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// In a file; line and column count from 1.
@@ -29,7 +29,7 @@ pub enum Place {
 pub(super) struct Lines<'t> {
     file: Arc<str>,
     text: &'t str,
-    /// Where each line starts.
+    /// Offset of each line.
     starts: Vec<usize>,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is wrong with a value.
+/// Mistake of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
     /// No option has this name.
@@ -82,9 +82,9 @@ pub enum Problem {
     },
     /// The value is not of the kind, or not within the bounds, that the option takes.
     Unexpected {
-        /// What the option takes.
+        /// Values that the option takes.
         expected: String,
-        /// What was written; never the text of a secret.
+        /// Text as written; never that of a secret.
         found: String,
         /// The most similar right value.
         nearest: Option<String>,
@@ -96,11 +96,11 @@ pub enum Problem {
 /// One mistake in a configuration. `Display` is one line for the operator; it never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// Where, unless the mistake is that something is not there at all.
+    /// Location. None: the option is missing.
     pub place: Option<Place>,
     /// Which option: `server.listen`, `source.stripe.secrets`.
     pub key: Option<String>,
-    /// What.
+    /// The mistake.
     pub problem: Problem,
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Item {
     pub(super) place: Place,
 }
 
-/// What was written.
+/// A value as written.
 #[derive(Clone)]
 pub(super) enum Raw {
     /// From the environment or `--set`: the option decides what it is.
@@ -108,7 +108,7 @@ impl Raw {
     }
 }
 
-/// What kind of value an option takes; decides what a word from the environment or `--set` is read as.
+/// Kind of an option's value. A word from the environment or `--set` is read as this kind.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Text,
@@ -141,7 +141,7 @@ impl Item {
     }
 }
 
-/// What one origin says.
+/// Values of one origin.
 #[derive(Default)]
 pub(super) struct Layer {
     /// By full key: `server.listen`.

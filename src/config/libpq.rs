@@ -73,7 +73,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ),
 ];
 const TLS_VERSIONS: &[&str] = &["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
-/// Whether libpq knows the parameter and takes the value.
+/// Returns an error if libpq does not know the parameter or refuses the value.
 pub(super) fn judge(name: &str, value: &str) -> Result<(), String> {
     if let Some((_, words)) = WORDS.iter().find(|(known, _)| *known == name) {
         if value.is_empty()

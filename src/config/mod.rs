@@ -32,7 +32,7 @@ pub use reader::Report;
 pub use reference::{page, reference, settings};
 use secret::Environment;
 
-/// Where a configuration is read from, besides its defaults.
+/// Origins of a configuration, besides its defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// The file given with `--config`.
@@ -41,8 +41,8 @@ pub struct Inputs {
     pub environment: Environment,
     /// `key=value`, each given with `--set`.
     pub settings: Vec<String>,
-    /// Whether a secret that is not here (a variable that is not set, a file that cannot be read) is noted in [`Config::untried`] instead of
-    /// being a mistake: for tools, which run without the service's environment.
+    /// True notes a missing secret (a variable that is not set, a file that cannot be read) in
+    /// [`Config::untried`]; false makes it a mistake. Tools run without the service's environment.
     pub lenient: bool,
 }
 
@@ -147,8 +147,8 @@ impl Config {
         Draft::of(Some(("config", text)), &Inputs::default()).finish()
     }
 
-    /// A mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), found by whoever puts it to use, at the place where that
-    /// was written; where it was left out, at the nearest thing that was written: its table, or the source's name.
+    /// Returns a mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), with the location of
+    /// the value. If the value was left out, the location is that of its table or the source's name.
     pub fn source_error(
         &self,
         source: &model::Source,

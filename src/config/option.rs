@@ -329,7 +329,7 @@ impl Describe for SecretUrl {
 
 /// A list of secrets by reference.
 pub(super) struct Secrets {
-    /// Whether an entry that is no reference is the value itself.
+    /// True if an entry that is no reference is the value itself.
     pub(super) literal: bool,
 }
 

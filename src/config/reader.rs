@@ -25,7 +25,7 @@ pub(super) struct Effective {
     pub(super) place: Place,
 }
 
-/// What reading and checking found besides the values.
+/// Findings of reading and checking, besides the values.
 #[derive(Default)]
 pub struct Report {
     pub(super) mistakes: Vec<ConfigError>,
@@ -39,7 +39,8 @@ pub struct Report {
     pub(super) routing_keys: Vec<(Place, String, String)>,
 }
 
-/// Where each value in force was written, elements of lists and entries of tables included: `source.s.secrets[0]`, `source.s.scheme.ts`.
+/// Location of each value in force, with elements of lists and entries of tables:
+/// `source.s.secrets[0]`, `source.s.scheme.ts`.
 pub(super) type Places = BTreeMap<String, Place>;
 
 impl Report {
@@ -101,7 +102,7 @@ impl Report {
         self.places.insert(key, place.clone());
     }
 
-    /// Whether the options were read without a mistake, so that it makes sense to compare them.
+    /// Returns true if the options were read without a mistake, so that they can be compared.
     pub fn sound(&self, keys: &[&str]) -> bool {
         !self.mistakes.iter().any(|mistake| {
             mistake
@@ -114,7 +115,7 @@ impl Report {
 
 /// Reads the options of one table from its layers, the weakest first.
 pub(super) struct Reader<'a> {
-    /// What is written in front of a key to name it in full: `source.stripe.`, or nothing.
+    /// Text in front of a key that makes its full name: `source.stripe.`, or nothing.
     prefix: String,
     layers: Vec<&'a BTreeMap<String, Item>>,
     environment: &'a Environment,
@@ -287,7 +288,7 @@ impl<'a> Reader<'a> {
         for item in items {
             let secret = match item.raw.text() {
                 Some(text) if Reference::parse(&text).is_some() => {
-                    // One that could not be read keeps its place, so that the others are judged all the same.
+                    // A secret that cannot be read keeps its place, so that the others are judged.
                     secrets.push(
                         self.resolve(&text, &item.place, key)
                             .unwrap_or_else(Secret::unread),

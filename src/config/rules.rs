@@ -68,7 +68,7 @@ pub(super) fn not_empty(text: &str) -> Result<(), String> {
     }
 }
 
-/// What follows `/ingest/` in a source's URL, written as it goes over the wire.
+/// Returns an error if `path` cannot follow `/ingest/` in a URL as it goes over the wire.
 pub(super) fn path(path: &str) -> Result<(), String> {
     let segment = |segment: &str| {
         !matches!(segment, "" | "." | "..")
@@ -110,7 +110,8 @@ fn no_scheme() -> String {
     "expected a URL such as \"https://your.host/ingest/stripe\": put https:// in front".to_owned()
 }
 
-/// How options go together. Options that were not read soundly are left out: their mistakes come first.
+/// Reports options that do not fit each other. Options with a mistake are left out: it is reported
+/// first.
 pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     let (server, limits, publisher) = (&config.server, &config.limits, &config.publisher);
     if report.sound(&["server.listen", "server.admin_listen"])
@@ -249,7 +250,7 @@ fn sources(config: &Config, report: &mut Report) {
     }
 }
 
-/// What goes over a network unencrypted: events, and the password or what it can be guessed from.
+/// Warns of unencrypted connections to other machines: they show events and passwords.
 fn plain_text(config: &Config, report: &mut Report) {
     if let Some(host) = config.store.url.in_plain_text_to() {
         report.warnings.push(format!(
@@ -264,7 +265,7 @@ fn plain_text(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether two listeners would want the same port of the same interface.
+/// Returns true if two listeners want the same port of the same interface.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port()
         && a.port() != 0

@@ -26,12 +26,13 @@ pub(super) enum ResolveError {
     /// It is not here for this process; for another user or environment it may be.
     #[error("{0}")]
     NotHere(String),
-    /// What is there is no secret.
+    /// The text is no secret.
     #[error("{0}")]
     Wrong(String),
 }
 
-/// Where a secret is: `env:NAME`, `file:PATH`, `credential:NAME`, or the secret itself as `plain:TEXT`.
+/// Reference to a secret: `env:NAME`, `file:PATH`, `credential:NAME`, or the secret itself as
+/// `plain:TEXT`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reference<'a> {
     Env(&'a str),

@@ -7,7 +7,7 @@ use super::reader::{Places, Reader, Report};
 use super::secret::Environment;
 use crate::domain::delivery::SourceName;
 
-/// Reads one source. None if it has no usable name; its other mistakes are noted all the same.
+/// Reads one source. None if it has no usable name; its other mistakes are noted, too.
 pub(super) fn source(
     table: &SourceTable,
     environment: &Environment,

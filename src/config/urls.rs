@@ -186,7 +186,7 @@ pub(super) fn without_password(url: &str) -> String {
     format!("{scheme}://{rest}{}", if query { "?…" } else { "" })
 }
 
-/// Whether a host is this machine: loopback, or a local socket.
+/// Returns true if a host is this machine: loopback, or a local socket.
 pub(super) fn is_this_machine(host: &str) -> bool {
     host.is_empty()
         || host.starts_with(['/', '@'])

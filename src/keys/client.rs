@@ -10,11 +10,11 @@ use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 
-/// How long a fetch may take, and how large its answer may be.
+/// Longest time of a fetch.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Who says where to go.
+/// Origin of a URL to fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// The configuration: it may be anywhere, and its URLs are checked when it is loaded.
@@ -33,7 +33,7 @@ pub(super) fn client_for(reach: Reach) -> io::Result<Client> {
         .map_err(io::Error::other)
 }
 
-/// What is fetched is where the configuration or a preset says, so no redirects.
+/// Returns a client without redirects: keys are where the configuration or a preset says.
 fn client(reach: Reach) -> reqwest::Result<Client> {
     let builder = Client::builder()
         .timeout(TIMEOUT)
@@ -120,7 +120,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Whether an address is on the internet, and not one of this machine or this network.
+/// Returns true if an address is on the internet, not of this machine or this network.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {

@@ -20,9 +20,9 @@ use hookweir_signatures::KeyRequest;
 mod client;
 mod jwks;
 mod learned;
+mod missing_keys;
 mod on_demand;
 mod stored;
-mod wishes;
 
 pub use self::learned::Learn;
 use self::learned::Learning;

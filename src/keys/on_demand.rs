@@ -17,8 +17,8 @@ use reqwest::blocking::Client;
 use reqwest::header::CONTENT_TYPE;
 
 use super::client::{FetchError, Reach, answer, client_for};
+use super::missing_keys::MissingKeys;
 use super::stored::StoredKeys;
-use super::wishes::Wishes;
 use super::{Bell, STACK};
 use crate::domain::delivery::SourceName;
 use crate::runtime::shutdown::CriticalTask;
@@ -40,10 +40,10 @@ const EVERY_GOOD: Duration = Duration::from_secs(10);
 const MAX_KEPT: usize = crate::store::FETCHED_KEYS;
 /// Most names that were good before.
 const MAX_GOOD: usize = 4 * MAX_KEPT;
-/// What is kept is fetched again after this, and stays as it is where that fails for less than [`STALE`].
+/// Age at which a kept key is fetched again. If that fails, the key stays until [`STALE`].
 const REFRESH: Duration = Duration::from_secs(3600);
 const STALE: Duration = Duration::from_secs(24 * 3600);
-/// How soon a refresh that failed is tried again.
+/// Delay before a failed refresh is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Shortest time between two looks at the requests: they gather meanwhile, so that few are drawn of many forged ones.
@@ -75,7 +75,12 @@ pub(super) fn start(
     for (source, (requests, rung)) in needing {
         ways.push((source.name.clone(), requests.clone()));
         let now = Instant::now();
-        let mut fetcher = Fetcher::new(source.clone(), Some(stored.clone()), requests.wishes, now);
+        let mut fetcher = Fetcher::new(
+            source.clone(),
+            Some(stored.clone()),
+            requests.missing_keys,
+            now,
+        );
         // Before the first delivery.
         fetcher.take_stored(now);
         let (client, lifeline) = (client.clone(), lifeline.of("keys-on-demand"));
@@ -93,22 +98,25 @@ pub(super) fn start(
 /// Way of the fetches that a source's deliveries ask for.
 #[derive(Clone, Debug)]
 pub(super) struct FetchRequests {
-    wishes: Arc<Mutex<Wishes>>,
+    missing_keys: Arc<Mutex<MissingKeys>>,
     bell: Bell,
 }
 
 impl FetchRequests {
     fn new() -> (Self, Receiver<()>) {
         let (bell, rung) = Bell::new();
-        let wishes = Arc::default();
-        (Self { wishes, bell }, rung)
+        let missing_keys = Arc::default();
+        (Self { missing_keys, bell }, rung)
     }
 
     /// Adds a fetch to the sample, and wakes the thread.
     pub(super) fn add(&self, fetch: Fetch) {
-        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        wishes.add(fetch);
-        drop(wishes);
+        let mut missing_keys = self
+            .missing_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        missing_keys.add(fetch);
+        drop(missing_keys);
         self.bell.ring();
     }
 }
@@ -163,11 +171,11 @@ impl Allowance {
     }
 }
 
-/// What is fetched for one source.
+/// Fetches of one source.
 struct Fetcher {
     source: Arc<Source>,
     stored: Option<StoredKeys>,
-    wishes: Arc<Mutex<Wishes>>,
+    missing_keys: Arc<Mutex<MissingKeys>>,
     /// Number of the last reading of the store.
     reading: u64,
     new: Allowance,
@@ -182,7 +190,7 @@ struct Fetcher {
 struct Kept {
     fetch: Fetch,
     due: Instant,
-    /// When it no longer counts.
+    /// Time after which the key no longer counts.
     stale: Instant,
 }
 
@@ -190,13 +198,13 @@ impl Fetcher {
     fn new(
         source: Arc<Source>,
         stored: Option<StoredKeys>,
-        wishes: Arc<Mutex<Wishes>>,
+        missing_keys: Arc<Mutex<MissingKeys>>,
         now: Instant,
     ) -> Self {
         Self {
             source,
             stored,
-            wishes,
+            missing_keys,
             reading: 0,
             new: Allowance::new(EVERY, now),
             good: Allowance::new(EVERY_GOOD, now),
@@ -237,22 +245,22 @@ impl Fetcher {
         self.good.earn(now);
         self.take_stored(now);
         let mut known = Vec::new();
-        let wishes = self
-            .wishes
+        let missing_keys = self
+            .missing_keys
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        for wish in wishes {
-            let name = wish.fetch.name();
+        for missing in missing_keys {
+            let name = missing.fetch.name();
             if self.failures.forbid(name, now)
                 || self.kept.iter().any(|kept| kept.fetch.name() == name)
             {
                 continue;
             }
             if self.good_before.contains(name) {
-                known.push(wish.fetch);
+                known.push(missing.fetch);
             } else {
-                self.candidates.add(wish, now);
+                self.candidates.add(missing, now);
             }
         }
         for fetch in known {

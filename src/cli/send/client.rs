@@ -20,7 +20,7 @@ pub(super) const MAX_LINES: u64 = 20;
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// How much, how fast, and what is said meanwhile.
+/// Number of events, their rate, and the progress lines.
 pub(super) struct Pace {
     pub(super) count: u64,
     pub(super) rate: Option<f64>,

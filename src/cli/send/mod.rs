@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// File with a PKCS#8 private key, PEM or DER, for providers that sign with a key pair.
     #[arg(long, value_name = "FILE")]
     private_key: Option<PathBuf>,
-    /// Where to send to; the configured listener and the source's path if left out.
+    /// URL to send to; the configured listener and the source's path if left out.
     #[arg(long)]
     url: Option<Url>,
     /// Send each event twice; the second must be answered "duplicate".
@@ -68,7 +68,7 @@ pub(super) struct Options {
     /// Make a key pair for a provider that signs with one: write the private key to FILE, print the public one, and send nothing.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "private_key", "url"])]
     new_key: Option<PathBuf>,
-    /// How many events.
+    /// Number of events.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     count: u64,
     /// Events a second, whether or not the answers keep up; as fast as the answers come if left out.
@@ -91,7 +91,7 @@ pub(super) struct Options {
     wait: bool,
 }
 
-/// Where to send to, and how to sign.
+/// Destination of the events, and the scheme that signs them.
 struct Target {
     source: Source,
     url: Url,

@@ -1,4 +1,4 @@
-//! What is sent, and which answer it must get. Pure but for random ids.
+//! Deliveries to send, and the answers that each must get. Pure but for random ids.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -8,12 +8,12 @@ use crate::config::secret::Secret;
 use crate::domain::delivery::UnixMillis;
 use hookweir_signatures::Scheme;
 
-/// How long ago a stale event was signed, beyond what its provider's scheme accepts.
+/// Age of a stale event, beyond the greatest age that its provider's scheme accepts.
 const STALE_MS: i64 = 24 * 60 * 60 * 1000;
 /// By how much an event that comes too late was made before the other: less than any provider's tolerance.
 const EARLIER_MS: i64 = 1000;
 
-/// What is done to each event.
+/// Change of each event before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Plain,
@@ -36,7 +36,7 @@ pub(super) enum Expect {
 }
 
 impl Expect {
-    /// Whether an answer of `status`, and the `status` in its body, is the expected one.
+    /// Returns true if an answer of `code`, and the `status` in its body, is the expected one.
     pub(super) fn is_met_by(self, code: u16, said: Option<&str>) -> bool {
         match self {
             Self::Taken => (200..300).contains(&code),
@@ -51,10 +51,10 @@ pub(super) struct Plan {
     signer: Signer,
     kind: Kind,
     id: Option<String>,
-    /// What the second of two equal deliveries must get.
+    /// Answer that the second of two equal deliveries must get.
     again: Expect,
     refused: Expect,
-    /// How old an event may be.
+    /// Greatest age that the scheme accepts.
     max_age_ms: i64,
 }
 

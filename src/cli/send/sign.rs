@@ -11,7 +11,7 @@ use hookweir_signatures::spec_of;
 /// The type of a test event, where the provider has it outside of the body.
 const EVENT_TYPE: &str = "hookweir.test";
 
-/// What is sent.
+/// A signed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
     pub(super) method: Method,

@@ -1,4 +1,4 @@
-//! What came back: counts, latencies, and whether all of it was to be expected. Pure.
+//! Answers of a run: counts, latencies, and those that were not expected. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +41,7 @@ impl fmt::Display for Answer {
 /// The answers of a run.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// How often each kind of answer came.
+    /// Number of answers of each kind.
     answers: BTreeMap<String, u64>,
     /// Of the answers that came, in microseconds; 4 bytes each keep a long run small.
     latencies: Vec<u32>,
@@ -68,7 +68,7 @@ impl Tally {
         }
     }
 
-    /// How many answers, or the lack of one, were counted.
+    /// Returns the number of answers, lost ones included.
     pub(super) fn sent(&self) -> u64 {
         self.answers.values().sum()
     }

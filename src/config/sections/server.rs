@@ -28,8 +28,8 @@ section! {
         pub keep_alive: Duration = "server.keep_alive_secs", Secs(1..=3600), 75;
         /// Time to send a request's head. Lower values disconnect silent clients sooner.
         pub head_timeout: Duration = "server.head_timeout_ms", Millis(100..=60_000), 5000;
-        /// When a sender gets 200. "stored": its event is on disk, and will reach the queue. "published":
-        /// the queue has confirmed it, too; without a confirm by the deadline the sender gets 503, and its
+        /// Condition for a 200. "stored": the event is on disk, and will reach the queue. "published": the
+        /// queue has confirmed it, too. Without a confirm by the deadline the sender gets 503, and its
         /// redelivery gets 200 after the confirm. "published" adds the latency of the queue, and passes its
         /// outages on to the senders: the spool is off, and each redelivery asks the database.
         pub respond_after: RespondAfter = "server.respond_after", one_of::<RespondAfter>(), "stored";

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::keys::wishes::Wish;
+use crate::keys::missing_keys::MissingKey;
 use hookweir_signatures::Fetch;
 
 /// Most names that wait: of those that were named once, and of those that were named again.
@@ -31,27 +31,27 @@ struct Candidate {
 
 impl Candidates {
     /// A delivery named this since the last look.
-    pub(super) fn add(&mut self, wish: Wish, now: Instant) {
-        let name = wish.fetch.name().to_owned();
+    pub(super) fn add(&mut self, missing: MissingKey, now: Instant) {
+        let name = missing.fetch.name().to_owned();
         let waited = self.once.iter().position(|known| known.name() == name);
         if let Some(candidate) = self.again.get_mut(&name) {
             (candidate.looks, candidate.last) = (candidate.looks.saturating_add(1), now);
-        } else if wish.again || waited.is_some() {
+        } else if missing.again || waited.is_some() {
             waited.map(|at| self.once.swap_remove(at));
             self.make_room();
             self.again.insert(
                 name,
                 Candidate {
-                    fetch: wish.fetch,
+                    fetch: missing.fetch,
                     looks: 2,
                     last: now,
                 },
             );
         } else if self.once.len() < MOST_ONCE {
-            self.once.push(wish.fetch);
+            self.once.push(missing.fetch);
         } else {
             let place = self.below(MOST_ONCE);
-            self.once[place] = wish.fetch;
+            self.once[place] = missing.fetch;
         }
     }
 
@@ -85,7 +85,8 @@ impl Candidates {
         (!self.once.is_empty()).then(|| self.once.swap_remove(place))
     }
 
-    /// Where there are too many that were named again, one of those goes that were named least: any of them, or some names would always go.
+    /// Drops one of the least named candidates if there are too many. The one is drawn at random:
+    /// otherwise the same names would always go.
     fn make_room(&mut self) {
         if self.again.len() < MOST_AGAIN {
             return;

@@ -7,13 +7,13 @@ use crate::keys::client::FetchError;
 
 /// Most names that are remembered; the one that would be tried again first goes.
 const MOST: usize = 1024;
-/// What is not there is tried again after this, doubled each time up to the longest wait.
+/// Delay before a missing name is tried again, doubled each time up to the longest delay.
 const REFUSED: Duration = Duration::from_secs(30);
 const LONGEST_REFUSED: Duration = Duration::from_secs(600);
 /// Likewise where nobody could be asked.
 const UNREACHABLE: Duration = Duration::from_secs(5);
 const LONGEST_UNREACHABLE: Duration = Duration::from_secs(60);
-/// How long after that the number of failures is forgotten.
+/// Time after which the number of failures is forgotten.
 const FORGET: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ struct Failure {
 }
 
 impl Failures {
-    /// Whether a name is not to be tried now.
+    /// Returns true if a name must not be tried now.
     pub(super) fn forbid(&self, name: &str, now: Instant) -> bool {
         self.0.get(name).is_some_and(|failure| now < failure.until)
     }

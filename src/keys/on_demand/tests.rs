@@ -54,7 +54,7 @@ fn name(fetcher: &Fetcher, kid: &str) -> bool {
         let KeyRequest::Fetch(fetch) = request else {
             panic!("{request:?}")
         };
-        fetcher.wishes.lock().expect("whole").add(fetch);
+        fetcher.missing_keys.lock().expect("whole").add(fetch);
     }
     true
 }

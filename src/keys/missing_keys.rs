@@ -1,38 +1,38 @@
-//! Sample of the keys that deliveries name and that are not at hand. Anybody can name anything, hundreds of times a second, so only a few
-//! of the names that came in a while are passed on to be fetched. They are drawn by lot, and names that came before have a lot of their
-//! own: a forger makes up names, but a provider signs one event after the other with the same key.
+//! Sample of the keys that deliveries name and that are missing. Anybody can name anything, hundreds
+//! of times a second, so only a few names are fetched. They are drawn at random, and names that came
+//! before are drawn apart: a forger makes up names, a provider signs many events with one key.
 
 use std::hash::{BuildHasher, RandomState};
 
 use hookweir_signatures::Fetch;
 
-/// Most wishes of each kind between two looks.
+/// Most missing keys of each kind between two fetches.
 const MOST: usize = 16;
 
 /// Names that are remembered before the oldest are forgotten. With four bits each of so many, one of 400 new names seems known.
 const NAMES: usize = 32 * 1024;
 const BITS: usize = 16 * NAMES;
 
-/// Fetches that wait.
+/// Missing keys that wait to be fetched.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct MissingKeys {
     first: Lot,
     again: Lot,
-    /// Made when somebody wishes for something.
+    /// Names seen lately. Made with the first missing key.
     seen: Option<Seen>,
 }
 
-/// A wish that was drawn.
+/// A missing key that was drawn.
 #[derive(Debug)]
-pub(super) struct Wish {
-    /// What is to be fetched.
+pub(super) struct MissingKey {
+    /// Key to fetch.
     pub(super) fetch: Fetch,
     /// It was named before.
     pub(super) again: bool,
 }
 
-impl Wishes {
-    /// A delivery named this.
+impl MissingKeys {
+    /// Adds a key that a delivery named.
     pub(super) fn add(&mut self, fetch: Fetch) {
         let seen = self.seen.get_or_insert_with(Seen::new);
         let hash = seen.random.hash_one(fetch.name());
@@ -47,17 +47,17 @@ impl Wishes {
         }
     }
 
-    /// Takes those that were drawn since the last time.
-    pub(super) fn take(&mut self) -> Vec<Wish> {
-        let wish = |again: bool| move |fetch: Fetch| Wish { fetch, again };
+    /// Takes the keys that were drawn since the last call.
+    pub(super) fn take(&mut self) -> Vec<MissingKey> {
+        let missing = |again: bool| move |fetch: Fetch| MissingKey { fetch, again };
         let (first, again) = (
             std::mem::take(&mut self.first).drawn,
             std::mem::take(&mut self.again).drawn,
         );
         again
             .into_iter()
-            .map(wish(true))
-            .chain(first.into_iter().map(wish(false)))
+            .map(missing(true))
+            .chain(first.into_iter().map(missing(false)))
             .collect()
     }
 }
@@ -143,39 +143,42 @@ mod tests {
 
     #[test]
     fn a_flood_of_names_is_not_a_flood_of_wishes() {
-        let mut wishes = Wishes::default();
-        (0..1000).for_each(|number| wishes.add(Fetch::of_key(&number.to_string())));
-        assert_eq!(wishes.take().len(), MOST);
+        let mut missing_keys = MissingKeys::default();
+        (0..1000).for_each(|number| missing_keys.add(Fetch::of_key(&number.to_string())));
+        assert_eq!(missing_keys.take().len(), MOST);
     }
 
     #[test]
     fn of_many_names_a_few_are_drawn_and_those_that_come_again_by_themselves() {
-        let mut wishes = Wishes::default();
+        let mut missing_keys = MissingKeys::default();
         let mut drawn = 0;
         for look in 0..200 {
             for number in 0..100 {
-                wishes.add(Fetch::of_key(&format!("forged-{look}-{number}")));
+                missing_keys.add(Fetch::of_key(&format!("forged-{look}-{number}")));
             }
-            wishes.add(Fetch::of_key("genuine"));
-            let taken = wishes.take();
+            missing_keys.add(Fetch::of_key("genuine"));
+            let taken = missing_keys.take();
             assert!(taken.len() <= 2 * MOST);
             drawn += usize::from(
                 look > 0
                     && taken
                         .iter()
-                        .any(|wish| wish.again && wish.fetch.name() == "genuine"),
+                        .any(|missing| missing.again && missing.fetch.name() == "genuine"),
             );
         }
         assert_eq!(drawn, 199, "whatever else is named");
-        assert!(wishes.take().is_empty());
+        assert!(missing_keys.take().is_empty());
     }
 
     #[test]
     fn whoever_comes_last_has_the_same_chance() {
         let last_is_drawn = |_: &usize| {
-            let mut wishes = Wishes::default();
-            (0..160).for_each(|number| wishes.add(Fetch::of_key(&number.to_string())));
-            wishes.take().iter().any(|wish| wish.fetch.name() == "159")
+            let mut missing_keys = MissingKeys::default();
+            (0..160).for_each(|number| missing_keys.add(Fetch::of_key(&number.to_string())));
+            missing_keys
+                .take()
+                .iter()
+                .any(|missing| missing.fetch.name() == "159")
         };
         let drawn = (0..2000).filter(last_is_drawn).count();
         assert!(

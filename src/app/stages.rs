@@ -1,0 +1,287 @@
+//! The stages, started from the back to the front.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Arbiter, ArbiterHandle};
+
+use super::ServeError;
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::config::model::RespondAfter;
+use crate::domain::delivery::InstanceId;
+use crate::domain::sink::SinkName;
+use crate::in_flight::Budget;
+use crate::keys::KeyService;
+use crate::runtime::mailbox::{ActorRegistry, Mailbox};
+use crate::runtime::shutdown::CriticalTask;
+use crate::source::Sources;
+use crate::spool::{Drain, RunningDrain, Spool};
+use crate::store::keeper::{Keeper, Kept, Lease};
+use crate::store::{Reached, Room, Secrets, Store, StoreError};
+use crate::telemetry::{Health, Metrics};
+use crate::verify::{Received, Verifiers};
+use crate::{dedup, http, publish, store};
+
+/// Connections beyond those of the writers: confirms, relay, the keeper's two, the spool's drain, and
+/// those for learned secrets and fetched keys.
+const OTHER_CONNECTIONS: usize = 7;
+/// Longest wait of a start for its store. Afterwards deliveries are taken without the store.
+const START_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts verifiers, each with its dedup actor.
+#[derive(Clone)]
+pub(super) struct VerifierFactory {
+    verifiers: Verifiers,
+    dedups: dedup::DedupActors,
+}
+
+impl VerifierFactory {
+    /// Starts a verifier and its dedup actor on the same thread. `place` is that thread's name in metrics.
+    pub(super) fn start(&self, arbiter: &ArbiterHandle, place: &str) -> Mailbox<Received> {
+        let dedup = self.dedups.start(arbiter, format!("dedup-{place}"));
+        self.verifiers
+            .start(arbiter, format!("verifier-{place}"), dedup)
+    }
+}
+
+/// All running stages behind HTTP.
+pub(super) struct Service {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Keeper,
+    pub(super) spool: Option<(Spool, RunningDrain)>,
+    pub(super) publisher: publish::RunningPublisher,
+    pub(super) dedup: dedup::RunningDedup,
+    pub(super) edge: Arc<http::IngestService>,
+    pub(super) front: VerifierFactory,
+    pub(super) admin: Arc<Admin>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) roster: ActorRegistry,
+}
+
+/// Everything that several stages share.
+struct Shared<'a> {
+    config: &'a Config,
+    metrics: Arc<Metrics>,
+    health: Health,
+    roster: ActorRegistry,
+    budget: Arc<Budget>,
+    instance: InstanceId,
+    lifeline: &'a CriticalTask,
+}
+
+/// The open store with its keeper, and the spool that stands in for it.
+struct Stored {
+    store: Arc<dyn Store>,
+    keeper: Keeper,
+    lease: Lease,
+    spool: Option<(Spool, RunningDrain)>,
+}
+
+impl Service {
+    /// Starts the stages from the back, so that each finds the next one.
+    pub(super) fn start(
+        config: &Config,
+        sources: Sources,
+        metrics: Arc<Metrics>,
+        lifeline: &CriticalTask,
+    ) -> Result<Self, ServeError> {
+        let shared = Shared {
+            config,
+            metrics,
+            health: Health::default(),
+            roster: ActorRegistry::default(),
+            budget: budget(config, &sources),
+            instance: InstanceId::random(),
+            lifeline,
+        };
+        let stored = shared.stored(&sources)?;
+        let publisher = shared.publisher(&stored)?;
+        // A spool cannot tell a redelivery of what is in the store. Deliveries wait at the socket until
+        // the store was tried.
+        stored.keeper.until_tried(START_PATIENCE);
+        let secrets: Arc<dyn Secrets> = stored.store.clone();
+        let keys = KeyService::start(&sources, &secrets, lifeline).map_err(unavailable)?;
+        let dedup = shared.dedup(&stored, &publisher)?;
+        let front = shared.front(keys, &dedup);
+        let edge = shared.edge(sources, &front);
+        Ok(Self {
+            store: stored.store,
+            keeper: stored.keeper,
+            spool: stored.spool,
+            publisher,
+            dedup,
+            edge,
+            front,
+            admin: Arc::new(Admin {
+                metrics: shared.metrics,
+                health: shared.health,
+                actors: shared.roster.clone(),
+                budget: shared.budget.clone(),
+                started: Instant::now(),
+            }),
+            budget: shared.budget,
+            roster: shared.roster,
+        })
+    }
+}
+
+impl Shared<'_> {
+    fn stored(&self, sources: &Sources) -> Result<Stored, ServeError> {
+        let config = self.config;
+        let connections = config.dedup.writers + OTHER_CONNECTIONS;
+        let store = store::open(&config.store, connections).map_err(unavailable)?;
+        let mut health = self.health.component("store");
+        // Other errors are the keeper's: it reports them, and tries again.
+        if let Err(StoreError::Unfit(why)) = store.hold() {
+            return Err(ServeError::Unavailable(why));
+        }
+        let spool = config.spool.path.as_deref().map(|path| {
+            Spool::open(
+                path,
+                &config.spool,
+                config.store.allow_unsafe_durability,
+                self.metrics.clone(),
+                self.health.component("spool"),
+            )
+        });
+        if let Some((able, instead)) = spool.as_ref().map(Spool::availability) {
+            health = health.or_else(able, instead);
+        }
+        let windows = sources.iter().map(|source| source.dedup_window);
+        let kept = Kept {
+            store: store.clone(),
+            instance: self.instance,
+            known: Reached::beside(config.spool.path.as_deref(), &config.store.url),
+            longest_window: windows.max().unwrap_or(config.dedup.window),
+            metrics: self.metrics.clone(),
+            health,
+            outbox: self.health.component("outbox"),
+        };
+        let keeper = Keeper::start(kept, &config.store, self.lifeline).map_err(unavailable)?;
+        let lease = keeper.lease();
+        let spool = match spool {
+            Some(spool) => {
+                let drain = self.drain(&spool, &store, &lease)?;
+                Some((spool, drain))
+            }
+            None => None,
+        };
+        Ok(Stored {
+            store,
+            keeper,
+            lease,
+            spool,
+        })
+    }
+
+    fn drain(
+        &self,
+        spool: &Spool,
+        store: &Arc<dyn Store>,
+        lease: &Lease,
+    ) -> Result<RunningDrain, ServeError> {
+        let drain = Drain {
+            spool: spool.clone(),
+            store: store.clone(),
+            instance: self.instance,
+            lease: lease.clone(),
+            room: Room {
+                events: self.config.dedup.batch_events,
+                bytes: self.config.dedup.batch_bytes,
+            },
+        };
+        drain.start(self.lifeline).map_err(unavailable)
+    }
+
+    fn publisher(&self, stored: &Stored) -> Result<publish::RunningPublisher, ServeError> {
+        let config = self.config;
+        let lease = stored.lease.clone();
+        let gives_way = config.server.respond_after == RespondAfter::Stored;
+        publish::start(
+            &config.publisher,
+            &config.sources,
+            publish::PublisherDeps {
+                sink: SinkName::default(),
+                store: stored.store.clone(),
+                instance: self.instance,
+                may_publish: Arc::new(move || lease.is_held()),
+                ingest: gives_way.then(|| self.budget.clone()),
+                metrics: self.metrics.clone(),
+                health: self.health.component("publisher"),
+                lifeline: self.lifeline.clone(),
+                roster: self.roster.clone(),
+            },
+        )
+        .map_err(unavailable)
+    }
+
+    fn dedup(
+        &self,
+        stored: &Stored,
+        publisher: &publish::RunningPublisher,
+    ) -> Result<dedup::RunningDedup, ServeError> {
+        let spool = stored.spool.as_ref().map(|(spool, _)| dedup::Fallback {
+            spool: spool.clone(),
+            lease: stored.lease.clone(),
+            after: self.config.spool.after,
+        });
+        dedup::start(
+            &self.config.dedup,
+            dedup::DedupDeps {
+                store: stored.store.clone(),
+                instance: self.instance,
+                outboxes: vec![publisher.outbox.clone()],
+                metrics: self.metrics.clone(),
+                respond_after: self.config.server.respond_after,
+                spool,
+                lifeline: self.lifeline.clone(),
+            },
+        )
+        .map_err(unavailable)
+    }
+
+    fn front(&self, keys: KeyService, dedup: &dedup::RunningDedup) -> VerifierFactory {
+        let capacity = self.config.dedup.mailbox_capacity;
+        VerifierFactory {
+            verifiers: Verifiers {
+                capacity: self.config.verifier.mailbox_capacity,
+                keys,
+                lifeline: self.lifeline.clone(),
+                roster: self.roster.clone(),
+            },
+            dedups: dedup.actors(capacity, self.lifeline, &self.roster),
+        }
+    }
+
+    fn edge(&self, sources: Sources, front: &VerifierFactory) -> Arc<http::IngestService> {
+        let verifiers = (0..self.config.verifier.threads())
+            .map(|n| front.start(&Arbiter::new().handle(), &n.to_string()))
+            .collect();
+        let unpacks = sources.iter().any(|source| source.scheme.unpacks());
+        let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
+        http::IngestService::new(
+            Arc::new(sources),
+            verifiers,
+            unpacker,
+            self.budget.clone(),
+            self.config.limits.clone(),
+            self.metrics.clone(),
+        )
+    }
+}
+
+/// Returns the room for requests in flight. One body of the largest size always fits.
+fn budget(config: &Config, sources: &Sources) -> Arc<Budget> {
+    let largest = sources.iter().map(|source| source.max_body_bytes).max();
+    Budget::for_bodies(
+        config.limits.in_flight_requests,
+        config.limits.in_flight_bytes,
+        largest.unwrap_or_default(),
+    )
+}
+
+fn unavailable(error: impl Display) -> ServeError {
+    ServeError::Unavailable(error.to_string())
+}

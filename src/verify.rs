@@ -57,7 +57,7 @@ pub struct Verifiers {
 }
 
 impl Verifiers {
-    /// One on `arbiter`, under this name, in front of `dedup`.
+    /// Starts a verifier on `arbiter` under this name, in front of `dedup`.
     pub fn start(
         &self,
         arbiter: &ArbiterHandle,
@@ -79,6 +79,21 @@ impl Verifiers {
 
 impl Actor for VerifierActor {
     type Context = Context<Self>;
+}
+
+impl VerifierActor {
+    /// Passes verified events on to dedup. If the mailbox is full or closed, the delivery is answered here.
+    fn pass_on(&self, verified: Verified) {
+        match self.dedup.try_send(verified) {
+            Ok(()) => {}
+            Err(Refused::Full(delivery)) => delivery
+                .ticket
+                .resolve(Outcome::Shed(ShedReason::DedupMailbox)),
+            Err(Refused::Gone(delivery)) => delivery
+                .ticket
+                .resolve(Outcome::Failed(FailReason::Dropped)),
+        }
+    }
 }
 
 impl Handler<Mail<Received>> for VerifierActor {
@@ -113,21 +128,11 @@ impl Handler<Mail<Received>> for VerifierActor {
         );
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
-                let events = verified
-                    .into_events()
-                    .into_iter()
-                    .map(|event| new_event(&source, &request, event))
-                    .collect();
+                let events = verified.into_events().into_iter();
+                let events = events.map(|event| new_event(&source, &request, event));
+                let events = events.collect();
                 failpoint!("verifier_verified");
-                match self.dedup.try_send(Verified { events, ticket }) {
-                    Ok(()) => {}
-                    Err(Refused::Full(delivery)) => delivery
-                        .ticket
-                        .resolve(Outcome::Shed(ShedReason::DedupMailbox)),
-                    Err(Refused::Gone(delivery)) => delivery
-                        .ticket
-                        .resolve(Outcome::Failed(FailReason::Dropped)),
-                }
+                self.pass_on(Verified { events, ticket });
             }
             Ok(Ok(Verdict::Challenge(answer))) => ticket.resolve(Outcome::Challenge(answer)),
             Ok(Ok(Verdict::Learn { secret, answer })) => self.keys.learn(Learn {

@@ -113,7 +113,7 @@ fn no_scheme() -> String {
 /// Reports options that do not fit each other. Options with a mistake are left out: it is reported
 /// first.
 pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
-    let (server, limits, publisher) = (&config.server, &config.limits, &config.publisher);
+    let (server, limits) = (&config.server, &config.limits);
     if report.sound(&["server.listen", "server.admin_listen"])
         && collide(server.listen, server.admin_listen)
     {
@@ -132,6 +132,21 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         report.blame("limits.max_body_bytes", message);
     }
     room(config, report);
+    publisher(config, report);
+    if report.sound(&["limits.deadline_ms", "spool.after_ms"])
+        && config.spool.path.is_some()
+        && config.spool.after >= limits.deadline
+    {
+        let message = "not shorter than limits.deadline_ms, so that senders would be answered 503 before the spool is tried: lower this or raise that";
+        report.blame("spool.after_ms", message);
+    }
+    sources(config, report);
+    plain_text(config, report);
+    exposed(config, tables, report);
+}
+
+fn publisher(config: &Config, report: &mut Report) {
+    let publisher = &config.publisher;
     if report.sound(&["publisher.window", "publisher.queue_events"])
         && publisher.window > publisher.queue_events
     {
@@ -153,15 +168,11 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
             "the same as publisher.queue; unrouted messages need a queue of their own",
         );
     }
-    if report.sound(&["limits.deadline_ms", "spool.after_ms"])
-        && config.spool.path.is_some()
-        && config.spool.after >= limits.deadline
-    {
-        let message = "not shorter than limits.deadline_ms, so that senders would be answered 503 before the spool is tried: lower this or raise that";
-        report.blame("spool.after_ms", message);
-    }
-    sources(config, report);
-    plain_text(config, report);
+}
+
+/// Warns of listeners and a store that an operator opened to more than the default.
+fn exposed(config: &Config, tables: usize, report: &mut Report) {
+    let server = &config.server;
     let public = report.sound(&["server.listen"]) && !server.listen.ip().is_loopback();
     if public && tables == 0 {
         report.blame("server.listen", "a public address, but no source is configured: add a [[source]] (config.toml shows one)");

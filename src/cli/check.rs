@@ -3,6 +3,7 @@
 use super::{Failure, disks, say};
 use crate::app::MemoryBound;
 use crate::config::Config;
+use crate::config::model::Source;
 use crate::http;
 use crate::{publish, store};
 use hookweir_signatures::Scheme;
@@ -36,30 +37,9 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         ));
     }
     for source in &config.sources {
-        // Loading has compiled it before, so it does.
+        // Loading has compiled the scheme before, so this succeeds.
         if let Ok(scheme) = Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
-            say::out(format_args!(
-                "source         {}: {}",
-                source.name,
-                scheme.describe()
-            ));
-            say::out(format_args!(
-                "               a duplicate there: {}",
-                scheme.facts().duplicates
-            ));
-            if let Some(window) = source.window {
-                let hours = window.as_secs() / 3600;
-                say::out(format_args!(
-                    "               window_days holds for it: {hours} h in place of any time named above"
-                ));
-            }
-            if let Some(span) = source.drop_same_bytes() {
-                say::out(format_args!(
-                    "               same_bytes = \"drop\": what has the bytes of another event of the last {} s is answered as a duplicate and never \
-                     published, also if it is an event of its own (a member added, removed, added again)",
-                    span.as_secs()
-                ));
-            }
+            describe(source, &scheme);
         }
     }
     let (limit, too_few) = http::check_descriptors(config);
@@ -82,36 +62,39 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     reach(config)
 }
 
+/// Prints the scheme of a source, and the deliveries that count as duplicates.
+fn describe(source: &Source, scheme: &Scheme) {
+    say::out(format_args!(
+        "source         {}: {}",
+        source.name,
+        scheme.describe()
+    ));
+    say::out(format_args!(
+        "               a duplicate there: {}",
+        scheme.facts().duplicates
+    ));
+    if let Some(window) = source.window {
+        let hours = window.as_secs() / 3600;
+        say::out(format_args!(
+            "               window_days holds for it: {hours} h in place of any time named above"
+        ));
+    }
+    if let Some(span) = source.drop_same_bytes() {
+        say::out(format_args!(
+            "               same_bytes = \"drop\": what has the bytes of another event of the last {} s is answered as a duplicate and never \
+             published, also if it is an event of its own (a member added, removed, added again)",
+            span.as_secs()
+        ));
+    }
+}
+
 /// Tries the database, the queue and the spool, all of them, so that one run tells all.
 fn reach(config: &Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
-    let is_here = |key: &str| {
-        !config
-            .untried
-            .iter()
-            .any(|untried| untried.key.as_deref() == Some(key))
-    };
-    let mut tried: Vec<(&str, String, Found)> = Vec::new();
-    if is_here("store.url") {
-        let found = store::check(&config.store).map_err(|error| error.to_string());
-        tried.push(("store.url", config.store.url.to_string(), found));
-    }
-    if is_here("publisher.url") {
-        let found = runtime
-            .block_on(publish::check(&config.publisher))
-            .map_err(|error| error.to_string());
-        tried.push(("publisher.url", config.publisher.url.to_string(), found));
-    }
-    if let Some(path) = &config.spool.path {
-        tried.push((
-            "spool.path",
-            path.display().to_string(),
-            disks::spool(config, path).map(|found| vec![found]),
-        ));
-    }
+    let tried = try_all(config, &runtime);
     for warning in disks::warnings(config) {
         say::warning(&warning);
     }
@@ -137,6 +120,37 @@ fn reach(config: &Config) -> Result<(), Failure> {
     )))
 }
 
+/// Returns the option, the place and the findings of each part that can be tried here.
+fn try_all(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+) -> Vec<(&'static str, String, Found)> {
+    let is_here = |key: &str| {
+        let mut untried = config.untried.iter();
+        !untried.any(|untried| untried.key.as_deref() == Some(key))
+    };
+    let mut tried: Vec<(&str, String, Found)> = Vec::new();
+    if is_here("store.url") {
+        let found = store::check(&config.store).map_err(|error| error.to_string());
+        tried.push(("store.url", config.store.url.to_string(), found));
+    }
+    if is_here("publisher.url") {
+        let found = runtime
+            .block_on(publish::check(&config.publisher))
+            .map_err(|error| error.to_string());
+        tried.push(("publisher.url", config.publisher.url.to_string(), found));
+    }
+    if let Some(path) = &config.spool.path {
+        tried.push((
+            "spool.path",
+            path.display().to_string(),
+            disks::spool(config, path).map(|found| vec![found]),
+        ));
+    }
+    tried
+}
+
+/// Applies the migrations that are missing.
 pub(super) fn migrate(config: &Config) -> Result<(), Failure> {
     let applied = store::migrate(&config.store)
         .map_err(|error| Failure::Unreachable(format!("{}: {error}", config.store.url)))?;

@@ -1,4 +1,4 @@
-//! `hookweir verify`: which step of the verification of a captured request fails.
+//! `hookweir verify`: verification of a captured request, and the step that fails.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,11 +11,12 @@ use http::{HeaderName, HeaderValue, Method};
 use super::who::Who;
 use super::{Failure, say};
 use crate::config::Config;
+use crate::config::model::Source;
 use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{RejectReason, Rejection};
 use crate::domain::request::{Headers, Request};
 use crate::verify::EventKeys;
-use hookweir_signatures::{KeyRing, Scheme, Verdict, verify};
+use hookweir_signatures::{KeyRing, Scheme, Verdict, Verified, verify};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -52,26 +53,8 @@ pub(super) fn run(
     load: impl Fn() -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
     let (config, source) = options.who.find(load)?;
-    let head = String::from_utf8(read(&options.headers)?)
-        .map_err(|_| Failure::Usage(format!("{} is not text", options.headers.display())))?;
-    let body = options
-        .body
-        .as_deref()
-        .map(read)
-        .transpose()?
-        .unwrap_or_default();
-    let (method, target, headers) = parse_head(&head)
-        .map_err(|why| Failure::Usage(format!("{}: {why}", options.headers.display())))?;
-    let received_at = options.at.unwrap_or_else(wall_clock);
-    let target = target.unwrap_or_else(|| format!("/ingest/{}", source.path));
-    let request = Request {
-        method,
-        target,
-        headers,
-        body: body.into(),
-        received_at,
-    };
-
+    let request = request(options, &source)?;
+    let received_at = request.received_at;
     let scheme = Scheme::compile(&source.spec(), config.limits.max_events_per_request).map_err(
         |errors| {
             Failure::Config(
@@ -84,21 +67,7 @@ pub(super) fn run(
     )?;
     match verify(&scheme, &KeyRing::EMPTY, &request, received_at) {
         Ok(Verdict::Events(verified)) => {
-            say::out(format_args!(
-                "verified by the scheme of {}: {}",
-                source.provider.as_deref().unwrap_or(source.name.as_str()),
-                scheme.describe()
-            ));
-            for event in verified.into_events() {
-                let keys = EventKeys::new(&source.name, source.drop_same_bytes(), &event);
-                let event_type = event.event_type.as_deref().unwrap_or("without a type");
-                say::out(format_args!(
-                    "verified: event {} ({event_type}), {} bytes, message {}",
-                    keys.id,
-                    event.body.len(),
-                    keys.message.message_id()
-                ));
-            }
+            show(&source, &scheme, verified);
             Ok(())
         }
         Ok(Verdict::Challenge(answer)) => {
@@ -123,24 +92,63 @@ pub(super) fn run(
             Err(Failure::NotAsExpected)
         }
         Err(refusal) => {
-            let rejection = Rejection::from(refusal);
-            say::out(format_args!(
-                "refused, {}: {}",
-                rejection.reason.label(),
-                rejection.detail
-            ));
-            let newline = rejection.reason == RejectReason::SignatureMismatch
-                && without_newline(&request).is_some_and(|request| {
-                    verify(&scheme, &KeyRing::EMPTY, &request, received_at).is_ok()
-                });
-            say::out(if newline {
-                "It does verify without the newline at the end of the file: the body was sent without it."
-            } else {
-                advice(&rejection)
-            });
+            explain(&Rejection::from(refusal), &scheme, &request);
             Err(Failure::NotAsExpected)
         }
     }
+}
+
+/// Returns the captured request.
+fn request(options: &Options, source: &Source) -> Result<Request, Failure> {
+    let head = String::from_utf8(read(&options.headers)?)
+        .map_err(|_| Failure::Usage(format!("{} is not text", options.headers.display())))?;
+    let body = options.body.as_deref().map(read).transpose()?;
+    let (method, target, headers) = parse_head(&head)
+        .map_err(|why| Failure::Usage(format!("{}: {why}", options.headers.display())))?;
+    Ok(Request {
+        method,
+        target: target.unwrap_or_else(|| format!("/ingest/{}", source.path)),
+        headers,
+        body: body.unwrap_or_default().into(),
+        received_at: options.at.unwrap_or_else(wall_clock),
+    })
+}
+
+/// Prints the verified events.
+fn show(source: &Source, scheme: &Scheme, verified: Verified) {
+    say::out(format_args!(
+        "verified by the scheme of {}: {}",
+        source.provider.as_deref().unwrap_or(source.name.as_str()),
+        scheme.describe()
+    ));
+    for event in verified.into_events() {
+        let keys = EventKeys::new(&source.name, source.drop_same_bytes(), &event);
+        let event_type = event.event_type.as_deref().unwrap_or("without a type");
+        say::out(format_args!(
+            "verified: event {} ({event_type}), {} bytes, message {}",
+            keys.id,
+            event.body.len(),
+            keys.message.message_id()
+        ));
+    }
+}
+
+/// Prints the reason of a rejection, and the first thing to look at.
+fn explain(rejection: &Rejection, scheme: &Scheme, request: &Request) {
+    say::out(format_args!(
+        "refused, {}: {}",
+        rejection.reason.label(),
+        rejection.detail
+    ));
+    let newline = rejection.reason == RejectReason::SignatureMismatch
+        && without_newline(request).is_some_and(|request| {
+            verify(scheme, &KeyRing::EMPTY, &request, request.received_at).is_ok()
+        });
+    say::out(if newline {
+        "It does verify without the newline at the end of the file: the body was sent without it."
+    } else {
+        advice(rejection)
+    });
 }
 
 /// Returns the first thing to look at after a rejection.

@@ -1,4 +1,4 @@
-//! Which source a command speaks for: a configured one, or a provider and a secret given on the command line.
+//! Source of a command: a configured one, or a provider and a secret given on the command line.
 
 use clap::Args;
 
@@ -21,7 +21,7 @@ pub(super) struct Who {
 }
 
 impl Who {
-    /// The source, in its configuration.
+    /// Returns the source and its configuration.
     pub(super) fn find(
         &self,
         load: impl Fn() -> Result<Config, Failure>,
@@ -40,34 +40,7 @@ impl Who {
             )));
         }
         demo::add(&mut config, true).map_err(Failure::Usage)?;
-        let names = || {
-            config
-                .sources
-                .iter()
-                .map(|source| source.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let source = match (&self.source, config.sources.as_slice()) {
-            (Some(name), sources) => sources
-                .iter()
-                .find(|source| source.name.as_str() == name)
-                .ok_or_else(|| {
-                    Failure::Usage(format!(
-                        "no source \"{}\" is configured; there is {}",
-                        name.escape_debug(),
-                        names()
-                    ))
-                })?,
-            (None, [only]) => only,
-            (None, _) => {
-                return Err(Failure::Usage(format!(
-                    "several sources are configured: choose one of {} with --source",
-                    names()
-                )));
-            }
-        };
-        let source = source.clone();
+        let source = self.choose(&config.sources)?.clone();
         let own = format!("source.{}.", source.name);
         let untried = config
             .untried
@@ -78,6 +51,31 @@ impl Who {
             Ok((config, source))
         } else {
             Err(Failure::Config(untried))
+        }
+    }
+
+    /// Returns the named source, or the only one.
+    fn choose<'a>(&self, sources: &'a [Source]) -> Result<&'a Source, Failure> {
+        let names = || {
+            let names: Vec<_> = sources.iter().map(|source| source.name.as_str()).collect();
+            names.join(", ")
+        };
+        match (&self.source, sources) {
+            (Some(name), sources) => sources
+                .iter()
+                .find(|source| source.name.as_str() == name)
+                .ok_or_else(|| {
+                    Failure::Usage(format!(
+                        "no source \"{}\" is configured; there is {}",
+                        name.escape_debug(),
+                        names()
+                    ))
+                }),
+            (None, [only]) => Ok(only),
+            (None, _) => Err(Failure::Usage(format!(
+                "several sources are configured: choose one of {} with --source",
+                names()
+            ))),
         }
     }
 

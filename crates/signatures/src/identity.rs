@@ -15,6 +15,7 @@ pub struct Verified {
 
 impl Verified {
     /// The events of the delivery: one for most providers, several where the source splits batches. Never none.
+    #[inline]
     pub fn into_events(self) -> Vec<VerifiedEvent> {
         self.events
     }
@@ -41,6 +42,7 @@ pub struct VerifiedEvent {
 
 impl VerifiedEvent {
     /// The provider's id as text, if the event has one.
+    #[inline]
     pub fn id(&self) -> Option<&str> {
         match &self.identity {
             Identity::Id { shown, .. } => Some(shown),
@@ -75,6 +77,7 @@ pub struct SignedMessage {
 
 impl SignedMessage {
     /// The MAC of the message, or its SHA-256 where there is no MAC.
+    #[inline]
     pub fn digest(&self) -> &[u8] {
         self.tag.as_bytes()
     }
@@ -105,16 +108,19 @@ pub enum IdClass {
 
 impl IdClass {
     /// Returns `true` if another body under a known id is an event of its own.
+    #[inline]
     pub fn publishes_other_bodies(self) -> bool {
         self != Self::Signed
     }
 
     /// Returns `true` if the event is known for as long as the provider retries, and another one after that.
+    #[inline]
     pub fn is_short_lived(self) -> bool {
         matches!(self, Self::Object | Self::Body)
     }
 
     /// Returns `true` if equal bytes of another event are worth a mark.
+    #[inline]
     pub fn marks_same_bytes(self) -> bool {
         matches!(self, Self::Unsigned | Self::Absent)
     }
@@ -131,11 +137,13 @@ impl BodyDigest {
     }
 
     /// A digest that was stored before.
+    #[inline]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The 32 bytes of the digest.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -16,7 +16,9 @@ use crate::keys::ring::Fetch;
 use crate::language::template::Token;
 use crate::refusal::Answer;
 use crate::request::encrypted::Sealed;
-use crate::request::view::{self, Needs, PublicUrl, View};
+use crate::request::public_url::PublicUrl;
+use crate::request::view::{self, Needs, View};
+use crate::request::{gunzip, multipart};
 use crate::secret::Secret;
 
 /// A compiled signature scheme with the keys of one source.
@@ -108,11 +110,13 @@ pub struct Facts {
 
 impl Scheme {
     /// Returns `true` for the methods of events and handshakes.
+    #[inline]
     pub fn answers_method(&self, method: &Method) -> bool {
         self.methods.contains(method) || self.has_handshake(method)
     }
 
     /// Returns `true` if a handshake of this scheme has `method`.
+    #[inline]
     pub fn has_handshake(&self, method: &Method) -> bool {
         self.unsigned
             .iter()
@@ -141,21 +145,25 @@ impl Scheme {
     }
 
     /// Responses that the provider requires.
+    #[inline]
     pub fn answers(&self) -> &Answers {
         &self.answers
     }
 
     /// Facts about the provider.
+    #[inline]
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
     /// Returns `true` if anything is verified at all.
+    #[inline]
     pub fn verifies(&self) -> bool {
         !matches!(self.check, Check::Unverified)
     }
 
     /// The scheme in one sentence.
+    #[inline]
     pub fn describe(&self) -> &str {
         &self.description
     }
@@ -182,6 +190,7 @@ impl Scheme {
     }
 
     /// Returns `true` if bodies may be decompressed: to verify them, or to read the event's id and type.
+    #[inline]
     pub fn unpacks(&self) -> bool {
         self.gunzip.is_some() || self.reads_gzip()
     }
@@ -192,18 +201,21 @@ impl Scheme {
     }
 
     /// Returns how many bytes verifying takes for a decompressed copy of this body; None where it is taken as it is.
+    #[inline]
     pub fn unpacked_len(&self, body: &[u8]) -> Option<usize> {
-        let len = view::unpacked_len(body).filter(|_| self.unpacks())?;
+        let len = gunzip::unpacked_len(body).filter(|_| self.unpacks())?;
         // A body that only hides its id is taken whatever its size.
         (self.gunzip.is_some() || len <= self.unpack_limit).then_some(len)
     }
 
     /// Returns `true` if deliveries name keys that have to be fetched.
+    #[inline]
     pub fn fetches(&self) -> bool {
         self.fetches
     }
 
     /// Returns `true` if the source's secret comes out of a handshake; see [`Scheme::with_learned`].
+    #[inline]
     pub fn learns(&self) -> bool {
         self.learning.is_some()
     }
@@ -216,6 +228,7 @@ impl Scheme {
     }
 
     /// Warnings to the operator, one sentence each.
+    #[inline]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -252,7 +265,7 @@ impl Document {
             Self::Form(name) => Cow::Borrowed(view::field(&view.form, name).unwrap_or_default()),
             Self::Sealed(sealed) => sealed.open(view.body),
             Self::Multipart(name) => Cow::Borrowed(
-                view::multipart_field(view.request, view.body, name).unwrap_or_default(),
+                multipart::multipart_field(view.request, view.body, name).unwrap_or_default(),
             ),
         }
     }

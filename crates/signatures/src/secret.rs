@@ -27,11 +27,13 @@ impl Secret {
     }
 
     /// Returns `true` if the secret is a placeholder for one that could not be read.
+    #[inline]
     pub fn is_unread(&self) -> bool {
         !self.read
     }
 
     /// The bytes, for the one place that computes with them.
+    #[inline]
     pub fn expose(&self) -> &[u8] {
         &self.bytes
     }

@@ -9,6 +9,7 @@ pub struct UnixMillis(pub i64);
 impl UnixMillis {
     /// This instant and `later` on.
     #[must_use]
+    #[inline]
     pub fn plus(self, later: Duration) -> Self {
         Self(
             self.0

@@ -9,11 +9,12 @@ use crate::crypto::mac::{MacKey, Tag};
 use crate::identity::Verified;
 use crate::keys::learning::another_secret;
 use crate::keys::ring::{CheckInputs, KeyRequest, KeyRing, Unproven};
+use crate::language::context::Cx;
 use crate::language::json_pointers::Slots;
-use crate::language::template::Cx;
 use crate::refusal::{Answer, Reason, Refusal};
 use crate::request::Request;
-use crate::request::view::{self, View};
+use crate::request::gunzip;
+use crate::request::view::View;
 use crate::scheme::{Check, Document, Scheme};
 use crate::secret::Secret;
 use crate::time::UnixMillis;
@@ -56,7 +57,7 @@ fn decide(
     request: &Request,
 ) -> Result<Verdict, Unproven> {
     let body = match scheme.gunzip {
-        Some(limit) => view::gunzip(&request.body, limit)?,
+        Some(limit) => gunzip::gunzip(&request.body, limit)?,
         None => Cow::Borrowed(&*request.body),
     };
     let view = View::new(request, &body, scheme.needs)?;
@@ -180,7 +181,7 @@ fn events(
     };
     // A proven body is taken also if it is no gzip, or too large a one: then it has no id where the scheme looks for one.
     let unpacked = match scheme.gunzip {
-        None if scheme.reads_gzip() => view::gunzip(&view.request.body, scheme.unpack_limit).ok(),
+        None if scheme.reads_gzip() => gunzip::gunzip(&view.request.body, scheme.unpack_limit).ok(),
         _ => None,
     };
     let document = unpacked.unwrap_or(document);

@@ -5,9 +5,10 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::mac::Tag;
 use crate::identity::{BodyDigest, IdClass, Identity, SignedMessage, Verified, VerifiedEvent};
+use crate::language::context::Cx;
 use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::language::spec::{EmptyBatch, Missing};
-use crate::language::template::{Cx, Template};
+use crate::language::template::Template;
 use crate::request::view;
 use crate::{Reason, Refusal};
 

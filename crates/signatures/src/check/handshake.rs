@@ -4,14 +4,16 @@
 use http::Method;
 
 use crate::Secret;
-use crate::check::message::Equal;
+use crate::check::equal::Equal;
 use crate::check::signature_list::Place;
 use crate::crypto::mac::MacKey;
 use crate::keys::pinned_url::PinnedUrl;
 use crate::keys::ring::{KeyRing, Unproven};
+use crate::language::context::Cx;
 use crate::language::json_pointers::PathSet;
-use crate::language::template::{Cx, Template};
-use crate::request::view::{PublicUrl, View};
+use crate::language::template::Template;
+use crate::request::public_url::PublicUrl;
+use crate::request::view::View;
 use crate::{Answer, Reason, Refusal};
 
 /// A handshake is small; in anything larger nobody looks for one.

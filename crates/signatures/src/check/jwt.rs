@@ -7,15 +7,18 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::UnixMillis;
+use crate::check::claims::{Claim, DigestClaim};
 use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
 use crate::check::token_keys::TokenKeys;
 use crate::crypto::mac::{Encoding, HashName, MacKey};
 use crate::keys::ring::{CheckInputs, Unproven};
+use crate::language::context::Cx;
 use crate::language::json_pointers::{PathSet, Slot, Slots, scalar};
 use crate::language::spec::JwtAlg;
-use crate::language::template::{Cx, Template};
-use crate::request::view::{PublicUrl, View};
+use crate::language::template::Template;
+use crate::request::public_url::PublicUrl;
+use crate::request::view::View;
 use crate::{Reason, Refusal};
 
 /// Most certificates that a token brings.
@@ -46,25 +49,6 @@ pub(crate) struct JwtRule {
     /// What is read from the claims.
     pub(crate) paths: PathSet,
     pub(crate) times: [Slot; 3],
-}
-
-/// A claim of which one of several places must equal something.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) name: Box<str>,
-    /// Each as a value, and as an array.
-    pub(crate) places: Vec<(Slot, Slot)>,
-    pub(crate) expected: Template,
-}
-
-/// A claim that holds a digest.
-#[derive(Debug)]
-pub(crate) struct DigestClaim {
-    pub(crate) name: Box<str>,
-    pub(crate) slot: Slot,
-    pub(crate) hash: HashName,
-    pub(crate) encoding: Encoding,
-    pub(crate) absent_if_empty: bool,
 }
 
 /// A token that is right.
@@ -367,48 +351,6 @@ impl JwtRule {
     }
 }
 
-impl DigestClaim {
-    /// The claim's text for these bytes; None where it has to be absent.
-    pub(crate) fn value(&self, bytes: &[u8]) -> Option<String> {
-        (!(self.absent_if_empty && bytes.is_empty()))
-            .then(|| self.encoding.encode(self.hash.of([bytes]).as_bytes()))
-    }
-
-    /// A GET has no body: the claim may be absent, or the digest of nothing or of the query.
-    fn check_query(&self, slots: &Slots<'_>, query: &str) -> Result<(), Refusal> {
-        if slots.raw(self.slot).is_none() {
-            return Ok(());
-        }
-        self.check(slots, &[])
-            .or_else(|_| self.check(slots, query.as_bytes()))
-    }
-
-    fn check(&self, slots: &Slots<'_>, bytes: &[u8]) -> Result<(), Refusal> {
-        let claimed = slots.raw(self.slot).and_then(scalar);
-        let right = match (&claimed, self.value(bytes)) {
-            (None, None) => true,
-            // Padding says nothing about the bytes.
-            (Some(claimed), Some(expected)) if self.encoding == Encoding::Base64Url => {
-                let end = claimed
-                    .iter()
-                    .rposition(|b| *b != b'=')
-                    .map_or(0, |at| at + 1);
-                claimed[..end].ct_eq(expected.as_bytes()).into()
-            }
-            (Some(claimed), Some(expected)) => claimed.ct_eq(expected.as_bytes()).into(),
-            _ => false,
-        };
-        if right {
-            Ok(())
-        } else {
-            Err(precondition(format!(
-                "the token's claim {} is not the digest of what was received",
-                self.name
-            )))
-        }
-    }
-}
-
 impl JwtAlg {
     /// The hash of a symmetric algorithm.
     pub(crate) fn hash(self) -> Option<HashName> {
@@ -419,14 +361,6 @@ impl JwtAlg {
             _ => None,
         }
     }
-}
-
-/// The JSON pointers of a claim's name, of which one must hold.
-pub(crate) fn claim_pointers(name: &str) -> impl Iterator<Item = String> {
-    name.split('|').map(|name| match name.strip_prefix('/') {
-        Some(_) => name.to_owned(),
-        None => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-    })
 }
 
 /// Whole seconds of a NumericDate.

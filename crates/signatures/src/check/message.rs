@@ -3,19 +3,22 @@
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::Secret;
 use crate::UnixMillis;
+use crate::check::equal::Equal;
+use crate::check::hashes::{Hashes, PickHash};
 use crate::check::signature_list::{Candidate, Place, SigRule, read};
 use crate::check::timestamp::Freshness;
 use crate::crypto::mac::{HashName, MacKey, Tag};
 use crate::crypto::public_key::PublicKey;
 use crate::keys::pinned_url::PinnedUrl;
 use crate::keys::ring::{CheckInputs, Fetched, Unproven};
+use crate::language::context::Cx;
 use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
-use crate::language::template::{Cx, Piece, Template, is_challenge};
-use crate::request::view::{PublicUrl, View, is_form};
+use crate::language::template::{Piece, Template, is_challenge};
+use crate::request::public_url::PublicUrl;
+use crate::request::view::{View, is_form};
 use crate::{Reason, Refusal};
 
 /// How a source's senders prove themselves over a message or by a token.
@@ -59,23 +62,6 @@ pub(crate) enum By {
     Certificate { at: PinnedUrl, hash: Hashes },
 }
 
-/// Which hash signs, of these.
-#[derive(Debug)]
-pub(crate) struct Hashes {
-    pub(crate) pick: PickHash,
-    pub(crate) all: Vec<HashName>,
-}
-
-/// Which hash signs.
-#[derive(Debug)]
-pub(crate) enum PickHash {
-    Fixed,
-    /// Named by the label of the signature's entry.
-    Label(Vec<(Box<str>, HashName)>),
-    /// Named by a header or field.
-    At(Place, Vec<(Box<str>, HashName)>),
-}
-
 /// The time of signing.
 #[derive(Debug)]
 pub(crate) struct Ts {
@@ -83,14 +69,6 @@ pub(crate) struct Ts {
     pub(crate) rule: Freshness,
     /// The JSON value must be a number.
     pub(crate) number: Option<Slot>,
-}
-
-/// A place, and what must be there.
-#[derive(Debug)]
-pub(crate) struct Equal {
-    pub(crate) place: Place,
-    pub(crate) shown: Box<str>,
-    pub(crate) value: Template,
 }
 
 /// A digest that the request carries outside of the signature.
@@ -350,72 +328,6 @@ impl Proof {
             }
         }
         Ok(())
-    }
-}
-
-/// Most signatures of a list that are checked against public keys, each of which costs as much as all the rest of a request. Providers list
-/// two while they replace their key.
-const MAX_CHECKED: usize = 3;
-
-impl Hashes {
-    /// The first signatures that have a hash of the scheme's, with that.
-    fn few<'s>(
-        &'s self,
-        candidates: &'s [Candidate],
-        cx: Cx<'s>,
-    ) -> impl Iterator<Item = (&'s Candidate, HashName)> {
-        candidates
-            .iter()
-            .filter_map(move |candidate| Some((candidate, self.of(candidate, cx)?)))
-            .take(MAX_CHECKED)
-    }
-
-    /// The hash that the request names for a signature, if it is one that the scheme accepts.
-    fn of(&self, candidate: &Candidate, cx: Cx<'_>) -> Option<HashName> {
-        self.all
-            .iter()
-            .copied()
-            .find(|name| self.pick.allows(*name, candidate, cx))
-    }
-}
-
-impl PickHash {
-    fn allows(&self, name: HashName, candidate: &Candidate, cx: Cx<'_>) -> bool {
-        let listed = |names: &[(Box<str>, HashName)], text: &[u8]| {
-            names
-                .iter()
-                .any(|(word, hash)| word.as_bytes() == text && *hash == name)
-        };
-        match self {
-            Self::Fixed => true,
-            Self::Label(names) => candidate
-                .label
-                .as_deref()
-                .is_some_and(|label| listed(names, label)),
-            Self::At(place, names) => place.value(cx).is_some_and(|text| listed(names, &text)),
-        }
-    }
-}
-
-impl Equal {
-    /// Whether the place holds exactly this.
-    pub(crate) fn holds(&self, cx: Cx<'_>) -> Result<bool, Refusal> {
-        let expected = self.value.fill(cx)?;
-        Ok(self
-            .place
-            .value(cx)
-            .is_some_and(|value| value.ct_eq(&expected).into()))
-    }
-
-    fn check(&self, cx: Cx<'_>) -> Result<(), Refusal> {
-        if self.holds(cx)? {
-            Ok(())
-        } else {
-            Err(Refusal::new(
-                Reason::PreconditionFailed,
-                format!("{} is not what the scheme demands", self.shown),
-            ))
-        }
     }
 }
 

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
-use crate::check::http_signature::{HttpSignature, Part};
 use crate::crypto::mac::Encoding;
+use crate::language::context::{Cx, Params, Wrong};
+use crate::language::http_signature::{HttpSignature, Part};
 use crate::language::json_pointers::{PathSet, Slot, scalar};
 use crate::language::spec::SigSpec;
-use crate::language::template::{Cx, Params, Wrong, with_params};
+use crate::language::template::with_params;
 use crate::request::view::{Needs, field, with_plus};
 use crate::{Reason, Refusal};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Compiler;
+use super::compiler::Compiler;
 use crate::IdClass;
 use crate::language::canonical::Canonical;
 use crate::language::json_pointers::PathSet;

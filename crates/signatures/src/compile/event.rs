@@ -1,6 +1,6 @@
 //! Compiles the events of a scheme: their ids, types and batches.
 
-use super::{Compiler, Reported};
+use super::compiler::{Compiler, Reported};
 use crate::IdClass;
 use crate::check::event::{BatchRule, EventRule, Varies};
 use crate::language::json_pointers::{PathSet, Slot};

@@ -2,13 +2,14 @@
 
 use http::Method;
 
+use super::compiler::{Compiler, Reported};
 use super::message::present;
-use super::{Compiler, Reported};
 use crate::check::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
 use crate::check::signature_list::Place;
+use crate::language::context::Cx;
 use crate::language::json_pointers::{PathSet, Slots};
 use crate::language::spec::{HandshakeSpec, RespondSpec, WhenSpec};
-use crate::language::template::{Cx, Grammar};
+use crate::language::template::Grammar;
 use crate::request::view::{Needs, View};
 use crate::request::{Headers, Request};
 use crate::{Answer, Answers, UnixMillis};

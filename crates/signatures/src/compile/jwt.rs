@@ -1,8 +1,9 @@
 //! Compiles the proof by JSON Web Token.
 
-use super::{Compiler, Reported};
+use super::compiler::{Compiler, Reported};
 use crate::Secret;
-use crate::check::jwt::{Claim, DigestClaim, JwtRule, claim_pointers};
+use crate::check::claims::{Claim, DigestClaim, claim_pointers};
+use crate::check::jwt::JwtRule;
 use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
 use crate::check::token_keys::TokenKeys;

@@ -1,10 +1,10 @@
 //! Keys of a source: each is judged, and none stands in for one that is wrong or was not read.
 
-use super::{Compiler, Reported};
+use super::compiler::{Compiler, Reported};
 use crate::crypto::public_key::PublicKey;
 use crate::crypto::{pasted, secret_key};
 use crate::language::spec::{Kind, UrlPorts};
-use crate::request::view::PublicUrl;
+use crate::request::public_url::PublicUrl;
 
 /// Most secrets, and most public keys, of a source.
 const MAX_KEYS: usize = 8;

@@ -1,8 +1,10 @@
 //! Compiles the proof over a message, or by a token that is sent as it is.
 
-use super::{Compiler, Reported};
+use super::compiler::{Compiler, Reported};
 use crate::Secret;
-use crate::check::message::{Bind, By, Each, Equal, Hashes, PickHash, Proof, Ts, token_digest};
+use crate::check::equal::Equal;
+use crate::check::hashes::{Hashes, PickHash};
+use crate::check::message::{Bind, By, Each, Proof, Ts, token_digest};
 use crate::check::signature_list::{Place, SigRule};
 use crate::check::timestamp::Freshness;
 use crate::crypto::mac::{HashName, MacKey};

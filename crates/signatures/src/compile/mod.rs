@@ -7,21 +7,20 @@ use http::Method;
 
 use crate::check::handshake::Handshake;
 use crate::check::message::token_digest;
-use crate::check::signature_list::Place;
-use crate::docs::describe;
 use crate::keys::learning::Learning;
-use crate::keys::pinned_url::PinnedUrl;
-use crate::language::json_pointers::PathSet;
-use crate::language::spec::{Kind, PinnedUrlSpec, SchemeSpec};
-use crate::language::template::{Grammar, Params, Template, Token, Wrong, with_params};
+use crate::language::describe;
+use crate::language::spec::Kind;
+use crate::language::template::Template;
 use crate::request::encrypted::Sealed;
-use crate::request::view::Needs;
 use crate::scheme::{Check, Document, Scheme};
 use crate::{Secret, SourceSpec};
 
+use self::compiler::{Compiler, Reported};
 use self::coverage::facts;
 
+mod compiler;
 pub(crate) mod coverage;
+mod error;
 mod event;
 mod handshake;
 mod jwt;
@@ -29,20 +28,11 @@ mod keys;
 mod message;
 mod source;
 
+pub use self::error::SchemeError;
 pub use self::source::{params_of, spec_of};
 
 /// Largest body after decompression, where the source sets no limit: as large as any limit can be.
 const MAX_GUNZIP: usize = 1 << 30;
-
-/// A mistake in a source's scheme or keys.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {text}")]
-pub struct SchemeError {
-    /// Where in the source: `provider`, `secrets[0]`, `scheme.sig`.
-    pub key: String,
-    /// What is wrong, and what to do.
-    pub text: String,
-}
 
 impl Scheme {
     /// Compiles the scheme of a source with its keys. A batch of more than `max_events` elements is kept whole.
@@ -93,42 +83,7 @@ impl Scheme {
     }
 }
 
-/// Evidence that a mistake was reported. Only [`Compiler::error`] makes it.
-#[derive(Debug)]
-struct Reported(());
-
-/// A mistake as the compiler knows it.
-struct Problem {
-    error: SchemeError,
-    /// The source lacks a parameter: a handshake that needs it is off.
-    missing_param: bool,
-}
-
-struct Compiler<'c> {
-    source: &'c SourceSpec,
-    spec: &'c SchemeSpec,
-    params: Params,
-    needs: Needs,
-    problems: Vec<Problem>,
-    warnings: Vec<String>,
-    max_events: usize,
-}
-
-impl<'c> Compiler<'c> {
-    fn new(source: &'c SourceSpec, spec: &'c SchemeSpec, max_events: usize) -> Self {
-        let mut params = spec.params.clone();
-        params.extend(source.params.clone());
-        Self {
-            source,
-            spec,
-            params,
-            needs: Needs::default(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-            max_events,
-        }
-    }
-
+impl Compiler<'_> {
     fn compile(mut self) -> Result<Scheme, Vec<SchemeError>> {
         match self.scheme() {
             Ok(scheme) if self.problems.is_empty() => Ok(Scheme {
@@ -224,85 +179,6 @@ impl<'c> Compiler<'c> {
             .iter()
             .any(|handshake| handshake.visit.is_some());
         visits || self.spec.fetches() && self.source.public_keys.is_empty()
-    }
-
-    fn error(&mut self, key: impl Into<String>, text: impl Into<Wrong>) -> Reported {
-        let wrong = text.into();
-        self.problems.push(Problem {
-            missing_param: matches!(wrong, Wrong::MissingParam(_)),
-            error: SchemeError {
-                key: key.into(),
-                text: wrong.to_string(),
-            },
-        });
-        Reported(())
-    }
-
-    fn ok<T>(&mut self, key: &str, result: Result<T, impl Into<Wrong>>) -> Result<T, Reported> {
-        result.map_err(|wrong| self.error(key, wrong))
-    }
-
-    /// `value`, unless a mistake was reported since there were `before` of them.
-    fn unless_reported<T>(&self, before: usize, value: T) -> Result<T, Reported> {
-        if self.problems.len() > before {
-            Err(Reported(()))
-        } else {
-            Ok(value)
-        }
-    }
-
-    fn template(
-        &mut self,
-        key: &str,
-        text: &str,
-        grammar: Grammar,
-        paths: &mut PathSet,
-    ) -> Result<Template, Reported> {
-        let parsed = Template::parse(text, grammar, &self.params, paths);
-        let template = self.ok(key, parsed)?;
-        for token in template.tokens() {
-            let canonical = matches!(token, Token::Canonical(_));
-            self.needs.query |= canonical || matches!(token, Token::Query(_));
-            self.needs.form |= canonical
-                || matches!(
-                    token,
-                    Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. }
-                );
-        }
-        Ok(template)
-    }
-
-    /// A place in the request, which is then decoded as far as it is needed.
-    fn place(&mut self, key: &str, text: &str, paths: &mut PathSet) -> Result<Place, Reported> {
-        let parsed = with_params(text, &self.params)
-            .and_then(|text| Place::parse(&text, &self.params, paths, &mut self.needs));
-        self.ok(key, parsed)
-    }
-
-    /// A URL that requests name.
-    fn pinned(
-        &mut self,
-        key: &str,
-        spec: &PinnedUrlSpec,
-        paths: &mut PathSet,
-    ) -> Result<PinnedUrl, Reported> {
-        let place = self.place(&format!("{key}.from"), &spec.from, paths)?;
-        let compiled = PinnedUrl::compile(spec, place, &self.params);
-        self.ok(key, compiled)
-    }
-
-    /// `{param:NAME?}` makes a demand a matter of the source: None where it gives no such parameter.
-    fn optional_param(&self, value: &str) -> Option<String> {
-        match value
-            .strip_prefix("{param:")
-            .and_then(|rest| rest.strip_suffix("?}"))
-        {
-            Some(name) => self
-                .params
-                .contains_key(name)
-                .then(|| format!("{{param:{name}}}")),
-            None => Some(value.to_owned()),
-        }
     }
 
     fn document(&mut self) -> Result<Document, Reported> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::SchemeError;
+use super::error::SchemeError;
 use crate::SourceSpec;
+use crate::language::inherit::inherit;
 use crate::language::presets;
 use crate::language::read::Fault;
-use crate::language::spec::{SchemeSpec, inherit};
+use crate::language::spec::SchemeSpec;
 
 /// The scheme of a source as written: its provider's preset, its own table, or both.
 pub fn spec_of(source: &SourceSpec) -> Result<SchemeSpec, SchemeError> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::docs::reference::Page;
+use crate::docs::page::Page;
 use crate::language::spec::{IdentityEvidence, Missing, SchemeSpec};
 
 /// Name of the page in `docs/reference/providers`.

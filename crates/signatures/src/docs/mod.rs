@@ -1,5 +1,7 @@
-//! Texts about schemes: a sentence for each, and a page of the reference for each provider.
+//! Texts about schemes: a page of the reference for each provider.
 
 mod copies;
-pub(crate) mod describe;
+mod entry;
+mod page;
 pub mod reference;
+mod rows;

@@ -1,8 +1,9 @@
 //! An API that gives a provider's public key by its id.
 
 use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
+use crate::language::context::{Params, Wrong};
 use crate::language::spec::KeyApiSpec;
-use crate::language::template::{Params, Wrong, with_params};
+use crate::language::template::with_params;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 

@@ -2,8 +2,9 @@
 
 use crate::check::signature_list::Place;
 use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
+use crate::language::context::{Cx, Params, Wrong};
 use crate::language::spec::PinnedUrlSpec;
-use crate::language::template::{Cx, Params, Wrong, with_params};
+use crate::language::template::with_params;
 use crate::refusal::{Reason, Refusal};
 
 /// Longest URL.

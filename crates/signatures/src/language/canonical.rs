@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use http::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use crate::check::http_signature::HttpSignature;
 use crate::crypto::mac::Encoding;
+use crate::language::context::{Cx, Params};
+use crate::language::http_signature::HttpSignature;
 use crate::language::json_pointers::{PathSet, scalar};
-use crate::language::template::{Cx, Params};
 use crate::request::view::{is_form, query};
 use crate::{Reason, Refusal};
 

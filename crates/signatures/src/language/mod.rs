@@ -1,6 +1,10 @@
 //! Language of schemes: the words, texts with places in them, and the presets that are written in it.
 
 pub(crate) mod canonical;
+pub(crate) mod context;
+pub(crate) mod describe;
+pub(crate) mod http_signature;
+pub(crate) mod inherit;
 pub(crate) mod json_pointers;
 pub mod presets;
 pub(crate) mod read;

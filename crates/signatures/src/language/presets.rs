@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use include_dir::{Dir, include_dir};
 
-use crate::language::spec::inherit;
+use crate::language::inherit::inherit;
 use crate::nearest::nearest;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/presets");

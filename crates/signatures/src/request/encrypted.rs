@@ -78,7 +78,7 @@ impl Sealed {
             .encrypt_padded::<Pkcs7>(&mut sealed, document.len())
             .ok()?;
         let mut body = serde_json::Value::Null;
-        crate::sign::sample::set(
+        crate::language::json_pointers::set(
             &mut body,
             &self.pointer,
             Encoding::Base64.encode(&[&vector, sealed].concat()).into(),

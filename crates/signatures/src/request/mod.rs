@@ -6,6 +6,10 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::UnixMillis;
 
 pub(crate) mod encrypted;
+pub(crate) mod form;
+pub(crate) mod gunzip;
+pub(crate) mod multipart;
+pub(crate) mod public_url;
 pub(crate) mod view;
 
 /// One HTTP request to a source, whole.
@@ -25,6 +29,7 @@ pub struct Request {
 
 impl Request {
     /// The query of a GET without a body: all that such a delivery says.
+    #[inline]
     pub fn content_in_query(&self) -> Option<&str> {
         let query = || self.target.split_once('?').map_or("", |(_, query)| query);
         (self.method == Method::GET && self.body.is_empty()).then(query)
@@ -45,6 +50,7 @@ impl Headers {
     }
 
     /// The first value of `name`.
+    #[inline]
     pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.0
             .iter()

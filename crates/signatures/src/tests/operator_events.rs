@@ -12,7 +12,7 @@ fn an_id_that_an_operator_configures_counts_as_one_per_event() {
     let like = "like = \"hmac\"\nevent = { id = \"{json:/object}\", id_kind = \"object\", varies = [\"/n\"] }";
     let base: toml::Table = like.parse().expect("TOML");
     let class = |own: &str| {
-        SchemeSpec::from_table(spec::inherit(
+        SchemeSpec::from_table(crate::language::inherit::inherit(
             &base_table(&base),
             &own.parse().expect("TOML"),
         ))

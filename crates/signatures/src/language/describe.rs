@@ -1,8 +1,9 @@
 //! A scheme in one sentence.
 
 use crate::check::signature_list::Place;
+use crate::language::context::Params;
 use crate::language::spec::{Kind, SchemeSpec, SigSpec};
-use crate::language::template::{Params, with_params};
+use crate::language::template::with_params;
 
 /// `HMAC-SHA256 over {ts}.{body}, hex, in v1= of stripe-signature, 300 s`.
 pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Refusal;
 use crate::crypto::mac::Encoding;
-use crate::language::template::Cx;
+use crate::language::context::Cx;
 use crate::request::view::{fields, query};
 
 /// Unescaped in the value of a query parameter (RFC 9421, 2.2.8).

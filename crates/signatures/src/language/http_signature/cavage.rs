@@ -7,7 +7,7 @@ use super::{
 };
 use crate::Refusal;
 use crate::crypto::mac::Encoding;
-use crate::language::template::Cx;
+use crate::language::context::Cx;
 
 /// Most parameters of the header.
 const MAX_PARAMETERS: usize = 16;

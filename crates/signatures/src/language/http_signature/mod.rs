@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use http::HeaderName;
 
 use crate::crypto::mac::{Encoding, HashName};
-use crate::language::template::{Cx, Params};
+use crate::language::context::{Cx, Params};
 use crate::request::view::query;
 use crate::{Reason, Refusal};
 

@@ -1,0 +1,136 @@
+//! State of a compilation, and the parts that all others are made of.
+
+use crate::SourceSpec;
+use crate::check::signature_list::Place;
+use crate::compile::error::SchemeError;
+use crate::keys::pinned_url::PinnedUrl;
+use crate::language::context::{Params, Wrong};
+use crate::language::json_pointers::PathSet;
+use crate::language::spec::{PinnedUrlSpec, SchemeSpec};
+use crate::language::template::{Grammar, Template, Token, with_params};
+use crate::request::view::Needs;
+
+/// Evidence that a mistake was reported. Only [`Compiler::error`] makes it.
+#[derive(Debug)]
+pub(super) struct Reported(());
+
+/// A mistake as the compiler knows it.
+pub(super) struct Problem {
+    pub(super) error: SchemeError,
+    /// The source lacks a parameter: a handshake that needs it is off.
+    pub(super) missing_param: bool,
+}
+
+pub(super) struct Compiler<'c> {
+    pub(super) source: &'c SourceSpec,
+    pub(super) spec: &'c SchemeSpec,
+    pub(super) params: Params,
+    pub(super) needs: Needs,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+    pub(super) max_events: usize,
+}
+
+impl<'c> Compiler<'c> {
+    pub(super) fn new(source: &'c SourceSpec, spec: &'c SchemeSpec, max_events: usize) -> Self {
+        let mut params = spec.params.clone();
+        params.extend(source.params.clone());
+        Self {
+            source,
+            spec,
+            params,
+            needs: Needs::default(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            max_events,
+        }
+    }
+
+    pub(super) fn error(&mut self, key: impl Into<String>, text: impl Into<Wrong>) -> Reported {
+        let wrong = text.into();
+        self.problems.push(Problem {
+            missing_param: matches!(wrong, Wrong::MissingParam(_)),
+            error: SchemeError {
+                key: key.into(),
+                text: wrong.to_string(),
+            },
+        });
+        Reported(())
+    }
+
+    pub(super) fn ok<T>(
+        &mut self,
+        key: &str,
+        result: Result<T, impl Into<Wrong>>,
+    ) -> Result<T, Reported> {
+        result.map_err(|wrong| self.error(key, wrong))
+    }
+
+    /// `value`, unless a mistake was reported since there were `before` of them.
+    pub(super) fn unless_reported<T>(&self, before: usize, value: T) -> Result<T, Reported> {
+        if self.problems.len() > before {
+            Err(Reported(()))
+        } else {
+            Ok(value)
+        }
+    }
+
+    pub(super) fn template(
+        &mut self,
+        key: &str,
+        text: &str,
+        grammar: Grammar,
+        paths: &mut PathSet,
+    ) -> Result<Template, Reported> {
+        let parsed = Template::parse(text, grammar, &self.params, paths);
+        let template = self.ok(key, parsed)?;
+        for token in template.tokens() {
+            let canonical = matches!(token, Token::Canonical(_));
+            self.needs.query |= canonical || matches!(token, Token::Query(_));
+            self.needs.form |= canonical
+                || matches!(
+                    token,
+                    Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. }
+                );
+        }
+        Ok(template)
+    }
+
+    /// A place in the request, which is then decoded as far as it is needed.
+    pub(super) fn place(
+        &mut self,
+        key: &str,
+        text: &str,
+        paths: &mut PathSet,
+    ) -> Result<Place, Reported> {
+        let parsed = with_params(text, &self.params)
+            .and_then(|text| Place::parse(&text, &self.params, paths, &mut self.needs));
+        self.ok(key, parsed)
+    }
+
+    /// A URL that requests name.
+    pub(super) fn pinned(
+        &mut self,
+        key: &str,
+        spec: &PinnedUrlSpec,
+        paths: &mut PathSet,
+    ) -> Result<PinnedUrl, Reported> {
+        let place = self.place(&format!("{key}.from"), &spec.from, paths)?;
+        let compiled = PinnedUrl::compile(spec, place, &self.params);
+        self.ok(key, compiled)
+    }
+
+    /// `{param:NAME?}` makes a demand a matter of the source: None where it gives no such parameter.
+    pub(super) fn optional_param(&self, value: &str) -> Option<String> {
+        match value
+            .strip_prefix("{param:")
+            .and_then(|rest| rest.strip_suffix("?}"))
+        {
+            Some(name) => self
+                .params
+                .contains_key(name)
+                .then(|| format!("{{param:{name}}}")),
+            None => Some(value.to_owned()),
+        }
+    }
+}

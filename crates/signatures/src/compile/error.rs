@@ -1,0 +1,11 @@
+//! Mistakes in a scheme or in keys.
+
+/// A mistake in a source's scheme or keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {text}")]
+pub struct SchemeError {
+    /// Where in the source: `provider`, `secrets[0]`, `scheme.sig`.
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub text: String,
+}

@@ -1,0 +1,158 @@
+//! Schema of signatures: their place, time, keys and hashes.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::crypto::mac::{Encoding, HashName};
+
+/// How a secret or public key, as the operator pastes it, becomes a key.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySpec {
+    /// A prefix that is not part of the key, if it is there; `*_` is everything up to the first `_`.
+    pub strip: Option<String>,
+    /// How the provider's secrets always begin; others are warned about.
+    pub begins: Option<String>,
+    /// Its encoding after that.
+    #[serde(default)]
+    pub decode: KeyDecode,
+    /// Without the prefix, take the secret as text.
+    #[serde(default)]
+    pub plain_without_prefix: bool,
+    /// Hash it.
+    pub derive: Option<HashName>,
+    /// Append text.
+    pub append: Option<String>,
+    /// Unicode normalisation of the text.
+    pub normalize: Option<Normalize>,
+    /// Shortest key that is accepted, in bytes after decoding; 16 if left out.
+    pub min_bytes: Option<usize>,
+}
+
+/// Encoding of a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names of the encodings")]
+pub enum KeyDecode {
+    #[default]
+    Utf8,
+    Base64,
+    Hex,
+}
+
+/// Unicode normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the name of the form")]
+pub enum Normalize {
+    Nfkd,
+}
+
+/// Where the request names its hash.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HashBySpec {
+    /// `header:NAME`, or `sig` for the label of the signature's entry.
+    pub from: String,
+    /// The names that are accepted.
+    pub names: BTreeMap<String, HashName>,
+}
+
+/// Where a signature is, and how it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigSpec {
+    /// `header:NAME`, `query:NAME`, `form:NAME`, `json:/pointer`.
+    pub from: String,
+    /// Text in front of it, required.
+    #[serde(default)]
+    pub prefix: String,
+    /// Characters that separate entries of a list.
+    pub split: Option<String>,
+    /// What a sender writes between entries; the first character of `split` if left out. Verifying takes any of `split`.
+    pub join: Option<String>,
+    /// The character between an entry's label and its value.
+    pub kv: Option<String>,
+    /// Labels of entries that are signatures (without `kv`: positions, from 0).
+    #[serde(default)]
+    pub take: Vec<String>,
+    /// How its bytes are written.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// The text is base64 of a JSON document, in which the signature is at this pointer.
+    pub inside: Option<String>,
+    /// Position of the one secret that signs here; any if left out.
+    pub secret: Option<usize>,
+}
+
+/// A URL that a request names. Nothing but what is pinned here is ever fetched: `https://`, one of the hosts, the path, and nothing else.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedUrlSpec {
+    /// `header:NAME` or `json:/pointer`.
+    pub from: String,
+    /// Hosts; `*` is lower-case letters and hyphens, `#` is digits, so that no dot and no port gets in.
+    pub hosts: Vec<String>,
+    /// Path and query; `*` is letters, digits, `-`, `_`, `.` and `:`.
+    pub path: String,
+}
+
+/// Where the time of signing is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TsSpec {
+    /// `sig:LABEL`, `header:NAME`, `form:NAME`, `json:/pointer`.
+    pub from: String,
+    /// How it is written.
+    #[serde(default)]
+    pub unit: TimeUnit,
+    /// Largest age in seconds; 0 is any age.
+    #[serde(default)]
+    pub tolerance: u64,
+    /// Whether a time further ahead than `tolerance` is refused too.
+    #[serde(default)]
+    pub future: bool,
+    /// In JSON, it must be a number.
+    #[serde(default)]
+    pub number: bool,
+}
+
+/// How a time is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeUnit {
+    /// Seconds since 1970.
+    #[default]
+    S,
+    /// Milliseconds since 1970.
+    Ms,
+    /// Seconds or milliseconds, by size.
+    Auto,
+    /// RFC 3339.
+    Rfc3339,
+}
+
+/// Whether the URL is tried with and without its port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UrlPorts {
+    /// As configured.
+    #[default]
+    Asis,
+    /// With the port (the default one if none is given), and without any.
+    Both,
+}
+
+/// A digest that the request carries outside of the signature.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindSpec {
+    /// `query:NAME`, `header:NAME` or `json:/pointer`.
+    pub from: String,
+    /// What it must equal.
+    pub of: String,
+    /// It may be absent where the body is a form (whose fields are signed) or empty.
+    #[serde(default)]
+    pub unless_form: bool,
+}

@@ -1,0 +1,105 @@
+//! Schema of JSON Web Tokens.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::defaults::sha256;
+use crate::crypto::mac::{Encoding, HashName};
+
+/// A JSON Web Token.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtSpec {
+    /// `header:NAME`, `body` or `json:/pointer`.
+    pub from: String,
+    /// Text in front of it, required.
+    #[serde(default)]
+    pub strip: String,
+    /// What a detached signature signs (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
+    pub detached: Option<String>,
+    /// What else a sender writes into the token's header.
+    #[serde(default)]
+    pub header: BTreeMap<String, String>,
+    /// Accepted algorithms.
+    pub algs: Vec<JwtAlg>,
+    /// Allowed difference of clocks, in seconds.
+    #[serde(default)]
+    pub leeway: u64,
+    /// Claims that must be there.
+    #[serde(default)]
+    pub require: Vec<String>,
+    /// Claims and what they must equal. A name that starts with `/` is a JSON pointer, and `|` stands between several of which one must.
+    #[serde(default)]
+    pub claims: BTreeMap<String, String>,
+    /// Largest age by `iat`, in seconds.
+    pub max_age: Option<u64>,
+    /// The claim that binds the body.
+    pub body: Option<JwtDigestSpec>,
+    /// The claim that binds the URL.
+    pub url: Option<JwtDigestSpec>,
+    /// Default URL of the provider's key set.
+    pub jwks: Option<String>,
+    /// Where the provider gives a key by its id. Public keys that the source gives take its place.
+    pub key_api: Option<KeyApiSpec>,
+    /// The token brings the certificates of its signer. Public keys that the source gives take their place.
+    pub x5c: Option<X5cSpec>,
+}
+
+/// An API that gives a public key by its id.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyApiSpec {
+    /// Its URL, with `{kid}` in it where the key is named there.
+    pub url: String,
+    /// What is posted, as JSON; a GET if left out. `{kid}` is the key's id and `{secret}` the source's secret.
+    #[serde(default)]
+    pub body: BTreeMap<String, String>,
+    /// JSON pointer to the key in the answer; the answer is a public key in PEM if left out.
+    pub at: Option<String>,
+}
+
+/// A chain of exactly three certificates (`x5c` of RFC 7515) up to a pinned root.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct X5cSpec {
+    /// The root, in PEM.
+    pub root: String,
+    /// An extension that the signer's certificate must have, as an object identifier.
+    pub leaf: String,
+    /// An extension that the certificate between must have.
+    pub intermediate: String,
+}
+
+/// JWS algorithms, by their registered names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "their registered names")]
+pub enum JwtAlg {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    ES256,
+    ES384,
+    ES512,
+    EdDSA,
+}
+
+/// A claim that holds a digest.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtDigestSpec {
+    /// Its name.
+    pub claim: String,
+    /// Its hash.
+    #[serde(default = "sha256")]
+    pub hash: HashName,
+    /// How its bytes are written.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// It is absent exactly where there is no body.
+    #[serde(default)]
+    pub absent_if_empty: bool,
+}

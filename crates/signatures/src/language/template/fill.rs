@@ -1,0 +1,212 @@
+//! Values of a template's tokens, from the request.
+
+use std::borrow::Cow;
+
+use super::tokens::{Filter, Segment, Token};
+use crate::language::context::Cx;
+use crate::language::json_pointers::{flat_members, scalar};
+use crate::refusal::{Reason, Refusal};
+use crate::request::view::{View, field, query};
+
+/// Several tokens in one, filtered together; None where one is missing or empty.
+pub(super) fn joined_tokens<'v>(
+    inner: &'v [Segment],
+    filters: &[Filter],
+    cx: Cx<'v>,
+) -> Result<Option<Cow<'v, [u8]>>, Refusal> {
+    let Some(values) = optional(inner, cx)? else {
+        return Ok(None);
+    };
+    filtered(Cow::Owned(values.concat()), filters, cx).map(Some)
+}
+
+pub(super) fn optional<'v>(
+    segments: &'v [Segment],
+    cx: Cx<'v>,
+) -> Result<Option<Vec<Cow<'v, [u8]>>>, Refusal> {
+    let mut pieces = Vec::new();
+    for segment in segments {
+        match segment {
+            Segment::Literal(text) => pieces.push(Cow::Borrowed(&**text)),
+            Segment::Token(token, filters) => {
+                match value(token, cx)?.filter(|value| !value.is_empty()) {
+                    Some(value) => pieces.push(filtered(value, filters, cx)?),
+                    None => return Ok(None),
+                }
+            }
+            Segment::Joined(inner, filters) => match joined_tokens(inner, filters, cx)? {
+                Some(value) => pieces.push(value),
+                None => return Ok(None),
+            },
+            Segment::Optional(_) => {}
+        }
+    }
+    Ok(Some(pieces))
+}
+
+pub(super) fn signed<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, Refusal> {
+    match (value(token, cx)?, token) {
+        (Some(value), _) => Ok(value),
+        (None, Token::Json(..)) => Ok(Cow::Borrowed(&[])),
+        (None, Token::Header(name)) => Err(Refusal::new(
+            Reason::SignatureMissing,
+            format!("header {name} is signed, and missing"),
+        )),
+        (None, Token::Query(name)) => Err(Refusal::new(
+            Reason::SignatureMissing,
+            format!("query parameter {name} is signed, and missing"),
+        )),
+        (None, Token::Form(name)) => Err(Refusal::new(
+            Reason::SignatureMissing,
+            format!("form field {name} is signed, and missing"),
+        )),
+        (None, _) => Err(Refusal::new(
+            Reason::SignatureMissing,
+            "a signed part of the request is missing",
+        )),
+    }
+}
+
+pub(super) fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Refusal> {
+    let view = cx.view;
+    Ok(match token {
+        Token::Body => Some(Cow::Borrowed(view.body)),
+        Token::Ts => Some(Cow::Borrowed(cx.ts)),
+        Token::Secret => None,
+        Token::Method => Some(Cow::Borrowed(view.request.method.as_str().as_bytes())),
+        Token::Url => cx
+            .url
+            .and_then(|url| url.spellings.get(cx.spelling))
+            .map(|url| match query(&view.request.target) {
+                Some(query) => Cow::Owned(format!("{url}?{query}").into_bytes()),
+                None => Cow::Borrowed(url.as_bytes()),
+            }),
+        Token::BaseUrl => cx
+            .url
+            .and_then(|url| url.spellings.get(cx.spelling))
+            .map(|url| Cow::Borrowed(url.as_bytes())),
+        Token::Canonical(canonical) => Some(Cow::Owned(canonical.of(cx)?)),
+        Token::Path => cx.url.map(|url| Cow::Borrowed(url.path.as_bytes())),
+        Token::Header(name) => view.header(name)?.map(Cow::Borrowed),
+        Token::Query(name) => field(&view.query, name).map(Cow::Borrowed),
+        Token::Form(name) => field(&view.form, name).map(Cow::Borrowed),
+        Token::FormSorted => Some(Cow::Owned(sorted_form(view))),
+        Token::FormSortedKv { except } => {
+            let mut fields: Vec<_> = view
+                .form
+                .iter()
+                .filter(|(name, _)| !except.iter().any(|e| e.as_bytes() == &**name))
+                .collect();
+            fields.sort();
+            Some(Cow::Owned(joined(
+                fields.iter().map(|(name, value)| (&**name, &**value)),
+            )))
+        }
+        Token::Json(slot, _) => cx
+            .slots
+            .raw(*slot)
+            .map(|raw| match raw.as_bytes().first() {
+                Some(b'{' | b'[') => Err(Refusal::new(
+                    Reason::BodyMalformed,
+                    "a JSON value that is signed is an object or array",
+                )),
+                _ => Ok(scalar(raw)),
+            })
+            .transpose()?
+            .flatten(),
+        Token::JsonSortedKv(slot) => {
+            let members = cx.slots.raw(*slot).and_then(flat_members);
+            let Some(mut members) = members else {
+                return Err(Refusal::new(
+                    Reason::BodyMalformed,
+                    "the JSON object that is signed is missing or not flat",
+                ));
+            };
+            members.sort();
+            Some(Cow::Owned(joined(
+                members.iter().map(|(name, value)| (&**name, &**value)),
+            )))
+        }
+    })
+}
+
+/// Names and values one after another, sorted by name; a repeated field has its distinct values, sorted.
+fn sorted_form(view: &View<'_>) -> Vec<u8> {
+    let mut fields: Vec<_> = view.form.iter().collect();
+    fields.sort();
+    fields.dedup();
+    let mut text = Vec::new();
+    for (name, value) in fields {
+        text.extend_from_slice(name);
+        text.extend_from_slice(value);
+    }
+    text
+}
+
+fn joined<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (name, value) in fields {
+        if !text.is_empty() {
+            text.push(b'&');
+        }
+        text.extend_from_slice(name);
+        text.push(b'=');
+        text.extend_from_slice(value);
+    }
+    text
+}
+
+pub(super) fn filtered<'v>(
+    value: Cow<'v, [u8]>,
+    filters: &[Filter],
+    cx: Cx<'_>,
+) -> Result<Cow<'v, [u8]>, Refusal> {
+    filters.iter().try_fold(value, |value, filter| {
+        Ok(Cow::Owned(match filter {
+            Filter::Lower => value.to_ascii_lowercase(),
+            Filter::Hash(hash, encoding) => encoding.encode(hash.of([&*value]).as_bytes()).into_bytes(),
+            Filter::Crc32 => crc32fast::hash(&value).to_string().into_bytes(),
+            Filter::Hmac(_) if !is_challenge(&value) => {
+                let why = "handshake: only a challenge is signed: 1 to 128 letters, digits or any of +/=_.-";
+                return Err(Refusal::new(Reason::PreconditionFailed, why));
+            }
+            Filter::Hmac(encoding) => match cx.key {
+                Some(key) => encoding.encode(key.of([&*value]).as_bytes()).into_bytes(),
+                None => Vec::new(),
+            },
+            Filter::Unescape(only) => unescape(&value, only),
+        }))
+    })
+}
+
+/// What is signed for whoever asks for it: a word. The message of an event is none (see [`crate::check::message::Proof`]), or anybody could have
+/// an event signed that he made up.
+pub(crate) fn is_challenge(text: &[u8]) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(byte))
+}
+
+/// Decodes the percent-escapes of some characters, and leaves the others.
+fn unescape(text: &[u8], only: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let escaped = (text[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| hex::decode(digits).ok());
+        match escaped {
+            Some(byte) if only.contains(&byte[0]) => {
+                plain.push(byte[0]);
+                at += 3;
+            }
+            _ => {
+                plain.push(text[at]);
+                at += 1;
+            }
+        }
+    }
+    plain
+}

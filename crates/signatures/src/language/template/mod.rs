@@ -1,0 +1,228 @@
+//! Templates: what is signed, what an id is made of, what a handshake answers.
+//!
+//! `{token}` stands for a part of the request, `{token|filter}` for something made of it; in a message, a segment in `[…]` vanishes when
+//! a token in it is missing or empty. `{param:NAME}` is filled in when the source is loaded.
+
+use std::borrow::Cow;
+
+use crate::language::context::{Cx, Params, Wrong};
+use crate::language::json_pointers::{PathSet, scalar};
+use crate::refusal::{Reason, Refusal};
+
+mod fill;
+mod parse;
+mod tokens;
+
+pub(crate) use self::fill::is_challenge;
+use self::fill::{filtered, joined_tokens, optional, signed, value};
+use self::parse::Parser;
+use self::tokens::{Filter, Segment};
+pub(crate) use self::tokens::{Grammar, Token};
+
+/// A compiled template.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Template(Vec<Segment>);
+
+/// A piece of a message: borrowed from the request where it can be.
+#[derive(Debug)]
+pub(crate) enum Piece<'v> {
+    Bytes(Cow<'v, [u8]>),
+    Secret,
+}
+
+/// The values of a template's tokens, and the whole as text.
+pub(crate) type Parts<'v> = (Vec<Cow<'v, [u8]>>, String);
+
+impl Template {
+    pub(crate) fn parse(
+        text: &str,
+        grammar: Grammar,
+        params: &Params,
+        paths: &mut PathSet,
+    ) -> Result<Self, Wrong> {
+        let mut parser = Parser {
+            rest: text,
+            grammar,
+            params,
+            paths,
+        };
+        let segments = parser.segments(false)?;
+        Ok(Self(segments))
+    }
+
+    /// Every token, those in optional segments too.
+    pub(crate) fn tokens(&self) -> Vec<&Token> {
+        fn collect<'t>(segments: &'t [Segment], tokens: &mut Vec<&'t Token>) {
+            for segment in segments {
+                match segment {
+                    Segment::Literal(_) => {}
+                    Segment::Token(token, _) => tokens.push(token),
+                    Segment::Optional(inner) | Segment::Joined(inner, _) => collect(inner, tokens),
+                }
+            }
+        }
+        let mut tokens = Vec::new();
+        collect(&self.0, &mut tokens);
+        tokens
+    }
+
+    /// Whether the body is there by its checksum only, which whoever has a body can keep while he changes it.
+    pub(crate) fn has_only_a_checksum(&self) -> bool {
+        let body = |segment: &&Segment| matches!(segment, Segment::Token(Token::Body, _));
+        let checksum = |segment: &Segment| matches!(segment, Segment::Token(_, filters) if matches!(filters.first(), Some(Filter::Crc32)));
+        let mut bodies = self.0.iter().filter(body).peekable();
+        bodies.peek().is_some() && bodies.all(checksum)
+    }
+
+    /// The ends of the body, front and back, at which a time or a header stands with nothing in between: digits can be moved across such
+    /// a border without breaking the signature.
+    pub(crate) fn time_beside_body(&self) -> (bool, bool) {
+        let is = |segment: Option<&Segment>, wanted: fn(&Token) -> bool| matches!(segment, Some(Segment::Token(token, filters)) if filters.is_empty() && wanted(token));
+        let time = |token: &Token| matches!(token, Token::Ts | Token::Header(_));
+        let body = |token: &Token| *token == Token::Body;
+        let beside = |first, second| {
+            self.0
+                .windows(2)
+                .any(|pair| is(pair.first(), first) && is(pair.get(1), second))
+        };
+        (beside(time, body), beside(body, time))
+    }
+
+    /// Whether it cannot be filled without the source's public URL.
+    pub(crate) fn needs_url(&self) -> bool {
+        self.tokens().iter().any(|token| {
+            matches!(
+                token,
+                Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)
+            )
+        })
+    }
+
+    /// Whether something in it is signed with the source's key.
+    pub(crate) fn signs(&self) -> bool {
+        let hmac = |segment: &Segment| matches!(segment, Segment::Token(_, filters) | Segment::Joined(_, filters) if filters.iter().any(|f| matches!(f, Filter::Hmac(_))));
+        self.0.iter().any(hmac)
+    }
+
+    /// The message, in pieces. A signed header, query parameter or form field that is absent refuses; an absent JSON value is empty.
+    pub(crate) fn pieces<'v>(&'v self, cx: Cx<'v>) -> Result<Vec<Piece<'v>>, Refusal> {
+        let mut pieces = Vec::with_capacity(self.0.len());
+        for segment in &self.0 {
+            match segment {
+                Segment::Literal(text) => pieces.push(Piece::Bytes(Cow::Borrowed(text))),
+                Segment::Token(Token::Secret, _) => pieces.push(Piece::Secret),
+                Segment::Token(token, filters) => {
+                    pieces.push(Piece::Bytes(filtered(signed(token, cx)?, filters, cx)?))
+                }
+                Segment::Optional(inner) => pieces.extend(
+                    optional(inner, cx)?
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(Piece::Bytes),
+                ),
+                Segment::Joined(inner, filters) => {
+                    let missing = || {
+                        Refusal::new(
+                            Reason::SignatureMissing,
+                            "a signed part of the request is missing or empty",
+                        )
+                    };
+                    pieces.push(Piece::Bytes(
+                        joined_tokens(inner, filters, cx)?.ok_or_else(missing)?,
+                    ));
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// The values of the tokens, in order, and the whole as text. None where one is missing or empty.
+    pub(crate) fn parts<'v>(&'v self, cx: Cx<'v>) -> Result<Option<Parts<'v>>, Refusal> {
+        let mut parts = Vec::new();
+        let mut shown = Vec::new();
+        for segment in &self.0 {
+            match segment {
+                Segment::Literal(text) => shown.extend_from_slice(text),
+                Segment::Token(Token::Json(slot, pointer), _) if cx.slots.is_ambiguous(*slot) => {
+                    let why = format!("a key on the way to {pointer} occurs twice");
+                    return Err(Refusal::new(Reason::BodyMalformed, why));
+                }
+                Segment::Token(Token::Json(slot, _), filters) => {
+                    let before = parts.len();
+                    for raw in cx.slots.all(*slot) {
+                        let Some(value) = scalar(raw).filter(|value| !value.is_empty()) else {
+                            return Ok(None);
+                        };
+                        if parts.len() > before {
+                            shown.push(b',');
+                        }
+                        let value = filtered(value, filters, cx)?;
+                        shown.extend_from_slice(&value);
+                        parts.push(value);
+                    }
+                    if parts.len() == before {
+                        return Ok(None);
+                    }
+                }
+                Segment::Token(token, filters) => {
+                    let Some(value) = value(token, cx)?.filter(|value| !value.is_empty()) else {
+                        return Ok(None);
+                    };
+                    let value = filtered(value, filters, cx)?;
+                    shown.extend_from_slice(&value);
+                    parts.push(value);
+                }
+                Segment::Joined(inner, filters) => {
+                    let Some(value) = joined_tokens(inner, filters, cx)? else {
+                        return Ok(None);
+                    };
+                    shown.extend_from_slice(&value);
+                    parts.push(value);
+                }
+                Segment::Optional(_) => {}
+            }
+        }
+        Ok((!parts.is_empty()).then(|| (parts, String::from_utf8_lossy(&shown).into_owned())))
+    }
+
+    /// The text, with nothing for what is missing.
+    pub(crate) fn fill(&self, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+        let mut text = Vec::new();
+        for segment in &self.0 {
+            match segment {
+                Segment::Literal(literal) => text.extend_from_slice(literal),
+                Segment::Token(token, filters) => {
+                    text.extend_from_slice(&filtered(
+                        value(token, cx)?.unwrap_or_default(),
+                        filters,
+                        cx,
+                    )?);
+                }
+                Segment::Joined(inner, filters) => {
+                    text.extend_from_slice(&joined_tokens(inner, filters, cx)?.unwrap_or_default())
+                }
+                Segment::Optional(_) => {}
+            }
+        }
+        Ok(text)
+    }
+
+    /// The text of a template without tokens.
+    pub(crate) fn literal(&self) -> Option<String> {
+        self.0
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(text) => std::str::from_utf8(text).ok(),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Text in which only `{param:NAME}` stands, filled in.
+pub(crate) fn with_params(text: &str, params: &Params) -> Result<String, Wrong> {
+    let template = Template::parse(text, Grammar::Plain, params, &mut PathSet::default())?;
+    template
+        .literal()
+        .ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here").into())
+}

@@ -1,0 +1,49 @@
+//! Decompression of gzip bodies, within bounds.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use crate::refusal::{Reason, Refusal};
+
+/// Returns the length that a gzip body says it has when it is decompressed; None where it is no gzip. Nothing vouches for that number, so
+/// [`gunzip`] makes no more than it.
+pub(crate) fn unpacked_len(body: &[u8]) -> Option<usize> {
+    // RFC 1952: a head of at least 10 bytes, and at the end the checksum and the length.
+    let (_, trailer) = body
+        .split_last_chunk::<4>()
+        .filter(|_| body.starts_with(&[0x1f, 0x8b]) && body.len() >= 18)?;
+    usize::try_from(u32::from_le_bytes(*trailer)).ok()
+}
+
+/// The body, decompressed if it is gzip; at most `limit` bytes, and as many as it says itself. What follows the first member of a gzip file
+/// would reach a consumer unverified, so that nothing may follow.
+pub(crate) fn gunzip(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Refusal> {
+    if !body.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Cow::Borrowed(body));
+    }
+    let malformed = || {
+        Refusal::new(
+            Reason::BodyMalformed,
+            "the body starts like gzip and is not one gzip member",
+        )
+    };
+    let size = unpacked_len(body).ok_or_else(malformed)?;
+    if size > limit {
+        return Err(Refusal::new(
+            Reason::BodyTooLarge,
+            format!("the body is larger than {limit} bytes when decompressed"),
+        ));
+    }
+    let mut plain = Vec::with_capacity(size);
+    let mut rest = body;
+    let mut decoder = flate2::bufread::GzDecoder::new(&mut rest);
+    // The decoder checks the trailer when it is asked for more than there is.
+    let read = (&mut decoder)
+        .take(size as u64)
+        .read_to_end(&mut plain)
+        .and_then(|_| decoder.read(&mut [0]));
+    match read {
+        Ok(0) if plain.len() == size && rest.is_empty() => Ok(Cow::Owned(plain)),
+        _ => Err(malformed()),
+    }
+}

@@ -1,0 +1,222 @@
+//! Proof of a draft: its signatures, times and tokens.
+
+use serde_json::Value;
+
+use crate::check::message::{By, Proof};
+use crate::check::signature_list::Place;
+use crate::check::timestamp::write as write_time;
+use crate::crypto::mac::Encoding;
+use crate::keys::pinned_url::example as example_url;
+use crate::language::context::Cx;
+use crate::language::json_pointers::set;
+use crate::language::spec::SigSpec;
+use crate::language::template::Piece;
+use crate::request::view::View;
+use crate::scheme::Document;
+use crate::secret::Secret;
+use crate::sign::draft::Draft;
+use crate::sign::inputs::SignError;
+use crate::sign::keys::SigningKey;
+use crate::sign::sample::is_form_scheme;
+
+impl Draft<'_> {
+    pub(super) fn prove(&mut self, proof: &Proof) -> Result<(), SignError> {
+        let ts = self
+            .spec
+            .ts
+            .as_ref()
+            .map(|ts| write_time(self.inputs.at, ts.unit))
+            .unwrap_or_default();
+        if let Some(spec) = &self.spec.ts {
+            self.put(&spec.from, &ts, spec.number)?;
+        }
+        for (place, value) in &self.spec.require {
+            if let Some(value) = self.param_text(value) {
+                self.put(place, &value, false)?;
+            }
+        }
+        if let Some(by) = self.spec.hash_by.as_ref().filter(|by| by.from != "sig") {
+            self.put(
+                &by.from,
+                by.names.keys().next_back().map_or("", String::as_str),
+                false,
+            )?;
+        }
+        if let Some(url) = &self.spec.cert_url {
+            self.put(&url.from, &example_url(url, &self.params()), false)?;
+        }
+        for token in proof.message.tokens() {
+            self.outside(token, &self.inputs.id)?;
+        }
+        let seconds = self.inputs.at.0.div_euclid(1000);
+        let http_signature = proof.sigs.iter().find_map(|sig| match &sig.place {
+            Place::HttpSignature(rule, _) => Some(rule),
+            _ => None,
+        });
+        for (name, value) in http_signature
+            .map(|rule| rule.headers(&self.body, seconds))
+            .unwrap_or_default()
+        {
+            self.header(name, &value)?;
+        }
+        for bind in &self.spec.bind {
+            if !(bind.unless_form && is_form_scheme(self.spec)) {
+                let value = self.fill(&bind.of)?;
+                self.put(&bind.from, &value, false)?;
+            }
+        }
+        let Some(rule) = self
+            .spec
+            .sig
+            .iter()
+            .find(|sig| sig.secret.is_none_or(|only| only == self.inputs.secret))
+        else {
+            return Err(SignError::Body(format!(
+                "no signature is made with secret {}",
+                self.inputs.secret
+            )));
+        };
+        if let Some(each) = &self.spec.each {
+            let mut json = self.json()?;
+            let items = json
+                .pointer_mut(each)
+                .and_then(Value::as_array_mut)
+                .ok_or_else(|| SignError::Body(format!("nothing at {each}")))?;
+            for item in items {
+                let text = item.to_string();
+                let signature = self.signature(proof, rule, &ts, text.as_bytes())?;
+                set(
+                    item,
+                    rule.from.trim_start_matches("json:"),
+                    signature.into(),
+                );
+            }
+            self.body = json.to_string().into_bytes();
+            return Ok(());
+        }
+        let document = self.body.clone();
+        let signature = self.signature(proof, rule, &ts, &document)?;
+        match http_signature {
+            Some(http_signature) => {
+                let (name, value) = http_signature.header(&signature, seconds);
+                self.header(name, &value)
+            }
+            None => self.put(&rule.from, &signature, false),
+        }
+    }
+
+    /// The text at the place of the signature, for a document (or an element of it).
+    fn signature(
+        &self,
+        proof: &Proof,
+        rule: &SigSpec,
+        ts: &str,
+        document: &[u8],
+    ) -> Result<String, SignError> {
+        let request = self.request();
+        let body = |error: crate::Refusal| SignError::Body(error.detail.into_owned());
+        let view = View::new(&request, &self.body, self.scheme.needs).map_err(body)?;
+        let inner = self.scheme.document.of(&view);
+        let document = if matches!(self.scheme.document, Document::Form(_)) {
+            &inner
+        } else {
+            document
+        };
+        let slots = proof.paths.walk(document).map_err(|_| {
+            SignError::Body("the body is not the JSON that the scheme signs".into())
+        })?;
+        let cx = Cx {
+            view: &view,
+            slots: &slots,
+            ts: ts.as_bytes(),
+            url: self.scheme.url.as_ref(),
+            spelling: 0,
+            key: None,
+        };
+        let pieces = proof.message.pieces(cx).map_err(body)?;
+        let text = match &proof.by {
+            By::Token { .. } => self.secret_text(),
+            By::Mac { keys, .. } => {
+                let key = keys.get(self.inputs.secret).and_then(|key| key.last());
+                let (_, key) = key.ok_or_else(|| {
+                    SignError::Body(format!("there is no secret {}", self.inputs.secret))
+                })?;
+                rule.encoding.encode(key.of(bytes(&pieces, &[])).as_bytes())
+            }
+            By::Hash { secrets, hash } => {
+                let secret = secrets
+                    .get(self.inputs.secret)
+                    .map(crate::Secret::expose)
+                    .unwrap_or_default();
+                rule.encoding
+                    .encode(hash.of(bytes(&pieces, secret)).as_bytes())
+            }
+            By::Key { .. } | By::Certificate { .. } => {
+                let message: Vec<u8> = bytes(&pieces, &[]).flatten().copied().collect();
+                let hash = self
+                    .spec
+                    .hash_by
+                    .as_ref()
+                    .and_then(|by| by.names.values().next_back())
+                    .unwrap_or(&self.spec.hash);
+                let key = SigningKey::of_kind(self.spec.kind, *hash);
+                let signature = key.sign(self.inputs.private_key.as_deref(), &message)?;
+                rule.encoding.encode(&signature)
+            }
+        };
+        Ok(self.grammar(rule, &text, ts))
+    }
+
+    /// The signature among the other entries of its list.
+    fn grammar(&self, rule: &SigSpec, signature: &str, ts: &str) -> String {
+        let prefix = self.param_text(&rule.prefix).unwrap_or_default();
+        let split = rule
+            .split
+            .as_deref()
+            .and_then(|split| split.get(..1))
+            .unwrap_or(",");
+        let split = rule.join.as_deref().unwrap_or(split);
+        let in_list = self
+            .spec
+            .ts
+            .as_ref()
+            .and_then(|ts| ts.from.strip_prefix("sig:"));
+        let label = match &self.spec.hash_by {
+            Some(by) if by.from == "sig" => by.names.keys().next_back().cloned(),
+            _ => rule.take.first().and_then(|label| self.param_text(label)),
+        };
+        match (&rule.kv, in_list, &rule.split) {
+            (Some(kv), Some(ts_label), _) => format!(
+                "{prefix}{ts_label}{kv}{ts}{split}{}{kv}{signature}",
+                label.unwrap_or_default()
+            ),
+            (Some(kv), None, _) => format!("{prefix}{}{kv}{signature}", label.unwrap_or_default()),
+            (None, Some(_), Some(_)) => format!("{prefix}{ts}{split}{signature}"),
+            (None, None, _) if rule.inside.is_some() => {
+                let mut json = Value::Null;
+                set(
+                    &mut json,
+                    rule.inside.as_deref().unwrap_or_default(),
+                    signature.into(),
+                );
+                format!(
+                    "{prefix}{}",
+                    Encoding::Base64.encode(json.to_string().as_bytes())
+                )
+            }
+            _ => format!("{prefix}{signature}"),
+        }
+    }
+
+    fn secret_text(&self) -> String {
+        let secret = self.source.secrets.get(self.inputs.secret);
+        String::from_utf8_lossy(secret.map(Secret::expose).unwrap_or_default()).into_owned()
+    }
+}
+
+fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
+    pieces.iter().map(move |piece| match piece {
+        Piece::Bytes(bytes) => &**bytes,
+        Piece::Secret => secret,
+    })
+}

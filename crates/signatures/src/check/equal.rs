@@ -16,7 +16,7 @@ pub(crate) struct Equal {
 }
 
 impl Equal {
-    /// Whether the place holds exactly this.
+    /// Returns `true` if the place holds exactly this.
     pub(crate) fn holds(&self, cx: Cx<'_>) -> Result<bool, Refusal> {
         let expected = self.value.fill(cx)?;
         Ok(self

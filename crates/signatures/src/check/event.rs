@@ -17,7 +17,7 @@ const MAX_SHOWN: usize = 512;
 /// Longest type of event, in bytes; what is longer is cut.
 const MAX_TYPE: usize = 255;
 
-/// Where ids and types are, and what they mean.
+/// Places of ids and types, and their meaning.
 #[derive(Debug)]
 pub(crate) struct EventRule {
     pub(crate) ids: Vec<Template>,
@@ -28,9 +28,9 @@ pub(crate) struct EventRule {
     /// A time or a nonce is signed, and with it all that tells events apart: the very same again is a replay.
     pub(crate) replays: bool,
     pub(crate) batch: Option<BatchRule>,
-    /// What is read from the document.
+    /// Paths that are read from the document.
     pub(crate) paths: PathSet,
-    /// What is read from a document that has more values than are looked at: no batch.
+    /// Paths that are read from a document with too many values: no batch.
     pub(crate) outer: PathSet,
     pub(crate) varies: Varies,
 }
@@ -43,7 +43,7 @@ pub(crate) struct BatchRule {
     pub(crate) ids: Vec<Template>,
     pub(crate) event_type: Template,
     pub(crate) empty: EmptyBatch,
-    /// What is read from each element.
+    /// Paths that are read from each element.
     pub(crate) paths: PathSet,
     /// Each element is an event of its own.
     pub(crate) split: bool,
@@ -112,13 +112,13 @@ struct Id {
     shown: String,
 }
 
-/// What there is of one event.
+/// Parts of one event.
 struct Found<'r> {
     id: Option<Id>,
     event_type: Option<Box<str>>,
     body: Bytes,
     digest: BodyDigest,
-    /// What was signed, and which element of it this is.
+    /// Signed message, and the position of this element in it.
     signed: Option<(Tag, usize)>,
     target: &'r str,
 }

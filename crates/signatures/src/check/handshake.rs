@@ -28,7 +28,7 @@ pub(crate) struct Handshake {
     pub(crate) equals: Option<Box<str>>,
     pub(crate) checks: Vec<Equal>,
     pub(crate) otherwise: Option<u16>,
-    /// Where the provider hands over the source's secret.
+    /// Place of the secret that the provider hands over.
     pub(crate) learn: Option<Place>,
     pub(crate) answer: AnswerTemplate,
     /// A URL to be visited before the answer.

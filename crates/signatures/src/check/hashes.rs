@@ -4,14 +4,14 @@ use crate::check::signature_list::{Candidate, Place};
 use crate::crypto::mac::HashName;
 use crate::language::context::Cx;
 
-/// Which hash signs, of these.
+/// Hashes of which one signs.
 #[derive(Debug)]
 pub(crate) struct Hashes {
     pub(crate) pick: PickHash,
     pub(crate) all: Vec<HashName>,
 }
 
-/// Which hash signs.
+/// Choice of the hash that signs.
 #[derive(Debug)]
 pub(crate) enum PickHash {
     Fixed,

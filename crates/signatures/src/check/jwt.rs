@@ -26,15 +26,15 @@ const MAX_CHAIN: usize = 3;
 /// Longest token.
 const MAX_TOKEN: usize = 16 * 1024;
 
-/// How tokens are checked.
+/// Rule by which tokens are checked.
 #[derive(Debug)]
 pub(crate) struct JwtRule {
     /// None: the body is the token.
     pub(crate) place: Option<Place>,
-    /// What is read from the document to find it.
+    /// Paths in the document that lead to the token.
     pub(crate) document: PathSet,
     pub(crate) strip: Box<str>,
-    /// What a detached signature signs.
+    /// Message of a detached signature.
     pub(crate) detached: Option<Template>,
     pub(crate) ts: Option<(Place, Freshness)>,
     pub(crate) algs: Vec<JwtAlg>,
@@ -46,7 +46,7 @@ pub(crate) struct JwtRule {
     pub(crate) claims: Vec<Claim>,
     pub(crate) body: Option<DigestClaim>,
     pub(crate) url: Option<DigestClaim>,
-    /// What is read from the claims.
+    /// Paths that are read from the claims.
     pub(crate) paths: PathSet,
     pub(crate) times: [Slot; 3],
 }
@@ -61,7 +61,7 @@ pub(crate) struct Token {
 }
 
 impl JwtRule {
-    /// Where the key set has to be fetched from.
+    /// Returns the URL of the key set, if it has to be fetched.
     pub(crate) fn jwks_url(&self) -> Option<&str> {
         self.keys.url.as_deref()
     }

@@ -21,7 +21,7 @@ use crate::request::public_url::PublicUrl;
 use crate::request::view::{View, is_form};
 use crate::{Reason, Refusal};
 
-/// How a source's senders prove themselves over a message or by a token.
+/// Proof over a message, or by a token, that a source's senders give.
 #[derive(Debug)]
 pub(crate) struct Proof {
     pub(crate) by: By,
@@ -30,10 +30,10 @@ pub(crate) struct Proof {
     pub(crate) message: Template,
     pub(crate) require: Vec<Equal>,
     pub(crate) bind: Vec<Bind>,
-    /// What is read from the document, or from each element of it.
+    /// Paths that are read from the document, or from each element of it.
     pub(crate) paths: PathSet,
     pub(crate) each: Option<Each>,
-    /// How many spellings of the URL there are to try.
+    /// Number of spellings of the URL to try.
     pub(crate) spellings: usize,
     /// The same key signs challenges for whoever asks: what looks like one is no event.
     pub(crate) signs_challenges: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Proof {
     pub(crate) time_beside_body: (bool, bool),
 }
 
-/// What the sender holds.
+/// Secret or key that the sender holds.
 #[derive(Debug)]
 pub(crate) enum By {
     /// One of these secrets; each under every hash that the request may name.
@@ -85,7 +85,7 @@ pub(crate) struct Each {
     pub(crate) element: Slot,
 }
 
-/// What the proof found.
+/// Result of a proof.
 #[derive(Debug, Default)]
 pub(crate) struct Proven<'v> {
     /// The key that signed, for answers that are signed too.
@@ -96,12 +96,12 @@ pub(crate) struct Proven<'v> {
     pub(crate) claims: Option<Vec<u8>>,
 }
 
-/// How a signature is right.
+/// Match of a signature.
 #[derive(Debug, Default)]
 struct Match<'v> {
     /// The key, where it is one that signs answers.
     key: Option<&'v MacKey>,
-    /// What the secret makes of the message: as good as a digest of it, and no work.
+    /// MAC of the message: as good as a digest of it, and computed already.
     tag: Option<Tag>,
 }
 
@@ -227,7 +227,7 @@ impl Proof {
         }
     }
 
-    /// How one of the candidates is right.
+    /// Returns the match of the first candidate that is right.
     fn matches<'v>(
         &'v self,
         pieces: &[Piece<'_>],

@@ -1,4 +1,4 @@
-//! Where a signature is in a request, and the candidates found there.
+//! Places of signatures in a request, and the candidates found there.
 
 use std::borrow::Cow;
 
@@ -112,7 +112,7 @@ impl Place {
     }
 }
 
-/// How signatures are written at one place.
+/// Spelling of signatures at one place.
 #[derive(Debug, Clone)]
 pub(crate) struct SigRule {
     pub(crate) place: Place,
@@ -123,13 +123,13 @@ pub(crate) struct SigRule {
     pub(crate) take: Vec<Box<[u8]>>,
     /// None for the secret itself.
     pub(crate) encoding: Option<Encoding>,
-    /// Where the signature is in the JSON that the text is base64 of.
+    /// Place of the signature in the JSON that the text is base64 of.
     pub(crate) inside: Option<Box<str>>,
     /// The one secret that signs here.
     pub(crate) secret: Option<usize>,
 }
 
-/// What may be the signature.
+/// Candidate for the signature.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) bytes: Vec<u8>,
@@ -224,7 +224,7 @@ impl SigRule {
     }
 }
 
-/// What was found where signatures are.
+/// Signatures and time found at the places of signatures.
 #[derive(Debug, Default)]
 pub(crate) struct Found<'v> {
     pub(crate) candidates: Vec<Candidate>,

@@ -1,4 +1,4 @@
-//! How old a delivery may be. Its age is taken at its arrival; the text of the time goes into the message as it was sent.
+//! Age that a delivery may have. It is taken at its arrival; the text of the time goes into the message as it was sent.
 
 use crate::UnixMillis;
 use crate::language::spec::{TimeUnit, TsSpec};
@@ -23,7 +23,7 @@ impl Freshness {
         }
     }
 
-    /// Whether a delivery signed at `text` may arrive `now`.
+    /// Refuses a delivery signed at `text` that may not arrive `now`.
     pub(crate) fn check(self, text: &[u8], now: UnixMillis) -> Result<(), Refusal> {
         let Some(signed_at) = millis(text, self.unit) else {
             return Err(Refusal::new(

@@ -1,4 +1,4 @@
-//! What a signature covers, what follows from that, and what an operator should know of it.
+//! Coverage of a signature, its consequences, and the warnings about it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::language::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing,
 use crate::language::template::{Grammar, Template, Token};
 use crate::scheme::{Check, Facts};
 
-/// What the signature covers.
+/// Coverage of a signature.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Covered {
     pub(crate) body: bool,
@@ -188,7 +188,7 @@ impl Compiler<'_> {
     }
 }
 
-/// What is known of the provider and of the scheme.
+/// Facts about the provider and the scheme.
 pub(crate) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
     let facts = &spec.facts;
     let jwt = spec.jwt.as_ref();

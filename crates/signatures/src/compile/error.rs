@@ -4,8 +4,8 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {text}")]
 pub struct SchemeError {
-    /// Where in the source: `provider`, `secrets[0]`, `scheme.sig`.
+    /// Key in the source: `provider`, `secrets[0]`, `scheme.sig`.
     pub key: String,
-    /// What is wrong, and what to do.
+    /// Description of the mistake, and its remedy.
     pub text: String,
 }

@@ -270,7 +270,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Those that are there.
+/// Returns the parts that are present.
 pub(super) fn present<T>(all: Vec<Result<Option<T>, Reported>>) -> Result<Vec<T>, Reported> {
     all.into_iter().filter_map(Result::transpose).collect()
 }

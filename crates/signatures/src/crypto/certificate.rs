@@ -36,7 +36,7 @@ impl Certificate {
     }
 }
 
-/// What chains have to look like: the signer's certificate, the one between, a pinned root.
+/// Shape of accepted chains: the signer's certificate, the one between, a pinned root.
 #[derive(Debug)]
 pub(crate) struct ChainRule {
     root: Vec<u8>,
@@ -129,7 +129,7 @@ fn may_issue(certificate: &X509Certificate<'_>) -> bool {
     certificate.is_ca() && signs
 }
 
-/// Whether nothing in it is critical and unknown to us.
+/// Returns `true` if no critical extension is unknown to us.
 fn understood(certificate: &X509Certificate<'_>) -> bool {
     certificate.extensions().iter().all(|extension| {
         !extension.critical

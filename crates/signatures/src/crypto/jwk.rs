@@ -123,14 +123,14 @@ impl JwkSet {
         Ok(())
     }
 
-    /// Whether there is a key that a token of this `kid` may mean.
+    /// Returns `true` if there is a key that a token of this `kid` may mean.
     pub(crate) fn knows(&self, kid: Option<&str>) -> bool {
         self.0
             .iter()
             .any(|jwk| kid.is_none() || jwk.kid.is_none() || jwk.kid.as_deref() == kid)
     }
 
-    /// Whether a key that the token may mean made this signature.
+    /// Returns `true` if a key that the token may mean made this signature.
     pub(crate) fn verifies(
         &self,
         alg: JwtAlg,

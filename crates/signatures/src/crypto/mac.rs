@@ -104,7 +104,7 @@ impl fmt::Debug for MacKey {
     }
 }
 
-/// How bytes are written as text. Decoding is strict, so that one signature has one spelling.
+/// Encoding of bytes as text. Decoding is strict, so that one signature has one spelling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum Encoding {
     /// Lower-case hexadecimal.

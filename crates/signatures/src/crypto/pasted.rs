@@ -45,7 +45,7 @@ const NOT_A_SIGNING_SECRET: &[(&str, &str, &[&str])] = &[
     ("https://", "a URL", &[]),
 ];
 
-/// What is odd about a secret, for the operator; never a part of its text but a known beginning.
+/// Hint about an odd secret, for the operator; never a part of its text but a known beginning.
 pub(crate) fn lint(spec: &KeySpec, provider: Option<&str>, secret: &Secret) -> Vec<String> {
     let mut odd = Vec::new();
     let text = secret.expose();
@@ -91,7 +91,7 @@ fn is_of(provider: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// What may be in front of a secret that could not be decoded.
+/// Hint about the prefix of a secret that could not be decoded.
 pub(crate) fn hint(spec: &KeySpec, text: &[u8]) -> &'static str {
     match text {
         [b'v', b'1', b',', ..] if spec.decode == KeyDecode::Base64 => {

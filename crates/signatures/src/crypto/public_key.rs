@@ -69,7 +69,7 @@ impl PublicKey {
         })
     }
 
-    /// Whether the key made this signature; the hash is for kinds that leave it open.
+    /// Returns `true` if the key made this signature; the hash is for kinds that leave it open.
     pub(crate) fn verifies(&self, hash: HashName, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Rsa(key) => rsa(hash).is_some_and(|rsa| {

@@ -8,7 +8,7 @@ use crate::language::spec::{IdentityEvidence, Missing, SchemeSpec};
 /// Name of the page in `docs/reference/providers`.
 const FILE: &str = "COPIES.md";
 
-/// Where the table of all providers points to the page.
+/// Link from the table of all providers to the page.
 pub(crate) const LINK: &str = "[Redeliveries that come out twice](COPIES.md) lists providers where nothing tells a redelivery from another event.";
 
 /// Returns `true` if nothing tells a redelivery from another event, so that it is published again.

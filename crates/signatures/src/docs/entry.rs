@@ -106,7 +106,7 @@ impl Entry {
                 })
     }
 
-    /// What is signed.
+    /// Returns the template of the signed message.
     pub(super) fn message(&self) -> &str {
         let detached = self
             .spec
@@ -120,7 +120,7 @@ impl Entry {
             .unwrap_or_default()
     }
 
-    /// Whether a word is anywhere in the scheme.
+    /// Returns `true` if a word is anywhere in the scheme.
     pub(super) fn says(&self, word: &str) -> bool {
         format!("{:?}", self.spec).contains(word)
     }

@@ -130,7 +130,7 @@ impl Entry {
         text
     }
 
-    /// What the source looks like in `config.toml`.
+    /// Returns the source as written in `config.toml`.
     fn source(&self) -> String {
         let Self { name, spec } = self;
         let env = name

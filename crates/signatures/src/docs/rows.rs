@@ -134,7 +134,7 @@ impl Entry {
         rows
     }
 
-    /// What counts as a duplicate, and what else to know of that.
+    /// Returns the definition of a duplicate, with its limits.
     pub(super) fn duplicates(&self) -> Vec<(&'static str, String)> {
         let event = &self.spec.event;
         let mut rows = vec![(

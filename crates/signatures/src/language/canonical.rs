@@ -17,7 +17,7 @@ use crate::{Reason, Refusal};
 /// Most headers that a request may name.
 const MAX_NAMED: usize = 64;
 
-/// What percent-encoding leaves alone: RFC 3986, a query of Node.js, a URI of JavaScript.
+/// Characters that percent-encoding leaves alone: RFC 3986, a query of Node.js, a URI of JavaScript.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -73,7 +73,7 @@ impl Canonical {
         })
     }
 
-    /// Whether a change of the body changes the canonical request.
+    /// Returns `true` if a change of the body changes the canonical request.
     pub(crate) fn covers_body(&self) -> bool {
         match self {
             Self::Qsh { .. } => false,

@@ -10,7 +10,7 @@ use crate::nearest::nearest;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/presets");
 
-/// How many presets may be `like` each other in a row.
+/// Most presets in a row that may be `like` each other.
 const MAX_LIKES: usize = 8;
 
 /// Every preset as written, by name.

@@ -13,7 +13,7 @@ use crate::language::json_pointers::{PathSet, Slot, scalar};
 
 const BLOCK: usize = 16;
 
-/// Where it is, and the keys that may open it.
+/// Place of the document, and the keys that may open it.
 pub(crate) struct Sealed {
     paths: PathSet,
     at: Slot,

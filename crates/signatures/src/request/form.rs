@@ -32,12 +32,12 @@ pub(crate) fn field<'f>(fields: &'f Fields<'_>, name: &str) -> Option<&'f [u8]> 
         .map(|(_, value)| &**value)
 }
 
-/// What follows `?` in a request's target.
+/// Returns the text after `?` in a request's target.
 pub(crate) fn query(target: &str) -> Option<&str> {
     target.split_once('?').map(|(_, query)| query)
 }
 
-/// Whether the body is a form by its content type; without one it may be.
+/// Returns `true` if the body is a form by its content type, or has no content type.
 pub(crate) fn is_form(request: &Request) -> bool {
     content_type(request)
         .is_none_or(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))

@@ -23,7 +23,7 @@ pub struct Request {
     pub headers: Headers,
     /// The raw bytes, before any decoding.
     pub body: Bytes,
-    /// When the head had been read. Signatures are aged against this, not against the time of their verification.
+    /// Time at which the head had been read. The age of a signature is counted to this, not to its verification.
     pub received_at: UnixMillis,
 }
 

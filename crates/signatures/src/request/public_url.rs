@@ -8,9 +8,9 @@ use crate::request::form::query;
 /// The source's URL as entered at the provider. Its query comes with the request, everything else from here, never from `Host`.
 #[derive(Debug, Clone)]
 pub(crate) struct PublicUrl {
-    /// What `{url}` may be, without the query.
+    /// Spellings that `{url}` may have, without the query.
     pub(crate) spellings: Vec<Box<str>>,
-    /// What `{path}` is.
+    /// Value of `{path}`.
     pub(crate) path: Box<str>,
 }
 

@@ -8,7 +8,7 @@ use crate::request::multipart::multipart_fields;
 pub(crate) use crate::request::form::{Fields, field, fields, is_form, query, with_plus};
 use crate::{Reason, Refusal};
 
-/// What of a request is decoded before its proof, because the scheme asks for it.
+/// Parts of a request that are decoded before its proof, because the scheme asks for them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Needs {
     pub(crate) form: bool,

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::UnixMillis;
 use crate::compile::SchemeError;
 
-/// What a sender decides.
+/// Inputs that a sender decides.
 #[derive(Debug, Clone)]
 pub struct SignInputs {
     /// The body, as it goes out, but for a signature or time that belongs into it.
@@ -15,7 +15,7 @@ pub struct SignInputs {
     pub id: String,
     /// The event's type, for schemes that have it outside of the body.
     pub event_type: String,
-    /// When it is signed.
+    /// Time of signing.
     pub at: UnixMillis,
     /// Position of the secret that signs.
     pub secret: usize,

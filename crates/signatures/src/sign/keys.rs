@@ -69,7 +69,7 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
     }
 }
 
-/// What a private key signs with.
+/// Algorithm that a private key signs with.
 #[derive(Clone, Copy)]
 pub(super) enum SigningKey {
     Ed25519,

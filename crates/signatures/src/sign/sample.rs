@@ -64,7 +64,7 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     json.to_string().into()
 }
 
-/// Whether what the scheme signs, or the signature, is in a form.
+/// Returns `true` if the signature, or a signed part, is in a form.
 pub(crate) fn is_form_scheme(spec: &SchemeSpec) -> bool {
     let message = spec.message.as_deref().unwrap_or_default();
     let in_id = spec.event.id.iter().any(|id| id.contains("{form:"));

@@ -58,7 +58,7 @@ impl PathSet {
         self.count(slot)
     }
 
-    /// Whether there is nothing to read.
+    /// Returns `true` if there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots == 0
     }

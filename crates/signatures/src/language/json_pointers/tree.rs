@@ -3,7 +3,7 @@
 /// Most values that one walk keeps.
 pub(super) const MAX_FOUND: usize = 1 << 16;
 
-/// Where a value found by a walk is kept.
+/// Place in which a walk keeps a value.
 pub(crate) type Slot = u16;
 
 #[derive(Debug, Clone, Default)]

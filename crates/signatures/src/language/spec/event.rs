@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::defaults::yes;
 
-/// Where id and type of the event are.
+/// Places of the id and the type of an event.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventSpec {
@@ -14,19 +14,19 @@ pub struct EventSpec {
     /// Template.
     #[serde(rename = "type", default)]
     pub event_type: String,
-    /// What the provider's id stands for.
+    /// Meaning of the provider's id.
     #[serde(default)]
     pub id_kind: IdKind,
     /// JSON pointers into the document, to values that a redelivery may change: bodies are compared without them.
     #[serde(default)]
     pub varies: Vec<String>,
-    /// What takes the place of an id that is not there.
+    /// Substitute for an id that is missing.
     #[serde(default)]
     pub missing: Missing,
-    /// Whether the provider's redeliveries have the same id.
+    /// The provider's redeliveries have the same id.
     #[serde(default = "yes")]
     pub stable: bool,
-    /// Where several events are in one POST.
+    /// Place of several events in one POST.
     pub batch: Option<BatchSpec>,
 }
 
@@ -57,7 +57,7 @@ pub enum IdKind {
     Unknown,
 }
 
-/// What takes the place of an id that is not there.
+/// Substitute for an id that is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
@@ -88,12 +88,12 @@ pub struct BatchSpec {
     /// Each element becomes an event of its own, unless the source says otherwise: for a provider that puts events together anew on a retry.
     #[serde(default)]
     pub split: bool,
-    /// What an empty array means.
+    /// Meaning of an empty array.
     #[serde(default)]
     pub empty: EmptyBatch,
 }
 
-/// What an empty batch means.
+/// Meaning of an empty batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmptyBatch {

@@ -4,40 +4,40 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What else is known of a provider, and how sure it is.
+/// Facts about a provider, and how sure they are.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactsSpec {
     /// The provider's name.
     pub name: Option<String>,
-    /// Where the facts were read.
+    /// Source of the facts.
     pub source: Option<String>,
-    /// How sure the scheme is.
+    /// Evidence for the scheme.
     #[serde(default)]
     pub scheme: Evidence,
-    /// How sure everything else is.
+    /// Evidence for everything else.
     #[serde(default)]
     pub rest: Evidence,
-    /// Where it is known from that `event.id_kind`, `event.varies` and `event.missing` are right.
+    /// Evidence that `event.id_kind`, `event.varies` and `event.missing` are right.
     #[serde(default)]
     pub identity: IdentityEvidence,
-    /// What tells a redelivery from another event at this provider, in a sentence or two.
+    /// Note on how a redelivery is told from another event at this provider, in a sentence or two.
     pub identity_note: Option<String>,
-    /// How long the provider retries.
+    /// Time for which the provider retries.
     pub retry_hours: Option<u64>,
-    /// How long a redelivery should be recognised, where it does not follow from `retry_hours`.
+    /// Time for which a redelivery should be recognised, if it does not follow from `retry_hours`.
     pub window_days: Option<u64>,
-    /// How soon the provider wants its answer.
+    /// Time in which the provider wants its answer.
     pub answer_within_ms: Option<u64>,
     /// Largest body the provider sends.
     pub max_body_bytes: Option<usize>,
-    /// What to enter where in the provider's console.
+    /// Steps in the provider's console.
     pub console: Option<String>,
-    /// What else to know.
+    /// Further note.
     pub note: Option<String>,
 }
 
-/// How sure a fact is.
+/// Evidence for a fact.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
@@ -69,7 +69,7 @@ pub enum IdentityEvidence {
 const MIN_WINDOW_HOURS: u64 = 7 * 24;
 
 impl FactsSpec {
-    /// How long an event is known that its id does not make the only one: the provider's retries and a fifth; an hour where these are not
+    /// Time for which an event is known if its id does not make it the only one: the provider's retries and a fifth; an hour where these are not
     /// known. Two minutes at least, for what proxies send twice.
     pub fn retry_span(&self) -> Duration {
         let span = match (self.retry_hours, self.window_days) {
@@ -80,7 +80,7 @@ impl FactsSpec {
         span.max(Duration::from_secs(120))
     }
 
-    /// How long a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
+    /// Time for which a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
     pub fn window(&self) -> Duration {
         let hours = match (self.window_days, self.retry_hours) {
             (Some(days), _) => days * 24,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::signature::PinnedUrlSpec;
 
-/// What the provider wants to be answered.
+/// Responses that the provider requires.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RespondSpec {
@@ -32,7 +32,7 @@ pub struct RespondSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeSpec {
-    /// How it is recognised.
+    /// Conditions by which it is recognised.
     pub when: WhenSpec,
     /// Places in the request, and what they must equal.
     #[serde(default)]
@@ -46,14 +46,14 @@ pub struct HandshakeSpec {
     pub switch: Option<String>,
     /// A URL to be visited, once, before it is answered; until then it is "not now".
     pub visit: Option<PinnedUrlSpec>,
-    /// Where the provider hands over the source's secret, which is kept where the source says `learn_secret = true`.
+    /// Place of the secret that the provider hands over. It is kept if the source says `learn_secret = true`.
     pub learn: Option<String>,
     /// The answer.
     #[serde(default)]
     pub respond: RespondSpec,
 }
 
-/// How a handshake is recognised; everything given must hold.
+/// Conditions by which a handshake is recognised; everything given must hold.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WhenSpec {
@@ -67,6 +67,6 @@ pub struct WhenSpec {
     pub form: Option<String>,
     /// A JSON value that is there.
     pub json: Option<String>,
-    /// What the value of the place named above is.
+    /// Expected value of the place named above.
     pub equals: Option<String>,
 }

@@ -28,24 +28,24 @@ pub use self::token::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec, X5cSpec};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemeSpec {
-    /// How the sender proves itself.
+    /// Proof that the sender gives.
     pub kind: Kind,
     /// The hash of `hmac` and `hash`.
     #[serde(default = "sha256")]
     pub hash: HashName,
-    /// Where the request names its hash, and which names are accepted.
+    /// Place where the request names its hash, and the accepted names.
     pub hash_by: Option<HashBySpec>,
-    /// How a secret or public key becomes a key.
+    /// Rule by which a secret or public key becomes a key.
     #[serde(default)]
     pub key: KeySpec,
-    /// Where the signature (or token) is. Several may be given; any of them may match.
+    /// Place of the signature (or token). Several may be given; any of them may match.
     #[serde(default)]
     pub sig: Vec<SigSpec>,
-    /// Where the time of signing is.
+    /// Place of the time of signing.
     pub ts: Option<TsSpec>,
-    /// What is signed, as a template.
+    /// Signed message, as a template.
     pub message: Option<String>,
-    /// Where the JSON document is: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or `jwt` for the token's claims.
+    /// Place of the JSON document: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or `jwt` for the token's claims.
     #[serde(default = "body")]
     pub document: String,
     /// JSON pointer to an array of which every element is verified for itself; `{json:…}` is then relative to the element.
@@ -64,7 +64,7 @@ pub struct SchemeSpec {
     pub bind: Vec<BindSpec>,
     /// JSON Web Token.
     pub jwt: Option<JwtSpec>,
-    /// Where the request says where its signer's certificate is. Public keys that the source gives take its place.
+    /// Place of the URL of the signer's certificate in the request. Public keys that the source gives take its place.
     pub cert_url: Option<PinnedUrlSpec>,
     /// Default values of the source's `params`.
     #[serde(default)]
@@ -72,23 +72,23 @@ pub struct SchemeSpec {
     /// Methods of events.
     #[serde(default = "post")]
     pub methods: Vec<String>,
-    /// Where id and type of the event are.
+    /// Places of the id and the type of an event.
     #[serde(default)]
     pub event: EventSpec,
-    /// What the provider wants to be answered.
+    /// Responses that the provider requires.
     #[serde(default)]
     pub respond: RespondSpec,
     /// Requests that are no events.
     #[serde(default)]
     pub handshake: Vec<HandshakeSpec>,
-    /// What else is known of the provider.
+    /// Facts about the provider.
     #[serde(default)]
     pub facts: FactsSpec,
     /// A body of the provider's shape, with `{id}`, `{ts}` and `{time}` (RFC 3339), for `hookweir send`.
     pub sample: Option<String>,
 }
 
-/// How the sender proves itself.
+/// Proof that the sender gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -115,7 +115,7 @@ pub enum Kind {
 }
 
 impl SchemeSpec {
-    /// Whether requests name keys that have to be fetched, unless the source gives them.
+    /// Returns `true` if requests name keys that have to be fetched, unless the source gives them.
     pub fn fetches(&self) -> bool {
         self.cert_url.is_some() || self.jwt.as_ref().is_some_and(|jwt| jwt.key_api.is_some())
     }

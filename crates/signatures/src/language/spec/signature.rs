@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use crate::crypto::mac::{Encoding, HashName};
 
-/// How a secret or public key, as the operator pastes it, becomes a key.
+/// Rule by which a secret or public key, as the operator pastes it, becomes a key.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeySpec {
     /// A prefix that is not part of the key, if it is there; `*_` is everything up to the first `_`.
     pub strip: Option<String>,
-    /// How the provider's secrets always begin; others are warned about.
+    /// Text with which the provider's secrets always begin; others are warned about.
     pub begins: Option<String>,
     /// Its encoding after that.
     #[serde(default)]
@@ -49,7 +49,7 @@ pub enum Normalize {
     Nfkd,
 }
 
-/// Where the request names its hash.
+/// Place where the request names its hash.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HashBySpec {
@@ -59,7 +59,7 @@ pub struct HashBySpec {
     pub names: BTreeMap<String, HashName>,
 }
 
-/// Where a signature is, and how it is written.
+/// Place and spelling of a signature.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SigSpec {
@@ -70,14 +70,14 @@ pub struct SigSpec {
     pub prefix: String,
     /// Characters that separate entries of a list.
     pub split: Option<String>,
-    /// What a sender writes between entries; the first character of `split` if left out. Verifying takes any of `split`.
+    /// Text that a sender writes between entries; the first character of `split` if left out. Verifying takes any of `split`.
     pub join: Option<String>,
     /// The character between an entry's label and its value.
     pub kv: Option<String>,
     /// Labels of entries that are signatures (without `kv`: positions, from 0).
     #[serde(default)]
     pub take: Vec<String>,
-    /// How its bytes are written.
+    /// Encoding of its bytes.
     #[serde(default)]
     pub encoding: Encoding,
     /// The text is base64 of a JSON document, in which the signature is at this pointer.
@@ -98,19 +98,19 @@ pub struct PinnedUrlSpec {
     pub path: String,
 }
 
-/// Where the time of signing is.
+/// Place of the time of signing.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TsSpec {
     /// `sig:LABEL`, `header:NAME`, `form:NAME`, `json:/pointer`.
     pub from: String,
-    /// How it is written.
+    /// Unit or format of the time.
     #[serde(default)]
     pub unit: TimeUnit,
     /// Largest age in seconds; 0 is any age.
     #[serde(default)]
     pub tolerance: u64,
-    /// Whether a time further ahead than `tolerance` is refused too.
+    /// A time further ahead than `tolerance` is refused too.
     #[serde(default)]
     pub future: bool,
     /// In JSON, it must be a number.
@@ -118,7 +118,7 @@ pub struct TsSpec {
     pub number: bool,
 }
 
-/// How a time is written.
+/// Unit or format of a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeUnit {
@@ -133,7 +133,7 @@ pub enum TimeUnit {
     Rfc3339,
 }
 
-/// Whether the URL is tried with and without its port.
+/// Spellings of the URL to try: with and without its port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UrlPorts {
@@ -150,7 +150,7 @@ pub enum UrlPorts {
 pub struct BindSpec {
     /// `query:NAME`, `header:NAME` or `json:/pointer`.
     pub from: String,
-    /// What it must equal.
+    /// Template of the expected value.
     pub of: String,
     /// It may be absent where the body is a form (whose fields are signed) or empty.
     #[serde(default)]

@@ -16,9 +16,9 @@ pub struct JwtSpec {
     /// Text in front of it, required.
     #[serde(default)]
     pub strip: String,
-    /// What a detached signature signs (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
+    /// Message of a detached signature (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
     pub detached: Option<String>,
-    /// What else a sender writes into the token's header.
+    /// Further members that a sender writes into the token's header.
     #[serde(default)]
     pub header: BTreeMap<String, String>,
     /// Accepted algorithms.
@@ -40,7 +40,7 @@ pub struct JwtSpec {
     pub url: Option<JwtDigestSpec>,
     /// Default URL of the provider's key set.
     pub jwks: Option<String>,
-    /// Where the provider gives a key by its id. Public keys that the source gives take its place.
+    /// API that gives a key by its id. Public keys that the source gives take its place.
     pub key_api: Option<KeyApiSpec>,
     /// The token brings the certificates of its signer. Public keys that the source gives take their place.
     pub x5c: Option<X5cSpec>,
@@ -52,7 +52,7 @@ pub struct JwtSpec {
 pub struct KeyApiSpec {
     /// Its URL, with `{kid}` in it where the key is named there.
     pub url: String,
-    /// What is posted, as JSON; a GET if left out. `{kid}` is the key's id and `{secret}` the source's secret.
+    /// JSON to post; a GET if left out. `{kid}` is the key's id and `{secret}` the source's secret.
     #[serde(default)]
     pub body: BTreeMap<String, String>,
     /// JSON pointer to the key in the answer; the answer is a public key in PEM if left out.
@@ -96,7 +96,7 @@ pub struct JwtDigestSpec {
     /// Its hash.
     #[serde(default = "sha256")]
     pub hash: HashName,
-    /// How its bytes are written.
+    /// Encoding of its bytes.
     #[serde(default)]
     pub encoding: Encoding,
     /// It is absent exactly where there is no body.

@@ -179,7 +179,7 @@ pub(super) fn filtered<'v>(
     })
 }
 
-/// What is signed for whoever asks for it: a word. The message of an event is none (see [`crate::check::message::Proof`]), or anybody could have
+/// Returns `true` for a word, which is signed for anybody who asks. The message of an event is none (see [`crate::check::message::Proof`]), or anybody could have
 /// an event signed that he made up.
 pub(crate) fn is_challenge(text: &[u8]) -> bool {
     (1..=128).contains(&text.len())

@@ -66,7 +66,7 @@ impl Template {
         tokens
     }
 
-    /// Whether the body is there by its checksum only, which whoever has a body can keep while he changes it.
+    /// Returns `true` if the body is there by its checksum only, which a forger can keep while changing the body.
     pub(crate) fn has_only_a_checksum(&self) -> bool {
         let body = |segment: &&Segment| matches!(segment, Segment::Token(Token::Body, _));
         let checksum = |segment: &Segment| matches!(segment, Segment::Token(_, filters) if matches!(filters.first(), Some(Filter::Crc32)));
@@ -88,7 +88,7 @@ impl Template {
         (beside(time, body), beside(body, time))
     }
 
-    /// Whether it cannot be filled without the source's public URL.
+    /// Returns `true` if the template needs the source's public URL.
     pub(crate) fn needs_url(&self) -> bool {
         self.tokens().iter().any(|token| {
             matches!(
@@ -98,7 +98,7 @@ impl Template {
         })
     }
 
-    /// Whether something in it is signed with the source's key.
+    /// Returns `true` if a part of the template is signed with the source's key.
     pub(crate) fn signs(&self) -> bool {
         let hmac = |segment: &Segment| matches!(segment, Segment::Token(_, filters) | Segment::Joined(_, filters) if filters.iter().any(|f| matches!(f, Filter::Hmac(_))));
         self.0.iter().any(hmac)

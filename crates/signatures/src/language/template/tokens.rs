@@ -47,7 +47,7 @@ pub(super) enum Filter {
     Unescape(Box<[u8]>),
 }
 
-/// What may stand in a template.
+/// Syntax that a template may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grammar {
     /// A message: `[…]` is optional.

@@ -1,7 +1,7 @@
 //! Keys that are not in the configuration. [`KeyService`] gets them from providers, keeps them in the store, and swaps them in.
 //!
 //! Verifying takes the keys at hand as an input, and answers 503 with a [`KeyRequest`] if one is missing. The request goes to the thread
-//! that gets such keys: [`jwks`] has one for each key set, [`on_demand`] one for each source whose deliveries name keys, and [`learned`]
+//! that gets such keys: `jwks` has one for each key set, `on_demand` one for each source whose deliveries name keys, and `learned`
 //! one for secrets that providers hand over. A thread sleeps until a request comes or a key is due, and a host that hangs delays no other.
 
 use std::collections::HashMap;

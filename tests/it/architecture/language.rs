@@ -58,11 +58,11 @@ struct Ceilings {
 }
 
 const CEILINGS: Ceilings = Ceilings {
-    openings: 200,
-    refused: 20,
+    openings: 165,
+    refused: 19,
     public_names_twice: 2,
-    long_functions: 40,
-    long_files: 11,
+    long_functions: 33,
+    long_files: 5,
 };
 
 /// One place with something to mend: the top-level module, and the place in words.

@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
         ("kind".to_owned(), "none".into()),
         ("event".to_owned(), id.into()),
     ]);
-    let Some((source, scheme)) = with_keys(source(None, Some(scheme))) else {
+    let Some((_, scheme)) = with_keys(source(None, Some(scheme))) else {
         return;
     };
     let Ok(Verdict::Events(verified)) = verify(

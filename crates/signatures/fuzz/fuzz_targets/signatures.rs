@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first_chunk::<2>() else {
         return;
     };
-    let (source, scheme, names) =
+    let (_, scheme, names) =
         &SCHEMES[usize::from(u16::from_le_bytes(*choice)) % SCHEMES.len()];
     let mut lines = rest.splitn(names.len() + 2, |byte| *byte == b'\n');
     let query = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();

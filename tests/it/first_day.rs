@@ -1,4 +1,4 @@
-//! What a newcomer and an operator meet on their first day, by way of the real program.
+//! The first day of a newcomer and an operator, by way of the real program.
 
 use std::fs;
 use std::path::Path;

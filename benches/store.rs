@@ -15,6 +15,7 @@ use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, wall_clock,
 };
+use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::store::{NewEvent, Room, Seq, Store, open};
 
 const BODY: usize = 1200;
@@ -73,6 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let rows: Vec<Seq> = store
             .claim(
                 owner,
+                &SinkName::default(),
                 Room {
                     events: 1000,
                     bytes: 64 << 20,
@@ -84,7 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .collect();
         gone += rows.len();
         for window in rows.chunks(256) {
-            store.confirmed(window)?;
+            store.confirmed(&SinkName::default(), window)?;
         }
     }
     println!(
@@ -102,7 +104,7 @@ fn insert(store: &dyn Store, owner: InstanceId, batch: usize, time: Duration) ->
             scope.spawn(|| {
                 while begun.elapsed() < time {
                     let events = batch_of(batch);
-                    if let Err(error) = store.insert(owner, &events) {
+                    if let Err(error) = store.insert(owner, &Sinks::default(), &events) {
                         println!("{error}");
                     }
                     stored.fetch_add(batch as u64, Ordering::Relaxed);

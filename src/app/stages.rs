@@ -11,7 +11,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::config::model::RespondAfter;
 use crate::domain::delivery::InstanceId;
-use crate::domain::sink::SinkName;
+use crate::domain::sink::{SinkName, Sinks};
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
@@ -68,6 +68,7 @@ struct Shared<'a> {
     roster: ActorRegistry,
     budget: Arc<Budget>,
     instance: InstanceId,
+    sinks: Sinks,
     lifeline: &'a CriticalTask,
 }
 
@@ -94,6 +95,7 @@ impl Service {
             roster: ActorRegistry::default(),
             budget: budget(config, &sources),
             instance: InstanceId::random(),
+            sinks: Sinks::default(),
             lifeline,
         };
         let stored = shared.stored(&sources)?;
@@ -186,6 +188,7 @@ impl Shared<'_> {
             spool: spool.clone(),
             store: store.clone(),
             instance: self.instance,
+            sinks: self.sinks.clone(),
             lease: lease.clone(),
             room: Room {
                 events: self.config.dedup.batch_events,
@@ -232,6 +235,7 @@ impl Shared<'_> {
             dedup::DedupDeps {
                 store: stored.store.clone(),
                 instance: self.instance,
+                sinks: self.sinks.clone(),
                 outboxes: vec![publisher.outbox.clone()],
                 metrics: self.metrics.clone(),
                 respond_after: self.config.server.respond_after,

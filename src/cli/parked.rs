@@ -1,9 +1,11 @@
 //! `hookweir parked`: events that were given up (dead letters), in the store and in this machine's spool.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Failure, say};
 use crate::config::Config;
+use crate::domain::sink::SinkName;
 use crate::store::{self, Parked, Seq, SpoolFile, Store, StoreError, StoredEvent};
 
 /// Rows that are read, and changed, at a time.
@@ -72,42 +74,44 @@ impl Options {
 
 /// A place in which events are parked.
 enum Place {
-    Store(Arc<dyn Store>),
+    /// Of a sink.
+    Store(Arc<dyn Store>, SinkName),
     Spool(Box<SpoolFile>),
 }
 
 impl Place {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> Cow<'static, str> {
         match self {
-            Self::Store(_) => "store",
-            Self::Spool(_) => "spool",
+            Self::Store(_, sink) if *sink == SinkName::default() => "store".into(),
+            Self::Store(_, sink) => format!("store/{sink}").into(),
+            Self::Spool(_) => "spool".into(),
         }
     }
 
     fn page(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
         match self {
-            Self::Store(store) => store.parked(after, limit),
+            Self::Store(store, sink) => store.parked(sink, after, limit),
             Self::Spool(spool) => spool.parked(after, limit),
         }
     }
 
     fn event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError> {
         match self {
-            Self::Store(store) => store.parked_event(row),
+            Self::Store(store, _) => store.parked_event(row),
             Self::Spool(spool) => spool.parked_event(row),
         }
     }
 
     fn retry(&self, rows: &[Seq]) -> Result<u64, StoreError> {
         match self {
-            Self::Store(store) => store.retry_parked(rows),
+            Self::Store(store, sink) => store.retry_parked(sink, rows),
             Self::Spool(spool) => spool.retry_parked(rows),
         }
     }
 
     fn discard(&self, rows: &[Seq]) -> Result<u64, StoreError> {
         match self {
-            Self::Store(store) => store.discard_parked(rows),
+            Self::Store(store, sink) => store.discard_parked(sink, rows),
             Self::Spool(spool) => spool.discard_parked(rows),
         }
     }
@@ -129,8 +133,14 @@ impl Place {
 /// The places of a configuration, and what is wrong with those that cannot be used.
 fn places(config: &Config) -> (Vec<Place>, Vec<String>) {
     let (mut places, mut out_of_reach) = (Vec::new(), Vec::new());
-    match store::open(&config.store, 1) {
-        Ok(store) => places.push(Place::Store(store)),
+    let in_store = |store: Arc<dyn Store>| {
+        let sinks = store.backlog()?.into_iter().map(|backlog| backlog.sink);
+        Ok(sinks
+            .map(|sink| Place::Store(store.clone(), sink))
+            .collect())
+    };
+    match store::open(&config.store, 1).and_then(in_store) {
+        Ok(of_sinks) => places = of_sinks,
         Err(error) => out_of_reach.push(format!("{}: {error}", config.store.url)),
     }
     // Nothing is made by looking.
@@ -181,14 +191,17 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
 
 /// Place and number of an id.
 fn parse(id: &str) -> Result<(&str, Seq), Failure> {
-    let parts = id
-        .split_once(':')
-        .filter(|(place, _)| ["store", "spool"].contains(place));
+    let parts = id.split_once(':').filter(|(place, _)| {
+        ["store", "spool"].contains(place)
+            || place
+                .strip_prefix("store/")
+                .is_some_and(|sink| SinkName::parse(sink).is_ok())
+    });
     parts
         .and_then(|(place, number)| Some((place, Seq(number.parse().ok()?))))
         .ok_or_else(|| {
             Failure::Usage(format!(
-                "\"{}\" is no id of a parked event: those are store:NUMBER and spool:NUMBER",
+                "\"{}\" is no id of a parked event: those are store:NUMBER, store/SINK:NUMBER and spool:NUMBER",
                 id.escape_debug()
             ))
         })

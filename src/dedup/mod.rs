@@ -25,6 +25,7 @@ use self::router::Destinations;
 use self::writer::{Writer, WriterTarget, Writers};
 use crate::config::model::{self, RespondAfter};
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::Sinks;
 use crate::in_flight::Ticket;
 use crate::outbox::SinkOutbox;
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
@@ -49,6 +50,8 @@ pub struct DedupDeps {
     pub store: Arc<dyn Intake>,
     /// Name of this process in the store.
     pub instance: InstanceId,
+    /// Names of the sinks.
+    pub sinks: Sinks,
     /// Outboxes of the sinks.
     pub outboxes: Vec<SinkOutbox>,
     /// Metrics of the service.
@@ -159,6 +162,7 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningD
         store: deps.store.clone(),
         instance: deps.instance,
         outboxes: deps.outboxes.clone(),
+        sinks: deps.sinks.clone(),
         looks_for_unpublished,
     };
     let spool = deps

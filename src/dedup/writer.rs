@@ -10,11 +10,12 @@ use crossbeam_channel::Receiver;
 use super::dispatch::Dispatch;
 use super::router::{BatchId, Destination};
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::Sinks;
 use crate::faults::points::failpoint;
 use crate::outbox::{PiggybackedConfirms, SinkOutbox};
 use crate::runtime::shutdown::CriticalTask;
 use crate::spool::Spool;
-use crate::store::{First, Inserted, Intake, NewEvent, Seq, StoreError};
+use crate::store::{Confirms, First, Inserted, Intake, NewEvent, Seq, StoreError};
 use crate::telemetry::Metrics;
 
 /// Message dedup → writer, spool writer: events to store in one transaction.
@@ -69,6 +70,8 @@ pub(super) enum WriterTarget {
         instance: InstanceId,
         /// Outboxes of the sinks. Each commit records confirms of theirs.
         outboxes: Vec<SinkOutbox>,
+        /// Names of the sinks.
+        sinks: Sinks,
         /// Senders wait for the sink, so duplicates of unpublished events are told apart.
         looks_for_unpublished: bool,
     },
@@ -88,29 +91,37 @@ impl WriterTarget {
     fn insert(
         &self,
         events: &[Arc<NewEvent>],
-    ) -> Result<(Vec<Inserted>, Vec<PiggybackedConfirms>), StoreError> {
+    ) -> Result<(Vec<Inserted>, Option<PiggybackedConfirms>), StoreError> {
         match self {
             Self::Store {
                 store,
                 instance,
                 outboxes,
+                sinks,
                 looks_for_unpublished,
             } => {
-                let piggybacked: Vec<PiggybackedConfirms> = outboxes
+                // Of one sink in a commit: the others' are recorded by their confirm writers.
+                let outbox = outboxes
                     .iter()
-                    .map(|outbox| outbox.confirms.piggyback())
-                    .collect();
-                let rows: Vec<Seq> = piggybacked.iter().flat_map(|of| of.rows()).collect();
-                let (inserted, recorded) = store.insert_and_confirm(*instance, events, &rows)?;
+                    .max_by_key(|outbox| outbox.confirms.waiting());
+                let piggybacked = outbox.map(|outbox| outbox.confirms.piggyback());
+                let rows = piggybacked
+                    .as_ref()
+                    .map_or(Vec::new(), PiggybackedConfirms::rows);
+                let confirms = outbox.map(|outbox| Confirms {
+                    sink: &outbox.sink,
+                    rows: &rows,
+                });
+                let (inserted, recorded) =
+                    store.insert_and_confirm(*instance, sinks, events, confirms)?;
                 let inserted = if *looks_for_unpublished {
                     mark_unpublished(&**store, inserted)?
                 } else {
                     inserted
                 };
-                let piggybacked = if recorded { piggybacked } else { Vec::new() };
-                Ok((inserted, piggybacked))
+                Ok((inserted, piggybacked.filter(|_| recorded)))
             }
-            Self::Spool(spool) => Ok((spool.insert(events)?, Vec::new())),
+            Self::Spool(spool) => Ok((spool.insert(events)?, None)),
         }
     }
 }
@@ -154,15 +165,15 @@ impl Writer {
             failpoint!("writer_before_commit");
             let (result, piggybacked) = match self.target.insert(&batch.events) {
                 Ok((inserted, piggybacked)) => (Ok(inserted), piggybacked),
-                Err(error) => (Err(error), Vec::new()),
+                Err(error) => (Err(error), None),
             };
             failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
             self.dispatch.done(batch, self.target.destination(), result);
             // After the answers, because no sender waits for this.
-            piggybacked
-                .into_iter()
-                .for_each(PiggybackedConfirms::mark_confirmed);
+            if let Some(piggybacked) = piggybacked {
+                piggybacked.mark_confirmed();
+            }
         }
     }
 

@@ -45,7 +45,8 @@ impl ConfirmWriter {
 
     fn record(&mut self, batch: ConfirmBatch) {
         failpoint!("confirm_writer_before");
-        self.mark(&batch.confirmed, |store, rows| store.confirmed(rows));
+        let sink = self.sink.clone();
+        self.mark(&batch.confirmed, |store, rows| store.confirmed(&sink, rows));
         failpoint!("confirm_writer_after");
         drop(batch.confirmed);
 
@@ -54,7 +55,7 @@ impl ConfirmWriter {
             by_delay.entry(delay).or_default().push(event);
         }
         for (delay, events) in by_delay {
-            self.mark(&events, |store, rows| store.postpone(rows, delay));
+            self.mark(&events, |store, rows| store.postpone(&sink, rows, delay));
         }
         for (event, why) in batch.parked {
             self.park(event, &one_line(&why));
@@ -68,8 +69,9 @@ impl ConfirmWriter {
             "event parked, the sink refuses it for good: {why}; other events go on. \
              `hookweir parked retry` publishes it again"
         );
+        let sink = self.sink.clone();
         if self.mark(&[event], |store, rows| {
-            rows.iter().try_for_each(|row| store.park(*row, why))
+            rows.iter().try_for_each(|row| store.park(&sink, *row, why))
         }) {
             self.metrics.parked.inc();
         }

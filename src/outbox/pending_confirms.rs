@@ -102,6 +102,11 @@ impl PendingConfirms {
         }
     }
 
+    /// Returns the number of confirms that are not recorded yet.
+    pub fn waiting(&self) -> usize {
+        self.state().waiting.confirmed.len()
+    }
+
     /// Returns confirms to record in the insert transaction that is about to begin, oldest first.
     pub fn piggyback(&self) -> PiggybackedConfirms {
         let mut state = self.state();

@@ -107,11 +107,12 @@ impl Relay {
     fn pass(&self) -> Result<Pass, StoreError> {
         let (events, bytes) = self.budget.room();
         let scan = self.outbox.in_flight.begin_scan();
-        let rows = self
-            .store
-            .claim(self.instance, Room { events, bytes }, &|key| {
-                self.outbox.in_flight.contains(key) || Mutant::NoOwnRowSweep.is_on()
-            })?;
+        let rows = self.store.claim(
+            self.instance,
+            &self.outbox.sink,
+            Room { events, bytes },
+            &|key| self.outbox.in_flight.contains(key) || Mutant::NoOwnRowSweep.is_on(),
+        )?;
         let found = rows.len();
         let mut found_bytes = 0;
         let mut pending = Vec::with_capacity(found);

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{CONFLICT_WINDOW, Spool};
 use crate::domain::delivery::{InstanceId, Marks, MessageId};
+use crate::domain::sink::Sinks;
 use crate::faults::mutants::Mutant;
 use crate::faults::points::failpoint;
 use crate::runtime::shutdown::CriticalTask;
@@ -32,6 +33,8 @@ pub struct Drain {
     pub store: Arc<dyn Intake>,
     /// Name of this process in the store.
     pub instance: InstanceId,
+    /// Names of the sinks that the events go to.
+    pub sinks: Sinks,
     /// Lease in the store. The drain works while it is held.
     pub lease: Lease,
     /// Largest batch.
@@ -173,7 +176,7 @@ impl Drain {
         let mut firsts = Vec::new();
         while !left.is_empty() {
             let events: Vec<Arc<NewEvent>> = left.iter().map(|(_, event)| event.clone()).collect();
-            let inserted = self.store.insert(self.instance, &events)?;
+            let inserted = self.store.insert(self.instance, &self.sinks, &events)?;
             failpoint!("drain_after_commit");
             let mut marked = Vec::new();
             for ((at, event), inserted) in left.into_iter().zip(inserted) {
@@ -211,9 +214,10 @@ impl Drain {
             return Ok(false);
         };
         let event = Arc::new(event);
-        if let [Inserted::Refused(why)] = &self
-            .store
-            .insert(self.instance, std::slice::from_ref(&event))?[..]
+        if let [Inserted::Refused(why)] =
+            &self
+                .store
+                .insert(self.instance, &self.sinks, std::slice::from_ref(&event))?[..]
         {
             // The first body is in the store. This is the second one.
             tracing::error!(source = %event.source, event_id = %event.event_id, "spooled conflict refused by the database: {why}; the second body is dropped, the first is in the store");

@@ -334,7 +334,8 @@ impl Upkeep {
 
     fn measure(&mut self) {
         match self.store.backlog() {
-            Ok(backlog) => {
+            Ok(backlogs) => {
+                let backlog = Backlog::sum(&backlogs);
                 let now = Instant::now();
                 let stalled = self
                     .stall

@@ -35,6 +35,7 @@ use crate::config::secret::Secret;
 use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
 };
+use crate::domain::sink::SinkName;
 
 /// A verified event that is to be stored.
 #[derive(Clone, Debug)]
@@ -196,17 +197,41 @@ pub struct Room {
     pub bytes: usize,
 }
 
-/// What waits in the outbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Rows of a sink that it has confirmed.
+#[derive(Clone, Copy, Debug)]
+pub struct Confirms<'a> {
+    /// Name of the sink.
+    pub sink: &'a SinkName,
+    /// Numbers of the rows.
+    pub rows: &'a [Seq],
+}
+
+/// Rows that wait for a sink, and its parked ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Rows.
+    /// Name of the sink.
+    pub sink: SinkName,
+    /// Number of rows that wait.
     pub depth: u64,
-    /// Age of the oldest row by the store's clock; zero where that was set back since.
+    /// Age of the oldest row by the store's clock; zero if the clock was set back since.
     pub oldest: Duration,
     /// The row with the lowest number.
     pub first: Option<Seq>,
-    /// Rows given up and kept with a reason.
+    /// Number of parked rows.
     pub parked: u64,
+}
+
+impl Backlog {
+    /// Returns the rows of all sinks together, under the default name.
+    pub(super) fn sum(sinks: &[Self]) -> Self {
+        Self {
+            sink: SinkName::default(),
+            depth: sinks.iter().map(|of| of.depth).sum(),
+            oldest: sinks.iter().map(|of| of.oldest).max().unwrap_or_default(),
+            first: sinks.iter().filter_map(|of| of.first).min(),
+            parked: sinks.iter().map(|of| of.parked).sum(),
+        }
+    }
 }
 
 /// How long things are kept.

@@ -2,12 +2,15 @@
 
 use super::Seq;
 use crate::domain::delivery::{MessageId, UnixMillis};
+use crate::domain::sink::SinkName;
 
 /// A parked event, without its body.
 #[derive(Clone, Debug)]
 pub struct Parked {
     /// Its number.
     pub seq: Seq,
+    /// Name of the sink that refused it.
+    pub sink: SinkName,
     /// Id of its message, the same after a retry.
     pub message_id: MessageId,
     /// Name of its source.

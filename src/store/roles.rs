@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Backlog, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention, Room, Seq,
-    StoreError, StoredEvent,
+    Backlog, Confirms, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention,
+    Room, Seq, StoreError, StoredEvent,
 };
 use crate::config::secret::Secret;
 use crate::domain::delivery::{InstanceId, MessageKey, SourceName};
+use crate::domain::sink::{SinkName, Sinks};
 
 /// Storage of new events. Dedup's writers and the spool's drain use it.
 pub trait Intake: Send + Sync + 'static {
@@ -19,8 +20,8 @@ pub trait Intake: Send + Sync + 'static {
         configured
     }
 
-    /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row
-    /// owned by `owner`. `Ok` means that the batch is on disk.
+    /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row for
+    /// each of `sinks`, owned by `owner`. `Ok` means that the batch is on disk.
     ///
     /// The batch holds no key twice and is sorted by key. Returns an entry for each event, in order.
     /// If a key is past its window and its next event is another message, the key is new. Any other
@@ -28,29 +29,29 @@ pub trait Intake: Send + Sync + 'static {
     fn insert(
         &self,
         owner: InstanceId,
+        sinks: &Sinks,
         batch: &[Arc<NewEvent>],
     ) -> Result<Vec<Inserted>, StoreError>;
 
-    /// Inserts `batch` and removes the confirmed `rows` from the outbox in one transaction. Returns
-    /// `false` if the rows were not removed; confirm them again then, and after an error.
+    /// Inserts `batch` and removes confirmed rows of a sink from the outbox in one transaction.
+    /// Returns `false` if the rows were not removed; confirm them again then, and after an error.
     fn insert_and_confirm(
         &self,
         owner: InstanceId,
+        sinks: &Sinks,
         batch: &[Arc<NewEvent>],
-        _rows: &[Seq],
-    ) -> Result<(Vec<Inserted>, bool), StoreError> {
-        Ok((self.insert(owner, batch)?, false))
-    }
+        confirms: Option<Confirms<'_>>,
+    ) -> Result<(Vec<Inserted>, bool), StoreError>;
 
-    /// Returns `true` for each of `rows` whose event waits in the outbox, in order.
+    /// Returns `true` for each of `rows` whose event waits for a sink, in order.
     fn waiting(&self, rows: &[Seq]) -> Result<Vec<bool>, StoreError>;
 }
 
-/// Rows that wait for the sink: claimed, confirmed, postponed, parked (dead letters). The relay and
-/// the confirm writer use it.
+/// Rows that wait for a sink: claimed, confirmed, postponed, parked (dead letters). The relay and
+/// the confirm writer of each sink use it. A call for one sink changes no row of another.
 pub trait Outbox: Send + Sync + 'static {
-    /// Returns due rows of `owner`, the longest due first, at most `room`. Takes over rows of
-    /// instances without a live lease first, if `owner` has a live one.
+    /// Returns due rows of `owner` for `sink`, the longest due first, at most `room`. Takes over the
+    /// sink's rows of instances without a live lease first, if `owner` has a live one.
     ///
     /// Rows for which `skip` returns `true` are in memory, and are left out. A first row larger than
     /// `room.bytes` is returned alone. A row that is due later than the longest retry from now is
@@ -58,27 +59,40 @@ pub trait Outbox: Send + Sync + 'static {
     fn claim(
         &self,
         owner: InstanceId,
+        sink: &SinkName,
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
-    /// Removes rows from the outbox after the sink has confirmed them. Rows that are gone already are
+    /// Removes rows from the outbox after `sink` has confirmed them. Rows that are gone already are
     /// ignored, here and below.
-    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError>;
+    fn confirmed(&self, sink: &SinkName, rows: &[Seq]) -> Result<(), StoreError>;
 
     /// Counts one more attempt of `rows`, and makes them due after `delay`.
-    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError>;
+    fn postpone(&self, sink: &SinkName, rows: &[Seq], delay: Duration) -> Result<(), StoreError>;
 
     /// Moves a row that can never be published from the outbox to `parked`, with the reason.
-    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError>;
+    fn park(&self, sink: &SinkName, row: Seq, reason: &str) -> Result<(), StoreError>;
 
     /// Moves parked rows back to the outbox, due now, under the same message ids. Returns the number
     /// of rows that were parked.
-    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError>;
+    fn retry_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError>;
 
-    /// Deletes parked rows and their events. Their keys stay, so that a redelivery is a duplicate.
-    /// Returns the number of rows that were parked.
-    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError>;
+    /// Deletes parked rows, and their events unless another sink has a row of them. Their keys stay,
+    /// so that a redelivery is a duplicate. Returns the number of rows that were parked.
+    fn discard_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError>;
+
+    /// Moves at most `limit` rows that wait for a sink to another one, due now, under the same
+    /// message ids. Returns the number of rows; 0 means that none is left.
+    ///
+    /// For a sink that no instance publishes to any more: what is in flight there may be published
+    /// twice. An event that waits for `to` already is not doubled.
+    fn move_waiting(&self, from: &SinkName, to: &SinkName, limit: usize)
+    -> Result<u64, StoreError>;
+
+    /// Deletes at most `limit` rows that wait for a sink: the sink never gets them. Their events are
+    /// kept like published ones. Returns the number of rows; 0 means that none is left.
+    fn discard_waiting(&self, sink: &SinkName, limit: usize) -> Result<u64, StoreError>;
 }
 
 /// Preparation and upkeep: schema, lease, retention, backlog. The [keeper](super::keeper) uses it.
@@ -113,12 +127,13 @@ pub trait Housekeeping: Send + Sync + 'static {
     /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their
     /// retention. Returns the number of deleted rows.
     ///
-    /// A key whose event waits in the outbox or is parked stays. While the clock is implausible
+    /// A key or event stays while a sink has a row of the event, waiting or parked. While the clock is implausible
     /// (`clock.rs`), nothing is deleted; afterwards times that lie too far ahead are cut.
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
 
-    /// Measures the rows that wait.
-    fn backlog(&self) -> Result<Backlog, StoreError>;
+    /// Measures the rows of each sink that has some, waiting or parked, in order of their names. A
+    /// sink that was taken out of the configuration is among them until its rows are gone.
+    fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 }
 
 /// Secrets that providers handed over, and keys that were fetched. The key services use it.
@@ -143,10 +158,11 @@ pub trait Secrets: Send + Sync + 'static {
 
 /// Read-only view of stored events, for operators.
 pub trait Catalog: Send + Sync + 'static {
-    /// Returns parked events with a number above `after`, in order of their numbers, at most `limit`.
-    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError>;
+    /// Returns events that are parked for `sink`, with a number above `after`, in order of their
+    /// numbers, at most `limit`.
+    fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError>;
 
-    /// Returns a parked event. None if `row` is not parked.
+    /// Returns an event that is parked for any sink. None if `row` is not parked.
     fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError>;
 }
 

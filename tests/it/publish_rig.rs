@@ -86,6 +86,7 @@ impl store::Outbox for Outbox {
     fn claim(
         &self,
         _: InstanceId,
+        _: &SinkName,
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
@@ -109,13 +110,13 @@ impl store::Outbox for Outbox {
             .collect())
     }
 
-    fn confirmed(&self, confirmed: &[Seq]) -> Result<(), StoreError> {
+    fn confirmed(&self, _: &SinkName, confirmed: &[Seq]) -> Result<(), StoreError> {
         let mut rows = self.rows()?;
         confirmed.iter().for_each(|seq| drop(rows.remove(&seq.0)));
         Ok(())
     }
 
-    fn postpone(&self, postponed: &[Seq], delay: Duration) -> Result<(), StoreError> {
+    fn postpone(&self, _: &SinkName, postponed: &[Seq], delay: Duration) -> Result<(), StoreError> {
         let mut rows = self.rows()?;
         for seq in postponed {
             let row = rows
@@ -127,7 +128,7 @@ impl store::Outbox for Outbox {
         Ok(())
     }
 
-    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
+    fn park(&self, _: &SinkName, row: Seq, reason: &str) -> Result<(), StoreError> {
         if let Some(row) = self.rows()?.remove(&row.0) {
             self.parked
                 .lock()
@@ -137,11 +138,19 @@ impl store::Outbox for Outbox {
         Ok(())
     }
 
-    fn retry_parked(&self, _: &[Seq]) -> Result<u64, StoreError> {
+    fn retry_parked(&self, _: &SinkName, _: &[Seq]) -> Result<u64, StoreError> {
         unreachable!()
     }
 
-    fn discard_parked(&self, _: &[Seq]) -> Result<u64, StoreError> {
+    fn discard_parked(&self, _: &SinkName, _: &[Seq]) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    fn move_waiting(&self, _: &SinkName, _: &SinkName, _: usize) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    fn discard_waiting(&self, _: &SinkName, _: usize) -> Result<u64, StoreError> {
         unreachable!()
     }
 }

@@ -12,6 +12,7 @@ use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
     wall_clock,
 };
+use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::spool::{Drain, Spool};
 use hookweir::store::keeper::Lease;
@@ -99,6 +100,7 @@ impl Bench {
             spool: spool.clone(),
             store: store.clone(),
             instance,
+            sinks: Sinks::default(),
             lease: Lease::forever(),
             room,
         };
@@ -121,6 +123,7 @@ fn outbox(store: &Arc<dyn Store>, instance: InstanceId) -> Vec<StoredEvent> {
     store
         .claim(
             instance,
+            &SinkName::default(),
             Room {
                 events: 1000,
                 bytes: 1_000_000,
@@ -191,7 +194,7 @@ fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
     let (store, instance) = (bench.store(), InstanceId::random());
     // One of them was committed in the store after all.
     store
-        .insert(InstanceId::random(), &[event("b", "x")])
+        .insert(InstanceId::random(), &Sinks::default(), &[event("b", "x")])
         .expect("stored");
     bench.drain(&spool, &store, instance);
     let rows = outbox(&store, instance);
@@ -205,7 +208,9 @@ fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
         replay: guarded.replay,
         ..(*event("h", "x")).clone()
     });
-    let known = store.insert(instance, &[again]).expect("stored");
+    let known = store
+        .insert(instance, &Sinks::default(), &[again])
+        .expect("stored");
     assert!(
         matches!(known[..], [Inserted::Duplicate(first)] if first.message == guarded.message),
         "the key of what was signed came along"

@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use super::{EventColumns, PostgresStore, sql_limit};
 use crate::domain::delivery::UnixMillis;
+use crate::domain::sink::SinkName;
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
@@ -15,7 +16,10 @@ const PARKED: &str = "
     FROM parked CROSS JOIN LATERAL (
         SELECT key, source, event_id, event_type, length(body)::bigint AS bytes FROM event WHERE event.seq = parked.seq LIMIT 1
     ) AS e
-    WHERE parked.seq > $1 ORDER BY parked.seq LIMIT $2";
+    WHERE parked.seq > $1 AND (parked.sink = $3) IS TRUE ORDER BY parked.seq LIMIT $2";
+
+const PARKED_EVENT: &str =
+    "SELECT * FROM event WHERE seq = (SELECT seq FROM parked WHERE seq = $1 LIMIT 1)";
 
 #[derive(QueryableByName)]
 struct Row {
@@ -38,16 +42,18 @@ struct Row {
 }
 
 impl Catalog for PostgresStore {
-    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
+    fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
         self.run(|connection| {
             let rows = sql_query(PARKED)
                 .bind::<BigInt, _>(after.0)
                 .bind::<BigInt, _>(sql_limit(limit))
+                .bind::<Text, _>(sink.as_str())
                 .load::<Row>(connection)?;
             rows.into_iter()
                 .map(|row| {
                     Ok(Parked {
                         seq: Seq(row.seq),
+                        sink: sink.clone(),
                         message_id: message_key(&row.key)?.message_id(),
                         source: row.source,
                         event_id: row.event_id,
@@ -63,7 +69,7 @@ impl Catalog for PostgresStore {
 
     fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError> {
         let found = self.run(|connection| {
-            sql_query("SELECT * FROM event WHERE seq = (SELECT seq FROM parked WHERE seq = $1)")
+            sql_query(PARKED_EVENT)
                 .bind::<BigInt, _>(row.0)
                 .get_result::<EventColumns>(connection)
                 .optional()?

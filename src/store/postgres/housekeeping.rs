@@ -6,13 +6,42 @@ use std::time::Duration;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Nullable};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use super::PostgresStore;
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::SinkName;
 use crate::store::row::millis;
 use crate::store::{Backlog, Housekeeping, Retention, Seq, StoreError, migrations};
+
+const RENEW_LEASE: &str = "
+    INSERT INTO instance (id, alive_until, lease_ms)
+    VALUES ($1, now() + $2 * interval '1 millisecond', $2)
+    ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until, lease_ms = excluded.lease_ms";
+
+/// Rows of each sink. The oldest one is that with the lowest number.
+const BACKLOG: &str = "
+    SELECT sink, coalesce(depth, 0) AS depth, first, coalesce(parked, 0) AS parked,
+           coalesce((SELECT (extract(epoch FROM now() - since) * 1000)::bigint FROM outbox
+                     WHERE outbox.seq = waiting.first AND (outbox.sink = waiting.sink) IS TRUE), 0) AS oldest_ms
+    FROM (SELECT sink, count(*) AS depth, min(seq) AS first FROM outbox GROUP BY sink) AS waiting
+    FULL JOIN (SELECT sink, count(*) AS parked FROM parked GROUP BY sink) AS given_up USING (sink)
+    ORDER BY sink";
+
+#[derive(QueryableByName)]
+struct BacklogRow {
+    #[diesel(sql_type = Text)]
+    sink: String,
+    #[diesel(sql_type = BigInt)]
+    depth: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    first: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    parked: i64,
+    #[diesel(sql_type = BigInt)]
+    oldest_ms: i64,
+}
 
 impl Housekeeping for PostgresStore {
     fn prepare(&self) -> Result<(), StoreError> {
@@ -39,14 +68,11 @@ impl Housekeeping for PostgresStore {
 
     fn renew_lease(&self, owner: InstanceId, lease: Duration) -> Result<(), StoreError> {
         self.run(|connection| {
-            sql_query(
-                "INSERT INTO instance (id, alive_until, lease_ms) VALUES ($1, now() + $2 * interval '1 millisecond', $2)
-                 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until, lease_ms = excluded.lease_ms",
-            )
-            .bind::<Binary, _>(&owner.as_bytes()[..])
-            .bind::<BigInt, _>(millis(lease))
-            .execute(connection)
-            .map(drop)
+            sql_query(RENEW_LEASE)
+                .bind::<Binary, _>(&owner.as_bytes()[..])
+                .bind::<BigInt, _>(millis(lease))
+                .execute(connection)
+                .map(drop)
         })
     }
 
@@ -63,32 +89,15 @@ impl Housekeeping for PostgresStore {
         self.delete_old(retention, limit)
     }
 
-    fn backlog(&self) -> Result<Backlog, StoreError> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = BigInt)]
-            depth: i64,
-            #[diesel(sql_type = BigInt)]
-            oldest_ms: i64,
-            #[diesel(sql_type = BigInt)]
-            parked: i64,
-            #[diesel(sql_type = Nullable<BigInt>)]
-            first: Option<i64>,
-        }
-        let row: Row = self.run(|connection| {
-            sql_query(
-                "SELECT (SELECT count(*) FROM outbox) AS depth,
-                        coalesce((SELECT (extract(epoch FROM now() - since) * 1000)::bigint FROM outbox ORDER BY seq LIMIT 1), 0) AS oldest_ms,
-                        (SELECT count(*) FROM parked) AS parked,
-                        (SELECT seq FROM outbox ORDER BY seq LIMIT 1) AS first",
-            )
-            .get_result(connection)
-        })?;
-        Ok(Backlog {
+    fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        let rows: Vec<BacklogRow> = self.run(|connection| sql_query(BACKLOG).load(connection))?;
+        let backlog = |row: BacklogRow| Backlog {
+            sink: SinkName::stored(row.sink),
             depth: row.depth.unsigned_abs(),
             oldest: Duration::from_millis(u64::try_from(row.oldest_ms).unwrap_or(0)),
-            parked: row.parked.unsigned_abs(),
             first: row.first.map(Seq),
-        })
+            parked: row.parked.unsigned_abs(),
+        };
+        Ok(rows.into_iter().map(backlog).collect())
     }
 }

@@ -13,9 +13,11 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 
 use super::connection::unavailable;
-use super::insert::{Failed, LastKnown, Rows, together};
+use super::insert::{Failed, LastKnown, together};
+use super::insert_statement::{ConfirmedRows, Rows};
 use super::session::Session;
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::Sinks;
 use crate::faults::mutants::Mutant;
 use crate::store::probe::good_event;
 use crate::store::{Inserted, NewEvent, StoreError};
@@ -29,6 +31,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 pub(super) struct Around<'a> {
     pub(super) session: &'a Session,
     pub(super) owner: InstanceId,
+    pub(super) sinks: &'a Sinks,
     pub(super) last_known: &'a LastKnown,
     /// Puts a new connection in the place of one whose statements fail. False if there is none.
     pub(super) renew: &'a dyn Fn(&mut PgConnection) -> bool,
@@ -40,7 +43,7 @@ pub(super) fn insert(
     connection: &mut PgConnection,
     around: &Around<'_>,
     batch: &[Arc<NewEvent>],
-    confirmed: &[i64],
+    confirmed: ConfirmedRows<'_>,
     limit: Duration,
 ) -> Result<(Vec<Inserted>, bool), StoreError> {
     let mut parts = Parts {
@@ -87,19 +90,27 @@ impl Parts<'_> {
         &mut self,
         connection: &mut PgConnection,
         rows: &[Arc<NewEvent>],
-        confirmed: &[i64],
+        confirmed: ConfirmedRows<'_>,
         tries: u32,
     ) -> Result<Result<Vec<Inserted>, Error>, StoreError> {
         let Around {
             session,
             owner,
+            sinks,
             last_known,
             ..
         } = *self.around;
         let mut tried = 0;
         loop {
             tried += 1;
-            match together(connection, session, owner, rows, confirmed, last_known) {
+            match together(
+                connection,
+                session,
+                (owner, sinks),
+                rows,
+                confirmed,
+                last_known,
+            ) {
                 Ok(inserted) => {
                     self.stored += rows.len();
                     return Ok(Ok(inserted));
@@ -132,10 +143,12 @@ impl Parts<'_> {
         let mut inserted = Vec::with_capacity(rows.len());
         let (left, right) = rows.split_at(rows.len() / 2);
         for half in [left, right] {
-            inserted.extend(match self.try_together(connection, half, &[], 2)? {
-                Ok(inserted) => inserted,
-                Err(error) => self.apart(connection, half, error)?,
-            });
+            inserted.extend(
+                match self.try_together(connection, half, ConfirmedRows::NONE, 2)? {
+                    Ok(inserted) => inserted,
+                    Err(error) => self.apart(connection, half, error)?,
+                },
+            );
         }
         Ok(inserted)
     }
@@ -154,7 +167,7 @@ impl Parts<'_> {
             .probe(connection, row)
             .map_err(|_| self.given_up(&error))?;
         let began = Instant::now();
-        let error = match self.try_together(connection, row, &[], 1)? {
+        let error = match self.try_together(connection, row, ConfirmedRows::NONE, 1)? {
             Ok(inserted) => return Ok(inserted),
             Err(error) => error,
         };
@@ -176,11 +189,13 @@ impl Parts<'_> {
         let began = Instant::now();
         for (wary, full) in [(false, false), (false, true), (true, false), (true, true)] {
             let good = good_event(rows, full)?;
-            Rows::new(&self.around.owner, &[&*good], &[]).try_out(
-                connection,
-                self.around.session,
-                wary,
-            )?;
+            Rows::new(
+                &self.around.owner,
+                self.around.sinks,
+                &[&*good],
+                ConfirmedRows::NONE,
+            )
+            .try_out(connection, self.around.session, wary)?;
         }
         Ok(began.elapsed())
     }

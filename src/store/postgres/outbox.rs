@@ -1,4 +1,7 @@
 //! The role [`Outbox`] in PostgreSQL.
+//!
+//! A row is reached by number through `outbox_pkey`. The sink is then compared by `(sink = …) IS TRUE`, which no index can serve: with
+//! statistics of an empty outbox, an index that has the sink looks as good as one that has the number, and all of it would be read.
 
 use std::time::Duration;
 
@@ -8,43 +11,121 @@ use diesel::sql_types::{Array, BigInt, Binary, Text};
 
 use super::{EventColumns, PostgresStore, claims, numbers, sql_limit, upkeep};
 use crate::domain::delivery::{InstanceId, MessageKey};
+use crate::domain::sink::SinkName;
 use crate::store::claim::Choice;
 use crate::store::row::millis;
 use crate::store::{Outbox, Room, Seq, StoreError, StoredEvent};
 
-/// Back into the outbox of an instance that does not live: the next one to look takes them over.
-const RETRY: &str = "
-    WITH gone AS (DELETE FROM parked WHERE seq = ANY ($1) RETURNING seq)
-    INSERT INTO outbox (seq, key, bytes, owner)
-    SELECT e.seq, e.key, length(e.body), $2
+const EVENTS: &str = "SELECT * FROM event WHERE seq = ANY ($1)";
+
+const CONFIRMED: &str = "
+    WITH gone AS (
+        DELETE FROM outbox WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq
+    )
+    INSERT INTO published (seq) SELECT seq FROM gone";
+
+const POSTPONE: &str = "
+    UPDATE outbox SET attempts = attempts + 1, due_at = now() + $3 * interval '1 millisecond'
+    WHERE seq = ANY ($1) AND (sink = $2) IS TRUE";
+
+const PARK: &str = "
+    WITH gone AS (
+        DELETE FROM outbox WHERE seq = $1 AND (sink = $2) IS TRUE RETURNING seq
+    )
+    INSERT INTO parked (seq, sink, reason) SELECT seq, $2, $3 FROM gone";
+
+/// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over.
+const RETRY_PARKED: &str = "
+    WITH gone AS (
+        DELETE FROM parked WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq
+    )
+    INSERT INTO outbox (seq, key, bytes, owner, sink)
+    SELECT e.seq, e.key, length(e.body), $3, $2
     FROM gone CROSS JOIN LATERAL (SELECT seq, key, body FROM event WHERE event.seq = gone.seq LIMIT 1) AS e
     ON CONFLICT DO NOTHING";
 
-const DISCARD: &str = "
-    WITH gone AS (DELETE FROM parked WHERE seq = ANY ($1) RETURNING seq)
-    DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM gone))";
+/// If another sink has a row of the event, the event is kept like a published one, and goes with the last row.
+const DISCARD_PARKED: &str = "
+    WITH gone AS (
+        DELETE FROM parked WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq
+    ), done AS MATERIALIZED (
+        SELECT seq, (SELECT true FROM outbox WHERE outbox.seq = gone.seq LIMIT 1) IS NOT NULL
+                 OR (SELECT true FROM parked WHERE parked.seq = gone.seq AND (sink <> $2) IS TRUE LIMIT 1) IS NOT NULL AS stays
+        FROM gone
+    ), kept AS (
+        INSERT INTO published (seq) SELECT seq FROM done WHERE stays
+    ), deleted AS (
+        DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM done WHERE NOT stays))
+    )
+    SELECT seq FROM done";
+
+/// Rows go to an instance that does not live. If the event waits for the other sink already, its row there stays as it is.
+const MOVE_WAITING: &str = "
+    WITH RECURSIVE owners (owner) AS (
+        (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
+        UNION ALL
+        SELECT (SELECT o.owner FROM outbox o WHERE o.owner > owners.owner ORDER BY o.owner LIMIT 1)
+        FROM owners WHERE owners.owner IS NOT NULL
+    ), chosen AS MATERIALIZED (
+        SELECT rows.seq FROM owners CROSS JOIN LATERAL (
+            SELECT seq FROM outbox
+            WHERE (outbox.owner, outbox.sink) >= (owners.owner, $1) AND (outbox.owner, outbox.sink) <= (owners.owner, $1)
+            ORDER BY outbox.owner, outbox.sink, due_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED
+        ) AS rows
+        LIMIT $3
+    ), gone AS (
+        DELETE FROM outbox WHERE seq = ANY (ARRAY (SELECT seq FROM chosen)) AND (sink = $1) IS TRUE
+        RETURNING seq, key, bytes, since
+    ), moved AS (
+        INSERT INTO outbox (seq, key, bytes, since, owner, sink)
+        SELECT seq, key, bytes, since, $4, $2 FROM gone
+        ON CONFLICT DO NOTHING
+    )
+    SELECT seq FROM gone";
+
+const DISCARD_WAITING: &str = "
+    WITH RECURSIVE owners (owner) AS (
+        (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
+        UNION ALL
+        SELECT (SELECT o.owner FROM outbox o WHERE o.owner > owners.owner ORDER BY o.owner LIMIT 1)
+        FROM owners WHERE owners.owner IS NOT NULL
+    ), chosen AS MATERIALIZED (
+        SELECT rows.seq FROM owners CROSS JOIN LATERAL (
+            SELECT seq FROM outbox
+            WHERE (outbox.owner, outbox.sink) >= (owners.owner, $1) AND (outbox.owner, outbox.sink) <= (owners.owner, $1)
+            ORDER BY outbox.owner, outbox.sink, due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS rows
+        LIMIT $2
+    ), gone AS (
+        DELETE FROM outbox WHERE seq = ANY (ARRAY (SELECT seq FROM chosen)) AND (sink = $1) IS TRUE
+        RETURNING seq
+    ), kept AS (
+        INSERT INTO published (seq) SELECT seq FROM gone
+    )
+    SELECT seq FROM gone";
 
 impl Outbox for PostgresStore {
     fn claim(
         &self,
         owner: InstanceId,
+        sink: &SinkName,
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let me = &owner.as_bytes()[..];
         self.run(|connection| {
             sql_query(upkeep::TAKE_OVER)
-                .bind::<Binary, _>(me)
+                .bind::<Binary, _>(&owner.as_bytes()[..])
                 .bind::<BigInt, _>(sql_limit(room.events))
                 .bind::<BigInt, _>(millis(self.lease))
+                .bind::<Text, _>(sink.as_str())
                 .execute(connection)
         })?;
         self.run(|connection| {
             let mut choice = Choice::new(room, skip);
-            claims::offer_due(connection, owner, &mut choice)?;
-            claims::offer_stranded(connection, owner, self.longest_retry, &mut choice)?;
+            claims::offer_due(connection, owner, sink, &mut choice)?;
+            claims::offer_stranded(connection, owner, sink, self.longest_retry, &mut choice)?;
             // A row that was confirmed in between finds its event all the same; the caller knows which it had in memory.
-            let rows = sql_query("SELECT * FROM event WHERE seq = ANY ($1)")
+            let rows = sql_query(EVENTS)
                 .bind::<Array<BigInt>, _>(choice.seqs())
                 .load::<EventColumns>(connection)?
                 .into_iter()
@@ -54,54 +135,86 @@ impl Outbox for PostgresStore {
         })
     }
 
-    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError> {
+    fn confirmed(&self, sink: &SinkName, rows: &[Seq]) -> Result<(), StoreError> {
         self.run(|connection| {
-            sql_query(
-                "WITH gone AS (DELETE FROM outbox WHERE seq = ANY ($1) RETURNING seq) INSERT INTO published (seq) SELECT seq FROM gone",
-            )
-            .bind::<Array<BigInt>, _>(numbers(rows))
-            .execute(connection)
-            .map(drop)
+            sql_query(CONFIRMED)
+                .bind::<Array<BigInt>, _>(numbers(rows))
+                .bind::<Text, _>(sink.as_str())
+                .execute(connection)
+                .map(drop)
         })
     }
 
-    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
+    fn postpone(&self, sink: &SinkName, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
         self.run(|connection| {
-            sql_query("UPDATE outbox SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond' WHERE seq = ANY ($1)")
+            sql_query(POSTPONE)
                 .bind::<Array<BigInt>, _>(numbers(rows))
+                .bind::<Text, _>(sink.as_str())
                 .bind::<BigInt, _>(millis(delay))
                 .execute(connection)
                 .map(drop)
         })
     }
 
-    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
+    fn park(&self, sink: &SinkName, row: Seq, reason: &str) -> Result<(), StoreError> {
         self.run(|connection| {
-            sql_query(
-                "WITH gone AS (DELETE FROM outbox WHERE seq = $1 RETURNING seq) INSERT INTO parked (seq, reason) SELECT seq, $2 FROM gone",
-            )
-            .bind::<BigInt, _>(row.0)
-            .bind::<Text, _>(reason.replace('\0', "\u{fffd}"))
-            .execute(connection)
-            .map(drop)
+            sql_query(PARK)
+                .bind::<BigInt, _>(row.0)
+                .bind::<Text, _>(sink.as_str())
+                .bind::<Text, _>(reason.replace('\0', "\u{fffd}"))
+                .execute(connection)
+                .map(drop)
         })
     }
 
-    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+    fn retry_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
         let nobody = InstanceId::random();
         self.run(|connection| {
-            sql_query(RETRY)
+            sql_query(RETRY_PARKED)
                 .bind::<Array<BigInt>, _>(numbers(rows))
+                .bind::<Text, _>(sink.as_str())
                 .bind::<Binary, _>(&nobody.as_bytes()[..])
                 .execute(connection)
                 .map(|rows| rows as u64)
         })
     }
 
-    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+    fn discard_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
         self.run(|connection| {
-            sql_query(DISCARD)
+            sql_query(DISCARD_PARKED)
                 .bind::<Array<BigInt>, _>(numbers(rows))
+                .bind::<Text, _>(sink.as_str())
+                .execute(connection)
+                .map(|rows| rows as u64)
+        })
+    }
+
+    fn move_waiting(
+        &self,
+        from: &SinkName,
+        to: &SinkName,
+        limit: usize,
+    ) -> Result<u64, StoreError> {
+        if from == to {
+            return Ok(0);
+        }
+        let nobody = InstanceId::random();
+        self.run(|connection| {
+            sql_query(MOVE_WAITING)
+                .bind::<Text, _>(from.as_str())
+                .bind::<Text, _>(to.as_str())
+                .bind::<BigInt, _>(sql_limit(limit))
+                .bind::<Binary, _>(&nobody.as_bytes()[..])
+                .execute(connection)
+                .map(|rows| rows as u64)
+        })
+    }
+
+    fn discard_waiting(&self, sink: &SinkName, limit: usize) -> Result<u64, StoreError> {
+        self.run(|connection| {
+            sql_query(DISCARD_WAITING)
+                .bind::<Text, _>(sink.as_str())
+                .bind::<BigInt, _>(sql_limit(limit))
                 .execute(connection)
                 .map(|rows| rows as u64)
         })

@@ -4,8 +4,8 @@
 //! server for each transaction: settings made before are lost, or are another client's; statements that were prepared are not there. There
 //! each statement runs in a transaction of its own that begins with the settings, for itself only, and none is prepared by name.
 //!
-//! The insert trusts neither: it sets `synchronous_commit` for its own transaction and fails in a schema that is not the store's (see
-//! [`Session::guard`]).
+//! The insert trusts neither: it sets `synchronous_commit` for its own transaction and fails in a schema that is not the store's
+//! (`sql/insert.sql`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,6 @@ pub(super) struct Session {
     pub(super) schema: String,
     statement_timeout_ms: u128,
     allow_unsafe_durability: bool,
-    guard: Arc<str>,
     /// A transaction pooler was seen. Never unset.
     pooled: Arc<AtomicBool>,
 }
@@ -43,13 +42,6 @@ impl Session {
             schema: config.schema.clone(),
             statement_timeout_ms: config.statement_timeout.as_millis(),
             allow_unsafe_durability: config.allow_unsafe_durability,
-            guard: format!(
-                "(SELECT CASE WHEN current_schema() = {} THEN {}
-                  ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END)",
-                quoted(&config.schema),
-                if Mutant::SettingsOfTheSession.is_on() { "'on'".to_owned() } else { synchronous_commit(true) }
-            )
-            .into(),
             pooled: Arc::default(),
         }
     }
@@ -192,13 +184,7 @@ impl Session {
             .map(drop)
     }
 
-    /// An expression that makes the transaction's commit durable and says so, and fails where the tables are not the store's. For a
-    /// statement that is a transaction by itself, whatever the session was told.
-    pub(super) fn guard(&self) -> &str {
-        &self.guard
-    }
-
-    /// Whether `synchronous_commit`, as [`Self::guard`] has returned it, makes a commit durable.
+    /// Returns `true` if this setting, as the insert has returned it, makes a commit durable.
     pub(super) fn is_durable(&self, synchronous_commit: &str) -> bool {
         matches!(synchronous_commit, "on" | "remote_apply") || self.allow_unsafe_durability
     }

@@ -3,7 +3,7 @@
 //! The planner does not know how many rows a `LIMIT` within leaves, and would join to the whole table: rows that were chosen are reached
 //! by `= ANY (ARRAY (SELECT …))` of their number or their place (`ctid`, which stays while the row is locked).
 
-/// Makes rows of owners without a live lease `$1`'s, at most `$2` of each, if `$1` has a live one. Finds owners by hopping along the
+/// Makes rows of owners without a live lease `$1`'s, at most `$2` of each, for sink `$4`, if `$1` has a live one. Finds owners by hopping along the
 /// index, whatever the number of rows. Rows that another instance is taking at this moment are passed over. A lease that ends later than
 /// twice its length from now (`$3` where that is not known) was taken by a clock that was ahead, and is over.
 pub(super) const TAKE_OVER: &str = "
@@ -23,10 +23,12 @@ pub(super) const TAKE_OVER: &str = "
                  AND alive_until <= now() + 2 * coalesce(lease_ms, $3) * interval '1 millisecond')
     ), taken AS MATERIALIZED (
         SELECT rows.seq FROM lost CROSS JOIN LATERAL (
-            SELECT seq FROM outbox WHERE outbox.owner = lost.owner ORDER BY due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
+            SELECT seq FROM outbox
+            WHERE (outbox.owner, outbox.sink) >= (lost.owner, $4) AND (outbox.owner, outbox.sink) <= (lost.owner, $4)
+            ORDER BY outbox.owner, outbox.sink, due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS rows
     )
-    UPDATE outbox SET owner = $1 WHERE seq = ANY (ARRAY (SELECT seq FROM taken))";
+    UPDATE outbox SET owner = $1 WHERE seq = ANY (ARRAY (SELECT seq FROM taken)) AND (sink = $4) IS TRUE";
 
 /// Deletes at most `$1` expired keys. A key whose event still waits stays, and moves out of the way for an hour, so that it is not
 /// looked at each time. Where the next event with it is another one, it stays under the key of its message.
@@ -42,15 +44,19 @@ pub(super) const PRUNE_KEYS: &str = "
     )
     DELETE FROM dedup WHERE ctid = ANY (ARRAY (SELECT place FROM expired WHERE NOT waits))";
 
-/// Deletes at most `$1` events that were published at least `$2` milliseconds ago.
+/// Forgets at most `$1` confirms that came at least `$2` milliseconds ago, and deletes their events. An event that a sink still has a
+/// row of, waiting or parked, stays: it goes with that sink's confirm.
 pub(super) const PRUNE_EVENTS: &str = "
     WITH old AS MATERIALIZED (
-        SELECT ctid AS place, seq FROM published WHERE at <= now() - $2 * interval '1 millisecond'
+        SELECT ctid AS place, seq,
+               (SELECT true FROM outbox WHERE outbox.seq = published.seq LIMIT 1) IS NOT NULL
+               OR (SELECT true FROM parked WHERE parked.seq = published.seq LIMIT 1) IS NOT NULL AS waits
+        FROM published WHERE at <= now() - $2 * interval '1 millisecond'
         ORDER BY at, seq LIMIT $1 FOR UPDATE SKIP LOCKED
-    ), forgotten AS (
-        DELETE FROM published WHERE ctid = ANY (ARRAY (SELECT place FROM old))
+    ), deleted AS (
+        DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM old WHERE NOT waits))
     )
-    DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM old))";
+    DELETE FROM published WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
 /// Deletes at most `$1` bodies that were kept for `$2` milliseconds.
 pub(super) const PRUNE_CONFLICTS: &str = "

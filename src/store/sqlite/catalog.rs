@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use super::schema::{event, parked};
 use super::{SqliteStore, length, load_event};
 use crate::domain::delivery::UnixMillis;
+use crate::domain::sink::SinkName;
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
@@ -20,11 +21,12 @@ type Row = (
 );
 
 impl Catalog for SqliteStore {
-    fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
+    fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
         self.read(|connection| {
             let rows = parked::table
                 .inner_join(event::table.on(event::seq.eq(parked::seq)))
                 .filter(parked::seq.gt(after.0))
+                .filter(parked::sink.eq(sink.as_str()))
                 .order(parked::seq)
                 .limit(i64::try_from(limit).unwrap_or(i64::MAX))
                 .select((
@@ -43,6 +45,7 @@ impl Catalog for SqliteStore {
                     |(seq, reason, at, bytes_of_key, source, event_id, event_type, bytes)| {
                         Ok(Parked {
                             seq: Seq(seq),
+                            sink: sink.clone(),
                             message_id: message_key(&bytes_of_key)?.message_id(),
                             source,
                             event_id,
@@ -59,8 +62,10 @@ impl Catalog for SqliteStore {
 
     fn parked_event(&self, Seq(seq): Seq) -> Result<Option<StoredEvent>, StoreError> {
         let row = self.read(|connection| {
-            let is_parked = diesel::select(diesel::dsl::exists(parked::table.find(seq)))
-                .get_result(connection)?;
+            let is_parked = diesel::select(diesel::dsl::exists(
+                parked::table.filter(parked::seq.eq(seq)),
+            ))
+            .get_result(connection)?;
             if is_parked {
                 load_event(connection, seq)
             } else {

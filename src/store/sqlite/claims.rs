@@ -4,31 +4,33 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::schema::{outbox, parked, published};
+use super::schema::{outbox, published};
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::SinkName;
 use crate::faults::mutants::Mutant;
 use crate::store::claim::{Choice, Due, PAGE};
 use crate::store::row::{message_key, millis};
-use crate::store::{Backlog, Seq};
+use crate::store::{Backlog, Confirms, Seq};
 
-/// Offers the rows of `owner` that are due, those first that are due for longest; then those that are due later than any retry is, which
-/// were written while the clock was ahead.
+/// Offers the rows of an owner for a sink that are due, the longest due first; then those that are due later than any retry is: they were
+/// written while the clock was ahead.
 pub(super) fn offer(
     connection: &mut SqliteConnection,
-    owner: InstanceId,
+    of: (InstanceId, &SinkName),
     now: i64,
     longest_retry: Duration,
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
-    offer_between(connection, owner, (i64::MIN, now), choice)?;
+    offer_between(connection, of, (i64::MIN, now), choice)?;
     if Mutant::ClockBelieved.is_on() {
         return Ok(());
     }
     offer_between(
         connection,
-        owner,
+        of,
         (
             now.saturating_add(millis(longest_retry)).saturating_add(1),
             i64::MAX,
@@ -39,7 +41,7 @@ pub(super) fn offer(
 
 fn offer_between(
     connection: &mut SqliteConnection,
-    owner: InstanceId,
+    (owner, sink): (InstanceId, &SinkName),
     due: (i64, i64),
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
@@ -49,6 +51,7 @@ fn offer_between(
             .filter(
                 outbox::owner
                     .eq(&owner.as_bytes()[..])
+                    .and(outbox::sink.eq(sink.as_str()))
                     .and(outbox::due_at.ge(last.0))
                     .and(outbox::due_at.le(due.1)),
             )
@@ -77,17 +80,18 @@ fn offer_between(
     Ok(())
 }
 
-/// These rows were confirmed by the queue, and leave the outbox.
+/// Removes confirmed rows of a sink from the outbox. The event may have been confirmed by another sink at the same time.
 pub(super) fn confirm(
     connection: &mut SqliteConnection,
-    rows: &[Seq],
+    confirms: Confirms<'_>,
     now: i64,
 ) -> QueryResult<()> {
-    for run in runs(rows) {
-        let confirmed = outbox::table.filter(outbox::seq.between(*run.start(), *run.end()));
-        confirmed
-            .select((now.into_sql::<BigInt>(), outbox::seq))
-            .insert_into(published::table)
+    for run in runs(confirms.rows) {
+        let confirmed = outbox::table
+            .filter(outbox::seq.between(*run.start(), *run.end()))
+            .filter(outbox::sink.eq(confirms.sink.as_str()));
+        diesel::insert_or_ignore_into(published::table)
+            .values(confirmed.select((now.into_sql::<BigInt>(), outbox::seq)))
             .into_columns((published::at, published::seq))
             .execute(connection)?;
         diesel::delete(confirmed).execute(connection)?;
@@ -105,20 +109,44 @@ pub(super) fn runs(rows: &[Seq]) -> Vec<RangeInclusive<i64>> {
         .collect()
 }
 
-/// What waits.
-pub(super) fn backlog(connection: &mut SqliteConnection, now: i64) -> QueryResult<Backlog> {
-    let depth: i64 = outbox::table.count().get_result(connection)?;
-    let parked: i64 = parked::table.count().get_result(connection)?;
-    let first = outbox::table
-        .order(outbox::seq)
-        .select((outbox::seq, outbox::since))
-        .first::<(i64, i64)>(connection)
-        .optional()?;
-    let oldest = first.map_or(0, |(_, since)| now.saturating_sub(since));
-    Ok(Backlog {
-        depth: depth.unsigned_abs(),
-        oldest: Duration::from_millis(u64::try_from(oldest).unwrap_or(0)),
-        parked: parked.unsigned_abs(),
-        first: first.map(|(seq, _)| Seq(seq)),
-    })
+/// Rows of each sink. The oldest one is that with the lowest number.
+const BACKLOG: &str = "
+    SELECT sink, depth, lowest, parked,
+           coalesce((SELECT max(?1 - since, 0) FROM outbox WHERE outbox.seq = rows.lowest AND outbox.sink = rows.sink), 0) AS oldest_ms
+    FROM (
+        SELECT sink, sum(depth) AS depth, min(lowest) AS lowest, sum(parked) AS parked
+        FROM (
+            SELECT sink, count(*) AS depth, min(seq) AS lowest, 0 AS parked FROM outbox GROUP BY sink
+            UNION ALL
+            SELECT sink, 0, NULL, count(*) FROM parked GROUP BY sink
+        )
+        GROUP BY sink
+    ) AS rows
+    ORDER BY sink";
+
+#[derive(QueryableByName)]
+struct BacklogRow {
+    #[diesel(sql_type = Text)]
+    sink: String,
+    #[diesel(sql_type = BigInt)]
+    depth: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    lowest: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    parked: i64,
+    #[diesel(sql_type = BigInt)]
+    oldest_ms: i64,
+}
+
+/// Measures the rows of each sink that has some.
+pub(super) fn backlog(connection: &mut SqliteConnection, now: i64) -> QueryResult<Vec<Backlog>> {
+    let rows: Vec<BacklogRow> = sql_query(BACKLOG).bind::<BigInt, _>(now).load(connection)?;
+    let backlog = |row: BacklogRow| Backlog {
+        sink: SinkName::stored(row.sink),
+        depth: row.depth.unsigned_abs(),
+        oldest: Duration::from_millis(row.oldest_ms.unsigned_abs()),
+        first: row.lowest.map(Seq),
+        parked: row.parked.unsigned_abs(),
+    };
+    Ok(rows.into_iter().map(backlog).collect())
 }

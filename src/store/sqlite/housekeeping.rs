@@ -95,7 +95,7 @@ impl Housekeeping for SqliteStore {
         self.write(|connection| upkeep::prune(connection, retention, limit, now))
     }
 
-    fn backlog(&self) -> Result<Backlog, StoreError> {
+    fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         let now = now();
         self.read(|connection| claims::backlog(connection, now))
     }

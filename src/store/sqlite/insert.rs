@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_types::{BigInt, Binary};
+use diesel::sql_types::{BigInt, Binary, Text};
 
 use super::length;
 use super::schema::{conflict, dedup, event, outbox};
 use crate::domain::delivery::{IdClass, InstanceId, Marks, MessageId};
+use crate::domain::sink::{SinkName, Sinks};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
 /// Stores `batch` with its outbox rows, inside a transaction; with `class` also the meaning of ids, for a file whose events go on to a store.
 pub(super) fn batch(
     connection: &mut SqliteConnection,
-    owner: InstanceId,
+    (owner, sinks): (InstanceId, &Sinks),
     batch: &[Arc<NewEvent>],
     now: i64,
     class: bool,
@@ -32,20 +33,18 @@ pub(super) fn batch(
         _ => None,
     });
     if let Some(first) = accepted.next() {
-        queue(
-            connection,
-            owner,
-            first..=accepted.next_back().unwrap_or(first),
-            now,
-        )?;
+        let seqs = first..=accepted.next_back().unwrap_or(first);
+        for sink in sinks.iter() {
+            queue(connection, (owner, sink), seqs.clone(), now)?;
+        }
     }
     Ok(inserted)
 }
 
-/// Puts the events with these numbers in the outbox. Within a transaction numbers rise, and nobody else takes one.
+/// Puts the events with these numbers in the outbox, for a sink. Within a transaction numbers rise, and nobody else takes one.
 fn queue(
     connection: &mut SqliteConnection,
-    owner: InstanceId,
+    (owner, sink): (InstanceId, &SinkName),
     seqs: RangeInclusive<i64>,
     now: i64,
 ) -> QueryResult<usize> {
@@ -55,6 +54,7 @@ fn queue(
         .order(event::seq)
         .select((
             event::seq,
+            sink.as_str().into_sql::<Text>(),
             event::key,
             owner.as_bytes()[..].into_sql::<Binary>(),
             length(event::body),
@@ -64,6 +64,7 @@ fn queue(
         .insert_into(outbox::table)
         .into_columns((
             outbox::seq,
+            outbox::sink,
             outbox::key,
             outbox::owner,
             outbox::bytes,

@@ -9,7 +9,8 @@ use super::claims::confirm;
 use super::schema::outbox;
 use super::{SqliteStore, insert, judge, now};
 use crate::domain::delivery::InstanceId;
-use crate::store::{Inserted, Intake, NewEvent, Seq, StoreError};
+use crate::domain::sink::Sinks;
+use crate::store::{Confirms, Inserted, Intake, NewEvent, Seq, StoreError};
 
 impl Intake for SqliteStore {
     /// One connection writes. A second thread would wait for it with a batch that could have been larger.
@@ -20,16 +21,18 @@ impl Intake for SqliteStore {
     fn insert(
         &self,
         owner: InstanceId,
+        sinks: &Sinks,
         batch: &[Arc<NewEvent>],
     ) -> Result<Vec<Inserted>, StoreError> {
-        Ok(self.insert_and_confirm(owner, batch, &[])?.0)
+        Ok(self.insert_and_confirm(owner, sinks, batch, None)?.0)
     }
 
     fn insert_and_confirm(
         &self,
         owner: InstanceId,
+        sinks: &Sinks,
         batch: &[Arc<NewEvent>],
-        rows: &[Seq],
+        confirms: Option<Confirms<'_>>,
     ) -> Result<(Vec<Inserted>, bool), StoreError> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable(format!(
@@ -45,8 +48,10 @@ impl Intake for SqliteStore {
         let mut begun = false;
         let together = self.write(|connection| {
             begun = true;
-            confirm(connection, rows, now)?;
-            insert::batch(connection, owner, batch, now, self.keeps_class)
+            if let Some(confirms) = confirms {
+                confirm(connection, confirms, now)?;
+            }
+            insert::batch(connection, (owner, sinks), batch, now, self.keeps_class)
         });
         match together {
             // One row may have spoilt it for all.
@@ -62,7 +67,7 @@ impl Intake for SqliteStore {
         }
         let apart = self.write(|connection| {
             judge::each(connection, batch, |connection, new| {
-                insert::batch(connection, owner, new, now, self.keeps_class)
+                insert::batch(connection, (owner, sinks), new, now, self.keeps_class)
             })
         })?;
         self.file.still_there()?;
@@ -73,8 +78,10 @@ impl Intake for SqliteStore {
         self.read(|connection| {
             rows.iter()
                 .map(|row| {
-                    diesel::select(diesel::dsl::exists(outbox::table.find(row.0)))
-                        .get_result(connection)
+                    diesel::select(diesel::dsl::exists(
+                        outbox::table.filter(outbox::seq.eq(row.0)),
+                    ))
+                    .get_result(connection)
                 })
                 .collect()
         })

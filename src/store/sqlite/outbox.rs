@@ -1,27 +1,48 @@
-//! The role [`Outbox`] in SQLite.
+//! The role [`Outbox`] in SQLite, and parked rows of the spool.
 
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Text};
 
 use super::claims::{self, confirm};
-use super::schema::{dedup, event, outbox, parked};
-use super::{SqliteStore, length, load_event, now, upkeep};
+use super::schema::{dedup, event, outbox, parked, published};
+use super::upkeep::{self, sql_limit};
+use super::{SqliteStore, length, load_event, now};
 use crate::domain::delivery::{InstanceId, MessageKey};
+use crate::domain::sink::SinkName;
 use crate::store::claim::Choice;
 use crate::store::row::millis;
-use crate::store::{Outbox, Room, Seq, StoreError, StoredEvent};
+use crate::store::{Confirms, Outbox, Room, Seq, StoreError, StoredEvent};
+
+/// Adds at most `?3` rows that wait for sink `?1` to sink `?2`, unless the event waits there already.
+const COPY_WAITING: &str = "
+    INSERT OR IGNORE INTO outbox (seq, sink, key, owner, bytes, since, due_at)
+    SELECT seq, ?2, key, ?4, bytes, since, ?5 FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?3";
+
+/// Adds the events of at most `?2` rows that wait for sink `?1` to those that were published at `?3`.
+const KEEP_WAITING: &str = "
+    INSERT OR IGNORE INTO published (seq, at)
+    SELECT seq, ?3 FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?2";
+
+/// Deletes at most `?2` rows that wait for sink `?1`, in the same order.
+const DELETE_WAITING: &str = "
+    DELETE FROM outbox
+    WHERE sink = ?1 AND seq IN (SELECT seq FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?2)";
 
 impl Outbox for SqliteStore {
     fn claim(
         &self,
         owner: InstanceId,
+        sink: &SinkName,
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let now = now();
         let look = upkeep::Look {
             owner,
+            sink,
             now,
             lease: self.lease,
         };
@@ -30,7 +51,8 @@ impl Outbox for SqliteStore {
         }
         self.read(|connection| {
             let mut choice = Choice::new(room, skip);
-            claims::offer(connection, owner, now, self.longest_retry, &mut choice)?;
+            let of = (owner, sink);
+            claims::offer(connection, of, now, self.longest_retry, &mut choice)?;
             let mut rows = Vec::new();
             for seq in choice.seqs() {
                 // It may have been confirmed in between.
@@ -40,16 +62,16 @@ impl Outbox for SqliteStore {
         })
     }
 
-    fn confirmed(&self, rows: &[Seq]) -> Result<(), StoreError> {
+    fn confirmed(&self, sink: &SinkName, rows: &[Seq]) -> Result<(), StoreError> {
         let now = now();
-        self.write(|connection| confirm(connection, rows, now))
+        self.write(|connection| confirm(connection, Confirms { sink, rows }, now))
     }
 
-    fn postpone(&self, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
+    fn postpone(&self, sink: &SinkName, rows: &[Seq], delay: Duration) -> Result<(), StoreError> {
         let due_at = now().saturating_add(millis(delay));
         self.write(|connection| {
             for Seq(seq) in rows {
-                diesel::update(outbox::table.find(seq))
+                diesel::update(outbox::table.find((seq, sink.as_str())))
                     .set((
                         outbox::attempts.eq(outbox::attempts + 1),
                         outbox::due_at.eq(due_at),
@@ -60,13 +82,15 @@ impl Outbox for SqliteStore {
         })
     }
 
-    fn park(&self, row: Seq, reason: &str) -> Result<(), StoreError> {
+    fn park(&self, sink: &SinkName, Seq(seq): Seq, reason: &str) -> Result<(), StoreError> {
         let now = now();
         self.write(|connection| {
-            if diesel::delete(outbox::table.find(row.0)).execute(connection)? == 1 {
+            let row = outbox::table.find((seq, sink.as_str()));
+            if diesel::delete(row).execute(connection)? == 1 {
                 diesel::insert_into(parked::table)
                     .values((
-                        parked::seq.eq(row.0),
+                        parked::seq.eq(seq),
+                        parked::sink.eq(sink.as_str()),
                         parked::reason.eq(reason),
                         parked::at.eq(now),
                     ))
@@ -76,28 +100,102 @@ impl Outbox for SqliteStore {
         })
     }
 
-    fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.retry(rows, false)
+    fn retry_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
+        self.retry(sink, rows, false)
     }
 
-    fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.discard(rows, false)
+    fn discard_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
+        let now = now();
+        self.write(|connection| {
+            let mut gone = 0;
+            for Seq(seq) in rows {
+                let row = parked::table.find((seq, sink.as_str()));
+                if diesel::delete(row).execute(connection)? == 0 {
+                    continue;
+                }
+                gone += 1;
+                if has_rows(connection, *seq)? {
+                    // The event is kept like a published one, and goes with the last row.
+                    diesel::insert_or_ignore_into(published::table)
+                        .values((published::seq.eq(seq), published::at.eq(now)))
+                        .execute(connection)?;
+                } else {
+                    diesel::delete(event::table.find(seq)).execute(connection)?;
+                }
+            }
+            Ok(gone)
+        })
+    }
+
+    fn move_waiting(
+        &self,
+        from: &SinkName,
+        to: &SinkName,
+        limit: usize,
+    ) -> Result<u64, StoreError> {
+        if from == to {
+            return Ok(0);
+        }
+        let (nobody, now) = (InstanceId::random(), now());
+        self.write(|connection| {
+            sql_query(COPY_WAITING)
+                .bind::<Text, _>(from.as_str())
+                .bind::<Text, _>(to.as_str())
+                .bind::<BigInt, _>(sql_limit(limit))
+                .bind::<Binary, _>(&nobody.as_bytes()[..])
+                .bind::<BigInt, _>(now)
+                .execute(connection)?;
+            delete_waiting(connection, from, limit)
+        })
+    }
+
+    fn discard_waiting(&self, sink: &SinkName, limit: usize) -> Result<u64, StoreError> {
+        let now = now();
+        self.write(|connection| {
+            sql_query(KEEP_WAITING)
+                .bind::<Text, _>(sink.as_str())
+                .bind::<BigInt, _>(sql_limit(limit))
+                .bind::<BigInt, _>(now)
+                .execute(connection)?;
+            delete_waiting(connection, sink, limit)
+        })
     }
 }
 
+fn delete_waiting(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    limit: usize,
+) -> QueryResult<u64> {
+    sql_query(DELETE_WAITING)
+        .bind::<Text, _>(sink.as_str())
+        .bind::<BigInt, _>(sql_limit(limit))
+        .execute(connection)
+        .map(|rows| rows as u64)
+}
+
+/// Returns `true` if a sink has a row of the event, waiting or parked.
+fn has_rows(connection: &mut SqliteConnection, seq: i64) -> QueryResult<bool> {
+    let waits = diesel::dsl::exists(outbox::table.filter(outbox::seq.eq(seq)));
+    let is_parked = diesel::dsl::exists(parked::table.filter(parked::seq.eq(seq)));
+    diesel::select(waits.or(is_parked)).get_result(connection)
+}
+
 impl SqliteStore {
-    /// Back into the outbox of an instance that does not live: the next one to look takes them over. Where their window is counted from the
-    /// outbox's time (the spool), that is the time at which they were parked.
-    pub(super) fn retry(&self, rows: &[Seq], in_spool: bool) -> Result<u64, StoreError> {
+    /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over. In the spool their window
+    /// is counted from the outbox's time, which then is the time at which they were parked.
+    pub(super) fn retry(
+        &self,
+        sink: &SinkName,
+        rows: &[Seq],
+        in_spool: bool,
+    ) -> Result<u64, StoreError> {
         let (nobody, now) = (InstanceId::random(), now());
         self.write(|connection| {
             let mut moved = 0;
             for Seq(seq) in rows {
-                let at = parked::table
-                    .find(seq)
-                    .select(parked::at)
-                    .first::<i64>(connection)
-                    .optional()?;
+                let row = parked::table.find((seq, sink.as_str()));
+                let at = row.select(parked::at).first::<i64>(connection).optional()?;
                 let found = event::table
                     .find(seq)
                     .select((event::key, length(event::body)))
@@ -109,6 +207,7 @@ impl SqliteStore {
                 diesel::insert_into(outbox::table)
                     .values((
                         outbox::seq.eq(seq),
+                        outbox::sink.eq(sink.as_str()),
                         outbox::key.eq(key),
                         outbox::owner.eq(&nobody.as_bytes()[..]),
                         outbox::bytes.eq(bytes),
@@ -117,24 +216,23 @@ impl SqliteStore {
                     ))
                     .on_conflict_do_nothing()
                     .execute(connection)?;
-                moved += diesel::delete(parked::table.find(seq)).execute(connection)? as u64;
+                moved += diesel::delete(row).execute(connection)? as u64;
             }
             Ok(moved)
         })
     }
 
-    /// With the key where nothing else knows it (the spool): a redelivery is an event then.
-    pub(super) fn discard(&self, rows: &[Seq], with_key: bool) -> Result<u64, StoreError> {
+    /// Deletes parked rows of the spool with their events and keys: nothing else knows the keys, and a redelivery is an event then.
+    pub(super) fn discard_with_keys(&self, rows: &[Seq]) -> Result<u64, StoreError> {
         self.write(|connection| {
             let mut gone = 0;
             for Seq(seq) in rows {
-                if diesel::delete(parked::table.find(seq)).execute(connection)? == 0 {
+                let row = parked::table.filter(parked::seq.eq(seq));
+                if diesel::delete(row).execute(connection)? == 0 {
                     continue;
                 }
                 diesel::delete(event::table.find(seq)).execute(connection)?;
-                if with_key {
-                    diesel::delete(dedup::table.find(seq)).execute(connection)?;
-                }
+                diesel::delete(dedup::table.find(seq)).execute(connection)?;
                 gone += 1;
             }
             Ok(gone)

@@ -79,8 +79,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    outbox (seq) {
+    outbox (seq, sink) {
         seq -> BigInt,
+        sink -> Text,
         key -> Binary,
         owner -> Binary,
         bytes -> Integer,
@@ -91,8 +92,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    parked (seq) {
+    parked (seq, sink) {
         seq -> BigInt,
+        sink -> Text,
         reason -> Text,
         at -> BigInt,
     }

@@ -1,6 +1,6 @@
 //! The file behind the spool: a second SQLite database with the store's schema, whose outbox is what waits for the store.
 //!
-//! Unlike in the store, nothing stays behind: what has reached the store leaves the file, key and all, since from then on the store knows
+//! Its rows belong to the default sink, whatever sinks there are: the drain names those. Unlike in the store, nothing stays behind: what has reached the store leaves the file, key and all, since from then on the store knows
 //! the key. So the file needs no pruning, and its keys are those that wait.
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageId, MessageKey, SourceName,
     UnixMillis, wall_clock,
 };
+use crate::domain::sink::{SinkName, Sinks};
 use crate::store::row::key;
 use crate::store::{
     Catalog, Inserted, Intake, Mark, NewEvent, Outbox, Parked, Room, Seq, StoreError, StoredEvent,
@@ -72,7 +73,8 @@ pub struct SpoolUsage {
 impl SpoolFile {
     /// See [`Intake::insert`].
     pub fn insert(&self, batch: &[Arc<NewEvent>]) -> Result<Vec<Inserted>, StoreError> {
-        self.0.insert(InstanceId::from_bytes(OWNER), batch)
+        self.0
+            .insert(InstanceId::from_bytes(OWNER), &Sinks::default(), batch)
     }
 
     /// The events that came first, at most `room`, with all that an insert into the store needs. A first one larger than `room.bytes` is
@@ -145,12 +147,12 @@ impl SpoolFile {
 
     /// The store refuses this event: it stays in the file, in `parked`, with the reason.
     pub fn park(&self, event: Seq, reason: &str) -> Result<(), StoreError> {
-        self.0.park(event, reason)
+        self.0.park(&SinkName::default(), event, reason)
     }
 
     /// See [`Catalog::parked`].
     pub fn parked(&self, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
-        self.0.parked(after, limit)
+        self.0.parked(&SinkName::default(), after, limit)
     }
 
     /// See [`Catalog::parked_event`].
@@ -160,12 +162,12 @@ impl SpoolFile {
 
     /// Puts these parked rows back, to be moved into the store by the drain. Returns the number of rows that were parked.
     pub fn retry_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.0.retry(rows, true)
+        self.0.retry(&SinkName::default(), rows, true)
     }
 
     /// Deletes these parked rows, with their keys: a redelivery is an event. Returns the number of rows that were parked.
     pub fn discard_parked(&self, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.0.discard(rows, true)
+        self.0.discard_with_keys(rows)
     }
 
     /// Number of parked rows.

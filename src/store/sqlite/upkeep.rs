@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary};
+use diesel::sql_types::{BigInt, Binary, Text};
 
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::SinkName;
 use crate::store::Retention;
 use crate::store::clock;
 use crate::store::row::millis;
@@ -14,7 +15,7 @@ use crate::store::row::millis;
 /// A key past its time whose event still waits is looked at again after this.
 const WAITING_KEY_MS: i64 = 3_600_000;
 
-/// Owners of outbox rows that have no live lease. A lease that ends later than twice its length from now was taken by a clock that was
+/// Owners of outbox rows for sink `?4` that have no live lease. A lease that ends later than twice its length from now was taken by a clock that was
 /// ahead, and is over. Hops from owner to owner along the index, whatever the number of rows.
 const LOST: &str = "
     WITH RECURSIVE owners (owner) AS (
@@ -26,13 +27,20 @@ const LOST: &str = "
     WHERE owner IS NOT NULL AND owner <> ?1
       AND NOT EXISTS (
           SELECT 1 FROM instance WHERE id = owner AND alive_until > ?2 AND alive_until <= ?2 + 2 * coalesce(lease_ms, ?3))
-      AND EXISTS (SELECT 1 FROM instance WHERE id = ?1 AND alive_until > ?2 AND alive_until <= ?2 + 2 * coalesce(lease_ms, ?3))";
+      AND EXISTS (SELECT 1 FROM instance WHERE id = ?1 AND alive_until > ?2 AND alive_until <= ?2 + 2 * coalesce(lease_ms, ?3))
+      AND EXISTS (SELECT 1 FROM outbox WHERE outbox.owner = owners.owner AND sink = ?4)";
 
-/// A look at whose rows are lost.
+/// Gives at most `?4` rows of owner `?2` for sink `?3` to `?1`.
+const TAKE_OVER: &str = "
+    UPDATE outbox SET owner = ?1
+    WHERE sink = ?3 AND seq IN (SELECT seq FROM outbox WHERE owner = ?2 AND sink = ?3 ORDER BY due_at, seq LIMIT ?4)";
+
+/// A look for rows of a sink whose owners are gone.
 #[derive(Clone, Copy)]
-pub(super) struct Look {
-    /// Who looks.
+pub(super) struct Look<'a> {
+    /// The instance that looks.
     pub(super) owner: InstanceId,
+    pub(super) sink: &'a SinkName,
     pub(super) now: i64,
     /// How long a lease is, where that is not kept beside it.
     pub(super) lease: Duration,
@@ -44,29 +52,34 @@ struct Owner {
     owner: Vec<u8>,
 }
 
-fn lost_owners(connection: &mut SqliteConnection, look: Look) -> QueryResult<Vec<Owner>> {
+fn lost_owners(connection: &mut SqliteConnection, look: Look<'_>) -> QueryResult<Vec<Owner>> {
     sql_query(LOST)
         .bind::<Binary, _>(&look.owner.as_bytes()[..])
         .bind::<BigInt, _>(look.now)
         .bind::<BigInt, _>(millis(look.lease))
+        .bind::<Text, _>(look.sink.as_str())
         .load(connection)
 }
 
 /// Some rows belong to an instance without a lease, and who looks has one.
-pub(super) fn has_lost_rows(connection: &mut SqliteConnection, look: Look) -> QueryResult<bool> {
+pub(super) fn has_lost_rows(
+    connection: &mut SqliteConnection,
+    look: Look<'_>,
+) -> QueryResult<bool> {
     lost_owners(connection, look).map(|lost| !lost.is_empty())
 }
 
 /// Gives at most `limit` of such rows to who looks, from each that lost them.
 pub(super) fn take_over(
     connection: &mut SqliteConnection,
-    look: Look,
+    look: Look<'_>,
     limit: usize,
 ) -> QueryResult<()> {
     for lost in lost_owners(connection, look)? {
-        sql_query("UPDATE outbox SET owner = ?1 WHERE seq IN (SELECT seq FROM outbox WHERE owner = ?2 ORDER BY due_at, seq LIMIT ?3)")
+        sql_query(TAKE_OVER)
             .bind::<Binary, _>(&look.owner.as_bytes()[..])
             .bind::<Binary, _>(lost.owner)
+            .bind::<Text, _>(look.sink.as_str())
             .bind::<BigInt, _>(sql_limit(limit))
             .execute(connection)?;
     }
@@ -105,7 +118,9 @@ pub(super) fn prune(
     )?;
     let until = now.saturating_sub(millis(retention.events));
     gone += run(
-        "DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)",
+        "DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)
+           AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = event.seq)
+           AND NOT EXISTS (SELECT 1 FROM parked WHERE parked.seq = event.seq)",
         until,
     )?;
     run(
@@ -161,6 +176,6 @@ fn cut(
     Ok(())
 }
 
-fn sql_limit(limit: usize) -> i64 {
+pub(super) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Event;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, Marks, MessageId, SourceName, UnixMillis};
+use crate::domain::sink::Sinks;
 use crate::store::{self, Inserted, Mark, NewEvent, Store};
 
 /// What became of an event.
@@ -69,7 +70,7 @@ impl Database {
         loop {
             let inserted = self
                 .store
-                .insert(self.owner, std::slice::from_ref(&event))
+                .insert(self.owner, &Sinks::default(), std::slice::from_ref(&event))
                 .expect("it is stored");
             match &inserted[..] {
                 [Inserted::Accepted(_)] => {

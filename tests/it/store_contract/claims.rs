@@ -8,7 +8,8 @@ use hookweir::domain::delivery::{InstanceId, MessageKey};
 use hookweir::store::{Inserted, Room, Seq, Store};
 
 use super::{
-    LONG, Place, ROOM, accepted, alive, batch, claim_all, event, insert, key_of, many, seqs,
+    LONG, Place, ROOM, accepted, alive, backlog, batch, claim_all, confirms, event, insert, key_of,
+    many, seqs, sink, sinks,
 };
 
 fn store_in_order(store: &dyn Store, owner: InstanceId, sizes: &[usize]) {
@@ -23,7 +24,7 @@ fn store_in_order(store: &dyn Store, owner: InstanceId, sizes: &[usize]) {
 
 fn ids(store: &dyn Store, owner: InstanceId, room: Room) -> Vec<String> {
     store
-        .claim(owner, room, &|_| false)
+        .claim(owner, &sink(), room, &|_| false)
         .expect("a claim")
         .into_iter()
         .map(|row| row.event.event_id.to_string())
@@ -63,6 +64,7 @@ pub(crate) fn rows_in_memory_are_left_out_however_many(place: &impl Place) {
     let rows = store
         .claim(
             owner,
+            &sink(),
             Room {
                 events: 3,
                 bytes: 1000,
@@ -74,7 +76,7 @@ pub(crate) fn rows_in_memory_are_left_out_however_many(place: &impl Place) {
     assert!(rows.iter().all(|row| left.contains(&row.event.message)));
     assert!(
         store
-            .claim(owner, ROOM, &|_| true)
+            .claim(owner, &sink(), ROOM, &|_| true)
             .expect("a claim")
             .is_empty()
     );
@@ -86,14 +88,14 @@ pub(crate) fn confirmed_rows_are_gone_and_may_be_confirmed_again(place: &impl Pl
     insert(&*store, owner, &many("a", 0..10));
     let rows = seqs(&claim_all(&*store, owner));
     for _ in 0..2 {
-        store.confirmed(&rows[..6]).expect("confirmed");
+        store.confirmed(&sink(), &rows[..6]).expect("confirmed");
         assert_eq!(seqs(&claim_all(&*store, owner)).len(), 4);
         assert_eq!(place.count("published"), 6);
     }
     store
-        .confirmed(&[Seq(i64::MAX)])
+        .confirmed(&sink(), &[Seq(i64::MAX)])
         .expect("an unknown row is passed over");
-    assert_eq!(store.backlog().expect("a backlog").depth, 4);
+    assert_eq!(backlog(&*store).depth, 4);
 }
 
 pub(crate) fn confirms_ride_on_the_commit_of_new_events(place: &impl Place) {
@@ -104,14 +106,14 @@ pub(crate) fn confirms_ride_on_the_commit_of_new_events(place: &impl Place) {
     rows.truncate(6);
     rows.push(Seq(i64::MAX));
     let (inserted, told) = store
-        .insert_and_confirm(owner, &many("b", 0..5), &rows)
+        .insert_and_confirm(owner, &sinks(), &many("b", 0..5), confirms(&sink(), &rows))
         .expect("stored");
     assert_eq!(
         (inserted.iter().filter_map(accepted).count(), told),
         (5, true)
     );
     let (inserted, told) = store
-        .insert_and_confirm(owner, &many("b", 0..5), &rows)
+        .insert_and_confirm(owner, &sinks(), &many("b", 0..5), confirms(&sink(), &rows))
         .expect("known, and told again");
     assert!(
         told && inserted
@@ -133,7 +135,7 @@ pub(crate) fn confirms_on_a_commit_that_fails_are_to_be_told_again(place: &impl 
 
     place.execute("ALTER TABLE event RENAME TO elsewhere");
     store
-        .insert_and_confirm(owner, &many("b", 0..40), &rows)
+        .insert_and_confirm(owner, &sinks(), &many("b", 0..40), confirms(&sink(), &rows))
         .expect_err("nowhere to put them");
     place.execute("ALTER TABLE elsewhere RENAME TO event");
     assert_eq!(seqs(&claim_all(&*store, owner)), rows, "all or nothing");
@@ -142,15 +144,16 @@ pub(crate) fn confirms_on_a_commit_that_fails_are_to_be_told_again(place: &impl 
     let (inserted, told) = store
         .insert_and_confirm(
             owner,
+            &sinks(),
             &batch([event("bad", "x"), event("good", "x")]),
-            &rows,
+            confirms(&sink(), &rows),
         )
         .expect("the good one");
     assert_eq!(
         (inserted.iter().filter_map(accepted).count(), told),
         (1, false)
     );
-    assert_eq!(store.backlog().expect("a backlog").depth, 11);
+    assert_eq!(backlog(&*store).depth, 11);
     assert_eq!(place.count("published"), 0);
 }
 
@@ -165,9 +168,13 @@ pub(crate) fn events_wait_until_they_are_confirmed_or_parked(place: &impl Place)
         store.waiting(&asked).expect("an answer"),
         [true, true, true, false]
     );
-    store.postpone(&[rows[0].seq], LONG).expect("postponed");
-    store.confirmed(&[rows[1].seq]).expect("confirmed");
-    store.park(rows[2].seq, "too large").expect("parked");
+    store
+        .postpone(&sink(), &[rows[0].seq], LONG)
+        .expect("postponed");
+    store.confirmed(&sink(), &[rows[1].seq]).expect("confirmed");
+    store
+        .park(&sink(), rows[2].seq, "too large")
+        .expect("parked");
     asked.reverse();
     assert_eq!(
         store.waiting(&asked).expect("an answer"),
@@ -182,13 +189,15 @@ pub(crate) fn postponed_rows_wait_and_count_their_attempts(place: &impl Place) {
     let owner = alive(&*store);
     store_in_order(&*store, owner, &[1, 1, 1]);
     let rows = claim_all(&*store, owner);
-    store.postpone(&[rows[0].seq], LONG).expect("postponed");
+    store
+        .postpone(&sink(), &[rows[0].seq], LONG)
+        .expect("postponed");
     assert_eq!(ids(&*store, owner, ROOM), ["1", "2"]);
     store
-        .postpone(&[rows[1].seq, rows[2].seq], Duration::ZERO)
+        .postpone(&sink(), &[rows[1].seq, rows[2].seq], Duration::ZERO)
         .expect("postponed");
     store
-        .postpone(&[rows[1].seq], Duration::ZERO)
+        .postpone(&sink(), &[rows[1].seq], Duration::ZERO)
         .expect("postponed");
     let mut again: Vec<_> = claim_all(&*store, owner)
         .into_iter()
@@ -196,11 +205,7 @@ pub(crate) fn postponed_rows_wait_and_count_their_attempts(place: &impl Place) {
         .collect();
     again.sort();
     assert_eq!(again, [("1".into(), 2), ("2".into(), 1)]);
-    assert_eq!(
-        store.backlog().expect("a backlog").depth,
-        3,
-        "it waits all the same"
-    );
+    assert_eq!(backlog(&*store).depth, 3, "it waits all the same");
 }
 
 pub(crate) fn parked_rows_leave_the_outbox_and_are_counted(place: &impl Place) {
@@ -210,11 +215,11 @@ pub(crate) fn parked_rows_leave_the_outbox_and_are_counted(place: &impl Place) {
     let rows = seqs(&claim_all(&*store, owner));
     for _ in 0..2 {
         store
-            .park(rows[0], "too large for the queue: \u{0}")
+            .park(&sink(), rows[0], "too large for the queue: \u{0}")
             .expect("parked");
     }
     assert_eq!(seqs(&claim_all(&*store, owner)), rows[1..]);
-    let backlog = store.backlog().expect("a backlog");
+    let backlog = backlog(&*store);
     assert_eq!((backlog.depth, backlog.parked), (2, 1));
     assert_eq!(place.count("event"), 3, "the event is kept");
 }
@@ -236,6 +241,7 @@ pub(crate) fn rows_of_the_living_are_left_alone_and_those_of_the_dead_taken_over
         let rows = store
             .claim(
                 me,
+                &sink(),
                 Room {
                     events: 20,
                     bytes: 10_000,
@@ -301,6 +307,7 @@ pub(crate) fn two_that_take_over_share_the_rows(place: &impl Place) {
                         store
                             .claim(
                                 me,
+                                &sink(),
                                 Room {
                                     events: 25,
                                     bytes: 100_000,
@@ -365,7 +372,7 @@ pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
                         .filter(|(_, of)| **of == who && rng.bool())
                         .map(|(seq, _)| *seq)
                         .collect();
-                    store.confirmed(&some).expect("confirmed");
+                    store.confirmed(&sink(), &some).expect("confirmed");
                     rows.retain(|seq, _| !some.contains(seq));
                 }
                 _ => {
@@ -388,7 +395,7 @@ pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
                 }
             }
         }
-        assert_eq!(store.backlog().expect("a backlog").depth, rows.len() as u64);
+        assert_eq!(backlog(&*store).depth, rows.len() as u64);
         for owner in &owners {
             store.release(*owner).expect("released");
         }
@@ -397,6 +404,6 @@ pub(crate) fn in_any_order_of_things_a_row_has_one_owner(place: &impl Place) {
             all.iter().copied().collect::<BTreeSet<_>>(),
             rows.keys().copied().collect()
         );
-        store.confirmed(&all).expect("confirmed");
+        store.confirmed(&sink(), &all).expect("confirmed");
     }
 }

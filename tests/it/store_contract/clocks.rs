@@ -8,7 +8,8 @@ use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{Inserted, Learned, Retention};
 
 use super::{
-    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs, source,
+    LONG, Place, accepted, alive, backlog, batch, claim_all, event, insert, insert_one, many, seqs,
+    sink, source,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -33,13 +34,13 @@ pub(crate) fn what_came_while_the_clock_was_ahead_is_due_once_it_is_right(place:
         assert_eq!(rows.len(), 10, "{ahead} ms ahead");
         // As any other row from then on.
         store
-            .postpone(&seqs(&rows), Duration::from_secs(30))
+            .postpone(&sink(), &seqs(&rows), Duration::from_secs(30))
             .expect("postponed");
         assert!(
             claim_all(&*store, owner).is_empty(),
             "a retry is waited for"
         );
-        store.confirmed(&seqs(&rows)).expect("confirmed");
+        store.confirmed(&sink(), &seqs(&rows)).expect("confirmed");
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn rows_of_an_instance_that_died_while_the_clock_was_ahead_are_taken_
         let theirs = claim_all(&*store, living);
         assert_eq!(theirs.len(), 3);
         store
-            .confirmed(&seqs(&[mine, theirs].concat()))
+            .confirmed(&sink(), &seqs(&[mine, theirs].concat()))
             .expect("confirmed");
     }
     // An instance of the release before does not say how long its lease is: that of the configuration counts.
@@ -87,7 +88,7 @@ pub(crate) fn a_clock_that_is_ahead_deletes_nothing(place: &impl Place) {
         }));
         insert(&*store, owner, &expired);
         store
-            .confirmed(&seqs(&claim_all(&*store, owner)))
+            .confirmed(&sink(), &seqs(&claim_all(&*store, owner)))
             .expect("confirmed");
         place.execute("DELETE FROM clock");
         assert_eq!(
@@ -125,7 +126,7 @@ pub(crate) fn a_clock_that_is_behind_deletes_and_cuts_nothing(place: &impl Place
     let owner = alive(&*store);
     insert(&*store, owner, &many("a", 0..5));
     store
-        .confirmed(&seqs(&claim_all(&*store, owner)))
+        .confirmed(&sink(), &seqs(&claim_all(&*store, owner)))
         .expect("confirmed");
     assert_eq!(store.prune(KEEP, 100), Ok(0));
     // The clock begins in 1970.
@@ -155,7 +156,7 @@ pub(crate) fn keys_that_came_while_the_clock_was_ahead_are_not_kept_for_ever(pla
     insert(&*store, owner, &many("a", 0..5));
     insert_one(&*store, owner, event("a0", "other"));
     store
-        .confirmed(&seqs(&claim_all(&*store, owner)))
+        .confirmed(&sink(), &seqs(&claim_all(&*store, owner)))
         .expect("confirmed");
     for (table, column) in [
         ("dedup", "expires_at"),
@@ -195,7 +196,7 @@ pub(crate) fn an_age_is_never_negative(place: &impl Place) {
     let store = place.store();
     insert(&*store, InstanceId::random(), &many("a", 0..5));
     place.shift("outbox", "since", 400 * DAY);
-    let backlog = store.backlog().expect("a backlog");
+    let backlog = backlog(&*store);
     assert_eq!((backlog.depth, backlog.oldest), (5, Duration::ZERO));
     let rows = claim_all(&*store, alive(&*store));
     assert_eq!(backlog.first, rows.iter().map(|row| row.seq).min());

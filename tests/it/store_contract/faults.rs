@@ -8,7 +8,7 @@ use diesel::{Connection as _, PgConnection};
 use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{Inserted, Store, StoreError, open};
 
-use crate::store_contract::{Place, Postgres, accepted, batch, event, insert, many};
+use crate::store_contract::{Place, Postgres, accepted, batch, event, insert, many, sinks};
 use hookweir_testkit::servers::{self, Server};
 
 /// One to seven are what a quiet hour has in an outage; more are taken apart in another way.
@@ -61,7 +61,7 @@ fn is_no_rows_fault(name: &str, store: &dyn Store, fault: impl Fn(), mended: imp
         let events = many(&format!("{name} {size} "), 0..size);
         fault();
         for _ in 0..2 {
-            match store.insert(owner, &events) {
+            match store.insert(owner, &sinks(), &events) {
                 Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_)) => {}
                 other => panic!("{name}, {size} events: {other:?}"),
             }
@@ -207,7 +207,7 @@ fn waiting_for_a_lock_refuses_no_event() {
         ))
         .expect("another client");
     for batch in [&events[1..2], &events[..]] {
-        let result = store.insert(owner, batch);
+        let result = store.insert(owner, &sinks(), batch);
         assert!(
             matches!(
                 result,
@@ -230,7 +230,7 @@ fn waiting_for_a_lock_refuses_no_event() {
          CREATE TRIGGER slow BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION slow()",
     );
     for size in [1, 3] {
-        let result = store.insert(owner, &many(&format!("slow {size} "), 0..size));
+        let result = store.insert(owner, &sinks(), &many(&format!("slow {size} "), 0..size));
         assert!(
             matches!(result, Err(StoreError::Unavailable(_))),
             "{result:?}"
@@ -272,7 +272,7 @@ fn a_full_disk_refuses_no_event_however_few_there_are() {
             .expect("ballast");
         let events = batch((0..size).map(|n| event(&format!("{round} {n}"), vec![7; 3 << 20])));
         for _ in 0..2 {
-            let result = store.insert(owner, &events);
+            let result = store.insert(owner, &sinks(), &events);
             assert!(
                 matches!(
                     result,

@@ -8,7 +8,8 @@ use hookweir::domain::delivery::{DedupKey, IdClass, InstanceId, Marks, MessageId
 use hookweir::store::{Inserted, Mark, NewEvent, Retention, Store};
 
 use super::{
-    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, key_of, seqs, source,
+    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, key_of, seqs, sink,
+    source,
 };
 
 const KEEP: Retention = Retention {
@@ -259,7 +260,7 @@ pub(crate) fn past_its_window_an_event_with_an_id_comes_again_under_the_same_mes
             "it still waits: one row for a message id"
         );
         store
-            .confirmed(&seqs(&claim_all(&*store, owner)))
+            .confirmed(&sink(), &seqs(&claim_all(&*store, owner)))
             .expect("confirmed");
         place.execute(&format!(
             "UPDATE dedup SET expires_at = {}",
@@ -272,7 +273,7 @@ pub(crate) fn past_its_window_an_event_with_an_id_comes_again_under_the_same_mes
             "a table holds it once"
         );
         store
-            .park(claim_all(&*store, owner)[0].seq, "stuck")
+            .park(&sink(), claim_all(&*store, owner)[0].seq, "stuck")
             .expect("parked");
         store.prune(KEEP, 100).expect("pruned");
         assert!(duplicate_of(&*store, owner, &event, first), "it is parked");
@@ -311,7 +312,7 @@ pub(crate) fn of_many_at_once_one_takes_the_place_of_a_key_past_its_time(place: 
         };
         let (id, body) = (format!("{round}"), format!("body {round}"));
         insert_one(&*one, owner, over(of(class, &id, &body)));
-        one.confirmed(&seqs(&claim_all(&*one, owner)))
+        one.confirmed(&sink(), &seqs(&claim_all(&*one, owner)))
             .expect("confirmed");
         let barrier = Barrier::new(4);
         let accepted: usize = thread::scope(|scope| {

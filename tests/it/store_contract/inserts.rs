@@ -7,7 +7,10 @@ use std::thread;
 use hookweir::domain::delivery::{InstanceId, MessageKey};
 use hookweir::store::{Inserted, NewEvent, StoreError, open};
 
-use super::{Place, accepted, alive, batch, claim_all, event, insert, insert_one, key_of, many};
+use super::{
+    Place, accepted, alive, backlog, batch, claim_all, event, insert, insert_one, key_of, many,
+    sink, sinks,
+};
 
 pub(crate) fn new_events_are_accepted_and_come_out_of_the_outbox_as_they_went_in(
     place: &impl Place,
@@ -73,7 +76,7 @@ pub(crate) fn a_known_event_is_a_duplicate_also_for_another_store(place: &impl P
             "{inserted:?}"
         );
     }
-    assert_eq!(store.backlog().expect("a backlog").depth, 2);
+    assert_eq!(backlog(&*store).depth, 2);
 }
 
 pub(crate) fn a_known_id_with_another_body_is_a_conflict_and_kept_once(place: &impl Place) {
@@ -177,7 +180,7 @@ pub(crate) fn one_signed_request_twice_in_a_batch_is_accepted_once(place: &impl 
         ),
         "{inserted:?}"
     );
-    assert_eq!(store.backlog().expect("a backlog").depth, 2);
+    assert_eq!(backlog(&*store).depth, 2);
 }
 
 pub(crate) fn bodies_and_texts_come_back_byte_for_byte(place: &impl Place) {
@@ -261,7 +264,7 @@ pub(crate) fn nothing_is_refused_row_by_row_when_it_is_not_the_rows(place: &impl
     let owner = alive(&*store);
     place.execute("ALTER TABLE outbox RENAME TO elsewhere");
     let error = store
-        .insert(owner, &many("a", 0..40))
+        .insert(owner, &sinks(), &many("a", 0..40))
         .expect_err("no outbox");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     place.execute("ALTER TABLE elsewhere RENAME TO outbox");
@@ -337,7 +340,7 @@ pub(crate) fn overlapping_signed_requests_from_all_sides_are_accepted_once(place
 
 pub(crate) fn nothing_is_stored_before_the_store_is_prepared(place: &impl Place) {
     let store = open(&place.config(), 1).expect("a store");
-    let early = store.insert(InstanceId::random(), &many("a", 0..1));
+    let early = store.insert(InstanceId::random(), &sinks(), &many("a", 0..1));
     assert!(
         matches!(early, Err(StoreError::Unavailable(_))),
         "{early:?}"
@@ -348,7 +351,10 @@ pub(crate) fn nothing_is_stored_before_the_store_is_prepared(place: &impl Place)
 
 pub(crate) fn an_empty_batch_is_nothing(place: &impl Place) {
     let store = place.store();
-    assert_eq!(store.insert(InstanceId::random(), &[]), Ok(vec![]));
-    store.confirmed(&[]).expect("nothing");
-    store.postpone(&[], super::LONG).expect("nothing");
+    assert_eq!(
+        store.insert(InstanceId::random(), &sinks(), &[]),
+        Ok(vec![])
+    );
+    store.confirmed(&sink(), &[]).expect("nothing");
+    store.postpone(&sink(), &[], super::LONG).expect("nothing");
 }

@@ -8,6 +8,7 @@ mod inserts;
 mod learned;
 mod parked;
 mod places;
+mod sinks;
 mod upkeep;
 mod with_servers;
 
@@ -18,7 +19,8 @@ use bytes::Bytes;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
 };
-use hookweir::store::{Inserted, NewEvent, Room, Seq, Store, StoredEvent};
+use hookweir::domain::sink::{SinkName, Sinks};
+use hookweir::store::{Backlog, Confirms, Inserted, NewEvent, Room, Seq, Store, StoredEvent};
 
 pub(crate) use places::{Place, Postgres, Sqlite};
 
@@ -95,6 +97,14 @@ macro_rules! contract {
         $crate::store_contract::contract!($place: parked
             a_parked_event_comes_back_under_the_same_message_id
             a_discarded_event_is_gone_and_its_redelivery_a_duplicate);
+        $crate::store_contract::contract!($place: sinks
+            each_sink_has_a_row_of_its_own_and_none_holds_up_another
+            an_event_stays_until_no_sink_has_a_row_of_it
+            a_parked_event_is_parked_for_one_sink
+            two_sinks_that_confirm_at_once_both_count
+            rows_of_a_dead_instance_are_taken_over_by_the_same_sink
+            rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded
+            rows_without_a_sink_belong_to_the_default_one);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]
@@ -165,6 +175,25 @@ fn event(id: &str, body: impl Into<Bytes>) -> NewEvent {
     }
 }
 
+fn sink() -> SinkName {
+    SinkName::default()
+}
+
+fn sinks() -> Sinks {
+    Sinks::default()
+}
+
+fn confirms<'a>(sink: &'a SinkName, rows: &'a [Seq]) -> Option<Confirms<'a>> {
+    Some(Confirms { sink, rows })
+}
+
+/// What waits for the default sink.
+fn backlog(store: &dyn Store) -> Backlog {
+    let backlogs = store.backlog().expect("a backlog");
+    let of_sink = backlogs.into_iter().find(|of| of.sink == sink());
+    of_sink.unwrap_or_default()
+}
+
 /// As the dedup actor makes a batch: sorted by key.
 fn batch(events: impl IntoIterator<Item = NewEvent>) -> Vec<Arc<NewEvent>> {
     let mut events: Vec<_> = events.into_iter().map(Arc::new).collect();
@@ -177,7 +206,9 @@ fn many(prefix: &str, ids: std::ops::Range<usize>) -> Vec<Arc<NewEvent>> {
 }
 
 fn insert(store: &dyn Store, owner: InstanceId, events: &[Arc<NewEvent>]) -> Vec<Inserted> {
-    let inserted = store.insert(owner, events).expect("the batch is stored");
+    let inserted = store
+        .insert(owner, &sinks(), events)
+        .expect("the batch is stored");
     assert_eq!(inserted.len(), events.len());
     inserted
 }
@@ -200,7 +231,9 @@ fn alive(store: &dyn Store) -> InstanceId {
 }
 
 fn claim_all(store: &dyn Store, owner: InstanceId) -> Vec<StoredEvent> {
-    store.claim(owner, ROOM, &|_| false).expect("a claim")
+    store
+        .claim(owner, &sink(), ROOM, &|_| false)
+        .expect("a claim")
 }
 
 fn seqs(rows: &[StoredEvent]) -> Vec<Seq> {

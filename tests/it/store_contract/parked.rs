@@ -3,7 +3,9 @@
 use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{Inserted, Retention, Seq};
 
-use super::{LONG, Place, accepted, alive, claim_all, event, insert, insert_one, many};
+use super::{
+    LONG, Place, accepted, alive, backlog, claim_all, event, insert, insert_one, many, sink,
+};
 
 pub(crate) fn a_parked_event_comes_back_under_the_same_message_id(place: &impl Place) {
     let store = place.store();
@@ -12,13 +14,13 @@ pub(crate) fn a_parked_event_comes_back_under_the_same_message_id(place: &impl P
     insert(&*store, owner, &sent);
     let rows = claim_all(&*store, owner);
     for row in &rows[..3] {
-        store.park(row.seq, "too large").expect("parked");
+        store.park(&sink(), row.seq, "too large").expect("parked");
     }
-    let listed = store.parked(Seq(i64::MIN), 2).expect("listed");
+    let listed = store.parked(&sink(), Seq(i64::MIN), 2).expect("listed");
     assert_eq!(listed.len(), 2);
     let listed: Vec<_> = listed
         .iter()
-        .chain(&store.parked(listed[1].seq, 10).expect("listed"))
+        .chain(&store.parked(&sink(), listed[1].seq, 10).expect("listed"))
         .cloned()
         .collect();
     assert_eq!(listed.len(), 3);
@@ -47,16 +49,11 @@ pub(crate) fn a_parked_event_comes_back_under_the_same_message_id(place: &impl P
     );
 
     assert_eq!(
-        store.retry_parked(&[listed[0].seq, listed[1].seq, rows[4].seq]),
+        store.retry_parked(&sink(), &[listed[0].seq, listed[1].seq, rows[4].seq]),
         Ok(2),
         "what is not parked stays where it is"
     );
-    assert_eq!(
-        store
-            .backlog()
-            .map(|backlog| (backlog.depth, backlog.parked)),
-        Ok((4, 1))
-    );
+    assert_eq!((backlog(&*store).depth, backlog(&*store).parked), (4, 1));
     let again = claim_all(&*store, owner);
     let ids = |rows: &[hookweir::store::StoredEvent]| {
         let mut ids: Vec<_> = rows
@@ -76,7 +73,7 @@ pub(crate) fn a_parked_event_comes_back_under_the_same_message_id(place: &impl P
         ids(&expected),
         "another instance takes it over, as it was"
     );
-    assert_eq!(store.retry_parked(&[listed[0].seq]), Ok(0), "once");
+    assert_eq!(store.retry_parked(&sink(), &[listed[0].seq]), Ok(0), "once");
 }
 
 pub(crate) fn a_discarded_event_is_gone_and_its_redelivery_a_duplicate(place: &impl Place) {
@@ -84,11 +81,15 @@ pub(crate) fn a_discarded_event_is_gone_and_its_redelivery_a_duplicate(place: &i
     let owner = InstanceId::random();
     let seq = accepted(&insert_one(&*store, owner, event("a", "x"))).expect("new");
     let stays = accepted(&insert_one(&*store, owner, event("b", "x"))).expect("new");
-    assert_eq!(store.discard_parked(&[seq]), Ok(0), "it is not parked");
-    store.park(seq, "no").expect("parked");
-    store.park(stays, "no").expect("parked");
-    assert_eq!(store.discard_parked(&[seq]), Ok(1));
-    assert_eq!(store.retry_parked(&[seq]), Ok(0));
+    assert_eq!(
+        store.discard_parked(&sink(), &[seq]),
+        Ok(0),
+        "it is not parked"
+    );
+    store.park(&sink(), seq, "no").expect("parked");
+    store.park(&sink(), stays, "no").expect("parked");
+    assert_eq!(store.discard_parked(&sink(), &[seq]), Ok(1));
+    assert_eq!(store.retry_parked(&sink(), &[seq]), Ok(0));
     assert!(matches!(
         insert_one(&*store, owner, event("a", "x")),
         Inserted::Duplicate(_)
@@ -111,5 +112,5 @@ pub(crate) fn a_discarded_event_is_gone_and_its_redelivery_a_duplicate(place: &i
             10,
         )
         .expect("pruned");
-    assert_eq!(store.retry_parked(&[stays]), Ok(1));
+    assert_eq!(store.retry_parked(&sink(), &[stays]), Ok(1));
 }

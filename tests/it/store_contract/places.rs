@@ -133,6 +133,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-28-000008_sinks/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000006_clock/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000004_identity/down.sql"),
@@ -209,6 +210,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-28-000008_sinks/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000006_clock/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000005_outbox_due/down.sql"),

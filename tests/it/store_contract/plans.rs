@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
+use hookweir::domain::delivery::InstanceId;
+use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::store::{Retention, Store};
 use serde_json::Value;
 
 use super::pooler::Pooled;
 use crate::store_contract::{
-    Place, Postgres, accepted, alive, batch, claim_all, event, insert, many, seqs,
+    Place, Postgres, ROOM, accepted, alive, backlog, batch, claim_all, confirms, event, insert,
+    many, seqs, sink, sinks,
 };
 use hookweir_testkit::servers::Server;
 
@@ -24,7 +27,7 @@ const STORED: usize = 30_000;
 const MEANT: &[(&str, &str, &[&str])] = &[
     ("INSERT INTO event", "outbox", &["outbox_pkey"]),
     (
-        "DELETE FROM outbox WHERE seq = ANY",
+        "DELETE FROM outbox WHERE seq = ANY ($1)",
         "outbox",
         &["outbox_pkey"],
     ),
@@ -69,26 +72,60 @@ fn work(store: &dyn Store, name: &str) {
     let again = batch((0..3).map(|n| event(&format!("{name}{n}"), "another")));
     insert(store, owner, &again);
     let told = store
-        .insert_and_confirm(owner, &many(&format!("{name} more "), 0..5), &stored[..50])
+        .insert_and_confirm(
+            owner,
+            &sinks(),
+            &many(&format!("{name} more "), 0..5),
+            confirms(&sink(), &stored[..50]),
+        )
         .expect("stored");
     assert!(told.1, "with the next commit");
     store
-        .postpone(&stored[50..60], Duration::ZERO)
+        .postpone(&sink(), &stored[50..60], Duration::ZERO)
         .expect("postponed");
-    store.park(stored[60], "a test").expect("parked");
+    store.park(&sink(), stored[60], "a test").expect("parked");
     assert!(claim_all(store, owner).len() >= 250);
-    store.confirmed(&stored[61..200]).expect("confirmed");
+    store
+        .confirmed(&sink(), &stored[61..200])
+        .expect("confirmed");
+    for_another_sink(store, name, owner);
     store.release(owner).expect("released");
     let heir = alive(store);
     let rows = claim_all(store, heir);
-    store.confirmed(&seqs(&rows)).expect("confirmed");
-    store.backlog().expect("a backlog");
+    store.confirmed(&sink(), &seqs(&rows)).expect("confirmed");
+    backlog(store);
     let all = Retention {
         events: Duration::ZERO,
         conflicts: Duration::ZERO,
         keys: Duration::ZERO,
     };
     store.prune(all, 100).expect("pruned");
+}
+
+/// The same for events that go to two sinks.
+fn for_another_sink(store: &dyn Store, name: &str, owner: InstanceId) {
+    let kafka = SinkName::parse("kafka").expect("a name");
+    let both = Sinks::new(&[sink(), kafka.clone()]).expect("two sinks");
+    for known in [false, true] {
+        let events = many(&format!("{name} for both "), 0..50);
+        let stored = store.insert(owner, &both, &events).expect("stored");
+        assert_eq!(stored.iter().filter_map(accepted).count() == 50, !known);
+    }
+    let waiting = store
+        .claim(owner, &kafka, ROOM, &|_| false)
+        .expect("a claim");
+    let rows = seqs(&waiting);
+    assert_eq!(rows.len(), 50);
+    store
+        .postpone(&kafka, &rows[..5], Duration::ZERO)
+        .expect("postponed");
+    store.confirmed(&kafka, &rows[..20]).expect("confirmed");
+    store.park(&kafka, rows[20], "a test").expect("parked");
+    store.park(&kafka, rows[21], "a test").expect("parked");
+    assert_eq!(store.retry_parked(&kafka, &rows[20..21]), Ok(1));
+    assert_eq!(store.discard_parked(&kafka, &rows[21..22]), Ok(1));
+    assert_eq!(store.move_waiting(&kafka, &sink(), 10), Ok(10));
+    assert_eq!(store.discard_waiting(&kafka, 100), Ok(19));
 }
 
 /// Rows of others than the outbox.

@@ -12,7 +12,9 @@ use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{StoreError, open};
 
 use crate::store_contract::places::config;
-use crate::store_contract::{Place, Postgres, accepted, alive, claim_all, insert, many, seqs};
+use crate::store_contract::{
+    Place, Postgres, accepted, alive, claim_all, insert, many, seqs, sink, sinks,
+};
 use hookweir_testkit::servers::{self, Server};
 
 /// A schema of the shared server, behind a pooler of its own.
@@ -143,9 +145,9 @@ fn neighbours_of_a_transaction_pooler_take_no_commit_its_durability() {
                         let rows = seqs(&claim_all(&**store, owner));
                         found += rows.len();
                         store
-                            .postpone(&rows[..100], Duration::ZERO)
+                            .postpone(&sink(), &rows[..100], Duration::ZERO)
                             .expect("postponed");
-                        store.confirmed(&rows).expect("confirmed");
+                        store.confirmed(&sink(), &rows).expect("confirmed");
                     }
                     assert_eq!(found, events, "each once");
                     store.backlog().expect("a backlog");
@@ -192,7 +194,7 @@ fn no_setting_of_the_store_reaches_a_neighbour_of_the_pool() {
     insert(&*store, InstanceId::random(), &many("a", 0..3));
     let error = open(&config(place.config().url, "none"), 1)
         .expect("a store")
-        .insert(InstanceId::random(), &many("a", 0..1));
+        .insert(InstanceId::random(), &sinks(), &many("a", 0..1));
     assert!(
         matches!(error, Err(StoreError::Unavailable(_))),
         "{error:?}"

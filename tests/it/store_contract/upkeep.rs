@@ -13,7 +13,7 @@ use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
 use super::{
-    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs,
+    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs, sink,
 };
 
 const KEEP: Retention = Retention {
@@ -39,7 +39,7 @@ pub(crate) fn expired_keys_go_and_may_come_again(place: &impl Place) {
     let owner = alive(&*store);
     insert(&*store, owner, &batch([expired("a"), event("b", "x")]));
     store
-        .confirmed(&seqs(&claim_all(&*store, owner)))
+        .confirmed(&sink(), &seqs(&claim_all(&*store, owner)))
         .expect("confirmed");
     assert!(
         matches!(
@@ -66,8 +66,8 @@ pub(crate) fn a_key_stays_for_as_long_as_its_event_waits(place: &impl Place) {
         &batch((0..30).map(|n| expired(&n.to_string()))),
     );
     let rows = seqs(&claim_all(&*store, owner));
-    store.park(rows[0], "stuck").expect("parked");
-    store.confirmed(&rows[20..]).expect("confirmed");
+    store.park(&sink(), rows[0], "stuck").expect("parked");
+    store.confirmed(&sink(), &rows[20..]).expect("confirmed");
     // Those that wait are not in the way of those that may go, however small the limit.
     let gone: u64 = (0..20).map(|_| store.prune(KEEP, 5).expect("pruned")).sum();
     assert_eq!((gone, place.count("dedup")), (10, 20));
@@ -93,7 +93,7 @@ pub(crate) fn published_events_go_after_their_time(place: &impl Place) {
     let owner = alive(&*store);
     insert(&*store, owner, &many("a", 0..10));
     let rows = seqs(&claim_all(&*store, owner));
-    store.confirmed(&rows[..7]).expect("confirmed");
+    store.confirmed(&sink(), &rows[..7]).expect("confirmed");
     assert_eq!(store.prune(KEEP, 100), Ok(0));
     assert_eq!(place.count("event"), 10);
     assert_eq!(store.prune(NOW, 100), Ok(7));
@@ -127,7 +127,7 @@ pub(crate) fn pruning_is_bounded(place: &impl Place) {
         &batch((0..50).map(|n| event(&n.to_string(), "x"))),
     );
     store
-        .confirmed(&seqs(&claim_all(&*store, owner)))
+        .confirmed(&sink(), &seqs(&claim_all(&*store, owner)))
         .expect("confirmed");
     for n in 0..50 {
         insert_one(&*store, owner, event(&n.to_string(), "other"));
@@ -243,7 +243,7 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
     eventually("it says so", || health.ready().is_ok());
     insert(&*store, me, &many("a", 0..5));
     store
-        .confirmed(&seqs(&claim_all(&*store, me))[..2])
+        .confirmed(&sink(), &seqs(&claim_all(&*store, me))[..2])
         .expect("confirmed");
     eventually("the gauge shows what waits", || {
         metrics.outbox_rows.get() == 3

@@ -11,7 +11,9 @@ use hookweir::store::{Inserted, Reached, Store, StoreError, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
-use super::{LONG, Place, Postgres, accepted, alive, claim_all, insert, many};
+use super::{
+    LONG, Place, Postgres, accepted, alive, backlog, claim_all, insert, many, sink, sinks,
+};
 use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::servers::{self, Server};
 
@@ -125,7 +127,7 @@ fn a_server_that_is_away_at_the_start_is_waited_for() {
             .then_some(())
     });
     assert!(!keeper.lease().is_held());
-    let early = store.insert(me, &many("a", 0..1));
+    let early = store.insert(me, &sinks(), &many("a", 0..1));
     assert!(
         matches!(early, Err(StoreError::Unavailable(_))),
         "{early:?}"
@@ -149,7 +151,7 @@ fn a_server_killed_in_between_comes_back_with_what_was_committed() {
     insert(&*store, owner, &many("a", 0..10));
     server.kill();
     let error = store
-        .insert(owner, &many("b", 0..10))
+        .insert(owner, &sinks(), &many("b", 0..10))
         .expect_err("it is dead");
     assert!(
         matches!(error, StoreError::Unavailable(_) | StoreError::Ambiguous(_)),
@@ -158,7 +160,7 @@ fn a_server_killed_in_between_comes_back_with_what_was_committed() {
     assert!(store.backlog().is_err());
     server.start();
     let again = eventually("the store recovers by itself", || {
-        store.insert(owner, &many("a", 0..10)).ok()
+        store.insert(owner, &sinks(), &many("a", 0..10)).ok()
     });
     assert!(
         again
@@ -186,12 +188,12 @@ fn a_lost_answer_is_ambiguous_and_its_rows_are_found() {
     insert(&*store, owner, &many("warm", 0..1));
     proxy.cut_back_after(1);
     let error = store
-        .insert(owner, &many("a", 0..5))
+        .insert(owner, &sinks(), &many("a", 0..5))
         .expect_err("the answer was cut off");
     assert!(matches!(error, StoreError::Ambiguous(_)), "{error:?}");
     let rows = eventually("its own rows are found", || {
         store
-            .claim(owner, super::ROOM, &|_| false)
+            .claim(owner, &sink(), super::ROOM, &|_| false)
             .ok()
             .filter(|rows| rows.len() == 6)
     });
@@ -221,7 +223,7 @@ fn a_terminated_connection_is_replaced() {
         place.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'terminated'");
         eventually("it works again", || store.backlog().ok());
     }
-    assert_eq!(store.backlog().expect("a backlog").depth, 9);
+    assert_eq!(backlog(&*store).depth, 9);
 }
 
 #[test]
@@ -318,7 +320,7 @@ fn a_known_event_fails_the_plain_statement_once_and_is_looked_out_for_from_then_
     assert_eq!(known(&many("a", 10..20)), 5);
     assert_eq!(known(&many("b", 0..10)), 0);
     assert_eq!(taken(), 50, "once each");
-    assert_eq!(store.backlog().expect("a backlog").depth, 30);
+    assert_eq!(backlog(&*store).depth, 30);
 }
 
 fn kept(

@@ -1,0 +1,33 @@
+-- The same as insert_full.sql, but known keys are passed over: the events that it returns were new.
+WITH gone AS (
+    -- IS TRUE: the way is by number, through outbox_pkey. An index that has the sink is not to be tried.
+    DELETE FROM outbox WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq
+), told AS (
+    INSERT INTO published (seq) SELECT seq FROM gone
+), input AS MATERIALIZED (
+    -- One row for each event of the batch. "synced" is evaluated before anything is stored: it makes this commit durable,
+    -- whatever the session was told, and fails in a schema that is not the store's.
+    SELECT nextval('event_seq') AS seq, (SELECT CASE WHEN current_schema() = $3 THEN
+        set_config('synchronous_commit',
+            CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
+        ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END) AS synced, i.*
+    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) WITH ORDINALITY
+        AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body,
+            message, replay, conflict_of, same_bytes_as, place)
+), fresh AS (
+    -- Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
+    INSERT INTO dedup (key, guard, digest, source, seq, expires_at, message, replay)
+    SELECT key, guard, digest, source, seq, now() + ttl * interval '1 millisecond', message, replay
+    FROM input ORDER BY key
+    ON CONFLICT DO NOTHING RETURNING seq
+), stored AS (
+    INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as)
+    SELECT seq, coalesce(message, key), source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as
+    FROM input JOIN fresh USING (seq)
+), queued AS (
+    -- A row for each sink.
+    INSERT INTO outbox (seq, key, bytes, owner, sink)
+    SELECT seq, coalesce(message, key), length(body), $19, sink.name
+    FROM input JOIN fresh USING (seq) CROSS JOIN unnest($20) AS sink (name)
+)
+SELECT place, seq, synced FROM input JOIN fresh USING (seq)

@@ -5,6 +5,8 @@
 //!
 //! [`open`] does not need the database to be there: the [`keeper`] calls [`Housekeeping::prepare`] until it works.
 
+pub mod catalog;
+mod catalog_rows;
 mod claim;
 mod clock;
 pub mod keeper;

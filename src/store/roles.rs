@@ -5,6 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalog::{
+    ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
+};
 use super::{
     Backlog, Confirms, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention,
     Room, Seq, StoreError, StoredEvent,
@@ -156,11 +159,34 @@ pub trait Secrets: Send + Sync + 'static {
     fn fetched(&self) -> Result<Vec<FetchedKey>, StoreError>;
 }
 
-/// Read-only view of stored events, for operators.
+/// Read-only view of stored events, for operators. Each call reads a bounded number of rows, by number
+/// or by key. Use a store of its own for it, with a short `statement_timeout`: looking must not slow
+/// the service down.
 pub trait Catalog: Send + Sync + 'static {
     /// Returns events that are parked for `sink`, with a number above `after`, in order of their
     /// numbers, at most `limit`.
     fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError>;
+
+    /// Returns events that fit the question, the newest first, and the place to go on from.
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
+
+    /// Returns the number of the event with this name. None if the store does not know the name; the
+    /// event itself may be gone.
+    fn number_of(&self, name: EventName) -> Result<Option<Seq>, StoreError>;
+
+    /// Returns an event with its headers and body. None if it is gone.
+    fn event(&self, seq: Seq) -> Result<Option<(EventSummary, StoredEvent)>, StoreError>;
+
+    /// Returns other bodies that came under known keys, the newest first, from `after` on, at most
+    /// `limit`.
+    fn conflicts(
+        &self,
+        after: Option<ConflictPlace>,
+        limit: usize,
+    ) -> Result<Vec<ConflictSummary>, StoreError>;
+
+    /// Returns the body of a conflict. None if it is gone.
+    fn conflict_body(&self, place: &ConflictPlace) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Returns an event that is parked for any sink. None if `row` is not parked.
     fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError>;

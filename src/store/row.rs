@@ -79,6 +79,11 @@ pub(super) fn message_key(bytes: &[u8]) -> diesel::QueryResult<MessageKey> {
     bytes_of(bytes).map(MessageKey::from_bytes)
 }
 
+/// A digest as the database returns it.
+pub(super) fn digest(bytes: &[u8]) -> diesel::QueryResult<[u8; 32]> {
+    bytes_of(bytes)
+}
+
 /// Marks as the database returns them.
 pub(super) fn marks(
     conflict_of: Option<&[u8]>,

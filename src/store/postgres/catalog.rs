@@ -2,11 +2,15 @@
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 
-use super::{EventColumns, PostgresStore, sql_limit};
+use super::{EventColumns, PostgresStore, outbox, sql_limit};
 use crate::domain::delivery::UnixMillis;
 use crate::domain::sink::SinkName;
+use crate::store::catalog::{
+    self, ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
+};
+use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
@@ -40,6 +44,16 @@ struct Row {
     #[diesel(sql_type = BigInt)]
     bytes: i64,
 }
+
+/// Conflicts after a place in the list. The time is in microseconds since 1970.
+const CONFLICTS: &str = "
+    SELECT key, digest, source, event_id, content_type, received_at, length(body)::bigint AS bytes,
+           (extract(epoch FROM at) * 1000000)::bigint AS at
+    FROM conflict
+    WHERE (conflict.at, key, digest) < ('epoch'::timestamptz + $1 * interval '1 microsecond', $2, $3)
+    ORDER BY conflict.at DESC, key DESC, digest DESC LIMIT $4";
+
+catalog_reads!(PgConnection);
 
 impl Catalog for PostgresStore {
     fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
@@ -80,5 +94,45 @@ impl Catalog for PostgresStore {
             .map(|row| row.into_stored(0))
             .transpose()
             .map_err(StoreError::Unavailable)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.run(|connection| read_events(connection, query))
+    }
+
+    fn number_of(&self, name: EventName) -> Result<Option<Seq>, StoreError> {
+        self.run(|connection| read_number(connection, name))
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<(EventSummary, StoredEvent)>, StoreError> {
+        let all = EventQuery::default();
+        let (summary, row) = self.run(|connection| {
+            let mut found = read_range(connection, &all, seq.0, seq.0.saturating_add(1), 1)?;
+            Ok((found.pop(), {
+                sql_query(outbox::EVENTS)
+                    .bind::<Array<BigInt>, _>(vec![seq.0])
+                    .get_result::<EventColumns>(connection)
+                    .optional()?
+                    .map(EventColumns::into_row)
+                    .transpose()?
+            }))
+        })?;
+        let (Some(summary), Some(row)) = (summary, row) else {
+            return Ok(None);
+        };
+        let event = row.into_stored(0).map_err(StoreError::Unavailable)?;
+        Ok(Some((summary, event)))
+    }
+
+    fn conflicts(
+        &self,
+        after: Option<ConflictPlace>,
+        limit: usize,
+    ) -> Result<Vec<ConflictSummary>, StoreError> {
+        self.run(|connection| read_conflicts(connection, after, limit))
+    }
+
+    fn conflict_body(&self, place: &ConflictPlace) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(|connection| read_conflict_body(connection, place))
     }
 }

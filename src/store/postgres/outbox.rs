@@ -16,7 +16,7 @@ use crate::store::claim::Choice;
 use crate::store::row::millis;
 use crate::store::{Outbox, Room, Seq, StoreError, StoredEvent};
 
-const EVENTS: &str = "SELECT * FROM event WHERE seq = ANY ($1)";
+pub(super) const EVENTS: &str = "SELECT * FROM event WHERE seq = ANY ($1)";
 
 const CONFIRMED: &str = "
     WITH gone AS (

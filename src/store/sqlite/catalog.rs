@@ -1,11 +1,17 @@
 //! The role [`Catalog`] in SQLite.
 
 use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 
 use super::schema::{event, parked};
 use super::{SqliteStore, length, load_event};
 use crate::domain::delivery::UnixMillis;
 use crate::domain::sink::SinkName;
+use crate::store::catalog::{
+    self, ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
+};
+use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
@@ -19,6 +25,15 @@ type Row = (
     Option<String>,
     i32,
 );
+
+/// Conflicts after a place in the list. The time is in milliseconds since 1970.
+const CONFLICTS: &str = "
+    SELECT key, digest, source, event_id, content_type, received_at, length(body) AS bytes, at
+    FROM conflict
+    WHERE (at, key, digest) < ($1, $2, $3)
+    ORDER BY at DESC, key DESC, digest DESC LIMIT $4";
+
+catalog_reads!(SqliteConnection);
 
 impl Catalog for SqliteStore {
     fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
@@ -75,5 +90,38 @@ impl Catalog for SqliteStore {
         row.map(|row| row.into_stored(0))
             .transpose()
             .map_err(StoreError::Unavailable)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.read(|connection| read_events(connection, query))
+    }
+
+    fn number_of(&self, name: EventName) -> Result<Option<Seq>, StoreError> {
+        self.read(|connection| read_number(connection, name))
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<(EventSummary, StoredEvent)>, StoreError> {
+        let all = EventQuery::default();
+        let (summary, row) = self.read(|connection| {
+            let mut found = read_range(connection, &all, seq.0, seq.0.saturating_add(1), 1)?;
+            Ok((found.pop(), load_event(connection, seq.0)?))
+        })?;
+        let (Some(summary), Some(row)) = (summary, row) else {
+            return Ok(None);
+        };
+        let event = row.into_stored(0).map_err(StoreError::Unavailable)?;
+        Ok(Some((summary, event)))
+    }
+
+    fn conflicts(
+        &self,
+        after: Option<ConflictPlace>,
+        limit: usize,
+    ) -> Result<Vec<ConflictSummary>, StoreError> {
+        self.read(|connection| read_conflicts(connection, after, limit))
+    }
+
+    fn conflict_body(&self, place: &ConflictPlace) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| read_conflict_body(connection, place))
     }
 }

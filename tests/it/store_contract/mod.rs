@@ -1,5 +1,6 @@
 //! What every store keeps to: the same tests on SQLite and on PostgreSQL.
 
+mod catalog;
 mod claims;
 mod clocks;
 mod fetched;
@@ -105,6 +106,10 @@ macro_rules! contract {
             rows_of_a_dead_instance_are_taken_over_by_the_same_sink
             rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded
             rows_without_a_sink_belong_to_the_default_one);
+        $crate::store_contract::contract!($place: catalog
+            events_are_found_by_source_id_type_message_time_and_state
+            a_page_is_bounded_and_the_next_one_goes_on
+            conflicts_are_listed_with_their_bodies);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]

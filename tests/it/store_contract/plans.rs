@@ -10,7 +10,8 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use hookweir::domain::delivery::InstanceId;
 use hookweir::domain::sink::{SinkName, Sinks};
-use hookweir::store::{Retention, Store};
+use hookweir::store::catalog::{EventName, EventQuery, EventState};
+use hookweir::store::{Retention, Seq, Store};
 use serde_json::Value;
 
 use super::pooler::Pooled;
@@ -89,6 +90,7 @@ fn work(store: &dyn Store, name: &str) {
         .confirmed(&sink(), &stored[61..200])
         .expect("confirmed");
     for_another_sink(store, name, owner);
+    look(store);
     store.release(owner).expect("released");
     let heir = alive(store);
     let rows = claim_all(store, heir);
@@ -126,6 +128,31 @@ fn for_another_sink(store: &dyn Store, name: &str, owner: InstanceId) {
     assert_eq!(store.discard_parked(&kafka, &rows[21..22]), Ok(1));
     assert_eq!(store.move_waiting(&kafka, &sink(), 10), Ok(10));
     assert_eq!(store.discard_waiting(&kafka, 100), Ok(19));
+}
+
+/// What an operator asks.
+fn look(store: &dyn Store) {
+    let mut query = EventQuery {
+        state: Some(EventState::Waiting),
+        limit: 50,
+        ..EventQuery::default()
+    };
+    let mut page = store.events(&query).expect("a page");
+    while page.events.is_empty() && page.next.is_some() {
+        query.before = page.next;
+        page = store.events(&query).expect("a page");
+    }
+    let found = page.events.first().expect("some wait");
+    let message = EventName::Message(found.message_id);
+    assert_eq!(store.number_of(message), Ok(Some(found.seq)));
+    assert!(store.event(found.seq).expect("read").is_some());
+    let conflicts = store.conflicts(None, 2).expect("a page");
+    let place = conflicts[0].place;
+    store.conflicts(Some(place), 2).expect("a page");
+    assert!(store.conflict_body(&place).expect("read").is_some());
+    let parked = store.parked(&sink(), Seq(0), 10).expect("listed");
+    let shown = store.parked_event(parked[0].seq).expect("read");
+    assert!(shown.is_some());
 }
 
 /// Rows of others than the outbox.

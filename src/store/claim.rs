@@ -1,4 +1,5 @@
-//! Which of the due rows the relay takes: chosen from the narrow outbox rows, before any body is read.
+//! Choice of the due rows that the relay takes. It is made from the narrow outbox rows, before any
+//! body is read.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,7 @@ use super::row::EventRow;
 use crate::domain::delivery::MessageKey;
 use crate::store::StoredEvent;
 
-/// How many outbox rows are looked at in one read.
+/// Number of outbox rows in one read.
 pub(super) const PAGE: usize = 1000;
 
 /// An outbox row that is due.
@@ -35,13 +36,13 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// Nothing more fits.
+    /// Returns `true` if nothing more fits.
     pub(super) fn is_full(&self) -> bool {
         self.room.events == 0
     }
 
-    /// Takes `due` if there is room for it. The first row that does not fit ends the choice, so that a large one is not passed over for
-    /// ever; alone it always fits.
+    /// Takes `due` if there is room for it. The first row that does not fit ends the choice, so
+    /// that a large row is not passed over for ever. A first row always fits.
     pub(super) fn offer(&mut self, due: Due) {
         if self.is_full() || self.chosen.contains_key(&due.seq) || (self.skip)(&due.key) {
             return;
@@ -56,12 +57,13 @@ impl<'a> Choice<'a> {
         self.chosen.insert(due.seq, (self.chosen.len(), due));
     }
 
-    /// The numbers of the chosen rows.
+    /// Returns the numbers of the chosen rows.
     pub(super) fn seqs(&self) -> Vec<i64> {
         self.chosen.keys().copied().collect()
     }
 
-    /// The chosen events, in the order in which they were offered. One that cannot be read is passed over and logged.
+    /// Returns the chosen events, in the order in which they were offered. An event that cannot be
+    /// read is left out and logged.
     pub(super) fn stored(&self, rows: Vec<EventRow>) -> Vec<StoredEvent> {
         let mut stored: Vec<(usize, StoredEvent)> = rows
             .into_iter()

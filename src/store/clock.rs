@@ -1,38 +1,46 @@
-//! The plausibility of the clock that old rows are deleted by. A clock that was ahead would delete keys before their time, and a
-//! redelivery would then be published again. Pure: both clocks come in as arguments.
+//! Plausibility of the clock that old rows are deleted by. A clock that is ahead would delete keys
+//! before their time, and a redelivery would be published again. Pure: both clocks come in as
+//! arguments.
 //!
-//! The store keeps the time of the last deletion. A clock within [`TOLERANCE`] of that is believed. Any other clock is believed once it
-//! has gone evenly, compared with the process's monotonic clock: for [`AHEAD_HOLDS`] if it is ahead, for [`BEHIND_HOLDS`] if it is behind.
+//! The store keeps the time of the last deletion. A clock within [`TOLERANCE`] of that time is
+//! believed. Any other clock is believed once it has run evenly, compared with the monotonic clock
+//! of the process: for [`AHEAD_HOLDS`] if it is ahead, for [`BEHIND_HOLDS`] if it is behind.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The distance from the last deletion that is no jump: longer than a restart takes, shorter than any window.
+/// Largest distance from the last deletion that is no jump: longer than a restart takes, shorter
+/// than any window.
 const TOLERANCE: Duration = Duration::from_secs(10 * 60);
-/// How long a clock that is ahead has to go evenly: a machine that was off for longer than the tolerance looks the same.
+/// Time for which a clock that is ahead has to run evenly. A machine that was off for longer than
+/// the tolerance looks the same.
 const AHEAD_HOLDS: Duration = Duration::from_secs(60 * 60);
-/// How long a clock that is behind has to go evenly. Longer, since a clock that begins in 1970 would cut the time of every key.
+/// Time for which a clock that is behind has to run evenly. It is longer, because a clock that
+/// begins in 1970 would cut the time of every key.
 const BEHIND_HOLDS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// No key is kept for longer than this from now, unless twice the longest window is longer.
+/// Least bound on the time that a key is kept from now.
 const KEYS_AT_LEAST: Duration = Duration::from_secs(70 * 24 * 60 * 60);
 
-/// Nothing was published, and no conflict kept, later than this from now: such a time is of a clock that was ahead.
+/// Largest distance from now at which an event can have been published or a conflict kept. A later
+/// time was written by a clock that was ahead.
 pub(super) const AHEAD: Duration = Duration::from_secs(60 * 60);
 
-/// The bound on the time that a key is kept from now: keys past it were stored while the clock was ahead. Twice the longest window
-/// configured, so that another instance with a longer one is not harmed.
+/// Returns the bound on the time that a key is kept from now. Keys past it were stored while the
+/// clock was ahead. It is twice the longest window, so that another instance with a longer one
+/// loses nothing.
 pub(super) fn longest_kept(longest_window: Duration) -> Duration {
     longest_window.saturating_mul(2).max(KEYS_AT_LEAST)
 }
 
-/// The clock of the store, watched by whoever deletes.
+/// Clock of the store, watched by the thread that deletes.
 #[derive(Debug, Default)]
 pub(super) struct DeletionClock(Mutex<Watch>);
 
 impl DeletionClock {
-    /// Whether rows may be deleted by a store whose clock says `clock` (milliseconds since 1970), and said `last` at the last deletion.
-    /// If so, `clock` is to be kept as the next `last`. A jump is logged once.
+    /// Returns `true` if rows may be deleted by a store whose clock says `clock` (milliseconds
+    /// since 1970), and said `last` at the last deletion. `clock` is then the next `last`. A jump
+    /// is logged once.
     pub(super) fn is_believed(&self, clock: i64, last: Option<i64>) -> bool {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).look(
             clock,
@@ -57,7 +65,7 @@ impl DeletionClock {
     }
 }
 
-/// A clock that is not believed yet, from the moment on at which it was seen to have jumped.
+/// Clock that is not believed yet, since the moment at which its jump was seen.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
     since: Instant,
@@ -107,7 +115,7 @@ fn is_near(by_ms: i64) -> bool {
     u128::from(by_ms.unsigned_abs()) <= TOLERANCE.as_millis()
 }
 
-/// Since the doubt began, `clock` has gone as far as the monotonic clock.
+/// Returns `true` if `clock` has gone as far as the monotonic clock since the doubt began.
 fn goes_evenly(doubt: Doubt, clock: i64, now: Instant) -> bool {
     let passed =
         i64::try_from(now.saturating_duration_since(doubt.since).as_millis()).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! Keeps the store fit for use, in the background: prepares it until that works, renews this instance's lease, deletes what was kept
-//! long enough, and measures what waits.
+//! Background upkeep of the store: preparation until it succeeds, this instance's lease, deletion
+//! of old rows, and measures of what waits.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,22 +15,23 @@ use crate::runtime::shutdown::CriticalTask;
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
-/// How soon something that failed is tried again.
+/// Delay before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often the backlog is measured, and at least looked at whether the store is fit.
+/// Interval between two measures of the backlog, and longest interval between two checks of the
+/// store.
 const MEASURE: Duration = Duration::from_secs(5);
-/// How long rows may wait, beyond the longest retry, while nothing leaves the outbox.
+/// Time that rows may wait, beyond the longest retry, while nothing leaves the outbox.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a stop waits for a statement under way.
+/// Time that a stop waits for a running statement.
 const STOP: Duration = Duration::from_secs(5);
 
-/// Whether this instance may publish its rows. Nothing is to be published without a lease: others take the rows over then.
+/// Lease of this instance. Without it nothing may be published: other instances take the rows over.
 #[derive(Clone, Debug)]
 pub struct Lease {
     born: Instant,
     /// Milliseconds after `born`; 0 is no lease.
     until: Arc<AtomicU64>,
-    /// Likewise; 0 is never.
+    /// Milliseconds after `born` of the last renewal; 0 is never.
     renewed: Arc<AtomicU64>,
 }
 
@@ -43,7 +44,7 @@ impl Lease {
         }
     }
 
-    /// A lease that is held for ever, for what has no rows of its own.
+    /// Returns a lease that never ends, for a user without rows of its own.
     pub fn forever() -> Self {
         Self {
             born: Instant::now(),
@@ -52,13 +53,13 @@ impl Lease {
         }
     }
 
-    /// It is held now. Counted on the monotonic clock from *before* the database was asked, so it ends here before it ends there,
-    /// whatever the wall clocks do.
+    /// Returns `true` if the lease is held now. It is counted on the monotonic clock from *before*
+    /// the database was asked. So it ends here before it ends there, whatever the wall clocks do.
     pub fn is_held(&self) -> bool {
         u128::from(self.until.load(Ordering::Acquire)) > self.born.elapsed().as_millis()
     }
 
-    /// When the database was last asked to renew it and did: a sign that it worked after that.
+    /// Returns the time at which the database was asked for the last renewal that succeeded.
     pub fn renewed(&self) -> Option<Instant> {
         let millis = self.renewed.load(Ordering::Acquire);
         (millis > 0).then(|| self.born + Duration::from_millis(millis))
@@ -78,7 +79,7 @@ impl Lease {
     }
 }
 
-/// The two threads that keep the store: `keeper` for the lease, and `upkeep` for everything that may take its time.
+/// Two threads: `keeper` for the lease, and `upkeep` for everything that may take its time.
 #[derive(Debug)]
 pub struct Keeper {
     lease: Lease,
@@ -88,17 +89,17 @@ pub struct Keeper {
     ended: mpsc::Receiver<()>,
 }
 
-/// What the keeper works with.
+/// Dependencies of the keeper.
 pub struct Kept {
     /// The store.
     pub store: Arc<dyn Housekeeping>,
-    /// Whose lease is renewed.
+    /// Instance whose lease is renewed.
     pub instance: InstanceId,
-    /// Whether the store was reached before.
+    /// Note that the store was reached before.
     pub known: Reached,
     /// The longest window of any source.
     pub longest_window: Duration,
-    /// Where measures go.
+    /// Metrics to update.
     pub metrics: Arc<Metrics>,
     /// The health of the store.
     pub health: Component,
@@ -173,19 +174,20 @@ impl Keeper {
         })
     }
 
-    /// Waits until the first attempt to prepare the store has ended, well or not; `limit` at most.
+    /// Waits for the end of the first attempt to prepare the store, at most for `limit`.
     pub fn until_tried(&self, limit: Duration) {
         // Nothing is ever sent: it is closed, or time is up.
         let _ = self.tried.recv_timeout(limit);
     }
 
-    /// This instance's lease.
+    /// Returns this instance's lease.
     pub fn lease(&self) -> Lease {
         self.lease.clone()
     }
 
-    /// Ends both threads, and with `release` gives this instance's rows free for others at once: do that only when nothing publishes any
-    /// more. False if a statement still hangs; then the lease runs out by itself.
+    /// Ends both threads. With `release`, this instance's rows are free for others at once: only
+    /// after publishing has ended. Returns `false` if a statement still hangs; the lease then runs
+    /// out by itself.
     pub fn stop(self, release: bool) -> bool {
         self.stop.request(release);
         matches!(
@@ -198,7 +200,7 @@ impl Keeper {
 /// Asks the threads to stop, and wakes them for it.
 #[derive(Debug, Default)]
 struct Stop {
-    /// Whether to release, once asked to stop.
+    /// Request to stop: `true` to release the lease.
     asked: Mutex<Option<bool>>,
     wake: Condvar,
 }
@@ -234,7 +236,7 @@ struct Tenancy {
     health: Component,
     stop: Arc<Stop>,
     prepared: bool,
-    /// It worked once, in this process or in one before.
+    /// The store was reached, by this process or one before.
     reached: bool,
     known: Reached,
     /// Dropped after the first attempt.
@@ -365,7 +367,7 @@ impl Upkeep {
         }
     }
 
-    /// Deletes round by round for at most a second; true if more is to be done.
+    /// Deletes in rounds, for a second at most. Returns `true` if more is left.
     fn prune(&self) -> bool {
         let begun = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Which migrations a database still needs. They are compiled in.
+//! Migrations that a database still needs. They are compiled in.
 
 use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource};
@@ -24,7 +24,7 @@ pub(super) fn check<DB: Backend>(
     )))
 }
 
-/// Migrations are missing that the configuration leaves to an operator.
+/// Returns the error for missing migrations that an operator has to apply.
 pub(super) fn to_be_applied(pending: &[String]) -> StoreError {
     StoreError::Unfit(format!(
         "reached, but the migrations {} are missing: run `hookweir migrate`",
@@ -32,7 +32,7 @@ pub(super) fn to_be_applied(pending: &[String]) -> StoreError {
     ))
 }
 
-/// The names of the migrations that are missing.
+/// Returns the names of the missing migrations.
 pub(super) fn pending<DB: Backend>(
     known: EmbeddedMigrations,
     applied: &[String],
@@ -66,7 +66,7 @@ pub(super) fn run<DB: Backend>(
         .collect())
 }
 
-/// In the order in which they are to be applied.
+/// Returns the missing migrations, in the order in which they are applied.
 fn missing<DB: Backend>(
     known: EmbeddedMigrations,
     applied: &[String],

@@ -42,27 +42,28 @@ use crate::domain::sink::SinkName;
 /// A verified event that is to be stored.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// What makes it this event.
+    /// Identity of the event.
     pub key: DedupKey,
-    /// Names its message, on every copy.
+    /// Key of its message, the same on every copy.
     pub message: MessageKey,
     /// Meaning of its id.
     pub class: IdClass,
-    /// Key of its bytes, where equal bytes under another key are marked, or dropped.
+    /// Key of its bytes, if equal bytes under another key are marked or dropped.
     pub bytes_key: Option<DedupKey>,
-    /// How long equal bytes under another key are dropped, where the operator wants that.
+    /// Time for which equal bytes under another key are dropped, if the operator wants that.
     pub drop_same_bytes: Option<Duration>,
-    /// Key of what was signed, where a time or a nonce was signed as well: the very same again is a duplicate, whatever id it has.
+    /// Key of the signed request, if a time or a nonce was signed. The same request again is a
+    /// duplicate, whatever its id.
     pub replay: Option<DedupKey>,
     /// Tells a redelivery from another body.
     pub digest: BodyDigest,
     /// Doubts about it.
     pub marks: Marks,
-    /// Where it came in.
+    /// Name of its source.
     pub source: SourceName,
     /// The provider's id, as shown.
     pub event_id: EventId,
-    /// The provider's type, where there is one.
+    /// The provider's type, if there is one.
     pub event_type: Option<Box<str>>,
     /// `Content-Type` of the request.
     pub content_type: Option<Box<str>>,
@@ -70,24 +71,24 @@ pub struct NewEvent {
     pub headers: Vec<(String, String)>,
     /// The bytes as received.
     pub body: Bytes,
-    /// When the request's head had been read.
+    /// Time at which the request's head had been read.
     pub received_at: UnixMillis,
-    /// How long its key is kept.
+    /// Dedup window: time for which its key is kept.
     pub window: Duration,
 }
 
 impl NewEvent {
-    /// The id of its message.
+    /// Returns the id of its message.
     pub fn message_id(&self) -> MessageId {
         self.message.message_id()
     }
 
-    /// The key of its message, where that is not the dedup key: to be stored beside it.
+    /// Returns the key of its message, if that is not the dedup key. It is then stored beside it.
     pub(crate) fn own_message(&self) -> Option<&MessageKey> {
         Some(&self.message).filter(|message| message.as_bytes() != self.key.as_bytes())
     }
 
-    /// The event as it is stored with `mark`.
+    /// Returns the event as it is stored with `mark`.
     #[must_use]
     pub fn marked(&self, mark: Mark) -> Self {
         let mut event = self.clone();
@@ -116,7 +117,8 @@ pub enum Mark {
 }
 
 impl Marks {
-    /// Names the message that `mark` names where they name `spooled`, which turned out to be a second one.
+    /// Replaces `spooled`, which turned out to be a second message, by the first one that `mark`
+    /// names.
     pub(crate) fn rename(&mut self, spooled: MessageId, mark: Mark) {
         let (named, first) = match mark {
             Mark::ConflictOf(first) => (&mut self.conflict_of, first),
@@ -128,7 +130,7 @@ impl Marks {
     }
 }
 
-/// The event that was first, of one that is known.
+/// Event that came first, of a known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct First {
     /// Its number.
@@ -138,7 +140,7 @@ pub struct First {
 }
 
 impl First {
-    /// The id of its message.
+    /// Returns the id of its message.
     pub fn message_id(&self) -> MessageId {
         self.message.message_id()
     }
@@ -153,44 +155,46 @@ pub struct Seq(pub i64);
 pub struct StoredEvent {
     /// Its outbox row.
     pub seq: Seq,
-    /// How often it was handed to the queue without a confirm before.
+    /// Number of attempts that were not confirmed.
     pub attempts: u32,
-    /// The event. Read back from the outbox, its key is that of its message, and all that dedup needs is gone: it has done its work.
+    /// The event. An event that was read from the outbox has its message's key as its key, and
+    /// nothing that only dedup needs.
     pub event: Arc<NewEvent>,
 }
 
-/// What an insert did with one event.
+/// Result of an insert for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// New: key, event and outbox row are committed.
     Accepted(Seq),
     /// Known: the event that came first.
     Duplicate(First),
-    /// Known, and its event waits in the outbox. No store says so by itself: see [`Intake::waiting`].
+    /// Known, and its event waits in the outbox. No insert returns it: see [`Intake::waiting`].
     Unpublished(First),
     /// Known, with another body: the first stays, this one was kept in `conflict`.
     Conflict(First),
-    /// Not stored: it is an event of its own, and to be inserted again as [`NewEvent::marked`].
+    /// Not stored: an event of its own. Insert it again as [`NewEvent::marked`].
     Doubtful(Mark),
-    /// The database refuses this very row; its neighbours are committed.
+    /// Refused by the database. The other rows of the batch are committed.
     Refused(String),
 }
 
-/// Why a store call failed. Text for the operator; never holds a password or a payload.
+/// Failure of a store call, for the operator. Never holds a password or a payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was committed.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// The commit may or may not have happened. What did happen is found by the sweep of this instance's own rows.
+    /// The commit may or may not have happened. If it did, the relay finds the rows.
     #[error("the outcome of the transaction is not known: {0}")]
     Ambiguous(String),
-    /// Durability is off, the schema is missing or too new: a mistake of setup that no retry mends.
+    /// Durability is off, or the schema is missing or too new: a mistake of setup that no retry
+    /// mends.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// How much the relay can take on.
+/// Room that the relay has.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     /// Events.
@@ -236,7 +240,7 @@ impl Backlog {
     }
 }
 
-/// How long things are kept.
+/// Retention times.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// Published events, counted from their confirm.
@@ -247,15 +251,16 @@ pub struct Retention {
     pub keys: Duration,
 }
 
-/// After a secret was forgotten, none is learned for this long: by then every instance knows that it was, or knows that it is out of date.
+/// Time after a secret was forgotten in which none is learned. By its end every instance knows that
+/// the secret is gone, or that its own copy is out of date.
 pub const RELEARN_AFTER: Duration = Duration::from_secs(10);
 
-/// What became of a secret that was handed over.
+/// Result of learning a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// It is in the store, now or since before.
+    /// The secret is in the store.
     Kept,
-    /// Another one is.
+    /// Another secret is in the store.
     Another,
     /// The last one was forgotten a moment ago.
     NotYet,
@@ -279,9 +284,9 @@ impl Learned {
 pub struct LearnedSecret {
     /// The source's name; it need not be configured any more.
     pub source: String,
-    /// The secret; None where it was forgotten.
+    /// The secret. None if it was forgotten.
     pub secret: Option<Secret>,
-    /// When that was.
+    /// Time of the last change.
     pub at: UnixMillis,
 }
 
@@ -290,17 +295,17 @@ pub struct LearnedSecret {
 pub struct FetchedKey {
     /// The source whose delivery named it; it need not be configured any more.
     pub source: String,
-    /// What deliveries call it.
+    /// Name of the key in deliveries.
     pub name: String,
-    /// Digest of where it was fetched.
+    /// Digest of its URL.
     pub place: Vec<u8>,
-    /// What was there.
+    /// The key or certificate.
     pub answer: Vec<u8>,
-    /// How long ago.
+    /// Time since it was fetched.
     pub age: Duration,
 }
 
-/// Most fetched keys of a source that are kept; the oldest go.
+/// Largest number of fetched keys of a source. The oldest ones are deleted.
 pub const FETCHED_KEYS: usize = 64;
-/// How long a fetched key is kept after it was fetched for the last time.
+/// Time for which a fetched key is kept after its last fetch.
 pub const KEEP_FETCHED: Duration = Duration::from_secs(30 * 24 * 3600);

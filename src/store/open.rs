@@ -9,8 +9,9 @@ use super::sqlite::SqliteStore;
 use super::{Store, StoreError, migrations};
 use crate::config::model;
 
-/// The store at `config.url`, for `connections` threads that use it at the same time. Nothing is connected to yet: the database may be
-/// down, see [`Housekeeping::prepare`](super::Housekeeping::prepare).
+/// Returns the store at `config.url`, for `connections` threads that use it at the same time. It
+/// connects later: the database may be down, see
+/// [`Housekeeping::prepare`](super::Housekeeping::prepare).
 pub fn open(config: &model::Store, connections: usize) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.url {
         model::StoreUrl::Sqlite(path) => Arc::new(SqliteStore::new(path, config)?),
@@ -26,7 +27,7 @@ pub fn migrate(config: &model::Store) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Tries to reach and to use the database without changing anything there; what it found, in sentences.
+/// Tries to reach and use the database, and changes nothing. Returns its findings, in sentences.
 pub fn check(config: &model::Store) -> Result<Vec<String>, StoreError> {
     let pending = match &config.url {
         model::StoreUrl::Sqlite(path) if !path.exists() => {
@@ -51,7 +52,7 @@ pub fn check(config: &model::Store) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Whether a file can be created at `path`, or in the nearest folder above it that exists.
+/// Checks that a file can be created at `path`, or in the nearest folder above it that exists.
 pub(crate) fn probe_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path
         .ancestors()

@@ -1,4 +1,5 @@
-//! Parked events (dead letters): given up, kept with the reason until an operator decides.
+//! Parked events (dead letters): refused by a sink for good, kept with the reason until an operator
+//! decides.
 
 use super::Seq;
 use crate::domain::delivery::{MessageId, UnixMillis};
@@ -17,12 +18,12 @@ pub struct Parked {
     pub source: String,
     /// The provider's id, as shown.
     pub event_id: String,
-    /// The provider's type, where there is one.
+    /// The provider's type, if there is one.
     pub event_type: Option<String>,
     /// Bytes of its body.
     pub bytes: u64,
-    /// Why it was given up.
+    /// Reason of the refusal.
     pub reason: String,
-    /// When it was given up.
+    /// Time at which it was parked.
     pub at: UnixMillis,
 }

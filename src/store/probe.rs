@@ -1,4 +1,4 @@
-//! An event that every database takes, to tell a fault of the database from one of a row.
+//! Event that every database takes, to tell a fault of the database from a fault of a row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis,
 };
 
-/// A good event as large as the largest of `rows`, under a key of its own: a smaller one could still find room on a disk that is full. With
-/// `full` it fills the columns that few events do. To be stored and rolled back.
+/// Returns a good event as large as the largest of `rows`, under a key of its own. A smaller one
+/// could still find room on a full disk. With `full` it fills the columns that few events fill.
+/// Store it and roll it back.
 pub(super) fn good_event(rows: &[Arc<NewEvent>], full: bool) -> diesel::QueryResult<Arc<NewEvent>> {
     let size = |new: &Arc<NewEvent>| {
         new.body.len() + headers_to_text(&new.headers).len() + new.event_id.as_str().len()

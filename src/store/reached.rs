@@ -1,4 +1,5 @@
-//! Whether a store was ever reached from this disk: a start in mid-outage is then as ready as the process before it.
+//! Note that a store was once reached from this disk. With it, a start during an outage is as ready
+//! as the process before.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

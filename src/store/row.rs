@@ -1,5 +1,5 @@
-//! What both databases keep of an event, besides its keys: headers are one JSON text, `[["name","value"],…]`; what decides about an event
-//! whose keys are known.
+//! Columns that both databases share, and the decision about an event whose keys are known. Headers
+//! are one JSON text, `[["name","value"],…]`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
 };
 
-/// Headers as they are stored.
+/// Returns headers as they are stored.
 pub(super) fn headers_to_text(headers: &[(String, String)]) -> String {
     // Text in a slice cannot fail to be written.
     serde_json::to_string(headers).unwrap_or_else(|_| "[]".to_owned())
 }
 
-/// A duration as SQL takes it.
+/// Returns a duration in milliseconds, for SQL.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -37,7 +37,7 @@ pub(super) struct EventRow {
 }
 
 impl EventRow {
-    /// The event as the publisher takes it, or what is wrong with the row.
+    /// Returns the event for the publisher, or the fault of the row.
     pub(super) fn into_stored(self, attempts: u32) -> Result<StoredEvent, String> {
         let row = |what: String| format!("event {}: {what}", self.seq);
         let source = SourceName::parse(&self.source).map_err(row)?;
@@ -108,19 +108,19 @@ fn bytes_of<const LEN: usize>(bytes: &[u8]) -> diesel::QueryResult<[u8; LEN]> {
     })
 }
 
-/// A row of `dedup` that an event met.
+/// Row of `dedup` that has one of an event's keys.
 #[derive(Debug)]
 pub(super) struct KnownRow {
     pub(super) seq: i64,
     pub(super) key: Vec<u8>,
-    /// The key of its message, where that is not its key.
+    /// Key of its message, if that is not its key.
     pub(super) message: Option<Vec<u8>>,
     pub(super) digest: Vec<u8>,
     /// Milliseconds until it is forgotten.
     pub(super) left: i64,
 }
 
-/// The rows of `dedup` that an event met, by each of its keys.
+/// Rows of `dedup` that have one of an event's keys.
 #[derive(Debug, Default)]
 pub(super) struct Met {
     pub(super) by_replay: Option<KnownRow>,
@@ -128,13 +128,13 @@ pub(super) struct Met {
     pub(super) by_bytes: Option<KnownRow>,
 }
 
-/// What an event that was not inserted is.
+/// Decision about an event that was not inserted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Known(Inserted),
-    /// The row with its key is past its time: it gives way, and the event is inserted.
+    /// The row with its key is past its time. It gives way, and the event is inserted.
     GivesWay,
-    /// Nothing stands in its way any more.
+    /// No row has one of its keys any more.
     Gone,
 }
 
@@ -146,14 +146,14 @@ impl KnownRow {
         })
     }
 
-    /// Past its time, and an event that comes now is another one. Where it would be the same one again, it is known until its row is
-    /// deleted: the clock may be wrong.
+    /// Returns `true` if the row is past its time and an event that comes now is another one. If it
+    /// would be the same event, the key is known until the row is deleted: the clock may be wrong.
     fn is_over(&self, first: &First) -> bool {
         self.left <= 0 && first.message.is_fresh()
     }
 }
 
-/// The table of identity (`docs/internals/architecture.md`, "Dedup"), for an event that met these rows.
+/// Table of identity (`docs/internals/dedup.md`), for an event that met these rows.
 pub(super) fn decide(new: &NewEvent, met: &Met) -> diesel::QueryResult<Decision> {
     if let Some(row) = &met.by_replay {
         return Ok(Decision::Known(Inserted::Duplicate(row.first()?)));

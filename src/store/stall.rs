@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{Backlog, Seq};
 
-/// What was seen of the outbox, measure by measure.
+/// History of the outbox, measure by measure.
 #[derive(Debug)]
 pub(super) struct Stall {
-    /// How long rows may wait before that is worth a word.
+    /// Time that rows may wait before a stall is reported.
     patience: Duration,
-    /// The row that waits for longest, and the fewest rows that waited beside it.
+    /// The oldest row, and the fewest rows that waited beside it.
     stands: Option<(Seq, u64)>,
     since: Instant,
 }
@@ -23,15 +23,15 @@ impl Stall {
         }
     }
 
-    /// How long the oldest row has been the oldest one.
+    /// Returns the time for which the oldest row has been the oldest one.
     pub(super) fn standing(&self, now: Instant) -> Duration {
         self.stands.map_or(Duration::ZERO, |_| {
             now.saturating_duration_since(self.since)
         })
     }
 
-    /// Takes a measure, made while the sink takes events or not. For how long nothing has moved, if that is too long: the oldest row is
-    /// the same, and there were never fewer rows.
+    /// Adds a measure; `takes` says that the sink takes events. Returns the time for which nothing
+    /// has moved, if that is too long: the oldest row is the same, and there were never fewer rows.
     pub(super) fn look(
         &mut self,
         backlog: &Backlog,

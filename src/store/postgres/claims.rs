@@ -1,4 +1,4 @@
-//! The rows that an instance takes from the outbox.
+//! Rows that an instance claims from the outbox.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const STRANDED: &str = "
       AND (due_at, seq) > ($3, $4)
     ORDER BY owner, sink, due_at, seq LIMIT $5";
 
-/// Offers the rows of `owner` for `sink` that are due, those first that are due for longest.
+/// Offers the rows of `owner` for `sink` that are due, the longest due first.
 pub(super) fn offer_due(
     connection: &mut PgConnection,
     owner: InstanceId,

@@ -59,7 +59,7 @@ pub(super) fn pool(
         .build_unchecked(ConnectionManager::new(url))
 }
 
-/// Nothing was done, because of `error`.
+/// Returns the error of a call that did nothing, because of `error`.
 pub(super) fn unavailable(error: &impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!(
         "PostgreSQL: {}",
@@ -67,8 +67,8 @@ pub(super) fn unavailable(error: &impl std::fmt::Display) -> StoreError {
     ))
 }
 
-/// Whether the server said that it rolled the statement back; if not, it may have committed. Every statement of the store is a
-/// transaction of its own.
+/// Returns `true` if the server said that it rolled the statement back. Otherwise it may have
+/// committed: every statement of the store is a transaction of its own.
 pub(super) fn was_rolled_back(connection: &mut PgConnection, error: &Error) -> bool {
     match error {
         Error::SerializationError(_) | Error::QueryBuilderError(_) => true,

@@ -18,7 +18,7 @@ use crate::domain::delivery::InstanceId;
 use crate::domain::sink::Sinks;
 use crate::store::{Inserted, NewEvent, Seq};
 
-/// Why a batch is not known to be stored.
+/// Failure to store a batch.
 pub(super) enum Failed {
     /// Nothing of it was committed.
     Clean(Error),
@@ -26,13 +26,14 @@ pub(super) enum Failed {
     Ambiguous(Error),
 }
 
-/// When an event that was known last came to be stored.
+/// Time at which a known event last came to be stored.
 #[derive(Debug, Default)]
 pub(super) struct LastKnown(Mutex<Option<Instant>>);
 
 impl LastKnown {
-    /// Longer than the first pauses between a provider's redeliveries. Past it, a known event costs a failed statement once more, and an
-    /// error in PostgreSQL's log.
+    /// Time after which the plain form is tried again. It is longer than the first pauses between a
+    /// provider's redeliveries. A known event then costs a failed statement, and an error in
+    /// PostgreSQL's log.
     const RECENT: Duration = Duration::from_secs(600);
 
     fn is_recent(&self) -> bool {
@@ -47,10 +48,11 @@ impl LastKnown {
     }
 }
 
-/// How often an event is tried that is neither known nor stored: its key was past its time, or pruned, and another instance was faster.
+/// Number of attempts for an event that is neither known nor stored. Its key was past its time, or
+/// deleted, and another instance was faster.
 const ROUNDS: u32 = 4;
 
-/// Stores `batch` and tells `confirmed`, all or nothing.
+/// Stores `batch` and removes the `confirmed` rows, all or nothing.
 pub(super) fn together(
     connection: &mut PgConnection,
     session: &Session,

@@ -1,8 +1,10 @@
-//! Storing a batch where something fails: whether a row is to blame, or the server.
+//! Storing a batch if something fails, and finding the cause: a row, or the server.
 //!
-//! diesel does not show SQLSTATE, and texts are in any language. So an event that is known to be good is tried in the same way, on the same
-//! connection, and rolled back: if that fails as well, it was not the row. A row is refused only if it fails, alone and at once, before
-//! and after the good one went through. Whatever is not proven is an error of the store, and the events are kept for another try.
+//! diesel does not show SQLSTATE, and texts are in any language. So an event that is known to be
+//! good is stored in the same way, on the same connection, and rolled back. If that fails too, the
+//! row is not the cause. A row is refused only if it fails, alone and at once, before and after the
+//! good event went through. Any other failure is an error of the store, and the events are kept for
+//! another try.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -22,23 +24,26 @@ use crate::faults::mutants::Mutant;
 use crate::store::probe::good_event;
 use crate::store::{Inserted, NewEvent, StoreError};
 
-/// How often a whole batch is tried before its rows are taken apart. Guards are not in key order, so that batches can deadlock by them.
+/// Number of attempts for a whole batch before its rows are taken apart. Guards are not in key
+/// order, so that two batches can deadlock.
 const TRIES: u32 = 3;
-/// An error that took longer than this, and longer than some good events take, came after a wait: for a lock, for a disk.
+/// Time after which an error came from a wait for a lock or a disk, unless good events take as
+/// long.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Surroundings of an insert.
+/// Dependencies of an insert.
 pub(super) struct Around<'a> {
     pub(super) session: &'a Session,
     pub(super) owner: InstanceId,
     pub(super) sinks: &'a Sinks,
     pub(super) last_known: &'a LastKnown,
-    /// Puts a new connection in the place of one whose statements fail. False if there is none.
+    /// Replaces a connection whose statements fail. Returns `false` if there is no other.
     pub(super) renew: &'a dyn Fn(&mut PgConnection) -> bool,
 }
 
-/// Stores `batch`, in parts if some of its rows cannot be stored. `confirmed` is told with the whole batch, or not at all: where that fails,
-/// they shall not be what spoils the parts. Says whether it was. Gives up after `limit`.
+/// Stores `batch`, in parts if some of its rows cannot be stored. The `confirmed` rows go with the
+/// whole batch, or not at all, so that they cannot spoil the parts. Returns `true` with the results
+/// if they went. Gives up after `limit`.
 pub(super) fn insert(
     connection: &mut PgConnection,
     around: &Around<'_>,
@@ -85,7 +90,8 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// The outer error ends it all; the inner one says that none of these rows was stored.
+    /// Stores `rows` together. The outer error ends everything; the inner one means that none of
+    /// the rows was stored.
     fn try_together(
         &mut self,
         connection: &mut PgConnection,
@@ -153,7 +159,8 @@ impl Parts<'_> {
         Ok(inserted)
     }
 
-    /// One row that has failed with `error`: stored after all, refused, or not to be decided now.
+    /// Decides about a row that has failed with `error`: stored after all, refused, or not decided
+    /// now.
     fn judge(
         &mut self,
         connection: &mut PgConnection,
@@ -179,8 +186,8 @@ impl Parts<'_> {
         Ok(vec![Inserted::Refused(error.to_string())])
     }
 
-    /// Stores an event that is known to be good, as large as the largest of `rows`, by each form of the statement, and rolls it back: the
-    /// time that took.
+    /// Stores a good event as large as the largest of `rows`, by each form of the statement, and
+    /// rolls it back. Returns the time that it took.
     fn probe(
         &self,
         connection: &mut PgConnection,
@@ -208,7 +215,7 @@ impl Parts<'_> {
     }
 }
 
-/// Errors that name a row's values: no need to try it in the same company again.
+/// Returns `true` for errors that name a row's values. The row need not be tried with others again.
 fn says_row(error: &Error) -> bool {
     matches!(
         error,
@@ -219,7 +226,7 @@ fn says_row(error: &Error) -> bool {
     )
 }
 
-/// Errors that are about no row, by their kind.
+/// Returns `true` for errors whose kind is about no row.
 fn says_otherwise(error: &Error) -> bool {
     use DatabaseErrorKind::{
         ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand,

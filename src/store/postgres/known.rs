@@ -1,4 +1,4 @@
-//! Known events of a batch: the rows that they met, and the bodies of those that conflict.
+//! Known events of a batch: the rows that have their keys, and the bodies of those that conflict.
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -7,7 +7,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text};
 use crate::store::{Inserted, NewEvent};
 
-/// What is known of events that were not new; None for one that is to be tried again. Keeps the bodies of those that conflict.
+/// Returns the results of events that were not new. None for an event that has to be tried again.
+/// Stores the bodies of events that conflict.
 pub(super) fn look_up(
     connection: &mut PgConnection,
     known: &[&NewEvent],
@@ -39,12 +40,13 @@ pub(super) fn look_up(
     Ok(inserted)
 }
 
-/// Rows past their time whose message is named by nothing else stay, under the key of that, for as long as they would have.
+/// Moves rows past their time to the key of their message, if nothing else names the message. They
+/// stay for as long as they would have.
 const GIVE_WAY: &str = "
     UPDATE dedup SET key = message
     WHERE key = ANY ($1) AND expires_at <= now() AND substr(message, 1, 16) = substr(message, 17) AND message <> key";
 
-/// The rows that events met, by each of their keys.
+/// Returns the rows that have one of the events' keys.
 fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Met>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -110,8 +112,8 @@ fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Me
     Ok(met)
 }
 
-/// Of each event the rows with its key (0), its bytes (1) and what was signed (2). Each is one look into an index, whatever the planner
-/// believes of the tables.
+/// Rows with an event's key (0), its bytes (1) and its signed request (2). Each is one look into an
+/// index, whatever the planner believes of the tables.
 const MET: &str = "
     SELECT i.place, found.by, found.seq, found.key, found.message, found.digest,
            ceil(extract(epoch FROM found.expires_at - now()) * 1000)::bigint AS time_left

@@ -1,4 +1,4 @@
-//! The schema: brought up to date, or looked at.
+//! Migrations of the schema.
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
@@ -11,11 +11,12 @@ use super::connection::unavailable;
 use super::{Exists, PostgresStore};
 use crate::store::{StoreError, migrations};
 
-/// How long an instance waits for another that is migrating the same schema.
+/// Time that an instance waits for another that is migrating the same schema.
 const MIGRATION_WAIT: &str = "60s";
 
 impl PostgresStore {
-    /// Applies the migrations that are missing. Of instances that do this at the same time, one works and the others find it done.
+    /// Applies the missing migrations. Of instances that do this at the same time, one works and
+    /// the others find it done.
     pub(in crate::store) fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connect()?;
         let pending = self.pending_in(&mut connection)?;
@@ -39,7 +40,7 @@ impl PostgresStore {
             .map_err(|error| self.lacking_for(&mut connection, &pending).unwrap_or(error))
     }
 
-    /// The names of the migrations that are missing in a database that is fit for use.
+    /// Returns the names of the missing migrations, in a database that is fit for use.
     pub(super) fn pending_in(
         &self,
         connection: &mut PgConnection,
@@ -61,7 +62,7 @@ impl PostgresStore {
         ))
     }
 
-    /// The versions of the migrations that were applied; none where there is no schema yet.
+    /// Returns the versions of the applied migrations; none without a schema.
     pub(super) fn applied_migrations(
         &self,
         connection: &mut PgConnection,
@@ -87,7 +88,7 @@ impl PostgresStore {
     }
 }
 
-/// What undoes a transaction around a migration.
+/// Error that rolls a migration's transaction back.
 enum Failed {
     Query(Error),
     Store(StoreError),

@@ -1,5 +1,6 @@
-//! The store in PostgreSQL, for any number of instances. Each call is one statement, or a few, each a transaction of its own: none is
-//! held open between two round trips, but behind a transaction pooler ([`session`]).
+//! Store in PostgreSQL, for any number of instances. Each call is one statement, or a few, each a
+//! transaction of its own. None is held open between two round trips, except behind a transaction
+//! pooler ([`session`]).
 
 mod catalog;
 mod claims;
@@ -38,7 +39,7 @@ use crate::config::secret::Secret;
 /// The store in PostgreSQL.
 pub(super) struct PostgresStore {
     url: String,
-    /// The same as configured: knows what of an error must not be shown.
+    /// The URL as configured: knows the parts that no error may show.
     configured: model::StoreUrl,
     session: Session,
     migrate: model::Migrate,
@@ -74,7 +75,8 @@ impl PostgresStore {
         })
     }
 
-    /// A connection outside the pool: says at once, and precisely, why there is none.
+    /// Returns a connection outside the pool. The error says at once, and precisely, why there is
+    /// none.
     fn connect(&self) -> Result<PgConnection, StoreError> {
         self.session
             .look_for_pooler(&self.url)
@@ -91,7 +93,8 @@ impl PostgresStore {
             .map_err(|error| self.unreachable(unavailable(&error)))
     }
 
-    /// Why there is no connection, without user and password, and whether waiting mends it.
+    /// Returns the reason why there is no connection, without user and password, and by its kind if
+    /// waiting mends it.
     fn unreachable(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Unavailable(why) => rights::of_connection(self.configured.hide(&why)),
@@ -100,8 +103,8 @@ impl PostgresStore {
         }
     }
 
-    /// Puts a new connection in the place of one whose statements fail: what a pooler or an administrator has taken from its session would
-    /// be missing for ever. False if there is none.
+    /// Replaces a connection whose statements fail: it would lack for ever what a pooler or an
+    /// administrator has taken from its session. Returns `false` if there is no other.
     fn renew(&self, connection: &mut PgConnection) -> bool {
         self.connect().map(|new| *connection = new).is_ok()
     }

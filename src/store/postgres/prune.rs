@@ -1,4 +1,4 @@
-//! Deleting what was kept long enough, where the server's clock is believed.
+//! Deleting old rows, while the server's clock is believed.
 
 use std::time::Duration;
 

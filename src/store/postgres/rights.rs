@@ -1,4 +1,5 @@
-//! Rights of the login that the store uses, asked of PostgreSQL by its own functions: no text of an error decides, and nothing is changed.
+//! Rights of the login that the store uses, read by PostgreSQL's own functions. No text of an error
+//! decides, and nothing is changed.
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -30,16 +31,16 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),
 ];
 
-/// How much of the rights is asked for.
+/// Set of rights to check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rights {
-    /// Those to store an event.
+    /// Rights to store an event.
     ToStore,
-    /// All that the service uses.
+    /// All rights that the service uses.
     All,
 }
 
-/// What the server says of itself and of the login.
+/// Facts about the server and the login.
 #[derive(QueryableByName)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -102,7 +103,7 @@ impl Situation {
             .map_err(|error| unavailable(&error))
     }
 
-    /// Whether the server takes writes at all, and the login may look into the schema.
+    /// Checks that the server takes writes, and that the login may look into the schema.
     pub(super) fn check_server(&self, schema: &str) -> Result<(), StoreError> {
         let unfit = |why: String| Err(StoreError::Unfit(why));
         if self.standby {
@@ -133,7 +134,7 @@ impl Situation {
         ))
     }
 
-    /// Whether all characters of an event can be stored.
+    /// Checks that all characters of an event can be stored.
     pub(super) fn check_encoding(&self) -> Result<(), StoreError> {
         if matches!(self.encoding.as_str(), "UTF8" | "SQL_ASCII") {
             return Ok(());
@@ -145,7 +146,7 @@ impl Situation {
         )))
     }
 
-    /// Whether the login may apply the migrations that are missing.
+    /// Checks that the login may apply the missing migrations.
     pub(super) fn check_migrations(
         &self,
         schema: &str,
@@ -182,7 +183,7 @@ impl Situation {
         )))
     }
 
-    /// Whether the login may do with the tables what the service does.
+    /// Checks that the login may do with the tables what the service does.
     pub(super) fn check_tables(
         &self,
         session: &Session,
@@ -225,7 +226,7 @@ impl Situation {
         )))
     }
 
-    /// The statements that give all rights on what is there.
+    /// Returns the statements that grant all rights on what is there.
     fn grant(&self, schema: &str) -> String {
         format!(
             "GRANT USAGE ON SCHEMA \"{schema}\" TO \"{0}\"; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{0}\"; \
@@ -243,8 +244,8 @@ struct Lacking {
     needed: String,
 }
 
-/// What waiting does not mend, by what server and client library say of an attempt to connect. A server that says it in another language
-/// is taken for one that is away.
+/// Faults of a connection that waiting does not mend, by the texts of server and client library. A
+/// server with another language counts as away.
 pub(super) fn of_connection(text: String) -> StoreError {
     const MISTAKES: &[(&str, &str)] = &[
         (
@@ -281,7 +282,7 @@ pub(super) fn of_connection(text: String) -> StoreError {
 }
 
 impl PostgresStore {
-    /// Tries what a start does, without changing anything; what it found, in sentences.
+    /// Tries what a start does, and changes nothing. Returns its findings, in sentences.
     pub(in crate::store) fn check(&self) -> Result<Vec<String>, StoreError> {
         let schema = &self.session.schema;
         let connection = &mut self.connect()?;
@@ -311,7 +312,7 @@ impl PostgresStore {
         }
     }
 
-    /// The right that was missing for the migrations, if there is one.
+    /// Returns the right that is missing for the migrations, if there is one.
     pub(super) fn lacking_for(
         &self,
         connection: &mut PgConnection,
@@ -325,7 +326,7 @@ impl PostgresStore {
             .err()
     }
 
-    /// Whether the login can still store events.
+    /// Checks that the login can still store events.
     pub(super) fn check_rights(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let schema = &self.session.schema;
         let situation = Situation::of(&self.session, connection)?;

@@ -1,11 +1,12 @@
-//! Settings under which statements run, and proof that a commit under them is durable.
+//! Settings of the statements, and proof that a commit under them is durable.
 //!
-//! A direct connection is set up once. Behind a transaction pooler (PgBouncer, "pooled" endpoints) a connection is another session of the
-//! server for each transaction: settings made before are lost, or are another client's; statements that were prepared are not there. There
-//! each statement runs in a transaction of its own that begins with the settings, for itself only, and none is prepared by name.
+//! A direct connection is set up once. Behind a transaction pooler (PgBouncer, "pooled" endpoints)
+//! a connection is another session of the server for each transaction. Settings made before are
+//! lost, or are another client's; prepared statements are missing. There each statement runs in a
+//! transaction of its own that begins with the settings, and none is prepared by name.
 //!
-//! The insert trusts neither: it sets `synchronous_commit` for its own transaction and fails in a schema that is not the store's
-//! (`sql/insert.sql`).
+//! The insert trusts neither: it sets `synchronous_commit` for its own transaction, and fails in a
+//! schema that is not the store's (`sql/insert.sql`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,8 @@ use crate::config::model;
 use crate::faults::mutants::Mutant;
 use crate::store::StoreError;
 
-/// Looks at two connections before they count as sessions of their own: a pooler gives the last free session away first, so that two looks
-/// suffice where no other client interferes.
+/// Number of looks at two connections before they count as sessions of their own. A pooler gives
+/// the last free session away first, so two looks suffice if no other client interferes.
 const LOOKS: usize = 16;
 
 /// Settings of every connection of a store.
@@ -46,17 +47,19 @@ impl Session {
         }
     }
 
-    /// Behind a transaction pooler.
+    /// Returns `true` behind a transaction pooler.
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled.load(Ordering::Relaxed)
     }
 
-    /// Settings are taken for each transaction anew, since those of the session may be a neighbour's.
+    /// Returns `true` if each transaction takes the settings: those of the session may be a
+    /// neighbour's.
     fn sets_each_transaction(&self) -> bool {
         self.is_pooled() && !Mutant::SettingsOfTheSession.is_on()
     }
 
-    /// Finds out whether a transaction pooler stands before the server: two connections then share a session, or one changes its own.
+    /// Looks for a transaction pooler before the server: two connections then share a session, or
+    /// one changes its own.
     pub(super) fn look_for_pooler(&self, url: &str) -> Result<(), StoreError> {
         if self.is_pooled() {
             return Ok(());
@@ -86,8 +89,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sets the connection up, in one round trip, and fails where a commit would not be durable. Repeated on each connection, since behind
-    /// the same address there may be another server after a failover.
+    /// Sets the connection up, in one round trip. Fails if a commit would not be durable. It is
+    /// repeated on each connection: after a failover another server may have the address.
     pub(super) fn set_up(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         if self.is_pooled() {
             connection.set_prepared_statement_cache_size(CacheSize::Disabled);
@@ -102,7 +105,7 @@ impl Session {
         self.judge(&facts.map_err(|error| unavailable(&error))?)
     }
 
-    /// Settings of the server that decide how fast it is, and the way to it, in a sentence.
+    /// Returns the settings of the server that decide its speed, and the way to it, in a sentence.
     pub(super) fn describe(&self, connection: &mut PgConnection) -> QueryResult<String> {
         #[derive(QueryableByName)]
         struct Row {
@@ -147,7 +150,8 @@ impl Session {
         )))
     }
 
-    /// Runs `work` under the settings: as it is on a direct connection, in a transaction behind a pooler.
+    /// Runs `work` under the settings: directly on a direct connection, in a transaction behind a
+    /// pooler.
     pub(super) fn run<T>(
         &self,
         connection: &mut PgConnection,
@@ -165,8 +169,8 @@ impl Session {
             })
     }
 
-    /// Takes the settings that a change of the schema needs, and a lock against others who change it, for the transaction under way. A lock
-    /// of the session would stay with a pooler.
+    /// Sets what a change of the schema needs, and takes a lock against other changes, for the
+    /// current transaction. A lock of the session would stay with a pooler.
     pub(super) fn begin_migration(
         &self,
         connection: &mut PgConnection,
@@ -196,9 +200,10 @@ impl Session {
         )
     }
 
-    /// Tables here go from empty to half a million rows and back faster than statistics follow: `enable_seqscan = off` keeps to the
-    /// indexes that each statement is made for, and `plan_cache_mode` to the plan that was made of it once: for an event that goes alone, a
-    /// fifth of PostgreSQL's time went into planning. `work_mem` holds a batch of the largest default size.
+    /// Returns the settings. Tables go from empty to half a million rows and back faster than
+    /// statistics follow. `enable_seqscan = off` keeps to the indexes that each statement is made
+    /// for. `plan_cache_mode` keeps the first plan: for an event that goes alone, a fifth of
+    /// PostgreSQL's time went into planning. `work_mem` holds a batch of the largest default size.
     fn settings(&self, local: bool) -> String {
         let (path, timeout) = (self.search_path(local), self.statement_timeout_ms);
         let others = [
@@ -232,7 +237,7 @@ impl CustomizeConnection<PgConnection, PoolError> for Session {
     }
 }
 
-/// Two clients of one pool get the same session sooner or later.
+/// Returns `true` if two connections share a session. Two clients of one pool do, sooner or later.
 fn share_a_session(one: &mut PgConnection, other: &mut PgConnection) -> QueryResult<bool> {
     let first = session_of(one)?;
     for _ in 0..LOOKS {
@@ -254,7 +259,7 @@ fn session_of(connection: &mut PgConnection) -> QueryResult<i32> {
         .pid)
 }
 
-/// What is stronger than "on" stays.
+/// Returns the expression that sets `synchronous_commit`. A stronger setting than "on" stays.
 fn synchronous_commit(local: bool) -> String {
     let synced = if Mutant::SynchronousCommitOff.is_on() {
         "off"
@@ -267,14 +272,15 @@ fn synchronous_commit(local: bool) -> String {
     )
 }
 
-/// A string for SQL text.
+/// Returns a string for SQL text.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Facts about a server, by itself. Neon and Aurora keep their log in a storage of their own, and run with `fsync` or `full_page_writes`
-/// off by design. Neon's servers have the two settings by which their storage knows them, of 32 hexadecimal digits each; Aurora's have the
-/// function `aurora_version` among the system's own, where none but the server's maker puts any.
+/// Facts that a server tells about itself. Neon and Aurora keep their log in a storage of their
+/// own, and run with `fsync` or `full_page_writes` off by design. Neon's servers have the two
+/// settings by which their storage knows them, of 32 hexadecimal digits each. Aurora's have the
+/// function `aurora_version` in the system's own schema.
 const FACTS: &str = "
     SELECT current_setting('fsync') = 'on' AS fsync,
            current_setting('full_page_writes') = 'on' AS full_page_writes,
@@ -298,7 +304,7 @@ struct Facts {
 }
 
 impl Facts {
-    /// Settings that are off and make commits less than durable here.
+    /// Returns the settings that are off and make commits less than durable.
     fn off(&self) -> String {
         let elsewhere = self.neon || self.aurora;
         let off = [

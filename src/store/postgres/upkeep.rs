@@ -1,11 +1,14 @@
-//! Taking over what a dead instance left behind, and deleting what was kept long enough. Each is one short statement.
+//! Taking over rows of dead instances, and deleting old rows. Each is one short statement.
 //!
-//! The planner does not know how many rows a `LIMIT` within leaves, and would join to the whole table: rows that were chosen are reached
-//! by `= ANY (ARRAY (SELECT …))` of their number or their place (`ctid`, which stays while the row is locked).
+//! The planner does not know how many rows an inner `LIMIT` leaves, and would join to the whole
+//! table. So chosen rows are reached by `= ANY (ARRAY (SELECT …))` of their number, or of their
+//! place (`ctid`, which stays while the row is locked).
 
-/// Makes rows of owners without a live lease `$1`'s, at most `$2` of each, for sink `$4`, if `$1` has a live one. Finds owners by hopping along the
-/// index, whatever the number of rows. Rows that another instance is taking at this moment are passed over. A lease that ends later than
-/// twice its length from now (`$3` where that is not known) was taken by a clock that was ahead, and is over.
+/// Gives rows for sink `$4` of owners without a live lease to `$1`, at most `$2` of each owner, if
+/// `$1` has a live lease. Owners are found by hopping along the index, whatever the number of rows.
+/// Rows that another instance is taking at this moment are skipped. A lease that ends later than
+/// twice its length from now (`$3` if the length is unknown) was taken by a clock that was ahead,
+/// and is over.
 pub(super) const TAKE_OVER: &str = "
     WITH RECURSIVE owners (owner) AS (
         (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
@@ -30,8 +33,9 @@ pub(super) const TAKE_OVER: &str = "
     )
     UPDATE outbox SET owner = $1 WHERE seq = ANY (ARRAY (SELECT seq FROM taken)) AND (sink = $4) IS TRUE";
 
-/// Deletes at most `$1` expired keys. A key whose event still waits stays, and moves out of the way for an hour, so that it is not
-/// looked at each time. Where the next event with it is another one, it stays under the key of its message.
+/// Deletes at most `$1` expired keys. If a key's event still waits, the key stays and is looked at
+/// again after an hour. If the next event with that key is another one, the row moves to the key of
+/// its message.
 pub(super) const PRUNE_KEYS: &str = "
     WITH expired AS MATERIALIZED (
         SELECT ctid AS place,
@@ -65,7 +69,7 @@ pub(super) const PRUNE_CONFLICTS: &str = "
     )
     DELETE FROM conflict WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
-/// Forgets instances that died long ago, or by a clock that was ahead; nothing depends on them.
+/// Deletes instances that died long ago, or by a clock that was ahead. Nothing depends on them.
 pub(super) const PRUNE_INSTANCES: &str = "DELETE FROM instance WHERE alive_until <= now() - interval '1 day' OR alive_until > now() + interval '1 day'";
 
 /// The clock now, and at the last deletion.
@@ -73,7 +77,7 @@ pub(super) const CLOCK: &str = "
     SELECT (extract(epoch FROM now()) * 1000)::bigint AS now,
            (SELECT (extract(epoch FROM seen) * 1000)::bigint FROM clock WHERE id = 1) AS last";
 
-/// Keeps the time of a deletion.
+/// Stores the time of a deletion.
 pub(super) const KEEP_CLOCK: &str = "INSERT INTO clock (id, seen) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen";
 
 /// Cuts the time of at most `$1` keys that would be kept for longer than `$2` milliseconds from now, to half of that.

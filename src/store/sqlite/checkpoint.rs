@@ -22,10 +22,10 @@ use crate::store::{NewEvent, StoreError};
 const PAGES: u64 = 1000;
 /// A log of so many pages is to start over: 16 MiB.
 pub(super) const LONG_LOG: u32 = 4000;
-/// What a commit checkpoints by itself should the thread be stuck: 64 MiB.
+/// Length of the log at which a commit checkpoints by itself, should the thread be stuck: 64 MiB.
 pub(super) const LONGEST_LOG: u32 = 16_000;
 
-/// What the writer and the thread tell each other.
+/// State that the writer and the thread share.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ impl Checkpoints {
         Ok(Self { shared, wake })
     }
 
-    /// `batch` was committed.
+    /// Counts the pages of a committed `batch`, and wakes the thread if there are enough.
     pub(super) fn committed(&self, batch: &[Arc<NewEvent>]) {
         // Its row, and the pages of the indexes that it touches.
         let pages: usize = batch.iter().map(|event| 2 + event.body.len() / 4096).sum();
@@ -134,7 +134,8 @@ pub(super) fn fold(connection: &mut SqliteConnection) {
     }
 }
 
-/// Copies what nobody reads any more, without waiting for anybody; how many pages the log has.
+/// Copies pages that nobody reads any more, without waiting. Returns the number of pages in the
+/// log.
 fn checkpoint(connection: &mut SqliteConnection) -> QueryResult<i64> {
     #[derive(QueryableByName)]
     struct Row {

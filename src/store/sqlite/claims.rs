@@ -1,4 +1,4 @@
-//! The rows that an instance takes from the outbox, and how they leave it.
+//! Rows that an instance claims from the outbox, their confirm, and the backlog.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -99,7 +99,8 @@ pub(super) fn confirm(
     Ok(())
 }
 
-/// Rows whose numbers follow each other without a gap, so that a statement serves many: those of a batch do.
+/// Returns ranges of numbers without a gap. The numbers of a batch are one range, so that one
+/// statement serves many rows.
 pub(super) fn runs(rows: &[Seq]) -> Vec<RangeInclusive<i64>> {
     let mut seqs: Vec<i64> = rows.iter().map(|seq| seq.0).collect();
     seqs.sort_unstable();

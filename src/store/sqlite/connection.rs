@@ -21,8 +21,8 @@ pub(super) type Connection = PooledConnection<ConnectionManager<SqliteConnection
 pub(super) struct One(Pool<ConnectionManager<SqliteConnection>>);
 
 impl One {
-    /// Does not fail where the file cannot be opened; [`Self::get`] does.
-    /// A commit that finds `longest_log` pages in the log copies them into the file.
+    /// Returns a pool, also if the file cannot be opened; [`Self::get`] fails then. A commit that
+    /// finds `longest_log` pages in the log copies them into the file.
     pub(super) fn new(path: &Path, longest_log: u32, busy_timeout: Duration) -> Self {
         let pool = Pool::builder()
             .max_size(1)
@@ -103,7 +103,7 @@ pub(super) fn check_durability(connection: &mut SqliteConnection) -> Result<(), 
     Ok(())
 }
 
-/// The versions of the migrations that were applied; none where there is no schema yet.
+/// Returns the versions of the applied migrations; none without a schema.
 pub(super) fn applied_migrations(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
     let table =
         "SELECT count(*) AS value FROM sqlite_master WHERE name = '__diesel_schema_migrations'";

@@ -1,6 +1,6 @@
-//! Storing a batch: keys and events row by row, outbox rows with one statement. In SQLite a prepared statement for each row is faster than
-//! one that is large; but half of what a small one costs is diesel's binding of values, so that what the database has already is not
-//! handed to it again.
+//! Storing a batch: keys and events row by row, outbox rows with one statement for each sink. In
+//! SQLite a prepared statement for each row is faster than a large one. Half of its cost is
+//! diesel's binding of values, so values that the database has already are not bound again.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::domain::sink::{SinkName, Sinks};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
 
-/// Stores `batch` with its outbox rows, inside a transaction; with `class` also the meaning of ids, for a file whose events go on to a store.
+/// Stores `batch` with its outbox rows, inside a transaction. With `class` it also stores the
+/// meaning of ids, for a file whose events go on to a store.
 pub(super) fn batch(
     connection: &mut SqliteConnection,
     (owner, sinks): (InstanceId, &Sinks),
@@ -74,7 +75,7 @@ fn queue(
         .execute(connection)
 }
 
-/// Stores key and event of `new`, or says what is known of it.
+/// Stores key and event of `new`, or returns what is known of it.
 fn insert(
     connection: &mut SqliteConnection,
     new: &NewEvent,
@@ -102,7 +103,7 @@ fn insert(
     }
 }
 
-/// The number of the new row; None where one of the keys is known.
+/// Returns the number of the new row. None if one of the keys is known.
 fn insert_key(
     connection: &mut SqliteConnection,
     new: &NewEvent,
@@ -204,7 +205,7 @@ pub(super) fn class_of(number: Option<i32>) -> IdClass {
         .map_or(IdClass::Unsigned, |(class, _)| *class)
 }
 
-/// The rows that an event met, by each of its keys.
+/// Returns the rows that have one of the event's keys.
 fn met(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<Met> {
     type Row = (i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, i64);
     let columns = (
@@ -255,7 +256,7 @@ fn met(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResu
     })
 }
 
-/// The row with this event's key is past its time, and its message is named by nothing else: it stays under the key of that.
+/// Moves a row past its time to the key of its message, which nothing else names.
 fn give_way(connection: &mut SqliteConnection, new: &NewEvent, now: i64) -> QueryResult<()> {
     let over = dedup::table.filter(
         dedup::key

@@ -1,4 +1,5 @@
-//! Storing the events of a batch one by one, where together they failed: whether a row is to blame, or the database.
+//! Storing the events of a batch one by one after they failed together, and finding the cause: a
+//! row, or the database.
 
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use diesel::result::Error;
 use crate::store::probe::good_event;
 use crate::store::{Inserted, NewEvent};
 
-/// Stores each of `batch` by `store`, in a savepoint of its own, inside a transaction. A row is refused only if it fails before and after an
-/// event that is known to be good went through; else the error is the database's, and ends it all.
+/// Stores each of `batch` by `store`, in a savepoint of its own, inside a transaction. A row is
+/// refused only if it fails before and after a good event went through. Any other error is the
+/// database's, and ends everything.
 pub(super) fn each(
     connection: &mut SqliteConnection,
     batch: &[Arc<NewEvent>],

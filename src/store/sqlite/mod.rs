@@ -44,12 +44,13 @@ pub(super) struct SqliteStore {
     migrate: model::Migrate,
     writer: One,
     reader: One,
-    /// None where commits copy the log by themselves.
+    /// Thread that copies the log. None if commits do.
     checkpoints: Option<Checkpoints>,
-    /// Whether events go on to a store, so that the meaning of their ids is stored as well.
+    /// Events go on to a store, so that the meaning of their ids is stored too.
     keeps_class: bool,
     prepared: AtomicBool,
-    /// Held a moment ago: whoever had a lease before is dead, and that is still to be written down.
+    /// The file was locked a moment ago: instances with a lease are dead, and their leases have to
+    /// be deleted.
     alone: AtomicBool,
     lease: Duration,
     longest_retry: Duration,
@@ -66,7 +67,8 @@ impl SqliteStore {
         })
     }
 
-    /// With `checkpoints_beside` a thread copies the log into the file, else commits do: in the spool.
+    /// Opens the file at `path`. With `checkpoints_beside` a thread copies the log into the file;
+    /// in the spool commits do.
     fn at(
         path: &Path,
         migrate: model::Migrate,
@@ -97,7 +99,7 @@ impl SqliteStore {
         })
     }
 
-    /// Applies the migrations that are missing.
+    /// Applies the missing migrations.
     pub(super) fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.file.make()?;
         let mut connection = self.first_connection()?;
@@ -114,7 +116,8 @@ impl SqliteStore {
             .map_err(|failed| failed.into_store_error(self))
     }
 
-    /// A connection where none may have been possible yet; says what to do where the file is none of SQLite's.
+    /// Returns a connection that may be the first one. The error says what to do if the file is no
+    /// SQLite database.
     fn first_connection(&self) -> Result<connection::Connection, StoreError> {
         self.writer.get().map_err(|error| match self.file.is_foreign() {
             Ok(true) => StoreError::Unfit(format!(
@@ -126,7 +129,7 @@ impl SqliteStore {
         })
     }
 
-    /// The names of the migrations that are missing in a database that is fit for use.
+    /// Returns the names of the missing migrations, in a database that is fit for use.
     pub(super) fn pending(&self) -> Result<Vec<String>, StoreError> {
         connection::check_durability(&mut *self.writer.get()?)?;
         migrations::pending::<Sqlite>(
@@ -175,7 +178,7 @@ extern "SQL" {
     fn length(bytes: diesel::sql_types::Binary) -> diesel::sql_types::Integer;
 }
 
-/// What undoes a transaction around a migration.
+/// Error that rolls a migration's transaction back.
 enum Failed {
     Query(Error),
     Store(StoreError),

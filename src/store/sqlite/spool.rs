@@ -1,7 +1,8 @@
-//! The file behind the spool: a second SQLite database with the store's schema, whose outbox is what waits for the store.
+//! File behind the spool: a second SQLite database with the store's schema. Its outbox holds events
+//! that wait for the store. Its rows belong to the default sink: the drain names the sinks.
 //!
-//! Its rows belong to the default sink, whatever sinks there are: the drain names those. Unlike in the store, nothing stays behind: what has reached the store leaves the file, key and all, since from then on the store knows
-//! the key. So the file needs no pruning, and its keys are those that wait.
+//! An event that has reached the store leaves the file with its keys, because the store knows the
+//! keys from then on. So the file needs no pruning, and its keys are those that wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ const OWNER: [u8; 16] = [0; 16];
 #[derive(Debug)]
 pub struct SpoolFile(pub(super) SqliteStore);
 
-/// What dedup needs to know of an event.
+/// Columns that dedup needs of an event.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = dedup)]
 struct KnownKeys {
@@ -61,7 +62,7 @@ impl KnownKeys {
     }
 }
 
-/// What waits in the file.
+/// Size of what waits in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpoolUsage {
     /// Events, with those that conflict.
@@ -77,8 +78,8 @@ impl SpoolFile {
             .insert(InstanceId::from_bytes(OWNER), &Sinks::default(), batch)
     }
 
-    /// The events that came first, at most `room`, with all that an insert into the store needs. A first one larger than `room.bytes` is
-    /// returned alone.
+    /// Returns the events that came first, at most `room`, with everything that an insert into the
+    /// store needs. A first event larger than `room.bytes` is returned alone.
     pub fn oldest(&self, room: Room) -> Result<Vec<StoredEvent>, StoreError> {
         let now = wall_clock().0;
         self.0.read(|connection| {
@@ -107,7 +108,7 @@ impl SpoolFile {
         })
     }
 
-    /// These events have reached the store, and leave the file.
+    /// Deletes events that have reached the store.
     pub fn drained(&self, events: &[Seq]) -> Result<(), StoreError> {
         self.0.write(|connection| {
             for run in runs(events) {
@@ -123,7 +124,8 @@ impl SpoolFile {
         })
     }
 
-    /// Has marks that name one of these messages name the one that the store knows as the first.
+    /// Changes marks that name one of these messages: they name the message that the store knows as
+    /// the first.
     pub fn rename_firsts(&self, firsts: &[(MessageId, Mark)]) -> Result<(), StoreError> {
         self.0.write(|connection| {
             for (spooled, mark) in firsts {
@@ -145,7 +147,7 @@ impl SpoolFile {
         })
     }
 
-    /// The store refuses this event: it stays in the file, in `parked`, with the reason.
+    /// Parks an event that the store refuses, with the reason. It stays in the file.
     pub fn park(&self, event: Seq, reason: &str) -> Result<(), StoreError> {
         self.0.park(&SinkName::default(), event, reason)
     }
@@ -170,7 +172,7 @@ impl SpoolFile {
         self.0.discard_with_keys(rows)
     }
 
-    /// Number of parked rows.
+    /// Returns the number of parked rows.
     pub fn parked_rows(&self) -> Result<u64, StoreError> {
         self.0.read(|connection| {
             parked::table
@@ -180,8 +182,9 @@ impl SpoolFile {
         })
     }
 
-    /// Another body that came under a spooled key, once the event with that key has reached the store; to be kept there as well. `window`
-    /// is for a store that does not know the key. One at a time: they are rare, and may be large.
+    /// Returns another body that came under a spooled key, once the event with that key has reached
+    /// the store. The store has to keep it too. `window` is for a store that does not know the key.
+    /// One at a time: they are rare, and may be large.
     pub fn conflict(&self, window: Duration) -> Result<Option<NewEvent>, StoreError> {
         type Row = (
             Vec<u8>,
@@ -255,14 +258,14 @@ impl SpoolFile {
         }))
     }
 
-    /// This conflict is kept in the store, and leaves the file.
+    /// Deletes a conflict that has reached the store.
     pub fn conflict_drained(&self, event: &NewEvent) -> Result<(), StoreError> {
         let row = conflict::table.find((&event.key.as_bytes()[..], &event.digest.as_bytes()[..]));
         self.0
             .write(|connection| diesel::delete(row).execute(connection).map(drop))
     }
 
-    /// How much waits.
+    /// Measures what waits.
     pub fn usage(&self) -> Result<SpoolUsage, StoreError> {
         self.0.read(|connection| {
             let (rows, bytes) = outbox::table
@@ -281,7 +284,7 @@ impl SpoolFile {
         })
     }
 
-    /// All keys of all events in the file.
+    /// Returns all keys of all events in the file.
     pub fn keys(&self) -> Result<Vec<DedupKey>, StoreError> {
         self.0.read(|connection| {
             let columns = (dedup::key, dedup::guard, dedup::replay);

@@ -17,10 +17,10 @@ use crate::runtime::disk;
 use crate::runtime::folder;
 use crate::store::{Housekeeping, StoreError};
 
-/// How long a statement waits for another one to be done with the file.
+/// Time that a statement waits for another one to be done with the file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Why the spool's file cannot be used.
+/// Reason why the spool's file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpoolTrouble {
     /// It is no database, or a damaged one: another has to take its place.
@@ -30,7 +30,7 @@ pub enum SpoolTrouble {
 }
 
 impl SpoolTrouble {
-    /// Why, in words.
+    /// Returns the reason in words.
     pub fn text(&self) -> &str {
         let (Self::Broken(text) | Self::Unusable(text)) = self;
         text
@@ -52,7 +52,7 @@ impl From<StoreError> for SpoolTrouble {
     }
 }
 
-/// Why `path` cannot be opened, with its owner where that is the reason.
+/// Returns the reason why `path` cannot be opened, with its owner if that is the reason.
 fn denied(path: &Path, error: &io::Error) -> String {
     match fs::metadata(path) {
         Ok(file) if error.kind() == io::ErrorKind::PermissionDenied => format!(
@@ -65,7 +65,8 @@ fn denied(path: &Path, error: &io::Error) -> String {
 }
 
 impl SpoolFile {
-    /// Opens the file at `path`, or makes it, and locks it for this process. Fails where a commit would not be on a disk, unless `unsafely`.
+    /// Opens the file at `path`, or creates it, and locks it for this process. Fails if a commit
+    /// would not be on a disk, unless `unsafely`.
     pub fn open(path: &Path, unsafely: bool) -> Result<Self, SpoolTrouble> {
         if !unsafely && let Some(why) = disk::refusal(path, "the spool", "spool.path") {
             return Err(SpoolTrouble::Unusable(why));
@@ -100,7 +101,8 @@ impl SpoolFile {
         Ok(Self(store))
     }
 
-    /// Opens the file at `path` beside the process that has it, if any: for a command. Makes and changes nothing.
+    /// Opens the file at `path` for a command, beside the process that has it. Creates and changes
+    /// nothing.
     pub fn visit(path: &Path) -> Result<Self, SpoolTrouble> {
         let store = SqliteStore::at(path, model::Migrate::Check, BUSY, false)?;
         let unusable = |error: &dyn std::fmt::Display| {
@@ -132,8 +134,8 @@ impl SpoolFile {
         self.0.close();
     }
 
-    /// Renames the broken file at `path`, with what SQLite keeps beside it, so that it can be repaired; nobody may have it open. Returns its
-    /// new name.
+    /// Renames the broken file at `path`, with SQLite's files beside it, so that it can be
+    /// repaired. Nobody may have it open. Returns its new name.
     pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
         let now = jiff::Timestamp::from_millisecond(wall_clock().0)
             .unwrap_or_default()

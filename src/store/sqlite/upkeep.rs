@@ -1,4 +1,4 @@
-//! Taking over what a dead instance left behind, and deleting what was kept long enough.
+//! Taking over rows of dead instances, and deleting old rows.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::store::Retention;
 use crate::store::clock;
 use crate::store::row::millis;
 
-/// A key past its time whose event still waits is looked at again after this.
+/// Time after which a key past its time is looked at again, if its event still waits.
 const WAITING_KEY_MS: i64 = 3_600_000;
 
 /// Owners of outbox rows for sink `?4` that have no live lease. A lease that ends later than twice its length from now was taken by a clock that was
@@ -42,7 +42,7 @@ pub(super) struct Look<'a> {
     pub(super) owner: InstanceId,
     pub(super) sink: &'a SinkName,
     pub(super) now: i64,
-    /// How long a lease is, where that is not kept beside it.
+    /// Length of a lease, if it is not stored beside the lease.
     pub(super) lease: Duration,
 }
 
@@ -61,7 +61,8 @@ fn lost_owners(connection: &mut SqliteConnection, look: Look<'_>) -> QueryResult
         .load(connection)
 }
 
-/// Some rows belong to an instance without a lease, and who looks has one.
+/// Returns `true` if rows of the sink belong to an instance without a lease, and this instance has
+/// one.
 pub(super) fn has_lost_rows(
     connection: &mut SqliteConnection,
     look: Look<'_>,
@@ -69,7 +70,7 @@ pub(super) fn has_lost_rows(
     lost_owners(connection, look).map(|lost| !lost.is_empty())
 }
 
-/// Gives at most `limit` of such rows to who looks, from each that lost them.
+/// Takes over at most `limit` rows of each dead owner.
 pub(super) fn take_over(
     connection: &mut SqliteConnection,
     look: Look<'_>,
@@ -117,13 +118,14 @@ pub(super) fn prune(
         now,
     )?;
     let until = now.saturating_sub(millis(retention.events));
-    gone += run(
+    // An event that a sink still has a row of goes with the confirm of that sink.
+    run(
         "DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)
            AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = event.seq)
            AND NOT EXISTS (SELECT 1 FROM parked WHERE parked.seq = event.seq)",
         until,
     )?;
-    run(
+    gone += run(
         "DELETE FROM published WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)",
         until,
     )?;
@@ -140,7 +142,7 @@ pub(super) fn prune(
     Ok(gone)
 }
 
-/// Cuts times that were written while the clock was ahead, and keeps the time of this deletion.
+/// Cuts times that were written while the clock was ahead, and stores the time of this deletion.
 fn cut(
     run: &mut impl FnMut(&str, i64) -> QueryResult<u64>,
     retention: Retention,

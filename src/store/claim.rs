@@ -42,7 +42,7 @@ impl<'a> Choice<'a> {
     }
 
     /// Takes `due` if there is room for it. The first row that does not fit ends the choice, so
-    /// that a large row is not passed over for ever. A first row always fits.
+    /// that a large row is not always passed over. A first row always fits.
     pub(super) fn offer(&mut self, due: Due) {
         if self.is_full() || self.chosen.contains_key(&due.seq) || (self.skip)(&due.key) {
             return;

@@ -146,7 +146,7 @@ impl First {
     }
 }
 
-/// The number of an outbox row, unique for ever within a database; says nothing about the order of commits.
+/// The number of an outbox row, never used again within a database; says nothing about the order of commits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Seq(pub i64);
 

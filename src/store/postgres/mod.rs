@@ -103,7 +103,7 @@ impl PostgresStore {
         }
     }
 
-    /// Replaces a connection whose statements fail: it would lack for ever what a pooler or an
+    /// Replaces a connection whose statements fail: it would keep lacking what a pooler or an
     /// administrator has taken from its session. Returns `false` if there is no other.
     fn renew(&self, connection: &mut PgConnection) -> bool {
         self.connect().map(|new| *connection = new).is_ok()

@@ -124,7 +124,7 @@ impl Outbox for PostgresStore {
             let mut choice = Choice::new(room, skip);
             claims::offer_due(connection, owner, sink, &mut choice)?;
             claims::offer_stranded(connection, owner, sink, self.longest_retry, &mut choice)?;
-            // A row that was confirmed in between finds its event all the same; the caller knows which it had in memory.
+            // A row that was confirmed in between still finds its event; the caller knows which it had in memory.
             let rows = sql_query(EVENTS)
                 .bind::<Array<BigInt>, _>(choice.seqs())
                 .load::<EventColumns>(connection)?

@@ -69,7 +69,7 @@ struct SecretRow {
 }
 
 #[derive(QueryableByName)]
-struct KeyRow {
+struct FetchedRow {
     #[diesel(sql_type = Text)]
     source: String,
     #[diesel(sql_type = Text)]
@@ -136,8 +136,8 @@ impl Secrets for PostgresStore {
     }
 
     fn fetched(&self) -> Result<Vec<FetchedKey>, StoreError> {
-        let rows: Vec<KeyRow> = self.run(|connection| sql_query(FETCHED).load(connection))?;
-        let key = |row: KeyRow| FetchedKey {
+        let rows: Vec<FetchedRow> = self.run(|connection| sql_query(FETCHED).load(connection))?;
+        let key = |row: FetchedRow| FetchedKey {
             source: row.source,
             name: row.name,
             place: row.place,

@@ -107,6 +107,21 @@ pub struct Kept {
     pub outbox: Component,
 }
 
+/// Starts a thread. `running` is closed at its end.
+fn spawn(
+    name: &'static str,
+    lifeline: &CriticalTask,
+    running: mpsc::Sender<()>,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let held = (lifeline.of(name), running);
+    thread::Builder::new().name(name.into()).spawn(move || {
+        let _held = held;
+        work();
+    })?;
+    Ok(())
+}
+
 impl Keeper {
     /// Starts the two threads. Uses up to two connections.
     pub fn start(kept: Kept, config: &model::Store, lifeline: &CriticalTask) -> io::Result<Self> {
@@ -152,20 +167,8 @@ impl Keeper {
             outbox,
             stall: Stall::new(PATIENCE + config.longest_retry, Instant::now()),
         };
-        let held = (lifeline.of("keeper"), running.clone());
-        thread::Builder::new()
-            .name("keeper".into())
-            .spawn(move || {
-                let _held = held;
-                tenancy.run();
-            })?;
-        let held = (lifeline.of("upkeep"), running);
-        thread::Builder::new()
-            .name("upkeep".into())
-            .spawn(move || {
-                let _held = held;
-                upkeep.run();
-            })?;
+        spawn("keeper", lifeline, running.clone(), move || tenancy.run())?;
+        spawn("upkeep", lifeline, running, move || upkeep.run())?;
         Ok(Self {
             lease,
             stop,

@@ -85,29 +85,37 @@ pub(super) fn together(
             break;
         }
         last_known.note();
-        let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
         if round > 0 {
+            let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
             let fresh = Rows::new(&owner, sinks, &known, ConfirmedRows::NONE)
                 .store(connection, session, true)
                 .map_err(Failed::Ambiguous)?;
             accept(&mut inserted, &left, &fresh);
         }
-        let left: Vec<usize> = left
-            .into_iter()
-            .filter(|at| inserted[*at].is_none())
-            .collect();
-        let known: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
-        let known = session
-            .run(connection, |connection| look_up(connection, &known))
-            .map_err(Failed::Ambiguous)?;
-        for (at, known) in left.iter().zip(known) {
-            inserted[*at] = known;
-        }
+        recognize(connection, session, &all, &mut inserted).map_err(Failed::Ambiguous)?;
     }
     inserted
         .into_iter()
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| Failed::Ambiguous(Error::NotFound))
+}
+
+/// Looks up the events that were not stored, and notes those that are known.
+fn recognize(
+    connection: &mut PgConnection,
+    session: &Session,
+    all: &[&NewEvent],
+    inserted: &mut [Option<Inserted>],
+) -> QueryResult<()> {
+    let left: Vec<usize> = (0..all.len())
+        .filter(|at| inserted[*at].is_none())
+        .collect();
+    let events: Vec<&NewEvent> = left.iter().map(|at| all[*at]).collect();
+    let known = session.run(connection, |connection| look_up(connection, &events))?;
+    for (at, known) in left.iter().zip(known) {
+        inserted[*at] = known;
+    }
+    Ok(())
 }
 
 /// Notes the events that were stored; `places` are those of the rows in the batch.

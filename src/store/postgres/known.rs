@@ -46,25 +46,27 @@ const GIVE_WAY: &str = "
     UPDATE dedup SET key = message
     WHERE key = ANY ($1) AND expires_at <= now() AND substr(message, 1, 16) = substr(message, 17) AND message <> key";
 
+/// A row of [`MET`].
+#[derive(QueryableByName)]
+struct MetRow {
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+    #[diesel(sql_type = Integer)]
+    by: i32,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Binary)]
+    key: Vec<u8>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    message: Option<Vec<u8>>,
+    #[diesel(sql_type = Binary)]
+    digest: Vec<u8>,
+    #[diesel(sql_type = BigInt)]
+    time_left: i64,
+}
+
 /// Returns the rows that have one of the events' keys.
 fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Met>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = BigInt)]
-        place: i64,
-        #[diesel(sql_type = Integer)]
-        by: i32,
-        #[diesel(sql_type = BigInt)]
-        seq: i64,
-        #[diesel(sql_type = Binary)]
-        key: Vec<u8>,
-        #[diesel(sql_type = Nullable<Binary>)]
-        message: Option<Vec<u8>>,
-        #[diesel(sql_type = Binary)]
-        digest: Vec<u8>,
-        #[diesel(sql_type = BigInt)]
-        time_left: i64,
-    }
     let keys: Vec<&[u8]> = known.iter().map(|new| &new.key.as_bytes()[..]).collect();
     let guards: Vec<Option<&[u8]>> = known
         .iter()
@@ -74,34 +76,24 @@ fn met(connection: &mut PgConnection, known: &[&NewEvent]) -> QueryResult<Vec<Me
         .iter()
         .map(|new| new.replay.as_ref().map(|key| &key.as_bytes()[..]))
         .collect();
-    let rows: Vec<Row> = sql_query(MET)
+    let rows: Vec<MetRow> = sql_query(MET)
         .bind::<Array<Binary>, _>(&keys)
         .bind::<Array<Nullable<Binary>>, _>(&guards)
         .bind::<Array<Nullable<Binary>>, _>(&replays)
         .load(connection)?;
     let mut met: Vec<Met> = known.iter().map(|_| Met::default()).collect();
-    for Row {
-        place,
-        by,
-        seq,
-        key,
-        message,
-        digest,
-        time_left: left,
-    } in rows
-    {
-        let Some(met) = usize::try_from(place - 1)
-            .ok()
-            .and_then(|at| met.get_mut(at))
-        else {
+    for row in rows {
+        let place = usize::try_from(row.place - 1).ok();
+        let Some(met) = place.and_then(|at| met.get_mut(at)) else {
             continue;
         };
+        let by = row.by;
         let row = Some(KnownRow {
-            seq,
-            key,
-            message,
-            digest,
-            left,
+            seq: row.seq,
+            key: row.key,
+            message: row.message,
+            digest: row.digest,
+            left: row.time_left,
         });
         match by {
             0 => met.by_key = row,

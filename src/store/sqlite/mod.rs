@@ -203,62 +203,46 @@ fn now() -> i64 {
     wall_clock().0
 }
 
+/// Columns of an event.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = event)]
+struct EventColumns {
+    key: Vec<u8>,
+    source: String,
+    event_id: String,
+    event_type: Option<String>,
+    content_type: Option<String>,
+    headers: String,
+    received_at: i64,
+    body: Vec<u8>,
+    conflict_of: Option<Vec<u8>>,
+    same_bytes_as: Option<Vec<u8>>,
+}
+
+impl EventColumns {
+    fn into_row(self, seq: i64) -> QueryResult<EventRow> {
+        Ok(EventRow {
+            seq,
+            message: message_key(&self.key)?,
+            marks: marks(self.conflict_of.as_deref(), self.same_bytes_as.as_deref())?,
+            source: self.source,
+            event_id: self.event_id,
+            event_type: self.event_type,
+            content_type: self.content_type,
+            headers: self.headers,
+            received_at: self.received_at,
+            body: self.body,
+        })
+    }
+}
+
+/// Returns an event with its headers and body.
 fn load_event(connection: &mut SqliteConnection, seq: i64) -> QueryResult<Option<EventRow>> {
-    type Row = (
-        Vec<u8>,
-        String,
-        String,
-        Option<String>,
-        Option<String>,
-        String,
-        i64,
-        Vec<u8>,
-        Option<Vec<u8>>,
-        Option<Vec<u8>>,
-    );
-    let row = event::table
+    event::table
         .find(seq)
-        .select((
-            event::key,
-            event::source,
-            event::event_id,
-            event::event_type,
-            event::content_type,
-            event::headers,
-            event::received_at,
-            event::body,
-            event::conflict_of,
-            event::same_bytes_as,
-        ))
-        .first::<Row>(connection)
-        .optional()?;
-    row.map(
-        |(
-            key,
-            source,
-            event_id,
-            event_type,
-            content_type,
-            headers,
-            received_at,
-            body,
-            conflict_of,
-            same_bytes_as,
-        )| {
-            let marks = marks(conflict_of.as_deref(), same_bytes_as.as_deref())?;
-            Ok(EventRow {
-                seq,
-                message: message_key(&key)?,
-                marks,
-                source,
-                event_id,
-                event_type,
-                content_type,
-                headers,
-                received_at,
-                body,
-            })
-        },
-    )
-    .transpose()
+        .select(EventColumns::as_select())
+        .first(connection)
+        .optional()?
+        .map(|columns| columns.into_row(seq))
+        .transpose()
 }

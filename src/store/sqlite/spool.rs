@@ -20,7 +20,7 @@ use crate::domain::delivery::{
     UnixMillis, wall_clock,
 };
 use crate::domain::sink::{SinkName, Sinks};
-use crate::store::row::key;
+use crate::store::row::{digest, key};
 use crate::store::{
     Catalog, Inserted, Intake, Mark, NewEvent, Outbox, Parked, Room, Seq, StoreError, StoredEvent,
 };
@@ -43,6 +43,48 @@ struct KnownKeys {
     replay: Option<Vec<u8>>,
     id_class: Option<i32>,
     drop_same_bytes: Option<i64>,
+}
+
+/// Columns of a conflict.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = conflict)]
+struct ConflictColumns {
+    key: Vec<u8>,
+    digest: Vec<u8>,
+    source: String,
+    event_id: String,
+    content_type: Option<String>,
+    headers: String,
+    received_at: i64,
+    body: Vec<u8>,
+}
+
+impl ConflictColumns {
+    /// Returns the conflict as an event, or the fault of the row.
+    fn into_event(self, window: Duration) -> Result<NewEvent, String> {
+        let in_words = |error: diesel::result::Error| error.to_string();
+        let key_of_event = key(&self.key).map_err(in_words)?;
+        let digest = digest(&self.digest).map_err(in_words)?;
+        Ok(NewEvent {
+            key: key_of_event,
+            message: MessageKey::of(&key_of_event),
+            // Of another class none is kept.
+            class: IdClass::Signed,
+            bytes_key: None,
+            drop_same_bytes: None,
+            replay: None,
+            marks: Marks::default(),
+            digest: BodyDigest::from_bytes(digest),
+            source: SourceName::parse(&self.source)?,
+            event_id: EventId::new(&self.event_id),
+            event_type: None,
+            content_type: self.content_type.map(Into::into),
+            headers: serde_json::from_str(&self.headers).map_err(|error| error.to_string())?,
+            body: self.body.into(),
+            received_at: UnixMillis(self.received_at),
+            window,
+        })
+    }
 }
 
 impl KnownKeys {
@@ -186,76 +228,22 @@ impl SpoolFile {
     /// the store. The store has to keep it too. `window` is for a store that does not know the key.
     /// One at a time: they are rare, and may be large.
     pub fn conflict(&self, window: Duration) -> Result<Option<NewEvent>, StoreError> {
-        type Row = (
-            Vec<u8>,
-            Vec<u8>,
-            String,
-            String,
-            Option<String>,
-            String,
-            i64,
-            Vec<u8>,
-        );
-        let row = self.0.read(|connection| {
+        let found = self.0.read(|connection| {
             conflict::table
                 .filter(not(exists(
                     dedup::table.filter(dedup::key.eq(conflict::key)),
                 )))
                 .order(conflict::at)
-                .select((
-                    conflict::key,
-                    conflict::digest,
-                    conflict::source,
-                    conflict::event_id,
-                    conflict::content_type,
-                    conflict::headers,
-                    conflict::received_at,
-                    conflict::body,
-                ))
-                .first::<Row>(connection)
+                .select(ConflictColumns::as_select())
+                .first(connection)
                 .optional()
         })?;
-        let Some((
-            bytes_of_key,
-            digest,
-            source,
-            event_id,
-            content_type,
-            headers,
-            received_at,
-            body,
-        )) = row
-        else {
-            return Ok(None);
-        };
-        let unreadable = |what: String| {
-            StoreError::Unavailable(format!("a spooled conflict cannot be read: {what}"))
-        };
-        let key = key(&bytes_of_key).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Some(NewEvent {
-            key,
-            message: MessageKey::of(&key),
-            // Of another class none is kept.
-            class: IdClass::Signed,
-            bytes_key: None,
-            drop_same_bytes: None,
-            replay: None,
-            marks: Marks::default(),
-            digest: BodyDigest::from_bytes(
-                digest
-                    .try_into()
-                    .map_err(|_| unreadable("its digest".into()))?,
-            ),
-            source: SourceName::parse(&source).map_err(unreadable)?,
-            event_id: EventId::new(&event_id),
-            event_type: None,
-            content_type: content_type.map(Into::into),
-            headers: serde_json::from_str(&headers)
-                .map_err(|error| unreadable(error.to_string()))?,
-            body: body.into(),
-            received_at: UnixMillis(received_at),
-            window,
-        }))
+        found
+            .map(|columns| columns.into_event(window))
+            .transpose()
+            .map_err(|what| {
+                StoreError::Unavailable(format!("a spooled conflict cannot be read: {what}"))
+            })
     }
 
     /// Deletes a conflict that has reached the store.

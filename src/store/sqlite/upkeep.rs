@@ -87,21 +87,9 @@ pub(super) fn take_over(
     Ok(())
 }
 
-/// See [`Housekeeping::prune`](crate::store::Housekeeping::prune).
-pub(super) fn prune(
-    connection: &mut SqliteConnection,
-    retention: Retention,
-    limit: usize,
-    now: i64,
-) -> QueryResult<u64> {
-    let mut run = |statement: &str, until: i64| {
-        sql_query(statement)
-            .bind::<BigInt, _>(until)
-            .bind::<BigInt, _>(sql_limit(limit))
-            .execute(connection)
-            .map(|rows| rows as u64)
-    };
-    let mut gone = run(
+/// Deletes keys past their time. Keys of events that a sink has a row of stay.
+fn prune_keys(run: &mut impl FnMut(&str, i64) -> QueryResult<u64>, now: i64) -> QueryResult<u64> {
+    let gone = run(
         "DELETE FROM dedup WHERE seq IN (SELECT seq FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
            AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = dedup.seq)
            AND NOT EXISTS (SELECT 1 FROM parked WHERE parked.seq = dedup.seq)",
@@ -117,6 +105,24 @@ pub(super) fn prune(
         ),
         now,
     )?;
+    Ok(gone)
+}
+
+/// See [`Housekeeping::prune`](crate::store::Housekeeping::prune).
+pub(super) fn prune(
+    connection: &mut SqliteConnection,
+    retention: Retention,
+    limit: usize,
+    now: i64,
+) -> QueryResult<u64> {
+    let mut run = |statement: &str, until: i64| {
+        sql_query(statement)
+            .bind::<BigInt, _>(until)
+            .bind::<BigInt, _>(sql_limit(limit))
+            .execute(connection)
+            .map(|rows| rows as u64)
+    };
+    let mut gone = prune_keys(&mut run, now)?;
     let until = now.saturating_sub(millis(retention.events));
     // An event that a sink still has a row of goes with the confirm of that sink.
     run(

@@ -298,6 +298,23 @@ fn what_must_not_be_here_is_not_here() {
     };
     // The engine's own tests hold it against its dependencies, and its clippy.toml against its calls.
     never("crates/signatures/src", &["cfg(fuzzing)", "hookweir::"]);
+    never(
+        "crates/lakehouse/src",
+        &["hookweir::", "hookweir_signatures"],
+    );
+    // The exactly-once rules are pure: `crates/lakehouse/tests/model.rs` tries all interleavings of them.
+    never(
+        "crates/lakehouse/src/protocol",
+        &[
+            "tokio",
+            "iceberg",
+            "lapin",
+            "diesel",
+            "async ",
+            "Instant::now",
+            "SystemTime",
+        ],
+    );
     never("src", &["cfg(fuzzing)", "#[path"]);
     never("src/http", &["crate::store", "crate::publish"]);
     never(

@@ -34,6 +34,12 @@ pub fn root() -> PathBuf {
     env::var_os("HOOKWEIR_HOUSE").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
+/// Crates that the service is made of: folder, and entry.
+const CRATES: [(&str, &str); 2] = [
+    ("crates/signatures", "crates/signatures/src/lib.rs"),
+    ("crates/lakehouse", "crates/lakehouse/src/lib.rs"),
+];
+
 /// Returns the files of the service itself.
 pub fn service() -> Vec<Source> {
     let mut files = Vec::new();
@@ -47,9 +53,11 @@ pub fn service() -> Vec<Source> {
 /// them.
 pub fn product() -> Vec<Source> {
     let mut files = service();
-    let lib = Path::new("crates/signatures/src/lib.rs");
-    if root().join(lib).exists() {
-        read_module(lib, Vec::new(), &mut files);
+    for (_, lib) in CRATES {
+        let lib = Path::new(lib);
+        if root().join(lib).exists() {
+            read_module(lib, Vec::new(), &mut files);
+        }
     }
     files
 }
@@ -130,8 +138,11 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
 impl Source {
     /// Returns the top-level module, or `lib` for the entry points.
     pub fn top(&self) -> &str {
-        if self.path.starts_with("crates/signatures") {
-            return "crates/signatures";
+        let of = CRATES
+            .iter()
+            .find(|(folder, _)| self.path.starts_with(folder));
+        if let Some((folder, _)) = of {
+            return folder;
         }
         self.module.first().map_or("lib", String::as_str)
     }

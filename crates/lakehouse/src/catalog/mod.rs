@@ -1,0 +1,24 @@
+//! The catalog: which version of a table is the current one.
+
+pub mod database;
+pub mod fence;
+pub mod sql;
+
+use async_trait::async_trait;
+use iceberg::table::Table;
+use iceberg::{Catalog, Result, TableIdent, TableRequirement, TableUpdate};
+
+/// Catalog that takes commits which the `iceberg` crate has no transaction for.
+#[async_trait]
+pub trait LakeCatalog: Catalog {
+    /// Applies `updates` to the table if it meets `requirements`, in one step.
+    ///
+    /// An error of the kind `CatalogCommitConflicts` says that nothing changed. After any other error the
+    /// commit may have taken place, or may still do so.
+    async fn commit(
+        &self,
+        ident: &TableIdent,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<Table>;
+}

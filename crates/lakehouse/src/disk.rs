@@ -1,0 +1,76 @@
+//! Files and folders that are on disk when a function returns.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Permissions of files: bodies may be secret.
+const FILE_MODE: u32 = 0o600;
+/// Permissions of folders.
+const FOLDER_MODE: u32 = 0o700;
+
+/// Creates the file at `path`, which must not exist, and its folders.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        create_folder(folder)?;
+    }
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(FILE_MODE)
+        .open(path)
+}
+
+/// Creates `folder` and those above it, and brings each new name to disk.
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        create_folder(above)?;
+    }
+    match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_folder_of(folder),
+    }
+}
+
+/// Replaces the file at `path` by one with `text`, in one step.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = path.with_file_name(format!(".{name}-{}", uuid::Uuid::now_v7()));
+    let written = create(&fresh)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+        })
+        .and_then(|()| fs::rename(&fresh, path))
+        .and_then(|()| sync_folder_of(path));
+    if written.is_err() {
+        // It may not exist, or have its final name already.
+        let _ = fs::remove_file(&fresh);
+    }
+    written
+}
+
+/// Brings the name of `path` to disk.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_is_the_new_one_and_nothing_is_left_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("hint");
+        replace(&path, "1").expect("first");
+        replace(&path, "2").expect("second");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "2");
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
+    }
+}

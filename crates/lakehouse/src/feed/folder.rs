@@ -1,0 +1,247 @@
+//! The file sink's folder as a feed: whole lines, in the order of the files' numbers.
+//!
+//! The position of what is acked lies in a file. It saves work: without it the folder is read from its
+//! beginning, and rows that exist are dropped by their ids.
+//!
+//! After a failed sync the file sink cuts lines off that this feed may have read, and writes others there. A
+//! position therefore knows the bytes before it. If they are others now, the file is read again.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::envelope::from_line;
+use super::{Feed, FeedMessage};
+use crate::disk;
+use crate::error::{LakeError, Result};
+
+/// Usual name of the file with the acked position, in the folder of the lakehouse. If the lakehouse is removed, so is the
+/// position, and the events are read again.
+pub const POSITION: &str = ".position";
+/// Bytes before a position that it knows.
+const TAIL: usize = 64;
+/// Bytes that are read at once, if a line is not longer.
+const BLOCK: usize = 1 << 20;
+/// Length of a line that is given up. Bodies are smaller by configuration.
+const LONGEST_LINE: usize = 1 << 30;
+
+/// Position behind a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    file: String,
+    offset: u64,
+    /// Bytes before `offset`.
+    tail: Vec<u8>,
+}
+
+/// The folder of a file sink.
+#[derive(Debug)]
+pub struct FolderFeed {
+    folder: PathBuf,
+    position: PathBuf,
+    idle: Duration,
+    at: Position,
+    acked: Position,
+    block: Vec<u8>,
+    /// Start of the next line in `block`.
+    begin: usize,
+}
+
+impl FolderFeed {
+    /// Returns the feed of `folder`, from the position in the file `position` on. If there is no line, the
+    /// folder is looked at again after `idle`.
+    pub fn open(folder: &Path, position: &Path, idle: Duration) -> io::Result<Self> {
+        let position = std::path::absolute(position)?;
+        let acked: Position = match fs::read(&position) {
+            Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Position::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            position,
+            idle,
+            at: acked.clone(),
+            acked,
+            block: Vec::new(),
+            begin: 0,
+        })
+    }
+
+    /// Returns the next whole line and the position behind it.
+    fn next_line(&mut self) -> io::Result<Option<(Vec<u8>, Position)>> {
+        loop {
+            if let Some(length) = self.block[self.begin..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
+                let line = self.block[self.begin..self.begin + length].to_vec();
+                self.begin += length + 1;
+                self.at.offset += length as u64 + 1;
+                self.at.tail = tail_of(&self.block[..self.begin], &self.at.tail);
+                return Ok(Some((line, self.at.clone())));
+            }
+            if !self.fill()? && !self.next_file()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads from the position on. Returns `false` if there is no whole line.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.block.clear();
+        self.begin = 0;
+        if self.at.file.is_empty() {
+            return Ok(false);
+        }
+        let file = match File::open(self.folder.join(&self.at.file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        let mut size = BLOCK;
+        loop {
+            let known = self.at.tail.len();
+            let mut bytes = vec![0; known + size];
+            let read = read_at(&file, &mut bytes, self.at.offset - known as u64)?;
+            bytes.truncate(read);
+            if !bytes.starts_with(&self.at.tail) {
+                tracing::warn!(
+                    "lines of {} were cut off after they were read; the file is read again, and rows that \
+                     exist are dropped",
+                    self.at.file
+                );
+                self.at.offset = 0;
+                self.at.tail.clear();
+                continue;
+            }
+            bytes.drain(..known);
+            if bytes.contains(&b'\n') {
+                self.block = bytes;
+                return Ok(true);
+            }
+            if bytes.len() < size {
+                return Ok(false);
+            }
+            if size >= LONGEST_LINE {
+                return Err(io::Error::other(format!(
+                    "a line of {} has no end",
+                    self.at.file
+                )));
+            }
+            size *= 4;
+        }
+    }
+
+    /// Goes on to the next file. Returns `false` if there is none.
+    fn next_file(&mut self) -> io::Result<bool> {
+        let current = number(&self.at.file);
+        let mut next: Option<(u64, String)> = None;
+        let entries = match fs::read_dir(&self.folder) {
+            // The file sink makes it with its first event.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Some(number) = number(&name)
+                && current.is_none_or(|current| number > current)
+                && next.as_ref().is_none_or(|(least, _)| number < *least)
+            {
+                next = Some((number, name));
+            }
+        }
+        let Some((_, file)) = next else {
+            return Ok(false);
+        };
+        // A file is closed before the next one is begun. A line may have come since the last look.
+        if self.fill()? {
+            return Ok(true);
+        }
+        self.at = Position {
+            file,
+            ..Position::default()
+        };
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Feed for FolderFeed {
+    type Ack = Position;
+
+    async fn next(&mut self) -> Result<FeedMessage<Position>> {
+        loop {
+            let next = self.next_line().map_err(|error| {
+                LakeError::Feed(format!(
+                    "cannot read the event folder {}: {error}",
+                    self.folder.display()
+                ))
+            });
+            if let Some((line, ack)) = next? {
+                return Ok(FeedMessage {
+                    event: from_line(&line),
+                    ack,
+                });
+            }
+            tokio::time::sleep(self.idle).await;
+        }
+    }
+
+    async fn ack(&mut self, acks: Vec<Position>) -> Result<()> {
+        let Some(last) = acks.into_iter().next_back() else {
+            return Ok(());
+        };
+        let text = serde_json::to_string(&last)
+            .map_err(|error| LakeError::Feed(format!("cannot store the position: {error}")))?;
+        disk::replace(&self.position, &text).map_err(|error| {
+            LakeError::Feed(format!("cannot write {}: {error}", self.position.display()))
+        })?;
+        self.acked = last;
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        self.at = self.acked.clone();
+        self.block.clear();
+        self.begin = 0;
+        Ok(())
+    }
+}
+
+/// Returns the number in the name of an event file: `events-20261123T160000Z-000001.jsonl`.
+fn number(name: &str) -> Option<u64> {
+    let (_, number) = name
+        .strip_prefix("events-")?
+        .strip_suffix(".jsonl")?
+        .rsplit_once('-')?;
+    number.parse().ok()
+}
+
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(some) => read += some,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// Returns the last bytes of `before` followed by `block`.
+fn tail_of(block: &[u8], before: &[u8]) -> Vec<u8> {
+    let from_block = &block[block.len().saturating_sub(TAIL)..];
+    let missing = TAIL - from_block.len();
+    let from_before = &before[before.len().saturating_sub(missing)..];
+    [from_before, from_block].concat()
+}
+
+#[cfg(test)]
+mod tests;

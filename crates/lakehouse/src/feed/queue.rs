@@ -1,0 +1,231 @@
+//! A RabbitMQ queue of the lakehouse's own as a feed.
+//!
+//! The queue is declared and bound to all routing keys, so that it gets a copy of each message. A message is
+//! acked after its commit. Until then the broker keeps it, and hands it out again if the process dies.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+
+use super::envelope::Parts;
+use super::{Feed, FeedMessage};
+use crate::error::{LakeError, Result};
+
+/// Options of the queue.
+#[derive(Clone)]
+pub struct QueueOptions {
+    /// URL of the broker, with user and password.
+    pub url: String,
+    /// Exchange that messages are published to.
+    pub exchange: String,
+    /// The queue.
+    pub queue: String,
+    /// Messages that the broker may hand out before the first of them is acked.
+    pub prefetch: u16,
+    /// Longest time for an answer of the broker.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for QueueOptions {
+    /// Leaves out the URL, which holds a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueOptions")
+            .field("exchange", &self.exchange)
+            .field("queue", &self.queue)
+            .field("prefetch", &self.prefetch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A queue that is consumed.
+#[derive(Debug)]
+pub struct QueueFeed {
+    options: QueueOptions,
+    session: Option<Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    connection: Connection,
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl QueueFeed {
+    /// Returns the feed. Nothing is connected yet.
+    pub fn new(options: QueueOptions) -> Self {
+        Self {
+            options,
+            session: None,
+        }
+    }
+
+    fn failed(&self, what: &str, error: impl std::fmt::Display) -> LakeError {
+        LakeError::Feed(format!(
+            "cannot {what} the queue {}: {error}",
+            self.options.queue
+        ))
+    }
+
+    /// Runs `work`, which waits for the broker, within the time limit.
+    async fn within<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.options.timeout, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.failed(what, error)),
+            Err(_) => Err(self.failed(what, "no answer from the broker in time")),
+        }
+    }
+
+    /// Connects to the broker, declares and binds the queue, and begins to consume it, unless that was done.
+    pub async fn connect(&mut self) -> Result<()> {
+        if self.session.is_none() {
+            self.session = Some(self.open().await?);
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Session> {
+        let properties =
+            ConnectionProperties::default().with_connection_name("hookweir lakehouse".into());
+        let connect = Connection::connect(&self.options.url, properties);
+        let connection = self.within("connect to the broker of", connect).await?;
+        let declare = declare(&connection, &self.options.queue);
+        self.within("declare", declare).await?;
+        let consume = consume(connection, &self.options);
+        let (connection, channel, consumer) = self.within("consume", consume).await?;
+        Ok(Session {
+            connection,
+            channel,
+            consumer,
+        })
+    }
+}
+
+/// Deliveries of one message before the broker drops it. RabbitMQ 4 would drop it after the 20th. An argument of
+/// -1 means no limit there, but RabbitMQ 3 then drops a message that is delivered a second time.
+const DELIVERIES: i32 = i32::MAX;
+
+async fn declare(connection: &Connection, queue: &str) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERIES));
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
+    channel
+        .queue_declare(queue.into(), durable, arguments)
+        .await?;
+    channel.close(200, "OK".into()).await
+}
+
+async fn consume(
+    connection: Connection,
+    options: &QueueOptions,
+) -> lapin::Result<(Connection, Channel, Consumer)> {
+    let channel = connection.create_channel().await?;
+    let queue = ShortString::from(options.queue.as_str());
+    let bind = channel.queue_bind(
+        queue.clone(),
+        options.exchange.as_str().into(),
+        "#".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bind.await?;
+    channel
+        .basic_qos(options.prefetch, BasicQosOptions::default())
+        .await?;
+    let consumer = channel
+        .basic_consume(
+            queue,
+            "hookweir-lakehouse".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
+        .await?;
+    Ok((connection, channel, consumer))
+}
+
+#[async_trait]
+impl Feed for QueueFeed {
+    type Ack = u64;
+
+    async fn next(&mut self) -> Result<FeedMessage<u64>> {
+        self.connect().await?;
+        let Some(session) = &mut self.session else {
+            return Err(self.failed("consume", "not connected"));
+        };
+        match session.consumer.next().await {
+            Some(Ok(delivery)) => Ok(FeedMessage {
+                ack: delivery.delivery_tag,
+                event: parts(delivery).into_event(),
+            }),
+            Some(Err(error)) => Err(self.failed("consume", error)),
+            None => Err(self.failed("consume", "the broker ended it")),
+        }
+    }
+
+    /// Acks all messages up to the last one.
+    async fn ack(&mut self, acks: Vec<u64>) -> Result<()> {
+        let (Some(session), Some(last)) = (&self.session, acks.into_iter().max()) else {
+            return Ok(());
+        };
+        let multiple = BasicAckOptions { multiple: true };
+        self.within("ack messages of", session.channel.basic_ack(last, multiple))
+            .await
+    }
+
+    /// Closes the connection: the broker takes all messages back that are not acked.
+    async fn release(&mut self) -> Result<()> {
+        if let Some(session) = self.session.take() {
+            let close = session.connection.close(200, "OK".into());
+            // A broker that does not answer takes them back when it misses the heartbeats.
+            let _ = tokio::time::timeout(Duration::from_secs(1), close).await;
+        }
+        Ok(())
+    }
+}
+
+fn parts(delivery: Delivery) -> Parts {
+    let text = |text: &Option<ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
+    let properties = delivery.properties;
+    let headers = properties
+        .headers()
+        .iter()
+        .flat_map(|table| table.inner().iter());
+    Parts {
+        message_id: text(properties.message_id()).unwrap_or_default(),
+        event_type: text(properties.kind()),
+        content_type: text(properties.content_type()),
+        headers: headers
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value_text(value)?)))
+            .collect(),
+        body: Bytes::from(delivery.data),
+    }
+}
+
+/// Returns a header's value, if it is text. Hookweir publishes no other ones; a broker may add some.
+fn value_text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,173 @@
+//! Message ids, read from the files of the table.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use arrow_array::cast::AsArray as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use iceberg::expr::{Predicate, Reference};
+use iceberg::scan::FileScanTask;
+use iceberg::spec::{Datum, Literal, PrimitiveLiteral};
+use iceberg::table::Table;
+
+use super::schema::{MESSAGE_ID, RECEIVED_AT};
+use crate::error::{LakeError, Result};
+use crate::event::{Millis, RowId};
+
+/// Milliseconds of one look-up: suspects received in the same hour are searched for together.
+const LOOK_UP_MS: i64 = 3_600_000;
+
+/// Hands the ids of all rows received at or after `floor` to `take`, without those in the files `skip`.
+/// Returns the paths of all files that hold such rows.
+pub async fn read(
+    table: &Table,
+    floor: Millis,
+    skip: &HashSet<String>,
+    take: impl FnMut(RowId),
+) -> Result<HashSet<String>> {
+    let mut scan = table.scan().select([MESSAGE_ID]);
+    if floor > Millis(i64::MIN) {
+        scan = scan.with_filter(from(floor));
+    }
+    let failed = LakeError::away::<iceberg::Error>;
+    let planned = scan.build().map_err(failed("plan to read message ids"))?;
+    let tasks: Vec<FileScanTask> = planned
+        .plan_files()
+        .await
+        .map_err(failed("read the list of files"))?
+        .try_collect()
+        .await
+        .map_err(failed("read the list of files"))?;
+    let paths = tasks
+        .iter()
+        .map(|task| task.data_file_path.clone())
+        .collect();
+    let wanted = tasks
+        .into_iter()
+        .filter(|task| !skip.contains(&task.data_file_path));
+    scan_tasks(table, wanted.collect(), take).await?;
+    Ok(paths)
+}
+
+/// Returns those of `suspects` that the table has.
+///
+/// A copy has the time of receipt of its row, by which files are pruned. Only an event that returned after its
+/// dedup window has another time; for those that are left, the ids of the whole table are read.
+pub async fn find(table: &Table, suspects: &HashMap<RowId, Millis>) -> Result<HashSet<RowId>> {
+    let mut found = HashSet::new();
+    let mut hours: BTreeMap<i64, (Millis, Millis)> = BTreeMap::new();
+    for &at in suspects.values() {
+        let range = hours.entry(at.0.div_euclid(LOOK_UP_MS)).or_insert((at, at));
+        *range = (range.0.min(at), range.1.max(at));
+    }
+    for (first, last) in hours.into_values() {
+        let until = Reference::new(RECEIVED_AT)
+            .less_than_or_equal_to(Datum::timestamptz_micros(last.micros()));
+        look_up(table, Some(from(first).and(until)), suspects, &mut found).await?;
+    }
+    if found.len() < suspects.len() {
+        look_up(table, None, suspects, &mut found).await?;
+    }
+    Ok(found)
+}
+
+/// Returns the earliest start of a day so that the rows received since are at most `capacity`.
+pub async fn floor(table: &Table, capacity: usize) -> Result<Millis> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let Some(snapshot) = table.metadata().current_snapshot() else {
+        return Ok(Millis(i64::MIN));
+    };
+    let list = table.manifest_list_reader(snapshot).load().await;
+    let mut days: BTreeMap<i32, u64> = BTreeMap::new();
+    for file in list
+        .map_err(failed("read the list of manifests"))?
+        .entries()
+    {
+        let manifest = file.load_manifest(table.file_io()).await;
+        for entry in manifest.map_err(failed("read a manifest"))?.entries() {
+            if entry.is_alive() {
+                *days
+                    .entry(day_of(entry.data_file().partition()))
+                    .or_default() += entry.record_count();
+            }
+        }
+    }
+    let mut rows = 0;
+    for (day, count) in days.into_iter().rev() {
+        rows += count;
+        if rows > capacity as u64 {
+            return Ok(Millis((i64::from(day) + 1) * 86_400_000));
+        }
+    }
+    Ok(Millis(i64::MIN))
+}
+
+/// Returns the day of a partition. Without one, the file counts as of the newest day.
+pub(crate) fn day_of(partition: &iceberg::spec::Struct) -> i32 {
+    match partition.iter().next().flatten() {
+        Some(Literal::Primitive(PrimitiveLiteral::Int(day))) => *day,
+        _ => i32::MAX,
+    }
+}
+
+fn from(floor: Millis) -> Predicate {
+    Reference::new(RECEIVED_AT).greater_than_or_equal_to(Datum::timestamptz_micros(floor.micros()))
+}
+
+async fn look_up(
+    table: &Table,
+    filter: Option<Predicate>,
+    suspects: &HashMap<RowId, Millis>,
+    found: &mut HashSet<RowId>,
+) -> Result<()> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let mut scan = table.scan().select([MESSAGE_ID]);
+    if let Some(filter) = filter {
+        scan = scan.with_filter(filter);
+    }
+    let planned = scan
+        .build()
+        .map_err(failed("plan to look message ids up"))?;
+    let tasks = planned
+        .plan_files()
+        .await
+        .map_err(failed("read the list of files"))?;
+    let tasks: Vec<FileScanTask> = tasks
+        .try_collect()
+        .await
+        .map_err(failed("read the list of files"))?;
+    scan_tasks(table, tasks, |id| {
+        if suspects.contains_key(&id) {
+            found.insert(id);
+        }
+    })
+    .await
+}
+
+async fn scan_tasks(
+    table: &Table,
+    tasks: Vec<FileScanTask>,
+    mut take: impl FnMut(RowId),
+) -> Result<()> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let tasks = futures_util::stream::iter(tasks.into_iter().map(Ok)).boxed();
+    let read = table
+        .reader_builder()
+        .build()
+        .read(tasks)
+        .map_err(failed("read message ids"))?;
+    let mut batches = read.stream();
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(failed("read message ids"))?;
+        for text in batch.column(0).as_string::<i32>().iter().flatten() {
+            let id = text.parse().map_err(|_| {
+                LakeError::Table(format!(
+                    "{} has a row with the message id {text:?}, which is no UUID: another program \
+                     wrote it; remove the row",
+                    table.identifier()
+                ))
+            })?;
+            take(id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The table: one row for each event, raw and exact.
+
+pub mod files;
+pub mod ids;
+pub mod replace;
+mod rows;
+pub mod schema;

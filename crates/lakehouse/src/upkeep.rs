@@ -1,0 +1,364 @@
+//! Upkeep of a table, beside any number of writers and other engines.
+//!
+//! - [`compact`] puts the small files of a day together, and merges manifests.
+//! - [`retain`] drops days that are older than the retention.
+//! - [`expire`] drops old versions of the table.
+//! - [`remove_unnamed`] deletes files that no version names: of expired versions, and of writers that died.
+//!
+//! Each change requires the version that it was made for. If a writer was faster, nothing changes, and the
+//! next round tries again. A writer's own process runs the upkeep between two commits, so it does not starve.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use iceberg::scan::FileScanTask;
+use iceberg::spec::{DataFile, Operation};
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
+
+use crate::error::{LakeError, Result};
+use crate::event::Millis;
+use crate::lake::Lake;
+use crate::storage::local_path;
+use crate::table::files::DayWriter;
+use crate::table::ids::day_of;
+use crate::table::replace::{Content, content, replace};
+
+/// Settings of the upkeep.
+#[derive(Clone, Copy, Debug)]
+pub struct UpkeepLimits {
+    /// A file below this size is small, in bytes. 0 leaves compaction to another engine.
+    pub small_bytes: u64,
+    /// Small files of one day that are put together.
+    pub small_files: usize,
+    /// Age from which a version may be dropped.
+    pub keep_versions: Duration,
+    /// Versions that are kept, however old.
+    pub keep_count: usize,
+    /// Days of events that are kept. 0 keeps all.
+    pub keep_days: u32,
+    /// Age from which a file that nothing names is deleted.
+    pub unnamed_age: Duration,
+}
+
+/// Least age of a file that is deleted: clocks of file systems are some milliseconds behind.
+const LEAST_AGE: Duration = Duration::from_millis(100);
+
+/// Bytes that one compaction reads.
+const COMPACT_BYTES: u64 = 256 << 20;
+
+/// Work that one round of the upkeep has done.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Upkept {
+    /// Files that were put together.
+    pub compacted: usize,
+    /// Versions that were dropped.
+    pub expired: usize,
+    /// Files of days past the retention that were dropped.
+    pub dropped: usize,
+    /// Files that were deleted.
+    pub deleted: usize,
+}
+
+/// Runs one round of the upkeep.
+pub async fn round(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<Upkept> {
+    let dropped = retain(lake, limits.keep_days, now).await?;
+    let compacted = compact(lake, limits, now).await?;
+    let expired = expire(lake, limits, now).await?;
+    let deleted = remove_unnamed(lake, limits.unnamed_age, now).await?;
+    Ok(Upkept {
+        compacted,
+        expired,
+        dropped,
+        deleted,
+    })
+}
+
+/// Puts the small files of one day together, if there are enough. Returns their number.
+pub async fn compact(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<usize> {
+    let table = lake.load().await?;
+    let content = content(&table).await?;
+    if !content.deletes.is_empty() {
+        // Another engine deleted rows by delete files. It knows which files they concern.
+        return Ok(0);
+    }
+    let Some((day, files)) = small_files(&content, limits, now) else {
+        return Ok(0);
+    };
+    let added = rewrite(&table, day, &files).await?;
+    let change = replace(&table, &content, &files, added, Operation::Replace, now).await?;
+    Ok(if lake.commit(change).await? {
+        files.len()
+    } else {
+        0
+    })
+}
+
+/// Returns the day with the most small files, and these, if they are enough. Files of a day that is over are
+/// put together from two on.
+fn small_files(
+    content: &Content,
+    limits: &UpkeepLimits,
+    now: Millis,
+) -> Option<(i32, HashSet<String>)> {
+    let mut days: BTreeMap<i32, (u64, HashSet<String>)> = BTreeMap::new();
+    for entry in &content.entries {
+        let file = entry.data_file();
+        let size = file.file_size_in_bytes();
+        let (bytes, files) = days.entry(day_of(file.partition())).or_default();
+        if size < limits.small_bytes && *bytes + size <= COMPACT_BYTES {
+            *bytes += size;
+            files.insert(file.file_path().to_owned());
+        }
+    }
+    // A late event may still come on the day after.
+    let is_over = |day: i32| day < now.day() - 1;
+    let enough = days.into_iter().filter(|(day, (_, files))| {
+        files.len()
+            >= if is_over(*day) {
+                2
+            } else {
+                limits.small_files.max(2)
+            }
+    });
+    enough
+        .max_by_key(|(_, (_, files))| files.len())
+        .map(|(day, (_, files))| (day, files))
+}
+
+/// Copies the rows of `files` to new files.
+async fn rewrite(table: &Table, day: i32, files: &HashSet<String>) -> Result<Vec<DataFile>> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let plan = table
+        .scan()
+        .select_all()
+        .build()
+        .map_err(failed("plan a compaction"))?;
+    let tasks = plan
+        .plan_files()
+        .await
+        .map_err(failed("read the list of files"))?;
+    let tasks: Vec<FileScanTask> = tasks
+        .try_collect()
+        .await
+        .map_err(failed("read the list of files"))?;
+    let tasks: Vec<_> = tasks
+        .into_iter()
+        .filter(|task| files.contains(&task.data_file_path))
+        .map(Ok)
+        .collect();
+    let reader = table
+        .reader_builder()
+        .with_data_file_concurrency_limit(1)
+        .with_batch_size(1024)
+        .build();
+    let read = reader.read(futures_util::stream::iter(tasks).boxed());
+    let mut batches = read.map_err(failed("read a file of the table"))?.stream();
+    let mut writer = DayWriter::new(table, day).await?;
+    while let Some(batch) = batches.next().await {
+        writer
+            .write(batch.map_err(failed("read a file of the table"))?)
+            .await?;
+    }
+    writer.close().await
+}
+
+/// Drops files of days that are older than `keep_days`. Returns their number.
+pub async fn retain(lake: &Lake, keep_days: u32, now: Millis) -> Result<usize> {
+    if keep_days == 0 {
+        return Ok(0);
+    }
+    let first = now
+        .day()
+        .saturating_sub(i32::try_from(keep_days).unwrap_or(i32::MAX));
+    let table = lake.load().await?;
+    let content = content(&table).await?;
+    let old: HashSet<String> = content
+        .entries
+        .iter()
+        .map(|entry| entry.data_file())
+        .filter(|file| day_of(file.partition()) < first)
+        .map(|file| file.file_path().to_owned())
+        .collect();
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let change = replace(&table, &content, &old, Vec::new(), Operation::Delete, now).await?;
+    Ok(if lake.commit(change).await? {
+        old.len()
+    } else {
+        0
+    })
+}
+
+/// Drops versions that are older than the limits. Returns their number.
+pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<usize> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let table = lake.load().await?;
+    let before = table.metadata().snapshots().len();
+    let age = i64::try_from(limits.keep_versions.as_millis()).unwrap_or(i64::MAX);
+    let limit = now.0.saturating_sub(age);
+    let old = table
+        .metadata()
+        .snapshots()
+        .filter(|snapshot| snapshot.timestamp_ms() < limit)
+        .count();
+    // A commit for each version that is dropped would cost more than it saves.
+    if before <= limits.keep_count || old < limits.keep_count.min(20) {
+        return Ok(0);
+    }
+    let transaction = Transaction::new(&table);
+    let action = transaction
+        .expire_snapshots()
+        .expire_older_than_ms(limit)
+        .retain_last(limits.keep_count.max(1));
+    let transaction = action
+        .apply(transaction)
+        .map_err(failed("expire versions"))?;
+    let after = transaction
+        .commit(&**lake.catalog())
+        .await
+        .map_err(failed("expire versions"))?;
+    Ok(before.saturating_sub(after.metadata().snapshots().len()))
+}
+
+/// Deletes files of the table's folder that no version names and that are older than `age`. Returns their
+/// number.
+///
+/// A commit that was prepared before could still name such a file. So a version without changes is committed
+/// first, with a new token: it refuses those commits, and a refused writer writes its files anew.
+pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<usize> {
+    let table = lake.load().await?;
+    let oldest = SystemTime::now()
+        .checked_sub(age.max(LEAST_AGE))
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    let root = local_path(table.metadata().location());
+    if candidates(&table, &root, oldest).await?.is_empty() {
+        return Ok(0);
+    }
+    let content = content(&table).await?;
+    let nothing = HashSet::new();
+    let barrier = replace(
+        &table,
+        &content,
+        &nothing,
+        Vec::new(),
+        Operation::Replace,
+        now,
+    )
+    .await?;
+    if !lake.commit(barrier).await? {
+        return Ok(0);
+    }
+    let mut deleted = 0;
+    for path in candidates(&lake.load().await?, &root, oldest).await? {
+        match fs::remove_file(&path) {
+            Ok(()) => deleted += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(LakeError::Away(format!(
+                    "cannot delete {}: {error}",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+/// Returns files below `root` that no version of `table` names and that were written before `oldest`.
+async fn candidates(table: &Table, root: &Path, oldest: SystemTime) -> Result<Vec<PathBuf>> {
+    let named = named_files(table).await?;
+    let mut found = Vec::new();
+    for folder in ["data", "metadata"] {
+        let walked = walk(&root.join(folder), &mut |path, written| {
+            if written < oldest && !named.contains(path) && is_ours(path) {
+                found.push(path.to_owned());
+            }
+        });
+        walked.map_err(|error| {
+            LakeError::Away(format!(
+                "cannot read the folder {}: {error}",
+                root.display()
+            ))
+        })?;
+    }
+    Ok(found)
+}
+
+/// Returns `true` if the file is of a kind that a table consists of.
+fn is_ours(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    [".parquet", ".avro", ".metadata.json"]
+        .iter()
+        .any(|end| name.ends_with(end))
+        || name.starts_with(".version-hint.text-")
+}
+
+/// Returns the paths of all files that a version of `table` names.
+async fn named_files(table: &Table) -> Result<HashSet<PathBuf>> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let metadata = table.metadata();
+    let mut named: HashSet<PathBuf> = HashSet::new();
+    named.extend(table.metadata_location().map(local_path));
+    named.extend(
+        metadata
+            .metadata_log()
+            .iter()
+            .map(|log| local_path(&log.metadata_file)),
+    );
+    named.extend(
+        metadata
+            .statistics_iter()
+            .map(|file| local_path(&file.statistics_path)),
+    );
+    named.extend(
+        metadata
+            .partition_statistics_iter()
+            .map(|file| local_path(&file.statistics_path)),
+    );
+    for snapshot in metadata.snapshots() {
+        named.insert(local_path(snapshot.manifest_list()));
+        let list = table.manifest_list_reader(snapshot).load().await;
+        for file in list.map_err(failed("read a list of manifests"))?.entries() {
+            if !named.insert(local_path(&file.manifest_path)) {
+                // Read already.
+                continue;
+            }
+            let manifest = file.load_manifest(table.file_io()).await;
+            let manifest = manifest.map_err(failed("read a manifest"))?;
+            let alive = manifest.entries().iter().filter(|entry| entry.is_alive());
+            named.extend(alive.map(|entry| local_path(entry.file_path())));
+        }
+    }
+    Ok(named)
+}
+
+/// Hands each file below `folder` and the time of its last change to `take`.
+fn walk(folder: &Path, take: &mut dyn FnMut(&Path, SystemTime)) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            // Deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        if metadata.is_dir() {
+            walk(&entry.path(), take)?;
+        } else {
+            take(&entry.path(), metadata.modified()?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Tests of the lakehouse with real catalogs, files, processes and readers. `tests/lakehouse` runs them.
+
+mod catalog_contract;
+mod feeds;
+mod kills;
+mod races;
+mod readers;
+mod support;
+mod upkeep;
+mod writing;

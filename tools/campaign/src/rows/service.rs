@@ -1,5 +1,6 @@
 //! The service itself: nothing breaks, it dies, it forgets; two of them get in each other's way.
 
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use hookweir::faults::points::{POINTS, SPOOL_POINTS};
@@ -152,8 +153,12 @@ pub const ROWS: &[Row] = &[
     .felt(LOG_FELT),
 ];
 
-/// For how long nobody reads the log.
+/// Shortest time for which nobody reads the log.
 const LOG_AWAY: Duration = Duration::from_secs(8);
+/// Accepted deliveries that fill the queue in front of a log (8,192 lines) and a pipe, at a line each.
+const LOG_FULL: usize = 10_000;
+/// Longest wait for those deliveries, on a slow machine or with a service that stands still.
+const LOG_PATIENCE: Duration = Duration::from_secs(45);
 const LOG_FELT: Felt = Felt::Counter("hookweir_log_lines_dropped_total", &[], 1);
 
 /// So many lines that the queue in front of a log is full within seconds.
@@ -391,8 +396,8 @@ async fn log_unread(scene: &mut Scene<'_>, harm: fn(&LogReader)) {
         .fault(async |scene| {
             let (taken, reader) = (scene.load().taken(), scene.apps[0].log_reader());
             harm(&reader);
-            tokio::time::sleep(LOG_AWAY).await;
-            demand_going_on(scene, taken);
+            let ended = log_overflows(scene, taken).await;
+            demand_going_on(scene, taken, ended);
             reader.reads();
             revive(scene).await;
         })
@@ -404,23 +409,36 @@ async fn log_disk_full(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             let taken = scene.load().taken();
             blocking(|| scene.log_disk.as_ref().expect("a disk of its own").fill());
-            tokio::time::sleep(LOG_AWAY).await;
-            demand_going_on(scene, taken);
+            let ended = log_overflows(scene, taken).await;
+            demand_going_on(scene, taken, ended);
             blocking(|| scene.log_disk.as_ref().expect("a disk of its own").free());
             revive(scene).await;
         })
         .await;
 }
 
+/// Waits until more lines were written than the log's queue holds. Returns the status of a service that ended.
+async fn log_overflows(scene: &mut Scene<'_>, taken: usize) -> Option<ExitStatus> {
+    tokio::time::sleep(LOG_AWAY).await;
+    let since = Instant::now();
+    while scene.load().taken() - taken < LOG_FULL && since.elapsed() < LOG_PATIENCE {
+        let ended = scene.apps[0].has_ended();
+        if ended.is_some() {
+            return ended;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    scene.apps[0].has_ended()
+}
+
 /// Demands that the service runs and has taken events meanwhile.
-fn demand_going_on(scene: &mut Scene<'_>, taken: usize) {
+fn demand_going_on(scene: &mut Scene<'_>, taken: usize, ended: Option<ExitStatus>) {
     let more = scene.load().taken() - taken;
     scene.demand(
         "takes events while its log is not read",
-        more > 200,
+        more > 1000,
         more.to_string(),
     );
-    let ended = scene.apps[0].has_ended();
     scene.demand(
         "goes on running without its log",
         ended.is_none(),

@@ -20,9 +20,10 @@ mod who;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
 use crate::app;
-use crate::config::{ConfigError, Inputs};
+use crate::config::{Config, ConfigError, Inputs};
 use crate::telemetry::logs;
 use args::{Args, Command, With};
 
@@ -104,22 +105,28 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             Ok(())
         }
         Command::Config(With { common, .. }) => {
-            let config = load_what_is_here(before.and(common))?;
-            config
-                .untried
-                .iter()
-                .for_each(|why| say::note(format_args!("not read: {why}")));
-            say::out(config.to_toml().trim_end());
+            print_config(&load_what_is_here(before.and(common))?);
             Ok(())
         }
         Command::Completions { shell } => {
-            // Not straight to standard output: it panics if the reader goes away.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut script);
-            say::out_bytes(&script);
+            print_completions(shell);
             Ok(())
         }
     }
+}
+
+fn print_config(config: &Config) {
+    for why in &config.untried {
+        say::note(format_args!("not read: {why}"));
+    }
+    say::out(config.to_toml().trim_end());
+}
+
+fn print_completions(shell: Shell) {
+    // Standard output itself would panic if its reader went away.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut script);
+    say::out_bytes(&script);
 }
 
 fn report(failure: Failure) -> ExitCode {

@@ -4,142 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Range;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Lines, Place, Problem, nearest};
 use super::sections::SECTIONS;
-
-/// A value as written. Without `Debug`: it may be a secret.
-#[derive(Clone)]
-pub(super) struct Item {
-    pub(super) raw: Raw,
-    pub(super) place: Place,
-}
-
-/// A value as written.
-#[derive(Clone)]
-pub(super) enum Raw {
-    /// From the environment or `--set`: the option decides what it is.
-    Word(String),
-    Text(String),
-    Integer(i128),
-    Float(f64),
-    Boolean(bool),
-    List(Vec<Item>),
-    Table(BTreeMap<String, Item>),
-    /// A date or time; no option takes one.
-    Time,
-}
-
-impl Raw {
-    /// As it is shown in an error: short, and on one line.
-    pub(super) fn describe(&self) -> String {
-        match self {
-            Self::Word(text) | Self::Text(text) => {
-                let short: String = text.chars().take(60).collect();
-                let dots = if short.len() < text.len() { "…" } else { "" };
-                format!("\"{}{dots}\"", short.escape_debug())
-            }
-            Self::Integer(number) => number.to_string(),
-            Self::Float(number) => number.to_string(),
-            Self::Boolean(truth) => truth.to_string(),
-            _ => self.kind().to_owned(),
-        }
-    }
-
-    /// Its kind, for errors that must not show the value.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::Word(_) | Self::Text(_) => "a string",
-            Self::Integer(_) => "a whole number",
-            Self::Float(_) => "a fraction",
-            Self::Boolean(_) => "true or false",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-            Self::Time => "a date or time",
-        }
-    }
-
-    pub(super) fn text(&self) -> Option<String> {
-        if let Self::Text(text) = self {
-            Some(text.clone())
-        } else {
-            None
-        }
-    }
-
-    pub(super) fn list(&self) -> Option<Vec<Item>> {
-        if let Self::List(items) = self {
-            Some(items.clone())
-        } else {
-            None
-        }
-    }
-
-    pub(super) fn table(&self) -> Option<BTreeMap<String, Item>> {
-        if let Self::Table(table) = self {
-            Some(table.clone())
-        } else {
-            None
-        }
-    }
-
-    /// The same in the words of the `toml` crate, for parts of a source that are passed on unread.
-    pub(super) fn to_toml(&self) -> toml::Value {
-        match self {
-            Self::Word(text) | Self::Text(text) => toml::Value::String(text.clone()),
-            Self::Integer(number) => {
-                toml::Value::Integer(i64::try_from(*number).unwrap_or(i64::MAX))
-            }
-            Self::Float(number) => toml::Value::Float(*number),
-            Self::Boolean(truth) => toml::Value::Boolean(*truth),
-            Self::List(items) => {
-                toml::Value::Array(items.iter().map(|item| item.raw.to_toml()).collect())
-            }
-            Self::Table(table) => toml::Value::Table(
-                table
-                    .iter()
-                    .map(|(key, item)| (key.clone(), item.raw.to_toml()))
-                    .collect(),
-            ),
-            Self::Time => toml::Value::String(String::new()),
-        }
-    }
-}
-
-/// Kind of an option's value. A word from the environment or `--set` is read as this kind.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Kind {
-    Text,
-    Integer,
-    Boolean,
-    List,
-    Table,
-}
-
-impl Item {
-    /// The value as an option of `kind` takes it: a word is read as what is needed; one that cannot be stays a word, and is refused as one.
-    pub(super) fn read_as(&self, kind: Kind) -> Raw {
-        let Raw::Word(word) = &self.raw else {
-            return self.raw.clone();
-        };
-        let text = word.trim();
-        let read = match kind {
-            Kind::Text => Some(Raw::Text(word.clone())),
-            Kind::Integer => text.replace('_', "").parse().ok().map(Raw::Integer),
-            Kind::Boolean => text.parse().ok().map(Raw::Boolean),
-            Kind::List if !text.starts_with('[') => Some(Raw::List(vec![Item {
-                raw: Raw::Text(word.clone()),
-                place: self.place.clone(),
-            }])),
-            Kind::List | Kind::Table => DeValue::parse(text)
-                .ok()
-                .map(|value| item(value, self.place.clone(), &|_| self.place.clone()).raw),
-        };
-        read.unwrap_or_else(|| self.raw.clone())
-    }
-}
+use super::value::{Item, Raw, item};
 
 /// Values of one origin.
 #[derive(Default)]
@@ -189,51 +58,65 @@ impl Layer {
             let at = place(key.span());
             let key = key.into_inner().into_owned();
             let raw = item(value, at.clone(), &place).raw;
-            let (key, raw) = match raw {
-                Raw::List(_) | Raw::Table(_) if is_misspelt_source(&key) => {
-                    mistakes.push(misspelt(&at, &key));
-                    let two_brackets = match raw {
-                        Raw::Table(entries) => Raw::List(vec![Item {
-                            raw: Raw::Table(entries),
-                            place: at.clone(),
-                        }]),
-                        other => other,
-                    };
-                    ("source".to_owned(), two_brackets)
-                }
-                raw => (key, raw),
-            };
-            match raw {
-                Raw::List(sources) if key == "source" => {
-                    for source in sources {
-                        match source.raw {
-                            Raw::Table(entries) => layer.sources.push(SourceTable {
-                                place: source.place,
-                                named: None,
-                                entries,
-                            }),
-                            other => mistakes.push(not_a_source(&source.place, &other)),
-                        }
-                    }
-                }
-                Raw::Table(table) if key == "source" => {
-                    mistakes.push(one_bracket(&at, &table));
-                    layer.sources.extend(sources_meant(table, &at));
-                }
-                other if key == "source" => mistakes.push(not_a_source(&at, &other)),
-                Raw::Table(section) if !section.is_empty() => {
-                    layer.options.extend(
-                        section
-                            .into_iter()
-                            .map(|(name, item)| (format!("{key}.{name}"), item)),
-                    );
-                }
-                raw => {
-                    layer.options.insert(key, Item { raw, place: at });
-                }
-            }
+            layer.insert_section(key, raw, at, mistakes);
         }
         layer
+    }
+
+    /// Takes what stands under a key at the top of a file.
+    fn insert_section(
+        &mut self,
+        key: String,
+        raw: Raw,
+        at: Place,
+        mistakes: &mut Vec<ConfigError>,
+    ) {
+        match raw {
+            Raw::List(_) | Raw::Table(_) if is_misspelt_source(&key) => {
+                mistakes.push(misspelt(&at, &key));
+                let two_brackets = match raw {
+                    Raw::Table(entries) => Raw::List(vec![Item {
+                        raw: Raw::Table(entries),
+                        place: at.clone(),
+                    }]),
+                    other => other,
+                };
+                self.insert_sources(two_brackets, at, mistakes);
+            }
+            raw if key == "source" => self.insert_sources(raw, at, mistakes),
+            Raw::Table(section) if !section.is_empty() => {
+                self.options.extend(
+                    section
+                        .into_iter()
+                        .map(|(name, item)| (format!("{key}.{name}"), item)),
+                );
+            }
+            raw => {
+                self.options.insert(key, Item { raw, place: at });
+            }
+        }
+    }
+
+    fn insert_sources(&mut self, raw: Raw, at: Place, mistakes: &mut Vec<ConfigError>) {
+        match raw {
+            Raw::List(sources) => {
+                for source in sources {
+                    match source.raw {
+                        Raw::Table(entries) => self.sources.push(SourceTable {
+                            place: source.place,
+                            named: None,
+                            entries,
+                        }),
+                        other => mistakes.push(not_a_source(&source.place, &other)),
+                    }
+                }
+            }
+            Raw::Table(table) => {
+                mistakes.push(one_bracket(&at, &table));
+                self.sources.extend(sources_meant(table, &at));
+            }
+            other => mistakes.push(not_a_source(&at, &other)),
+        }
     }
 
     /// Reads the variables that begin with `HOOKWEIR__`.
@@ -430,36 +313,4 @@ fn sources_meant(mut table: BTreeMap<String, Item>, at: &Place) -> Vec<SourceTab
         _ => None,
     };
     table.into_iter().filter_map(source).collect()
-}
-
-fn item(value: Spanned<DeValue<'_>>, at: Place, place: &dyn Fn(Range<usize>) -> Place) -> Item {
-    let raw = match value.into_inner() {
-        DeValue::String(text) => Raw::Text(text.into_owned()),
-        // What does not fit is out of every option's bounds.
-        DeValue::Integer(number) => {
-            Raw::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
-        }
-        DeValue::Float(number) => Raw::Float(number.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(truth) => Raw::Boolean(truth),
-        DeValue::Datetime(_) => Raw::Time,
-        DeValue::Array(values) => Raw::List(
-            values
-                .into_iter()
-                .map(|value| {
-                    let at = place(value.span());
-                    item(value, at, place)
-                })
-                .collect(),
-        ),
-        DeValue::Table(table) => Raw::Table(
-            table
-                .into_iter()
-                .map(|(key, value)| {
-                    let at = place(key.span());
-                    (key.into_inner().into_owned(), item(value, at, place))
-                })
-                .collect(),
-        ),
-    };
-    Item { raw, place: at }
 }

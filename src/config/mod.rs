@@ -13,12 +13,15 @@ mod option;
 mod postgres_url;
 mod reader;
 mod reference;
+mod report;
 mod rules;
 pub mod secret;
+mod secret_options;
 mod sections;
 mod show;
 mod sources;
 mod urls;
+mod value;
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,8 +31,8 @@ pub use error::ConfigError;
 use layers::Layer;
 pub use model::Config;
 use reader::Reader;
-pub use reader::Report;
 pub use reference::{page, reference, settings};
+pub use report::Report;
 use secret::Environment;
 
 /// Origins of a configuration, besides its defaults.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::Url;
 
 use super::error::ConfigError;
-use super::reader::{Effective, Places, Reader};
+use super::reader::Reader;
+use super::report::{Effective, Places};
 pub use super::sections::*;
 
 /// The whole configuration.

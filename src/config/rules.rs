@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use url::Url;
 
 use super::model::Config;
-use super::reader::Report;
+use super::report::Report;
 
 /// A PostgreSQL schema that needs no quoting.
 pub(super) fn schema_name(name: &str) -> Result<(), String> {

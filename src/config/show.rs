@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::error::Place;
-use super::layers::{Item, Raw};
 use super::model::Config;
 use super::secret::Reference;
+use super::value::{Item, Raw};
 
 impl Config {
     /// Returns `true` if the default of the option `key` is in force.

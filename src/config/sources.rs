@@ -3,7 +3,8 @@
 use super::error::{ConfigError, Problem};
 use super::layers::SourceTable;
 use super::model::{SameBytes, Source};
-use super::reader::{Places, Reader, Report};
+use super::reader::Reader;
+use super::report::{Places, Report};
 use super::secret::Environment;
 use crate::domain::delivery::SourceName;
 

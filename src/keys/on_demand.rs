@@ -1,10 +1,13 @@
-//! Fetches what deliveries name: a certificate by its URL, a key by its id, the URL that confirms a subscription. A thread for each source that
-//! needs it, away from every delivery.
+//! Fetches on demand: a certificate by its URL, a key by its id, the URL that confirms a
+//! subscription. Each source that needs them has a thread of its own, away from every delivery.
 //!
-//! Anybody can name anything that a scheme allows, so each source has few fetches to spend, and what failed is not tried again for a while.
-//! The budget is not for whoever comes first. Names that were good before have one of their own. Of the others, those go first that deliveries
-//! name again and again, as a provider does and one who makes names up does not; some are drawn by lot, for whoever does both. A delivery that
-//! waits for a fetch is answered 503, and its redelivery is verified. What was fetched is kept in the store.
+//! Any sender can name any URL or id that the scheme allows. So each source has a small budget of
+//! fetches, and a failed fetch is not repeated for a while. Names that were good before have a
+//! budget of their own. Of the new names, those that several deliveries repeat go first: a provider
+//! repeats its names, an attacker who invents names does not. Some names are drawn at random, so
+//! that an attacker who repeats one name does not keep out the others. If a delivery needs a key
+//! that is being fetched, it is answered 503, and its redelivery is verified. The store keeps what
+//! was fetched.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,10 +19,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use reqwest::blocking::Client;
 use reqwest::header::CONTENT_TYPE;
 
+use super::STACK;
 use super::client::{FetchError, Reach, answer, client_for};
 use super::missing_keys::MissingKeys;
 use super::stored::StoredKeys;
-use super::{Bell, STACK};
 use crate::domain::delivery::SourceName;
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::{Source, Sources};
@@ -28,9 +31,11 @@ use hookweir_signatures::Fetch;
 
 mod candidates;
 mod failures;
+mod requests;
 
 use candidates::Candidates;
 use failures::Failures;
+pub(super) use requests::FetchRequests;
 
 /// Fetches that a source may spend at once, and how often it gets another: for names that are new, and for those that were good before.
 const BURST: u32 = 5;
@@ -93,32 +98,6 @@ pub(super) fn start(
             })?;
     }
     Ok(ways)
-}
-
-/// Way of the fetches that a source's deliveries ask for.
-#[derive(Clone, Debug)]
-pub(super) struct FetchRequests {
-    missing_keys: Arc<Mutex<MissingKeys>>,
-    bell: Bell,
-}
-
-impl FetchRequests {
-    fn new() -> (Self, Receiver<()>) {
-        let (bell, rung) = Bell::new();
-        let missing_keys = Arc::default();
-        (Self { missing_keys, bell }, rung)
-    }
-
-    /// Adds a fetch to the sample, and wakes the thread.
-    pub(super) fn add(&self, fetch: Fetch) {
-        let mut missing_keys = self
-            .missing_keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        missing_keys.add(fetch);
-        drop(missing_keys);
-        self.bell.ring();
-    }
 }
 
 fn send(client: &Client, fetch: &Fetch) -> Result<Vec<u8>, FetchError> {

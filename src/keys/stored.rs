@@ -101,7 +101,7 @@ fn run(
                 })
             }
         };
-        // The first thing that is done is to read; whoever waits for that is told.
+        // The thread reads first. The caller of `start` waits for the end of that read.
         drop(tried.take());
         match done {
             Ok(()) => failing = false,

@@ -59,10 +59,10 @@ struct Ceilings {
 
 const CEILINGS: Ceilings = Ceilings {
     openings: 165,
-    refused: 19,
+    refused: 15,
     public_names_twice: 2,
-    long_functions: 33,
-    long_files: 5,
+    long_functions: 31,
+    long_files: 1,
 };
 
 /// One place with something to mend: the top-level module, and the place in words.

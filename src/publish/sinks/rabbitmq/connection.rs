@@ -39,8 +39,7 @@ impl RabbitmqConnection {
         let at = format!("RabbitMQ at {}:{}", authority.host, authority.port);
         let failed = |why: String| PublishError(format!("{at}: {why}"));
         // The client's thread ends with the runtime that its socket belongs to. Nothing else ends a
-        // connection to a broker that is frozen or that blocks us: there even a close waits for
-        // ever.
+        // connection to a broker that is frozen or blocks this client: a close would never return.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("amqp")

@@ -32,6 +32,7 @@ pub mod faults;
 pub mod http;
 pub mod in_flight;
 pub mod keys;
+pub mod lakehouse;
 pub mod outbox;
 pub mod publish;
 pub mod runtime;

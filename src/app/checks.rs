@@ -1,7 +1,8 @@
 //! Checks of a configuration by the stages that use it: schemes and keys, routing keys, message sizes.
 
-use crate::config::model::PublisherUrl;
+use crate::config::model::{InServe, PublisherUrl};
 use crate::config::{Config, ConfigError, Draft, Inputs, Report};
+use crate::lakehouse;
 use crate::publish::routing_key::RoutingKey;
 use crate::source::splits;
 use hookweir_signatures::Scheme;
@@ -17,6 +18,7 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
     report.check_routing_keys(|text| RoutingKey::parse(text).map(drop));
     schemes(config, report);
     messages_fit(config, report);
+    lakehouse_is_here(config, report);
     draft.finish()
 }
 
@@ -33,6 +35,13 @@ fn schemes(config: &Config, report: &mut Report) {
                 report.blame_source(source, errors);
             }
         }
+    }
+}
+
+/// Reports a writer of the lakehouse that this build has not.
+fn lakehouse_is_here(config: &Config, report: &mut Report) {
+    if config.lakehouse.in_serve == InServe::On && !lakehouse::AVAILABLE {
+        report.blame("lakehouse.in_serve", lakehouse::MISSING);
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use crate::config::Config;
 use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
+use crate::lakehouse;
 use crate::spool::EVENT_OVERHEAD;
 use crate::telemetry::log_queue;
 use hookweir_signatures::spec_of;
@@ -41,6 +42,13 @@ const SPOOLED_KEYS: u64 = 3 * 20;
 /// The program, its tables, TLS roots, metrics.
 const BASE: u64 = 48 * MIB;
 
+/// Copies of a commit's events: as read, as columns, and encoded.
+const LAKEHOUSE_COPIES: u64 = 4;
+/// Bytes of a known id, twice while they are sorted.
+const KNOWN_ID: u64 = 16;
+/// Row groups that a compaction reads and writes.
+const COMPACTION: u64 = 64 * MIB;
+
 /// A part of the bound: its name with the options that make it, and its bytes.
 type Part = (&'static str, u64);
 
@@ -63,6 +71,7 @@ impl MemoryBound {
     fn on(config: &Config, cores: u64) -> Self {
         let mut parts = requests(config);
         parts.extend(publishing(config));
+        parts.extend(lakehouse_writer(config));
         parts.extend(process(config, cores));
         let sum = |parts: &[Part]| parts.iter().map(|(_, bytes)| bytes).sum();
         let in_use: u64 = sum(&parts);
@@ -72,6 +81,26 @@ impl MemoryBound {
             parts,
         }
     }
+}
+
+/// Returns the parts of the lakehouse's writer, if it runs in this process.
+fn lakehouse_writer(config: &Config) -> Vec<Part> {
+    if !lakehouse::runs_in_serve(config) {
+        return Vec::new();
+    }
+    let lakehouse = &config.lakehouse;
+    let batch = (lakehouse.commit_bytes as u64).max(largest_body(config));
+    vec![
+        (
+            "a commit to the lakehouse: its events, as columns, and compressed (lakehouse.commit_bytes, largest body)",
+            LAKEHOUSE_COPIES * batch,
+        ),
+        (
+            "ids of the lakehouse's rows (lakehouse.known_ids)",
+            lakehouse.known_ids as u64 * KNOWN_ID,
+        ),
+        ("compaction of the lakehouse", COMPACTION),
+    ]
 }
 
 /// Returns the bytes of the largest body that any source takes.

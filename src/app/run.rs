@@ -126,6 +126,7 @@ impl Service {
         }
         let (publisher, keeper, spool, store) =
             (self.publisher, self.keeper, self.spool, self.store);
+        let lakehouse = self.lakehouse;
         let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
             if let Some((spool, draining)) = spool {
@@ -143,6 +144,11 @@ impl Service {
             // During a commit the lease is not released: its rows would have no owner. It expires.
             keeper.stop(written);
             store.close();
+            if lakehouse.is_some_and(|lakehouse| !lakehouse.stop(end)) {
+                tracing::warn!(
+                    "the lakehouse did not finish within shutdown.drain_secs; the next start brings the rest into the table"
+                );
+            }
             left
         });
         match stopped.await {

@@ -14,6 +14,7 @@ use crate::domain::delivery::InstanceId;
 use crate::domain::sink::{SinkName, Sinks};
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
+use crate::lakehouse::{self, RunningLakehouse};
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
@@ -52,6 +53,7 @@ pub(super) struct Service {
     pub(super) keeper: Keeper,
     pub(super) spool: Option<(Spool, RunningDrain)>,
     pub(super) publisher: publish::RunningPublisher,
+    pub(super) lakehouse: Option<RunningLakehouse>,
     pub(super) dedup: dedup::RunningDedup,
     pub(super) edge: Arc<http::IngestService>,
     pub(super) front: VerifierFactory,
@@ -99,6 +101,7 @@ impl Service {
             lifeline,
         };
         let stored = shared.stored(&sources)?;
+        let lakehouse = shared.lakehouse()?;
         let publisher = shared.publisher(&stored)?;
         // A spool cannot tell a redelivery of what is in the store. Deliveries wait at the socket until
         // the store was tried.
@@ -113,6 +116,7 @@ impl Service {
             keeper: stored.keeper,
             spool: stored.spool,
             publisher,
+            lakehouse,
             dedup,
             edge,
             front,
@@ -218,6 +222,15 @@ impl Shared<'_> {
             },
         )
         .map_err(unavailable)
+    }
+
+    fn lakehouse(&self) -> Result<Option<RunningLakehouse>, ServeError> {
+        if !lakehouse::runs_in_serve(self.config) {
+            return Ok(None);
+        }
+        let health = self.health.aside("lakehouse");
+        let started = lakehouse::start(self.config, self.metrics.clone(), health);
+        started.map(Some).map_err(ServeError::Unavailable)
     }
 
     fn dedup(

@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::app::{MemoryBound, demo};
 use crate::config::model::{Config, PublisherUrl, Source, StoreUrl};
+use crate::lakehouse;
 use crate::runtime::memory;
 
 /// Sources that are listed; the rest is counted.
@@ -34,6 +35,10 @@ pub(super) fn banner(config: &Config, is_demo: bool, file: Option<&Path>) -> Str
     );
     let _ = writeln!(text, "  store   {}", store(config));
     let _ = writeln!(text, "  events  {}", events(config));
+    if lakehouse::runs_in_serve(config) {
+        let folder = absolute(&config.lakehouse.folder).join("events");
+        let _ = writeln!(text, "  table   {} (Iceberg)", folder.display());
+    }
     let now = memory::resident_bytes().map_or(String::new(), |now| {
         format!(" ({} MiB now)", now.div_ceil(MIB))
     });

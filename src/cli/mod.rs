@@ -8,6 +8,7 @@ mod args;
 mod banner;
 mod check;
 mod disks;
+mod lakehouse;
 mod learned;
 mod parked;
 mod providers;
@@ -87,6 +88,10 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         }
         Command::Check(With { common, own }) => {
             check::run(&load_what_is_here(before.and(common))?, &own)
+        }
+        Command::Lakehouse(With { common, .. }) => {
+            logs::start();
+            lakehouse::run(&load(&before.and(common))?)
         }
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),

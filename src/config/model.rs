@@ -26,6 +26,8 @@ pub struct Config {
     pub spool: Spool,
     /// `[publisher]`
     pub publisher: Publisher,
+    /// `[lakehouse]`
+    pub lakehouse: Lakehouse,
     /// `[shutdown]`
     pub shutdown: Shutdown,
     /// `[log]`
@@ -64,6 +66,7 @@ impl Config {
             store,
             spool,
             publisher,
+            lakehouse: Lakehouse::read(r)(),
             shutdown: Shutdown::read(r)(),
             log: Log::read(r)(),
             sources: Vec::new(),

@@ -13,6 +13,7 @@ pub(super) use self::numbers::{Bytes, Count, DAY_SECS, Days, GIB, HOUR_MS, MIB, 
 use super::reader::Reader;
 use super::rules;
 use super::secret::Secret;
+use super::urls;
 
 /// Reads an option as a `V`. A mistake is noted in the reader; the value that is returned then is never used.
 pub(super) trait Read<V> {
@@ -146,6 +147,23 @@ impl Read<Option<PathBuf>> for OrNone {
 impl Describe for OrNone {
     fn takes(&self) -> String {
         format!("{}, or `\"\"`", self.0.0)
+    }
+}
+
+/// `file://FOLDER`.
+pub(super) struct FolderUrl;
+
+impl Read<PathBuf> for FolderUrl {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> PathBuf {
+        r.text(key, |text| urls::folder(text).map(drop))
+            .and_then(|text| urls::folder(&text).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Describe for FolderUrl {
+    fn takes(&self) -> String {
+        "`file://` URL of a folder".to_owned()
     }
 }
 

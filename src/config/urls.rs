@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::model::{PublisherUrl, StoreUrl};
+use super::model::{CatalogUrl, PublisherUrl, StoreUrl};
 use super::option::ConnectionUrl;
 use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
@@ -139,6 +139,42 @@ impl ConnectionUrl for PublisherUrl {
     }
 }
 
+impl ConnectionUrl for CatalogUrl {
+    const FROM_FILE: bool = true;
+
+    fn unread() -> Self {
+        Self::Postgres(Secret::unread())
+    }
+
+    fn wrong() -> Self {
+        Self::Beside
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::Beside);
+        }
+        match StoreUrl::parse(text) {
+            Ok(StoreUrl::Postgres(url)) => Ok(Self::Postgres(url)),
+            Ok(StoreUrl::Sqlite(_)) => Err(
+                "expected \"\" for SQLite in the lakehouse's folder, or a \"postgres://\" URL"
+                    .to_owned(),
+            ),
+            Err(_) => {
+                Err("expected \"\", or \"postgres://user:password@host:port/database\"".to_owned())
+            }
+        }
+    }
+}
+
+/// Parses `file://FOLDER`.
+pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("file://") {
+        Some(path) => local_path(path, "file://", "folder"),
+        None => Err("expected \"file://data/lake\"".to_owned()),
+    }
+}
+
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -167,7 +203,7 @@ impl fmt::Display for PublisherUrl {
 /// "/" or "@" is hidden as well, so this looks for the last "@".
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return "***".to_owned();
+        return if url.is_empty() { "" } else { "***" }.to_owned();
     };
     let (rest, query) = match rest.rsplit_once('@') {
         Some((login, rest)) => match login.split_once(':') {

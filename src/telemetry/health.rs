@@ -49,6 +49,13 @@ impl Health {
         }
     }
 
+    /// Adds a component that no delivery waits for. It is ready until it is set otherwise.
+    pub fn aside(&self, name: &'static str) -> Component {
+        let component = self.component(name);
+        component.put(State::Ready, |_, _| false);
+        component
+    }
+
     /// Returns all components, in the order in which they were added.
     pub fn all(&self) -> Vec<(&'static str, State)> {
         self.components().clone()
@@ -78,9 +85,7 @@ impl Health {
 impl Component {
     /// A further component of the same health, ready until it says otherwise.
     pub fn beside(&self, name: &'static str) -> Self {
-        let component = self.health.component(name);
-        component.put(State::Ready, |_, _| false);
-        component
+        self.health.aside(name)
     }
 
     /// While `able` says so, something takes this component's place where it is not ready, so that

@@ -150,6 +150,17 @@ metrics! {
     pub outbox_oldest_seconds: IntGauge = "hookweir_outbox_oldest_seconds",;
     /// Events that are parked now (dead letter).
     pub parked_rows: IntGauge = "hookweir_parked_rows",;
+    /// Messages brought to the lakehouse, by result: `added` as a row, `copy` of a row that was there,
+    /// `unreadable` and left out.
+    pub lakehouse_rows: IntCounterVec = "hookweir_lakehouse_rows_total" by &["result"],;
+    /// Duration of one commit to the lakehouse with its files, in seconds.
+    pub lakehouse_commit_seconds: Histogram = "hookweir_lakehouse_commit_seconds", in LATENCY;
+    /// Commits to the lakehouse that were repeated, because another writer or upkeep was faster.
+    pub lakehouse_races: IntCounter = "hookweir_lakehouse_races_total",;
+    /// Age of the oldest event of the newest commit to the lakehouse, at that commit, in seconds.
+    pub lakehouse_lag_seconds: IntGauge = "hookweir_lakehouse_lag_seconds",;
+    /// 1 while the lakehouse can be written to.
+    pub lakehouse_up: IntGauge = "hookweir_lakehouse_up",;
     /// Log lines dropped because the reader of the log was too slow, gone, or out of space.
     /// Deliveries never wait for the log.
     pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;

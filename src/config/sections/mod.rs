@@ -2,6 +2,7 @@
 
 mod dedup;
 mod file_sink;
+mod lakehouse;
 mod limits;
 mod log;
 mod publisher;
@@ -15,6 +16,7 @@ mod verifier;
 
 pub use dedup::Dedup;
 pub use file_sink::FileSinkOptions;
+pub use lakehouse::{CatalogUrl, InServe, Lakehouse};
 pub use limits::Limits;
 pub use log::{Log, LogDeliveries, LogFormat};
 pub use publisher::{Publisher, PublisherUrl};
@@ -39,6 +41,7 @@ pub const SECTIONS: &[Section] = &[
     Publisher::SECTION,
     RabbitmqOptions::SECTION,
     FileSinkOptions::SECTION,
+    Lakehouse::SECTION,
     Shutdown::SECTION,
     Log::SECTION,
 ];

@@ -9,7 +9,10 @@ use super::code;
 pub const LAYERS: &[(&str, &[&str])] = &[
     ("commands and wiring", &["cli", "app"]),
     ("listeners", &["http", "admin"]),
-    ("stages", &["verify", "dedup", "spool", "keys", "publish"]),
+    (
+        "stages",
+        &["verify", "dedup", "spool", "keys", "publish", "lakehouse"],
+    ),
     ("outbox", &["outbox"]),
     ("store, sources", &["store", "source", "sources"]),
     ("room", &["in_flight"]),

@@ -1,0 +1,75 @@
+//! `[lakehouse]`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::define::{section, words};
+use crate::config::option::{
+    Bytes, Count, DAY_SECS, Days, FolderUrl, GIB, MIB, SecretUrl, Secs, Text, one_of,
+};
+use crate::config::rules;
+use crate::config::secret::Secret;
+
+section! {
+    /// Table of all events in Apache Iceberg, one row for each message id. It needs a build with
+    /// `--features lakehouse`. The events come from the sink: from the file sink's folder, or from a queue of
+    /// the lakehouse's own.
+    #[derive(Debug)]
+    #[derive(Clone)]
+    pub struct Lakehouse {
+        /// Folder of the lakehouse on a local disk; the table is in its folder "events".
+        pub folder: PathBuf = "lakehouse.url", FolderUrl, "file://data/lake";
+        /// Database of the catalog: "" for SQLite in the lakehouse's folder, or a "postgres://" URL, or a
+        /// reference to one: "env:NAME", "file:PATH" or "credential:NAME" (systemd).
+        pub catalog: CatalogUrl = "lakehouse.catalog", SecretUrl("`\"\"`, `postgres://` URL, or a reference to one"), "";
+        /// "auto" runs the writer in `hookweir serve` if the sink is a folder of files. "on" always runs it
+        /// there, "off" never. `hookweir lakehouse` runs it in a process of its own.
+        pub in_serve: InServe = "lakehouse.in_serve", one_of::<InServe>(), "auto";
+        /// Queue of the lakehouse on RabbitMQ. It is declared, and bound to publisher.exchange with "#".
+        pub queue: String = "lakehouse.queue", Text("name of a queue", rules::amqp_name), "hookweir.lakehouse";
+        /// Longest time that an event waits for its commit. Lower values make more and smaller files until
+        /// they are compacted.
+        pub commit_age: Duration = "lakehouse.commit_secs", Secs(1..=3600), 5;
+        /// Most events in one commit.
+        pub commit_rows: usize = "lakehouse.commit_rows", Count(1..=30_000), 20000;
+        /// Most bytes of events in one commit, unless one event has more.
+        pub commit_bytes: usize = "lakehouse.commit_bytes", Bytes(MIB..=GIB), 33554432;
+        /// Message ids kept in memory, 8 bytes each. A message that was received before the oldest of them is
+        /// looked up in the table.
+        pub known_ids: usize = "lakehouse.known_ids", Count(1000..=1_000_000_000), 1000000;
+        /// Interval of upkeep: compaction, expiry of versions, retention, and removal of unused files. 0
+        /// leaves upkeep to other programs.
+        pub upkeep_interval: Duration = "lakehouse.upkeep_secs", Secs(0..=DAY_SECS), 60;
+        /// Size below which data files of a day are put together; 0 leaves compaction to another engine.
+        pub compact_below: u64 = "lakehouse.compact_below_bytes", Bytes(0..=GIB), 33554432;
+        /// Small files of a day at which they are put together.
+        pub compact_files: usize = "lakehouse.compact_files", Count(2..=10_000), 60;
+        /// Age at which a version of the table may be dropped. A query on an older version fails.
+        pub keep_versions_for: Duration = "lakehouse.keep_versions_secs", Secs(60..=366 * DAY_SECS), 3600;
+        /// Versions that are kept, however old.
+        pub keep_versions: usize = "lakehouse.keep_versions", Count(1..=1000), 20;
+        /// Days of events in the table; 0 keeps all.
+        pub keep_events: Duration = "lakehouse.keep_days", Days(0..=36_600), 0;
+    }
+}
+
+/// Database of the lakehouse's catalog.
+#[derive(Debug, Clone)]
+pub enum CatalogUrl {
+    /// SQLite in the lakehouse's folder.
+    Beside,
+    /// A libpq URL; it may hold a password.
+    Postgres(Secret),
+}
+
+words! {
+    /// Place of the lakehouse's writer.
+    pub enum InServe {
+        /// In `hookweir serve`, if the sink is a folder of files.
+        Auto = "auto",
+        /// In `hookweir serve`.
+        On = "on",
+        /// In a process of its own.
+        Off = "off",
+    }
+}

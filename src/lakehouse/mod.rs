@@ -1,0 +1,64 @@
+//! The lakehouse: brings published events into an Iceberg table, beside the service or in a process of its own.
+//!
+//! The writer is the crate `hookweir-lakehouse`. It reads what the sink has taken: the file
+//! sink's folder, or a queue of its own. No delivery ever waits for it: while the table cannot be written to,
+//! the events stay in the sink.
+//!
+//! The feature `lakehouse` brings the writer. Without it, configuration and commands stay the same, and
+//! [`start`] fails.
+
+#[cfg(feature = "lakehouse")]
+mod observer;
+mod running;
+#[cfg(feature = "lakehouse")]
+mod settings;
+#[cfg(feature = "lakehouse")]
+mod thread;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::config::model::{InServe, PublisherUrl};
+use crate::telemetry::Metrics;
+use crate::telemetry::health::Component;
+
+pub use running::RunningLakehouse;
+
+/// True if this build has the writer.
+pub const AVAILABLE: bool = cfg!(feature = "lakehouse");
+
+/// Reason for which a build without the writer does not start it.
+pub const MISSING: &str =
+    "this build has no lakehouse; build it with `cargo build --release --features lakehouse`";
+
+/// Returns `true` if `hookweir serve` runs the writer.
+pub fn runs_in_serve(config: &Config) -> bool {
+    let files = matches!(config.publisher.url, PublisherUrl::File(_));
+    match config.lakehouse.in_serve {
+        InServe::Auto => AVAILABLE && files,
+        InServe::On => true,
+        InServe::Off => false,
+    }
+}
+
+/// Starts the writer on a thread of its own.
+#[cfg(feature = "lakehouse")]
+pub fn start(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    health: Component,
+) -> Result<RunningLakehouse, String> {
+    let settings = settings::Settings::of(config)?;
+    thread::start(settings, metrics, health)
+        .map_err(|error| format!("cannot start the thread of the lakehouse: {error}"))
+}
+
+/// Fails: this build has no writer.
+#[cfg(not(feature = "lakehouse"))]
+pub fn start(
+    _config: &Config,
+    _metrics: Arc<Metrics>,
+    _health: Component,
+) -> Result<RunningLakehouse, String> {
+    Err(MISSING.to_owned())
+}

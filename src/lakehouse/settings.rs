@@ -1,0 +1,101 @@
+//! Settings of the writer, from the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hookweir_lakehouse::feed::folder::POSITION;
+use hookweir_lakehouse::feed::queue::QueueOptions;
+use hookweir_lakehouse::lake::{CatalogPlace, LakePlace};
+use hookweir_lakehouse::protocol::batch::CommitLimits;
+use hookweir_lakehouse::run::{RunLimits, UpkeepPace};
+use hookweir_lakehouse::upkeep::UpkeepLimits;
+
+use crate::config::Config;
+use crate::config::model::{CatalogUrl, Lakehouse, PublisherUrl};
+use crate::config::secret::Secret;
+
+/// Age from which a file that no version of the table names is removed.
+const UNNAMED_AGE: Duration = Duration::from_secs(3600);
+const DAY: u64 = 24 * 60 * 60;
+
+/// Settings of one writer.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) place: LakePlace,
+    pub(super) feed: FeedPlace,
+    pub(super) limits: RunLimits,
+}
+
+/// Place from which the events come.
+#[derive(Clone, Debug)]
+pub(super) enum FeedPlace {
+    /// The file sink's folder, and the file of the position in it.
+    Folder { events: PathBuf, position: PathBuf },
+    /// A queue.
+    Queue(QueueOptions),
+}
+
+impl Settings {
+    /// Returns the settings that `config` asks for.
+    pub(super) fn of(config: &Config) -> Result<Self, String> {
+        let lakehouse = &config.lakehouse;
+        let catalog = match &lakehouse.catalog {
+            CatalogUrl::Beside => CatalogPlace::Beside,
+            CatalogUrl::Postgres(url) => CatalogPlace::Postgres(text(url, "lakehouse.catalog")?),
+        };
+        Ok(Self {
+            place: LakePlace {
+                folder: lakehouse.folder.clone(),
+                catalog,
+            },
+            feed: feed(config)?,
+            limits: RunLimits {
+                batch: CommitLimits {
+                    rows: lakehouse.commit_rows,
+                    bytes: lakehouse.commit_bytes,
+                    age: lakehouse.commit_age,
+                },
+                known_ids: lakehouse.known_ids,
+                upkeep: upkeep(lakehouse),
+            },
+        })
+    }
+}
+
+fn feed(config: &Config) -> Result<FeedPlace, String> {
+    Ok(match &config.publisher.url {
+        PublisherUrl::File(events) => FeedPlace::Folder {
+            events: events.clone(),
+            position: config.lakehouse.folder.join(POSITION),
+        },
+        PublisherUrl::Amqp(url) => FeedPlace::Queue(QueueOptions {
+            url: text(url, "publisher.url")?,
+            exchange: config.publisher.rabbitmq.exchange.clone(),
+            queue: config.lakehouse.queue.clone(),
+            // A batch, and the next one.
+            prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
+            timeout: config.publisher.rabbitmq.connect_timeout,
+        }),
+    })
+}
+
+fn upkeep(lakehouse: &Lakehouse) -> Option<UpkeepPace> {
+    let days = lakehouse.keep_events.as_secs() / DAY;
+    (lakehouse.upkeep_interval > Duration::ZERO).then(|| UpkeepPace {
+        every: lakehouse.upkeep_interval,
+        limits: UpkeepLimits {
+            small_bytes: lakehouse.compact_below,
+            small_files: lakehouse.compact_files,
+            keep_versions: lakehouse.keep_versions_for,
+            keep_count: lakehouse.keep_versions,
+            keep_days: u32::try_from(days).unwrap_or(u32::MAX),
+            unnamed_age: UNNAMED_AGE,
+        },
+    })
+}
+
+fn text(secret: &Secret, option: &str) -> Result<String, String> {
+    let text = std::str::from_utf8(secret.expose());
+    text.map(|text| text.trim().to_owned())
+        .map_err(|_| format!("{option} is not UTF-8"))
+}

@@ -207,8 +207,8 @@ fn parse(id: &str) -> Result<(&str, Seq), Failure> {
         })
 }
 
-/// Applies the action to what was chosen of `place`; the number of events.
-fn apply(place: &Place, options: &Options) -> Result<u64, StoreError> {
+/// Returns the parked events of `place` that the options name, each with its line.
+fn chosen(place: &Place, options: &Options) -> Result<Vec<(Seq, String)>, StoreError> {
     let wanted: Vec<Seq> = options
         .ids
         .iter()
@@ -224,52 +224,56 @@ fn apply(place: &Place, options: &Options) -> Result<u64, StoreError> {
             chosen.push((parked.seq, line(place, &parked)));
         }
     })?;
-    let rows: Vec<Seq> = chosen.iter().map(|(seq, _)| *seq).collect();
+    Ok(chosen)
+}
+
+/// Applies the action to the chosen events of `place`. Returns the number of events.
+fn apply(place: &Place, options: &Options) -> Result<u64, StoreError> {
+    let chosen = chosen(place, options)?;
+    if options.verb == Verb::List {
+        list(place, options, &chosen);
+        return Ok(chosen.len() as u64);
+    }
     let mut done = 0;
-    for (rows, lines) in rows.chunks(PAGE).zip(chosen.chunks(PAGE)) {
+    for page in chosen.chunks(PAGE) {
+        let rows: Vec<Seq> = page.iter().map(|(seq, _)| *seq).collect();
         let label = match options.verb {
-            Verb::List => String::new(),
-            Verb::Show => {
-                for (row, line) in lines {
+            Verb::List | Verb::Show => {
+                for (row, line) in page {
                     show(place, *row, line)?;
                 }
                 done += rows.len() as u64;
                 continue;
             }
             Verb::Retry => {
-                done += place.retry(rows)?;
-                "put back  ".to_owned()
+                done += place.retry(&rows)?;
+                "put back".to_owned()
             }
             Verb::Discard => {
-                done += place.discard(rows)?;
-                format!(
-                    "discarded ({})  ",
-                    options.reason.as_deref().unwrap_or_default()
-                )
+                done += place.discard(&rows)?;
+                let reason = options.reason.as_deref().unwrap_or_default();
+                format!("discarded ({reason})")
             }
         };
-        let shown = if options.verb == Verb::List && !options.all {
-            LISTED
-        } else {
-            PAGE
-        };
-        lines
-            .iter()
-            .take(shown)
-            .for_each(|(_, line)| say::out(format_args!("{label}{line}")));
-        if options.verb == Verb::List {
-            done += rows.len() as u64;
-            if !options.all && chosen.len() > LISTED {
-                say::note(format_args!(
-                    "{} more in the {}; --all lists them",
-                    chosen.len() - LISTED,
-                    place.name()
-                ));
-                return Ok(chosen.len() as u64);
-            }
+        for (_, line) in page {
+            say::out(format_args!("{label}  {line}"));
         }
     }
     Ok(done)
+}
+
+fn list(place: &Place, options: &Options, chosen: &[(Seq, String)]) {
+    let shown = if options.all { chosen.len() } else { LISTED };
+    for (_, line) in chosen.iter().take(shown) {
+        say::out(line);
+    }
+    if chosen.len() > shown {
+        say::note(format_args!(
+            "{} more in the {}; --all lists them",
+            chosen.len() - shown,
+            place.name()
+        ));
+    }
 }
 
 fn line(place: &Place, parked: &Parked) -> String {

@@ -141,22 +141,15 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningD
         crossbeam_channel::bounded(count),
         crossbeam_channel::bounded(1),
     );
-    let limits = BatchLimits {
-        events: config.batch_events,
-        bytes: config.batch_bytes,
-    };
-    let destinations = Destinations {
-        writers: count,
-        spool_after: deps.spool.as_ref().map(|fallback| fallback.after),
-    };
-    // A cached event is answered at once. It must not be an event that senders wait for.
     let looks_for_unpublished = deps.respond_after == RespondAfter::Published;
+    // A cached event is answered at once. It must not be an event that senders wait for.
     let cache_entries = if looks_for_unpublished {
         0
     } else {
         config.cache_entries
     };
     let cache = DedupCache::new(cache_entries, config.cache_ttl);
+    let batcher = batcher(config, &deps, count);
     let (metrics, lifeline) = (deps.metrics.clone(), deps.lifeline.clone());
     let store = WriterTarget::Store {
         store: deps.store.clone(),
@@ -169,12 +162,6 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningD
         .spool
         .as_ref()
         .map(|fallback| WriterTarget::Spool(fallback.spool.clone()));
-    let batcher = Batcher::new(limits, destinations);
-    let batcher = if looks_for_unpublished {
-        batcher.listing_unpublished()
-    } else {
-        batcher
-    };
     let dispatch = Dispatch::new(
         batcher,
         cache,
@@ -199,6 +186,23 @@ pub fn start(config: &model::Dedup, deps: DedupDeps) -> std::io::Result<RunningD
     }
     actix::spawn(tick(dispatch.clone(), lifeline.of("dedup's clock")));
     Ok(RunningDedup { dispatch, writers })
+}
+
+/// Returns the batcher of `writers` writers to the store, and of the spool's if there is one.
+fn batcher(config: &model::Dedup, deps: &DedupDeps, writers: usize) -> Batcher<Ticket> {
+    let limits = BatchLimits {
+        events: config.batch_events,
+        bytes: config.batch_bytes,
+    };
+    let destinations = Destinations {
+        writers,
+        spool_after: deps.spool.as_ref().map(|fallback| fallback.after),
+    };
+    let batcher = Batcher::new(limits, destinations);
+    match deps.respond_after {
+        RespondAfter::Published => batcher.listing_unpublished(),
+        RespondAfter::Stored => batcher,
+    }
 }
 
 async fn tick(dispatch: Arc<Dispatch>, _lifeline: CriticalTask) {

@@ -26,9 +26,9 @@ const KEYS_AT_LEAST: Duration = Duration::from_secs(70 * 24 * 60 * 60);
 /// time was written by a clock that was ahead.
 pub(super) const AHEAD: Duration = Duration::from_secs(60 * 60);
 
-/// Returns the bound on the time that a key is kept from now. Keys past it were stored while the
-/// clock was ahead. It is twice the longest window, so that another instance with a longer one
-/// loses nothing.
+/// Returns the bound on the time that a key is kept from now. A key that expires later was stored while the
+/// clock was ahead. The bound is twice the longest window, so that another instance with a longer
+/// window loses nothing.
 pub(super) fn longest_kept(longest_window: Duration) -> Duration {
     longest_window.saturating_mul(2).max(KEYS_AT_LEAST)
 }

@@ -389,8 +389,8 @@ impl Upkeep {
 
 fn stall_words(backlog: &Backlog, standing: Duration) -> String {
     format!(
-        "{} events wait in the outbox, and the oldest of them has not left it for {} s although the queue takes events. Deliveries are accepted \
-         all the same. Look for warnings of \"relay\" and \"publisher\" in the log; if another instance hangs, end it, and its events are taken over",
+        "{} events wait in the outbox, and the oldest of them has not left it for {} s although the queue takes events. Deliveries are still \
+         accepted. Look for warnings of \"relay\" and \"publisher\" in the log; if another instance hangs, end it, and its events are taken over",
         backlog.depth,
         standing.as_secs()
     )

@@ -1,8 +1,8 @@
 //! Storing a batch: one statement, one transaction, one round trip. What the statement does not return was known before, and is looked
 //! up by a second one.
 //!
-//! The plain form of the statement fails if a key is known, and the batch is stored by the wary form then. If known events have come of
-//! late, the wary form is the first.
+//! The plain form of the statement fails if a key is known; the batch is then stored by the wary form. If known events came recently, the
+//! wary form is tried first.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

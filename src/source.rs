@@ -101,7 +101,7 @@ pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
         config.publisher.rabbitmq.max_message_bytes,
         splits(source),
     ) {
-        (PublisherUrl::File(_), ..) | (_, 0, _) | (.., true) => own,
+        (PublisherUrl::File(_) | PublisherUrl::Kafka(_), ..) | (_, 0, _) | (.., true) => own,
         (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
     }
 }

@@ -1,9 +1,12 @@
 //! Checks of a configuration by the stages that use it: schemes and keys, routing keys, message sizes.
 
 use crate::config::model::{InServe, PublisherUrl};
-use crate::config::{Config, ConfigError, Draft, Inputs, Report};
+use crate::config::{Config, ConfigError, Draft, Inputs, Report, TemplateKind};
 use crate::lakehouse;
 use crate::publish::routing_key::RoutingKey;
+#[cfg(feature = "kafka")]
+use crate::publish::sinks::kafka::check_property;
+use crate::publish::template;
 use crate::source::splits;
 use hookweir_signatures::Scheme;
 
@@ -15,11 +18,27 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<ConfigError>> {
 /// Finishes a draft that all stages have checked.
 fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
     let Draft { config, report, .. } = &mut draft;
-    report.check_routing_keys(|text| RoutingKey::parse(text).map(drop));
+    report.check_templates(|kind, text| match kind {
+        TemplateKind::RoutingKey => RoutingKey::parse(text).map(drop),
+        TemplateKind::Topic => template::topic(text).map(drop),
+        TemplateKind::Key => template::record_key(text).map(drop),
+    });
+    #[cfg(feature = "kafka")]
+    kafka_properties(config, report);
     schemes(config, report);
     messages_fit(config, report);
     lakehouse_is_here(config, report);
     draft.finish()
+}
+
+/// Refuses properties of Kafka's client that would break the promise.
+#[cfg(feature = "kafka")]
+fn kafka_properties(config: &Config, report: &mut Report) {
+    for (name, value) in &config.publisher.kafka.properties {
+        if let Err(why) = check_property(name, value) {
+            report.blame(&format!("publisher.kafka.{name}"), why);
+        }
+    }
 }
 
 /// Compiles each source's scheme and keys.

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::lakehouse;
+use crate::publish::sinks::KAFKA_CHANNELS;
 use crate::spool::EVENT_OVERHEAD;
 use crate::telemetry::log_queue;
 use hookweir_signatures::spec_of;
@@ -35,6 +36,10 @@ const SQLITE_CONNECTION: u64 = 20 * MIB;
 const POSTGRES_CONNECTION: u64 = MIB;
 /// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two, draining, learned secrets, fetched keys.
 const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
+/// A client of Kafka's library: its threads, buffers and metadata. Four of them took 12 MiB under load.
+const KAFKA_CLIENT: u64 = 8 * MIB;
+/// Clients of Kafka besides those of the channels: one watches the cluster, one creates and describes topics.
+const OTHER_KAFKA_CLIENTS: u64 = 2;
 /// Bytes of a source whose deliveries name keys: a stack, names that were seen, and fetched keys.
 const NAMED_KEYS: u64 = MIB;
 /// Bytes of memory for an event in the spool: an entry in a set for each of its keys.
@@ -152,10 +157,15 @@ fn requests(config: &Config) -> Vec<Part> {
 fn publishing(config: &Config) -> Vec<Part> {
     let (publisher, largest_body) = (&config.publisher, largest_body(config));
     // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON. Base64
-    // and escapes can make the line twice as long as its body.
-    let copies_sent = match config.publisher.url {
-        PublisherUrl::Amqp(_) => 1,
-        PublisherUrl::File(_) => 2,
+    // and escapes can make the line twice as long as its body. Kafka's library copies a body into its queue,
+    // into a request, and compressed into another.
+    let (channels, copies_sent, clients) = match config.publisher.url {
+        PublisherUrl::Amqp(_) => (publisher.channels, 1, 0),
+        PublisherUrl::File(_) => (publisher.channels, 2, 0),
+        PublisherUrl::Kafka(_) => {
+            let channels = publisher.channels.min(KAFKA_CHANNELS);
+            (channels, 3, channels as u64 + OTHER_KAFKA_CLIENTS)
+        }
     };
     let headers = config.limits.max_header_bytes as u64 / 4;
     vec![
@@ -171,7 +181,11 @@ fn publishing(config: &Config) -> Vec<Part> {
         ),
         (
             "messages being sent (publisher.channels, largest body)",
-            publisher.channels as u64 * copies_sent * largest_body.max(4 * MIB),
+            channels as u64 * copies_sent * largest_body.max(4 * MIB),
+        ),
+        (
+            "Kafka's clients (publisher.channels)",
+            clients * KAFKA_CLIENT,
         ),
     ]
 }

@@ -112,7 +112,7 @@ fn curl(config: &Config, source: &Source) -> String {
             " && echo && sleep 1 && cat {}/*.jsonl | tail -n 1",
             quoted(&absolute(folder))
         ),
-        PublisherUrl::Amqp(_) => String::new(),
+        PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => String::new(),
     };
     format!(
         "curl -sS {} -H 'content-type: application/json' -H 'x-github-event: hello' -H 'x-github-delivery: {now}' \

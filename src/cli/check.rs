@@ -136,7 +136,7 @@ fn try_all(
     }
     if is_here("publisher.url") {
         let found = runtime
-            .block_on(publish::check(&config.publisher))
+            .block_on(publish::check(&config.publisher, &config.sources))
             .map_err(|error| error.to_string());
         tried.push(("publisher.url", config.publisher.url.to_string(), found));
     }

@@ -16,7 +16,7 @@ fn places(config: &Config) -> Vec<(&Path, &'static str, &'static str)> {
     };
     let events = match &config.publisher.url {
         PublisherUrl::File(folder) => Some((folder.as_path(), "the event folder", "publisher.url")),
-        PublisherUrl::Amqp(_) => None,
+        PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => None,
     };
     database.into_iter().chain(events).collect()
 }

@@ -28,6 +28,8 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let from = match &config.publisher.url {
         PublisherUrl::File(folder) => format!("the folder {}", folder.display()),
         PublisherUrl::Amqp(_) => format!("the queue {}", config.lakehouse.queue),
+        // The start has failed before.
+        PublisherUrl::Kafka(_) => "Kafka".to_owned(),
     };
     say::note(format_args!(
         "hookweir {}: events from {from} become rows of {}/events",

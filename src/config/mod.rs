@@ -6,6 +6,7 @@
 
 mod define;
 pub mod error;
+pub mod kafka_url;
 mod layers;
 mod libpq;
 pub mod model;
@@ -30,6 +31,7 @@ pub use define::{Description, Section};
 pub use error::ConfigError;
 use layers::Layer;
 pub use model::Config;
+pub use option::TemplateKind;
 use reader::Reader;
 pub use reference::{page, reference, settings};
 pub use report::Report;

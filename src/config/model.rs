@@ -53,7 +53,9 @@ impl Config {
         let store = Store::read(r);
         let mut spool = Spool::read(r)();
         let publisher = Publisher::read(r);
-        let publisher = publisher(RabbitmqOptions::read(r)(), FileSinkOptions::read(r)());
+        let rabbitmq = RabbitmqOptions::read(r)();
+        let kafka = KafkaOptions::read(r)(limits.max_body_bytes);
+        let publisher = publisher(rabbitmq, kafka, FileSinkOptions::read(r)());
         let store = store(publisher.retry_max);
         let spools = matches!(store.url, StoreUrl::Postgres(_))
             && server.respond_after == RespondAfter::Stored;

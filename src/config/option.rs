@@ -284,23 +284,36 @@ impl Describe for Table {
     }
 }
 
-/// A routing key, whose grammar a stage knows.
-pub(super) struct RoutingKey;
+/// A template, whose grammar a stage knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateKind {
+    /// Routing key of a message.
+    RoutingKey,
+    /// Kafka topic of a record.
+    Topic,
+    /// Key of a Kafka record.
+    Key,
+}
 
-impl Read<String> for RoutingKey {
+impl Read<String> for TemplateKind {
     fn read(&self, r: &mut Reader<'_>, key: &'static str) -> String {
-        r.routing_key(key).unwrap_or_default()
+        r.template(*self, key).unwrap_or_default()
     }
 }
 
-impl Read<Option<String>> for RoutingKey {
+impl Read<Option<String>> for TemplateKind {
     fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<String> {
-        r.routing_key(key)
+        r.template(*self, key)
     }
 }
 
-impl Describe for RoutingKey {
+impl Describe for TemplateKind {
     fn takes(&self) -> String {
-        "routing key with `{source}`, `{type}` and `{id}`".to_owned()
+        let text = match self {
+            Self::RoutingKey => "routing key with `{source}`, `{type}` and `{id}`",
+            Self::Topic => "topic with `{source}` and `{type}`",
+            Self::Key => "key with `{message_id}`, `{id}`, `{source}` and `{type}`, or nothing",
+        };
+        text.to_owned()
     }
 }

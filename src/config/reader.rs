@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use super::error::{ConfigError, Place, Problem, nearest};
+use super::option::TemplateKind;
 use super::report::{Effective, Report};
 use super::secret::Environment;
 use super::value::{Item, Kind, Raw};
@@ -123,11 +124,13 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// A routing key, which a stage checks later.
-    pub(super) fn routing_key(&mut self, key: &'static str) -> Option<String> {
+    /// A template, which a stage checks later.
+    pub(super) fn template(&mut self, kind: TemplateKind, key: &'static str) -> Option<String> {
         let (text, place) = self.read(key, Kind::Text, "a string", Raw::text)?;
         let full = format!("{}{key}", self.prefix);
-        self.report.routing_keys.push((place, full, text.clone()));
+        self.report
+            .templates
+            .push((kind, place, full, text.clone()));
         Some(text)
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::{ConfigError, Place, Problem};
 use super::model::Source;
+use super::option::TemplateKind;
 use super::sources::source_error;
 use super::value::Raw;
 
@@ -25,8 +26,8 @@ pub struct Report {
     /// Secrets that are not here are noted in `untried`, and are no mistake.
     pub(super) lenient: bool,
     pub(super) untried: Vec<ConfigError>,
-    /// Routing keys as written, for the stage that knows their grammar.
-    pub(super) routing_keys: Vec<(Place, String, String)>,
+    /// Templates as written, for the stage that knows their grammar.
+    pub(super) templates: Vec<(TemplateKind, Place, String, String)>,
 }
 
 /// Location of each value in force, with elements of lists and entries of tables:
@@ -44,10 +45,10 @@ impl Report {
         });
     }
 
-    /// Checks each routing key that was written.
-    pub fn check_routing_keys(&mut self, check: impl Fn(&str) -> Result<(), String>) {
-        for (place, key, text) in std::mem::take(&mut self.routing_keys) {
-            if let Err(problem) = check(&text) {
+    /// Checks each template that was written.
+    pub fn check_templates(&mut self, check: impl Fn(TemplateKind, &str) -> Result<(), String>) {
+        for (kind, place, key, text) in std::mem::take(&mut self.templates) {
+            if let Err(problem) = check(kind, &text) {
                 let problem = Problem::Other(problem);
                 self.mistakes.push(ConfigError::at(&place, key, problem));
             }

@@ -271,7 +271,7 @@ fn plain_text(config: &Config, report: &mut Report) {
     }
     if let Some(host) = config.publisher.url.in_plain_text_to() {
         report.warnings.push(format!(
-            "publisher.url: the connection to {host} is unencrypted, so that the password and events can be read on the way: use amqps://"
+            "publisher.url: the connection to {host} is unencrypted, so that the password and events can be read on the way: use amqps:// or kafkas://"
         ));
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::kafka_url::KafkaUrl;
 use super::model::{CatalogUrl, PublisherUrl, StoreUrl};
 use super::option::ConnectionUrl;
 use super::postgres_url::PostgresUrl;
@@ -70,7 +71,11 @@ fn postgres(url: &Secret) -> Option<PostgresUrl> {
 impl PublisherUrl {
     /// The host to which a connection goes unencrypted over a network.
     pub fn in_plain_text_to(&self) -> Option<String> {
-        let Self::Amqp(url) = self else { return None };
+        let url = match self {
+            Self::Amqp(url) => url,
+            Self::Kafka(url) => return url.in_plain_text_to(),
+            Self::File(_) => return None,
+        };
         let url = Url::parse(std::str::from_utf8(url.expose()).ok()?.trim()).ok()?;
         let host = url.host_str().filter(|host| {
             url.scheme() == "amqp" && !is_this_machine(host.trim_matches(['[', ']']))
@@ -78,9 +83,10 @@ impl PublisherUrl {
         Some(host.to_owned())
     }
 
-    /// Parses `file://FOLDER` or `amqp(s)://…`. The error never repeats the text.
+    /// Parses `file://FOLDER`, `amqp(s)://…` or `kafka(s)://…`. The error never repeats the text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let expected = "expected \"file://data/events\" or \"amqp://user:password@host:5672/vhost\" (\"amqps://\" with TLS)";
+        let expected = "expected \"file://data/events\" or \"amqp://user:password@host:5672/vhost\" (\"amqps://\" with TLS), or \"kafka://host:9092,host:9092\" \
+                        (\"kafkas://\" with TLS)";
         if let Some(path) = text.strip_prefix("file://") {
             return local_path(path, "file://", "folder").map(Self::File);
         }
@@ -97,6 +103,7 @@ impl PublisherUrl {
                 }
                 Ok(Self::Amqp(Secret::new(text.as_bytes())))
             }
+            Some(("kafka" | "kafkas", _)) => KafkaUrl::parse(text).map(Self::Kafka),
             Some((scheme, _)) => Err(format!(
                 "{expected}, found a URL that begins with \"{}://\"",
                 scheme.escape_debug()
@@ -191,6 +198,7 @@ impl fmt::Display for PublisherUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Kafka(url) => write!(f, "{url}"),
             Self::Amqp(url) if url.is_unread() => f.write_str(UNREAD),
             Self::Amqp(url) => {
                 f.write_str(&without_password(&String::from_utf8_lossy(url.expose())))

@@ -76,6 +76,12 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
             prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
             timeout: config.publisher.rabbitmq.connect_timeout,
         }),
+        PublisherUrl::Kafka(_) => {
+            return Err(
+                "the lakehouse does not read from Kafka yet: publish to RabbitMQ or to files"
+                    .to_owned(),
+            );
+        }
     })
 }
 

@@ -19,6 +19,36 @@ pub const CONFLICT_OF: &str = "x-hookweir-conflict-of";
 /// Header with the id of the first message that has the same bytes, on a message with another event
 /// id or none.
 pub const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";
+/// Header with the id of the message, in sinks whose messages have no id of their own.
+pub const MESSAGE_ID: &str = "x-hookweir-message-id";
+
+/// Names of the CloudEvents attributes in the headers of a protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct AttributeNames {
+    specversion: &'static str,
+    id: &'static str,
+    source: &'static str,
+    event_type: &'static str,
+    time: &'static str,
+}
+
+macro_rules! attributes {
+    ($prefix:literal) => {
+        AttributeNames {
+            specversion: concat!($prefix, "specversion"),
+            id: concat!($prefix, "id"),
+            source: concat!($prefix, "source"),
+            event_type: concat!($prefix, "type"),
+            time: concat!($prefix, "time"),
+        }
+    };
+}
+
+/// Names in CloudEvents' AMQP binding.
+pub const AMQP_ATTRIBUTES: AttributeNames = attributes!("cloudEvents:");
+/// Names in CloudEvents' Kafka binding.
+pub const KAFKA_ATTRIBUTES: AttributeNames = attributes!("ce_");
+
 /// Start of the names of our headers.
 const OURS: &str = "x-hookweir-";
 
@@ -51,21 +81,27 @@ impl Message {
         }
     }
 
+    /// Returns the headers with AMQP's names of the CloudEvents attributes, as
+    /// [`Message::headers_with`] does.
+    pub fn headers(&self) -> Vec<(&str, String)> {
+        self.headers_with(&AMQP_ATTRIBUTES)
+    }
+
     /// Returns the headers, each name once: ours, then the provider's. A provider's header with a
     /// name like ours is left out, so that no sender can forge ours. A header that came several
     /// times is joined with ", ", as in HTTP.
-    pub fn headers(&self) -> Vec<(&str, String)> {
+    pub fn headers_with(&self, names: &AttributeNames) -> Vec<(&str, String)> {
         let event = &*self.event;
         let received_at = rfc3339(event.received_at);
         let mut headers: Vec<(&str, String)> = Vec::with_capacity(8 + event.headers.len());
-        headers.push(("cloudEvents:specversion", "1.0".to_owned()));
-        headers.push(("cloudEvents:id", event.event_id.as_str().to_owned()));
-        headers.push(("cloudEvents:source", event.source.as_str().to_owned()));
+        headers.push((names.specversion, "1.0".to_owned()));
+        headers.push((names.id, event.event_id.as_str().to_owned()));
+        headers.push((names.source, event.source.as_str().to_owned()));
         headers.push((
-            "cloudEvents:type",
+            names.event_type,
             event.event_type.as_deref().unwrap_or(UNTYPED).to_owned(),
         ));
-        headers.push(("cloudEvents:time", received_at.clone()));
+        headers.push((names.time, received_at.clone()));
         headers.push(("x-hookweir-source", event.source.as_str().to_owned()));
         headers.push(("x-hookweir-received-at", received_at));
         headers.push(("x-hookweir-attempt", self.attempt.to_string()));

@@ -1,7 +1,7 @@
 //! Publishing: committed rows go to a sink, and leave the outbox when the sink has confirmed them.
 //!
 //! ```text
-//! dedup ──Pending (hint)──▶ actor ──batch──▶ publish task 1 … k ──▶ Channel of the Sink (RabbitMQ, file)
+//! dedup ──Pending (hint)──▶ actor ──batch──▶ publish task 1 … k ──▶ Channel of the Sink (RabbitMQ, Kafka, file)
 //! relay ──Pending─────────▶  │ ▲               │
 //!   ▲                        │ └────Report─────┘ one result for each message
 //!   └── outbox::PendingConfirms ◀── rows to confirm, to postpone, to park
@@ -25,6 +25,11 @@ pub mod routing_key;
 pub mod sinks;
 mod start;
 mod supervisor;
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(dead_code, reason = "topics have more parts")
+)]
+pub mod template;
 #[cfg(test)]
 mod testing;
 mod throttle;

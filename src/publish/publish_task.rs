@@ -15,6 +15,8 @@ use crate::telemetry::Metrics;
 
 /// Delay between two attempts to open a channel. Meanwhile the supervisor replaces the connection.
 const REOPEN: Duration = Duration::from_millis(50);
+/// Interval at which the lease is checked while a batch is under way.
+const LEASE_CHECK: Duration = Duration::from_millis(500);
 /// Shortest time between two log lines of a task about unconfirmed messages.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -55,13 +57,11 @@ impl PublishTask {
             let results = if (self.may_publish)() {
                 let results = self.publish(&mut open, &batch, &mut log).await;
                 // After an error, a late confirm of this batch may still arrive. A new channel
-                // cannot mistake it for a confirm of the next batch.
-                let certain = !results.iter().any(|result| {
-                    matches!(
-                        result,
-                        PublishResult::Unknown(_) | PublishResult::Refused(_)
-                    )
-                });
+                // cannot mistake it for a confirm of the next batch. A refusal is an answer: the
+                // channel itself knows if it has ended with it.
+                let certain = !results
+                    .iter()
+                    .any(|result| matches!(result, PublishResult::Unknown(_)));
                 kept = certain.then_some(open);
                 Some(results)
             } else {
@@ -87,7 +87,15 @@ impl PublishTask {
     ) -> Vec<PublishResult> {
         let began = Instant::now();
         failpoint!("publish_task_before");
-        let results = open.channel.publish(batch).await;
+        let results = tokio::select! {
+            results = open.channel.publish(batch) => results,
+            // What the channel has not sent yet goes with it: a sink that was away must not get rows
+            // that are another instance's by now.
+            () = lease_lost(&self.may_publish) => vec![
+                PublishResult::Unknown("the lease of this instance was lost".to_owned());
+                batch.len()
+            ],
+        };
         failpoint!("publish_task_after");
         self.metrics
             .confirm_seconds
@@ -99,10 +107,21 @@ impl PublishTask {
     }
 }
 
+/// Waits until the lease is lost, which a batch under way does not survive. A batch that waits for a
+/// blocked sink may wait for hours.
+async fn lease_lost(may_publish: &MayPublish) {
+    loop {
+        tokio::time::sleep(LEASE_CHECK).await;
+        if !may_publish() {
+            return;
+        }
+    }
+}
+
 /// Reports to `health` whether the sink refuses messages. One refused message is enough.
 fn report_health(results: &[PublishResult], health: &SinkHealth) {
     let nacked = results.iter().find_map(|result| {
-        if let PublishResult::Nacked(why) = result {
+        if let PublishResult::Nacked(why) | PublishResult::Unroutable(why) = result {
             Some(why)
         } else {
             None
@@ -145,10 +164,11 @@ impl UnconfirmedLog {
         self.since_last += unconfirmed().count() as u64;
         if self.last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             let why = match first {
-                PublishResult::Nacked(why)
+                PublishResult::Unroutable(why)
+                | PublishResult::Nacked(why)
                 | PublishResult::Unknown(why)
                 | PublishResult::Refused(why) => why,
-                PublishResult::Confirmed | PublishResult::Unroutable => "no queue is bound for it",
+                PublishResult::Confirmed => "",
             };
             tracing::warn!(
                 messages = self.since_last,

@@ -3,122 +3,39 @@
 
 use std::collections::HashMap;
 
+use super::template::{Placeholder, Template, Values};
 use crate::domain::delivery::SourceName;
-use crate::domain::text::cut;
 
 /// Longest routing key that AMQP can carry, in bytes.
 pub const MAX_LEN: usize = 255;
 
-/// Longest fixed text of a template, in bytes. The rest is for the event's parts.
-const MAX_FIXED: usize = 128;
+/// Parts that a routing key can have.
+const PARTS: [Placeholder; 3] = [Placeholder::Source, Placeholder::Type, Placeholder::Id];
 
 /// A compiled template of routing keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoutingKey(Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Fixed(String),
-    Source,
-    Type,
-    Id,
-}
+pub struct RoutingKey(Template);
 
 impl RoutingKey {
     /// Compiles a template such as `{source}.{type}`. Text outside of braces is taken literally.
     pub fn parse(template: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = template;
-        let mut fixed = 0;
-        while !rest.is_empty() {
-            let (text, after) = rest.split_once('{').unwrap_or((rest, ""));
-            if text.contains('}') {
-                return Err(format!(
-                    "routing key \"{}\" has a \"}}\" without a \"{{\"",
-                    template.escape_debug()
-                ));
-            }
-            if !text.is_empty() {
-                fixed += text.len();
-                parts.push(Part::Fixed(text.to_owned()));
-            }
-            if text.len() == rest.len() {
-                break;
-            }
-            let Some((name, after)) = after.split_once('}') else {
-                return Err(format!(
-                    "routing key \"{}\" has a \"{{\" without a \"}}\"",
-                    template.escape_debug()
-                ));
-            };
-            parts.push(match name {
-                "source" => Part::Source,
-                "type" => Part::Type,
-                "id" => Part::Id,
-                other => {
-                    return Err(format!(
-                        "routing key \"{}\" has an unknown part {{{}}}: use {{source}}, {{type}} and {{id}}",
-                        template.escape_debug(),
-                        other.escape_debug()
-                    ));
-                }
-            });
-            rest = after;
-        }
-        if parts.is_empty() {
+        let template = Template::parse("routing key", template, &PARTS)?;
+        if template.is_empty() {
             return Err("the routing key is empty: use for example \"{source}.{type}\"".to_owned());
         }
-        if fixed > MAX_FIXED {
-            return Err(format!(
-                "the fixed text of routing key \"{}\" is longer than {MAX_FIXED} bytes",
-                template.escape_debug()
-            ));
-        }
-        Ok(Self(parts))
+        Ok(Self(template))
     }
 
     /// Returns the key of an event. If it would be too long, the longest parts are cut, each
     /// between two characters.
     pub fn render(&self, source: &str, event_type: &str, id: &str) -> String {
-        let text = |part: &Part| match part {
-            Part::Fixed(_) => None,
-            Part::Source => Some(source.len()),
-            Part::Type => Some(event_type.len()),
-            Part::Id => Some(id.len()),
+        let values = Values {
+            source,
+            event_type,
+            id,
+            message_id: "",
         };
-        let fixed: usize = self
-            .0
-            .iter()
-            .map(|part| {
-                if let Part::Fixed(text) = part {
-                    text.len()
-                } else {
-                    0
-                }
-            })
-            .sum();
-        let room = MAX_LEN - fixed;
-        let mut each = MAX_LEN;
-        while self
-            .0
-            .iter()
-            .filter_map(text)
-            .map(|len| len.min(each))
-            .sum::<usize>()
-            > room
-        {
-            each -= 1;
-        }
-        let mut key = String::with_capacity(64);
-        for part in &self.0 {
-            key.push_str(match part {
-                Part::Fixed(text) => text,
-                Part::Source => cut(source, each),
-                Part::Type => cut(event_type, each),
-                Part::Id => cut(id, each),
-            });
-        }
-        key
+        self.0.render(&values, MAX_LEN)
     }
 }
 

@@ -106,8 +106,8 @@ pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKey
 
 /// Tries to reach the configured sink without changing anything there. Returns the findings as
 /// sentences.
-pub async fn check(config: &Publisher) -> Result<Vec<String>, PublishError> {
-    configured(config)?.check().await
+pub async fn check(config: &Publisher, sources: &[Source]) -> Result<Vec<String>, PublishError> {
+    configured(config, sources)?.check().await
 }
 
 /// Starts the publisher of the configured sink, within an actix system. If the sink is away, the
@@ -117,7 +117,7 @@ pub fn start(
     sources: &[Source],
     deps: PublisherDeps,
 ) -> Result<RunningPublisher, PublishError> {
-    start_sink(configured(config)?, config, sources, deps)
+    start_sink(configured(config, sources)?, config, sources, deps)
 }
 
 /// Starts the publisher of `sink`, as [`start`] does.

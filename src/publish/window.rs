@@ -156,7 +156,7 @@ impl Window {
         for mut item in batch {
             match results.next().unwrap_or_else(no_result) {
                 PublishResult::Confirmed => to_record.confirmed.push(item.event),
-                PublishResult::Unroutable | PublishResult::Nacked(_) => {
+                PublishResult::Unroutable(_) | PublishResult::Nacked(_) => {
                     self.postpone(&mut to_record, item);
                 }
                 PublishResult::Unknown(_) => {

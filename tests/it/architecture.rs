@@ -285,6 +285,7 @@ fn what_must_not_be_here_is_not_here() {
     };
     nowhere_but("diesel::", &["src/store"]);
     nowhere_but("use lapin", &["src/publish/sinks/rabbitmq"]);
+    nowhere_but("use rdkafka", &["src/publish/sinks/kafka"]);
     nowhere_but("actix_web::", &["src/admin"]);
     nowhere_but(".do_send(", &["src/runtime/mailbox.rs"]);
     nowhere_but("actix::Addr", &["src/runtime/mailbox.rs"]);

@@ -1,5 +1,5 @@
-//! All integration tests, in one binary. What needs PostgreSQL or RabbitMQ is in modules whose path contains `with_servers`; `tests/run`
-//! provides the servers.
+//! All integration tests, in one binary. What needs PostgreSQL or RabbitMQ is in modules whose path contains `with_servers`, and what
+//! needs Kafka in those with `with_kafka`; `tests/run` provides the servers.
 
 #![expect(
     unreachable_pub,
@@ -27,6 +27,8 @@ mod power_loss;
 mod protocol_model;
 mod providers;
 mod publish_file;
+#[cfg(feature = "kafka")]
+mod publish_kafka;
 mod publish_rabbitmq;
 mod publish_rig;
 mod readme;

@@ -333,7 +333,7 @@ fn a_poisoned_message_is_parked_with_its_reason_and_its_neighbours_pass_once() {
 fn a_source_whose_queue_is_full_does_not_hold_up_the_others() {
     let odd = Odd::new(|message, _| match message.event.source.as_str() {
         "full" => PublishResult::Nacked("full".into()),
-        "lost" => PublishResult::Unroutable,
+        "lost" => PublishResult::Unroutable("no queue".to_owned()),
         _ => PublishResult::Confirmed,
     });
     let rig = rig(&odd);
@@ -373,12 +373,18 @@ fn the_file_sink_is_checked_by_writing_to_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let found = runtime
-        .block_on(hookweir::publish::check(&file(&folder.path().join("new"))))
+        .block_on(hookweir::publish::check(
+            &file(&folder.path().join("new")),
+            &[],
+        ))
         .expect("writable");
     assert!(found[0].contains("can be written"), "{found:?}");
     std::fs::write(folder.path().join("file"), "").expect("a file");
     let error = runtime
-        .block_on(hookweir::publish::check(&file(&folder.path().join("file"))))
+        .block_on(hookweir::publish::check(
+            &file(&folder.path().join("file")),
+            &[],
+        ))
         .expect_err("not a folder");
     assert!(error.to_string().contains("file: cannot"), "{error}");
 }

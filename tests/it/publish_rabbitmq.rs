@@ -267,12 +267,12 @@ mod with_servers {
         let config = with_rabbitmq(config, |rabbitmq| rabbitmq.declare = false);
         let rig = Rig::start(&config);
         wait("the reason", || rig.why_not().contains("is missing"));
-        let check = runtime.block_on(hookweir::publish::check(&config));
+        let check = runtime.block_on(hookweir::publish::check(&config, &[]));
         assert!(check.is_err_and(|error| error.to_string().contains("publisher.declare = true")));
         runtime.block_on(exchange(&queues, ExchangeKind::Topic));
         rig.up();
         let found = runtime
-            .block_on(hookweir::publish::check(&config))
+            .block_on(hookweir::publish::check(&config, &[]))
             .expect("reachable");
         assert!(
             found

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hookweir::config::model::{
-    FileSinkOptions, Publisher, PublisherUrl, QueueType, RabbitmqOptions,
+    Compression, FileSinkOptions, KafkaOptions, Publisher, PublisherUrl, QueueType,
+    RabbitmqOptions, SaslMechanism,
 };
 use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
@@ -202,6 +203,18 @@ pub fn config(url: PublisherUrl) -> Publisher {
             queue: Some("hookweir.events".into()),
             queue_type: QueueType::Quorum,
             unrouted_queue: "hookweir.unrouted".into(),
+        },
+        kafka: KafkaOptions {
+            largest_body: 1_000_000,
+            topic: "hookweir.{source}".into(),
+            record_key: "{message_id}".into(),
+            compression: Compression::Lz4,
+            partitions: 3,
+            replication: 0,
+            sasl_mechanism: SaslMechanism::ScramSha512,
+            ca_file: None,
+            give_up: Duration::from_secs(120),
+            properties: BTreeMap::new(),
         },
         file: FileSinkOptions {
             max_bytes: 1 << 30,

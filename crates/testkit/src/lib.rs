@@ -3,7 +3,7 @@
 //!
 //! The life of a test:
 //!
-//! 1. [`servers`] starts a private PostgreSQL or RabbitMQ, or names the one that `tests/run` has started.
+//! 1. [`servers`] starts a private PostgreSQL, RabbitMQ or Kafka, or names the one that `tests/run` has started.
 //! 2. [`app`] starts the program as a process of its own, with a folder and ports of its own.
 //! 3. [`load`] sends signed deliveries of five [`provider`]s, repeats some of them, forges others, and writes each answer
 //!    into a [`ledger`].
@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod disk;
+pub mod kafka;
 pub mod ledger;
 pub mod load;
 pub mod log_reader;

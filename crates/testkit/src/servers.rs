@@ -20,6 +20,26 @@ pub fn kafka() -> String {
     from_environment("HOOKWEIR_TEST_KAFKA")
 }
 
+/// Runs one of Kafka's tools on the shared Kafka.
+pub fn kafka_ctl(arguments: &[&str]) -> String {
+    let folder = PathBuf::from(from_environment("HOOKWEIR_TEST_FOLDER")).join("shared-kafka");
+    script(&["ctl"], &folder, arguments)
+}
+
+/// Fetches Kafka, unless it is there. Returns the reason where it cannot be had.
+pub fn fetch_kafka() -> Result<(), String> {
+    let output = Command::new(SCRIPT)
+        .args(["fetch", "kafka"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("tests/servers runs");
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
 /// Host and port in a server's URL; of several, the first.
 pub fn address(url: &str) -> SocketAddr {
     let address = url
@@ -84,6 +104,55 @@ impl Server {
         std::fs::write(server.folder.join("tls.pem"), pem).expect("a file");
         server.start();
         server
+    }
+
+    /// A fresh Kafka that tells its clients the address of `proxy`, and listens itself at `own`.
+    pub fn kafka_behind(proxy: SocketAddr, own: SocketAddr) -> Self {
+        let mut server = Self {
+            kind: "kafka",
+            folder: Self::folder("kafka"),
+            url: String::new(),
+        };
+        std::fs::create_dir(&server.folder).expect("a folder");
+        let port = own.port().to_string();
+        for (name, text) in [
+            ("advertised", format!("PLAIN://{proxy}")),
+            ("port", port),
+            ("served", String::new()),
+        ] {
+            std::fs::write(server.folder.join(name), text).expect("a file");
+        }
+        server.start();
+        server
+    }
+
+    /// A fresh Kafka of three nodes. Takes some seconds more.
+    pub fn kafka_cluster() -> Self {
+        Self::fresh("kafka-cluster")
+    }
+
+    /// Kills a node of a Kafka cluster, from 1 to 3.
+    pub fn kill_node(&self, node: i32) {
+        script(&["kill"], &self.node(node), &[]);
+    }
+
+    /// Starts a node again.
+    pub fn start_node(&self, node: i32) {
+        script(&["start", "kafka"], &self.node(node), &[]);
+    }
+
+    /// Halts a node: its connections stay open and silent.
+    pub fn pause_node(&self, node: i32) {
+        script(&["pause"], &self.node(node), &[]);
+    }
+
+    /// Ends the pause of a node.
+    pub fn resume_node(&self, node: i32) {
+        script(&["resume"], &self.node(node), &[]);
+    }
+
+    fn node(&self, node: i32) -> PathBuf {
+        self.folder.join(format!("n{node}"))
     }
 
     /// The port of a Kafka's listener: `sasl`, `tls` or `sasltls`.
@@ -181,8 +250,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Not through `script`: a panic here would abort the whole test run and leave the server behind.
+        let verb = match self.kind {
+            "kafka-cluster" => "stop-all",
+            _ => "stop",
+        };
         let stopped = Command::new(SCRIPT)
-            .arg("stop")
+            .arg(verb)
             .arg(&self.folder)
             .stdin(Stdio::null())
             .status();

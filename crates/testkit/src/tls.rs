@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -23,11 +25,24 @@ impl Authority {
         let key = KeyPair::generate().expect("randomness");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Another name than that of its certificates: OpenSSL takes equal ones for a self-signed certificate.
+        params.distinguished_name = DistinguishedName::new();
+        let name = "authority of a test";
+        params.distinguished_name.push(DnType::CommonName, name);
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Self {
             issuer: Issuer::new(params, key),
             pem,
         }
+    }
+
+    /// Returns a key and its certificate for `names`, in PEM.
+    pub fn key_and_certificate(&self, names: &[&str]) -> String {
+        let key = KeyPair::generate().expect("randomness");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        format!("{}{}", key.serialize_pem(), certificate.pem())
     }
 
     /// Writes its certificate as a file of trusted ones, for `SSL_CERT_FILE`.

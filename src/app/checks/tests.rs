@@ -175,6 +175,38 @@ fn a_source_with_one_bracket_is_told_to_have_two() {
 }
 
 #[test]
+fn topics_keys_and_properties_of_kafka_are_checked_where_they_are_written() {
+    let errors = mistakes(
+        r#"[publisher]
+url = "kafka://localhost"
+topic = "{id}"
+record_key = "{key}"
+[publisher.kafka]
+acks = "1"
+[[source]]
+name = "a"
+provider = "none"
+topic = ""
+"#,
+    );
+    let expected = [
+        "config:3:1: publisher.topic: topic \"{id}\" has an unknown part {id}: use {source} and {type}",
+        "config:4:1: publisher.record_key: key \"{key}\" has an unknown part {key}: use {message_id}, {id}, {source} and {type}",
+        "config:10:1: source.a.topic: the topic is empty: use for example \"hookweir.{source}\"",
+    ];
+    for line in expected {
+        assert!(
+            errors.iter().any(|error| error == line),
+            "{line}\n{errors:#?}"
+        );
+    }
+    assert!(
+        errors.iter().any(|error| error.contains("acks")),
+        "{errors:#?}"
+    );
+}
+
+#[test]
 fn mistakes_of_a_source_do_not_hide_each_other() {
     let errors = mistakes(
         r#"[[source]]

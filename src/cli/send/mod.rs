@@ -86,7 +86,7 @@ pub(super) struct Options {
     /// Seconds to wait for an answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
-    /// Wait until the event has arrived in the sink of the configuration, and print it. With RabbitMQ, a temporary queue takes a copy.
+    /// Wait until the event has arrived in the sink of the configuration, and print it. With RabbitMQ, a temporary queue takes a copy; with Kafka, the topic is read.
     #[arg(long)]
     wait: bool,
 }
@@ -110,6 +110,7 @@ pub(super) fn run(
         return Err(Failure::Usage("--provider needs --url".to_owned()));
     }
     let target = target(options, load)?;
+    let source = target.source.clone();
     let (plan, kind) = plan(options, target.source)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -122,7 +123,7 @@ pub(super) fn run(
                 "--wait needs a configured source, whose sink shows the event arriving".to_owned(),
             ));
         }
-        (true, Some(publisher)) => Some(runtime.block_on(Arrivals::of(publisher))?),
+        (true, Some(publisher)) => Some(runtime.block_on(Arrivals::of(publisher, &source))?),
     };
     let tally = runtime.block_on(client::send(plan, &target.url, &pace(options)))?;
     if options.count > 1 || kind == Kind::Duplicate {

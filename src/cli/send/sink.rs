@@ -1,11 +1,15 @@
-//! Arrival of an event in the sink: in a folder of the file sink, or at RabbitMQ's exchange.
+//! Arrival of an event in the sink: in a folder of the file sink, at RabbitMQ's exchange, or in a Kafka topic.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::super::{Failure, say};
-use crate::config::model::{Publisher, PublisherUrl};
+use crate::config::model::{Publisher, PublisherUrl, Source};
+#[cfg(feature = "kafka")]
+use crate::publish::PublishError;
+#[cfg(feature = "kafka")]
+use crate::publish::sinks::kafka::TopicReader;
 use crate::publish::sinks::rabbitmq::TemporaryQueue;
 
 /// Time after which a folder that is missing is taken for the wrong one.
@@ -19,16 +23,31 @@ pub(super) enum Arrivals {
     Folder(PathBuf),
     /// A temporary queue.
     Exchange(Box<TemporaryQueue>),
+    /// A topic.
+    #[cfg(feature = "kafka")]
+    Topic(Box<TopicReader>),
 }
 
 impl Arrivals {
     /// Begins to look, before anything is sent.
-    pub(super) async fn of(publisher: &Publisher) -> Result<Self, Failure> {
+    pub(super) async fn of(publisher: &Publisher, source: &Source) -> Result<Self, Failure> {
         let url = match &publisher.url {
             PublisherUrl::Amqp(url) => url,
             PublisherUrl::File(folder) => {
                 let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
                 return Ok(Self::Folder(folder));
+            }
+            #[cfg(feature = "kafka")]
+            PublisherUrl::Kafka(url) => {
+                let opened = TopicReader::open(url, publisher, source).await;
+                return opened
+                    .map(|reader| Self::Topic(Box::new(reader)))
+                    .map_err(no_topic);
+            }
+            #[cfg(not(feature = "kafka"))]
+            PublisherUrl::Kafka(_) => {
+                let _ = source;
+                return Err(Failure::Unreachable("this build has no Kafka".to_owned()));
             }
         };
         let queue = publisher.rabbitmq.queue.as_deref();
@@ -63,6 +82,15 @@ impl Arrivals {
                 watch.close().await;
                 shown
             }
+            #[cfg(feature = "kafka")]
+            Self::Topic(reader) => match tokio::time::timeout(limit, reader.message(id)).await {
+                Ok(line) => line.map_err(|error| error.to_string()),
+                Err(_) => Err(format!(
+                    "message {id} is not in the topic \"{}\" after {seconds} s; \
+                     `curl` the admin listener's /readyz for the reason",
+                    reader.topic()
+                )),
+            },
         };
         match shown {
             Ok(line) => {
@@ -75,6 +103,14 @@ impl Arrivals {
             }
         }
     }
+}
+
+#[cfg(feature = "kafka")]
+fn no_topic(error: PublishError) -> Failure {
+    Failure::Unreachable(format!(
+        "--wait reads the topic of the source, and cannot: {error}. The topic must exist, and the user needs the right READ on it. \
+         Without --wait, read it with kafka-console-consumer.sh"
+    ))
 }
 
 async fn in_folder(folder: &Path, id: &str, limit: Duration) -> Result<String, String> {

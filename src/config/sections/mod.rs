@@ -2,6 +2,7 @@
 
 mod dedup;
 mod file_sink;
+mod kafka;
 mod lakehouse;
 mod limits;
 mod log;
@@ -16,6 +17,7 @@ mod verifier;
 
 pub use dedup::Dedup;
 pub use file_sink::FileSinkOptions;
+pub use kafka::{Compression, KafkaOptions, SaslMechanism};
 pub use lakehouse::{CatalogUrl, InServe, Lakehouse};
 pub use limits::Limits;
 pub use log::{Log, LogDeliveries, LogFormat};
@@ -40,6 +42,7 @@ pub const SECTIONS: &[Section] = &[
     Spool::SECTION,
     Publisher::SECTION,
     RabbitmqOptions::SECTION,
+    KafkaOptions::SECTION,
     FileSinkOptions::SECTION,
     Lakehouse::SECTION,
     Shutdown::SECTION,

@@ -3,25 +3,29 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{FileSinkOptions, RabbitmqOptions};
+use super::{FileSinkOptions, KafkaOptions, RabbitmqOptions};
 use crate::config::define::section;
-use crate::config::option::{Bytes, Count, GIB, HOUR_MS, Millis, RoutingKey, SecretUrl, Secs};
+use crate::config::kafka_url::KafkaUrl;
+use crate::config::option::{Bytes, Count, GIB, HOUR_MS, Millis, SecretUrl, Secs, TemplateKind};
 use crate::config::secret::Secret;
 
 section! {
-    /// Publishing to the sink: RabbitMQ, or a folder of files.
+    /// Publishing to the sink: RabbitMQ, Kafka, or a folder of files.
     #[derive(Debug)]
     #[derive(Clone)]
     pub struct Publisher given {
         /// Options of RabbitMQ.
         pub rabbitmq: RabbitmqOptions;
+        /// Options of Kafka.
+        pub kafka: KafkaOptions;
         /// Options of the file sink.
         pub file: FileSinkOptions;
     } {
-        /// Sink: "file://data/events" for a folder of JSON lines, or
-        /// "amqp://user:password@host:5672/vhost" for RabbitMQ ("amqps://" with TLS). To keep the password out
-        /// of this file, name where the URL is: "env:NAME" or "credential:NAME" (systemd).
-        pub url: PublisherUrl = "publisher.url", SecretUrl("`file://`, `amqp://` or `amqps://` URL, or a reference to one"), "file://data/events";
+        /// Sink: "file://data/events" for a folder of JSON lines, "amqp://user:password@host:5672/vhost" for
+        /// RabbitMQ ("amqps://" with TLS), or "kafka://user:password@host:9092,host:9092" for Kafka ("kafkas://"
+        /// with TLS). To keep the password out of this file, name where the URL is: "env:NAME" or
+        /// "credential:NAME" (systemd).
+        pub url: PublisherUrl = "publisher.url", SecretUrl("`file://`, `amqp://`, `amqps://`, `kafka://` or `kafkas://` URL, or a reference to one"), "file://data/events";
         /// Batches that wait for the publisher. When full, a batch is dropped from memory, and the relay reads
         /// it from the outbox.
         pub mailbox_capacity: usize = "publisher.mailbox_capacity", Count(1..=1_000_000), 256;
@@ -30,13 +34,14 @@ section! {
         pub queue_events: usize = "publisher.queue_events", Count(1..=10_000_000), 16384;
         /// Bytes of bodies that the publisher holds in memory; others wait in the outbox.
         pub queue_bytes: usize = "publisher.queue_bytes", Bytes(1024..=64 * GIB), 67108864;
-        /// Publish tasks, each with an AMQP channel and one batch in flight. More of them hide the broker's
-        /// latency.
+        /// Publish tasks, each with an AMQP channel or a Kafka producer, and one batch in flight. More of them
+        /// hide the broker's latency. Kafka uses 2 at most.
         pub channels: usize = "publisher.channels", Count(1..=1024), 4;
         /// Most events in one batch, published and confirmed together. Larger batches raise throughput, and
         /// the number of copies after a fault.
         pub window: usize = "publisher.window", Count(1..=65_535), 256;
-        /// Time to wait for the confirms of a batch.
+        /// Time to wait for the confirms of a batch. With Kafka, the batch goes on waiting, and the brokers are
+        /// asked whether they are there.
         pub confirm_timeout: Duration = "publisher.confirm_timeout_ms", Millis(10..=HOUR_MS), 10000;
         /// Delay before an event without a confirm is published again, doubled each time up to retry_max_ms.
         pub retry_min: Duration = "publisher.retry_min_ms", Millis(10..=HOUR_MS), 500;
@@ -50,7 +55,7 @@ section! {
         /// pause. Not used with server.respond_after = "published".
         pub yield_longest: Duration = "publisher.yield_secs", Secs(0..=3600), 10;
         /// Routing key made of {source}, {type} and {id}. If the key exceeds 255 bytes, its parts are cut.
-        pub routing_key: String = "publisher.routing_key", RoutingKey, "{source}.{type}";
+        pub routing_key: String = "publisher.routing_key", TemplateKind::RoutingKey, "{source}.{type}";
     }
 }
 
@@ -61,4 +66,6 @@ pub enum PublisherUrl {
     File(PathBuf),
     /// An AMQP URL; it may hold a password.
     Amqp(Secret),
+    /// Brokers of a Kafka cluster, and a login.
+    Kafka(KafkaUrl),
 }

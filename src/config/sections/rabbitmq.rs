@@ -14,6 +14,7 @@ section! {
         /// Exchange of the messages.
         pub exchange: String = "publisher.exchange", Text("name of an exchange", rules::amqp_name), "hookweir";
         /// true declares exchange, alternate exchange and queues at start; false only checks that they exist.
+        /// With Kafka, true creates missing topics of configured sources.
         pub declare: bool = "publisher.declare", Flag, true;
         /// Queue that is declared and bound to the exchange with "#"; "" is none.
         pub queue: Option<String> = "publisher.queue", OrNone(Text("name of a queue", rules::amqp_name_or_none)), "hookweir.events";
@@ -25,7 +26,7 @@ section! {
         /// be published. Unless its max_message_size says otherwise, RabbitMQ 4 takes 16 MiB, RabbitMQ 3
         /// 128 MiB.
         pub max_message_bytes: usize = "publisher.max_message_bytes", Bytes(0..=GIB), 16777216;
-        /// Time to connect.
+        /// Time to connect, also to Kafka.
         pub connect_timeout: Duration = "publisher.connect_timeout_ms", Millis(10..=HOUR_MS), 5000;
         /// Interval of AMQP heartbeats.
         pub heartbeat: Duration = "publisher.heartbeat_secs", Secs(1..=3600), 10;

@@ -9,7 +9,7 @@ use http::HeaderName;
 
 use crate::config::define::{section, words};
 use crate::config::option::{
-    Bytes, Days, Flag, GIB, HeaderNames, Millis, RoutingKey, Secrets, Secs, Table, Text, Texts,
+    Bytes, Days, Flag, GIB, HeaderNames, Millis, Secrets, Secs, Table, TemplateKind, Text, Texts,
     one_of,
 };
 use crate::config::rules;
@@ -47,7 +47,11 @@ section! {
         /// Latin-1; a value over 1024 bytes is left out.
         pub forward_headers: Vec<HeaderName> = "forward_headers", HeaderNames, ["user-agent"];
         /// Routing key of this source; publisher.routing_key if left out.
-        pub routing_key: Option<String> = "routing_key", RoutingKey, "{source}.{type}";
+        pub routing_key: Option<String> = "routing_key", TemplateKind::RoutingKey, "{source}.{type}";
+        /// Kafka topic of this source; publisher.topic if left out.
+        pub topic: Option<String> = "topic", TemplateKind::Topic, "hookweir.{source}";
+        /// Key of this source's Kafka records; publisher.record_key if left out.
+        pub record_key: Option<String> = "record_key", TemplateKind::Key, "{message_id}";
         /// "whole" passes a POST of several events on as one message, "split" makes a message of each event.
         /// If left out, the provider's preset decides.
         pub batch: Option<Batch> = "batch", one_of::<Batch>(), "whole";

@@ -21,18 +21,25 @@ use tokio::sync::watch;
 use self::file::{FileSink, FileSinkConfig};
 use self::rabbitmq::{RabbitmqConfig, RabbitmqSink};
 use super::envelope::Message;
-use crate::config::model::{Publisher, PublisherUrl};
+use crate::config::kafka_url::KafkaUrl;
+use crate::config::model::{Publisher, PublisherUrl, Source};
 
 pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod rabbitmq;
+
+/// Most channels that Kafka uses: a producer costs threads and connections, and two fill a broker.
+pub const KAFKA_CHANNELS: usize = 2;
 
 /// Result of publishing one message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublishResult {
     /// The message is durable at the sink, and routed.
     Confirmed,
-    /// The sink took the message, and no queue is bound for it. It is stored nowhere.
-    Unroutable,
+    /// The sink has no place for the message, for the given reason: no queue is bound, a topic is
+    /// missing. It is stored nowhere.
+    Unroutable(String),
     /// The sink refused the message for now, for the given reason: a full queue, a missing
     /// permission.
     Nacked(String),
@@ -48,7 +55,7 @@ impl PublishResult {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Confirmed => "confirmed",
-            Self::Unroutable => "unroutable",
+            Self::Unroutable(_) => "unroutable",
             Self::Nacked(_) => "nacked",
             Self::Unknown(_) => "unknown",
             Self::Refused(_) => "refused",
@@ -113,7 +120,10 @@ pub trait Channel: Send {
 }
 
 /// Returns the sink that the configuration names.
-pub fn configured(publisher: &Publisher) -> Result<Arc<dyn Sink>, PublishError> {
+pub fn configured(
+    publisher: &Publisher,
+    sources: &[Source],
+) -> Result<Arc<dyn Sink>, PublishError> {
     match &publisher.url {
         PublisherUrl::File(folder) => {
             let config = FileSinkConfig::from_publisher(folder, publisher);
@@ -123,5 +133,23 @@ pub fn configured(publisher: &Publisher) -> Result<Arc<dyn Sink>, PublishError> 
             let config = RabbitmqConfig::from_publisher(url, publisher);
             Ok(Arc::new(RabbitmqSink::new(&config)?))
         }
+        PublisherUrl::Kafka(url) => kafka_sink(url, publisher, sources),
     }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_sink(
+    url: &KafkaUrl,
+    publisher: &Publisher,
+    sources: &[Source],
+) -> Result<Arc<dyn Sink>, PublishError> {
+    let config = kafka::KafkaConfig::from_publisher(url, publisher, sources);
+    Ok(Arc::new(kafka::KafkaSink::new(config)?))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka_sink(_: &KafkaUrl, _: &Publisher, _: &[Source]) -> Result<Arc<dyn Sink>, PublishError> {
+    Err(PublishError(
+        "this build has no Kafka: build it with the feature `kafka`".to_owned(),
+    ))
 }

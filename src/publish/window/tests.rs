@@ -170,7 +170,7 @@ fn unroutable_and_nacked_leave_memory_with_a_delay_that_doubles_up_to_its_maximu
     let done = rig.window.finished(
         0,
         vec![
-            PublishResult::Unroutable,
+            PublishResult::Unroutable("no queue".to_owned()),
             PublishResult::Nacked("full".into()),
         ],
     );
@@ -215,7 +215,7 @@ proptest! {
             }
             let results = results.into_iter().map(|result| match result {
                 0 => PublishResult::Confirmed,
-                1 => PublishResult::Unroutable,
+                1 => PublishResult::Unroutable("no queue".to_owned()),
                 2 => PublishResult::Nacked(String::new()),
                 3 => unknown(),
                 _ => refused(),

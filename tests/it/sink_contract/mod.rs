@@ -2,7 +2,7 @@
 //!
 //! A case is a function that is generic over the harness. A capability that not every sink has is a
 //! trait of its own: [`Blocks`], [`LimitsSize`], [`Refuses`]. The RabbitMQ tests are in
-//! `with_servers`.
+//! `with_servers`, those of Kafka in `with_kafka`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ mod file;
 mod limits_size;
 pub mod outages;
 mod refuses;
+#[cfg(feature = "kafka")]
+mod with_kafka;
 mod with_servers;
 
 /// Start, outage and content of one kind of sink.
@@ -46,7 +48,7 @@ pub trait Harness: Send + Sync + Sized {
 
     /// Returns the sink.
     fn sink(&self) -> Arc<dyn Sink> {
-        configured(&self.config()).expect("a sink")
+        configured(&self.config(), &[]).expect("a sink")
     }
 }
 

@@ -64,7 +64,7 @@ impl RabbitmqChannel {
             acked,
             returned.contains(&message.id.to_string()),
         ) {
-            (_, true) => PublishResult::Unroutable,
+            (_, true) => PublishResult::Unroutable("no queue is bound for it".to_owned()),
             (true, false) => PublishResult::Confirmed,
             (false, false) => PublishResult::Nacked(
                 "the broker refused it (nack): a queue is full or has no leader".to_owned(),

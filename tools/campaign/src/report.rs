@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 use crate::world::{Servers, blocking};
 use hookweir_testkit::disk::SmallDisk;
 use hookweir_testkit::load::Counts;
-use hookweir_testkit::servers::Server;
+use hookweir_testkit::servers::{Server, fetch_kafka};
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(15);
@@ -207,6 +207,14 @@ async fn play(
                 row: row.name.into(),
                 seed,
                 impossible,
+                ..Verdict::default()
+            };
+        }
+        if let Some(Err(impossible)) = setup.kafka.map(|_| blocking(fetch_kafka)) {
+            return Verdict {
+                row: row.name.into(),
+                seed,
+                impossible: Some(impossible),
                 ..Verdict::default()
             };
         }

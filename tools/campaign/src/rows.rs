@@ -5,6 +5,7 @@ mod bodies;
 mod crowd;
 mod few;
 mod host;
+mod kafka;
 mod postgres;
 mod rabbitmq;
 mod service;
@@ -64,6 +65,7 @@ pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
         few::ROWS,
         bodies::ROWS,
         rabbitmq::ROWS,
+        kafka::ROWS,
         crowd::ROWS,
     ]
     .concat();

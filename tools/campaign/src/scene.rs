@@ -7,18 +7,31 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::options::Options;
-use crate::world::{Place, Servers, blocking, by_way_of};
+use crate::world::{Place, Servers, Topics, blocking, by_way_of};
 use hookweir_testkit::app::{App, Launch, LogTo, five_sources};
 use hookweir_testkit::disk::SmallDisk;
+use hookweir_testkit::kafka::unique;
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::load::{Load, Running};
 use hookweir_testkit::log_reader::LogReader;
+use hookweir_testkit::ports::free_address;
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::proxy::Proxy;
 use hookweir_testkit::servers::{Server, address};
 
 /// For how long something may be left over in the outbox or a spool before a row is over.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A Kafka of one row's own, in place of RabbitMQ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum KafkaSink {
+    /// One node.
+    Node,
+    /// One node, reached by way of a proxy.
+    Proxied,
+    /// Three nodes, of which two must have an event before it is confirmed.
+    Cluster,
+}
 
 /// What a row starts with.
 pub struct Setup {
@@ -46,6 +59,8 @@ pub struct Setup {
     /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
     pub proxy_postgres: bool,
     pub proxy_rabbitmq: bool,
+    /// The sink is Kafka.
+    pub kafka: Option<KafkaSink>,
     /// PostgreSQL is reached by way of a transaction pooler.
     pub pooler: bool,
     /// The service has a PostgreSQL role of its own, which owns its schema and has no other right.
@@ -70,6 +85,7 @@ impl Default for Setup {
             log_disk: None,
             proxy_postgres: false,
             proxy_rabbitmq: false,
+            kafka: None,
             pooler: false,
             plain_role: false,
             sqlite: false,
@@ -145,6 +161,8 @@ pub struct Scene<'a> {
     /// In front of PostgreSQL and RabbitMQ, if asked for; one for each instance.
     pub to_postgres: Vec<Proxy>,
     pub to_rabbitmq: Vec<Proxy>,
+    pub to_kafka: Option<Proxy>,
+    pub kafka: Option<Server>,
     pub pooler: Option<Server>,
     load: Option<Running>,
     /// What further loads sent.
@@ -180,6 +198,10 @@ impl<'a> Scene<'a> {
         let pooler = setup
             .pooler
             .then(|| blocking(|| Server::pooler(&servers.postgres.url)));
+        let (kafka, to_kafka) = match setup.kafka {
+            None => (None, None),
+            Some(kind) => start_kafka(kind, &mut place).await,
+        };
         for _ in 0..setup.instances {
             let (mut postgres, mut rabbitmq) =
                 (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
@@ -208,11 +230,20 @@ impl<'a> Scene<'a> {
                 own.set("store.url", quoted(&postgres));
                 own.set("store.schema", quoted(&place.schema));
             }
-            own.set("publisher.url", quoted(&rabbitmq));
-            own.set("publisher.exchange", quoted(&place.queues.exchange));
-            own.set("publisher.queue", quoted(&place.queues.events));
-            own.set("publisher.unrouted_queue", quoted(&place.queues.unrouted));
-            own.set("publisher.declare", !setup.own_topology);
+            if let Some(topics) = &place.topics {
+                own.set("publisher.url", quoted(&topics.url));
+                own.set(
+                    "publisher.topic",
+                    quoted(&format!("{}.{{source}}", topics.prefix)),
+                );
+                own.set("publisher.declare", false);
+            } else {
+                own.set("publisher.url", quoted(&rabbitmq));
+                own.set("publisher.exchange", quoted(&place.queues.exchange));
+                own.set("publisher.queue", quoted(&place.queues.events));
+                own.set("publisher.unrouted_queue", quoted(&place.queues.unrouted));
+                own.set("publisher.declare", !setup.own_topology);
+            }
             apps.push(match setup.activated {
                 true => App::launch_activated(&own.config()).await,
                 false => {
@@ -264,6 +295,8 @@ impl<'a> Scene<'a> {
             apps,
             to_postgres,
             to_rabbitmq,
+            to_kafka,
+            kafka,
             pooler,
             load,
             further,
@@ -414,4 +447,34 @@ impl<'a> Scene<'a> {
             saw: saw.into(),
         });
     }
+}
+
+/// Starts a Kafka, and makes the topics of the row.
+async fn start_kafka(kind: KafkaSink, place: &mut Place) -> (Option<Server>, Option<Proxy>) {
+    let (server, proxy) = match kind {
+        KafkaSink::Node => (blocking(Server::kafka), None),
+        KafkaSink::Cluster => (blocking(Server::kafka_cluster), None),
+        KafkaSink::Proxied => {
+            let own = free_address();
+            let proxy = Proxy::to(own).await;
+            (
+                blocking(|| Server::kafka_behind(proxy.address, own)),
+                Some(proxy),
+            )
+        }
+    };
+    let topics = Topics {
+        url: proxy.as_ref().map_or_else(
+            || server.url.clone(),
+            |proxy| by_way_of(&server.url, proxy.address),
+        ),
+        prefix: unique(),
+    };
+    let settings: &[(&str, &str)] = match kind {
+        KafkaSink::Cluster => &[("min.insync.replicas", "2")],
+        _ => &[],
+    };
+    blocking(|| topics.create(settings));
+    place.topics = Some(topics);
+    (Some(server), proxy)
 }

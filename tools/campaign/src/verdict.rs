@@ -53,6 +53,11 @@ impl Figures {
         taken: 99.9,
         ..Self::UNHARMED
     };
+    /// Deliveries are taken on, and no copies are made: the sink drops what it has already.
+    pub const UNCOPIED: Self = Self {
+        copies: false,
+        ..Self::HARDLY
+    };
     /// There is a time at which nothing can be taken.
     pub const DOWN: Self = Self {
         copies: true,

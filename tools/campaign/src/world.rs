@@ -11,9 +11,11 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
+use hookweir_testkit::kafka::{create_topic, records};
 use hookweir_testkit::oracle::Arrivals;
+use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::{Server, address};
-use hookweir_testkit::sink::Queues;
+use hookweir_testkit::sink::{Message, Queues};
 
 /// Starting, stopping and asking servers blocks; the load goes on meanwhile.
 pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
@@ -47,11 +49,42 @@ impl Servers {
     }
 }
 
+/// Topics of one row's own, one for each source.
+pub struct Topics {
+    pub url: String,
+    /// Beginning of their names.
+    pub prefix: String,
+}
+
+impl Topics {
+    /// The topic of a source.
+    pub fn of(&self, provider: Provider) -> String {
+        format!("{}.{}", self.prefix, provider.name())
+    }
+
+    /// Makes them. With several nodes, two must have an event before it is confirmed.
+    pub fn create(&self, settings: &[(&str, &str)]) {
+        for provider in Provider::ALL {
+            create_topic(&self.url, &self.of(provider), 3, settings);
+        }
+    }
+
+    fn read(&self, mut each: impl FnMut(Message)) {
+        for provider in Provider::ALL {
+            for record in records(&self.url, &self.of(provider)) {
+                each(record.into());
+            }
+        }
+    }
+}
+
 /// A schema and queues of one row's own.
 pub struct Place {
     pub postgres: String,
     pub schema: String,
     pub queues: Queues,
+    /// The sink, where it is Kafka.
+    pub topics: Option<Topics>,
     /// The store, where it is a file.
     pub sqlite: Option<PathBuf>,
     role: Option<String>,
@@ -79,6 +112,7 @@ impl Place {
             postgres: servers.postgres.url.clone(),
             schema,
             queues: Queues::new(&servers.rabbitmq.url),
+            topics: None,
             sqlite: None,
             role: None,
         }
@@ -186,15 +220,19 @@ impl Place {
     /// Every message that came out, and what was given up and kept: (arrivals, unrouted, names of the parked).
     pub async fn collect(&self) -> (Arrivals, usize, Vec<String>) {
         let (mut arrivals, mut unrouted) = (Arrivals::default(), 0);
-        self.queues
-            .empty(&self.queues.events, |message| arrivals.add(&message))
-            .await;
-        self.queues
-            .empty(&self.queues.unrouted, |message| {
-                unrouted += 1;
-                arrivals.add(&message);
-            })
-            .await;
+        if let Some(topics) = &self.topics {
+            blocking(|| topics.read(|message| arrivals.add(&message)));
+        } else {
+            self.queues
+                .empty(&self.queues.events, |message| arrivals.add(&message))
+                .await;
+            self.queues
+                .empty(&self.queues.unrouted, |message| {
+                    unrouted += 1;
+                    arrivals.add(&message);
+                })
+                .await;
+        }
         let sql = "select event.source, event.event_id from parked join event using (seq)";
         let query = diesel::sql_query(sql);
         let parked = blocking(|| match &self.sqlite {

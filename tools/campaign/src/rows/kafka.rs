@@ -1,0 +1,268 @@
+//! Kafka goes away, or refuses, in each of the ways it does. No sender notices any of it, and nothing is written twice.
+
+use super::{Row, answers_are_cut, line_is};
+use crate::scene::{Felt, KafkaSink, Scene};
+use crate::verdict::Figures;
+use crate::world::blocking;
+use hookweir_testkit::kafka::leader;
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::proxy::{Line, Proxy};
+use hookweir_testkit::servers::Server;
+
+/// Nothing went out.
+const WAITING: Felt = Felt::Waiting(100);
+
+pub const ROWS: &[Row] = &[
+    Row::new(
+        "kafka-kill",
+        "Kafka's only node is killed, and started again after a second",
+        |scene| Box::pin(kill(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Node)),
+    Row::new(
+        "kafka-stop",
+        "Kafka is stopped for the outage",
+        |scene| Box::pin(stop(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Node)),
+    Row::new(
+        "kafka-frozen",
+        "Kafka is frozen (SIGSTOP)",
+        |scene| Box::pin(frozen(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Node)),
+    Row::new(
+        "kafka-silent",
+        "the line to Kafka passes nothing on",
+        |scene| Box::pin(silent(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Proxied)),
+    Row::new(
+        "kafka-half-open",
+        "the line to Kafka keeps the answers back",
+        |scene| Box::pin(half_open(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Proxied)),
+    Row::new(
+        "kafka-slow",
+        "the line to Kafka passes 50 KB a second",
+        |scene| Box::pin(slow(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Proxied)),
+    Row::new(
+        "kafka-cut",
+        "the line to Kafka is cut after some bytes of its answers",
+        |scene| Box::pin(cut(scene)),
+        Figures::UNCOPIED,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::Proxied)),
+    Row::new(
+        "kafka-leader",
+        "of three Kafka nodes the leader of a partition is killed, and started again",
+        |scene| Box::pin(leader_killed(scene)),
+        Figures::UNCOPIED,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::Cluster)),
+    Row::new(
+        "kafka-leader-frozen",
+        "of three Kafka nodes the leader of a partition is frozen (SIGSTOP) until another leads",
+        |scene| Box::pin(leader_frozen(scene)),
+        Figures::UNCOPIED,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::Cluster)),
+    Row::new(
+        "kafka-too-few",
+        "of three Kafka nodes two are killed: fewer than an event needs to be confirmed",
+        |scene| Box::pin(too_few(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Cluster)),
+    Row::new(
+        "kafka-too-large",
+        "a topic takes no record over 16 KB for a while",
+        |scene| Box::pin(too_large(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(Felt::Counter(
+        "hookweir_published_total",
+        &["result=\"refused\""],
+        2,
+    ))
+    .with(|setup| {
+        setup.kafka = Some(KafkaSink::Node);
+        // A compressed body would be smaller than it is.
+        setup.set("publisher.compression", "\"none\"");
+    }),
+    Row::new(
+        "kafka-service",
+        "the service is killed, and its sink is Kafka",
+        |scene| Box::pin(service(scene)),
+        Figures::DOWN,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::Node)),
+];
+
+fn server<'s>(scene: &'s mut Scene<'_>) -> &'s mut Server {
+    scene.kafka.as_mut().expect("a row with a Kafka")
+}
+
+fn line<'s>(scene: &'s Scene<'_>) -> &'s Proxy {
+    scene.to_kafka.as_ref().expect("a row with a proxy")
+}
+
+async fn kill(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).kill());
+            scene.wait(500..1500).await;
+            blocking(|| server(scene).start());
+        })
+        .await;
+}
+
+async fn stop(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).stop());
+            tokio::time::sleep(scene.options.outage()).await;
+            blocking(|| server(scene).start());
+        })
+        .await;
+}
+
+/// Longer than the client waits for one answer.
+async fn frozen(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).pause());
+            scene.wait(12_000..15_000).await;
+            blocking(|| server(scene).resume());
+        })
+        .await;
+}
+
+async fn silent(scene: &mut Scene<'_>) {
+    line_is(scene, line, Line::Silent, 4000..6000).await;
+}
+
+/// Kafka hears, keeps what it heard, and is not heard.
+async fn half_open(scene: &mut Scene<'_>) {
+    line_is(scene, line, Line::HalfOpen, 4000..6000).await;
+}
+
+async fn slow(scene: &mut Scene<'_>) {
+    line_is(scene, line, Line::Slow(50), 6000..8000).await;
+}
+
+async fn cut(scene: &mut Scene<'_>) {
+    answers_are_cut(scene, line, 1..2000).await;
+}
+
+fn leader_of_one(scene: &Scene<'_>) -> i32 {
+    let topics = scene.place.topics.as_ref().expect("topics");
+    blocking(|| leader(&topics.url, &topics.of(Provider::ALL[0])))
+}
+
+async fn leader_killed(scene: &mut Scene<'_>) {
+    let node = leader_of_one(scene);
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).kill_node(node));
+            scene.wait(5000..7000).await;
+            blocking(|| server(scene).start_node(node));
+        })
+        .await;
+    let now = leader_of_one(scene);
+    scene.demand(
+        "felt: another node leads",
+        now != node,
+        format!("{node}, then {now}"),
+    );
+}
+
+async fn leader_frozen(scene: &mut Scene<'_>) {
+    let node = leader_of_one(scene);
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).pause_node(node));
+            scene.wait(8000..12_000).await;
+            blocking(|| server(scene).resume_node(node));
+        })
+        .await;
+    let now = leader_of_one(scene);
+    scene.demand(
+        "felt: another node leads",
+        now != node,
+        format!("{node}, then {now}"),
+    );
+}
+
+/// Two of three nodes are the majority, so nobody elects a leader either.
+async fn too_few(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).kill_node(2));
+            blocking(|| server(scene).kill_node(3));
+            scene.wait(5000..7000).await;
+            // Each needs the other to start.
+            let server = &*server(scene);
+            blocking(|| {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| server.start_node(2));
+                    scope.spawn(|| server.start_node(3));
+                });
+            });
+        })
+        .await;
+}
+
+/// What is too large is refused twice when alone, and parked; all else passes.
+async fn too_large(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let topics = scene.place.topics.as_ref().expect("topics");
+            let names = Provider::ALL.map(|provider| topics.of(provider));
+            for bytes in ["16384", "1048588"] {
+                let limit = format!("max.message.bytes={bytes}");
+                for name in &names {
+                    let entity = ["configs", "--alter", "--entity-type", "topics"];
+                    let change = ["--entity-name", name, "--add-config", &limit];
+                    blocking(|| server(scene).ctl(&[entity, change].concat()));
+                }
+                scene.wait(4000..6000).await;
+            }
+        })
+        .await;
+    let parked = scene.place.number("select count(*) as value from parked");
+    scene.demand(
+        "what is too large is parked",
+        parked > 0,
+        parked.to_string(),
+    );
+}
+
+async fn service(scene: &mut Scene<'_>) {
+    for _ in 0..5 {
+        scene.wait(200..2000).await;
+        scene
+            .fault(async |scene| {
+                scene.kill(0);
+                scene.apps[0].start_again().await;
+            })
+            .await;
+    }
+    scene.apps[0].ready().await;
+}

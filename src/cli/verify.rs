@@ -16,7 +16,7 @@ use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{RejectReason, Rejection};
 use crate::domain::request::{Headers, Request};
 use crate::verify::EventKeys;
-use hookweir_signatures::{KeyRing, Scheme, Verdict, Verified, verify};
+use hookweir_signatures::{KeyRing, Scheme, Verdict, VerifiedEvents, verify};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -115,7 +115,7 @@ fn request(options: &Options, source: &Source) -> Result<Request, Failure> {
 }
 
 /// Prints the verified events.
-fn show(source: &Source, scheme: &Scheme, verified: Verified) {
+fn show(source: &Source, scheme: &Scheme, verified: VerifiedEvents) {
     say::out(format_args!(
         "verified by the scheme of {}: {}",
         source.provider.as_deref().unwrap_or(source.name.as_str()),

@@ -80,7 +80,7 @@ fn the_reference_is_valid_with_and_without_its_source() {
     assert_eq!(source.secrets[0].expose(), b"whsec_0123456789abcdef");
     assert_eq!(source.deadline, Some(Duration::from_millis(2500)));
     assert_eq!(
-        source.scheme.as_ref().expect("a scheme")["ts"]["tolerance"].as_integer(),
+        source.scheme.as_ref().expect("a scheme")["timestamp"]["tolerance_secs"].as_integer(),
         Some(60)
     );
 }
@@ -387,7 +387,7 @@ secrets = [
   "plain:fedcba9876543210",
 ]
 [source.scheme]
-ts = { tolerance = 1 }
+timestamp = { tolerance_secs = 1 }
 "#;
     let config = Config::from_toml(source).expect("read soundly");
     let at = |key| {
@@ -398,12 +398,12 @@ ts = { tolerance = 1 }
     assert_eq!(at("provider"), "config:3:1: source.s.provider: wrong");
     assert_eq!(at("secrets[1]"), "config:6:3: source.s.secrets[1]: wrong");
     assert_eq!(
-        at("scheme.ts.tolerance"),
-        "config:9:8: source.s.scheme.ts.tolerance: wrong"
+        at("scheme.timestamp.tolerance_secs"),
+        "config:9:15: source.s.scheme.timestamp.tolerance_secs: wrong"
     );
     assert_eq!(
-        at("scheme.sig[0].from"),
-        "config:8:9: source.s.scheme.sig[0].from: wrong",
+        at("scheme.signature[0].from"),
+        "config:8:9: source.s.scheme.signature[0].from: wrong",
         "left out: its table"
     );
     assert_eq!(

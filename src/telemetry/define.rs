@@ -10,7 +10,7 @@ use prometheus::{
 
 /// Documentation of a metric.
 #[derive(Debug)]
-pub struct Description {
+pub struct MetricDescription {
     /// Name in a scrape.
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
@@ -21,7 +21,7 @@ pub struct Description {
     pub(super) help: &'static str,
 }
 
-impl Description {
+impl MetricDescription {
     /// Returns one or two sentences.
     pub fn help(&self) -> &'static str {
         self.help.trim()
@@ -34,12 +34,12 @@ pub(super) trait Define: Collector + Clone + Sized + 'static {
     const KIND: &'static str;
 
     /// Returns the metric, not yet registered.
-    fn create(description: &Description, buckets: &[f64]) -> Result<Self, Error>;
+    fn create(description: &MetricDescription, buckets: &[f64]) -> Result<Self, Error>;
 
     /// Returns the metric, registered.
     fn define(
         registry: &Registry,
-        description: Option<&Description>,
+        description: Option<&MetricDescription>,
         buckets: &[f64],
     ) -> Result<Self, Error> {
         let description =
@@ -52,41 +52,41 @@ pub(super) trait Define: Collector + Clone + Sized + 'static {
 
 impl Define for IntCounter {
     const KIND: &'static str = "counter";
-    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+    fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
         Self::new(d.name, d.help())
     }
 }
 
 impl Define for IntCounterVec {
     const KIND: &'static str = "counter";
-    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+    fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
         Self::new(Opts::new(d.name, d.help()), d.labels)
     }
 }
 
 impl Define for IntGauge {
     const KIND: &'static str = "gauge";
-    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+    fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
         Self::new(d.name, d.help())
     }
 }
 
 impl Define for IntGaugeVec {
     const KIND: &'static str = "gauge";
-    fn create(d: &Description, _: &[f64]) -> Result<Self, Error> {
+    fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
         Self::new(Opts::new(d.name, d.help()), d.labels)
     }
 }
 
 impl Define for Histogram {
     const KIND: &'static str = "histogram";
-    fn create(d: &Description, buckets: &[f64]) -> Result<Self, Error> {
+    fn create(d: &MetricDescription, buckets: &[f64]) -> Result<Self, Error> {
         Self::with_opts(HistogramOpts::new(d.name, d.help()).buckets(buckets.to_vec()))
     }
 }
 
 /// Returns the text of `docs/reference/metrics.md`.
-pub fn page(descriptions: &[Description]) -> String {
+pub fn page(descriptions: &[MetricDescription]) -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          `GET /metrics` on the admin listener (`server.admin_listen`), in Prometheus' text format. Made from `src/telemetry/metrics.rs`; after a\n\

@@ -11,7 +11,7 @@ use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use super::define::{Define, Description};
+use super::define::{Define, MetricDescription};
 use super::line_limit::LineLimit;
 use crate::domain::delivery::{Marks, SourceName};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
@@ -37,7 +37,7 @@ macro_rules! metrics {
         }
 
         /// Documentation of each metric, in order of definition.
-        pub const DESCRIPTIONS: &[Description] = &[$(Description {
+        pub const DESCRIPTIONS: &[MetricDescription] = &[$(MetricDescription {
             name: $name,
             kind: <$type as Define>::KIND,
             labels: metrics!(@or_none $($labels)?),

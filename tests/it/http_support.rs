@@ -46,7 +46,7 @@ name = "fussy"
 provider = "none"
 [source.scheme]
 methods = ["POST", "PUT"]
-respond = { status = 202, body = "[accepted]", type = "text/plain", reject = 406, overload = 429 }
+respond = { status = 202, body = "[accepted]", content_type = "text/plain", reject_status = 406, overload_status = 429 }
 handshake = [{ when = { method = "GET" }, respond = { body = "hello" } }]
 "#;
 

@@ -9,11 +9,11 @@ use crate::crypto::mac::Tag;
 
 /// Proof that a delivery came from its source's provider; made by [`verify`](crate::verify) and nowhere else.
 #[derive(Debug)]
-pub struct Verified {
+pub struct VerifiedEvents {
     pub(crate) events: Vec<VerifiedEvent>,
 }
 
-impl Verified {
+impl VerifiedEvents {
     /// The events of the delivery: one for most providers, several where the source splits batches. Never none.
     #[inline]
     pub fn into_events(self) -> Vec<VerifiedEvent> {

@@ -184,7 +184,7 @@ pub fn made_up(provider: &str) -> (SourceSpec, SchemeSpec, Option<Vec<u8>>) {
             if spec
                 .jwt
                 .as_ref()
-                .is_some_and(|jwt| jwt.algs[0] == JwtAlg::ES256) =>
+                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::ES256) =>
         {
             let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
                 .expect("randomness");
@@ -200,7 +200,7 @@ pub fn made_up(provider: &str) -> (SourceSpec, SchemeSpec, Option<Vec<u8>>) {
             if spec
                 .jwt
                 .as_ref()
-                .is_some_and(|jwt| jwt.algs[0] == JwtAlg::ES512) =>
+                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::ES512) =>
         {
             let mut bytes = [0; 66];
             ring::rand::SecureRandom::fill(&random, &mut bytes[1..]).expect("randomness");
@@ -218,7 +218,7 @@ pub fn made_up(provider: &str) -> (SourceSpec, SchemeSpec, Option<Vec<u8>>) {
             if spec
                 .jwt
                 .as_ref()
-                .is_some_and(|jwt| jwt.algs[0] == JwtAlg::RS256) =>
+                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::RS256) =>
         {
             let pkcs8 = include_bytes!("../tests/data/rsa-for-tests.pk8");
             public(&rsa_spki(

@@ -1,4 +1,4 @@
-//! The one function that makes a [`Verified`].
+//! The one function that makes a [`VerifiedEvents`].
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::check::handshake::Shake;
 use crate::check::message::{By, Proven};
 use crate::check::{basic, handshake::Handshake};
 use crate::crypto::mac::{MacKey, Tag};
-use crate::identity::Verified;
+use crate::identity::VerifiedEvents;
 use crate::keys::learning::another_secret;
 use crate::keys::ring::{CheckInputs, KeyRequest, KeyRing, Unproven};
 use crate::language::context::Cx;
@@ -23,7 +23,7 @@ use crate::time::UnixMillis;
 #[derive(Debug)]
 pub enum Verdict {
     /// Events to be stored.
-    Events(Verified),
+    Events(VerifiedEvents),
     /// A handshake; answer it and store nothing.
     Challenge(Answer),
     /// Keys that must be in the ring before the request can be decided. Until then answer "not now".

@@ -220,8 +220,8 @@ public_url = "hooks.example.com/x"
 secrets = ["plain:short", "env:NOT_SET"]
 [source.scheme]
 messge = "{body}"
-sig = { from = "header:x", encodng = "hex" }
-ts = { from = "header:t", toleranse = 5 }
+signature = { from = "header:x", encodng = "hex" }
+timestamp = { from = "header:t", toleranse_secs = 5 }
 "#,
     );
     for line in [
@@ -230,8 +230,8 @@ ts = { from = "header:t", toleranse = 5 }
         "config:8:1: source.b.public_url: expected a URL such as \"https://your.host/ingest/stripe\": put https:// in front",
         "config:9:27: source.b.secrets: the environment variable NOT_SET is not set",
         "config:11:1: source.b.scheme.messge: no such key; did you mean message?",
-        "config:12:28: source.b.scheme.sig[0].encodng: no such key; did you mean encoding?",
-        "config:13:27: source.b.scheme.ts.toleranse: no such key; did you mean tolerance?",
+        "config:12:34: source.b.scheme.signature[0].encodng: no such key; did you mean encoding?",
+        "config:13:34: source.b.scheme.timestamp.toleranse_secs: no such key; did you mean tolerance_secs?",
     ] {
         assert!(
             errors.iter().any(|error| error == line),

@@ -70,7 +70,7 @@ section! {
         /// true allows provider = "none" on a public address.
         pub allow_unverified_public: bool = "allow_unverified_public", Flag, false;
         /// Scheme of your own, or a provider's with changes, in the words of docs/reference/schemes.md.
-        pub scheme: Option<toml::Table> = "scheme", Table, { like = "stripe", ts = { tolerance = 60 } };
+        pub scheme: Option<toml::Table> = "scheme", Table, { like = "stripe", timestamp = { tolerance_secs = 60 } };
     }
 }
 

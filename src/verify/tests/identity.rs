@@ -157,7 +157,7 @@ fn without_a_body_the_query_tells_events_apart() {
 
 #[test]
 fn bodies_that_are_known_to_be_unique_are_ids() {
-    let source = hmac("event = { missing = \"body\", type = \"{json:/t}\" }");
+    let source = hmac("event = { missing_id = \"body\", type = \"{json:/t}\" }");
     let (first, again) = (
         event(&source, r#"{"t":1}"#, NOW),
         event(&source, r#"{"t":1}"#, NOW),
@@ -166,7 +166,7 @@ fn bodies_that_are_known_to_be_unique_are_ids() {
     assert!(first.id.as_str().starts_with("sha256:") && first.bytes_key.is_none());
     assert_ne!(first.message, again.message);
     assert_ne!(first.key, event(&source, r#"{"t":2}"#, NOW).key);
-    let refusing = hmac("event = { missing = \"refuse\" }");
+    let refusing = hmac("event = { missing_id = \"refuse\" }");
     let request = as_request(&sign(&refusing, &inputs("{}", "x", NOW)).expect("it signs"));
     assert_eq!(
         refused(&compiled(&refusing), &request, NOW),
@@ -174,7 +174,7 @@ fn bodies_that_are_known_to_be_unique_are_ids() {
     );
 }
 
-const TIMED: &str = "ts = { from = \"header:x-at\", tolerance = 300 }\nmessage = \"{ts}.{body}\"";
+const TIMED: &str = "timestamp = { from = \"header:x-at\", tolerance_secs = 300 }\nmessage = \"{timestamp}.{body}\"";
 
 #[test]
 fn the_very_same_signed_request_is_a_duplicate_wherever_a_time_is_signed() {
@@ -230,7 +230,7 @@ fn the_very_same_signed_request_is_a_duplicate_wherever_a_time_is_signed() {
 #[test]
 fn a_time_that_is_not_signed_with_the_body_tells_no_events_apart() {
     // Two events of one second have this signed message in common.
-    let source = hmac("ts = { from = \"header:x-at\" }\nmessage = \"{ts}\"");
+    let source = hmac("timestamp = { from = \"header:x-at\" }\nmessage = \"{timestamp}\"");
     let [first, other] = [r#"{"n":1}"#, r#"{"n":2}"#].map(|body| event(&source, body, NOW));
     assert_ne!(first.key, other.key);
     assert!(first.replay.is_none());
@@ -277,7 +277,7 @@ fn what_a_redelivery_may_change_is_no_other_body() {
 fn elements_of_a_batch_are_compared_without_what_a_redelivery_may_change() {
     let batch = |split| {
         hmac(&format!(
-            "event = {{ batch = {{ at = \"/events\", id = \"{{json:/id}}\", varies = [\"/attempt\"], split = {split} }} }}"
+            "event = {{ batch = {{ array = \"/events\", id = \"{{json:/id}}\", varies = [\"/attempt\"], split = {split} }} }}"
         ))
     };
     let request = |source: &SourceSpec, attempt: u8| {
@@ -312,7 +312,7 @@ fn elements_of_a_batch_are_compared_without_what_a_redelivery_may_change() {
 #[test]
 fn elements_without_an_id_are_events_that_a_replay_does_not_bring_again() {
     let source = hmac(&format!(
-        "{TIMED}\nevent = {{ batch = {{ at = \"/events\", split = true }} }}"
+        "{TIMED}\nevent = {{ batch = {{ array = \"/events\", split = true }} }}"
     ));
     let request = |at| {
         as_request(
@@ -334,7 +334,7 @@ fn elements_without_an_id_are_events_that_a_replay_does_not_bring_again() {
 #[test]
 fn a_batch_beyond_every_bound_is_kept_whole() {
     let source =
-        hmac("event = { batch = { at = \"/events\", id = \"{json:/id}\", split = true } }");
+        hmac("event = { batch = { array = \"/events\", id = \"{json:/id}\", split = true } }");
     let many = |count: usize| {
         let elements: Vec<_> = (0..count).map(|n| format!(r#"{{"id":{n}}}"#)).collect();
         format!(r#"{{"events":[{}]}}"#, elements.join(","))

@@ -325,12 +325,12 @@ fn a_rule_that_is_wrong_fails_its_cases() {
         );
     }
     let github = &written["github"].cases;
-    let by_body = rig("github", r#"{ id = "", missing = "body" }"#);
+    let by_body = rig("github", r#"{ id = "", missing_id = "body" }"#);
     assert!(
         all_published(&by_body, &database, &github.equal).is_err(),
         "an id made of the body passes"
     );
-    let unknown = rig("github", r#"{ id = "", missing = "unique" }"#);
+    let unknown = rig("github", r#"{ id = "", missing_id = "unique" }"#);
     assert!(
         told_or_marked(&unknown, &database, github).is_err(),
         "a redelivery that comes out twice passes"
@@ -387,7 +387,7 @@ fn every_preset_has_its_cases() {
             fail("event.id_kind is not written");
         }
         if !event.contains_key("missing") {
-            fail("event.missing is not written");
+            fail("event.missing_id is not written");
         }
         let evidence = match spec.facts.identity {
             IdentityEvidence::Documented => "documented",

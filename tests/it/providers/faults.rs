@@ -68,16 +68,19 @@ fn case(provider: &'static str, folder: &Path) -> Option<Case> {
     let spec =
         SchemeSpec::from_table(presets::table(provider).expect("a preset")).expect("in the words");
     let symmetric = |jwt: &hookweir_signatures::spec::JwtSpec| {
-        matches!(jwt.algs[0], JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512)
+        matches!(
+            jwt.algorithms[0],
+            JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512
+        )
     };
     let rsa_jwt = spec
         .jwt
         .as_ref()
-        .is_some_and(|jwt| jwt.algs[0] == JwtAlg::RS256);
+        .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::RS256);
     let es256 = spec
         .jwt
         .as_ref()
-        .is_some_and(|jwt| jwt.algs[0] == JwtAlg::ES256);
+        .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::ES256);
     let key_file = format!("{provider}.key");
     let mut private_key = true;
     let keys = match spec.kind {
@@ -133,7 +136,7 @@ impl Case {
                 .spec
                 .jwt
                 .as_ref()
-                .is_some_and(|jwt| jwt.algs[0] == JwtAlg::RS256);
+                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::RS256);
         match fault {
             "--wrong-secret" if rsa => &[64],
             "--tamper" | "--truncate" | "--stale" => &[0, 64],

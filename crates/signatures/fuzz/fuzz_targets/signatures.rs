@@ -29,8 +29,8 @@ static SCHEMES: LazyLock<Vec<(SourceSpec, Scheme, Vec<String>)>> = LazyLock::new
 
 /// The headers that a scheme reads.
 fn names(spec: &SchemeSpec) -> Vec<String> {
-    let mut places: Vec<&str> = spec.sig.iter().map(|sig| sig.from.as_str()).collect();
-    places.extend(spec.ts.iter().map(|ts| ts.from.as_str()));
+    let mut places: Vec<&str> = spec.signature.iter().map(|sig| sig.from.as_str()).collect();
+    places.extend(spec.timestamp.iter().map(|ts| ts.from.as_str()));
     places.extend(spec.jwt.iter().map(|jwt| jwt.from.as_str()));
     places.extend(spec.require.keys().map(String::as_str));
     places.extend(["header:authorization", "header:content-type"]);

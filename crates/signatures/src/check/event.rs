@@ -4,7 +4,9 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::mac::Tag;
-use crate::identity::{BodyDigest, IdClass, Identity, SignedMessage, Verified, VerifiedEvent};
+use crate::identity::{
+    BodyDigest, IdClass, Identity, SignedMessage, VerifiedEvent, VerifiedEvents,
+};
 use crate::language::context::Cx;
 use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::language::spec::{EmptyBatch, Missing};
@@ -130,7 +132,7 @@ impl EventRule {
         cx: Cx<'_>,
         document: &[u8],
         signed: Option<Tag>,
-    ) -> Result<Option<Verified>, Refusal> {
+    ) -> Result<Option<VerifiedEvents>, Refusal> {
         let slots = read(&self.paths, &self.outer, document);
         let cx = Cx {
             slots: &slots,
@@ -163,7 +165,7 @@ impl EventRule {
                 let events: Result<_, _> = elements
                     .map(|(index, element)| self.element(batch, cx, element, signed(index)))
                     .collect();
-                return Ok(Some(Verified { events: events? }));
+                return Ok(Some(VerifiedEvents { events: events? }));
             }
             (id, event_type) = batch.whole(cx, elements, id, event_type)?;
         }
@@ -181,7 +183,7 @@ impl EventRule {
             signed: signed.map(|signed| (signed, 0)),
             target: &request.target,
         };
-        Ok(Some(Verified {
+        Ok(Some(VerifiedEvents {
             events: vec![self.event(found)?],
         }))
     }
@@ -331,7 +333,7 @@ fn type_of(template: &Template, cx: Cx<'_>) -> Option<Box<str>> {
     Some(clean.into())
 }
 
-/// A proven body that is not JSON is an event all the same: it has no id where the scheme looks for one. Of one with too many values, only
+/// A proven body that is not JSON is an event too: it has no id where the scheme looks for one. Of one with too many values, only
 /// those of `outer` are read.
 fn read<'a>(paths: &PathSet, outer: &PathSet, document: &'a [u8]) -> Slots<'a> {
     match paths.walk_marking(document) {

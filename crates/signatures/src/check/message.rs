@@ -35,7 +35,7 @@ pub(crate) struct Proof {
     pub(crate) each: Option<Each>,
     /// Number of spellings of the URL to try.
     pub(crate) spellings: usize,
-    /// The same key signs challenges for whoever asks: what looks like one is no event.
+    /// The same key signs challenges for anybody who asks: a message that looks like one is no event.
     pub(crate) signs_challenges: bool,
     /// Ends of the body, front and back, at which the signed time stands without a separator.
     pub(crate) time_beside_body: (bool, bool),

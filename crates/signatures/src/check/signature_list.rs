@@ -54,7 +54,7 @@ impl Place {
                 Ok(Self::Form(name.into()))
             }
             Some(("json", pointer)) => Ok(Self::Json(paths.add(pointer)?)),
-            Some(("sig", label)) => Ok(Self::Sig(label.into())),
+            Some(("signature", label)) => Ok(Self::Sig(label.into())),
             _ if let Some((rule, part)) = HttpSignature::place(text, params) => {
                 Ok(Self::HttpSignature(rule, part))
             }
@@ -149,21 +149,24 @@ impl SigRule {
             |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
         let prefix = literal(&spec.prefix)?;
         let take = spec
-            .take
+            .labels
             .iter()
             .map(|label| literal(label))
             .collect::<Result<Vec<_>, _>>()?;
-        let kv = match spec.kv.as_deref().map(str::as_bytes) {
+        let kv = match spec.label_separator.as_deref().map(str::as_bytes) {
             None => None,
             Some([one]) => Some(*one),
-            Some(_) => return Err("kv: one character".into()),
+            Some(_) => return Err("label_separator: one character".into()),
         };
-        let split = spec.split.as_deref().map(|text| text.as_bytes().into());
+        let split = spec
+            .separators
+            .as_deref()
+            .map(|text| text.as_bytes().into());
         if kv.is_some() && take.is_empty() {
-            return Err("take: which labels are signatures".into());
+            return Err("labels: missing; name the labels that are signatures".into());
         }
         if split.is_none() && kv.is_none() && !take.is_empty() {
-            return Err("take: needs split or kv".into());
+            return Err("labels: needs separators or label_separator".into());
         }
         let from = with_params(&spec.from, params)?;
         let place = Place::parse(&from, params, paths, needs)?;
@@ -178,12 +181,12 @@ impl SigRule {
             kv,
             take,
             encoding: (!raw).then_some(spec.encoding),
-            inside: spec.inside.as_deref().map(Into::into),
-            secret: spec.secret,
+            inside: spec.base64_json_pointer.as_deref().map(Into::into),
+            secret: spec.secret_index,
         })
     }
 
-    /// Label and value of each entry; a bare signature is one entry without a label, and entries without `kv` are labelled by position.
+    /// Label and value of each entry; a bare signature is one entry without a label, and entries without `label_separator` are labelled by position.
     fn entries<'t>(
         &'t self,
         text: &'t [u8],

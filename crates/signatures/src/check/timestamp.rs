@@ -18,8 +18,8 @@ impl Freshness {
     pub(crate) fn of(spec: &TsSpec) -> Self {
         Self {
             unit: spec.unit,
-            tolerance: spec.tolerance,
-            future: spec.future,
+            tolerance: spec.tolerance_secs,
+            future: spec.refuse_future,
         }
     }
 

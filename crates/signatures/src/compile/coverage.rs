@@ -66,7 +66,7 @@ impl Compiler<'_> {
             .iter()
             .any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
         let jwt = self.spec.jwt.as_ref();
-        let in_jwt = jwt.is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
+        let in_jwt = jwt.is_some_and(|jwt| jwt.body_digest.is_some() || jwt.from == "body");
         let checksum = matches!(check, Check::Proof(proof) if proof.message.has_only_a_checksum());
         let body = signs
             && !checksum
@@ -74,7 +74,11 @@ impl Compiler<'_> {
                 || form
                 || canonical
                 || in_jwt
-                || self.spec.bind.iter().any(|bind| bind.of.contains("{body")));
+                || self
+                    .spec
+                    .bind
+                    .iter()
+                    .any(|bind| bind.equals.contains("{body")));
         let event = &self.spec.event;
         let ids = event
             .id
@@ -82,7 +86,7 @@ impl Compiler<'_> {
             .chain(event.batch.iter().flat_map(|batch| &batch.id));
         let time = self
             .spec
-            .ts
+            .timestamp
             .as_ref()
             .filter(|_| tokens.contains(&&Token::Ts))
             .map(|ts| ts.from.as_str());
@@ -125,7 +129,7 @@ impl Compiler<'_> {
         };
         let claims = |names: &[&str]| {
             jwt.is_some_and(|jwt| {
-                jwt.require
+                jwt.required_claims
                     .iter()
                     .any(|claim| names.contains(&claim.as_str()))
             })
@@ -134,7 +138,7 @@ impl Compiler<'_> {
         let in_canonical = tokens
             .iter()
             .any(|token| matches!(token, Token::Canonical(Canonical::Contentful)));
-        let in_token = claims(&["iat", "exp"]) || jwt.is_some_and(|jwt| jwt.max_age.is_some());
+        let in_token = claims(&["iat", "exp"]) || jwt.is_some_and(|jwt| jwt.max_age_secs.is_some());
         let time = tokens.contains(&&Token::Ts) || named(is_time) || in_canonical || in_token;
         // Several elements, each signed for itself, have no signed message in common.
         let replays = signs && self.spec.each.is_none() && (nonce || (time && (body || in_claims)));
@@ -162,7 +166,7 @@ impl Compiler<'_> {
                     .into(),
             );
         } else if covered.checksum {
-            let text = "a checksum of the body is all that is signed: whoever has a delivery can change it without that being seen";
+            let text = "a checksum of the body is all that is signed: anybody who has a delivery can change it unnoticed";
             self.warnings.push(text.into());
         } else if covered.signs && !covered.body {
             self.warnings.push(
@@ -194,13 +198,17 @@ pub(crate) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
     let jwt = spec.jwt.as_ref();
     // A token that expires says itself how old it may be.
     let of_token = |jwt: &JwtSpec| {
-        jwt.max_age
-            .or_else(|| jwt.require.iter().any(|claim| claim == "exp").then_some(0))
+        jwt.max_age_secs.or_else(|| {
+            jwt.required_claims
+                .iter()
+                .any(|claim| claim == "exp")
+                .then_some(0)
+        })
     };
     let max_age = spec
-        .ts
+        .timestamp
         .as_ref()
-        .map(|ts| ts.tolerance)
+        .map(|ts| ts.tolerance_secs)
         .filter(|tolerance| *tolerance > 0)
         .or_else(|| jwt.and_then(of_token));
     let has_id = !spec.event.id.is_empty()
@@ -222,7 +230,7 @@ pub(crate) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
         body_covered: covered.body,
         id_covered: covered.id,
         max_age: max_age.map(Duration::from_secs),
-        redelivery_known: has_id || spec.event.missing != Missing::Unique || covered.replays,
+        redelivery_known: has_id || spec.event.missing_id != Missing::Unique || covered.replays,
         retry_span: facts.retry_span(),
         duplicates: duplicates(spec, covered.class(&spec.event), covered.replays),
         confirmed: facts.scheme != Evidence::Recalled,
@@ -253,13 +261,13 @@ pub(crate) fn duplicates(spec: &SchemeSpec, class: IdClass, replays: bool) -> St
         });
     }
     let without = if has_id { "without an id: " } else { "" };
-    text.push(match event.missing {
+    text.push(match event.missing_id {
         Missing::Body => format!("{without}the same bytes, for {span}"),
         Missing::Refuse => format!("{without}refused"),
         Missing::Unique if has_id => "without an id: nothing; equal bytes are an event, marked `x-hookweir-same-bytes-as`".to_owned(),
         Missing::Unique => "nothing: there is no id, and equal bytes are an event, marked `x-hookweir-same-bytes-as`".to_owned(),
     });
-    if replays && (class != IdClass::Signed || event.missing == Missing::Unique) {
+    if replays && (class != IdClass::Signed || event.missing_id == Missing::Unique) {
         text.push("the very same signed request is a duplicate in any case".to_owned());
     }
     text.join("; ")

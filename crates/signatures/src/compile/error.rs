@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {text}")]
 pub struct SchemeError {
-    /// Key in the source: `provider`, `secrets[0]`, `scheme.sig`.
+    /// Key in the source: `provider`, `secrets[0]`, `scheme.signature`.
     pub key: String,
     /// Description of the mistake, and its remedy.
     pub text: String,

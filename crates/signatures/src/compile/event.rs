@@ -31,7 +31,7 @@ impl Compiler<'_> {
         Ok(EventRule {
             ids: ids?,
             event_type: event_type?,
-            missing: spec.missing,
+            missing: spec.missing_id,
             class: IdClass::Unsigned,
             replays: false,
             batch: batch?,
@@ -75,7 +75,7 @@ impl Compiler<'_> {
         let mut inside = PathSet::default();
         if let Some(batch) = batch {
             for pointer in &batch.varies {
-                let added = inside.add(&format!("{}/*{pointer}", batch.at));
+                let added = inside.add(&format!("{}/*{pointer}", batch.array));
                 self.ok("scheme.event.batch.varies", added)?;
             }
         }
@@ -84,9 +84,9 @@ impl Compiler<'_> {
 
     fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Result<BatchRule, Reported> {
         let added = paths
-            .add(&format!("{}/*", spec.at))
-            .and_then(|element| Ok((element, paths.add_array(&spec.at)?)));
-        let places = self.ok("scheme.event.batch.at", added);
+            .add(&format!("{}/*", spec.array))
+            .and_then(|element| Ok((element, paths.add_array(&spec.array)?)));
+        let places = self.ok("scheme.event.batch.array", added);
         let mut inner = PathSet::default();
         let ids = self.ids("scheme.event.batch.id", &spec.id, &mut inner);
         let event_type = self.template(

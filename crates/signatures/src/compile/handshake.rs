@@ -32,7 +32,7 @@ impl Compiler<'_> {
         spec: &HandshakeSpec,
     ) -> Result<Option<Handshake>, Reported> {
         let key = format!("scheme.handshake[{at}]");
-        if let Some(name) = &spec.switch {
+        if let Some(name) = &spec.switch_param {
             match self.params.get(name).map(String::as_str) {
                 Some("on") => {}
                 Some("off") => return Ok(None),
@@ -68,15 +68,15 @@ impl Compiler<'_> {
             .iter()
             .map(|(place, value)| self.equal(key, place, value, &mut paths))
             .collect();
-        let learn = match &spec.learn {
+        let learn = match &spec.secret_from {
             None => Ok(None),
             Some(_) if spec.signed => Err(self.error(
-                format!("{key}.learn"),
+                format!("{key}.secret_from"),
                 "a handshake that is signed is signed with a secret that is known already",
             )),
             Some(place) => {
                 let place = Place::parse(place, &self.params, &mut paths, &mut self.needs);
-                self.ok(&format!("{key}.learn"), place).map(Some)
+                self.ok(&format!("{key}.secret_from"), place).map(Some)
             }
         };
         let answer = self.answer_template(key, &spec.respond, 200, &mut paths);
@@ -100,7 +100,7 @@ impl Compiler<'_> {
             there,
             equals: spec.when.equals.as_deref().map(Into::into),
             checks: present(checks)?,
-            otherwise: spec.otherwise,
+            otherwise: spec.otherwise_status,
             learn: learn?,
             answer: answer?,
             visit: visit?,
@@ -224,8 +224,8 @@ impl Compiler<'_> {
         };
         Ok(Answers {
             accepted,
-            rejected: spec.reject,
-            overloaded: spec.overload,
+            rejected: spec.reject_status,
+            overloaded: spec.overload_status,
         })
     }
 }

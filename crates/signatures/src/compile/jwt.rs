@@ -31,15 +31,18 @@ impl Compiler<'_> {
         let place = self.token_place(spec, &mut document);
         let detached = self.detached(spec);
         let ts = self.token_time(&mut document);
-        if spec.algs.is_empty() {
-            self.error("scheme.jwt.algs", "empty: the algorithms that are accepted");
+        if spec.algorithms.is_empty() {
+            self.error(
+                "scheme.jwt.algorithms",
+                "empty: the algorithms that are accepted",
+            );
         }
         let keys = self.token_keys(spec);
         let times = ["exp", "nbf", "iat"].map(|name| self.claim(name, &mut paths));
-        let body = self.digest_claim(spec.body.as_ref(), &mut paths);
-        let url = self.digest_claim(spec.url.as_ref(), &mut paths);
+        let body = self.digest_claim(spec.body_digest.as_ref(), &mut paths);
+        let url = self.digest_claim(spec.url_digest.as_ref(), &mut paths);
         let require: Vec<_> = spec
-            .require
+            .required_claims
             .iter()
             .map(|name| Ok((name.as_str().into(), self.claim(name, &mut paths)?)))
             .collect();
@@ -56,14 +59,14 @@ impl Compiler<'_> {
         Ok(JwtRule {
             place: place?,
             document,
-            strip: spec.strip.as_str().into(),
+            strip: spec.prefix.as_str().into(),
             detached: detached?,
             ts: ts?,
-            algs: spec.algs.clone(),
+            algs: spec.algorithms.clone(),
             secrets,
             keys,
-            leeway: i64::try_from(spec.leeway).unwrap_or(i64::MAX),
-            max_age: spec.max_age.and_then(|age| i64::try_from(age).ok()),
+            leeway: i64::try_from(spec.leeway_secs).unwrap_or(i64::MAX),
+            max_age: spec.max_age_secs.and_then(|age| i64::try_from(age).ok()),
             require: require.into_iter().collect::<Result<_, _>>()?,
             claims: claims.into_iter().collect::<Result<_, _>>()?,
             body: body?,
@@ -101,17 +104,17 @@ impl Compiler<'_> {
         &mut self,
         document: &mut PathSet,
     ) -> Result<Option<(Place, Freshness)>, Reported> {
-        let Some(ts) = &self.spec.ts else {
+        let Some(ts) = &self.spec.timestamp else {
             return Ok(None);
         };
-        let place = self.place("scheme.ts.from", &ts.from, document)?;
+        let place = self.place("scheme.timestamp.from", &ts.from, document)?;
         Ok(Some((place, Freshness::of(ts))))
     }
 
     /// Secrets and public keys: one of the two where the algorithms allow both.
     fn token_keys(&mut self, spec: &JwtSpec) -> Result<(SecretKeys, TokenKeys), Reported> {
-        let symmetric = spec.algs.iter().any(|alg| alg.hash().is_some());
-        let public = spec.algs.iter().any(|alg| alg.hash().is_none());
+        let symmetric = spec.algorithms.iter().any(|alg| alg.hash().is_some());
+        let public = spec.algorithms.iter().any(|alg| alg.hash().is_none());
         let needs_secret = symmetric && (!public || !self.source.secrets.is_empty());
         let secrets = if needs_secret {
             self.secrets()
@@ -119,7 +122,7 @@ impl Compiler<'_> {
             Ok(Vec::new())
         };
         let under_each = |secret: Vec<u8>| {
-            spec.algs
+            spec.algorithms
                 .iter()
                 .filter_map(|alg| Some((*alg, MacKey::new(alg.hash()?, &secret)?)))
                 .collect()
@@ -182,7 +185,7 @@ impl Compiler<'_> {
                 self.error(format!("public_keys[{index}]"), text);
             }
         }
-        let preset = spec.jwks.as_deref().filter(|_| needed && !given);
+        let preset = spec.jwks_url.as_deref().filter(|_| needed && !given);
         let mut url = None;
         if let Some(text) = self.source.jwks.as_deref().or(preset) {
             match self.key_set(text)? {

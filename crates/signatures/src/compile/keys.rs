@@ -40,7 +40,7 @@ impl Compiler<'_> {
             .spec
             .handshake
             .iter()
-            .any(|handshake| handshake.learn.is_some());
+            .any(|handshake| handshake.secret_from.is_some());
         let (key, text) = match (
             self.source.secrets.is_empty(),
             self.source.learn_secret,

@@ -17,7 +17,7 @@ impl Compiler<'_> {
         let spec = self.spec;
         let mut paths = PathSet::default();
         let sigs = self.signatures(&mut paths);
-        let ts = match &spec.ts {
+        let ts = match &spec.timestamp {
             Some(ts) => self.time(ts, &mut paths).map(Some),
             None => Ok(None),
         };
@@ -31,7 +31,7 @@ impl Compiler<'_> {
             .bind
             .iter()
             .map(|bind| {
-                let equal = self.equal("scheme.bind", &bind.from, &bind.of, &mut paths)?;
+                let equal = self.equal("scheme.bind", &bind.from, &bind.equals, &mut paths)?;
                 Ok(equal.map(|equal| Bind {
                     equal,
                     unless_form: bind.unless_form,
@@ -62,26 +62,26 @@ impl Compiler<'_> {
 
     fn signatures(&mut self, paths: &mut PathSet) -> Result<Vec<SigRule>, Reported> {
         let spec = self.spec;
-        if spec.sig.is_empty() {
-            return Err(self.error("scheme.sig", "missing: where the signature or token is, such as { from = \"header:x-signature\" }"));
+        if spec.signature.is_empty() {
+            return Err(self.error("scheme.signature", "missing: where the signature or token is, such as { from = \"header:x-signature\" }"));
         }
         let raw = spec.kind == Kind::Token;
         let rules: Vec<_> = spec
-            .sig
+            .signature
             .iter()
             .enumerate()
             .map(|(at, sig)| {
                 let rule = SigRule::compile(sig, raw, &self.params, paths, &mut self.needs);
-                self.ok(&format!("scheme.sig[{at}]"), rule)
+                self.ok(&format!("scheme.signature[{at}]"), rule)
             })
             .collect();
         rules.into_iter().collect()
     }
 
     fn time(&mut self, spec: &TsSpec, paths: &mut PathSet) -> Result<Ts, Reported> {
-        let place = self.place("scheme.ts.from", &spec.from, paths)?;
+        let place = self.place("scheme.timestamp.from", &spec.from, paths)?;
         let number = match place {
-            Place::Json(slot) if spec.number => Some(slot),
+            Place::Json(slot) if spec.must_be_number => Some(slot),
             _ => None,
         };
         Ok(Ts {
@@ -202,7 +202,7 @@ impl Compiler<'_> {
             }
         }
         let pick = match by.from.as_str() {
-            "sig" => PickHash::Label(names),
+            "signature" => PickHash::Label(names),
             from => PickHash::At(self.place("scheme.hash_by.from", from, paths)?, names),
         };
         Ok(Hashes { pick, all })
@@ -213,11 +213,10 @@ impl Compiler<'_> {
         let before = self.problems.len();
         let tokens = message.tokens();
         let has_secret = tokens.contains(&&Token::Secret);
-        let wants_ts = self
-            .spec
-            .ts
-            .as_ref()
-            .is_some_and(|ts| ts.from.starts_with("sig:") || ts.from.starts_with("header:"));
+        let wants_ts =
+            self.spec.timestamp.as_ref().is_some_and(|ts| {
+                ts.from.starts_with("signature:") || ts.from.starts_with("header:")
+            });
         let has_ts = tokens.contains(&&Token::Ts);
         // Those that name the headers they sign demand the time among them.
         let wants_ts = wants_ts
@@ -238,12 +237,15 @@ impl Compiler<'_> {
         }
         if self.spec.kind != Kind::Token && wants_ts && !has_ts && self.spec.message.is_some() {
             self.error(
-                "scheme.ts",
-                "the message does not hold {ts}, so that anybody could change it",
+                "scheme.timestamp",
+                "the message does not hold {timestamp}, so that anybody could change it",
             );
         }
-        if has_ts && self.spec.ts.is_none() {
-            self.error("scheme.message", "{ts} without a ts that says where it is");
+        if has_ts && self.spec.timestamp.is_none() {
+            self.error(
+                "scheme.message",
+                "{timestamp} without a timestamp that says where it is",
+            );
         }
         self.unless_reported(before, ())
     }

@@ -17,6 +17,7 @@ use crate::{Secret, SourceSpec};
 
 use self::compiler::{Compiler, Reported};
 use self::coverage::facts;
+use self::source::ReadSpec;
 
 mod compiler;
 pub(crate) mod coverage;
@@ -37,12 +38,22 @@ const MAX_GUNZIP: usize = 1 << 30;
 impl Scheme {
     /// Compiles the scheme of a source with its keys. A batch of more than `max_events` elements is kept whole.
     pub fn compile(source: &SourceSpec, max_events: usize) -> Result<Self, Vec<SchemeError>> {
-        let (spec, mut errors) = source::read_spec(source);
+        let ReadSpec {
+            spec,
+            mut errors,
+            old_words,
+        } = source::read_spec(source);
         let Some(spec) = spec else { return Err(errors) };
         match Compiler::new(source, &spec, max_events).compile() {
-            Ok(scheme) if errors.is_empty() => Ok(scheme),
+            Ok(mut scheme) if errors.is_empty() => {
+                scheme.warnings.extend(old_words.warnings());
+                Ok(scheme)
+            }
             Ok(_) => Err(errors),
-            Err(more) => {
+            Err(mut more) => {
+                for error in &mut more {
+                    error.key = old_words.as_written(&error.key);
+                }
                 // Of a scheme with a misspelt key, other complaints are about what is missing for that.
                 let misspelt = !errors.is_empty();
                 errors.extend(

@@ -8,45 +8,69 @@ use crate::language::inherit::inherit;
 use crate::language::presets;
 use crate::language::read::Fault;
 use crate::language::spec::SchemeSpec;
+use crate::language::words::OldWords;
 
 /// The scheme of a source as written: its provider's preset, its own table, or both.
 pub fn spec_of(source: &SourceSpec) -> Result<SchemeSpec, SchemeError> {
-    match read_spec(source) {
-        (Some(spec), errors) if errors.is_empty() => Ok(spec),
-        (_, errors) => Err(errors.into_iter().next().unwrap_or_else(|| SchemeError {
+    let ReadSpec { spec, errors, .. } = read_spec(source);
+    match spec {
+        Some(spec) if errors.is_empty() => Ok(spec),
+        _ => Err(errors.into_iter().next().unwrap_or_else(|| SchemeError {
             key: "scheme".into(),
             text: "cannot be read".into(),
         })),
     }
 }
 
-/// The same with all of its mistakes; and, where there are some, what the rest says.
-pub(super) fn read_spec(source: &SourceSpec) -> (Option<SchemeSpec>, Vec<SchemeError>) {
-    let table = match written(source) {
-        Ok(table) => table,
-        Err(error) => return (None, vec![error]),
-    };
-    let (spec, faults) = SchemeSpec::read(table);
-    let error = |fault: Fault| SchemeError {
-        key: format!("scheme{}", fault.key()),
-        text: fault.text,
-    };
-    (spec, faults.into_iter().map(error).collect())
+/// A scheme as far as its words could be read.
+pub(super) struct ReadSpec {
+    /// None if too little of it could be read. With errors, the words without mistakes.
+    pub(super) spec: Option<SchemeSpec>,
+    pub(super) errors: Vec<SchemeError>,
+    pub(super) old_words: OldWords,
 }
 
-fn written(source: &SourceSpec) -> Result<toml::Table, SchemeError> {
+/// The scheme of a source with all of its mistakes, and the old words in it.
+pub(super) fn read_spec(source: &SourceSpec) -> ReadSpec {
+    let mut own = source.scheme.clone();
+    let replaced = own.as_mut().map(OldWords::replace);
+    let (old_words, mut faults) = replaced.unwrap_or_default();
+    let table = match written(source.provider.as_deref(), own) {
+        Ok(table) => table,
+        Err(error) => {
+            return ReadSpec {
+                spec: None,
+                errors: vec![error],
+                old_words,
+            };
+        }
+    };
+    let (spec, more) = SchemeSpec::read(table);
+    faults.extend(more);
+    let error = |fault: Fault| SchemeError {
+        key: old_words.as_written(&format!("scheme{}", fault.key())),
+        text: fault.text,
+    };
+    ReadSpec {
+        errors: faults.into_iter().map(error).collect(),
+        spec,
+        old_words,
+    }
+}
+
+fn written(provider: Option<&str>, own: Option<toml::Table>) -> Result<toml::Table, SchemeError> {
     let error = |key: &str, text: String| SchemeError {
         key: key.into(),
         text,
     };
-    match (&source.provider, &source.scheme) {
+    match (provider, own) {
         (None, None) => Err(error(
             "provider",
             "missing; `hookweir providers` lists them, and \"none\" accepts anything".into(),
         )),
         (Some(name), None) => presets::table(name).map_err(|text| error("provider", text)),
         (Some(name), Some(own)) => {
-            refuse_guard(own)?;
+            refuse_guard(&own)?;
             if own
                 .get("like")
                 .is_some_and(|like| like.as_str() != Some(name))
@@ -56,7 +80,7 @@ fn written(source: &SourceSpec) -> Result<toml::Table, SchemeError> {
                     format!("the provider is \"{name}\" already; leave one of the two out"),
                 ));
             }
-            let mut own = own.clone();
+            let mut own = own;
             own.remove("like");
             Ok(inherit(
                 &presets::table(name).map_err(|text| error("provider", text))?,
@@ -64,8 +88,8 @@ fn written(source: &SourceSpec) -> Result<toml::Table, SchemeError> {
             ))
         }
         (None, Some(own)) => {
-            refuse_guard(own)?;
-            presets::with_like(own.clone()).map_err(|text| error("scheme.like", text))
+            refuse_guard(&own)?;
+            presets::with_like(own).map_err(|text| error("scheme.like", text))
         }
     }
 }

@@ -46,16 +46,16 @@ pub(crate) struct ChainRule {
 
 impl ChainRule {
     pub(crate) fn compile(spec: &X5cSpec) -> Result<Self, String> {
-        let (_, pem) =
-            parse_x509_pem(spec.root.as_bytes()).map_err(|_| "root: not a certificate in PEM")?;
-        parse(&pem.contents).ok_or("root: not a certificate")?;
+        let (_, pem) = parse_x509_pem(spec.root_pem.as_bytes())
+            .map_err(|_| "root_pem: not a certificate in PEM")?;
+        parse(&pem.contents).ok_or("root_pem: not a certificate")?;
         let oid = |text: &str| {
             text.parse::<Oid<'static>>()
                 .map_err(|_| format!("\"{text}\" is no object identifier"))
         };
         Ok(Self {
-            leaf: oid(&spec.leaf)?,
-            intermediate: oid(&spec.intermediate)?,
+            leaf: oid(&spec.leaf_oid)?,
+            intermediate: oid(&spec.intermediate_oid)?,
             root: pem.contents,
         })
     }

@@ -66,7 +66,7 @@ pub(crate) fn lint(spec: &KeySpec, provider: Option<&str>, secret: &Secret) -> V
         .iter()
         .find(|(beginning, _, names)| text.starts_with(beginning.as_bytes()) && concerns(names));
     let begins = spec
-        .begins
+        .expected_prefix
         .as_deref()
         .filter(|begins| !begins.is_empty() && !text.starts_with(begins.as_bytes()));
     match (known, begins) {
@@ -108,7 +108,7 @@ mod tests {
 
     fn odd(provider: &str, begins: Option<&str>, secret: &str) -> String {
         let spec = KeySpec {
-            begins: begins.map(str::to_owned),
+            expected_prefix: begins.map(str::to_owned),
             ..KeySpec::default()
         };
         lint(&spec, Some(provider), &Secret::new(secret.as_bytes())).join("; ")

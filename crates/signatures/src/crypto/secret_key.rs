@@ -24,7 +24,7 @@ pub(crate) fn as_meant<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
 /// The pasted text without the prefix that is not part of the key.
 pub(crate) fn strip<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
     let text = as_meant(spec, pasted);
-    match spec.strip.as_deref() {
+    match spec.strip_prefix.as_deref() {
         None | Some("") => text,
         Some("*_") => text
             .iter()
@@ -87,8 +87,8 @@ pub(crate) fn derive(spec: &KeySpec, kind: Kind, pasted: &[u8]) -> Result<Vec<u8
         let text = String::from_utf8(key).map_err(|_| "is not text")?;
         key = text.nfkd().collect::<String>().into_bytes();
     }
-    key.extend_from_slice(spec.append.as_deref().unwrap_or_default().as_bytes());
-    if let Some(hash) = spec.derive {
+    key.extend_from_slice(spec.append_text.as_deref().unwrap_or_default().as_bytes());
+    if let Some(hash) = spec.derive_hash {
         key = hash.of([key.as_slice()]).as_bytes().to_vec();
     }
     Ok(key)
@@ -119,7 +119,7 @@ mod tests {
             Ok(&b"0123456789abcdef"[..])
         );
         let svix = KeySpec {
-            strip: Some("whsec_".into()),
+            strip_prefix: Some("whsec_".into()),
             decode: KeyDecode::Base64,
             ..KeySpec::default()
         };
@@ -146,7 +146,7 @@ mod tests {
             "{pasted_whole}"
         );
         let any = KeySpec {
-            strip: Some("*_".into()),
+            strip_prefix: Some("*_".into()),
             ..KeySpec::default()
         };
         assert_eq!(
@@ -154,7 +154,7 @@ mod tests {
             Ok(&b"0123456789abcdef"[..])
         );
         let fitbit = KeySpec {
-            append: Some("&".into()),
+            append_text: Some("&".into()),
             ..KeySpec::default()
         };
         assert_eq!(

@@ -16,7 +16,7 @@ pub fn comes_out_twice(spec: &SchemeSpec) -> bool {
     let event = &spec.event;
     let without_id =
         event.id.is_empty() && event.batch.as_ref().is_none_or(|batch| batch.id.is_empty());
-    event.missing == Missing::Unique && (without_id || !event.stable)
+    event.missing_id == Missing::Unique && (without_id || !event.stable_id)
 }
 
 /// The page, of presets with their names.

@@ -39,15 +39,15 @@ impl Entry {
         let nonce = tokens()
             .filter_map(|token| token.split_once(':'))
             .any(|(_, name)| is_nonce(name))
-            || jwt.is_some_and(|jwt| jwt.require.iter().any(|claim| claim == "jti"));
+            || jwt.is_some_and(|jwt| jwt.required_claims.iter().any(|claim| claim == "jti"));
         let time = tokens().any(|token| {
-            token == "ts"
+            token == "timestamp"
                 || token == "canonical:contentful"
                 || token.split_once(':').is_some_and(|(_, name)| is_time(name))
         }) || jwt.is_some_and(|jwt| {
-            jwt.max_age.is_some()
+            jwt.max_age_secs.is_some()
                 || jwt
-                    .require
+                    .required_claims
                     .iter()
                     .any(|claim| claim == "iat" || claim == "exp")
         });
@@ -67,8 +67,8 @@ impl Entry {
         let jwt = spec
             .jwt
             .as_ref()
-            .is_some_and(|jwt| jwt.body.is_some() || jwt.from == "body");
-        let bound = spec.bind.iter().any(|bind| bind.of.contains("{body"));
+            .is_some_and(|jwt| jwt.body_digest.is_some() || jwt.from == "body");
+        let bound = spec.bind.iter().any(|bind| bind.equals.contains("{body"));
         let body = message.replace("{body|crc32}", "").contains("{body");
         self.signs()
             && (body
@@ -100,9 +100,9 @@ impl Entry {
                         || message.contains(&format!("{{{token}}}"))
                         || message.contains(&format!("{{{token}|"))
                         || spec
-                            .ts
+                            .timestamp
                             .as_ref()
-                            .is_some_and(|ts| ts.from == token && message.contains("{ts}"))
+                            .is_some_and(|ts| ts.from == token && message.contains("{timestamp}"))
                 })
     }
 

@@ -140,7 +140,7 @@ impl Entry {
             format!("[[source]]\nname = \"{name}\"\npath = \"{name}\"\nprovider = \"{name}\"\n");
         let jwt = spec.jwt.as_ref();
         let shared = jwt.is_none_or(|jwt| {
-            jwt.algs
+            jwt.algorithms
                 .iter()
                 .any(|alg| matches!(alg, JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512))
         });
@@ -149,9 +149,9 @@ impl Entry {
             Kind::Basic => _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]  # user:password"),
             Kind::Hmac | Kind::Hash | Kind::Token | Kind::Jwt if shared => {
                 let keys = spec
-                    .sig
+                    .signature
                     .iter()
-                    .filter_map(|sig| sig.secret)
+                    .filter_map(|sig| sig.secret_index)
                     .max()
                     .map_or(1, |last| last + 1);
                 let keys: Vec<_> = match keys {
@@ -178,7 +178,7 @@ impl Entry {
                     text.push_str("# its keys are fetched from the provider\n");
                 }
             }
-            Kind::Jwt if jwt.is_some_and(|jwt| jwt.jwks.is_some()) => {
+            Kind::Jwt if jwt.is_some_and(|jwt| jwt.jwks_url.is_some()) => {
                 text.push_str("# its keys are known: `jwks` can be left out\n")
             }
             Kind::Jwt => text.push_str("jwks = \"https://…\"  # or public_keys = [\"file:…\"]\n"),
@@ -222,7 +222,7 @@ impl Entry {
 
     fn id_in_a_word(&self) -> &'static str {
         let event = &self.spec.event;
-        match (self.without_id(), event.missing) {
+        match (self.without_id(), event.missing_id) {
             (true, Missing::Body) => "body",
             (true, _) => "none",
             _ if event.id_kind != IdKind::Event => "object",

@@ -38,11 +38,14 @@ impl Entry {
         let respond = &self.spec.respond;
         rows.push((
             "refused",
-            format!("{}, without detail", respond.reject.unwrap_or(401)),
+            format!("{}, without detail", respond.reject_status.unwrap_or(401)),
         ));
         rows.push((
             "no room, or not durable yet",
-            format!("{} with `Retry-After`", respond.overload.unwrap_or(503)),
+            format!(
+                "{} with `Retry-After`",
+                respond.overload_status.unwrap_or(503)
+            ),
         ));
         rows.push((
             "retries",
@@ -86,7 +89,7 @@ impl Entry {
             .map(|id| format!("`{id}`"))
             .collect::<Vec<_>>()
             .join(", else ");
-        let missing = match event.missing {
+        let missing = match event.missing_id {
             Missing::Body => {
                 "a digest of its bytes and its type: this provider makes no two equal ones"
             }
@@ -95,7 +98,12 @@ impl Entry {
         };
         rows.push((
             "event id",
-            match (ids.is_empty(), self.signs(), self.covers_id(), event.stable) {
+            match (
+                ids.is_empty(),
+                self.signs(),
+                self.covers_id(),
+                event.stable_id,
+            ) {
                 (true, ..) => missing.into(),
                 (_, true, true, true) => format!("{shown}: signed, the same on a redelivery"),
                 (_, true, false, true) => format!("{shown}: not signed, the same on a redelivery"),
@@ -104,17 +112,17 @@ impl Entry {
                 (.., false) => format!("{shown}: not signed, new on a redelivery"),
             },
         ));
-        if !ids.is_empty() && event.missing != Missing::Refuse {
+        if !ids.is_empty() && event.missing_id != Missing::Refuse {
             rows.push(("without one", missing.into()));
         }
         if !event_type.is_empty() {
             rows.push(("event type", format!("`{event_type}`")));
         }
         if let Some(batch) = &event.batch {
-            let at = if batch.at.is_empty() {
+            let at = if batch.array.is_empty() {
                 "the body".to_owned()
             } else {
-                format!("`{}`", batch.at)
+                format!("`{}`", batch.array)
             };
             let empty = match batch.empty {
                 EmptyBatch::Ok => "an empty one is a health check",
@@ -148,7 +156,7 @@ impl Entry {
             batch
                 .varies
                 .iter()
-                .map(|pointer| format!("`{}/*{pointer}`", batch.at))
+                .map(|pointer| format!("`{}/*{pointer}`", batch.array))
         });
         let varies: Vec<_> = event
             .varies
@@ -162,7 +170,7 @@ impl Entry {
         if let Some(note) = &self.spec.facts.identity_note {
             rows.push(("tells a redelivery", note.clone()));
         }
-        if self.without_id() && event.missing == Missing::Unique {
+        if self.without_id() && event.missing_id == Missing::Unique {
             let advice = "`event = { id = \"…\" }` in `[source.scheme]` if your events carry an id; `same_bytes = \"drop\"` with \
                           `same_bytes_span_secs` if equal bytes are never two events";
             rows.push(("to configure", advice.into()));
@@ -230,13 +238,13 @@ pub(super) fn shake(handshake: &HandshakeSpec) -> String {
             parts.push(format!("with {kind} `{name}`{equals}"));
         }
     }
-    let signed = match (handshake.signed, &handshake.learn) {
+    let signed = match (handshake.signed, &handshake.secret_from) {
         (true, _) => ", verified first",
         (false, Some(_)) => ", hands over the secret (`learn_secret`)",
         (false, None) => "",
     };
     let switch = handshake
-        .switch
+        .switch_param
         .as_ref()
         .map(|name| format!(", with `{name} = \"on\"`"))
         .unwrap_or_default();
@@ -246,7 +254,7 @@ pub(super) fn shake(handshake: &HandshakeSpec) -> String {
         .map(|(place, value)| format!(", `{place}` must be `{value}`"))
         .collect::<String>();
     let otherwise = handshake
-        .otherwise
+        .otherwise_status
         .map(|status| format!(" (else {status})"))
         .unwrap_or_default();
     let visit = handshake

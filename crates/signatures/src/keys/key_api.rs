@@ -53,7 +53,7 @@ impl KeyApi {
         Ok(Self {
             url,
             body,
-            at: spec.at.as_deref().map(Into::into),
+            at: spec.key_pointer.as_deref().map(Into::into),
             secret,
         })
     }

@@ -5,10 +5,10 @@ use crate::language::context::Params;
 use crate::language::spec::{Kind, SchemeSpec, SigSpec};
 use crate::language::template::with_params;
 
-/// `HMAC-SHA256 over {ts}.{body}, hex, in v1= of stripe-signature, 300 s`.
+/// `HMAC-SHA256 over {timestamp}.{body}, hex, in v1= of stripe-signature, 300 s`.
 pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
     let places = spec
-        .sig
+        .signature
         .iter()
         .map(|sig| place(sig, params))
         .collect::<Vec<_>>()
@@ -25,7 +25,7 @@ pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
         .map(|message| format!(" over `{}`", message.escape_debug()))
         .unwrap_or_default();
     let encoding = spec
-        .sig
+        .signature
         .first()
         .map(|sig| sig.encoding.name())
         .unwrap_or_default();
@@ -63,7 +63,7 @@ pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
                 return "a JSON Web Token".into();
             };
             let algs = jwt
-                .algs
+                .algorithms
                 .iter()
                 .map(|alg| format!("{alg:?}"))
                 .collect::<Vec<_>>()
@@ -85,7 +85,7 @@ pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
                     with_params(url, params).unwrap_or_else(|_| url.into())
                 ));
             }
-            if let Some(body) = &jwt.body {
+            if let Some(body) = &jwt.body_digest {
                 parts.push(format!(
                     "{} of the body in claim {}",
                     body.hash.name().to_uppercase(),
@@ -110,8 +110,8 @@ pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
     if let Some(each) = &spec.each {
         parts.push(format!("for each element of {each}"));
     }
-    match &spec.ts {
-        Some(ts) if ts.tolerance > 0 => parts.push(format!("{} s", ts.tolerance)),
+    match &spec.timestamp {
+        Some(ts) if ts.tolerance_secs > 0 => parts.push(format!("{} s", ts.tolerance_secs)),
         Some(_) => parts.push("any age".into()),
         None => {}
     }
@@ -121,10 +121,14 @@ pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
 fn place(sig: &SigSpec, params: &Params) -> String {
     let filled = |text: &String| with_params(text, params).unwrap_or_else(|_| text.clone());
     let shown = Place::describe(&filled(&sig.from));
-    let labels = sig.take.iter().map(filled).map(|label| match &sig.kv {
-        Some(kv) => format!("`{label}{kv}`"),
-        None => format!("entry {label}"),
-    });
+    let labels = sig
+        .labels
+        .iter()
+        .map(filled)
+        .map(|label| match &sig.label_separator {
+            Some(kv) => format!("`{label}{kv}`"),
+            None => format!("entry {label}"),
+        });
     let labels: Vec<_> = labels.collect();
     match (labels.is_empty(), sig.prefix.is_empty()) {
         (false, _) => format!("{} of {shown}", labels.join(" or ")),

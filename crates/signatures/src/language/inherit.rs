@@ -11,10 +11,10 @@ pub(crate) fn inherit(base: &toml::Table, table: &toml::Table) -> toml::Table {
         event.remove("varies");
     }
     let mut merged = overlay(&base, table);
-    // `token` is short for a `sig`; the one that is written last counts.
+    // `token` is short for a `signature`; the one that is written last counts.
     if table.contains_key("token") {
-        merged.remove("sig");
-    } else if table.contains_key("sig") {
+        merged.remove("signature");
+    } else if table.contains_key("signature") {
         merged.remove("token");
     }
     merged

@@ -10,3 +10,4 @@ pub mod presets;
 pub(crate) mod read;
 pub mod spec;
 pub(crate) mod template;
+pub(crate) mod words;

@@ -15,7 +15,7 @@ use crate::nearest::nearest;
 /// Most mistakes that are looked for.
 const MAX_FAULTS: usize = 64;
 
-/// A mistake in a table: `ts.toleranse`, and what is wrong with it.
+/// A mistake in a table: `timestamp.toleranse_secs`, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     path: Vec<Step>,
@@ -48,7 +48,7 @@ impl Fault {
         self
     }
 
-    /// The key in full: `.sig[0].from`.
+    /// The key in full: `.signature[0].from`.
     pub(crate) fn key(&self) -> String {
         let step = |step: &Step| match step {
             Step::Key(key) => format!(".{key}"),
@@ -81,7 +81,10 @@ impl de::Error for Fault {
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         let hint = match nearest(field, known.iter().copied()) {
             Some(name) => format!("; did you mean {name}?"),
-            None => format!("; there is {}", known.join(", ")),
+            None => match known.iter().find(|known| is_near_stem(field, known)) {
+                Some(name) => format!("; did you mean {name}?"),
+                None => format!("; there is {}", known.join(", ")),
+            },
         };
         Self::new(field, format!("no such key{hint}"))
     }
@@ -100,6 +103,12 @@ impl de::Error for Fault {
     fn missing_field(field: &'static str) -> Self {
         Self::new(field, "missing")
     }
+}
+
+/// Returns `true` if `field` is near to a word without its unit: `toleranse` to `tolerance_secs`.
+fn is_near_stem(field: &str, word: &str) -> bool {
+    word.rsplit_once('_')
+        .is_some_and(|(stem, _)| nearest(field, [stem]).is_some())
 }
 
 /// Reads `table`. A key with a mistake in it is left out and reading goes on: what comes of the rest, and all of the mistakes.
@@ -283,8 +292,8 @@ mod tests {
         let table = r#"
             kind = "hmca"
             messge = "{body}"
-            sig = [{ from = "header:x", encodng = "hex" }]
-            ts = { from = "header:t", tolerance = "5" }
+            signature = [{ from = "header:x", encodng = "hex" }]
+            timestamp = { from = "header:t", tolerance_secs = "5" }
             handshake = [{ when = { methd = "GET" }, respond = {} }]
             zzz = 1
         "#;
@@ -294,8 +303,8 @@ mod tests {
         for start in [
             "kind: expected one of \"hmac\", ",
             "messge: no such key; did you mean message?",
-            "sig[0].encodng: no such key; did you mean encoding?",
-            "ts.tolerance: expected u64, found string",
+            "signature[0].encodng: no such key; did you mean encoding?",
+            "timestamp.tolerance_secs: expected u64, found string",
             "handshake[0].when.methd: no such key; did you mean method?",
             "zzz: no such key; there is kind, ",
         ] {

@@ -13,8 +13,8 @@ pub(super) const MAX_FIELDS: usize = 1000;
 /// Decoded names and values, in order.
 pub(crate) type Fields<'a> = Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>;
 
-/// A value of the query in which "+" stands for itself, where that is another one than with "+" for a blank: whoever pastes a secret into a
-/// URL does not think of forms.
+/// Returns a value of the query with "+" read as itself, if "+" as a blank makes another one. A
+/// secret that is pasted into a URL is rarely escaped as forms are.
 pub(crate) fn with_plus(target: &str, name: &str) -> Option<Vec<u8>> {
     let pair = query(target)?.split('&').find_map(|pair| {
         let (known, value) = pair.split_once('=')?;

@@ -19,7 +19,7 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
     let failed = |_| "no key could be made".to_owned();
     let kind = match (spec.kind, &spec.jwt) {
         (Kind::Jwt, Some(jwt)) => jwt
-            .algs
+            .algorithms
             .iter()
             .find_map(|alg| SigningKey::of_token(*alg).ok()),
         (Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa, _) => {

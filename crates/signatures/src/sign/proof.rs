@@ -23,19 +23,24 @@ impl Draft<'_> {
     pub(super) fn prove(&mut self, proof: &Proof) -> Result<(), SignError> {
         let ts = self
             .spec
-            .ts
+            .timestamp
             .as_ref()
             .map(|ts| write_time(self.inputs.at, ts.unit))
             .unwrap_or_default();
-        if let Some(spec) = &self.spec.ts {
-            self.put(&spec.from, &ts, spec.number)?;
+        if let Some(spec) = &self.spec.timestamp {
+            self.put(&spec.from, &ts, spec.must_be_number)?;
         }
         for (place, value) in &self.spec.require {
             if let Some(value) = self.param_text(value) {
                 self.put(place, &value, false)?;
             }
         }
-        if let Some(by) = self.spec.hash_by.as_ref().filter(|by| by.from != "sig") {
+        if let Some(by) = self
+            .spec
+            .hash_by
+            .as_ref()
+            .filter(|by| by.from != "signature")
+        {
             self.put(
                 &by.from,
                 by.names.keys().next_back().map_or("", String::as_str),
@@ -61,16 +66,14 @@ impl Draft<'_> {
         }
         for bind in &self.spec.bind {
             if !(bind.unless_form && is_form_scheme(self.spec)) {
-                let value = self.fill(&bind.of)?;
+                let value = self.fill(&bind.equals)?;
                 self.put(&bind.from, &value, false)?;
             }
         }
-        let Some(rule) = self
-            .spec
-            .sig
-            .iter()
-            .find(|sig| sig.secret.is_none_or(|only| only == self.inputs.secret))
-        else {
+        let Some(rule) = self.spec.signature.iter().find(|sig| {
+            sig.secret_index
+                .is_none_or(|only| only == self.inputs.secret)
+        }) else {
             return Err(SignError::Body(format!(
                 "no signature is made with secret {}",
                 self.inputs.secret
@@ -171,32 +174,32 @@ impl Draft<'_> {
     fn grammar(&self, rule: &SigSpec, signature: &str, ts: &str) -> String {
         let prefix = self.param_text(&rule.prefix).unwrap_or_default();
         let split = rule
-            .split
+            .separators
             .as_deref()
             .and_then(|split| split.get(..1))
             .unwrap_or(",");
-        let split = rule.join.as_deref().unwrap_or(split);
+        let split = rule.send_separator.as_deref().unwrap_or(split);
         let in_list = self
             .spec
-            .ts
+            .timestamp
             .as_ref()
-            .and_then(|ts| ts.from.strip_prefix("sig:"));
+            .and_then(|ts| ts.from.strip_prefix("signature:"));
         let label = match &self.spec.hash_by {
-            Some(by) if by.from == "sig" => by.names.keys().next_back().cloned(),
-            _ => rule.take.first().and_then(|label| self.param_text(label)),
+            Some(by) if by.from == "signature" => by.names.keys().next_back().cloned(),
+            _ => rule.labels.first().and_then(|label| self.param_text(label)),
         };
-        match (&rule.kv, in_list, &rule.split) {
+        match (&rule.label_separator, in_list, &rule.separators) {
             (Some(kv), Some(ts_label), _) => format!(
                 "{prefix}{ts_label}{kv}{ts}{split}{}{kv}{signature}",
                 label.unwrap_or_default()
             ),
             (Some(kv), None, _) => format!("{prefix}{}{kv}{signature}", label.unwrap_or_default()),
             (None, Some(_), Some(_)) => format!("{prefix}{ts}{split}{signature}"),
-            (None, None, _) if rule.inside.is_some() => {
+            (None, None, _) if rule.base64_json_pointer.is_some() => {
                 let mut json = Value::Null;
                 set(
                     &mut json,
-                    rule.inside.as_deref().unwrap_or_default(),
+                    rule.base64_json_pointer.as_deref().unwrap_or_default(),
                     signature.into(),
                 );
                 format!(

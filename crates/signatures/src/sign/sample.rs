@@ -16,10 +16,10 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
         let seconds = write_time(at, TimeUnit::S);
         let text = sample
             .replace("{id}", event_id)
-            .replace("{ts}", &seconds)
-            .replace("{ms}", &at.0.to_string());
+            .replace("{timestamp_secs}", &seconds)
+            .replace("{timestamp_ms}", &at.0.to_string());
         return text
-            .replace("{time}", &write_time(at, TimeUnit::Rfc3339))
+            .replace("{timestamp_rfc3339}", &write_time(at, TimeUnit::Rfc3339))
             .into();
     }
     let mut json = Value::Null;
@@ -34,7 +34,7 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
         }
     };
     if let Some(batch) = &event.batch {
-        let element = format!("{}/0", batch.at.replace('*', "0"));
+        let element = format!("{}/0", batch.array.replace('*', "0"));
         set(&mut json, &element, Value::Object(serde_json::Map::new()));
         set(&mut json, &format!("{element}/note"), event_id.into());
         at_pointers(&mut json, &element, &batch.id, event_id);
@@ -72,7 +72,10 @@ pub(crate) fn is_form_scheme(spec: &SchemeSpec) -> bool {
         || message.contains("{form:")
         || message.contains("{canonical:plivo-v3}")
         || spec.document.starts_with("form:")
-        || spec.sig.iter().any(|sig| sig.from.starts_with("form:"))
+        || spec
+            .signature
+            .iter()
+            .any(|sig| sig.from.starts_with("form:"))
 }
 
 fn form_fields(spec: &SchemeSpec) -> Vec<String> {

@@ -18,8 +18,12 @@ impl Draft<'_> {
             return Ok(());
         };
         let seconds = self.inputs.at.0.div_euclid(1000);
-        if let Some(ts) = &self.spec.ts {
-            self.put(&ts.from, &write_time(self.inputs.at, ts.unit), ts.number)?;
+        if let Some(ts) = &self.spec.timestamp {
+            self.put(
+                &ts.from,
+                &write_time(self.inputs.at, ts.unit),
+                ts.must_be_number,
+            )?;
         }
         let in_body = spec.from == "body" || spec.from.starts_with("json:");
         let mut claims = if in_body {
@@ -46,8 +50,8 @@ impl Draft<'_> {
             .map(|url| url.full(&self.request()))
             .unwrap_or_default();
         for (claim, spec, bytes) in [
-            (&rule.body, &spec.body, self.body.as_slice()),
-            (&rule.url, &spec.url, url.as_bytes()),
+            (&rule.body, &spec.body_digest, self.body.as_slice()),
+            (&rule.url, &spec.url_digest, url.as_bytes()),
         ] {
             if let (Some(claim), Some(spec)) = (claim, spec)
                 && let Some(value) = claim.value(bytes)
@@ -59,13 +63,13 @@ impl Draft<'_> {
             .secrets
             .get(self.inputs.secret)
             .and_then(|keys| keys.first());
-        let alg = match (key, spec.algs.first()) {
+        let alg = match (key, spec.algorithms.first()) {
             (Some((alg, _)), _) | (None, Some(alg)) => *alg,
             (None, None) => return Err(SignError::PrivateKey),
         };
         let encode = |text: &[u8]| Encoding::Base64Url.encode(text);
         let mut header = serde_json::json!({ "alg": format!("{alg:?}"), "typ": "JWT" });
-        for (name, value) in &spec.header {
+        for (name, value) in &spec.send_header {
             set(&mut header, &format!("/{name}"), value.as_str().into());
         }
         let header = encode(header.to_string().as_bytes());
@@ -92,7 +96,7 @@ impl Draft<'_> {
         };
         let token = format!(
             "{}{signed}.{}",
-            spec.strip,
+            spec.prefix,
             Encoding::Base64Url.encode(&signature)
         );
         if in_body && spec.from != "body" {

@@ -22,7 +22,7 @@ fn example(provider: &str) -> Result<(), String> {
     if same(&first, &second) {
         return Err("two events are one".into());
     }
-    if !same(&first, &again) && spec.event.missing != Missing::Unique {
+    if !same(&first, &again) && spec.event.missing_id != Missing::Unique {
         return Err("a redelivery is another event".into());
     }
     if !spec.event.id.is_empty() && !first.id().unwrap_or_default().contains("evt_1") {
@@ -75,11 +75,15 @@ fn no_preset_verifies_under_another_key() {
 fn nothing_from_the_future_verifies_where_the_preset_says_so() {
     no_failures(|provider| {
         let (source, spec, private_key) = made_up(provider);
-        let Some(ts) = spec.ts.as_ref().filter(|ts| ts.tolerance > 0 && ts.future) else {
+        let Some(ts) = spec
+            .timestamp
+            .as_ref()
+            .filter(|ts| ts.tolerance_secs > 0 && ts.refuse_future)
+        else {
             return Ok(());
         };
         let request = signed(&source, &spec, private_key, "evt_1")?;
-        let before = NOW - i64::try_from(ts.tolerance).expect("small") * 1000 - 2000;
+        let before = NOW - i64::try_from(ts.tolerance_secs).expect("small") * 1000 - 2000;
         match verify(&compiled(&source), &request, UnixMillis(before)) {
             Err(_) => Ok(()),
             Ok(verdict) => Err(format!("{verdict:?}")),

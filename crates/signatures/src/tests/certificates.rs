@@ -142,7 +142,7 @@ fn scheme_with(root: &str) -> Scheme {
     };
     compiled(&with_scheme(
         source,
-        &format!("jwt = {{ x5c = {{ root = '''\n{root}''' }} }}"),
+        &format!("jwt = {{ x5c = {{ root_pem = '''\n{root}''' }} }}"),
     ))
 }
 
@@ -374,7 +374,7 @@ fn no_change_of_a_byte_of_a_notification_verifies() {
 #[test]
 fn apples_root_is_the_one_that_apple_publishes() {
     let spec = spec_of(&source("apple-app-store", &[])).expect("a preset");
-    let root = spec.jwt.and_then(|jwt| jwt.x5c).expect("a chain").root;
+    let root = spec.jwt.and_then(|jwt| jwt.x5c).expect("a chain").root_pem;
     let (_, pem) = x509_parser::pem::parse_x509_pem(root.as_bytes()).expect("PEM");
     let digest = mac::HashName::Sha256.of([&*pem.contents]);
     assert_eq!(

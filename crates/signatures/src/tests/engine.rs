@@ -642,23 +642,29 @@ fn mistakes_are_refused_when_loading() {
     assert!(errors(&source("none", &[SECRET]))[0].contains("verifies nothing"));
     assert!(errors(&source("none", &[])).is_empty());
     for (bad, what) in [
-        ("sigs = 1", "scheme.sigs: no such key; did you mean sig?"),
+        (
+            "signatur = 1",
+            "scheme.signatur: no such key; did you mean signature?",
+        ),
         ("kind = \"magic\"", "magic"),
         ("message = \"{oops}\"", "no token {oops}"),
-        ("message = \"{ts}.[{body}\"", "\"[\" without"),
+        ("message = \"{timestamp}.[{body}\"", "\"[\" without"),
         (
-            "message = \"{body}\"\nts = { from = \"header:x-at\", tolerance = 300 }",
+            "message = \"{body}\"\ntimestamp = { from = \"header:x-at\", tolerance_secs = 300 }",
             "anybody could change it",
         ),
         ("message = \"{param:who}{body}\"", "params.who"),
         ("message = \"{url}{body}\"", "public_url"),
         ("message = \"{secret}{body}\"", "plain hash only"),
-        ("sig = { from = \"cookie:x\" }", "is no place"),
+        ("signature = { from = \"cookie:x\" }", "is no place"),
         (
-            "sig = { from = \"header:x\", encoding = \"base32\" }",
+            "signature = { from = \"header:x\", encoding = \"base32\" }",
             "base32",
         ),
-        ("sig = { from = \"header:x\", kv = \"=\" }", "which labels"),
+        (
+            "signature = { from = \"header:x\", label_separator = \"=\" }",
+            "name the labels",
+        ),
         ("event = { id = \"{json:id}\" }", "not a JSON pointer"),
         ("key = { decode = \"hex\" }", ""),
     ] {
@@ -674,14 +680,90 @@ fn mistakes_are_refused_when_loading() {
 }
 
 #[test]
+fn a_scheme_in_old_words_verifies_and_each_is_warned_of() {
+    let old = r#"
+        kind = "hmac"
+        sig = { from = "header:x-sig", split = ",", kv = "=", take = ["v1"], encoding = "hex" }
+        ts = { from = "sig:t", tolerance = 60, future = true }
+        message = "{ts}.{body}"
+        event = { id = "{json:/id}", missing = "refuse" }
+        respond = { status = 202, type = "text/plain", body = "ok", reject = 403 }
+    "#;
+    let new = r#"
+        kind = "hmac"
+        signature = { from = "header:x-sig", separators = ",", label_separator = "=", labels = ["v1"], encoding = "hex" }
+        timestamp = { from = "signature:t", tolerance_secs = 60, refuse_future = true }
+        message = "{timestamp}.{body}"
+        event = { id = "{json:/id}", missing_id = "refuse" }
+        respond = { status = 202, content_type = "text/plain", body = "ok", reject_status = 403 }
+    "#;
+    let own = |words| {
+        let mut own = with_scheme(source("hmac", &[SECRET]), words);
+        own.provider = None;
+        own
+    };
+    let request =
+        as_request(&sign(&own(new), &inputs(r#"{"id":"evt_1"}"#, "evt_1", NOW)).expect("signed"));
+    let (old_scheme, new_scheme) = (compiled(&own(old)), compiled(&own(new)));
+    for scheme in [&old_scheme, &new_scheme] {
+        assert_eq!(one(scheme, &request, NOW).id(), Some("evt_1"));
+        assert_eq!(
+            refused(scheme, &request, NOW + 61_000),
+            Reason::TimestampTooOld
+        );
+        assert_eq!(
+            refused(scheme, &request, NOW - 61_000),
+            Reason::TimestampInFuture
+        );
+        assert_eq!(scheme.answers().rejected, Some(403));
+    }
+    assert_eq!(old_scheme.describe(), new_scheme.describe());
+    let warned = |scheme: &Scheme, word: &str| {
+        scheme
+            .warnings()
+            .iter()
+            .any(|warning| warning.starts_with(word))
+    };
+    for (word, new) in [
+        ("sig", "signature"),
+        ("sig.kv", "label_separator"),
+        ("ts.tolerance", "tolerance_secs"),
+        ("ts.from: sig:t", "signature:t"),
+        ("message: {ts}", "{timestamp}"),
+        ("event.missing", "missing_id"),
+        ("respond.reject", "reject_status"),
+    ] {
+        let text = format!("scheme.{word} is an old word: write {new} in its place");
+        assert!(
+            warned(&old_scheme, &text),
+            "{text}: {:#?}",
+            old_scheme.warnings()
+        );
+    }
+    assert!(
+        !warned(&new_scheme, "scheme."),
+        "{:?}",
+        new_scheme.warnings()
+    );
+
+    // On top of a preset, which is in new words; and a mistake is told by the word that was written.
+    let mut like = source("stripe", &[SECRET]);
+    like = with_scheme(like, "ts = { tolerance = 60 }");
+    assert!(compiled(&like).describe().ends_with("60 s"));
+    let wrong = with_scheme(source("stripe", &[SECRET]), "ts = { tolerance = \"60\" }");
+    let errors = Scheme::compile(&wrong, 1000).expect_err("no number");
+    assert_eq!(errors[0].key, "scheme.ts.tolerance");
+}
+
+#[test]
 fn an_operators_own_scheme() {
     let own = with_scheme(
         source("hmac", &[SECRET]),
         r#"
         hash = "sha512"
-        sig = { from = "header:acme-signature", prefix = "sha512=", encoding = "base64" }
-        ts = { from = "header:acme-time", unit = "ms", tolerance = 60, future = true }
-        message = "{ts}.{header:acme-id}.{body}"
+        signature = { from = "header:acme-signature", prefix = "sha512=", encoding = "base64" }
+        timestamp = { from = "header:acme-time", unit = "ms", tolerance_secs = 60, refuse_future = true }
+        message = "{timestamp}.{header:acme-id}.{body}"
         event = { id = "{header:acme-id}", type = "{json:/kind}" }
         "#,
     );
@@ -695,14 +777,14 @@ fn an_operators_own_scheme() {
     );
     assert_eq!(
         scheme.describe(),
-        "HMAC-SHA512 over `{ts}.{header:acme-id}.{body}`, base64, in acme-signature after `sha512=`, 60 s"
+        "HMAC-SHA512 over `{timestamp}.{header:acme-id}.{body}`, base64, in acme-signature after `sha512=`, 60 s"
     );
     let mut like = source("x", &[SECRET]);
     like.provider = None;
-    let like = with_scheme(like, "like = \"stripe\"\nts = { tolerance = 60 }");
+    let like = with_scheme(like, "like = \"stripe\"\nts = { tolerance_secs = 60 }");
     assert_eq!(
         compiled(&like).describe(),
-        "HMAC-SHA256 over `{ts}.{body}`, hex, in `v1=` of stripe-signature, 60 s"
+        "HMAC-SHA256 over `{timestamp}.{body}`, hex, in `v1=` of stripe-signature, 60 s"
     );
 }
 

@@ -206,8 +206,8 @@ fn nothing_unsigned_is_accepted_and_nothing_panics() {
             );
             continue;
         }
-        let mut places: Vec<&str> = spec.sig.iter().map(|sig| sig.from.as_str()).collect();
-        places.extend(spec.ts.iter().map(|ts| ts.from.as_str()));
+        let mut places: Vec<&str> = spec.signature.iter().map(|sig| sig.from.as_str()).collect();
+        places.extend(spec.timestamp.iter().map(|ts| ts.from.as_str()));
         places.extend(spec.jwt.iter().map(|jwt| jwt.from.as_str()));
         places.extend(spec.require.keys().map(String::as_str));
         places.extend(["header:content-type", "header:authorization"]);

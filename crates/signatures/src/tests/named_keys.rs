@@ -426,9 +426,9 @@ fn sources_that_cannot_be_right_are_refused_at_load() {
     }
     let apple = with_scheme(
         source("apple-app-store", &[]),
-        "jwt = { x5c = { root = \"x\", leaf = \"1.x\" } }",
+        "jwt = { x5c = { root_pem = \"x\", leaf_oid = \"1.x\" } }",
     );
-    assert!(errors(&apple).contains("root: not a certificate"));
+    assert!(errors(&apple).contains("root_pem: not a certificate"));
     let api = with_scheme(
         source("plaid", &[SECRET]),
         "jwt = { key_api = { url = \"http://example.com/\" } }\nparams = { client_id = \"c\" }",

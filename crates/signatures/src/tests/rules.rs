@@ -117,7 +117,11 @@ fn what_signs_its_url_needs_it() {
         let names_it = ["{url", "base_url", "{path}", "{canonical:"]
             .iter()
             .any(|word| words.contains(word));
-        let wanted = names_it || spec.jwt.as_ref().is_some_and(|jwt| jwt.url.is_some());
+        let wanted = names_it
+            || spec
+                .jwt
+                .as_ref()
+                .is_some_and(|jwt| jwt.url_digest.is_some());
         source.public_url = None;
         let found = Scheme::compile(&source, 1)
             .is_err_and(|errors| errors.iter().any(|error| error.key == "public_url"));
@@ -205,7 +209,7 @@ fn base64_has_its_padding() {
     for provider in presets::names() {
         let (source, spec, private_key) = made_up(provider);
         let Some(sig) = spec
-            .sig
+            .signature
             .first()
             .filter(|sig| spec.kind != Kind::Token && sig.encoding == mac::Encoding::Base64)
         else {
@@ -236,14 +240,14 @@ fn a_flood_of_candidates_or_entries_is_refused() {
     let mut tried = 0;
     for provider in presets::names() {
         let (source, spec, private_key) = made_up(provider);
-        let Some(sig) = spec.sig.first().filter(|_| spec.kind != Kind::Token) else {
+        let Some(sig) = spec.signature.first().filter(|_| spec.kind != Kind::Token) else {
             continue;
         };
         let (Some(header), Some(split), Some(kv), Some(label)) = (
             sig.from.strip_prefix("header:"),
-            &sig.split,
-            &sig.kv,
-            sig.take.first(),
+            &sig.separators,
+            &sig.label_separator,
+            sig.labels.first(),
         ) else {
             continue;
         };
@@ -284,10 +288,10 @@ fn no_token_chooses_its_algorithm() {
         for alg in ["none", "None", "HS257"] {
             let head = mac::Encoding::Base64Url.encode(format!(r#"{{"alg":"{alg}"}}"#).as_bytes());
             let bad = rewritten(&good, header, |text| {
-                let token = text.strip_prefix(jwt.strip.as_str()).expect("its prefix");
+                let token = text.strip_prefix(jwt.prefix.as_str()).expect("its prefix");
                 format!(
                     "{}{head}{}",
-                    jwt.strip,
+                    jwt.prefix,
                     &token[token.find('.').expect("a dot")..]
                 )
             });

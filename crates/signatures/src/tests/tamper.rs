@@ -33,10 +33,10 @@ impl Case {
     fn guarded_headers(&self) -> Vec<String> {
         let spec = &self.spec;
         let mut places: Vec<String> = spec
-            .sig
+            .signature
             .iter()
             .map(|sig| sig.from.clone())
-            .chain(spec.ts.iter().map(|ts| ts.from.clone()))
+            .chain(spec.timestamp.iter().map(|ts| ts.from.clone()))
             .collect();
         places.extend(spec.require.keys().cloned());
         places.extend(spec.jwt.iter().map(|jwt| jwt.from.clone()));
@@ -180,9 +180,9 @@ fn stale_deliveries_are_refused_where_the_preset_says_so() {
     for case in cases() {
         let tolerance = case
             .spec
-            .ts
+            .timestamp
             .as_ref()
-            .map(|ts| ts.tolerance)
+            .map(|ts| ts.tolerance_secs)
             .filter(|tolerance| *tolerance > 0);
         let Some(tolerance) = tolerance else { continue };
         let late = NOW + i64::try_from(tolerance).expect("small") * 1000;

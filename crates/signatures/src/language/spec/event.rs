@@ -22,10 +22,10 @@ pub struct EventSpec {
     pub varies: Vec<String>,
     /// Substitute for an id that is missing.
     #[serde(default)]
-    pub missing: Missing,
+    pub missing_id: Missing,
     /// The provider's redeliveries have the same id.
     #[serde(default = "yes")]
-    pub stable: bool,
+    pub stable_id: bool,
     /// Place of several events in one POST.
     pub batch: Option<BatchSpec>,
 }
@@ -37,8 +37,8 @@ impl Default for EventSpec {
             event_type: String::new(),
             id_kind: IdKind::default(),
             varies: Vec::new(),
-            missing: Missing::default(),
-            stable: true,
+            missing_id: Missing::default(),
+            stable_id: true,
             batch: None,
         }
     }
@@ -75,7 +75,7 @@ pub enum Missing {
 #[serde(deny_unknown_fields)]
 pub struct BatchSpec {
     /// JSON pointer to the array; a step `*` means every element of an array on the way.
-    pub at: String,
+    pub array: String,
     /// As `event.id`, relative to the element.
     #[serde(default)]
     pub id: Vec<String>,

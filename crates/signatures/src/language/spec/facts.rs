@@ -18,7 +18,7 @@ pub struct FactsSpec {
     /// Evidence for everything else.
     #[serde(default)]
     pub rest: Evidence,
-    /// Evidence that `event.id_kind`, `event.varies` and `event.missing` are right.
+    /// Evidence that `event.id_kind`, `event.varies` and `event.missing_id` are right.
     #[serde(default)]
     pub identity: IdentityEvidence,
     /// Note on how a redelivery is told from another event at this provider, in a sentence or two.

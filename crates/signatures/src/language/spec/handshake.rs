@@ -13,7 +13,6 @@ pub struct RespondSpec {
     /// Status.
     pub status: Option<u16>,
     /// `Content-Type` of the body.
-    #[serde(rename = "type")]
     pub content_type: Option<String>,
     /// Headers.
     #[serde(default)]
@@ -23,9 +22,9 @@ pub struct RespondSpec {
     /// Body, as JSON.
     pub json: Option<toml::Value>,
     /// Status for a refused delivery.
-    pub reject: Option<u16>,
+    pub reject_status: Option<u16>,
     /// Status for "not now".
-    pub overload: Option<u16>,
+    pub overload_status: Option<u16>,
 }
 
 /// A request that is no event.
@@ -38,16 +37,16 @@ pub struct HandshakeSpec {
     #[serde(default)]
     pub check: BTreeMap<String, String>,
     /// Status where a check fails; refused as a bad signature if left out.
-    pub otherwise: Option<u16>,
+    pub otherwise_status: Option<u16>,
     /// The request must verify first.
     #[serde(default)]
     pub signed: bool,
     /// The parameter that must be `on` for it; with `off` such a request is no handshake.
-    pub switch: Option<String>,
+    pub switch_param: Option<String>,
     /// A URL to be visited, once, before it is answered; until then it is "not now".
     pub visit: Option<PinnedUrlSpec>,
     /// Place of the secret that the provider hands over. It is kept if the source says `learn_secret = true`.
-    pub learn: Option<String>,
+    pub secret_from: Option<String>,
     /// The answer.
     #[serde(default)]
     pub respond: RespondSpec,

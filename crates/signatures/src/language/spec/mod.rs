@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::crypto::mac::HashName;
 use crate::language::read::{self, Fault};
+use crate::language::words::OldWords;
 
 mod defaults;
 mod event;
@@ -40,9 +41,9 @@ pub struct SchemeSpec {
     pub key: KeySpec,
     /// Place of the signature (or token). Several may be given; any of them may match.
     #[serde(default)]
-    pub sig: Vec<SigSpec>,
+    pub signature: Vec<SigSpec>,
     /// Place of the time of signing.
-    pub ts: Option<TsSpec>,
+    pub timestamp: Option<TsSpec>,
     /// Signed message, as a template.
     pub message: Option<String>,
     /// Place of the JSON document: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or `jwt` for the token's claims.
@@ -84,7 +85,7 @@ pub struct SchemeSpec {
     /// Facts about the provider.
     #[serde(default)]
     pub facts: FactsSpec,
-    /// A body of the provider's shape, with `{id}`, `{ts}` and `{time}` (RFC 3339), for `hookweir send`.
+    /// A body of the provider's shape, with `{id}`, `{timestamp_secs}`, `{timestamp_ms}` and `{timestamp_rfc3339}`, for `hookweir send`.
     pub sample: Option<String>,
 }
 
@@ -121,10 +122,13 @@ impl SchemeSpec {
     }
 
     /// Reads a table whose `like` has been resolved. The error names every key with a mistake in it.
-    pub fn from_table(table: toml::Table) -> Result<Self, String> {
-        match Self::read(table) {
-            (Some(spec), faults) if faults.is_empty() => Ok(spec),
-            (_, faults) => Err(faults
+    pub fn from_table(mut table: toml::Table) -> Result<Self, String> {
+        let (_, mut faults) = OldWords::replace(&mut table);
+        let (spec, more) = Self::read(table);
+        faults.extend(more);
+        match spec {
+            Some(spec) if faults.is_empty() => Ok(spec),
+            _ => Err(faults
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
@@ -135,22 +139,22 @@ impl SchemeSpec {
     /// The same; with mistakes in it, also what the rest says.
     pub(crate) fn read(mut table: toml::Table) -> (Option<Self>, Vec<Fault>) {
         // One of these is the usual case, and is written without brackets.
-        for key in ["sig", "bind", "handshake"] {
+        for key in ["signature", "bind", "handshake"] {
             if let Some(one) = table.get_mut(key).filter(|value| value.is_table()) {
                 *one = toml::Value::Array(vec![one.clone()]);
             }
         }
         let mut short = None;
         if let Some(token) = table.remove("token") {
-            if table.contains_key("sig") {
+            if table.contains_key("signature") {
                 short = Some(Fault::new(
                     "token",
-                    "short for sig = { from = … }; give one of the two",
+                    "short for signature = { from = … }; give one of the two",
                 ));
             } else {
                 let sig = toml::Table::from_iter([("from".to_owned(), token)]);
                 table.insert(
-                    "sig".into(),
+                    "signature".into(),
                     toml::Value::Array(vec![toml::Value::Table(sig)]),
                 );
             }

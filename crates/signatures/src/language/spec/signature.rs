@@ -11,9 +11,9 @@ use crate::crypto::mac::{Encoding, HashName};
 #[serde(deny_unknown_fields)]
 pub struct KeySpec {
     /// A prefix that is not part of the key, if it is there; `*_` is everything up to the first `_`.
-    pub strip: Option<String>,
+    pub strip_prefix: Option<String>,
     /// Text with which the provider's secrets always begin; others are warned about.
-    pub begins: Option<String>,
+    pub expected_prefix: Option<String>,
     /// Its encoding after that.
     #[serde(default)]
     pub decode: KeyDecode,
@@ -21,9 +21,9 @@ pub struct KeySpec {
     #[serde(default)]
     pub plain_without_prefix: bool,
     /// Hash it.
-    pub derive: Option<HashName>,
+    pub derive_hash: Option<HashName>,
     /// Append text.
-    pub append: Option<String>,
+    pub append_text: Option<String>,
     /// Unicode normalisation of the text.
     pub normalize: Option<Normalize>,
     /// Shortest key that is accepted, in bytes after decoding; 16 if left out.
@@ -53,7 +53,7 @@ pub enum Normalize {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HashBySpec {
-    /// `header:NAME`, or `sig` for the label of the signature's entry.
+    /// `header:NAME`, or `signature` for the label of the signature's entry.
     pub from: String,
     /// The names that are accepted.
     pub names: BTreeMap<String, HashName>,
@@ -69,21 +69,21 @@ pub struct SigSpec {
     #[serde(default)]
     pub prefix: String,
     /// Characters that separate entries of a list.
-    pub split: Option<String>,
-    /// Text that a sender writes between entries; the first character of `split` if left out. Verifying takes any of `split`.
-    pub join: Option<String>,
+    pub separators: Option<String>,
+    /// Text that a sender writes between entries; the first character of `separators` if left out. Verifying takes any of `separators`.
+    pub send_separator: Option<String>,
     /// The character between an entry's label and its value.
-    pub kv: Option<String>,
-    /// Labels of entries that are signatures (without `kv`: positions, from 0).
+    pub label_separator: Option<String>,
+    /// Labels of entries that are signatures (without `label_separator`: positions, from 0).
     #[serde(default)]
-    pub take: Vec<String>,
+    pub labels: Vec<String>,
     /// Encoding of its bytes.
     #[serde(default)]
     pub encoding: Encoding,
     /// The text is base64 of a JSON document, in which the signature is at this pointer.
-    pub inside: Option<String>,
+    pub base64_json_pointer: Option<String>,
     /// Position of the one secret that signs here; any if left out.
-    pub secret: Option<usize>,
+    pub secret_index: Option<usize>,
 }
 
 /// A URL that a request names. Nothing but what is pinned here is ever fetched: `https://`, one of the hosts, the path, and nothing else.
@@ -102,20 +102,20 @@ pub struct PinnedUrlSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TsSpec {
-    /// `sig:LABEL`, `header:NAME`, `form:NAME`, `json:/pointer`.
+    /// `signature:LABEL`, `header:NAME`, `form:NAME`, `json:/pointer`.
     pub from: String,
     /// Unit or format of the time.
     #[serde(default)]
     pub unit: TimeUnit,
     /// Largest age in seconds; 0 is any age.
     #[serde(default)]
-    pub tolerance: u64,
-    /// A time further ahead than `tolerance` is refused too.
+    pub tolerance_secs: u64,
+    /// A time further ahead than `tolerance_secs` is refused too.
     #[serde(default)]
-    pub future: bool,
+    pub refuse_future: bool,
     /// In JSON, it must be a number.
     #[serde(default)]
-    pub number: bool,
+    pub must_be_number: bool,
 }
 
 /// Unit or format of a time.
@@ -151,7 +151,7 @@ pub struct BindSpec {
     /// `query:NAME`, `header:NAME` or `json:/pointer`.
     pub from: String,
     /// Template of the expected value.
-    pub of: String,
+    pub equals: String,
     /// It may be absent where the body is a form (whose fields are signed) or empty.
     #[serde(default)]
     pub unless_form: bool,

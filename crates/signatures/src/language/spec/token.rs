@@ -15,31 +15,31 @@ pub struct JwtSpec {
     pub from: String,
     /// Text in front of it, required.
     #[serde(default)]
-    pub strip: String,
+    pub prefix: String,
     /// Message of a detached signature (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
     pub detached: Option<String>,
     /// Further members that a sender writes into the token's header.
     #[serde(default)]
-    pub header: BTreeMap<String, String>,
+    pub send_header: BTreeMap<String, String>,
     /// Accepted algorithms.
-    pub algs: Vec<JwtAlg>,
+    pub algorithms: Vec<JwtAlg>,
     /// Allowed difference of clocks, in seconds.
     #[serde(default)]
-    pub leeway: u64,
+    pub leeway_secs: u64,
     /// Claims that must be there.
     #[serde(default)]
-    pub require: Vec<String>,
+    pub required_claims: Vec<String>,
     /// Claims and what they must equal. A name that starts with `/` is a JSON pointer, and `|` stands between several of which one must.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
     /// Largest age by `iat`, in seconds.
-    pub max_age: Option<u64>,
+    pub max_age_secs: Option<u64>,
     /// The claim that binds the body.
-    pub body: Option<JwtDigestSpec>,
+    pub body_digest: Option<JwtDigestSpec>,
     /// The claim that binds the URL.
-    pub url: Option<JwtDigestSpec>,
+    pub url_digest: Option<JwtDigestSpec>,
     /// Default URL of the provider's key set.
-    pub jwks: Option<String>,
+    pub jwks_url: Option<String>,
     /// API that gives a key by its id. Public keys that the source gives take its place.
     pub key_api: Option<KeyApiSpec>,
     /// The token brings the certificates of its signer. Public keys that the source gives take their place.
@@ -56,7 +56,7 @@ pub struct KeyApiSpec {
     #[serde(default)]
     pub body: BTreeMap<String, String>,
     /// JSON pointer to the key in the answer; the answer is a public key in PEM if left out.
-    pub at: Option<String>,
+    pub key_pointer: Option<String>,
 }
 
 /// A chain of exactly three certificates (`x5c` of RFC 7515) up to a pinned root.
@@ -64,11 +64,11 @@ pub struct KeyApiSpec {
 #[serde(deny_unknown_fields)]
 pub struct X5cSpec {
     /// The root, in PEM.
-    pub root: String,
+    pub root_pem: String,
     /// An extension that the signer's certificate must have, as an object identifier.
-    pub leaf: String,
+    pub leaf_oid: String,
     /// An extension that the certificate between must have.
-    pub intermediate: String,
+    pub intermediate_oid: String,
 }
 
 /// JWS algorithms, by their registered names.

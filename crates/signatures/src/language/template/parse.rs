@@ -58,7 +58,7 @@ impl Parser<'_> {
         let token = match name.split_once(':') {
             None => match name {
                 "body" => Token::Body,
-                "ts" => Token::Ts,
+                "timestamp" => Token::Ts,
                 "secret" => Token::Secret,
                 "method" => Token::Method,
                 "url" => Token::Url,

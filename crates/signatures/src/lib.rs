@@ -12,6 +12,7 @@ mod compile;
 mod crypto;
 mod docs;
 mod identity;
+mod json_pointers;
 mod keys;
 mod language;
 mod nearest;

@@ -54,10 +54,21 @@ pub fn service() -> Vec<Source> {
 pub fn product() -> Vec<Source> {
     let mut files = service();
     for (_, lib) in CRATES {
-        let lib = Path::new(lib);
-        if root().join(lib).exists() {
-            read_module(lib, Vec::new(), &mut files);
-        }
+        files.extend(files_of(lib));
+    }
+    files
+}
+
+/// Returns the files of the signature crate.
+pub fn signatures() -> Vec<Source> {
+    files_of(CRATES[0].1)
+}
+
+fn files_of(lib: &str) -> Vec<Source> {
+    let mut files = Vec::new();
+    let lib = Path::new(lib);
+    if root().join(lib).exists() {
+        read_module(lib, Vec::new(), &mut files);
     }
     files
 }
@@ -157,6 +168,20 @@ impl Source {
         imports.found
     }
 
+    /// Returns the names that the file exports out of other modules, each with its module.
+    fn exports(&self) -> BTreeMap<String, String> {
+        let mut exports = Exports::default();
+        for item in &self.tree.items {
+            if let syn::Item::Use(item) = item
+                && let syn::UseTree::Path(path) = &item.tree
+            {
+                exports.module = path.ident.to_string();
+                exports.visit_use_tree(&path.tree);
+            }
+        }
+        exports.found
+    }
+
     /// Returns the names of the types that the file defines; `true` stands for a public one.
     pub fn types(&self) -> Vec<(String, bool)> {
         let mut types = Types::default();
@@ -213,6 +238,19 @@ impl Source {
         });
         let text = lines.collect::<Vec<_>>().join(" ");
         text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[derive(Default)]
+struct Exports {
+    module: String,
+    found: BTreeMap<String, String>,
+}
+
+impl<'t> Visit<'t> for Exports {
+    fn visit_use_name(&mut self, name: &'t syn::UseName) {
+        self.found
+            .insert(name.ident.to_string(), self.module.clone());
     }
 }
 
@@ -378,7 +416,8 @@ impl<'t> Visit<'t> for Functions<'_> {
     }
 }
 
-/// Returns the modules that each module imports, itself and the entry points apart.
+/// Returns the modules that each module imports, itself and the entry points apart. A name that
+/// `lib.rs` exports stands for the module that it comes from.
 pub fn matrix(files: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let all: BTreeSet<String> = files
         .iter()
@@ -388,11 +427,14 @@ pub fn matrix(files: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|module| (module.clone(), BTreeSet::new()))
         .collect();
+    let entry = files.iter().find(|file| file.path.ends_with("lib.rs"));
+    let exports = entry.map(Source::exports).unwrap_or_default();
     for file in files {
         if let Some(module) = file.module.first() {
             let others = file
                 .imports()
                 .into_iter()
+                .map(|name| exports.get(&name).cloned().unwrap_or(name))
                 .filter(|other| other != module && all.contains(other));
             matrix.entry(module.clone()).or_default().extend(others);
         }

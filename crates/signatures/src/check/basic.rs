@@ -1,7 +1,6 @@
 //! HTTP basic authentication.
 
-use crate::check::message::token_digest;
-use crate::crypto::mac::{Encoding, Tag};
+use crate::crypto::mac::{Encoding, Tag, token_digest};
 use crate::refusal::{Reason, Refusal};
 use crate::request::view::View;
 

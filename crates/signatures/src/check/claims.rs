@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::crypto::mac::{Encoding, HashName};
-use crate::language::json_pointers::{Slot, Slots, scalar};
+use crate::json_pointers::{Slot, Slots, scalar};
 use crate::language::template::Template;
 use crate::refusal::{Reason, Refusal};
 

@@ -2,8 +2,8 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::check::signature_list::Place;
 use crate::language::context::Cx;
+use crate::language::place::Place;
 use crate::language::template::Template;
 use crate::refusal::{Reason, Refusal};
 

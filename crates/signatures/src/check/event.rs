@@ -7,8 +7,8 @@ use crate::crypto::mac::Tag;
 use crate::identity::{
     BodyDigest, IdClass, Identity, SignedMessage, VerifiedEvent, VerifiedEvents,
 };
+use crate::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::language::context::Cx;
-use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::language::spec::{EmptyBatch, Missing};
 use crate::language::template::Template;
 use crate::request::view;

@@ -5,12 +5,12 @@ use http::Method;
 
 use crate::Secret;
 use crate::check::equal::Equal;
-use crate::check::signature_list::Place;
 use crate::crypto::mac::MacKey;
+use crate::json_pointers::PathSet;
 use crate::keys::pinned_url::PinnedUrl;
 use crate::keys::ring::{KeyRing, Unproven};
 use crate::language::context::Cx;
-use crate::language::json_pointers::PathSet;
+use crate::language::place::Place;
 use crate::language::template::Template;
 use crate::request::public_url::PublicUrl;
 use crate::request::view::View;
@@ -86,7 +86,7 @@ impl Handshake {
         {
             return Ok(None);
         }
-        let nothing = crate::language::json_pointers::Slots::default();
+        let nothing = crate::json_pointers::Slots::default();
         let early = Cx {
             view,
             slots: &nothing,

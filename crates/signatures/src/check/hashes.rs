@@ -1,8 +1,9 @@
 //! Hash that a signature is made with, if the request names it.
 
-use crate::check::signature_list::{Candidate, Place};
+use crate::check::signature_list::Candidate;
 use crate::crypto::mac::HashName;
 use crate::language::context::Cx;
+use crate::language::place::Place;
 
 /// Hashes of which one signs.
 #[derive(Debug)]

@@ -8,14 +8,14 @@ use subtle::ConstantTimeEq;
 
 use crate::UnixMillis;
 use crate::check::claims::{Claim, DigestClaim};
-use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
 use crate::check::token_keys::TokenKeys;
-use crate::crypto::mac::{Encoding, HashName, MacKey};
+use crate::crypto::jws::JwtAlg;
+use crate::crypto::mac::{Encoding, MacKey};
+use crate::json_pointers::{PathSet, Slot, Slots, scalar};
 use crate::keys::ring::{CheckInputs, Unproven};
 use crate::language::context::Cx;
-use crate::language::json_pointers::{PathSet, Slot, Slots, scalar};
-use crate::language::spec::JwtAlg;
+use crate::language::place::Place;
 use crate::language::template::Template;
 use crate::request::public_url::PublicUrl;
 use crate::request::view::View;
@@ -348,18 +348,6 @@ impl JwtRule {
             claim.check(slots, url.as_bytes())?;
         }
         Ok(())
-    }
-}
-
-impl JwtAlg {
-    /// The hash of a symmetric algorithm.
-    pub(crate) fn hash(self) -> Option<HashName> {
-        match self {
-            Self::HS256 => Some(HashName::Sha256),
-            Self::HS384 => Some(HashName::Sha384),
-            Self::HS512 => Some(HashName::Sha512),
-            _ => None,
-        }
     }
 }
 

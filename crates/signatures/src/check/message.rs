@@ -8,14 +8,15 @@ use crate::Secret;
 use crate::UnixMillis;
 use crate::check::equal::Equal;
 use crate::check::hashes::{Hashes, PickHash};
-use crate::check::signature_list::{Candidate, Place, SigRule, read};
+use crate::check::signature_list::{Candidate, SigRule, read};
 use crate::check::timestamp::Freshness;
-use crate::crypto::mac::{HashName, MacKey, Tag};
+use crate::crypto::mac::{HashName, MacKey, Tag, token_digest};
 use crate::crypto::public_key::PublicKey;
+use crate::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::keys::pinned_url::PinnedUrl;
 use crate::keys::ring::{CheckInputs, Fetched, Unproven};
 use crate::language::context::Cx;
-use crate::language::json_pointers::{PathSet, Slot, Slots, WalkError};
+use crate::language::place::Place;
 use crate::language::template::{Piece, Template, is_challenge};
 use crate::request::public_url::PublicUrl;
 use crate::request::view::{View, is_form};
@@ -329,11 +330,6 @@ impl Proof {
         }
         Ok(())
     }
-}
-
-/// Tokens are compared by their digests, so that not even their length can be told from the time it takes.
-pub(crate) fn token_digest(token: &[u8]) -> Tag {
-    HashName::Sha256.of([token])
 }
 
 fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {

@@ -1,11 +1,11 @@
 //! State of a compilation, and the parts that all others are made of.
 
 use crate::SourceSpec;
-use crate::check::signature_list::Place;
 use crate::compile::error::SchemeError;
+use crate::json_pointers::PathSet;
 use crate::keys::pinned_url::PinnedUrl;
 use crate::language::context::{Params, Wrong};
-use crate::language::json_pointers::PathSet;
+use crate::language::place::Place;
 use crate::language::spec::{PinnedUrlSpec, SchemeSpec};
 use crate::language::template::{Grammar, Template, Token, with_params};
 use crate::request::view::Needs;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::compiler::Compiler;
 use crate::IdClass;
+use crate::json_pointers::PathSet;
 use crate::language::canonical::Canonical;
-use crate::language::json_pointers::PathSet;
 use crate::language::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec};
 use crate::language::template::{Grammar, Template, Token};
 use crate::scheme::{Check, Facts};

@@ -3,7 +3,7 @@
 use super::compiler::{Compiler, Reported};
 use crate::IdClass;
 use crate::check::event::{BatchRule, EventRule, Varies};
-use crate::language::json_pointers::{PathSet, Slot};
+use crate::json_pointers::{PathSet, Slot};
 use crate::language::spec::BatchSpec;
 use crate::language::template::{Grammar, Template};
 

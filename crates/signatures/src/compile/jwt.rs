@@ -4,14 +4,14 @@ use super::compiler::{Compiler, Reported};
 use crate::Secret;
 use crate::check::claims::{Claim, DigestClaim, claim_pointers};
 use crate::check::jwt::JwtRule;
-use crate::check::signature_list::Place;
 use crate::check::timestamp::Freshness;
 use crate::check::token_keys::TokenKeys;
 use crate::crypto::certificate::ChainRule;
 use crate::crypto::jwk::JwkSet;
 use crate::crypto::mac::MacKey;
+use crate::json_pointers::{PathSet, Slot};
 use crate::keys::key_api::KeyApi;
-use crate::language::json_pointers::{PathSet, Slot};
+use crate::language::place::Place;
 use crate::language::spec::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec};
 use crate::language::template::{Grammar, Template};
 
@@ -202,7 +202,8 @@ impl Compiler<'_> {
         let mut chain = None;
         if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
             given = true;
-            chain = Some(self.ok("scheme.jwt.x5c", ChainRule::compile(spec))?);
+            let rule = ChainRule::new(&spec.root_pem, &spec.leaf_oid, &spec.intermediate_oid);
+            chain = Some(self.ok("scheme.jwt.x5c", rule)?);
         }
         if needed && !given {
             self.error(

@@ -1,8 +1,8 @@
 //! Keys of a source: each is judged, and none stands in for one that is wrong or was not read.
 
 use super::compiler::{Compiler, Reported};
-use crate::crypto::public_key::PublicKey;
-use crate::crypto::{pasted, secret_key};
+use super::{pasted, secret_key};
+use crate::crypto::public_key::{KeyKind, PublicKey};
 use crate::language::spec::{Kind, UrlPorts};
 use crate::request::public_url::PublicUrl;
 
@@ -64,7 +64,7 @@ impl Compiler<'_> {
         self.error(key, text);
     }
 
-    pub(super) fn public_keys(&mut self) -> Result<Vec<PublicKey>, Reported> {
+    pub(super) fn public_keys(&mut self, kind: KeyKind) -> Result<Vec<PublicKey>, Reported> {
         let before = self.problems.len();
         if self.source.public_keys.is_empty() {
             self.error("public_keys", "missing: this provider signs with a private key; give the public one as it shows it");
@@ -81,7 +81,7 @@ impl Compiler<'_> {
             .filter(|(_, key)| !key.is_unread())
         {
             let stripped = secret_key::strip(&self.spec.key, pasted.expose());
-            match PublicKey::parse(self.spec.kind, stripped) {
+            match PublicKey::parse(kind, stripped) {
                 Ok(key) => keys.push(key),
                 Err(text) => drop(self.error(format!("public_keys[{index}]"), text)),
             }

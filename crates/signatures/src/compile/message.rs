@@ -4,11 +4,13 @@ use super::compiler::{Compiler, Reported};
 use crate::Secret;
 use crate::check::equal::Equal;
 use crate::check::hashes::{Hashes, PickHash};
-use crate::check::message::{Bind, By, Each, Proof, Ts, token_digest};
-use crate::check::signature_list::{Place, SigRule};
+use crate::check::message::{Bind, By, Each, Proof, Ts};
+use crate::check::signature_list::SigRule;
 use crate::check::timestamp::Freshness;
-use crate::crypto::mac::{HashName, MacKey};
-use crate::language::json_pointers::PathSet;
+use crate::crypto::mac::{HashName, MacKey, token_digest};
+use crate::crypto::public_key::KeyKind;
+use crate::json_pointers::PathSet;
+use crate::language::place::Place;
 use crate::language::spec::{Kind, TsSpec, UrlPorts};
 use crate::language::template::{Grammar, Template, Token};
 
@@ -129,7 +131,9 @@ impl Compiler<'_> {
                     .map(|secret| token_digest(secret))
                     .collect(),
             }),
-            Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa => self.by_public_key(paths),
+            Kind::Ed25519 => self.by_public_key(KeyKind::Ed25519, paths),
+            Kind::EcdsaP256 => self.by_public_key(KeyKind::P256, paths),
+            Kind::Rsa => self.by_public_key(KeyKind::Rsa, paths),
             _ => {
                 let hashes = self.hashes(paths);
                 let secrets = self.secrets();
@@ -147,13 +151,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn by_public_key(&mut self, paths: &mut PathSet) -> Result<By, Reported> {
+    fn by_public_key(&mut self, kind: KeyKind, paths: &mut PathSet) -> Result<By, Reported> {
         let spec = self.spec;
         let hash = self.hashes(paths)?;
-        let unfit = |name: &HashName| match spec.kind {
-            Kind::Rsa => *name == HashName::Md5,
-            Kind::EcdsaP256 => !matches!(name, HashName::Sha256 | HashName::Sha1),
-            _ => false,
+        let unfit = |name: &HashName| match kind {
+            KeyKind::Rsa => *name == HashName::Md5,
+            KeyKind::P256 => !matches!(name, HashName::Sha256 | HashName::Sha1),
+            KeyKind::Ed25519 => false,
         };
         let fit = match hash.all.iter().find(|name| unfit(name)) {
             None => Ok(()),
@@ -175,7 +179,7 @@ impl Compiler<'_> {
                 By::Certificate { at, hash }
             }
             None => By::Key {
-                keys: self.public_keys()?,
+                keys: self.public_keys(kind)?,
                 hash,
             },
         };

@@ -6,7 +6,7 @@
 use http::Method;
 
 use crate::check::handshake::Handshake;
-use crate::check::message::token_digest;
+use crate::crypto::mac::token_digest;
 use crate::keys::learning::Learning;
 use crate::language::describe;
 use crate::language::spec::Kind;
@@ -27,6 +27,8 @@ mod handshake;
 mod jwt;
 mod keys;
 mod message;
+mod pasted;
+mod secret_key;
 mod source;
 
 pub use self::error::SchemeError;

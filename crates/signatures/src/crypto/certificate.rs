@@ -7,8 +7,7 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 
 use crate::UnixMillis;
-use crate::crypto::public_key::{OID_EC, PublicKey};
-use crate::language::spec::{Kind, X5cSpec};
+use crate::crypto::public_key::{KeyKind, OID_EC, PublicKey};
 
 /// The certificate of a signer. That it is the provider's is known from where it was fetched.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ impl Certificate {
         let certificate = parse(&pem.contents).ok_or("not a certificate")?;
         let validity = certificate.validity();
         Ok(Self {
-            key: PublicKey::from_der(Kind::Rsa, certificate.public_key().raw)?,
+            key: PublicKey::from_der(KeyKind::Rsa, certificate.public_key().raw)?,
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
         })
@@ -45,8 +44,13 @@ pub(crate) struct ChainRule {
 }
 
 impl ChainRule {
-    pub(crate) fn compile(spec: &X5cSpec) -> Result<Self, String> {
-        let (_, pem) = parse_x509_pem(spec.root_pem.as_bytes())
+    /// Reads the root (PEM) and the extensions (object identifiers) that the two others must have.
+    pub(crate) fn new(
+        root_pem: &str,
+        leaf_oid: &str,
+        intermediate_oid: &str,
+    ) -> Result<Self, String> {
+        let (_, pem) = parse_x509_pem(root_pem.as_bytes())
             .map_err(|_| "root_pem: not a certificate in PEM")?;
         parse(&pem.contents).ok_or("root_pem: not a certificate")?;
         let oid = |text: &str| {
@@ -54,8 +58,8 @@ impl ChainRule {
                 .map_err(|_| format!("\"{text}\" is no object identifier"))
         };
         Ok(Self {
-            leaf: oid(&spec.leaf_oid)?,
-            intermediate: oid(&spec.intermediate_oid)?,
+            leaf: oid(leaf_oid)?,
+            intermediate: oid(intermediate_oid)?,
             root: pem.contents,
         })
     }

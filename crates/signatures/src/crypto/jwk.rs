@@ -8,9 +8,9 @@ use ring::signature::{
 };
 use serde::Deserialize;
 
+use crate::crypto::jws::JwtAlg;
 use crate::crypto::mac::decode_pasted_base64;
 use crate::crypto::public_key::{OID_EC, OID_ED25519, OID_RSA, decode, spki};
-use crate::language::spec::JwtAlg;
 
 /// Most keys of a set that are kept.
 const MAX_KEYS: usize = 64;

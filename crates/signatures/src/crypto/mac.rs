@@ -104,6 +104,12 @@ impl fmt::Debug for MacKey {
     }
 }
 
+/// Digest of a token. Tokens are compared by their digests, so that not even their length can be
+/// told from the time it takes.
+pub(crate) fn token_digest(token: &[u8]) -> Tag {
+    HashName::Sha256.of([token])
+}
+
 /// Encoding of bytes as text. Decoding is strict, so that one signature has one spelling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum Encoding {

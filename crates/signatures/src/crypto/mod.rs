@@ -2,7 +2,6 @@
 
 pub(crate) mod certificate;
 pub(crate) mod jwk;
+pub(crate) mod jws;
 pub(crate) mod mac;
-pub(crate) mod pasted;
 pub(crate) mod public_key;
-pub(crate) mod secret_key;

@@ -9,7 +9,14 @@ use ring::signature::{
 };
 
 use crate::crypto::mac::{HashName, decode_pasted_base64};
-use crate::language::spec::Kind;
+
+/// Kind of a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    Ed25519,
+    P256,
+    Rsa,
+}
 
 /// A public key and what it verifies.
 #[derive(Clone)]
@@ -33,18 +40,18 @@ pub(crate) const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 pub(crate) const OID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 impl PublicKey {
-    /// Reads a key for one of the kinds that verify with a public key.
-    pub(crate) fn parse(kind: Kind, pasted: &[u8]) -> Result<Self, String> {
+    /// Reads a key of this kind.
+    pub(crate) fn parse(kind: KeyKind, pasted: &[u8]) -> Result<Self, String> {
         Self::from_der(kind, &decode(pasted)?)
     }
 
     /// Takes an SPKI, or the bare key.
-    pub(crate) fn from_der(kind: Kind, der: &[u8]) -> Result<Self, String> {
+    pub(crate) fn from_der(kind: KeyKind, der: &[u8]) -> Result<Self, String> {
         let bare = spki(der).map_or(Ok(der), |(oid, key)| {
             let expected = match kind {
-                Kind::Ed25519 => OID_ED25519,
-                Kind::EcdsaP256 => OID_EC,
-                _ => OID_RSA,
+                KeyKind::Ed25519 => OID_ED25519,
+                KeyKind::P256 => OID_EC,
+                KeyKind::Rsa => OID_RSA,
             };
             if oid == expected {
                 Ok(key)
@@ -53,19 +60,18 @@ impl PublicKey {
             }
         })?;
         let fits = match kind {
-            Kind::Ed25519 => bare.len() == 32,
-            Kind::EcdsaP256 => bare.len() == 65 && bare[0] == 4,
-            Kind::Rsa => bare.len() >= 256 && bare[0] == 0x30,
-            _ => return Err("no kind that has a public key".into()),
+            KeyKind::Ed25519 => bare.len() == 32,
+            KeyKind::P256 => bare.len() == 65 && bare[0] == 4,
+            KeyKind::Rsa => bare.len() >= 256 && bare[0] == 0x30,
         };
         if !fits {
             return Err("not a public key of this kind".into());
         }
         let bare = bare.to_vec();
         Ok(match kind {
-            Kind::Ed25519 => Self::Other(UnparsedPublicKey::new(&ED25519, bare)),
-            Kind::EcdsaP256 => Self::P256(bare),
-            _ => Self::Rsa(bare),
+            KeyKind::Ed25519 => Self::Other(UnparsedPublicKey::new(&ED25519, bare)),
+            KeyKind::P256 => Self::P256(bare),
+            KeyKind::Rsa => Self::Rsa(bare),
         })
     }
 

@@ -1,8 +1,7 @@
 //! A secret that the provider hands over in a handshake. A source learns one only if its operator allows it, and only the first: a
 //! handshake with another secret is refused until the operator has the first one forgotten.
 
-use crate::check::message::token_digest;
-use crate::crypto::mac::Tag;
+use crate::crypto::mac::{Tag, token_digest};
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::source::SourceSpec;

@@ -1,8 +1,8 @@
 //! URLs that requests name: only those that the scheme pins to the provider are ever fetched.
 
-use crate::check::signature_list::Place;
 use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
 use crate::language::context::{Cx, Params, Wrong};
+use crate::language::place::Place;
 use crate::language::spec::PinnedUrlSpec;
 use crate::language::template::with_params;
 use crate::refusal::{Reason, Refusal};

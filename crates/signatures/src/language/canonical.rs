@@ -8,9 +8,9 @@ use http::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::crypto::mac::Encoding;
+use crate::json_pointers::{PathSet, scalar};
 use crate::language::context::{Cx, Params};
 use crate::language::http_signature::HttpSignature;
-use crate::language::json_pointers::{PathSet, scalar};
 use crate::request::view::{is_form, query};
 use crate::{Reason, Refusal};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::mac::MacKey;
-use crate::language::json_pointers::Slots;
+use crate::json_pointers::Slots;
 use crate::request::public_url::PublicUrl;
 use crate::request::view::View;
 

@@ -1,7 +1,7 @@
 //! A scheme in one sentence.
 
-use crate::check::signature_list::Place;
 use crate::language::context::Params;
+use crate::language::place::Place;
 use crate::language::spec::{Kind, SchemeSpec, SigSpec};
 use crate::language::template::with_params;
 

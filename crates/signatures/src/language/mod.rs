@@ -5,7 +5,7 @@ pub(crate) mod context;
 pub(crate) mod describe;
 pub(crate) mod http_signature;
 pub(crate) mod inherit;
-pub(crate) mod json_pointers;
+pub(crate) mod place;
 pub mod presets;
 pub(crate) mod read;
 pub mod spec;

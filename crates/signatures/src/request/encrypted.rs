@@ -9,7 +9,7 @@ use cbc::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::crypto::mac::Encoding;
-use crate::language::json_pointers::{PathSet, Slot, scalar};
+use crate::json_pointers::{PathSet, Slot, scalar};
 
 const BLOCK: usize = 16;
 
@@ -78,7 +78,7 @@ impl Sealed {
             .encrypt_padded::<Pkcs7>(&mut sealed, document.len())
             .ok()?;
         let mut body = serde_json::Value::Null;
-        crate::language::json_pointers::set(
+        crate::json_pointers::set(
             &mut body,
             &self.pointer,
             Encoding::Base64.encode(&[&vector, sealed].concat()).into(),

@@ -4,9 +4,9 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::SourceSpec;
+use crate::json_pointers::{PathSet, Slots, set};
 use crate::language::canonical::Canonical;
 use crate::language::context::{Cx, Params, Wrong};
-use crate::language::json_pointers::{PathSet, Slots, set};
 use crate::language::spec::SchemeSpec;
 use crate::language::template::{Grammar, Template, Token};
 use crate::request::Request;

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::check::message::{By, Proof};
-use crate::check::signature_list::Place;
 use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::Encoding;
+use crate::json_pointers::set;
 use crate::keys::pinned_url::example as example_url;
 use crate::language::context::Cx;
-use crate::language::json_pointers::set;
+use crate::language::place::Place;
 use crate::language::spec::SigSpec;
 use crate::language::template::Piece;
 use crate::request::view::View;

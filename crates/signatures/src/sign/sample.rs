@@ -4,7 +4,7 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::language::json_pointers::set;
+use crate::json_pointers::set;
 
 use crate::UnixMillis;
 use crate::check::timestamp::write as write_time;

@@ -6,7 +6,7 @@ use crate::check::claims::claim_pointers;
 use crate::check::jwt::JwtRule;
 use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::Encoding;
-use crate::language::json_pointers::set;
+use crate::json_pointers::set;
 use crate::sign::draft::Draft;
 use crate::sign::inputs::SignError;
 use crate::sign::keys::SigningKey;

@@ -138,7 +138,7 @@ fn no_signed_handshake_is_answered_to_a_stranger() {
             let value = when.equals.as_deref().unwrap_or("x");
             let mut json = serde_json::json!({});
             if let Some(pointer) = &when.json {
-                crate::language::json_pointers::set(&mut json, pointer, value.into());
+                crate::json_pointers::set(&mut json, pointer, value.into());
             }
             let headers: Vec<_> = when
                 .header

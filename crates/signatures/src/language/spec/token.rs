@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::defaults::sha256;
+pub use crate::crypto::jws::JwtAlg;
 use crate::crypto::mac::{Encoding, HashName};
 
 /// A JSON Web Token.
@@ -69,22 +70,6 @@ pub struct X5cSpec {
     pub leaf_oid: String,
     /// An extension that the certificate between must have.
     pub intermediate_oid: String,
-}
-
-/// JWS algorithms, by their registered names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[expect(missing_docs, reason = "their registered names")]
-pub enum JwtAlg {
-    HS256,
-    HS384,
-    HS512,
-    RS256,
-    RS384,
-    RS512,
-    ES256,
-    ES384,
-    ES512,
-    EdDSA,
 }
 
 /// A claim that holds a digest.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::tokens::{Filter, Segment, Token};
+use crate::json_pointers::{flat_members, scalar};
 use crate::language::context::Cx;
-use crate::language::json_pointers::{flat_members, scalar};
 use crate::refusal::{Reason, Refusal};
 use crate::request::view::{View, field, query};
 

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::json_pointers::{PathSet, scalar};
 use crate::language::context::{Cx, Params, Wrong};
-use crate::language::json_pointers::{PathSet, scalar};
 use crate::refusal::{Reason, Refusal};
 
 mod fill;

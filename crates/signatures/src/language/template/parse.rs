@@ -2,9 +2,9 @@
 
 use super::tokens::{Filter, Grammar, Segment, Token};
 use crate::crypto::mac::{Encoding, HashName};
+use crate::json_pointers::PathSet;
 use crate::language::canonical::Canonical;
 use crate::language::context::{Params, Wrong};
-use crate::language::json_pointers::PathSet;
 
 pub(super) struct Parser<'p> {
     pub(super) rest: &'p str,

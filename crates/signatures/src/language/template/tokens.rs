@@ -3,8 +3,8 @@
 use http::HeaderName;
 
 use crate::crypto::mac::{Encoding, HashName};
+use crate::json_pointers::Slot;
 use crate::language::canonical::Canonical;
-use crate::language::json_pointers::Slot;
 
 #[derive(Debug, Clone)]
 pub(super) enum Segment {

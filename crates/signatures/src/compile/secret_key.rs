@@ -2,8 +2,8 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::compile::pasted::hint;
 use crate::crypto::mac::decode_pasted_base64;
-use crate::crypto::pasted::hint;
 use crate::language::spec::{KeyDecode, KeySpec, Kind, Normalize};
 
 /// Shortest key in bytes, where the provider's own are not shorter.

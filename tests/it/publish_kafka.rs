@@ -145,10 +145,11 @@ fn each_answer_of_a_broker_has_the_result_that_loses_nothing() {
                 "before {code:?}"
             );
             cluster.request_errors(RDKafkaApiKey::Produce, &[code]);
-            let results = channel.publish(&messages("s", 0..5)).await;
+            // One message: of several, the first may be in a request of its own, which alone gets the answer.
+            let results = channel.publish(&messages("s", 0..1)).await;
             assert_eq!(
                 labels(&results),
-                BTreeMap::from([(expected, 5)]),
+                BTreeMap::from([(expected, 1)]),
                 "{code:?}: {results:?}"
             );
             cluster.clear_request_errors(RDKafkaApiKey::Produce);
@@ -170,10 +171,10 @@ fn a_producer_that_met_a_fatal_error_is_replaced() {
         );
         let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         cluster.request_errors(RDKafkaApiKey::Produce, &[fatal]);
-        let results = channel.publish(&messages("s", 0..5)).await;
+        let results = channel.publish(&messages("s", 0..1)).await;
         assert_eq!(
             labels(&results),
-            BTreeMap::from([("unknown", 5)]),
+            BTreeMap::from([("unknown", 1)]),
             "{results:?}"
         );
         assert!(!channel.is_open(), "it is of no use any more");
@@ -232,7 +233,7 @@ fn a_batch_without_a_report_is_given_up_while_the_brokers_answer() {
 fn a_cluster_that_is_away_blocks_and_never_gives_a_batch_up() {
     let (cluster, config) = mock(1);
     let config = KafkaConfig {
-        give_up: Duration::from_secs(1),
+        give_up: Duration::from_secs(8),
         ..config
     };
     run(async {
@@ -253,7 +254,7 @@ fn a_cluster_that_is_away_blocks_and_never_gives_a_batch_up() {
             unreachable!("waited for")
         };
         assert!(why.starts_with("Kafka at 127.0.0.1:"), "{why}");
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
         assert!(!publishing.is_finished(), "a block has no time limit");
         cluster.broker_up(1).expect("up");
         let results = publishing.await.expect("no panic");

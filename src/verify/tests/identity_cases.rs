@@ -386,7 +386,7 @@ fn every_preset_has_its_cases() {
         if has_id && !event.contains_key("id_kind") {
             fail("event.id_kind is not written");
         }
-        if !event.contains_key("missing") {
+        if !event.contains_key("missing_id") {
             fail("event.missing_id is not written");
         }
         let evidence = match spec.facts.identity {

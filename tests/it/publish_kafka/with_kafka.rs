@@ -281,7 +281,7 @@ fn a_missing_topic_holds_up_its_own_events_and_heals_once_it_is_made() {
                 BTreeMap::from([("unroutable", 10)]),
                 "{results:?}"
             );
-            batch = batch[10..].iter().cloned().collect();
+            batch = batch[10..].to_vec();
             batch.splice(0..0, messages("good", 20..30));
         }
         assert!(channel.is_open());

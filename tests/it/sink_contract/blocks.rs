@@ -33,7 +33,7 @@ pub fn blocked_is_not_down_and_nothing_is_sent_twice<H: Blocks>() {
 
     let rig = Rig::start(&config);
     rig.up();
-    let sent = load(&rig, 0, || {
+    let sent = load(&rig, 100, || {
         own.block();
         wait("the block to be noticed", || !rig.running().health.is_up());
         std::thread::sleep(config.confirm_timeout + Duration::from_secs(2));
@@ -43,9 +43,12 @@ pub fn blocked_is_not_down_and_nothing_is_sent_twice<H: Blocks>() {
     rig.drained();
     let unknown = rig.published("unknown");
     drop(rig);
+    // A queue has given up the first hundred, a topic has kept them.
+    let mut there = copies(&own.read());
+    there.retain(|id, _| !once(0..100).contains_key(id));
     assert_eq!(
-        copies(&own.read()),
-        once(0..sent),
+        there,
+        once(100..sent),
         "a block is no reason to send anything twice; {unknown} were in doubt"
     );
 }

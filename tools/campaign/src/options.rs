@@ -63,7 +63,8 @@ fn part(text: &str) -> Result<(usize, usize), String> {
         .ok_or_else(|| "such as 1/2".to_owned())
 }
 
-/// Those of `all` that `wanted` names: "all", "none", or names with commas between, of which "pg-*" is all that begin so.
+/// Returns the items of `all` that `wanted` names: "all", "none", or names with commas between. "pg-*" is all that begin so, "-pg-*" leaves
+/// them out.
 pub fn choose<T: Copy>(
     all: &[T],
     name: impl Fn(&T) -> &str,
@@ -71,15 +72,22 @@ pub fn choose<T: Copy>(
 ) -> Result<Vec<T>, String> {
     let mut chosen = Vec::new();
     for word in wanted.split(',').filter(|word| *word != "none") {
-        let fits = |item: &&T| match word.strip_suffix('*') {
-            Some(beginning) => name(item).starts_with(beginning),
-            None => word == "all" || word == name(item),
+        let (without, named) = match word.strip_prefix('-') {
+            Some(named) => (true, named),
+            None => (false, word),
         };
-        let found: Vec<T> = all.iter().filter(fits).copied().collect();
-        if found.is_empty() {
-            return Err(format!("there is no \"{word}\""));
+        let fits = |item: &T| match named.strip_suffix('*') {
+            Some(beginning) => name(item).starts_with(beginning),
+            None => named == "all" || named == name(item),
+        };
+        if !all.iter().any(fits) {
+            return Err(format!("there is no \"{named}\""));
         }
-        chosen.extend(found);
+        if without {
+            chosen.retain(|item| !fits(item));
+        } else {
+            chosen.extend(all.iter().filter(|item| fits(item)).copied());
+        }
     }
     Ok(chosen)
 }

@@ -36,7 +36,7 @@ const SQLITE_CONNECTION: u64 = 20 * MIB;
 const POSTGRES_CONNECTION: u64 = MIB;
 /// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two, draining, learned secrets, fetched keys.
 const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
-/// A client of Kafka's library: its threads, buffers and metadata. Four of them took 12 MiB under load.
+/// A client of Kafka's library: its threads, buffers and metadata. An estimate: no run has measured it.
 const KAFKA_CLIENT: u64 = 8 * MIB;
 /// Clients of Kafka besides those of the channels: one watches the cluster, one creates and describes topics.
 const OTHER_KAFKA_CLIENTS: u64 = 2;

@@ -192,7 +192,7 @@ fn confirms<'a>(sink: &'a SinkName, rows: &'a [Seq]) -> Option<Confirms<'a>> {
     Some(Confirms { sink, rows })
 }
 
-/// What waits for the default sink.
+/// Returns the backlog of the default sink.
 fn backlog(store: &dyn Store) -> Backlog {
     let backlogs = store.backlog().expect("a backlog");
     let of_sink = backlogs.into_iter().find(|of| of.sink == sink());

@@ -130,7 +130,7 @@ fn for_another_sink(store: &dyn Store, name: &str, owner: InstanceId) {
     assert_eq!(store.discard_waiting(&kafka, 100), Ok(19));
 }
 
-/// What an operator asks.
+/// Runs the statements of the catalog.
 fn look(store: &dyn Store) {
     let mut query = EventQuery {
         state: Some(EventState::Waiting),

@@ -1,4 +1,4 @@
-//! What DuckDB and pyiceberg see.
+//! Rows as DuckDB and pyiceberg read them.
 
 mod with_readers {
     use hookweir_lakehouse::event::Millis;

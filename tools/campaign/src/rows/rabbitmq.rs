@@ -324,7 +324,7 @@ async fn nack(scene: &mut Scene<'_>) {
         .await;
 }
 
-/// What is too large is refused twice when alone, and parked; all else passes.
+/// Events over the limit: each is refused twice when alone, and parked. All others pass.
 async fn too_large(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {

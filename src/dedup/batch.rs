@@ -13,6 +13,7 @@ pub use self::delivery::ResolvedDelivery;
 use super::router::{BatchId, BatchRouter, Destination, Destinations};
 use crate::domain::delivery::{BodyDigest, DedupKey, MessageId};
 use crate::domain::outcome::{FailReason, Outcome, ShedReason};
+use crate::domain::sink::Sinks;
 use crate::store::{Inserted, NewEvent, StoreError};
 
 mod delivery;
@@ -41,8 +42,8 @@ pub struct Batcher<T> {
     for_spool: Queue,
     router: BatchRouter,
     resolved: Vec<ResolvedDelivery<T>>,
-    /// True if senders wait for the sink. Otherwise the lists are not needed.
-    lists_unpublished: bool,
+    /// Sinks that senders wait for. None: they wait for none, and the lists are not needed.
+    awaited: Option<Sinks>,
 }
 
 type Queue = VecDeque<Vec<Arc<NewEvent>>>;
@@ -100,14 +101,15 @@ impl<T> Batcher<T> {
             for_spool: Queue::new(),
             router: BatchRouter::new(destinations),
             resolved: Vec::new(),
-            lists_unpublished: false,
+            awaited: None,
         }
     }
 
-    /// Makes the batcher list the unpublished events of each delivery.
-    pub fn listing_unpublished(self) -> Self {
+    /// Makes the batcher list the unpublished events of each delivery, with those of `sinks` that
+    /// they go to.
+    pub fn listing_unpublished(self, sinks: Sinks) -> Self {
         Self {
-            lists_unpublished: true,
+            awaited: Some(sinks),
             ..self
         }
     }
@@ -275,8 +277,9 @@ impl<T> Batcher<T> {
                 continue;
             };
             delivery.record(event, inserted, position == 0);
-            if self.lists_unpublished {
-                delivery.add_unpublished(event, inserted);
+            if let Some(sinks) = &self.awaited {
+                let wanting = sinks.wanting(&event.source, event.event_type.as_deref());
+                delivery.add_unpublished(event, inserted, wanting);
             }
             self.resolve_if_done(id);
         }

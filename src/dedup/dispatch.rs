@@ -19,6 +19,7 @@ use super::{DedupDeps, Verified};
 use crate::config::model::RespondAfter;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::Outcome;
+use crate::domain::sink::SinkSet;
 use crate::faults::mutants::Mutant;
 use crate::faults::points::failpoint;
 use crate::in_flight::Ticket;
@@ -41,8 +42,8 @@ struct State {
 }
 
 /// Guards of a batch: for each sink, one for each event. They keep the relay from publishing the
-/// rows. None if the event is in flight already: then it is a duplicate, or the relay will find its
-/// row.
+/// rows. None if the sink does not want the event, or if the event is in flight already: then it is
+/// a duplicate, or the relay will find its row.
 type BatchGuards = Vec<Vec<Option<InFlightGuard>>>;
 
 /// Queues that the writers take their batches from.
@@ -155,10 +156,12 @@ impl Dispatch {
             .conflicts
             .iter()
             .for_each(|at| self.report_conflict(&events[*at]));
-        settled
-            .accepted
-            .iter()
-            .for_each(|at| self.report_marks(&events[*at]));
+        for event in settled.accepted.iter().map(|at| &events[*at]) {
+            self.report_marks(event);
+            if self.wanting(event).is_empty() {
+                self.deps.metrics.count_filtered(&event.source);
+            }
+        }
         if destination == Destination::Store {
             self.hint(&events, guards, &inserted);
         }
@@ -176,6 +179,27 @@ impl Dispatch {
                 outbox.in_flight.drop_abandoned();
             }
         }
+    }
+
+    /// Returns guards of the events for each sink. The guard comes before the commit: the relay must
+    /// not take a row of a batch under way.
+    fn guards(&self, events: &[Arc<NewEvent>]) -> BatchGuards {
+        let wanting: Vec<SinkSet> = events.iter().map(|event| self.wanting(event)).collect();
+        let outboxes = self.deps.outboxes.iter().enumerate();
+        let of_sinks = outboxes.map(|(at, outbox)| {
+            let events = events.iter().zip(&wanting);
+            let guard = |(event, wanting): (&Arc<NewEvent>, &SinkSet)| {
+                let begin = || outbox.in_flight.begin(event.message);
+                wanting.has(at).then(begin).flatten()
+            };
+            events.map(guard).collect()
+        });
+        of_sinks.collect()
+    }
+
+    fn wanting(&self, event: &NewEvent) -> SinkSet {
+        let sinks = &self.deps.sinks;
+        sinks.wanting(&event.source, event.event_type.as_deref())
     }
 
     /// Sends a batch to each free writer: small ones at low load, large ones at high load, without
@@ -204,15 +228,7 @@ impl Dispatch {
                             .iter()
                             .for_each(|event| self.cache.remember(event, now));
                     }
-                    // The guard comes before the commit: the relay must not take a row of a batch
-                    // under way.
-                    let of_sinks = self.deps.outboxes.iter().map(|outbox| {
-                        let events = next.events.iter();
-                        events
-                            .map(|event| outbox.in_flight.begin(event.message))
-                            .collect()
-                    });
-                    guards.insert(next.id, of_sinks.collect());
+                    guards.insert(next.id, self.guards(&next.events));
                     &work.store
                 }
                 Destination::Spool => &work.spool,
@@ -245,13 +261,23 @@ impl Dispatch {
                 ticket.resolve_event(outcome, &event_id);
                 continue;
             }
-            // Each event is waited for at each sink.
-            let count = unpublished.len() * self.deps.outboxes.len();
-            let mut waiters = PublishWaiter::for_delivery(ticket, outcome, event_id, count);
-            for outbox in &self.deps.outboxes {
-                for (key, waiter) in unpublished.iter().zip(waiters.drain(..unpublished.len())) {
-                    outbox.in_flight.add_waiter(key, waiter);
-                }
+            // Each event is waited for at each sink that wants it.
+            let awaited: Vec<_> = unpublished
+                .iter()
+                .flat_map(|(key, wanting)| {
+                    let outboxes = self.deps.outboxes.iter().enumerate();
+                    outboxes
+                        .filter(|(at, _)| wanting.has(*at))
+                        .map(move |(_, outbox)| (outbox, key))
+                })
+                .collect();
+            if awaited.is_empty() {
+                ticket.resolve_event(outcome, &event_id);
+                continue;
+            }
+            let waiters = PublishWaiter::for_delivery(ticket, outcome, event_id, awaited.len());
+            for ((outbox, key), waiter) in awaited.into_iter().zip(waiters) {
+                outbox.in_flight.add_waiter(key, waiter);
             }
         }
     }

@@ -52,7 +52,7 @@ pub struct DedupDeps {
     pub instance: InstanceId,
     /// Names of the sinks.
     pub sinks: Sinks,
-    /// Outboxes of the sinks.
+    /// Outboxes of the sinks, in the same order.
     pub outboxes: Vec<SinkOutbox>,
     /// Metrics of the service.
     pub metrics: Arc<Metrics>,
@@ -200,7 +200,7 @@ fn batcher(config: &model::Dedup, deps: &DedupDeps, writers: usize) -> Batcher<T
     };
     let batcher = Batcher::new(limits, destinations);
     match deps.respond_after {
-        RespondAfter::Published => batcher.listing_unpublished(),
+        RespondAfter::Published => batcher.listing_unpublished(deps.sinks.clone()),
         RespondAfter::Stored => batcher,
     }
 }

@@ -24,7 +24,8 @@ pub trait Intake: Send + Sync + 'static {
     }
 
     /// Stores `batch` in one transaction: for each new key, the key, the event and an outbox row for
-    /// each of `sinks`, owned by `owner`. `Ok` means that the batch is on disk.
+    /// each of the `sinks` that want it, owned by `owner`. An event that none wants is kept as if it
+    /// had been published now. `Ok` means that the batch is on disk.
     ///
     /// The batch holds no key twice and is sorted by key. Returns an entry for each event, in order.
     /// If a key is past its window and its next event is another message, the key is new. Any other

@@ -74,6 +74,9 @@ metrics! {
     /// Events published with the mark `x-hookweir-same-bytes-as`: their bytes were known under
     /// another id, or without one.
     same_bytes: IntCounterVec = "hookweir_same_bytes_total" by &["source"],;
+    /// Accepted events that no sink wants: they passed no filter. They are kept as long as
+    /// published ones.
+    filtered: IntCounterVec = "hookweir_filtered_total" by &["source"],;
     /// Time from a request's head to its outcome, in seconds. Bounds: `limits.body_timeout_ms` for
     /// its body, then `limits.deadline_ms`.
     pub delivery_seconds: Histogram = "hookweir_delivery_seconds", in LATENCY;
@@ -206,6 +209,11 @@ impl Metrics {
             lines: LineLimit::default(),
             source: source.clone(),
         })
+    }
+
+    /// Counts an event of `source` that no sink wants.
+    pub fn count_filtered(&self, source: &SourceName) {
+        self.filtered.with_label_values(&[source.as_str()]).inc();
     }
 
     /// Returns all metrics in Prometheus' text format.

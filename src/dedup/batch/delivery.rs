@@ -2,6 +2,7 @@
 
 use crate::domain::delivery::{EventId, MessageId, MessageKey};
 use crate::domain::outcome::{FailReason, Outcome};
+use crate::domain::sink::SinkSet;
 use crate::store::{Inserted, NewEvent};
 
 /// A delivery with a known outcome.
@@ -13,9 +14,9 @@ pub struct ResolvedDelivery<T> {
     pub outcome: Outcome,
     /// Id of the first event.
     pub event_id: EventId,
-    /// Messages of its events that are stored and may be unpublished. See
-    /// [`Batcher::listing_unpublished`](super::Batcher::listing_unpublished).
-    pub unpublished: Vec<MessageKey>,
+    /// Messages of its events that are stored and may be unpublished, with the sinks that they go
+    /// to. See [`Batcher::listing_unpublished`](super::Batcher::listing_unpublished).
+    pub unpublished: Vec<(MessageKey, SinkSet)>,
 }
 
 /// A delivery with events that are not stored yet.
@@ -30,7 +31,7 @@ pub(super) struct Delivery<T> {
     /// The first event that was known.
     pub(super) duplicate: Option<MessageId>,
     pub(super) failed: Option<FailReason>,
-    unpublished: Vec<MessageKey>,
+    unpublished: Vec<(MessageKey, SinkSet)>,
 }
 
 impl<T> Delivery<T> {
@@ -73,13 +74,19 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// Adds the message of an event that waits in the outbox.
-    pub(super) fn add_unpublished(&mut self, event: &NewEvent, inserted: Option<&Inserted>) {
-        self.unpublished.extend(match inserted {
+    /// Adds the message of an event that waits in the outbox for the sinks `wanting` it.
+    pub(super) fn add_unpublished(
+        &mut self,
+        event: &NewEvent,
+        inserted: Option<&Inserted>,
+        wanting: SinkSet,
+    ) {
+        let message = match inserted {
             Some(Inserted::Accepted(_)) => Some(event.message),
             Some(Inserted::Unpublished(first)) => Some(first.message),
             _ => None,
-        });
+        };
+        self.unpublished.extend(message.map(|key| (key, wanting)));
     }
 
     /// Returns the delivery with its outcome, after the result of its last event.

@@ -171,18 +171,24 @@ fn redeliveries_join_the_event_that_is_being_stored_and_share_its_outcome() {
 
 #[test]
 fn where_senders_wait_for_the_queue_each_is_told_which_events_it_waits_for() {
-    let unpublished = |batcher: &mut Batcher<u32>| -> Vec<_> {
+    let unpublished = |batcher: &mut Batcher<u32>| -> Vec<(u32, Vec<MessageKey>)> {
         batcher
             .take_resolved()
             .into_iter()
-            .map(|resolved| (resolved.ticket, resolved.unpublished))
+            .map(|resolved| {
+                let messages = resolved.unpublished.iter();
+                for (_, wanting) in messages.clone() {
+                    assert_eq!(wanting.len(), 1, "the only sink");
+                }
+                (resolved.ticket, messages.map(|(key, _)| *key).collect())
+            })
             .collect()
     };
     let (a, b, c) = (event("a", "x"), event("b", "x"), event("c", "x"));
     for listing in [true, false] {
         let batcher = store_only(LIMITS);
         let mut batcher = if listing {
-            batcher.listing_unpublished()
+            batcher.listing_unpublished(Sinks::default())
         } else {
             batcher
         };

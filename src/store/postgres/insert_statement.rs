@@ -13,7 +13,7 @@ use diesel::sql_types::{Array, BigInt, Binary, HasSqlType, Nullable, Text};
 
 use super::session::Session;
 use crate::domain::delivery::{InstanceId, Marks};
-use crate::domain::sink::{SinkName, Sinks};
+use crate::domain::sink::{SinkName, SinkSet, Sinks};
 use crate::faults::mutants::Mutant;
 use crate::store::NewEvent;
 use crate::store::row::{headers_to_text, millis};
@@ -53,9 +53,10 @@ pub(super) struct Rows<'a> {
     ttls: Vec<i64>,
     bodies: Vec<&'a [u8]>,
     owner: &'a [u8],
-    sinks: Vec<&'a str>,
+    /// Name of the sink, if all events go to the same one.
+    sink: Option<&'a str>,
     confirmed: ConfirmedRows<'a>,
-    /// None if no event fills these columns, and there is one sink.
+    /// None if no event fills these columns, and all events go to the same sink.
     more: Option<More<'a>>,
 }
 
@@ -66,6 +67,8 @@ struct More<'a> {
     replays: Vec<Option<&'a [u8]>>,
     conflicts_of: Vec<Option<&'a [u8]>>,
     same_bytes_as: Vec<Option<&'a [u8]>>,
+    /// Names of the sinks of each event, with commas between. No name has a comma.
+    sinks: Vec<String>,
 }
 
 impl<'a> More<'a> {
@@ -74,8 +77,13 @@ impl<'a> More<'a> {
         new.replay.is_some() || new.marks != Marks::default() || new.own_message().is_some()
     }
 
-    fn new(batch: &[&'a NewEvent]) -> Self {
+    fn new(batch: &[&'a NewEvent], sinks: &Sinks, of_events: &[SinkSet]) -> Self {
+        let names = |set: &SinkSet| {
+            let names = sinks.names(*set).map(SinkName::as_str);
+            names.collect::<Vec<_>>().join(",")
+        };
         Self {
+            sinks: of_events.iter().map(names).collect(),
             messages: batch
                 .iter()
                 .map(|new| new.own_message().map(|message| &message.as_bytes()[..]))
@@ -113,7 +121,12 @@ impl<'a> Rows<'a> {
         batch: &[&'a NewEvent],
         confirmed: ConfirmedRows<'a>,
     ) -> Self {
-        let full = sinks.only().is_none() || batch.iter().any(|new| More::fills(new));
+        let of_events: Vec<SinkSet> = batch
+            .iter()
+            .map(|new| sinks.wanting(&new.source, new.event_type.as_deref()))
+            .collect();
+        let sink = common(&of_events).and_then(|set| sinks.only_in(set));
+        let full = sink.is_none() || batch.iter().any(|new| More::fills(new));
         Self {
             keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
             guards: batch
@@ -136,15 +149,21 @@ impl<'a> Rows<'a> {
             ttls: batch.iter().map(|new| millis(new.window)).collect(),
             bodies: batch.iter().map(|new| &new.body[..]).collect(),
             owner: owner.as_bytes(),
-            sinks: sinks.iter().map(SinkName::as_str).collect(),
+            sink: sink.map(SinkName::as_str),
             confirmed,
-            more: full.then(|| More::new(batch)),
+            more: full.then(|| More::new(batch, sinks, &of_events)),
         }
     }
 }
 
+/// Returns the set that all of `sets` are equal to.
+fn common(sets: &[SinkSet]) -> Option<SinkSet> {
+    let (first, rest) = sets.split_first()?;
+    rest.iter().all(|set| set == first).then_some(*first)
+}
+
 /// Statement that stores them. If it is not `WARY`, a known key makes it fail. With `FULL` it has the columns of [`More`], and any number
-/// of sinks. Each form is a type of its own, so that diesel prepares it once for each connection.
+/// of sinks for each event. Each form is a type of its own, so that diesel prepares it once for each connection.
 #[derive(Debug)]
 struct Insert<'a, const WARY: bool, const FULL: bool>(&'a Rows<'a>, &'a Session);
 
@@ -180,11 +199,11 @@ impl<const WARY: bool, const FULL: bool> QueryFragment<Pg> for Insert<'_, WARY, 
             values.bind::<Array<Nullable<Binary>>, _>(&more.replays)?;
             values.bind::<Array<Nullable<Binary>>, _>(&more.conflicts_of)?;
             values.bind::<Array<Nullable<Binary>>, _>(&more.same_bytes_as)?;
+            values.bind::<Array<Text>, _>(&more.sinks)?;
         }
         values.bind::<Binary, _>(rows.owner)?;
-        match rows.sinks.first() {
-            Some(only) if !FULL => values.bind::<Text, _>(*only)?,
-            _ => values.bind::<Array<Text>, _>(&rows.sinks)?,
+        if let Some(sink) = rows.sink.filter(|_| !FULL) {
+            values.bind::<Text, _>(sink)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use diesel::result::Error;
 use diesel::sql_types::{BigInt, Binary, Text};
 
 use super::length;
-use super::schema::{conflict, dedup, event, outbox};
+use super::schema::{conflict, dedup, event, outbox, published};
 use crate::domain::delivery::{IdClass, InstanceId, Marks, MessageId};
 use crate::domain::sink::{SinkName, Sinks};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
@@ -29,17 +29,44 @@ pub(super) fn batch(
         .iter()
         .map(|new| insert(connection, new, now, class))
         .collect::<QueryResult<Vec<_>>>()?;
-    let mut accepted = inserted.iter().filter_map(|inserted| match inserted {
-        Inserted::Accepted(Seq(seq)) => Some(*seq),
-        _ => None,
-    });
-    if let Some(first) = accepted.next() {
-        let seqs = first..=accepted.next_back().unwrap_or(first);
+    let mut accepted = batch
+        .iter()
+        .zip(&inserted)
+        .filter_map(|(new, inserted)| match inserted {
+            Inserted::Accepted(Seq(seq)) => Some((new, *seq)),
+            _ => None,
+        });
+    if sinks.is_selective() {
+        for (new, seq) in accepted {
+            queue_or_keep(connection, (owner, sinks), (new, seq), now)?;
+        }
+    } else if let Some((_, first)) = accepted.next() {
+        let last = accepted.next_back().map_or(first, |(_, last)| last);
         for sink in sinks.iter() {
-            queue(connection, (owner, sink), seqs.clone(), now)?;
+            queue(connection, (owner, sink), first..=last, now)?;
         }
     }
     Ok(inserted)
+}
+
+/// Puts an event in the outbox for each sink that wants it. An event that none wants is kept like
+/// one that was published now.
+fn queue_or_keep(
+    connection: &mut SqliteConnection,
+    (owner, sinks): (InstanceId, &Sinks),
+    (new, seq): (&NewEvent, i64),
+    now: i64,
+) -> QueryResult<()> {
+    let wanting = sinks.wanting(&new.source, new.event_type.as_deref());
+    for sink in sinks.names(wanting) {
+        queue(connection, (owner, sink), seq..=seq, now)?;
+    }
+    if wanting.is_empty() {
+        diesel::insert_into(published::table)
+            .values((published::seq.eq(seq), published::at.eq(now)))
+            .execute(connection)?;
+    }
+    Ok(())
 }
 
 /// Puts the events with these numbers in the outbox, for a sink. Within a transaction numbers rise, and nobody else takes one.

@@ -105,7 +105,8 @@ macro_rules! contract {
             two_sinks_that_confirm_at_once_both_count
             rows_of_a_dead_instance_are_taken_over_by_the_same_sink
             rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded
-            rows_without_a_sink_belong_to_the_default_one);
+            rows_without_a_sink_belong_to_the_default_one
+            an_event_waits_for_the_sinks_that_want_it_and_is_kept_if_none_does);
         $crate::store_contract::contract!($place: catalog
             events_are_found_by_source_id_type_message_time_and_state
             a_page_is_bounded_and_the_next_one_goes_on

@@ -1,13 +1,14 @@
 //! Several sinks: an event has a row of the outbox for each.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
 use hookweir::domain::delivery::InstanceId;
-use hookweir::domain::sink::{SinkName, Sinks};
-use hookweir::store::{Backlog, Retention, Seq, Store};
+use hookweir::domain::sink::{EventFilter, SinkName, Sinks, TypePattern};
+use hookweir::store::{Backlog, NewEvent, Retention, Seq, Store};
 
-use super::{LONG, Place, ROOM, accepted, alive, confirms, many, seqs, sink, sinks};
+use super::{LONG, Place, ROOM, accepted, alive, batch, confirms, event, many, seqs, sink, sinks};
 
 const NOW: Retention = Retention {
     events: Duration::ZERO,
@@ -245,4 +246,83 @@ pub(crate) fn rows_without_a_sink_belong_to_the_default_one(place: &impl Place) 
     store.park(&sink(), new, "no").expect("parked");
     place.execute("UPDATE parked SET reason = 'yes'");
     assert_eq!(backlog(&*store, &sink()).parked, 1);
+}
+
+/// Both sinks: the first for orders only, and none for pings.
+fn filtered() -> Sinks {
+    let patterns = |list: &[&str]| {
+        let parsed = list.iter().map(|pattern| TypePattern::parse(pattern));
+        parsed.collect::<Result<_, _>>().expect("patterns")
+    };
+    let orders = EventFilter {
+        only: patterns(&["order.*"]),
+        except: Vec::new(),
+    };
+    let all_but_pings = EventFilter {
+        only: Vec::new(),
+        except: patterns(&["ping"]),
+    };
+    let filters = vec![(sink(), orders), (kafka(), all_but_pings)];
+    Sinks::routed(filters, HashMap::new()).expect("two sinks")
+}
+
+fn of_type(id: &str, event_type: Option<&str>) -> NewEvent {
+    NewEvent {
+        event_type: event_type.map(Into::into),
+        ..event(id, "a body")
+    }
+}
+
+pub(crate) fn an_event_waits_for_the_sinks_that_want_it_and_is_kept_if_none_does(
+    place: &impl Place,
+) {
+    let store = place.store();
+    let owner = alive(&*store);
+    // In order of their keys: each id with the sinks that want its type.
+    let sent = batch([
+        of_type("a", Some("order.paid")),
+        of_type("b", Some("ping")),
+        of_type("c", Some("refund")),
+        of_type("d", None),
+    ]);
+    let inserted = store.insert(owner, &filtered(), &sent).expect("stored");
+    let row = |id: &str| {
+        let mut events = sent.iter().zip(&inserted);
+        let found = events.find(|(event, _)| event.event_id.as_str() == id);
+        found
+            .and_then(|(_, inserted)| accepted(inserted))
+            .expect("new")
+    };
+    assert_eq!(claim(&*store, owner, &sink()), [row("a")]);
+    let mut others = vec![row("a"), row("c"), row("d")];
+    others.sort();
+    assert_eq!(claim(&*store, owner, &kafka()), others);
+    assert_eq!(store.waiting(&[row("b"), row("c")]), Ok(vec![false, true]));
+
+    // Known ones among new ones: the same statement in its wary form.
+    let again = batch([
+        of_type("b", Some("ping")),
+        of_type("e", Some("ping")),
+        of_type("f", Some("order.paid")),
+    ]);
+    let inserted = store.insert(owner, &filtered(), &again).expect("stored");
+    assert_eq!(inserted.iter().filter_map(accepted).count(), 2);
+    assert_eq!(claim(&*store, owner, &sink()).len(), 2);
+    // All of one batch to one sink: the plain statement.
+    let refunds = batch((0..3).map(|n| of_type(&format!("r{n}"), Some("refund"))));
+    store.insert(owner, &filtered(), &refunds).expect("stored");
+    assert_eq!(claim(&*store, owner, &sink()).len(), 2);
+    assert_eq!(claim(&*store, owner, &kafka()).len(), 7);
+
+    assert_eq!(place.count("event"), 9);
+    assert_eq!(place.count("published"), 2, "those that no sink wants");
+    let keep = Retention {
+        events: LONG,
+        ..NOW
+    };
+    thread::sleep(Duration::from_millis(20));
+    store.prune(keep, 100).expect("pruned");
+    assert_eq!(place.count("event"), 9, "kept as long as published ones");
+    store.prune(NOW, 100).expect("pruned");
+    assert_eq!(place.count("event"), 7, "and then deleted");
 }

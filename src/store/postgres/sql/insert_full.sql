@@ -11,9 +11,9 @@ WITH gone AS (
         set_config('synchronous_commit',
             CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
         ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END) AS synced, i.*
-    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) WITH ORDINALITY
+    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) WITH ORDINALITY
         AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body,
-            message, replay, conflict_of, same_bytes_as, place)
+            message, replay, conflict_of, same_bytes_as, sinks, place)
 ), fresh AS (
     -- Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
     INSERT INTO dedup (key, guard, digest, source, seq, expires_at, message, replay)
@@ -24,9 +24,12 @@ WITH gone AS (
     SELECT seq, coalesce(message, key), source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as
     FROM input
 ), queued AS (
-    -- A row for each sink.
+    -- A row for each sink of the event. A list in a text, since a join with another input may be made by sorting the bodies.
     INSERT INTO outbox (seq, key, bytes, owner, sink)
-    SELECT seq, coalesce(message, key), length(body), $19, sink.name
-    FROM input CROSS JOIN unnest($20) AS sink (name)
+    SELECT seq, coalesce(message, key), length(body), $20, sink.name
+    FROM input CROSS JOIN LATERAL unnest(string_to_array(sinks, ',')) AS sink (name)
+), filtered AS (
+    -- An event that no sink wants is kept like one that was published now.
+    INSERT INTO published (seq) SELECT seq FROM input WHERE sinks = ''
 )
 SELECT place, seq, synced FROM input

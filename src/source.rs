@@ -34,7 +34,7 @@ pub struct Source {
     pub dedup_window: Duration,
     /// Time for which a redelivery is recognised otherwise.
     pub retry_span: Duration,
-    /// Headers of the provider that are published with an event.
+    /// Headers of the provider that are stored with an event, for any of its sinks.
     pub forward_headers: Vec<HeaderName>,
     /// Time for which equal bytes under another id are dropped. None: they are published with a mark.
     pub drop_same_bytes: Option<Duration>,
@@ -78,7 +78,7 @@ impl Source {
                 .unwrap_or(config.limits.deadline),
             name: source.name.clone(),
             path: source.path.clone(),
-            forward_headers: source.forward_headers.clone(),
+            forward_headers: source.stored_headers.clone(),
             drop_same_bytes: source.drop_same_bytes(),
             metrics: metrics.source(&source.name),
             keys: CurrentKeys::new(scheme.clone()),
@@ -90,20 +90,21 @@ impl Source {
 /// Returns the largest body of a source in bytes; a larger one is answered 413.
 ///
 /// With RabbitMQ no body is larger than a message may be, since a larger one could be stored and
-/// never be published. A batch that is split is published in parts, so its source keeps its own
+/// never be published. The smallest limit of the source's sinks counts. A batch that is split is published in parts, so its source keeps its own
 /// limit.
 pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
     let own = source
         .max_body_bytes
         .unwrap_or(config.limits.max_body_bytes);
-    match (
-        &config.publisher.url,
-        config.publisher.rabbitmq.max_message_bytes,
-        splits(source),
-    ) {
-        (PublisherUrl::File(_) | PublisherUrl::Kafka(_), ..) | (_, 0, _) | (.., true) => own,
-        (PublisherUrl::Amqp(_), largest_message, false) => own.min(largest_message),
+    if splits(source) {
+        return own;
     }
+    let sinks = config.sinks.iter().filter(|sink| sink.gets(source));
+    let largest = sinks.filter_map(|sink| match (&sink.url, sink.rabbitmq.max_message_bytes) {
+        (PublisherUrl::File(_) | PublisherUrl::Kafka(_), _) | (_, 0) => None,
+        (PublisherUrl::Amqp(_), largest) => Some(largest),
+    });
+    largest.fold(own, usize::min)
 }
 
 /// Returns `true` if each event of a batch becomes a message of its own: as the source says, or its

@@ -4,20 +4,21 @@ use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::telemetry::Health;
 use crate::telemetry::health::State;
+use crate::telemetry::{Health, Metrics};
 
 pub(super) fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "alive" }))
 }
 
-/// Returns 200 if deliveries are accepted, else 503; in both cases the state of each component.
-pub(super) fn ready(health: &Health) -> HttpResponse {
+/// Returns 200 if deliveries are accepted, else 503; in both cases the state of each component, and
+/// the figures of each sink.
+pub(super) fn ready(health: &Health, metrics: &Metrics) -> HttpResponse {
     let ready = health.ready().is_ok();
     let components: Value = health
         .all()
         .into_iter()
-        .map(|(name, state)| (name.to_owned(), component(state)))
+        .map(|(name, state)| (name.into_owned(), component(state)))
         .collect();
     let (status, word) = if ready {
         (StatusCode::OK, "ready")
@@ -26,7 +27,7 @@ pub(super) fn ready(health: &Health) -> HttpResponse {
     };
     HttpResponse::build(status)
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({ "status": word, "components": components }))
+        .json(json!({ "status": word, "components": components, "sinks": metrics.sinks() }))
 }
 
 fn component(state: State) -> Value {

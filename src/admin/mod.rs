@@ -56,7 +56,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Method::GET,
         path: "/readyz",
-        answer: |admin, _| health::ready(&admin.health),
+        answer: |admin, _| health::ready(&admin.health, &admin.metrics),
     },
     Route {
         method: Method::GET,

@@ -1,6 +1,6 @@
 //! Checks of a configuration by the stages that use it: schemes and keys, routing keys, message sizes.
 
-use crate::config::model::{InServe, PublisherUrl};
+use crate::config::model::{InServe, Publisher, PublisherUrl};
 use crate::config::{Config, ConfigError, Draft, Inputs, Report, TemplateKind};
 use crate::lakehouse;
 use crate::publish::routing_key::RoutingKey;
@@ -26,7 +26,9 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
     #[cfg(feature = "kafka")]
     kafka_properties(config, report);
     schemes(config, report);
-    messages_fit(config, report);
+    for sink in &config.sinks {
+        messages_fit(config, sink, report);
+    }
     lakehouse_is_here(config, report);
     draft.finish()
 }
@@ -34,9 +36,11 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
 /// Refuses properties of Kafka's client that would break the promise.
 #[cfg(feature = "kafka")]
 fn kafka_properties(config: &Config, report: &mut Report) {
-    for (name, value) in &config.publisher.kafka.properties {
-        if let Err(why) = check_property(name, value) {
-            report.blame(&format!("publisher.kafka.{name}"), why);
+    for sink in &config.sinks {
+        for (name, value) in &sink.kafka.properties {
+            if let Err(why) = check_property(name, value) {
+                report.blame(&sink.key(&format!("kafka.{name}")), why);
+            }
         }
     }
 }
@@ -65,25 +69,22 @@ fn lakehouse_is_here(config: &Config, report: &mut Report) {
 }
 
 /// Warns of bodies larger than the queue takes: they are refused while their sender listens.
-fn messages_fit(config: &Config, report: &mut Report) {
-    let most = config.publisher.rabbitmq.max_message_bytes;
-    if !matches!(config.publisher.url, PublisherUrl::Amqp(_))
-        || most == 0
-        || !report.sound(&["publisher.max_message_bytes"])
-    {
+fn messages_fit(config: &Config, sink: &Publisher, report: &mut Report) {
+    let most = sink.rabbitmq.max_message_bytes;
+    let option = sink.key("max_message_bytes");
+    if !matches!(sink.url, PublisherUrl::Amqp(_)) || most == 0 || !report.sound(&[&option]) {
         return;
     }
     let too_large = |bytes: usize| bytes > most;
-    let next =
-        "raise max_message_size at the broker and publisher.max_message_bytes here, or lower this";
+    let next = format!("raise max_message_size at the broker and {option} here, or lower this");
     if too_large(config.limits.max_body_bytes) {
         report.warn(format!(
-            "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): bodies above that are \
+            "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes ({option}): bodies above that are \
              answered 413; {next}",
             config.limits.max_body_bytes
         ));
     }
-    for source in &config.sources {
+    for source in config.sources.iter().filter(|source| sink.gets(source)) {
         let own = source
             .max_body_bytes
             .unwrap_or(config.limits.max_body_bytes);
@@ -94,7 +95,7 @@ fn messages_fit(config: &Config, report: &mut Report) {
         };
         if too_large(own) {
             report.warn(format!(
-                "source {}: max_body_bytes is {own}, and the broker takes messages of {most} bytes (publisher.max_message_bytes): {consequence}; \
+                "source {}: max_body_bytes is {own}, and the broker takes messages of {most} bytes ({option}): {consequence}; \
                  {next}",
                 source.name
             ));

@@ -46,6 +46,7 @@ pub fn add(config: &mut Config, only_known: bool) -> Result<(), String> {
         )
     })?;
     config.sources.push(source(secret)?);
+    config.collect_headers();
     Ok(())
 }
 

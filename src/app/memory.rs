@@ -40,6 +40,10 @@ const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
 const KAFKA_CLIENT: u64 = 8 * MIB;
 /// Clients of Kafka besides those of the channels: one watches the cluster, one creates and describes topics.
 const OTHER_KAFKA_CLIENTS: u64 = 2;
+/// Threads of a further sink: its actor, its connection, its relay and its confirm writer.
+const SINK_THREADS: u64 = 4;
+/// Connections to PostgreSQL of a further sink: its relay and its confirm writer.
+const SINK_CONNECTIONS: u64 = 2;
 /// Bytes of a source whose deliveries name keys: a stack, names that were seen, and fetched keys.
 const NAMED_KEYS: u64 = MIB;
 /// Bytes of memory for an event in the spool: an entry in a set for each of its keys.
@@ -153,35 +157,41 @@ fn requests(config: &Config) -> Vec<Part> {
     ]
 }
 
-/// Returns the parts of the publisher.
+/// Returns the parts of the publishers, each summed up over all sinks.
 fn publishing(config: &Config) -> Vec<Part> {
-    let (publisher, largest_body) = (&config.publisher, largest_body(config));
-    // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON. Base64
-    // and escapes can make the line twice as long as its body. Kafka's library copies a body into its queue,
-    // into a request, and compressed into another.
-    let (channels, copies_sent, clients) = match config.publisher.url {
-        PublisherUrl::Amqp(_) => (publisher.channels, 1, 0),
-        PublisherUrl::File(_) => (publisher.channels, 2, 0),
-        PublisherUrl::Kafka(_) => {
-            let channels = publisher.channels.min(KAFKA_CHANNELS);
-            (channels, 3, channels as u64 + OTHER_KAFKA_CLIENTS)
-        }
-    };
-    let headers = config.limits.max_header_bytes as u64 / 4;
+    let (mut queues, mut read_back, mut sent, mut clients) = (0, 0, 0, 0);
+    let (largest_body, headers) = (
+        largest_body(config),
+        config.limits.max_header_bytes as u64 / 4,
+    );
+    for sink in &config.sinks {
+        // A message is copied for each channel that sends: into lapin's frames, or into a line of JSON. Base64
+        // and escapes can make the line twice as long as its body. Kafka's library copies a body into its queue,
+        // into a request, and compressed into another.
+        let (channels, copies_sent) = match sink.url {
+            PublisherUrl::Amqp(_) => (sink.channels, 1),
+            PublisherUrl::File(_) => (sink.channels, 2),
+            PublisherUrl::Kafka(_) => {
+                let channels = sink.channels.min(KAFKA_CHANNELS);
+                clients += channels as u64 + OTHER_KAFKA_CLIENTS;
+                (channels, 3)
+            }
+        };
+        queues += sink.queue_bytes as u64
+            + largest_body
+            + sink.queue_events as u64 * (EVENT_STATE + headers);
+        read_back += sink.queue_bytes as u64 / 2 + largest_body;
+        sent += channels as u64 * copies_sent * largest_body.max(4 * MIB);
+    }
     vec![
         (
             "publisher's queue (publisher.queue_bytes, queue_events)",
-            publisher.queue_bytes as u64
-                + largest_body
-                + publisher.queue_events as u64 * (EVENT_STATE + headers),
+            queues,
         ),
-        (
-            "rows being read back (publisher.queue_bytes)",
-            publisher.queue_bytes as u64 / 2 + largest_body,
-        ),
+        ("rows being read back (publisher.queue_bytes)", read_back),
         (
             "messages being sent (publisher.channels, largest body)",
-            channels as u64 * copies_sent * largest_body.max(4 * MIB),
+            sent,
         ),
         (
             "Kafka's clients (publisher.channels)",
@@ -198,10 +208,14 @@ fn process(config: &Config, cores: u64) -> Vec<Part> {
         or_cores(config.verifier.actors),
         config.dedup.writers as u64,
     );
+    let more_sinks = config.sinks.len().saturating_sub(1) as u64;
     let database = match config.store.url {
         // One writes, one reads, and one copies the log into the file.
         StoreUrl::Sqlite(_) => 3 * SQLITE_CONNECTION,
-        StoreUrl::Postgres(_) => (writers + OTHER_POSTGRES_CONNECTIONS) * POSTGRES_CONNECTION,
+        StoreUrl::Postgres(_) => {
+            (writers + OTHER_POSTGRES_CONNECTIONS + more_sinks * SINK_CONNECTIONS)
+                * POSTGRES_CONNECTION
+        }
     };
     // One connection writes and one reads. One batch is being written, and one is on its way to the store.
     let spool = config.spool.path.as_ref().map_or(0, |_| {
@@ -225,7 +239,7 @@ fn process(config: &Config, cores: u64) -> Vec<Part> {
         ),
         (
             "threads (server.workers, verifier.actors, dedup.writers)",
-            (http + verifiers + writers + FIXED_THREADS) * THREAD_STACK,
+            (http + verifiers + writers + FIXED_THREADS + more_sinks * SINK_THREADS) * THREAD_STACK,
         ),
         (
             "lines of the log that wait for its reader",
@@ -276,6 +290,7 @@ mod tests {
             "publisher.queue_bytes = 67108865",
             "publisher.queue_events = 16385",
             "publisher.channels = 5",
+            "[publisher]\nurl = \"file:///a\"\n[[sink]]\nname = \"b\"\nurl = \"file:///b\"",
             "[[source]]\nname = \"s\"\nprovider = \"none\"\nmax_body_bytes = 26214401",
             "store.url = \"postgres://h/d\"",
             "[[source]]\nname = \"s\"\nprovider = \"aws-sns\"\nparams = { topic_arn = \"arn:aws:sns:us-east-1:1:t\" }",

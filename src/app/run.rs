@@ -15,7 +15,7 @@ use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::shutdown::DeathWatch;
 use crate::runtime::signals::Signals;
 use crate::telemetry::{Health, systemd};
-use crate::{admin, http};
+use crate::{admin, http, publish};
 
 /// Interval at which a stop looks at its progress.
 const LOOK: Duration = Duration::from_millis(10);
@@ -124,8 +124,8 @@ impl Service {
                 "the store did not finish within shutdown.drain_secs; senders that got no answer will try again"
             );
         }
-        let (publisher, keeper, spool, store) =
-            (self.publisher, self.keeper, self.spool, self.store);
+        let (publishers, keeper, spool, store) =
+            (self.publishers, self.keeper, self.spool, self.store);
         let lakehouse = self.lakehouse;
         let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
@@ -140,7 +140,7 @@ impl Service {
                 }
                 spool.close();
             }
-            let left = publisher.stop(left);
+            let left = publish::stop_all(publishers, left);
             // During a commit the lease is not released: its rows would have no owner. It expires.
             keeper.stop(written);
             store.close();

@@ -9,9 +9,9 @@ use actix::{Arbiter, ArbiterHandle};
 use super::ServeError;
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::config::model::RespondAfter;
+use crate::config::model::{Publisher, RespondAfter};
 use crate::domain::delivery::InstanceId;
-use crate::domain::sink::{SinkName, Sinks};
+use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::lakehouse::{self, RunningLakehouse};
@@ -28,6 +28,8 @@ use crate::{dedup, http, publish, store};
 /// Connections beyond those of the writers: confirms, relay, the keeper's two, the spool's drain, and
 /// those for learned secrets and fetched keys.
 const OTHER_CONNECTIONS: usize = 7;
+/// Connections of each sink but the first: its relay and its confirm writer.
+const SINK_CONNECTIONS: usize = 2;
 /// Longest wait of a start for its store. Afterwards deliveries are taken without the store.
 const START_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -52,7 +54,7 @@ pub(super) struct Service {
     pub(super) store: Arc<dyn Store>,
     pub(super) keeper: Keeper,
     pub(super) spool: Option<(Spool, RunningDrain)>,
-    pub(super) publisher: publish::RunningPublisher,
+    pub(super) publishers: Vec<publish::RunningPublisher>,
     pub(super) lakehouse: Option<RunningLakehouse>,
     pub(super) dedup: dedup::RunningDedup,
     pub(super) edge: Arc<http::IngestService>,
@@ -97,25 +99,26 @@ impl Service {
             roster: ActorRegistry::default(),
             budget: budget(config, &sources),
             instance: InstanceId::random(),
-            sinks: Sinks::default(),
+            // Checked when the configuration was read.
+            sinks: config.routes().map_err(unavailable)?,
             lifeline,
         };
         let stored = shared.stored(&sources)?;
         let lakehouse = shared.lakehouse()?;
-        let publisher = shared.publisher(&stored)?;
+        let publishers = shared.publishers(&stored)?;
         // A spool cannot tell a redelivery of what is in the store. Deliveries wait at the socket until
         // the store was tried.
         stored.keeper.until_tried(START_PATIENCE);
         let secrets: Arc<dyn Secrets> = stored.store.clone();
         let keys = KeyService::start(&sources, &secrets, lifeline).map_err(unavailable)?;
-        let dedup = shared.dedup(&stored, &publisher)?;
+        let dedup = shared.dedup(&stored, &publishers)?;
         let front = shared.front(keys, &dedup);
         let edge = shared.edge(sources, &front);
         Ok(Self {
             store: stored.store,
             keeper: stored.keeper,
             spool: stored.spool,
-            publisher,
+            publishers,
             lakehouse,
             dedup,
             edge,
@@ -136,7 +139,8 @@ impl Service {
 impl Shared<'_> {
     fn stored(&self, sources: &Sources) -> Result<Stored, ServeError> {
         let config = self.config;
-        let connections = config.dedup.writers + OTHER_CONNECTIONS;
+        let more_sinks = config.sinks.len().saturating_sub(1);
+        let connections = config.dedup.writers + OTHER_CONNECTIONS + more_sinks * SINK_CONNECTIONS;
         let store = store::open(&config.store, connections).map_err(unavailable)?;
         let mut health = self.health.component("store");
         // Other errors are the keeper's: it reports them, and tries again.
@@ -164,6 +168,7 @@ impl Shared<'_> {
             metrics: self.metrics.clone(),
             health,
             outbox: self.health.component("outbox"),
+            sinks: self.sinks.clone(),
         };
         let keeper = Keeper::start(kept, &config.store, self.lifeline).map_err(unavailable)?;
         let lease = keeper.lease();
@@ -202,21 +207,31 @@ impl Shared<'_> {
         drain.start(self.lifeline).map_err(unavailable)
     }
 
-    fn publisher(&self, stored: &Stored) -> Result<publish::RunningPublisher, ServeError> {
+    /// Starts a publisher for each sink.
+    fn publishers(&self, stored: &Stored) -> Result<Vec<publish::RunningPublisher>, ServeError> {
+        let sinks = self.config.sinks.iter();
+        sinks.map(|sink| self.publisher(sink, stored)).collect()
+    }
+
+    fn publisher(
+        &self,
+        sink: &Publisher,
+        stored: &Stored,
+    ) -> Result<publish::RunningPublisher, ServeError> {
         let config = self.config;
         let lease = stored.lease.clone();
         let gives_way = config.server.respond_after == RespondAfter::Stored;
         publish::start(
-            &config.publisher,
+            sink,
             &config.sources,
             publish::PublisherDeps {
-                sink: SinkName::default(),
+                sink: sink.name.clone(),
                 store: stored.store.clone(),
                 instance: self.instance,
                 may_publish: Arc::new(move || lease.is_held()),
                 ingest: gives_way.then(|| self.budget.clone()),
                 metrics: self.metrics.clone(),
-                health: self.health.component("publisher"),
+                health: self.health.component(sink.name.name_part("publisher")),
                 lifeline: self.lifeline.clone(),
                 roster: self.roster.clone(),
             },
@@ -236,20 +251,21 @@ impl Shared<'_> {
     fn dedup(
         &self,
         stored: &Stored,
-        publisher: &publish::RunningPublisher,
+        publishers: &[publish::RunningPublisher],
     ) -> Result<dedup::RunningDedup, ServeError> {
         let spool = stored.spool.as_ref().map(|(spool, _)| dedup::Fallback {
             spool: spool.clone(),
             lease: stored.lease.clone(),
             after: self.config.spool.after,
         });
+        let outboxes = publishers.iter().map(|publisher| publisher.outbox.clone());
         dedup::start(
             &self.config.dedup,
             dedup::DedupDeps {
                 store: stored.store.clone(),
                 instance: self.instance,
                 sinks: self.sinks.clone(),
-                outboxes: vec![publisher.outbox.clone()],
+                outboxes: outboxes.collect(),
                 metrics: self.metrics.clone(),
                 respond_after: self.config.server.respond_after,
                 spool,

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check, learned, parked, send, verify};
+use super::{check, learned, parked, send, sinks, verify};
 use crate::config::{Inputs, settings};
 
 const EXAMPLES: &str = "\
@@ -96,6 +96,10 @@ pub(super) enum Command {
     ///
     /// Safe while instances are running. Looks into the store, and into the spool of this machine.
     Parked(With<parked::Options>),
+    /// List sinks with what waits for each; move or discard what waits for a sink that is not configured any more.
+    ///
+    /// Safe while instances are running.
+    Sinks(With<sinks::Options>),
     /// Sends test events, signed as the source's provider would sign them.
     Send(Box<With<send::Options>>),
     /// Says which step of the verification of a captured request fails.

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::app::{MemoryBound, demo};
-use crate::config::model::{Config, PublisherUrl, Source, StoreUrl};
+use crate::config::model::{Config, Publisher, PublisherUrl, Source, StoreUrl};
 use crate::lakehouse;
 use crate::runtime::memory;
 
@@ -34,7 +34,13 @@ pub(super) fn banner(config: &Config, is_demo: bool, file: Option<&Path>) -> Str
         "  admin   http://{admin}/readyz, http://{admin}/metrics"
     );
     let _ = writeln!(text, "  store   {}", store(config));
-    let _ = writeln!(text, "  events  {}", events(config));
+    for sink in &config.sinks {
+        let name = match &*sink.section {
+            "publisher" => String::new(),
+            _ => format!("  (sink {})", sink.name),
+        };
+        let _ = writeln!(text, "  events  {}{name}", events(sink));
+    }
     if lakehouse::runs_in_serve(config) {
         let folder = absolute(&config.lakehouse.folder).join("events");
         let _ = writeln!(text, "  table   {} (Iceberg)", folder.display());
@@ -86,8 +92,10 @@ fn send(config: &Config, file: Option<&Path>) -> String {
     if let StoreUrl::Sqlite(_) = config.store.url {
         set("store.url", store(config));
     }
-    if let PublisherUrl::File(_) = config.publisher.url {
-        set("publisher.url", events(config));
+    if let Some(sink) = config.sinks.first()
+        && let PublisherUrl::File(_) = sink.url
+    {
+        set("publisher.url", events(sink));
     }
     line
 }
@@ -107,12 +115,12 @@ fn curl(config: &Config, source: &Source) -> String {
     // HMAC takes a key of any length, so there is always a signature.
     let signature = Hmac::<Sha256>::new_from_slice(key)
         .map(|mac| hex::encode(mac.chain_update(&body).finalize().into_bytes()));
-    let show = match &config.publisher.url {
-        PublisherUrl::File(folder) => format!(
+    let show = match config.sinks.first().map(|sink| &sink.url) {
+        Some(PublisherUrl::File(folder)) => format!(
             " && echo && sleep 1 && cat {}/*.jsonl | tail -n 1",
             quoted(&absolute(folder))
         ),
-        PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => String::new(),
+        Some(PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_)) | None => String::new(),
     };
     format!(
         "curl -sS {} -H 'content-type: application/json' -H 'x-github-event: hello' -H 'x-github-delivery: {now}' \
@@ -136,8 +144,8 @@ fn store(config: &Config) -> String {
     }
 }
 
-fn events(config: &Config) -> String {
-    match &config.publisher.url {
+fn events(sink: &Publisher) -> String {
+    match &sink.url {
         PublisherUrl::File(folder) => PublisherUrl::File(absolute(folder)).to_string(),
         other => other.to_string(),
     }

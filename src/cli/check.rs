@@ -1,6 +1,6 @@
 //! `hookweir check` and `hookweir migrate`.
 
-use super::{Failure, disks, say};
+use super::{Failure, disks, say, sinks};
 use crate::app::MemoryBound;
 use crate::config::Config;
 use crate::config::model::Source;
@@ -95,12 +95,15 @@ fn reach(config: &Config) -> Result<(), Failure> {
         .build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
     let tried = try_all(config, &runtime);
+    let store_is_fit = tried
+        .iter()
+        .any(|(key, _, found)| key == "store.url" && found.is_ok());
     for warning in disks::warnings(config) {
         say::warning(&warning);
     }
     let mut out_of_reach = Vec::new();
     for (key, place, result) in tried {
-        let option = key.split('.').next().unwrap_or_default();
+        let option = key.rsplit_once('.').map_or("", |(option, _)| option);
         match result {
             Ok(found) => found
                 .iter()
@@ -109,6 +112,11 @@ fn reach(config: &Config) -> Result<(), Failure> {
                 say::out(format_args!("{option:<14} FAILED, {place}: {error}"));
                 out_of_reach.push(key);
             }
+        }
+    }
+    if store_is_fit {
+        for (sink, line) in sinks::waiting(config) {
+            say::out(format_args!("{:<14} {line}", format!("sink {sink}")));
         }
     }
     if out_of_reach.is_empty() {
@@ -121,28 +129,28 @@ fn reach(config: &Config) -> Result<(), Failure> {
 }
 
 /// Returns the option, the place and the findings of each part that can be tried here.
-fn try_all(
-    config: &Config,
-    runtime: &tokio::runtime::Runtime,
-) -> Vec<(&'static str, String, Found)> {
+fn try_all(config: &Config, runtime: &tokio::runtime::Runtime) -> Vec<(String, String, Found)> {
     let is_here = |key: &str| {
         let mut untried = config.untried.iter();
         !untried.any(|untried| untried.key.as_deref() == Some(key))
     };
-    let mut tried: Vec<(&str, String, Found)> = Vec::new();
+    let mut tried: Vec<(String, String, Found)> = Vec::new();
     if is_here("store.url") {
         let found = store::check(&config.store).map_err(|error| error.to_string());
-        tried.push(("store.url", config.store.url.to_string(), found));
+        tried.push(("store.url".to_owned(), config.store.url.to_string(), found));
     }
-    if is_here("publisher.url") {
-        let found = runtime
-            .block_on(publish::check(&config.publisher, &config.sources))
-            .map_err(|error| error.to_string());
-        tried.push(("publisher.url", config.publisher.url.to_string(), found));
+    for sink in &config.sinks {
+        let key = sink.key("url");
+        if is_here(&key) {
+            let found = runtime
+                .block_on(publish::check(sink, &config.sources))
+                .map_err(|error| error.to_string());
+            tried.push((key, sink.url.to_string(), found));
+        }
     }
     if let Some(path) = &config.spool.path {
         tried.push((
-            "spool.path",
+            "spool.path".to_owned(),
             path.display().to_string(),
             disks::spool(config, path).map(|found| vec![found]),
         ));

@@ -14,10 +14,10 @@ fn places(config: &Config) -> Vec<(&Path, &'static str, &'static str)> {
         StoreUrl::Sqlite(path) => Some((path.as_path(), "the database", "store.url")),
         StoreUrl::Postgres(_) => None,
     };
-    let events = match &config.publisher.url {
+    let events = config.sinks.iter().filter_map(|sink| match &sink.url {
         PublisherUrl::File(folder) => Some((folder.as_path(), "the event folder", "publisher.url")),
         PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => None,
-    };
+    });
     database.into_iter().chain(events).collect()
 }
 

@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
     let health = Health::default().aside("lakehouse");
     let running = lakehouse::start(config, metrics, health).map_err(Failure::Unavailable)?;
-    let from = match &config.publisher.url {
+    let from = match &config.first_sink.url {
         PublisherUrl::File(folder) => format!("the folder {}", folder.display()),
         PublisherUrl::Amqp(_) => format!("the queue {}", config.lakehouse.queue),
         // The start has failed before.

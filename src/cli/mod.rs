@@ -15,6 +15,7 @@ mod providers;
 mod say;
 mod send;
 mod serve;
+mod sinks;
 mod verify;
 mod who;
 
@@ -83,11 +84,10 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             let inputs = before.and(common);
             serve::run(load(&inputs)?, inputs.file.as_deref())
         }
-        Command::Check(With { common, own }) if own.strict => {
-            check::run(&load(&before.and(common))?, &own)
-        }
         Command::Check(With { common, own }) => {
-            check::run(&load_what_is_here(before.and(common))?, &own)
+            let mut inputs = before.and(common);
+            inputs.lenient = !own.strict;
+            check::run(&load(&inputs)?, &own)
         }
         Command::Lakehouse(With { common, .. }) => {
             logs::start();
@@ -95,6 +95,9 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         }
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),
+        Command::Sinks(With { common, own }) => {
+            sinks::run(&load_what_is_here(before.and(common))?, &own)
+        }
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
         Command::Send(with) => {
             let inputs = before.and(with.common);

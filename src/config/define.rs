@@ -107,9 +107,9 @@ macro_rules! section {
             /// Reads all options; the result takes what is given besides them.
             pub(in crate::config) fn read(
                 r: &mut $crate::config::reader::Reader<'_>,
-            ) -> impl FnOnce($($($given_type),+)? $($name_type)?) -> Self + use<> {
+            ) -> impl FnOnce($($($given_type,)+)? $($name_type)?) -> Self + use<> {
                 $( let $field = $crate::config::option::Read::<$type>::read(&$kind, r, $key); )+
-                move |$($($given: $given_type),+)? $($named: $name_type)?| Self {
+                move |$($($given: $given_type,)+)? $($named: $name_type)?| Self {
                     $($($given,)+)?
                     $($named,)?
                     $($field,)+

@@ -16,11 +16,13 @@ pub(super) struct Layer {
     /// By full key: `server.listen`.
     pub(super) options: BTreeMap<String, Item>,
     /// `[[source]]` tables, in order.
-    pub(super) sources: Vec<SourceTable>,
+    pub(super) sources: Vec<NamedTable>,
+    /// `[[sink]]` tables, in order.
+    pub(super) sinks: Vec<NamedTable>,
 }
 
-/// One `[[source]]`, or what the environment or `--set` says about the source `named`.
-pub(super) struct SourceTable {
+/// One `[[source]]` or `[[sink]]`, or what the environment or `--set` says about the one `named`.
+pub(super) struct NamedTable {
     pub(super) place: Place,
     pub(super) named: Option<String>,
     pub(super) entries: BTreeMap<String, Item>,
@@ -84,6 +86,10 @@ impl Layer {
                 self.insert_sources(two_brackets, at, mistakes);
             }
             raw if key == "source" => self.insert_sources(raw, at, mistakes),
+            Raw::List(tables) if key == "sink" => {
+                self.sinks.extend(named_tables("sink", tables, mistakes));
+            }
+            other if key == "sink" => mistakes.push(not_a_table("sink", &at, &other)),
             Raw::Table(section) if !section.is_empty() => {
                 self.options.extend(
                     section
@@ -99,23 +105,15 @@ impl Layer {
 
     fn insert_sources(&mut self, raw: Raw, at: Place, mistakes: &mut Vec<ConfigError>) {
         match raw {
-            Raw::List(sources) => {
-                for source in sources {
-                    match source.raw {
-                        Raw::Table(entries) => self.sources.push(SourceTable {
-                            place: source.place,
-                            named: None,
-                            entries,
-                        }),
-                        other => mistakes.push(not_a_source(&source.place, &other)),
-                    }
-                }
+            Raw::List(tables) => {
+                let tables = named_tables("source", tables, mistakes);
+                self.sources.extend(tables);
             }
             Raw::Table(table) => {
                 mistakes.push(one_bracket(&at, &table));
                 self.sources.extend(sources_meant(table, &at));
             }
-            other => mistakes.push(not_a_source(&at, &other)),
+            other => mistakes.push(not_a_table("source", &at, &other)),
         }
     }
 
@@ -168,30 +166,29 @@ impl Layer {
             raw: Raw::Word(word.to_owned()),
             place: place.clone(),
         };
-        match key
-            .strip_prefix("source.")
-            .and_then(|rest| rest.split_once('.'))
-        {
-            Some((name, option)) => {
-                let table = SourceTable {
-                    place,
-                    named: Some(name.to_owned()),
-                    entries: BTreeMap::from([(option.to_owned(), item)]),
-                };
-                self.sources.push(table);
-            }
-            None => {
-                self.options.insert(key, item);
-            }
+        let named = |kind: &str| {
+            let (name, option) = key.strip_prefix(kind)?.split_once('.')?;
+            Some(NamedTable {
+                place: place.clone(),
+                named: Some(name.to_owned()),
+                entries: BTreeMap::from([(option.to_owned(), item.clone())]),
+            })
+        };
+        if let Some(source) = named("source.") {
+            self.sources.push(source);
+        } else if let Some(sink) = named("sink.") {
+            self.sinks.push(sink);
+        } else {
+            self.options.insert(key, item);
         }
     }
 }
 
-/// The sources of all layers, where later words about a source are laid over what was written before.
-pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
-    let mut merged: Vec<SourceTable> = Vec::new();
+/// Lays later words about a table over what was written before.
+pub(super) fn merge(tables: impl Iterator<Item = NamedTable>) -> Vec<NamedTable> {
+    let mut merged: Vec<NamedTable> = Vec::new();
     let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
-    for mut table in layers.iter_mut().flat_map(|layer| layer.sources.drain(..)) {
+    for mut table in tables {
         let Some(name) = table.named.clone() else {
             table.named = match table.entries.get("name").map(|item| &item.raw) {
                 Some(Raw::Text(name)) => Some(name.clone()),
@@ -220,13 +217,29 @@ pub(super) fn merge_sources(layers: &mut [Layer]) -> Vec<SourceTable> {
     merged
 }
 
-fn not_a_source(place: &Place, found: &Raw) -> ConfigError {
+/// Returns the tables of a list such as `[[source]]`.
+fn named_tables(kind: &str, list: Vec<Item>, mistakes: &mut Vec<ConfigError>) -> Vec<NamedTable> {
+    let table = |item: Item| match item.raw {
+        Raw::Table(entries) => Some(NamedTable {
+            place: item.place,
+            named: None,
+            entries,
+        }),
+        other => {
+            mistakes.push(not_a_table(kind, &item.place, &other));
+            None
+        }
+    };
+    list.into_iter().filter_map(table).collect()
+}
+
+fn not_a_table(kind: &str, place: &Place, found: &Raw) -> ConfigError {
     let problem = Problem::Unexpected {
-        expected: "a table [[source]]".to_owned(),
+        expected: format!("a table [[{kind}]]"),
         found: found.kind().to_owned(),
         nearest: None,
     };
-    ConfigError::at(place, "source", problem)
+    ConfigError::at(place, kind, problem)
 }
 
 /// Returns `true` if `key` is no section, and "source" is the nearest name.
@@ -237,7 +250,7 @@ fn is_misspelt_source(key: &str) -> bool {
             .flat_map(|section| section.options.first())
             .map(|option| option.parts().0)
     };
-    key != "source"
+    !["source", "sink"].contains(&key)
         && !sections().any(|known| known == key)
         && nearest(key, sections().chain(["source"])) == Some("source")
 }
@@ -286,13 +299,13 @@ fn sources_by_name(table: &BTreeMap<String, Item>) -> Option<Vec<&str>> {
 }
 
 /// The sources that were meant, so that their other mistakes are found, too.
-fn sources_meant(mut table: BTreeMap<String, Item>, at: &Place) -> Vec<SourceTable> {
+fn sources_meant(mut table: BTreeMap<String, Item>, at: &Place) -> Vec<NamedTable> {
     if sources_by_name(&table).is_none() {
         table.entry("name".to_owned()).or_insert_with(|| Item {
             raw: Raw::Word("unnamed".to_owned()),
             place: at.clone(),
         });
-        return vec![SourceTable {
+        return vec![NamedTable {
             place: at.clone(),
             named: None,
             entries: table,
@@ -304,7 +317,7 @@ fn sources_meant(mut table: BTreeMap<String, Item>, at: &Place) -> Vec<SourceTab
                 raw: Raw::Text(name),
                 place: item.place.clone(),
             });
-            Some(SourceTable {
+            Some(NamedTable {
                 place: item.place,
                 named: None,
                 entries,

@@ -20,6 +20,8 @@ pub mod secret;
 mod secret_options;
 mod sections;
 mod show;
+mod sink_kinds;
+mod sinks;
 mod sources;
 mod urls;
 mod value;
@@ -108,11 +110,22 @@ impl Draft {
             &mut report.mistakes,
         ));
 
-        let tables = layers::merge_sources(&mut layers);
-        let options = layers.iter().map(|layer| &layer.options).collect();
-        let mut r = Reader::new(String::new(), options, &inputs.environment, &mut report);
-        let mut config = Config::sections(&mut r);
+        let sources = layers.iter_mut().flat_map(|layer| layer.sources.drain(..));
+        let tables = layers::merge(sources);
+        let sinks = layers.iter_mut().flat_map(|layer| layer.sinks.drain(..));
+        let sinks = layers::merge(sinks);
+        let options: Vec<_> = layers.iter().map(|layer| &layer.options).collect();
+        let environment = &inputs.environment;
+        let mut r = Reader::new(String::new(), options.clone(), environment, &mut report);
+        let (mut config, publisher) = Config::sections(&mut r);
         let known = r.finish();
+        let origins = sinks::Origins {
+            tables: &sinks,
+            layers: &options,
+            largest_body: config.limits.max_body_bytes,
+            environment,
+        };
+        config.add_sinks(sinks::sinks(publisher, &origins, &mut report));
         report
             .warnings
             .extend(nearly_options(&known, &inputs.environment));
@@ -120,6 +133,7 @@ impl Draft {
             .iter()
             .filter_map(|table| sources::source(table, &inputs.environment, &mut report))
             .collect();
+        config.collect_headers();
         rules::together(&config, tables.len(), &mut report);
         Self {
             config,

@@ -8,6 +8,8 @@ use super::error::ConfigError;
 use super::reader::Reader;
 use super::report::{Effective, Places};
 pub use super::sections::*;
+use super::sinks;
+use crate::domain::sink::{SinkName, Sinks};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -24,8 +26,11 @@ pub struct Config {
     pub store: Store,
     /// `[spool]`; its path is `None` if the spool is off.
     pub spool: Spool,
-    /// `[publisher]`
-    pub publisher: Publisher,
+    /// `[publisher]`, if it has a URL or is alone, and each `[[sink]]`. At least one, if there is no
+    /// mistake.
+    pub sinks: Vec<Publisher>,
+    /// Sink that the lakehouse and `hookweir send --wait` read: the first one.
+    pub first_sink: Publisher,
     /// `[lakehouse]`
     pub lakehouse: Lakehouse,
     /// `[shutdown]`
@@ -44,30 +49,29 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads all sections. Sources are read apart.
-    pub(super) fn sections(r: &mut Reader<'_>) -> Self {
+    /// Reads all sections. Returns `[publisher]` beside them. Sinks and sources are read apart.
+    pub(super) fn sections(r: &mut Reader<'_>) -> (Self, Publisher) {
         let server = Server::read(r)();
         let limits = Limits::read(r)();
         let verifier = Verifier::read(r)();
         let dedup = Dedup::read(r)();
         let store = Store::read(r);
         let mut spool = Spool::read(r)();
-        let publisher = Publisher::read(r);
-        let rabbitmq = RabbitmqOptions::read(r)();
-        let kafka = KafkaOptions::read(r)(limits.max_body_bytes);
-        let publisher = publisher(rabbitmq, kafka, FileSinkOptions::read(r)());
+        let name = (SinkName::default(), "publisher".to_owned());
+        let publisher = sinks::publisher(r, name, limits.max_body_bytes);
         let store = store(publisher.retry_max);
         let spools = matches!(store.url, StoreUrl::Postgres(_))
             && server.respond_after == RespondAfter::Stored;
         spool.path = spool.path.filter(|_| spools);
-        Self {
+        let config = Self {
             server,
             limits,
             verifier,
             dedup,
             store,
             spool,
-            publisher,
+            sinks: Vec::new(),
+            first_sink: publisher.clone(),
             lakehouse: Lakehouse::read(r)(),
             shutdown: Shutdown::read(r)(),
             log: Log::read(r)(),
@@ -76,7 +80,43 @@ impl Config {
             untried: Vec::new(),
             effective: Vec::new(),
             places: Places::new(),
+        };
+        (config, publisher)
+    }
+
+    /// Adds the sinks, which were read after the sections.
+    pub(super) fn add_sinks(&mut self, sinks: Vec<Publisher>) {
+        let longest = sinks.iter().map(|sink| sink.retry_max).max();
+        self.store.longest_retry = longest.unwrap_or(self.store.longest_retry);
+        if let Some(first) = sinks.first() {
+            self.first_sink = first.clone();
         }
+        self.sinks = sinks;
+    }
+
+    /// Collects the headers that each source has to store. Call it after a source was added.
+    pub fn collect_headers(&mut self) {
+        for source in &mut self.sources {
+            let mut headers = source.forward_headers.clone();
+            let sinks = self.sinks.iter().filter(|sink| sink.gets(source));
+            for header in sinks.flat_map(|sink| &sink.forward_headers) {
+                if !headers.contains(header) {
+                    headers.push(header.clone());
+                }
+            }
+            source.stored_headers = headers;
+        }
+    }
+
+    /// Returns the names of the sinks, with the events that go to each.
+    pub fn routes(&self) -> Result<Sinks, String> {
+        let sinks = self
+            .sinks
+            .iter()
+            .map(|sink| (sink.name.clone(), sink.filter()));
+        let sources = self.sources.iter();
+        let routes = sources.map(|source| (source.name.clone(), source.route()));
+        Sinks::routed(sinks.collect(), routes.collect())
     }
 
     /// Returns the URL of a source as seen from this machine.

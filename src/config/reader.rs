@@ -17,7 +17,9 @@ use super::value::{Item, Kind, Raw};
 /// Reads the options of one table from its layers, the weakest first.
 pub(super) struct Reader<'a> {
     /// Text in front of a key that makes its full name: `source.stripe.`, or nothing.
-    pub(super) prefix: String,
+    prefix: String,
+    /// Start of the keys in place of which the prefix stands.
+    section: &'static str,
     layers: Vec<&'a BTreeMap<String, Item>>,
     pub(super) environment: &'a Environment,
     pub(super) report: &'a mut Report,
@@ -33,11 +35,23 @@ impl<'a> Reader<'a> {
     ) -> Self {
         Self {
             prefix,
+            section: "",
             layers,
             environment,
             report,
             known: Vec::new(),
         }
+    }
+
+    /// Makes the prefix stand in place of `section` at the start of each key.
+    pub(super) fn in_place_of(self, section: &'static str) -> Self {
+        Self { section, ..self }
+    }
+
+    /// Returns the full name of a key.
+    pub(super) fn full(&self, key: &str) -> String {
+        let key = key.strip_prefix(self.section).unwrap_or(key);
+        format!("{}{key}", self.prefix)
     }
 
     /// Reads `host:port`.
@@ -127,7 +141,7 @@ impl<'a> Reader<'a> {
     /// A template, which a stage checks later.
     pub(super) fn template(&mut self, kind: TemplateKind, key: &'static str) -> Option<String> {
         let (text, place) = self.read(key, Kind::Text, "a string", Raw::text)?;
-        let full = format!("{}{key}", self.prefix);
+        let full = self.full(key);
         self.report
             .templates
             .push((kind, place, full, text.clone()));
@@ -188,16 +202,14 @@ impl<'a> Reader<'a> {
 
     /// Notes a mistake in `key`.
     pub(super) fn mistake(&mut self, place: &Place, key: &str, problem: Problem) {
-        self.report.mistakes.push(ConfigError::at(
-            place,
-            format!("{}{key}", self.prefix),
-            problem,
-        ));
+        let key = self.full(key);
+        self.report
+            .mistakes
+            .push(ConfigError::at(place, key, problem));
     }
 
     /// Notes every written option that was not read, and returns the names of those that were.
     pub(super) fn finish(self) -> Vec<&'static str> {
-        let prefix = &self.prefix;
         for (key, item) in self
             .layers
             .iter()
@@ -207,18 +219,16 @@ impl<'a> Reader<'a> {
             let section = format!("{key}.");
             let problem = if !self.known.iter().any(|known| known.starts_with(&section)) {
                 let nearest = nearest(key, self.known.iter().copied())
-                    .map(|name| as_written(&item.place, &format!("{prefix}{name}")));
+                    .map(|name| as_written(&item.place, &self.full(name)));
                 Problem::Unknown { nearest }
             } else if matches!(&item.raw, Raw::Table(table) if table.is_empty()) {
                 continue;
             } else {
                 unexpected(&format!("a section [{key}]"), item.raw.kind())
             };
-            self.report.mistakes.push(ConfigError::at(
-                &item.place,
-                format!("{prefix}{key}"),
-                problem,
-            ));
+            self.report
+                .mistakes
+                .push(ConfigError::at(&item.place, self.full(key), problem));
         }
         self.known
     }
@@ -261,7 +271,7 @@ impl<'a> Reader<'a> {
             }
         }
         let (shown, value, raw, place) = last?;
-        let key = format!("{}{key}", self.prefix);
+        let key = self.full(key);
         self.report.locate(key.clone(), &raw, &place);
         self.report.effective.push(Effective {
             key,

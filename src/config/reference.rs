@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::define::{Description, Section};
-use super::sections::{SECTIONS, Source};
+use super::sections::{SECTIONS, SINK, Source};
 
 /// Head of `config.toml`.
 const HEAD: &str = "\
@@ -50,15 +50,20 @@ pub fn reference() -> String {
             let _ = writeln!(text, "{} = {}", option.parts().1, option.shown);
         }
     }
-    text.push('\n');
-    comment(&mut text, "# ", Source::SECTION.about());
-    text.push_str("#\n# [[source]]\n");
-    for option in Source::SECTION.options {
-        comment(&mut text, "# # ", option.help());
-        let _ = writeln!(text, "# {} = {}", option.key, option.shown);
+    for (kind, section) in TABLES {
+        text.push('\n');
+        comment(&mut text, "# ", section.about());
+        let _ = writeln!(text, "#\n# [[{kind}]]");
+        for option in section.options {
+            comment(&mut text, "# # ", option.help());
+            let _ = writeln!(text, "# {} = {}", option.key, option.shown);
+        }
     }
     text
 }
+
+/// Sections that may be there several times.
+const TABLES: [(&str, Section); 2] = [("sink", SINK), ("source", Source::SECTION)];
 
 /// Returns `docs/reference/configuration.md`.
 pub fn page() -> String {
@@ -78,18 +83,22 @@ pub fn page() -> String {
             let _ = writeln!(page, "- environment: `HOOKWEIR__{variable}`");
         }
     }
-    page.push_str("\n## `[[source]]`\n\n");
-    comment(&mut page, "", Source::SECTION.about());
-    page.push_str(
-        "From the environment and the command line: `HOOKWEIR__SOURCE__STRIPE__PATH`, `--set source.stripe.path=x`.\n",
-    );
-    for option in Source::SECTION.options {
-        entry(
-            &mut page,
-            option,
-            &format!("source: {}", option.key),
-            "example",
+    for (kind, section) in TABLES {
+        let _ = write!(page, "\n## `[[{kind}]]`\n\n");
+        comment(&mut page, "", section.about());
+        let (name, key) = match kind {
+            "sink" => ("kafka", "url"),
+            _ => ("stripe", "path"),
+        };
+        let variable = format!("{kind}__{name}__{key}").to_ascii_uppercase();
+        let _ = writeln!(
+            page,
+            "From the environment and the command line: `HOOKWEIR__{variable}`, `--set {kind}.{name}.{key}=x`."
         );
+        for option in section.options {
+            let heading = format!("{kind}: {}", option.key);
+            entry(&mut page, option, &heading, "example");
+        }
     }
     page
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::model::Config;
+use super::model::{Config, Publisher, PublisherUrl};
 use super::report::Report;
 
 /// A PostgreSQL schema that needs no quoting.
@@ -132,7 +132,7 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         report.blame("limits.max_body_bytes", message);
     }
     room(config, report);
-    publisher(config, report);
+    sinks(config, report);
     if report.sound(&["limits.deadline_ms", "spool.after_ms"])
         && config.spool.path.is_some()
         && config.spool.after >= limits.deadline
@@ -145,28 +145,59 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     exposed(config, tables, report);
 }
 
-fn publisher(config: &Config, report: &mut Report) {
-    let publisher = &config.publisher;
-    if report.sound(&["publisher.window", "publisher.queue_events"])
-        && publisher.window > publisher.queue_events
-    {
-        report.blame("publisher.window", "more events than publisher.queue_events lets the publisher hold: lower this or raise that");
-    }
-    if report.sound(&["publisher.retry_min_ms", "publisher.retry_max_ms"])
-        && publisher.retry_min > publisher.retry_max
-    {
-        report.blame(
-            "publisher.retry_min_ms",
-            "longer than publisher.retry_max_ms",
+/// Reports options of a sink that do not fit each other.
+fn sink(sink: &Publisher, report: &mut Report) {
+    let key = |option: &str| sink.key(option);
+    let sound = |report: &Report, options: [&str; 2]| {
+        let keys = options.map(key);
+        report.sound(&keys.each_ref().map(String::as_str))
+    };
+    if sound(report, ["window", "queue_events"]) && sink.window > sink.queue_events {
+        let message = format!(
+            "more events than {} lets the publisher hold: lower this or raise that",
+            key("queue_events")
         );
+        report.blame(&key("window"), message);
     }
-    if report.sound(&["publisher.queue", "publisher.unrouted_queue"])
-        && publisher.rabbitmq.queue.as_ref() == Some(&publisher.rabbitmq.unrouted_queue)
+    if sound(report, ["retry_min_ms", "retry_max_ms"]) && sink.retry_min > sink.retry_max {
+        let message = format!("longer than {}", key("retry_max_ms"));
+        report.blame(&key("retry_min_ms"), message);
+    }
+    if sound(report, ["queue", "unrouted_queue"])
+        && sink.rabbitmq.queue.as_ref() == Some(&sink.rabbitmq.unrouted_queue)
     {
-        report.blame(
-            "publisher.unrouted_queue",
-            "the same as publisher.queue; unrouted messages need a queue of their own",
+        let message = format!(
+            "the same as {}; unrouted messages need a queue of their own",
+            key("queue")
         );
+        report.blame(&key("unrouted_queue"), message);
+    }
+}
+
+/// Reports sinks that get in each other's way, and names of sinks that are not there.
+fn sinks(config: &Config, report: &mut Report) {
+    for (at, other) in config.sinks.iter().enumerate() {
+        sink(other, report);
+        let PublisherUrl::File(folder) = &other.url else {
+            continue;
+        };
+        let mut before = config.sinks[..at].iter();
+        if before.any(|sink| matches!(&sink.url, PublisherUrl::File(same) if same == folder)) {
+            report.blame(
+                &other.key("url"),
+                "another sink writes to this folder; each needs one of its own",
+            );
+        }
+    }
+    for source in &config.sources {
+        for name in &source.sinks {
+            if !config.sinks.iter().any(|sink| sink.name == *name) {
+                report.blame(
+                    &format!("source.{}.sinks", source.name),
+                    format!("there is no sink \"{name}\""),
+                );
+            }
+        }
     }
 }
 
@@ -269,9 +300,13 @@ fn plain_text(config: &Config, report: &mut Report) {
              sslmode=verify-full to the URL (sslmode=require does not prove who answers)"
         ));
     }
-    if let Some(host) = config.publisher.url.in_plain_text_to() {
+    for sink in &config.sinks {
+        let Some(host) = sink.url.in_plain_text_to() else {
+            continue;
+        };
+        let key = sink.key("url");
         report.warnings.push(format!(
-            "publisher.url: the connection to {host} is unencrypted, so that the password and events can be read on the way: use amqps:// or kafkas://"
+            "{key}: the connection to {host} is unencrypted, so that the password and events can be read on the way: use amqps:// or kafkas://"
         ));
     }
 }

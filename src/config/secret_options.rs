@@ -127,8 +127,7 @@ impl Reader<'_> {
         match resolved {
             Ok(secret) => Some(secret),
             Err(ResolveError::NotHere(why)) if self.report.lenient => {
-                let untried =
-                    ConfigError::at(place, format!("{}{key}", self.prefix), Problem::Other(why));
+                let untried = ConfigError::at(place, self.full(key), Problem::Other(why));
                 self.report.untried.push(untried);
                 Some(Secret::unread())
             }

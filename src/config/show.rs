@@ -25,10 +25,9 @@ impl Config {
             };
             if of != section {
                 of.clone_into(&mut section);
-                let header = if of.starts_with("source.") {
-                    "[[source]]".to_owned()
-                } else {
-                    format!("[{of}]")
+                let header = match of.split_once('.') {
+                    Some((kind @ ("source" | "sink"), _)) => format!("[[{kind}]]"),
+                    _ => format!("[{of}]"),
                 };
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "{}{header}", if text.is_empty() { "" } else { "\n" });

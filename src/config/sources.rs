@@ -1,7 +1,7 @@
 //! Reading of `[[source]]`.
 
 use super::error::{ConfigError, Problem};
-use super::layers::SourceTable;
+use super::layers::NamedTable;
 use super::model::{SameBytes, Source};
 use super::reader::Reader;
 use super::report::{Places, Report};
@@ -10,7 +10,7 @@ use crate::domain::delivery::SourceName;
 
 /// Reads one source. None if it has no usable name; its other mistakes are noted, too.
 pub(super) fn source(
-    table: &SourceTable,
+    table: &NamedTable,
     environment: &Environment,
     report: &mut Report,
 ) -> Option<Source> {
@@ -21,7 +21,7 @@ pub(super) fn source(
     source
 }
 
-fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
+fn options(r: &mut Reader<'_>, table: &NamedTable) -> Option<Source> {
     let name = r.text("name", |name| SourceName::parse(name).map(drop));
     let read = Source::read(r);
     let mut missing = |key, message: &str| {
@@ -40,7 +40,7 @@ fn options(r: &mut Reader<'_>, table: &SourceTable) -> Option<Source> {
             "a source needs a provider (`hookweir providers` lists them) or a [source.scheme] of its own",
         );
     }
-    let mut source = read(SourceName::parse(&name?).ok()?);
+    let mut source = read(Vec::new(), SourceName::parse(&name?).ok()?);
     if source.same_bytes == SameBytes::Drop && !written("same_bytes_span_secs") {
         missing(
             "same_bytes",

@@ -58,7 +58,7 @@ fn the_reference_is_valid_with_and_without_its_source() {
         matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/hookweir.db"))
     );
     assert!(
-        matches!(&config.publisher.url, PublisherUrl::File(path) if path.ends_with("data/events"))
+        matches!(&config.sinks[0].url, PublisherUrl::File(path) if path.ends_with("data/events"))
     );
     assert!(config.warnings.is_empty() && config.sources.is_empty());
 
@@ -111,7 +111,7 @@ fn the_last_layer_wins_and_words_are_read_as_the_option_needs_them() {
         (3, Duration::from_secs(10))
     );
     assert_eq!(config.store.migrate, Migrate::Check);
-    assert!(!config.publisher.rabbitmq.declare && config.publisher.rabbitmq.queue.is_none());
+    assert!(!config.sinks[0].rabbitmq.declare && config.sinks[0].rabbitmq.queue.is_none());
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:9000");
     assert_eq!(
         (
@@ -268,7 +268,7 @@ fn urls_may_be_elsewhere_and_are_never_repeated() {
     )
     .expect("valid");
     assert_eq!(config.store.url.to_string(), "postgres://u:***@h/d");
-    assert_eq!(config.publisher.url.to_string(), "amqp://u:***@q/v");
+    assert_eq!(config.sinks[0].url.to_string(), "amqp://u:***@q/v");
     let shown = config.to_toml();
     assert!(
         shown.contains("url = \"env:Q\"")
@@ -492,4 +492,176 @@ fn a_misspelt_source_is_told_the_right_name_and_its_other_mistakes() {
         mistakes("[stor]\nurl = \"x\"\n"),
         ["config:2:1: stor.url: no such option; did you mean store.url?"]
     );
+}
+
+/// Name, section and URL of each sink.
+fn sinks(config: &Config) -> Vec<String> {
+    let sinks = config.sinks.iter();
+    sinks
+        .map(|sink| format!("{} {} {}", sink.name, sink.section, sink.url))
+        .collect()
+}
+
+#[test]
+fn a_publisher_with_a_url_is_a_sink_beside_the_others() {
+    let alone = Config::from_toml("").expect("the defaults");
+    assert_eq!(sinks(&alone), ["default publisher file://data/events"]);
+    let kafka = "[[sink]]\nname = \"kafka\"\nurl = \"kafka://b1,b2\"\n";
+    let only = Config::from_toml(kafka).expect("valid");
+    assert_eq!(sinks(&only), ["kafka sink.kafka kafka://b1:9092,b2:9092"]);
+    assert!(
+        !only.to_toml().contains("data/events"),
+        "{}",
+        only.to_toml()
+    );
+    let both = format!("[publisher]\nurl = \"amqp://u:p@q/v\"\n{kafka}");
+    let both = Config::from_toml(&both).expect("valid");
+    assert_eq!(
+        sinks(&both),
+        [
+            "default publisher amqp://u:***@q/v",
+            "kafka sink.kafka kafka://b1:9092,b2:9092"
+        ]
+    );
+}
+
+#[test]
+fn a_sink_takes_from_publisher_what_it_does_not_name() {
+    let file = r#"
+[publisher]
+window = 100
+retry_max_ms = 90000
+routing_key = "{type}"
+[[sink]]
+name = "a"
+url = "file:///a"
+window = 50
+event_types = ["order.*"]
+[[sink]]
+name = "b"
+url = "env:B"
+retry_max_ms = 5000
+"#;
+    let config = load(
+        file,
+        &[("B", "amqp://q"), ("HOOKWEIR__SINK__A__CHANNELS", "2")],
+        &["sink.b.exchange=events"],
+    )
+    .expect("valid");
+    let (a, b) = (&config.sinks[0], &config.sinks[1]);
+    assert_eq!(
+        (a.window, b.window, a.channels, b.channels),
+        (50, 100, 2, 4)
+    );
+    assert_eq!(
+        (&*a.routing_key, &*b.routing_key, &*b.rabbitmq.exchange),
+        ("{type}", "{type}", "events")
+    );
+    assert_eq!(
+        config.store.longest_retry,
+        Duration::from_secs(90),
+        "of any sink"
+    );
+    assert_eq!((a.event_types.len(), b.event_types.len()), (1, 0));
+    let shown = config.to_toml();
+    for part in [
+        "[[sink]]\nname = \"a\"",
+        "window = 50  # h.toml:9",
+        "url = \"env:B\"",
+        "exchange = \"events\"  # --set sink.b.exchange",
+    ] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+}
+
+#[test]
+fn mistakes_in_sinks_have_their_line_and_are_reported_once() {
+    let errors = mistakes(
+        r#"sink = 1
+[publisher]
+window = "many"
+url = "file:///same"
+[[sink]]
+name = "A"
+url = "file:///a"
+[[sink]]
+url = "file:///b"
+[[sink]]
+name = "c"
+chanels = 4
+[[sink]]
+name = "d"
+url = "http://hunter2"
+queue_events = 10
+[[sink]]
+name = "d"
+url = "file:///same"
+event_types = [""]
+"#
+        .trim_start_matches("sink = 1\n"),
+    );
+    let expected = [
+        "config:2:1: publisher.window: expected a whole number from 1 to 65535, found \"many\"",
+        "config:7:1: sink.?.name: every [[sink]] needs a name, such as name = \"kafka\"",
+        "config:9:1: sink.c.url: every [[sink]] needs a url, such as url = \"kafka://localhost:9092\"",
+        "config:11:1: sink.c.chanels: no such option; did you mean sink.c.channels?",
+        "config:17:1: sink.d.name: [sink.d] is the sink \"d\" too; names are unique, since rows of the outbox have them",
+        "config:18:1: sink.d.url: another sink writes to this folder; each needs one of its own",
+        "config:19:16: sink.d.event_types: \"\": expected a type such as \"order.*\", found an empty string",
+    ];
+    for line in expected {
+        assert!(
+            errors.iter().any(|error| error == line),
+            "{line}\nis not in\n{}",
+            errors.join("\n")
+        );
+    }
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.starts_with("config:14:1: sink.d.url:")),
+        "{errors:#?}"
+    );
+    assert!(!errors.concat().contains("hunter2"), "{errors:#?}");
+    assert_eq!(
+        errors.iter().filter(|error| error.contains("many")).count(),
+        1
+    );
+    assert_eq!(
+        mistakes("sink = 1"),
+        ["config:1:1: sink: expected a table [[sink]], found a whole number"]
+    );
+    let unknown = "[[source]]\nname = \"s\"\nprovider = \"none\"\nsinks = [\"default\", \"lake\"]";
+    assert_eq!(
+        mistakes(unknown),
+        ["config:4:1: source.s.sinks: there is no sink \"lake\""]
+    );
+}
+
+#[test]
+fn a_source_stores_the_headers_that_any_of_its_sinks_wants() {
+    let file = r#"
+[publisher]
+url = "file:///a"
+[[sink]]
+name = "b"
+url = "file:///b"
+forward_headers = ["x-b"]
+[[source]]
+name = "s"
+provider = "none"
+forward_headers = ["x-s"]
+[[source]]
+name = "t"
+provider = "none"
+forward_headers = ["x-t"]
+sinks = ["default"]
+"#;
+    let config = Config::from_toml(file).expect("valid");
+    assert_eq!(config.sources[0].stored_headers, ["x-s", "x-b"]);
+    assert_eq!(config.sources[1].stored_headers, ["x-t"]);
+    let sinks = config.routes().expect("sinks");
+    assert!(sinks.is_selective());
+    let to = sinks.wanting(&config.sources[1].name, None);
+    assert_eq!(sinks.only_in(to).map(|sink| sink.as_str()), Some("default"));
 }

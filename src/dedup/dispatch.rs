@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::batch::{Batcher, ResolvedDelivery};
+use super::batch::{BatchResult, Batcher, ResolvedDelivery};
 use super::cache::DedupCache;
 use super::router::{BatchId, Destination};
 use super::writer::Batch;
@@ -147,7 +147,15 @@ impl Dispatch {
         let (Some(settled), Ok(inserted)) = (settled, result) else {
             return;
         };
-        for (event, inserted) in events.iter().zip(&inserted) {
+        self.report(&events, &inserted, &settled);
+        if destination == Destination::Store {
+            self.hint(&events, guards, &inserted);
+        }
+    }
+
+    /// Logs and counts what is special about the events of a batch.
+    fn report(&self, events: &[Arc<NewEvent>], inserted: &[Inserted], settled: &BatchResult) {
+        for (event, inserted) in events.iter().zip(inserted) {
             if let Inserted::Refused(why) = inserted {
                 tracing::error!(source = %event.source, event_id = %event.event_id, "event refused by the database: {why}; its sender was answered 503, other events are stored");
             }
@@ -161,9 +169,6 @@ impl Dispatch {
             if self.wanting(event).is_empty() {
                 self.deps.metrics.count_filtered(&event.source);
             }
-        }
-        if destination == Destination::Store {
-            self.hint(&events, guards, &inserted);
         }
     }
 

@@ -63,18 +63,18 @@ impl Settings {
 }
 
 fn feed(config: &Config) -> Result<FeedPlace, String> {
-    Ok(match &config.publisher.url {
+    Ok(match &config.first_sink.url {
         PublisherUrl::File(events) => FeedPlace::Folder {
             events: events.clone(),
             position: config.lakehouse.folder.join(POSITION),
         },
         PublisherUrl::Amqp(url) => FeedPlace::Queue(QueueOptions {
             url: text(url, "publisher.url")?,
-            exchange: config.publisher.rabbitmq.exchange.clone(),
+            exchange: config.first_sink.rabbitmq.exchange.clone(),
             queue: config.lakehouse.queue.clone(),
             // A batch, and the next one.
             prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
-            timeout: config.publisher.rabbitmq.connect_timeout,
+            timeout: config.first_sink.rabbitmq.connect_timeout,
         }),
         PublisherUrl::Kafka(_) => {
             return Err(

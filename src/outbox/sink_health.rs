@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::IntGauge;
-
+use crate::domain::sink::SinkName;
+use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
 /// Time without a refusal after which the sink counts as ready: longer than most retry delays.
@@ -17,7 +17,8 @@ const READY_AFTER: Duration = Duration::from_secs(10);
 pub struct SinkHealth {
     up: Arc<AtomicBool>,
     component: Component,
-    gauge: IntGauge,
+    metrics: Arc<Metrics>,
+    sink: SinkName,
     refusing: Arc<AtomicBool>,
     refusal: Arc<Mutex<Option<Refusal>>>,
 }
@@ -33,12 +34,13 @@ struct Refusal {
 impl SinkHealth {
     /// Returns the health of a sink that is not connected yet. The component says "starting" until
     /// the first attempt to connect ends.
-    pub(crate) fn new(component: Component, gauge: IntGauge) -> Self {
-        gauge.set(0);
+    pub(crate) fn new(component: Component, metrics: Arc<Metrics>, sink: &SinkName) -> Self {
+        metrics.set_sink_up(sink, false);
         Self {
             up: Arc::new(AtomicBool::new(false)),
             component,
-            gauge,
+            metrics,
+            sink: sink.clone(),
             refusing: Arc::default(),
             refusal: Arc::default(),
         }
@@ -102,9 +104,14 @@ impl SinkHealth {
         );
     }
 
+    /// Reports the delay before the next attempt to connect.
+    pub(crate) fn retries_after(&self, delay: Duration) {
+        self.metrics.set_sink_backoff(&self.sink, delay);
+    }
+
     fn set(&self, up: bool, state: State) {
         self.up.store(up, Ordering::Release);
-        self.gauge.set(up.into());
+        self.metrics.set_sink_up(&self.sink, up);
         self.component.set(state);
     }
 }

@@ -1,12 +1,14 @@
 //! Messages as a sink gets them: the same envelope for every sink. Pure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderName;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use super::routing_key::RoutingKeys;
-use crate::domain::delivery::{MessageId, UnixMillis};
+use crate::domain::delivery::{MessageId, SourceName, UnixMillis};
 use crate::store::{NewEvent, StoredEvent};
 
 /// Type of an event without one, in the routing key and in `cloudEvents:type`, which may not be
@@ -63,6 +65,30 @@ pub struct Message {
     pub attempt: u32,
     /// The event, with the body.
     pub event: Arc<NewEvent>,
+    /// Headers of the provider that are stored for other sinks, and do not go to this one.
+    pub omitted: Option<OmittedHeaders>,
+}
+
+/// Names of headers that a sink does not get with the events of a source.
+pub type OmittedHeaders = Arc<[HeaderName]>;
+
+/// What a sink's messages are made with besides their events.
+#[derive(Clone, Debug)]
+pub struct MessageOptions {
+    /// Templates of routing keys.
+    pub keys: RoutingKeys,
+    /// Headers that are left out, by source.
+    pub omitted: HashMap<SourceName, OmittedHeaders>,
+}
+
+impl MessageOptions {
+    /// Returns the message of a row that was tried `tries` times since it was read.
+    pub fn message(&self, row: &StoredEvent, tries: u32) -> Message {
+        Message {
+            omitted: self.omitted.get(&row.event.source).cloned(),
+            ..Message::new(row, tries, &self.keys)
+        }
+    }
 }
 
 impl Message {
@@ -78,6 +104,7 @@ impl Message {
             ),
             attempt: row.attempts.saturating_add(tries).saturating_add(1),
             event: event.clone(),
+            omitted: None,
         }
     }
 
@@ -118,12 +145,24 @@ impl Message {
                 .same_bytes_as
                 .map(|first| (SAME_BYTES_AS, id(first))),
         );
+        self.add_theirs(&mut headers);
+        headers
+    }
+
+    /// Adds the provider's headers to ours.
+    fn add_theirs<'a>(&'a self, headers: &mut Vec<(&'a str, String)>) {
         let ours = headers.len();
         let is_ours = |name: &str| {
             name.get(..OURS.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
         };
-        for (name, value) in event.headers.iter().filter(|(name, _)| !is_ours(name)) {
+        let omitted = self.omitted.as_deref().unwrap_or_default();
+        let is_omitted = |name: &str| {
+            let mut omitted = omitted.iter();
+            omitted.any(|header| header.as_str().eq_ignore_ascii_case(name))
+        };
+        let theirs = self.event.headers.iter();
+        for (name, value) in theirs.filter(|(name, _)| !is_ours(name) && !is_omitted(name)) {
             match headers
                 .iter()
                 .position(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -136,7 +175,6 @@ impl Message {
                 Some(_) => {}
             }
         }
-        headers
     }
 
     /// Returns the content encoding of the body, such as `gzip`.

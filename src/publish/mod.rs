@@ -24,6 +24,7 @@ mod publish_task;
 pub mod routing_key;
 pub mod sinks;
 mod start;
+mod stop;
 mod supervisor;
 #[cfg_attr(
     not(feature = "kafka"),
@@ -40,3 +41,4 @@ pub use sinks::{Channel, Connection, ConnectionState, PublishError, PublishResul
 pub use start::{
     BATCH_BYTES, PublisherDeps, RunningPublisher, check, routing_keys, start, start_sink,
 };
+pub use stop::stop_all;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::envelope::Message;
 use super::sinks::{Channel, ConnectionState, PublishResult};
 use super::supervisor::CurrentConnection;
+use crate::domain::sink::SinkName;
 use crate::faults::points::failpoint;
 use crate::outbox::{MayPublish, SinkHealth};
 use crate::runtime::mailbox::Mailbox;
@@ -39,6 +40,7 @@ pub(super) struct PublishTask {
     pub(super) may_publish: MayPublish,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: SinkHealth,
+    pub(super) sink: SinkName,
 }
 
 impl PublishTask {
@@ -100,7 +102,7 @@ impl PublishTask {
         self.metrics
             .confirm_seconds
             .observe(began.elapsed().as_secs_f64());
-        count(&results, &self.metrics);
+        count(&results, &self.sink, &self.metrics);
         log.add(&results);
         report_health(&results, &self.health);
         results
@@ -134,12 +136,9 @@ fn report_health(results: &[PublishResult], health: &SinkHealth) {
     }
 }
 
-fn count(results: &[PublishResult], metrics: &Metrics) {
+fn count(results: &[PublishResult], sink: &SinkName, metrics: &Metrics) {
     for alike in results.chunk_by(|a, b| a.label() == b.label()) {
-        metrics
-            .published
-            .with_label_values(&[alike[0].label()])
-            .inc_by(alike.len() as u64);
+        metrics.count_published(sink, alike[0].label(), alike.len() as u64);
     }
 }
 

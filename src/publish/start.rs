@@ -1,10 +1,9 @@
-//! Start and stop of a sink's publisher.
+//! Start of a sink's publisher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{Actor, Arbiter};
 use crossbeam_channel::bounded;
@@ -12,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::{Halt, PublisherActor};
-use super::envelope::Message;
+use super::envelope::{Message, MessageOptions, OmittedHeaders};
 use super::publish_task::{PublishTask, Report};
 use super::routing_key::{RoutingKey, RoutingKeys};
 use super::sinks::{PublishError, Sink, configured};
@@ -20,7 +19,7 @@ use super::supervisor::supervise;
 use super::throttle::PublishThrottle;
 use super::window::{Window, WindowLimits};
 use crate::config::model::{Publisher, Source};
-use crate::domain::delivery::InstanceId;
+use crate::domain::delivery::{InstanceId, SourceName};
 use crate::domain::sink::SinkName;
 use crate::in_flight::Budget;
 use crate::outbox::{
@@ -36,8 +35,6 @@ use crate::telemetry::health::Component;
 /// Most bytes of bodies in one batch. Each channel holds as much once more while it sends. A batch
 /// has one time limit, so its size is bounded too; a larger one gains no throughput.
 pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Interval at which a stop checks its progress.
-const CHECK: Duration = Duration::from_millis(5);
 
 /// Everything that the publisher of a sink needs from the service.
 #[derive(Clone)]
@@ -71,23 +68,23 @@ pub struct RunningPublisher {
     pub outbox: SinkOutbox,
     /// State of the connection to the sink.
     pub health: SinkHealth,
-    relay_budget: Arc<Budget>,
-    halt: Arc<Halt>,
-    arbiter: Arbiter,
-    io: PublisherIo,
+    pub(super) relay_budget: Arc<Budget>,
+    pub(super) halt: Arc<Halt>,
+    pub(super) arbiter: Arbiter,
+    pub(super) io: PublisherIo,
     /// Ends the relay when it is dropped.
-    relay_stop: crossbeam_channel::Sender<()>,
+    pub(super) relay_stop: crossbeam_channel::Sender<()>,
     /// Makes the confirm writer give up what the store does not take, when it is dropped.
-    confirms_give_up: crossbeam_channel::Sender<()>,
-    relay: JoinHandle<()>,
-    confirm_writer: JoinHandle<()>,
+    pub(super) confirms_give_up: crossbeam_channel::Sender<()>,
+    pub(super) relay: JoinHandle<()>,
+    pub(super) confirm_writer: JoinHandle<()>,
 }
 
 /// The connection to the sink, and the publish tasks, on a runtime of their own.
-struct PublisherIo {
-    runtime: Runtime,
-    stop: watch::Sender<bool>,
-    supervisor: tokio::task::JoinHandle<()>,
+pub(super) struct PublisherIo {
+    pub(super) runtime: Runtime,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) supervisor: tokio::task::JoinHandle<()>,
 }
 
 /// Compiles the routing keys of the configuration.
@@ -104,10 +101,45 @@ pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKey
     Ok(RoutingKeys::new(default, own))
 }
 
+fn message_options(config: &Publisher, sources: &[Source]) -> Result<MessageOptions, PublishError> {
+    Ok(MessageOptions {
+        keys: routing_keys(config, sources)?,
+        omitted: omitted_headers(config, sources),
+    })
+}
+
+/// Returns the headers that are stored with the events of each source, and that are not among those
+/// for this sink.
+fn omitted_headers(config: &Publisher, sources: &[Source]) -> HashMap<SourceName, OmittedHeaders> {
+    let mut omitted = HashMap::new();
+    for source in sources {
+        let wanted = if config.forward_headers.is_empty() {
+            &source.forward_headers
+        } else {
+            &config.forward_headers
+        };
+        let stored = source.stored_headers.iter();
+        let others: OmittedHeaders = stored
+            .filter(|header| !wanted.contains(header))
+            .cloned()
+            .collect();
+        if !others.is_empty() {
+            omitted.insert(source.name.clone(), others);
+        }
+    }
+    omitted
+}
+
 /// Tries to reach the configured sink without changing anything there. Returns the findings as
 /// sentences.
 pub async fn check(config: &Publisher, sources: &[Source]) -> Result<Vec<String>, PublishError> {
-    configured(config, sources)?.check().await
+    configured(config, &served(config, sources))?.check().await
+}
+
+/// Returns the sources whose events go to the sink.
+fn served(config: &Publisher, sources: &[Source]) -> Vec<Source> {
+    let served = sources.iter().filter(|source| config.gets(source));
+    served.cloned().collect()
 }
 
 /// Starts the publisher of the configured sink, within an actix system. If the sink is away, the
@@ -117,7 +149,8 @@ pub fn start(
     sources: &[Source],
     deps: PublisherDeps,
 ) -> Result<RunningPublisher, PublishError> {
-    start_sink(configured(config, sources)?, config, sources, deps)
+    let served = served(config, sources);
+    start_sink(configured(config, &served)?, config, &served, deps)
 }
 
 /// Starts the publisher of `sink`, as [`start`] does.
@@ -127,7 +160,7 @@ pub fn start_sink(
     sources: &[Source],
     deps: PublisherDeps,
 ) -> Result<RunningPublisher, PublishError> {
-    let keys = routing_keys(config, sources)?;
+    let options = message_options(config, sources)?;
     let tasks = sink.channels(config.channels).max(1);
     // The relay's rows and the hints have half of the memory each, so that neither starves the
     // other.
@@ -135,13 +168,13 @@ pub fn start_sink(
         events: config.queue_events.div_ceil(2),
         bytes: config.queue_bytes.div_ceil(2),
     };
-    let health = SinkHealth::new(deps.health.clone(), deps.metrics.publisher_up.clone());
+    let health = SinkHealth::new(deps.health.clone(), deps.metrics.clone(), &deps.sink);
     let halt = Arc::new(Halt::default());
     let (room_sender, room) = bounded(1);
     let confirms = PendingConfirms::new(room_sender);
     let (confirms_give_up, confirm_writer) = start_confirm_writer(&deps, confirms.clone())?;
     let (senders, batches): (Vec<_>, Vec<_>) = (0..tasks).map(|_| mpsc::channel(1)).unzip();
-    let started = start_actor(config, &deps, keys, senders, &confirms, &halt);
+    let started = start_actor(config, &deps, options, senders, &confirms, &halt);
     let work = batches.into_iter().zip(started.reports);
     let io = PublisherIo::start(sink, work, &deps, &health)?;
     let outbox = SinkOutbox {
@@ -192,7 +225,7 @@ struct StartedActor {
 fn start_actor(
     config: &Publisher,
     deps: &PublisherDeps,
-    keys: RoutingKeys,
+    options: MessageOptions,
     tasks: Vec<mpsc::Sender<Vec<Message>>>,
     confirms: &PendingConfirms,
     halt: &Arc<Halt>,
@@ -207,7 +240,7 @@ fn start_actor(
     let throttle = |ingest| PublishThrottle::new(ingest, config.yield_longest, Instant::now());
     let actor = PublisherActor {
         window: Window::new(limits),
-        keys,
+        options,
         tasks,
         confirms: confirms.clone(),
         halt: halt.clone(),
@@ -219,20 +252,11 @@ fn start_actor(
     };
     let arbiter = Arbiter::new();
     let addr = PublisherActor::start_in_arbiter(&arbiter.handle(), |_| actor);
-    let name = actor_name(&deps.sink);
+    let name = deps.sink.name_part("publisher");
     StartedActor {
         arbiter,
         mailbox: deps.roster.mailbox(name, &addr, config.mailbox_capacity),
         reports: (0..limits.tasks).map(|_| Mailbox::new(&addr, 2)).collect(),
-    }
-}
-
-/// Returns the name of a sink's publisher in the metrics.
-fn actor_name(sink: &SinkName) -> String {
-    if *sink == SinkName::default() {
-        "publisher".to_owned()
-    } else {
-        format!("publisher-{sink}")
     }
 }
 
@@ -286,6 +310,7 @@ impl PublisherIo {
                 may_publish: deps.may_publish.clone(),
                 metrics: deps.metrics.clone(),
                 health: health.clone(),
+                sink: deps.sink.clone(),
             };
             runtime.spawn(alive(deps.lifeline.of("publish task"), task.run()));
         }
@@ -316,56 +341,4 @@ fn spawn(
             work();
         })
         .map_err(|error| PublishError(format!("cannot start the thread {name}: {error}")))
-}
-
-impl RunningPublisher {
-    /// Returns the number of events in memory.
-    pub fn in_memory(&self) -> usize {
-        self.outbox.budget.used().0 + self.relay_budget.used().0
-    }
-
-    /// Stops within about `limit`, and returns the number of events that stay in the outbox.
-    ///
-    /// The order: the relay ends; events in memory are published; batches under way are awaited;
-    /// the connection is closed; the results are recorded in the store. This blocks, so call it on
-    /// a thread of its own. Nothing may send hints any more.
-    pub fn stop(self, limit: Duration) -> usize {
-        let began = Instant::now();
-        let in_memory = {
-            let (hints, relayed) = (self.outbox.budget.clone(), self.relay_budget.clone());
-            move || hints.used().0 + relayed.used().0
-        };
-        drop(self.relay_stop);
-        wait_until(began + limit, || self.relay.is_finished());
-
-        // If the sink is away there is nothing to wait for: the outbox has the rows.
-        wait_until(began + limit.mul_f64(0.7), || {
-            in_memory() == 0 || !self.health.is_up()
-        });
-        self.halt.halted.store(true, Ordering::Release);
-        wait_until(began + limit.mul_f64(0.9), || {
-            self.halt.under_way.load(Ordering::Acquire) == 0 || !self.health.is_up()
-        });
-
-        self.io.stop.send_replace(true);
-        wait_until(began + limit, || self.io.supervisor.is_finished());
-        self.io.runtime.shutdown_timeout(Duration::from_millis(100));
-        let left = in_memory();
-
-        // Without the actor no result comes any more, and the confirm writer records the rest.
-        self.arbiter.stop();
-        // An arbiter ends after its actor's current message.
-        let _ = self.arbiter.join();
-        self.outbox.confirms.close();
-        wait_until(began + limit, || self.confirm_writer.is_finished());
-        drop(self.confirms_give_up);
-        wait_until(began + limit, || self.confirm_writer.is_finished());
-        left
-    }
-}
-
-fn wait_until(end: Instant, done: impl Fn() -> bool) {
-    while !done() && Instant::now() < end {
-        std::thread::sleep(CHECK);
-    }
 }

@@ -54,9 +54,11 @@ pub(super) async fn supervise(
         if began.elapsed() >= GOOD_CONNECTION {
             backoff.reset();
         }
+        let delay = backoff.delay();
+        health.retries_after(delay);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(backoff.delay()) => {}
+            () = tokio::time::sleep(delay) => {}
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Routing keys for unit tests.
+//! Options of messages for unit tests.
 
 use std::collections::HashMap;
 
+use super::envelope::MessageOptions;
 use super::routing_key::{RoutingKey, RoutingKeys};
 
 pub(super) fn keys(template: &str) -> RoutingKeys {
@@ -9,4 +10,11 @@ pub(super) fn keys(template: &str) -> RoutingKeys {
         RoutingKey::parse(template).expect("a template"),
         HashMap::new(),
     )
+}
+
+pub(super) fn message_options(template: &str) -> MessageOptions {
+    MessageOptions {
+        keys: keys(template),
+        omitted: HashMap::new(),
+    }
 }

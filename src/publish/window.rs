@@ -14,8 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::envelope::Message;
-use super::routing_key::RoutingKeys;
+use super::envelope::{Message, MessageOptions};
 use super::sinks::PublishResult;
 use crate::outbox::{ConfirmBatch, PendingEvent};
 
@@ -95,7 +94,7 @@ impl Window {
     }
 
     /// Returns the next batch, and the free task for it.
-    pub fn next_batch(&mut self, keys: &RoutingKeys) -> Option<(usize, Vec<Message>)> {
+    pub fn next_batch(&mut self, options: &MessageOptions) -> Option<(usize, Vec<Message>)> {
         let task = self.under_way.iter().position(Option::is_none)?;
         let alone_now =
             !self.alone.is_empty() && (self.queue.is_empty() || !self.alone_had_its_turn);
@@ -110,7 +109,7 @@ impl Window {
         }
         let messages = batch
             .iter()
-            .map(|item| Message::new(&item.event.row, item.tries + item.refusals, keys))
+            .map(|item| options.message(&item.event.row, item.tries + item.refusals))
             .collect();
         self.under_way[task] = Some(batch);
         Some((task, messages))

@@ -7,10 +7,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stall::Stall;
-use super::{Backlog, Housekeeping, Reached, Retention, StoreError};
+use super::sink_backlogs::SinkBacklogs;
+use super::{Housekeeping, Reached, Retention, StoreError};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
+use crate::domain::sink::Sinks;
 use crate::runtime::shutdown::CriticalTask;
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
@@ -105,6 +106,16 @@ pub struct Kept {
     pub health: Component,
     /// The health of the outbox.
     pub outbox: Component,
+    /// The configured sinks.
+    pub sinks: Sinks,
+}
+
+fn retention(config: &model::Store, longest_window: Duration) -> Retention {
+    Retention {
+        events: config.keep_events,
+        conflicts: config.keep_conflicts,
+        keys: longest_window,
+    }
 }
 
 /// Starts a thread. `running` is closed at its end.
@@ -133,6 +144,7 @@ impl Keeper {
             metrics,
             health,
             outbox,
+            sinks,
         } = kept;
         let lease = Lease::none();
         let stop = Arc::<Stop>::default();
@@ -153,11 +165,7 @@ impl Keeper {
         };
         let upkeep = Upkeep {
             store,
-            retention: Retention {
-                events: config.keep_events,
-                conflicts: config.keep_conflicts,
-                keys: longest_window,
-            },
+            retention: retention(config, longest_window),
             interval: config.prune_interval,
             limit: config.prune_rows,
             metrics,
@@ -165,7 +173,7 @@ impl Keeper {
             lease: lease.clone(),
             stop: stop.clone(),
             outbox,
-            stall: Stall::new(PATIENCE + config.longest_retry, Instant::now()),
+            sinks: SinkBacklogs::new(&sinks, PATIENCE + config.longest_retry, Instant::now()),
         };
         spawn("keeper", lifeline, running.clone(), move || tenancy.run())?;
         spawn("upkeep", lifeline, running, move || upkeep.run())?;
@@ -304,7 +312,7 @@ struct Upkeep {
     lease: Lease,
     stop: Arc<Stop>,
     outbox: Component,
-    stall: Stall,
+    sinks: SinkBacklogs,
 }
 
 impl Upkeep {
@@ -340,31 +348,19 @@ impl Upkeep {
     fn measure(&mut self) {
         match self.store.backlog() {
             Ok(backlogs) => {
-                let backlog = Backlog::sum(&backlogs);
-                let now = Instant::now();
-                let stalled = self
-                    .stall
-                    .look(&backlog, self.metrics.publisher_up.get() == 1, now);
-                // By the store's clock a row that came while that was ahead has not waited at all.
-                let oldest = backlog.oldest.max(self.stall.standing(now));
-                self.metrics
-                    .outbox_rows
-                    .set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
-                self.metrics
-                    .outbox_oldest_seconds
-                    .set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
-                self.metrics
-                    .parked_rows
-                    .set(i64::try_from(backlog.parked).unwrap_or(i64::MAX));
-                self.parked.update(match backlog.parked {
+                let troubles = self.sinks.look(&backlogs, &self.metrics, Instant::now());
+                let parked = backlogs.iter().map(|of| of.parked).sum();
+                self.parked.update(match parked {
                     0 => State::Ready,
                     rows => State::Degraded(
                         format!("{rows} events cannot be published and are parked in the store: `hookweir parked list` shows them").into(),
                     ),
                 });
-                self.outbox.update(stalled.map_or(State::Ready, |standing| {
-                    State::Degraded(stall_words(&backlog, standing).into())
-                }));
+                self.outbox.update(if troubles.is_empty() {
+                    State::Ready
+                } else {
+                    State::Degraded(troubles.join("; ").into())
+                });
             }
             Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
         }
@@ -385,13 +381,4 @@ impl Upkeep {
             }
         }
     }
-}
-
-fn stall_words(backlog: &Backlog, standing: Duration) -> String {
-    format!(
-        "{} events wait in the outbox, and the oldest of them has not left it for {} s although the queue takes events. Deliveries are still \
-         accepted. Look for warnings of \"relay\" and \"publisher\" in the log; if another instance hangs, end it, and its events are taken over",
-        backlog.depth,
-        standing.as_secs()
-    )
 }

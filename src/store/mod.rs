@@ -18,6 +18,7 @@ mod probe;
 mod reached;
 mod roles;
 mod row;
+mod sink_backlogs;
 mod sqlite;
 mod stall;
 
@@ -225,19 +226,6 @@ pub struct Backlog {
     pub first: Option<Seq>,
     /// Number of parked rows.
     pub parked: u64,
-}
-
-impl Backlog {
-    /// Returns the rows of all sinks together, under the default name.
-    pub(super) fn sum(sinks: &[Self]) -> Self {
-        Self {
-            sink: SinkName::default(),
-            depth: sinks.iter().map(|of| of.depth).sum(),
-            oldest: sinks.iter().map(|of| of.oldest).max().unwrap_or_default(),
-            first: sinks.iter().filter_map(|of| of.first).min(),
-            parked: sinks.iter().map(|of| of.parked).sum(),
-        }
-    }
 }
 
 /// Retention times.

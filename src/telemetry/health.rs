@@ -19,9 +19,12 @@ pub enum State {
     NotReady(Cow<'static, str>),
 }
 
+/// A component's name, and how it is.
+pub type NamedState = (Cow<'static, str>, State);
+
 /// The health of all components; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<Vec<(&'static str, State)>>>);
+pub struct Health(Arc<Mutex<Vec<NamedState>>>);
 
 /// One component's own line in [`Health`].
 #[derive(Clone, Debug)]
@@ -34,14 +37,14 @@ pub struct Component {
 }
 
 impl Health {
-    fn components(&self) -> MutexGuard<'_, Vec<(&'static str, State)>> {
+    fn components(&self) -> MutexGuard<'_, Vec<NamedState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a component. It is not ready until it is set so.
-    pub fn component(&self, name: &'static str) -> Component {
+    pub fn component(&self, name: impl Into<Cow<'static, str>>) -> Component {
         let mut components = self.components();
-        components.push((name, State::NotReady("starting".into())));
+        components.push((name.into(), State::NotReady("starting".into())));
         Component {
             health: self.clone(),
             index: components.len() - 1,
@@ -57,7 +60,7 @@ impl Health {
     }
 
     /// Returns all components, in the order in which they were added.
-    pub fn all(&self) -> Vec<(&'static str, State)> {
+    pub fn all(&self) -> Vec<NamedState> {
         self.components().clone()
     }
 
@@ -137,10 +140,10 @@ impl Component {
             return;
         }
         match now {
-            State::Ready => tracing::info!(component = *name, "{name} is ready"),
-            State::Degraded(why) => tracing::warn!(component = *name, %why, "{name} is degraded"),
+            State::Ready => tracing::info!(component = %name, "{name} is ready"),
+            State::Degraded(why) => tracing::warn!(component = %name, %why, "{name} is degraded"),
             State::NotReady(why) | State::Unfit(why) => {
-                tracing::warn!(component = *name, %why, "{name} is not ready")
+                tracing::warn!(component = %name, %why, "{name} is not ready")
             }
         }
     }

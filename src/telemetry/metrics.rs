@@ -143,15 +143,15 @@ metrics! {
     pub relayed: IntCounter = "hookweir_relayed_total",;
     /// Events parked (dead letter): publishing was given up, and the event is kept with a reason.
     pub parked: IntCounter = "hookweir_parked_total",;
-    /// 1 while the sink accepts events.
+    /// 1 while every sink accepts events.
     pub publisher_up: IntGauge = "hookweir_publisher_up",;
     /// 1 while publishing is paused for a burst of deliveries. Bounded by `publisher.yield_secs`.
     pub publisher_yielding: IntGauge = "hookweir_publisher_yielding",;
-    /// Events in the outbox, waiting for the sink.
+    /// Rows in the outbox, over all sinks: an event has one for each sink that it waits for.
     pub outbox_rows: IntGauge = "hookweir_outbox_rows",;
-    /// Age of the oldest event in the outbox, in seconds.
+    /// Age of the oldest row in the outbox, over all sinks, in seconds.
     pub outbox_oldest_seconds: IntGauge = "hookweir_outbox_oldest_seconds",;
-    /// Events that are parked now (dead letter).
+    /// Events that are parked now (dead letter), over all sinks.
     pub parked_rows: IntGauge = "hookweir_parked_rows",;
     /// Messages brought to the lakehouse, by result: `added` as a row, `copy` of a row that was there,
     /// `unreadable` and left out.
@@ -164,6 +164,20 @@ metrics! {
     pub lakehouse_lag_seconds: IntGauge = "hookweir_lakehouse_lag_seconds",;
     /// 1 while the lakehouse can be written to.
     pub lakehouse_up: IntGauge = "hookweir_lakehouse_up",;
+    /// 1 while the sink accepts events.
+    pub(super) sink_up: IntGaugeVec = "hookweir_sink_up" by &["sink"],;
+    /// Delay before the next attempt to connect to the sink, in seconds, rounded up. 0 while it is
+    /// connected.
+    pub(super) sink_backoff_seconds: IntGaugeVec = "hookweir_sink_backoff_seconds" by &["sink"],;
+    /// Events sent to the sink, by result, as in `hookweir_published_total`.
+    pub(super) sink_published: IntCounterVec = "hookweir_sink_published_total" by &["sink", "result"],;
+    /// Events in the outbox that wait for the sink. A sink that was taken out of the configuration
+    /// is among them while it has rows.
+    pub(super) sink_outbox_rows: IntGaugeVec = "hookweir_sink_outbox_rows" by &["sink"],;
+    /// Age of the oldest event that waits for the sink, in seconds.
+    pub(super) sink_outbox_oldest_seconds: IntGaugeVec = "hookweir_sink_outbox_oldest_seconds" by &["sink"],;
+    /// Events that are parked for the sink now (dead letter).
+    pub(super) sink_parked_rows: IntGaugeVec = "hookweir_sink_parked_rows" by &["sink"],;
     /// Log lines dropped because the reader of the log was too slow, gone, or out of space.
     /// Deliveries never wait for the log.
     pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;
@@ -288,7 +302,7 @@ mod tests {
     #[test]
     fn each_metric_is_scraped_with_help_and_with_labels_that_no_sender_chooses() {
         let bounded = [
-            "source", "outcome", "reason", "result", "actor", "code", "version",
+            "source", "outcome", "reason", "result", "actor", "code", "version", "sink",
         ];
         for metric in DESCRIPTIONS {
             assert!(

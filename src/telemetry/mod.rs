@@ -9,6 +9,7 @@ pub mod log_queue;
 pub mod logs;
 pub mod metrics;
 mod record;
+mod sink_metrics;
 pub mod systemd;
 
 pub use health::Health;

@@ -9,6 +9,7 @@ mod named_keys;
 mod published;
 mod room;
 mod service_manager;
+mod sinks;
 mod with_servers;
 
 use hookweir_testkit::ledger::Ledger;

@@ -182,6 +182,11 @@ pub fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
 /// The configuration of tests: as delivered, with short delays.
 pub fn config(url: PublisherUrl) -> Publisher {
     Publisher {
+        name: SinkName::default(),
+        section: "publisher".into(),
+        event_types: Vec::new(),
+        except_event_types: Vec::new(),
+        forward_headers: Vec::new(),
         url,
         mailbox_capacity: 4096,
         queue_events: 4096,

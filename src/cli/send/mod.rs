@@ -224,7 +224,9 @@ fn target(
         Some(url) => url.clone(),
         None => config.local_url(&source).map_err(Failure::Usage)?,
     };
-    let publisher = options.who.provider.is_none().then_some(config.publisher);
+    // Of several sinks the first one is watched.
+    let mut sinks = config.sinks.into_iter().filter(|sink| sink.gets(&source));
+    let publisher = sinks.next().filter(|_| options.who.provider.is_none());
     Ok(Target {
         source,
         url,

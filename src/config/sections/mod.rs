@@ -21,7 +21,7 @@ pub use kafka::{Compression, KafkaOptions, SaslMechanism};
 pub use lakehouse::{CatalogUrl, InServe, Lakehouse};
 pub use limits::Limits;
 pub use log::{Log, LogDeliveries, LogFormat};
-pub use publisher::{Publisher, PublisherUrl};
+pub use publisher::{Publisher, PublisherUrl, SINK};
 pub use rabbitmq::{QueueType, RabbitmqOptions};
 pub use server::{RespondAfter, Server};
 pub use shutdown::Shutdown;
@@ -32,7 +32,7 @@ pub use verifier::Verifier;
 
 use super::define::Section;
 
-/// All sections but `[[source]]`, in the order in which they are shown.
+/// All sections but `[[sink]]` and `[[source]]`, in the order in which they are shown.
 pub const SECTIONS: &[Section] = &[
     Server::SECTION,
     Limits::SECTION,

@@ -3,17 +3,29 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{FileSinkOptions, KafkaOptions, RabbitmqOptions};
-use crate::config::define::section;
+use http::HeaderName;
+
+use super::{FileSinkOptions, KafkaOptions, RabbitmqOptions, Source};
+use crate::config::define::{Description, Section, section};
 use crate::config::kafka_url::KafkaUrl;
-use crate::config::option::{Bytes, Count, GIB, HOUR_MS, Millis, SecretUrl, Secs, TemplateKind};
+use crate::config::option::{
+    Bytes, Count, GIB, HOUR_MS, HeaderNames, Millis, SecretUrl, Secs, TemplateKind, Text,
+};
+use crate::config::rules;
 use crate::config::secret::Secret;
+use crate::config::sink_kinds::TypePatterns;
+use crate::domain::sink::{EventFilter, SinkName, TypePattern};
 
 section! {
-    /// Publishing to the sink: RabbitMQ, Kafka, or a folder of files.
+    /// Publishing to a sink: RabbitMQ, Kafka, or a folder of files. With a url, this is the sink "default".
+    /// Each `[[sink]]` is one more, and takes from here the options that it does not name.
     #[derive(Debug)]
     #[derive(Clone)]
     pub struct Publisher given {
+        /// Name of the sink.
+        pub name: SinkName;
+        /// Section of the options: `publisher`, or `sink.NAME`.
+        pub section: String;
         /// Options of RabbitMQ.
         pub rabbitmq: RabbitmqOptions;
         /// Options of Kafka.
@@ -56,6 +68,56 @@ section! {
         pub yield_longest: Duration = "publisher.yield_secs", Secs(0..=3600), 10;
         /// Routing key made of {source}, {type} and {id}. If the key exceeds 255 bytes, its parts are cut.
         pub routing_key: String = "publisher.routing_key", TemplateKind::RoutingKey, "{source}.{type}";
+        /// Types of the events that go to the sink, such as "order.*"; [] is all. An event without a type is
+        /// met by "*" only.
+        pub event_types: Vec<TypePattern> = "publisher.event_types", TypePatterns, [];
+        /// Types of events that do not go to the sink.
+        pub except_event_types: Vec<TypePattern> = "publisher.except_event_types", TypePatterns, [];
+        /// Headers of the request that are passed on to the sink, for sinks that get others than the rest; []
+        /// is forward_headers of the source.
+        pub forward_headers: Vec<HeaderName> = "publisher.forward_headers", HeaderNames, [];
+    }
+}
+
+/// `[[sink]]`: what it has besides the options of `[publisher]`.
+pub const SINK: Section = Section {
+    about: "One more sink, beside that of `[publisher]` if that has a url. It takes every option of `[publisher]` by\n\
+            its own name; one that it leaves out is that of `[publisher]`. Each sink is at least once by itself: one\n\
+            that is down keeps its events on disk, and leaves the others alone.",
+    options: &[
+        Description {
+            key: "name",
+            shown: "\"kafka\"",
+            help: "Name in the outbox, metrics and logs: a-z, 0-9, \"_\" and \"-\". If the sink is renamed or taken out, its\n\
+                   rows stay where they are: `hookweir sinks` moves them.",
+            kind: &Text("name, unique", rules::anything),
+        },
+        Description {
+            key: "url",
+            shown: "\"kafka://localhost:9092\"",
+            help: "Where the events go, as in publisher.url.",
+            kind: &SecretUrl("URL, or a reference to one"),
+        },
+    ],
+};
+
+impl Publisher {
+    /// Returns the name of one of the options as it is written: `publisher.url`, `sink.NAME.url`.
+    pub fn key(&self, option: &str) -> String {
+        format!("{}.{option}", self.section)
+    }
+
+    /// Returns the filter of the sink's events.
+    pub fn filter(&self) -> EventFilter {
+        EventFilter {
+            only: self.event_types.clone(),
+            except: self.except_event_types.clone(),
+        }
+    }
+
+    /// Returns `true` if events of `source` go to the sink.
+    pub fn gets(&self, source: &Source) -> bool {
+        source.sinks.is_empty() || source.sinks.contains(&self.name)
     }
 }
 

@@ -14,13 +14,19 @@ use crate::config::option::{
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
+use crate::config::sink_kinds::{SinkNames, TypePatterns};
 use crate::domain::delivery::SourceName;
+use crate::domain::sink::{EventFilter, SinkName, SourceRoute, TypePattern};
 
 section! {
     /// A source is one inbound: `https://your.host/ingest/{path}`. If no source is configured, and only on
     /// loopback, there is a source "demo".
     #[derive(Clone)]
-    pub struct Source named {
+    pub struct Source given {
+        /// Headers that are stored with events: those that the source passes on, and those that any of its
+        /// sinks asks for.
+        pub stored_headers: Vec<HeaderName>;
+    } named {
         /// Name in metrics and logs: a-z, 0-9, "_" and "-".
         pub name: SourceName = "name", Text("name, unique", rules::anything), "stripe";
     } {
@@ -46,11 +52,18 @@ section! {
         /// Headers of the request that are passed on to the queue. A value that is not UTF-8 is read as
         /// Latin-1; a value over 1024 bytes is left out.
         pub forward_headers: Vec<HeaderName> = "forward_headers", HeaderNames, ["user-agent"];
-        /// Routing key of this source; publisher.routing_key if left out.
+        /// Sinks that events go to, by name; all of them if left out.
+        pub sinks: Vec<SinkName> = "sinks", SinkNames, ["default"];
+        /// Types of the events that go to any sink; all if left out. Other events are accepted, counted as
+        /// filtered, and kept as long as published ones.
+        pub event_types: Vec<TypePattern> = "event_types", TypePatterns, ["order.*", "refund.*"];
+        /// Types of events that go to no sink.
+        pub except_event_types: Vec<TypePattern> = "except_event_types", TypePatterns, ["ping"];
+        /// Routing key of this source; that of the sink if left out.
         pub routing_key: Option<String> = "routing_key", TemplateKind::RoutingKey, "{source}.{type}";
-        /// Kafka topic of this source; publisher.topic if left out.
+        /// Kafka topic of this source; that of the sink if left out.
         pub topic: Option<String> = "topic", TemplateKind::Topic, "hookweir.{source}";
-        /// Key of this source's Kafka records; publisher.record_key if left out.
+        /// Key of this source's Kafka records; that of the sink if left out.
         pub record_key: Option<String> = "record_key", TemplateKind::Key, "{message_id}";
         /// "whole" passes a POST of several events on as one message, "split" makes a message of each event.
         /// If left out, the provider's preset decides.
@@ -95,6 +108,17 @@ words! {
 }
 
 impl Source {
+    /// Returns the sinks of the source's events, and their filter.
+    pub fn route(&self) -> SourceRoute {
+        SourceRoute {
+            sinks: self.sinks.clone(),
+            filter: EventFilter {
+                only: self.event_types.clone(),
+                except: self.except_event_types.clone(),
+            },
+        }
+    }
+
     /// Returns the time in which equal bytes under another id are dropped; `None` if they are published.
     pub fn drop_same_bytes(&self) -> Option<Duration> {
         self.same_bytes_span

@@ -15,7 +15,7 @@ section! {
     #[derive(Debug)]
     #[derive(Clone)]
     pub struct Store given {
-        /// `publisher.retry_max_ms`: no row is due later than that.
+        /// The largest `retry_max_ms` of a sink: no row is due later than that.
         pub longest_retry: Duration;
     } {
         /// Database: "sqlite://data/hookweir.db" for one instance and no server, or

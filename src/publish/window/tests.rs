@@ -8,7 +8,7 @@ use super::*;
 use crate::in_flight::Budget;
 use crate::outbox::InFlightEvents;
 use crate::outbox::testing::{event, row};
-use crate::publish::testing::keys;
+use crate::publish::testing::message_options;
 
 const LIMITS: WindowLimits = WindowLimits {
     tasks: 2,
@@ -45,7 +45,7 @@ impl Rig {
     }
 
     fn batch(&mut self) -> Option<(usize, Vec<String>)> {
-        let (task, messages) = self.window.next_batch(&keys("{id}"))?;
+        let (task, messages) = self.window.next_batch(&message_options("{id}"))?;
         Some((
             task,
             messages

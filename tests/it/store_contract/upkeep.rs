@@ -14,6 +14,7 @@ use hookweir::telemetry::health::Health;
 
 use super::{
     LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, many, seqs, sink,
+    sinks,
 };
 
 const KEEP: Retention = Retention {
@@ -236,6 +237,7 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
         metrics: metrics.clone(),
         health: component,
         outbox,
+        sinks: sinks(),
     };
     let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
     let lease = keeper.lease();

@@ -338,5 +338,6 @@ fn kept(
         metrics: metrics.clone(),
         health: component,
         outbox,
+        sinks: sinks(),
     }
 }

@@ -1,0 +1,176 @@
+//! Several sinks without any server: files, and a broker that is never there.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::load::Load;
+use hookweir_testkit::oracle::Account;
+use hookweir_testkit::program;
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::sink::{files, files_hold};
+
+/// Runs a command of the program in the service's folder. Returns its exit code, and what it printed.
+fn hookweir(app: &App, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(program())
+        .args(args)
+        .args(["--config", "config.toml"])
+        .current_dir(app.folder())
+        .output()
+        .expect("the program runs");
+    let printed = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&printed).into_owned(),
+    )
+}
+
+/// Waits until so many events wait for the sink.
+pub(super) async fn waits(app: &App, sink: &str, rows: usize) {
+    let (label, since, mut last) = (format!("sink=\"{sink}\""), Instant::now(), 0);
+    while since.elapsed() < Duration::from_secs(60) {
+        let metrics = app.metrics().await;
+        last = metrics.sum("hookweir_sink_outbox_rows", &[&label]);
+        if last == rows {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("{last} events wait for {sink}, not {rows}:\n{}", app.log());
+}
+
+/// State of a sink in `/readyz`.
+pub(super) async fn shown(app: &App, sink: &str) -> serde_json::Value {
+    let health: serde_json::Value = serde_json::from_str(&app.health().await).expect("JSON");
+    health["sinks"][sink].clone()
+}
+
+fn genuine(ledger: &Ledger, provider: Provider) -> usize {
+    let of = ledger.genuine().filter(|entry| entry.provider == provider);
+    of.count()
+}
+
+/// A broker that is never there, and a folder.
+const DEAD: &str = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = \"dead\"\nurl = \"amqp://127.0.0.1:1\"\n";
+/// The broker was taken out of the configuration, and a second folder was added.
+const LATE: &str = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = \"late\"\nurl = \"file://data/late\"\n";
+
+fn configure(folder: &Path, sinks: &str) {
+    let config = format!("{sinks}{}", five_sources());
+    std::fs::write(folder.join("config.toml"), config).expect("the configuration is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_was_taken_out() {
+    let mut app = App::start(&format!("{DEAD}{}", five_sources())).await;
+    let ledger = Load::on(&[app.listen]).send(1000).await;
+    ledger.check_faultless();
+    let expected = ledger.genuine().count();
+    files_hold(&app.events(), expected).await;
+    waits(&app, "default", 0).await;
+    waits(&app, "dead", expected).await;
+    let (dead, default) = (shown(&app, "dead").await, shown(&app, "default").await);
+    assert_eq!(
+        (&dead["up"], &dead["outbox_rows"]),
+        (&false.into(), &expected.into())
+    );
+    assert!(dead["backoff_seconds"].as_i64() >= Some(1), "{dead}");
+    assert_eq!(
+        (&default["up"], &default["confirmed"]),
+        (&true.into(), &expected.into())
+    );
+    let (code, printed) = hookweir(&app, &["check"]);
+    assert_eq!(code, Some(69), "{printed}");
+    assert!(
+        printed.contains(&format!(
+            "sink dead      amqp://127.0.0.1:1: {expected} events wait, the oldest for "
+        )),
+        "{printed}"
+    );
+    let (code, printed) = hookweir(&app, &["sinks", "move", "dead", "default"]);
+    assert_eq!(
+        code,
+        Some(64),
+        "a service may be publishing to it: {printed}"
+    );
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    Account::of(&ledger, &files(&app.events())).check_once();
+
+    configure(app.folder(), LATE);
+    app.start_again().await;
+    app.ready().await;
+    waits(&app, "dead", expected).await;
+    let said = format!("{expected} events wait for the sink dead, which is not configured");
+    assert!(app.health().await.contains(&said), "{}", app.health().await);
+    let (code, printed) = hookweir(&app, &["sinks"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("dead  NOT CONFIGURED"), "{printed}");
+    let (code, printed) = hookweir(&app, &["sinks", "discard", "dead"]);
+    assert_eq!(code, Some(64), "without a reason: {printed}");
+    let (code, printed) = hookweir(&app, &["sinks", "move", "dead", "late"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains(&format!("{expected} events moved from dead to late")),
+        "{printed}"
+    );
+    let late = app.folder().join("data/late");
+    files_hold(&late, expected).await;
+    waits(&app, "dead", 0).await;
+    waits(&app, "late", 0).await;
+    app.until_healthy().await;
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    Account::of(&ledger, &files(&late)).check_once();
+    Account::of(&ledger, &files(&app.events())).check_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_go_to_the_sinks_that_want_them_and_those_that_none_wants_are_filtered() {
+    let sources = five_sources()
+        .replace(
+            "name = \"stripe\"\n",
+            "name = \"stripe\"\nsinks = [\"stripes\"]\n",
+        )
+        .replace(
+            "name = \"github\"\n",
+            "name = \"github\"\nexcept_event_types = [\"*\"]\n",
+        );
+    let sinks = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = \"stripes\"\nurl = \"file://data/stripes\"\n\
+                 event_types = [\"invoice.*\", \"p*\"]\n";
+    let mut app = App::start(&format!("{sinks}{sources}")).await;
+    let ledger = Load::on(&[app.listen]).send(1000).await;
+    ledger.check_faultless();
+    super::check_outcomes(&ledger, &[app.metrics().await]);
+    let all = ledger.genuine().count();
+    let of = |provider| genuine(&ledger, provider);
+    let events = all - of(Provider::Stripe) - of(Provider::Github);
+    files_hold(&app.events(), events).await;
+    app.drained().await;
+    let metrics = app.metrics().await;
+    let filtered = |source: &str| {
+        metrics.sum(
+            "hookweir_filtered_total",
+            &[&format!("source=\"{source}\"")],
+        )
+    };
+    assert_eq!(filtered("github"), of(Provider::Github));
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    let events_there = files(&app.events());
+    assert_eq!(events_there.len(), events);
+    let elsewhere = |message: &hookweir_testkit::sink::Message| {
+        ["stripe", "github"].contains(&&*message.source)
+    };
+    assert!(!events_there.iter().any(elsewhere));
+    let stripes = files(&app.folder().join("data/stripes"));
+    let of_stripe = stripes.iter().filter(|message| message.source == "stripe");
+    assert_eq!(of_stripe.count() + filtered("stripe"), of(Provider::Stripe));
+    assert!(filtered("stripe") > 0, "orders of stripe go nowhere");
+    assert!(stripes.iter().all(|message| message.source != "github"));
+    let orders = |message: &hookweir_testkit::sink::Message| {
+        let mut properties = message.properties.iter();
+        properties.any(|(name, value)| name == "cloudEvents:type" && value.contains("order"))
+    };
+    assert!(!stripes.iter().any(orders), "they are not among its types");
+    assert!(events_there.iter().any(orders));
+}

@@ -36,7 +36,7 @@ pub use docs::reference;
 pub use identity::{BodyDigest, IdClass, Identity, SignedMessage, VerifiedEvent, VerifiedEvents};
 pub use keys::learning::another_secret;
 pub use keys::ring::{Fetch, KeyRequest, KeyRing};
-pub use language::{presets, spec};
+pub use language::{presets, spec, syntax};
 pub use nearest::nearest;
 pub use refusal::{Answer, Reason, Refusal};
 pub use request::{Headers, Request};

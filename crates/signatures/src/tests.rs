@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::sign::{SignInputs, sample_body, sign};
 use super::*;
 use crate::crypto::mac;
+use crate::language::syntax::{DocumentRef, ParamText};
 use crate::language::{presets, spec, template};
 use crate::scheme::{Check, Document};
 use crate::sign::sample;

@@ -29,15 +29,9 @@ static SCHEMES: LazyLock<Vec<(SourceSpec, Scheme, Vec<String>)>> = LazyLock::new
 
 /// The headers that a scheme reads.
 fn names(spec: &SchemeSpec) -> Vec<String> {
-    let mut places: Vec<&str> = spec.signature.iter().map(|sig| sig.from.as_str()).collect();
-    places.extend(spec.timestamp.iter().map(|ts| ts.from.as_str()));
-    places.extend(spec.jwt.iter().map(|jwt| jwt.from.as_str()));
-    places.extend(spec.require.keys().map(String::as_str));
-    places.extend(["header:authorization", "header:content-type"]);
-    places
-        .iter()
-        .filter_map(|place| place.strip_prefix("header:").map(str::to_owned))
-        .collect()
+    let others = ["authorization", "content-type"];
+    let names = spec.header_names().into_iter().chain(others);
+    names.map(str::to_owned).collect()
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -70,11 +70,3 @@ pub(crate) struct Claim {
     pub(crate) places: Vec<(Slot, Slot)>,
     pub(crate) expected: Template,
 }
-
-/// The JSON pointers of a claim's name, of which one must hold.
-pub(crate) fn claim_pointers(name: &str) -> impl Iterator<Item = String> {
-    name.split('|').map(|name| match name.strip_prefix('/') {
-        Some(_) => name.to_owned(),
-        None => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-    })
-}

@@ -7,7 +7,7 @@ use crate::json_pointers::PathSet;
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::place::Place;
 use crate::language::spec::SigSpec;
-use crate::language::template::with_params;
+use crate::language::syntax::ParamText;
 use crate::request::view::{Needs, with_plus};
 use crate::{Reason, Refusal};
 
@@ -50,13 +50,15 @@ impl SigRule {
         paths: &mut PathSet,
         needs: &mut Needs,
     ) -> Result<Self, Wrong> {
-        let literal =
-            |text: &str| with_params(text, params).map(|text| Box::<[u8]>::from(text.into_bytes()));
+        let literal = |text: &ParamText| {
+            text.fill(params)
+                .map(|text| Box::<[u8]>::from(text.into_bytes()))
+        };
         let prefix = literal(&spec.prefix)?;
         let take = spec
             .labels
             .iter()
-            .map(|label| literal(label))
+            .map(literal)
             .collect::<Result<Vec<_>, _>>()?;
         let kv = match spec.label_separator.as_deref().map(str::as_bytes) {
             None => None,
@@ -73,14 +75,13 @@ impl SigRule {
         if split.is_none() && kv.is_none() && !take.is_empty() {
             return Err("labels: needs separators or label_separator".into());
         }
-        let from = with_params(&spec.from, params)?;
-        let place = Place::parse(&from, params, paths, needs)?;
+        let place = Place::compile(&spec.from, params, paths, needs)?;
         if matches!(place, Place::Sig(_)) {
             return Err("from: the signature cannot be in itself".into());
         }
         Ok(Self {
             place,
-            shown: Place::describe(&from).into(),
+            shown: spec.from.shown(params).into(),
             prefix,
             split,
             kv,

@@ -7,7 +7,8 @@ use crate::keys::pinned_url::PinnedUrl;
 use crate::language::context::{Params, Wrong};
 use crate::language::place::Place;
 use crate::language::spec::{PinnedUrlSpec, SchemeSpec};
-use crate::language::template::{Grammar, Template, Token, with_params};
+use crate::language::syntax::{Expected, FieldRef, TemplateText};
+use crate::language::template::{Template, Token};
 use crate::request::view::Needs;
 
 /// Evidence that a mistake was reported. Only [`Compiler::error`] makes it.
@@ -78,12 +79,11 @@ impl<'c> Compiler<'c> {
     pub(super) fn template(
         &mut self,
         key: &str,
-        text: &str,
-        grammar: Grammar,
+        text: &TemplateText,
         paths: &mut PathSet,
     ) -> Result<Template, Reported> {
-        let parsed = Template::parse(text, grammar, &self.params, paths);
-        let template = self.ok(key, parsed)?;
+        let compiled = Template::compile(text, &self.params, paths);
+        let template = self.ok(key, compiled)?;
         for token in template.tokens() {
             let canonical = matches!(token, Token::Canonical(_));
             self.needs.query |= canonical || matches!(token, Token::Query(_));
@@ -100,12 +100,11 @@ impl<'c> Compiler<'c> {
     pub(super) fn place(
         &mut self,
         key: &str,
-        text: &str,
+        field: &FieldRef,
         paths: &mut PathSet,
     ) -> Result<Place, Reported> {
-        let parsed = with_params(text, &self.params)
-            .and_then(|text| Place::parse(&text, &self.params, paths, &mut self.needs));
-        self.ok(key, parsed)
+        let compiled = Place::compile(field, &self.params, paths, &mut self.needs);
+        self.ok(key, compiled)
     }
 
     /// A URL that requests name.
@@ -120,17 +119,20 @@ impl<'c> Compiler<'c> {
         self.ok(key, compiled)
     }
 
-    /// `{param:NAME?}` makes a demand a matter of the source: None where it gives no such parameter.
-    pub(super) fn optional_param(&self, value: &str) -> Option<String> {
-        match value
-            .strip_prefix("{param:")
-            .and_then(|rest| rest.strip_suffix("?}"))
-        {
-            Some(name) => self
-                .params
-                .contains_key(name)
-                .then(|| format!("{{param:{name}}}")),
-            None => Some(value.to_owned()),
+    /// Compiles a value that is demanded. None if the demand is a matter of the source, which gives
+    /// no such parameter.
+    pub(super) fn expected(
+        &mut self,
+        key: &str,
+        value: &Expected,
+        paths: &mut PathSet,
+    ) -> Result<Option<Template>, Reported> {
+        match value {
+            Expected::Value(text) => self.template(key, text, paths).map(Some),
+            Expected::IfParam(name) => {
+                let value = self.params.get(&**name);
+                Ok(value.map(|value| Template::of_literal(value)))
+            }
         }
     }
 }

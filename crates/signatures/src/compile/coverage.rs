@@ -2,25 +2,31 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::compiler::Compiler;
 use crate::IdClass;
-use crate::json_pointers::PathSet;
 use crate::language::canonical::Canonical;
-use crate::language::spec::{EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec};
-use crate::language::template::{Grammar, Template, Token};
-use crate::scheme::{Check, Facts};
+use crate::language::context::Params;
+use crate::language::spec::{
+    BindSpec, EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec,
+};
+use crate::language::syntax::{
+    DocumentRef, Expected, Filter, MessageText, Node, TemplateText, Token, TokenPlace,
+};
+use crate::scheme::Facts;
 
 /// Coverage of a signature.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Covered {
     pub(crate) body: bool,
     /// Of the body, at least something.
-    part: bool,
+    pub(crate) part: bool,
     /// Of the body, a checksum.
     pub(crate) checksum: bool,
     pub(crate) id: bool,
     event_type: bool,
-    signs: bool,
+    pub(crate) signs: bool,
     /// A time or a nonce, with what else tells events apart: the very same signed message again is a replay.
     pub(crate) replays: bool,
 }
@@ -49,110 +55,168 @@ pub(crate) fn is_time(name: &str) -> bool {
     name.to_ascii_lowercase().contains("timestamp")
 }
 
-impl Compiler<'_> {
-    pub(super) fn covers(&self, check: &Check) -> Covered {
-        let tokens: Vec<&Token> = match check {
-            Check::Proof(proof) => proof.message.tokens(),
-            Check::Jwt(rule) => rule.detached.iter().flat_map(Template::tokens).collect(),
-            _ => Vec::new(),
-        };
-        let canonical = tokens
-            .iter()
-            .any(|token| matches!(token, Token::Canonical(canonical) if canonical.covers_body()));
-        let in_claims = matches!(check, Check::Jwt(_)) && self.spec.document == "jwt";
-        let signs =
-            !matches!(check, Check::Unverified | Check::Basic(_)) && self.spec.kind != Kind::Token;
-        let form = tokens
-            .iter()
-            .any(|token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. }));
-        let jwt = self.spec.jwt.as_ref();
-        let in_jwt = jwt.is_some_and(|jwt| jwt.body_digest.is_some() || jwt.from == "body");
-        let checksum = matches!(check, Check::Proof(proof) if proof.message.has_only_a_checksum());
-        let body = signs
-            && !checksum
-            && (tokens.contains(&&Token::Body)
-                || form
-                || canonical
-                || in_jwt
-                || self
-                    .spec
-                    .bind
-                    .iter()
-                    .any(|bind| bind.equals.contains("{body")));
-        let event = &self.spec.event;
-        let ids = event
-            .id
-            .iter()
-            .chain(event.batch.iter().flat_map(|batch| &batch.id));
-        let time = self
-            .spec
-            .timestamp
-            .as_ref()
-            .filter(|_| tokens.contains(&&Token::Ts))
-            .map(|ts| ts.from.as_str());
-        let mut paths = PathSet::default();
-        let mut covers = |text: &String| {
-            let template =
-                Template::parse(text, Grammar::Plain, &self.params, &mut paths).unwrap_or_default();
-            template.tokens().into_iter().all(|token| match token {
-                Token::Json(_, pointer) => body || in_claims || tokens.iter().any(|t| matches!(t, Token::Json(_, p) if p == pointer)),
-                Token::Form(_) => body || tokens.contains(&token),
-                Token::Query(_) => tokens.contains(&&Token::Url) || tokens.contains(&token),
-                Token::Header(name) => {
-                    let listed = |t: &&Token| matches!(t, Token::Canonical(canonical) if canonical.covers_header(name));
-                    tokens.contains(&token) || time == Some(&format!("header:{name}")) || tokens.iter().any(listed)
-                }
-                other => tokens.contains(&other),
-            })
-        };
-        let mut ids = ids;
-        let id = signs && ids.all(&mut covers);
-        let event_type = signs
-            && covers(&event.event_type)
-            && event
-                .batch
-                .as_ref()
-                .is_none_or(|batch| covers(&batch.event_type));
-        let part = in_claims
-            || tokens.iter().any(|token| {
-                matches!(
-                    token,
-                    Token::Json(..) | Token::Form(_) | Token::JsonSortedKv(_)
-                )
-            });
-        let named = |test: fn(&str) -> bool| {
-            tokens.iter().any(|token| match token {
-                Token::Header(name) => test(name.as_str()),
-                Token::Query(name) | Token::Form(name) | Token::Json(_, name) => test(name),
-                _ => false,
-            })
-        };
-        let claims = |names: &[&str]| {
-            jwt.is_some_and(|jwt| {
-                jwt.required_claims
-                    .iter()
-                    .any(|claim| names.contains(&claim.as_str()))
-            })
-        };
-        let nonce = named(is_nonce) || claims(&["jti"]);
-        let in_canonical = tokens
-            .iter()
-            .any(|token| matches!(token, Token::Canonical(Canonical::Contentful)));
-        let in_token = claims(&["iat", "exp"]) || jwt.is_some_and(|jwt| jwt.max_age_secs.is_some());
-        let time = tokens.contains(&&Token::Ts) || named(is_time) || in_canonical || in_token;
+/// Returns the coverage of a scheme's signature, which follows from its words alone.
+pub(crate) fn covered(spec: &SchemeSpec, params: &Params) -> Covered {
+    let signed = Signed::of(spec, params);
+    let signs = !matches!(spec.kind, Kind::None | Kind::Basic | Kind::Token);
+    let checksum = spec.kind != Kind::Jwt && signed.message.is_some_and(has_only_a_checksum);
+    let body = signs && !checksum && signed.body();
+    let event = &spec.event;
+    let batch = event.batch.as_ref();
+    let mut ids = event
+        .id
+        .iter()
+        .chain(batch.into_iter().flat_map(|batch| &batch.id));
+    let covers = |text: &TemplateText| signed.covers(text, body);
+    let replays = signs
         // Several elements, each signed for itself, have no signed message in common.
-        let replays = signs && self.spec.each.is_none() && (nonce || (time && (body || in_claims)));
-        Covered {
-            body,
-            part,
-            checksum,
-            id,
-            event_type,
-            signs,
-            replays,
+        && spec.each.is_none()
+        && (signed.has_nonce() || (signed.has_time() && (body || signed.in_claims)));
+    Covered {
+        body,
+        part: signed.part(),
+        checksum,
+        id: signs && ids.all(covers),
+        event_type: signs
+            && covers(&event.event_type)
+            && batch.is_none_or(|batch| covers(&batch.event_type)),
+        signs,
+        replays,
+    }
+}
+
+/// Parts of a request that a scheme signs.
+struct Signed<'s> {
+    spec: &'s SchemeSpec,
+    message: Option<&'s MessageText>,
+    tokens: Vec<&'s Token>,
+    /// Canonical requests among the tokens.
+    canonical: Vec<Canonical>,
+    /// The document is the claims of the token.
+    in_claims: bool,
+}
+
+impl<'s> Signed<'s> {
+    fn of(spec: &'s SchemeSpec, params: &Params) -> Self {
+        let message = match (spec.kind, &spec.jwt) {
+            (Kind::None | Kind::Basic, _) => None,
+            (Kind::Jwt, jwt) => jwt.as_ref().and_then(|jwt| jwt.detached.as_ref()),
+            _ => spec.message.as_ref(),
+        };
+        let tokens = message
+            .map(|message| message.template().tokens())
+            .unwrap_or_default();
+        let canonical = tokens.iter().filter_map(|token| match token {
+            Token::Canonical(name) => Canonical::compile(*name, params).ok(),
+            _ => None,
+        });
+        Self {
+            canonical: canonical.collect(),
+            message,
+            tokens,
+            in_claims: spec.kind == Kind::Jwt && spec.document == DocumentRef::Claims,
+            spec,
         }
     }
 
+    fn has(&self, token: &Token) -> bool {
+        self.tokens.contains(&token)
+    }
+
+    /// Returns `true` if the whole body is signed, unless it is by a checksum.
+    fn body(&self) -> bool {
+        let form = |token: &&Token| matches!(token, Token::FormSorted | Token::FormSortedKv { .. });
+        let in_jwt = |jwt: &JwtSpec| jwt.body_digest.is_some() || jwt.from == TokenPlace::Body;
+        let bound = |bind: &BindSpec| match &bind.equals {
+            Expected::Value(text) => text.tokens().contains(&&Token::Body),
+            Expected::IfParam(_) => false,
+        };
+        self.has(&Token::Body)
+            || self.tokens.iter().any(|token| form(token))
+            || self.canonical.iter().any(Canonical::covers_body)
+            || self.spec.jwt.as_ref().is_some_and(in_jwt)
+            || self.spec.bind.iter().any(bound)
+    }
+
+    /// Returns `true` if at least something of the body is signed.
+    fn part(&self) -> bool {
+        let in_body = |token: &&Token| {
+            matches!(
+                token,
+                Token::Json(_) | Token::Form(_) | Token::JsonSortedKv(_)
+            )
+        };
+        self.in_claims || self.tokens.iter().any(|token| in_body(token))
+    }
+
+    /// Returns `true` if a change of any token of `text` breaks the signature.
+    fn covers(&self, text: &TemplateText, body: bool) -> bool {
+        text.tokens().into_iter().all(|token| {
+            self.has(token)
+                || match token {
+                    Token::Json(_) => body || self.in_claims,
+                    Token::Form(_) => body,
+                    Token::Query(_) => self.has(&Token::Url),
+                    Token::Header(name) => self.covers_header(name),
+                    _ => false,
+                }
+        })
+    }
+
+    fn covers_header(&self, name: &HeaderName) -> bool {
+        let time = self.spec.timestamp.as_ref();
+        let is_time = time.is_some_and(|time| time.from.header_name() == Some(name.as_str()));
+        (is_time && self.has(&Token::Timestamp))
+            || self
+                .canonical
+                .iter()
+                .any(|canonical| canonical.covers_header(name))
+    }
+
+    fn names(&self, test: fn(&str) -> bool) -> bool {
+        self.tokens.iter().any(|token| match token {
+            Token::Header(name) => test(name.as_str()),
+            Token::Query(name) | Token::Form(name) | Token::Json(name) => test(name),
+            _ => false,
+        })
+    }
+
+    fn claims(&self, names: &[&str]) -> bool {
+        let jwt = self.spec.jwt.iter();
+        let mut claims = jwt.flat_map(|jwt| &jwt.required_claims);
+        claims.any(|claim| names.contains(&claim.as_str()))
+    }
+
+    fn has_nonce(&self) -> bool {
+        self.names(is_nonce) || self.claims(&["jti"])
+    }
+
+    fn has_time(&self) -> bool {
+        let jwt = self.spec.jwt.as_ref();
+        self.has(&Token::Timestamp)
+            || self.names(is_time)
+            || self.canonical.contains(&Canonical::Contentful)
+            || self.claims(&["iat", "exp"])
+            || jwt.is_some_and(|jwt| jwt.max_age_secs.is_some())
+    }
+}
+
+/// Returns `true` if the body is there by its checksum only, which a forger can keep while changing
+/// the body.
+fn has_only_a_checksum(message: &MessageText) -> bool {
+    let bodies = message
+        .template()
+        .nodes()
+        .iter()
+        .filter_map(|node| match node {
+            Node::Token(Token::Body, filters) => Some(filters),
+            _ => None,
+        });
+    let mut bodies = bodies.peekable();
+    bodies.peek().is_some() && bodies.all(|filters| filters.first() == Some(&Filter::Crc32))
+}
+
+impl Compiler<'_> {
     pub(super) fn warn(&mut self, covered: &Covered) {
         let spec = self.spec;
         if spec.kind == Kind::None {

@@ -5,19 +5,15 @@ use crate::IdClass;
 use crate::check::event::{BatchRule, EventRule, Varies};
 use crate::json_pointers::{PathSet, Slot};
 use crate::language::spec::BatchSpec;
-use crate::language::template::{Grammar, Template};
+use crate::language::syntax::TemplateText;
+use crate::language::template::Template;
 
 impl Compiler<'_> {
     pub(super) fn event(&mut self) -> Result<EventRule, Reported> {
         let spec = &self.spec.event;
         let mut paths = PathSet::default();
         let ids = self.ids("scheme.event.id", &spec.id, &mut paths);
-        let event_type = self.template(
-            "scheme.event.type",
-            &spec.event_type,
-            Grammar::Plain,
-            &mut paths,
-        );
+        let event_type = self.template("scheme.event.type", &spec.event_type, &mut paths);
         let slots = self.varies("scheme.event.varies", &spec.varies, &mut paths);
         let outer = paths.clone();
         let batch = match &spec.batch {
@@ -47,12 +43,12 @@ impl Compiler<'_> {
     fn ids(
         &mut self,
         key: &str,
-        texts: &[String],
+        texts: &[TemplateText],
         paths: &mut PathSet,
     ) -> Result<Vec<Template>, Reported> {
         let ids: Vec<_> = texts
             .iter()
-            .map(|id| self.template(key, id, Grammar::Plain, paths))
+            .map(|id| self.template(key, id, paths))
             .collect();
         ids.into_iter().collect()
     }
@@ -89,12 +85,7 @@ impl Compiler<'_> {
         let places = self.ok("scheme.event.batch.array", added);
         let mut inner = PathSet::default();
         let ids = self.ids("scheme.event.batch.id", &spec.id, &mut inner);
-        let event_type = self.template(
-            "scheme.event.batch.type",
-            &spec.event_type,
-            Grammar::Plain,
-            &mut inner,
-        );
+        let event_type = self.template("scheme.event.batch.type", &spec.event_type, &mut inner);
         let slots = self.varies("scheme.event.batch.varies", &spec.varies, &mut inner);
         let (element, array) = places?;
         Ok(BatchRule {

@@ -9,7 +9,8 @@ use crate::json_pointers::{PathSet, Slots};
 use crate::language::context::Cx;
 use crate::language::place::Place;
 use crate::language::spec::{HandshakeSpec, RespondSpec, WhenSpec};
-use crate::language::template::Grammar;
+use crate::language::syntax::JsonText;
+use crate::language::template::Template;
 use crate::request::view::{Needs, View};
 use crate::request::{Headers, Request};
 use crate::{Answer, Answers, UnixMillis};
@@ -74,10 +75,9 @@ impl Compiler<'_> {
                 format!("{key}.secret_from"),
                 "a handshake that is signed is signed with a secret that is known already",
             )),
-            Some(place) => {
-                let place = Place::parse(place, &self.params, &mut paths, &mut self.needs);
-                self.ok(&format!("{key}.secret_from"), place).map(Some)
-            }
+            Some(place) => self
+                .place(&format!("{key}.secret_from"), place, &mut paths)
+                .map(Some),
         };
         let answer = self.answer_template(key, &spec.respond, 200, &mut paths);
         let visit = match &spec.visit {
@@ -116,19 +116,11 @@ impl Compiler<'_> {
         when: &WhenSpec,
         paths: &mut PathSet,
     ) -> Result<Vec<Place>, Reported> {
-        let names = [
-            ("query", &when.query),
-            ("header", &when.header),
-            ("form", &when.form),
-            ("json", &when.json),
-        ];
-        let mut places = Vec::new();
-        for (kind, name) in names {
-            let Some(name) = name else { continue };
-            let text = format!("{kind}:{name}");
-            let place = Place::parse(&text, &self.params, paths, &mut self.needs);
-            places.push(self.ok(key, place));
-        }
+        let places: Vec<_> = when
+            .fields()
+            .into_iter()
+            .map(|field| self.place(key, &field, paths))
+            .collect();
         places.into_iter().collect()
     }
 
@@ -152,7 +144,7 @@ impl Compiler<'_> {
             .headers
             .iter()
             .map(|(name, value)| {
-                let value = self.template(key, value, Grammar::Plain, paths)?;
+                let value = self.template(key, value, paths)?;
                 Ok((name.clone(), value))
             })
             .collect();
@@ -162,8 +154,10 @@ impl Compiler<'_> {
                 "application/json",
             ),
             (None, body) => {
-                let text = body.as_deref().unwrap_or_default();
-                let text = self.template(key, text, Grammar::Plain, paths);
+                let text = match body {
+                    Some(text) => self.template(key, text, paths),
+                    None => Ok(Template::default()),
+                };
                 (text.map(AnswerBody::Text), "text/plain")
             }
         };
@@ -182,29 +176,29 @@ impl Compiler<'_> {
     fn json(
         &mut self,
         key: &str,
-        value: &toml::Value,
+        value: &JsonText,
         paths: &mut PathSet,
     ) -> Result<JsonTemplate, Reported> {
         Ok(match value {
-            toml::Value::String(text) => {
-                JsonTemplate::Text(self.template(key, text, Grammar::Plain, paths)?)
-            }
-            toml::Value::Array(items) => {
+            JsonText::Text(text) => JsonTemplate::Text(self.template(key, text, paths)?),
+            JsonText::List(items) => {
                 let items: Vec<_> = items
                     .iter()
                     .map(|item| self.json(key, item, paths))
                     .collect();
                 JsonTemplate::List(items.into_iter().collect::<Result<_, _>>()?)
             }
-            toml::Value::Table(members) => {
+            JsonText::Object(members) => {
                 let members: Vec<_> = members
                     .iter()
                     .map(|(name, item)| Ok((name.clone(), self.json(key, item, paths)?)))
                     .collect();
                 JsonTemplate::Object(members.into_iter().collect::<Result<_, _>>()?)
             }
-            toml::Value::Datetime(time) => JsonTemplate::Literal(quoted(&time.to_string())),
-            other => JsonTemplate::Literal(other.to_string()),
+            JsonText::Literal(toml::Value::Datetime(time)) => {
+                JsonTemplate::Literal(quoted(&time.to_string()))
+            }
+            JsonText::Literal(other) => JsonTemplate::Literal(other.to_string()),
         })
     }
 

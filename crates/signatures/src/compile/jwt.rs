@@ -1,8 +1,9 @@
 //! Compiles the proof by JSON Web Token.
 
 use super::compiler::{Compiler, Reported};
+use super::message::present;
 use crate::Secret;
-use crate::check::claims::{Claim, DigestClaim, claim_pointers};
+use crate::check::claims::{Claim, DigestClaim};
 use crate::check::jwt::JwtRule;
 use crate::check::timestamp::Freshness;
 use crate::check::token_keys::TokenKeys;
@@ -13,7 +14,8 @@ use crate::json_pointers::{PathSet, Slot};
 use crate::keys::key_api::KeyApi;
 use crate::language::place::Place;
 use crate::language::spec::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec};
-use crate::language::template::{Grammar, Template};
+use crate::language::syntax::{ClaimName, Expected, KeyApiValue, TokenPlace, claim_pointer};
+use crate::language::template::Template;
 
 /// Secrets of a source, each ready for the algorithms of its scheme.
 type SecretKeys = Vec<Vec<(JwtAlg, MacKey)>>;
@@ -49,10 +51,7 @@ impl Compiler<'_> {
         let claims: Vec<_> = spec
             .claims
             .iter()
-            .filter_map(|(name, value)| {
-                let value = self.optional_param(value)?;
-                Some(self.expected_claim(name, &value, &mut paths))
-            })
+            .map(|(name, value)| self.expected_claim(name, value, &mut paths))
             .collect();
         let (secrets, keys) = keys?;
         let [exp, nbf, iat] = times;
@@ -68,7 +67,7 @@ impl Compiler<'_> {
             leeway: i64::try_from(spec.leeway_secs).unwrap_or(i64::MAX),
             max_age: spec.max_age_secs.and_then(|age| i64::try_from(age).ok()),
             require: require.into_iter().collect::<Result<_, _>>()?,
-            claims: claims.into_iter().collect::<Result<_, _>>()?,
+            claims: present(claims)?,
             body: body?,
             url: url?,
             paths,
@@ -82,12 +81,9 @@ impl Compiler<'_> {
         spec: &JwtSpec,
         document: &mut PathSet,
     ) -> Result<Option<Place>, Reported> {
-        match spec.from.split_once(':') {
-            Some(("header" | "json", _)) => self
-                .place("scheme.jwt.from", &spec.from, document)
-                .map(Some),
-            None if spec.from == "body" => Ok(None),
-            _ => Err(self.error("scheme.jwt.from", "header:NAME, json:/pointer or body")),
+        match &spec.from {
+            TokenPlace::Body => Ok(None),
+            TokenPlace::Field(field) => self.place("scheme.jwt.from", field, document).map(Some),
         }
     }
 
@@ -96,7 +92,7 @@ impl Compiler<'_> {
             return Ok(None);
         };
         let key = "scheme.jwt.detached";
-        self.template(key, text, Grammar::Message, &mut PathSet::default())
+        self.template(key, text.template(), &mut PathSet::default())
             .map(Some)
     }
 
@@ -132,8 +128,7 @@ impl Compiler<'_> {
     }
 
     fn claim(&mut self, name: &str, paths: &mut PathSet) -> Result<Slot, Reported> {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        self.ok("scheme.jwt", paths.add(&pointer))
+        self.ok("scheme.jwt", paths.add(&claim_pointer(name)))
     }
 
     fn digest_claim(
@@ -153,24 +148,26 @@ impl Compiler<'_> {
 
     fn expected_claim(
         &mut self,
-        name: &str,
-        value: &str,
+        name: &ClaimName,
+        value: &Expected,
         paths: &mut PathSet,
-    ) -> Result<Claim, Reported> {
-        let mut places = Vec::new();
-        for pointer in claim_pointers(name) {
-            let added = paths
-                .add(&pointer)
-                .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
-            places.push(self.ok("scheme.jwt.claims", added)?);
-        }
+    ) -> Result<Option<Claim>, Reported> {
         let key = "scheme.jwt.claims";
-        let expected = self.template(key, value, Grammar::Plain, &mut PathSet::default())?;
-        Ok(Claim {
-            name: name.into(),
+        let Some(expected) = self.expected(key, value, &mut PathSet::default())? else {
+            return Ok(None);
+        };
+        let mut places = Vec::new();
+        for pointer in name.pointers() {
+            let added = paths
+                .add(pointer)
+                .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
+            places.push(self.ok(key, added)?);
+        }
+        Ok(Some(Claim {
+            name: name.to_string().into(),
             places,
             expected,
-        })
+        }))
     }
 
     fn token_public_keys(&mut self, spec: &JwtSpec, needed: bool) -> Result<TokenKeys, Reported> {
@@ -236,7 +233,11 @@ impl Compiler<'_> {
     fn key_api(&mut self, spec: &KeyApiSpec) -> Result<KeyApi, Reported> {
         let before = self.problems.len();
         let mut secret: Option<Secret> = None;
-        if spec.body.values().any(|text| text == "{secret}") {
+        if spec
+            .body
+            .values()
+            .any(|value| *value == KeyApiValue::Secret)
+        {
             if self.source.secrets.len() != 1 {
                 self.error("secrets", "one: the secret of the provider's API, which gives the keys (or give public_keys)");
             }

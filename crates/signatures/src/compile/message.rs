@@ -12,7 +12,8 @@ use crate::crypto::public_key::KeyKind;
 use crate::json_pointers::PathSet;
 use crate::language::place::Place;
 use crate::language::spec::{Kind, TsSpec, UrlPorts};
-use crate::language::template::{Grammar, Template, Token};
+use crate::language::syntax::{Expected, Field, FieldRef, HashField};
+use crate::language::template::{Template, Token};
 
 impl Compiler<'_> {
     pub(super) fn proof(&mut self) -> Result<Proof, Reported> {
@@ -102,7 +103,7 @@ impl Compiler<'_> {
                 "scheme.message",
                 "missing: what is signed, such as \"{body}\"",
             )),
-            Some(text) => self.template("scheme.message", text, Grammar::Message, paths),
+            Some(text) => self.template("scheme.message", text.template(), paths),
         }?;
         self.message_is_whole(&message)?;
         Ok(message)
@@ -205,9 +206,11 @@ impl Compiler<'_> {
                 all.push(*hash);
             }
         }
-        let pick = match by.from.as_str() {
-            "signature" => PickHash::Label(names),
-            from => PickHash::At(self.place("scheme.hash_by.from", from, paths)?, names),
+        let pick = match &by.from {
+            HashField::Label => PickHash::Label(names),
+            HashField::Field(field) => {
+                PickHash::At(self.place("scheme.hash_by.from", field, paths)?, names)
+            }
         };
         Ok(Hashes { pick, all })
     }
@@ -217,10 +220,11 @@ impl Compiler<'_> {
         let before = self.problems.len();
         let tokens = message.tokens();
         let has_secret = tokens.contains(&&Token::Secret);
-        let wants_ts =
-            self.spec.timestamp.as_ref().is_some_and(|ts| {
-                ts.from.starts_with("signature:") || ts.from.starts_with("header:")
-            });
+        let wants_ts = self
+            .spec
+            .timestamp
+            .as_ref()
+            .is_some_and(|ts| matches!(ts.from.0, Field::Entry(_) | Field::Header(_)));
         let has_ts = tokens.contains(&&Token::Ts);
         // Those that name the headers they sign demand the time among them.
         let wants_ts = wants_ts
@@ -258,20 +262,20 @@ impl Compiler<'_> {
     pub(super) fn equal(
         &mut self,
         key: &str,
-        place: &str,
-        value: &str,
+        field: &FieldRef,
+        value: &Expected,
         paths: &mut PathSet,
     ) -> Result<Option<Equal>, Reported> {
-        let Some(value) = self.optional_param(value) else {
+        let value = self.expected(key, value, paths);
+        if matches!(value, Ok(None)) {
             return Ok(None);
-        };
-        let parsed = Place::parse(place, &self.params, paths, &mut self.needs);
-        let parsed = self.ok(key, parsed);
-        let value = self.template(key, &value, Grammar::Plain, paths);
-        Ok(Some(Equal {
-            place: parsed?,
-            shown: Place::describe(place).into(),
-            value: value?,
+        }
+        let place = self.place(key, field, paths)?;
+        let shown = field.shown(&self.params).into();
+        Ok(value?.map(|value| Equal {
+            place,
+            shown,
+            value,
         }))
     }
 }

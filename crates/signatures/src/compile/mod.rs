@@ -10,13 +10,14 @@ use crate::crypto::mac::token_digest;
 use crate::keys::learning::Learning;
 use crate::language::describe;
 use crate::language::spec::Kind;
+use crate::language::syntax::{DOCUMENT_WORDS, DocumentRef};
 use crate::language::template::Template;
 use crate::request::encrypted::Sealed;
 use crate::scheme::{Check, Document, Scheme};
 use crate::{Secret, SourceSpec};
 
 use self::compiler::{Compiler, Reported};
-use self::coverage::facts;
+use self::coverage::{covered, facts};
 use self::source::ReadSpec;
 
 mod compiler;
@@ -122,7 +123,7 @@ impl Compiler<'_> {
         let methods = self.methods();
         let (mut check, mut event, url) = (check?, event?, url?);
         let (signed, unsigned) = (signed?, unsigned?);
-        let covered = self.covers(&check);
+        let covered = covered(self.spec, &self.params);
         (event.class, event.replays) = (covered.class(&self.spec.event), covered.replays);
         if let Check::Proof(proof) = &mut check {
             if event.paths.is_empty() {
@@ -195,17 +196,16 @@ impl Compiler<'_> {
     }
 
     fn document(&mut self) -> Result<Document, Reported> {
-        match self.spec.document.split_once(':') {
-            None if self.spec.document == "body" => Ok(Document::Body),
-            None if self.spec.document == "jwt" && self.spec.kind == Kind::Jwt => {
-                Ok(Document::Claims)
-            }
-            Some(("form", name)) => {
+        match &self.spec.document {
+            DocumentRef::Body => Ok(Document::Body),
+            DocumentRef::Claims if self.spec.kind == Kind::Jwt => Ok(Document::Claims),
+            DocumentRef::Claims => Err(self.error("scheme.document", DOCUMENT_WORDS)),
+            DocumentRef::Form(name) => {
                 self.needs.form = true;
-                Ok(Document::Form(name.into()))
+                Ok(Document::Form(name.clone()))
             }
-            Some(("multipart", name)) => Ok(Document::Multipart(name.into())),
-            Some(("encrypted", pointer)) => {
+            DocumentRef::Multipart(name) => Ok(Document::Multipart(name.clone())),
+            DocumentRef::Encrypted(pointer) => {
                 let read = |secret: &&Secret| !secret.is_unread();
                 let keys: Vec<_> = self
                     .source
@@ -216,10 +216,6 @@ impl Compiler<'_> {
                     .collect();
                 self.ok("scheme.document", Sealed::new(pointer, &keys))
                     .map(Document::Sealed)
-            }
-            _ => {
-                let words = "one of \"body\", \"form:NAME\", \"multipart:NAME\", \"encrypted:/pointer\", and \"jwt\" where kind is \"jwt\"";
-                Err(self.error("scheme.document", words))
             }
         }
     }

@@ -119,17 +119,10 @@ pub fn params_of(spec: &SchemeSpec) -> BTreeMap<String, Option<String>> {
         .iter()
         .map(|(name, value)| (name.clone(), Some(value.clone())))
         .collect();
-    let words = format!("{spec:?}");
-    // In `{join:…}` it is one of several.
-    for (at, _) in words
-        .match_indices("param:")
-        .filter(|(at, _)| words[..*at].ends_with(['{', '+', ':']))
-    {
-        let name: String = words[at + 6..]
-            .chars()
-            .take_while(|c| !"}?+|".contains(*c))
-            .collect();
-        params.entry(name).or_insert(None);
+    for text in spec.texts() {
+        for name in text.params() {
+            params.entry(name.to_owned()).or_insert(None);
+        }
     }
     params
 }

@@ -8,7 +8,8 @@ use crate::docs::entry::Entry;
 pub use crate::docs::page::Page;
 use crate::docs::rows::evidence;
 use crate::language::presets;
-use crate::language::spec::{Evidence, IdKind, JwtAlg, Kind, Missing, SchemeSpec};
+use crate::language::spec::{Evidence, IdKind, JwtAlg, JwtSpec, Kind, Missing, SchemeSpec, Text};
+use crate::language::syntax::{KeyApiValue, Token};
 use crate::params_of;
 
 /// The whole reference: `README.md` with one table of all, and a page for each provider.
@@ -65,7 +66,7 @@ fn table(entries: &[Entry]) -> String {
             entry.name,
             entry.name,
             entry.proof(),
-            if entry.covers_body() {
+            if entry.covered.body {
                 "covered"
             } else {
                 "not covered"
@@ -91,7 +92,7 @@ impl Entry {
     fn read(name: &'static str) -> Result<Self, String> {
         let spec = SchemeSpec::from_table(presets::table(name)?)
             .map_err(|error| format!("{name}: {error}"))?;
-        Ok(Self { name, spec })
+        Ok(Self::new(name, spec))
     }
 
     fn title(&self) -> &str {
@@ -132,7 +133,7 @@ impl Entry {
 
     /// Returns the source as written in `config.toml`.
     fn source(&self) -> String {
-        let Self { name, spec } = self;
+        let Self { name, spec, .. } = self;
         let env = name
             .to_uppercase()
             .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
@@ -169,7 +170,7 @@ impl Entry {
                 text.push_str("# its certificates come along; Apple's root is known\n")
             }
             Kind::Jwt if jwt.is_some_and(|jwt| jwt.key_api.is_some()) => {
-                if self.says("\"{secret}\"") {
+                if jwt.is_some_and(asks_with_secret) {
                     let _ = writeln!(
                         text,
                         "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys"
@@ -184,10 +185,7 @@ impl Entry {
             Kind::Jwt => text.push_str("jwks = \"https://…\"  # or public_keys = [\"file:…\"]\n"),
             _ => _ = writeln!(text, "public_keys = [\"file:/etc/hookweir/{name}.pub\"]"),
         }
-        if ["{url", "{base_url", "{path", "{canonical:"]
-            .iter()
-            .any(|word| self.says(word))
-        {
+        if spec.texts().into_iter().any(needs_url) {
             let _ = writeln!(
                 text,
                 "public_url = \"https://YOUR-HOST/ingest/{name}\"  # as entered at the provider, to the letter"
@@ -226,10 +224,28 @@ impl Entry {
             (true, Missing::Body) => "body",
             (true, _) => "none",
             _ if event.id_kind != IdKind::Event => "object",
-            _ if self.covers_id() => "signed",
+            _ if self.covered.id => "signed",
             _ => "unsigned",
         }
     }
+}
+
+/// Returns `true` if the API that gives the keys is asked with the source's secret.
+fn asks_with_secret(jwt: &JwtSpec) -> bool {
+    let api = jwt.key_api.iter();
+    api.flat_map(|api| api.body.values())
+        .any(|value| *value == KeyApiValue::Secret)
+}
+
+/// Returns `true` if a text holds a part of the source's public URL.
+fn needs_url(text: Text<'_>) -> bool {
+    let url = |token: &&Token| {
+        matches!(
+            token,
+            Token::Url | Token::BaseUrl | Token::Path | Token::Canonical(_)
+        )
+    };
+    matches!(text, Text::Template(text) if text.tokens().iter().any(url))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::language::describe;
 use crate::language::spec::{
     EmptyBatch, Evidence, HandshakeSpec, IdentityEvidence, Missing, RespondSpec,
 };
+use crate::language::syntax::TemplateText;
 
 impl Entry {
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
@@ -16,11 +17,11 @@ impl Entry {
         let mut rows = vec![("proof", describe::sentence(&self.spec, &self.spec.params))];
         rows.push((
             "body",
-            if self.covers_body() {
+            if self.covered.body {
                 "covered by the proof"
-            } else if self.message().contains("{body|crc32}") {
+            } else if self.covered.checksum {
                 "a checksum of it is covered: authenticated, not protected from changes by somebody who means to"
-            } else if self.spec.document == "jwt" || self.message().contains("{json:") || self.message().contains("{form:") {
+            } else if self.covered.part {
                 "a part of it is covered by the proof; the rest is not protected from changes on the way"
             } else {
                 "not covered: authenticated, not protected from changes on the way"
@@ -100,8 +101,8 @@ impl Entry {
             "event id",
             match (
                 ids.is_empty(),
-                self.signs(),
-                self.covers_id(),
+                self.covered.signs,
+                self.covered.id,
                 event.stable_id,
             ) {
                 (true, ..) => missing.into(),
@@ -147,7 +148,7 @@ impl Entry {
         let event = &self.spec.event;
         let mut rows = vec![(
             "counts as a duplicate",
-            duplicates(&self.spec, self.class(), self.replays()),
+            duplicates(&self.spec, self.class(), self.covered.replays),
         )];
         if self.class() != IdClass::Object && !self.without_id() {
             rows.push(("an id is known for", shown(self.spec.facts.window())));
@@ -271,7 +272,10 @@ pub(super) fn shake(handshake: &HandshakeSpec) -> String {
 
 pub(super) fn answer(respond: &RespondSpec) -> String {
     let mut text = respond.status.unwrap_or(200).to_string();
-    match (&respond.json, respond.body.as_deref()) {
+    match (
+        &respond.json,
+        respond.body.as_ref().map(TemplateText::as_str),
+    ) {
         (Some(json), _) => {
             _ = write!(
                 text,

@@ -3,7 +3,7 @@
 use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
 use crate::language::context::{Params, Wrong};
 use crate::language::spec::KeyApiSpec;
-use crate::language::template::with_params;
+use crate::language::syntax::KeyApiValue;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 
@@ -33,15 +33,13 @@ impl KeyApi {
         secret: Option<Secret>,
         params: &Params,
     ) -> Result<Self, Wrong> {
-        let (before, after) = match spec.url.split_once("{kid}") {
-            Some((before, after)) => (before, Some(with_params(after, params)?.into())),
-            None => (spec.url.as_str(), None),
-        };
-        let part = |(name, text): (&String, &String)| -> Result<(Box<str>, Part), Wrong> {
-            let part = match text.as_str() {
-                "{kid}" => Part::Kid,
-                "{secret}" => Part::Secret,
-                text => Part::Text(with_params(text, params)?.into()),
+        let after = spec.url.after.as_ref().map(|after| after.fill(params));
+        let after = after.transpose()?.map(Into::into);
+        let part = |(name, value): (&String, &KeyApiValue)| -> Result<(Box<str>, Part), Wrong> {
+            let part = match value {
+                KeyApiValue::Kid => Part::Kid,
+                KeyApiValue::Secret => Part::Secret,
+                KeyApiValue::Text(text) => Part::Text(text.fill(params)?.into()),
             };
             Ok((name.as_str().into(), part))
         };
@@ -49,7 +47,7 @@ impl KeyApi {
         if after.is_none() && !body.iter().any(|(_, part)| matches!(part, Part::Kid)) {
             return Err("neither url nor body says {kid}".into());
         }
-        let url = (with_params(before, params)?.into(), after);
+        let url = (spec.url.before.fill(params)?.into(), after);
         Ok(Self {
             url,
             body,

@@ -4,7 +4,6 @@ use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::place::Place;
 use crate::language::spec::PinnedUrlSpec;
-use crate::language::template::with_params;
 use crate::refusal::{Reason, Refusal};
 
 /// Longest URL.
@@ -34,7 +33,7 @@ impl PinnedUrl {
         let hosts = spec
             .hosts
             .iter()
-            .map(|host| with_params(host, params).map(Into::into))
+            .map(|host| host.fill(params).map(Into::into))
             .collect::<Result<Vec<Box<str>>, _>>()?;
         // A name that ends in a wildcard would be anybody's.
         let pinned = |host: &str| {
@@ -48,7 +47,7 @@ impl PinnedUrl {
         }
         Ok(Self {
             place,
-            shown: Place::describe(&spec.from).into(),
+            shown: spec.from.shown(params).into(),
             pinned: Pinned {
                 hosts,
                 path: spec.path.as_str().into(),
@@ -136,7 +135,7 @@ pub(crate) fn example(spec: &PinnedUrlSpec, params: &Params) -> String {
     let host = spec
         .hosts
         .first()
-        .and_then(|host| with_params(host, params).ok())
+        .and_then(|host| host.fill(params).ok())
         .unwrap_or_default();
     format!(
         "https://{}{}",

@@ -9,8 +9,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::crypto::mac::Encoding;
 use crate::json_pointers::{PathSet, scalar};
-use crate::language::context::{Cx, Params};
-use crate::language::http_signature::HttpSignature;
+use crate::language::context::{Cx, Params, Wrong};
+use crate::language::http_signature::{Form, HttpSignature};
+use crate::language::syntax::CanonicalName;
 use crate::request::view::{is_form, query};
 use crate::{Reason, Refusal};
 
@@ -58,18 +59,24 @@ pub(crate) enum Canonical {
 }
 
 impl Canonical {
-    pub(crate) fn parse(name: &str, params: &Params) -> Option<Self> {
-        Some(match name {
-            "contentful" => Self::Contentful,
-            "plivo-v3" => Self::PlivoV3,
-            "qsh" => Self::Qsh {
+    /// Reads the parameters that a canonical request takes.
+    pub(crate) fn compile(name: CanonicalName, params: &Params) -> Result<Self, Wrong> {
+        Ok(match name {
+            CanonicalName::Contentful => Self::Contentful,
+            CanonicalName::PlivoV3 => Self::PlivoV3,
+            CanonicalName::Qsh => Self::Qsh {
                 base: params
                     .get("base_path")
                     .map_or("", |path| path.trim_end_matches('/'))
                     .into(),
             },
-            "truelayer" => Self::TrueLayer,
-            name => Self::HttpSignature(HttpSignature::parse(name, params)?),
+            CanonicalName::TrueLayer => Self::TrueLayer,
+            CanonicalName::Rfc9421 => {
+                Self::HttpSignature(HttpSignature::compile(Form::Rfc9421, params)?)
+            }
+            CanonicalName::Cavage => {
+                Self::HttpSignature(HttpSignature::compile(Form::Cavage, params)?)
+            }
         })
     }
 

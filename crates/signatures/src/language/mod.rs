@@ -9,5 +9,6 @@ pub(crate) mod place;
 pub mod presets;
 pub(crate) mod read;
 pub mod spec;
+pub mod syntax;
 pub(crate) mod template;
 pub(crate) mod words;

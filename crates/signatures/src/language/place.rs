@@ -7,6 +7,7 @@ use http::HeaderName;
 use crate::json_pointers::{PathSet, Slot, scalar};
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::http_signature::{HttpSignature, Part};
+use crate::language::syntax::{Field, FieldRef};
 use crate::request::view::{Needs, field};
 
 /// Most values that are looked at.
@@ -26,36 +27,34 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    pub(crate) fn parse(
-        text: &str,
+    /// Fills the parameters of a source into a place. The request is then decoded as far as the
+    /// place needs it.
+    pub(crate) fn compile(
+        field: &FieldRef,
         params: &Params,
         paths: &mut PathSet,
         needs: &mut Needs,
     ) -> Result<Self, Wrong> {
-        match text.split_once(':') {
-            Some(("header", name)) => {
-                Ok(Self::Header(name.parse().map_err(|_| {
-                    format!("\"{name}\" is no name of a header")
-                })?))
+        Ok(match &field.0 {
+            Field::Header(name) => {
+                let name = name.fill(params)?;
+                let header = name.parse();
+                Self::Header(header.map_err(|_| format!("\"{name}\" is no name of a header"))?)
             }
-            Some(("query", name)) => {
+            Field::Query(name) => {
                 needs.query = true;
-                Ok(Self::Query(name.into()))
+                Self::Query(name.fill(params)?.into())
             }
-            Some(("form", name)) => {
+            Field::Form(name) => {
                 needs.form = true;
-                Ok(Self::Form(name.into()))
+                Self::Form(name.fill(params)?.into())
             }
-            Some(("json", pointer)) => Ok(Self::Json(paths.add(pointer)?)),
-            Some(("signature", label)) => Ok(Self::Sig(label.into())),
-            _ if let Some((rule, part)) = HttpSignature::place(text, params) => {
-                Ok(Self::HttpSignature(rule, part))
+            Field::Json(pointer) => Self::Json(paths.add(&pointer.fill(params)?)?),
+            Field::Entry(label) => Self::Sig(label.fill(params)?.into()),
+            Field::HttpSignature(form, part) => {
+                Self::HttpSignature(HttpSignature::compile(*form, params)?, *part)
             }
-            _ => Err(format!(
-                "\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer"
-            )
-            .into()),
-        }
+        })
     }
 
     /// The values there; only a header can have several.
@@ -90,17 +89,6 @@ impl Place {
             values.pop()
         } else {
             None
-        }
-    }
-
-    /// As an operator reads it.
-    pub(crate) fn describe(text: &str) -> String {
-        match text.split_once(':') {
-            Some(("header", name)) => name.to_owned(),
-            Some(("query", name)) => format!("query parameter {name}"),
-            Some(("form", name)) => format!("form field {name}"),
-            Some(("json", pointer)) => format!("{pointer} of the body"),
-            _ => text.to_owned(),
         }
     }
 }

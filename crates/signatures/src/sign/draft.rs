@@ -8,7 +8,8 @@ use crate::json_pointers::{PathSet, Slots, set};
 use crate::language::canonical::Canonical;
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::spec::SchemeSpec;
-use crate::language::template::{Grammar, Template, Token};
+use crate::language::syntax::{Expected, Field, FieldRef, ParamText, TemplateText};
+use crate::language::template::{Template, Token};
 use crate::request::Request;
 use crate::request::view::{View, query};
 use crate::scheme::{Document, Scheme};
@@ -157,40 +158,50 @@ impl<'d> Draft<'d> {
     }
 
     /// Puts a value where a scheme looks for it.
-    pub(super) fn put(&mut self, place: &str, value: &str, number: bool) -> Result<(), SignError> {
-        let place = self.param_text(place).unwrap_or_default();
-        match place.split_once(':') {
-            Some(("header", name)) => self.header(name, value),
-            Some(("query", name)) => {
-                self.parameter(name, value);
+    pub(super) fn put(
+        &mut self,
+        field: &FieldRef,
+        value: &str,
+        number: bool,
+    ) -> Result<(), SignError> {
+        let params = self.params();
+        let fill = |name: &ParamText| name.fill(&params).map_err(wrong);
+        match &field.0 {
+            Field::Header(name) => self.header(&fill(name)?, value),
+            Field::Query(name) => {
+                self.parameter(&fill(name)?, value);
                 Ok(())
             }
-            Some(("form", name)) => {
+            Field::Form(name) => {
                 let separator: &[u8] = if self.body.is_empty() { b"" } else { b"&" };
                 self.body.extend_from_slice(separator);
-                self.body
-                    .extend_from_slice(format!("{name}={}", escaped(value)).as_bytes());
+                let pair = format!("{}={}", fill(name)?, escaped(value));
+                self.body.extend_from_slice(pair.as_bytes());
                 Ok(())
             }
-            Some(("json", pointer)) => {
-                let mut json = self.json()?;
+            Field::Json(pointer) => {
                 let number = number.then(|| value.parse::<i64>().ok()).flatten();
                 let value = number.map_or_else(|| value.into(), Value::from);
-                match &self.spec.each {
-                    None => set(&mut json, pointer, value),
-                    Some(each) => {
-                        let items = json.pointer_mut(each).and_then(Value::as_array_mut);
-                        items
-                            .into_iter()
-                            .flatten()
-                            .for_each(|item| set(item, pointer, value.clone()));
-                    }
-                }
-                self.body = json.to_string().into_bytes();
-                Ok(())
+                self.put_json(&fill(pointer)?, &value)
             }
-            _ => Ok(()),
+            Field::HttpSignature(..) | Field::Entry(_) => Ok(()),
         }
+    }
+
+    fn put_json(&mut self, pointer: &str, value: &Value) -> Result<(), SignError> {
+        let mut json = self.json()?;
+        match &self.spec.each {
+            None => set(&mut json, pointer, value.clone()),
+            Some(each) => {
+                let items = json.pointer_mut(each).and_then(Value::as_array_mut);
+                items
+                    .into_iter()
+                    .flatten()
+                    .for_each(|item| set(item, pointer, value.clone()));
+            }
+        }
+        self.body = json.to_string().into_bytes();
+        Ok(())
     }
 
     /// Puts a document that is a part of a multipart body into one; until here the body is the document alone.
@@ -234,15 +245,9 @@ impl<'d> Draft<'d> {
         }
     }
 
-    pub(super) fn fill(&self, template: &str) -> Result<String, SignError> {
-        let text = |wrong: Wrong| SignError::Body(wrong.to_string());
-        let template = Template::parse(
-            template,
-            Grammar::Plain,
-            &self.params(),
-            &mut PathSet::default(),
-        );
-        let template = template.map_err(text)?;
+    pub(super) fn fill(&self, text: &TemplateText) -> Result<String, SignError> {
+        let template = Template::compile(text, &self.params(), &mut PathSet::default());
+        let template = template.map_err(wrong)?;
         let request = self.request();
         let body = |error: crate::Refusal| SignError::Body(error.detail.into_owned());
         let view = View::new(&request, &self.body, self.scheme.needs).map_err(body)?;
@@ -265,18 +270,15 @@ impl<'d> Draft<'d> {
         params
     }
 
-    /// Text in which only `{param:NAME}` stands; None where the source has no such parameter.
-    pub(super) fn param_text(&self, text: &str) -> Option<String> {
-        let Some((before, rest)) = text.split_once("{param:") else {
-            return Some(text.to_owned());
-        };
-        let (name, after) = rest.split_once('}')?;
-        let name = name.trim_end_matches('?');
-        let value = self
-            .source
-            .params
-            .get(name)
-            .or_else(|| self.spec.params.get(name))?;
-        Some(format!("{before}{value}{after}"))
+    /// Returns the value that a place or claim must have; None if nothing is demanded.
+    pub(super) fn expected(&self, value: &Expected) -> Result<Option<String>, SignError> {
+        match value {
+            Expected::Value(text) => self.fill(text).map(Some),
+            Expected::IfParam(name) => Ok(self.params().remove(&**name)),
+        }
     }
+}
+
+fn wrong(wrong: Wrong) -> SignError {
+    SignError::Body(wrong.to_string())
 }

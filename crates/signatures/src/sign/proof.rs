@@ -10,6 +10,7 @@ use crate::keys::pinned_url::example as example_url;
 use crate::language::context::Cx;
 use crate::language::place::Place;
 use crate::language::spec::SigSpec;
+use crate::language::syntax::{Field, HashField};
 use crate::language::template::Piece;
 use crate::request::view::View;
 use crate::scheme::Document;
@@ -31,21 +32,15 @@ impl Draft<'_> {
             self.put(&spec.from, &ts, spec.must_be_number)?;
         }
         for (place, value) in &self.spec.require {
-            if let Some(value) = self.param_text(value) {
+            if let Some(value) = self.expected(value)? {
                 self.put(place, &value, false)?;
             }
         }
-        if let Some(by) = self
-            .spec
-            .hash_by
-            .as_ref()
-            .filter(|by| by.from != "signature")
+        if let Some(by) = &self.spec.hash_by
+            && let HashField::Field(field) = &by.from
         {
-            self.put(
-                &by.from,
-                by.names.keys().next_back().map_or("", String::as_str),
-                false,
-            )?;
+            let name = by.names.keys().next_back().map_or("", String::as_str);
+            self.put(field, name, false)?;
         }
         if let Some(url) = &self.spec.cert_url {
             self.put(&url.from, &example_url(url, &self.params()), false)?;
@@ -66,7 +61,7 @@ impl Draft<'_> {
         }
         for bind in &self.spec.bind {
             if !(bind.unless_form && is_form_scheme(self.spec)) {
-                let value = self.fill(&bind.equals)?;
+                let value = self.expected(&bind.equals)?.unwrap_or_default();
                 self.put(&bind.from, &value, false)?;
             }
         }
@@ -88,11 +83,9 @@ impl Draft<'_> {
             for item in items {
                 let text = item.to_string();
                 let signature = self.signature(proof, rule, &ts, text.as_bytes())?;
-                set(
-                    item,
-                    rule.from.trim_start_matches("json:"),
-                    signature.into(),
-                );
+                if let Field::Json(pointer) = &rule.from.0 {
+                    set(item, &pointer.shown(&self.params()), signature.into());
+                }
             }
             self.body = json.to_string().into_bytes();
             return Ok(());
@@ -172,7 +165,8 @@ impl Draft<'_> {
 
     /// The signature among the other entries of its list.
     fn grammar(&self, rule: &SigSpec, signature: &str, ts: &str) -> String {
-        let prefix = self.param_text(&rule.prefix).unwrap_or_default();
+        let params = self.params();
+        let prefix = rule.prefix.shown(&params);
         let split = rule
             .separators
             .as_deref()
@@ -183,10 +177,13 @@ impl Draft<'_> {
             .spec
             .timestamp
             .as_ref()
-            .and_then(|ts| ts.from.strip_prefix("signature:"));
+            .and_then(|ts| match &ts.from.0 {
+                Field::Entry(label) => Some(label.shown(&params)),
+                _ => None,
+            });
         let label = match &self.spec.hash_by {
-            Some(by) if by.from == "signature" => by.names.keys().next_back().cloned(),
-            _ => rule.labels.first().and_then(|label| self.param_text(label)),
+            Some(by) if by.from == HashField::Label => by.names.keys().next_back().cloned(),
+            _ => rule.labels.first().map(|label| label.shown(&params)),
         };
         match (&rule.label_separator, in_list, &rule.separators) {
             (Some(kv), Some(ts_label), _) => format!(

@@ -9,27 +9,19 @@ use crate::json_pointers::set;
 use crate::UnixMillis;
 use crate::check::timestamp::write as write_time;
 use crate::language::spec::{SchemeSpec, TimeUnit};
+use crate::language::syntax::{
+    CanonicalName, DocumentRef, MessageText, SampleNode, SampleText, TemplateText, Token,
+};
 
 /// A body of the provider's shape with this event id in it, and nothing else that is the same twice.
 pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     if let Some(sample) = &spec.sample {
-        let seconds = write_time(at, TimeUnit::S);
-        let text = sample
-            .replace("{id}", event_id)
-            .replace("{timestamp_secs}", &seconds)
-            .replace("{timestamp_ms}", &at.0.to_string());
-        return text
-            .replace("{timestamp_rfc3339}", &write_time(at, TimeUnit::Rfc3339))
-            .into();
+        return filled(sample, event_id, at).into();
     }
     let mut json = Value::Null;
     let event = &spec.event;
-    let at_pointers = |json: &mut Value, base: &str, templates: &[String], value: &str| {
-        for pointer in templates
-            .first()
-            .iter()
-            .flat_map(|template| pointers(template))
-        {
+    let at_pointers = |json: &mut Value, base: &str, templates: &[TemplateText], value: &str| {
+        for pointer in templates.first().into_iter().flat_map(pointers) {
             set(json, &format!("{base}{pointer}"), value.into());
         }
     };
@@ -55,7 +47,7 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     if json.is_null() || json.is_object() {
         set(&mut json, "/note", event_id.into());
     }
-    if spec.document.starts_with("form:") || is_form_scheme(spec) {
+    if is_form_scheme(spec) {
         let fields = form_fields(spec)
             .into_iter()
             .map(|name| format!("{name}={}", escaped(event_id)));
@@ -64,62 +56,68 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     json.to_string().into()
 }
 
-/// Returns `true` if the signature, or a signed part, is in a form.
-pub(crate) fn is_form_scheme(spec: &SchemeSpec) -> bool {
-    let message = spec.message.as_deref().unwrap_or_default();
-    let in_id = spec.event.id.iter().any(|id| id.contains("{form:"));
-    in_id
-        || message.contains("{form:")
-        || message.contains("{canonical:plivo-v3}")
-        || spec.document.starts_with("form:")
-        || spec
-            .signature
-            .iter()
-            .any(|sig| sig.from.starts_with("form:"))
+/// Fills the id and the time of an event into a sample.
+fn filled(sample: &SampleText, event_id: &str, at: UnixMillis) -> String {
+    let node = |node: &SampleNode| match node {
+        SampleNode::Literal(text) => text.to_string(),
+        SampleNode::Id => event_id.to_owned(),
+        SampleNode::Secs => write_time(at, TimeUnit::S),
+        SampleNode::Millis => write_time(at, TimeUnit::Ms),
+        SampleNode::Rfc3339 => write_time(at, TimeUnit::Rfc3339),
+    };
+    sample.nodes().iter().map(node).collect()
 }
 
-fn form_fields(spec: &SchemeSpec) -> Vec<String> {
-    let words = format!(
-        "{}{}{}",
-        spec.message.as_deref().unwrap_or_default(),
-        spec.event.id.concat(),
-        spec.event.event_type
-    );
-    let mut names: Vec<String> = words
-        .match_indices("{form:")
-        .map(|(at, _)| {
-            words[at + 6..]
-                .chars()
-                .take_while(|c| !matches!(c, '}' | '|'))
-                .collect::<String>()
-        })
-        .filter(|name| !name.starts_with("sorted"))
-        .collect();
-    names.sort();
+/// Returns `true` if the signature, or a signed part, is in a form.
+pub(crate) fn is_form_scheme(spec: &SchemeSpec) -> bool {
+    let message = spec.message.iter().map(MessageText::template);
+    let form = |token: &Token| {
+        matches!(
+            token,
+            Token::Form(_) | Token::FormSorted | Token::FormSortedKv { .. }
+        )
+    };
+    let plivo = Token::Canonical(CanonicalName::PlivoV3);
+    message
+        .clone()
+        .chain(&spec.event.id)
+        .flat_map(TemplateText::tokens)
+        .any(form)
+        || message
+            .flat_map(TemplateText::tokens)
+            .any(|token| *token == plivo)
+        || matches!(spec.document, DocumentRef::Form(_))
+        || spec.signature.iter().any(|sig| sig.from.is_form())
+}
+
+fn form_fields(spec: &SchemeSpec) -> Vec<&str> {
+    let message = spec.message.iter().map(MessageText::template);
+    let texts = message
+        .chain(&spec.event.id)
+        .chain([&spec.event.event_type]);
+    let names = texts
+        .flat_map(TemplateText::tokens)
+        .filter_map(|token| match token {
+            Token::Form(name) => Some(&**name),
+            _ => None,
+        });
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
     names.dedup();
     if names.is_empty() {
-        vec!["note".into()]
+        vec!["note"]
     } else {
         names
     }
 }
 
-fn pointers(template: &str) -> impl Iterator<Item = String> {
-    let starts: Vec<_> = template
-        .match_indices("{json:")
-        .map(|(at, _)| at + 6)
-        .collect();
-    let all: Vec<String> = starts
-        .into_iter()
-        .map(|at| {
-            template[at..]
-                .chars()
-                .take_while(|c| !matches!(c, '}' | '|'))
-                .collect::<String>()
-                .replace('*', "0")
-        })
-        .collect();
-    all.into_iter()
+/// Returns the JSON pointers of a template, with the first element of each array.
+fn pointers(template: &TemplateText) -> Vec<String> {
+    let pointer = |token: &Token| match token {
+        Token::Json(pointer) | Token::JsonSortedKv(pointer) => Some(pointer.replace('*', "0")),
+        _ => None,
+    };
+    template.tokens().into_iter().filter_map(pointer).collect()
 }
 
 pub(crate) fn escaped(text: &str) -> String {

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::check::claims::claim_pointers;
 use crate::check::jwt::JwtRule;
 use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::Encoding;
 use crate::json_pointers::set;
+use crate::language::syntax::TokenPlace;
 use crate::sign::draft::Draft;
 use crate::sign::inputs::SignError;
 use crate::sign::keys::SigningKey;
@@ -25,7 +25,10 @@ impl Draft<'_> {
                 ts.must_be_number,
             )?;
         }
-        let in_body = spec.from == "body" || spec.from.starts_with("json:");
+        let in_body = match &spec.from {
+            TokenPlace::Body => true,
+            TokenPlace::Field(field) => field.is_json(),
+        };
         let mut claims = if in_body {
             self.json()?
         } else {
@@ -36,11 +39,8 @@ impl Draft<'_> {
         }
         set(&mut claims, "/jti", self.inputs.id.as_str().into());
         for (name, value) in &spec.claims {
-            if let Some(value) = self.param_text(value) {
-                let value = self.fill(&value)?;
-                if let Some(pointer) = claim_pointers(name).next() {
-                    set(&mut claims, &pointer, value.into());
-                }
+            if let (Some(value), Some(pointer)) = (self.expected(value)?, name.pointers().next()) {
+                set(&mut claims, pointer, value.into());
             }
         }
         let url = self
@@ -76,8 +76,10 @@ impl Draft<'_> {
         let payload = match &spec.detached {
             Some(detached) => {
                 // What is signed may depend on what the token's header names.
-                self.put(&spec.from, &format!("{header}.."), false)?;
-                self.fill(detached)?.into_bytes()
+                if let TokenPlace::Field(field) = &spec.from {
+                    self.put(field, &format!("{header}.."), false)?;
+                }
+                self.fill(detached.template())?.into_bytes()
             }
             None => claims.to_string().into_bytes(),
         };
@@ -99,13 +101,17 @@ impl Draft<'_> {
             spec.prefix,
             Encoding::Base64Url.encode(&signature)
         );
-        if in_body && spec.from != "body" {
-            self.body = b"{}".to_vec();
+        match &spec.from {
+            TokenPlace::Body => {
+                self.body = token.into_bytes();
+                self.header("content-type", "application/jwt")
+            }
+            TokenPlace::Field(field) => {
+                if in_body {
+                    self.body = b"{}".to_vec();
+                }
+                self.put(field, &token, false)
+            }
         }
-        if spec.from == "body" {
-            self.body = token.into_bytes();
-            return self.header("content-type", "application/jwt");
-        }
-        self.put(&spec.from, &token, false)
     }
 }

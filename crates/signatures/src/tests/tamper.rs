@@ -35,12 +35,12 @@ impl Case {
         let mut places: Vec<String> = spec
             .signature
             .iter()
-            .map(|sig| sig.from.clone())
-            .chain(spec.timestamp.iter().map(|ts| ts.from.clone()))
+            .map(|sig| sig.from.to_string())
+            .chain(spec.timestamp.iter().map(|ts| ts.from.to_string()))
             .collect();
-        places.extend(spec.require.keys().cloned());
-        places.extend(spec.jwt.iter().map(|jwt| jwt.from.clone()));
-        let message = spec.message.clone().unwrap_or_default();
+        places.extend(spec.require.keys().map(ToString::to_string));
+        places.extend(spec.jwt.iter().map(|jwt| jwt.from.to_string()));
+        let message = spec.message.clone().unwrap_or_default().to_string();
         let optional = message
             .split('[')
             .skip(1)
@@ -59,7 +59,8 @@ impl Case {
         places
             .iter()
             .filter_map(|place| place.strip_prefix("header:"))
-            .map(|name| template::with_params(name, &self.source.params).expect("params"))
+            .map(|name| ParamText::try_from(name.to_owned()).expect("a name"))
+            .map(|name| name.fill(&self.source.params).expect("params"))
             .collect()
     }
 }
@@ -160,8 +161,8 @@ fn no_change_of_any_byte_verifies() {
         if case
             .spec
             .message
-            .as_deref()
-            .is_some_and(|message| message.contains("{url}"))
+            .as_ref()
+            .is_some_and(|message| message.to_string().contains("{url}"))
         {
             refuses(
                 &Request {

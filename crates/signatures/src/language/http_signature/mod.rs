@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use http::HeaderName;
 
 use crate::crypto::mac::{Encoding, HashName};
-use crate::language::context::{Cx, Params};
+use crate::language::context::{Cx, Params, Wrong};
 use crate::request::view::query;
 use crate::{Reason, Refusal};
 
@@ -32,14 +32,15 @@ pub(crate) struct HttpSignature {
     header: HeaderName,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+/// Standard that a signature follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Form {
     Rfc9421,
     Cavage,
 }
 
 /// A value that the request says of its signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     /// The signature, in base64.
     Signature,
@@ -56,13 +57,8 @@ struct Chosen<'v> {
 }
 
 impl HttpSignature {
-    /// `name` is `rfc9421` or `cavage`.
-    pub(crate) fn parse(name: &str, params: &Params) -> Option<Self> {
-        let form = match name {
-            "rfc9421" => Form::Rfc9421,
-            "cavage" => Form::Cavage,
-            _ => return None,
-        };
+    /// Reads the parameters `covers`, `label`, `tag` and `header`.
+    pub(crate) fn compile(form: Form, params: &Params) -> Result<Self, Wrong> {
         let text = |name: &str| {
             params
                 .get(name)
@@ -79,25 +75,14 @@ impl HttpSignature {
             .filter(|_| form == Form::Cavage)
             .map_or("signature", String::as_str)
             .parse()
-            .ok()?;
-        Some(Self {
+            .map_err(|_| "params.header: no name of a header")?;
+        Ok(Self {
             form,
             covers,
             label: text("label"),
             tag: text("tag"),
             header,
         })
-    }
-
-    /// A place that holds a part of the signature: `rfc9421:signature`, `cavage:created`.
-    pub(crate) fn place(text: &str, params: &Params) -> Option<(Self, Part)> {
-        let (form, part) = text.split_once(':')?;
-        let part = match part {
-            "signature" => Part::Signature,
-            "created" => Part::Created,
-            _ => return None,
-        };
-        Some((Self::parse(form, params)?, part))
     }
 
     /// Returns `true` if the body's digest must be signed.
@@ -184,7 +169,35 @@ impl HttpSignature {
     }
 }
 
+impl Part {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Created => "created",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Signature, Self::Created]
+            .into_iter()
+            .find(|part| part.name() == name)
+    }
+}
+
 impl Form {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Rfc9421 => "rfc9421",
+            Self::Cavage => "cavage",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Rfc9421, Self::Cavage]
+            .into_iter()
+            .find(|form| form.name() == name)
+    }
+
     /// The header with the body's digest.
     fn digest(self) -> &'static str {
         match self {

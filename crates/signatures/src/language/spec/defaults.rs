@@ -6,10 +6,6 @@ pub(super) fn sha256() -> HashName {
     HashName::Sha256
 }
 
-pub(super) fn body() -> String {
-    "body".into()
-}
-
 pub(super) fn post() -> Vec<String> {
     vec!["POST".into()]
 }

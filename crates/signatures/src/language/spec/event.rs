@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::defaults::yes;
+use crate::language::syntax::TemplateText;
 
 /// Places of the id and the type of an event.
 #[derive(Debug, Clone, Deserialize)]
@@ -10,10 +11,10 @@ use super::defaults::yes;
 pub struct EventSpec {
     /// Templates; the first whose tokens are all there is the id. None: the event has no id.
     #[serde(default)]
-    pub id: Vec<String>,
+    pub id: Vec<TemplateText>,
     /// Template.
     #[serde(rename = "type", default)]
-    pub event_type: String,
+    pub event_type: TemplateText,
     /// Meaning of the provider's id.
     #[serde(default)]
     pub id_kind: IdKind,
@@ -34,7 +35,7 @@ impl Default for EventSpec {
     fn default() -> Self {
         Self {
             id: Vec::new(),
-            event_type: String::new(),
+            event_type: TemplateText::default(),
             id_kind: IdKind::default(),
             varies: Vec::new(),
             missing_id: Missing::default(),
@@ -78,10 +79,10 @@ pub struct BatchSpec {
     pub array: String,
     /// As `event.id`, relative to the element.
     #[serde(default)]
-    pub id: Vec<String>,
+    pub id: Vec<TemplateText>,
     /// As `event.type`, relative to the element.
     #[serde(rename = "type", default)]
-    pub event_type: String,
+    pub event_type: TemplateText,
     /// As `event.varies`, relative to the element.
     #[serde(default)]
     pub varies: Vec<String>,

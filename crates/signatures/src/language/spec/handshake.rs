@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::signature::PinnedUrlSpec;
+use crate::language::syntax::{Expected, Field, FieldRef, JsonText, ParamText, TemplateText};
 
 /// Responses that the provider requires.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,11 +17,11 @@ pub struct RespondSpec {
     pub content_type: Option<String>,
     /// Headers.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, TemplateText>,
     /// Body.
-    pub body: Option<String>,
+    pub body: Option<TemplateText>,
     /// Body, as JSON.
-    pub json: Option<toml::Value>,
+    pub json: Option<JsonText>,
     /// Status for a refused delivery.
     pub reject_status: Option<u16>,
     /// Status for "not now".
@@ -35,7 +36,7 @@ pub struct HandshakeSpec {
     pub when: WhenSpec,
     /// Places in the request, and what they must equal.
     #[serde(default)]
-    pub check: BTreeMap<String, String>,
+    pub check: BTreeMap<FieldRef, Expected>,
     /// Status where a check fails; refused as a bad signature if left out.
     pub otherwise_status: Option<u16>,
     /// The request must verify first.
@@ -46,7 +47,7 @@ pub struct HandshakeSpec {
     /// A URL to be visited, once, before it is answered; until then it is "not now".
     pub visit: Option<PinnedUrlSpec>,
     /// Place of the secret that the provider hands over. It is kept if the source says `learn_secret = true`.
-    pub secret_from: Option<String>,
+    pub secret_from: Option<FieldRef>,
     /// The answer.
     #[serde(default)]
     pub respond: RespondSpec,
@@ -68,4 +69,18 @@ pub struct WhenSpec {
     pub json: Option<String>,
     /// Expected value of the place named above.
     pub equals: Option<String>,
+}
+
+impl WhenSpec {
+    /// Returns the places of which each must hold something.
+    pub(crate) fn fields(&self) -> Vec<FieldRef> {
+        let name = |name: &Option<String>| name.as_deref().map(ParamText::literal);
+        let fields = [
+            name(&self.query).map(Field::Query),
+            name(&self.header).map(Field::Header),
+            name(&self.form).map(Field::Form),
+            name(&self.json).map(Field::Json),
+        ];
+        fields.into_iter().flatten().map(FieldRef).collect()
+    }
 }

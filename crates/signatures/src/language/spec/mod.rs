@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::crypto::mac::HashName;
 use crate::language::read::{self, Fault};
+use crate::language::syntax::{DocumentRef, Expected, FieldRef, MessageText, SampleText};
 use crate::language::words::OldWords;
 
 mod defaults;
@@ -14,8 +15,9 @@ mod facts;
 mod handshake;
 mod signature;
 mod token;
+mod walk;
 
-use self::defaults::{body, post, sha256};
+use self::defaults::{post, sha256};
 pub use self::event::{BatchSpec, EmptyBatch, EventSpec, IdKind, Missing};
 pub use self::facts::{Evidence, FactsSpec, IdentityEvidence};
 pub use self::handshake::{HandshakeSpec, RespondSpec, WhenSpec};
@@ -24,6 +26,7 @@ pub use self::signature::{
     UrlPorts,
 };
 pub use self::token::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec, X5cSpec};
+pub(crate) use self::walk::Text;
 
 /// One scheme, as written. Everything is optional but `kind`; secrets, public URL and parameters belong to the source.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,10 +48,10 @@ pub struct SchemeSpec {
     /// Place of the time of signing.
     pub timestamp: Option<TsSpec>,
     /// Signed message, as a template.
-    pub message: Option<String>,
+    pub message: Option<MessageText>,
     /// Place of the JSON document: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or `jwt` for the token's claims.
-    #[serde(default = "body")]
-    pub document: String,
+    #[serde(default)]
+    pub document: DocumentRef,
     /// JSON pointer to an array of which every element is verified for itself; `{json:…}` is then relative to the element.
     pub each: Option<String>,
     /// Verify over the decompressed bytes where the body is gzip.
@@ -59,7 +62,7 @@ pub struct SchemeSpec {
     pub url_ports: UrlPorts,
     /// Preconditions: a place in the request, and what it must equal.
     #[serde(default)]
-    pub require: BTreeMap<String, String>,
+    pub require: BTreeMap<FieldRef, Expected>,
     /// Digests that the request carries outside of the signature.
     #[serde(default)]
     pub bind: Vec<BindSpec>,
@@ -86,7 +89,7 @@ pub struct SchemeSpec {
     #[serde(default)]
     pub facts: FactsSpec,
     /// A body of the provider's shape, with `{id}`, `{timestamp_secs}`, `{timestamp_ms}` and `{timestamp_rfc3339}`, for `hookweir send`.
-    pub sample: Option<String>,
+    pub sample: Option<SampleText>,
 }
 
 /// Proof that the sender gives.

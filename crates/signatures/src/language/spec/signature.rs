@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::crypto::mac::{Encoding, HashName};
+use crate::language::syntax::{Expected, FieldRef, HashField, ParamText};
 
 /// Rule by which a secret or public key, as the operator pastes it, becomes a key.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,7 +55,7 @@ pub enum Normalize {
 #[serde(deny_unknown_fields)]
 pub struct HashBySpec {
     /// `header:NAME`, or `signature` for the label of the signature's entry.
-    pub from: String,
+    pub from: HashField,
     /// The names that are accepted.
     pub names: BTreeMap<String, HashName>,
 }
@@ -64,10 +65,10 @@ pub struct HashBySpec {
 #[serde(deny_unknown_fields)]
 pub struct SigSpec {
     /// `header:NAME`, `query:NAME`, `form:NAME`, `json:/pointer`.
-    pub from: String,
+    pub from: FieldRef,
     /// Text in front of it, required.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: ParamText,
     /// Characters that separate entries of a list.
     pub separators: Option<String>,
     /// Text that a sender writes between entries; the first character of `separators` if left out. Verifying takes any of `separators`.
@@ -76,7 +77,7 @@ pub struct SigSpec {
     pub label_separator: Option<String>,
     /// Labels of entries that are signatures (without `label_separator`: positions, from 0).
     #[serde(default)]
-    pub labels: Vec<String>,
+    pub labels: Vec<ParamText>,
     /// Encoding of its bytes.
     #[serde(default)]
     pub encoding: Encoding,
@@ -91,9 +92,9 @@ pub struct SigSpec {
 #[serde(deny_unknown_fields)]
 pub struct PinnedUrlSpec {
     /// `header:NAME` or `json:/pointer`.
-    pub from: String,
+    pub from: FieldRef,
     /// Hosts; `*` is lower-case letters and hyphens, `#` is digits, so that no dot and no port gets in.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<ParamText>,
     /// Path and query; `*` is letters, digits, `-`, `_`, `.` and `:`.
     pub path: String,
 }
@@ -103,7 +104,7 @@ pub struct PinnedUrlSpec {
 #[serde(deny_unknown_fields)]
 pub struct TsSpec {
     /// `signature:LABEL`, `header:NAME`, `form:NAME`, `json:/pointer`.
-    pub from: String,
+    pub from: FieldRef,
     /// Unit or format of the time.
     #[serde(default)]
     pub unit: TimeUnit,
@@ -149,9 +150,9 @@ pub enum UrlPorts {
 #[serde(deny_unknown_fields)]
 pub struct BindSpec {
     /// `query:NAME`, `header:NAME` or `json:/pointer`.
-    pub from: String,
+    pub from: FieldRef,
     /// Template of the expected value.
-    pub equals: String,
+    pub equals: Expected,
     /// It may be absent where the body is a form (whose fields are signed) or empty.
     #[serde(default)]
     pub unless_form: bool,

@@ -7,18 +7,21 @@ use serde::Deserialize;
 use super::defaults::sha256;
 pub use crate::crypto::jws::JwtAlg;
 use crate::crypto::mac::{Encoding, HashName};
+use crate::language::syntax::{
+    ClaimName, Expected, KeyApiUrl, KeyApiValue, MessageText, TokenPlace,
+};
 
 /// A JSON Web Token.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JwtSpec {
     /// `header:NAME`, `body` or `json:/pointer`.
-    pub from: String,
+    pub from: TokenPlace,
     /// Text in front of it, required.
     #[serde(default)]
     pub prefix: String,
     /// Message of a detached signature (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
-    pub detached: Option<String>,
+    pub detached: Option<MessageText>,
     /// Further members that a sender writes into the token's header.
     #[serde(default)]
     pub send_header: BTreeMap<String, String>,
@@ -32,7 +35,7 @@ pub struct JwtSpec {
     pub required_claims: Vec<String>,
     /// Claims and what they must equal. A name that starts with `/` is a JSON pointer, and `|` stands between several of which one must.
     #[serde(default)]
-    pub claims: BTreeMap<String, String>,
+    pub claims: BTreeMap<ClaimName, Expected>,
     /// Largest age by `iat`, in seconds.
     pub max_age_secs: Option<u64>,
     /// The claim that binds the body.
@@ -52,10 +55,10 @@ pub struct JwtSpec {
 #[serde(deny_unknown_fields)]
 pub struct KeyApiSpec {
     /// Its URL, with `{kid}` in it where the key is named there.
-    pub url: String,
+    pub url: KeyApiUrl,
     /// JSON to post; a GET if left out. `{kid}` is the key's id and `{secret}` the source's secret.
     #[serde(default)]
-    pub body: BTreeMap<String, String>,
+    pub body: BTreeMap<String, KeyApiValue>,
     /// JSON pointer to the key in the answer; the answer is a public key in PEM if left out.
     pub key_pointer: Option<String>,
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::tokens::{Filter, Segment, Token};
+use super::tokens::{Segment, Token};
 use crate::json_pointers::{flat_members, scalar};
 use crate::language::context::Cx;
+use crate::language::syntax::Filter;
 use crate::refusal::{Reason, Refusal};
 use crate::request::view::{View, field, query};
 

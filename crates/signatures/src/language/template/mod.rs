@@ -7,17 +7,17 @@ use std::borrow::Cow;
 
 use crate::json_pointers::{PathSet, scalar};
 use crate::language::context::{Cx, Params, Wrong};
+use crate::language::syntax::{Filter, TemplateText};
 use crate::refusal::{Reason, Refusal};
 
 mod fill;
-mod parse;
+mod lower;
 mod tokens;
 
 pub(crate) use self::fill::is_challenge;
 use self::fill::{filtered, joined_tokens, optional, signed, value};
-use self::parse::Parser;
-use self::tokens::{Filter, Segment};
-pub(crate) use self::tokens::{Grammar, Token};
+use self::tokens::Segment;
+pub(crate) use self::tokens::Token;
 
 /// A compiled template.
 #[derive(Debug, Clone, Default)]
@@ -34,20 +34,18 @@ pub(crate) enum Piece<'v> {
 pub(crate) type Parts<'v> = (Vec<Cow<'v, [u8]>>, String);
 
 impl Template {
-    pub(crate) fn parse(
-        text: &str,
-        grammar: Grammar,
+    /// Fills the parameters of a source into a template.
+    pub(crate) fn compile(
+        text: &TemplateText,
         params: &Params,
         paths: &mut PathSet,
     ) -> Result<Self, Wrong> {
-        let mut parser = Parser {
-            rest: text,
-            grammar,
-            params,
-            paths,
-        };
-        let segments = parser.segments(false)?;
-        Ok(Self(segments))
+        lower::segments(text.nodes(), params, paths).map(Self)
+    }
+
+    /// Makes a template of a text without tokens.
+    pub(crate) fn of_literal(text: &str) -> Self {
+        Self(vec![Segment::Literal(text.as_bytes().into())])
     }
 
     /// Every token, those in optional segments too.
@@ -64,14 +62,6 @@ impl Template {
         let mut tokens = Vec::new();
         collect(&self.0, &mut tokens);
         tokens
-    }
-
-    /// Returns `true` if the body is there by its checksum only, which a forger can keep while changing the body.
-    pub(crate) fn has_only_a_checksum(&self) -> bool {
-        let body = |segment: &&Segment| matches!(segment, Segment::Token(Token::Body, _));
-        let checksum = |segment: &Segment| matches!(segment, Segment::Token(_, filters) if matches!(filters.first(), Some(Filter::Crc32)));
-        let mut bodies = self.0.iter().filter(body).peekable();
-        bodies.peek().is_some() && bodies.all(checksum)
     }
 
     /// The ends of the body, front and back, at which a time or a header stands with nothing in between: digits can be moved across such
@@ -206,23 +196,4 @@ impl Template {
         }
         Ok(text)
     }
-
-    /// The text of a template without tokens.
-    pub(crate) fn literal(&self) -> Option<String> {
-        self.0
-            .iter()
-            .map(|segment| match segment {
-                Segment::Literal(text) => std::str::from_utf8(text).ok(),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-/// Text in which only `{param:NAME}` stands, filled in.
-pub(crate) fn with_params(text: &str, params: &Params) -> Result<String, Wrong> {
-    let template = Template::parse(text, Grammar::Plain, params, &mut PathSet::default())?;
-    template
-        .literal()
-        .ok_or_else(|| format!("\"{text}\": only {{param:NAME}} can stand here").into())
 }

@@ -2,9 +2,9 @@
 
 use http::HeaderName;
 
-use crate::crypto::mac::{Encoding, HashName};
 use crate::json_pointers::Slot;
 use crate::language::canonical::Canonical;
+use crate::language::syntax::Filter;
 
 #[derive(Debug, Clone)]
 pub(super) enum Segment {
@@ -36,22 +36,4 @@ pub(crate) enum Token {
     Json(Slot, Box<str>),
     JsonSortedKv(Slot),
     Canonical(Canonical),
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Filter {
-    Lower,
-    Hash(HashName, Encoding),
-    Crc32,
-    Hmac(Encoding),
-    Unescape(Box<[u8]>),
-}
-
-/// Syntax that a template may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grammar {
-    /// A message: `[…]` is optional.
-    Message,
-    /// Anything else: `[` is `[`.
-    Plain,
 }

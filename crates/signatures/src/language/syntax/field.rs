@@ -1,0 +1,173 @@
+//! References to fields of a request.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::param_text::ParamText;
+use crate::language::context::Params;
+use crate::language::http_signature::{Form, Part};
+
+/// Place in a request: `header:NAME`, `query:NAME`, `form:NAME`, `json:/pointer`,
+/// `signature:LABEL`, or a part of an HTTP Message Signature.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FieldRef(pub(crate) Field);
+
+/// Kind and name of a field.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Field {
+    Form(ParamText),
+    Header(ParamText),
+    Json(ParamText),
+    Query(ParamText),
+    HttpSignature(Form, Part),
+    /// An entry of the signature's list.
+    Entry(ParamText),
+}
+
+/// Place where a request names its hash: a field, or the label of the signature's entry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum HashField {
+    /// `signature`.
+    Label,
+    /// Any other place.
+    Field(FieldRef),
+}
+
+/// Place of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum TokenPlace {
+    /// The body is the token.
+    Body,
+    /// `header:NAME` or `json:/pointer`.
+    Field(FieldRef),
+}
+
+impl FieldRef {
+    /// Returns the name of a header, if this is one without parameters in its name.
+    pub fn header_name(&self) -> Option<&str> {
+        match &self.0 {
+            Field::Header(name) => name.as_literal(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.0, Field::Json(_))
+    }
+
+    pub(crate) fn is_form(&self) -> bool {
+        matches!(self.0, Field::Form(_))
+    }
+
+    /// Returns the name of its parameters.
+    pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
+        let text = match &self.0 {
+            Field::Form(text)
+            | Field::Header(text)
+            | Field::Json(text)
+            | Field::Query(text)
+            | Field::Entry(text) => Some(text),
+            Field::HttpSignature(..) => None,
+        };
+        text.into_iter().flat_map(ParamText::params)
+    }
+
+    /// Returns the place as an operator reads it.
+    pub(crate) fn shown(&self, params: &Params) -> String {
+        match &self.0 {
+            Field::Header(name) => name.shown(params),
+            Field::Query(name) => format!("query parameter {}", name.shown(params)),
+            Field::Form(name) => format!("form field {}", name.shown(params)),
+            Field::Json(pointer) => format!("{} of the body", pointer.shown(params)),
+            Field::HttpSignature(..) | Field::Entry(_) => self.to_string(),
+        }
+    }
+}
+
+impl TryFrom<String> for FieldRef {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let name = |name: &str| ParamText::try_from(name.to_owned());
+        Ok(Self(match text.split_once(':') {
+            Some(("header", header)) => Field::Header(name(header)?),
+            Some(("query", parameter)) => Field::Query(name(parameter)?),
+            Some(("form", field)) => Field::Form(name(field)?),
+            Some(("json", pointer)) => Field::Json(name(pointer)?),
+            Some(("signature", label)) => Field::Entry(name(label)?),
+            Some((form, part))
+                if let (Some(form), Some(part)) = (Form::parse(form), Part::parse(part)) =>
+            {
+                Field::HttpSignature(form, part)
+            }
+            _ => {
+                return Err(format!(
+                    "\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer"
+                ));
+            }
+        }))
+    }
+}
+
+impl fmt::Display for FieldRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Field::Form(name) => write!(f, "form:{name}"),
+            Field::Header(name) => write!(f, "header:{name}"),
+            Field::Json(pointer) => write!(f, "json:{pointer}"),
+            Field::Query(name) => write!(f, "query:{name}"),
+            Field::HttpSignature(form, part) => write!(f, "{}:{}", form.name(), part.name()),
+            Field::Entry(label) => write!(f, "signature:{label}"),
+        }
+    }
+}
+
+impl TryFrom<String> for HashField {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "signature" => Ok(Self::Label),
+            _ => FieldRef::try_from(text).map(Self::Field),
+        }
+    }
+}
+
+impl TokenPlace {
+    /// Returns the name of a header, if this is one without parameters in its name.
+    pub fn header_name(&self) -> Option<&str> {
+        match self {
+            Self::Body => None,
+            Self::Field(field) => field.header_name(),
+        }
+    }
+}
+
+impl fmt::Display for TokenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body => f.write_str("body"),
+            Self::Field(field) => field.fmt(f),
+        }
+    }
+}
+
+impl TryFrom<String> for TokenPlace {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "body" {
+            return Ok(Self::Body);
+        }
+        match FieldRef::try_from(text) {
+            Ok(field) if matches!(field.0, Field::Header(_) | Field::Json(_)) => {
+                Ok(Self::Field(field))
+            }
+            _ => Err("header:NAME, json:/pointer or body".into()),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! URL and body of an API that gives a key by its id.
+
+use serde::Deserialize;
+
+use super::param_text::ParamText;
+
+/// URL, with `{kid}` in it where the key is named there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct KeyApiUrl {
+    /// Text before the id.
+    pub(crate) before: ParamText,
+    /// Text after the id; None if the URL has none.
+    pub(crate) after: Option<ParamText>,
+}
+
+/// Value to post.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum KeyApiValue {
+    /// `{kid}`: the id of the key.
+    Kid,
+    /// `{secret}`: the secret of the source.
+    Secret,
+    /// Any other text.
+    Text(ParamText),
+}
+
+impl TryFrom<String> for KeyApiUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let part = |text: &str| ParamText::try_from(text.to_owned());
+        Ok(match text.split_once("{kid}") {
+            Some((before, after)) => Self {
+                before: part(before)?,
+                after: Some(part(after)?),
+            },
+            None => Self {
+                before: part(&text)?,
+                after: None,
+            },
+        })
+    }
+}
+
+impl TryFrom<String> for KeyApiValue {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Ok(match text.as_str() {
+            "{kid}" => Self::Kid,
+            "{secret}" => Self::Secret,
+            _ => Self::Text(ParamText::try_from(text)?),
+        })
+    }
+}

@@ -132,7 +132,7 @@ impl<'s> Signed<'s> {
             Expected::IfParam(_) => false,
         };
         self.has(&Token::Body)
-            || self.tokens.iter().any(|token| form(token))
+            || self.tokens.iter().any(form)
             || self.canonical.iter().any(Canonical::covers_body)
             || self.spec.jwt.as_ref().is_some_and(in_jwt)
             || self.spec.bind.iter().any(bound)
@@ -146,7 +146,7 @@ impl<'s> Signed<'s> {
                 Token::Json(_) | Token::Form(_) | Token::JsonSortedKv(_)
             )
         };
-        self.in_claims || self.tokens.iter().any(|token| in_body(token))
+        self.in_claims || self.tokens.iter().any(in_body)
     }
 
     /// Returns `true` if a change of any token of `text` breaks the signature.

@@ -8,7 +8,9 @@ use crate::docs::entry::Entry;
 pub use crate::docs::page::Page;
 use crate::docs::rows::evidence;
 use crate::language::presets;
-use crate::language::spec::{Evidence, IdKind, JwtAlg, JwtSpec, Kind, Missing, SchemeSpec, Text};
+use crate::language::spec::{
+    Evidence, IdKind, JwtAlg, JwtSpec, KeyApiSpec, Kind, Missing, SchemeSpec, Text,
+};
 use crate::language::syntax::{KeyApiValue, Token};
 use crate::params_of;
 
@@ -134,57 +136,10 @@ impl Entry {
     /// Returns the source as written in `config.toml`.
     fn source(&self) -> String {
         let Self { name, spec, .. } = self;
-        let env = name
-            .to_uppercase()
-            .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        let mut text =
-            format!("[[source]]\nname = \"{name}\"\npath = \"{name}\"\nprovider = \"{name}\"\n");
-        let jwt = spec.jwt.as_ref();
-        let shared = jwt.is_none_or(|jwt| {
-            jwt.algorithms
-                .iter()
-                .any(|alg| matches!(alg, JwtAlg::HS256 | JwtAlg::HS384 | JwtAlg::HS512))
-        });
-        match spec.kind {
-            Kind::None => {}
-            Kind::Basic => _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]  # user:password"),
-            Kind::Hmac | Kind::Hash | Kind::Token | Kind::Jwt if shared => {
-                let keys = spec
-                    .signature
-                    .iter()
-                    .filter_map(|sig| sig.secret_index)
-                    .max()
-                    .map_or(1, |last| last + 1);
-                let keys: Vec<_> = match keys {
-                    1 => vec![format!("\"env:{env}_SECRET\"")],
-                    several => (1..=several)
-                        .map(|number| format!("\"env:{env}_SECRET_{number}\""))
-                        .collect(),
-                };
-                let _ = writeln!(text, "secrets = [{}]", keys.join(", "));
-            }
-            Kind::Rsa if spec.cert_url.is_some() => {
-                text.push_str("# its certificates are fetched from the provider\n")
-            }
-            Kind::Jwt if jwt.is_some_and(|jwt| jwt.x5c.is_some()) => {
-                text.push_str("# its certificates come along; Apple's root is known\n")
-            }
-            Kind::Jwt if jwt.is_some_and(|jwt| jwt.key_api.is_some()) => {
-                if jwt.is_some_and(asks_with_secret) {
-                    let _ = writeln!(
-                        text,
-                        "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys"
-                    );
-                } else {
-                    text.push_str("# its keys are fetched from the provider\n");
-                }
-            }
-            Kind::Jwt if jwt.is_some_and(|jwt| jwt.jwks_url.is_some()) => {
-                text.push_str("# its keys are known: `jwks` can be left out\n")
-            }
-            Kind::Jwt => text.push_str("jwks = \"https://…\"  # or public_keys = [\"file:…\"]\n"),
-            _ => _ = writeln!(text, "public_keys = [\"file:/etc/hookweir/{name}.pub\"]"),
-        }
+        let mut text = format!(
+            "[[source]]\nname = \"{name}\"\npath = \"{name}\"\nprovider = \"{name}\"\n{}",
+            self.keys()
+        );
         if spec.texts().into_iter().any(needs_url) {
             let _ = writeln!(
                 text,
@@ -199,6 +154,42 @@ impl Entry {
             let _ = writeln!(text, "params = {{ {} }}", params.join(", "));
         }
         text
+    }
+
+    /// Returns the lines of the source that hold its keys.
+    fn keys(&self) -> String {
+        let Self { name, spec, .. } = self;
+        let env = name
+            .to_uppercase()
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let symmetric = |alg: &JwtAlg| alg.hash().is_some();
+        match (spec.kind, &spec.jwt) {
+            (Kind::None, _) => String::new(),
+            (Kind::Basic, _) => format!("secrets = [\"env:{env}_SECRET\"]  # user:password\n"),
+            (Kind::Jwt, Some(jwt)) if !jwt.algorithms.iter().any(symmetric) => {
+                keys_of_token(jwt, &env)
+            }
+            (Kind::Hmac | Kind::Hash | Kind::Token | Kind::Jwt, _) => self.secrets(&env),
+            (Kind::Rsa, _) if spec.cert_url.is_some() => {
+                "# its certificates are fetched from the provider\n".into()
+            }
+            (Kind::Rsa | Kind::Ed25519 | Kind::EcdsaP256, _) => {
+                format!("public_keys = [\"file:/etc/hookweir/{name}.pub\"]\n")
+            }
+        }
+    }
+
+    /// Returns one secret, or as many as have a signature of their own.
+    fn secrets(&self, env: &str) -> String {
+        let signatures = self.spec.signature.iter();
+        let last = signatures.filter_map(|sig| sig.secret_index).max();
+        let secrets: Vec<_> = match last.map_or(1, |last| last + 1) {
+            1 => vec![format!("\"env:{env}_SECRET\"")],
+            several => (1..=several)
+                .map(|number| format!("\"env:{env}_SECRET_{number}\""))
+                .collect(),
+        };
+        format!("secrets = [{}]\n", secrets.join(", "))
     }
 
     fn proof(&self) -> String {
@@ -230,11 +221,22 @@ impl Entry {
     }
 }
 
-/// Returns `true` if the API that gives the keys is asked with the source's secret.
-fn asks_with_secret(jwt: &JwtSpec) -> bool {
-    let api = jwt.key_api.iter();
-    api.flat_map(|api| api.body.values())
-        .any(|value| *value == KeyApiValue::Secret)
+/// Returns the line with the keys of a token that is signed with a private key.
+fn keys_of_token(jwt: &JwtSpec, env: &str) -> String {
+    let asks_with_secret =
+        |api: &KeyApiSpec| api.body.values().any(|value| *value == KeyApiValue::Secret);
+    let line = match &jwt.key_api {
+        _ if jwt.x5c.is_some() => "# its certificates come along; Apple's root is known",
+        Some(api) if asks_with_secret(api) => {
+            return format!(
+                "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys\n"
+            );
+        }
+        Some(_) => "# its keys are fetched from the provider",
+        None if jwt.jwks_url.is_some() => "# its keys are known: `jwks` can be left out",
+        None => "jwks = \"https://…\"  # or public_keys = [\"file:…\"]",
+    };
+    format!("{line}\n")
 }
 
 /// Returns `true` if a text holds a part of the source's public URL.

@@ -7,7 +7,7 @@ use crate::compile::coverage::{duplicates, shown};
 use crate::docs::entry::Entry;
 use crate::language::describe;
 use crate::language::spec::{
-    EmptyBatch, Evidence, HandshakeSpec, IdentityEvidence, Missing, RespondSpec,
+    BatchSpec, EmptyBatch, Evidence, HandshakeSpec, IdentityEvidence, Missing, RespondSpec,
 };
 use crate::language::syntax::TemplateText;
 
@@ -15,19 +15,7 @@ impl Entry {
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
         let facts = &self.spec.facts;
         let mut rows = vec![("proof", describe::sentence(&self.spec, &self.spec.params))];
-        rows.push((
-            "body",
-            if self.covered.body {
-                "covered by the proof"
-            } else if self.covered.checksum {
-                "a checksum of it is covered: authenticated, not protected from changes by somebody who means to"
-            } else if self.covered.part {
-                "a part of it is covered by the proof; the rest is not protected from changes on the way"
-            } else {
-                "not covered: authenticated, not protected from changes on the way"
-            }
-            .into(),
-        ));
+        rows.push(("body", self.coverage().into()));
         rows.extend(self.identity());
         rows.extend(
             self.spec
@@ -77,6 +65,18 @@ impl Entry {
         rows
     }
 
+    fn coverage(&self) -> &'static str {
+        if self.covered.body {
+            "covered by the proof"
+        } else if self.covered.checksum {
+            "a checksum of it is covered: authenticated, not protected from changes by somebody who means to"
+        } else if self.covered.part {
+            "a part of it is covered by the proof; the rest is not protected from changes on the way"
+        } else {
+            "not covered: authenticated, not protected from changes on the way"
+        }
+    }
+
     /// Id, type and batches.
     pub(super) fn identity(&self) -> Vec<(&'static str, String)> {
         let event = &self.spec.event;
@@ -120,24 +120,7 @@ impl Entry {
             rows.push(("event type", format!("`{event_type}`")));
         }
         if let Some(batch) = &event.batch {
-            let at = if batch.array.is_empty() {
-                "the body".to_owned()
-            } else {
-                format!("`{}`", batch.array)
-            };
-            let empty = match batch.empty {
-                EmptyBatch::Ok => "an empty one is a health check",
-                EmptyBatch::Refuse => "an empty one is refused",
-            };
-            let kept = if batch.split {
-                "each becomes an event of its own; with `batch = \"whole\"` the POST is one, and a retry that puts its events together anew is another"
-            } else {
-                "the POST is one event; `batch = \"split\"` makes each one of its own"
-            };
-            rows.push((
-                "several events",
-                format!("the elements of {at}: {kept}; {empty}"),
-            ));
+            rows.push(("several events", several(batch)));
         }
         rows.extend(self.duplicates());
         rows
@@ -217,6 +200,25 @@ pub(super) fn evidence(evidence: Evidence) -> &'static str {
         Evidence::ThirdParty => "third-party",
         Evidence::Recalled => "recalled",
     }
+}
+
+/// Batches in a sentence.
+fn several(batch: &BatchSpec) -> String {
+    let at = if batch.array.is_empty() {
+        "the body".to_owned()
+    } else {
+        format!("`{}`", batch.array)
+    };
+    let empty = match batch.empty {
+        EmptyBatch::Ok => "an empty one is a health check",
+        EmptyBatch::Refuse => "an empty one is refused",
+    };
+    let kept = if batch.split {
+        "each becomes an event of its own; with `batch = \"whole\"` the POST is one, and a retry that puts its events together anew is another"
+    } else {
+        "the POST is one event; `batch = \"split\"` makes each one of its own"
+    };
+    format!("the elements of {at}: {kept}; {empty}")
 }
 
 /// A handshake in a sentence.

@@ -17,17 +17,7 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
     use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
     let random = ring::rand::SystemRandom::new();
     let failed = |_| "no key could be made".to_owned();
-    let kind = match (spec.kind, &spec.jwt) {
-        (Kind::Jwt, Some(jwt)) => jwt
-            .algorithms
-            .iter()
-            .find_map(|alg| SigningKey::of_token(*alg).ok()),
-        (Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa, _) => {
-            Some(SigningKey::of_kind(spec.kind, spec.hash))
-        }
-        _ => None,
-    };
-    match kind {
+    match SigningKey::of_scheme(spec) {
         Some(SigningKey::Ed25519) => {
             let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random)
                 .map_err(failed)?
@@ -38,9 +28,9 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
                 .map_err(|error| error.to_string())?;
             Ok((pkcs8, public))
         }
-        Some(SigningKey::Ecdsa(_) | SigningKey::P256Sha1) => {
+        Some(kind @ (SigningKey::Ecdsa(_) | SigningKey::P256Sha1)) => {
             let algorithm = match kind {
-                Some(SigningKey::Ecdsa(algorithm)) => algorithm,
+                SigningKey::Ecdsa(algorithm) => algorithm,
                 // A key on P-256 is one, whatever it is to sign.
                 _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
             };
@@ -69,6 +59,10 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
     }
 }
 
+fn unfit<E>(_: E) -> SignError {
+    SignError::Body("the private key does not fit the scheme".into())
+}
+
 /// Algorithm that a private key signs with.
 #[derive(Clone, Copy)]
 pub(super) enum SigningKey {
@@ -81,6 +75,20 @@ pub(super) enum SigningKey {
 }
 
 impl SigningKey {
+    /// Returns the algorithm of a scheme; None if it signs with a secret.
+    fn of_scheme(spec: &SchemeSpec) -> Option<Self> {
+        match (spec.kind, &spec.jwt) {
+            (Kind::Jwt, Some(jwt)) => {
+                let mut algorithms = jwt.algorithms.iter();
+                algorithms.find_map(|alg| Self::of_token(*alg).ok())
+            }
+            (Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa, _) => {
+                Some(Self::of_kind(spec.kind, spec.hash))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn of_kind(kind: Kind, hash: HashName) -> Self {
         match kind {
             Kind::Ed25519 => Self::Ed25519,
@@ -107,7 +115,6 @@ impl SigningKey {
         use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
         let pkcs8 = pkcs8.ok_or(SignError::PrivateKey)?;
         let random = ring::rand::SystemRandom::new();
-        let unfit = |_| SignError::Body("the private key does not fit the scheme".into());
         match self {
             Self::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
                 .map(|key| key.sign(message).as_ref().to_vec())
@@ -119,20 +126,14 @@ impl SigningKey {
                     .map_err(|_| SignError::PrivateKey)
             }
             Self::P256Sha1 => {
-                let key = p256::ecdsa::SigningKey::from_pkcs8_der(pkcs8);
-                let key = key.map_err(|_| {
-                    SignError::Body("the private key does not fit the scheme".into())
-                })?;
+                let key = p256::ecdsa::SigningKey::from_pkcs8_der(pkcs8).map_err(unfit)?;
                 let signature = key.sign_prehash(HashName::Sha1.of([message]).as_bytes());
                 let signature: p256::ecdsa::Signature =
                     signature.map_err(|_| SignError::PrivateKey)?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             Self::P521 => {
-                let key = p521::ecdsa::SigningKey::from_pkcs8_der(pkcs8);
-                let key = key.map_err(|_| {
-                    SignError::Body("the private key does not fit the scheme".into())
-                })?;
+                let key = p521::ecdsa::SigningKey::from_pkcs8_der(pkcs8).map_err(unfit)?;
                 let signature: p521::ecdsa::Signature = key.sign(message);
                 Ok(signature.to_bytes().to_vec())
             }

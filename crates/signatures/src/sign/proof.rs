@@ -22,29 +22,8 @@ use crate::sign::sample::is_form_scheme;
 
 impl Draft<'_> {
     pub(super) fn prove(&mut self, proof: &Proof) -> Result<(), SignError> {
-        let ts = self
-            .spec
-            .timestamp
-            .as_ref()
-            .map(|ts| write_time(self.inputs.at, ts.unit))
-            .unwrap_or_default();
-        if let Some(spec) = &self.spec.timestamp {
-            self.put(&spec.from, &ts, spec.must_be_number)?;
-        }
-        for (place, value) in &self.spec.require {
-            if let Some(value) = self.expected(value)? {
-                self.put(place, &value, false)?;
-            }
-        }
-        if let Some(by) = &self.spec.hash_by
-            && let HashField::Field(field) = &by.from
-        {
-            let name = by.names.keys().next_back().map_or("", String::as_str);
-            self.put(field, name, false)?;
-        }
-        if let Some(url) = &self.spec.cert_url {
-            self.put(&url.from, &example_url(url, &self.params()), false)?;
-        }
+        let ts = self.put_time()?;
+        self.put_demands()?;
         for token in proof.message.tokens() {
             self.outside(token, &self.inputs.id)?;
         }
@@ -65,30 +44,14 @@ impl Draft<'_> {
                 self.put(&bind.from, &value, false)?;
             }
         }
-        let Some(rule) = self.spec.signature.iter().find(|sig| {
-            sig.secret_index
-                .is_none_or(|only| only == self.inputs.secret)
-        }) else {
-            return Err(SignError::Body(format!(
-                "no signature is made with secret {}",
-                self.inputs.secret
-            )));
-        };
+        let secret = self.inputs.secret;
+        let signs = |sig: &&SigSpec| sig.secret_index.is_none_or(|only| only == secret);
+        let rule =
+            self.spec.signature.iter().find(signs).ok_or_else(|| {
+                SignError::Body(format!("no signature is made with secret {secret}"))
+            })?;
         if let Some(each) = &self.spec.each {
-            let mut json = self.json()?;
-            let items = json
-                .pointer_mut(each)
-                .and_then(Value::as_array_mut)
-                .ok_or_else(|| SignError::Body(format!("nothing at {each}")))?;
-            for item in items {
-                let text = item.to_string();
-                let signature = self.signature(proof, rule, &ts, text.as_bytes())?;
-                if let Field::Json(pointer) = &rule.from.0 {
-                    set(item, &pointer.shown(&self.params()), signature.into());
-                }
-            }
-            self.body = json.to_string().into_bytes();
-            return Ok(());
+            return self.prove_each(proof, rule, &ts, each);
         }
         let document = self.body.clone();
         let signature = self.signature(proof, rule, &ts, &document)?;
@@ -99,6 +62,59 @@ impl Draft<'_> {
             }
             None => self.put(&rule.from, &signature, false),
         }
+    }
+
+    /// Puts the time of signing at its place, and returns its text.
+    pub(super) fn put_time(&mut self) -> Result<String, SignError> {
+        let Some(ts) = &self.spec.timestamp else {
+            return Ok(String::new());
+        };
+        let text = write_time(self.inputs.at, ts.unit);
+        self.put(&ts.from, &text, ts.must_be_number)?;
+        Ok(text)
+    }
+
+    /// Puts the values that the scheme demands besides a signature at their places.
+    fn put_demands(&mut self) -> Result<(), SignError> {
+        for (field, value) in &self.spec.require {
+            if let Some(value) = self.expected(value)? {
+                self.put(field, &value, false)?;
+            }
+        }
+        if let Some(by) = &self.spec.hash_by
+            && let HashField::Field(field) = &by.from
+        {
+            let name = by.names.keys().next_back().map_or("", String::as_str);
+            self.put(field, name, false)?;
+        }
+        if let Some(url) = &self.spec.cert_url {
+            self.put(&url.from, &example_url(url, &self.params()), false)?;
+        }
+        Ok(())
+    }
+
+    /// Signs each element of an array for itself.
+    fn prove_each(
+        &mut self,
+        proof: &Proof,
+        rule: &SigSpec,
+        ts: &str,
+        each: &str,
+    ) -> Result<(), SignError> {
+        let mut json = self.json()?;
+        let items = json
+            .pointer_mut(each)
+            .and_then(Value::as_array_mut)
+            .ok_or_else(|| SignError::Body(format!("nothing at {each}")))?;
+        for item in items {
+            let text = item.to_string();
+            let signature = self.signature(proof, rule, ts, text.as_bytes())?;
+            if let Field::Json(pointer) = &rule.from.0 {
+                set(item, &pointer.shown(&self.params()), signature.into());
+            }
+        }
+        self.body = json.to_string().into_bytes();
+        Ok(())
     }
 
     /// The text at the place of the signature, for a document (or an element of it).

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::check::jwt::JwtRule;
-use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::Encoding;
 use crate::json_pointers::set;
+use crate::language::spec::JwtSpec;
 use crate::language::syntax::TokenPlace;
 use crate::sign::draft::Draft;
 use crate::sign::inputs::SignError;
@@ -17,48 +17,8 @@ impl Draft<'_> {
         let Some(spec) = &self.spec.jwt else {
             return Ok(());
         };
-        let seconds = self.inputs.at.0.div_euclid(1000);
-        if let Some(ts) = &self.spec.timestamp {
-            self.put(
-                &ts.from,
-                &write_time(self.inputs.at, ts.unit),
-                ts.must_be_number,
-            )?;
-        }
-        let in_body = match &spec.from {
-            TokenPlace::Body => true,
-            TokenPlace::Field(field) => field.is_json(),
-        };
-        let mut claims = if in_body {
-            self.json()?
-        } else {
-            Value::Object(serde_json::Map::new())
-        };
-        for (name, value) in [("iat", seconds), ("nbf", seconds), ("exp", seconds + 300)] {
-            set(&mut claims, &format!("/{name}"), value.into());
-        }
-        set(&mut claims, "/jti", self.inputs.id.as_str().into());
-        for (name, value) in &spec.claims {
-            if let (Some(value), Some(pointer)) = (self.expected(value)?, name.pointers().next()) {
-                set(&mut claims, pointer, value.into());
-            }
-        }
-        let url = self
-            .scheme
-            .url
-            .as_ref()
-            .map(|url| url.full(&self.request()))
-            .unwrap_or_default();
-        for (claim, spec, bytes) in [
-            (&rule.body, &spec.body_digest, self.body.as_slice()),
-            (&rule.url, &spec.url_digest, url.as_bytes()),
-        ] {
-            if let (Some(claim), Some(spec)) = (claim, spec)
-                && let Some(value) = claim.value(bytes)
-            {
-                set(&mut claims, &format!("/{}", spec.claim), value.into());
-            }
-        }
+        self.put_time()?;
+        let claims = self.claims(rule, spec)?;
         let key = rule
             .secrets
             .get(self.inputs.secret)
@@ -91,27 +51,70 @@ impl Draft<'_> {
                 SigningKey::of_token(alg)?.sign(pkcs8, signed.as_bytes())?
             }
         };
-        let signed = if spec.detached.is_some() {
-            format!("{header}.")
-        } else {
-            signed
+        let sent = match &spec.detached {
+            Some(_) => format!("{header}."),
+            None => signed,
         };
-        let token = format!(
-            "{}{signed}.{}",
-            spec.prefix,
-            Encoding::Base64Url.encode(&signature)
-        );
-        match &spec.from {
+        let token = format!("{}{sent}.{}", spec.prefix, encode(&signature));
+        self.put_token(&spec.from, token)
+    }
+
+    /// Returns the claims, some of which bind the request as it is.
+    fn claims(&self, rule: &JwtRule, spec: &JwtSpec) -> Result<Value, SignError> {
+        let mut claims = if is_in_body(&spec.from) {
+            self.json()?
+        } else {
+            Value::Object(serde_json::Map::new())
+        };
+        let seconds = self.inputs.at.0.div_euclid(1000);
+        for (name, value) in [("iat", seconds), ("nbf", seconds), ("exp", seconds + 300)] {
+            set(&mut claims, &format!("/{name}"), value.into());
+        }
+        set(&mut claims, "/jti", self.inputs.id.as_str().into());
+        for (name, value) in &spec.claims {
+            if let (Some(value), Some(pointer)) = (self.expected(value)?, name.pointers().next()) {
+                set(&mut claims, pointer, value.into());
+            }
+        }
+        let url = self
+            .scheme
+            .url
+            .as_ref()
+            .map(|url| url.full(&self.request()))
+            .unwrap_or_default();
+        for (claim, spec, bytes) in [
+            (&rule.body, &spec.body_digest, self.body.as_slice()),
+            (&rule.url, &spec.url_digest, url.as_bytes()),
+        ] {
+            if let (Some(claim), Some(spec)) = (claim, spec)
+                && let Some(value) = claim.value(bytes)
+            {
+                set(&mut claims, &format!("/{}", spec.claim), value.into());
+            }
+        }
+        Ok(claims)
+    }
+
+    fn put_token(&mut self, place: &TokenPlace, token: String) -> Result<(), SignError> {
+        match place {
             TokenPlace::Body => {
                 self.body = token.into_bytes();
                 self.header("content-type", "application/jwt")
             }
             TokenPlace::Field(field) => {
-                if in_body {
+                if field.is_json() {
                     self.body = b"{}".to_vec();
                 }
                 self.put(field, &token, false)
             }
         }
+    }
+}
+
+/// Returns `true` if the body is the token, or holds it.
+fn is_in_body(place: &TokenPlace) -> bool {
+    match place {
+        TokenPlace::Body => true,
+        TokenPlace::Field(field) => field.is_json(),
     }
 }

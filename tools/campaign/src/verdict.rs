@@ -53,9 +53,11 @@ impl Figures {
         taken: 99.9,
         ..Self::UNHARMED
     };
-    /// Deliveries are taken on, and no copies are made: the sink drops what it has already.
+    /// Deliveries are taken on, and no copies are made: the sink drops what it has already. Excused are events whose
+    /// producer had to be replaced: the service counts them as unconfirmed.
     pub const UNCOPIED: Self = Self {
         copies: false,
+        copies_of_the_unconfirmed: true,
         ..Self::HARDLY
     };
     /// There is a time at which nothing can be taken.

@@ -44,6 +44,28 @@ pub(super) struct Patience {
     pub(super) give_up: Duration,
 }
 
+/// Reason for which a batch is waited for no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivenUp {
+    Closed,
+    NoBrokers,
+    Stuck,
+}
+
+impl GivenUp {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Closed => "the connection was closed",
+            Self::NoBrokers => {
+                "the brokers said that there were none, and the client forgot them; it is replaced"
+            }
+            Self::Stuck => {
+                "no confirm for long, and the brokers answer: a partition has no leader or too few in-sync replicas"
+            }
+        }
+    }
+}
+
 impl KafkaChannel {
     pub(super) fn new(
         producer: ThreadedProducer<ChannelContext>,
@@ -85,7 +107,7 @@ impl KafkaChannel {
         &self,
         producer: &ThreadedProducer<ChannelContext>,
         mut done: oneshot::Receiver<Vec<Code>>,
-    ) -> (Vec<Code>, Option<&'static str>) {
+    ) -> (Vec<Code>, Option<GivenUp>) {
         let mut state = self.cluster.state.subscribe();
         let mut silence = Duration::ZERO;
         let mut seen = (self.reports.count(), self.cluster.answers());
@@ -93,20 +115,23 @@ impl KafkaChannel {
             let given_up = tokio::select! {
                 codes = &mut done => return (codes.unwrap_or_default(), None),
                 _ = state.wait_for(|state| matches!(state, ConnectionState::Down(_))) => {
-                    Some("the connection was closed")
+                    Some(GivenUp::Closed)
                 }
                 () = tokio::time::sleep(self.patience.confirm_timeout) => {
                     let now = (self.reports.count(), self.cluster.answers());
+                    let answered = now.1 != seen.1 && self.cluster.is_up();
                     if now.0 != seen.0 {
                         silence = Duration::ZERO;
-                    } else if now.1 != seen.1 && self.cluster.is_up() {
+                    } else if answered {
                         silence += self.patience.confirm_timeout;
                     }
                     seen = now;
                     self.cluster.try_now.notify_one();
-                    (silence >= self.patience.give_up).then_some(
-                        "no confirm for long, and the brokers answer: a partition has no leader or too few in-sync replicas"
-                    )
+                    if answered && !producer.client().context().knows_a_broker() {
+                        Some(GivenUp::NoBrokers)
+                    } else {
+                        (silence >= self.patience.give_up).then_some(GivenUp::Stuck)
+                    }
                 }
             };
             if given_up.is_some() {
@@ -124,25 +149,21 @@ impl KafkaChannel {
     }
 
     /// Returns the result of a message with the given report.
-    fn result(
-        &self,
-        message: &Message,
-        code: Code,
-        given_up: Option<&'static str>,
-    ) -> PublishResult {
+    fn result(&self, message: &Message, code: Code, given_up: Option<GivenUp>) -> PublishResult {
         if code == Code::NoError {
             return PublishResult::Confirmed;
         }
         let topic = self.naming.topic(message);
         match given_up {
-            Some(why) if matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::Unknown) => {
-                let why = format!("{}: topic \"{topic}\": {why}", self.cluster.name);
-                // After a close, the next connection sends it at once. A partition that is stuck needs time,
-                // and its messages must not hold up the others.
-                if self.cluster.is_closed() {
-                    PublishResult::Unknown(why)
-                } else {
-                    PublishResult::Nacked(why)
+            Some(reason)
+                if matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::Unknown) =>
+            {
+                let why = format!("{}: topic \"{topic}\": {}", self.cluster.name, reason.why());
+                match reason {
+                    // The next connection, or the next producer, sends it at once.
+                    GivenUp::Closed | GivenUp::NoBrokers => PublishResult::Unknown(why),
+                    // A partition that is stuck needs time, and its messages must not hold up the others.
+                    GivenUp::Stuck => PublishResult::Nacked(why),
                 }
             }
             _ => verdict::result(
@@ -190,7 +211,12 @@ impl Channel for KafkaChannel {
     }
 
     fn is_open(&self) -> bool {
-        self.usable && !self.cluster.is_closed()
+        let knows_a_broker = |producer: &ThreadedProducer<ChannelContext>| {
+            producer.client().context().knows_a_broker()
+        };
+        self.usable
+            && !self.cluster.is_closed()
+            && self.producer.as_ref().is_some_and(knows_a_broker)
     }
 }
 

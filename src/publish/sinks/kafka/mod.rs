@@ -22,6 +22,7 @@ mod topic;
 mod topic_reader;
 mod topics;
 mod verdict;
+mod watcher;
 
 pub use self::config::{KafkaConfig, KafkaSource};
 pub use self::properties::check_property;

@@ -64,6 +64,7 @@ const REFUSED: [(&[&str], &str); 5] = [
             "queue.buffering.max.messages",
             "queue.buffering.max.kbytes",
             "queue.buffering.backpressure.threshold",
+            "statistics.interval.ms",
             "delivery.report.only.error",
             "produce.offset.report",
             "enable.random.seed",
@@ -162,6 +163,8 @@ pub(super) fn producer(config: &KafkaConfig, topic_limit: Option<usize>) -> Clie
         // Never: what follows a time limit of ours would be a copy.
         .set("message.timeout.ms", "0")
         .set("compression.codec", compression_name(config.compression))
+        // They say when the library has forgotten all brokers.
+        .set("statistics.interval.ms", "5000")
         // The publisher has one batch of `window` messages under way. More would be refused one by one.
         .set("queue.buffering.max.messages", QUEUE.to_string());
     producer

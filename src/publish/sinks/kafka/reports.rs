@@ -1,6 +1,7 @@
 //! Delivery reports of the batch under way, in the context of a channel's producer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
@@ -8,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
+use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::cluster::{self, Cluster};
@@ -85,8 +87,45 @@ impl Reports {
 
 /// Context of the producer of a channel.
 pub(super) struct ChannelContext {
-    pub(super) cluster: Arc<Cluster>,
     pub(super) reports: Arc<Reports>,
+    cluster: Arc<Cluster>,
+    knows_a_broker: AtomicBool,
+}
+
+impl ChannelContext {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Self {
+            reports: Arc::new(Reports::default()),
+            cluster,
+            knows_a_broker: AtomicBool::new(true),
+        }
+    }
+
+    /// Returns `false` once the library has forgotten all brokers: it will send nothing any more.
+    pub(super) fn knows_a_broker(&self) -> bool {
+        self.knows_a_broker.load(Ordering::Relaxed)
+    }
+}
+
+/// Statistics of the library, as far as they are used.
+#[derive(Deserialize)]
+struct Statistics {
+    brokers: HashMap<String, Broker>,
+}
+
+#[derive(Deserialize)]
+struct Broker {
+    source: BrokerSource,
+}
+
+/// Reason for which the library has a broker in its list.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum BrokerSource {
+    Configured,
+    Learned,
+    #[serde(other)]
+    Internal,
 }
 
 impl ClientContext for ChannelContext {
@@ -96,6 +135,16 @@ impl ClientContext for ChannelContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         cluster::heard(&self.cluster, &error, reason);
+    }
+
+    /// Without statistics that can be read, the producer is kept.
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Ok(Statistics { brokers }) = serde_json::from_slice(statistics) {
+            let any = brokers
+                .values()
+                .any(|broker| broker.source != BrokerSource::Internal);
+            self.knows_a_broker.store(any, Ordering::Relaxed);
+        }
     }
 }
 
@@ -109,5 +158,32 @@ impl ProducerContext for ChannelContext {
             Err((error, _)) => error.rdkafka_error_code().unwrap_or(Code::Unknown),
         };
         self.reports.add(place, code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_whose_brokers_are_all_forgotten_is_noticed() {
+        let context = ChannelContext::new(Arc::new(Cluster::new("Kafka".into())));
+        assert!(context.knows_a_broker(), "before the first statistics");
+        let broker =
+            |source| format!(r#"{{"name":"x","brokers":{{"x":{{"source":"{source}","rx":1}}}}}}"#);
+        for (source, known) in [
+            ("learned", true),
+            ("internal", false),
+            ("configured", true),
+            ("logical", false),
+        ] {
+            context.stats_raw(broker(source).as_bytes());
+            assert_eq!(context.knows_a_broker(), known, "{source}");
+        }
+        context.stats_raw(broker("learned").as_bytes());
+        context.stats_raw(br#"{"name":"x","brokers":{}}"#);
+        assert!(!context.knows_a_broker(), "none is left");
+        context.stats_raw(b"not JSON");
+        assert!(!context.knows_a_broker());
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use serde_json::{Map, Value, json};
 
 use super::cluster::{Cluster, Events};
-use super::verdict::text;
+use super::verdict::{no_answer, text};
 use super::{KafkaConfig, KafkaSink, connection, properties};
 use crate::config::kafka_url::KafkaUrl;
 use crate::config::model::{Publisher, Source};
@@ -66,7 +66,7 @@ impl TopicReader {
         {
             Ok(()) => Ok(reader),
             Err(code) => {
-                let why = connection::no_answer(&code, limit);
+                let why = no_answer(code, limit);
                 Err(PublishError(format!(
                     "{}, topic \"{}\"",
                     reader.cluster.why(&why),

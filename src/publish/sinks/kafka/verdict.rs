@@ -1,5 +1,7 @@
 //! Results that follow from Kafka's error codes, and errors as text for the operator. Pure.
 
+use std::time::Duration;
+
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::domain::text::one_line;
@@ -93,6 +95,16 @@ pub(super) fn text(code: Code) -> String {
         .split_once(" (")
         .and_then(|(_, rest)| rest.strip_suffix(')'));
     one_line(sentence.unwrap_or(&text))
+}
+
+/// Returns the reason why a question found no answer.
+pub(super) fn no_answer(code: Code, limit: Duration) -> String {
+    match code {
+        Code::BrokerTransportFailure | Code::OperationTimedOut => {
+            format!("no answer within {} ms", limit.as_millis())
+        }
+        code => text(code),
+    }
 }
 
 /// Advice if a broker that was never reached says nothing, or hangs up.

@@ -116,6 +116,11 @@ pub fn splits(source: &model::Source) -> bool {
     source.split().unwrap_or_else(preset)
 }
 
+/// Returns the largest body in bytes that the provider is known to send.
+pub fn largest_sent(source: &model::Source) -> Option<usize> {
+    spec_of(&source.spec()).ok()?.facts.max_body_bytes
+}
+
 /// Usual largest body of an unknown provider: 1 MB.
 const USUAL: usize = 1 << 20;
 

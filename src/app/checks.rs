@@ -7,7 +7,7 @@ use crate::publish::routing_key::RoutingKey;
 #[cfg(feature = "kafka")]
 use crate::publish::sinks::kafka::check_property;
 use crate::publish::template;
-use crate::source::splits;
+use crate::source::{largest_sent, splits};
 use hookweir_signatures::Scheme;
 
 /// Reads and checks the whole configuration; on failure, returns all of its mistakes.
@@ -68,35 +68,38 @@ fn lakehouse_is_here(config: &Config, report: &mut Report) {
     }
 }
 
-/// Warns of bodies larger than the queue takes: they are refused while their sender listens.
+/// Warns of bodies that are larger than the queue takes, and are known to come: they are refused while their sender listens.
 fn messages_fit(config: &Config, sink: &Publisher, report: &mut Report) {
     let most = sink.rabbitmq.max_message_bytes;
     let option = sink.key("max_message_bytes");
     if !matches!(sink.url, PublisherUrl::Amqp(_)) || most == 0 || !report.sound(&[&option]) {
         return;
     }
-    let too_large = |bytes: usize| bytes > most;
-    let next = format!("raise max_message_size at the broker and {option} here, or lower this");
-    if too_large(config.limits.max_body_bytes) {
+    let broker = format!("and the broker takes messages of {most} bytes ({option})");
+    let raise = format!("raise max_message_size at the broker and {option} here");
+    let limit = config.limits.max_body_bytes;
+    if limit > most && !report.is_default("limits.max_body_bytes") {
         report.warn(format!(
-            "limits.max_body_bytes is {}, and the broker takes messages of {most} bytes ({option}): bodies above that are \
-             answered 413; {next}",
-            config.limits.max_body_bytes
+            "limits.max_body_bytes is {limit}, {broker}: bodies above that are answered 413; {raise}, or lower this"
         ));
     }
     for source in config.sources.iter().filter(|source| sink.gets(source)) {
-        let own = source
-            .max_body_bytes
-            .unwrap_or(config.limits.max_body_bytes);
-        let consequence = match (splits(source), source.max_body_bytes) {
-            (true, _) => "an event above that in a batch is accepted and then parked",
-            (false, Some(_)) => "bodies above that are answered 413",
-            (false, None) => continue,
+        let (bytes, text, next) = match (source.max_body_bytes, largest_sent(source)) {
+            (Some(own), _) => (own, format!("max_body_bytes is {own}"), ", or lower this"),
+            (None, Some(sent)) => {
+                let text = format!("its provider sends bodies of up to {sent} bytes");
+                (sent.min(limit), text, "")
+            }
+            (None, None) => continue,
         };
-        if too_large(own) {
+        let consequence = if splits(source) {
+            "an event above that in a batch is accepted and then parked"
+        } else {
+            "bodies above that are answered 413"
+        };
+        if bytes > most {
             report.warn(format!(
-                "source {}: max_body_bytes is {own}, and the broker takes messages of {most} bytes ({option}): {consequence}; \
-                 {next}",
+                "source {}: {text}, {broker}: {consequence}; {raise}{next}",
                 source.name
             ));
         }

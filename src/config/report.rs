@@ -35,6 +35,13 @@ pub struct Report {
 pub(super) type Places = BTreeMap<String, Place>;
 
 impl Report {
+    /// Returns `true` if the default of the option `key` is in force.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.places
+            .get(key)
+            .is_none_or(|place| *place == Place::Default)
+    }
+
     /// A mistake in the value of `key`, wherever that was written.
     pub fn blame(&mut self, key: &str, problem: impl Into<String>) {
         let place = self.places.get(key).cloned();

@@ -18,7 +18,8 @@ section! {
         /// several sources, each gets at most half. Make it at least four times max_body_bytes. For its part
         /// of the memory bound, see `hookweir check --offline`.
         pub in_flight_bytes: usize = "limits.in_flight_bytes", Bytes(1024..=64 * GIB), 134217728;
-        /// Largest body; a larger one gets 413. GitHub sends up to 25 MB.
+        /// Largest body; a larger one gets 413. GitHub sends up to 25 MB. With RabbitMQ, also no larger than
+        /// publisher.max_message_bytes.
         pub max_body_bytes: usize = "limits.max_body_bytes", Bytes(1..=GIB), 26214400;
         /// Largest sum of header names and values; a larger one gets 431.
         pub max_header_bytes: usize = "limits.max_header_bytes", Bytes(1024..=MIB), 16384;

@@ -13,8 +13,14 @@ use crate::domain::sink::{SinkName, Sinks};
 
 /// Start of the keys of a sink's options.
 const SECTION: &str = "publisher.";
-/// Option that no sink takes from `[publisher]`.
+/// Option that makes `[publisher]` a sink.
 const URL: &str = "publisher.url";
+/// Filters of `[publisher]`. They are those of its own sink only: a filter that is taken over
+/// unseen would keep events from a sink.
+const FILTERS: [&str; 2] = ["publisher.event_types", "publisher.except_event_types"];
+
+/// Words on a filter of `[publisher]` that filters nothing.
+const NO_SINK: &str = "[publisher] has no url, so it is no sink, and no [[sink]] takes its filters: move them to the [[sink]]";
 
 /// Where sinks are read from.
 pub(super) struct Origins<'a> {
@@ -45,13 +51,21 @@ pub(super) fn sinks(
     origins: &Origins<'_>,
     report: &mut Report,
 ) -> Vec<Publisher> {
-    let place = report.places.get(URL);
-    let has_url = place.is_some_and(|place| *place != Place::Default);
+    let is_written = |report: &Report, key: &str| {
+        let place = report.places.get(key);
+        place.is_some_and(|place| *place != Place::Default)
+    };
     let mut sinks = Vec::new();
-    if has_url || origins.tables.is_empty() {
+    if is_written(report, URL) || origins.tables.is_empty() {
         sinks.push(publisher);
     } else {
-        report.effective.retain(|option| option.key != URL);
+        let is_of_a_sink = |key: &str| key == URL || FILTERS.contains(&key);
+        report.effective.retain(|option| !is_of_a_sink(&option.key));
+        for filter in FILTERS {
+            if is_written(report, filter) {
+                report.blame(filter, NO_SINK);
+            }
+        }
     }
     for table in origins.tables {
         sinks.extend(sink(table, origins, report));
@@ -107,7 +121,7 @@ fn sink(table: &NamedTable, origins: &Origins<'_>, report: &mut Report) -> Optio
 fn inherited(layer: &&BTreeMap<String, Item>) -> BTreeMap<String, Item> {
     let options = layer.iter();
     options
-        .filter(|(key, _)| key.starts_with(SECTION) && *key != URL)
+        .filter(|(key, _)| key.starts_with(SECTION) && *key != URL && !FILTERS.contains(&&***key))
         .map(|(key, item)| (key.clone(), item.clone()))
         .collect()
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::model::{Migrate, PublisherUrl, StoreUrl};
+use super::model::{Compression, Migrate, PublisherUrl, StoreUrl};
 use super::*;
+use crate::domain::delivery::SourceName;
 use crate::domain::outcome::ShedReason;
 
 /// `config.toml` with its commented source made real.
@@ -572,6 +573,74 @@ retry_max_ms = 5000
     ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
+}
+
+#[test]
+fn a_filter_of_publisher_is_that_of_its_own_sink_and_no_other_takes_it_over_unseen() {
+    let kafka = "[[sink]]\nname = \"kafka\"\nurl = \"kafka://b1\"\n";
+    let filtered = "except_event_types = [\"*\"]\n";
+    let both = format!("[publisher]\nurl = \"file:///a\"\n{filtered}{kafka}");
+    let both = Config::from_toml(&both).expect("valid");
+    let sinks = both.routes().expect("routes");
+    let source = SourceName::parse("s").expect("a name");
+    let wanting = sinks.names(sinks.wanting(&source, None));
+    let wanting: Vec<&str> = wanting.map(|sink| sink.as_str()).collect();
+    assert_eq!(wanting, ["kafka"]);
+    assert_eq!(
+        mistakes(&format!("[publisher]\n{filtered}{kafka}")),
+        [
+            "config:2:1: publisher.except_event_types: [publisher] has no url, so it is no sink, and no [[sink]] takes its \
+             filters: move them to the [[sink]]"
+        ]
+    );
+}
+
+#[test]
+fn a_sink_of_kafka_has_a_section_of_its_own_beside_one_of_rabbitmq() {
+    let file = r#"
+[publisher]
+url = "amqp://q"
+topic = "all.{source}"
+[publisher.kafka]
+"client.rack" = "a"
+[[sink]]
+name = "kafka"
+url = "kafkas://b1:9093"
+topic = "own.{source}"
+record_key = "{source}"
+compression = "gzip"
+partitions = 6
+[sink.kafka]
+"client.rack" = "b"
+[[sink]]
+name = "second"
+url = "kafka://b2"
+"#;
+    let config = Config::from_toml(file).expect("valid");
+    let kafka = |name: &str| {
+        let sink = config.sinks.iter().find(|sink| sink.name.as_str() == name);
+        sink.expect("a sink").kafka.clone()
+    };
+    let (own, second) = (kafka("kafka"), kafka("second"));
+    assert_eq!(
+        (&*own.topic, &*own.record_key),
+        ("own.{source}", "{source}")
+    );
+    assert_eq!((own.partitions, own.compression), (6, Compression::Gzip));
+    assert_eq!(own.properties["client.rack"], "b");
+    assert_eq!(
+        (&*second.topic, &*second.record_key),
+        ("all.{source}", "{message_id}")
+    );
+    assert_eq!(second.properties["client.rack"], "a");
+    let wrong = file.replace("gzip", "zip");
+    assert_eq!(
+        mistakes(&wrong),
+        [
+            "config:12:1: sink.kafka.compression: expected one of \"lz4\", \"snappy\", \"gzip\", \"none\", found \"zip\"; did \
+             you mean \"gzip\"?"
+        ]
+    );
 }
 
 #[test]

@@ -68,10 +68,10 @@ section! {
         pub yield_longest: Duration = "publisher.yield_secs", Secs(0..=3600), 10;
         /// Routing key made of {source}, {type} and {id}. If the key exceeds 255 bytes, its parts are cut.
         pub routing_key: String = "publisher.routing_key", TemplateKind::RoutingKey, "{source}.{type}";
-        /// Types of the events that go to the sink, such as "order.*"; [] is all. An event without a type is
-        /// met by "*" only.
+        /// Types of the events that go to this sink, such as "order.*"; [] is all. An event without a type is
+        /// met by "*" only. A `[[sink]]` does not take filters from `[publisher]`.
         pub event_types: Vec<TypePattern> = "publisher.event_types", TypePatterns, [];
-        /// Types of events that do not go to the sink.
+        /// Types of events that do not go to this sink.
         pub except_event_types: Vec<TypePattern> = "publisher.except_event_types", TypePatterns, [];
         /// Headers of the request that are passed on to the sink, for sinks that get others than the rest; []
         /// is forward_headers of the source.
@@ -82,8 +82,8 @@ section! {
 /// `[[sink]]`: what it has besides the options of `[publisher]`.
 pub const SINK: Section = Section {
     about: "One more sink, beside that of `[publisher]` if that has a url. It takes every option of `[publisher]` by\n\
-            its own name; one that it leaves out is that of `[publisher]`. Each sink is at least once by itself: one\n\
-            that is down keeps its events on disk, and leaves the others alone.",
+            its own name; one that it leaves out is that of `[publisher]`, except url and filters. Each sink is at\n\
+            least once by itself: one that is down keeps its events on disk, and leaves the others alone.",
     options: &[
         Description {
             key: "name",

@@ -15,6 +15,7 @@ mod providers;
 mod say;
 mod send;
 mod serve;
+mod service;
 mod sinks;
 mod verify;
 mod who;

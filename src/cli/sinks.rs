@@ -1,13 +1,13 @@
 //! `hookweir sinks`: what waits for each sink, also for those that were taken out of the configuration.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use super::service::RunningSinks;
 use super::{Failure, say};
 use crate::config::Config;
 use crate::config::model::StoreUrl;
 use crate::domain::sink::SinkName;
-use crate::store::{self, Backlog, Store, StoreError};
+use crate::store::{self, Backlog, StoreError};
 
 /// Rows that are changed at a time.
 const PAGE: usize = 1000;
@@ -20,7 +20,7 @@ pub(super) struct Options {
     /// For move: the sink that was taken out, then a configured one. For discard: the sink that was taken out.
     #[arg(value_name = "SINK")]
     sinks: Vec<String>,
-    /// Reason of a deletion, printed and logged; needed for discard.
+    /// Reason, printed with the number of events; needed for discard.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -40,22 +40,40 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         |error: StoreError| Failure::Unreachable(format!("{}: {error}", config.store.url));
     // Before anything is done.
     let names = names(config, options)?;
+    let running = RunningSinks::ask(config);
+    if let (Some(from), Ok(running)) = (names.first(), &running)
+        && running.publish_to(from)
+    {
+        return Err(Failure::Usage(format!(
+            "the service on this machine still publishes to the sink {from}: restart it with this configuration first"
+        )));
+    }
+    let reason = options.reason.as_deref().unwrap_or("no reason given");
     let store = store::open(&config.store, 1).map_err(out_of_reach)?;
     match (options.verb, &names[..]) {
         (Verb::Move, [from, to]) => {
             let moved = until_none(|| store.move_waiting(from, to, PAGE)).map_err(out_of_reach)?;
             say::note(format_args!(
-                "{moved} events moved from {from} to {to}; a running service publishes them within seconds"
+                "{moved} events moved from {from} to {to} ({reason}); a running service publishes them within seconds"
             ));
         }
         (Verb::Discard, [sink]) => {
-            let reason = options.reason.as_deref().unwrap_or_default();
             let gone = until_none(|| store.discard_waiting(sink, PAGE)).map_err(out_of_reach)?;
             say::note(format_args!(
                 "{gone} events discarded for {sink} ({reason}); they are kept in the store for store.keep_events_days"
             ));
         }
-        _ => list(config, &store).map_err(out_of_reach)?,
+        _ => {
+            let backlogs = store.backlog().map_err(out_of_reach)?;
+            if let Err(why) = &running {
+                say::note(format_args!(
+                    "health and published events are not known: {why}"
+                ));
+            }
+            for (name, line) in lines(config, &backlogs, running.as_ref().ok()) {
+                say::out(format_args!("{name}  {line}"));
+            }
+        }
     }
     Ok(())
 }
@@ -104,13 +122,6 @@ fn until_none(change: impl Fn() -> Result<u64, StoreError>) -> Result<u64, Store
     }
 }
 
-fn list(config: &Config, store: &Arc<dyn Store>) -> Result<(), StoreError> {
-    for (name, line) in lines(config, &store.backlog()?) {
-        say::out(format_args!("{name}  {line}"));
-    }
-    Ok(())
-}
-
 /// Returns what waits for each sink, in sentences. Looks into a store that is there; changes nothing.
 pub(super) fn waiting(config: &Config) -> Vec<(SinkName, String)> {
     if let StoreUrl::Sqlite(path) = &config.store.url
@@ -120,10 +131,18 @@ pub(super) fn waiting(config: &Config) -> Vec<(SinkName, String)> {
     }
     // Why the store cannot be used was said before.
     let backlogs = store::open(&config.store, 1).and_then(|store| store.backlog());
-    backlogs.map_or_else(|_| Vec::new(), |backlogs| lines(config, &backlogs))
+    let running = RunningSinks::ask(config).ok();
+    backlogs.map_or_else(
+        |_| Vec::new(),
+        |backlogs| lines(config, &backlogs, running.as_ref()),
+    )
 }
 
-fn lines(config: &Config, backlogs: &[Backlog]) -> Vec<(SinkName, String)> {
+fn lines(
+    config: &Config,
+    backlogs: &[Backlog],
+    running: Option<&RunningSinks>,
+) -> Vec<(SinkName, String)> {
     let mut sinks: BTreeMap<&SinkName, String> = BTreeMap::new();
     let configured = config.sinks.iter();
     sinks.extend(configured.map(|sink| (&sink.name, sink.url.to_string())));
@@ -142,6 +161,9 @@ fn lines(config: &Config, backlogs: &[Backlog]) -> Vec<(SinkName, String)> {
             line.push_str(&format!(", the oldest for {} s", backlog.oldest.as_secs()));
         }
         line.push_str(&format!(", {} parked", backlog.parked));
+        if let Some(words) = running.and_then(|running| running.words(name)) {
+            line.push_str(&format!("; {words}"));
+        }
         (name.clone(), line)
     };
     sinks.into_iter().map(line).collect()

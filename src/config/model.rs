@@ -121,17 +121,26 @@ impl Config {
 
     /// Returns the URL of a source as seen from this machine.
     pub fn local_url(&self, source: &Source) -> Result<Url, String> {
-        let listen = self.server.listen;
-        let host = match listen.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
         let url = format!(
             "http://{}/ingest/{}",
-            SocketAddr::new(host, listen.port()),
+            from_here(self.server.listen),
             source.path
         );
         Url::parse(&url).map_err(|error| format!("{url} is not a URL: {error}"))
     }
+
+    /// Returns the URL of `/readyz` as seen from this machine.
+    pub fn local_health_url(&self) -> String {
+        format!("http://{}/readyz", from_here(self.server.admin_listen))
+    }
+}
+
+/// Returns the address at which this machine reaches a listener.
+fn from_here(listen: SocketAddr) -> SocketAddr {
+    let host = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(host, listen.port())
 }

@@ -14,3 +14,4 @@ pub mod systemd;
 
 pub use health::Health;
 pub use metrics::{Metrics, SourceMetrics};
+pub use sink_metrics::SinkFigures;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Metrics;
 use crate::domain::sink::SinkName;
 
 /// Figures of a sink, as `/readyz` shows them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkFigures {
     /// True while the sink accepts events. None if it is not configured.
     pub up: Option<bool>,

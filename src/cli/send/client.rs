@@ -143,7 +143,7 @@ async fn post(client: &Client, url: &Url, delivery: Delivery, expect: Expect) ->
 }
 
 /// The cause that tells most, such as "connection refused"; reqwest's own words repeat the URL.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(in crate::cli) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -19,6 +19,7 @@ use url::Url;
 use super::who::Who;
 use super::{Failure, say};
 use crate::config::model::{Config, Publisher, Source};
+pub(super) use client::root_cause;
 use hookweir_signatures::presets;
 use hookweir_signatures::sign::new_key;
 use hookweir_signatures::spec::SchemeSpec;

@@ -13,10 +13,11 @@ use hookweir_testkit::provider::Provider;
 use hookweir_testkit::sink::{files, files_hold};
 
 /// Runs a command of the program in the service's folder. Returns its exit code, and what it printed.
-fn hookweir(app: &App, args: &[&str]) -> (Option<i32>, String) {
+pub(super) fn hookweir(app: &App, args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(program())
         .args(args)
         .args(["--config", "config.toml"])
+        .args(["--set", &format!("server.admin_listen={}", app.admin)])
         .current_dir(app.folder())
         .output()
         .expect("the program runs");
@@ -89,6 +90,20 @@ async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_w
         )),
         "{printed}"
     );
+    let (code, listed) = hookweir(&app, &["sinks"]);
+    assert_eq!(code, Some(0), "{listed}");
+    let up = format!(
+        "default  file://data/events: 0 events wait, 0 parked; up; {expected} published since the start"
+    );
+    for shown in [&printed, &listed] {
+        let default = shown.replace("sink default   ", "default  ");
+        assert!(default.contains(&up), "{shown}");
+        let dead = shown.lines().find(|line| line.contains(" parked; DOWN: "));
+        let dead = dead.expect("the sink that is down");
+        assert!(dead.contains("amqp://127.0.0.1:1: "), "{dead}");
+        assert!(dead.contains("; next attempt within "), "{dead}");
+        assert!(dead.ends_with("; 0 published since the start"), "{dead}");
+    }
     let (code, printed) = hookweir(&app, &["sinks", "move", "dead", "default"]);
     assert_eq!(
         code,
@@ -98,7 +113,19 @@ async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_w
     assert!(app.stop().await.success(), "a stop in order: {}", app.log());
     Account::of(&ledger, &files(&app.events())).check_once();
 
+    let (code, printed) = hookweir(&app, &["sinks"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let unknown = format!("no service answers at http://{}/readyz: ", app.admin);
+    assert!(printed.contains(&unknown), "{printed}");
+
+    app.start_again().await;
     configure(app.folder(), LATE);
+    let args = ["sinks", "discard", "dead", "--reason", "too early"];
+    let (code, printed) = hookweir(&app, &args);
+    let refused = "the service on this machine still publishes to the sink dead";
+    assert_eq!(code, Some(64), "{printed}");
+    assert!(printed.contains(refused), "{printed}");
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
     app.start_again().await;
     app.ready().await;
     waits(&app, "dead", expected).await;
@@ -109,12 +136,18 @@ async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_w
     assert!(printed.contains("dead  NOT CONFIGURED"), "{printed}");
     let (code, printed) = hookweir(&app, &["sinks", "discard", "dead"]);
     assert_eq!(code, Some(64), "without a reason: {printed}");
-    let (code, printed) = hookweir(&app, &["sinks", "move", "dead", "late"]);
+    let args = [
+        "sinks",
+        "move",
+        "dead",
+        "late",
+        "--reason",
+        "the broker is gone",
+    ];
+    let (code, printed) = hookweir(&app, &args);
     assert_eq!(code, Some(0), "{printed}");
-    assert!(
-        printed.contains(&format!("{expected} events moved from dead to late")),
-        "{printed}"
-    );
+    let said = format!("{expected} events moved from dead to late (the broker is gone)");
+    assert!(printed.contains(&said), "{printed}");
     let late = app.folder().join("data/late");
     files_hold(&late, expected).await;
     waits(&app, "dead", 0).await;
@@ -173,4 +206,82 @@ async fn events_go_to_the_sinks_that_want_them_and_those_that_none_wants_are_fil
     };
     assert!(!stripes.iter().any(orders), "they are not among its types");
     assert!(events_there.iter().any(orders));
+}
+
+/// A third sink that never had anything, for what a discard leaves.
+const GONE: &str = "[publisher]\nurl = \"file://data/events\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_sink_that_was_taken_out_is_discarded_with_a_reason_and_the_events_are_kept()
+ {
+    let mut app = App::start(&format!("{DEAD}{}", five_sources())).await;
+    let ledger = Load::on(&[app.listen]).send(300).await;
+    ledger.check_faultless();
+    let expected = ledger.genuine().count();
+    waits(&app, "dead", expected).await;
+    waits(&app, "default", 0).await;
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    configure(app.folder(), GONE);
+    app.start_again().await;
+    waits(&app, "dead", expected).await;
+    let args = ["sinks", "discard", "dead", "--reason", "replaced by files"];
+    let (code, printed) = hookweir(&app, &args);
+    assert_eq!(code, Some(0), "{printed}");
+    let said = format!("{expected} events discarded for dead (replaced by files)");
+    assert!(printed.contains(&said), "{printed}");
+    waits(&app, "dead", 0).await;
+    app.until_healthy().await;
+    let (code, printed) = hookweir(&app, &["sinks"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(!printed.contains("dead"), "{printed}");
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    Account::of(&ledger, &files(&app.events())).check_once();
+}
+
+/// Value of a property of a message in the file sink, without its quotes.
+fn property<'m>(message: &'m hookweir_testkit::sink::Message, name: &str) -> Option<&'m str> {
+    let value = message.properties.get(name)?;
+    Some(value.trim_matches('"'))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routing_key_and_forwarded_headers_are_those_of_the_source_and_of_each_sink() {
+    let sources = five_sources().replace(
+        "name = \"github\"\n",
+        "name = \"github\"\nrouting_key = \"code.{type}\"\nforward_headers = [\"x-github-delivery\"]\n",
+    );
+    let sinks = "[publisher]\nurl = \"file://data/events\"\nrouting_key = \"all.{source}\"\n\
+                 [[sink]]\nname = \"kinds\"\nurl = \"file://data/kinds\"\nrouting_key = \"kind.{type}\"\n\
+                 forward_headers = [\"x-github-event\", \"x-shopify-topic\"]\n";
+    let mut app = App::start(&format!("{sinks}{sources}")).await;
+    let ledger = Load::on(&[app.listen]).send(300).await;
+    ledger.check_faultless();
+    let expected = ledger.genuine().count();
+    let kinds = app.folder().join("data/kinds");
+    files_hold(&app.events(), expected).await;
+    files_hold(&kinds, expected).await;
+    assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    let (events, kinds) = (files(&app.events()), files(&kinds));
+    Account::of(&ledger, &events).check_once();
+    Account::of(&ledger, &kinds).check_once();
+    for (of, messages) in [("all", &events), ("kind", &kinds)] {
+        for message in messages {
+            let kind = property(message, "cloudEvents:type").expect("a type");
+            let key = match (&*message.source, of) {
+                ("github", _) => format!("code.{kind}"),
+                (source, "all") => format!("all.{source}"),
+                _ => format!("kind.{kind}"),
+            };
+            assert_eq!(property(message, "routing_key"), Some(&*key));
+            let forwarded = ["x-github-delivery", "x-github-event", "x-shopify-topic"];
+            let has = forwarded.map(|header| property(message, header).is_some());
+            let expected = match (&*message.source, of) {
+                ("github", "all") => [true, false, false],
+                ("github", _) => [false, true, false],
+                ("shopify", "kind") => [false, false, true],
+                _ => [false; 3],
+            };
+            assert_eq!(has, expected, "{of}: {message:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod published;
 mod room;
 mod service_manager;
 mod sinks;
+mod with_kafka;
 mod with_servers;
 
 use hookweir_testkit::ledger::Ledger;

@@ -22,14 +22,14 @@ mod marks;
 mod sinks;
 
 /// A schema and queues of one test's own.
-struct Place {
+pub(super) struct Place {
     postgres: String,
     schema: String,
-    queues: Queues,
+    pub(super) queues: Queues,
 }
 
 impl Place {
-    fn on(postgres: &str, amqp: &str) -> Self {
+    pub(super) fn on(postgres: &str, amqp: &str) -> Self {
         let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
         Self {
             postgres: postgres.into(),
@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// A configuration for it with the five sources.
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         let Self {
             postgres,
             schema,
@@ -55,7 +55,7 @@ impl Place {
     }
 
     /// Everything that comes out until all events are there, the outbox is empty and the instances have stopped.
-    async fn collect(&self, ledger: &Ledger, instances: &mut [App]) -> Vec<Message> {
+    pub(super) async fn collect(&self, ledger: &Ledger, instances: &mut [App]) -> Vec<Message> {
         let expected = ledger.genuine().count();
         let mut messages = self
             .queues
@@ -71,7 +71,7 @@ impl Place {
     }
 
     /// Leaves the shared servers as they were.
-    async fn remove(&self) {
+    pub(super) async fn remove(&self) {
         self.queues.delete().await;
         let mut connection =
             PgConnection::establish(&self.postgres).expect("PostgreSQL answers the test");
@@ -85,7 +85,7 @@ impl Place {
 const WITHOUT_SPOOL: &str = "[spool]\npath = \"\"\n";
 
 /// A load that leaves the machine room to breathe while servers stop and start.
-fn steady(app: &App) -> Running {
+pub(super) fn steady(app: &App) -> Running {
     Load {
         connections: 16,
         rate: Some(200.0),
@@ -95,7 +95,7 @@ fn steady(app: &App) -> Running {
 }
 
 /// Starting and stopping servers blocks; the load goes on meanwhile.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
 

@@ -1,4 +1,4 @@
-//! Verifies a delivery of Stripe. The time of its arrival is an argument, so that it is fresh for ever.
+//! Verifies a delivery of Stripe. The time of its arrival is an argument, so that the delivery stays fresh.
 
 use hookweir_signatures::{
     KeyRing, Request, Scheme, Secret, SourceSpec, UnixMillis, Verdict, verify,

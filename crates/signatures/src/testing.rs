@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use p521::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair,
 };
 
 use crate::sign::{SignInputs, SignedRequest, sample_body, sign};
@@ -145,97 +146,72 @@ pub fn secret(text: impl AsRef<str>) -> Secret {
 pub fn made_up(provider: &str) -> (SourceSpec, SchemeSpec, Option<Vec<u8>>) {
     let mut source = source(provider, &[]);
     let spec = spec_of(&source).unwrap_or_else(|error| panic!("{provider}: {error}"));
-    let random = ring::rand::SystemRandom::new();
-    let mut private_key = None;
-    let mut public = |key: &[u8]| source.public_keys.push(secret(hex::encode(key)));
-    match spec.kind {
-        Kind::None => {}
-        Kind::Basic => source.secrets.push(secret("user:long-password")),
-        Kind::Ed25519 => {
-            let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).expect("randomness");
-            public(
-                Ed25519KeyPair::from_pkcs8(pkcs8.as_ref())
-                    .expect("a key")
-                    .public_key()
-                    .as_ref(),
-            );
-            private_key = Some(pkcs8.as_ref().to_vec());
+    let alg = spec.jwt.as_ref().map(|jwt| jwt.algorithms[0]);
+    let pair = match (spec.kind, alg) {
+        (Kind::Ed25519, _) => Some(ed25519_pair()),
+        (Kind::EcdsaP256, _) => Some(p256_pair(&ECDSA_P256_SHA256_ASN1_SIGNING)),
+        (Kind::Rsa, _) => Some(rsa_pair()),
+        (Kind::Jwt, Some(JwtAlg::ES256)) => {
+            let (private, point) = p256_pair(&ECDSA_P256_SHA256_FIXED_SIGNING);
+            let prefix = hex::decode(P256_SPKI).expect("hex");
+            Some((private, [prefix, point].concat()))
         }
-        Kind::EcdsaP256 => {
-            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
-                .expect("randomness");
-            let key =
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random)
-                    .expect("a key");
-            public(key.public_key().as_ref());
-            private_key = Some(pkcs8.as_ref().to_vec());
+        (Kind::Jwt, Some(JwtAlg::ES512)) => Some(p521_pair()),
+        (Kind::Jwt, Some(JwtAlg::RS256)) => {
+            let (private, public) = rsa_pair();
+            Some((private, rsa_spki(&public)))
         }
-        Kind::Rsa => {
-            let pkcs8 = include_bytes!("../tests/data/rsa-for-tests.pk8");
-            public(
-                RsaKeyPair::from_pkcs8(pkcs8)
-                    .expect("a key")
-                    .public_key()
-                    .as_ref(),
-            );
-            private_key = Some(pkcs8.to_vec());
-        }
-        Kind::Jwt
-            if spec
-                .jwt
-                .as_ref()
-                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::ES256) =>
-        {
-            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-                .expect("randomness");
-            let key =
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
-                    .expect("a key");
-            let prefix =
-                hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").expect("hex");
-            public(&[&prefix, key.public_key().as_ref()].concat());
-            private_key = Some(pkcs8.as_ref().to_vec());
-        }
-        Kind::Jwt
-            if spec
-                .jwt
-                .as_ref()
-                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::ES512) =>
-        {
-            let mut bytes = [0; 66];
-            ring::rand::SecureRandom::fill(&random, &mut bytes[1..]).expect("randomness");
-            let key =
-                p521::SecretKey::from_slice(&bytes).expect("less than the order of the curve");
-            public(
-                key.public_key()
-                    .to_public_key_der()
-                    .expect("DER")
-                    .as_bytes(),
-            );
-            private_key = Some(key.to_pkcs8_der().expect("DER").as_bytes().to_vec());
-        }
-        Kind::Jwt
-            if spec
-                .jwt
-                .as_ref()
-                .is_some_and(|jwt| jwt.algorithms[0] == JwtAlg::RS256) =>
-        {
-            let pkcs8 = include_bytes!("../tests/data/rsa-for-tests.pk8");
-            public(&rsa_spki(
-                RsaKeyPair::from_pkcs8(pkcs8)
-                    .expect("a key")
-                    .public_key()
-                    .as_ref(),
-            ));
-            private_key = Some(pkcs8.to_vec());
-        }
-        _ => source.secrets = vec![secret(SECRET), secret(SECRET.replace('0', "f"))],
+        _ => None,
+    };
+    match (&pair, spec.kind) {
+        (Some((_, public)), _) => source.public_keys.push(secret(hex::encode(public))),
+        (None, Kind::None) => {}
+        (None, Kind::Basic) => source.secrets.push(secret("user:long-password")),
+        (None, _) => source.secrets = vec![secret(SECRET), secret(SECRET.replace('0', "f"))],
     }
     source.public_url = Some("https://hooks.example.com/ingest/test".into());
     for (name, default) in params_of(&spec) {
         source.params.insert(name.clone(), default.unwrap_or(name));
     }
-    (source, spec, private_key)
+    (source, spec, pair.map(|(private, _)| private))
+}
+
+/// Start of a public key on P-256 as a certificate or PEM has it.
+const P256_SPKI: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
+
+/// A private key as PKCS#8, and its public half.
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn ed25519_pair() -> Pair {
+    let private = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("randomness");
+    let key = Ed25519KeyPair::from_pkcs8(private.as_ref()).expect("a key");
+    let public = key.public_key().as_ref().to_vec();
+    (private.as_ref().to_vec(), public)
+}
+
+fn p256_pair(algorithm: &'static EcdsaSigningAlgorithm) -> Pair {
+    let random = SystemRandom::new();
+    let private = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("randomness");
+    let key = EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref(), &random).expect("a key");
+    let public = key.public_key().as_ref().to_vec();
+    (private.as_ref().to_vec(), public)
+}
+
+fn p521_pair() -> Pair {
+    let mut bytes = [0; 66];
+    SystemRandom::new()
+        .fill(&mut bytes[1..])
+        .expect("randomness");
+    let key = p521::SecretKey::from_slice(&bytes).expect("less than the order of the curve");
+    let public = key.public_key().to_public_key_der().expect("DER");
+    let private = key.to_pkcs8_der().expect("DER");
+    (private.as_bytes().to_vec(), public.as_bytes().to_vec())
+}
+
+fn rsa_pair() -> Pair {
+    let private = include_bytes!("../tests/data/rsa-for-tests.pk8");
+    let key = RsaKeyPair::from_pkcs8(private).expect("a key");
+    (private.to_vec(), key.public_key().as_ref().to_vec())
 }
 
 /// A public key of RSA as a certificate or PEM has it.

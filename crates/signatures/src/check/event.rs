@@ -138,35 +138,17 @@ impl EventRule {
             slots: &slots,
             ..cx
         };
-        let mut id = first_id(&self.ids, cx)?;
-        let mut event_type = type_of(&self.event_type, cx);
-        if let Some(batch) = self
-            .batch
-            .as_ref()
-            .filter(|batch| slots.raw(batch.array).is_some())
-        {
-            if slots.is_ambiguous(batch.array) {
-                return Err(Refusal::new(
-                    Reason::IdAmbiguous,
-                    "a key on the way to the batch's events occurs twice",
-                ));
+        let (mut id, mut event_type) = (first_id(&self.ids, cx)?, type_of(&self.event_type, cx));
+        let batch = self.batch.as_ref();
+        if let Some(batch) = batch.filter(|batch| slots.raw(batch.array).is_some()) {
+            let count = batch.count(&slots)?;
+            if count == 0 {
+                return Ok(None);
             }
-            let count = slots.all(batch.element).count();
-            match (count, batch.empty) {
-                (0, EmptyBatch::Ok) => return Ok(None),
-                (0, EmptyBatch::Refuse) => {
-                    return Err(Refusal::new(Reason::IdMissing, "the batch is empty"));
-                }
-                _ => {}
+            if batch.split && count <= batch.max {
+                return self.split(batch, cx, signed).map(Some);
             }
             let elements = slots.all(batch.element).enumerate();
-            if batch.split && count <= batch.max {
-                let signed = |index| signed.map(|signed| (signed, index));
-                let events: Result<_, _> = elements
-                    .map(|(index, element)| self.element(batch, cx, element, signed(index)))
-                    .collect();
-                return Ok(Some(VerifiedEvents { events: events? }));
-            }
             (id, event_type) = batch.whole(cx, elements, id, event_type)?;
         }
         let request = cx.view.request;
@@ -186,6 +168,23 @@ impl EventRule {
         Ok(Some(VerifiedEvents {
             events: vec![self.event(found)?],
         }))
+    }
+
+    /// Returns one event for each element of a batch.
+    fn split(
+        &self,
+        batch: &BatchRule,
+        cx: Cx<'_>,
+        signed: Option<Tag>,
+    ) -> Result<VerifiedEvents, Refusal> {
+        let elements = cx.slots.all(batch.element).enumerate();
+        let events = elements.map(|(index, element)| {
+            let signed = signed.map(|signed| (signed, index));
+            self.element(batch, cx, element, signed)
+        });
+        Ok(VerifiedEvents {
+            events: events.collect::<Result<_, _>>()?,
+        })
     }
 
     fn element(
@@ -255,6 +254,20 @@ impl EventRule {
 }
 
 impl BatchRule {
+    /// Returns the number of elements; zero for an empty batch that is a health check.
+    fn count(&self, slots: &Slots<'_>) -> Result<usize, Refusal> {
+        if slots.is_ambiguous(self.array) {
+            return Err(Refusal::new(
+                Reason::IdAmbiguous,
+                "a key on the way to the batch's events occurs twice",
+            ));
+        }
+        match (slots.all(self.element).count(), self.empty) {
+            (0, EmptyBatch::Refuse) => Err(Refusal::new(Reason::IdMissing, "the batch is empty")),
+            (count, _) => Ok(count),
+        }
+    }
+
     /// Id and type of a batch that is kept whole, as far as they are not those of the document.
     fn whole<'e>(
         &self,

@@ -78,12 +78,8 @@ impl Handshake {
         key: Option<&MacKey>,
         keys: &KeyRing,
     ) -> Result<Option<Shake>, Unproven> {
-        if self
-            .method
-            .as_ref()
-            .is_some_and(|method| method != view.request.method)
-            || document.len() > MAX_BODY
-        {
+        let other_method = |method: &Method| *method != view.request.method;
+        if self.method.as_ref().is_some_and(other_method) || document.len() > MAX_BODY {
             return Ok(None);
         }
         let nothing = crate::json_pointers::Slots::default();
@@ -95,11 +91,11 @@ impl Handshake {
             spelling: 0,
             key,
         };
-        if self
+        let mut outside_json = self
             .there
             .iter()
-            .any(|place| !matches!(place, Place::Json(_)) && !self.is_there(place, early))
-        {
+            .filter(|place| !matches!(place, Place::Json(_)));
+        if !outside_json.all(|place| self.is_there(place, early)) {
             return Ok(None);
         }
         // A body that does not parse, or is ambiguous, is no handshake.
@@ -110,24 +106,17 @@ impl Handshake {
             slots: &slots,
             ..early
         };
-        if self.there.iter().any(|place| !self.is_there(place, cx)) {
+        if !self.there.iter().all(|place| self.is_there(place, cx)) {
             return Ok(None);
         }
+        self.shake(cx, keys).map(Some)
+    }
+
+    /// Returns the answer to a request that is recognised as this handshake.
+    fn shake(&self, cx: Cx<'_>, keys: &KeyRing) -> Result<Shake, Unproven> {
         for check in &self.checks {
             if !check.holds(cx)? {
-                return match self.otherwise {
-                    Some(status) => Ok(Some(Shake::Answer(Answer {
-                        status,
-                        content_type: None,
-                        headers: Vec::new(),
-                        body: Vec::new(),
-                    }))),
-                    None => Err(Refusal::new(
-                        Reason::PreconditionFailed,
-                        format!("handshake: {} is not ours", check.shown),
-                    )
-                    .into()),
-                };
+                return self.failed(check).map_err(Unproven::from);
             }
         }
         if let Some(visit) = &self.visit {
@@ -135,10 +124,26 @@ impl Handshake {
         }
         let answer = self.answer.fill(cx)?;
         let secret = self.learn.as_ref().and_then(|place| place.value(cx));
-        Ok(Some(match secret {
+        Ok(match secret {
             Some(secret) => Shake::Learn(Secret::new(&*secret), answer),
             None => Shake::Answer(answer),
-        }))
+        })
+    }
+
+    /// Returns the provider's answer to a check that fails, or a refusal.
+    fn failed(&self, check: &Equal) -> Result<Shake, Refusal> {
+        match self.otherwise {
+            Some(status) => Ok(Shake::Answer(Answer {
+                status,
+                content_type: None,
+                headers: Vec::new(),
+                body: Vec::new(),
+            })),
+            None => Err(Refusal::new(
+                Reason::PreconditionFailed,
+                format!("handshake: {} is not ours", check.shown),
+            )),
+        }
     }
 
     fn is_there(&self, place: &Place, cx: Cx<'_>) -> bool {

@@ -105,36 +105,17 @@ impl JwtRule {
         if let Some(detached) = &self.detached {
             return self.detached(detached, &text, cx, inputs);
         }
-        let text = &*text;
-        let mut parts = text.rsplitn(2, |b| *b == b'.');
-        let (signature, signed) = (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        );
-        let mut parts = signed.splitn(2, |b| *b == b'.');
-        let decode = |part: Option<&[u8]>| {
-            part.filter(|part| !part.is_empty())
-                .and_then(|part| Encoding::Base64Url.decode(part))
-        };
-        let malformed = || {
-            Refusal::new(
-                Reason::SignatureMalformed,
-                "the token is not three parts in base64url",
-            )
-        };
-        let header = decode(parts.next()).ok_or_else(malformed)?;
-        let claims = decode(parts.next()).ok_or_else(malformed)?;
-        let signature = decode(Some(signature)).ok_or_else(malformed)?;
-        self.signed(&header, signed, &signature, inputs)?;
-        let slots = self.paths.walk(&claims).map_err(|_| {
+        let parts = TokenParts::of(&text)?;
+        self.signed(&parts.header, parts.signed, &parts.signature, inputs)?;
+        let slots = self.paths.walk(&parts.claims).map_err(|_| {
             precondition("the token's claims are not JSON, or a claim occurs twice")
         })?;
         self.fresh(&slots, inputs.now)?;
         self.bound(&slots, view, url)?;
         drop(slots);
         Ok(Token {
-            claims,
-            digest: Sha256::digest(text).into(),
+            claims: parts.claims,
+            digest: Sha256::digest(&*text).into(),
         })
     }
 
@@ -205,59 +186,28 @@ impl JwtRule {
         signature: &[u8],
         inputs: CheckInputs<'_>,
     ) -> Result<(), Unproven> {
-        let mut paths = PathSet::default();
-        let read = paths.add("/alg").and_then(|alg| {
-            Ok((
-                alg,
-                paths.add("/kid")?,
-                paths.add("/crit")?,
-                paths.add("/x5c/*")?,
-            ))
-        });
-        let Ok((alg, kid, crit, x5c)) = read else {
-            return Err(precondition("the token's header cannot be read").into());
-        };
-        let slots = paths.walk(header).map_err(|_| {
-            Refusal::new(Reason::SignatureMalformed, "the token's header is not JSON")
-        })?;
-        let text = |slot| {
-            slots
-                .raw(slot)
-                .and_then(scalar)
-                .map(|text| String::from_utf8_lossy(&text).into_owned())
-        };
-        let named = text(alg).unwrap_or_default();
-        let Some(alg) = self.algs.iter().find(|alg| format!("{alg:?}") == named) else {
+        let header = TokenHeader::read(header)?;
+        let named = |alg: &&JwtAlg| header.alg.as_deref() == Some(alg.name().as_bytes());
+        let Some(alg) = self.algs.iter().find(named) else {
             return Err(Refusal::new(
                 Reason::SignatureMalformed,
                 "the token's algorithm is not one that the scheme accepts",
             )
             .into());
         };
-        if slots.raw(crit).is_some() {
+        if header.is_critical {
             return Err(Refusal::new(
                 Reason::SignatureMalformed,
                 "the token has critical extensions",
             )
             .into());
         }
-        let by_secret = self
-            .secrets
-            .iter()
-            .flatten()
-            .any(|(of, key)| of == alg && key.of([message]).matches(signature));
-        if by_secret {
+        let mut secrets = self.secrets.iter().flatten();
+        if secrets.any(|(of, key)| of == alg && key.of([message]).matches(signature)) {
             return Ok(());
         }
-        let chain = || {
-            let decode = |raw| {
-                scalar(raw)
-                    .and_then(|text| Encoding::Base64.decode(&text))
-                    .unwrap_or_default()
-            };
-            slots.all(x5c).take(MAX_CHAIN + 1).map(decode).collect()
-        };
-        let kid = text(kid);
+        let kid = header.kid.as_deref().map(String::from_utf8_lossy);
+        let chain = || header.certificates();
         if self
             .keys
             .made(*alg, kid.as_deref(), chain, message, signature, inputs)?
@@ -348,6 +298,79 @@ impl JwtRule {
             claim.check(slots, url.as_bytes())?;
         }
         Ok(())
+    }
+}
+
+/// Parts of a token, decoded.
+struct TokenParts<'t> {
+    header: Vec<u8>,
+    claims: Vec<u8>,
+    signature: Vec<u8>,
+    /// Header and claims as sent, with the dot between.
+    signed: &'t [u8],
+}
+
+impl<'t> TokenParts<'t> {
+    fn of(text: &'t [u8]) -> Result<Self, Refusal> {
+        let mut parts = text.rsplitn(2, |b| *b == b'.');
+        let (signature, signed) = (parts.next(), parts.next().unwrap_or_default());
+        let mut parts = signed.splitn(2, |b| *b == b'.');
+        let decode = |part: Option<&[u8]>| {
+            part.filter(|part| !part.is_empty())
+                .and_then(|part| Encoding::Base64Url.decode(part))
+                .ok_or_else(|| {
+                    Refusal::new(
+                        Reason::SignatureMalformed,
+                        "the token is not three parts in base64url",
+                    )
+                })
+        };
+        Ok(Self {
+            header: decode(parts.next())?,
+            claims: decode(parts.next())?,
+            signature: decode(signature)?,
+            signed,
+        })
+    }
+}
+
+/// Members of a token's header that choose its key.
+struct TokenHeader<'h> {
+    alg: Option<Cow<'h, [u8]>>,
+    kid: Option<Cow<'h, [u8]>>,
+    /// The header has extensions that a verifier must understand.
+    is_critical: bool,
+    /// Certificates as JSON strings, one more than are accepted.
+    x5c: Vec<&'h str>,
+}
+
+impl<'h> TokenHeader<'h> {
+    fn read(header: &'h [u8]) -> Result<Self, Refusal> {
+        let mut paths = PathSet::default();
+        let mut add = |pointer: &str| {
+            let unread = |_| precondition("the token's header cannot be read");
+            paths.add(pointer).map_err(unread)
+        };
+        let (alg, kid, crit, x5c) = (add("/alg")?, add("/kid")?, add("/crit")?, add("/x5c/*")?);
+        let slots = paths.walk(header).map_err(|_| {
+            Refusal::new(Reason::SignatureMalformed, "the token's header is not JSON")
+        })?;
+        Ok(Self {
+            alg: slots.raw(alg).and_then(scalar),
+            kid: slots.raw(kid).and_then(scalar),
+            is_critical: slots.raw(crit).is_some(),
+            x5c: slots.all(x5c).take(MAX_CHAIN + 1).collect(),
+        })
+    }
+
+    /// Returns the certificates; one that does not decode is empty.
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        let decode = |raw: &&str| {
+            scalar(raw)
+                .and_then(|text| Encoding::Base64.decode(&text))
+                .unwrap_or_default()
+        };
+        self.x5c.iter().map(decode).collect()
     }
 }
 

@@ -152,14 +152,7 @@ impl Proof {
             spelling: 0,
             key: None,
         };
-        let label = match &self.ts {
-            Some(Ts {
-                place: Place::Sig(label),
-                ..
-            }) => Some(&**label),
-            _ => None,
-        };
-        let found = read(&self.sigs, label, cx)?;
+        let found = read(&self.sigs, self.time_label(), cx)?;
         let ts = self.time(found.ts, cx, inputs.now)?;
         cx.ts = &ts;
         for equal in &self.require {
@@ -172,6 +165,32 @@ impl Proof {
                 Err(mismatch(&self.sigs).into())
             };
         }
+        let (key, signed) = self.signed(&found.candidates, cx, inputs, digest)?;
+        self.bound(cx)?;
+        self.time_is_whole(view.body)?;
+        Ok(Proven {
+            key,
+            signed,
+            claims: None,
+        })
+    }
+
+    /// Returns the label of the list entry that is the time.
+    fn time_label(&self) -> Option<&str> {
+        match self.ts.as_ref().map(|ts| &ts.place) {
+            Some(Place::Sig(label)) => Some(label),
+            _ => None,
+        }
+    }
+
+    /// Returns the key that signed the message in one of its spellings, and the digest if it is asked for.
+    fn signed<'v>(
+        &'v self,
+        candidates: &[Candidate],
+        mut cx: Cx<'_>,
+        inputs: CheckInputs<'_>,
+        digest: bool,
+    ) -> Result<(Option<&'v MacKey>, Option<Tag>), Unproven> {
         let certificate = match &self.by {
             By::Certificate { at, .. } => Some(at.certificate(cx, inputs.keys)?),
             _ => None,
@@ -179,24 +198,20 @@ impl Proof {
         for spelling in 0..self.spellings {
             cx.spelling = spelling;
             let pieces = self.message.pieces(cx)?;
-            let key = match certificate {
+            let found = match certificate {
                 Some(certificate) => self
-                    .signed_by(certificate, &pieces, &found.candidates, cx, inputs.now)?
+                    .signed_by(certificate, &pieces, candidates, cx, inputs.now)?
                     .then_some(Match::default()),
-                None => self.matches(&pieces, &found.candidates, cx)?,
+                None => self.matches(&pieces, candidates, cx),
             };
-            if let Some(Match { key, tag }) = key {
-                if self.signs_challenges && is_challenge(&whole(&pieces)) {
-                    return Err(mismatch(&self.sigs).into());
-                }
-                self.bound(cx)?;
-                self.time_is_whole(view.body)?;
-                return Ok(Proven {
-                    key,
-                    signed: digest.then(|| tag.unwrap_or_else(|| digest_of(&pieces))),
-                    claims: None,
-                });
+            let Some(Match { key, tag }) = found else {
+                continue;
+            };
+            if self.signs_challenges && is_challenge(&whole(&pieces)) {
+                break;
             }
+            let signed = digest.then(|| tag.unwrap_or_else(|| digest_of(&pieces)));
+            return Ok((key, signed));
         }
         Err(mismatch(&self.sigs).into())
     }
@@ -234,33 +249,10 @@ impl Proof {
         pieces: &[Piece<'_>],
         candidates: &[Candidate],
         cx: Cx<'_>,
-    ) -> Result<Option<Match<'v>>, Refusal> {
+    ) -> Option<Match<'v>> {
         match &self.by {
-            By::Mac { keys, hash } => {
-                for (position, key) in keys.iter().enumerate() {
-                    for (name, mac) in key {
-                        let wanted: Vec<_> = candidates
-                            .iter()
-                            .filter(|candidate| {
-                                candidate.secret.is_none_or(|only| only == position)
-                                    && hash.allows(*name, candidate, cx)
-                            })
-                            .collect();
-                        if wanted.is_empty() {
-                            continue;
-                        }
-                        let tag = mac.of(bytes(pieces, &[]));
-                        if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
-                            return Ok(Some(Match {
-                                key: Some(mac),
-                                tag: Some(tag),
-                            }));
-                        }
-                    }
-                }
-                Ok(None)
-            }
-            By::Hash { secrets, hash } => Ok(secrets
+            By::Mac { keys, hash } => matches_mac(keys, hash, pieces, candidates, cx),
+            By::Hash { secrets, hash } => secrets
                 .iter()
                 .map(|secret| hash.of(bytes(pieces, secret.expose())))
                 .find(|tag| {
@@ -271,7 +263,7 @@ impl Proof {
                 .map(|tag| Match {
                     key: None,
                     tag: Some(tag),
-                })),
+                }),
             By::Key { keys, hash } => {
                 let message = whole(pieces);
                 let right = |(candidate, hash): (&Candidate, HashName)| {
@@ -280,9 +272,9 @@ impl Proof {
                             && key.verifies(hash, &message, &candidate.bytes)
                     })
                 };
-                Ok(hash.few(candidates, cx).any(right).then(Match::default))
+                hash.few(candidates, cx).any(right).then(Match::default)
             }
-            By::Token { .. } | By::Certificate { .. } => Ok(None),
+            By::Token { .. } | By::Certificate { .. } => None,
         }
     }
 
@@ -330,6 +322,38 @@ impl Proof {
         }
         Ok(())
     }
+}
+
+/// Returns the match of the first secret that made a candidate under a hash that the request may name.
+fn matches_mac<'v>(
+    keys: &'v [Vec<(HashName, MacKey)>],
+    hash: &PickHash,
+    pieces: &[Piece<'_>],
+    candidates: &[Candidate],
+    cx: Cx<'_>,
+) -> Option<Match<'v>> {
+    for (position, key) in keys.iter().enumerate() {
+        for (name, mac) in key {
+            let wanted: Vec<_> = candidates
+                .iter()
+                .filter(|candidate| {
+                    candidate.secret.is_none_or(|only| only == position)
+                        && hash.allows(*name, candidate, cx)
+                })
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let tag = mac.of(bytes(pieces, &[]));
+            if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
+                return Some(Match {
+                    key: Some(mac),
+                    tag: Some(tag),
+                });
+            }
+        }
+    }
+    None
 }
 
 fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {

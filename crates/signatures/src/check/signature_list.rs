@@ -147,11 +147,59 @@ pub(crate) fn read<'v>(
     ts_label: Option<&str>,
     cx: Cx<'v>,
 ) -> Result<Found<'v>, Refusal> {
-    let mut found = Found::default();
-    let mut present = false;
-    let mut seen = 0;
+    let mut reading = Reading {
+        found: Found::default(),
+        ts_label,
+        is_present: false,
+        entries: 0,
+    };
     for rule in rules {
-        let before = found.candidates.len();
+        reading.rule(rule, cx)?;
+    }
+    if !reading.is_present {
+        return Err(missing(rules, cx));
+    }
+    if reading.found.candidates.is_empty() {
+        return Err(malformed(format!(
+            "{} holds no signature of the expected form",
+            shown(rules)
+        )));
+    }
+    Ok(reading.found)
+}
+
+/// Refusal of a request without a signature: why none of its HTTP Message Signatures counts, or the places that are empty.
+fn missing(rules: &[SigRule], cx: Cx<'_>) -> Refusal {
+    let mut unfit = rules.iter().filter_map(|rule| match &rule.place {
+        Place::HttpSignature(signature, _) => signature.base(cx).err(),
+        _ => None,
+    });
+    unfit.next().unwrap_or_else(|| {
+        Refusal::new(
+            Reason::SignatureMissing,
+            format!("{} is missing or empty", shown(rules)),
+        )
+    })
+}
+
+fn shown(rules: &[SigRule]) -> String {
+    let places: Vec<_> = rules.iter().map(|rule| &*rule.shown).collect();
+    places.join(" or ")
+}
+
+/// Reading of the places of signatures, so far.
+struct Reading<'v, 't> {
+    found: Found<'v>,
+    ts_label: Option<&'t str>,
+    /// A place holds something.
+    is_present: bool,
+    /// Number of entries of lists.
+    entries: usize,
+}
+
+impl<'v> Reading<'v, '_> {
+    fn rule(&mut self, rule: &'v SigRule, cx: Cx<'v>) -> Result<(), Refusal> {
+        let before = self.found.candidates.len();
         // The secret itself in a URL has two readings; either proves that its sender knows it.
         let as_pasted = match (&rule.place, rule.encoding) {
             (Place::Query(name), None) => with_plus(&cx.view.request.target, name).map(Cow::Owned),
@@ -162,9 +210,10 @@ pub(crate) fn read<'v>(
             if value.is_empty() {
                 continue;
             }
-            present = true;
-            // A scheme that puts one signature there has one, however often a proxy or a forger repeats the header.
-            if !rule.is_list() && found.candidates.len() >= before + readings {
+            self.is_present = true;
+            // A scheme that puts one signature there has one, however often a proxy or a forger
+            // repeats the header.
+            if !rule.is_list() && self.found.candidates.len() >= before + readings {
                 break;
             }
             let Some(text) = value
@@ -173,58 +222,38 @@ pub(crate) fn read<'v>(
             else {
                 continue;
             };
-            let text = &*text;
-            if !rule.is_list() {
-                push(&mut found, rule, None, text)?;
-                continue;
-            }
-            for (label, entry) in rule.entries(text) {
-                seen += 1;
-                if seen > MAX_ENTRIES {
-                    return Err(malformed(format!(
-                        "{} has more than {MAX_ENTRIES} entries",
-                        rule.shown
-                    )));
-                }
-                if ts_label.is_some_and(|ts| ts.as_bytes() == &*label) {
-                    if found.ts.as_deref().is_some_and(|known| known != entry) {
-                        return Err(malformed(format!("{} has two different times", rule.shown)));
-                    }
-                    found.ts = Some(Cow::Owned(entry.to_vec()));
-                } else if (rule.take.is_empty() && rule.kv.is_none())
-                    || rule.take.iter().any(|take| **take == *label)
-                {
-                    push(&mut found, rule, Some(&label), entry)?;
-                }
+            if rule.is_list() {
+                self.list(rule, &text)?;
+            } else {
+                push(&mut self.found, rule, None, &text)?;
             }
         }
+        Ok(())
     }
-    let shown = || {
-        rules
-            .iter()
-            .map(|rule| &*rule.shown)
-            .collect::<Vec<_>>()
-            .join(" or ")
-    };
-    if !present {
-        for rule in rules {
-            if let Place::HttpSignature(signature, _) = &rule.place {
-                // Says why none of the request's signatures counts.
-                signature.base(cx)?;
+
+    fn list(&mut self, rule: &SigRule, text: &[u8]) -> Result<(), Refusal> {
+        for (label, entry) in rule.entries(text) {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(malformed(format!(
+                    "{} has more than {MAX_ENTRIES} entries",
+                    rule.shown
+                )));
+            }
+            if self.ts_label.is_some_and(|ts| ts.as_bytes() == &*label) {
+                let known = self.found.ts.as_deref();
+                if known.is_some_and(|known| known != entry) {
+                    return Err(malformed(format!("{} has two different times", rule.shown)));
+                }
+                self.found.ts = Some(Cow::Owned(entry.to_vec()));
+            } else if (rule.take.is_empty() && rule.kv.is_none())
+                || rule.take.iter().any(|take| **take == *label)
+            {
+                push(&mut self.found, rule, Some(&label), entry)?;
             }
         }
-        return Err(Refusal::new(
-            Reason::SignatureMissing,
-            format!("{} is missing or empty", shown()),
-        ));
+        Ok(())
     }
-    if found.candidates.is_empty() {
-        return Err(malformed(format!(
-            "{} holds no signature of the expected form",
-            shown()
-        )));
-    }
-    Ok(found)
 }
 
 fn push(

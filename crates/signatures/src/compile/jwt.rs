@@ -33,12 +33,7 @@ impl Compiler<'_> {
         let place = self.token_place(spec, &mut document);
         let detached = self.detached(spec);
         let ts = self.token_time(&mut document);
-        if spec.algorithms.is_empty() {
-            self.error(
-                "scheme.jwt.algorithms",
-                "empty: the algorithms that are accepted",
-            );
-        }
+        let algs = self.algorithms(spec);
         let keys = self.token_keys(spec);
         let times = ["exp", "nbf", "iat"].map(|name| self.claim(name, &mut paths));
         let body = self.digest_claim(spec.body_digest.as_ref(), &mut paths);
@@ -61,7 +56,7 @@ impl Compiler<'_> {
             strip: spec.prefix.as_str().into(),
             detached: detached?,
             ts: ts?,
-            algs: spec.algorithms.clone(),
+            algs: algs?,
             secrets,
             keys,
             leeway: i64::try_from(spec.leeway_secs).unwrap_or(i64::MAX),
@@ -85,6 +80,14 @@ impl Compiler<'_> {
             TokenPlace::Body => Ok(None),
             TokenPlace::Field(field) => self.place("scheme.jwt.from", field, document).map(Some),
         }
+    }
+
+    fn algorithms(&mut self, spec: &JwtSpec) -> Result<Vec<JwtAlg>, Reported> {
+        if spec.algorithms.is_empty() {
+            let text = "empty: the algorithms that are accepted";
+            return Err(self.error("scheme.jwt.algorithms", text));
+        }
+        Ok(spec.algorithms.clone())
     }
 
     fn detached(&mut self, spec: &JwtSpec) -> Result<Option<Template>, Reported> {

@@ -42,47 +42,12 @@ pub(crate) fn derive(spec: &KeySpec, kind: Kind, pasted: &[u8]) -> Result<Vec<u8
     } else {
         spec.decode
     };
-    let mut key = match decode {
-        KeyDecode::Utf8 => text.to_vec(),
-        KeyDecode::Base64 => decode_pasted_base64(text).ok_or_else(|| {
-            format!(
-                "is not base64, which this provider's secrets are{}",
-                hint(spec, text)
-            )
-        })?,
-        KeyDecode::Hex => hex::decode(text).map_err(|_| {
-            format!(
-                "is not hexadecimal, which this provider's secrets are{}",
-                hint(spec, text)
-            )
-        })?,
-    };
-    let min = spec.min_bytes.unwrap_or(MIN_BYTES).max(1);
+    let mut key = decoded(spec, decode, text)?;
     if kind == Kind::Basic {
-        let password = key
-            .iter()
-            .position(|b| *b == b':')
-            .map(|at| &key[at + 1..])
-            .ok_or("is not \"user:password\"")?;
-        let min = spec.min_bytes.unwrap_or(MIN_PASSWORD).max(1);
-        if password.len() < min {
-            return Err(format!(
-                "has a password of {} bytes; at least {min} are needed",
-                password.len()
-            ));
-        }
+        has_password(spec, &key)?;
         return Ok(key);
     }
-    if key.len() < min {
-        let text = if key.is_empty() {
-            "is empty".into()
-        } else {
-            format!("is {} bytes long", key.len())
-        };
-        return Err(format!(
-            "{text}; at least {min} bytes are needed, or anybody could guess it"
-        ));
-    }
+    is_long_enough(spec, &key)?;
     if spec.normalize == Some(Normalize::Nfkd) {
         let text = String::from_utf8(key).map_err(|_| "is not text")?;
         key = text.nfkd().collect::<String>().into_bytes();
@@ -92,6 +57,51 @@ pub(crate) fn derive(spec: &KeySpec, kind: Kind, pasted: &[u8]) -> Result<Vec<u8
         key = hash.of([key.as_slice()]).as_bytes().to_vec();
     }
     Ok(key)
+}
+
+fn decoded(spec: &KeySpec, decode: KeyDecode, text: &[u8]) -> Result<Vec<u8>, String> {
+    let (decoded, encoding) = match decode {
+        KeyDecode::Utf8 => return Ok(text.to_vec()),
+        KeyDecode::Base64 => (decode_pasted_base64(text), "base64"),
+        KeyDecode::Hex => (hex::decode(text).ok(), "hexadecimal"),
+    };
+    decoded.ok_or_else(|| {
+        format!(
+            "is not {encoding}, which this provider's secrets are{}",
+            hint(spec, text)
+        )
+    })
+}
+
+fn has_password(spec: &KeySpec, key: &[u8]) -> Result<(), String> {
+    let password = key
+        .iter()
+        .position(|b| *b == b':')
+        .map(|at| &key[at + 1..])
+        .ok_or("is not \"user:password\"")?;
+    let min = spec.min_bytes.unwrap_or(MIN_PASSWORD).max(1);
+    if password.len() < min {
+        return Err(format!(
+            "has a password of {} bytes; at least {min} are needed",
+            password.len()
+        ));
+    }
+    Ok(())
+}
+
+fn is_long_enough(spec: &KeySpec, key: &[u8]) -> Result<(), String> {
+    let min = spec.min_bytes.unwrap_or(MIN_BYTES).max(1);
+    if key.len() >= min {
+        return Ok(());
+    }
+    let text = if key.is_empty() {
+        "is empty".into()
+    } else {
+        format!("is {} bytes long", key.len())
+    };
+    Err(format!(
+        "{text}; at least {min} bytes are needed, or anybody could guess it"
+    ))
 }
 
 #[cfg(test)]

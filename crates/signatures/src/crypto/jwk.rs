@@ -39,48 +39,62 @@ enum Key {
     Ed25519(Vec<u8>),
 }
 
+/// A key set as sent.
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Entry>,
+}
+
+/// A key as sent.
+#[derive(Deserialize)]
+struct Entry {
+    kty: String,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    /// Time at which Plaid took the key out of use.
+    expired_at: Option<u64>,
+}
+
+impl Entry {
+    /// Returns the key, if it is of a kind that a scheme uses.
+    fn key(&self) -> Option<Key> {
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("RSA", _) => Some(Key::Rsa {
+                n: bytes(self.n.as_deref())?,
+                e: bytes(self.e.as_deref())?,
+            }),
+            ("EC", Some("P-256")) => self.point(32).map(Key::P256),
+            ("EC", Some("P-384")) => self.point(48).map(Key::P384),
+            ("EC", Some("P-521")) => self.point(66).map(Key::P521),
+            ("OKP", Some("Ed25519")) => bytes(self.x.as_deref()).map(Key::Ed25519),
+            _ => None,
+        }
+    }
+
+    /// Returns the uncompressed point. Some sets strip leading zeros from coordinates.
+    fn point(&self, size: usize) -> Option<Vec<u8>> {
+        let mut point = vec![4];
+        for coordinate in [bytes(self.x.as_deref())?, bytes(self.y.as_deref())?] {
+            point.extend(std::iter::repeat_n(0, size.checked_sub(coordinate.len())?));
+            point.extend(coordinate);
+        }
+        Some(point)
+    }
+}
+
+fn bytes(text: Option<&str>) -> Option<Vec<u8>> {
+    decode_pasted_base64(text?.as_bytes())
+}
+
 impl JwkSet {
     /// Reads a key set. Keys of kinds that no scheme uses are left out; a set without any other is refused.
     pub fn parse(document: &str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Document {
-            keys: Vec<Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            kty: String,
-            kid: Option<String>,
-            crv: Option<String>,
-            n: Option<String>,
-            e: Option<String>,
-            x: Option<String>,
-            y: Option<String>,
-            /// Plaid says of a key when it was taken out of use.
-            expired_at: Option<u64>,
-        }
         let document: Document = serde_json::from_str(document)
             .map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
-        let bytes = |text: &Option<String>| decode_pasted_base64(text.as_deref()?.as_bytes());
-        // Some sets strip leading zeros from coordinates.
-        let point = |entry: &Entry, size: usize| -> Option<Vec<u8>> {
-            let mut point = vec![4];
-            for coordinate in [bytes(&entry.x)?, bytes(&entry.y)?] {
-                point.extend(std::iter::repeat_n(0, size.checked_sub(coordinate.len())?));
-                point.extend(coordinate);
-            }
-            Some(point)
-        };
-        let key = |entry: &Entry| match (entry.kty.as_str(), entry.crv.as_deref()) {
-            ("RSA", _) => Some(Key::Rsa {
-                n: bytes(&entry.n)?,
-                e: bytes(&entry.e)?,
-            }),
-            ("EC", Some("P-256")) => point(entry, 32).map(Key::P256),
-            ("EC", Some("P-384")) => point(entry, 48).map(Key::P384),
-            ("EC", Some("P-521")) => point(entry, 66).map(Key::P521),
-            ("OKP", Some("Ed25519")) => bytes(&entry.x).map(Key::Ed25519),
-            _ => None,
-        };
         let in_use = document
             .keys
             .iter()
@@ -88,7 +102,7 @@ impl JwkSet {
         let keys = in_use.filter_map(|entry| {
             Some(Jwk {
                 kid: entry.kid.clone(),
-                key: key(entry)?,
+                key: entry.key()?,
             })
         });
         let keys: Vec<_> = keys.take(MAX_KEYS).collect();

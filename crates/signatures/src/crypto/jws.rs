@@ -21,6 +21,22 @@ pub enum JwtAlg {
 }
 
 impl JwtAlg {
+    /// Returns the registered name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
     /// The hash of a symmetric algorithm.
     pub(crate) fn hash(self) -> Option<HashName> {
         match self {

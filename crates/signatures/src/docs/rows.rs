@@ -40,18 +40,7 @@ impl Entry {
             "retries",
             self.retries().unwrap_or_else(|| "not known".into()),
         ));
-        let deadline = facts
-            .answer_within_ms
-            .map(|ms| format!("{} s", ms as f64 / 1000.0));
-        rows.push((
-            "wants its answer within",
-            deadline.unwrap_or_else(|| "not known; `limits.deadline_ms` holds".into()),
-        ));
-        let largest = facts.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
-        rows.push((
-            "largest body",
-            largest.unwrap_or_else(|| "not known; `limits.max_body_bytes` holds".into()),
-        ));
+        rows.extend(self.limits());
         let identity = identity_evidence(facts.identity);
         rows.push((
             "how sure",
@@ -63,6 +52,25 @@ impl Entry {
         ));
         rows.push(("source", facts.source.clone().unwrap_or_default()));
         rows
+    }
+
+    /// Time and size that the provider gives.
+    fn limits(&self) -> [(&'static str, String); 2] {
+        let facts = &self.spec.facts;
+        let deadline = facts
+            .answer_within_ms
+            .map(|ms| format!("{} s", ms as f64 / 1000.0));
+        let largest = facts.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
+        [
+            (
+                "wants its answer within",
+                deadline.unwrap_or_else(|| "not known; `limits.deadline_ms` holds".into()),
+            ),
+            (
+                "largest body",
+                largest.unwrap_or_else(|| "not known; `limits.max_body_bytes` holds".into()),
+            ),
+        ]
     }
 
     fn coverage(&self) -> &'static str {

@@ -58,7 +58,7 @@ fn signature(spec: &SchemeSpec, params: &Params) -> Vec<String> {
 
 /// Describes a JSON Web Token.
 fn token(jwt: &JwtSpec, params: &Params) -> Vec<String> {
-    let algorithms = jwt.algorithms.iter().map(|alg| format!("{alg:?}"));
+    let algorithms = jwt.algorithms.iter().map(|alg| alg.name());
     let place = match &jwt.from {
         TokenPlace::Body => "body".to_owned(),
         TokenPlace::Field(field) => field.shown(params),

@@ -146,37 +146,41 @@ impl Draft<'_> {
             key: None,
         };
         let pieces = proof.message.pieces(cx).map_err(body)?;
-        let text = match &proof.by {
+        let text = self.encoded(proof, rule, &pieces)?;
+        Ok(self.grammar(rule, &text, ts))
+    }
+
+    /// Returns the signature of the message in the encoding of its place.
+    fn encoded(
+        &self,
+        proof: &Proof,
+        rule: &SigSpec,
+        pieces: &[Piece<'_>],
+    ) -> Result<String, SignError> {
+        let position = self.inputs.secret;
+        Ok(match &proof.by {
             By::Token { .. } => self.secret_text(),
             By::Mac { keys, .. } => {
-                let key = keys.get(self.inputs.secret).and_then(|key| key.last());
-                let (_, key) = key.ok_or_else(|| {
-                    SignError::Body(format!("there is no secret {}", self.inputs.secret))
-                })?;
-                rule.encoding.encode(key.of(bytes(&pieces, &[])).as_bytes())
+                let key = keys.get(position).and_then(|key| key.last());
+                let (_, key) =
+                    key.ok_or_else(|| SignError::Body(format!("there is no secret {position}")))?;
+                rule.encoding.encode(key.of(bytes(pieces, &[])).as_bytes())
             }
             By::Hash { secrets, hash } => {
-                let secret = secrets
-                    .get(self.inputs.secret)
-                    .map(crate::Secret::expose)
-                    .unwrap_or_default();
-                rule.encoding
-                    .encode(hash.of(bytes(&pieces, secret)).as_bytes())
+                let secret = secrets.get(position).map(crate::Secret::expose);
+                let hash = hash.of(bytes(pieces, secret.unwrap_or_default()));
+                rule.encoding.encode(hash.as_bytes())
             }
             By::Key { .. } | By::Certificate { .. } => {
-                let message: Vec<u8> = bytes(&pieces, &[]).flatten().copied().collect();
-                let hash = self
-                    .spec
-                    .hash_by
-                    .as_ref()
-                    .and_then(|by| by.names.values().next_back())
-                    .unwrap_or(&self.spec.hash);
+                let message: Vec<u8> = bytes(pieces, &[]).flatten().copied().collect();
+                let by = self.spec.hash_by.as_ref();
+                let named = by.and_then(|by| by.names.values().next_back());
+                let hash = named.unwrap_or(&self.spec.hash);
                 let key = SigningKey::of_kind(self.spec.kind, *hash);
                 let signature = key.sign(self.inputs.private_key.as_deref(), &message)?;
                 rule.encoding.encode(&signature)
             }
-        };
-        Ok(self.grammar(rule, &text, ts))
+        })
     }
 
     /// The signature among the other entries of its list.

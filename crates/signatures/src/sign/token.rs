@@ -28,7 +28,7 @@ impl Draft<'_> {
             (None, None) => return Err(SignError::PrivateKey),
         };
         let encode = |text: &[u8]| Encoding::Base64Url.encode(text);
-        let mut header = serde_json::json!({ "alg": format!("{alg:?}"), "typ": "JWT" });
+        let mut header = serde_json::json!({ "alg": alg.name(), "typ": "JWT" });
         for (name, value) in &spec.send_header {
             set(&mut header, &format!("/{name}"), value.as_str().into());
         }

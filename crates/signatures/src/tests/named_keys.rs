@@ -112,7 +112,7 @@ fn is_missing(rig: &Rig, request: &Request) -> bool {
 }
 
 /// Fetches that were asked for since the last look.
-fn wishes(rig: &Rig) -> Vec<Fetch> {
+fn asked_for(rig: &Rig) -> Vec<Fetch> {
     rig.asked.take()
 }
 
@@ -121,12 +121,12 @@ fn a_certificate_is_asked_for_once_and_then_decides() {
     let scheme = rig(&sns("off"));
     let good = notification(serde_json::json!({}));
     assert!(scheme.scheme.fetches() && is_missing(&scheme, &good) && is_missing(&scheme, &good));
-    let wanted = wishes(&scheme);
+    let wanted = asked_for(&scheme);
     assert_eq!(
         wanted.iter().map(Fetch::url).collect::<Vec<_>>(),
         [CERTIFICATE]
     );
-    assert!(wanted[0].body().is_none() && wishes(&scheme).is_empty());
+    assert!(wanted[0].body().is_none() && asked_for(&scheme).is_empty());
     assert!(scheme.keep(&wanted[0], b"<html>").is_err() && is_missing(&scheme, &good));
     scheme
         .keep(&wanted[0], &certificate((2025, 2026)))
@@ -197,7 +197,7 @@ fn signatures_of_version_1_are_made_with_sha_1() {
     );
     assert!(is_missing(&scheme, &old));
     scheme
-        .keep(&wishes(&scheme)[0], &certificate((2025, 2026)))
+        .keep(&asked_for(&scheme)[0], &certificate((2025, 2026)))
         .expect("kept");
     one(&scheme, &old, NOW);
     assert_eq!(
@@ -218,7 +218,7 @@ fn certificates_of_another_time_or_key_do_not_count() {
     for years in [(2020, 2025), (2026, 2027)] {
         let scheme = rig(&sns("off"));
         assert!(is_missing(&scheme, &good));
-        let wanted = wishes(&scheme);
+        let wanted = asked_for(&scheme);
         assert!(
             scheme
                 .keep(&wanted[0], other.as_bytes())
@@ -309,7 +309,7 @@ fn nothing_but_the_pinned_hosts_is_asked_for() {
         )
         .is_err()
     );
-    assert!(wishes(&scheme).is_empty());
+    assert!(asked_for(&scheme).is_empty());
     for region in [
         "eu-central-1",
         "us-gov-west-1",
@@ -336,7 +336,7 @@ fn nothing_but_the_pinned_hosts_is_asked_for() {
             format!("https://sns.cn-north-1.amazonaws.com.cn/{file}").into()
         )
     ));
-    assert_eq!(wishes(&scheme).len(), 5);
+    assert_eq!(asked_for(&scheme).len(), 5);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn a_subscription_is_confirmed_only_where_the_source_says_so_and_once() {
         let scheme = rig(&sns(confirm));
         assert!(is_missing(&scheme, &genuine));
         scheme
-            .keep(&wishes(&scheme)[0], &certificate((2025, 2026)))
+            .keep(&asked_for(&scheme)[0], &certificate((2025, 2026)))
             .expect("kept");
         scheme
     };
@@ -356,11 +356,11 @@ fn a_subscription_is_confirmed_only_where_the_source_says_so_and_once() {
         one(&off, &genuine, NOW).event_type.as_deref(),
         Some("SubscriptionConfirmation")
     );
-    assert!(wishes(&off).is_empty(), "nothing is visited");
+    assert!(asked_for(&off).is_empty(), "nothing is visited");
 
     let on = ready("on");
     assert!(is_missing(&on, &genuine) && is_missing(&on, &genuine));
-    let visits = wishes(&on);
+    let visits = asked_for(&on);
     assert_eq!(visits.iter().map(Fetch::url).collect::<Vec<_>>(), [CONFIRM]);
     on.keep(&visits[0], b"<ConfirmSubscriptionResponse/>")
         .expect("visited");
@@ -371,7 +371,7 @@ fn a_subscription_is_confirmed_only_where_the_source_says_so_and_once() {
             "{verdict:?}"
         );
     }
-    assert!(wishes(&on).is_empty(), "nothing is visited twice");
+    assert!(asked_for(&on).is_empty(), "nothing is visited twice");
     // Not even a URL that is signed is visited anywhere else, nor one that is not signed at all.
     let elsewhere = CONFIRM.replace("amazonaws.com", "example.com");
     let signed = notification(
@@ -386,7 +386,7 @@ fn a_subscription_is_confirmed_only_where_the_source_says_so_and_once() {
         ),
         Reason::SignatureMismatch
     );
-    assert!(wishes(&on).is_empty());
+    assert!(asked_for(&on).is_empty());
 }
 
 #[test]
@@ -475,7 +475,7 @@ fn a_key_is_asked_of_its_api_by_id() {
     let (pkcs8, jwk) = plaid_key();
     let good = plaid_delivery(&pkcs8, "k-1", "{\n  \"webhook_type\": \"ITEM\"\n}", NOW);
     assert!(is_missing(&scheme, &good) && is_missing(&scheme, &good));
-    let wanted = wishes(&scheme);
+    let wanted = asked_for(&scheme);
     assert_eq!(wanted.len(), 1);
     assert_eq!(
         wanted[0].url(),
@@ -561,7 +561,7 @@ fn ids_of_keys_are_plain_and_algorithms_are_those_of_the_scheme() {
             "{alg}"
         );
     }
-    assert!(wishes(&scheme).is_empty());
+    assert!(asked_for(&scheme).is_empty());
 }
 
 #[test]
@@ -583,7 +583,7 @@ fn atlassians_keys_are_in_pem_under_their_id() {
     let good = as_request(&sign(&signing, &good).expect("signed"));
     let scheme = rig(&source);
     assert!(is_missing(&scheme, &good));
-    let wanted = wishes(&scheme);
+    let wanted = asked_for(&scheme);
     assert_eq!(
         (wanted[0].url(), wanted[0].body()),
         (
@@ -631,7 +631,7 @@ fn paypal_binds_webhook_transmission_and_checksum() {
     let good = as_request(&sign(&source, &inputs).expect("signed"));
     let scheme = rig(&source);
     assert!(is_missing(&scheme, &good));
-    let wanted = wishes(&scheme);
+    let wanted = asked_for(&scheme);
     assert_eq!(
         wanted[0].url(),
         "https://api.paypal.com/v1/notifications/certs/0123456789abcdef0123456789abcdef"

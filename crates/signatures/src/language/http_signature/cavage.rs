@@ -13,17 +13,7 @@ use crate::language::context::Cx;
 const MAX_PARAMETERS: usize = 16;
 
 pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>, Refusal> {
-    let header = match (field(cx, rule.header.as_str()), field(cx, "authorization")) {
-        (Ok(text), _) => text,
-        (Err(_), Ok(text)) => {
-            let rest = text
-                .get(..10)
-                .filter(|scheme| scheme.eq_ignore_ascii_case(b"signature "))
-                .map(|_| &text[10..]);
-            rest.ok_or_else(|| missing("signature"))?.to_vec()
-        }
-        (Err(_), Err(_)) => return Err(missing("signature")),
-    };
+    let header = header_value(rule, cx)?;
     let parameters =
         parameters(&header).ok_or_else(|| malformed("signature is no list of name=\"value\""))?;
     let value = |name: &str| {
@@ -47,18 +37,11 @@ pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>,
             return Err(malformed("signature names a header twice"));
         }
         let text = match name.as_str() {
-            "(request-target)" => format!(
-                "{} {}",
-                cx.view.request.method.as_str().to_ascii_lowercase(),
-                target(cx)
-            )
-            .into_bytes(),
             "(created)" | "(expires)" => value(name.trim_matches(['(', ')']))
                 .unwrap_or_default()
                 .as_bytes()
                 .to_vec(),
-            "host" => authority(cx).into_bytes(),
-            name => field(cx, name)?,
+            name => component(name, cx)?,
         };
         lines.push([name.as_bytes(), b": ", &text].concat());
     }
@@ -77,6 +60,31 @@ pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>,
         signature: Cow::Owned(signature),
         created,
         base: lines.join(&b"\n"[..]),
+    })
+}
+
+/// Returns the scheme's header, or the parameters of `Authorization: Signature`.
+fn header_value(rule: &HttpSignature, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    if let Ok(text) = field(cx, rule.header.as_str()) {
+        return Ok(text);
+    }
+    let text = field(cx, "authorization").map_err(|_| missing("signature"))?;
+    let rest = text
+        .get(..10)
+        .filter(|scheme| scheme.eq_ignore_ascii_case(b"signature "))
+        .map(|_| &text[10..]);
+    rest.map(<[u8]>::to_vec).ok_or_else(|| missing("signature"))
+}
+
+/// Returns the value of a component that is a part of the request.
+fn component(name: &str, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    Ok(match name {
+        "(request-target)" => {
+            let method = cx.view.request.method.as_str().to_ascii_lowercase();
+            format!("{method} {}", target(cx)).into_bytes()
+        }
+        "host" => authority(cx).into_bytes(),
+        name => field(cx, name)?,
     })
 }
 

@@ -82,16 +82,7 @@ fn base(rule: &HttpSignature, input: &InnerList, cx: Cx<'_>) -> Result<Vec<u8>, 
     if input.items.len() > MAX_COMPONENTS {
         return Err(malformed("signature-input names too many components"));
     }
-    let tag = input
-        .params
-        .get("tag")
-        .and_then(BareItem::as_string)
-        .map(|tag| tag.as_str());
-    if rule.tag.is_some() && rule.tag.as_deref() != tag {
-        return Err(unfit(
-            "the signature's tag is not the one that this source asks for",
-        ));
-    }
+    has_tag(rule, input)?;
     let mut base = Vec::new();
     let mut seen = Vec::new();
     let mut covered = Vec::new();
@@ -118,15 +109,7 @@ fn base(rule: &HttpSignature, input: &InnerList, cx: Cx<'_>) -> Result<Vec<u8>, 
     }
     rule.demand(&covered)?;
     if covered.contains(&"content-digest") {
-        let digests = dictionary(cx, "content-digest")?;
-        let digests = digests.iter().filter_map(|(name, digest)| match digest {
-            ListEntry::Item(digest) => Some((
-                name.as_str(),
-                Cow::Borrowed(digest.bare_item.as_byte_sequence()?),
-            )),
-            ListEntry::InnerList(_) => None,
-        });
-        bound(cx, "content-digest", digests)?;
+        content_digest(cx)?;
     }
     let params = vec![ListEntry::InnerList(input.clone())]
         .serialize()
@@ -134,6 +117,33 @@ fn base(rule: &HttpSignature, input: &InnerList, cx: Cx<'_>) -> Result<Vec<u8>, 
     base.extend_from_slice(b"\"@signature-params\": ");
     base.extend_from_slice(params.as_bytes());
     Ok(base)
+}
+
+fn has_tag(rule: &HttpSignature, input: &InnerList) -> Result<(), Refusal> {
+    let tag = input
+        .params
+        .get("tag")
+        .and_then(BareItem::as_string)
+        .map(|tag| tag.as_str());
+    if rule.tag.is_some() && rule.tag.as_deref() != tag {
+        return Err(unfit(
+            "the signature's tag is not the one that this source asks for",
+        ));
+    }
+    Ok(())
+}
+
+/// Succeeds if `Content-Digest` (RFC 9530) is that of the body.
+fn content_digest(cx: Cx<'_>) -> Result<(), Refusal> {
+    let digests = dictionary(cx, "content-digest")?;
+    let digests = digests.iter().filter_map(|(name, digest)| match digest {
+        ListEntry::Item(digest) => Some((
+            name.as_str(),
+            Cow::Borrowed(digest.bare_item.as_byte_sequence()?),
+        )),
+        ListEntry::InnerList(_) => None,
+    });
+    bound(cx, "content-digest", digests)
 }
 
 /// The value of a component.

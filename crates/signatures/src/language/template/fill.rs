@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::tokens::{Segment, Token};
-use crate::json_pointers::{flat_members, scalar};
+use crate::json_pointers::{Slot, flat_members, scalar};
 use crate::language::context::Cx;
 use crate::language::syntax::Filter;
 use crate::refusal::{Reason, Refusal};
@@ -92,43 +92,45 @@ pub(super) fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [
         Token::Query(name) => field(&view.query, name).map(Cow::Borrowed),
         Token::Form(name) => field(&view.form, name).map(Cow::Borrowed),
         Token::FormSorted => Some(Cow::Owned(sorted_form(view))),
-        Token::FormSortedKv { except } => {
-            let mut fields: Vec<_> = view
-                .form
-                .iter()
-                .filter(|(name, _)| !except.iter().any(|e| e.as_bytes() == &**name))
-                .collect();
-            fields.sort();
-            Some(Cow::Owned(joined(
-                fields.iter().map(|(name, value)| (&**name, &**value)),
-            )))
-        }
-        Token::Json(slot, _) => cx
-            .slots
-            .raw(*slot)
-            .map(|raw| match raw.as_bytes().first() {
-                Some(b'{' | b'[') => Err(Refusal::new(
-                    Reason::BodyMalformed,
-                    "a JSON value that is signed is an object or array",
-                )),
-                _ => Ok(scalar(raw)),
-            })
-            .transpose()?
-            .flatten(),
-        Token::JsonSortedKv(slot) => {
-            let members = cx.slots.raw(*slot).and_then(flat_members);
-            let Some(mut members) = members else {
-                return Err(Refusal::new(
-                    Reason::BodyMalformed,
-                    "the JSON object that is signed is missing or not flat",
-                ));
-            };
-            members.sort();
-            Some(Cow::Owned(joined(
-                members.iter().map(|(name, value)| (&**name, &**value)),
-            )))
-        }
+        Token::FormSortedKv { except } => Some(Cow::Owned(sorted_pairs(view, except))),
+        Token::Json(slot, _) => json(*slot, cx)?,
+        Token::JsonSortedKv(slot) => Some(Cow::Owned(sorted_members(*slot, cx)?)),
     })
+}
+
+fn json<'v>(slot: Slot, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Refusal> {
+    match cx.slots.raw(slot) {
+        Some(raw) if raw.starts_with(['{', '[']) => Err(Refusal::new(
+            Reason::BodyMalformed,
+            "a JSON value that is signed is an object or array",
+        )),
+        raw => Ok(raw.and_then(scalar)),
+    }
+}
+
+/// Members of a flat JSON object as `name=value`, sorted, with `&` between.
+fn sorted_members(slot: Slot, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    let mut members = cx.slots.raw(slot).and_then(flat_members).ok_or_else(|| {
+        Refusal::new(
+            Reason::BodyMalformed,
+            "the JSON object that is signed is missing or not flat",
+        )
+    })?;
+    members.sort();
+    let pairs = members.iter().map(|(name, value)| (&**name, &**value));
+    Ok(joined(pairs))
+}
+
+/// Form fields but for some as `name=value`, sorted, with `&` between.
+fn sorted_pairs(view: &View<'_>, except: &[Box<str>]) -> Vec<u8> {
+    let is_excepted = |name: &[u8]| except.iter().any(|except| except.as_bytes() == name);
+    let mut fields: Vec<_> = view
+        .form
+        .iter()
+        .filter(|(name, _)| !is_excepted(name))
+        .collect();
+    fields.sort();
+    joined(fields.iter().map(|(name, value)| (&**name, &**value)))
 }
 
 /// Names and values one after another, sorted by name; a repeated field has its distinct values, sorted.

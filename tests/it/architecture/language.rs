@@ -58,11 +58,11 @@ struct Ceilings {
 }
 
 const CEILINGS: Ceilings = Ceilings {
-    openings: 60,
-    refused: 4,
+    openings: 3,
+    refused: 0,
     public_names_twice: 0,
-    long_functions: 26,
-    long_files: 1,
+    long_functions: 1,
+    long_files: 0,
 };
 
 /// One place with something to mend: the top-level module, and the place in words.

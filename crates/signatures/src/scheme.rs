@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use crate::check::by::By;
 use crate::check::event::EventRule;
 use crate::check::handshake::Handshake;
 use crate::check::jwt::JwtRule;
-use crate::check::message::{By, Proof};
+use crate::check::message::Proof;
 use crate::crypto::mac::Tag;
 use crate::keys::learning::Learning;
 use crate::keys::ring::Fetch;

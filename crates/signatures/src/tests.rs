@@ -25,6 +25,7 @@ use crate::testing::{self, verify, *};
 mod canonical;
 mod catalogue;
 mod certificates;
+mod compile_errors;
 mod engine;
 mod facts;
 mod fuzz;

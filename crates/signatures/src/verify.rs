@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::check::by::By;
 use crate::check::handshake::Shake;
-use crate::check::message::{By, Proven};
+use crate::check::message::Proven;
 use crate::check::{basic, handshake::Handshake};
 use crate::crypto::mac::{MacKey, Tag};
 use crate::identity::VerifiedEvents;

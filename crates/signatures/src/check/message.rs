@@ -2,22 +2,17 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest, Sha256};
-
-use crate::Secret;
 use crate::UnixMillis;
+use crate::check::by::{By, Match, digest_of, matches_token, whole};
 use crate::check::equal::Equal;
-use crate::check::hashes::{Hashes, PickHash};
 use crate::check::signature_list::{Candidate, SigRule, read};
 use crate::check::timestamp::Freshness;
-use crate::crypto::mac::{HashName, MacKey, Tag, token_digest};
-use crate::crypto::public_key::PublicKey;
+use crate::crypto::mac::{MacKey, Tag};
 use crate::json_pointers::{PathSet, Slot, Slots, WalkError};
-use crate::keys::pinned_url::PinnedUrl;
-use crate::keys::ring::{CheckInputs, Fetched, Unproven};
+use crate::keys::ring::{CheckInputs, Unproven};
 use crate::language::context::Cx;
 use crate::language::place::Place;
-use crate::language::template::{Piece, Template, is_challenge};
+use crate::language::template::{Template, is_challenge};
 use crate::request::public_url::PublicUrl;
 use crate::request::view::{View, is_form};
 use crate::{Reason, Refusal};
@@ -40,27 +35,6 @@ pub(crate) struct Proof {
     pub(crate) signs_challenges: bool,
     /// Ends of the body, front and back, at which the signed time stands without a separator.
     pub(crate) time_beside_body: (bool, bool),
-}
-
-/// Secret or key that the sender holds.
-#[derive(Debug)]
-pub(crate) enum By {
-    /// One of these secrets; each under every hash that the request may name.
-    Mac {
-        keys: Vec<Vec<(HashName, MacKey)>>,
-        hash: PickHash,
-    },
-    /// One of these secrets, which is a part of the message.
-    Hash {
-        secrets: Vec<Secret>,
-        hash: HashName,
-    },
-    /// One of these secrets, which is sent as it is.
-    Token { secrets: Vec<Tag> },
-    /// The private key of one of these.
-    Key { keys: Vec<PublicKey>, hash: Hashes },
-    /// The private key of a certificate that the request says where to find.
-    Certificate { at: PinnedUrl, hash: Hashes },
 }
 
 /// The time of signing.
@@ -95,15 +69,6 @@ pub(crate) struct Proven<'v> {
     pub(crate) signed: Option<Tag>,
     /// The claims of a token.
     pub(crate) claims: Option<Vec<u8>>,
-}
-
-/// Match of a signature.
-#[derive(Debug, Default)]
-struct Match<'v> {
-    /// The key, where it is one that signs answers.
-    key: Option<&'v MacKey>,
-    /// MAC of the message: as good as a digest of it, and computed already.
-    tag: Option<Tag>,
 }
 
 impl Proof {
@@ -200,9 +165,10 @@ impl Proof {
             let pieces = self.message.pieces(cx)?;
             let found = match certificate {
                 Some(certificate) => self
+                    .by
                     .signed_by(certificate, &pieces, candidates, cx, inputs.now)?
                     .then_some(Match::default()),
-                None => self.matches(&pieces, candidates, cx),
+                None => self.by.matches(&pieces, candidates, cx),
             };
             let Some(Match { key, tag }) = found else {
                 continue;
@@ -243,65 +209,6 @@ impl Proof {
         }
     }
 
-    /// Returns the match of the first candidate that is right.
-    fn matches<'v>(
-        &'v self,
-        pieces: &[Piece<'_>],
-        candidates: &[Candidate],
-        cx: Cx<'_>,
-    ) -> Option<Match<'v>> {
-        match &self.by {
-            By::Mac { keys, hash } => matches_mac(keys, hash, pieces, candidates, cx),
-            By::Hash { secrets, hash } => secrets
-                .iter()
-                .map(|secret| hash.of(bytes(pieces, secret.expose())))
-                .find(|tag| {
-                    candidates
-                        .iter()
-                        .any(|candidate| tag.matches(&candidate.bytes))
-                })
-                .map(|tag| Match {
-                    key: None,
-                    tag: Some(tag),
-                }),
-            By::Key { keys, hash } => {
-                let message = whole(pieces);
-                let right = |(candidate, hash): (&Candidate, HashName)| {
-                    keys.iter().enumerate().any(|(position, key)| {
-                        candidate.secret.is_none_or(|only| only == position)
-                            && key.verifies(hash, &message, &candidate.bytes)
-                    })
-                };
-                hash.few(candidates, cx).any(right).then(Match::default)
-            }
-            By::Token { .. } | By::Certificate { .. } => None,
-        }
-    }
-
-    fn signed_by(
-        &self,
-        fetched: &Fetched,
-        pieces: &[Piece<'_>],
-        candidates: &[Candidate],
-        cx: Cx<'_>,
-        now: UnixMillis,
-    ) -> Result<bool, Refusal> {
-        let (By::Certificate { hash, .. }, Fetched::Certificate(certificate)) = (&self.by, fetched)
-        else {
-            return Ok(false);
-        };
-        if !certificate.is_valid_at(now) {
-            return Err(Refusal::new(
-                Reason::SignatureMismatch,
-                "the signer's certificate is not valid at this time",
-            ));
-        }
-        let message = whole(pieces);
-        Ok(hash
-            .few(candidates, cx)
-            .any(|(candidate, hash)| certificate.key.verifies(hash, &message, &candidate.bytes)))
-    }
-
     /// Refuses a body that has taken digits from the time, or given some to it. JSON documents of providers begin and end with brackets.
     fn time_is_whole(&self, body: &[u8]) -> Result<(), Refusal> {
         let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
@@ -322,70 +229,6 @@ impl Proof {
         }
         Ok(())
     }
-}
-
-/// Returns the match of the first secret that made a candidate under a hash that the request may name.
-fn matches_mac<'v>(
-    keys: &'v [Vec<(HashName, MacKey)>],
-    hash: &PickHash,
-    pieces: &[Piece<'_>],
-    candidates: &[Candidate],
-    cx: Cx<'_>,
-) -> Option<Match<'v>> {
-    for (position, key) in keys.iter().enumerate() {
-        for (name, mac) in key {
-            let wanted: Vec<_> = candidates
-                .iter()
-                .filter(|candidate| {
-                    candidate.secret.is_none_or(|only| only == position)
-                        && hash.allows(*name, candidate, cx)
-                })
-                .collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let tag = mac.of(bytes(pieces, &[]));
-            if wanted.iter().any(|candidate| tag.matches(&candidate.bytes)) {
-                return Some(Match {
-                    key: Some(mac),
-                    tag: Some(tag),
-                });
-            }
-        }
-    }
-    None
-}
-
-fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {
-    candidates.iter().any(|candidate| {
-        let digest = token_digest(&candidate.bytes);
-        let right = |(position, secret): (usize, &Tag)| {
-            candidate.secret.is_none_or(|only| only == position)
-                && secret.matches(digest.as_bytes())
-        };
-        secrets.iter().enumerate().any(right)
-    })
-}
-
-fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
-    pieces.iter().map(move |piece| match piece {
-        Piece::Bytes(bytes) => &**bytes,
-        Piece::Secret => secret,
-    })
-}
-
-/// The message in one piece, for signatures that cannot be made of several.
-fn whole<'p>(pieces: &'p [Piece<'_>]) -> Cow<'p, [u8]> {
-    match pieces {
-        [Piece::Bytes(Cow::Borrowed(one))] => Cow::Borrowed(*one),
-        several => Cow::Owned(bytes(several, &[]).flatten().copied().collect()),
-    }
-}
-
-fn digest_of(pieces: &[Piece<'_>]) -> Tag {
-    let mut hash = Sha256::new();
-    bytes(pieces, &[]).for_each(|piece| hash.update(piece));
-    Tag::new(&hash.finalize())
 }
 
 /// Reads what the proof needs out of a document. Where nothing is needed, the document may be anything.

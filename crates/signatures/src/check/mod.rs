@@ -1,6 +1,7 @@
 //! Checks: each proves one thing of a request, by a rule that was compiled before.
 
 pub(crate) mod basic;
+pub(crate) mod by;
 pub(crate) mod claims;
 pub(crate) mod equal;
 pub(crate) mod event;

@@ -1,7 +1,7 @@
 //! State of a compilation, and the parts that all others are made of.
 
 use crate::SourceSpec;
-use crate::compile::error::SchemeError;
+use crate::compile::problems::{Problems, Reported};
 use crate::json_pointers::PathSet;
 use crate::keys::pinned_url::PinnedUrl;
 use crate::language::context::{Params, Wrong};
@@ -11,23 +11,12 @@ use crate::language::syntax::{Expected, FieldRef, TemplateText};
 use crate::language::template::{Template, Token};
 use crate::request::view::Needs;
 
-/// Evidence that a mistake was reported. Only [`Compiler::error`] makes it.
-#[derive(Debug)]
-pub(super) struct Reported(());
-
-/// A mistake as the compiler knows it.
-pub(super) struct Problem {
-    pub(super) error: SchemeError,
-    /// The source lacks a parameter: a handshake that needs it is off.
-    pub(super) missing_param: bool,
-}
-
 pub(super) struct Compiler<'c> {
     pub(super) source: &'c SourceSpec,
     pub(super) spec: &'c SchemeSpec,
     pub(super) params: Params,
     pub(super) needs: Needs,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
     pub(super) max_events: usize,
 }
@@ -41,22 +30,14 @@ impl<'c> Compiler<'c> {
             spec,
             params,
             needs: Needs::default(),
-            problems: Vec::new(),
+            problems: Problems::default(),
             warnings: Vec::new(),
             max_events,
         }
     }
 
     pub(super) fn error(&mut self, key: impl Into<String>, text: impl Into<Wrong>) -> Reported {
-        let wrong = text.into();
-        self.problems.push(Problem {
-            missing_param: matches!(wrong, Wrong::MissingParam(_)),
-            error: SchemeError {
-                key: key.into(),
-                text: wrong.to_string(),
-            },
-        });
-        Reported(())
+        self.problems.report(key.into(), &text.into())
     }
 
     pub(super) fn ok<T>(
@@ -65,15 +46,6 @@ impl<'c> Compiler<'c> {
         result: Result<T, impl Into<Wrong>>,
     ) -> Result<T, Reported> {
         result.map_err(|wrong| self.error(key, wrong))
-    }
-
-    /// `value`, unless a mistake was reported since there were `before` of them.
-    pub(super) fn unless_reported<T>(&self, before: usize, value: T) -> Result<T, Reported> {
-        if self.problems.len() > before {
-            Err(Reported(()))
-        } else {
-            Ok(value)
-        }
     }
 
     pub(super) fn template(

@@ -1,6 +1,7 @@
 //! Compiles the events of a scheme: their ids, types and batches.
 
-use super::compiler::{Compiler, Reported};
+use super::compiler::Compiler;
+use super::problems::{Reported, all};
 use crate::IdClass;
 use crate::check::event::{BatchRule, EventRule, Varies};
 use crate::json_pointers::{PathSet, Slot};
@@ -50,7 +51,7 @@ impl Compiler<'_> {
             .iter()
             .map(|id| self.template(key, id, paths))
             .collect();
-        ids.into_iter().collect()
+        all(ids)
     }
 
     fn varies(
@@ -63,7 +64,7 @@ impl Compiler<'_> {
             .iter()
             .map(|pointer| self.ok(key, paths.add(pointer)))
             .collect();
-        slots.into_iter().collect()
+        all(slots)
     }
 
     /// Kept whole, a batch is compared without what its elements may change.

@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::compiler::{Compiler, Reported};
-use super::message::present;
+use super::compiler::Compiler;
+use super::problems::{Reported, all, present};
 use crate::check::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
 use crate::json_pointers::{PathSet, Slots};
 use crate::language::context::Cx;
@@ -40,27 +40,18 @@ impl Compiler<'_> {
                 _ => return Err(self.error(format!("params.{name}"), "\"on\" or \"off\"")),
             }
         }
-        let before = self.problems.len();
+        let mark = self.problems.mark();
         let reported = match self.handshake_rule(&key, spec) {
             Ok(rule) => return Ok(Some(rule)),
             Err(reported) => reported,
         };
-        let news = self.problems.get(before..).unwrap_or_default();
-        if news.iter().any(|problem| !problem.missing_param) {
-            return Err(reported);
-        }
-        let missing: Vec<_> = news
-            .iter()
-            .map(|problem| problem.error.text.as_str())
-            .collect();
+        let missing = self.problems.take_missing_params(mark, reported)?;
         self.warnings
             .push(format!("{key} is off: {}", missing.join(", ")));
-        self.problems.truncate(before);
         Ok(None)
     }
 
     fn handshake_rule(&mut self, key: &str, spec: &HandshakeSpec) -> Result<Handshake, Reported> {
-        let before = self.problems.len();
         let mut paths = PathSet::default();
         let there = self.there(key, &spec.when, &mut paths);
         let method = self.handshake_method(key, &spec.when);
@@ -90,12 +81,12 @@ impl Compiler<'_> {
         };
         let (there, method) = (there?, method?);
         if there.is_empty() && method.is_none() {
-            self.error(
+            return Err(self.error(
                 key,
                 "when: says nothing, so that every request would be this handshake",
-            );
+            ));
         }
-        let rule = Handshake {
+        Ok(Handshake {
             method,
             there,
             equals: spec.when.equals.as_deref().map(Into::into),
@@ -105,8 +96,7 @@ impl Compiler<'_> {
             answer: answer?,
             visit: visit?,
             paths,
-        };
-        self.unless_reported(before, rule)
+        })
     }
 
     /// The places of which each must hold something.
@@ -121,7 +111,7 @@ impl Compiler<'_> {
             .into_iter()
             .map(|field| self.place(key, &field, paths))
             .collect();
-        places.into_iter().collect()
+        all(places)
     }
 
     fn handshake_method(&mut self, key: &str, when: &WhenSpec) -> Result<Option<Method>, Reported> {
@@ -156,7 +146,7 @@ impl Compiler<'_> {
             (None, body) => {
                 let text = match body {
                     Some(text) => self.template(key, text, paths),
-                    None => Ok(Template::default()),
+                    None => Ok(Template::EMPTY),
                 };
                 (text.map(AnswerBody::Text), "text/plain")
             }
@@ -168,7 +158,7 @@ impl Compiler<'_> {
         Ok(AnswerTemplate {
             status: spec.status.unwrap_or(status),
             content_type: Some(content_type),
-            headers: headers.into_iter().collect::<Result<_, _>>()?,
+            headers: all(headers)?,
             body: body?,
         })
     }
@@ -186,14 +176,14 @@ impl Compiler<'_> {
                     .iter()
                     .map(|item| self.json(key, item, paths))
                     .collect();
-                JsonTemplate::List(items.into_iter().collect::<Result<_, _>>()?)
+                JsonTemplate::List(all(items)?)
             }
             JsonText::Object(members) => {
                 let members: Vec<_> = members
                     .iter()
                     .map(|(name, item)| Ok((name.clone(), self.json(key, item, paths)?)))
                     .collect();
-                JsonTemplate::Object(members.into_iter().collect::<Result<_, _>>()?)
+                JsonTemplate::Object(all(members)?)
             }
             JsonText::Literal(toml::Value::Datetime(time)) => {
                 JsonTemplate::Literal(quoted(&time.to_string()))

@@ -1,7 +1,7 @@
 //! Compiles the proof by JSON Web Token.
 
-use super::compiler::{Compiler, Reported};
-use super::message::present;
+use super::compiler::Compiler;
+use super::problems::{Reported, all, present};
 use crate::Secret;
 use crate::check::claims::{Claim, DigestClaim};
 use crate::check::jwt::JwtRule;
@@ -14,7 +14,7 @@ use crate::json_pointers::{PathSet, Slot};
 use crate::keys::key_api::KeyApi;
 use crate::language::place::Place;
 use crate::language::spec::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec};
-use crate::language::syntax::{ClaimName, Expected, KeyApiValue, TokenPlace, claim_pointer};
+use crate::language::syntax::{ClaimName, Expected, TokenPlace, claim_pointer};
 use crate::language::template::Template;
 
 /// Secrets of a source, each ready for the algorithms of its scheme.
@@ -61,7 +61,7 @@ impl Compiler<'_> {
             keys,
             leeway: i64::try_from(spec.leeway_secs).unwrap_or(i64::MAX),
             max_age: spec.max_age_secs.and_then(|age| i64::try_from(age).ok()),
-            require: require.into_iter().collect::<Result<_, _>>()?,
+            require: all(require)?,
             claims: present(claims)?,
             body: body?,
             url: url?,
@@ -174,22 +174,13 @@ impl Compiler<'_> {
     }
 
     fn token_public_keys(&mut self, spec: &JwtSpec, needed: bool) -> Result<TokenKeys, Reported> {
-        let before = self.problems.len();
-        let mut set = JwkSet::default();
+        let pasted = self.pasted_set();
         let mut given = !self.source.public_keys.is_empty();
-        for (index, pasted) in self.source.public_keys.iter().enumerate() {
-            // One that was not read gives no key.
-            if !pasted.is_unread()
-                && let Err(text) = set.add_pasted(pasted.expose())
-            {
-                self.error(format!("public_keys[{index}]"), text);
-            }
-        }
         let preset = spec.jwks_url.as_deref().filter(|_| needed && !given);
-        let mut url = None;
+        let (mut url, mut set) = (None, None);
         if let Some(text) = self.source.jwks.as_deref().or(preset) {
             match self.key_set(text)? {
-                KeySet::Given(parsed) => set = parsed,
+                KeySet::Given(parsed) => set = Some(parsed),
                 KeySet::At(at) => url = Some(at),
             }
             given = true;
@@ -206,18 +197,34 @@ impl Compiler<'_> {
             chain = Some(self.ok("scheme.jwt.x5c", rule)?);
         }
         if needed && !given {
-            self.error(
+            return Err(self.error(
                 "public_keys",
                 "missing: this provider signs with a private key; give the public one, or jwks",
-            );
+            ));
         }
-        let keys = TokenKeys {
+        let pasted = pasted?;
+        Ok(TokenKeys {
             api,
             chain,
             url,
-            set,
-        };
-        self.unless_reported(before, keys)
+            set: set.unwrap_or(pasted),
+        })
+    }
+
+    /// Returns the public keys that the source gives. One that was not read gives no key.
+    fn pasted_set(&mut self) -> Result<JwkSet, Reported> {
+        let source = self.source;
+        let mut set = JwkSet::default();
+        let read = source.public_keys.iter().enumerate();
+        let added: Vec<_> = read
+            .filter(|(_, pasted)| !pasted.is_unread())
+            .map(|(index, pasted)| {
+                let added = set.add_pasted(pasted.expose());
+                self.ok(&format!("public_keys[{index}]"), added)
+            })
+            .collect();
+        all(added)?;
+        Ok(set)
     }
 
     fn key_set(&mut self, text: &str) -> Result<KeySet, Reported> {
@@ -234,24 +241,29 @@ impl Compiler<'_> {
     }
 
     fn key_api(&mut self, spec: &KeyApiSpec) -> Result<KeyApi, Reported> {
-        let before = self.problems.len();
-        let mut secret: Option<Secret> = None;
-        if spec
-            .body
-            .values()
-            .any(|value| *value == KeyApiValue::Secret)
-        {
-            if self.source.secrets.len() != 1 {
-                self.error("secrets", "one: the secret of the provider's API, which gives the keys (or give public_keys)");
-            }
-            secret = self.source.secrets.first().cloned();
-        }
-        let compiled = KeyApi::compile(spec, secret, &self.params);
+        let secret = self.api_secret(spec);
+        let known = secret.as_ref().ok().cloned().flatten();
+        let compiled = KeyApi::compile(spec, known, &self.params);
         let api = self.ok("scheme.jwt.key_api", compiled)?;
+        secret?;
         if !api.url().starts_with("https://") && !is_local(api.url()) {
-            self.error("scheme.jwt.key_api.url", "starts with https://");
+            return Err(self.error("scheme.jwt.key_api.url", "starts with https://"));
         }
-        self.unless_reported(before, api)
+        Ok(api)
+    }
+
+    /// Returns the secret that the API is asked with; None if it is asked without one.
+    fn api_secret(&mut self, spec: &KeyApiSpec) -> Result<Option<Secret>, Reported> {
+        if !spec.asks_with_secret() {
+            return Ok(None);
+        }
+        match &*self.source.secrets {
+            [one] => Ok(Some(one.clone())),
+            _ => Err(self.error(
+                "secrets",
+                "one: the secret of the provider's API, which gives the keys (or give public_keys)",
+            )),
+        }
     }
 }
 

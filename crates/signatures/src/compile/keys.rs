@@ -1,7 +1,9 @@
 //! Keys of a source: each is judged, and none stands in for one that is wrong or was not read.
 
-use super::compiler::{Compiler, Reported};
+use super::compiler::Compiler;
+use super::problems::{Reported, all};
 use super::{pasted, secret_key};
+use crate::Secret;
 use crate::crypto::public_key::{KeyKind, PublicKey};
 use crate::language::spec::{Kind, UrlPorts};
 use crate::request::public_url::PublicUrl;
@@ -12,30 +14,38 @@ const MAX_KEYS: usize = 8;
 impl Compiler<'_> {
     /// The secrets as keys, all of them long enough. One that was not read gives no key, so that nothing verifies by it.
     pub(super) fn secrets(&mut self) -> Result<Vec<Vec<u8>>, Reported> {
-        let before = self.problems.len();
-        self.secrets_are_given();
-        if self.source.secrets.len() > MAX_KEYS {
-            self.error("secrets", format!("more than {MAX_KEYS}"));
-        }
-        let mut keys = Vec::new();
-        for (index, secret) in self.source.secrets.iter().enumerate() {
-            let odd = pasted::lint(&self.spec.key, self.source.provider.as_deref(), secret);
-            self.warnings.extend(
-                odd.into_iter()
-                    .map(|text| format!("secrets[{index}] {text}")),
-            );
-            if secret.is_unread() {
-                continue;
-            }
-            match secret_key::derive(&self.spec.key, self.spec.kind, secret.expose()) {
-                Ok(key) => keys.push(key),
-                Err(text) => drop(self.error(format!("secrets[{index}]"), text)),
-            }
-        }
-        self.unless_reported(before, keys)
+        let source = self.source;
+        let given = self.secrets_are_given();
+        let few = self.at_most("secrets", source.secrets.len());
+        let secrets = source.secrets.iter().enumerate();
+        let keys: Vec<_> = secrets
+            .filter_map(|(index, secret)| self.secret(index, secret))
+            .collect();
+        given.and(few)?;
+        all(keys)
     }
 
-    fn secrets_are_given(&mut self) {
+    /// Returns the key of a secret; None for one that was not read.
+    fn secret(&mut self, index: usize, secret: &Secret) -> Option<Result<Vec<u8>, Reported>> {
+        let key = format!("secrets[{index}]");
+        let odd = pasted::lint(&self.spec.key, self.source.provider.as_deref(), secret);
+        self.warnings
+            .extend(odd.into_iter().map(|text| format!("{key} {text}")));
+        if secret.is_unread() {
+            return None;
+        }
+        let derived = secret_key::derive(&self.spec.key, self.spec.kind, secret.expose());
+        Some(self.ok(&key, derived))
+    }
+
+    fn at_most(&mut self, key: &str, count: usize) -> Result<(), Reported> {
+        if count > MAX_KEYS {
+            return Err(self.error(key, format!("more than {MAX_KEYS}")));
+        }
+        Ok(())
+    }
+
+    fn secrets_are_given(&mut self) -> Result<(), Reported> {
         let hands_over = self
             .spec
             .handshake
@@ -59,34 +69,33 @@ impl Compiler<'_> {
                 "missing: put the secret there, or set learn_secret = true to take it from the provider's handshake",
             ),
             (true, false, false) => ("secrets", "missing: this provider needs at least one"),
-            _ => return,
+            _ => return Ok(()),
         };
-        self.error(key, text);
+        Err(self.error(key, text))
     }
 
     pub(super) fn public_keys(&mut self, kind: KeyKind) -> Result<Vec<PublicKey>, Reported> {
-        let before = self.problems.len();
-        if self.source.public_keys.is_empty() {
-            self.error("public_keys", "missing: this provider signs with a private key; give the public one as it shows it");
-        }
-        if self.source.public_keys.len() > MAX_KEYS {
-            self.error("public_keys", format!("more than {MAX_KEYS}"));
-        }
-        let mut keys = Vec::new();
-        for (index, pasted) in self
-            .source
-            .public_keys
-            .iter()
-            .enumerate()
+        let source = self.source;
+        let given = if source.public_keys.is_empty() {
+            let text = "missing: this provider signs with a private key; give the public one as it shows it";
+            Err(self.error("public_keys", text))
+        } else {
+            Ok(())
+        };
+        let few = self.at_most("public_keys", source.public_keys.len());
+        let read = source.public_keys.iter().enumerate();
+        let keys: Vec<_> = read
             .filter(|(_, key)| !key.is_unread())
-        {
-            let stripped = secret_key::strip(&self.spec.key, pasted.expose());
-            match PublicKey::parse(kind, stripped) {
-                Ok(key) => keys.push(key),
-                Err(text) => drop(self.error(format!("public_keys[{index}]"), text)),
-            }
-        }
-        self.unless_reported(before, keys)
+            .map(|(index, pasted)| {
+                let stripped = secret_key::strip(&self.spec.key, pasted.expose());
+                self.ok(
+                    &format!("public_keys[{index}]"),
+                    PublicKey::parse(kind, stripped),
+                )
+            })
+            .collect();
+        given.and(few)?;
+        all(keys)
     }
 
     /// A source that verifies nothing: only where it is said, and no key is given.

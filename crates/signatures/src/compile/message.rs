@@ -1,10 +1,12 @@
 //! Compiles the proof over a message, or by a token that is sent as it is.
 
-use super::compiler::{Compiler, Reported};
+use super::compiler::Compiler;
+use super::problems::{Reported, all, present};
 use crate::Secret;
+use crate::check::by::By;
 use crate::check::equal::Equal;
 use crate::check::hashes::{Hashes, PickHash};
-use crate::check::message::{Bind, By, Each, Proof, Ts};
+use crate::check::message::{Bind, Each, Proof, Ts};
 use crate::check::signature_list::SigRule;
 use crate::check::timestamp::Freshness;
 use crate::crypto::mac::{HashName, MacKey, token_digest};
@@ -78,7 +80,7 @@ impl Compiler<'_> {
                 self.ok(&format!("scheme.signature[{at}]"), rule)
             })
             .collect();
-        rules.into_iter().collect()
+        all(rules)
     }
 
     fn time(&mut self, spec: &TsSpec, paths: &mut PathSet) -> Result<Ts, Reported> {
@@ -98,7 +100,7 @@ impl Compiler<'_> {
         let raw = self.spec.kind == Kind::Token;
         let message = match &self.spec.message {
             Some(_) if raw => Err(self.error("scheme.message", "a token signs nothing")),
-            None if raw => Ok(Template::default()),
+            None if raw => Ok(Template::EMPTY),
             None => Err(self.error(
                 "scheme.message",
                 "missing: what is signed, such as \"{body}\"",
@@ -217,45 +219,46 @@ impl Compiler<'_> {
 
     /// A message that does not hold the time that it is aged by, or the secret where that is all there is to it, cannot be right.
     fn message_is_whole(&mut self, message: &Template) -> Result<(), Reported> {
-        let before = self.problems.len();
         let tokens = message.tokens();
+        let kind = self.spec.kind;
+        let is_given = self.spec.message.is_some();
         let has_secret = tokens.contains(&&Token::Secret);
-        let wants_ts = self
-            .spec
-            .timestamp
-            .as_ref()
-            .is_some_and(|ts| matches!(ts.from.0, Field::Entry(_) | Field::Header(_)));
         let has_ts = tokens.contains(&&Token::Ts);
+        let timestamp = self.spec.timestamp.as_ref();
+        let is_beside =
+            timestamp.is_some_and(|ts| matches!(ts.from.0, Field::Entry(_) | Field::Header(_)));
         // Those that name the headers they sign demand the time among them.
-        let wants_ts = wants_ts
-            && !tokens
-                .iter()
-                .any(|token| matches!(token, Token::Canonical(_)));
-        if self.spec.kind == Kind::Hash && !has_secret && self.spec.message.is_some() {
-            self.error(
+        let names_headers = tokens
+            .iter()
+            .any(|token| matches!(token, Token::Canonical(_)));
+        let wants_ts = is_beside && !names_headers && kind != Kind::Token;
+        let mistakes = [
+            (
+                kind == Kind::Hash && !has_secret && is_given,
                 "scheme.message",
                 "a plain hash proves nothing without {secret} in its message",
-            );
-        }
-        if self.spec.kind != Kind::Hash && has_secret {
-            self.error(
+            ),
+            (
+                kind != Kind::Hash && has_secret,
                 "scheme.message",
                 "{secret} belongs into the message of a plain hash only",
-            );
-        }
-        if self.spec.kind != Kind::Token && wants_ts && !has_ts && self.spec.message.is_some() {
-            self.error(
+            ),
+            (
+                wants_ts && !has_ts && is_given,
                 "scheme.timestamp",
                 "the message does not hold {timestamp}, so that anybody could change it",
-            );
-        }
-        if has_ts && self.spec.timestamp.is_none() {
-            self.error(
+            ),
+            (
+                has_ts && timestamp.is_none(),
                 "scheme.message",
                 "{timestamp} without a timestamp that says where it is",
-            );
-        }
-        self.unless_reported(before, ())
+            ),
+        ];
+        let made = mistakes.into_iter().filter(|(is_made, ..)| *is_made);
+        let reported: Vec<_> = made
+            .map(|(_, key, text)| Err(self.error(key, text)))
+            .collect();
+        all(reported).map(|_: Vec<()>| ())
     }
 
     /// A place and what it must equal; None where that is a matter of the source, and it says nothing.
@@ -278,9 +281,4 @@ impl Compiler<'_> {
             value,
         }))
     }
-}
-
-/// Returns the parts that are present.
-pub(super) fn present<T>(all: Vec<Result<Option<T>, Reported>>) -> Result<Vec<T>, Reported> {
-    all.into_iter().filter_map(Result::transpose).collect()
 }

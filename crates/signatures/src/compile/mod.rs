@@ -1,7 +1,9 @@
 //! Compiles a scheme and a source's keys into a [`Scheme`]. Reports every mistake, each with its key.
 //!
-//! Nothing stands in for what does not compile: each part is a `Result` whose error, [`Reported`], can only be made by reporting a mistake,
-//! and a scheme is put together of parts that compiled.
+//! Nothing stands in for a part that does not compile. Each part is a `Result` whose error, [`Reported`],
+//! is only made by reporting a mistake, and must not be dropped. A scheme is made of parts that compiled.
+
+#![deny(unused_must_use)]
 
 use http::Method;
 
@@ -16,8 +18,9 @@ use crate::request::encrypted::Sealed;
 use crate::scheme::{Check, Document, Scheme};
 use crate::{Secret, SourceSpec};
 
-use self::compiler::{Compiler, Reported};
+use self::compiler::Compiler;
 use self::coverage::{covered, facts};
+use self::problems::{Reported, all};
 use self::source::ReadSpec;
 
 mod compiler;
@@ -29,6 +32,7 @@ mod jwt;
 mod keys;
 mod message;
 mod pasted;
+mod problems;
 mod secret_key;
 mod source;
 
@@ -99,17 +103,12 @@ impl Scheme {
 
 impl Compiler<'_> {
     fn compile(mut self) -> Result<Scheme, Vec<SchemeError>> {
-        match self.scheme() {
-            Ok(scheme) if self.problems.is_empty() => Ok(Scheme {
-                warnings: self.warnings,
-                ..scheme
-            }),
-            _ => Err(self
-                .problems
-                .into_iter()
-                .map(|problem| problem.error)
-                .collect()),
-        }
+        let compiled = self.scheme();
+        let scheme = self.problems.finish(compiled)?;
+        Ok(Scheme {
+            warnings: self.warnings,
+            ..scheme
+        })
     }
 
     /// The scheme, without its warnings. Every part is compiled before the first that failed ends it, so that all mistakes are told.
@@ -137,7 +136,7 @@ impl Compiler<'_> {
         let answers_url = templates(&signed)
             .chain(templates(&unsigned))
             .any(Template::needs_url);
-        if self.problems.is_empty() && (check.needs_url(&event) || answers_url) && url.is_none() {
+        if (check.needs_url(&event) || answers_url) && url.is_none() {
             return Err(self.error("public_url", "missing: this provider signs it, or asks for it; give the URL as entered at the provider"));
         }
         self.warn(&covered);
@@ -231,7 +230,7 @@ impl Compiler<'_> {
                 self.ok("scheme.methods", method)
             })
             .collect();
-        methods.into_iter().collect()
+        all(methods)
     }
 }
 

@@ -8,10 +8,8 @@ use crate::docs::entry::Entry;
 pub use crate::docs::page::Page;
 use crate::docs::rows::evidence;
 use crate::language::presets;
-use crate::language::spec::{
-    Evidence, IdKind, JwtAlg, JwtSpec, KeyApiSpec, Kind, Missing, SchemeSpec, Text,
-};
-use crate::language::syntax::{KeyApiValue, Token};
+use crate::language::spec::{Evidence, IdKind, JwtAlg, JwtSpec, Kind, Missing, SchemeSpec, Text};
+use crate::language::syntax::Token;
 use crate::params_of;
 
 /// The whole reference: `README.md` with one table of all, and a page for each provider.
@@ -223,11 +221,9 @@ impl Entry {
 
 /// Returns the line with the keys of a token that is signed with a private key.
 fn keys_of_token(jwt: &JwtSpec, env: &str) -> String {
-    let asks_with_secret =
-        |api: &KeyApiSpec| api.body.values().any(|value| *value == KeyApiValue::Secret);
     let line = match &jwt.key_api {
         _ if jwt.x5c.is_some() => "# its certificates come along; Apple's root is known",
-        Some(api) if asks_with_secret(api) => {
+        Some(api) if api.asks_with_secret() => {
             return format!(
                 "secrets = [\"env:{env}_SECRET\"]  # of the provider's API, which gives the keys\n"
             );

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::message::{By, Proof};
+use crate::check::by::{By, bytes};
+use crate::check::message::Proof;
 use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::Encoding;
 use crate::json_pointers::set;
@@ -232,11 +233,4 @@ impl Draft<'_> {
         let secret = self.source.secrets.get(self.inputs.secret);
         String::from_utf8_lossy(secret.map(Secret::expose).unwrap_or_default()).into_owned()
     }
-}
-
-fn bytes<'p>(pieces: &'p [Piece<'_>], secret: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
-    pieces.iter().map(move |piece| match piece {
-        Piece::Bytes(bytes) => &**bytes,
-        Piece::Secret => secret,
-    })
 }

@@ -998,7 +998,7 @@ fn a_secret_with_a_plus_in_a_url_is_known_as_pasted_and_as_escaped() {
     }
 }
 
-/// A check of a configuration goes on where a secret cannot be read. What it compiles must not be open to whoever knows that.
+/// A check of a configuration goes on where a secret cannot be read. The scheme that it compiles must accept nothing.
 #[test]
 fn a_secret_that_was_not_read_verifies_nothing() {
     for provider in ["hmac", "github", "stripe"] {

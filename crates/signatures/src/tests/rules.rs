@@ -164,7 +164,7 @@ fn no_signed_handshake_is_answered_to_a_stranger() {
     }
 }
 
-/// A header that is signed and comes twice could be read one way here and another way by whoever signed it.
+/// A header that is signed and comes twice could be read one way here and another way by its sender.
 #[test]
 fn a_signed_header_comes_once() {
     let mut tried = 0;

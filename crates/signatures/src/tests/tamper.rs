@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::language::spec::{Kind, SchemeSpec};
+use crate::language::syntax::{Node, Token};
 
 /// A source of a preset, and what its provider signs.
 struct Case {
@@ -40,19 +41,17 @@ impl Case {
             .collect();
         places.extend(spec.require.keys().map(ToString::to_string));
         places.extend(spec.jwt.iter().map(|jwt| jwt.from.to_string()));
-        let message = spec.message.clone().unwrap_or_default().to_string();
-        let optional = message
-            .split('[')
-            .skip(1)
-            .filter_map(|rest| rest.split(']').next())
-            .collect::<String>();
-        let signed = message.match_indices("{header:").map(|(at, _)| {
-            message[at + 1..]
-                .chars()
-                .take_while(|c| !matches!(c, '}' | '|'))
-                .collect::<String>()
-        });
-        places.extend(signed.filter(|token| !optional.contains(token.as_str())));
+        let message = spec.message.clone().unwrap_or_default();
+        // A header in an optional or joined part may be left out.
+        let signed = message
+            .template()
+            .nodes()
+            .iter()
+            .filter_map(|node| match node {
+                Node::Token(Token::Header(name), _) => Some(format!("header:{name}")),
+                _ => None,
+            });
+        places.extend(signed);
         if spec.kind == Kind::Basic {
             places.push("header:authorization".into());
         }
@@ -158,12 +157,9 @@ fn no_change_of_any_byte_verifies() {
                 }
             }
         }
-        if case
-            .spec
-            .message
-            .as_ref()
-            .is_some_and(|message| message.to_string().contains("{url}"))
-        {
+        let message = case.spec.message.iter();
+        let mut tokens = message.flat_map(|message| message.template().tokens());
+        if tokens.any(|token| *token == Token::Url) {
             refuses(
                 &Request {
                     target: format!("{}?x=1", good.target),

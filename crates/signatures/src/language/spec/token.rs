@@ -63,6 +63,15 @@ pub struct KeyApiSpec {
     pub key_pointer: Option<String>,
 }
 
+impl KeyApiSpec {
+    /// Returns `true` if the API is asked with the source's secret.
+    pub(crate) fn asks_with_secret(&self) -> bool {
+        self.body
+            .values()
+            .any(|value| *value == KeyApiValue::Secret)
+    }
+}
+
 /// A chain of exactly three certificates (`x5c` of RFC 7515) up to a pinned root.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,8 +19,8 @@ use self::fill::{filtered, joined_tokens, optional, signed, value};
 use self::tokens::Segment;
 pub(crate) use self::tokens::Token;
 
-/// A compiled template.
-#[derive(Debug, Clone, Default)]
+/// A compiled template. It has no default, so that none stands in for one that does not compile.
+#[derive(Debug, Clone)]
 pub(crate) struct Template(Vec<Segment>);
 
 /// A piece of a message: borrowed from the request where it can be.
@@ -34,6 +34,9 @@ pub(crate) enum Piece<'v> {
 pub(crate) type Parts<'v> = (Vec<Cow<'v, [u8]>>, String);
 
 impl Template {
+    /// Template of nothing: the message of a token, or an answer without a body.
+    pub(crate) const EMPTY: Self = Self(Vec::new());
+
     /// Fills the parameters of a source into a template.
     pub(crate) fn compile(
         text: &TemplateText,

@@ -116,7 +116,7 @@ impl Server {
         std::fs::create_dir(&server.folder).expect("a folder");
         let port = own.port().to_string();
         for (name, text) in [
-            ("advertised", format!("PLAIN://{proxy}")),
+            ("advertised", proxy.to_string()),
             ("port", port),
             ("served", String::new()),
         ] {

@@ -50,6 +50,10 @@ mutants! {
     NoShares = "no_shares",
     /// Close no idle connection to make room.
     IdleForEver = "idle_for_ever",
+    /// Let Kafka write a record once more if its confirm was lost.
+    NotIdempotent = "not_idempotent",
+    /// Take a record that was sent to Kafka for confirmed.
+    ZeroAcks = "zero_acks",
 }
 
 impl Mutant {

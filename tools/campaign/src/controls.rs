@@ -194,6 +194,20 @@ const CONTROLS: &[Control] = &[
         },
         caught_by: &["a newcomer is answered while others idle"],
     },
+    Control {
+        name: "kafka-not-idempotent",
+        about: "Kafka writes a record once more if its confirm was lost",
+        row: "kafka-cut",
+        mistake: |setup| makes(setup, "not_idempotent"),
+        caught_by: &["copies"],
+    },
+    Control {
+        name: "kafka-zero-acks",
+        about: "a record that was sent to Kafka is taken for confirmed",
+        row: "kafka-kill",
+        mistake: |setup| makes(setup, "zero_acks"),
+        caught_by: &["lost"],
+    },
 ];
 
 fn writes_log_at_once(setup: &mut Setup) {

@@ -4,6 +4,7 @@ use rdkafka::ClientConfig;
 
 use super::KafkaConfig;
 use super::config::{compression_name, mechanism_name};
+use crate::faults::mutants::Mutant;
 
 /// Bytes of a record besides its body: key, headers and framing.
 pub(super) const RECORD_OVERHEAD: usize = 64 * 1024;
@@ -157,9 +158,11 @@ pub(super) fn producer(config: &KafkaConfig, topic_limit: Option<usize>) -> Clie
     default("linger.ms", "1".to_owned());
     // As Java's clients do: the same key lands in the same partition, from any client.
     default("partitioner", "murmur2_random".to_owned());
+    let acks = if Mutant::ZeroAcks.is_on() { "0" } else { "all" };
+    let idempotent = !Mutant::ZeroAcks.is_on() && !Mutant::NotIdempotent.is_on();
     producer
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
+        .set("acks", acks)
+        .set("enable.idempotence", idempotent.to_string())
         // Never: what follows a time limit of ours would be a copy.
         .set("message.timeout.ms", "0")
         .set("compression.codec", compression_name(config.compression))

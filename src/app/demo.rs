@@ -12,6 +12,9 @@ use crate::config::model::{Source, StoreUrl};
 use crate::config::secret::Secret;
 use crate::runtime::folder;
 
+/// Name of the source.
+pub const NAME: &str = "demo";
+
 /// Returns the file that keeps the demo source's secret: beside the database file.
 pub fn secret_path(config: &Config) -> PathBuf {
     let folder = match &config.store.url {

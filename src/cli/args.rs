@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check, learned, parked, send, sinks, verify};
+use super::{check, lakehouse, learned, parked, send, sinks, verify};
 use crate::config::{Inputs, settings};
 
 const EXAMPLES: &str = "\
@@ -85,11 +85,11 @@ pub(super) enum Command {
     ///
     /// `serve` does so itself unless store.migrate = "check". Safe while instances are running.
     Migrate(With<Nothing>),
-    /// Bring the events of the sink into the table of the lakehouse, each message id once, until stopped.
+    /// Bring the events of the sink into the table of the lakehouse, each message id once, until stopped; show, compare, compact, erase.
     ///
     /// For a process beside `serve`, with the same configuration. Any number of them may run: each event becomes
     /// one row. It needs a build with `--features lakehouse`.
-    Lakehouse(With<Nothing>),
+    Lakehouse(With<lakehouse::Options>),
     /// Lists the secrets that providers have handed over to sources with learn_secret = true; shows one, or forgets it.
     Learned(With<learned::Options>),
     /// List, show, retry or discard parked events (dead letters): those that can never be published, or that the database refuses.

@@ -1,46 +1,95 @@
-//! `hookweir lakehouse`: the writer of the lakehouse in a process of its own.
+//! `hookweir lakehouse`: the writer of the lakehouse in a process of its own, and operations on the table.
 
-use std::time::Instant;
+#[cfg(feature = "lakehouse")]
+mod compare;
+mod duration;
+#[cfg(feature = "lakehouse")]
+mod tools;
+#[cfg(feature = "lakehouse")]
+mod writer;
 
-use super::{Failure, say};
+use self::duration::Age;
+use super::Failure;
 use crate::config::Config;
-use crate::config::model::PublisherUrl;
-use crate::lakehouse;
-use crate::runtime::signals::Signals;
-use crate::telemetry::{Health, Metrics, logs};
+use crate::domain::delivery::{MessageId, SourceName};
 
-/// Runs the writer until stopped.
-pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    if !lakehouse::AVAILABLE {
-        return Err(Failure::Usage(lakehouse::MISSING.to_owned()));
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Action on the table.
+    #[arg(value_enum, default_value_t = Verb::Run)]
+    verb: Verb,
+    /// compare: age of the oldest events to compare, such as 2d, 12h, 30m or 90s.
+    #[arg(long, value_name = "AGE", default_value = "2d")]
+    since: Age,
+    /// compare: age of the newest events to compare. Younger ones may be on their way.
+    #[arg(long, value_name = "AGE", default_value = "1m")]
+    until: Age,
+    /// erase: id of the message; may be repeated.
+    #[arg(long, value_name = "MESSAGE_ID", value_parser = message_id)]
+    id: Vec<MessageId>,
+    /// erase, views: name of the source; may be repeated. views writes all configured ones if it is left out.
+    #[arg(long, value_name = "NAME", value_parser = SourceName::parse)]
+    source: Vec<SourceName>,
+    /// views: engine that runs the statements.
+    #[arg(long, value_enum, default_value_t = Dialect::Duckdb)]
+    engine: Dialect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Verb {
+    /// Bring the events of the sink into the table until stopped.
+    Run,
+    /// Print the state of the table, and the events that wait in the sink.
+    Show,
+    /// Compare the accepted events of the store with the rows: missing, extra, by source and hour. Exits 1 on a difference.
+    Compare,
+    /// Put all small files of each day together.
+    Compact,
+    /// Drop old versions, and days past lakehouse.keep_days; delete files that nothing names.
+    Expire,
+    /// Erase rows, with all files and earlier versions that held them.
+    Erase,
+    /// Print SQL that creates a view for each source.
+    Views,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Dialect {
+    Duckdb,
+    Trino,
+    Spark,
+}
+
+fn message_id(text: &str) -> Result<MessageId, String> {
+    let id = uuid::Uuid::try_parse(text).map_err(|error| error.to_string())?;
+    Ok(MessageId::from_bytes(id.into_bytes()))
+}
+
+impl Options {
+    /// Returns `true` if the process writes until it is stopped.
+    pub(super) fn is_writer(&self) -> bool {
+        self.verb == Verb::Run
     }
+}
+
+/// Runs the action.
+#[cfg(feature = "lakehouse")]
+pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     // Bodies may be secret: files are for nobody else.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let mut signals = Signals::listen(config.shutdown.drain)
-        .map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
-    let metrics = Metrics::new()
-        .map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
-    logs::init(&config.log, &metrics).map_err(Failure::Internal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
-    let health = Health::default().aside("lakehouse");
-    let running = lakehouse::start(config, metrics, health).map_err(Failure::Unavailable)?;
-    let from = match &config.first_sink.url {
-        PublisherUrl::File(folder) => format!("the folder {}", folder.display()),
-        PublisherUrl::Amqp(_) => format!("the queue {}", config.lakehouse.queue),
-        // The start has failed before.
-        PublisherUrl::Kafka(_) => "Kafka".to_owned(),
-    };
-    say::note(format_args!(
-        "hookweir {}: events from {from} become rows of {}/events",
-        env!("CARGO_PKG_VERSION"),
-        config.lakehouse.folder.display()
-    ));
-    runtime.block_on(signals.stop());
-    if !running.stop(Instant::now() + config.shutdown.drain) {
-        tracing::warn!(
-            "the lakehouse did not finish within shutdown.drain_secs; the next start brings the rest into the table"
-        );
+    match options.verb {
+        Verb::Run => writer::run(config),
+        Verb::Show => tools::show(config),
+        Verb::Compare => compare::run(config, options),
+        Verb::Compact => tools::compact(config),
+        Verb::Expire => tools::expire(config),
+        Verb::Erase => tools::erase(config, options),
+        Verb::Views => tools::views(config, options),
     }
-    Ok(())
+}
+
+/// Fails: this build has no lakehouse.
+#[cfg(not(feature = "lakehouse"))]
+pub(super) fn run(_config: &Config, _options: &Options) -> Result<(), Failure> {
+    Err(Failure::Usage(crate::lakehouse::MISSING.to_owned()))
 }

@@ -90,9 +90,11 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             inputs.lenient = !own.strict;
             check::run(&load(&inputs)?, &own)
         }
-        Command::Lakehouse(With { common, .. }) => {
-            logs::start();
-            lakehouse::run(&load(&before.and(common))?)
+        Command::Lakehouse(With { common, own }) => {
+            if own.is_writer() {
+                logs::start();
+            }
+            lakehouse::run(&load(&before.and(common))?, &own)
         }
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),

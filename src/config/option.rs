@@ -58,6 +58,21 @@ impl Describe for Address {
     }
 }
 
+/// `host:port`, or `""` for none.
+pub(super) struct AddressOrNone;
+
+impl Read<Option<SocketAddr>> for AddressOrNone {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<SocketAddr> {
+        r.address_or_none(key)
+    }
+}
+
+impl Describe for AddressOrNone {
+    fn takes(&self) -> String {
+        "address and port, or `\"\"`".to_owned()
+    }
+}
+
 /// `true` or `false`; `false` if left out.
 pub(super) struct Flag;
 

@@ -58,12 +58,17 @@ impl<'a> Reader<'a> {
     pub(super) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
         let expected =
             "an address and port such as \"127.0.0.1:8420\", \"0.0.0.0:8420\" or \"[::]:8420\"";
-        self.parsed(key, expected, |text| {
-            let text = text
-                .strip_prefix("localhost:")
-                .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-            text.parse().ok()
-        })
+        self.parsed(key, expected, address_of)
+    }
+
+    /// Reads `host:port`, or `""` for none.
+    pub(super) fn address_or_none(&mut self, key: &'static str) -> Option<SocketAddr> {
+        let expected = "\"\", or an address and port such as \"127.0.0.1:8422\"";
+        let read = |text: &str| match text {
+            "" => Some(None),
+            text => address_of(text).map(Some),
+        };
+        self.parsed(key, expected, read).flatten()
     }
 
     /// Reads a number within `bounds`. `unit` is said in errors.
@@ -298,4 +303,11 @@ fn as_written(place: &Place, key: &str) -> String {
         }
         _ => key.to_owned(),
     }
+}
+
+fn address_of(text: &str) -> Option<SocketAddr> {
+    let text = text
+        .strip_prefix("localhost:")
+        .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().ok()
 }

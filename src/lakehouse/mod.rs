@@ -14,6 +14,8 @@ mod running;
 mod settings;
 #[cfg(feature = "lakehouse")]
 mod thread;
+#[cfg(feature = "lakehouse")]
+pub mod tools;
 
 use std::sync::Arc;
 

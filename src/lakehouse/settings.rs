@@ -39,15 +39,8 @@ impl Settings {
     /// Returns the settings that `config` asks for.
     pub(super) fn of(config: &Config) -> Result<Self, String> {
         let lakehouse = &config.lakehouse;
-        let catalog = match &lakehouse.catalog {
-            CatalogUrl::Beside => CatalogPlace::Beside,
-            CatalogUrl::Postgres(url) => CatalogPlace::Postgres(text(url, "lakehouse.catalog")?),
-        };
         Ok(Self {
-            place: LakePlace {
-                folder: lakehouse.folder.clone(),
-                catalog,
-            },
+            place: place(config)?,
             feed: feed(config)?,
             limits: RunLimits {
                 batch: CommitLimits {
@@ -60,6 +53,18 @@ impl Settings {
             },
         })
     }
+}
+
+/// Returns the place of the lakehouse.
+pub(super) fn place(config: &Config) -> Result<LakePlace, String> {
+    let lakehouse = &config.lakehouse;
+    Ok(LakePlace {
+        folder: lakehouse.folder.clone(),
+        catalog: match &lakehouse.catalog {
+            CatalogUrl::Beside => CatalogPlace::Beside,
+            CatalogUrl::Postgres(url) => CatalogPlace::Postgres(text(url, "lakehouse.catalog")?),
+        },
+    })
 }
 
 fn feed(config: &Config) -> Result<FeedPlace, String> {
@@ -86,18 +91,23 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
 }
 
 fn upkeep(lakehouse: &Lakehouse) -> Option<UpkeepPace> {
-    let days = lakehouse.keep_events.as_secs() / DAY;
     (lakehouse.upkeep_interval > Duration::ZERO).then(|| UpkeepPace {
         every: lakehouse.upkeep_interval,
-        limits: UpkeepLimits {
-            small_bytes: lakehouse.compact_below,
-            small_files: lakehouse.compact_files,
-            keep_versions: lakehouse.keep_versions_for,
-            keep_count: lakehouse.keep_versions,
-            keep_days: u32::try_from(days).unwrap_or(u32::MAX),
-            unnamed_age: UNNAMED_AGE,
-        },
+        limits: upkeep_limits(lakehouse),
     })
+}
+
+/// Returns the settings of a round of upkeep.
+pub(super) fn upkeep_limits(lakehouse: &Lakehouse) -> UpkeepLimits {
+    let days = lakehouse.keep_events.as_secs() / DAY;
+    UpkeepLimits {
+        small_bytes: lakehouse.compact_below,
+        small_files: lakehouse.compact_files,
+        keep_versions: lakehouse.keep_versions_for,
+        keep_count: lakehouse.keep_versions,
+        keep_days: u32::try_from(days).unwrap_or(u32::MAX),
+        unnamed_age: UNNAMED_AGE,
+    }
 }
 
 fn text(secret: &Secret, option: &str) -> Result<String, String> {

@@ -51,6 +51,29 @@ impl std::fmt::Debug for CatalogPlace {
     }
 }
 
+impl LakePlace {
+    fn absolute(&self) -> Result<PathBuf> {
+        std::path::absolute(&self.folder).map_err(LakeError::away("find the folder"))
+    }
+
+    /// Returns the catalog. `folder` is the absolute one.
+    fn catalog(&self, folder: &Path) -> Result<Arc<dyn LakeCatalog>> {
+        let database = match &self.catalog {
+            CatalogPlace::Beside => Database::sqlite(&folder.join(CATALOG_FILE)),
+            CatalogPlace::Postgres(url) => Database::postgres(url),
+        };
+        let catalog = SqlCatalog::new(database, storage::local_files());
+        Ok(Arc::new(
+            catalog.map_err(LakeError::away("open the catalog"))?,
+        ))
+    }
+}
+
+/// Returns the name of the table.
+fn ident() -> TableIdent {
+    TableIdent::new(NamespaceIdent::new(NAMESPACE.to_owned()), TABLE.to_owned())
+}
+
 /// An opened lakehouse, whose table exists and has the columns of this release.
 #[derive(Clone, Debug)]
 pub struct Lake {
@@ -61,27 +84,34 @@ pub struct Lake {
 impl Lake {
     /// Opens the lakehouse at `place`, and creates its table if needed.
     pub async fn open(place: &LakePlace) -> Result<Self> {
-        let folder =
-            std::path::absolute(&place.folder).map_err(LakeError::away("find the folder"))?;
+        let folder = place.absolute()?;
         disk::create_folder(&folder).map_err(|error| {
             LakeError::Away(format!(
                 "cannot create the folder {}: {error}",
                 folder.display()
             ))
         })?;
-        let database = match &place.catalog {
-            CatalogPlace::Beside => Database::sqlite(&folder.join(CATALOG_FILE)),
-            CatalogPlace::Postgres(url) => Database::postgres(url),
-        };
-        let catalog = SqlCatalog::new(database, storage::local_files())
-            .map_err(LakeError::away("open the catalog"))?;
-        Self::with_catalog(Arc::new(catalog), &folder).await
+        Self::with_catalog(place.catalog(&folder)?, &folder).await
+    }
+
+    /// Opens the lakehouse at `place` as it is. Returns None if it has no table.
+    pub async fn find(place: &LakePlace) -> Result<Option<Self>> {
+        let folder = place.absolute()?;
+        let beside = matches!(place.catalog, CatalogPlace::Beside);
+        // SQLite would create the file.
+        if beside && !folder.join(CATALOG_FILE).exists() {
+            return Ok(None);
+        }
+        let (catalog, ident) = (place.catalog(&folder)?, ident());
+        let exists = catalog.table_exists(&ident).await;
+        let exists = exists.map_err(LakeError::away("look for the table"))?;
+        Ok(exists.then_some(Self { catalog, ident }))
     }
 
     /// Opens the table in `catalog`. If it does not exist, it is created in `folder`.
     pub async fn with_catalog(catalog: Arc<dyn LakeCatalog>, folder: &Path) -> Result<Self> {
-        let namespace = NamespaceIdent::new(NAMESPACE.to_owned());
-        let ident = TableIdent::new(namespace.clone(), TABLE.to_owned());
+        let ident = ident();
+        let namespace = ident.namespace().clone();
         let failed = LakeError::away::<iceberg::Error>;
         if !catalog
             .table_exists(&ident)

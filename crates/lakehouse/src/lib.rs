@@ -23,12 +23,16 @@
 //! - `storage`: local files that are on disk, folders included, before they are named anywhere.
 //! - `table`: schema, rows, Parquet files.
 //! - `upkeep`: compaction, expiry of versions, retention, removal of files that nothing names.
+//! - `erase`: removal of rows with every file and version that held them.
+//! - [`views`]: SQL for consumers.
 //!
 //! The parts from `catalog` on need the feature `table`, which brings Iceberg, Parquet and Arrow.
 
 #[cfg(feature = "table")]
 pub mod catalog;
 mod disk;
+#[cfg(feature = "table")]
+pub mod erase;
 pub mod error;
 pub mod event;
 pub mod faults;
@@ -39,10 +43,13 @@ pub mod protocol;
 #[cfg(feature = "table")]
 pub mod run;
 #[cfg(feature = "table")]
+pub mod status;
+#[cfg(feature = "table")]
 pub mod storage;
 #[cfg(feature = "table")]
 pub mod table;
 #[cfg(feature = "table")]
 pub mod upkeep;
+pub mod views;
 #[cfg(feature = "table")]
 pub mod writer;

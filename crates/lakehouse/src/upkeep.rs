@@ -14,9 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use iceberg::scan::FileScanTask;
-use iceberg::spec::{DataFile, Operation};
+use iceberg::spec::Operation;
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
 
@@ -24,9 +22,9 @@ use crate::error::{LakeError, Result};
 use crate::event::Millis;
 use crate::lake::Lake;
 use crate::storage::local_path;
-use crate::table::files::DayWriter;
 use crate::table::ids::day_of;
 use crate::table::replace::{Content, content, replace};
+use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
 
 /// Settings of the upkeep.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +46,6 @@ pub struct UpkeepLimits {
 /// Least age of a file that is deleted: clocks of file systems are some milliseconds behind.
 const LEAST_AGE: Duration = Duration::from_millis(100);
 
-/// Bytes that one compaction reads.
-const COMPACT_BYTES: u64 = 256 << 20;
-
 /// Work that one round of the upkeep has done.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Upkept {
@@ -69,7 +64,10 @@ pub async fn round(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<Up
     let dropped = retain(lake, limits.keep_days, now).await?;
     let compacted = compact(lake, limits, now).await?;
     let expired = expire(lake, limits, now).await?;
-    let deleted = remove_unnamed(lake, limits.unnamed_age, now).await?;
+    let deleted = match remove_unnamed(lake, limits.unnamed_age, now).await? {
+        Unnamed::Deleted(files) => files,
+        Unnamed::Raced => 0,
+    };
     Ok(Upkept {
         compacted,
         expired,
@@ -89,13 +87,35 @@ pub async fn compact(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<
     let Some((day, files)) = small_files(&content, limits, now) else {
         return Ok(0);
     };
-    let added = rewrite(&table, day, &files).await?;
+    let added = rewrite(&table, day, &files, Ok).await?;
     let change = replace(&table, &content, &files, added, Operation::Replace, now).await?;
     Ok(if lake.commit(change).await? {
         files.len()
     } else {
         0
     })
+}
+
+/// Puts the small files of each day together, from two on. Returns their number.
+pub async fn compact_all(lake: &Lake, limits: &UpkeepLimits) -> Result<usize> {
+    let limits = UpkeepLimits {
+        small_files: 2,
+        ..*limits
+    };
+    let mut total = 0;
+    let mut left = usize::MAX;
+    loop {
+        let files = content(&lake.load().await?).await?.entries.len();
+        // Files that stay small however often they are put together.
+        if files >= left {
+            return Ok(total);
+        }
+        left = files;
+        match compact(lake, &limits, Millis::now()).await? {
+            0 => return Ok(total),
+            some => total += some,
+        }
+    }
 }
 
 /// Returns the day with the most small files, and these, if they are enough. Files of a day that is over are
@@ -110,7 +130,7 @@ fn small_files(
         let file = entry.data_file();
         let size = file.file_size_in_bytes();
         let (bytes, files) = days.entry(day_of(file.partition())).or_default();
-        if size < limits.small_bytes && *bytes + size <= COMPACT_BYTES {
+        if size < limits.small_bytes && *bytes + size <= BUNDLE_BYTES {
             *bytes += size;
             files.insert(file.file_path().to_owned());
         }
@@ -128,43 +148,6 @@ fn small_files(
     enough
         .max_by_key(|(_, (_, files))| files.len())
         .map(|(day, (_, files))| (day, files))
-}
-
-/// Copies the rows of `files` to new files.
-async fn rewrite(table: &Table, day: i32, files: &HashSet<String>) -> Result<Vec<DataFile>> {
-    let failed = LakeError::away::<iceberg::Error>;
-    let plan = table
-        .scan()
-        .select_all()
-        .build()
-        .map_err(failed("plan a compaction"))?;
-    let tasks = plan
-        .plan_files()
-        .await
-        .map_err(failed("read the list of files"))?;
-    let tasks: Vec<FileScanTask> = tasks
-        .try_collect()
-        .await
-        .map_err(failed("read the list of files"))?;
-    let tasks: Vec<_> = tasks
-        .into_iter()
-        .filter(|task| files.contains(&task.data_file_path))
-        .map(Ok)
-        .collect();
-    let reader = table
-        .reader_builder()
-        .with_data_file_concurrency_limit(1)
-        .with_batch_size(1024)
-        .build();
-    let read = reader.read(futures_util::stream::iter(tasks).boxed());
-    let mut batches = read.map_err(failed("read a file of the table"))?.stream();
-    let mut writer = DayWriter::new(table, day).await?;
-    while let Some(batch) = batches.next().await {
-        writer
-            .write(batch.map_err(failed("read a file of the table"))?)
-            .await?;
-    }
-    writer.close().await
 }
 
 /// Drops files of days that are older than `keep_days`. Returns their number.
@@ -226,19 +209,27 @@ pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<u
     Ok(before.saturating_sub(after.metadata().snapshots().len()))
 }
 
-/// Deletes files of the table's folder that no version names and that are older than `age`. Returns their
-/// number.
+/// Outcome of the removal of files that no version names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unnamed {
+    /// So many files were deleted.
+    Deleted(usize),
+    /// Nothing was deleted: another program changed the table meanwhile.
+    Raced,
+}
+
+/// Deletes files of the table's folder that no version names and that are older than `age`.
 ///
 /// A commit that was prepared before could still name such a file. So a version without changes is committed
 /// first, with a new token: it refuses those commits, and a refused writer writes its files anew.
-pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<usize> {
+pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<Unnamed> {
     let table = lake.load().await?;
     let oldest = SystemTime::now()
         .checked_sub(age.max(LEAST_AGE))
         .unwrap_or(SystemTime::UNIX_EPOCH);
     let root = local_path(table.metadata().location());
     if candidates(&table, &root, oldest).await?.is_empty() {
-        return Ok(0);
+        return Ok(Unnamed::Deleted(0));
     }
     let content = content(&table).await?;
     let nothing = HashSet::new();
@@ -252,7 +243,7 @@ pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<u
     )
     .await?;
     if !lake.commit(barrier).await? {
-        return Ok(0);
+        return Ok(Unnamed::Raced);
     }
     let mut deleted = 0;
     for path in candidates(&lake.load().await?, &root, oldest).await? {
@@ -267,7 +258,7 @@ pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<u
             }
         }
     }
-    Ok(deleted)
+    Ok(Unnamed::Deleted(deleted))
 }
 
 /// Returns files below `root` that no version of `table` names and that were written before `oldest`.

@@ -1,11 +1,12 @@
 //! `[lakehouse]`
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::define::{section, words};
 use crate::config::option::{
-    Bytes, Count, DAY_SECS, Days, FolderUrl, GIB, MIB, SecretUrl, Secs, Text, one_of,
+    AddressOrNone, Bytes, Count, DAY_SECS, Days, FolderUrl, GIB, MIB, SecretUrl, Secs, Text, one_of,
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
@@ -25,6 +26,9 @@ section! {
         /// "auto" runs the writer in `hookweir serve` if the sink is a folder of files. "on" always runs it
         /// there, "off" never. `hookweir lakehouse` runs it in a process of its own.
         pub in_serve: InServe = "lakehouse.in_serve", one_of::<InServe>(), "auto";
+        /// Address of `hookweir lakehouse` for health and metrics, as host:port; "" for none. It has no login,
+        /// as server.admin_listen, and must be another address. `hookweir serve` ignores it.
+        pub admin_listen: Option<SocketAddr> = "lakehouse.admin_listen", AddressOrNone, "";
         /// Queue of the lakehouse on RabbitMQ. It is declared, and bound to publisher.exchange with "#".
         pub queue: String = "lakehouse.queue", Text("name of a queue", rules::amqp_name), "hookweir.lakehouse";
         /// Longest time that an event waits for its commit. Lower values make more and smaller files until

@@ -57,11 +57,7 @@ impl FolderFeed {
     /// folder is looked at again after `idle`.
     pub fn open(folder: &Path, position: &Path, idle: Duration) -> io::Result<Self> {
         let position = std::path::absolute(position)?;
-        let acked: Position = match fs::read(&position) {
-            Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Position::default(),
-            Err(error) => return Err(error),
-        };
+        let acked = stored(&position)?;
         Ok(Self {
             folder: folder.to_owned(),
             position,
@@ -167,6 +163,39 @@ impl FolderFeed {
             ..Position::default()
         };
         Ok(true)
+    }
+}
+
+/// Returns the bytes of the folder behind the acked position in the file `position`.
+pub fn backlog(folder: &Path, position: &Path) -> io::Result<u64> {
+    let acked = stored(position)?;
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let at = number(&acked.file);
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        let Some(number) = number(&entry.file_name().to_string_lossy()) else {
+            continue;
+        };
+        let size = entry.metadata()?.len();
+        bytes += match at {
+            Some(at) if number < at => 0,
+            Some(at) if number == at => size.saturating_sub(acked.offset),
+            _ => size,
+        };
+    }
+    Ok(bytes)
+}
+
+/// Returns the acked position in the file `position`, or the beginning if there is none.
+fn stored(position: &Path) -> io::Result<Position> {
+    match fs::read(position) {
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
+        Err(error) => Err(error),
     }
 }
 

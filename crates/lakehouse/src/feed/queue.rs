@@ -113,6 +113,30 @@ impl QueueFeed {
     }
 }
 
+/// Returns the number of messages in the queue that no writer holds.
+pub async fn depth(options: QueueOptions) -> Result<u32> {
+    let feed = QueueFeed::new(options);
+    let connect = Connection::connect(&feed.options.url, ConnectionProperties::default());
+    let connection = feed.within("connect to the broker of", connect).await?;
+    let ask = async {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let channel = connection.create_channel().await?;
+        let queue = feed.options.queue.as_str().into();
+        channel
+            .queue_declare(queue, passive, FieldTable::default())
+            .await
+    };
+    let queue = feed.within("find", ask).await?;
+    // The broker closes it otherwise.
+    let _ = feed
+        .within("leave", connection.close(200, "OK".into()))
+        .await;
+    Ok(queue.message_count())
+}
+
 /// Deliveries of one message before the broker drops it. RabbitMQ 4 would drop it after the 20th. An argument of
 /// -1 means no limit there, but RabbitMQ 3 then drops a message that is delivered a second time.
 const DELIVERIES: i32 = i32::MAX;

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow_array::cast::AsArray as _;
+use arrow_array::types::TimestampMicrosecondType;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use iceberg::expr::{Predicate, Reference};
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{Datum, Literal, PrimitiveLiteral};
 use iceberg::table::Table;
 
-use super::schema::{MESSAGE_ID, RECEIVED_AT};
+use super::schema::{MESSAGE_ID, RECEIVED_AT, SOURCE};
 use crate::error::{LakeError, Result};
 use crate::event::{Millis, RowId};
 
@@ -46,6 +47,40 @@ pub async fn read(
         .filter(|task| !skip.contains(&task.data_file_path));
     scan_tasks(table, wanted.collect(), take).await?;
     Ok(paths)
+}
+
+/// Hands id, source and time of receipt of each row that was received from `from` on and before `until` to `take`.
+pub async fn received(
+    table: &Table,
+    from: Millis,
+    until: Millis,
+    mut take: impl FnMut(RowId, &str, Millis),
+) -> Result<()> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let before = Reference::new(RECEIVED_AT).less_than(Datum::timestamptz_micros(until.micros()));
+    let planned = table
+        .scan()
+        .select([MESSAGE_ID, SOURCE, RECEIVED_AT])
+        .with_filter(self::from(from).and(before))
+        .build()
+        .map_err(failed("plan to read rows"))?;
+    let mut batches = planned.to_arrow().await.map_err(failed("read rows"))?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(failed("read rows"))?;
+        let ids = batch.column(0).as_string::<i32>().iter();
+        let sources = batch.column(1).as_string::<i32>().iter();
+        let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+        for ((id, source), micros) in ids.zip(sources).zip(times.iter()) {
+            let (Some(id), Some(source), Some(micros)) = (id, source, micros) else {
+                continue;
+            };
+            let at = Millis(micros.div_euclid(1000));
+            if from <= at && at < until {
+                take(parse(table, id)?, source, at);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns those of `suspects` that the table has.
@@ -159,15 +194,17 @@ async fn scan_tasks(
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(failed("read message ids"))?;
         for text in batch.column(0).as_string::<i32>().iter().flatten() {
-            let id = text.parse().map_err(|_| {
-                LakeError::Table(format!(
-                    "{} has a row with the message id {text:?}, which is no UUID: another program \
-                     wrote it; remove the row",
-                    table.identifier()
-                ))
-            })?;
-            take(id);
+            take(parse(table, text)?);
         }
     }
     Ok(())
+}
+
+fn parse(table: &Table, id: &str) -> Result<RowId> {
+    id.parse().map_err(|_| {
+        LakeError::Table(format!(
+            "{} has a row with the message id {id:?}, which is no UUID: another program wrote it; remove the row",
+            table.identifier()
+        ))
+    })
 }

@@ -3,5 +3,6 @@
 pub mod files;
 pub mod ids;
 pub mod replace;
+pub(crate) mod rewrite;
 mod rows;
 pub mod schema;

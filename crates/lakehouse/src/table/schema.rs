@@ -14,6 +14,8 @@ use crate::error::{LakeError, Result};
 
 /// Column with the message id.
 pub const MESSAGE_ID: &str = "message_id";
+/// Column with the name of the source.
+pub const SOURCE: &str = "source";
 /// Column with the time of receipt.
 pub const RECEIVED_AT: &str = "received_at";
 /// Columns whose values never appear in statistics: they would put parts of bodies into footers and manifests.
@@ -30,7 +32,7 @@ const COLUMNS: [Column; 11] = [
         true,
         "id of the message, unique in the table",
     ),
-    ("source", PrimitiveType::String, true, "name of the source"),
+    (SOURCE, PrimitiveType::String, true, "name of the source"),
     ("event_id", PrimitiveType::String, true, "the provider's id"),
     (
         "event_type",
@@ -109,7 +111,7 @@ pub fn creation(name: &str, location: String) -> Result<TableCreation> {
         .map_err(failed("define the partitions"))?
         .build();
     let mut order = SortOrder::builder();
-    for name in ["source", RECEIVED_AT] {
+    for name in [SOURCE, RECEIVED_AT] {
         order.with_sort_field(
             SortField::builder()
                 .source_id(field_id(name))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hookweir_lakehouse::event::Millis;
 use hookweir_lakehouse::upkeep::{
-    UpkeepLimits, Upkept, compact, expire, remove_unnamed, retain, round,
+    Unnamed, UpkeepLimits, Upkept, compact, expire, remove_unnamed, retain, round,
 };
 
 use super::support::{Fixture, NOON, event, events, ids_of};
@@ -107,9 +107,10 @@ async fn expired_versions_and_their_files_are_gone_and_the_rows_are_not() {
     assert_eq!(expire(&lake, &limits, far).await.expect("expired"), 30);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let before = files(&fixture.lake(), "");
-    let deleted = remove_unnamed(&lake, Duration::ZERO, NOW)
-        .await
-        .expect("removed");
+    let removed = remove_unnamed(&lake, Duration::ZERO, NOW).await;
+    let Ok(Unnamed::Deleted(deleted)) = removed else {
+        panic!("{removed:?}");
+    };
     assert!(deleted > 80, "{deleted} of {before} files");
     assert_eq!(files(&fixture.lake(), ".parquet"), 1);
     assert!(
@@ -135,14 +136,14 @@ async fn files_of_a_writer_that_died_are_removed_and_those_of_the_table_are_not(
         remove_unnamed(&lake, Duration::from_secs(3600), NOW)
             .await
             .expect("none is old"),
-        0
+        Unnamed::Deleted(0)
     );
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(
         remove_unnamed(&lake, Duration::ZERO, NOW)
             .await
             .expect("removed"),
-        1
+        Unnamed::Deleted(1)
     );
     assert!(!orphan.exists() && foreign.exists());
     assert_eq!(fixture.ids().await, ids_of(&events(0..30)));

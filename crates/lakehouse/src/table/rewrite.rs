@@ -1,0 +1,66 @@
+//! Copies of rows in new files: for compaction, and for erasure.
+
+use std::collections::HashSet;
+
+use arrow_array::RecordBatch;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use iceberg::scan::FileScanTask;
+use iceberg::spec::DataFile;
+use iceberg::table::Table;
+
+use super::files::DayWriter;
+use crate::error::{LakeError, Result};
+
+/// Bytes of files that are rewritten in one commit.
+pub(crate) const BUNDLE_BYTES: u64 = 256 << 20;
+
+/// Copies the rows of `files`, which are of `day`, to new files. `keep` returns the rows of a batch that are
+/// copied.
+pub(crate) async fn rewrite(
+    table: &Table,
+    day: i32,
+    files: &HashSet<String>,
+    keep: impl Fn(RecordBatch) -> Result<RecordBatch>,
+) -> Result<Vec<DataFile>> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let plan = table
+        .scan()
+        .select_all()
+        .build()
+        .map_err(failed("plan to rewrite files"))?;
+    let tasks: Vec<FileScanTask> = plan
+        .plan_files()
+        .await
+        .map_err(failed("read the list of files"))?
+        .try_collect()
+        .await
+        .map_err(failed("read the list of files"))?;
+    let tasks: Vec<_> = tasks
+        .into_iter()
+        .filter(|task| files.contains(&task.data_file_path))
+        .map(Ok)
+        .collect();
+    let reader = table
+        .reader_builder()
+        .with_data_file_concurrency_limit(1)
+        .with_batch_size(1024)
+        .build();
+    let read = reader.read(futures_util::stream::iter(tasks).boxed());
+    let mut batches = read.map_err(failed("read a file of the table"))?.stream();
+    let mut writer: Option<DayWriter> = None;
+    while let Some(batch) = batches.next().await {
+        let batch = keep(batch.map_err(failed("read a file of the table"))?)?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(DayWriter::new(table, day).await?),
+        };
+        writer.write(batch).await?;
+    }
+    match writer {
+        Some(writer) => writer.close().await,
+        None => Ok(Vec::new()),
+    }
+}

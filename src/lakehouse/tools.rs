@@ -1,0 +1,161 @@
+//! Operations on the table for the command line. Blocking. Writers may run meanwhile.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use hookweir_lakehouse::erase::{Erased, Selection, erase};
+use hookweir_lakehouse::error::LakeError;
+use hookweir_lakehouse::event::{Millis, RowId};
+use hookweir_lakehouse::feed::{folder, queue};
+use hookweir_lakehouse::lake::Lake;
+use hookweir_lakehouse::status::{Status, status};
+use hookweir_lakehouse::table::ids;
+use hookweir_lakehouse::upkeep::{self, Upkept};
+use hookweir_lakehouse::views::{Engine, views};
+use tokio::runtime::Runtime;
+
+use super::settings::{FeedPlace, Settings, place, upkeep_limits};
+use crate::config::Config;
+use crate::domain::delivery::{MessageId, SourceName, UnixMillis};
+
+/// A lakehouse that exists, opened for one command.
+pub struct Tools {
+    lake: Lake,
+    runtime: Runtime,
+    limits: upkeep::UpkeepLimits,
+}
+
+/// Events that wait in the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Bytes of the file sink's folder that are not read.
+    Bytes(u64),
+    /// Messages of the queue that no writer holds.
+    Messages(u32),
+}
+
+/// A row of the table, without its content.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Id of the message.
+    pub message_id: MessageId,
+    /// Name of the source.
+    pub source: String,
+    /// Time of receipt.
+    pub received_at: UnixMillis,
+}
+
+/// Rows to erase.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// Ids of messages.
+    pub ids: Vec<MessageId>,
+    /// Names of sources.
+    pub sources: Vec<SourceName>,
+}
+
+impl Tools {
+    /// Opens the lakehouse of `config`. None if it has no table yet.
+    pub fn open(config: &Config) -> Result<Option<Self>, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no runtime: {error}"))?;
+        let place = place(config)?;
+        let found = runtime.block_on(Lake::find(&place)).map_err(text)?;
+        Ok(found.map(|lake| Self {
+            lake,
+            runtime,
+            limits: upkeep_limits(&config.lakehouse),
+        }))
+    }
+
+    /// Returns the state of the table.
+    pub fn status(&self) -> Result<Status, String> {
+        let status = status(&self.lake, self.limits.small_bytes);
+        self.runtime.block_on(status).map_err(text)
+    }
+
+    /// Hands each row that was received from `from` on and before `until` to `take`.
+    pub fn rows(
+        &self,
+        from: UnixMillis,
+        until: UnixMillis,
+        mut take: impl FnMut(Row),
+    ) -> Result<(), String> {
+        let (from, until) = (Millis(from.0), Millis(until.0));
+        let read = async {
+            let table = self.lake.load().await?;
+            ids::received(&table, from, until, |id, source, at| {
+                take(Row {
+                    message_id: MessageId::from_bytes(*id.as_bytes()),
+                    source: source.to_owned(),
+                    received_at: UnixMillis(at.0),
+                });
+            })
+            .await
+        };
+        self.runtime.block_on(read).map_err(text)
+    }
+
+    /// Puts all small files together, day by day. Returns their number.
+    pub fn compact(&self) -> Result<usize, String> {
+        let compact = upkeep::compact_all(&self.lake, &self.limits);
+        self.runtime.block_on(compact).map_err(text)
+    }
+
+    /// Drops old versions and days, and deletes files that nothing names.
+    pub fn expire(&self) -> Result<Upkept, String> {
+        let limits = upkeep::UpkeepLimits {
+            small_bytes: 0,
+            ..self.limits
+        };
+        let round = upkeep::round(&self.lake, &limits, Millis::now());
+        self.runtime.block_on(round).map_err(text)
+    }
+
+    /// Erases rows, with the files and versions that held them.
+    pub fn erase(&self, chosen: &Chosen) -> Result<Erased, String> {
+        let id = |id: &MessageId| RowId::from_bytes(*id.as_bytes());
+        let selection = Selection {
+            ids: chosen.ids.iter().map(id).collect(),
+            sources: chosen
+                .sources
+                .iter()
+                .map(ToString::to_string)
+                .collect::<HashSet<_>>(),
+        };
+        let erase = erase(&self.lake, &selection);
+        self.runtime.block_on(erase).map_err(text)
+    }
+}
+
+/// Returns the events that wait in the sink of `config`.
+pub fn backlog(config: &Config) -> Result<Unread, String> {
+    match Settings::of(config)?.feed {
+        FeedPlace::Folder { events, position } => folder::backlog(&events, &position)
+            .map(Unread::Bytes)
+            .map_err(|error| format!("cannot read {}: {error}", events.display())),
+        FeedPlace::Queue(options) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .map_err(|error| format!("no runtime: {error}"))?;
+            let depth = runtime.block_on(queue::depth(options));
+            depth.map(Unread::Messages).map_err(text)
+        }
+    }
+}
+
+/// Returns the statements that create a view for each of `sources`.
+pub fn sql(config: &Config, engine: Engine, sources: &[&str]) -> String {
+    let folder = std::path::absolute(&config.lakehouse.folder);
+    let folder: PathBuf = folder.unwrap_or_else(|_| config.lakehouse.folder.clone());
+    views(engine, &folder.join("events").to_string_lossy(), sources)
+}
+
+fn text(error: LakeError) -> String {
+    error.to_string()
+}

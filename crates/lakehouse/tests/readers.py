@@ -2,6 +2,7 @@
 
     readers.py rows READER LAKE                  every row, with the SHA-256 of its body
     readers.py count READER LAKE COLUMN VALUE... rows that a filter finds, for each value
+    readers.py views duckdb LAKE FILE VIEW...    runs the SQL in FILE; rows of each view, and those whose body is JSON
 
 READER is duckdb or pyiceberg. DuckDB opens the folder, offline, with extensions from PyPI.
 """
@@ -85,6 +86,12 @@ def main():
     if what == "rows":
         for values in reader.rows():
             print(json.dumps(row(*values)))
+    elif what == "views":
+        path, *views = rest
+        with open(path) as sql:
+            reader.db.execute(sql.read())
+        for view in views:
+            print(json.dumps(reader.db.execute(f'SELECT count(*), count(json) FROM "{view}"').fetchone()))
     else:
         column, *values = rest
         for value in values:

@@ -3,6 +3,7 @@
 mod catalog_contract;
 mod feeds;
 mod kills;
+mod python;
 mod races;
 mod readers;
 mod support;

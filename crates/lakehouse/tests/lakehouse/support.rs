@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use hookweir_lakehouse::event::{Event, Millis, RowId};
 use hookweir_lakehouse::lake::{CatalogPlace, Lake, LakePlace};
@@ -10,6 +9,8 @@ use hookweir_lakehouse::writer::Writer;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+
+use crate::python::read;
 
 /// 2026-11-28T12:00:00Z.
 pub(crate) const NOON: i64 = 1_795_867_200_000;
@@ -113,28 +114,6 @@ impl Fixture {
 pub(crate) fn ids_of(events: &[Event]) -> Vec<RowId> {
     let ids: std::collections::BTreeSet<_> = events.iter().map(|event| event.message_id).collect();
     ids.into_iter().collect()
-}
-
-/// Runs `tests/readers.py`.
-fn read(arguments: &[&str]) -> Vec<Value> {
-    let python = std::env::var("HOOKWEIR_LAKE_READERS")
-        .expect("HOOKWEIR_LAKE_READERS is not set: run tests/lakehouse");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers.py");
-    let output = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .output()
-        .expect("python runs");
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let lines = String::from_utf8(output.stdout).expect("text");
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("json"))
-        .collect()
 }
 
 /// Returns the rows that `reader` sees.

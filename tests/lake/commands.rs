@@ -1,0 +1,198 @@
+//! Operations on the table: `hookweir lakehouse show`, `compare`, `erase`, `views`, `compact`, `expire`.
+
+mod with_readers {
+    use std::path::Path;
+    use std::process::Command;
+
+    use hookweir_testkit::app::{App, five_sources};
+    use hookweir_testkit::ledger::Ledger;
+    use hookweir_testkit::load::Load;
+    use hookweir_testkit::provider::Provider;
+    use hookweir_testkit::sink::{Message, files};
+
+    use crate::python::read;
+    use crate::service::{all, check, lake, lakehouse, out, shown, until_all_rows};
+
+    /// Starts a service without upkeep, sends events in several commits, and waits for their rows.
+    async fn filled() -> (App, Ledger) {
+        let config = format!(
+            "[lakehouse]\ncommit_secs = 1\nupkeep_secs = 0\n{}",
+            five_sources()
+        );
+        let app = App::start(&config).await;
+        let load = Load {
+            connections: 8,
+            rate: Some(50.0),
+            ..Load::on(&[app.listen])
+        };
+        let ledger = load.send(200).await;
+        ledger.check();
+        app.drained().await;
+        until_all_rows(&app).await;
+        (app, ledger)
+    }
+
+    fn parquet_files(folder: &Path) -> usize {
+        let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+        entries
+            .map(|entry| entry.path())
+            .map(|path| match path.is_dir() {
+                true => parquet_files(&path),
+                false => usize::from(path.extension().is_some_and(|end| end == "parquet")),
+            })
+            .sum()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn show_and_compare_say_that_each_accepted_event_is_a_row() {
+        let (app, _) = filled().await;
+        let count = files(&app.events()).len().to_string();
+        assert_eq!(shown(&app, "rows").as_deref(), Some(&*count));
+        let waiting = shown(&app, "waiting").expect("a line");
+        assert_eq!(waiting, "0 bytes of the file sink's folder");
+        let compared = lakehouse(&app, &["compare", "--until", "0s"]);
+        assert!(compared.status.success(), "{}", all(&compared));
+        let total = format!("all  -  {count}  {count}  0  0  0  0");
+        assert!(out(&compared).contains(&total), "{}", all(&compared));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn compare_names_a_row_that_is_missing_and_one_that_nobody_accepted() {
+        let (mut app, _) = filled().await;
+        let messages = files(&app.events());
+        let [missing, extra] = [&messages[0].id, &messages[1].id];
+        let erased = lakehouse(&app, &["erase", "--id", missing]);
+        assert!(erased.status.success(), "{}", all(&erased));
+        assert!(
+            out(&erased).starts_with("1 rows erased"),
+            "{}",
+            all(&erased)
+        );
+        assert!(app.stop().await.success(), "{}", app.log());
+        let python = std::env::var("HOOKWEIR_LAKE_READERS").expect("run tests/lakehouse");
+        let forget = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\ndb.execute('DELETE FROM event WHERE event_id = ?', sys.argv[2:])\ndb.commit()";
+        let database = std::fs::read_dir(app.folder().join("data"))
+            .expect("data")
+            .flatten();
+        let mut database = database.map(|entry| entry.path()).filter(|path| {
+            path.extension()
+                .is_some_and(|end| end == "db" || end == "sqlite")
+        });
+        let deleted = Command::new(python)
+            .args(["-c", forget])
+            .arg(database.next().expect("a database"))
+            .arg(&messages[1].event_id)
+            .status();
+        assert!(deleted.is_ok_and(|status| status.success()), "sqlite3");
+        let compared = lakehouse(&app, &["compare", "--until", "0s"]);
+        assert_eq!(compared.status.code(), Some(1), "{}", all(&compared));
+        for line in [format!("missing  {missing}"), format!("extra  {extra}")] {
+            assert!(
+                out(&compared).lines().any(|l| l == line),
+                "{}",
+                all(&compared)
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn erased_rows_are_gone_with_the_files_that_held_them_while_the_service_runs() {
+        let (mut app, _) = filled().await;
+        let source = Provider::ALL[0].name();
+        let (gone, others): (Vec<_>, Vec<_>) = files(&app.events())
+            .into_iter()
+            .partition(|message| message.source == source);
+        assert!(!gone.is_empty() && !others.is_empty());
+        let erased = lakehouse(&app, &["erase", "--source", source]);
+        assert!(erased.status.success(), "{}", all(&erased));
+        assert!(
+            all(&erased).contains("still readable elsewhere"),
+            "{}",
+            all(&erased)
+        );
+        let named = shown(&app, "files").expect("a line");
+        let on_disk = parquet_files(&lake(&app));
+        assert!(
+            named.starts_with(&format!("{on_disk} ")),
+            "{on_disk} on disk, {named}"
+        );
+        // Later events become rows.
+        Load::on(&[app.listen]).send(20).await.check();
+        app.drained().await;
+        app.stop().await;
+        for reader in ["duckdb", "pyiceberg"] {
+            let rows = read(&["rows", reader, &lake(&app).to_string_lossy()]);
+            let ids: Vec<_> = rows
+                .iter()
+                .filter_map(|row| row["message_id"].as_str())
+                .collect();
+            let found = |messages: &[Message]| {
+                let found = messages.iter().filter(|m| ids.contains(&m.id.as_str()));
+                found.count()
+            };
+            assert_eq!(found(&gone), 0, "{reader}: erased rows");
+            assert_eq!(found(&others), others.len(), "{reader}: other rows");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_views_for_duckdb_show_the_rows_of_each_source() {
+        let (app, _) = filled().await;
+        let views = lakehouse(&app, &["views"]);
+        assert!(views.status.success(), "{}", all(&views));
+        let path = app.folder().join("views.sql");
+        std::fs::write(&path, out(&views)).expect("written");
+        let names = Provider::ALL.map(Provider::name);
+        let (lake, path) = (lake(&app), path.to_string_lossy().into_owned());
+        let lake = lake.to_string_lossy().into_owned();
+        let mut arguments = vec!["views", "duckdb", &lake, &path];
+        arguments.extend(names);
+        let counts = read(&arguments);
+        let messages = files(&app.events());
+        for (name, counts) in names.iter().zip(counts) {
+            let expected = messages.iter().filter(|m| m.source == *name).count();
+            assert_eq!(counts[0], expected, "{name}");
+        }
+        for engine in ["trino", "spark"] {
+            let views = out(&lakehouse(
+                &app,
+                &["views", "--engine", engine, "--source", "a"],
+            ));
+            assert!(
+                views.contains("FROM hookweir.webhooks.events WHERE source = 'a';"),
+                "{views}"
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn small_files_are_put_together_on_demand_and_no_row_changes() {
+        let (mut app, ledger) = filled().await;
+        let compacted = lakehouse(&app, &["compact"]);
+        assert!(compacted.status.success(), "{}", all(&compacted));
+        assert!(!out(&compacted).starts_with("0 "), "{}", all(&compacted));
+        let files = shown(&app, "files").expect("a line");
+        assert!(files.starts_with("1 "), "{files}");
+        let expired = lakehouse(&app, &["expire"]);
+        assert!(expired.status.success(), "{}", all(&expired));
+        app.stop().await;
+        check(&app, &ledger);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_lakehouse_without_a_table_is_said_and_nothing_is_made() {
+        let config = format!("[lakehouse]\nin_serve = \"off\"\n{}", five_sources());
+        let app = App::start(&config).await;
+        for verb in ["show", "compare", "compact", "expire"] {
+            let asked = lakehouse(&app, &[verb]);
+            assert_eq!(asked.status.code(), Some(69), "{verb}: {}", all(&asked));
+            assert!(
+                all(&asked).contains("there is no table in"),
+                "{}",
+                all(&asked)
+            );
+        }
+        assert!(!lake(&app).exists());
+        assert_eq!(lakehouse(&app, &["erase"]).status.code(), Some(64));
+    }
+}

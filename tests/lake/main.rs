@@ -1,0 +1,9 @@
+//! The program with the lakehouse, from outside: what is accepted is in the table, as DuckDB and pyiceberg read
+//! it. `tests/lakehouse` runs them.
+
+mod beside;
+mod commands;
+#[path = "../../crates/lakehouse/tests/lakehouse/python.rs"]
+mod python;
+mod serve;
+mod service;

@@ -1,0 +1,142 @@
+//! A service with its lakehouse, and what is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hookweir_testkit::app::App;
+use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::program;
+use hookweir_testkit::sink::{Message, files};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::python::read;
+
+/// Longest wait on a slow day.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Returns the folder of the lakehouse, unless configured otherwise.
+pub(crate) fn lake(app: &App) -> PathBuf {
+    app.folder().join("data/lake")
+}
+
+/// Runs `hookweir lakehouse` with these arguments, and waits for its end.
+pub(crate) fn lakehouse(app: &App, arguments: &[&str]) -> Output {
+    Command::new(program())
+        .arg("lakehouse")
+        .args(arguments)
+        .args(["--config", "config.toml"])
+        .current_dir(app.folder())
+        .output()
+        .expect("it runs")
+}
+
+pub(crate) fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn all(output: &Output) -> String {
+    out(output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Returns a value that `hookweir lakehouse show` prints. None if there is no table yet.
+pub(crate) fn shown(app: &App, name: &str) -> Option<String> {
+    let shown = out(&lakehouse(app, &["show"]));
+    let line = shown.lines().find_map(|line| line.strip_prefix(name));
+    line.map(|line| line.trim().to_owned())
+}
+
+/// Waits until the table has this number of rows.
+pub(crate) async fn until_rows(app: &App, expected: usize) {
+    let since = Instant::now();
+    loop {
+        let rows = shown(app, "rows").and_then(|rows| rows.parse().ok());
+        let rows: usize = rows.unwrap_or(0);
+        if rows >= expected {
+            return;
+        }
+        assert!(
+            since.elapsed() < PATIENCE,
+            "{rows} of {expected} rows:\n{}\n{}",
+            all(&lakehouse(app, &["show"])),
+            app.log()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Waits until the table has a row for each different message of the file sink.
+pub(crate) async fn until_all_rows(app: &App) {
+    let ids: BTreeSet<_> = files(&app.events()).into_iter().map(|m| m.id).collect();
+    until_rows(app, ids.len()).await;
+}
+
+/// Asserts that both readers see each message of the file sink once, with its bytes, and each accepted event
+/// among them.
+pub(crate) fn check(app: &App, ledger: &Ledger) {
+    check_against(app, ledger, &files(&app.events()));
+}
+
+/// As [`check`], with the messages that another sink has.
+pub(crate) fn check_against(app: &App, ledger: &Ledger, messages: &[Message]) {
+    let hex = |body: &[u8]| -> String {
+        let digest: [u8; 32] = Sha256::digest(body).into();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let in_sink: BTreeMap<String, String> = messages
+        .iter()
+        .map(|message| (message.id.clone(), hex(&message.body)))
+        .collect();
+    let accepted = ledger.genuine().flat_map(|entry| entry.message_ids());
+    accepted.for_each(|id| assert!(in_sink.contains_key(id), "{id} is not in the sink"));
+    for reader in ["duckdb", "pyiceberg"] {
+        let rows = read(&["rows", reader, &lake(app).to_string_lossy()]);
+        assert_eq!(rows.len(), in_sink.len(), "{reader}: rows");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let in_table: BTreeMap<String, String> = rows
+            .iter()
+            .map(|row| (text(&row["message_id"]), text(&row["body"])))
+            .collect();
+        assert_eq!(in_table, in_sink, "{reader}: ids and bytes");
+    }
+}
+
+/// `hookweir lakehouse` beside the service. Dropped, it is killed.
+pub(crate) struct Beside(pub(crate) Child);
+
+impl Beside {
+    pub(crate) fn start(app: &App) -> Self {
+        Self::start_with(app, &[])
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) fn start_with(app: &App, arguments: &[&str]) -> Self {
+        let child = Command::new(program())
+            .args(["lakehouse", "--config", "config.toml"])
+            .args(arguments)
+            .current_dir(app.folder())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("it starts"))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        let status = Command::new("bash")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "{name} {pid}");
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // SIGKILL. It may be dead already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

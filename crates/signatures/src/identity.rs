@@ -1,4 +1,4 @@
-//! The identity of events: everything by which a redelivery can be told from another event. Keys of a database are made of it elsewhere.
+//! Identity of events: the data that distinguishes a redelivery from another event.
 
 use std::fmt;
 
@@ -7,41 +7,43 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::mac::Tag;
 
-/// Proof that a delivery came from its source's provider; made by [`verify`](crate::verify) and nowhere else.
+/// Events of a verified delivery. Only [`verify`](crate::verify()) makes a value of this type.
 #[derive(Debug)]
 pub struct VerifiedEvents {
     pub(crate) events: Vec<VerifiedEvent>,
 }
 
 impl VerifiedEvents {
-    /// The events of the delivery: one for most providers, several where the source splits batches. Never none.
+    /// Returns the events of the delivery, at least one. There are several if the source splits
+    /// batches.
     #[inline]
     pub fn into_events(self) -> Vec<VerifiedEvent> {
         self.events
     }
 }
 
-/// One event of a verified delivery.
+/// Event of a verified delivery.
 #[derive(Debug)]
 pub struct VerifiedEvent {
-    /// The id, or what is compared in its place.
+    /// Id of the event, or the rule for events without one.
     pub identity: Identity,
     /// Meaning of the id.
     pub class: IdClass,
-    /// Digest of its bytes, without what a redelivery may change.
+    /// Digest of the event's bytes, without values that a redelivery may change.
     pub digest: BodyDigest,
-    /// The query, where the body is empty: then it has all there is to tell.
+    /// Query of the request, if the body is empty.
     pub query: Option<Box<str>>,
-    /// Signed message, where a time or a nonce is signed and with it all that tells events apart: the very same again is a replay.
+    /// Digest of the signed message, if two events never have the same one. The same message again
+    /// is a replay.
     pub signed: Option<SignedMessage>,
-    /// The provider's type of event.
+    /// Type of the event, as the provider names it.
     pub event_type: Option<Box<str>>,
-    /// The bytes that go to the queue: the request's body, or this event's slice of it.
+    /// Bytes of the event: the request's body, or the event's slice of it.
     pub body: Bytes,
 }
 
 impl VerifiedEvent {
-    /// The provider's id as text, if the event has one.
+    /// Returns the provider's id as text, if the event has one.
     #[inline]
     pub fn id(&self) -> Option<&str> {
         match &self.identity {
@@ -51,32 +53,34 @@ impl VerifiedEvent {
     }
 }
 
-/// The id of an event, or what is compared in its place.
+/// Id of an event, or the rule for events without one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Identity {
-    /// An id.
+    /// Id given by the provider.
     Id {
-        /// Its parts as the provider sent them. `("ab", "c")` and `("a", "bc")` are two ids.
+        /// Parts of the id, as sent. `("ab", "c")` and `("a", "bc")` are different ids.
         parts: Vec<Vec<u8>>,
-        /// The parts as one text.
+        /// Text of the id, for people.
         shown: String,
     },
-    /// No id, at a provider whose events never have equal bytes: equal bytes are the same event.
+    /// No id. Equal bytes are the same event, since this provider never sends equal bytes for two
+    /// events.
     Bytes,
-    /// No id, and nothing else by which a redelivery can be told, unless the very same message was signed.
+    /// No id. Only an identical signed message is recognized as a redelivery.
     Unknown,
 }
 
-/// A signed message, and the place of an event in it.
+/// Digest of a signed message, with the position of an event in it.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedMessage {
     pub(crate) tag: Tag,
-    /// Position of the event among those of the message.
+    /// Position of the event in the message.
     pub index: u64,
 }
 
 impl SignedMessage {
-    /// The MAC of the message, or its SHA-256 where there is no MAC.
+    /// Returns the MAC of the message. If the scheme has no MAC, this is the SHA-256 of the
+    /// message.
     #[inline]
     pub fn digest(&self) -> &[u8] {
         self.tag.as_bytes()
@@ -91,58 +95,60 @@ impl PartialEq for SignedMessage {
 
 impl Eq for SignedMessage {}
 
-/// Meaning of the id that an event came with: decides between a duplicate and another event.
+/// Meaning of an event's id, by which a duplicate is distinguished from another event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum IdClass {
-    /// One id for each event, and a changed id breaks the signature. Another body under a known id is kept aside.
+    /// Unique id, covered by the signature. Another body under a known id is a conflict.
     Signed,
-    /// One id for each event, and anybody can change it. Another body under a known id is another event; so are equal bytes under another id.
+    /// Unique id, not covered by the signature. Another body under a known id is another event, and
+    /// so are equal bytes under another id.
     Unsigned,
-    /// An id of an object, or one of unknown meaning: known for as long as the provider retries. Another body under it is another event.
+    /// Id of an object, or id of unknown meaning, remembered while the provider retries. Another
+    /// body under the id is another event.
     Object,
-    /// No id. Equal bytes are another event.
+    /// No id. Equal bytes are different events.
     Absent,
-    /// No id, at a provider whose events never have equal bytes: these are known for as long as the provider retries.
+    /// No id. Equal bytes are one event, remembered while the provider retries.
     Body,
 }
 
 impl IdClass {
-    /// Returns `true` if another body under a known id is an event of its own.
+    /// Returns `true` if another body under a known id is another event.
     #[inline]
     pub fn publishes_other_bodies(self) -> bool {
         self != Self::Signed
     }
 
-    /// Returns `true` if the event is known for as long as the provider retries, and another one after that.
+    /// Returns `true` if the event is remembered only while the provider retries.
     #[inline]
     pub fn is_short_lived(self) -> bool {
         matches!(self, Self::Object | Self::Body)
     }
 
-    /// Returns `true` if equal bytes of another event are worth a mark.
+    /// Returns `true` if an event with the bytes of a known one is published with a mark.
     #[inline]
     pub fn marks_same_bytes(self) -> bool {
         matches!(self, Self::Unsigned | Self::Absent)
     }
 }
 
-/// SHA-256 of an event's bytes, without what a redelivery may change: tells a redelivery (same id, same body) from another body.
+/// SHA-256 of an event's bytes, without values that a redelivery may change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BodyDigest([u8; 32]);
 
 impl BodyDigest {
-    /// Digest of `body`.
+    /// Returns the digest of `body`.
     pub fn of(body: &[u8]) -> Self {
         Self(Sha256::digest(body).into())
     }
 
-    /// A digest that was stored before.
+    /// Returns a digest from its stored bytes.
     #[inline]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[inline]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

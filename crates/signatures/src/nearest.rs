@@ -1,6 +1,7 @@
-//! The name that was meant by a misspelt one.
+//! Suggestions for misspelt names.
 
-/// The most similar of `names`, if one is similar enough to be meant. The right name in the wrong section is.
+/// Returns the most similar of `names`, if it is similar enough. The same name in another section
+/// counts as similar.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let last = |name: &'a str| name.rsplit('.').next();
     let likeness = |name: &'a str| {

@@ -1,4 +1,5 @@
-//! Refusals: requests that are not what their provider signs; and responses that a provider's scheme prescribes.
+//! Refusals: requests that are not what their provider signs; and responses that a provider's
+//! scheme prescribes.
 
 use std::borrow::Cow;
 
@@ -7,26 +8,27 @@ use std::borrow::Cow;
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// `Content-Type`, where there is a body.
+    /// `Content-Type` of the body.
     pub content_type: Option<Cow<'static, str>>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
-    /// Body, often echoing what the provider sent.
+    /// Body, which may echo a challenge of the provider.
     pub body: Vec<u8>,
 }
 
-/// Reason of a refusal, with a detail for the operator's log. Do not send the detail to the sender. It never holds a secret or a payload.
+/// Refusal of a request, with a detail for the operator's log. The detail never holds a secret or a
+/// payload. Do not send the detail to the sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Refusal {
-    /// The reason.
+    /// Reason of the refusal.
     pub reason: Reason,
-    /// The exact cause: `header stripe-signature has no v1 entry`.
+    /// Exact cause, such as `header stripe-signature has no v1 entry`.
     pub detail: Cow<'static, str>,
 }
 
 impl Refusal {
-    /// A refusal with its detail.
+    /// Returns a refusal.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             reason,
@@ -38,7 +40,7 @@ impl Refusal {
 /// Reasons for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The header (or field) that should carry the signature is missing or empty.
+    /// The place of the signature is missing or empty.
     SignatureMissing,
     /// The signature does not follow the scheme's grammar.
     SignatureMalformed,
@@ -46,17 +48,19 @@ pub enum Reason {
     SignatureMismatch,
     /// The scheme's timestamp is missing or not a time.
     TimestampInvalid,
-    /// Signed longer ago than the tolerance: stale, or a replay.
+    /// The signature is older than the tolerance: a late delivery, or a replay.
     TimestampTooOld,
-    /// Signed further in the future than the tolerance: one of the two clocks is wrong.
+    /// The signature is from the future, by more than the tolerance: one of the two clocks is
+    /// wrong.
     TimestampInFuture,
     /// A precondition of the scheme does not hold (a fixed header, a bound digest, a claim).
     PreconditionFailed,
-    /// A part of the message that is signed, or that carries the id, is missing or malformed.
+    /// A part of the body that is signed, or that holds the id, is missing or malformed.
     BodyMalformed,
-    /// The event's id is missing where the source demands one.
+    /// The event has no id, and its scheme requires one.
     IdMissing,
-    /// A key on the way to the event's id occurs twice, so parsers may disagree on the id.
+    /// A JSON key on the path to the event's id occurs twice, so two parsers could read different
+    /// ids.
     IdAmbiguous,
     /// The body is larger than the source's limit after decompression.
     BodyTooLarge,

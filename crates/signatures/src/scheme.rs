@@ -1,4 +1,4 @@
-//! A compiled scheme: immutable, and shared by all checks of a source.
+//! Compiled signature schemes.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,23 +22,24 @@ use crate::request::view::{self, Needs, View};
 use crate::request::{gunzip, multipart};
 use crate::secret::Secret;
 
-/// A compiled signature scheme with the keys of one source.
+/// Compiled signature scheme of one source, with its keys. It is immutable and can be shared
+/// between threads.
 #[derive(Debug)]
 pub struct Scheme {
     pub(crate) check: Check,
-    /// Set if the provider hands its secret over.
+    /// Source that learns its secret from a handshake.
     pub(crate) learning: Option<Box<Learning>>,
     pub(crate) url: Option<PublicUrl>,
     pub(crate) document: Document,
     pub(crate) needs: Needs,
-    /// Largest size after decompression, where the scheme decompresses.
+    /// Maximum size of a decompressed body, if the signature covers the decompressed bytes.
     pub(crate) gunzip: Option<usize>,
-    /// Largest size after decompression of a body that is only read.
+    /// Maximum size of a body that is decompressed only to read the event's id and type.
     pub(crate) unpack_limit: usize,
     pub(crate) methods: Vec<Method>,
-    /// Handshakes that are answered to anybody.
+    /// Handshakes that are answered without proof.
     pub(crate) unsigned: Vec<Handshake>,
-    /// Handshakes that are verified first.
+    /// Handshakes that are answered only with proof.
     pub(crate) signed: Vec<Handshake>,
     pub(crate) fetches: bool,
     pub(crate) event: EventRule,
@@ -71,46 +72,48 @@ pub(crate) enum Document {
     Claims,
 }
 
-/// Responses that the provider requires, if it requires any.
+/// Responses that a provider requires.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
-    /// Response to an accepted delivery, and to a duplicate.
+    /// Response to an accepted delivery or a duplicate.
     pub accepted: Option<Answer>,
-    /// Status of a refusal for a bad signature.
+    /// HTTP status of a refused delivery.
     pub rejected: Option<u16>,
-    /// Status of "not now".
+    /// HTTP status of a delivery that cannot be accepted at the moment.
     pub overloaded: Option<u16>,
 }
 
 /// Facts about a source's provider and scheme.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Time for which a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
+    /// Time span in which a redelivery should be recognized: 1.2 times the provider's retries, at
+    /// least 7 days.
     pub window: Duration,
-    /// Time for which the provider retries.
+    /// Time span of the provider's retries.
     pub retry: Option<Duration>,
-    /// Time in which the provider should have its answer, with room to spare.
+    /// Response deadline: four fifths of the provider's timeout.
     pub deadline: Option<Duration>,
-    /// Largest body that the provider sends.
+    /// Size of the largest body that the provider sends.
     pub max_body_bytes: Option<usize>,
-    /// A change of the body breaks the signature.
+    /// The signature covers the body.
     pub body_covered: bool,
-    /// A change of the event's id breaks the signature.
+    /// The signature covers the event's id.
     pub id_covered: bool,
-    /// Largest age of a delivery, if an older one is refused for its age.
+    /// Maximum age of a delivery. None: any age is accepted.
     pub max_age: Option<Duration>,
-    /// A redelivery can be told from another event.
+    /// A redelivery can be distinguished from another event.
     pub redelivery_known: bool,
-    /// Time for which an event is known if its id, or lack of one, does not make it the only one: the provider's retries and a fifth.
+    /// Time span in which an event without a unique id is recognized: 1.2 times the provider's
+    /// retries.
     pub retry_span: Duration,
-    /// Definition of a duplicate, in a sentence.
+    /// Definition of a duplicate, in a sentence for operators.
     pub duplicates: String,
-    /// The scheme was read somewhere, and not recalled.
+    /// The scheme was confirmed in documentation or code.
     pub confirmed: bool,
 }
 
 impl Scheme {
-    /// Returns `true` for the methods of events and handshakes.
+    /// Returns `true` if a delivery or a handshake of this scheme can have `method`.
     #[inline]
     pub fn answers_method(&self, method: &Method) -> bool {
         self.methods.contains(method) || self.has_handshake(method)
@@ -125,8 +128,8 @@ impl Scheme {
             .any(|handshake| handshake.method.as_ref() == Some(method))
     }
 
-    /// Returns `true` if a request with these headers and this target holds a signature, token or login of this scheme outside of its
-    /// body, right or wrong: such a request is a delivery and no visit.
+    /// Returns `true` if the headers or the target hold a proof of this scheme, valid or not. Such
+    /// a request is a delivery, not a visit by a browser.
     pub fn carries_proof(&self, has_header: impl Fn(&HeaderName) -> bool, target: &str) -> bool {
         let carries = |place: &Place| match place {
             Place::Header(name) => has_header(name),
@@ -145,32 +148,32 @@ impl Scheme {
         }
     }
 
-    /// Responses that the provider requires.
+    /// Returns the responses that the provider requires.
     #[inline]
     pub fn answers(&self) -> &Answers {
         &self.answers
     }
 
-    /// Facts about the provider.
+    /// Returns facts about the provider and the scheme.
     #[inline]
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Returns `true` if anything is verified at all.
+    /// Returns `true` unless the scheme accepts every request.
     #[inline]
     pub fn verifies(&self) -> bool {
         !matches!(self.check, Check::Unverified)
     }
 
-    /// The scheme in one sentence.
+    /// Returns the scheme in one sentence.
     #[inline]
     pub fn describe(&self) -> &str {
         &self.description
     }
 
-    /// URL of the provider's key set. Fetch it before the first delivery and from time to time, and give it to
-    /// [`KeyRing::set_key_set`](crate::KeyRing::set_key_set).
+    /// Returns the URL of the provider's key set. Fetch the set before the first delivery and at
+    /// intervals, and give it to [`KeyRing::set_key_set`](crate::KeyRing::set_key_set).
     pub fn jwks_url(&self) -> Option<&str> {
         match &self.check {
             Check::Jwt(rule) => rule.jwks_url(),
@@ -178,7 +181,7 @@ impl Scheme {
         }
     }
 
-    /// Returns the fetch of the key or certificate that a delivery names by `name`; None if no delivery can.
+    /// Returns the fetch of the key or certificate called `name`. None if no delivery can name it.
     pub fn recall(&self, name: &str) -> Option<Fetch> {
         match &self.check {
             Check::Proof(proof) => match &proof.by {
@@ -190,18 +193,20 @@ impl Scheme {
         }
     }
 
-    /// Returns `true` if bodies may be decompressed: to verify them, or to read the event's id and type.
+    /// Returns `true` if the scheme can decompress bodies, to verify them or to read the event's id
+    /// and type.
     #[inline]
     pub fn unpacks(&self) -> bool {
         self.gunzip.is_some() || self.reads_gzip()
     }
 
-    /// The document is the body, so that gzip would hide its id and type.
+    /// Returns `true` if the event's id or type is read from the body, which may be gzip.
     pub(crate) fn reads_gzip(&self) -> bool {
         matches!(self.document, Document::Body) && !self.event.paths.is_empty()
     }
 
-    /// Returns how many bytes verifying takes for a decompressed copy of this body; None where it is taken as it is.
+    /// Returns the memory for a decompressed copy of `body`, in bytes. None if the body is not
+    /// decompressed.
     #[inline]
     pub fn unpacked_len(&self, body: &[u8]) -> Option<usize> {
         let len = gunzip::unpacked_len(body).filter(|_| self.unpacks())?;
@@ -209,26 +214,27 @@ impl Scheme {
         (self.gunzip.is_some() || len <= self.unpack_limit).then_some(len)
     }
 
-    /// Returns `true` if deliveries name keys that have to be fetched.
+    /// Returns `true` if deliveries can name keys, certificates or URLs to fetch.
     #[inline]
     pub fn fetches(&self) -> bool {
         self.fetches
     }
 
-    /// Returns `true` if the source's secret comes out of a handshake; see [`Scheme::with_learned`].
+    /// Returns `true` if the source learns its secret from a handshake; see
+    /// [`Scheme::with_learned`].
     #[inline]
     pub fn learns(&self) -> bool {
         self.learning.is_some()
     }
 
-    /// Returns `true` if the scheme is compiled with this secret, which the provider handed over.
+    /// Returns `true` if the scheme was compiled with this learned secret.
     pub fn has_learned(&self, secret: &Secret) -> bool {
         self.learning
             .as_ref()
             .is_some_and(|learning| learning.is_known(secret))
     }
 
-    /// Warnings to the operator, one sentence each.
+    /// Returns warnings for the operator, one sentence each.
     #[inline]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -236,7 +242,7 @@ impl Scheme {
 }
 
 impl Check {
-    /// Returns `true` if something that is checked, or the id, needs the source's public URL.
+    /// Returns `true` if the proof or the id needs the source's public URL.
     pub(crate) fn needs_url(&self, event: &EventRule) -> bool {
         let url = |token: &&Token| {
             matches!(
@@ -259,7 +265,7 @@ impl Check {
 }
 
 impl Document {
-    /// The document's bytes. One that is not there is empty, and has nothing in it.
+    /// Returns the document's bytes. A missing document is empty.
     pub(crate) fn of<'v>(&self, view: &'v View<'v>) -> Cow<'v, [u8]> {
         match self {
             Self::Body | Self::Claims => Cow::Borrowed(view.body),

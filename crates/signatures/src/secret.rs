@@ -1,8 +1,8 @@
-//! Secrets: computed with, never shown.
+//! Secrets, which no log and no error shows.
 
 use std::fmt;
 
-/// A secret's bytes. Its `Debug` shows nothing of them.
+/// Bytes of a secret. `Debug` shows none of them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     bytes: Box<[u8]>,
@@ -10,7 +10,7 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// A secret of these bytes.
+    /// Returns a secret with these bytes.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         Self {
             bytes: bytes.into(),
@@ -18,7 +18,8 @@ impl Secret {
         }
     }
 
-    /// Placeholder for a secret that could not be read. It has no bytes, and no service starts with it.
+    /// Returns a placeholder for a secret that could not be read. It has no bytes, and verifies
+    /// nothing.
     pub fn unread() -> Self {
         Self {
             bytes: Box::default(),
@@ -32,7 +33,7 @@ impl Secret {
         !self.read
     }
 
-    /// The bytes, for the one place that computes with them.
+    /// Returns the bytes of the secret.
     #[inline]
     pub fn expose(&self) -> &[u8] {
         &self.bytes

@@ -5,35 +5,36 @@ use std::fmt;
 
 use crate::Secret;
 
-/// Scheme and keys of one inbound, as an operator writes them.
+/// Configuration of one source: its scheme and its keys.
 #[derive(Clone, Default)]
 pub struct SourceSpec {
     /// Name of a preset; see [`presets`](crate::presets).
     pub provider: Option<String>,
-    /// A scheme of its own, or changes to the preset, in the words of [`SchemeSpec`](crate::spec::SchemeSpec).
+    /// Table of a scheme, or of changes to the preset; [`SchemeSpec`](crate::spec::SchemeSpec) is
+    /// its schema.
     pub scheme: Option<toml::Table>,
-    /// Secrets, the newest first; any of them may have signed.
+    /// Active secrets, the newest first. Each of them is accepted.
     pub secrets: Vec<Secret>,
-    /// The provider hands its secret over in a handshake.
+    /// The secret is learned from the provider's handshake.
     pub learn_secret: bool,
     /// Public keys, as the provider shows them.
     pub public_keys: Vec<Secret>,
     /// Key set (RFC 7517), or the `https://` URL of one.
     pub jwks: Option<String>,
-    /// URL as entered at the provider.
+    /// Public URL of the source, exactly as entered at the provider.
     pub public_url: Option<String>,
-    /// Parameters of the preset.
+    /// Values for the parameters of the preset.
     pub params: BTreeMap<String, String>,
-    /// Each event of a batch is an event of its own. None: as the preset says.
+    /// Batches are split into their events, or kept whole. None: as in the preset.
     pub split: Option<bool>,
-    /// Events are routed by their type: a warning says where nobody signs it.
+    /// Events are routed by their type. If the type is not signed, the scheme has a warning.
     pub routes_by_type: bool,
-    /// Largest body after decompression, in bytes.
+    /// Maximum size of a decompressed body, in bytes.
     pub max_body_bytes: Option<usize>,
 }
 
 impl SourceSpec {
-    /// A source of a known provider.
+    /// Returns a source of a provider, without keys.
     pub fn of(provider: &str) -> Self {
         Self {
             provider: Some(provider.into()),
@@ -42,7 +43,7 @@ impl SourceSpec {
     }
 }
 
-/// Shows only the provider's name: `params`, `scheme` and URLs may hold what others must not see.
+/// Shows only the provider's name, since `params`, `scheme` and URLs may hold secrets.
 impl fmt::Debug for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceSpec")

@@ -1,4 +1,5 @@
-//! Sources with keys made up for them, and requests as they arrive: for tests, here and in what uses this crate.
+//! Test kit: sources with generated keys, and signed requests. For the tests of this crate and of
+//! crates that use it.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};

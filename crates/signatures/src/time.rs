@@ -1,13 +1,13 @@
-//! Time, as an argument: this crate reads no clock.
+//! Time of the wall clock. This crate reads no clock: the time is an argument.
 
 use std::time::Duration;
 
-/// Wall clock in milliseconds since 1970, UTC.
+/// Time of the wall clock, in milliseconds since 1970 (UTC).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// This instant and `later` on.
+    /// Returns the time that is `later` after this one.
     #[must_use]
     #[inline]
     pub fn plus(self, later: Duration) -> Self {

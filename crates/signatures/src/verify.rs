@@ -1,4 +1,4 @@
-//! The one function that makes a [`VerifiedEvents`].
+//! Verification of a request. Only this module makes a [`VerifiedEvents`].
 
 use std::borrow::Cow;
 
@@ -25,20 +25,21 @@ use crate::time::UnixMillis;
 pub enum Verdict {
     /// Events to be stored.
     Events(VerifiedEvents),
-    /// A handshake; answer it and store nothing.
+    /// Handshake to answer. Store nothing.
     Challenge(Answer),
-    /// Keys that must be in the ring before the request can be decided. Until then answer "not now".
+    /// Keys that are missing in the ring. Answer "not now", fetch them, and verify the redelivery.
     NeedsKeys(Vec<KeyRequest>),
-    /// A handshake that hands over the source's secret: to be answered once the secret is in the store, and was the first.
+    /// Handshake that hands over the source's secret. Answer it after the secret is stored as the
+    /// first of the source.
     Learn {
-        /// The secret.
+        /// Secret to store.
         secret: Secret,
-        /// The answer.
+        /// Answer to the handshake.
         answer: Answer,
     },
 }
 
-/// Verifies one request against its source's scheme and keys. `now` is the time of its arrival.
+/// Verifies a request by its source's scheme and keys. `now` is the time of its arrival.
 pub fn verify(
     scheme: &Scheme,
     keys: &KeyRing,
@@ -108,7 +109,8 @@ fn shake(
     Ok(None)
 }
 
-/// Decides about a handshake that hands over `secret`: answered if it is the known one, refused if it is another.
+/// Decides about a handshake that hands over `secret`: answered if it is the known one, refused if
+/// it is another.
 fn hear(
     scheme: &Scheme,
     secret: Secret,
@@ -135,7 +137,8 @@ fn hear(
     }
 }
 
-/// Turns a refusal into a request for the learned secret, if another instance may have learned one since the snapshot.
+/// Turns a refusal into a request for the learned secret, if another instance may have learned one
+/// since the snapshot.
 fn by_an_old_secret(scheme: &Scheme, unproven: Unproven, inputs: CheckInputs<'_>) -> Unproven {
     match (&scheme.learning, unproven) {
         (Some(learning), Unproven::Refused(_))
@@ -180,7 +183,8 @@ fn events(
         (Document::Claims, Some(claims)) => Cow::Owned(claims),
         _ => document,
     };
-    // A proven body is taken also if it is no gzip, or too large a one: then it has no id where the scheme looks for one.
+    // A proven body is taken also if it is no gzip, or too large a one: then it has no id where the
+    // scheme looks for one.
     let unpacked = match scheme.gunzip {
         None if scheme.reads_gzip() => gunzip::gunzip(&view.request.body, scheme.unpack_limit).ok(),
         _ => None,
@@ -210,7 +214,7 @@ fn events(
     }
 }
 
-/// The key of answers that are signed: the first secret.
+/// Returns the key of signed answers, which is the first secret.
 fn signing_key(check: &Check) -> Option<&MacKey> {
     match check {
         Check::Proof(proof) => match &proof.by {

@@ -107,7 +107,8 @@ impl By {
     }
 }
 
-/// Returns the match of the first secret that made a candidate under a hash that the request may name.
+/// Returns the match of the first secret that made a candidate under a hash that the request may
+/// name.
 fn matches_mac<'v>(
     keys: &'v [Vec<(HashName, MacKey)>],
     hash: &PickHash,

@@ -1,4 +1,4 @@
-//! The events of a verified delivery: their ids, types and bytes, out of what was verified.
+//! Events of a verified delivery: their ids, types and bytes.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use crate::language::template::Template;
 use crate::request::view;
 use crate::{Reason, Refusal};
 
-/// Length from which on the text of an id grows no more, in bytes: nobody shows as much of one.
+/// Length at which the text of a batch's id stops growing, in bytes.
 const MAX_SHOWN: usize = 512;
 /// Longest type of event, in bytes; what is longer is cut.
 const MAX_TYPE: usize = 255;
@@ -27,7 +27,7 @@ pub(crate) struct EventRule {
     pub(crate) missing: Missing,
     /// Meaning of an id that is found.
     pub(crate) class: IdClass,
-    /// A time or a nonce is signed, and with it all that tells events apart: the very same again is a replay.
+    /// The same signed message again is a replay, since a time or a nonce is signed.
     pub(crate) replays: bool,
     pub(crate) batch: Option<BatchRule>,
     /// Paths that are read from the document.
@@ -126,7 +126,8 @@ struct Found<'r> {
 }
 
 impl EventRule {
-    /// The events, or None for an empty batch that is a health check. `signed` is the digest of what was signed.
+    /// Returns the events of a delivery. None for an empty batch that is a health check. `signed`
+    /// is the digest of the signed message.
     pub(crate) fn events(
         &self,
         cx: Cx<'_>,
@@ -338,7 +339,8 @@ fn first_id(templates: &[Template], cx: Cx<'_>) -> Result<Option<Id>, Refusal> {
     Ok(None)
 }
 
-/// The event's type. One that is ambiguous (its header or key occurs twice) counts as none: a proven event is not refused for it.
+/// Returns the event's type. An ambiguous type counts as none, so that a proven event is not
+/// refused for it.
 fn type_of(template: &Template, cx: Cx<'_>) -> Option<Box<str>> {
     let (_, text) = template.parts(cx).ok()??;
     let mut clean: String = text.chars().filter(|c| !c.is_control()).collect();
@@ -346,8 +348,8 @@ fn type_of(template: &Template, cx: Cx<'_>) -> Option<Box<str>> {
     Some(clean.into())
 }
 
-/// A proven body that is not JSON is an event too: it has no id where the scheme looks for one. Of one with too many values, only
-/// those of `outer` are read.
+/// Reads ids and types from a document. A body that is not JSON has none. If it has too many
+/// values, only those of `outer` are read.
 fn read<'a>(paths: &PathSet, outer: &PathSet, document: &'a [u8]) -> Slots<'a> {
     match paths.walk_marking(document) {
         Ok(slots) => slots,
@@ -356,7 +358,7 @@ fn read<'a>(paths: &PathSet, outer: &PathSet, document: &'a [u8]) -> Slots<'a> {
     }
 }
 
-/// The element's bytes: a view of the body where they are in it, a copy where the document was decoded first.
+/// Returns the element's bytes: a slice of the body, or a copy if the document was decoded.
 fn slice(body: &Bytes, element: &str) -> Bytes {
     let (whole, part) = (body.as_ptr_range(), element.as_bytes().as_ptr_range());
     if whole.start <= part.start && part.end <= whole.end {

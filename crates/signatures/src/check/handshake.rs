@@ -1,5 +1,5 @@
-//! Requests that are no events: a provider asks whether this endpoint is alive, ours, or able to sign. They are answered and nothing is
-//! stored.
+//! Handshakes: a provider tests whether an endpoint is alive, or belongs to its customer. They are
+//! answered, and nothing is stored.
 
 use http::Method;
 
@@ -16,7 +16,7 @@ use crate::request::public_url::PublicUrl;
 use crate::request::view::View;
 use crate::{Answer, Reason, Refusal};
 
-/// A handshake is small; in anything larger nobody looks for one.
+/// Maximum size of a handshake's document, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
 /// One kind of handshake of a provider.

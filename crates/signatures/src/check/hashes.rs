@@ -22,8 +22,8 @@ pub(crate) enum PickHash {
     At(Place, Vec<(Box<str>, HashName)>),
 }
 
-/// Most signatures of a list that are checked against public keys, each of which costs as much as all the rest of a request. Providers list
-/// two while they replace their key.
+/// Maximum number of signatures in a list that are checked by public keys, which is expensive.
+/// Providers list two during a key rotation.
 const MAX_CHECKED: usize = 3;
 
 impl Hashes {

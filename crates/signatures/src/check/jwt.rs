@@ -1,5 +1,5 @@
-//! Proof by JSON Web Token (RFC 7519). The algorithm is on the scheme's list, whatever the token says; the body is covered where a claim
-//! binds it.
+//! Proof by JSON Web Token (RFC 7519). Only algorithms of the scheme are accepted. The body is
+//! covered only if a claim holds its digest.
 
 use std::borrow::Cow;
 
@@ -51,7 +51,7 @@ pub(crate) struct JwtRule {
     pub(crate) times: [Slot; 3],
 }
 
-/// A token that is right.
+/// Verified token.
 #[derive(Debug)]
 pub(crate) struct Token {
     /// Its claims, as JSON.
@@ -73,7 +73,7 @@ impl JwtRule {
             .chain(&self.detached)
     }
 
-    /// Returns the token, if it is right.
+    /// Returns the token of a request, if it is valid.
     pub(crate) fn check(
         &self,
         view: &View<'_>,
@@ -119,7 +119,7 @@ impl JwtRule {
         })
     }
 
-    /// A signature over what is not in the token: its header, a dot, and what the scheme says.
+    /// Checks a detached signature over the token's header, a dot, and the message of the scheme.
     fn detached(
         &self,
         message: &Template,

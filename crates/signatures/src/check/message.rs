@@ -1,4 +1,4 @@
-//! The proof: does this request come from somebody who holds the source's secret or the provider's private key?
+//! Proof by a signature over a message, or by a token that is sent as it is.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,8 @@ pub(crate) struct Proof {
     pub(crate) each: Option<Each>,
     /// Number of spellings of the URL to try.
     pub(crate) spellings: usize,
-    /// The same key signs challenges for anybody who asks: a message that looks like one is no event.
+    /// The key also signs challenges of unverified handshakes. A message that looks like a
+    /// challenge is refused.
     pub(crate) signs_challenges: bool,
     /// Ends of the body, front and back, at which the signed time stands without a separator.
     pub(crate) time_beside_body: (bool, bool),
@@ -72,7 +73,8 @@ pub(crate) struct Proven<'v> {
 }
 
 impl Proof {
-    /// Checks everything that the scheme asks for; `digest` asks for the digest of the signed message.
+    /// Checks the proof of a request. If `digest` is true, the result holds the digest of the
+    /// signed message.
     pub(crate) fn check<'v>(
         &'v self,
         view: &'v View<'v>,
@@ -148,7 +150,7 @@ impl Proof {
         }
     }
 
-    /// Returns the key that signed the message in one of its spellings, and the digest if it is asked for.
+    /// Returns the key that signed the message, and the digest of the message if `digest` is true.
     fn signed<'v>(
         &'v self,
         candidates: &[Candidate],
@@ -209,7 +211,8 @@ impl Proof {
         }
     }
 
-    /// Refuses a body that has taken digits from the time, or given some to it. JSON documents of providers begin and end with brackets.
+    /// Refuses a body that begins or ends with a digit beside the signed time. Digits could have
+    /// been moved between the two.
     fn time_is_whole(&self, body: &[u8]) -> Result<(), Refusal> {
         let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
         let (front, back) = self.time_beside_body;
@@ -231,7 +234,7 @@ impl Proof {
     }
 }
 
-/// Reads what the proof needs out of a document. Where nothing is needed, the document may be anything.
+/// Reads the signed values from a document. If no value is signed, any document is accepted.
 fn walk<'a>(paths: &PathSet, document: &'a [u8]) -> Result<Slots<'a>, Refusal> {
     paths.walk(document).map_err(|error| {
         Refusal::new(

@@ -92,7 +92,8 @@ impl SigRule {
         })
     }
 
-    /// Label and value of each entry; a bare signature is one entry without a label, and entries without `label_separator` are labelled by position.
+    /// Label and value of each entry; a bare signature is one entry without a label, and entries
+    /// without `label_separator` are labelled by position.
     fn entries<'t>(
         &'t self,
         text: &'t [u8],
@@ -168,7 +169,8 @@ pub(crate) fn read<'v>(
     Ok(reading.found)
 }
 
-/// Refusal of a request without a signature: why none of its HTTP Message Signatures counts, or the places that are empty.
+/// Refusal of a request without a signature: why none of its HTTP Message Signatures counts, or the
+/// places that are empty.
 fn missing(rules: &[SigRule], cx: Cx<'_>) -> Refusal {
     let mut unfit = rules.iter().filter_map(|rule| match &rule.place {
         Place::HttpSignature(signature, _) => signature.base(cx).err(),

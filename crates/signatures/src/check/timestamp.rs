@@ -1,20 +1,20 @@
-//! Age that a delivery may have. It is taken at its arrival; the text of the time goes into the message as it was sent.
+//! Age of a delivery, measured at its arrival.
 
 use crate::UnixMillis;
 use crate::language::spec::{TimeUnit, TsSpec};
 use crate::{Reason, Refusal};
 
-/// The rule of a scheme.
+/// Rule for the age of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Freshness {
     pub(crate) unit: TimeUnit,
-    /// In seconds; 0 is any age.
+    /// Maximum age in seconds; 0 accepts any age.
     pub(crate) tolerance: u64,
     pub(crate) future: bool,
 }
 
 impl Freshness {
-    /// The rule of a scheme's `ts`.
+    /// Returns the rule of a scheme's `timestamp`.
     pub(crate) fn of(spec: &TsSpec) -> Self {
         Self {
             unit: spec.unit,
@@ -86,7 +86,7 @@ pub(crate) fn millis(text: &[u8], unit: TimeUnit) -> Option<i64> {
     }
 }
 
-/// A time as a sender would write it.
+/// Returns a time in the format of a sender.
 pub(crate) fn write(at: UnixMillis, unit: TimeUnit) -> String {
     match unit {
         TimeUnit::S | TimeUnit::Auto => at.0.div_euclid(1000).to_string(),

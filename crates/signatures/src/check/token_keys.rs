@@ -1,5 +1,5 @@
-//! The public keys of tokens: given in the configuration, fetched as a set and replaced from time to time, asked for by their id, or brought
-//! along under a certificate.
+//! Public keys of tokens: from the configuration, from a key set, from an API, or from a
+//! certificate in the token.
 
 use crate::crypto::certificate::ChainRule;
 use crate::crypto::jwk::JwkSet;

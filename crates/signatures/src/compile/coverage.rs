@@ -27,7 +27,8 @@ pub(crate) struct Covered {
     pub(crate) id: bool,
     event_type: bool,
     pub(crate) signs: bool,
-    /// A time or a nonce, with what else tells events apart: the very same signed message again is a replay.
+    /// A time or a nonce, with what else tells events apart: the very same signed message again is
+    /// a replay.
     pub(crate) replays: bool,
 }
 

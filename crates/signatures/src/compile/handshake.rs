@@ -192,7 +192,8 @@ impl Compiler<'_> {
         })
     }
 
-    /// The answer to every delivery, if the provider prescribes one: the same for all, so it is made here.
+    /// The answer to every delivery, if the provider prescribes one: the same for all, so it is
+    /// made here.
     pub(super) fn answers(&mut self) -> Result<Answers, Reported> {
         let spec = &self.spec.respond;
         let prescribed = spec.status.is_some()

@@ -273,7 +273,8 @@ enum KeySet {
     At(Box<str>),
 }
 
-/// Plain HTTP is allowed for loopback only: elsewhere an attacker on the path could substitute keys.
+/// Plain HTTP is allowed for loopback only: elsewhere an attacker on the path could substitute
+/// keys.
 fn is_local(url: &str) -> bool {
     let host = url::Url::parse(url)
         .ok()

@@ -1,4 +1,4 @@
-//! Keys of a source: each is judged, and none stands in for one that is wrong or was not read.
+//! Compiles the keys of a source. Every key must be valid.
 
 use super::compiler::Compiler;
 use super::problems::{Reported, all};
@@ -12,7 +12,8 @@ use crate::request::public_url::PublicUrl;
 const MAX_KEYS: usize = 8;
 
 impl Compiler<'_> {
-    /// The secrets as keys, all of them long enough. One that was not read gives no key, so that nothing verifies by it.
+    /// Returns the keys of the secrets. A secret that was not read gives no key, so that it
+    /// verifies nothing.
     pub(super) fn secrets(&mut self) -> Result<Vec<Vec<u8>>, Reported> {
         let source = self.source;
         let given = self.secrets_are_given();
@@ -98,7 +99,7 @@ impl Compiler<'_> {
         all(keys)
     }
 
-    /// A source that verifies nothing: only where it is said, and no key is given.
+    /// Succeeds if a source without verification has no keys.
     pub(super) fn unverified(&mut self) -> Result<(), Reported> {
         debug_assert!(self.spec.kind == Kind::None);
         if self.source.secrets.is_empty()

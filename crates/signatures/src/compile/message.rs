@@ -217,7 +217,8 @@ impl Compiler<'_> {
         Ok(Hashes { pick, all })
     }
 
-    /// A message that does not hold the time that it is aged by, or the secret where that is all there is to it, cannot be right.
+    /// Fails if the message lacks the time by which a delivery is aged, or the secret of a plain
+    /// hash.
     fn message_is_whole(&mut self, message: &Template) -> Result<(), Reported> {
         let tokens = message.tokens();
         let kind = self.spec.kind;
@@ -261,7 +262,8 @@ impl Compiler<'_> {
         all(reported).map(|_: Vec<()>| ())
     }
 
-    /// A place and what it must equal; None where that is a matter of the source, and it says nothing.
+    /// Compiles a place and its expected value. None if the value is a parameter that the source
+    /// does not give.
     pub(super) fn equal(
         &mut self,
         key: &str,

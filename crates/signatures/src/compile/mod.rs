@@ -1,7 +1,9 @@
-//! Compiles a scheme and a source's keys into a [`Scheme`]. Reports every mistake, each with its key.
+//! Compiles a scheme and a source's keys into a [`Scheme`]. Reports every mistake, each with its
+//! key.
 //!
-//! Nothing stands in for a part that does not compile. Each part is a `Result` whose error, [`Reported`],
-//! is only made by reporting a mistake, and must not be dropped. A scheme is made of parts that compiled.
+//! Nothing stands in for a part that does not compile. Each part is a `Result` whose error,
+//! [`Reported`], is only made by reporting a mistake, and must not be dropped. A scheme is made of
+//! parts that compiled.
 
 #![deny(unused_must_use)]
 
@@ -39,11 +41,12 @@ mod source;
 pub use self::error::SchemeError;
 pub use self::source::{params_of, spec_of};
 
-/// Largest body after decompression, where the source sets no limit: as large as any limit can be.
+/// Maximum size of a decompressed body, in bytes, if the source sets none.
 const MAX_GUNZIP: usize = 1 << 30;
 
 impl Scheme {
-    /// Compiles the scheme of a source with its keys. A batch of more than `max_events` elements is kept whole.
+    /// Compiles the scheme and the keys of a source. A batch of more than `max_events` events is
+    /// not split. Returns every mistake, each with its key.
     pub fn compile(source: &SourceSpec, max_events: usize) -> Result<Self, Vec<SchemeError>> {
         let ReadSpec {
             spec,
@@ -61,7 +64,8 @@ impl Scheme {
                 for error in &mut more {
                     error.key = old_words.as_written(&error.key);
                 }
-                // Of a scheme with a misspelt key, other complaints are about what is missing for that.
+                // Of a scheme with a misspelt key, other complaints are about what is missing for
+                // that.
                 let misspelt = !errors.is_empty();
                 errors.extend(
                     more.into_iter()
@@ -74,8 +78,8 @@ impl Scheme {
 }
 
 impl Scheme {
-    /// Compiles the scheme with a secret that the provider handed over, to be swapped in for this one. Fails if the source learns no
-    /// secret, or this can be none of the scheme.
+    /// Compiles the scheme again with a learned secret, to replace this one. Fails if the source
+    /// learns no secret, or if the secret does not fit the scheme.
     pub fn with_learned(&self, secret: &Secret) -> Result<Self, String> {
         let Some(learning) = &self.learning else {
             return Err("the source learns no secret".into());
@@ -111,7 +115,8 @@ impl Compiler<'_> {
         })
     }
 
-    /// The scheme, without its warnings. Every part is compiled before the first that failed ends it, so that all mistakes are told.
+    /// Compiles the scheme without its warnings. Every part is compiled before the first failure is
+    /// returned, so that all mistakes are reported.
     fn scheme(&mut self) -> Result<Scheme, Reported> {
         let url = self.url();
         let check = self.check();
@@ -126,7 +131,8 @@ impl Compiler<'_> {
         (event.class, event.replays) = (covered.class(&self.spec.event), covered.replays);
         if let Check::Proof(proof) = &mut check {
             if event.paths.is_empty() {
-                // Nothing says that the body is a JSON document, which begins and ends with a bracket.
+                // Nothing says that the body is a JSON document, which begins and ends with a
+                // bracket.
                 proof.time_beside_body = (false, false);
             }
             proof.signs_challenges = unsigned

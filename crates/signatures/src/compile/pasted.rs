@@ -1,9 +1,11 @@
-//! A lint for pasted secrets: what is very likely not the signing secret. None of it is refused, since a secret can be any text.
+//! Lint for pasted secrets that are probably not the signing secret. They get a warning and are
+//! accepted, since a secret can be any text.
 
 use crate::Secret;
 use crate::language::spec::{KeyDecode, KeySpec};
 
-/// Beginnings of keys and ids that sign no webhook, what they are, and at which providers' sources; everywhere if none is named.
+/// Beginnings of keys and ids that sign no webhook, what they are, and at which providers' sources;
+/// everywhere if none is named.
 const NOT_A_SIGNING_SECRET: &[(&str, &str, &[&str])] = &[
     ("sk_", "an API key of Stripe", &["stripe"]),
     ("rk_", "a restricted API key of Stripe", &["stripe"]),

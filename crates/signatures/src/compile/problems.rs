@@ -1,7 +1,8 @@
 //! Mistakes that a compilation reports.
 //!
-//! A part of a scheme is a `Result<Part, Reported>`. Only [`Problems::report`] makes a [`Reported`], and
-//! the compiler refuses code that drops one: a mistake is told, and its part has no value.
+//! A part of a scheme is a `Result<Part, Reported>`. Only [`Problems::report`] makes a
+//! [`Reported`], and the compiler refuses code that drops one: a mistake is told, and its part has
+//! no value.
 
 use crate::compile::error::SchemeError;
 use crate::language::context::Wrong;

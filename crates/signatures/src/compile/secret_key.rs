@@ -1,4 +1,4 @@
-//! From a secret as the operator pastes it to the bytes that sign. Nothing short or empty gets through.
+//! Derivation of key bytes from a pasted secret. A short or empty secret is refused.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -11,8 +11,7 @@ const MIN_BYTES: usize = 16;
 /// Shortest password of basic authentication, which people choose.
 const MIN_PASSWORD: usize = 8;
 
-/// The pasted text; without white space around it where it is an encoding of the key, and has none. What an editor or a copy adds was cut
-/// off when it was read.
+/// Returns the pasted text, without surrounding white space if it is an encoding of the key.
 pub(crate) fn as_meant<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
     if spec.decode == KeyDecode::Utf8 {
         pasted
@@ -21,7 +20,7 @@ pub(crate) fn as_meant<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
     }
 }
 
-/// The pasted text without the prefix that is not part of the key.
+/// Returns the pasted text without the prefix that is not part of the key.
 pub(crate) fn strip<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
     let text = as_meant(spec, pasted);
     match spec.strip_prefix.as_deref() {
@@ -34,7 +33,7 @@ pub(crate) fn strip<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
     }
 }
 
-/// The bytes that sign.
+/// Returns the key bytes of a pasted secret.
 pub(crate) fn derive(spec: &KeySpec, kind: Kind, pasted: &[u8]) -> Result<Vec<u8>, String> {
     let text = strip(spec, pasted);
     let decode = if spec.plain_without_prefix && text.len() == as_meant(spec, pasted).len() {

@@ -1,4 +1,4 @@
-//! The scheme of a source as written: its provider's preset, its own table, or both.
+//! Returns the scheme of a source as written: the preset of its provider, its own table, or both.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::language::read::Fault;
 use crate::language::spec::SchemeSpec;
 use crate::language::words::OldWords;
 
-/// The scheme of a source as written: its provider's preset, its own table, or both.
+/// Returns the scheme of a source as written: the preset of its provider, its own table, or both.
 pub fn spec_of(source: &SourceSpec) -> Result<SchemeSpec, SchemeError> {
     let ReadSpec { spec, errors, .. } = read_spec(source);
     match spec {
@@ -112,7 +112,7 @@ fn refuse_guard(own: &toml::Table) -> Result<(), SchemeError> {
     }
 }
 
-/// The parameters that a preset takes, for the reference.
+/// Returns the parameters of a scheme, and their default values.
 pub fn params_of(spec: &SchemeSpec) -> BTreeMap<String, Option<String>> {
     let mut params: BTreeMap<_, _> = spec
         .params

@@ -1,4 +1,5 @@
-//! X.509 certificates: one that a provider keeps at a URL of its own, and the chain that a token brings along.
+//! X.509 certificates: one that a provider keeps at a URL of its own, and the chain that a token
+//! brings along.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;

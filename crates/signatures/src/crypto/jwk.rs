@@ -15,7 +15,7 @@ use crate::crypto::public_key::{OID_EC, OID_ED25519, OID_RSA, decode, spki};
 /// Most keys of a set that are kept.
 const MAX_KEYS: usize = 64;
 
-/// A provider's key set (RFC 7517), as far as it verifies signatures.
+/// Public keys of a JSON Web Key Set (RFC 7517).
 #[derive(Debug, Clone, Default)]
 pub struct JwkSet(Vec<Jwk>);
 
@@ -91,7 +91,7 @@ fn bytes(text: Option<&str>) -> Option<Vec<u8>> {
 }
 
 impl JwkSet {
-    /// Reads a key set. Keys of kinds that no scheme uses are left out; a set without any other is refused.
+    /// Parses a key set. Keys of unsupported kinds are left out. Fails if no key remains.
     pub fn parse(document: &str) -> Result<Self, String> {
         let document: Document = serde_json::from_str(document)
             .map_err(|error| format!("not a JSON Web Key Set: {error}"))?;

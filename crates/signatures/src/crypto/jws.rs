@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::crypto::mac::HashName;
 
-/// JWS algorithms, by their registered names.
+/// JWS algorithms (RFC 7518), by their registered names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "their registered names")]
 pub enum JwtAlg {
@@ -37,7 +37,7 @@ impl JwtAlg {
         }
     }
 
-    /// The hash of a symmetric algorithm.
+    /// Returns the hash of a symmetric algorithm.
     pub(crate) fn hash(self) -> Option<HashName> {
         match self {
             Self::HS256 => Some(HashName::Sha256),

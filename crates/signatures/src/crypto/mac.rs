@@ -1,4 +1,5 @@
-//! Hashes, message authentication codes and text encodings: the primitives of a scheme. Comparison takes the same time whatever differs.
+//! Hashes, message authentication codes and text encodings: the primitives of a scheme. Comparison
+//! takes the same time whatever differs.
 
 use std::fmt;
 
@@ -39,7 +40,7 @@ impl Tag {
 
 macro_rules! hashes {
     ($($variant:ident = $name:literal, $hash:ty;)*) => {
-        /// The hashes that schemes use.
+        /// Hash functions of schemes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
         #[serde(rename_all = "lowercase")]
         pub enum HashName { $(
@@ -48,12 +49,12 @@ macro_rules! hashes {
         )* }
 
         impl HashName {
-            /// As a preset writes it.
+            /// Returns the name in presets.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The hash of pieces, as if they were one.
+            /// Returns the hash of the concatenated pieces.
             pub(crate) fn of<'p>(self, pieces: impl IntoIterator<Item = &'p [u8]>) -> Tag {
                 match self { $(Self::$variant => {
                     let mut hash = <$hash>::new();
@@ -63,7 +64,8 @@ macro_rules! hashes {
             }
         }
 
-        /// A secret, ready to authenticate: the two blocks that depend on the key alone are hashed once, when the source is loaded.
+        /// A secret, ready to authenticate: the two blocks that depend on the key alone are hashed
+        /// once, when the source is loaded.
         #[derive(Clone)]
         pub(crate) enum MacKey { $($variant(Hmac<$hash>),)* }
 
@@ -72,7 +74,7 @@ macro_rules! hashes {
                 match hash { $(HashName::$variant => <Hmac<$hash> as KeyInit>::new_from_slice(secret).ok().map(Self::$variant),)* }
             }
 
-            /// The HMAC of pieces, as if they were one.
+            /// Returns the HMAC of the concatenated pieces.
             pub(crate) fn of<'p>(&self, pieces: impl IntoIterator<Item = &'p [u8]>) -> Tag {
                 match self { $(Self::$variant(key) => {
                     let mut mac = key.clone();
@@ -110,7 +112,7 @@ pub(crate) fn token_digest(token: &[u8]) -> Tag {
     HashName::Sha256.of([token])
 }
 
-/// Encoding of bytes as text. Decoding is strict, so that one signature has one spelling.
+/// Text encoding of bytes. Decoding is strict: a signature has exactly one spelling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum Encoding {
     /// Lower-case hexadecimal.
@@ -129,7 +131,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// As a preset writes it.
+    /// Returns the name in presets.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hex => "hex",
@@ -165,7 +167,8 @@ impl Encoding {
     }
 }
 
-/// Base64 as people paste it: either alphabet, with or without padding. For keys in a configuration, never for what a request carries.
+/// Base64 as people paste it: either alphabet, with or without padding. For keys in a
+/// configuration, never for what a request carries.
 pub(crate) fn decode_pasted_base64(text: &[u8]) -> Option<Vec<u8>> {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -1,10 +1,10 @@
-//! A page of the reference.
+//! Page of the provider reference.
 
-/// A page of the reference.
+/// Page of the provider reference.
 #[derive(Debug)]
 pub struct Page {
-    /// Its name in `docs/reference/providers`.
+    /// File name in `docs/reference/providers`.
     pub file: String,
-    /// Markdown.
+    /// Text in Markdown.
     pub text: String,
 }

@@ -1,4 +1,5 @@
-//! The reference of providers: what every preset says, as pages for people. `docs/reference/providers` is made of it, and a test keeps it so.
+//! Reference pages of the presets, in Markdown. `docs/reference/providers` is generated from this
+//! module.
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use crate::language::spec::{Evidence, IdKind, JwtAlg, JwtSpec, Kind, Missing, Sc
 use crate::language::syntax::Token;
 use crate::params_of;
 
-/// The whole reference: `README.md` with one table of all, and a page for each provider.
+/// Returns all pages: `README.md` with a table of all providers, and a page for each provider.
 pub fn pages() -> Result<Vec<Page>, String> {
     let entries: Vec<Entry> = presets::names()
         .map(Entry::read)
@@ -31,7 +32,7 @@ pub fn pages() -> Result<Vec<Page>, String> {
     Ok(pages)
 }
 
-/// The page of one provider.
+/// Returns the page of one provider.
 pub fn page(name: &str) -> Result<String, String> {
     match presets::canonical(name) {
         Some(name) => Entry::read(name).map(|entry| entry.page()),

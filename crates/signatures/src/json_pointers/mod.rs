@@ -1,8 +1,9 @@
 //! Reads a few values out of a JSON document in one pass, by path, without building the document.
 //!
-//! Everything that is not on a path is skipped without recursion, so that a document nested 100,000 deep costs no more than its length.
-//! Values come out as the text they have in the document: two different 23-digit numbers stay different. A key that occurs twice on a
-//! path makes the document ambiguous (our parser and the consumer's may take different ones), and the walk says so.
+//! Everything that is not on a path is skipped without recursion, so that a document nested 100,000
+//! deep costs no more than its length. Values come out as the text they have in the document: two
+//! different 23-digit numbers stay different. A key that occurs twice on a path makes the document
+//! ambiguous (our parser and the consumer's may take different ones), and the walk says so.
 
 use std::cell::{Cell, RefCell};
 
@@ -42,7 +43,8 @@ impl Default for PathSet {
 }
 
 impl PathSet {
-    /// Adds an RFC 6901 pointer; a step `*` means every element of an array. The same pointer gets the same slot.
+    /// Adds an RFC 6901 pointer; a step `*` means every element of an array. The same pointer gets
+    /// the same slot.
     pub(crate) fn add(&mut self, pointer: &str) -> Result<Slot, String> {
         let node = self.descend(pointer)?;
         let next = self.slots;
@@ -123,7 +125,8 @@ impl PathSet {
         }
     }
 
-    /// Reads `document` once. The slots below a key that occurs twice are marked, see [`Slots::is_ambiguous`].
+    /// Reads `document` once. The slots below a key that occurs twice are marked, see
+    /// [`Slots::is_ambiguous`].
     pub(crate) fn walk_marking<'a>(&self, document: &'a [u8]) -> Result<Slots<'a>, WalkError> {
         if self.is_empty() {
             return Ok(Slots::default());

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A scalar's text: a string decoded, a number or boolean as it stands. None for null, objects and arrays.
+/// A scalar's text: a string decoded, a number or boolean as it stands. None for null, objects and
+/// arrays.
 pub(crate) fn scalar(raw: &str) -> Option<Cow<'_, [u8]>> {
     match raw.as_bytes().first()? {
         b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw.as_bytes()[1..raw.len() - 1])),
@@ -22,8 +23,8 @@ pub(crate) fn scalar(raw: &str) -> Option<Cow<'_, [u8]>> {
 /// A decoded key, and its value as text.
 pub(crate) type Member<'a> = (Vec<u8>, Cow<'a, [u8]>);
 
-/// The members of a flat object: decoded key, and value as text (null is empty). None where it is no object, has a nested value or a
-/// repeated key.
+/// The members of a flat object: decoded key, and value as text (null is empty). None where it is
+/// no object, has a nested value or a repeated key.
 pub(crate) fn flat_members(raw: &str) -> Option<Vec<Member<'_>>> {
     struct Members;
     impl<'de> Visitor<'de> for Members {

@@ -176,7 +176,8 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
     }
 }
 
-/// Position of this key among the wanted ones. Read as bytes: a lone surrogate in a key that nobody asked for is no reason to refuse a document.
+/// Position of this key among the wanted ones. Read as bytes: a lone surrogate in a key that nobody
+/// asked for is no reason to refuse a document.
 struct KeyAmong<'w>(&'w [Step]);
 
 impl<'de> DeserializeSeed<'de> for KeyAmong<'_> {

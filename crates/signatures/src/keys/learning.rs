@@ -1,5 +1,5 @@
-//! A secret that the provider hands over in a handshake. A source learns one only if its operator allows it, and only the first: a
-//! handshake with another secret is refused until the operator has the first one forgotten.
+//! Secrets that a provider hands over in a handshake. A source learns a secret only if its operator
+//! allows it. A handshake with another secret is refused until the operator deletes the first one.
 
 use crate::crypto::mac::{Tag, token_digest};
 use crate::refusal::{Reason, Refusal};
@@ -24,7 +24,7 @@ impl Learning {
     }
 }
 
-/// Refusal of a secret that comes after the first.
+/// Returns the refusal of a handshake with another secret than the learned one.
 pub fn another_secret() -> Refusal {
     let detail = "handshake: another secret was learned before; `hookweir learned NAME --forget` makes room for a new one";
     Refusal::new(Reason::PreconditionFailed, detail)

@@ -144,7 +144,8 @@ pub(crate) fn example(spec: &PinnedUrlSpec, params: &Params) -> String {
     )
 }
 
-/// Returns `true` if the text matches the pattern: `*` is one or more of `star`, `#` one or more digits.
+/// Returns `true` if the text matches the pattern: `*` is one or more of `star`, `#` one or more
+/// digits.
 fn matches(pattern: &[u8], text: &[u8], star: fn(u8) -> bool) -> bool {
     let Some((first, pattern)) = pattern.split_first() else {
         return text.is_empty();

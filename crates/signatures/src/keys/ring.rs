@@ -1,7 +1,8 @@
-//! Keys that are not in a source's configuration: snapshots of them, and requests for more.
+//! Keys outside of a source's configuration, and requests for missing ones.
 //!
-//! A delivery names a certificate by its URL, or a key by its id. A [`KeyRing`] holds what was fetched so far. If a key is not in
-//! it, [`verify`](crate::verify()) returns a [`KeyRequest`]. Anybody can name anything, so a scheme only asks for what it pins.
+//! A delivery names a certificate by its URL, or a key by its id. A [`KeyRing`] holds what was
+//! fetched so far. If a key is not in it, [`verify`](crate::verify()) returns a [`KeyRequest`].
+//! Anybody can name anything, so a scheme only asks for what it pins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 
-/// Age in milliseconds after which a snapshot says nothing about the learned secret. Shorter than the time for which a source that has
-/// forgotten its secret learns no other, so that no instance refuses a delivery that is signed with the next one.
+/// Age in milliseconds after which a snapshot says nothing about the learned secret. Shorter than
+/// the time for which a source that has forgotten its secret learns no other, so that no instance
+/// refuses a delivery that is signed with the next one.
 const STALE_MS: i64 = 5_000;
 
-/// Snapshot of the keys of one source that are not in its configuration. Replace it as a whole; a check in progress keeps its own.
+/// Snapshot of a source's fetched keys. Replace it as a whole: a verification in progress keeps its
+/// own snapshot.
 #[derive(Debug, Clone)]
 pub struct KeyRing {
     key_set: Option<Arc<JwkSet>>,
@@ -33,7 +36,7 @@ impl Default for KeyRing {
 }
 
 impl KeyRing {
-    /// No keys: the ring of a source whose configuration has all of them.
+    /// Ring without keys, for a source with all keys in its configuration.
     pub const EMPTY: Self = Self {
         key_set: None,
         fetched: BTreeMap::new(),
@@ -45,19 +48,20 @@ impl KeyRing {
         self.key_set = Some(set);
     }
 
-    /// Adds the answer to `fetch`. Fails if the answer is not what was asked for.
+    /// Adds the response to `fetch`. Fails if the response is not a key or certificate of the
+    /// expected kind.
     pub fn insert(&mut self, fetch: &Fetch, answer: &[u8]) -> Result<(), String> {
         let fetched = Arc::new(fetch.read(answer)?);
         self.fetched.insert(fetch.name.as_str().into(), fetched);
         Ok(())
     }
 
-    /// Removes the answer to the fetch of this name.
+    /// Removes the response to the fetch of this name.
     pub fn remove(&mut self, name: &str) {
         self.fetched.remove(name);
     }
 
-    /// Records when the learned secret was last read from where all instances share it.
+    /// Stores the time at which the learned secret was last read from the shared store.
     pub fn set_secret_read_at(&mut self, at: UnixMillis) {
         self.secret_read_at = at;
     }
@@ -75,18 +79,18 @@ impl KeyRing {
     }
 }
 
-/// Key that a delivery needs and the [`KeyRing`] lacks.
+/// Request for a key that the [`KeyRing`] lacks.
 #[derive(Debug, Clone)]
 pub enum KeyRequest {
     /// The provider's key set, or a newer one: see [`Scheme::jwks_url`](crate::Scheme::jwks_url).
     KeySet,
     /// A certificate, a key, or a visit to a URL.
     Fetch(Fetch),
-    /// The secret that the provider hands over, as it is known to all instances.
+    /// The learned secret, from the store that all instances share.
     LearnedSecret,
 }
 
-/// Something to be fetched, so that a delivery can be decided.
+/// Fetch of a key or certificate, or a visit to a URL, before a delivery can be verified.
 #[derive(Debug, Clone)]
 pub struct Fetch {
     pub(crate) name: String,
@@ -105,22 +109,23 @@ pub(crate) enum What {
 }
 
 impl Fetch {
-    /// Name under which a ring keeps the answer.
+    /// Returns the name under which a ring keeps the response.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// URL of the fetch.
+    /// Returns the URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// JSON to be posted; None for a GET. It holds the secret of an API.
+    /// Returns the JSON to post; None for a GET. The JSON may hold a secret: do not log it.
     pub fn body(&self) -> Option<&[u8]> {
         self.body.as_ref().map(Secret::expose)
     }
 
-    /// Kind of the fetch in a word, for logs: its URL may hold a token.
+    /// Returns the kind of the fetch in a word, for logs. Do not log the URL, which may hold a
+    /// token.
     pub fn what(&self) -> &'static str {
         match self.what {
             What::Certificate => "certificate",
@@ -129,17 +134,17 @@ impl Fetch {
         }
     }
 
-    /// Digest of the URL. A stored key is that of this place, even if the configuration has changed since.
+    /// Returns the digest of the URL, so that a stored key can be matched with its origin.
     pub fn place(&self) -> [u8; 32] {
         Sha256::digest(&self.url).into()
     }
 
-    /// Returns `true` if the answer can change.
+    /// Returns `true` if the response can change, so that a stored one must be refreshed.
     pub fn expires(&self) -> bool {
         !matches!(self.what, What::Visit)
     }
 
-    /// A fetch of a key by this name, from nowhere.
+    /// Returns a fetch of a key by this name, without a URL.
     #[cfg(any(test, feature = "testing"))]
     pub fn of_key(name: &str) -> Self {
         Self {
@@ -168,7 +173,7 @@ impl Fetch {
     }
 }
 
-/// Answer to a fetch.
+/// Parsed response to a fetch.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     Certificate(Certificate),

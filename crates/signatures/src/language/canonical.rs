@@ -1,6 +1,8 @@
-//! Canonical requests: what a few providers sign is put together by rules that no template can say. A token `{canonical:NAME}` each.
+//! Canonical requests, `{canonical:NAME}`: messages of a few providers whose rules no template can
+//! express.
 //!
-//! Where a request names the headers that are signed, every one of them must be there, once, and those that the scheme needs must be named.
+//! If a request names the signed headers, each must be present exactly once, and those that the
+//! scheme requires must be named.
 
 use std::borrow::Cow;
 
@@ -18,7 +20,8 @@ use crate::{Reason, Refusal};
 /// Most headers that a request may name.
 const MAX_NAMED: usize = 64;
 
-/// Characters that percent-encoding leaves alone: RFC 3986, a query of Node.js, a URI of JavaScript.
+/// Characters that percent-encoding leaves alone: RFC 3986, a query of Node.js, a URI of
+/// JavaScript.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -46,11 +49,13 @@ const URI: &AsciiSet = &COMPONENT
 /// A request as its provider writes it down to sign it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Canonical {
-    /// Method, path with an escaped query, the headers that `x-contentful-signed-headers` names, body.
+    /// Method, path with an escaped query, the headers that `x-contentful-signed-headers` names,
+    /// body.
     Contentful,
     /// URL with its query sorted, then the form's fields, sorted.
     PlivoV3,
-    /// Atlassian's query string hash, before it is hashed: method, path below the app's base URL, query sorted.
+    /// Atlassian's query string hash, before it is hashed: method, path below the app's base URL,
+    /// query sorted.
     Qsh { base: Box<str> },
     /// Method, path, the headers that the token's header names, body.
     TrueLayer,

@@ -1,4 +1,5 @@
-//! Inputs of the texts of the language: parameters of a source, and the request that a template is filled from.
+//! Inputs of the texts of the language: parameters of a source, and the request that a template is
+//! filled from.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Tables that are written on top of others.
 
-/// `table` on top of `base`, key by key. `false` takes away a table or list of `base`. What `base` says of the meaning of its ids does not
-/// hold for an id of the table's own.
+/// `table` on top of `base`, key by key. `false` takes away a table or list of `base`. What `base`
+/// says of the meaning of its ids does not hold for an id of the table's own.
 pub(crate) fn inherit(base: &toml::Table, table: &toml::Table) -> toml::Table {
     let mut base = base.clone();
     let own = table.get("event").and_then(toml::Value::as_table);

@@ -1,4 +1,5 @@
-//! Language of schemes: the words, texts with places in them, and the presets that are written in it.
+//! Language of schemes: the words, texts with places in them, and the presets that are written in
+//! it.
 
 pub(crate) mod canonical;
 pub(crate) mod context;

@@ -1,4 +1,5 @@
-//! The built-in presets: data in `presets/*.toml`, embedded, inherited from each other by `like`.
+//! Built-in presets: one table for each provider, in `presets/*.toml`. A preset can inherit from
+//! another one by `like`.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -10,10 +11,10 @@ use crate::nearest::nearest;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/presets");
 
-/// Most presets in a row that may be `like` each other.
+/// Maximum depth of `like`.
 const MAX_LIKES: usize = 8;
 
-/// Every preset as written, by name.
+/// Returns every preset as written, by name.
 fn written() -> &'static BTreeMap<String, toml::Table> {
     static WRITTEN: OnceLock<BTreeMap<String, toml::Table>> = OnceLock::new();
     WRITTEN.get_or_init(|| {
@@ -33,7 +34,8 @@ fn written() -> &'static BTreeMap<String, toml::Table> {
     })
 }
 
-/// The preset as written that is called `name`, with its name. Underscores in a name of an earlier release stand for hyphens.
+/// Returns a preset as written, with its current name. Old names have underscores in place of
+/// hyphens.
 fn find(name: &str) -> Option<(&'static str, &'static toml::Table)> {
     let entry = |name: &str| {
         let (name, table) = written().get_key_value(name)?;
@@ -42,22 +44,22 @@ fn find(name: &str) -> Option<(&'static str, &'static toml::Table)> {
     entry(name).or_else(|| entry(&name.replace('_', "-")))
 }
 
-/// The name of the preset that is called `name`, which may be an old name of it.
+/// Returns the current name of a preset. `name` may be an old name.
 pub fn canonical(name: &str) -> Option<&'static str> {
     find(name).map(|(name, _)| name)
 }
 
-/// The names of all presets, sorted.
+/// Returns the names of all presets, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     written().keys().map(String::as_str)
 }
 
-/// The table of a preset with everything that it inherits.
+/// Returns the table of a preset, including what it inherits through `like`.
 pub fn table(name: &str) -> Result<toml::Table, String> {
     resolve(name, MAX_LIKES)
 }
 
-/// `table` with everything that its `like` inherits.
+/// Returns `table` on top of the preset that its `like` names.
 pub fn with_like(mut table: toml::Table) -> Result<toml::Table, String> {
     match table.remove("like") {
         None => Ok(table),

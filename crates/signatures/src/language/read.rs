@@ -1,4 +1,5 @@
-//! Reads a table into the types of [`spec`](crate::language::spec), with every mistake in it, each at its key.
+//! Reads a table into the types of [`spec`](crate::language::spec), with every mistake in it, each
+//! at its key.
 
 use std::fmt;
 
@@ -111,7 +112,8 @@ fn is_near_stem(field: &str, word: &str) -> bool {
         .is_some_and(|(stem, _)| nearest(field, [stem]).is_some())
 }
 
-/// Reads `table`. A key with a mistake in it is left out and reading goes on: what comes of the rest, and all of the mistakes.
+/// Reads `table`. A key with a mistake in it is left out and reading goes on: what comes of the
+/// rest, and all of the mistakes.
 pub(crate) fn all<T: for<'de> Deserialize<'de>>(table: toml::Table) -> (Option<T>, Vec<Fault>) {
     let (mut value, mut faults) = (toml::Value::Table(table), Vec::new());
     loop {
@@ -127,7 +129,8 @@ pub(crate) fn all<T: for<'de> Deserialize<'de>>(table: toml::Table) -> (Option<T
     }
 }
 
-/// Takes away what a fault is in; an element of a list with its list. False if there is no such thing.
+/// Takes away what a fault is in; an element of a list with its list. False if there is no such
+/// thing.
 fn remove(value: &mut toml::Value, path: &[Step]) -> bool {
     match (value, path) {
         (toml::Value::Table(table), [Step::Key(key)]) => table.remove(key).is_some(),

@@ -1,5 +1,6 @@
-//! A document that comes encrypted inside of the body, as Lark sends it: AES-256 in CBC mode under the SHA-256 of the secret, in base64,
-//! its first block being the initialisation vector. The signature proves who sent it; decryption proves nothing, it finds id and type.
+//! Encrypted documents, as Lark sends them: AES-256-CBC under the SHA-256 of the secret, in base64.
+//! The first block is the initialization vector. Only the signature is a proof; decryption serves
+//! to read id and type.
 
 use std::borrow::Cow;
 
@@ -45,7 +46,8 @@ impl Sealed {
         })
     }
 
-    /// The document: the body itself where nothing in it is encrypted, or none of the keys opens it.
+    /// Returns the decrypted document. If nothing is encrypted, or no key decrypts it, this is the
+    /// body.
     pub(crate) fn open<'v>(&self, body: &'v [u8]) -> Cow<'v, [u8]> {
         let opened = || {
             let slots = self.paths.walk(body).ok()?;
@@ -93,8 +95,8 @@ mod tests {
 
     const OPENSSL: &str = r#"{"encrypt":"AAECAwQFBgcICQoLDA0OD75nJgU43R602O/A2DJX3xSq95P9GouWC2kpJnoB/JRjrr0qTf6XNc0b8N9gu/GvJA=="}"#;
 
-    /// Made with `openssl enc -aes-256-cbc -K $(printf 'test key' | sha256sum | cut -c-64) -iv 000102030405060708090a0b0c0d0e0f`, the vector
-    /// put in front.
+    /// Made with `openssl enc -aes-256-cbc -K $(printf 'test key' | sha256sum | cut -c-64) -iv
+    /// 000102030405060708090a0b0c0d0e0f`, the vector put in front.
     #[test]
     fn what_openssl_encrypted_is_opened() {
         let sealed = Sealed::new("/encrypt", &[b"another".to_vec(), b"test key".to_vec()])

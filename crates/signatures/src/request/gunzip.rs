@@ -5,8 +5,8 @@ use std::io::Read;
 
 use crate::refusal::{Reason, Refusal};
 
-/// Returns the length that a gzip body says it has when it is decompressed; None where it is no gzip. Nothing vouches for that number, so
-/// [`gunzip`] makes no more than it.
+/// Returns the decompressed length as a gzip body states it. None if the body is not gzip. The
+/// number is not trusted: [`gunzip`] fails on a longer body.
 pub(crate) fn unpacked_len(body: &[u8]) -> Option<usize> {
     // RFC 1952: a head of at least 10 bytes, and at the end the checksum and the length.
     let (_, trailer) = body
@@ -15,8 +15,8 @@ pub(crate) fn unpacked_len(body: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(*trailer)).ok()
 }
 
-/// The body, decompressed if it is gzip; at most `limit` bytes, and as many as it says itself. What follows the first member of a gzip file
-/// would reach a consumer unverified, so that nothing may follow.
+/// Returns the body, decompressed if it is gzip. Fails if it has more than `limit` bytes, or more
+/// than it states. Bytes after the first gzip member would not be verified, so they are refused.
 pub(crate) fn gunzip(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Refusal> {
     if !body.starts_with(&[0x1f, 0x8b]) {
         return Ok(Cow::Borrowed(body));

@@ -12,23 +12,23 @@ pub(crate) mod multipart;
 pub(crate) mod public_url;
 pub(crate) mod view;
 
-/// One HTTP request to a source, whole.
+/// HTTP request to a source, with its whole body.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// As sent. GET and HEAD occur in handshakes.
+    /// HTTP method. GET and HEAD occur in handshakes.
     pub method: Method,
     /// Path and query as sent, not normalised: `/ingest/twilio?x=%41`.
     pub target: String,
-    /// All headers, repeated ones kept.
+    /// Headers, including repeated ones.
     pub headers: Headers,
-    /// The raw bytes, before any decoding.
+    /// Raw bytes of the body, before any decoding.
     pub body: Bytes,
-    /// Time at which the head had been read. The age of a signature is counted to this, not to its verification.
+    /// Time at which the request's head was read. The age of a signature is measured at this time.
     pub received_at: UnixMillis,
 }
 
 impl Request {
-    /// The query of a GET without a body: all that such a delivery says.
+    /// Returns the query of a GET without a body, which is then the content of the delivery.
     #[inline]
     pub fn content_in_query(&self) -> Option<&str> {
         let query = || self.target.split_once('?').map_or("", |(_, query)| query);
@@ -36,12 +36,12 @@ impl Request {
     }
 }
 
-/// Headers; the values of a repeated name are in the order in which they came. Names compare without case.
+/// Headers of a request, in the order of arrival. Names are compared without case.
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(HeaderName, HeaderValue)>);
 
 impl Headers {
-    /// Every value of `name`, in order.
+    /// Returns every value of `name`, in order.
     pub fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> + 'a {
         self.0
             .iter()
@@ -49,7 +49,7 @@ impl Headers {
             .map(|(_, value)| value)
     }
 
-    /// The first value of `name`.
+    /// Returns the first value of `name`.
     #[inline]
     pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.0
@@ -58,7 +58,7 @@ impl Headers {
             .map(|(_, value)| value)
     }
 
-    /// All of them, in order.
+    /// Returns all headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         self.0.iter()
     }

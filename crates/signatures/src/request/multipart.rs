@@ -78,7 +78,8 @@ impl<'a> Parts<'a> {
                 .find_map(named)
                 .filter(|boundary| !boundary.is_empty())?
         );
-        // What stands before the first boundary is no part; the line break before it may be missing.
+        // What stands before the first boundary is no part; the line break before it may be
+        // missing.
         let rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
             Some(rest) => rest,
             None => &body[find(body, delimiter.as_bytes())? + delimiter.len()..],
@@ -125,7 +126,8 @@ impl<'a> Part<'a> {
         self.parameter(b"filename").is_some() || self.parameter(b"filename*").is_some()
     }
 
-    /// A parameter of the disposition: a token, or quoted. A quote inside is percent-encoded, as browsers do.
+    /// A parameter of the disposition: a token, or quoted. A quote inside is percent-encoded, as
+    /// browsers do.
     fn parameter(&self, wanted: &[u8]) -> Option<&'a [u8]> {
         let mut rest = self.disposition;
         loop {

@@ -5,7 +5,8 @@ use url::Url;
 use crate::request::Request;
 use crate::request::form::query;
 
-/// The source's URL as entered at the provider. Its query comes with the request, everything else from here, never from `Host`.
+/// Public URL of a source, as entered at the provider. The query is taken from the request; `Host`
+/// is never used.
 #[derive(Debug, Clone)]
 pub(crate) struct PublicUrl {
     /// Spellings that `{url}` may have, without the query.
@@ -53,7 +54,7 @@ impl PublicUrl {
 }
 
 impl PublicUrl {
-    /// The URL of a request as its sender has it.
+    /// Returns the URL of a request, as its sender knows it.
     pub(crate) fn full(&self, request: &Request) -> String {
         let base = self.spellings.first().map_or("", |url| url);
         query(&request.target).map_or_else(|| base.to_owned(), |query| format!("{base}?{query}"))

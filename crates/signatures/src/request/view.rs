@@ -1,4 +1,5 @@
-//! A request as templates see it: headers, query, form fields, the JSON document, the URL as the provider has it.
+//! A request as templates see it: headers, query, form fields, the JSON document, the URL as the
+//! provider has it.
 
 use http::HeaderName;
 
@@ -45,7 +46,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The view of a GET without a body for the event's id and type, once the request is proven: its query is the form.
+    /// Returns the view of a proven GET without a body, whose query is read as a form.
     pub(crate) fn by_query(&self) -> Result<Option<Self>, Refusal> {
         let Self { request, body, .. } = *self;
         let Some(query) = request.content_in_query() else {
@@ -59,7 +60,8 @@ impl<'a> View<'a> {
         }))
     }
 
-    /// The one value of a header. Signed or not: where it occurs twice, we and the consumer may take different ones.
+    /// Returns the only value of a header. Fails if the header occurs twice, since a consumer could
+    /// read the other value.
     pub(crate) fn header(&self, name: &'a HeaderName) -> Result<Option<&'a [u8]>, Refusal> {
         let mut values = self.request.headers.all(name);
         let first = values.next();

@@ -204,7 +204,8 @@ impl<'d> Draft<'d> {
         Ok(())
     }
 
-    /// Puts a document that is a part of a multipart body into one; until here the body is the document alone.
+    /// Puts a document that is a part of a multipart body into one; until here the body is the
+    /// document alone.
     pub(super) fn wrap(&mut self) -> Result<(), SignError> {
         let Document::Multipart(name) = &self.scheme.document else {
             return Ok(());

@@ -6,55 +6,56 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::UnixMillis;
 use crate::compile::SchemeError;
 
-/// Inputs that a sender decides.
+/// Inputs of a signed request.
 #[derive(Debug, Clone)]
 pub struct SignInputs {
-    /// The body, as it goes out, but for a signature or time that belongs into it.
+    /// Body to send. A signature or time that belongs into the body is added.
     pub body: Bytes,
-    /// The event's id, for schemes that have it outside of the body.
+    /// Id of the event, for schemes with the id outside of the body.
     pub id: String,
-    /// The event's type, for schemes that have it outside of the body.
+    /// Type of the event, for schemes with the type outside of the body.
     pub event_type: String,
     /// Time of signing.
     pub at: UnixMillis,
     /// Position of the secret that signs.
     pub secret: usize,
-    /// PKCS#8 of the key that signs, for schemes with a public key.
+    /// Private key in PKCS#8, for schemes with a public key.
     pub private_key: Option<Vec<u8>>,
 }
 
-/// A request that is ready to be sent.
+/// Signed request, ready to send.
 #[derive(Debug, Clone)]
 pub struct SignedRequest {
-    /// Its method.
+    /// HTTP method.
     pub method: Method,
-    /// The query to append to the source's URL, without `?`; empty for most.
+    /// Query to append to the source's URL, without `?`. Empty for most providers.
     pub query: String,
-    /// Its headers.
+    /// Headers to send.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Its body.
+    /// Body to send.
     pub body: Bytes,
 }
 
-/// Why a request cannot be signed.
+/// Reason for which a request cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The source's scheme does not compile.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Scheme(Vec<SchemeError>),
-    /// The provider's private key would be needed.
+    /// The provider's private key is missing.
     #[error("this provider signs with a private key, and none is given")]
     PrivateKey,
-    /// The body does not take what belongs into it.
+    /// The body cannot hold the signature, the time or the id.
     #[error("{0}")]
     Body(String),
 }
 
-/// Everything of a request that the sender decides besides body and time: the event's id and type are in these headers and nowhere else.
+/// Method and headers that the sender decides. The event's id and type are in these headers, not in
+/// [`SignInputs`].
 #[derive(Debug, Default)]
 pub struct Sender {
-    /// The method, where it is not the scheme's first.
+    /// HTTP method; the first of the scheme if None.
     pub method: Option<Method>,
-    /// The headers of the event.
+    /// Headers of the event.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }

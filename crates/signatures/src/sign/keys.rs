@@ -12,7 +12,7 @@ use crate::crypto::mac::HashName;
 use crate::language::spec::{JwtAlg, Kind, SchemeSpec};
 use crate::sign::inputs::SignError;
 
-/// A new private key (PKCS#8) for a scheme that signs with one, and its public half as the source takes it.
+/// Returns a new private key in PKCS#8 for a scheme, and its public key as a source takes it.
 pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
     use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
     let random = ring::rand::SystemRandom::new();

@@ -1,4 +1,4 @@
-//! Signs requests as a provider would, by the same compiled scheme that verifies them: for `hookweir send`, and for our tests.
+//! Signer of requests, by the compiled scheme that verifies them. For test deliveries.
 
 use crate::SourceSpec;
 use crate::compile::spec_of;
@@ -17,12 +17,12 @@ pub use self::inputs::{Sender, SignError, SignInputs, SignedRequest};
 pub use self::keys::new_key;
 pub use self::sample::sample_body;
 
-/// Signs a request for `source`, whose secrets are at hand.
+/// Signs a request for `source` as its provider does.
 pub fn sign(source: &SourceSpec, inputs: &SignInputs) -> Result<SignedRequest, SignError> {
     sign_as(source, inputs, None)
 }
 
-/// As [`sign`], for a sender that decides its headers.
+/// Signs a request for a sender that decides its method and headers; see [`sign`].
 pub fn sign_as(
     source: &SourceSpec,
     inputs: &SignInputs,

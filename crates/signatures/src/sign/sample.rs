@@ -13,7 +13,7 @@ use crate::language::syntax::{
     CanonicalName, DocumentRef, MessageText, SampleNode, SampleText, TemplateText, Token,
 };
 
-/// A body of the provider's shape with this event id in it, and nothing else that is the same twice.
+/// Returns an example body of the provider with this event id.
 pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     if let Some(sample) = &spec.sample {
         return filled(sample, event_id, at).into();

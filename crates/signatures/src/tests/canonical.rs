@@ -1,4 +1,5 @@
-//! Canonical requests, as the providers' own SDKs sign them, and what their lists of headers must not get away with.
+//! Canonical requests, as the providers' own SDKs sign them, and what their lists of headers must
+//! not get away with.
 
 use super::*;
 
@@ -181,7 +182,8 @@ fn plivo_as_its_sdk_signs() {
     let empty = "qmApeVYyl9g8UOJC9wESeVdv/WX9stFkrXfsLMGWY9U=";
     one(&scheme, &post("/ingest/test", empty, ""), NOW);
 
-    // A signature over no fields does not let a body of another kind through, which nobody would have signed.
+    // A signature over no fields does not let a body of another kind through, which nobody would
+    // have signed.
     let json = [
         ("content-type", "application/json"),
         nonce,

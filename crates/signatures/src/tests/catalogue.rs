@@ -1,4 +1,5 @@
-//! Every preset, with keys made for it: it compiles, its example verifies, and the reference says of it what the engine does.
+//! Every preset, with keys made for it: it compiles, its example verifies, and the reference says
+//! of it what the engine does.
 
 use super::*;
 use crate::language::spec::{Kind, Missing};

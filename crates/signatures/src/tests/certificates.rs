@@ -1,4 +1,5 @@
-//! Chains of certificates that a token brings: right, and wrong in every way that somebody could try.
+//! Chains of certificates that a token brings: right, and wrong in every way that somebody could
+//! try.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// Keys with a plain text: another text is another demand, and none less. With a key of the source's
-/// own, no certificate and no key set is used; a handshake that is switched off is not compiled.
+/// Keys with a plain text: another text is another demand, and none less. With a key of the
+/// source's own, no certificate and no key set is used; a handshake that is switched off is not
+/// compiled.
 const PLAIN: &[&str] = &[
     "cert_url.path",
     "handshake.respond.content_type",

@@ -746,7 +746,8 @@ fn a_scheme_in_old_words_verifies_and_each_is_warned_of() {
         new_scheme.warnings()
     );
 
-    // On top of a preset, which is in new words; and a mistake is told by the word that was written.
+    // On top of a preset, which is in new words; and a mistake is told by the word that was
+    // written.
     let mut like = source("stripe", &[SECRET]);
     like = with_scheme(like, "ts = { tolerance = 60 }");
     assert!(compiled(&like).describe().ends_with("60 s"));
@@ -832,7 +833,8 @@ fn a_key_set_that_is_not_here_is_no_refusal() {
         matches!(&needed, Ok(Verdict::NeedsKeys(needed)) if matches!(needed[..], [KeyRequest::KeySet])),
         "{needed:?}"
     );
-    // Another provider's keys decide nothing about a token that names none of them, but do about one that names them.
+    // Another provider's keys decide nothing about a token that names none of them, but do about
+    // one that names them.
     let other = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     let mut keys = KeyRing::EMPTY;
     keys.set_key_set(Arc::new(JwkSet::parse(other).expect("a key set")));
@@ -998,7 +1000,8 @@ fn a_secret_with_a_plus_in_a_url_is_known_as_pasted_and_as_escaped() {
     }
 }
 
-/// A check of a configuration goes on where a secret cannot be read. The scheme that it compiles must accept nothing.
+/// A check of a configuration goes on where a secret cannot be read. The scheme that it compiles
+/// must accept nothing.
 #[test]
 fn a_secret_that_was_not_read_verifies_nothing() {
     for provider in ["hmac", "github", "stripe"] {

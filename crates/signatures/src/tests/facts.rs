@@ -235,7 +235,8 @@ fn the_future_is_refused_where_the_provider_does() {
     }
 }
 
-/// An SDK's tolerance is kept, except where none could arrive in time through a network (Paddle's 5 s).
+/// An SDK's tolerance is kept, except where none could arrive in time through a network (Paddle's 5
+/// s).
 #[test]
 fn tolerances() {
     for (provider, seconds) in [
@@ -312,7 +313,8 @@ fn ids_that_change_over_redeliveries_are_not_taken_for_stable_ones() {
             "{provider}"
         );
     }
-    // Their signed bodies count attempts, so a digest of the body would make every attempt an event of its own.
+    // Their signed bodies count attempts, so a digest of the body would make every attempt an event
+    // of its own.
     for provider in ["coinbase-commerce", "telnyx", "hubspot-v3"] {
         let spec = spec(provider);
         assert!(
@@ -343,7 +345,8 @@ fn several_events_come_in_one_post() {
     }
 }
 
-/// The URL is the provider's: from the configuration, with the query as it came, whatever `Host` says.
+/// The URL is the provider's: from the configuration, with the query as it came, whatever `Host`
+/// says.
 #[test]
 fn the_url_is_the_providers() {
     for provider in [
@@ -414,7 +417,8 @@ fn version_labels_are_honoured() {
     }
 }
 
-/// `X-Hub-Signature` is SHA-1 for some and SHA-256 for others: what stands in front of the value decides, never the header's name.
+/// `X-Hub-Signature` is SHA-1 for some and SHA-256 for others: what stands in front of the value
+/// decides, never the header's name.
 #[test]
 fn the_hash_follows_from_the_preset() {
     for (provider, prefix, hash) in [
@@ -446,7 +450,8 @@ fn the_hash_follows_from_the_preset() {
     }
 }
 
-/// No delivery is refused for its content type: SNS sends JSON as text, LiveKit and Contentful have types of their own.
+/// No delivery is refused for its content type: SNS sends JSON as text, LiveKit and Contentful have
+/// types of their own.
 #[test]
 fn content_types_decide_nothing() {
     for provider in presets::names() {

@@ -68,7 +68,8 @@ impl Random {
     }
 }
 
-/// Most of the inputs: what a provider would send, but signed with another key, and then changed here and there.
+/// Most of the inputs: what a provider would send, but signed with another key, and then changed
+/// here and there.
 impl Random {
     fn nearly(&mut self, forged: &Request) -> Request {
         let mut request = forged.clone();
@@ -131,7 +132,8 @@ impl Random {
     }
 }
 
-/// What a stranger makes of `provider`'s requests: all right, but for the key. RSA keys are not made here; there the signature is broken.
+/// What a stranger makes of `provider`'s requests: all right, but for the key. RSA keys are not
+/// made here; there the signature is broken.
 fn forged(provider: &str, source: &SourceSpec) -> Request {
     let (mut stranger, spec, private_key) = made_up(provider);
     for known in &mut stranger.secrets {
@@ -169,7 +171,8 @@ fn forged(provider: &str, source: &SourceSpec) -> Request {
     request
 }
 
-/// `HOOKWEIR_FUZZ_INPUTS=10000000 cargo test --release verify::tests::fuzz` for more than the usual.
+/// `HOOKWEIR_FUZZ_INPUTS=10000000 cargo test --release verify::tests::fuzz` for more than the
+/// usual.
 #[test]
 fn nothing_unsigned_is_accepted_and_nothing_panics() {
     let inputs: usize = std::env::var("HOOKWEIR_FUZZ_INPUTS")

@@ -391,7 +391,8 @@ fn a_secret_is_learned_once_and_only_where_it_is_switched_on() {
         Reason::SignatureMismatch
     );
 
-    // What was read a while ago verifies still, and refuses nothing: another instance may have learned another one.
+    // What was read a while ago verifies still, and refuses nothing: another instance may have
+    // learned another one.
     let later = NOW + 6_000;
     assert!(matches!(verdict(&event, later), Ok(Verdict::Events(_))));
     assert!(matches!(verdict(&forged, later), Ok(Verdict::NeedsKeys(_))));
@@ -713,7 +714,8 @@ fn lark_is_answered_and_read_through_its_encryption() {
     assert!(scheme.facts().id_covered && scheme.facts().body_covered);
 }
 
-/// X, LinkedIn and Braintree have the key of their events sign what they ask for, unsigned. Nobody must get an event signed so.
+/// X, LinkedIn and Braintree have the key of their events sign what they ask for, unsigned. Nobody
+/// must get an event signed so.
 #[test]
 fn no_answer_to_a_stranger_signs_an_event() {
     let json = r#"{"for_user_id":"1","type":"x"}"#;

@@ -1,4 +1,5 @@
-//! HTTP Message Signatures: the examples of RFC 9421 (appendix B), and changes that must be refused.
+//! HTTP Message Signatures: the examples of RFC 9421 (appendix B), and changes that must be
+//! refused.
 
 use super::*;
 

@@ -77,7 +77,8 @@ fn the_id_of_an_object_holds_the_type() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// What stands inside of the event's object is the object's id, but for documents that are events themselves.
+/// What stands inside of the event's object is the object's id, but for documents that are events
+/// themselves.
 #[test]
 fn the_id_of_an_event_is_not_that_of_an_object() {
     let inside = |place: &str| {
@@ -164,7 +165,8 @@ fn no_signed_handshake_is_answered_to_a_stranger() {
     }
 }
 
-/// A header that is signed and comes twice could be read one way here and another way by its sender.
+/// A header that is signed and comes twice could be read one way here and another way by its
+/// sender.
 #[test]
 fn a_signed_header_comes_once() {
     let mut tried = 0;
@@ -347,7 +349,8 @@ fn a_hash_that_is_not_on_the_list_signs_nothing() {
 }
 
 proptest! {
-    /// Stripe's list, with anything in it in any order: it verifies if and only if the right signature is there under the right label.
+    /// Stripe's list, with anything in it in any order: it verifies if and only if the right
+    /// signature is there under the right label.
     #[test]
     fn a_list_holds_what_it_holds(
         entries in proptest::collection::vec((0usize..4, 0usize..5, " {0,2}", " {0,2}"), 0..12),

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use super::*;
 
-/// `HOOKWEIR_UPDATE_DOCS=1 cargo test --workspace --lib reference` writes the pages; without it they must be what the presets say.
+/// `HOOKWEIR_UPDATE_DOCS=1 cargo test --workspace --lib reference` writes the pages; without it
+/// they must be what the presets say.
 #[test]
 fn the_pages_are_what_the_presets_say() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/providers");

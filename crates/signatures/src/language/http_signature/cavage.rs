@@ -1,4 +1,5 @@
-//! draft-cavage-http-signatures-12: one header, `Signature` or `Authorization`, names the components and has the signature.
+//! draft-cavage-http-signatures-12: one header, `Signature` or `Authorization`, names the
+//! components and has the signature.
 
 use std::borrow::Cow;
 

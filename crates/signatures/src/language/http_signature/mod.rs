@@ -1,7 +1,9 @@
-//! HTTP Message Signatures (RFC 9421), and the draft before them (draft-cavage-http-signatures-12), which is still in use.
+//! HTTP Message Signatures (RFC 9421), and the draft before them (draft-cavage-http-signatures-12),
+//! which is still in use.
 //!
-//! A request names the components that are signed. Components of the URL come from the source's public URL, never from `Host`, which a
-//! proxy may have changed. A digest of the body that is signed is compared with the body.
+//! A request names the components that are signed. Components of the URL come from the source's
+//! public URL, never from `Host`, which a proxy may have changed. A digest of the body that is
+//! signed is compared with the body.
 
 mod cavage;
 mod rfc9421;
@@ -121,7 +123,8 @@ impl HttpSignature {
         }
     }
 
-    /// Headers that a sender adds, for one that signs `at` this time in seconds: those to be signed, then the one that names them.
+    /// Headers that a sender adds, for one that signs `at` this time in seconds: those to be
+    /// signed, then the one that names them.
     pub(crate) fn headers(&self, body: &[u8], at: i64) -> Vec<(&str, String)> {
         let digest = Encoding::Base64.encode(HashName::Sha256.of([body]).as_bytes());
         let covers = || self.covers.iter().map(|name| &**name);
@@ -270,7 +273,8 @@ fn field(cx: Cx<'_>, name: &str) -> Result<Vec<u8>, Refusal> {
     Ok(values.join(&b", "[..]))
 }
 
-/// Refuses a body whose digest is not the one that is signed. `digests` are names of hashes and digests.
+/// Refuses a body whose digest is not the one that is signed. `digests` are names of hashes and
+/// digests.
 fn bound<'d>(
     cx: Cx<'_>,
     header: &str,

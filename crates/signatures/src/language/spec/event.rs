@@ -9,25 +9,27 @@ use crate::language::syntax::TemplateText;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventSpec {
-    /// Templates; the first whose tokens are all there is the id. None: the event has no id.
+    /// Templates of the id. The first whose parts are all present is the id; an empty list means no
+    /// id.
     #[serde(default)]
     pub id: Vec<TemplateText>,
-    /// Template.
+    /// Template of the event's type.
     #[serde(rename = "type", default)]
     pub event_type: TemplateText,
     /// Meaning of the provider's id.
     #[serde(default)]
     pub id_kind: IdKind,
-    /// JSON pointers into the document, to values that a redelivery may change: bodies are compared without them.
+    /// JSON pointers to values that a redelivery may change. Bodies are compared without these
+    /// values.
     #[serde(default)]
     pub varies: Vec<String>,
-    /// Substitute for an id that is missing.
+    /// Rule for an event without an id.
     #[serde(default)]
     pub missing_id: Missing,
-    /// The provider's redeliveries have the same id.
+    /// A redelivery has the id of the first delivery.
     #[serde(default = "yes")]
     pub stable_id: bool,
-    /// Place of several events in one POST.
+    /// Place of several events in one delivery.
     pub batch: Option<BatchSpec>,
 }
 
@@ -49,44 +51,47 @@ impl Default for EventSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IdKind {
-    /// One id for each event. Counts for an id that an operator configures.
+    /// One id for each event. Also assumed for an id that an operator configures.
     #[default]
     Event,
-    /// One id for each object, which has many events.
+    /// One id for each object. Several events can have it.
     Object,
-    /// Not known.
+    /// Unknown meaning; handled like an object's id.
     Unknown,
 }
 
-/// Substitute for an id that is missing.
+/// Rule for an event without an id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// The digest of the body, for as long as the provider retries: for a provider that is known to make each event's body unique.
+    /// Equal bodies are one event while the provider retries. For providers that never send equal
+    /// bodies for two events.
     Body,
-    /// A generated id: every delivery is a new event, marked if its bytes are known.
+    /// Every delivery is a new event. Known bytes are published with a mark.
     #[default]
     Unique,
-    /// Refuse the delivery.
+    /// The delivery is refused.
     Refuse,
 }
 
-/// Several events in one POST.
+/// Several events in one delivery.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchSpec {
-    /// JSON pointer to the array; a step `*` means every element of an array on the way.
+    /// JSON pointer to the array of events. The step `*` stands for every element of an outer
+    /// array.
     pub array: String,
-    /// As `event.id`, relative to the element.
+    /// Templates of an event's id, relative to the element; see [`EventSpec::id`].
     #[serde(default)]
     pub id: Vec<TemplateText>,
-    /// As `event.type`, relative to the element.
+    /// Template of an event's type, relative to the element.
     #[serde(rename = "type", default)]
     pub event_type: TemplateText,
-    /// As `event.varies`, relative to the element.
+    /// JSON pointers to values that a redelivery may change, relative to the element.
     #[serde(default)]
     pub varies: Vec<String>,
-    /// Each element becomes an event of its own, unless the source says otherwise: for a provider that puts events together anew on a retry.
+    /// Default for sources: each element is stored as an event. For providers that regroup events
+    /// on a retry.
     #[serde(default)]
     pub split: bool,
     /// Meaning of an empty array.
@@ -98,9 +103,9 @@ pub struct BatchSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmptyBatch {
-    /// A health check: answered as accepted, nothing is stored.
+    /// A health check: it is answered as accepted, and nothing is stored.
     #[default]
     Ok,
-    /// It is refused.
+    /// The delivery is refused.
     Refuse,
 }

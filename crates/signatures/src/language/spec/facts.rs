@@ -1,39 +1,40 @@
-//! Schema of the facts about a provider, and of how sure they are.
+//! Schema of the facts about a provider, and of the evidence for them.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Facts about a provider, and how sure they are.
+/// Facts about a provider, and the evidence for them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactsSpec {
-    /// The provider's name.
+    /// Name of the provider.
     pub name: Option<String>,
-    /// Source of the facts.
+    /// Page or repository in which the facts were read.
     pub source: Option<String>,
     /// Evidence for the scheme.
     #[serde(default)]
     pub scheme: Evidence,
-    /// Evidence for everything else.
+    /// Evidence for the facts that have none of their own.
     #[serde(default)]
     pub rest: Evidence,
     /// Evidence that `event.id_kind`, `event.varies` and `event.missing_id` are right.
     #[serde(default)]
     pub identity: IdentityEvidence,
-    /// Note on how a redelivery is told from another event at this provider, in a sentence or two.
+    /// Note about the difference between a redelivery and another event of this provider.
     pub identity_note: Option<String>,
-    /// Time for which the provider retries.
+    /// Time span of the provider's retries, in hours.
     pub retry_hours: Option<u64>,
-    /// Time for which a redelivery should be recognised, if it does not follow from `retry_hours`.
+    /// Time span in which a redelivery should be recognized, if it does not follow from
+    /// `retry_hours`.
     pub window_days: Option<u64>,
-    /// Time in which the provider wants its answer.
+    /// Response timeout of the provider, in milliseconds.
     pub answer_within_ms: Option<u64>,
-    /// Largest body the provider sends.
+    /// Largest body that the provider sends, in bytes.
     pub max_body_bytes: Option<usize>,
-    /// Steps in the provider's console.
+    /// Steps in the provider's console that lead to the secret.
     pub console: Option<String>,
-    /// Further note.
+    /// Note for operators.
     pub note: Option<String>,
 }
 
@@ -50,7 +51,7 @@ pub enum Evidence {
     Recalled,
 }
 
-/// Origin of what is known of a provider's ids.
+/// Evidence for the meaning of a provider's ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IdentityEvidence {
@@ -65,12 +66,12 @@ pub enum IdentityEvidence {
     Recalled,
 }
 
-/// Hours that a redelivery is recognised at least, where nothing else is known.
+/// Default time span in which a redelivery is recognized, in hours.
 const MIN_WINDOW_HOURS: u64 = 7 * 24;
 
 impl FactsSpec {
-    /// Time for which an event is known if its id does not make it the only one: the provider's retries and a fifth; an hour where these are not
-    /// known. Two minutes at least, for what proxies send twice.
+    /// Returns the time span in which an event without a unique id is recognized. It is 1.2 times
+    /// the provider's retries, or 1 h if those are unknown, and at least 2 min.
     pub fn retry_span(&self) -> Duration {
         let span = match (self.retry_hours, self.window_days) {
             (Some(hours), _) => Duration::from_secs(hours * 3600 * 6 / 5),
@@ -80,7 +81,8 @@ impl FactsSpec {
         span.max(Duration::from_secs(120))
     }
 
-    /// Time for which a redelivery should be recognised: the provider's retries and a fifth, at least seven days.
+    /// Returns the time span in which a redelivery should be recognized: 1.2 times the provider's
+    /// retries, at least 7 days.
     pub fn window(&self) -> Duration {
         let hours = match (self.window_days, self.retry_hours) {
             (Some(days), _) => days * 24,

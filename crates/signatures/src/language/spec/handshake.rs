@@ -11,68 +11,70 @@ use crate::language::syntax::{Expected, Field, FieldRef, JsonText, ParamText, Te
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RespondSpec {
-    /// Status.
+    /// HTTP status.
     pub status: Option<u16>,
     /// `Content-Type` of the body.
     pub content_type: Option<String>,
-    /// Headers.
+    /// Response headers.
     #[serde(default)]
     pub headers: BTreeMap<String, TemplateText>,
-    /// Body.
+    /// Text of the body.
     pub body: Option<TemplateText>,
-    /// Body, as JSON.
+    /// JSON of the body.
     pub json: Option<JsonText>,
-    /// Status for a refused delivery.
+    /// HTTP status for a refused delivery.
     pub reject_status: Option<u16>,
-    /// Status for "not now".
+    /// HTTP status for a delivery that cannot be accepted at the moment.
     pub overload_status: Option<u16>,
 }
 
-/// A request that is no event.
+/// Request that is answered and not stored: a provider tests whether an endpoint is alive, or is
+/// its owner's.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeSpec {
-    /// Conditions by which it is recognised.
+    /// Conditions by which the handshake is recognized.
     pub when: WhenSpec,
-    /// Places in the request, and what they must equal.
+    /// Places in the request, and their expected values.
     #[serde(default)]
     pub check: BTreeMap<FieldRef, Expected>,
-    /// Status where a check fails; refused as a bad signature if left out.
+    /// HTTP status if a check fails. If left out, the request is refused like a bad signature.
     pub otherwise_status: Option<u16>,
-    /// The request must verify first.
+    /// The handshake must be signed like a delivery.
     #[serde(default)]
     pub signed: bool,
-    /// The parameter that must be `on` for it; with `off` such a request is no handshake.
+    /// Parameter of the source that turns this handshake `on` or `off`.
     pub switch_param: Option<String>,
-    /// A URL to be visited, once, before it is answered; until then it is "not now".
+    /// URL to visit once before the handshake is answered. Until then it gets the answer "not now".
     pub visit: Option<PinnedUrlSpec>,
-    /// Place of the secret that the provider hands over. It is kept if the source says `learn_secret = true`.
+    /// Place of the secret that the provider hands over. If the source has `learn_secret = true`,
+    /// the secret is kept.
     pub secret_from: Option<FieldRef>,
-    /// The answer.
+    /// Answer to the handshake.
     #[serde(default)]
     pub respond: RespondSpec,
 }
 
-/// Conditions by which a handshake is recognised; everything given must hold.
+/// Conditions by which a handshake is recognized. All that are given must hold.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WhenSpec {
-    /// Method.
+    /// HTTP method of the request.
     pub method: Option<String>,
-    /// A query parameter that is there.
+    /// Name of a query parameter that must be present.
     pub query: Option<String>,
-    /// A header that is there.
+    /// Name of a header that must be present.
     pub header: Option<String>,
-    /// A form field that is there.
+    /// Name of a form field that must be present.
     pub form: Option<String>,
-    /// A JSON value that is there.
+    /// JSON pointer to a value that must be present.
     pub json: Option<String>,
-    /// Expected value of the place named above.
+    /// Expected value at the places above.
     pub equals: Option<String>,
 }
 
 impl WhenSpec {
-    /// Returns the places of which each must hold something.
+    /// Returns the places that must hold a value.
     pub(crate) fn fields(&self) -> Vec<FieldRef> {
         let name = |name: &Option<String>| name.as_deref().map(ParamText::literal);
         let fields = [

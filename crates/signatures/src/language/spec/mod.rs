@@ -1,4 +1,5 @@
-//! The words in which a scheme is written: a preset in `presets/*.toml`, or `[source.scheme]` of an operator.
+//! Schema of the scheme language: the tables of presets, and of `[source.scheme]` in a
+//! configuration.
 
 use std::collections::BTreeMap;
 
@@ -28,52 +29,56 @@ pub use self::signature::{
 pub use self::token::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec, X5cSpec};
 pub(crate) use self::walk::Text;
 
-/// One scheme, as written. Everything is optional but `kind`; secrets, public URL and parameters belong to the source.
+/// Signature scheme as written. Only `kind` is required; secrets, public URL and parameters belong
+/// to the source.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemeSpec {
-    /// Proof that the sender gives.
+    /// Proof that a sender gives: a signature, a token or a login.
     pub kind: Kind,
-    /// The hash of `hmac` and `hash`.
+    /// Hash function of a signature; SHA-256 if left out.
     #[serde(default = "sha256")]
     pub hash: HashName,
-    /// Place where the request names its hash, and the accepted names.
+    /// Place in which the request names its hash function, and the accepted names.
     pub hash_by: Option<HashBySpec>,
-    /// Rule by which a secret or public key becomes a key.
+    /// Rule that turns a secret or public key into key bytes.
     #[serde(default)]
     pub key: KeySpec,
-    /// Place of the signature (or token). Several may be given; any of them may match.
+    /// Places of the signature or token. If there are several, any of them may match.
     #[serde(default)]
     pub signature: Vec<SigSpec>,
     /// Place of the time of signing.
     pub timestamp: Option<TsSpec>,
-    /// Signed message, as a template.
+    /// Template of the signed message.
     pub message: Option<MessageText>,
-    /// Place of the JSON document: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or `jwt` for the token's claims.
+    /// Place of the JSON document: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or
+    /// `jwt` for the token's claims.
     #[serde(default)]
     pub document: DocumentRef,
-    /// JSON pointer to an array of which every element is verified for itself; `{json:…}` is then relative to the element.
+    /// JSON pointer to an array whose elements are signed one by one. `{json:…}` is then relative
+    /// to the element.
     pub each: Option<String>,
-    /// Verify over the decompressed bytes where the body is gzip.
+    /// If the body is gzip, the signature covers the decompressed bytes.
     #[serde(default)]
     pub gunzip: bool,
-    /// Try the URL with and without its port.
+    /// Spellings of the public URL that the verifier tries.
     #[serde(default)]
     pub url_ports: UrlPorts,
-    /// Preconditions: a place in the request, and what it must equal.
+    /// Preconditions: places in the request, and their expected values.
     #[serde(default)]
     pub require: BTreeMap<FieldRef, Expected>,
-    /// Digests that the request carries outside of the signature.
+    /// Digests in the request that must match.
     #[serde(default)]
     pub bind: Vec<BindSpec>,
-    /// JSON Web Token.
+    /// Rule for JSON Web Tokens.
     pub jwt: Option<JwtSpec>,
-    /// Place of the URL of the signer's certificate in the request. Public keys that the source gives take its place.
+    /// URL of the signer's certificate, as the request names it. If the source has public keys,
+    /// those are used instead.
     pub cert_url: Option<PinnedUrlSpec>,
-    /// Default values of the source's `params`.
+    /// Default values of the source's parameters.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
-    /// Methods of events.
+    /// HTTP methods of deliveries; POST if left out.
     #[serde(default = "post")]
     pub methods: Vec<String>,
     /// Places of the id and the type of an event.
@@ -82,49 +87,51 @@ pub struct SchemeSpec {
     /// Responses that the provider requires.
     #[serde(default)]
     pub respond: RespondSpec,
-    /// Requests that are no events.
+    /// Handshakes: requests that are answered and not stored.
     #[serde(default)]
     pub handshake: Vec<HandshakeSpec>,
     /// Facts about the provider.
     #[serde(default)]
     pub facts: FactsSpec,
-    /// A body of the provider's shape, with `{id}`, `{timestamp_secs}`, `{timestamp_ms}` and `{timestamp_rfc3339}`, for `hookweir send`.
+    /// Example body with `{id}`, `{timestamp_secs}`, `{timestamp_ms}` and `{timestamp_rfc3339}`,
+    /// for `hookweir send`.
     pub sample: Option<SampleText>,
 }
 
-/// Proof that the sender gives.
+/// Proof that a sender gives: a signature, a token or a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// HMAC over a message.
     Hmac,
-    /// A plain hash over a message that holds the secret.
+    /// Plain hash over a message that contains the secret.
     Hash,
-    /// The secret itself, in a header or elsewhere.
+    /// Secret sent as it is, in a header or elsewhere.
     Token,
-    /// HTTP basic authentication; the secret is `user:password`.
+    /// HTTP basic authentication. The secret is `user:password`.
     Basic,
     /// A JSON Web Token.
     Jwt,
     /// Ed25519 over a message.
     Ed25519,
-    /// ECDSA on P-256 (DER) over a message; with SHA-256 unless `hash` or `hash_by` says SHA-1.
+    /// ECDSA on P-256 over a message, in DER. The hash is SHA-256, or SHA-1 by `hash` or `hash_by`.
     #[serde(rename = "ecdsa-p256")]
     EcdsaP256,
-    /// RSA PKCS#1 v1.5 over a message; with SHA-256 unless `hash` or `hash_by` says otherwise.
+    /// RSA PKCS#1 v1.5 over a message. The hash is SHA-256, or another by `hash` or `hash_by`.
     #[serde(rename = "rsa-sha256", alias = "rsa")]
     Rsa,
-    /// Nothing is verified.
+    /// No proof: every request is accepted.
     None,
 }
 
 impl SchemeSpec {
-    /// Returns `true` if requests name keys that have to be fetched, unless the source gives them.
+    /// Returns `true` if requests name keys to fetch. A source with public keys of its own fetches
+    /// none.
     pub fn fetches(&self) -> bool {
         self.cert_url.is_some() || self.jwt.as_ref().is_some_and(|jwt| jwt.key_api.is_some())
     }
 
-    /// Reads a table whose `like` has been resolved. The error names every key with a mistake in it.
+    /// Reads a scheme from a table without `like`. The error names every key with a mistake.
     pub fn from_table(mut table: toml::Table) -> Result<Self, String> {
         let (_, mut faults) = OldWords::replace(&mut table);
         let (spec, more) = Self::read(table);
@@ -139,7 +146,8 @@ impl SchemeSpec {
         }
     }
 
-    /// The same; with mistakes in it, also what the rest says.
+    /// Reads a scheme from a table. Returns the keys without mistakes, if they make a scheme, and
+    /// every mistake.
     pub(crate) fn read(mut table: toml::Table) -> (Option<Self>, Vec<Fault>) {
         // One of these is the usual case, and is written without brackets.
         for key in ["signature", "bind", "handshake"] {

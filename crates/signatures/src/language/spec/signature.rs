@@ -7,27 +7,28 @@ use serde::Deserialize;
 use crate::crypto::mac::{Encoding, HashName};
 use crate::language::syntax::{Expected, FieldRef, HashField, ParamText};
 
-/// Rule by which a secret or public key, as the operator pastes it, becomes a key.
+/// Rule that turns a secret or public key, as the operator pastes it, into key bytes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeySpec {
-    /// A prefix that is not part of the key, if it is there; `*_` is everything up to the first `_`.
+    /// Prefix that is removed from the pasted text, if present. `*_` removes everything up to the
+    /// first `_`.
     pub strip_prefix: Option<String>,
-    /// Text with which the provider's secrets always begin; others are warned about.
+    /// Prefix of all of the provider's secrets. A secret without it gets a warning.
     pub expected_prefix: Option<String>,
-    /// Its encoding after that.
+    /// Encoding of the pasted text after its prefix.
     #[serde(default)]
     pub decode: KeyDecode,
-    /// Without the prefix, take the secret as text.
+    /// If the prefix is missing, the secret is plain text and is not decoded.
     #[serde(default)]
     pub plain_without_prefix: bool,
-    /// Hash it.
+    /// Hash function applied to the decoded key.
     pub derive_hash: Option<HashName>,
-    /// Append text.
+    /// Text appended to the decoded key.
     pub append_text: Option<String>,
-    /// Unicode normalisation of the text.
+    /// Unicode normalization of the pasted text.
     pub normalize: Option<Normalize>,
-    /// Shortest key that is accepted, in bytes after decoding; 16 if left out.
+    /// Minimum length of the decoded key, in bytes; 16 if left out.
     pub min_bytes: Option<usize>,
 }
 
@@ -42,7 +43,7 @@ pub enum KeyDecode {
     Hex,
 }
 
-/// Unicode normalisation.
+/// Unicode normalization form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the name of the form")]
@@ -50,13 +51,14 @@ pub enum Normalize {
     Nfkd,
 }
 
-/// Place where the request names its hash.
+/// Place in which the request names its hash function, and the accepted names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HashBySpec {
-    /// `header:NAME`, or `signature` for the label of the signature's entry.
+    /// Place of the name: `header:NAME`, or `signature` for the label of the signature's list
+    /// entry.
     pub from: HashField,
-    /// The names that are accepted.
+    /// Accepted names, and the hash function of each.
     pub names: BTreeMap<String, HashName>,
 }
 
@@ -64,38 +66,42 @@ pub struct HashBySpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SigSpec {
-    /// `header:NAME`, `query:NAME`, `form:NAME`, `json:/pointer`.
+    /// Place of the signature: `header:NAME`, `query:NAME`, `form:NAME` or `json:/pointer`.
     pub from: FieldRef,
-    /// Text in front of it, required.
+    /// Text that must stand in front of the signature.
     #[serde(default)]
     pub prefix: ParamText,
-    /// Characters that separate entries of a list.
+    /// Characters that separate the entries of a list of signatures.
     pub separators: Option<String>,
-    /// Text that a sender writes between entries; the first character of `separators` if left out. Verifying takes any of `separators`.
+    /// Separator that the signer writes between entries; the first of `separators` if left out. The
+    /// verifier accepts any of `separators`.
     pub send_separator: Option<String>,
-    /// The character between an entry's label and its value.
+    /// Character between the label and the value of a list entry.
     pub label_separator: Option<String>,
-    /// Labels of entries that are signatures (without `label_separator`: positions, from 0).
+    /// Labels of the list entries that are signatures. Without `label_separator`, a label is a
+    /// position, from 0.
     #[serde(default)]
     pub labels: Vec<ParamText>,
-    /// Encoding of its bytes.
+    /// Text encoding of the signature.
     #[serde(default)]
     pub encoding: Encoding,
-    /// The text is base64 of a JSON document, in which the signature is at this pointer.
+    /// JSON pointer to the signature, if the text is a JSON document in base64.
     pub base64_json_pointer: Option<String>,
-    /// Position of the one secret that signs here; any if left out.
+    /// Position of the only secret that signs at this place; any secret if left out.
     pub secret_index: Option<usize>,
 }
 
-/// A URL that a request names. Nothing but what is pinned here is ever fetched: `https://`, one of the hosts, the path, and nothing else.
+/// URL that a request names, pinned to the provider. Only `https://` URLs with one of the hosts and
+/// the path are fetched.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinnedUrlSpec {
-    /// `header:NAME` or `json:/pointer`.
+    /// Place of the URL: `header:NAME` or `json:/pointer`.
     pub from: FieldRef,
-    /// Hosts; `*` is lower-case letters and hyphens, `#` is digits, so that no dot and no port gets in.
+    /// Host patterns. `*` matches lower-case letters and hyphens, `#` matches digits; neither
+    /// matches a dot or a port.
     pub hosts: Vec<ParamText>,
-    /// Path and query; `*` is letters, digits, `-`, `_`, `.` and `:`.
+    /// Pattern of path and query. `*` matches letters, digits, `-`, `_`, `.` and `:`.
     pub path: String,
 }
 
@@ -103,18 +109,18 @@ pub struct PinnedUrlSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TsSpec {
-    /// `signature:LABEL`, `header:NAME`, `form:NAME`, `json:/pointer`.
+    /// Place of the time: `signature:LABEL`, `header:NAME`, `form:NAME` or `json:/pointer`.
     pub from: FieldRef,
     /// Unit or format of the time.
     #[serde(default)]
     pub unit: TimeUnit,
-    /// Largest age in seconds; 0 is any age.
+    /// Maximum age of a signature, in seconds; 0 accepts any age.
     #[serde(default)]
     pub tolerance_secs: u64,
-    /// A time further ahead than `tolerance_secs` is refused too.
+    /// A signature from further in the future than `tolerance_secs` is refused.
     #[serde(default)]
     pub refuse_future: bool,
-    /// In JSON, it must be a number.
+    /// The time at a JSON pointer must be a number.
     #[serde(default)]
     pub must_be_number: bool,
 }
@@ -128,32 +134,32 @@ pub enum TimeUnit {
     S,
     /// Milliseconds since 1970.
     Ms,
-    /// Seconds or milliseconds, by size.
+    /// Seconds or milliseconds since 1970, told apart by size.
     Auto,
-    /// RFC 3339.
+    /// Date and time in RFC 3339.
     Rfc3339,
 }
 
-/// Spellings of the URL to try: with and without its port.
+/// Spellings of the public URL that the verifier tries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UrlPorts {
-    /// As configured.
+    /// The URL as configured.
     #[default]
     Asis,
-    /// With the port (the default one if none is given), and without any.
+    /// The URL with its port or the default port, and the URL without a port.
     Both,
 }
 
-/// A digest that the request carries outside of the signature.
+/// Digest in the request that must match, such as a digest of the body.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BindSpec {
-    /// `query:NAME`, `header:NAME` or `json:/pointer`.
+    /// Place of the digest: `query:NAME`, `header:NAME` or `json:/pointer`.
     pub from: FieldRef,
     /// Template of the expected value.
     pub equals: Expected,
-    /// It may be absent where the body is a form (whose fields are signed) or empty.
+    /// The digest may be absent if the body is empty or is a form, whose fields are signed.
     #[serde(default)]
     pub unless_form: bool,
 }

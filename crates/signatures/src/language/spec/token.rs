@@ -15,56 +15,61 @@ use crate::language::syntax::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JwtSpec {
-    /// `header:NAME`, `body` or `json:/pointer`.
+    /// Place of the token: `header:NAME`, `body` or `json:/pointer`.
     pub from: TokenPlace,
-    /// Text in front of it, required.
+    /// Text that must stand in front of the token.
     #[serde(default)]
     pub prefix: String,
-    /// Message of a detached signature (RFC 7515, appendix F), as a template; the token then has nothing between its dots.
+    /// Template of the message of a detached signature (RFC 7515, appendix F). Such a token has
+    /// nothing between its dots.
     pub detached: Option<MessageText>,
-    /// Further members that a sender writes into the token's header.
+    /// Members that the signer adds to the token's header.
     #[serde(default)]
     pub send_header: BTreeMap<String, String>,
-    /// Accepted algorithms.
+    /// Accepted JWS algorithms.
     pub algorithms: Vec<JwtAlg>,
     /// Allowed difference of clocks, in seconds.
     #[serde(default)]
     pub leeway_secs: u64,
-    /// Claims that must be there.
+    /// Names of claims that a token must have.
     #[serde(default)]
     pub required_claims: Vec<String>,
-    /// Claims and what they must equal. A name that starts with `/` is a JSON pointer, and `|` stands between several of which one must.
+    /// Claims and their expected values. A name that starts with `/` is a JSON pointer. `|`
+    /// separates alternative pointers; one of them must match.
     #[serde(default)]
     pub claims: BTreeMap<ClaimName, Expected>,
-    /// Largest age by `iat`, in seconds.
+    /// Maximum age of a token by its `iat` claim, in seconds.
     pub max_age_secs: Option<u64>,
-    /// The claim that binds the body.
+    /// Claim that holds a digest of the body.
     pub body_digest: Option<JwtDigestSpec>,
-    /// The claim that binds the URL.
+    /// Claim that holds a digest of the URL.
     pub url_digest: Option<JwtDigestSpec>,
     /// Default URL of the provider's key set.
     pub jwks_url: Option<String>,
-    /// API that gives a key by its id. Public keys that the source gives take its place.
+    /// API that returns a public key by its id. If the source has public keys, those are used
+    /// instead.
     pub key_api: Option<KeyApiSpec>,
-    /// The token brings the certificates of its signer. Public keys that the source gives take their place.
+    /// Rule for certificates in the token's `x5c` header. If the source has public keys, those are
+    /// used instead.
     pub x5c: Option<X5cSpec>,
 }
 
-/// An API that gives a public key by its id.
+/// API that returns a provider's public key by its id.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyApiSpec {
-    /// Its URL, with `{kid}` in it where the key is named there.
+    /// URL of the API. `{kid}` stands for the key's id.
     pub url: KeyApiUrl,
-    /// JSON to post; a GET if left out. `{kid}` is the key's id and `{secret}` the source's secret.
+    /// JSON to post. If left out, the request is a GET. `{kid}` is the key's id, `{secret}` the
+    /// source's secret.
     #[serde(default)]
     pub body: BTreeMap<String, KeyApiValue>,
-    /// JSON pointer to the key in the answer; the answer is a public key in PEM if left out.
+    /// JSON pointer to the key in the response. If left out, the response is a public key in PEM.
     pub key_pointer: Option<String>,
 }
 
 impl KeyApiSpec {
-    /// Returns `true` if the API is asked with the source's secret.
+    /// Returns `true` if the request to the API holds the source's secret.
     pub(crate) fn asks_with_secret(&self) -> bool {
         self.body
             .values()
@@ -76,27 +81,27 @@ impl KeyApiSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct X5cSpec {
-    /// The root, in PEM.
+    /// Pinned root certificate, in PEM.
     pub root_pem: String,
-    /// An extension that the signer's certificate must have, as an object identifier.
+    /// Object identifier of an extension that the signer's certificate must have.
     pub leaf_oid: String,
-    /// An extension that the certificate between must have.
+    /// Object identifier of an extension that the intermediate certificate must have.
     pub intermediate_oid: String,
 }
 
-/// A claim that holds a digest.
+/// Claim that holds a digest of a part of the request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JwtDigestSpec {
-    /// Its name.
+    /// Name of the claim.
     pub claim: String,
-    /// Its hash.
+    /// Hash function of the digest.
     #[serde(default = "sha256")]
     pub hash: HashName,
-    /// Encoding of its bytes.
+    /// Text encoding of the digest.
     #[serde(default)]
     pub encoding: Encoding,
-    /// It is absent exactly where there is no body.
+    /// The claim is absent if, and only if, the body is empty.
     #[serde(default)]
     pub absent_if_empty: bool,
 }

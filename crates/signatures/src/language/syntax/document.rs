@@ -6,16 +6,16 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum DocumentRef {
-    /// The body.
+    /// The body itself.
     #[default]
     Body,
-    /// A form field.
+    /// Form field of this name.
     Form(Box<str>),
-    /// A part of a multipart body.
+    /// Part of a multipart body, by its name.
     Multipart(Box<str>),
-    /// JSON pointer to a value that is encrypted.
+    /// Encrypted value at this JSON pointer.
     Encrypted(Box<str>),
-    /// The claims of the token.
+    /// Claims of the token.
     Claims,
 }
 

@@ -10,9 +10,10 @@ use super::template::TemplateText;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Expected {
-    /// `{param:NAME?}`: the parameter, if the source gives it; otherwise nothing is demanded.
+    /// Parameter of the source, `{param:NAME?}`. If the source does not give it, any value is
+    /// accepted.
     IfParam(Box<str>),
-    /// The filled template.
+    /// Template that is filled from the source and the request.
     Value(TemplateText),
 }
 
@@ -39,8 +40,8 @@ impl fmt::Display for Expected {
     }
 }
 
-/// Name of a claim. If it starts with `/` it is a JSON pointer, and `|` stands between several
-/// pointers of which one must hold.
+/// Name of a claim. A name that starts with `/` is a JSON pointer. `|` separates alternative
+/// pointers; one of them must match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(from = "String")]
 pub struct ClaimName {
@@ -49,7 +50,7 @@ pub struct ClaimName {
 }
 
 impl ClaimName {
-    /// Returns the JSON pointers of which one must hold.
+    /// Returns the alternative JSON pointers.
     pub(crate) fn pointers(&self) -> impl Iterator<Item = &str> {
         self.pointers.iter().map(|pointer| &**pointer)
     }

@@ -26,13 +26,13 @@ pub(crate) enum Field {
     Entry(ParamText),
 }
 
-/// Place where a request names its hash: a field, or the label of the signature's entry.
+/// Place in which a request names its hash function.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum HashField {
-    /// `signature`.
+    /// Label of the signature's list entry: `signature`.
     Label,
-    /// Any other place.
+    /// Place in the request.
     Field(FieldRef),
 }
 
@@ -40,14 +40,14 @@ pub enum HashField {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum TokenPlace {
-    /// The body is the token.
+    /// The whole body.
     Body,
-    /// `header:NAME` or `json:/pointer`.
+    /// A header or a JSON value.
     Field(FieldRef),
 }
 
 impl FieldRef {
-    /// Returns the name of a header, if this is one without parameters in its name.
+    /// Returns the header's name, if the place is a header and its name holds no parameter.
     pub fn header_name(&self) -> Option<&str> {
         match &self.0 {
             Field::Header(name) => name.as_literal(),
@@ -63,7 +63,7 @@ impl FieldRef {
         matches!(self.0, Field::Form(_))
     }
 
-    /// Returns the name of its parameters.
+    /// Returns the names of the parameters in the text.
     pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
         let text = match &self.0 {
             Field::Form(text)
@@ -138,7 +138,7 @@ impl TryFrom<String> for HashField {
 }
 
 impl TokenPlace {
-    /// Returns the name of a header, if this is one without parameters in its name.
+    /// Returns the header's name, if the place is a header and its name holds no parameter.
     pub fn header_name(&self) -> Option<&str> {
         match self {
             Self::Body => None,

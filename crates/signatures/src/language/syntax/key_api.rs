@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::param_text::ParamText;
 
-/// URL, with `{kid}` in it where the key is named there.
+/// URL of an API, in which `{kid}` stands for the key's id.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct KeyApiUrl {
@@ -14,15 +14,15 @@ pub struct KeyApiUrl {
     pub(crate) after: Option<ParamText>,
 }
 
-/// Value to post.
+/// Value in the JSON that is posted to an API.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum KeyApiValue {
-    /// `{kid}`: the id of the key.
+    /// Id of the key, `{kid}`.
     Kid,
-    /// `{secret}`: the secret of the source.
+    /// Secret of the source, `{secret}`.
     Secret,
-    /// Any other text.
+    /// Text with parameters of the source.
     Text(ParamText),
 }
 

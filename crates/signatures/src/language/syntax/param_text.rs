@@ -20,7 +20,7 @@ enum Part {
 }
 
 impl ParamText {
-    /// Makes a text without parameters.
+    /// Returns a text without parameters.
     pub(crate) fn literal(text: &str) -> Self {
         match text {
             "" => Self::default(),
@@ -63,7 +63,7 @@ impl ParamText {
         self.0.is_empty()
     }
 
-    /// Returns the names of its parameters.
+    /// Returns the names of the parameters in the text.
     pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Param(name) => Some(&**name),

@@ -1,8 +1,8 @@
-//! Body of a provider's shape.
+//! Example bodies of a provider.
 
 use serde::Deserialize;
 
-/// Body of a provider's shape, with the id and the time of an event in it.
+/// Example body of a provider, in which the id and the time of an event are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct SampleText(Box<[SampleNode]>);

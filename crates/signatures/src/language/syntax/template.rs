@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::node::{Node, Token, walk};
 use super::parse::{Grammar, parse};
 
-/// Text with parts of a request in it: an id, an answer, an expected value.
+/// Template filled from a request: an id, an answer, or an expected value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TemplateText {
@@ -15,7 +15,7 @@ pub struct TemplateText {
     nodes: Box<[Node]>,
 }
 
-/// Template of a message that is signed, in which `[…]` is optional.
+/// Template of a signed message. A part in `[…]` is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct MessageText(TemplateText);
@@ -43,7 +43,7 @@ impl TemplateText {
         &self.nodes
     }
 
-    /// Returns every token, those in optional and joined parts too.
+    /// Returns every token, including those in optional and joined parts.
     pub(crate) fn tokens(&self) -> Vec<&Token> {
         let mut tokens = Vec::new();
         walk(&self.nodes, &mut |node| {
@@ -54,7 +54,7 @@ impl TemplateText {
         tokens
     }
 
-    /// Returns the names of its parameters.
+    /// Returns the names of the parameters in the text.
     pub(crate) fn params(&self) -> Vec<&str> {
         let mut params = Vec::new();
         walk(&self.nodes, &mut |node| {
@@ -105,18 +105,18 @@ impl fmt::Display for MessageText {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub enum JsonText {
-    /// A number, a truth value or a time.
+    /// Number, boolean or time.
     Literal(toml::Value),
-    /// A string.
+    /// String with tokens.
     Text(TemplateText),
-    /// An array.
+    /// Array.
     List(Vec<JsonText>),
-    /// An object.
+    /// Object.
     Object(Vec<(String, JsonText)>),
 }
 
 impl JsonText {
-    /// Returns every template in it.
+    /// Returns every template in the JSON.
     pub(crate) fn templates(&self) -> Vec<&TemplateText> {
         match self {
             Self::Literal(_) => Vec::new(),

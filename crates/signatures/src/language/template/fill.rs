@@ -133,7 +133,8 @@ fn sorted_pairs(view: &View<'_>, except: &[Box<str>]) -> Vec<u8> {
     joined(fields.iter().map(|(name, value)| (&**name, &**value)))
 }
 
-/// Names and values one after another, sorted by name; a repeated field has its distinct values, sorted.
+/// Names and values one after another, sorted by name; a repeated field has its distinct values,
+/// sorted.
 fn sorted_form(view: &View<'_>) -> Vec<u8> {
     let mut fields: Vec<_> = view.form.iter().collect();
     fields.sort();
@@ -182,8 +183,8 @@ pub(super) fn filtered<'v>(
     })
 }
 
-/// Returns `true` for a word, which is signed for anybody who asks. The message of an event is none (see [`crate::check::message::Proof`]), or anybody could have
-/// an event signed that he made up.
+/// Returns `true` for a word, which an unverified handshake may have signed. A message that is such
+/// a word is never accepted as an event (see [`crate::check::message::Proof`]).
 pub(crate) fn is_challenge(text: &[u8]) -> bool {
     (1..=128).contains(&text.len())
         && text

@@ -1,7 +1,8 @@
-//! Templates: what is signed, what an id is made of, what a handshake answers.
+//! Compiled templates of messages, ids and answers.
 //!
-//! `{token}` stands for a part of the request, `{token|filter}` for something made of it; in a message, a segment in `[…]` vanishes when
-//! a token in it is missing or empty. `{param:NAME}` is filled in when the source is loaded.
+//! `{token}` stands for a part of the request, and `{token|filter}` for a value derived from it.
+//! `{param:NAME}` is filled in when the source is loaded. In a message, a segment in `[…]` is left
+//! out if a token in it is missing or empty.
 
 use std::borrow::Cow;
 
@@ -67,8 +68,8 @@ impl Template {
         tokens
     }
 
-    /// The ends of the body, front and back, at which a time or a header stands with nothing in between: digits can be moved across such
-    /// a border without breaking the signature.
+    /// Returns the ends of the body, front and back, that touch a time or a header. Digits can be
+    /// moved across such a border without breaking the signature.
     pub(crate) fn time_beside_body(&self) -> (bool, bool) {
         let is = |segment: Option<&Segment>, wanted: fn(&Token) -> bool| matches!(segment, Some(Segment::Token(token, filters)) if filters.is_empty() && wanted(token));
         let time = |token: &Token| matches!(token, Token::Ts | Token::Header(_));
@@ -97,7 +98,8 @@ impl Template {
         self.0.iter().any(hmac)
     }
 
-    /// The message, in pieces. A signed header, query parameter or form field that is absent refuses; an absent JSON value is empty.
+    /// Returns the message in pieces. Fails if a signed header, query parameter or form field is
+    /// absent. An absent JSON value is empty.
     pub(crate) fn pieces<'v>(&'v self, cx: Cx<'v>) -> Result<Vec<Piece<'v>>, Refusal> {
         let mut pieces = Vec::with_capacity(self.0.len());
         for segment in &self.0 {
@@ -129,7 +131,8 @@ impl Template {
         Ok(pieces)
     }
 
-    /// The values of the tokens, in order, and the whole as text. None where one is missing or empty.
+    /// Returns the values of the tokens, in order, and the whole text. None if a value is missing
+    /// or empty.
     pub(crate) fn parts<'v>(&'v self, cx: Cx<'v>) -> Result<Option<Parts<'v>>, Refusal> {
         let mut parts = Vec::new();
         let mut shown = Vec::new();
@@ -178,7 +181,7 @@ impl Template {
         Ok((!parts.is_empty()).then(|| (parts, String::from_utf8_lossy(&shown).into_owned())))
     }
 
-    /// The text, with nothing for what is missing.
+    /// Returns the filled text. A missing value is empty.
     pub(crate) fn fill(&self, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
         let mut text = Vec::new();
         for segment in &self.0 {

@@ -22,7 +22,7 @@ const FILTERS: [&str; 2] = ["publisher.event_types", "publisher.except_event_typ
 /// Words on a filter of `[publisher]` that filters nothing.
 const NO_SINK: &str = "[publisher] has no url, so it is no sink, and no [[sink]] takes its filters: move them to the [[sink]]";
 
-/// Where sinks are read from.
+/// Tables and layers of options from which the sinks are read.
 pub(super) struct Origins<'a> {
     /// `[[sink]]` tables.
     pub(super) tables: &'a [NamedTable],

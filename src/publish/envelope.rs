@@ -72,7 +72,7 @@ pub struct Message {
 /// Names of headers that a sink does not get with the events of a source.
 pub type OmittedHeaders = Arc<[HeaderName]>;
 
-/// What a sink's messages are made with besides their events.
+/// Options for the messages of one sink.
 #[derive(Clone, Debug)]
 pub struct MessageOptions {
     /// Templates of routing keys.

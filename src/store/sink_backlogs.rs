@@ -1,4 +1,4 @@
-//! What waits for each sink, from measure to measure: figures, and what an operator has to know.
+//! Backlog of each sink between two measurements, for metrics and for the operator's log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What an operator and a data engineer ask of the table: show, compact, expire, erase, views.
+//! Commands of an operator and a data engineer on the table: show, compact, expire, erase, views.
 
 use hookweir_lakehouse::views::Engine;
 

@@ -7,10 +7,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 use super::{EventColumns, PostgresStore, outbox, sql_limit};
 use crate::domain::delivery::UnixMillis;
 use crate::domain::sink::SinkName;
-use crate::store::catalog::{
-    self, ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
-};
-use crate::store::catalog_rows::{self as rows, catalog_reads};
+use crate::store::catalog::{self, EventQuery, EventSummary};
+use crate::store::catalog_rows::{self as rows, catalog_answers, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
@@ -96,14 +94,6 @@ impl Catalog for PostgresStore {
             .map_err(StoreError::Unavailable)
     }
 
-    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        self.run(|connection| read_events(connection, query))
-    }
-
-    fn number_of(&self, name: EventName) -> Result<Option<Seq>, StoreError> {
-        self.run(|connection| read_number(connection, name))
-    }
-
     fn event(&self, seq: Seq) -> Result<Option<(EventSummary, StoredEvent)>, StoreError> {
         let all = EventQuery::default();
         let (summary, row) = self.run(|connection| {
@@ -124,15 +114,5 @@ impl Catalog for PostgresStore {
         Ok(Some((summary, event)))
     }
 
-    fn conflicts(
-        &self,
-        after: Option<ConflictPlace>,
-        limit: usize,
-    ) -> Result<Vec<ConflictSummary>, StoreError> {
-        self.run(|connection| read_conflicts(connection, after, limit))
-    }
-
-    fn conflict_body(&self, place: &ConflictPlace) -> Result<Option<Vec<u8>>, StoreError> {
-        self.run(|connection| read_conflict_body(connection, place))
-    }
+    catalog_answers!(run);
 }

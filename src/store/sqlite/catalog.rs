@@ -8,10 +8,8 @@ use super::schema::{event, parked};
 use super::{SqliteStore, length, load_event};
 use crate::domain::delivery::UnixMillis;
 use crate::domain::sink::SinkName;
-use crate::store::catalog::{
-    self, ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
-};
-use crate::store::catalog_rows::{self as rows, catalog_reads};
+use crate::store::catalog::{self, EventQuery, EventSummary};
+use crate::store::catalog_rows::{self as rows, catalog_answers, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
@@ -92,14 +90,6 @@ impl Catalog for SqliteStore {
             .map_err(StoreError::Unavailable)
     }
 
-    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        self.read(|connection| read_events(connection, query))
-    }
-
-    fn number_of(&self, name: EventName) -> Result<Option<Seq>, StoreError> {
-        self.read(|connection| read_number(connection, name))
-    }
-
     fn event(&self, seq: Seq) -> Result<Option<(EventSummary, StoredEvent)>, StoreError> {
         let all = EventQuery::default();
         let (summary, row) = self.read(|connection| {
@@ -113,15 +103,5 @@ impl Catalog for SqliteStore {
         Ok(Some((summary, event)))
     }
 
-    fn conflicts(
-        &self,
-        after: Option<ConflictPlace>,
-        limit: usize,
-    ) -> Result<Vec<ConflictSummary>, StoreError> {
-        self.read(|connection| read_conflicts(connection, after, limit))
-    }
-
-    fn conflict_body(&self, place: &ConflictPlace) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|connection| read_conflict_body(connection, place))
-    }
+    catalog_answers!(read);
 }

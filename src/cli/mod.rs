@@ -111,10 +111,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             verify::run(&own, || load_what_is_here(inputs.clone()))
         }
         Command::Providers { name } => providers::run(name.as_deref()),
-        Command::Config(With { own, .. }) if own.reference => {
-            say::out(crate::config::reference().trim_end());
-            Ok(())
-        }
+        Command::Config(With { own, .. }) if own.reference => print_reference(),
         Command::Config(With { common, .. }) => {
             print_config(&load_what_is_here(before.and(common))?);
             Ok(())
@@ -124,6 +121,11 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+fn print_reference() -> Result<(), Failure> {
+    say::out(crate::config::reference().trim_end());
+    Ok(())
 }
 
 fn print_config(config: &Config) {

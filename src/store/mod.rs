@@ -6,6 +6,7 @@
 //! [`open`] does not need the database to be there: the [`keeper`] calls [`Housekeeping::prepare`] until it works.
 
 pub mod catalog;
+mod catalog_answers;
 mod catalog_rows;
 mod claim;
 mod clock;

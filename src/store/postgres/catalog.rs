@@ -8,7 +8,8 @@ use super::{EventColumns, PostgresStore, outbox, sql_limit};
 use crate::domain::delivery::UnixMillis;
 use crate::domain::sink::SinkName;
 use crate::store::catalog::{self, EventQuery, EventSummary};
-use crate::store::catalog_rows::{self as rows, catalog_answers, catalog_reads};
+use crate::store::catalog_answers::catalog_answers;
+use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 

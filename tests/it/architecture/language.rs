@@ -58,10 +58,10 @@ struct Ceilings {
 }
 
 const CEILINGS: Ceilings = Ceilings {
-    openings: 3,
+    openings: 0,
     refused: 0,
     public_names_twice: 0,
-    long_functions: 1,
+    long_functions: 0,
     long_files: 0,
 };
 

@@ -176,6 +176,7 @@ pub struct Scene<'a> {
     /// Where the log is, if it has a disk of its own.
     pub log_disk: Option<SmallDisk>,
     closed: usize,
+    noted_waiting: i64,
 }
 
 impl<'a> Scene<'a> {
@@ -306,6 +307,7 @@ impl<'a> Scene<'a> {
             patience: PATIENCE,
             log_disk,
             closed: 0,
+            noted_waiting: 0,
         }
     }
 
@@ -347,10 +349,16 @@ impl<'a> Scene<'a> {
         });
     }
 
+    /// Notes the rows of the outbox before a fault is healed: a sink that goes on at once has them before they are counted.
+    pub fn note_waiting(&mut self) {
+        self.noted_waiting = self.noted_waiting.max(self.place.waiting(i64::MAX));
+    }
+
     /// Waits until nothing is left of what waited because of a fault, in spools and in the outbox.
     pub async fn recovered(&mut self) {
         let (mut newest, since) = (self.place.newest(), Instant::now());
-        let waiting = self.place.waiting(newest) + self.spooled().await as i64;
+        let noted = std::mem::take(&mut self.noted_waiting);
+        let waiting = (self.place.waiting(newest) + self.spooled().await as i64).max(noted);
         let mut spooled = waiting > 0;
         while since.elapsed() < self.patience {
             if self.spooled().await > 0.0 {

@@ -128,6 +128,7 @@ async fn kill(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             blocking(|| server(scene).kill());
             scene.wait(500..1500).await;
+            scene.note_waiting();
             blocking(|| server(scene).start());
         })
         .await;
@@ -138,6 +139,7 @@ async fn stop(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             blocking(|| server(scene).stop());
             tokio::time::sleep(scene.options.outage()).await;
+            scene.note_waiting();
             blocking(|| server(scene).start());
         })
         .await;
@@ -149,6 +151,7 @@ async fn frozen(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             blocking(|| server(scene).pause());
             scene.wait(12_000..15_000).await;
+            scene.note_waiting();
             blocking(|| server(scene).resume());
         })
         .await;

@@ -132,6 +132,7 @@ async fn kill(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             blocking(|| scene.servers.rabbitmq.kill());
             scene.wait(500..1500).await;
+            scene.note_waiting();
             blocking(|| scene.servers.rabbitmq.start());
         })
         .await;
@@ -142,6 +143,7 @@ async fn stop(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             blocking(|| scene.servers.rabbitmq.stop());
             tokio::time::sleep(scene.options.outage()).await;
+            scene.note_waiting();
             blocking(|| scene.servers.rabbitmq.start());
         })
         .await;
@@ -152,6 +154,7 @@ async fn frozen(scene: &mut Scene<'_>) {
         .fault(async |scene| {
             blocking(|| scene.servers.rabbitmq.pause());
             scene.wait(4000..6000).await;
+            scene.note_waiting();
             blocking(|| scene.servers.rabbitmq.resume());
         })
         .await;
@@ -167,6 +170,7 @@ async fn alarm(scene: &mut Scene<'_>) {
                     .ctl(&["set_vm_memory_high_watermark", "absolute", "1000000"])
             });
             scene.wait(4000..6000).await;
+            scene.note_waiting();
             blocking(|| {
                 scene
                     .servers

@@ -3,6 +3,7 @@
 mod with_readers {
     use std::path::Path;
     use std::process::Command;
+    use std::time::{Duration, Instant};
 
     use hookweir_testkit::app::{App, five_sources};
     use hookweir_testkit::ledger::Ledger;
@@ -11,7 +12,7 @@ mod with_readers {
     use hookweir_testkit::sink::{Message, files};
 
     use crate::python::read;
-    use crate::service::{all, check, lake, lakehouse, out, shown, until_all_rows};
+    use crate::service::{PATIENCE, all, check, lake, lakehouse, out, shown, until_all_rows};
 
     /// Starts a service without upkeep, sends events in several commits, and waits for their rows.
     async fn filled() -> (App, Ledger) {
@@ -93,6 +94,33 @@ mod with_readers {
                 all(&compared)
             );
         }
+    }
+
+    /// A control: with this mistake, a killed service loses events.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn acked_before_its_commit_an_event_is_missing_and_compare_says_so() {
+        let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
+        let mistake = [
+            ("HOOKWEIR_CONTROL", "lake_ack_first".to_owned()),
+            ("FAILPOINTS", "lake_before_files=return".to_owned()),
+        ];
+        let mut app = App::launch_with(&config, &mistake).await;
+        let load = Load::on(&[app.listen]).start();
+        let status = app.ended(PATIENCE).await;
+        assert!(!status.success(), "{status}");
+        app.clear_environment();
+        app.start_again().await;
+        load.until_taken(20).await;
+        load.finish().await.check();
+        app.drained().await;
+        let since = Instant::now();
+        while shown(&app, "waiting").is_none_or(|waiting| !waiting.starts_with("0 bytes")) {
+            assert!(since.elapsed() < PATIENCE, "{}", app.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let compared = lakehouse(&app, &["compare", "--until", "0s"]);
+        assert_eq!(compared.status.code(), Some(1), "{}", all(&compared));
+        assert!(out(&compared).contains("\nmissing  "), "{}", all(&compared));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use arrow_array::cast::AsArray as _;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use iceberg::expr::{Predicate, Reference};
-use iceberg::scan::FileScanTask;
 use iceberg::spec::{Datum, Operation};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
@@ -19,7 +18,7 @@ use crate::error::{LakeError, Result};
 use crate::event::{Millis, RowId};
 use crate::lake::Lake;
 use crate::storage::local_path;
-use crate::table::ids::day_of;
+use crate::table::ids::{day_of, files_of};
 use crate::table::replace::{Content, content, replace};
 use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
 use crate::table::schema::{MESSAGE_ID, SOURCE};
@@ -152,13 +151,7 @@ async fn hits(table: &Table, selection: &Selection) -> Result<HashMap<String, u6
         .with_filter(filter)
         .build()
         .map_err(failed("plan to look for rows"))?;
-    let tasks: Vec<FileScanTask> = plan
-        .plan_files()
-        .await
-        .map_err(failed("read the list of files"))?
-        .try_collect()
-        .await
-        .map_err(failed("read the list of files"))?;
+    let tasks = files_of(&plan).await?;
     for task in tasks {
         let path = task.data_file_path.clone();
         let one = futures_util::stream::iter([Ok(task)]).boxed();

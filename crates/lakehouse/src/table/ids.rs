@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use iceberg::expr::{Predicate, Reference};
-use iceberg::scan::FileScanTask;
+use iceberg::scan::{FileScanTask, TableScan};
 use iceberg::spec::{Datum, Literal, PrimitiveLiteral};
 use iceberg::table::Table;
 
@@ -16,6 +16,15 @@ use crate::event::{Millis, RowId};
 
 /// Milliseconds of one look-up: suspects received in the same hour are searched for together.
 const LOOK_UP_MS: i64 = 3_600_000;
+
+/// Returns the files that a scan reads, each as a task.
+pub(crate) async fn files_of(scan: &TableScan) -> Result<Vec<FileScanTask>> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let files = scan.plan_files().await;
+    let files = files.map_err(failed("read the list of files"))?;
+    let tasks = files.try_collect().await;
+    tasks.map_err(failed("read the list of files"))
+}
 
 /// Hands the ids of all rows received at or after `floor` to `take`, without those in the files `skip`.
 /// Returns the paths of all files that hold such rows.
@@ -31,13 +40,7 @@ pub async fn read(
     }
     let failed = LakeError::away::<iceberg::Error>;
     let planned = scan.build().map_err(failed("plan to read message ids"))?;
-    let tasks: Vec<FileScanTask> = planned
-        .plan_files()
-        .await
-        .map_err(failed("read the list of files"))?
-        .try_collect()
-        .await
-        .map_err(failed("read the list of files"))?;
+    let tasks = files_of(&planned).await?;
     let paths = tasks
         .iter()
         .map(|task| task.data_file_path.clone())

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use arrow_array::RecordBatch;
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use iceberg::scan::FileScanTask;
+use futures_util::StreamExt as _;
 use iceberg::spec::DataFile;
 use iceberg::table::Table;
 
 use super::files::DayWriter;
+use super::ids::files_of;
 use crate::error::{LakeError, Result};
 
 /// Bytes of files that are rewritten in one commit.
@@ -28,13 +28,7 @@ pub(crate) async fn rewrite(
         .select_all()
         .build()
         .map_err(failed("plan to rewrite files"))?;
-    let tasks: Vec<FileScanTask> = plan
-        .plan_files()
-        .await
-        .map_err(failed("read the list of files"))?
-        .try_collect()
-        .await
-        .map_err(failed("read the list of files"))?;
+    let tasks = files_of(&plan).await?;
     let tasks: Vec<_> = tasks
         .into_iter()
         .filter(|task| files.contains(&task.data_file_path))

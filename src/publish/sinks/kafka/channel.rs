@@ -57,7 +57,7 @@ impl GivenUp {
         match self {
             Self::Closed => "the connection was closed",
             Self::NoBrokers => {
-                "the brokers said that there were none, and the client forgot them; it is replaced"
+                "the brokers answered that the cluster has none, so this producer knows no broker any more and is replaced"
             }
             Self::Stuck => {
                 "no confirm for long, and the brokers answer: a partition has no leader or too few in-sync replicas"

@@ -12,11 +12,12 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::Binary;
 use hookweir::domain::delivery::MessageKey;
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::disk::Disk;
 use self::trace::{Moment, Trace};
@@ -105,8 +106,12 @@ fn survivors(disk: &Disk) -> BTreeSet<String> {
     ids
 }
 
-/// The program under strace; killed when dropped.
-struct Traced(Child);
+/// The program under strace; both are ended when dropped.
+struct Traced {
+    tracer: Child,
+    /// Of the program.
+    pid: Pid,
+}
 
 impl Traced {
     /// Starts it in `folder`, with the trace going to `file`; returns it once it says where it listens.
@@ -116,25 +121,17 @@ impl Traced {
             five_sources()
         );
         std::fs::write(folder.join("hookweir.toml"), config).expect("written");
-        // -D: the tracer is the child's child, so that our child is the program itself.
-        let mut process = Command::new("strace")
-            .args([
-                "-D",
-                "-f",
-                "-xx",
-                "-s",
-                "1048576",
-                "-e",
-                &format!("trace={}", trace::CALLS.join(",")),
-                "-o",
-            ])
+        let pid = file.with_extension("pid");
+        // --seccomp-bpf: only the calls that are traced stop the program.
+        let mut tracer = Command::new("strace")
+            .args(["-f", "--seccomp-bpf", "-xx", "-s", "1048576", "-e"])
+            .arg(format!("trace={}", trace::CALLS.join(",")))
+            .arg("-o")
             .arg(file)
-            .args([
-                env!("CARGO_BIN_EXE_hookweir"),
-                "serve",
-                "--config",
-                "hookweir.toml",
-            ])
+            .args(["sh", "-c", "echo $$ > \"$0\"; exec \"$@\""])
+            .arg(&pid)
+            .args([env!("CARGO_BIN_EXE_hookweir"), "serve"])
+            .args(["--config", "hookweir.toml"])
             .current_dir(folder)
             .env("HOOKWEIR_CONTROL", control)
             .env("HOOKWEIR__LOG__FORMAT", "json")
@@ -142,42 +139,40 @@ impl Traced {
             .stderr(Stdio::piped())
             .spawn()
             .expect("strace starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("stderr")).lines();
-        let traced = Self(process);
+        let mut lines = BufReader::new(tracer.stderr.take().expect("stderr")).lines();
         let listen = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line).ok()?;
             line.get("listen")?.as_str()?.parse().ok()
         });
         std::thread::spawn(move || lines.for_each(drop));
-        (traced, listen.expect("it says where it listens"))
+        let pid = std::fs::read_to_string(pid).expect("a process id");
+        let pid = pid
+            .trim()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a number");
+        (
+            Self { tracer, pid },
+            listen.expect("it says where it listens"),
+        )
     }
 
-    /// Kills it and waits for the tracer to write its last line.
+    /// Kills it, and returns the trace once the tracer has written its last line.
     fn end(mut self, file: &Path) -> Trace {
-        let (pid, since) = (self.0.id(), Instant::now());
-        self.0.kill().expect("kill");
-        self.0.wait().expect("wait");
-        loop {
-            let text = std::fs::read_to_string(file).expect("a trace");
-            if text.ends_with(&format!("{pid} +++ killed by SIGKILL +++\n"))
-                || text.ends_with(&format!("{pid}  +++ killed by SIGKILL +++\n"))
-            {
-                return Trace::parse(&text);
-            }
-            assert!(
-                since.elapsed() < Duration::from_secs(60),
-                "strace has not finished"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        kill_process(self.pid, Signal::KILL).expect("kill");
+        self.tracer.wait().expect("wait");
+        Trace::parse(&std::fs::read_to_string(file).expect("a trace"))
     }
 }
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // A tracer that has ended was waited for: its program has ended, too, and the number may be another's.
+        if matches!(self.tracer.try_wait(), Ok(None)) {
+            let _ = kill_process(self.pid, Signal::KILL);
+            let _ = self.tracer.wait();
+        }
     }
 }
 

@@ -237,6 +237,11 @@ impl MessageId {
         Self(Uuid::from_bytes(bytes))
     }
 
+    /// Returns the id in this text. None if the text is no UUID.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+
     /// The 16 bytes of the id.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

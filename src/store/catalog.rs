@@ -26,16 +26,42 @@ pub struct EventQuery {
     pub from: Option<UnixMillis>,
     /// Time of receipt that is too late.
     pub until: Option<UnixMillis>,
-    /// State of the event.
+    /// State of the event; with a sink, its state there.
     pub state: Option<EventState>,
+    /// Sink with a row of the event, waiting or parked. With [`EventState::Published`]: a sink that
+    /// has none.
+    pub sink: Option<SinkName>,
     /// Numbers below this one only: [`EventPage::next`] of the page before.
     pub before: Option<Seq>,
     /// Number of events wanted, at most [`PAGE`].
     pub limit: usize,
 }
 
+impl EventQuery {
+    /// Returns `true` if the rows at the sinks decide about an event.
+    pub(super) fn asks_for_rows(&self) -> bool {
+        self.state.is_some() || self.sink.is_some()
+    }
+
+    /// Returns `true` if the event's rows at the sinks fit.
+    pub(super) fn fits_rows(&self, event: &EventSummary) -> bool {
+        let Some(sink) = &self.sink else {
+            return self.state.is_none_or(|state| event.state() == state);
+        };
+        let waits = event.waiting.iter().any(|row| row.sink == *sink);
+        let is_parked = event.parked.iter().any(|row| row.sink == *sink);
+        match self.state {
+            None => waits || is_parked,
+            Some(EventState::Waiting) => waits,
+            Some(EventState::Parked) => is_parked,
+            Some(EventState::Published) => !waits && !is_parked,
+        }
+    }
+}
+
 /// State of an event, over all sinks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum EventState {
     /// A sink has not confirmed it.
     Waiting,
@@ -43,6 +69,21 @@ pub enum EventState {
     Parked,
     /// No sink has a row of it any more: confirmed, or discarded by an operator.
     Published,
+}
+
+impl EventState {
+    /// All states, each with its word.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("waiting", Self::Waiting),
+        ("parked", Self::Parked),
+        ("published", Self::Published),
+    ];
+
+    /// Returns the state with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        let mut words = Self::WORDS.iter();
+        words.find(|(own, _)| *own == word).map(|(_, state)| *state)
+    }
 }
 
 /// Events that a look has found, the newest first.

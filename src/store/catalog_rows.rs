@@ -254,8 +254,8 @@ macro_rules! catalog_reads {
         ) -> QueryResult<Vec<catalog::EventSummary>> {
             let mut found = Vec::new();
             let (mut below, part) = (before, catalog::PAGE);
-            // A state is found out after the read: as many events as fit the rest are read in parts.
-            let part = if query.state.is_some() { part } else { limit };
+            // Rows at sinks are read after the events: as many events as fit the rest are read in parts.
+            let part = if query.asks_for_rows() { part } else { limit };
             while found.len() < limit {
                 let events = read_part(connection, query, (lowest, below), part)?;
                 let (Some(newest), Some(oldest)) = (events.first(), events.last()) else {
@@ -267,7 +267,7 @@ macro_rules! catalog_reads {
                 for row in events {
                     let known = query.message.is_none_or(|message| row.has(message));
                     let event = row.with(&mut at)?;
-                    if known && query.state.is_none_or(|state| event.state() == state) {
+                    if known && query.fits_rows(&event) {
                         found.push(event);
                     }
                 }

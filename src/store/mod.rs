@@ -22,6 +22,8 @@ mod row;
 mod sink_backlogs;
 mod sqlite;
 mod stall;
+pub mod trace;
+mod trace_rows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub(crate) use open::probe_folder;
-pub use open::{check, migrate, open};
+pub use open::{check, migrate, open, open_catalog};
 pub use parked::Parked;
 pub use reached::Reached;
 pub use roles::{Catalog, Housekeeping, Intake, Outbox, Secrets, Store};

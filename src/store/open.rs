@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Store, StoreError, migrations};
+use super::{Catalog, Store, StoreError, migrations};
 use crate::config::model;
 
 /// Returns the store at `config.url`, for `connections` threads that use it at the same time. It
@@ -15,6 +15,18 @@ use crate::config::model;
 pub fn open(config: &model::Store, connections: usize) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.url {
         model::StoreUrl::Sqlite(path) => Arc::new(SqliteStore::new(path, config)?),
+        model::StoreUrl::Postgres(url) => Arc::new(PostgresStore::new(url, config, connections)?),
+    })
+}
+
+/// Returns the catalog of the store at `config.url`, with connections of its own and no thread. It
+/// connects later, as [`open`] does.
+pub fn open_catalog(
+    config: &model::Store,
+    connections: usize,
+) -> Result<Arc<dyn Catalog>, StoreError> {
+    Ok(match &config.url {
+        model::StoreUrl::Sqlite(path) => Arc::new(SqliteStore::reader(path, config)?),
         model::StoreUrl::Postgres(url) => Arc::new(PostgresStore::new(url, config, connections)?),
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
+use super::trace::{EventTrace, Traced};
 use super::{
     Backlog, Confirms, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention,
     Room, Seq, StoreError, StoredEvent,
@@ -177,6 +178,9 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// Returns an event with its headers and body. None if it is gone.
     fn event(&self, seq: Seq) -> Result<Option<(EventSummary, StoredEvent)>, StoreError>;
+
+    /// Returns the rows of an event at its sinks, and its confirms.
+    fn trace(&self, event: Traced) -> Result<EventTrace, StoreError>;
 
     /// Returns other bodies that came under known keys, the newest first, from `after` on, at most
     /// `limit`.

@@ -11,6 +11,8 @@ use crate::store::catalog::{self, EventQuery, EventSummary};
 use crate::store::catalog_answers::catalog_answers;
 use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
+use crate::store::trace::{self, EventTrace, Traced};
+use crate::store::trace_rows::{self, trace_reads};
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
 // Events are reached by number, one by one: the planner might read all of them for a join.
@@ -52,7 +54,27 @@ const CONFLICTS: &str = "
     WHERE (conflict.at, key, digest) < ('epoch'::timestamptz + $1 * interval '1 microsecond', $2, $3)
     ORDER BY conflict.at DESC, key DESC, digest DESC LIMIT $4";
 
+/// Rows of the outbox for a number.
+const TRACED_WAITING: &str = "
+    SELECT sink, attempts, (extract(epoch FROM since) * 1000)::bigint AS since,
+           (extract(epoch FROM due_at) * 1000)::bigint AS due
+    FROM outbox WHERE seq = $1 ORDER BY sink";
+
+/// Parked rows of a number.
+const TRACED_PARKED: &str = "
+    SELECT sink, reason, (extract(epoch FROM at) * 1000)::bigint AS at FROM parked WHERE seq = $1 ORDER BY sink";
+
+/// Confirms of a number, out of the next ones from a time on.
+const TRACED_CONFIRMS: &str = "
+    SELECT (extract(epoch FROM looked.at) * 1000)::bigint AS at
+    FROM (
+        SELECT at, seq FROM published
+        WHERE at >= 'epoch'::timestamptz + $1 * interval '1 millisecond' ORDER BY at, seq LIMIT $2
+    ) AS looked
+    WHERE looked.seq = $3 ORDER BY looked.at LIMIT $4";
+
 catalog_reads!(PgConnection);
+trace_reads!(PgConnection);
 
 impl Catalog for PostgresStore {
     fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
@@ -113,6 +135,10 @@ impl Catalog for PostgresStore {
         };
         let event = row.into_stored(0).map_err(StoreError::Unavailable)?;
         Ok(Some((summary, event)))
+    }
+
+    fn trace(&self, event: Traced) -> Result<EventTrace, StoreError> {
+        self.run(|connection| read_trace(connection, event))
     }
 
     catalog_answers!(run);

@@ -12,6 +12,8 @@ use crate::store::catalog::{self, EventQuery, EventSummary};
 use crate::store::catalog_answers::catalog_answers;
 use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
+use crate::store::trace::{self, EventTrace, Traced};
+use crate::store::trace_rows::{self, trace_reads};
 use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
 
 type Row = (
@@ -32,7 +34,20 @@ const CONFLICTS: &str = "
     WHERE (at, key, digest) < ($1, $2, $3)
     ORDER BY at DESC, key DESC, digest DESC LIMIT $4";
 
+/// Rows of the outbox for a number.
+const TRACED_WAITING: &str = "
+    SELECT sink, attempts, since, due_at AS due FROM outbox WHERE seq = $1 ORDER BY sink";
+
+/// Parked rows of a number.
+const TRACED_PARKED: &str = "SELECT sink, reason, at FROM parked WHERE seq = $1 ORDER BY sink";
+
+/// Confirms of a number, out of the next ones from a time on.
+const TRACED_CONFIRMS: &str = "
+    SELECT at FROM (SELECT at, seq FROM published WHERE at >= $1 ORDER BY at, seq LIMIT $2) AS looked
+    WHERE seq = $3 ORDER BY at LIMIT $4";
+
 catalog_reads!(SqliteConnection);
+trace_reads!(SqliteConnection);
 
 impl Catalog for SqliteStore {
     fn parked(&self, sink: &SinkName, after: Seq, limit: usize) -> Result<Vec<Parked>, StoreError> {
@@ -102,6 +117,10 @@ impl Catalog for SqliteStore {
         };
         let event = row.into_stored(0).map_err(StoreError::Unavailable)?;
         Ok(Some((summary, event)))
+    }
+
+    fn trace(&self, event: Traced) -> Result<EventTrace, StoreError> {
+        self.read(|connection| read_trace(connection, event))
     }
 
     catalog_answers!(read);

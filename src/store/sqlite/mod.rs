@@ -67,6 +67,12 @@ impl SqliteStore {
         })
     }
 
+    /// Returns a store that is read only, beside the one that writes: without a thread of its own.
+    pub(super) fn reader(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
+        let migrate = model::Migrate::Check;
+        Self::at(path, migrate, config.statement_timeout, false)
+    }
+
     /// Opens the file at `path`. With `checkpoints_beside` a thread copies the log into the file;
     /// in the spool commits do.
     fn at(

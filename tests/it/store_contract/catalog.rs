@@ -1,8 +1,11 @@
 //! The catalog: an operator's questions, each answered from a bounded number of rows.
 
-use hookweir::domain::delivery::{DedupKey, MessageKey, SourceName, UnixMillis};
+use std::time::Duration;
+
+use hookweir::domain::delivery::{DedupKey, MessageKey, SourceName, UnixMillis, wall_clock};
 use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::store::catalog::{EventName, EventPage, EventQuery, EventState, LOOK, PAGE};
+use hookweir::store::trace::{EventTrace, Traced};
 use hookweir::store::{NewEvent, Seq, Store};
 
 use super::{Place, accepted, alive, batch, event, insert, insert_one, key_of, many, sink, source};
@@ -121,6 +124,76 @@ pub(crate) fn events_are_found_by_source_id_type_message_time_and_state(place: &
         .collect();
     assert_eq!(waits, ["default", "kafka"]);
     assert!(store.event(Seq(i64::MAX)).expect("read").is_none());
+}
+
+pub(crate) fn events_are_found_by_the_sink_that_has_a_row_of_them(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let kafka = SinkName::parse("kafka").expect("a name");
+    let both = Sinks::new(&[sink(), kafka.clone()]).expect("two sinks");
+    let mut rows = Vec::new();
+    for id in ["done", "parked", "waits"] {
+        let one = batch([of("shop", id, "paid", 0)]);
+        let inserted = store.insert(owner, &both, &one).expect("stored");
+        rows.extend(inserted.iter().filter_map(accepted));
+    }
+    store.confirmed(&sink(), &rows).expect("confirmed");
+    store.confirmed(&kafka, &rows[..1]).expect("confirmed");
+    store.park(&kafka, rows[1], "too large").expect("parked");
+    let at = |sink: &SinkName, state| {
+        let query = EventQuery {
+            sink: Some(sink.clone()),
+            state,
+            ..EventQuery::default()
+        };
+        ask(&*store, query)
+    };
+    assert_eq!(at(&kafka, None), ["waits", "parked"]);
+    assert_eq!(at(&kafka, Some(EventState::Waiting)), ["waits"]);
+    assert_eq!(at(&kafka, Some(EventState::Parked)), ["parked"]);
+    assert_eq!(at(&kafka, Some(EventState::Published)), ["done"]);
+    assert!(at(&sink(), None).is_empty(), "it has confirmed all");
+    let published = at(&sink(), Some(EventState::Published));
+    assert_eq!(published, ["waits", "parked", "done"]);
+}
+
+pub(crate) fn a_trace_has_attempts_reason_and_confirms_with_their_times(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let [kafka, files] = ["kafka", "files"].map(|name| SinkName::parse(name).expect("a name"));
+    let all = Sinks::new(&[sink(), kafka.clone(), files.clone()]).expect("three sinks");
+    let received_at = wall_clock();
+    let now = |id| NewEvent {
+        received_at,
+        ..of("shop", id, "paid", 0)
+    };
+    let mut rows = Vec::new();
+    for id in ["traced", "another"] {
+        let inserted = store.insert(owner, &all, &batch([now(id)]));
+        rows.extend(inserted.expect("stored").iter().filter_map(accepted));
+    }
+    let minute = Duration::from_secs(60);
+    store.postpone(&sink(), &rows[..1], minute).expect("later");
+    store.park(&kafka, rows[0], "too large").expect("parked");
+    store.confirmed(&files, &rows).expect("confirmed");
+    let trace = |seq| store.trace(Traced { seq, received_at }).expect("read");
+
+    let traced = trace(rows[0]);
+    let [waits] = &traced.waiting[..] else {
+        panic!("one sink: {traced:?}")
+    };
+    assert_eq!((&waits.sink, waits.attempts), (&sink(), 1));
+    assert!(waits.due.0 >= waits.since.0 + 60_000, "{waits:?}");
+    let [refused] = &traced.parked[..] else {
+        panic!("one sink: {traced:?}")
+    };
+    assert_eq!((&refused.sink, &*refused.reason), (&kafka, "too large"));
+    assert_eq!(traced.confirmed_at.len(), 1, "of the two confirms its own");
+    for later in [refused.at, traced.confirmed_at[0]] {
+        assert!(later.0 >= waits.since.0, "{traced:?}");
+    }
+    assert_eq!(trace(rows[1]).waiting.len(), 2);
+    assert_eq!(trace(Seq(i64::MAX)), EventTrace::default());
 }
 
 pub(crate) fn a_page_is_bounded_and_the_next_one_goes_on(place: &impl Place) {

@@ -109,6 +109,8 @@ macro_rules! contract {
             an_event_waits_for_the_sinks_that_want_it_and_is_kept_if_none_does);
         $crate::store_contract::contract!($place: catalog
             events_are_found_by_source_id_type_message_time_and_state
+            events_are_found_by_the_sink_that_has_a_row_of_them
+            a_trace_has_attempts_reason_and_confirms_with_their_times
             a_page_is_bounded_and_the_next_one_goes_on
             conflicts_are_listed_with_their_bodies);
     };

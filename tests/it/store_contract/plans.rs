@@ -11,6 +11,7 @@ use diesel::sql_types::Text;
 use hookweir::domain::delivery::InstanceId;
 use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::store::catalog::{EventName, EventQuery, EventState};
+use hookweir::store::trace::Traced;
 use hookweir::store::{Retention, Seq, Store};
 use serde_json::Value;
 
@@ -146,6 +147,11 @@ fn look(store: &dyn Store) {
     let message = EventName::Message(found.message_id);
     assert_eq!(store.number_of(message), Ok(Some(found.seq)));
     assert!(store.event(found.seq).expect("read").is_some());
+    let traced = Traced {
+        seq: found.seq,
+        received_at: found.received_at,
+    };
+    assert!(!store.trace(traced).expect("read").waiting.is_empty());
     let conflicts = store.conflicts(None, 2).expect("a page");
     let place = conflicts[0].place;
     store.conflicts(Some(place), 2).expect("a page");

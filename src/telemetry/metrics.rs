@@ -11,9 +11,10 @@ use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use super::LastOutcomes;
 use super::define::{Define, MetricDescription};
 use super::line_limit::LineLimit;
-use crate::domain::delivery::{Marks, SourceName};
+use crate::domain::delivery::{Marks, SourceName, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
 /// Upper bounds of latency buckets, in seconds.
@@ -220,6 +221,7 @@ impl Metrics {
                 .map(|reason| outcome("failed", reason.label()))
                 .collect(),
             delivery_seconds: self.delivery_seconds.clone(),
+            last: LastOutcomes::default(),
             lines: LineLimit::default(),
             source: source.clone(),
         })
@@ -252,6 +254,8 @@ pub struct SourceMetrics {
     shed: Vec<IntCounter>,
     failed: Vec<IntCounter>,
     delivery_seconds: Histogram,
+    /// Last outcomes of this source.
+    pub last: LastOutcomes,
     /// Limit on log lines about this source.
     pub(super) lines: LineLimit,
 }
@@ -279,6 +283,7 @@ impl SourceMetrics {
             Outcome::Failed(reason) => &self.failed[*reason as usize],
         };
         counter.inc();
+        self.last.note(outcome, wall_clock());
         self.delivery_seconds.observe(took.as_secs_f64());
     }
 

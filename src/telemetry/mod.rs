@@ -4,6 +4,7 @@
 pub mod define;
 pub mod health;
 mod journal;
+mod last_outcomes;
 mod line_limit;
 pub mod log_queue;
 pub mod logs;
@@ -13,5 +14,6 @@ mod sink_metrics;
 pub mod systemd;
 
 pub use health::Health;
+pub use last_outcomes::{LastOutcomes, LastRefusal};
 pub use metrics::{Metrics, SourceMetrics};
 pub use sink_metrics::SinkFigures;

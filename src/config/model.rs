@@ -16,6 +16,8 @@ use crate::domain::sink::{SinkName, Sinks};
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[admin]`; its socket is `None` if the admin API is off.
+    pub admin: AdminApi,
     /// `[limits]`
     pub limits: Limits,
     /// `[verifier]`
@@ -52,6 +54,7 @@ impl Config {
     /// Reads all sections. Returns `[publisher]` beside them. Sinks and sources are read apart.
     pub(super) fn sections(r: &mut Reader<'_>) -> (Self, Publisher) {
         let server = Server::read(r)();
+        let admin = AdminApi::read(r)();
         let limits = Limits::read(r)();
         let verifier = Verifier::read(r)();
         let dedup = Dedup::read(r)();
@@ -65,6 +68,7 @@ impl Config {
         spool.path = spool.path.filter(|_| spools);
         let config = Self {
             server,
+            admin,
             limits,
             verifier,
             dedup,

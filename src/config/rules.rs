@@ -44,6 +44,16 @@ pub(super) fn amqp_name_or_none(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The path of a Unix socket. The kernel's address has room for 107 bytes.
+pub(super) fn socket_path(path: &str) -> Result<(), String> {
+    match path.len() {
+        0..=107 => Ok(()),
+        len => Err(format!(
+            "expected at most 107 bytes, found {len}: the kernel takes no longer path of a socket"
+        )),
+    }
+}
+
 /// Directives as in `RUST_LOG`.
 pub(super) fn log_filter(filter: &str) -> Result<(), String> {
     match tracing_subscriber::EnvFilter::builder().parse(filter) {

@@ -10,3 +10,4 @@ pub(crate) mod memory;
 pub mod shutdown;
 pub mod signals;
 pub(crate) mod tls;
+pub(crate) mod unix_socket;

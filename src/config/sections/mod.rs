@@ -1,5 +1,6 @@
 //! Sections of the configuration, each option defined once. `config.toml` and the reference page are made of them.
 
+mod admin;
 mod dedup;
 mod file_sink;
 mod kafka;
@@ -15,6 +16,7 @@ mod spool;
 mod store;
 mod verifier;
 
+pub use admin::AdminApi;
 pub use dedup::Dedup;
 pub use file_sink::FileSinkOptions;
 pub use kafka::{Compression, KafkaOptions, SaslMechanism};
@@ -35,6 +37,7 @@ use super::define::Section;
 /// All sections but `[[sink]]` and `[[source]]`, in the order in which they are shown.
 pub const SECTIONS: &[Section] = &[
     Server::SECTION,
+    AdminApi::SECTION,
     Limits::SECTION,
     Verifier::SECTION,
     Dedup::SECTION,

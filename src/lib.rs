@@ -33,6 +33,7 @@ pub mod http;
 pub mod in_flight;
 pub mod keys;
 pub mod lakehouse;
+pub mod operate;
 pub mod outbox;
 pub mod publish;
 pub mod runtime;

@@ -1,10 +1,15 @@
-//! The admin stage: a listener of its own for `/livez`, `/readyz` and `/metrics`.
+//! The admin stage: a listener of its own for `/livez`, `/readyz` and `/metrics`, and the [admin
+//! API](serve_api) on a Unix socket.
 //!
-//! Every route stands in one table, `ROUTES`. It has no login: it belongs on loopback or a private
-//! network. A login goes into `respond`, through which every request passes.
+//! Every route of the listener stands in one table, `ROUTES`. It has no login: it belongs on loopback
+//! or a private network. A login goes into `respond`, through which every request passes.
 
+mod api;
+mod caller;
 mod health;
 mod metrics;
+
+pub use api::serve_api;
 
 use std::io;
 use std::net::TcpListener;

@@ -12,6 +12,7 @@ use crate::http::connection_bytes;
 use crate::lakehouse;
 use crate::publish::sinks::KAFKA_CHANNELS;
 use crate::spool::EVENT_OVERHEAD;
+use crate::store::catalog::PAGE;
 use crate::telemetry::log_queue;
 use hookweir_signatures::spec_of;
 
@@ -51,6 +52,13 @@ const SPOOLED_KEYS: u64 = 3 * 20;
 /// The program, its tables, TLS roots, metrics.
 const BASE: u64 = 48 * MIB;
 
+/// A connection to the admin API: its state and its buffers.
+const ADMIN_CONNECTION: u64 = 64 * KIB;
+/// An event in an answer of the admin API: as read, as values, and as text.
+const ADMIN_EVENT: u64 = 8 * KIB;
+/// Threads of the admin API besides those that answer questions: one accepts, one reads requests.
+const ADMIN_THREADS: u64 = 2;
+
 /// Copies of a commit's events: as read, as columns, and encoded.
 const LAKEHOUSE_COPIES: u64 = 4;
 /// Bytes of a known id, twice while they are sorted.
@@ -81,6 +89,7 @@ impl MemoryBound {
         let mut parts = requests(config);
         parts.extend(publishing(config));
         parts.extend(lakehouse_writer(config));
+        parts.extend(admin_api(config));
         parts.extend(process(config, cores));
         let sum = |parts: &[Part]| parts.iter().map(|(_, bytes)| bytes).sum();
         let in_use: u64 = sum(&parts);
@@ -200,6 +209,24 @@ fn publishing(config: &Config) -> Vec<Part> {
     ]
 }
 
+/// Returns the part of the admin API, if it is on.
+fn admin_api(config: &Config) -> Option<Part> {
+    let admin = &config.admin;
+    admin.socket.as_ref()?;
+    let questions = admin.database_connections as u64;
+    let database = match config.store.url {
+        StoreUrl::Sqlite(_) => 2 * SQLITE_CONNECTION,
+        StoreUrl::Postgres(_) => questions * POSTGRES_CONNECTION,
+    };
+    let answers = questions * PAGE as u64 * ADMIN_EVENT;
+    let threads = (questions + ADMIN_THREADS) * THREAD_STACK;
+    let connections = admin.max_connections as u64 * ADMIN_CONNECTION;
+    Some((
+        "the admin API (admin.max_connections, database_connections)",
+        database + answers + threads + connections,
+    ))
+}
+
 /// Returns the parts of databases, keys, threads and the program.
 fn process(config: &Config, cores: u64) -> Vec<Part> {
     let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
@@ -282,6 +309,8 @@ mod tests {
             "limits.max_header_bytes = 16385",
             "limits.max_body_bytes = 26214401",
             "server.max_connections = 4097",
+            "admin.max_connections = 17",
+            "admin.database_connections = 3",
             "server.workers = 3",
             "verifier.actors = 3",
             "dedup.writers = 3",

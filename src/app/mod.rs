@@ -4,6 +4,7 @@
 mod checks;
 pub mod demo;
 mod memory;
+mod operator;
 mod run;
 mod sockets;
 mod stages;
@@ -56,10 +57,11 @@ pub fn serve(
     listening: impl FnOnce(Listening),
 ) -> Result<(), ServeError> {
     let sockets = Sockets::bind(&config.server)?;
-    listening(sockets.addresses()?);
+    let at = sockets.addresses()?;
+    listening(at);
     actix::System::new().block_on(async {
         let (lifeline, vigil) = CriticalTask::new();
-        let service = Service::start(config, sources, metrics, &lifeline)?;
+        let service = Service::start(config, at, sources, metrics, &lifeline)?;
         drop(lifeline);
         service.run(config, sockets, End { vigil, signals }).await
     })

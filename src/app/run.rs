@@ -1,14 +1,16 @@
 //! The running service: from the first connection to an orderly stop.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::Arbiter;
+use futures_util::FutureExt;
 
-use super::ServeError;
 use super::sockets::Sockets;
 use super::stages::Service;
+use super::{ServeError, operator};
 use crate::config::Config;
 use crate::runtime::listener::StopMode;
 use crate::runtime::mailbox::ActorRegistry;
@@ -82,12 +84,9 @@ impl Service {
             config.shutdown.drain,
         )
         .map_err(cannot)?;
-        let admin = admin::serve(sockets.admin, self.admin.clone()).map_err(cannot)?;
-        let server = actix::spawn(admin.until(async {
-            // The sender is dropped when the service ends.
-            let _ = admin_stopped.await;
-            StopMode::Graceful
-        }));
+        let server = self
+            .serve_admin(config, sockets.admin, admin_stopped)
+            .map_err(cannot)?;
         actix::spawn(tell_when_ready(self.admin.health.clone()));
         actix::spawn(keep_watchdog_quiet(self.roster.clone()));
 
@@ -111,6 +110,28 @@ impl Service {
                 })
                 .map_err(cannot),
         }
+    }
+
+    /// Starts the admin listener and the admin API. Both stop gracefully once the service ends, which
+    /// drops the sender of `stopped`.
+    fn serve_admin(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        stopped: tokio::sync::oneshot::Receiver<()>,
+    ) -> std::io::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
+        let admin = admin::serve(listener, self.admin.clone())?;
+        let api = operator::serve(config, &self.operator);
+        let stopped = stopped.map(|_| StopMode::Graceful).shared();
+        Ok(actix::spawn(async move {
+            let api = async {
+                if let Some(api) = api {
+                    api.until(stopped.clone()).await;
+                }
+            };
+            let (ended, ()) = tokio::join!(admin.until(stopped.clone()), api);
+            ended
+        }))
     }
 
     /// Stops the stages from the front to the back: accepted deliveries are stored and answered, events in

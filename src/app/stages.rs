@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use actix::{Arbiter, ArbiterHandle};
 
-use super::ServeError;
+use super::operator::operator;
+use super::{Listening, ServeError};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::config::model::{Publisher, RespondAfter};
@@ -15,6 +16,7 @@ use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::lakehouse::{self, RunningLakehouse};
+use crate::operate::Operator;
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
@@ -60,6 +62,7 @@ pub(super) struct Service {
     pub(super) edge: Arc<http::IngestService>,
     pub(super) front: VerifierFactory,
     pub(super) admin: Arc<Admin>,
+    pub(super) operator: Arc<Operator>,
     pub(super) budget: Arc<Budget>,
     pub(super) roster: ActorRegistry,
 }
@@ -88,6 +91,7 @@ impl Service {
     /// Starts the stages from the back, so that each finds the next one.
     pub(super) fn start(
         config: &Config,
+        at: Listening,
         sources: Sources,
         metrics: Arc<Metrics>,
         lifeline: &CriticalTask,
@@ -113,6 +117,8 @@ impl Service {
         let keys = KeyService::start(&sources, &secrets, lifeline).map_err(unavailable)?;
         let dedup = shared.dedup(&stored, &publishers)?;
         let front = shared.front(keys, &dedup);
+        let sinks = shared.sinks.clone();
+        let operator = operator(config, at, &sources, sinks, shared.instance);
         let edge = shared.edge(sources, &front);
         Ok(Self {
             store: stored.store,
@@ -130,6 +136,7 @@ impl Service {
                 budget: shared.budget.clone(),
                 started: Instant::now(),
             }),
+            operator: Arc::new(operator),
             budget: shared.budget,
             roster: shared.roster,
         })

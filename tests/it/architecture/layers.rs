@@ -9,6 +9,7 @@ use super::code;
 pub const LAYERS: &[(&str, &[&str])] = &[
     ("commands and wiring", &["cli", "app"]),
     ("listeners", &["http", "admin"]),
+    ("functions of an operator", &["operate"]),
     (
         "stages",
         &["verify", "dedup", "spool", "keys", "publish", "lakehouse"],

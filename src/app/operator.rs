@@ -1,0 +1,87 @@
+//! The admin API: the facts that its functions stand on, and its socket.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Listening;
+use crate::admin;
+use crate::config::Config;
+use crate::domain::delivery::{InstanceId, wall_clock};
+use crate::domain::sink::Sinks;
+use crate::operate::{Archive, KnownSource, Operator};
+use crate::runtime::listener::{RunningServer, StopMode};
+use crate::runtime::unix_socket::{self, SocketPath};
+use crate::source::Sources;
+
+/// Returns the operator's functions of this instance, which listens `at` these addresses.
+pub(super) fn operator(
+    config: &Config,
+    at: Listening,
+    sources: &Sources,
+    sinks: Sinks,
+    instance: InstanceId,
+) -> Operator {
+    Operator {
+        instance,
+        started: wall_clock(),
+        sinks,
+        sources: known_sources(config, at, sources),
+        archive: Archive::new(&config.store, &config.admin),
+    }
+}
+
+/// Returns the sources in the order of the configuration.
+fn known_sources(config: &Config, at: Listening, sources: &Sources) -> Vec<KnownSource> {
+    let configured = config.sources.iter();
+    let known = configured.filter_map(|configured| {
+        let source = sources.at(&configured.path)?;
+        let local = || format!("http://{}/ingest/{}", at.ingest, source.path);
+        Some(KnownSource {
+            name: source.name.clone(),
+            provider: configured.provider.clone(),
+            url: configured.public_url.clone().unwrap_or_else(local),
+            url_is_public: configured.public_url.is_some(),
+            deadline: source.deadline,
+            metrics: source.metrics.clone(),
+        })
+    });
+    known.collect()
+}
+
+/// The admin API while it is served.
+pub(super) struct RunningApi {
+    server: RunningServer,
+    socket: SocketPath,
+}
+
+impl RunningApi {
+    /// Serves until `stop` resolves. The socket's path is removed afterwards.
+    pub(super) async fn until(self, stop: impl Future<Output = StopMode>) {
+        if let Err(error) = self.server.until(stop).await {
+            tracing::warn!(%error, "the admin API has ended; deliveries are accepted without it");
+        }
+        drop(self.socket);
+    }
+}
+
+/// Starts the admin API, unless it is off. If its socket cannot be opened, the log says so: deliveries
+/// do not need it.
+pub(super) fn serve(config: &Config, operator: &Arc<Operator>) -> Option<RunningApi> {
+    let path = config.admin.socket.as_deref()?;
+    let started = unix_socket::bind(path).and_then(|(listener, socket)| {
+        let server = admin::serve_api(listener, &config.admin, operator.clone())?;
+        Ok::<_, io::Error>(RunningApi { server, socket })
+    });
+    match started {
+        Ok(running) => Some(running),
+        Err(error) => {
+            tracing::warn!(
+                socket = %path.display(),
+                "cannot open the admin API's socket {}: {error}; `hookweir events` and the like do not reach this instance, deliveries \
+                 are accepted. admin.socket sets another path",
+                path.display()
+            );
+            None
+        }
+    }
+}

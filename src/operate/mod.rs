@@ -1,0 +1,87 @@
+//! An operator's functions: the one place behind the admin API. They read with a store of their own,
+//! and answer in the words of `views`. The faces above (JSON, and the command line as its client) add
+//! nothing.
+//!
+//! Each function blocks, and is bounded: in rows by [`crate::store::catalog`], in time by
+//! `admin.timeout_ms`.
+
+mod events;
+mod problem;
+mod question;
+mod sources;
+mod views;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::config::model;
+use crate::domain::delivery::{InstanceId, UnixMillis};
+use crate::domain::sink::Sinks;
+use crate::store::{self, Catalog, StoreError};
+
+pub use problem::ApiProblem;
+pub use question::EventQuestion;
+pub use sources::KnownSource;
+pub use views::{
+    EventList, EventView, SinkState, SinkView, SourceList, SourceRefusal, SourceView, TraceView,
+};
+
+/// Facts about the instance and its configuration, on which the functions stand.
+pub struct Operator {
+    /// Id of this instance.
+    pub instance: InstanceId,
+    /// Start of the process.
+    pub started: UnixMillis,
+    /// Sinks, with the events that go to each.
+    pub sinks: Sinks,
+    /// Sources, in the order of the configuration.
+    pub sources: Vec<KnownSource>,
+    /// Connection to the store.
+    pub archive: Archive,
+}
+
+/// The store as the operator's functions read it: opened at the first question.
+pub struct Archive {
+    config: model::Store,
+    connections: usize,
+    catalog: OnceLock<Arc<dyn Catalog>>,
+}
+
+impl Archive {
+    /// Takes the configuration of the store, with the bounds of the admin API in place of its own.
+    pub fn new(store: &model::Store, admin: &model::AdminApi) -> Self {
+        let config = model::Store {
+            connect_timeout: store.connect_timeout.min(admin.timeout),
+            statement_timeout: admin.timeout,
+            ..store.clone()
+        };
+        Self {
+            config,
+            connections: admin.database_connections,
+            catalog: OnceLock::new(),
+        }
+    }
+
+    /// Returns the time to answer a question.
+    fn patience(&self) -> Duration {
+        self.config.statement_timeout
+    }
+
+    /// Returns the catalog.
+    fn catalog(&self) -> Result<&dyn Catalog, ApiProblem> {
+        if let Some(catalog) = self.catalog.get() {
+            return Ok(&**catalog);
+        }
+        let opened = store::open_catalog(&self.config, self.connections)?;
+        Ok(&**self.catalog.get_or_init(|| opened))
+    }
+}
+
+impl From<StoreError> for ApiProblem {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(
+            format!("cannot read the store: {error}"),
+            "look at /readyz for the state of the store, and ask again once it is ready",
+        )
+    }
+}

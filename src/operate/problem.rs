@@ -1,0 +1,53 @@
+//! Errors of the admin API: what failed, and the next step.
+
+use serde::{Deserialize, Serialize};
+
+/// Error of the admin API, as `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail}; {next}")]
+pub struct ApiProblem {
+    /// HTTP status.
+    pub status: u16,
+    /// Kind of the error, in words.
+    pub title: String,
+    /// Failure, with the thing that it is about.
+    pub detail: String,
+    /// Next step of the operator.
+    pub next: String,
+}
+
+impl ApiProblem {
+    fn new(status: u16, title: &str, detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self {
+            status,
+            title: title.to_owned(),
+            detail: detail.into(),
+            next: next.into(),
+        }
+    }
+
+    /// Returns the error of a question that cannot be understood.
+    pub fn bad_question(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(400, "bad question", detail, next)
+    }
+
+    /// Returns the error of a caller without the right.
+    pub fn forbidden(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(403, "forbidden", detail, next)
+    }
+
+    /// Returns the error of a thing that is not there.
+    pub fn not_found(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(404, "not found", detail, next)
+    }
+
+    /// Returns the error of a name that several things have.
+    pub fn ambiguous(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(409, "ambiguous", detail, next)
+    }
+
+    /// Returns the error of something that does not work now.
+    pub fn unavailable(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(503, "unavailable", detail, next)
+    }
+}

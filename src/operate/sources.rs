@@ -1,0 +1,62 @@
+//! Sources of this instance: where providers send to, and what came last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Operator;
+use super::views::{SourceList, SourceRefusal, SourceView, shown};
+use crate::domain::delivery::SourceName;
+use crate::telemetry::{LastRefusal, SourceMetrics};
+
+/// A configured source, as an operator asks about it.
+pub struct KnownSource {
+    /// Its name.
+    pub name: SourceName,
+    /// Its provider. None if it has a scheme of its own.
+    pub provider: Option<String>,
+    /// URL to enter at the provider.
+    pub url: String,
+    /// True if the URL is its `public_url`; otherwise it is the one on this machine.
+    pub url_is_public: bool,
+    /// Longest time to an answer.
+    pub deadline: Duration,
+    /// Its metrics.
+    pub metrics: Arc<SourceMetrics>,
+}
+
+impl KnownSource {
+    fn view(&self) -> SourceView {
+        let last = &self.metrics.last;
+        SourceView {
+            source: self.name.to_string(),
+            provider: self.provider.clone(),
+            url: self.url.clone(),
+            url_is_public: self.url_is_public,
+            deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
+            received: self.metrics.received.get(),
+            last_accepted: last.accepted().map(shown),
+            last_duplicate: last.duplicate().map(shown),
+            last_refused: last.refused().map(refusal),
+            last_unavailable: last.unavailable().map(refusal),
+        }
+    }
+}
+
+fn refusal(last: LastRefusal) -> SourceRefusal {
+    SourceRefusal {
+        at: shown(last.at),
+        reason: last.reason.to_owned(),
+        detail: last.detail.into_owned(),
+    }
+}
+
+impl Operator {
+    /// Returns all sources of this instance.
+    pub fn sources(&self) -> SourceList {
+        SourceList {
+            instance: self.instance.to_string(),
+            started_at: shown(self.started),
+            sources: self.sources.iter().map(KnownSource::view).collect(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Answers of the admin API. Times are RFC 3339 in UTC, with milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::delivery::UnixMillis;
+use crate::store::catalog::EventState;
+
+/// A page of events, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventList {
+    /// The events.
+    pub events: Vec<EventView>,
+    /// Place to go on from, for the parameter `before`. None at the end. A page may be empty and have
+    /// a next one: none of the events that were read fits.
+    pub next: Option<String>,
+}
+
+/// An event without its headers and body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Id of its message.
+    pub message_id: String,
+    /// Name of its source.
+    pub source: String,
+    /// The provider's id.
+    pub event_id: String,
+    /// The provider's type, if there is one.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// `Content-Type` of the request.
+    pub content_type: Option<String>,
+    /// Time of receipt.
+    pub received_at: String,
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// State over all sinks.
+    pub state: EventState,
+    /// Message id of the first event with the same id and another body.
+    pub conflict_of: Option<String>,
+    /// Message id of the first event with the same bytes.
+    pub same_bytes_as: Option<String>,
+    /// Sinks that have a row of it. In a trace: all sinks that it went to, as far as the configuration
+    /// tells.
+    pub sinks: Vec<SinkView>,
+}
+
+/// State of an event at a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkState {
+    /// The sink has not confirmed it.
+    Waiting,
+    /// The sink has refused it for good.
+    Parked,
+    /// The sink has no row of it any more: confirmed, or discarded by an operator.
+    Confirmed,
+    /// The sink has no row of it, and fewer confirms were found than there are such sinks. Either the
+    /// confirm came later than 100,000 others, or the sink was configured later than the event.
+    Unknown,
+}
+
+/// An event at one sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkView {
+    /// Name of the sink.
+    pub sink: String,
+    /// State there.
+    pub state: SinkState,
+    /// Number of attempts that were not confirmed.
+    pub attempts: Option<u32>,
+    /// Time since which it waits, is parked, or is confirmed. In a trace only.
+    pub since: Option<String>,
+    /// Time of the next attempt. In a trace only.
+    pub next_attempt: Option<String>,
+    /// Reason for which it is parked.
+    pub reason: Option<String>,
+}
+
+/// An event on its way: received, stored, and each sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceView {
+    /// The event, with all of its sinks.
+    pub event: EventView,
+    /// Number of its row in the store.
+    pub number: i64,
+    /// Times of confirms, the earliest first. The store keeps no sink with a confirm.
+    pub confirmed_at: Vec<String>,
+}
+
+/// All sources of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceList {
+    /// Id of the instance that answers. Times of deliveries are its own.
+    pub instance: String,
+    /// Start of the instance. Earlier deliveries are not known to it.
+    pub started_at: String,
+    /// The sources, in the order of the configuration.
+    pub sources: Vec<SourceView>,
+}
+
+/// A source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// Its name.
+    pub source: String,
+    /// Its provider. None if it has a scheme of its own.
+    pub provider: Option<String>,
+    /// URL to enter at the provider: `public_url`, or the URL on this machine.
+    pub url: String,
+    /// True if `url` is its `public_url`.
+    pub url_is_public: bool,
+    /// Longest time to an answer, in milliseconds.
+    pub deadline_ms: u64,
+    /// Number of requests.
+    pub received: u64,
+    /// Time of the last new event.
+    pub last_accepted: Option<String>,
+    /// Time of the last redelivery that was recognised.
+    pub last_duplicate: Option<String>,
+    /// Last delivery that was refused for good, with 4xx.
+    pub last_refused: Option<SourceRefusal>,
+    /// Last delivery that was answered 503.
+    pub last_unavailable: Option<SourceRefusal>,
+}
+
+/// A delivery that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRefusal {
+    /// Time of the answer.
+    pub at: String,
+    /// Reason, as metrics count it.
+    pub reason: String,
+    /// Detail, or nothing.
+    pub detail: String,
+}
+
+/// Returns a time as the API shows it.
+pub(super) fn shown(at: UnixMillis) -> String {
+    // A time out of range, after a clock that was far ahead, is shown as 1970.
+    let at = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    format!("{at:.3}")
+}

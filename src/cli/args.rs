@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::operator::OperatorCommand;
 use super::{check, lakehouse, learned, parked, send, sinks, verify};
 use crate::config::{Inputs, settings};
 
@@ -100,6 +101,8 @@ pub(super) enum Command {
     ///
     /// Safe while instances are running.
     Sinks(With<sinks::Options>),
+    #[command(flatten)]
+    Operator(OperatorCommand),
     /// Sends test events, signed as the source's provider would sign them.
     Send(Box<With<send::Options>>),
     /// Says which step of the verification of a captured request fails.

@@ -10,6 +10,7 @@ mod check;
 mod disks;
 mod lakehouse;
 mod learned;
+mod operator;
 mod parked;
 mod providers;
 mod say;
@@ -101,6 +102,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Sinks(With { common, own }) => {
             sinks::run(&load_what_is_here(before.and(common))?, &own)
         }
+        Command::Operator(command) => command.run(|common| load_what_is_here(before.and(common))),
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
         Command::Send(with) => {
             let inputs = before.and(with.common);
@@ -116,10 +118,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             print_config(&load_what_is_here(before.and(common))?);
             Ok(())
         }
-        Command::Completions { shell } => {
-            print_completions(shell);
-            Ok(())
-        }
+        Command::Completions { shell } => print_completions(shell),
     }
 }
 
@@ -135,11 +134,12 @@ fn print_config(config: &Config) {
     say::out(config.to_toml().trim_end());
 }
 
-fn print_completions(shell: Shell) {
+fn print_completions(shell: Shell) -> Result<(), Failure> {
     // Standard output itself would panic if its reader went away.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut script);
     say::out_bytes(&script);
+    Ok(())
 }
 
 fn report(failure: Failure) -> ExitCode {

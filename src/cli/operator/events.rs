@@ -1,0 +1,124 @@
+//! `hookweir events`: stored events, the newest first.
+
+use super::client::AdminClient;
+use super::table::Table;
+use super::times;
+use crate::cli::{Failure, say};
+use crate::config::Config;
+use crate::operate::{EventList, EventQuestion, EventView};
+use crate::store::catalog::{LOOK, PAGE};
+
+/// Pages after which a line says how far the search is.
+const PROGRESS: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Options {
+    /// Events of this source.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Events with this id of the provider.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// The event with this message id.
+    #[arg(long, value_name = "UUID")]
+    message: Option<String>,
+    /// Events of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Events received at this time or later: a time, a day, or how long ago (2h).
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    from: Option<String>,
+    /// Events received before this time.
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    to: Option<String>,
+    /// Events in this state; with --sink, the state there.
+    #[arg(long, value_name = "STATE", value_parser = ["waiting", "parked", "published"])]
+    state: Option<String>,
+    /// Events that wait for this sink, or are parked by it.
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+    /// Number of events, at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Print each event as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Options {
+    fn question(&self) -> EventQuestion {
+        EventQuestion {
+            source: self.source.clone(),
+            event_id: self.id.clone(),
+            message_id: self.message.clone(),
+            event_type: self.event_type.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            state: self.state.clone(),
+            sink: self.sink.clone(),
+            before: None,
+            limit: None,
+        }
+    }
+}
+
+pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
+    let client = AdminClient::new(config)?;
+    let mut question = options.question();
+    let mut table = Table::new(&["RECEIVED", "SOURCE", "ID", "TYPE", "STATE", "MESSAGE"]);
+    let mut left = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    let mut pages = 0;
+    let next = loop {
+        question.limit = Some(left.min(PAGE));
+        let page: EventList = client.get("events", &question.parameters())?;
+        left = left.saturating_sub(page.events.len());
+        for event in &page.events {
+            if options.json {
+                say::out(json(event)?);
+            } else {
+                table.row(cells(event));
+            }
+        }
+        pages += 1;
+        if page.next.is_none() || left == 0 {
+            break page.next;
+        }
+        if pages % PROGRESS == 0 {
+            say::note(format_args!("about {} events read so far", pages * LOOK));
+        }
+        question.before = page.next;
+    };
+    table.print();
+    let wanted = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    if left == wanted {
+        say::note("no event fits; `hookweir sources` shows deliveries that were refused");
+    } else if next.is_some() {
+        say::note("older events may fit, too; --limit and --to show them");
+    }
+    Ok(())
+}
+
+fn cells(event: &EventView) -> [String; 6] {
+    [
+        event.received_at.clone(),
+        event.source.clone(),
+        event.event_id.clone(),
+        event.event_type.clone().unwrap_or_else(|| "-".to_owned()),
+        state(event),
+        event.message_id.clone(),
+    ]
+}
+
+/// Returns the state, with the sinks that decide on it.
+fn state(event: &EventView) -> String {
+    let word = super::trace::word(&event.state);
+    let sinks: Vec<&str> = event.sinks.iter().map(|sink| sink.sink.as_str()).collect();
+    match sinks[..] {
+        [] | ["default"] => word,
+        _ => format!("{word} ({})", sinks.join(", ")),
+    }
+}
+
+fn json(event: &EventView) -> Result<String, Failure> {
+    super::trace::json(event)
+}

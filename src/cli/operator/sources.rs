@@ -1,0 +1,85 @@
+//! `hookweir sources`: where providers send to, and what came last.
+
+use super::client::AdminClient;
+use super::table::Table;
+use super::trace::json;
+use crate::cli::{Failure, say};
+use crate::config::Config;
+use crate::operate::{SourceList, SourceRefusal, SourceView};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Options {
+    /// One source; all of them if left out.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
+    let mut list: SourceList = AdminClient::new(config)?.get("sources", &[])?;
+    if let Some(name) = &options.name {
+        let known: Vec<String> = list.sources.iter().map(|s| s.source.clone()).collect();
+        list.sources.retain(|source| source.source == *name);
+        if list.sources.is_empty() {
+            return Err(Failure::Usage(format!(
+                "the service has no source \"{}\"; it has {}",
+                name.escape_debug(),
+                known.join(", ")
+            )));
+        }
+    }
+    if options.json {
+        say::out(json(&list)?);
+        return Ok(());
+    }
+    let mut table = Table::new(&[
+        "SOURCE",
+        "PROVIDER",
+        "LAST ACCEPTED",
+        "LAST REFUSED",
+        "URL TO ENTER",
+    ]);
+    list.sources
+        .iter()
+        .for_each(|source| table.row(cells(source)));
+    table.print();
+    say::note(format_args!(
+        "deliveries to instance {} since its start at {}",
+        list.instance, list.started_at
+    ));
+    Ok(())
+}
+
+fn cells(source: &SourceView) -> [String; 5] {
+    let url = match source.url_is_public {
+        true => source.url.clone(),
+        false => format!("{} (on this machine)", source.url),
+    };
+    let accepted = source
+        .last_accepted
+        .as_ref()
+        .max(source.last_duplicate.as_ref());
+    [
+        source.source.clone(),
+        source.provider.clone().unwrap_or_else(|| "-".to_owned()),
+        accepted.cloned().unwrap_or_else(|| "-".to_owned()),
+        refused(source).map_or_else(|| "-".to_owned(), shown),
+        url,
+    ]
+}
+
+/// Returns the last delivery that was not accepted, with 4xx or 503.
+fn refused(source: &SourceView) -> Option<&SourceRefusal> {
+    let both = [&source.last_refused, &source.last_unavailable];
+    let both = both.into_iter().flatten();
+    both.max_by(|a, b| a.at.cmp(&b.at))
+}
+
+fn shown(refusal: &SourceRefusal) -> String {
+    match refusal.detail.as_str() {
+        "" => format!("{} {}", refusal.at, refusal.reason),
+        detail => format!("{} {}: {detail}", refusal.at, refusal.reason),
+    }
+}

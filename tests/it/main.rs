@@ -22,6 +22,7 @@ mod http_hostile;
 mod http_support;
 mod layers_page;
 mod logging;
+mod operator;
 #[cfg(feature = "failpoints")]
 mod power_loss;
 mod protocol_model;

@@ -1,0 +1,53 @@
+//! On PostgreSQL: any instance answers for the shared store.
+
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, PgConnection};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::servers::postgres;
+
+use super::{SINKS, hookweir, ids, json, send, traced};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_one_instance_took_is_traced_by_the_other() {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let url = postgres();
+    let store = format!("[store]\nurl = \"{url}\"\nschema = \"{schema}\"\n");
+    let config = format!("{store}{SINKS}{}", five_sources());
+    let (one, other) = (App::start(&config).await, App::start(&config).await);
+    send(&one, Provider::Stripe, "evt_1");
+    send(&other, Provider::Stripe, "evt_2");
+    for app in [&one, &other] {
+        assert_eq!(ids(&json(app, &["events"])), ["evt_2", "evt_1"]);
+        let waits = json(app, &["events", "--sink", "dead", "--state", "waiting"]);
+        assert_eq!(ids(&waits), ["evt_2", "evt_1"]);
+    }
+    let found = traced(&other, "evt_1", "default", "confirmed").await;
+    assert!(found["sink"]["since"].is_string(), "{found}");
+
+    // Figures of one instance say whose they are.
+    let of = |app: &App| json(app, &["sources", "stripe"]).remove(0);
+    let (one, other) = (of(&one), of(&other));
+    assert_ne!(one["instance"], other["instance"]);
+    assert_eq!(one["sources"][0]["received"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statement_of_a_question_has_a_time_limit_of_its_own() {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let url = postgres();
+    let store = format!("[store]\nurl = \"{url}\"\nschema = \"{schema}\"\n");
+    let admin = "[admin]\ntimeout_ms = 300\n";
+    let app = App::start(&format!("{store}{admin}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_1");
+    let mut other = PgConnection::establish(&url).expect("connected");
+    let lock = format!("BEGIN; LOCK TABLE {schema}.published IN ACCESS EXCLUSIVE MODE");
+    other.batch_execute(&lock).expect("locked");
+    let error = hookweir(&app, &["trace", "evt_1"]).bad(69);
+    assert!(
+        error.contains("300 ms") || error.contains("timeout"),
+        "{error}"
+    );
+    other.batch_execute("ROLLBACK").expect("released");
+    hookweir(&app, &["trace", "evt_1"]).good();
+}

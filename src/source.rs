@@ -36,7 +36,8 @@ pub struct Source {
     pub retry_span: Duration,
     /// Headers of the provider that are stored with an event, for any of its sinks.
     pub forward_headers: Vec<HeaderName>,
-    /// Time for which equal bytes under another id are dropped. None: they are published with a mark.
+    /// Time for which equal bytes under another id are dropped. None: they are published with a
+    /// mark.
     pub drop_same_bytes: Option<Duration>,
     /// Largest body, in bytes.
     pub max_body_bytes: usize,
@@ -90,8 +91,8 @@ impl Source {
 /// Returns the largest body of a source in bytes; a larger one is answered 413.
 ///
 /// With RabbitMQ no body is larger than a message may be, since a larger one could be stored and
-/// never be published. The smallest limit of the source's sinks counts. A batch that is split is published in parts, so its source keeps its own
-/// limit.
+/// never be published. The smallest limit of the source's sinks counts. A batch that is split is
+/// published in parts, so its source keeps its own limit.
 pub fn max_body_bytes(config: &Config, source: &model::Source) -> usize {
     let own = source
         .max_body_bytes
@@ -164,17 +165,17 @@ impl Sources {
                 mistakes.push(config.source_error(
                     source,
                     &key,
-                    "the secret was not read, so that nothing can be verified with it",
+                    "the secret was not read, so no delivery could be verified; start where the secret can be read, or remove it",
                 ));
                 continue;
             }
             match Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
                 Ok(scheme) => sources.push(Source::new(source, scheme, config, metrics)),
-                Err(errors) => mistakes.extend(
-                    errors
-                        .into_iter()
-                        .map(|error| config.source_error(source, &error.key, error.text)),
-                ),
+                Err(errors) => {
+                    mistakes.extend(errors.into_iter().map(|error| {
+                        config.source_error(source, &error.key.to_string(), error.text)
+                    }))
+                }
             }
         }
         if mistakes.is_empty() {

@@ -54,7 +54,9 @@ fn schemes(config: &Config, report: &mut Report) {
                 .iter()
                 .for_each(|warning| report.warn(format!("source {}: {warning}", source.name))),
             Err(errors) => {
-                let errors = errors.into_iter().map(|error| (error.key, error.text));
+                let errors = errors
+                    .into_iter()
+                    .map(|error| (error.key.to_string(), error.text));
                 report.blame_source(source, errors);
             }
         }

@@ -60,7 +60,7 @@ pub(super) fn run(
             Failure::Config(
                 errors
                     .into_iter()
-                    .map(|error| config.source_error(&source, &error.key, error.text))
+                    .map(|error| config.source_error(&source, &error.key.to_string(), error.text))
                     .collect(),
             )
         },

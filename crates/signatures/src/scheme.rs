@@ -22,6 +22,12 @@ use crate::request::view::{self, Needs, View};
 use crate::request::{gunzip, multipart};
 use crate::secret::Secret;
 
+mod source_key;
+mod warning;
+
+pub use self::source_key::SourceKey;
+pub use self::warning::SchemeWarning;
+
 /// Compiled signature scheme of one source, with its keys. It is immutable and can be shared
 /// between threads.
 #[derive(Debug)]
@@ -46,7 +52,7 @@ pub struct Scheme {
     pub(crate) answers: Answers,
     pub(crate) facts: Facts,
     pub(crate) description: String,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<SchemeWarning>,
 }
 
 /// Proof that a sender gives.
@@ -234,9 +240,9 @@ impl Scheme {
             .is_some_and(|learning| learning.is_known(secret))
     }
 
-    /// Returns warnings for the operator, one sentence each.
+    /// Returns warnings for the operator.
     #[inline]
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[SchemeWarning] {
         &self.warnings
     }
 }

@@ -71,7 +71,7 @@ params = { audience = 1, key = "env:GONE" }
         "config:21:1: source.?.public_url: expected a URL that begins with https://, found \"ftp:\"",
         "config:22:1: source.?.routing_key: routing key \"{sauce}\" has an unknown part {sauce}: use {source}, {type} and {id}",
         "config:23:1: source.?.batch: expected one of \"whole\", \"split\", found \"splt\"; did you mean \"split\"?",
-        "config:25:1: source.d.secrets: missing: this provider needs at least one",
+        "config:25:1: source.d.secrets: missing; this provider signs with a secret, so give at least one",
         "config:26:1: source.d.path: /ingest/a is the path of the source \"a\" too",
         "config:28:1: source.d.max_body_bytes: larger than limits.in_flight_bytes, so that no such body would ever be taken in",
         "config:29:12: source.d.params.audience: expected a string, found a whole number",

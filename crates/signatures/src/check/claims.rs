@@ -54,7 +54,7 @@ impl DigestClaim {
             Err(Refusal::new(
                 Reason::PreconditionFailed,
                 format!(
-                    "the token's claim {} is not the digest of what was received",
+                    "the token's claim {} is not the digest of the received bytes",
                     self.name
                 ),
             ))

@@ -31,7 +31,10 @@ impl Equal {
         } else {
             Err(Refusal::new(
                 Reason::PreconditionFailed,
-                format!("{} is not what the scheme demands", self.shown),
+                format!(
+                    "{} does not have the value that the scheme requires",
+                    self.shown
+                ),
             ))
         }
     }

@@ -141,7 +141,10 @@ impl Handshake {
             })),
             None => Err(Refusal::new(
                 Reason::PreconditionFailed,
-                format!("handshake: {} is not ours", check.shown),
+                format!(
+                    "handshake: {} does not have the expected value",
+                    check.shown
+                ),
             )),
         }
     }
@@ -166,7 +169,18 @@ impl AnswerTemplate {
         self.headers.iter().map(|(_, value)| value).chain(body)
     }
 
+    /// Returns the answer to a request, which may echo what anybody sent.
     pub(crate) fn fill(&self, cx: Cx<'_>) -> Result<Answer, Refusal> {
+        let mut answer = self.bare(cx)?;
+        if answer.content_type.is_some() {
+            let nosniff = ("x-content-type-options".to_owned(), "nosniff".to_owned());
+            answer.headers.push(nosniff);
+        }
+        Ok(answer)
+    }
+
+    /// Returns the answer as the template has it.
+    pub(crate) fn bare(&self, cx: Cx<'_>) -> Result<Answer, Refusal> {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
             let value = String::from_utf8(value.fill(cx)?)
@@ -175,7 +189,7 @@ impl AnswerTemplate {
             let malformed = || {
                 Refusal::new(
                     Reason::BodyMalformed,
-                    "handshake: what is echoed fits in no header",
+                    "handshake: the value to echo does not fit into a header",
                 )
             };
             headers.push((name.clone(), value.ok_or_else(malformed)?));
@@ -193,10 +207,6 @@ impl AnswerTemplate {
         } else {
             self.content_type.clone().map(Into::into)
         };
-        if content_type.is_some() {
-            // What is echoed comes from anybody.
-            headers.push(("x-content-type-options".into(), "nosniff".into()));
-        }
         Ok(Answer {
             status: self.status,
             content_type,

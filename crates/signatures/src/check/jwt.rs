@@ -12,7 +12,7 @@ use crate::check::timestamp::Freshness;
 use crate::check::token_keys::TokenKeys;
 use crate::crypto::jws::JwtAlg;
 use crate::crypto::mac::{Encoding, MacKey};
-use crate::json_pointers::{PathSet, Slot, Slots, scalar};
+use crate::json_pointers::{JsonPointer, PathSet, Slot, Slots, scalar};
 use crate::keys::ring::{CheckInputs, Unproven};
 use crate::language::context::Cx;
 use crate::language::place::Place;
@@ -253,7 +253,7 @@ impl JwtRule {
             if age > max_age.saturating_add(self.leeway) {
                 return Err(Refusal::new(
                     Reason::TimestampTooOld,
-                    format!("the token was made {age} s ago, {max_age} s are accepted"),
+                    format!("the token was made {age} s ago; at most {max_age} s are accepted"),
                 ));
             }
         }
@@ -282,7 +282,7 @@ impl JwtRule {
                 slots.raw(*one).is_some_and(equals) || slots.all(*any).any(equals)
             }) {
                 return Err(precondition(format!(
-                    "the token's claim {} is not what the scheme demands",
+                    "the token's claim {} does not have the value that the scheme requires",
                     claim.name
                 )));
             }
@@ -347,11 +347,12 @@ struct TokenHeader<'h> {
 impl<'h> TokenHeader<'h> {
     fn read(header: &'h [u8]) -> Result<Self, Refusal> {
         let mut paths = PathSet::default();
-        let mut add = |pointer: &str| {
+        let mut add = |pointer: &JsonPointer| {
             let unread = |_| precondition("the token's header cannot be read");
             paths.add(pointer).map_err(unread)
         };
-        let (alg, kid, crit, x5c) = (add("/alg")?, add("/kid")?, add("/crit")?, add("/x5c/*")?);
+        let [alg, kid, crit, x5c] = ["alg", "kid", "crit", "x5c"].map(JsonPointer::member);
+        let (alg, kid, crit, x5c) = (add(&alg)?, add(&kid)?, add(&crit)?, add(&x5c.each())?);
         let slots = paths.walk(header).map_err(|_| {
             Refusal::new(Reason::SignatureMalformed, "the token's header is not JSON")
         })?;

@@ -8,7 +8,7 @@ use crate::check::equal::Equal;
 use crate::check::signature_list::{Candidate, SigRule, read};
 use crate::check::timestamp::Freshness;
 use crate::crypto::mac::{MacKey, Tag};
-use crate::json_pointers::{PathSet, Slot, Slots, WalkError};
+use crate::json_pointers::{JsonKind, PathSet, Slot, Slots, WalkError};
 use crate::keys::ring::{CheckInputs, Unproven};
 use crate::language::context::Cx;
 use crate::language::place::Place;
@@ -91,7 +91,7 @@ impl Proof {
         if elements.raw(each.element).is_none() {
             return Err(Refusal::new(
                 Reason::SignatureMissing,
-                "there is no element that could be signed",
+                "the array of signed elements is missing or empty",
             )
             .into());
         }
@@ -200,7 +200,7 @@ impl Proof {
         let number = ts.number.is_none_or(|slot| {
             cx.slots
                 .raw(slot)
-                .is_some_and(|raw| raw.starts_with(|c: char| c.is_ascii_digit()))
+                .is_some_and(|raw| JsonKind::of(raw) == JsonKind::Number)
         });
         match text.filter(|text| number && !text.is_empty()) {
             Some(text) => ts.rule.check(&text, now).map(|()| text),
@@ -217,7 +217,7 @@ impl Proof {
         let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
         let (front, back) = self.time_beside_body;
         if (front && digit(body.first())) || (back && digit(body.last())) {
-            let why = "the body begins or ends with a digit, and the signed time stands beside it: digits may have been moved between them";
+            let why = "the body begins or ends with a digit beside the signed time, so digits could have been moved between the two";
             return Err(Refusal::new(Reason::PreconditionFailed, why));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::mac::Encoding;
-use crate::json_pointers::PathSet;
+use crate::json_pointers::{JsonPointer, PathSet};
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::place::Place;
 use crate::language::spec::SigSpec;
@@ -29,7 +29,7 @@ pub(crate) struct SigRule {
     /// None for the secret itself.
     pub(crate) encoding: Option<Encoding>,
     /// Place of the signature in the JSON that the text is base64 of.
-    pub(crate) inside: Option<Box<str>>,
+    pub(crate) inside: Option<JsonPointer>,
     /// The one secret that signs here.
     pub(crate) secret: Option<usize>,
 }
@@ -63,21 +63,26 @@ impl SigRule {
         let kv = match spec.label_separator.as_deref().map(str::as_bytes) {
             None => None,
             Some([one]) => Some(*one),
-            Some(_) => return Err("label_separator: one character".into()),
+            Some(_) => return Err("label_separator is not one character".into()),
         };
         let split = spec
             .separators
             .as_deref()
             .map(|text| text.as_bytes().into());
         if kv.is_some() && take.is_empty() {
-            return Err("labels: missing; name the labels that are signatures".into());
+            return Err("labels is missing; name the labels that hold signatures".into());
         }
         if split.is_none() && kv.is_none() && !take.is_empty() {
-            return Err("labels: needs separators or label_separator".into());
+            return Err(
+                "labels needs separators or label_separator, since a single signature has no label"
+                    .into(),
+            );
         }
         let place = Place::compile(&spec.from, params, paths, needs)?;
         if matches!(place, Place::Sig(_)) {
-            return Err("from: the signature cannot be in itself".into());
+            return Err(
+                "from is a part of the signature itself; give its place in the request".into(),
+            );
         }
         Ok(Self {
             place,
@@ -87,7 +92,7 @@ impl SigRule {
             kv,
             take,
             encoding: (!raw).then_some(spec.encoding),
-            inside: spec.base64_json_pointer.as_deref().map(Into::into),
+            inside: spec.base64_json_pointer.clone(),
             secret: spec.secret_index,
         })
     }
@@ -125,7 +130,7 @@ impl SigRule {
         let json: serde_json::Value =
             serde_json::from_slice(&Encoding::Base64.decode(text)?).ok()?;
         Some(Cow::Owned(
-            json.pointer(pointer)?.as_str()?.as_bytes().to_vec(),
+            pointer.get(&json)?.as_str()?.as_bytes().to_vec(),
         ))
     }
 

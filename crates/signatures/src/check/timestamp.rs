@@ -47,14 +47,14 @@ impl Freshness {
         let secs = |millis: i64| millis.unsigned_abs() / 1000;
         if age > tolerance {
             let detail = format!(
-                "signed {} s ago, {} s are accepted",
+                "signed {} s ago; at most {} s are accepted",
                 secs(age),
                 self.tolerance
             );
             Err(Refusal::new(Reason::TimestampTooOld, detail))
         } else if self.future && age < -tolerance {
             let detail = format!(
-                "signed {} s in the future, {} s are accepted",
+                "signed {} s in the future; at most {} s are accepted",
                 secs(age),
                 self.tolerance
             );

@@ -10,6 +10,8 @@ use crate::language::spec::{PinnedUrlSpec, SchemeSpec};
 use crate::language::syntax::{Expected, FieldRef, TemplateText};
 use crate::language::template::{Template, Token};
 use crate::request::view::Needs;
+use crate::scheme::SchemeWarning;
+use crate::scheme::SourceKey;
 
 pub(super) struct Compiler<'c> {
     pub(super) source: &'c SourceSpec,
@@ -17,7 +19,7 @@ pub(super) struct Compiler<'c> {
     pub(super) params: Params,
     pub(super) needs: Needs,
     pub(super) problems: Problems,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<SchemeWarning>,
     pub(super) max_events: usize,
 }
 
@@ -36,21 +38,21 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    pub(super) fn error(&mut self, key: impl Into<String>, text: impl Into<Wrong>) -> Reported {
-        self.problems.report(key.into(), &text.into())
+    pub(super) fn error(&mut self, key: SourceKey, text: impl Into<Wrong>) -> Reported {
+        self.problems.report(key, &text.into())
     }
 
     pub(super) fn ok<T>(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         result: Result<T, impl Into<Wrong>>,
     ) -> Result<T, Reported> {
-        result.map_err(|wrong| self.error(key, wrong))
+        result.map_err(|wrong| self.error(key.clone(), wrong))
     }
 
     pub(super) fn template(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         text: &TemplateText,
         paths: &mut PathSet,
     ) -> Result<Template, Reported> {
@@ -71,7 +73,7 @@ impl<'c> Compiler<'c> {
     /// A place in the request, which is then decoded as far as it is needed.
     pub(super) fn place(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         field: &FieldRef,
         paths: &mut PathSet,
     ) -> Result<Place, Reported> {
@@ -82,11 +84,11 @@ impl<'c> Compiler<'c> {
     /// A URL that requests name.
     pub(super) fn pinned(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         spec: &PinnedUrlSpec,
         paths: &mut PathSet,
     ) -> Result<PinnedUrl, Reported> {
-        let place = self.place(&format!("{key}.from"), &spec.from, paths)?;
+        let place = self.place(&key.below("from"), &spec.from, paths)?;
         let compiled = PinnedUrl::compile(spec, place, &self.params);
         self.ok(key, compiled)
     }
@@ -95,7 +97,7 @@ impl<'c> Compiler<'c> {
     /// no such parameter.
     pub(super) fn expected(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         value: &Expected,
         paths: &mut PathSet,
     ) -> Result<Option<Template>, Reported> {

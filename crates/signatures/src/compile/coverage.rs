@@ -5,16 +5,21 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::compiler::Compiler;
+use super::problems::{Reported, all};
 use crate::IdClass;
 use crate::language::canonical::Canonical;
 use crate::language::context::Params;
+use crate::language::key_path::KeyPath;
 use crate::language::spec::{
     BindSpec, EventSpec, Evidence, IdKind, JwtSpec, Kind, Missing, SchemeSpec,
 };
 use crate::language::syntax::{
-    DocumentRef, Expected, Filter, MessageText, Node, TemplateText, Token, TokenPlace,
+    DocumentRef, Expected, FieldRef, Filter, MessageText, Node, RequiredClaim, TemplateText, Token,
+    TokenPlace,
 };
 use crate::scheme::Facts;
+use crate::scheme::SchemeWarning;
+use crate::scheme::SourceKey;
 
 /// Coverage of a signature.
 #[derive(Debug, Clone, Copy)]
@@ -41,19 +46,6 @@ impl Covered {
             (IdKind::Object | IdKind::Unknown, _) => IdClass::Object,
         }
     }
-}
-
-/// Returns `true` for the names that providers give to what is new in each request.
-pub(crate) fn is_nonce(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.contains("nonce")
-        || name.contains("transmission-id")
-        || name.rsplit('/').next() == Some("token")
-}
-
-/// Returns `true` for the names that providers give to the time of signing.
-pub(crate) fn is_time(name: &str) -> bool {
-    name.to_ascii_lowercase().contains("timestamp")
 }
 
 /// Returns the coverage of a scheme's signature, which follows from its words alone.
@@ -174,30 +166,29 @@ impl<'s> Signed<'s> {
                 .any(|canonical| canonical.covers_header(name))
     }
 
-    fn names(&self, test: fn(&str) -> bool) -> bool {
-        self.tokens.iter().any(|token| match token {
-            Token::Header(name) => test(name.as_str()),
-            Token::Query(name) | Token::Form(name) | Token::Json(name) => test(name),
-            _ => false,
-        })
+    /// Returns `true` if the value at this place is a part of the message.
+    fn has_place(&self, place: &FieldRef) -> bool {
+        self.tokens.iter().any(|token| place.is_token(token))
     }
 
-    fn claims(&self, names: &[&str]) -> bool {
+    fn requires(&self, claims: &[RequiredClaim]) -> bool {
         let jwt = self.spec.jwt.iter();
-        let mut claims = jwt.flat_map(|jwt| &jwt.required_claims);
-        claims.any(|claim| names.contains(&claim.as_str()))
+        let mut required = jwt.flat_map(|jwt| &jwt.required_claims);
+        required.any(|claim| claims.contains(claim))
     }
 
     fn has_nonce(&self) -> bool {
-        self.names(is_nonce) || self.claims(&["jti"])
+        let mut nonces = self.spec.replay.nonces.iter();
+        nonces.any(|place| self.has_place(place)) || self.requires(&[RequiredClaim::TokenId])
     }
 
     fn has_time(&self) -> bool {
         let jwt = self.spec.jwt.as_ref();
+        let mut times = self.spec.replay.times.iter();
         self.has(&Token::Timestamp)
-            || self.names(is_time)
-            || self.canonical.contains(&Canonical::Contentful)
-            || self.claims(&["iat", "exp"])
+            || times.any(|place| self.has_place(place))
+            || self.canonical.iter().any(Canonical::has_time)
+            || self.requires(&[RequiredClaim::IssuedAt, RequiredClaim::Expiry])
             || jwt.is_some_and(|jwt| jwt.max_age_secs.is_some())
     }
 }
@@ -218,41 +209,51 @@ fn has_only_a_checksum(message: &MessageText) -> bool {
 }
 
 impl Compiler<'_> {
+    /// Succeeds if each place of `replay` is a part of the signed message.
+    pub(super) fn replay(&mut self) -> Result<(), Reported> {
+        let spec = self.spec;
+        let signed = Signed::of(spec, &self.params);
+        let lists = [
+            ("nonces", &spec.replay.nonces),
+            ("times", &spec.replay.times),
+        ];
+        let places = lists.iter().flat_map(|(list, places)| {
+            let numbered = places.iter().enumerate();
+            numbered.map(move |(at, place)| (*list, at, place))
+        });
+        let unsigned: Vec<_> = places
+            .filter(|(_, _, place)| !signed.has_place(place))
+            .collect();
+        let reported = unsigned.into_iter().map(|(list, at, place)| {
+            let key = KeyPath::of("replay").key(list).index(at);
+            let text = format!("{place} is not in the signed message; remove it here, or sign it");
+            Err(self.error(SourceKey::Scheme(key), text))
+        });
+        all(reported.collect()).map(|_: Vec<()>| ())
+    }
+
     pub(super) fn warn(&mut self, covered: &Covered) {
         let spec = self.spec;
         if spec.kind == Kind::None {
-            self.warnings
-                .push("nothing is verified: anybody who knows the URL can send events".into());
+            self.warnings.push(SchemeWarning::Unverified);
             return;
         }
-        if covered.signs && !covered.body && covered.part {
-            self.warnings.push(
-                "only a part of the body is covered by the signature: trust nothing else in it"
-                    .into(),
-            );
-        } else if covered.checksum {
-            let text = "a checksum of the body is all that is signed: anybody who has a delivery can change it unnoticed";
-            self.warnings.push(text.into());
-        } else if covered.signs && !covered.body {
-            self.warnings.push(
-                "the body is not covered by the signature: authenticated, not integrity-protected"
-                    .into(),
-            );
-        }
-        if covered.signs && !covered.id && !(spec.event.id.is_empty() && spec.event.batch.is_none())
-        {
-            let text = "the id is not signed: another body under a known id, and equal bytes under another, are published with a mark";
-            self.warnings.push(text.into());
+        let body = match covered {
+            Covered { signs: false, .. } | Covered { body: true, .. } => None,
+            Covered { part: true, .. } => Some(SchemeWarning::BodyPartlyCovered),
+            Covered { checksum: true, .. } => Some(SchemeWarning::BodyByChecksum),
+            _ => Some(SchemeWarning::BodyNotCovered),
+        };
+        self.warnings.extend(body);
+        let has_id = !(spec.event.id.is_empty() && spec.event.batch.is_none());
+        if covered.signs && !covered.id && has_id {
+            self.warnings.push(SchemeWarning::IdNotCovered);
         }
         if covered.signs && !covered.event_type && self.source.routes_by_type {
-            self.warnings
-                .push("the event's type is not signed: trust no routing by {type} with it".into());
+            self.warnings.push(SchemeWarning::TypeNotCovered);
         }
         if spec.facts.scheme == Evidence::Recalled && self.source.provider.is_some() {
-            self.warnings.push(
-                "unconfirmed: this preset was not read in the provider's own code or documentation"
-                    .into(),
-            );
+            self.warnings.push(SchemeWarning::Unconfirmed);
         }
     }
 }
@@ -265,8 +266,7 @@ pub(crate) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
     let of_token = |jwt: &JwtSpec| {
         jwt.max_age_secs.or_else(|| {
             jwt.required_claims
-                .iter()
-                .any(|claim| claim == "exp")
+                .contains(&RequiredClaim::Expiry)
                 .then_some(0)
         })
     };

@@ -1,21 +1,23 @@
 //! Compiles the events of a scheme: their ids, types and batches.
 
 use super::compiler::Compiler;
+use super::error::scheme;
 use super::problems::{Reported, all};
 use crate::IdClass;
 use crate::check::event::{BatchRule, EventRule, Varies};
 use crate::json_pointers::{PathSet, Slot};
 use crate::language::spec::BatchSpec;
-use crate::language::syntax::TemplateText;
+use crate::language::syntax::{JsonPointer, TemplateText};
 use crate::language::template::Template;
+use crate::scheme::SourceKey;
 
 impl Compiler<'_> {
     pub(super) fn event(&mut self) -> Result<EventRule, Reported> {
         let spec = &self.spec.event;
         let mut paths = PathSet::default();
-        let ids = self.ids("scheme.event.id", &spec.id, &mut paths);
-        let event_type = self.template("scheme.event.type", &spec.event_type, &mut paths);
-        let slots = self.varies("scheme.event.varies", &spec.varies, &mut paths);
+        let ids = self.ids(&scheme(["event", "id"]), &spec.id, &mut paths);
+        let event_type = self.template(&scheme(["event", "type"]), &spec.event_type, &mut paths);
+        let slots = self.varies(&scheme(["event", "varies"]), &spec.varies, &mut paths);
         let outer = paths.clone();
         let batch = match &spec.batch {
             Some(batch) => self.batch(batch, &mut paths).map(Some),
@@ -23,7 +25,10 @@ impl Compiler<'_> {
         };
         let inside = self.varies_inside(spec.batch.as_ref());
         if self.source.split == Some(true) && spec.batch.is_none() {
-            return Err(self.error("batch", "\"split\": this scheme sends one event at a time"));
+            return Err(self.error(
+                SourceKey::Batch,
+                "\"split\" has no meaning here, since this provider sends one event per request; remove batch",
+            ));
         }
         Ok(EventRule {
             ids: ids?,
@@ -43,7 +48,7 @@ impl Compiler<'_> {
 
     fn ids(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         texts: &[TemplateText],
         paths: &mut PathSet,
     ) -> Result<Vec<Template>, Reported> {
@@ -56,8 +61,8 @@ impl Compiler<'_> {
 
     fn varies(
         &mut self,
-        key: &str,
-        pointers: &[String],
+        key: &SourceKey,
+        pointers: &[JsonPointer],
         paths: &mut PathSet,
     ) -> Result<Vec<Slot>, Reported> {
         let slots: Vec<_> = pointers
@@ -72,8 +77,8 @@ impl Compiler<'_> {
         let mut inside = PathSet::default();
         if let Some(batch) = batch {
             for pointer in &batch.varies {
-                let added = inside.add(&format!("{}/*{pointer}", batch.array));
-                self.ok("scheme.event.batch.varies", added)?;
+                let added = inside.add(&batch.array.each().join(pointer));
+                self.ok(&scheme(["event", "batch", "varies"]), added)?;
             }
         }
         Ok(inside)
@@ -81,13 +86,21 @@ impl Compiler<'_> {
 
     fn batch(&mut self, spec: &BatchSpec, paths: &mut PathSet) -> Result<BatchRule, Reported> {
         let added = paths
-            .add(&format!("{}/*", spec.array))
+            .add(&spec.array.each())
             .and_then(|element| Ok((element, paths.add_array(&spec.array)?)));
-        let places = self.ok("scheme.event.batch.array", added);
+        let places = self.ok(&scheme(["event", "batch", "array"]), added);
         let mut inner = PathSet::default();
-        let ids = self.ids("scheme.event.batch.id", &spec.id, &mut inner);
-        let event_type = self.template("scheme.event.batch.type", &spec.event_type, &mut inner);
-        let slots = self.varies("scheme.event.batch.varies", &spec.varies, &mut inner);
+        let ids = self.ids(&scheme(["event", "batch", "id"]), &spec.id, &mut inner);
+        let event_type = self.template(
+            &scheme(["event", "batch", "type"]),
+            &spec.event_type,
+            &mut inner,
+        );
+        let slots = self.varies(
+            &scheme(["event", "batch", "varies"]),
+            &spec.varies,
+            &mut inner,
+        );
         let (element, array) = places?;
         Ok(BatchRule {
             element,

@@ -3,6 +3,7 @@
 use http::Method;
 
 use super::compiler::Compiler;
+use super::error::scheme;
 use super::problems::{Reported, all, present};
 use crate::check::handshake::{AnswerBody, AnswerTemplate, Handshake, JsonTemplate, quoted};
 use crate::json_pointers::{PathSet, Slots};
@@ -13,6 +14,8 @@ use crate::language::syntax::JsonText;
 use crate::language::template::Template;
 use crate::request::view::{Needs, View};
 use crate::request::{Headers, Request};
+use crate::scheme::SchemeWarning;
+use crate::scheme::SourceKey;
 use crate::{Answer, Answers, UnixMillis};
 
 impl Compiler<'_> {
@@ -32,12 +35,17 @@ impl Compiler<'_> {
         at: usize,
         spec: &HandshakeSpec,
     ) -> Result<Option<Handshake>, Reported> {
-        let key = format!("scheme.handshake[{at}]");
+        let key = scheme(["handshake"]).at(at);
         if let Some(name) = &spec.switch_param {
             match self.params.get(name).map(String::as_str) {
                 Some("on") => {}
                 Some("off") => return Ok(None),
-                _ => return Err(self.error(format!("params.{name}"), "\"on\" or \"off\"")),
+                _ => {
+                    return Err(self.error(
+                        SourceKey::Param(name.as_str().into()),
+                        "write \"on\" or \"off\"",
+                    ));
+                }
             }
         }
         let mark = self.problems.mark();
@@ -46,44 +54,52 @@ impl Compiler<'_> {
             Err(reported) => reported,
         };
         let missing = self.problems.take_missing_params(mark, reported)?;
-        self.warnings
-            .push(format!("{key} is off: {}", missing.join(", ")));
+        self.warnings.push(SchemeWarning::HandshakeOff {
+            key,
+            missing: missing.join(", "),
+        });
         Ok(None)
     }
 
-    fn handshake_rule(&mut self, key: &str, spec: &HandshakeSpec) -> Result<Handshake, Reported> {
+    fn handshake_rule(
+        &mut self,
+        key: &SourceKey,
+        spec: &HandshakeSpec,
+    ) -> Result<Handshake, Reported> {
         let mut paths = PathSet::default();
-        let there = self.there(key, &spec.when, &mut paths);
-        let method = self.handshake_method(key, &spec.when);
+        let there = self.there(&key.below("when"), &spec.when, &mut paths);
+        let method = self.handshake_method(&key.below("when").below("method"), &spec.when);
         let checks: Vec<_> = spec
             .check
             .iter()
-            .map(|(place, value)| self.equal(key, place, value, &mut paths))
+            .map(|(place, value)| self.equal(&key.below("check"), place, value, &mut paths))
             .collect();
         let learn = match &spec.secret_from {
             None => Ok(None),
             Some(_) if spec.signed => Err(self.error(
-                format!("{key}.secret_from"),
-                "a handshake that is signed is signed with a secret that is known already",
+                key.below("secret_from"),
+                "a signed handshake cannot hand over the secret that signs it; remove secret_from or signed",
             )),
             Some(place) => self
-                .place(&format!("{key}.secret_from"), place, &mut paths)
+                .place(&key.below("secret_from"), place, &mut paths)
                 .map(Some),
         };
-        let answer = self.answer_template(key, &spec.respond, 200, &mut paths);
+        let answer = self.answer_template(&key.below("respond"), &spec.respond, 200, &mut paths);
         let visit = match &spec.visit {
             None => Ok(None),
             Some(_) if !spec.signed => Err(self.error(
-                key,
-                "visit: needs signed = true, or anybody could have URLs visited",
+                key.below("visit"),
+                "needs signed = true; otherwise anybody could make this service visit URLs",
             )),
-            Some(visit) => self.pinned(key, visit, &mut paths).map(Some),
+            Some(visit) => self
+                .pinned(&key.below("visit"), visit, &mut paths)
+                .map(Some),
         };
         let (there, method) = (there?, method?);
         if there.is_empty() && method.is_none() {
             return Err(self.error(
-                key,
-                "when: says nothing, so that every request would be this handshake",
+                key.below("when"),
+                "empty, so every request would be this handshake; give a method, or a place that must hold a value",
             ));
         }
         Ok(Handshake {
@@ -102,7 +118,7 @@ impl Compiler<'_> {
     /// The places of which each must hold something.
     fn there(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         when: &WhenSpec,
         paths: &mut PathSet,
     ) -> Result<Vec<Place>, Reported> {
@@ -114,18 +130,22 @@ impl Compiler<'_> {
         all(places)
     }
 
-    fn handshake_method(&mut self, key: &str, when: &WhenSpec) -> Result<Option<Method>, Reported> {
+    fn handshake_method(
+        &mut self,
+        key: &SourceKey,
+        when: &WhenSpec,
+    ) -> Result<Option<Method>, Reported> {
         let Some(method) = when.method.as_deref() else {
             return Ok(None);
         };
-        let parsed =
-            Method::from_bytes(method.as_bytes()).map_err(|_| format!("\"{method}\" is no method"));
+        let parsed = Method::from_bytes(method.as_bytes())
+            .map_err(|_| format!("\"{method}\" is not an HTTP method"));
         self.ok(key, parsed).map(Some)
     }
 
     fn answer_template(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         spec: &RespondSpec,
         status: u16,
         paths: &mut PathSet,
@@ -165,7 +185,7 @@ impl Compiler<'_> {
 
     fn json(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         value: &JsonText,
         paths: &mut PathSet,
     ) -> Result<JsonTemplate, Reported> {
@@ -202,7 +222,7 @@ impl Compiler<'_> {
             || !spec.headers.is_empty();
         let accepted = if prescribed {
             let template =
-                self.answer_template("scheme.respond", spec, 200, &mut PathSet::default())?;
+                self.answer_template(&scheme(["respond"]), spec, 200, &mut PathSet::default())?;
             constant(&template)
         } else {
             None
@@ -234,9 +254,5 @@ fn constant(template: &AnswerTemplate) -> Option<Answer> {
         spelling: 0,
         key: None,
     };
-    let mut answer = template.fill(cx).ok()?;
-    answer
-        .headers
-        .retain(|(name, _)| name != "x-content-type-options");
-    Some(answer)
+    template.bare(cx).ok()
 }

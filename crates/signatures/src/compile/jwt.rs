@@ -1,8 +1,8 @@
 //! Compiles the proof by JSON Web Token.
 
 use super::compiler::Compiler;
+use super::error::scheme;
 use super::problems::{Reported, all, present};
-use crate::Secret;
 use crate::check::claims::{Claim, DigestClaim};
 use crate::check::jwt::JwtRule;
 use crate::check::timestamp::Freshness;
@@ -11,11 +11,14 @@ use crate::crypto::certificate::ChainRule;
 use crate::crypto::jwk::JwkSet;
 use crate::crypto::mac::MacKey;
 use crate::json_pointers::{PathSet, Slot};
-use crate::keys::key_api::KeyApi;
+use crate::keys::key_api::{BodyPart, KeyApi, KeyUrl, SecretText};
 use crate::language::place::Place;
 use crate::language::spec::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec};
-use crate::language::syntax::{ClaimName, Expected, TokenPlace, claim_pointer};
+use crate::language::syntax::{
+    ClaimName, Expected, JsonPointer, KeyApiUrl, KeyApiValue, ParamText, TokenPlace,
+};
 use crate::language::template::Template;
+use crate::scheme::SourceKey;
 
 /// Secrets of a source, each ready for the algorithms of its scheme.
 type SecretKeys = Vec<Vec<(JwtAlg, MacKey)>>;
@@ -24,8 +27,8 @@ impl Compiler<'_> {
     pub(super) fn jwt(&mut self) -> Result<JwtRule, Reported> {
         let Some(spec) = &self.spec.jwt else {
             return Err(self.error(
-                "scheme.jwt",
-                "missing: where the token is, and its algorithms",
+                scheme(["jwt"]),
+                "missing; give the place of the token and its algorithms",
             ));
         };
         let mut paths = PathSet::default();
@@ -41,7 +44,7 @@ impl Compiler<'_> {
         let require: Vec<_> = spec
             .required_claims
             .iter()
-            .map(|name| Ok((name.as_str().into(), self.claim(name, &mut paths)?)))
+            .map(|claim| Ok((claim.name().into(), self.claim(claim.name(), &mut paths)?)))
             .collect();
         let claims: Vec<_> = spec
             .claims
@@ -78,14 +81,16 @@ impl Compiler<'_> {
     ) -> Result<Option<Place>, Reported> {
         match &spec.from {
             TokenPlace::Body => Ok(None),
-            TokenPlace::Field(field) => self.place("scheme.jwt.from", field, document).map(Some),
+            TokenPlace::Field(field) => self
+                .place(&scheme(["jwt", "from"]), field, document)
+                .map(Some),
         }
     }
 
     fn algorithms(&mut self, spec: &JwtSpec) -> Result<Vec<JwtAlg>, Reported> {
         if spec.algorithms.is_empty() {
-            let text = "empty: the algorithms that are accepted";
-            return Err(self.error("scheme.jwt.algorithms", text));
+            let text = "empty; list the algorithms that this provider signs with";
+            return Err(self.error(scheme(["jwt", "algorithms"]), text));
         }
         Ok(spec.algorithms.clone())
     }
@@ -94,8 +99,8 @@ impl Compiler<'_> {
         let Some(text) = &spec.detached else {
             return Ok(None);
         };
-        let key = "scheme.jwt.detached";
-        self.template(key, text.template(), &mut PathSet::default())
+        let key = scheme(["jwt", "detached"]);
+        self.template(&key, text.template(), &mut PathSet::default())
             .map(Some)
     }
 
@@ -106,7 +111,7 @@ impl Compiler<'_> {
         let Some(ts) = &self.spec.timestamp else {
             return Ok(None);
         };
-        let place = self.place("scheme.timestamp.from", &ts.from, document)?;
+        let place = self.place(&scheme(["timestamp", "from"]), &ts.from, document)?;
         Ok(Some((place, Freshness::of(ts))))
     }
 
@@ -131,7 +136,7 @@ impl Compiler<'_> {
     }
 
     fn claim(&mut self, name: &str, paths: &mut PathSet) -> Result<Slot, Reported> {
-        self.ok("scheme.jwt", paths.add(&claim_pointer(name)))
+        self.ok(&scheme(["jwt"]), paths.add(&JsonPointer::member(name)))
     }
 
     fn digest_claim(
@@ -155,16 +160,16 @@ impl Compiler<'_> {
         value: &Expected,
         paths: &mut PathSet,
     ) -> Result<Option<Claim>, Reported> {
-        let key = "scheme.jwt.claims";
-        let Some(expected) = self.expected(key, value, &mut PathSet::default())? else {
+        let key = scheme(["jwt", "claims"]);
+        let Some(expected) = self.expected(&key, value, &mut PathSet::default())? else {
             return Ok(None);
         };
         let mut places = Vec::new();
         for pointer in name.pointers() {
             let added = paths
                 .add(pointer)
-                .and_then(|one| Ok((one, paths.add(&format!("{pointer}/*"))?)));
-            places.push(self.ok(key, added)?);
+                .and_then(|one| Ok((one, paths.add(&pointer.each())?)));
+            places.push(self.ok(&key, added)?);
         }
         Ok(Some(Claim {
             name: name.to_string().into(),
@@ -188,18 +193,18 @@ impl Compiler<'_> {
         let mut api = None;
         if let Some(spec) = spec.key_api.as_ref().filter(|_| needed && !given) {
             given = true;
-            api = Some(self.key_api(spec)?);
+            api = self.key_api(spec)?;
         }
         let mut chain = None;
         if let Some(spec) = spec.x5c.as_ref().filter(|_| needed && !given) {
             given = true;
             let rule = ChainRule::new(&spec.root_pem, &spec.leaf_oid, &spec.intermediate_oid);
-            chain = Some(self.ok("scheme.jwt.x5c", rule)?);
+            chain = Some(self.ok(&scheme(["jwt", "x5c"]), rule)?);
         }
         if needed && !given {
             return Err(self.error(
-                "public_keys",
-                "missing: this provider signs with a private key; give the public one, or jwks",
+                SourceKey::PublicKeys(None),
+                "missing; this provider signs with a private key, so give its public key here, or its key set in jwks",
             ));
         }
         let pasted = pasted?;
@@ -220,7 +225,7 @@ impl Compiler<'_> {
             .filter(|(_, pasted)| !pasted.is_unread())
             .map(|(index, pasted)| {
                 let added = set.add_pasted(pasted.expose());
-                self.ok(&format!("public_keys[{index}]"), added)
+                self.ok(&SourceKey::PublicKeys(Some(index)), added)
             })
             .collect();
         all(added)?;
@@ -229,41 +234,93 @@ impl Compiler<'_> {
 
     fn key_set(&mut self, text: &str) -> Result<KeySet, Reported> {
         if text.trim_start().starts_with('{') {
-            return self.ok("jwks", JwkSet::parse(text)).map(KeySet::Given);
+            return self
+                .ok(&SourceKey::Jwks, JwkSet::parse(text))
+                .map(KeySet::Given);
         }
-        if text.starts_with("https://") || is_local(text) {
+        if is_fetchable(text) {
             return Ok(KeySet::At(text.into()));
         }
         Err(self.error(
-            "jwks",
-            "the https:// URL of a key set, or the key set itself",
+            SourceKey::Jwks,
+            "neither an https:// URL nor a key set; give the URL of a key set, or the key set itself",
         ))
     }
 
-    fn key_api(&mut self, spec: &KeyApiSpec) -> Result<KeyApi, Reported> {
-        let secret = self.api_secret(spec);
-        let known = secret.as_ref().ok().cloned().flatten();
-        let compiled = KeyApi::compile(spec, known, &self.params);
-        let api = self.ok("scheme.jwt.key_api", compiled)?;
-        secret?;
-        if !api.url().starts_with("https://") && !is_local(api.url()) {
-            return Err(self.error("scheme.jwt.key_api.url", "starts with https://"));
-        }
-        Ok(api)
-    }
-
-    /// Returns the secret that the API is asked with; None if it is asked without one.
-    fn api_secret(&mut self, spec: &KeyApiSpec) -> Result<Option<Secret>, Reported> {
-        if !spec.asks_with_secret() {
+    /// Returns the API of a provider's keys. None if its secret was not read: no key is asked for
+    /// without it.
+    fn key_api(&mut self, spec: &KeyApiSpec) -> Result<Option<KeyApi>, Reported> {
+        let key = scheme(["jwt", "key_api"]);
+        let url = self.key_url(&key.below("url"), &spec.url);
+        let body: Vec<_> = spec
+            .body
+            .iter()
+            .map(|(name, value)| {
+                let part = self.body_part(&key.below("body").below(name), value)?;
+                Ok(part.map(|part| (name.as_str().into(), part)))
+            })
+            .collect();
+        let (url, body) = (url?, present(body)?);
+        if body.len() < spec.body.len() {
             return Ok(None);
         }
-        match &*self.source.secrets {
-            [one] => Ok(Some(one.clone())),
-            _ => Err(self.error(
-                "secrets",
-                "one: the secret of the provider's API, which gives the keys (or give public_keys)",
-            )),
+        let api = KeyApi {
+            url,
+            body,
+            pointer: spec.key_pointer.clone(),
+        };
+        if !api.names_the_key() {
+            return Err(self.error(key, "neither url nor body holds {kid}, so no key could be asked for; add {kid} to one of the two"));
         }
+        if !is_fetchable(api.url.start()) {
+            return Err(self.error(
+                key.below("url"),
+                "not an https:// URL; keys are fetched over https:// only",
+            ));
+        }
+        Ok(Some(api))
+    }
+
+    fn key_url(&mut self, key: &SourceKey, url: &KeyApiUrl) -> Result<KeyUrl, Reported> {
+        let mut fill = |text: &ParamText| {
+            let filled = text.fill(&self.params);
+            self.ok(key, filled).map(Into::into)
+        };
+        Ok(match url {
+            KeyApiUrl::Fixed(url) => KeyUrl::Fixed(fill(url)?),
+            KeyApiUrl::ById { before, after } => KeyUrl::ById {
+                before: fill(before)?,
+                after: fill(after)?,
+            },
+        })
+    }
+
+    /// Returns a value that is posted to the API. None for a secret that was not read.
+    fn body_part(
+        &mut self,
+        key: &SourceKey,
+        value: &KeyApiValue,
+    ) -> Result<Option<BodyPart>, Reported> {
+        Ok(Some(match value {
+            KeyApiValue::Kid => BodyPart::Kid,
+            KeyApiValue::Text(text) => {
+                let filled = text.fill(&self.params);
+                BodyPart::Text(self.ok(key, filled)?.into())
+            }
+            KeyApiValue::Secret => match &*self.source.secrets {
+                [unread] if unread.is_unread() => return Ok(None),
+                [secret] => {
+                    let text = SecretText::new(secret);
+                    BodyPart::Secret(self.ok(&SourceKey::Secrets(Some(0)), text)?)
+                }
+                _ => {
+                    return Err(self.error(
+                        SourceKey::Secrets(None),
+                        "give exactly one, the secret of the provider's API for keys; with public_keys none is needed",
+                    ));
+                }
+            },
+        }))
     }
 }
 
@@ -273,17 +330,17 @@ enum KeySet {
     At(Box<str>),
 }
 
-/// Plain HTTP is allowed for loopback only: elsewhere an attacker on the path could substitute
-/// keys.
-fn is_local(url: &str) -> bool {
-    let host = url::Url::parse(url)
-        .ok()
-        .filter(|url| url.scheme() == "http")
-        .and_then(|url| url.host().map(|host| host.to_owned()));
-    match host {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
+/// Returns `true` if keys may be fetched from this URL. Plain HTTP is allowed for loopback only:
+/// elsewhere an attacker on the path could substitute keys.
+fn is_fetchable(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else {
+        return false;
+    };
+    match (url.scheme(), url.host()) {
+        ("https", Some(_)) => true,
+        ("http", Some(url::Host::Ipv4(ip))) => ip.is_loopback(),
+        ("http", Some(url::Host::Ipv6(ip))) => ip.is_loopback(),
+        ("http", Some(url::Host::Domain(name))) => name == "localhost",
+        _ => false,
     }
 }

@@ -7,6 +7,8 @@ use crate::Secret;
 use crate::crypto::public_key::{KeyKind, PublicKey};
 use crate::language::spec::{Kind, UrlPorts};
 use crate::request::public_url::PublicUrl;
+use crate::scheme::SchemeWarning;
+use crate::scheme::SourceKey;
 
 /// Most secrets, and most public keys, of a source.
 const MAX_KEYS: usize = 8;
@@ -17,7 +19,7 @@ impl Compiler<'_> {
     pub(super) fn secrets(&mut self) -> Result<Vec<Vec<u8>>, Reported> {
         let source = self.source;
         let given = self.secrets_are_given();
-        let few = self.at_most("secrets", source.secrets.len());
+        let few = self.at_most(SourceKey::Secrets(None), source.secrets.len());
         let secrets = source.secrets.iter().enumerate();
         let keys: Vec<_> = secrets
             .filter_map(|(index, secret)| self.secret(index, secret))
@@ -28,10 +30,13 @@ impl Compiler<'_> {
 
     /// Returns the key of a secret; None for one that was not read.
     fn secret(&mut self, index: usize, secret: &Secret) -> Option<Result<Vec<u8>, Reported>> {
-        let key = format!("secrets[{index}]");
-        let odd = pasted::lint(&self.spec.key, self.source.provider.as_deref(), secret);
-        self.warnings
-            .extend(odd.into_iter().map(|text| format!("{key} {text}")));
+        let key = SourceKey::Secrets(Some(index));
+        let odd = pasted::lint(&self.spec.key, secret);
+        let warning = |hint| SchemeWarning::OddSecret {
+            key: key.clone(),
+            hint,
+        };
+        self.warnings.extend(odd.into_iter().map(warning));
         if secret.is_unread() {
             return None;
         }
@@ -39,9 +44,12 @@ impl Compiler<'_> {
         Some(self.ok(&key, derived))
     }
 
-    fn at_most(&mut self, key: &str, count: usize) -> Result<(), Reported> {
+    fn at_most(&mut self, key: SourceKey, count: usize) -> Result<(), Reported> {
         if count > MAX_KEYS {
-            return Err(self.error(key, format!("more than {MAX_KEYS}")));
+            return Err(self.error(
+                key,
+                format!("{count} are given, and at most {MAX_KEYS} are used; remove the oldest"),
+            ));
         }
         Ok(())
     }
@@ -58,18 +66,21 @@ impl Compiler<'_> {
             hands_over,
         ) {
             (_, true, false) => (
-                "learn_secret",
-                "this provider hands no secret over: put it into secrets",
+                SourceKey::LearnSecret,
+                "this provider hands over no secret in a handshake; remove learn_secret, and put the secret into secrets",
             ),
             (false, true, true) => (
-                "learn_secret",
-                "secrets are given, and a secret that is learned takes their place: one of the two",
+                SourceKey::LearnSecret,
+                "secrets are given too, and a learned secret would replace them; remove one of the two",
             ),
             (true, false, true) => (
-                "secrets",
-                "missing: put the secret there, or set learn_secret = true to take it from the provider's handshake",
+                SourceKey::Secrets(None),
+                "missing; give the secret, or set learn_secret = true to take it from the provider's handshake",
             ),
-            (true, false, false) => ("secrets", "missing: this provider needs at least one"),
+            (true, false, false) => (
+                SourceKey::Secrets(None),
+                "missing; this provider signs with a secret, so give at least one",
+            ),
             _ => return Ok(()),
         };
         Err(self.error(key, text))
@@ -78,19 +89,19 @@ impl Compiler<'_> {
     pub(super) fn public_keys(&mut self, kind: KeyKind) -> Result<Vec<PublicKey>, Reported> {
         let source = self.source;
         let given = if source.public_keys.is_empty() {
-            let text = "missing: this provider signs with a private key; give the public one as it shows it";
-            Err(self.error("public_keys", text))
+            let text = "missing; this provider signs with a private key, so give its public key as the provider shows it";
+            Err(self.error(SourceKey::PublicKeys(None), text))
         } else {
             Ok(())
         };
-        let few = self.at_most("public_keys", source.public_keys.len());
+        let few = self.at_most(SourceKey::PublicKeys(None), source.public_keys.len());
         let read = source.public_keys.iter().enumerate();
         let keys: Vec<_> = read
             .filter(|(_, key)| !key.is_unread())
             .map(|(index, pasted)| {
                 let stripped = secret_key::strip(&self.spec.key, pasted.expose());
                 self.ok(
-                    &format!("public_keys[{index}]"),
+                    &SourceKey::PublicKeys(Some(index)),
                     PublicKey::parse(kind, stripped),
                 )
             })
@@ -109,7 +120,7 @@ impl Compiler<'_> {
             return Ok(());
         }
         Err(self.error(
-            "provider",
+            SourceKey::Provider,
             "\"none\" verifies nothing, but a key is given; name the provider, or remove the key",
         ))
     }
@@ -119,7 +130,7 @@ impl Compiler<'_> {
             return Ok(None);
         };
         let both = self.spec.url_ports == UrlPorts::Both;
-        self.ok("public_url", PublicUrl::parse(text, both))
+        self.ok(&SourceKey::PublicUrl, PublicUrl::parse(text, both))
             .map(Some)
     }
 }

@@ -1,6 +1,7 @@
 //! Compiles the proof over a message, or by a token that is sent as it is.
 
 use super::compiler::Compiler;
+use super::error::scheme;
 use super::problems::{Reported, all, present};
 use crate::Secret;
 use crate::check::by::By;
@@ -16,6 +17,7 @@ use crate::language::place::Place;
 use crate::language::spec::{Kind, TsSpec, UrlPorts};
 use crate::language::syntax::{Expected, Field, FieldRef, HashField};
 use crate::language::template::{Template, Token};
+use crate::scheme::SourceKey;
 
 impl Compiler<'_> {
     pub(super) fn proof(&mut self) -> Result<Proof, Reported> {
@@ -30,13 +32,13 @@ impl Compiler<'_> {
         let require: Vec<_> = spec
             .require
             .iter()
-            .map(|(place, value)| self.equal("scheme.require", place, value, &mut paths))
+            .map(|(place, value)| self.equal(&scheme(["require"]), place, value, &mut paths))
             .collect();
         let bind: Vec<_> = spec
             .bind
             .iter()
             .map(|bind| {
-                let equal = self.equal("scheme.bind", &bind.from, &bind.equals, &mut paths)?;
+                let equal = self.equal(&scheme(["bind"]), &bind.from, &bind.equals, &mut paths)?;
                 Ok(equal.map(|equal| Bind {
                     equal,
                     unless_form: bind.unless_form,
@@ -68,7 +70,7 @@ impl Compiler<'_> {
     fn signatures(&mut self, paths: &mut PathSet) -> Result<Vec<SigRule>, Reported> {
         let spec = self.spec;
         if spec.signature.is_empty() {
-            return Err(self.error("scheme.signature", "missing: where the signature or token is, such as { from = \"header:x-signature\" }"));
+            return Err(self.error(scheme(["signature"]), "missing; give the place of the signature or token, such as { from = \"header:x-signature\" }"));
         }
         let raw = spec.kind == Kind::Token;
         let rules: Vec<_> = spec
@@ -77,14 +79,14 @@ impl Compiler<'_> {
             .enumerate()
             .map(|(at, sig)| {
                 let rule = SigRule::compile(sig, raw, &self.params, paths, &mut self.needs);
-                self.ok(&format!("scheme.signature[{at}]"), rule)
+                self.ok(&scheme(["signature"]).at(at), rule)
             })
             .collect();
         all(rules)
     }
 
     fn time(&mut self, spec: &TsSpec, paths: &mut PathSet) -> Result<Ts, Reported> {
-        let place = self.place("scheme.timestamp.from", &spec.from, paths)?;
+        let place = self.place(&scheme(["timestamp", "from"]), &spec.from, paths)?;
         let number = match place {
             Place::Json(slot) if spec.must_be_number => Some(slot),
             _ => None,
@@ -99,13 +101,16 @@ impl Compiler<'_> {
     fn message(&mut self, paths: &mut PathSet) -> Result<Template, Reported> {
         let raw = self.spec.kind == Kind::Token;
         let message = match &self.spec.message {
-            Some(_) if raw => Err(self.error("scheme.message", "a token signs nothing")),
+            Some(_) if raw => Err(self.error(
+                scheme(["message"]),
+                "a token signs no message; remove message, or choose another kind",
+            )),
             None if raw => Ok(Template::EMPTY),
             None => Err(self.error(
-                "scheme.message",
-                "missing: what is signed, such as \"{body}\"",
+                scheme(["message"]),
+                "missing; give the signed text as a template, such as \"{body}\"",
             )),
-            Some(text) => self.template("scheme.message", text.template(), paths),
+            Some(text) => self.template(&scheme(["message"]), text.template(), paths),
         }?;
         self.message_is_whole(&message)?;
         Ok(message)
@@ -116,8 +121,8 @@ impl Compiler<'_> {
             return Ok(None);
         };
         let mut paths = PathSet::default();
-        let added = paths.add(&format!("{pointer}/*"));
-        let element = self.ok("scheme.each", added)?;
+        let added = paths.add(&pointer.each());
+        let element = self.ok(&scheme(["each"]), added)?;
         Ok(Some(Each { paths, element }))
     }
 
@@ -165,9 +170,9 @@ impl Compiler<'_> {
         let fit = match hash.all.iter().find(|name| unfit(name)) {
             None => Ok(()),
             Some(name) => Err(self.error(
-                "scheme.hash",
+                scheme(["hash"]),
                 format!(
-                    "nothing is signed with {} by keys of this kind",
+                    "keys of this kind do not sign with {}; choose another hash",
                     name.name()
                 ),
             )),
@@ -178,7 +183,7 @@ impl Compiler<'_> {
             .filter(|_| self.source.public_keys.is_empty());
         let by = match url {
             Some(url) => {
-                let at = self.pinned("scheme.cert_url", url, paths)?;
+                let at = self.pinned(&scheme(["cert_url"]), url, paths)?;
                 By::Certificate { at, hash }
             }
             None => By::Key {
@@ -210,9 +215,10 @@ impl Compiler<'_> {
         }
         let pick = match &by.from {
             HashField::Label => PickHash::Label(names),
-            HashField::Field(field) => {
-                PickHash::At(self.place("scheme.hash_by.from", field, paths)?, names)
-            }
+            HashField::Field(field) => PickHash::At(
+                self.place(&scheme(["hash_by", "from"]), field, paths)?,
+                names,
+            ),
         };
         Ok(Hashes { pick, all })
     }
@@ -236,28 +242,28 @@ impl Compiler<'_> {
         let mistakes = [
             (
                 kind == Kind::Hash && !has_secret && is_given,
-                "scheme.message",
-                "a plain hash proves nothing without {secret} in its message",
+                "message",
+                "a plain hash proves nothing unless the message holds {secret}; add {secret}, or choose another kind",
             ),
             (
                 kind != Kind::Hash && has_secret,
-                "scheme.message",
-                "{secret} belongs into the message of a plain hash only",
+                "message",
+                "{secret} is for kind = \"hash\" only; remove {secret} from the message",
             ),
             (
                 wants_ts && !has_ts && is_given,
-                "scheme.timestamp",
-                "the message does not hold {timestamp}, so that anybody could change it",
+                "timestamp",
+                "the message does not hold {timestamp}, so anybody could change the time; add {timestamp} to message",
             ),
             (
                 has_ts && timestamp.is_none(),
-                "scheme.message",
-                "{timestamp} without a timestamp that says where it is",
+                "message",
+                "{timestamp} is used, but the scheme has no timestamp; give the place of the time in timestamp",
             ),
         ];
         let made = mistakes.into_iter().filter(|(is_made, ..)| *is_made);
         let reported: Vec<_> = made
-            .map(|(_, key, text)| Err(self.error(key, text)))
+            .map(|(_, key, text)| Err(self.error(scheme([key]), text)))
             .collect();
         all(reported).map(|_: Vec<()>| ())
     }
@@ -266,7 +272,7 @@ impl Compiler<'_> {
     /// does not give.
     pub(super) fn equal(
         &mut self,
-        key: &str,
+        key: &SourceKey,
         field: &FieldRef,
         value: &Expected,
         paths: &mut PathSet,

@@ -17,7 +17,7 @@ use crate::language::spec::Kind;
 use crate::language::syntax::{DOCUMENT_WORDS, DocumentRef};
 use crate::language::template::Template;
 use crate::request::encrypted::Sealed;
-use crate::scheme::{Check, Document, Scheme};
+use crate::scheme::{Check, Document, Scheme, SchemeWarning, SourceKey};
 use crate::{Secret, SourceSpec};
 
 use self::compiler::Compiler;
@@ -39,6 +39,7 @@ mod secret_key;
 mod source;
 
 pub use self::error::SchemeError;
+use self::error::scheme;
 pub use self::source::{params_of, spec_of};
 
 /// Maximum size of a decompressed body, in bytes, if the source sets none.
@@ -56,20 +57,23 @@ impl Scheme {
         let Some(spec) = spec else { return Err(errors) };
         match Compiler::new(source, &spec, max_events).compile() {
             Ok(mut scheme) if errors.is_empty() => {
-                scheme.warnings.extend(old_words.warnings());
+                let old_words = old_words.distinct().map(SchemeWarning::OldWord);
+                scheme.warnings.extend(old_words);
                 Ok(scheme)
             }
             Ok(_) => Err(errors),
             Err(mut more) => {
                 for error in &mut more {
-                    error.key = old_words.as_written(&error.key);
+                    if let SourceKey::Scheme(path) = &mut error.key {
+                        *path = old_words.as_written(path);
+                    }
                 }
                 // Of a scheme with a misspelt key, other complaints are about what is missing for
                 // that.
                 let misspelt = !errors.is_empty();
                 errors.extend(
                     more.into_iter()
-                        .filter(|error| !misspelt || !error.key.starts_with("scheme")),
+                        .filter(|error| !misspelt || !matches!(error.key, SourceKey::Scheme(_))),
                 );
                 Err(errors)
             }
@@ -125,7 +129,9 @@ impl Compiler<'_> {
         let answers = self.answers();
         let document = self.document();
         let methods = self.methods();
+        let replay = self.replay();
         let (mut check, mut event, url) = (check?, event?, url?);
+        replay?;
         let (signed, unsigned) = (signed?, unsigned?);
         let covered = covered(self.spec, &self.params);
         (event.class, event.replays) = (covered.class(&self.spec.event), covered.replays);
@@ -143,7 +149,7 @@ impl Compiler<'_> {
             .chain(templates(&unsigned))
             .any(Template::needs_url);
         if (check.needs_url(&event) || answers_url) && url.is_none() {
-            return Err(self.error("public_url", "missing: this provider signs it, or asks for it; give the URL as entered at the provider"));
+            return Err(self.error(SourceKey::PublicUrl, "missing; this provider signs or requests the URL, so give the URL exactly as entered at the provider"));
         }
         self.warn(&covered);
         let unpack_limit = self.source.max_body_bytes.unwrap_or(MAX_GUNZIP);
@@ -204,7 +210,7 @@ impl Compiler<'_> {
         match &self.spec.document {
             DocumentRef::Body => Ok(Document::Body),
             DocumentRef::Claims if self.spec.kind == Kind::Jwt => Ok(Document::Claims),
-            DocumentRef::Claims => Err(self.error("scheme.document", DOCUMENT_WORDS)),
+            DocumentRef::Claims => Err(self.error(scheme(["document"]), DOCUMENT_WORDS)),
             DocumentRef::Form(name) => {
                 self.needs.form = true;
                 Ok(Document::Form(name.clone()))
@@ -219,7 +225,7 @@ impl Compiler<'_> {
                     .filter(read)
                     .map(|secret| secret.expose().trim_ascii().to_vec())
                     .collect();
-                self.ok("scheme.document", Sealed::new(pointer, &keys))
+                self.ok(&scheme(["document"]), Sealed::new(pointer, &keys))
                     .map(Document::Sealed)
             }
         }
@@ -232,8 +238,8 @@ impl Compiler<'_> {
             .iter()
             .map(|name| {
                 let method = Method::from_bytes(name.as_bytes())
-                    .map_err(|_| format!("\"{name}\" is no method"));
-                self.ok("scheme.methods", method)
+                    .map_err(|_| format!("\"{name}\" is not an HTTP method"));
+                self.ok(&scheme(["methods"]), method)
             })
             .collect();
         all(methods)

@@ -6,6 +6,7 @@
 
 use crate::compile::error::SchemeError;
 use crate::language::context::Wrong;
+use crate::scheme::SourceKey;
 
 /// Evidence that a mistake was reported.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ struct Problem {
 pub(super) struct Mark(usize);
 
 impl Problems {
-    pub(super) fn report(&mut self, key: String, wrong: &Wrong) -> Reported {
+    pub(super) fn report(&mut self, key: SourceKey, wrong: &Wrong) -> Reported {
         self.0.push(Problem {
             is_missing_param: matches!(wrong, Wrong::MissingParam(_)),
             error: SchemeError {

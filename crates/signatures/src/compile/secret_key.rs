@@ -23,13 +23,9 @@ pub(crate) fn as_meant<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
 /// Returns the pasted text without the prefix that is not part of the key.
 pub(crate) fn strip<'s>(spec: &KeySpec, pasted: &'s [u8]) -> &'s [u8] {
     let text = as_meant(spec, pasted);
-    match spec.strip_prefix.as_deref() {
-        None | Some("") => text,
-        Some("*_") => text
-            .iter()
-            .position(|b| *b == b'_')
-            .map_or(text, |at| &text[at + 1..]),
-        Some(prefix) => text.strip_prefix(prefix.as_bytes()).unwrap_or(text),
+    match &spec.strip_prefix {
+        None => text,
+        Some(prefix) => prefix.strip(text),
     }
 }
 
@@ -66,7 +62,7 @@ fn decoded(spec: &KeySpec, decode: KeyDecode, text: &[u8]) -> Result<Vec<u8>, St
     };
     decoded.ok_or_else(|| {
         format!(
-            "is not {encoding}, which this provider's secrets are{}",
+            "is not {encoding}, the encoding of this provider's secrets{}",
             hint(spec, text)
         )
     })
@@ -77,11 +73,11 @@ fn has_password(spec: &KeySpec, key: &[u8]) -> Result<(), String> {
         .iter()
         .position(|b| *b == b':')
         .map(|at| &key[at + 1..])
-        .ok_or("is not \"user:password\"")?;
+        .ok_or("is not of the form \"user:password\"")?;
     let min = spec.min_bytes.unwrap_or(MIN_PASSWORD).max(1);
     if password.len() < min {
         return Err(format!(
-            "has a password of {} bytes; at least {min} are needed",
+            "has a password of {} bytes; at least {min} bytes are needed, since a shorter one can be guessed",
             password.len()
         ));
     }
@@ -99,13 +95,14 @@ fn is_long_enough(spec: &KeySpec, key: &[u8]) -> Result<(), String> {
         format!("is {} bytes long", key.len())
     };
     Err(format!(
-        "{text}; at least {min} bytes are needed, or anybody could guess it"
+        "{text}; at least {min} bytes are needed, since a shorter secret can be guessed"
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::language::spec::StripPrefix;
 
     fn derived(spec: &KeySpec, pasted: &str) -> Result<Vec<u8>, String> {
         derive(spec, Kind::Hmac, pasted.as_bytes())
@@ -128,7 +125,7 @@ mod tests {
             Ok(&b"0123456789abcdef"[..])
         );
         let svix = KeySpec {
-            strip_prefix: Some("whsec_".into()),
+            strip_prefix: Some(StripPrefix::Text("whsec_".into())),
             decode: KeyDecode::Base64,
             ..KeySpec::default()
         };
@@ -155,7 +152,7 @@ mod tests {
             "{pasted_whole}"
         );
         let any = KeySpec {
-            strip_prefix: Some("*_".into()),
+            strip_prefix: Some(StripPrefix::UpToUnderscore),
             ..KeySpec::default()
         };
         assert_eq!(

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::error::SchemeError;
+use super::error::{SchemeError, scheme};
 use crate::SourceSpec;
 use crate::language::inherit::inherit;
+use crate::language::key_path::KeyPath;
 use crate::language::presets;
 use crate::language::read::Fault;
 use crate::language::spec::SchemeSpec;
 use crate::language::words::OldWords;
+use crate::scheme::SourceKey;
 
 /// Returns the scheme of a source as written: the preset of its provider, its own table, or both.
 pub fn spec_of(source: &SourceSpec) -> Result<SchemeSpec, SchemeError> {
@@ -16,7 +18,7 @@ pub fn spec_of(source: &SourceSpec) -> Result<SchemeSpec, SchemeError> {
     match spec {
         Some(spec) if errors.is_empty() => Ok(spec),
         _ => Err(errors.into_iter().next().unwrap_or_else(|| SchemeError {
-            key: "scheme".into(),
+            key: SourceKey::Scheme(KeyPath::default()),
             text: "cannot be read".into(),
         })),
     }
@@ -48,7 +50,7 @@ pub(super) fn read_spec(source: &SourceSpec) -> ReadSpec {
     let (spec, more) = SchemeSpec::read(table);
     faults.extend(more);
     let error = |fault: Fault| SchemeError {
-        key: old_words.as_written(&format!("scheme{}", fault.key())),
+        key: SourceKey::Scheme(old_words.as_written(&fault.key)),
         text: fault.text,
     };
     ReadSpec {
@@ -59,16 +61,15 @@ pub(super) fn read_spec(source: &SourceSpec) -> ReadSpec {
 }
 
 fn written(provider: Option<&str>, own: Option<toml::Table>) -> Result<toml::Table, SchemeError> {
-    let error = |key: &str, text: String| SchemeError {
-        key: key.into(),
-        text,
-    };
+    let error = |key: SourceKey, text: String| SchemeError { key, text };
+    let unknown = |text| error(SourceKey::Provider, text);
     match (provider, own) {
         (None, None) => Err(error(
-            "provider",
-            "missing; `hookweir providers` lists them, and \"none\" accepts anything".into(),
+            SourceKey::Provider,
+            "missing; `hookweir providers` lists the providers, and \"none\" accepts every request"
+                .into(),
         )),
-        (Some(name), None) => presets::table(name).map_err(|text| error("provider", text)),
+        (Some(name), None) => presets::table(name).map_err(unknown),
         (Some(name), Some(own)) => {
             refuse_guard(&own)?;
             if own
@@ -76,20 +77,17 @@ fn written(provider: Option<&str>, own: Option<toml::Table>) -> Result<toml::Tab
                 .is_some_and(|like| like.as_str() != Some(name))
             {
                 return Err(error(
-                    "scheme.like",
-                    format!("the provider is \"{name}\" already; leave one of the two out"),
+                    scheme(["like"]),
+                    format!("provider = \"{name}\" is given too; remove one of the two"),
                 ));
             }
             let mut own = own;
             own.remove("like");
-            Ok(inherit(
-                &presets::table(name).map_err(|text| error("provider", text))?,
-                &own,
-            ))
+            Ok(inherit(&presets::table(name).map_err(unknown)?, &own))
         }
         (None, Some(own)) => {
             refuse_guard(&own)?;
-            presets::with_like(own).map_err(|text| error("scheme.like", text))
+            presets::with_like(own).map_err(|text| error(scheme(["like"]), text))
         }
     }
 }
@@ -100,11 +98,11 @@ fn refuse_guard(own: &toml::Table) -> Result<(), SchemeError> {
         .get("event")
         .and_then(toml::Value::as_table)
         .is_some_and(|event| event.contains_key("guard"));
-    let text = "no longer known: equal bytes under another id are published and marked; remove it, and set same_bytes = \"drop\" with \
-                same_bytes_span_secs at the source if equal bytes are to be dropped";
+    let text = "no longer a key; remove it. Equal bytes under another id are published with a mark. To drop such events, set \
+                same_bytes = \"drop\" and same_bytes_span_secs at the source";
     if is_there {
         Err(SchemeError {
-            key: "scheme.event.guard".into(),
+            key: scheme(["event", "guard"]),
             text: text.into(),
         })
     } else {

@@ -52,11 +52,11 @@ impl ChainRule {
         intermediate_oid: &str,
     ) -> Result<Self, String> {
         let (_, pem) = parse_x509_pem(root_pem.as_bytes())
-            .map_err(|_| "root_pem: not a certificate in PEM")?;
-        parse(&pem.contents).ok_or("root_pem: not a certificate")?;
+            .map_err(|_| "root_pem is not a certificate in PEM")?;
+        parse(&pem.contents).ok_or("root_pem is not a certificate")?;
         let oid = |text: &str| {
             text.parse::<Oid<'static>>()
-                .map_err(|_| format!("\"{text}\" is no object identifier"))
+                .map_err(|_| format!("\"{text}\" is not an object identifier"))
         };
         Ok(Self {
             leaf: oid(leaf_oid)?,
@@ -90,10 +90,12 @@ impl ChainRule {
             return Err("a certificate of the token is not valid at this time");
         }
         if !(may_issue(&between) && understood(&leaf) && understood(&between)) {
-            return Err("a certificate of the token is not what a signer's chain is made of");
+            return Err("a certificate of the token lacks what a signer's chain needs");
         }
         if !(has(&leaf, &self.leaf) && has(&between, &self.intermediate)) {
-            return Err("the token's certificates are not those of this service's signer");
+            return Err(
+                "the token's certificates are not those of the provider's signer for webhooks",
+            );
         }
         let key = leaf.public_key();
         let point = &key.subject_public_key.data;

@@ -131,7 +131,7 @@ impl JwkSet {
             (oid, 97) if oid == OID_EC => Key::P384(bare.to_vec()),
             (oid, 133) if oid == OID_EC => Key::P521(bare.to_vec()),
             (oid, 32) if oid == OID_ED25519 => Key::Ed25519(bare.to_vec()),
-            _ => return Err("a public key of a kind that no token is signed with here".into()),
+            _ => return Err("a public key of a kind that signs no token here; give an RSA, P-256, P-384, P-521 or Ed25519 key".into()),
         };
         self.0.push(Jwk { kid: None, key });
         Ok(())

@@ -39,7 +39,7 @@ impl Tag {
 }
 
 macro_rules! hashes {
-    ($($variant:ident = $name:literal, $hash:ty;)*) => {
+    ($($variant:ident = $name:literal, $title:literal, $hash:ty;)*) => {
         /// Hash functions of schemes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
         #[serde(rename_all = "lowercase")]
@@ -52,6 +52,11 @@ macro_rules! hashes {
             /// Returns the name in presets.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Returns the name in its standard.
+            pub(crate) fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
             }
 
             /// Returns the hash of the concatenated pieces.
@@ -87,11 +92,11 @@ macro_rules! hashes {
 }
 
 hashes! {
-    Sha256 = "sha256", sha2::Sha256;
-    Sha1 = "sha1", sha1::Sha1;
-    Sha384 = "sha384", sha2::Sha384;
-    Sha512 = "sha512", sha2::Sha512;
-    Md5 = "md5", md5::Md5;
+    Sha256 = "sha256", "SHA-256", sha2::Sha256;
+    Sha1 = "sha1", "SHA-1", sha1::Sha1;
+    Sha384 = "sha384", "SHA-384", sha2::Sha384;
+    Sha512 = "sha512", "SHA-512", sha2::Sha512;
+    Md5 = "md5", "MD5", md5::Md5;
 }
 
 impl fmt::Debug for Tag {

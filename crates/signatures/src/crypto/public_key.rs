@@ -18,6 +18,16 @@ pub(crate) enum KeyKind {
     Rsa,
 }
 
+impl std::fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ed25519 => "Ed25519",
+            Self::P256 => "ECDSA on P-256",
+            Self::Rsa => "RSA",
+        })
+    }
+}
+
 /// A public key and what it verifies.
 #[derive(Clone)]
 pub(crate) enum PublicKey {
@@ -56,7 +66,7 @@ impl PublicKey {
             if oid == expected {
                 Ok(key)
             } else {
-                Err("a public key of another kind".to_owned())
+                Err(format!("a public key of another kind; give one for {kind}"))
             }
         })?;
         let fits = match kind {
@@ -65,7 +75,9 @@ impl PublicKey {
             KeyKind::Rsa => bare.len() >= 256 && bare[0] == 0x30,
         };
         if !fits {
-            return Err("not a public key of this kind".into());
+            return Err(format!(
+                "not a public key for {kind}; paste the key as the provider shows it"
+            ));
         }
         let bare = bare.to_vec();
         Ok(match kind {
@@ -124,7 +136,7 @@ fn rsa(hash: HashName) -> Option<&'static RsaParameters> {
 /// PEM, hexadecimal or base64.
 pub(crate) fn decode(pasted: &[u8]) -> Result<Vec<u8>, String> {
     let text = std::str::from_utf8(pasted)
-        .map_err(|_| "not text".to_owned())?
+        .map_err(|_| "not text; paste the key as PEM, base64 or hexadecimal".to_owned())?
         .trim();
     let armoured = text.contains("-----BEGIN");
     let inner: String = text
@@ -142,7 +154,9 @@ pub(crate) fn decode(pasted: &[u8]) -> Result<Vec<u8>, String> {
     }
     decode_pasted_base64(inner.as_bytes())
         .filter(|bytes| !bytes.is_empty())
-        .ok_or_else(|| "neither PEM, base64 nor hexadecimal".into())
+        .ok_or_else(|| {
+            "neither PEM, base64 nor hexadecimal; paste the key as the provider shows it".into()
+        })
 }
 
 /// Algorithm and key of a SubjectPublicKeyInfo.

@@ -212,7 +212,7 @@ pub(super) fn evidence(evidence: Evidence) -> &'static str {
 
 /// Batches in a sentence.
 fn several(batch: &BatchSpec) -> String {
-    let at = if batch.array.is_empty() {
+    let at = if batch.array.is_whole() {
         "the body".to_owned()
     } else {
         format!("`{}`", batch.array)
@@ -234,11 +234,12 @@ pub(super) fn shake(handshake: &HandshakeSpec) -> String {
     let when = &handshake.when;
     let mut parts = Vec::new();
     parts.extend(when.method.clone());
+    let pointer = when.json.as_ref().map(ToString::to_string);
     for (kind, name) in [
         ("query parameter", &when.query),
         ("header", &when.header),
         ("form field", &when.form),
-        ("JSON value", &when.json),
+        ("JSON value", &pointer),
     ] {
         if let Some(name) = name {
             let equals = when

@@ -9,19 +9,19 @@ use std::cell::{Cell, RefCell};
 
 use serde::de::DeserializeSeed;
 
+mod pointer;
 mod set;
 mod tree;
 mod values;
 mod walk;
 
+pub use self::pointer::JsonPointer;
+use self::pointer::PointerStep;
 pub(crate) use self::set::set;
 use self::tree::{Node, Step};
 pub(crate) use self::tree::{Slot, WalkError};
-pub(crate) use self::values::{flat_members, scalar};
+pub(crate) use self::values::{JsonKind, flat_members, scalar};
 use self::walk::{At, Walk};
-
-/// Longest pointer, in steps: the walk recurses along it.
-const MAX_STEPS: usize = 32;
 
 /// UTF-8's byte order mark, in front of some senders' JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -43,18 +43,17 @@ impl Default for PathSet {
 }
 
 impl PathSet {
-    /// Adds an RFC 6901 pointer; a step `*` means every element of an array. The same pointer gets
-    /// the same slot.
-    pub(crate) fn add(&mut self, pointer: &str) -> Result<Slot, String> {
-        let node = self.descend(pointer)?;
+    /// Adds a pointer. The same pointer gets the same slot.
+    pub(crate) fn add(&mut self, pointer: &JsonPointer) -> Result<Slot, String> {
+        let node = self.descend(pointer);
         let next = self.slots;
         let slot = *self.nodes[node].slot.get_or_insert(next);
         self.count(slot)
     }
 
     /// Adds a mark that is found when there is an array at `pointer`, even an empty one.
-    pub(crate) fn add_array(&mut self, pointer: &str) -> Result<Slot, String> {
-        let node = self.descend(pointer)?;
+    pub(crate) fn add_array(&mut self, pointer: &JsonPointer) -> Result<Slot, String> {
+        let node = self.descend(pointer);
         let next = self.slots;
         let slot = *self.nodes[node].array.get_or_insert(next);
         self.count(slot)
@@ -72,47 +71,36 @@ impl PathSet {
         Ok(slot)
     }
 
-    fn descend(&mut self, pointer: &str) -> Result<usize, String> {
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!(
-                "\"{pointer}\" is not a JSON pointer: it starts with \"/\", or is empty for the whole document"
-            ));
-        }
-        if pointer.split('/').count() > MAX_STEPS {
-            return Err(format!("\"{pointer}\" has more than {MAX_STEPS} steps"));
-        }
+    /// Returns the node of a pointer, made if it is new.
+    fn descend(&mut self, pointer: &JsonPointer) -> usize {
         let mut node = 0;
-        for step in pointer.split('/').skip(1) {
-            let key = step.replace("~1", "/").replace("~0", "~");
-            let known = if key == "*" {
-                self.nodes[node].any
-            } else {
-                self.nodes[node]
-                    .keys
-                    .iter()
-                    .find(|s| *s.key == *key)
-                    .map(|s| s.node)
-            };
-            node = match known {
-                Some(known) => known,
-                None => {
-                    let new = self.nodes.len();
-                    self.nodes.push(Node::default());
-                    if key == "*" {
-                        self.nodes[node].any = Some(new);
-                    } else {
-                        let index = key.parse().ok();
-                        self.nodes[node].keys.push(Step {
-                            key: key.into(),
-                            index,
-                            node: new,
-                        });
-                    }
-                    new
+        for step in pointer.steps() {
+            let known = match step {
+                PointerStep::Each => self.nodes[node].any,
+                PointerStep::Key { name, .. } => {
+                    let mut keys = self.nodes[node].keys.iter();
+                    keys.find(|known| known.key == *name)
+                        .map(|known| known.node)
                 }
             };
+            node = known.unwrap_or_else(|| self.grow(node, step));
         }
-        Ok(node)
+        node
+    }
+
+    /// Adds a node below `node`.
+    fn grow(&mut self, node: usize, step: &PointerStep) -> usize {
+        let new = self.nodes.len();
+        self.nodes.push(Node::default());
+        match step {
+            PointerStep::Each => self.nodes[node].any = Some(new),
+            PointerStep::Key { name, index } => self.nodes[node].keys.push(Step {
+                key: name.clone(),
+                index: *index,
+                node: new,
+            }),
+        }
+        new
     }
 
     /// Reads `document` once. A key that occurs twice on any path is an error.

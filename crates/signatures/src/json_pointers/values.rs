@@ -6,17 +6,43 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A scalar's text: a string decoded, a number or boolean as it stands. None for null, objects and
-/// arrays.
+/// Type of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JsonKind {
+    Null,
+    Number,
+    String,
+    Boolean,
+    /// Object or array.
+    Nested,
+}
+
+impl JsonKind {
+    /// Returns the type of a raw value, which its first byte tells.
+    pub(crate) fn of(raw: &str) -> Self {
+        match raw.as_bytes().first() {
+            Some(b'"') => Self::String,
+            Some(b'{' | b'[') => Self::Nested,
+            Some(b't' | b'f') => Self::Boolean,
+            Some(b'-' | b'0'..=b'9') => Self::Number,
+            _ => Self::Null,
+        }
+    }
+}
+
+/// Returns a scalar's text: a string decoded, a number or boolean as it stands. None for null,
+/// objects and arrays.
 pub(crate) fn scalar(raw: &str) -> Option<Cow<'_, [u8]>> {
-    match raw.as_bytes().first()? {
-        b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw.as_bytes()[1..raw.len() - 1])),
-        b'"' => serde_json::Deserializer::from_str(raw)
+    match JsonKind::of(raw) {
+        JsonKind::String if !raw.contains('\\') => {
+            Some(Cow::Borrowed(&raw.as_bytes()[1..raw.len() - 1]))
+        }
+        JsonKind::String => serde_json::Deserializer::from_str(raw)
             .deserialize_bytes(StringBytes)
             .ok()
             .map(Cow::Owned),
-        b'{' | b'[' | b'n' => None,
-        _ => Some(Cow::Borrowed(raw.as_bytes())),
+        JsonKind::Null | JsonKind::Nested => None,
+        JsonKind::Number | JsonKind::Boolean => Some(Cow::Borrowed(raw.as_bytes())),
     }
 }
 
@@ -45,10 +71,9 @@ pub(crate) fn flat_members(raw: &str) -> Option<Vec<Member<'_>>> {
         .deserialize_map(Members)
         .ok()?
     {
-        let text = if value.get() == "null" {
-            Cow::Borrowed(&[][..])
-        } else {
-            scalar(value.get())?
+        let text = match JsonKind::of(value.get()) {
+            JsonKind::Null => Cow::Borrowed(&[][..]),
+            _ => scalar(value.get())?,
         };
         if members.iter().any(|(known, _)| *known == key) {
             return None;

@@ -1,9 +1,7 @@
 //! An API that gives a provider's public key by its id.
 
+use crate::json_pointers::JsonPointer;
 use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
-use crate::language::context::{Params, Wrong};
-use crate::language::spec::KeyApiSpec;
-use crate::language::syntax::KeyApiValue;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 
@@ -13,52 +11,62 @@ const MAX_KID: usize = 128;
 /// An API that gives a public key by its id.
 #[derive(Debug)]
 pub(crate) struct KeyApi {
-    /// Text before the id, and text after it.
-    url: (Box<str>, Option<Box<str>>),
-    body: Vec<(Box<str>, Part)>,
-    at: Option<Box<str>>,
-    secret: Option<Secret>,
+    pub(crate) url: KeyUrl,
+    pub(crate) body: Vec<(Box<str>, BodyPart)>,
+    /// Place of the key in the response; None for a response in PEM.
+    pub(crate) pointer: Option<JsonPointer>,
 }
 
+/// URL of an API, with the id in it or without one.
 #[derive(Debug)]
-enum Part {
+pub(crate) enum KeyUrl {
+    Fixed(Box<str>),
+    ById { before: Box<str>, after: Box<str> },
+}
+
+/// Value in the JSON that is posted to an API.
+#[derive(Debug)]
+pub(crate) enum BodyPart {
     Kid,
-    Secret,
+    Secret(SecretText),
     Text(Box<str>),
 }
 
-impl KeyApi {
-    pub(crate) fn compile(
-        spec: &KeyApiSpec,
-        secret: Option<Secret>,
-        params: &Params,
-    ) -> Result<Self, Wrong> {
-        let after = spec.url.after.as_ref().map(|after| after.fill(params));
-        let after = after.transpose()?.map(Into::into);
-        let part = |(name, value): (&String, &KeyApiValue)| -> Result<(Box<str>, Part), Wrong> {
-            let part = match value {
-                KeyApiValue::Kid => Part::Kid,
-                KeyApiValue::Secret => Part::Secret,
-                KeyApiValue::Text(text) => Part::Text(text.fill(params)?.into()),
-            };
-            Ok((name.as_str().into(), part))
-        };
-        let body = spec.body.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-        if after.is_none() && !body.iter().any(|(_, part)| matches!(part, Part::Kid)) {
-            return Err("neither url nor body says {kid}".into());
-        }
-        let url = (spec.url.before.fill(params)?.into(), after);
-        Ok(Self {
-            url,
-            body,
-            at: spec.key_pointer.as_deref().map(Into::into),
-            secret,
-        })
-    }
+/// Secret that is text, for JSON. `Debug` shows nothing of it.
+pub(crate) struct SecretText(Box<str>);
 
+impl SecretText {
+    /// Returns the secret without surrounding white space. Fails if it is not text, or is empty.
+    pub(crate) fn new(secret: &Secret) -> Result<Self, &'static str> {
+        match std::str::from_utf8(secret.expose()).map(str::trim) {
+            Ok("") => Err("is empty"),
+            Ok(text) => Ok(Self(text.into())),
+            Err(_) => Err("is not text"),
+        }
+    }
+}
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
+impl KeyUrl {
     /// Returns the URL up to the id, to be judged by the operator who trusts it.
-    pub(crate) fn url(&self) -> &str {
-        &self.url.0
+    pub(crate) fn start(&self) -> &str {
+        match self {
+            Self::Fixed(url) => url,
+            Self::ById { before, .. } => before,
+        }
+    }
+}
+
+impl KeyApi {
+    /// Returns `true` if the request to the API names the key.
+    pub(crate) fn names_the_key(&self) -> bool {
+        let in_body = |(_, part): &(_, BodyPart)| matches!(part, BodyPart::Kid);
+        matches!(self.url, KeyUrl::ById { .. }) || self.body.iter().any(in_body)
     }
 
     /// Returns the key of this id.
@@ -66,7 +74,7 @@ impl KeyApi {
         if !is_plain(kid) {
             return Err(Refusal::new(
                 Reason::SignatureMalformed,
-                "the token does not name its key by a plain id",
+                "the token's key id is missing, or not of letters, digits, hyphens and underscores only",
             )
             .into());
         }
@@ -81,30 +89,24 @@ impl KeyApi {
 
     fn fetch(&self, kid: &str) -> Fetch {
         let url = match &self.url {
-            (before, Some(after)) => format!("{before}{kid}{after}"),
-            (url, None) => url.to_string(),
+            KeyUrl::Fixed(url) => url.to_string(),
+            KeyUrl::ById { before, after } => format!("{before}{kid}{after}"),
         };
         let body = self.body.iter().map(|(name, part)| {
             let text = match part {
-                Part::Kid => kid.into(),
-                Part::Secret => String::from_utf8_lossy(
-                    self.secret.as_ref().map(Secret::expose).unwrap_or_default(),
-                )
-                .trim()
-                .to_owned(),
-                Part::Text(text) => text.to_string(),
+                BodyPart::Kid => kid,
+                BodyPart::Secret(SecretText(text)) | BodyPart::Text(text) => text,
             };
-            (name.to_string(), text)
+            (name.to_string(), text.into())
         });
-        let body: serde_json::Map<String, serde_json::Value> =
-            body.map(|(name, text)| (name, text.into())).collect();
+        let body: serde_json::Map<String, serde_json::Value> = body.collect();
         let body = (!body.is_empty())
             .then(|| Secret::new(serde_json::Value::from(body).to_string().into_bytes()));
         Fetch {
             name: kid.into(),
             url,
             body,
-            what: What::Key(self.at.clone()),
+            what: What::Key(self.pointer.clone()),
         }
     }
 }

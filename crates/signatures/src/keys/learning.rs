@@ -26,6 +26,6 @@ impl Learning {
 
 /// Returns the refusal of a handshake with another secret than the learned one.
 pub fn another_secret() -> Refusal {
-    let detail = "handshake: another secret was learned before; `hookweir learned NAME --forget` makes room for a new one";
+    let detail = "handshake: another secret was learned before, and only that one counts; `hookweir learned NAME --forget` makes room for a new one";
     Refusal::new(Reason::PreconditionFailed, detail)
 }

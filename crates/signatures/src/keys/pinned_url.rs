@@ -4,6 +4,7 @@ use crate::keys::ring::{Fetch, Fetched, KeyRequest, KeyRing, Unproven, What};
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::place::Place;
 use crate::language::spec::PinnedUrlSpec;
+use crate::language::syntax::{PathPattern, UrlPart};
 use crate::refusal::{Reason, Refusal};
 
 /// Longest URL.
@@ -20,8 +21,8 @@ pub(crate) struct PinnedUrl {
 /// URLs that are the provider's.
 #[derive(Debug)]
 struct Pinned {
-    hosts: Vec<Box<str>>,
-    path: Box<str>,
+    hosts: Vec<Box<[UrlPart]>>,
+    path: PathPattern,
 }
 
 impl PinnedUrl {
@@ -30,27 +31,17 @@ impl PinnedUrl {
         place: Place,
         params: &Params,
     ) -> Result<Self, Wrong> {
-        let hosts = spec
-            .hosts
-            .iter()
-            .map(|host| host.fill(params).map(Into::into))
-            .collect::<Result<Vec<Box<str>>, _>>()?;
-        // A name that ends in a wildcard would be anybody's.
-        let pinned = |host: &str| {
-            !host.ends_with(['*', '#']) && !host.contains(['/', '@', '?']) && !host.is_empty()
-        };
-        if hosts.is_empty() || !hosts.iter().all(|host| pinned(host)) {
-            return Err("hosts: names of hosts that end in a domain of the provider's".into());
-        }
-        if !spec.path.starts_with('/') {
-            return Err("path: starts with \"/\"".into());
+        let hosts = spec.hosts.iter().map(|host| host.fill(params));
+        let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+        if hosts.is_empty() {
+            return Err("no host is given in hosts".into());
         }
         Ok(Self {
             place,
             shown: spec.from.shown(params).into(),
             pinned: Pinned {
                 hosts,
-                path: spec.path.as_str().into(),
+                path: spec.path.clone(),
             },
         })
     }
@@ -121,40 +112,48 @@ impl Pinned {
         };
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let in_path = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
-        matches(self.path.as_bytes(), path.as_bytes(), in_path)
-            && self.hosts.iter().any(|pattern| {
-                matches(pattern.as_bytes(), host.as_bytes(), |b| {
-                    b.is_ascii_lowercase() || b == b'-'
-                })
-            })
+        let in_host = |b: u8| b.is_ascii_lowercase() || b == b'-';
+        matches(self.path.parts(), path.as_bytes(), in_path)
+            && self
+                .hosts
+                .iter()
+                .any(|pattern| matches(pattern, host.as_bytes(), in_host))
     }
 }
 
 /// Returns a URL that fits, to sign with as the provider.
 pub(crate) fn example(spec: &PinnedUrlSpec, params: &Params) -> String {
-    let host = spec
-        .hosts
-        .first()
-        .and_then(|host| host.fill(params).ok())
-        .unwrap_or_default();
+    let host = spec.hosts.first().and_then(|host| host.fill(params).ok());
     format!(
         "https://{}{}",
-        host.replace('*', "us-east").replace('#', "1"),
-        spec.path.replace('*', "0123456789abcdef0123456789abcdef")
+        filled(&host.unwrap_or_default(), "us-east"),
+        filled(spec.path.parts(), "0123456789abcdef0123456789abcdef")
     )
 }
 
-/// Returns `true` if the text matches the pattern: `*` is one or more of `star`, `#` one or more
-/// digits.
-fn matches(pattern: &[u8], text: &[u8], star: fn(u8) -> bool) -> bool {
+/// Returns a text that matches the pattern, with `any` in place of [`UrlPart::Any`].
+fn filled(pattern: &[UrlPart], any: &str) -> String {
+    let part = |part: &UrlPart| match part {
+        UrlPart::Literal(text) => text.to_string(),
+        UrlPart::Any => any.to_owned(),
+        UrlPart::Digits => "1".to_owned(),
+    };
+    pattern.iter().map(part).collect()
+}
+
+/// Returns `true` if the text matches the pattern. `any` is the class of [`UrlPart::Any`].
+fn matches(pattern: &[UrlPart], text: &[u8], any: fn(u8) -> bool) -> bool {
     let Some((first, pattern)) = pattern.split_first() else {
         return text.is_empty();
     };
     let class = match first {
-        b'*' => star,
-        b'#' => |b: u8| b.is_ascii_digit(),
-        literal => return text.first() == Some(literal) && matches(pattern, &text[1..], star),
+        UrlPart::Literal(literal) => {
+            let rest = text.strip_prefix(literal.as_bytes());
+            return rest.is_some_and(|rest| matches(pattern, rest, any));
+        }
+        UrlPart::Any => any,
+        UrlPart::Digits => |b: u8| b.is_ascii_digit(),
     };
     let most = text.iter().take_while(|b| class(**b)).count();
-    (1..=most).any(|taken| matches(pattern, &text[taken..], star))
+    (1..=most).any(|taken| matches(pattern, &text[taken..], any))
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::certificate::Certificate;
 use crate::crypto::jwk::JwkSet;
+use crate::json_pointers::JsonPointer;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
@@ -104,7 +105,7 @@ pub struct Fetch {
 pub(crate) enum What {
     Certificate,
     /// In JSON at a pointer, or in PEM.
-    Key(Option<Box<str>>),
+    Key(Option<JsonPointer>),
     Visit,
 }
 
@@ -166,7 +167,7 @@ impl Fetch {
             What::Key(Some(at)) => {
                 let json: serde_json::Value =
                     serde_json::from_slice(answer).map_err(|error| format!("not JSON: {error}"))?;
-                let key = json.pointer(at).ok_or_else(|| format!("no key at {at}"))?;
+                let key = at.get(&json).ok_or_else(|| format!("no key at {at}"))?;
                 JwkSet::parse(&serde_json::json!({ "keys": [key] }).to_string()).map(Fetched::Key)
             }
         }

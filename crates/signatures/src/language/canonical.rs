@@ -10,7 +10,7 @@ use http::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::crypto::mac::Encoding;
-use crate::json_pointers::{PathSet, scalar};
+use crate::json_pointers::{JsonPointer, PathSet, scalar};
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::http_signature::{Form, HttpSignature};
 use crate::language::syntax::CanonicalName;
@@ -94,6 +94,11 @@ impl Canonical {
         }
     }
 
+    /// Returns `true` if the time of signing is a part of the canonical request.
+    pub(crate) fn has_time(&self) -> bool {
+        matches!(self, Self::Contentful)
+    }
+
     /// Returns `true` if a change of this header changes the canonical request of every delivery.
     pub(crate) fn covers_header(&self, name: &HeaderName) -> bool {
         matches!(self, Self::HttpSignature(rule) if rule.covers_header(name))
@@ -158,8 +163,8 @@ fn truelayer(cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
     };
     let mut paths = PathSet::default();
     let (version, list) = paths
-        .add("/tl_version")
-        .and_then(|version| Ok((version, paths.add("/tl_headers")?)))
+        .add(&JsonPointer::member("tl_version"))
+        .and_then(|version| Ok((version, paths.add(&JsonPointer::member("tl_headers"))?)))
         .map_err(|_| malformed())?;
     let slots = paths.walk(&protected).map_err(|_| malformed())?;
     if slots.raw(version).and_then(scalar).as_deref() != Some(b"2") {
@@ -209,7 +214,7 @@ fn plivo_v3(cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
     let mut text = cx
         .url
         .and_then(|url| url.spellings.get(cx.spelling))
-        .map_or("", |url| url)
+        .map_or("", |url| &url.text)
         .as_bytes()
         .to_vec();
     if !(query.is_empty() && view.form.is_empty()) {
@@ -268,9 +273,8 @@ fn named(list: &[u8]) -> Result<Named<'_>, Refusal> {
     let malformed = |text: &'static str| Refusal::new(Reason::SignatureMalformed, text);
     let mut named = Named::new();
     for written in list.split(|b| *b == b',').filter(|name| !name.is_empty()) {
-        let name = HeaderName::from_bytes(written).map_err(|_| {
-            malformed("the list of signed headers names something that is no header")
-        })?;
+        let name = HeaderName::from_bytes(written)
+            .map_err(|_| malformed("the list of signed headers names an invalid header"))?;
         if named.len() == MAX_NAMED || named.iter().any(|(known, _)| *known == name) {
             return Err(malformed(
                 "the list of signed headers names one twice, or too many",
@@ -287,7 +291,7 @@ fn demand(named: &Named<'_>, must: &str) -> Result<(), Refusal> {
     } else {
         Err(Refusal::new(
             Reason::PreconditionFailed,
-            format!("header {must} is not among those that are signed"),
+            format!("header {must} must be signed, but is not"),
         ))
     }
 }
@@ -305,7 +309,7 @@ fn header<'v>(cx: Cx<'v>, name: &HeaderName) -> Result<Cow<'v, [u8]>, Refusal> {
         (Some(value), None) => Ok(Cow::Borrowed(value)),
         (None, _) => Err(Refusal::new(
             Reason::SignatureMissing,
-            format!("header {name} is signed, and missing"),
+            format!("header {name} is signed, but missing"),
         )),
         _ => Err(Refusal::new(
             Reason::PreconditionFailed,

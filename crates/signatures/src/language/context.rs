@@ -28,7 +28,7 @@ pub(crate) struct Cx<'v> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Wrong {
     /// The source does not give this parameter.
-    #[error("needs the source's params.{0}")]
+    #[error("needs params.{0}; give it in the source's params")]
     MissingParam(Box<str>),
     /// Anything else.
     #[error("{0}")]

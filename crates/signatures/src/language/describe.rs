@@ -35,15 +35,16 @@ pub(crate) fn sentence(spec: &SchemeSpec, params: &Params) -> String {
 
 /// Describes a signature over a message.
 fn signature(spec: &SchemeSpec, params: &Params) -> Vec<String> {
-    let hash = match &spec.hash_by {
-        Some(_) => "the hash that the request names".to_owned(),
-        None => spec.hash.name().to_uppercase(),
+    let named = "the hash that the request names";
+    let (hash, title) = match &spec.hash_by {
+        Some(_) => (named.to_owned(), named),
+        None => (spec.hash.name().to_uppercase(), spec.hash.title()),
     };
     let proof = match spec.kind {
         Kind::Hmac => format!("HMAC-{hash}"),
         Kind::Ed25519 => "Ed25519".into(),
-        Kind::EcdsaP256 => format!("ECDSA P-256 {}", hash.replace("SHA", "SHA-")),
-        Kind::Rsa => format!("RSA with {}", hash.replace("SHA", "SHA-")),
+        Kind::EcdsaP256 => format!("ECDSA P-256 {title}"),
+        Kind::Rsa => format!("RSA with {title}"),
         _ => hash,
     };
     let message = spec.message.as_ref();
@@ -76,7 +77,7 @@ fn token(jwt: &JwtSpec, params: &Params) -> Vec<String> {
     if let Some(api) = &jwt.key_api {
         parts.push(format!(
             "by a key that {} gives",
-            api.url.before.shown(params)
+            api.url.start().shown(params)
         ));
     }
     if let Some(body) = &jwt.body_digest {

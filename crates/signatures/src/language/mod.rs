@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod describe;
 pub(crate) mod http_signature;
 pub(crate) mod inherit;
+pub(crate) mod key_path;
 pub(crate) mod place;
 pub mod presets;
 pub(crate) mod read;

@@ -39,7 +39,7 @@ impl Place {
             Field::Header(name) => {
                 let name = name.fill(params)?;
                 let header = name.parse();
-                Self::Header(header.map_err(|_| format!("\"{name}\" is no name of a header"))?)
+                Self::Header(header.map_err(|_| format!("\"{name}\" is not the name of a header"))?)
             }
             Field::Query(name) => {
                 needs.query = true;

@@ -64,7 +64,7 @@ pub fn with_like(mut table: toml::Table) -> Result<toml::Table, String> {
     match table.remove("like") {
         None => Ok(table),
         Some(toml::Value::String(base)) => Ok(inherit(&resolve(&base, MAX_LIKES)?, &table)),
-        Some(_) => Err("like: the name of a provider".into()),
+        Some(_) => Err("not the name of a provider; write the name in quotes".into()),
     }
 }
 
@@ -73,7 +73,7 @@ fn resolve(name: &str, depth: usize) -> Result<toml::Table, String> {
     match table.get("like").and_then(toml::Value::as_str) {
         None => Ok(table.clone()),
         Some(_) if depth == 0 => Err(format!(
-            "preset {name} is like itself, or too many others in a row"
+            "preset \"{name}\" inherits from itself, or through too many others"
         )),
         Some(base) => {
             // What was learned of one provider says nothing about another with the same scheme.

@@ -11,59 +11,43 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use crate::language::key_path::{KeyPath, PathStep};
 use crate::nearest::nearest;
 
 /// Most mistakes that are looked for.
 const MAX_FAULTS: usize = 64;
 
-/// A mistake in a table: `timestamp.toleranse_secs`, and what is wrong with it.
+/// Mistake in a table: its key, such as `timestamp.toleranse_secs`, and its description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    path: Vec<Step>,
+    pub(crate) key: KeyPath,
     pub(crate) text: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
 impl Fault {
-    pub(crate) fn new(key: &str, text: impl Into<String>) -> Self {
+    pub(crate) fn new(key: KeyPath, text: impl Into<String>) -> Self {
         Self {
-            path: vec![Step::Key(key.to_owned())],
+            key,
             text: text.into(),
         }
     }
 
     fn here(text: String) -> Self {
-        Self {
-            path: Vec::new(),
-            text,
-        }
+        Self::new(KeyPath::default(), text)
     }
 
-    fn below(mut self, step: Step) -> Self {
-        self.path.insert(0, step);
+    fn below(mut self, step: PathStep) -> Self {
+        self.key = self.key.below(step);
         self
-    }
-
-    /// The key in full: `.signature[0].from`.
-    pub(crate) fn key(&self) -> String {
-        let step = |step: &Step| match step {
-            Step::Key(key) => format!(".{key}"),
-            Step::Index(index) => format!("[{index}]"),
-        };
-        self.path.iter().map(step).collect()
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key().trim_start_matches('.') {
-            "" => f.write_str(&self.text),
-            key => write!(f, "{key}: {}", self.text),
+        if self.key.steps().is_empty() {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{}: {}", self.key, self.text)
         }
     }
 }
@@ -84,10 +68,10 @@ impl de::Error for Fault {
             Some(name) => format!("; did you mean {name}?"),
             None => match known.iter().find(|known| is_near_stem(field, known)) {
                 Some(name) => format!("; did you mean {name}?"),
-                None => format!("; there is {}", known.join(", ")),
+                None => format!("; the keys are {}", known.join(", ")),
             },
         };
-        Self::new(field, format!("no such key{hint}"))
+        Self::new(KeyPath::of(field), format!("no such key{hint}"))
     }
 
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
@@ -102,7 +86,7 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(field, "missing")
+        Self::new(KeyPath::of(field), "missing")
     }
 }
 
@@ -121,7 +105,7 @@ pub(crate) fn all<T: for<'de> Deserialize<'de>>(table: toml::Table) -> (Option<T
             Ok(read) => return (Some(read), faults),
             Err(fault) => fault,
         };
-        let removed = remove(&mut value, &fault.path);
+        let removed = remove(&mut value, fault.key.steps());
         faults.push(fault);
         if !removed || faults.len() == MAX_FAULTS {
             return (None, faults);
@@ -131,16 +115,16 @@ pub(crate) fn all<T: for<'de> Deserialize<'de>>(table: toml::Table) -> (Option<T
 
 /// Takes away what a fault is in; an element of a list with its list. False if there is no such
 /// thing.
-fn remove(value: &mut toml::Value, path: &[Step]) -> bool {
+fn remove(value: &mut toml::Value, path: &[PathStep]) -> bool {
     match (value, path) {
-        (toml::Value::Table(table), [Step::Key(key)]) => table.remove(key).is_some(),
-        (toml::Value::Table(table), [Step::Key(key), Step::Index(_)]) => {
+        (toml::Value::Table(table), [PathStep::Key(key)]) => table.remove(key).is_some(),
+        (toml::Value::Table(table), [PathStep::Key(key), PathStep::Index(_)]) => {
             table.remove(key).is_some()
         }
-        (toml::Value::Table(table), [Step::Key(key), rest @ ..]) => {
+        (toml::Value::Table(table), [PathStep::Key(key), rest @ ..]) => {
             table.get_mut(key).is_some_and(|value| remove(value, rest))
         }
-        (toml::Value::Array(items), [Step::Index(index), rest @ ..]) => items
+        (toml::Value::Array(items), [PathStep::Index(index), rest @ ..]) => items
             .get_mut(*index)
             .is_some_and(|value| remove(value, rest)),
         _ => false,
@@ -215,7 +199,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         };
         seed.deserialize(Node(item))
             .map(Some)
-            .map_err(|fault| fault.below(Step::Index(index)))
+            .map_err(|fault| fault.below(PathStep::Index(index)))
     }
 }
 
@@ -244,7 +228,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
             return Err(Fault::here("a value without its key".to_owned()));
         };
         seed.deserialize(Node(value))
-            .map_err(|fault| fault.below(Step::Key(key.clone())))
+            .map_err(|fault| fault.below(PathStep::Key(key.clone())))
     }
 }
 
@@ -269,11 +253,11 @@ impl<'de> VariantAccess<'de> for Word<'de> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, _: S) -> Result<S::Value, Fault> {
-        Err(Fault::here(format!("\"{}\" takes no word alone", self.0)))
+        Err(Fault::here(format!("\"{}\" does not stand alone", self.0)))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
-        Err(Fault::here(format!("\"{}\" takes no word alone", self.0)))
+        Err(Fault::here(format!("\"{}\" does not stand alone", self.0)))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -281,7 +265,7 @@ impl<'de> VariantAccess<'de> for Word<'de> {
         _: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, Fault> {
-        Err(Fault::here(format!("\"{}\" takes no word alone", self.0)))
+        Err(Fault::here(format!("\"{}\" does not stand alone", self.0)))
     }
 }
 
@@ -309,7 +293,7 @@ mod tests {
             "signature[0].encodng: no such key; did you mean encoding?",
             "timestamp.tolerance_secs: expected u64, found string",
             "handshake[0].when.methd: no such key; did you mean method?",
-            "zzz: no such key; there is kind, ",
+            "zzz: no such key; the keys are kind, ",
         ] {
             assert!(
                 said.iter().any(|said| said.starts_with(start)),

@@ -1,12 +1,18 @@
 //! Old words of the language, which stand for the new ones until the next release.
 
+use std::fmt;
+
+use crate::language::key_path::{KeyPath, PathStep};
 use crate::language::read::Fault;
 
-/// Old and new words, by the table they stand in.
-const RENAMED: &[(&str, &[(&str, &str)])] = &[
-    ("", &[("sig", "signature"), ("ts", "timestamp")]),
+/// Old word and new word.
+type Pair = (&'static str, &'static str);
+
+/// Old and new words, by the keys of the table they stand in.
+const RENAMED: &[(&[&str], &[Pair])] = &[
+    (&[], &[("sig", "signature"), ("ts", "timestamp")]),
     (
-        "signature",
+        &["signature"],
         &[
             ("split", "separators"),
             ("join", "send_separator"),
@@ -17,7 +23,7 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "timestamp",
+        &["timestamp"],
         &[
             ("tolerance", "tolerance_secs"),
             ("future", "refuse_future"),
@@ -25,7 +31,7 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "key",
+        &["key"],
         &[
             ("strip", "strip_prefix"),
             ("begins", "expected_prefix"),
@@ -33,9 +39,9 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
             ("append", "append_text"),
         ],
     ),
-    ("bind", &[("of", "equals")]),
+    (&["bind"], &[("of", "equals")]),
     (
-        "jwt",
+        &["jwt"],
         &[
             ("strip", "prefix"),
             ("algs", "algorithms"),
@@ -48,9 +54,9 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
             ("header", "send_header"),
         ],
     ),
-    ("jwt.key_api", &[("at", "key_pointer")]),
+    (&["jwt", "key_api"], &[("at", "key_pointer")]),
     (
-        "jwt.x5c",
+        &["jwt", "x5c"],
         &[
             ("root", "root_pem"),
             ("leaf", "leaf_oid"),
@@ -58,199 +64,221 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "event",
+        &["event"],
         &[("missing", "missing_id"), ("stable", "stable_id")],
     ),
-    ("event.batch", &[("at", "array")]),
-    ("respond", RESPOND),
+    (&["event", "batch"], &[("at", "array")]),
+    (&["respond"], RESPOND),
     (
-        "handshake",
+        &["handshake"],
         &[
             ("otherwise", "otherwise_status"),
             ("switch", "switch_param"),
             ("learn", "secret_from"),
         ],
     ),
-    ("handshake.respond", RESPOND),
+    (&["handshake", "respond"], RESPOND),
 ];
 
-const RESPOND: &[(&str, &str)] = &[
+const RESPOND: &[Pair] = &[
     ("type", "content_type"),
     ("reject", "reject_status"),
     ("overload", "overload_status"),
 ];
 
 /// Old and new tokens of templates, as far as they are told from others.
-const TEMPLATE: &[(&str, &str)] = &[
+const TEMPLATE: &[Pair] = &[
     ("{ts}", "{timestamp}"),
     ("{ts|", "{timestamp|"),
     ("{join:ts+", "{join:timestamp+"),
+];
+
+/// Old and new tokens inside of `{join:…}`.
+const IN_JOIN: &[Pair] = &[
     ("+ts+", "+timestamp+"),
     ("+ts}", "+timestamp}"),
     ("+ts|", "+timestamp|"),
 ];
 
 /// Old and new tokens of samples.
-const SAMPLE: &[(&str, &str)] = &[
+const SAMPLE: &[Pair] = &[
     ("{ts}", "{timestamp_secs}"),
     ("{ms}", "{timestamp_ms}"),
     ("{time}", "{timestamp_rfc3339}"),
 ];
 
-/// An old word that a table holds.
+/// Old word that a scheme's table holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct OldWord {
-    /// Keys on the way to it, as written.
-    written: String,
-    /// The same in new words.
-    new: String,
+pub enum OldWord {
+    /// A key.
+    Key {
+        /// Path as written.
+        written: KeyPath,
+        /// Path in new words.
+        new: KeyPath,
+    },
+    /// A part of a text.
+    Text {
+        /// Path of the text, as written.
+        at: KeyPath,
+        /// Old part.
+        old: String,
+        /// New part.
+        new: String,
+    },
+}
+
+impl fmt::Display for OldWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { written, new } => {
+                let new = new.last_key().unwrap_or_default();
+                write!(f, "{written} is an old word; write {new} instead")
+            }
+            Self::Text { at, old, new } => {
+                write!(f, "{at}: {old} is an old word; write {new} instead")
+            }
+        }
+    }
 }
 
 /// Old words that a table held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OldWords(Vec<OldWord>);
 
+/// Path of a table, as written and in new words.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    written: KeyPath,
+    new: KeyPath,
+}
+
 impl OldWords {
     /// Puts the new words in place of the old ones. A table that holds both words of a pair has a
     /// mistake.
     pub(crate) fn replace(table: &mut toml::Table) -> (Self, Vec<Fault>) {
         let (mut words, mut faults) = (Self::default(), Vec::new());
-        words.replace_in(table, "", "", &mut faults);
+        words.replace_in(table, &Place::default(), &mut faults);
         (words, faults)
     }
 
-    fn replace_in(
-        &mut self,
-        table: &mut toml::Table,
-        written: &str,
-        new: &str,
-        faults: &mut Vec<Fault>,
-    ) {
-        let pairs = RENAMED.iter().find(|(place, _)| *place == new);
+    fn replace_in(&mut self, table: &mut toml::Table, place: &Place, faults: &mut Vec<Fault>) {
+        let pairs = RENAMED.iter().find(|(keys, _)| place.new.is(keys));
         let pairs = pairs.map_or(&[][..], |(_, pairs)| pairs);
         for (old_word, new_word) in pairs {
             let Some(value) = table.remove(*old_word) else {
                 continue;
             };
-            let written = below(written, old_word);
+            let written = place.written.key(old_word);
             if table.contains_key(*new_word) {
-                let text = format!("the old word for {new_word}, which is given too; remove it");
-                faults.push(Fault::new(&written, text));
+                let text = format!("old word for {new_word}, which is given too; remove this one");
+                faults.push(Fault::new(written, text));
                 continue;
             }
             table.insert((*new_word).into(), value);
-            let new = below(new, new_word);
-            self.0.push(OldWord { written, new });
+            let new = place.new.key(new_word);
+            self.0.push(OldWord::Key { written, new });
         }
         for (key, value) in table.iter_mut() {
-            if new.is_empty() && ["facts", "params"].contains(&key.as_str()) {
+            let outermost = place.new.steps().is_empty();
+            if outermost && ["facts", "params"].contains(&key.as_str()) {
                 continue;
             }
-            let old = pairs.iter().find(|(_, new_word)| new_word == key);
-            let was_old = old.filter(|_| self.0.iter().any(|word| word.new == below(new, key)));
-            let written = below(written, was_old.map_or(key, |(old_word, _)| old_word));
-            let new = below(new, key);
-            self.replace_in_value(value, &written, &new, faults);
+            let new = place.new.key(key);
+            let written = match self.written(&new) {
+                Some(word) => place.written.key(word),
+                None => place.written.key(key),
+            };
+            self.replace_in_value(value, key, &Place { written, new }, faults);
         }
     }
 
     fn replace_in_value(
         &mut self,
         value: &mut toml::Value,
-        written: &str,
-        new: &str,
+        key: &str,
+        place: &Place,
         faults: &mut Vec<Fault>,
     ) {
         match value {
-            toml::Value::Table(inner) => self.replace_in(inner, written, new, faults),
+            toml::Value::Table(inner) => self.replace_in(inner, place, faults),
             toml::Value::Array(items) => {
                 for item in items {
-                    self.replace_in_value(item, written, new, faults);
+                    self.replace_in_value(item, key, place, faults);
                 }
             }
             toml::Value::String(text) => {
-                for (old, word) in self.replace_in_text(text, last(new)) {
-                    self.0.push(OldWord {
-                        written: format!("{written}: {old}"),
-                        new: word,
-                    });
-                }
+                let replaced = replace_in_text(text, key);
+                self.0
+                    .extend(replaced.into_iter().map(|(old, new)| OldWord::Text {
+                        at: place.written.clone(),
+                        old,
+                        new,
+                    }));
             }
             _ => {}
         }
     }
 
-    /// Replaces old tokens of a template, or an old place.
-    fn replace_in_text(&self, text: &mut String, key: &str) -> Vec<(String, String)> {
-        if key == "from" {
-            let label = match text.as_str() {
-                "sig" => Some(""),
-                text => text.strip_prefix("sig:"),
-            };
-            let Some(label) = label else {
-                return Vec::new();
-            };
-            let colon = if label.is_empty() { "" } else { ":" };
-            let new = format!("signature{colon}{label}");
-            let old = std::mem::replace(text, new.clone());
-            return vec![(old, new)];
-        }
-        let tokens = if key == "sample" { SAMPLE } else { TEMPLATE };
-        let mut replaced = Vec::new();
-        for (old, new) in tokens {
-            let in_join = old.contains("+ts");
-            if text.contains(old) && (!in_join || text.contains("{join:")) {
-                *text = text.replace(old, new);
-                replaced.push(((*old).to_owned(), (*new).to_owned()));
-            }
-        }
-        replaced
+    /// Returns the old word that stands for the last key of this path.
+    fn written(&self, path: &KeyPath) -> Option<&str> {
+        self.0.iter().find_map(|word| match word {
+            OldWord::Key { written, new } if new == path => written.last_key(),
+            _ => None,
+        })
     }
 
-    /// Returns the key of a mistake as the table has it: `scheme.ts.tolerance` for
-    /// `scheme.timestamp.tolerance_secs`.
-    pub(crate) fn as_written(&self, key: &str) -> String {
-        let Some(key) = key.strip_prefix("scheme.") else {
-            return key.to_owned();
-        };
-        let (mut new, mut written) = (String::new(), vec!["scheme".to_owned()]);
-        for step in key.split('.') {
-            let (word, index) = step.split_at(step.find('[').unwrap_or(step.len()));
-            new = below(&new, word);
-            let old = self.0.iter().find(|old| old.new == new);
-            let word = old.map_or(word, |old| last(&old.written));
-            written.push(format!("{word}{index}"));
+    /// Returns the path of a mistake as the table has it: `ts.tolerance` for
+    /// `timestamp.tolerance_secs`.
+    pub(crate) fn as_written(&self, path: &KeyPath) -> KeyPath {
+        let (mut new, mut written) = (KeyPath::default(), KeyPath::default());
+        for step in path.steps() {
+            written = match step {
+                PathStep::Index(index) => written.index(*index),
+                PathStep::Key(key) => {
+                    new = new.key(key);
+                    written.key(self.written(&new).unwrap_or(key))
+                }
+            };
         }
-        written.join(".")
+        written
     }
 
-    /// Returns a warning for each old word.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        let mut told: Vec<&OldWord> = Vec::new();
-        for word in &self.0 {
+    /// Returns each old word once.
+    pub(crate) fn distinct(self) -> impl Iterator<Item = OldWord> {
+        let mut told: Vec<OldWord> = Vec::new();
+        for word in self.0 {
             if !told.contains(&word) {
                 told.push(word);
             }
         }
-        told.into_iter().map(|OldWord { written, new }| {
-            format!(
-                "scheme.{written} is an old word: write {} in its place; the next release refuses the old one",
-                new.rsplit('.').next().unwrap_or(new)
-            )
-        })
+        told.into_iter()
     }
 }
 
-fn below(path: &str, word: &str) -> String {
-    if path.is_empty() {
-        word.to_owned()
-    } else {
-        format!("{path}.{word}")
+/// Replaces old tokens of a template, or an old place. Returns the old and new texts.
+fn replace_in_text(text: &mut String, key: &str) -> Vec<(String, String)> {
+    if key == "from" {
+        let new = match text.split_once(':') {
+            None if text == "sig" => "signature".to_owned(),
+            Some(("sig", label)) => format!("signature:{label}"),
+            _ => return Vec::new(),
+        };
+        let old = std::mem::replace(text, new.clone());
+        return vec![(old, new)];
     }
-}
-
-fn last(path: &str) -> &str {
-    path.rsplit('.').next().unwrap_or(path)
+    let mut tokens = if key == "sample" { SAMPLE } else { TEMPLATE }.to_vec();
+    if key != "sample" && text.contains("{join:") {
+        tokens.extend(IN_JOIN);
+    }
+    let mut replaced = Vec::new();
+    for (old, new) in tokens {
+        if text.contains(old) {
+            *text = text.replace(old, new);
+            replaced.push((old.to_owned(), new.to_owned()));
+        }
+    }
+    replaced
 }
 
 #[cfg(test)]
@@ -285,17 +313,20 @@ mod tests {
             "#,
         );
         assert_eq!(old, new);
-        let told: Vec<_> = words.warnings().collect();
+        let told: Vec<_> = words.clone().distinct().collect();
         assert_eq!(told.len(), 8, "{told:#?}");
-        let ts = "scheme.ts.tolerance is an old word: write tolerance_secs in its place; the next release refuses the old one";
-        assert!(told.iter().any(|told| told == ts), "{told:#?}");
+        let tolerance = OldWord::Key {
+            written: KeyPath::of("ts").key("tolerance"),
+            new: KeyPath::of("timestamp").key("tolerance_secs"),
+        };
+        assert!(told.contains(&tolerance), "{told:#?}");
+        let signature = |key| KeyPath::of("signature").index(1).key(key);
         for (new, written) in [
-            ("scheme.signature[1].label_separator", "scheme.sig[1].kv"),
-            ("scheme.signature[1].from", "scheme.sig[1].from"),
-            ("scheme.timestamp.unit", "scheme.ts.unit"),
-            ("secrets[0]", "secrets[0]"),
+            (signature("label_separator"), "sig[1].kv"),
+            (signature("from"), "sig[1].from"),
+            (KeyPath::of("timestamp").key("unit"), "ts.unit"),
         ] {
-            assert_eq!(words.as_written(new), written);
+            assert_eq!(words.as_written(&new).to_string(), written);
         }
     }
 
@@ -306,7 +337,7 @@ mod tests {
         let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(
             told,
-            ["ts.tolerance: the old word for tolerance_secs, which is given too; remove it"]
+            ["ts.tolerance: old word for tolerance_secs, which is given too; remove this one"]
         );
     }
 
@@ -314,7 +345,7 @@ mod tests {
     fn no_word_is_old_and_new_at_once() {
         for (place, pairs) in RENAMED {
             for (old, _) in *pairs {
-                assert!(pairs.iter().all(|(_, new)| new != old), "{place}: {old}");
+                assert!(pairs.iter().all(|(_, new)| new != old), "{place:?}: {old}");
             }
         }
     }

@@ -10,7 +10,7 @@ use cbc::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::crypto::mac::Encoding;
-use crate::json_pointers::{PathSet, Slot, scalar};
+use crate::json_pointers::{JsonPointer, PathSet, Slot, scalar};
 
 const BLOCK: usize = 16;
 
@@ -18,7 +18,7 @@ const BLOCK: usize = 16;
 pub(crate) struct Sealed {
     paths: PathSet,
     at: Slot,
-    pointer: Box<str>,
+    pointer: JsonPointer,
     keys: Vec<[u8; 32]>,
 }
 
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Sealed {
 }
 
 impl Sealed {
-    pub(crate) fn new(pointer: &str, secrets: &[Vec<u8>]) -> Result<Self, String> {
+    pub(crate) fn new(pointer: &JsonPointer, secrets: &[Vec<u8>]) -> Result<Self, String> {
         let mut paths = PathSet::default();
         let at = paths.add(pointer)?;
         let keys = secrets
@@ -41,7 +41,7 @@ impl Sealed {
         Ok(Self {
             paths,
             at,
-            pointer: pointer.into(),
+            pointer: pointer.clone(),
             keys,
         })
     }
@@ -99,8 +99,11 @@ mod tests {
     /// 000102030405060708090a0b0c0d0e0f`, the vector put in front.
     #[test]
     fn what_openssl_encrypted_is_opened() {
-        let sealed = Sealed::new("/encrypt", &[b"another".to_vec(), b"test key".to_vec()])
-            .expect("a pointer");
+        let sealed = Sealed::new(
+            &JsonPointer::member("encrypt"),
+            &[b"another".to_vec(), b"test key".to_vec()],
+        )
+        .expect("a pointer");
         assert_eq!(
             &*sealed.open(OPENSSL.as_bytes()),
             br#"{"challenge":"c","type":"url_verification"}"#
@@ -115,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_is_not_encrypted_or_by_somebody_else_stays_as_it_is() {
-        let sealed = Sealed::new("/encrypt", &[b"a key".to_vec()]).expect("a pointer");
+        let sealed =
+            Sealed::new(&JsonPointer::member("encrypt"), &[b"a key".to_vec()]).expect("a pointer");
         for body in [
             r#"{"a":1}"#,
             r#"{"encrypt":""}"#,

@@ -24,7 +24,7 @@ pub(crate) fn gunzip(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Refusal
     let malformed = || {
         Refusal::new(
             Reason::BodyMalformed,
-            "the body starts like gzip and is not one gzip member",
+            "the body starts like gzip, but is not exactly one gzip member",
         )
     };
     let size = unpacked_len(body).ok_or_else(malformed)?;

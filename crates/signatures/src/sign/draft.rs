@@ -4,14 +4,14 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::SourceSpec;
-use crate::json_pointers::{PathSet, Slots, set};
+use crate::json_pointers::{JsonPointer, PathSet, Slots, set};
 use crate::language::canonical::Canonical;
 use crate::language::context::{Cx, Params, Wrong};
 use crate::language::spec::SchemeSpec;
 use crate::language::syntax::{Expected, Field, FieldRef, ParamText, TemplateText};
 use crate::language::template::{Template, Token};
 use crate::request::Request;
-use crate::request::view::{View, query};
+use crate::request::view::{View, field, fields, query};
 use crate::scheme::{Document, Scheme};
 use crate::sign::inputs::{Sender, SignError, SignInputs};
 use crate::sign::sample::{escaped, is_form_scheme};
@@ -109,13 +109,10 @@ impl<'d> Draft<'d> {
             Token::Header(name) if !self.headers.iter().any(|(known, _)| known == name) => {
                 self.header(name.as_str(), value)
             }
-            Token::Query(name)
-                if !self
-                    .query
-                    .split('&')
-                    .any(|pair| pair.starts_with(&format!("{name}="))) =>
-            {
-                self.parameter(name, value);
+            Token::Query(name) => {
+                if !self.has_parameter(name) {
+                    self.parameter(name, value);
+                }
                 Ok(())
             }
             Token::Canonical(Canonical::Contentful) => {
@@ -139,12 +136,17 @@ impl<'d> Draft<'d> {
     pub(super) fn header(&mut self, name: &str, value: &str) -> Result<(), SignError> {
         let name: HeaderName = name
             .parse()
-            .map_err(|_| SignError::Body(format!("\"{name}\" is no header")))?;
+            .map_err(|_| SignError::Body(format!("\"{name}\" is not a header")))?;
         let value = HeaderValue::from_str(value)
             .map_err(|_| SignError::Body(format!("header {name} cannot hold this value")))?;
         self.headers.retain(|(known, _)| *known != name);
         self.headers.push((name, value));
         Ok(())
+    }
+
+    fn has_parameter(&self, name: &str) -> bool {
+        let fields = fields(self.query.as_bytes());
+        fields.is_ok_and(|fields| field(&fields, name).is_some())
     }
 
     fn parameter(&mut self, name: &str, value: &str) {
@@ -182,18 +184,19 @@ impl<'d> Draft<'d> {
             Field::Json(pointer) => {
                 let number = number.then(|| value.parse::<i64>().ok()).flatten();
                 let value = number.map_or_else(|| value.into(), Value::from);
-                self.put_json(&fill(pointer)?, &value)
+                let pointer = pointer.fill(&params).map_err(wrong)?;
+                self.put_json(&pointer, &value)
             }
             Field::HttpSignature(..) | Field::Entry(_) => Ok(()),
         }
     }
 
-    fn put_json(&mut self, pointer: &str, value: &Value) -> Result<(), SignError> {
+    fn put_json(&mut self, pointer: &JsonPointer, value: &Value) -> Result<(), SignError> {
         let mut json = self.json()?;
         match &self.spec.each {
             None => set(&mut json, pointer, value.clone()),
             Some(each) => {
-                let items = json.pointer_mut(each).and_then(Value::as_array_mut);
+                let items = each.get_mut(&mut json).and_then(Value::as_array_mut);
                 items
                     .into_iter()
                     .flatten()
@@ -227,7 +230,9 @@ impl<'d> Draft<'d> {
 
     pub(super) fn json(&self) -> Result<Value, SignError> {
         serde_json::from_slice(&self.body).map_err(|_| {
-            SignError::Body("the body is not JSON, and a part of the scheme belongs into it".into())
+            SignError::Body(
+                "the body is not JSON, and the scheme puts a value into the body".into(),
+            )
         })
     }
 
@@ -280,6 +285,6 @@ impl<'d> Draft<'d> {
     }
 }
 
-fn wrong(wrong: Wrong) -> SignError {
+pub(super) fn wrong(wrong: Wrong) -> SignError {
     SignError::Body(wrong.to_string())
 }

@@ -43,7 +43,7 @@ pub enum SignError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Scheme(Vec<SchemeError>),
     /// The provider's private key is missing.
-    #[error("this provider signs with a private key, and none is given")]
+    #[error("no private key is given, and this provider signs with one")]
     PrivateKey,
     /// The body cannot hold the signature, the time or the id.
     #[error("{0}")]

@@ -16,7 +16,7 @@ use crate::sign::inputs::SignError;
 pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
     use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
     let random = ring::rand::SystemRandom::new();
-    let failed = |_| "no key could be made".to_owned();
+    let failed = |_| "cannot make a key: the system gives no random numbers".to_owned();
     match SigningKey::of_scheme(spec) {
         Some(SigningKey::Ed25519) => {
             let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random)
@@ -49,11 +49,11 @@ pub fn new_key(spec: &SchemeSpec) -> Result<(Vec<u8>, String), String> {
             Ok((pkcs8, format!("{prefix}{}", hex::encode(key.public_key()))))
         }
         Some(SigningKey::Rsa(_)) => Err(
-            "keys of RSA come from elsewhere: openssl genpkey -algorithm RSA -outform DER"
+            "cannot make a key for RSA; make one yourself: openssl genpkey -algorithm RSA -outform DER"
                 .to_owned(),
         ),
         Some(SigningKey::P521) => {
-            Err("keys on P-521 come from elsewhere: openssl genpkey -algorithm EC".to_owned())
+            Err("cannot make a key on P-521; make one yourself: openssl genpkey -algorithm EC".to_owned())
         }
         None => Err("this provider signs with a secret".to_owned()),
     }

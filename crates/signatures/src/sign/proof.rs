@@ -6,7 +6,7 @@ use crate::check::by::{By, bytes};
 use crate::check::message::Proof;
 use crate::check::timestamp::write as write_time;
 use crate::crypto::mac::Encoding;
-use crate::json_pointers::set;
+use crate::json_pointers::{JsonPointer, set};
 use crate::keys::pinned_url::example as example_url;
 use crate::language::context::Cx;
 use crate::language::place::Place;
@@ -16,7 +16,7 @@ use crate::language::template::Piece;
 use crate::request::view::View;
 use crate::scheme::Document;
 use crate::secret::Secret;
-use crate::sign::draft::Draft;
+use crate::sign::draft::{Draft, wrong};
 use crate::sign::inputs::SignError;
 use crate::sign::keys::SigningKey;
 use crate::sign::sample::is_form_scheme;
@@ -47,10 +47,11 @@ impl Draft<'_> {
         }
         let secret = self.inputs.secret;
         let signs = |sig: &&SigSpec| sig.secret_index.is_none_or(|only| only == secret);
-        let rule =
-            self.spec.signature.iter().find(signs).ok_or_else(|| {
-                SignError::Body(format!("no signature is made with secret {secret}"))
-            })?;
+        let rule = self.spec.signature.iter().find(signs).ok_or_else(|| {
+            SignError::Body(format!(
+                "the scheme has no signature by the secret at position {secret}"
+            ))
+        })?;
         if let Some(each) = &self.spec.each {
             return self.prove_each(proof, rule, &ts, each);
         }
@@ -100,18 +101,19 @@ impl Draft<'_> {
         proof: &Proof,
         rule: &SigSpec,
         ts: &str,
-        each: &str,
+        each: &JsonPointer,
     ) -> Result<(), SignError> {
         let mut json = self.json()?;
-        let items = json
-            .pointer_mut(each)
+        let items = each
+            .get_mut(&mut json)
             .and_then(Value::as_array_mut)
-            .ok_or_else(|| SignError::Body(format!("nothing at {each}")))?;
+            .ok_or_else(|| SignError::Body(format!("the body has no array at {each}")))?;
         for item in items {
             let text = item.to_string();
             let signature = self.signature(proof, rule, ts, text.as_bytes())?;
             if let Field::Json(pointer) = &rule.from.0 {
-                set(item, &pointer.shown(&self.params()), signature.into());
+                let pointer = pointer.fill(&self.params()).map_err(wrong)?;
+                set(item, &pointer, signature.into());
             }
         }
         self.body = json.to_string().into_bytes();
@@ -163,8 +165,9 @@ impl Draft<'_> {
             By::Token { .. } => self.secret_text(),
             By::Mac { keys, .. } => {
                 let key = keys.get(position).and_then(|key| key.last());
-                let (_, key) =
-                    key.ok_or_else(|| SignError::Body(format!("there is no secret {position}")))?;
+                let (_, key) = key.ok_or_else(|| {
+                    SignError::Body(format!("the source has no secret at position {position}"))
+                })?;
                 rule.encoding.encode(key.of(bytes(pieces, &[])).as_bytes())
             }
             By::Hash { secrets, hash } => {
@@ -213,19 +216,15 @@ impl Draft<'_> {
             ),
             (Some(kv), None, _) => format!("{prefix}{}{kv}{signature}", label.unwrap_or_default()),
             (None, Some(_), Some(_)) => format!("{prefix}{ts}{split}{signature}"),
-            (None, None, _) if rule.base64_json_pointer.is_some() => {
-                let mut json = Value::Null;
-                set(
-                    &mut json,
-                    rule.base64_json_pointer.as_deref().unwrap_or_default(),
-                    signature.into(),
-                );
-                format!(
-                    "{prefix}{}",
-                    Encoding::Base64.encode(json.to_string().as_bytes())
-                )
-            }
-            _ => format!("{prefix}{signature}"),
+            _ => match &rule.base64_json_pointer {
+                Some(pointer) => {
+                    let mut json = Value::Null;
+                    set(&mut json, pointer, signature.into());
+                    let text = Encoding::Base64.encode(json.to_string().as_bytes());
+                    format!("{prefix}{text}")
+                }
+                None => format!("{prefix}{signature}"),
+            },
         }
     }
 

@@ -4,10 +4,9 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::json_pointers::set;
-
 use crate::UnixMillis;
 use crate::check::timestamp::write as write_time;
+use crate::json_pointers::{JsonPointer, set};
 use crate::language::spec::{SchemeSpec, TimeUnit};
 use crate::language::syntax::{
     CanonicalName, DocumentRef, MessageText, SampleNode, SampleText, TemplateText, Token,
@@ -20,32 +19,25 @@ pub fn sample_body(spec: &SchemeSpec, event_id: &str, at: UnixMillis) -> Bytes {
     }
     let mut json = Value::Null;
     let event = &spec.event;
-    let at_pointers = |json: &mut Value, base: &str, templates: &[TemplateText], value: &str| {
-        for pointer in templates.first().into_iter().flat_map(pointers) {
-            set(json, &format!("{base}{pointer}"), value.into());
-        }
-    };
+    let put =
+        |json: &mut Value, base: &JsonPointer, template: Option<&TemplateText>, value: &str| {
+            for pointer in template.into_iter().flat_map(pointers) {
+                set(json, &base.join(&pointer), value.into());
+            }
+        };
     if let Some(batch) = &event.batch {
-        let element = format!("{}/0", batch.array.replace('*', "0"));
+        let element = batch.array.of_first().first_element();
+        let note = element.join(&JsonPointer::member("note"));
         set(&mut json, &element, Value::Object(serde_json::Map::new()));
-        set(&mut json, &format!("{element}/note"), event_id.into());
-        at_pointers(&mut json, &element, &batch.id, event_id);
-        at_pointers(
-            &mut json,
-            &element,
-            std::slice::from_ref(&batch.event_type),
-            "example",
-        );
+        set(&mut json, &note, event_id.into());
+        put(&mut json, &element, batch.id.first(), event_id);
+        put(&mut json, &element, Some(&batch.event_type), "example");
     }
-    at_pointers(
-        &mut json,
-        "",
-        std::slice::from_ref(&event.event_type),
-        "example",
-    );
-    at_pointers(&mut json, "", &event.id, event_id);
+    let whole = JsonPointer::WHOLE;
+    put(&mut json, &whole, Some(&event.event_type), "example");
+    put(&mut json, &whole, event.id.first(), event_id);
     if json.is_null() || json.is_object() {
-        set(&mut json, "/note", event_id.into());
+        set(&mut json, &JsonPointer::member("note"), event_id.into());
     }
     if is_form_scheme(spec) {
         let fields = form_fields(spec)
@@ -112,9 +104,9 @@ fn form_fields(spec: &SchemeSpec) -> Vec<&str> {
 }
 
 /// Returns the JSON pointers of a template, with the first element of each array.
-fn pointers(template: &TemplateText) -> Vec<String> {
+fn pointers(template: &TemplateText) -> Vec<JsonPointer> {
     let pointer = |token: &Token| match token {
-        Token::Json(pointer) | Token::JsonSortedKv(pointer) => Some(pointer.replace('*', "0")),
+        Token::Json(pointer) | Token::JsonSortedKv(pointer) => Some(pointer.of_first()),
         _ => None,
     };
     template.tokens().into_iter().filter_map(pointer).collect()

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::check::jwt::JwtRule;
 use crate::crypto::mac::Encoding;
-use crate::json_pointers::set;
+use crate::json_pointers::{JsonPointer, set};
 use crate::language::spec::JwtSpec;
 use crate::language::syntax::TokenPlace;
 use crate::sign::draft::Draft;
@@ -30,7 +30,11 @@ impl Draft<'_> {
         let encode = |text: &[u8]| Encoding::Base64Url.encode(text);
         let mut header = serde_json::json!({ "alg": alg.name(), "typ": "JWT" });
         for (name, value) in &spec.send_header {
-            set(&mut header, &format!("/{name}"), value.as_str().into());
+            set(
+                &mut header,
+                &JsonPointer::member(name),
+                value.as_str().into(),
+            );
         }
         let header = encode(header.to_string().as_bytes());
         let payload = match &spec.detached {
@@ -68,11 +72,12 @@ impl Draft<'_> {
         };
         let seconds = self.inputs.at.0.div_euclid(1000);
         for (name, value) in [("iat", seconds), ("nbf", seconds), ("exp", seconds + 300)] {
-            set(&mut claims, &format!("/{name}"), value.into());
+            set(&mut claims, &JsonPointer::member(name), value.into());
         }
-        set(&mut claims, "/jti", self.inputs.id.as_str().into());
+        let id = self.inputs.id.as_str();
+        set(&mut claims, &JsonPointer::member("jti"), id.into());
         for (name, value) in &spec.claims {
-            if let (Some(value), Some(pointer)) = (self.expected(value)?, name.pointers().next()) {
+            if let (Some(value), Some(pointer)) = (self.expected(value)?, name.pointers().first()) {
                 set(&mut claims, pointer, value.into());
             }
         }
@@ -89,7 +94,7 @@ impl Draft<'_> {
             if let (Some(claim), Some(spec)) = (claim, spec)
                 && let Some(value) = claim.value(bytes)
             {
-                set(&mut claims, &format!("/{}", spec.claim), value.into());
+                set(&mut claims, &JsonPointer::member(&spec.claim), value.into());
             }
         }
         Ok(claims)

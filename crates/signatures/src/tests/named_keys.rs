@@ -400,9 +400,9 @@ fn sources_that_cannot_be_right_are_refused_at_load() {
             .join("; ")
     };
     assert!(errors(&source("aws-sns", &[])).contains("params.topic_arn"));
-    assert!(errors(&sns("yes")).contains("params.confirm: \"on\" or \"off\""));
+    assert!(errors(&sns("yes")).contains("params.confirm: write \"on\" or \"off\""));
     assert!(errors(&source("paypal", &[])).contains("params.webhook_id"));
-    assert!(errors(&source("plaid", &[])).contains("secrets: one"));
+    assert!(errors(&source("plaid", &[])).contains("secrets: give exactly one"));
     assert!(errors(&source("apple-app-store", &[])).contains("params.bundle_id"));
     assert!(errors(&source("truelayer", &[])).contains("public_url: missing"));
     assert!(errors(&source("contentful", &[SECRET])).contains("public_url: missing"));
@@ -410,6 +410,14 @@ fn sources_that_cannot_be_right_are_refused_at_load() {
         ("hosts", "cert_url = { hosts = [\"sns.*\"] }"),
         ("hosts", "cert_url = { hosts = [] }"),
         ("hosts", "cert_url = { hosts = [\"user@example.com\"] }"),
+        (
+            "params.region",
+            "cert_url = { hosts = [\"sns.{param:region}.example.com\"] }\nparams = { region = \"*\" }",
+        ),
+        (
+            "needs params.region",
+            "cert_url = { hosts = [\"sns.{param:region}.example.com\"] }",
+        ),
         ("path", "cert_url = { path = \"x\" }"),
         ("hash", "hash_by = false\nhash = \"md5\""),
         (
@@ -428,12 +436,44 @@ fn sources_that_cannot_be_right_are_refused_at_load() {
         source("apple-app-store", &[]),
         "jwt = { x5c = { root_pem = \"x\", leaf_oid = \"1.x\" } }",
     );
-    assert!(errors(&apple).contains("root_pem: not a certificate"));
+    assert!(errors(&apple).contains("root_pem is not a certificate"));
     let api = with_scheme(
         source("plaid", &[SECRET]),
         "jwt = { key_api = { url = \"http://example.com/\" } }\nparams = { client_id = \"c\" }",
     );
     assert!(errors(&api).contains("https://"));
+    for (secret, said) in [("  ", "secrets[0]: is empty"), ("\u{0}", "")] {
+        let plaid = SourceSpec {
+            secrets: vec![Secret::new(secret.as_bytes())],
+            ..plaid()
+        };
+        let told = Scheme::compile(&plaid, 1)
+            .map(|_| ())
+            .map_err(|errors| errors[0].to_string());
+        assert_eq!(
+            told.is_err_and(|told| told == said),
+            !said.is_empty(),
+            "{secret:?}"
+        );
+    }
+    let binary = SourceSpec {
+        secrets: vec![Secret::new(&b"\xff\xff"[..])],
+        ..plaid()
+    };
+    assert!(errors(&binary).contains("secrets[0]: is not text"));
+}
+
+#[test]
+fn no_key_is_asked_for_with_a_secret_that_was_not_read() {
+    let (pkcs8, _) = plaid_key();
+    let delivery = plaid_delivery(&pkcs8, "k-1", "{}", NOW);
+    let unread = SourceSpec {
+        secrets: vec![Secret::unread()],
+        ..plaid()
+    };
+    let scheme = rig(&unread);
+    assert_eq!(refused(&scheme, &delivery, NOW), Reason::SignatureMismatch);
+    assert!(asked_for(&scheme).is_empty());
 }
 
 fn plaid() -> SourceSpec {

@@ -25,7 +25,10 @@ fn an_id_that_an_operator_configures_counts_as_one_per_event() {
         class("event = { id = \"{json:/event}\", id_kind = \"unknown\", varies = [\"/x\"] }");
     assert_eq!(
         (said.id_kind, said.varies),
-        (IdKind::Unknown, vec!["/x".to_owned()])
+        (
+            IdKind::Unknown,
+            vec![crate::json_pointers::JsonPointer::member("x")]
+        )
     );
     let kept = class("event = { type = \"{json:/type}\" }");
     assert_eq!((kept.id_kind, kept.varies.len()), (IdKind::Object, 1));
@@ -40,7 +43,33 @@ fn the_guard_of_a_release_before_is_refused_with_what_to_do() {
     let errors =
         Scheme::compile(&hmac("event = { guard = false }"), 1).expect_err("no longer known");
     assert!(
-        errors[0].key == "scheme.event.guard" && errors[0].text.contains("same_bytes"),
+        errors[0].key.to_string() == "scheme.event.guard" && errors[0].text.contains("same_bytes"),
         "{errors:?}"
     );
+}
+
+#[test]
+fn a_nonce_tells_a_replay_only_if_the_scheme_says_so_and_it_is_signed() {
+    let delivery = |words: &str| {
+        let source = hmac(&format!(
+            "message = \"{{header:x-nonce}}.{{body}}\"\nevent = {{ id = \"\" }}\n{words}"
+        ));
+        let scheme = Scheme::compile(&source, 1)?;
+        let signed = sign(&source, &inputs("{}", "n-1", NOW)).expect("it signs");
+        Ok::<_, Vec<SchemeError>>(one(&scheme, &as_request(&signed), NOW).signed.is_some())
+    };
+    assert_eq!(delivery(""), Ok(false));
+    assert_eq!(
+        delivery("replay = { nonces = [\"header:X-Nonce\"] }"),
+        Ok(true)
+    );
+    assert_eq!(
+        delivery("replay = { times = [\"header:x-nonce\"] }"),
+        Ok(true),
+        "the body is signed too"
+    );
+    let errors = delivery("replay = { nonces = [\"header:x-once\"], times = [\"json:/at\"] }")
+        .expect_err("not signed");
+    let keys: Vec<_> = errors.iter().map(|error| error.key.to_string()).collect();
+    assert_eq!(keys, ["scheme.replay.nonces[0]", "scheme.replay.times[0]"]);
 }

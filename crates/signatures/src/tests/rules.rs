@@ -125,7 +125,7 @@ fn what_signs_its_url_needs_it() {
                 .is_some_and(|jwt| jwt.url_digest.is_some());
         source.public_url = None;
         let found = Scheme::compile(&source, 1)
-            .is_err_and(|errors| errors.iter().any(|error| error.key == "public_url"));
+            .is_err_and(|errors| errors.iter().any(|error| error.key == SourceKey::PublicUrl));
         assert_eq!(found, wanted, "{provider}");
     }
 }

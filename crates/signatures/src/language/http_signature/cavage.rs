@@ -3,8 +3,12 @@
 
 use std::borrow::Cow;
 
+use http::HeaderName;
+use http::header::{AUTHORIZATION, DATE};
+
+use super::component::{Derived, SignedComponent};
 use super::{
-    Chosen, HttpSignature, MAX_COMPONENTS, authority, bound, field, malformed, missing, target,
+    Chosen, Form, HttpSignature, MAX_COMPONENTS, bound, derived, field, malformed, missing,
 };
 use crate::Refusal;
 use crate::crypto::mac::Encoding;
@@ -15,8 +19,8 @@ const MAX_PARAMETERS: usize = 16;
 
 pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>, Refusal> {
     let header = header_value(rule, cx)?;
-    let parameters =
-        parameters(&header).ok_or_else(|| malformed("signature is no list of name=\"value\""))?;
+    let parameters = parameters(&header)
+        .ok_or_else(|| malformed("signature is not a list of name=\"value\""))?;
     let value = |name: &str| {
         parameters
             .iter()
@@ -24,36 +28,32 @@ pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>,
             .map(|(_, value)| value.as_str())
     };
     // Without a list, only the time is signed.
-    let covered: Vec<String> = value("headers")
-        .unwrap_or("(created)")
-        .split_whitespace()
-        .map(str::to_ascii_lowercase)
-        .collect();
-    if covered.len() > MAX_COMPONENTS {
-        return Err(malformed("signature names too many headers"));
-    }
+    let covered = covered(value("headers").unwrap_or("(created)"))?;
     let mut lines: Vec<Vec<u8>> = Vec::with_capacity(covered.len());
-    for (at, name) in covered.iter().enumerate() {
-        if covered[..at].contains(name) {
+    for (at, component) in covered.iter().enumerate() {
+        if covered[..at].contains(component) {
             return Err(malformed("signature names a header twice"));
         }
-        let text = match name.as_str() {
-            "(created)" | "(expires)" => value(name.trim_matches(['(', ')']))
-                .unwrap_or_default()
-                .as_bytes()
-                .to_vec(),
-            name => component(name, cx)?,
+        let own = |name: &str| value(name).unwrap_or_default().as_bytes().to_vec();
+        let text = match component {
+            SignedComponent::Derived(Derived::Created) => own("created"),
+            SignedComponent::Derived(Derived::Expires) => own("expires"),
+            SignedComponent::Derived(part) => derived(*part, cx).unwrap_or_default(),
+            SignedComponent::Header(name) => field(cx, name)?,
         };
-        lines.push([name.as_bytes(), b": ", &text].concat());
+        lines.push([component.name().as_bytes(), b": ", &text].concat());
     }
-    let covered: Vec<&str> = covered.iter().map(String::as_str).collect();
     rule.demand(&covered)?;
-    if covered.contains(&"digest") {
+    if covered.contains(&Form::Cavage.digest()) {
         digest(cx)?;
     }
     let created = match value("created") {
-        Some(created) if covered.contains(&"(created)") => created.parse().ok(),
-        _ if covered.contains(&"date") => field(cx, "date").ok().and_then(|date| seconds(&date)),
+        Some(created) if covered.contains(&SignedComponent::Derived(Derived::Created)) => {
+            created.parse().ok()
+        }
+        _ if covered.contains(&SignedComponent::Header(DATE)) => {
+            field(cx, &DATE).ok().and_then(|date| seconds(&date))
+        }
         _ => None,
     };
     let signature = value("signature").unwrap_or_default().as_bytes().to_vec();
@@ -64,29 +64,30 @@ pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>,
     })
 }
 
+/// Parses the list of signed components.
+fn covered(list: &str) -> Result<Vec<SignedComponent>, Refusal> {
+    let names: Vec<&str> = list.split_whitespace().collect();
+    if names.len() > MAX_COMPONENTS {
+        return Err(malformed("signature names too many headers"));
+    }
+    let component = |name: &&str| {
+        SignedComponent::parse(Form::Cavage, &name.to_ascii_lowercase())
+            .ok_or_else(|| malformed(format!("\"{name}\" is signed, but is not a header")))
+    };
+    names.iter().map(component).collect()
+}
+
 /// Returns the scheme's header, or the parameters of `Authorization: Signature`.
 fn header_value(rule: &HttpSignature, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
-    if let Ok(text) = field(cx, rule.header.as_str()) {
+    if let Ok(text) = field(cx, &rule.header) {
         return Ok(text);
     }
-    let text = field(cx, "authorization").map_err(|_| missing("signature"))?;
+    let text = field(cx, &AUTHORIZATION).map_err(|_| missing("signature"))?;
     let rest = text
         .get(..10)
         .filter(|scheme| scheme.eq_ignore_ascii_case(b"signature "))
         .map(|_| &text[10..]);
     rest.map(<[u8]>::to_vec).ok_or_else(|| missing("signature"))
-}
-
-/// Returns the value of a component that is a part of the request.
-fn component(name: &str, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
-    Ok(match name {
-        "(request-target)" => {
-            let method = cx.view.request.method.as_str().to_ascii_lowercase();
-            format!("{method} {}", target(cx)).into_bytes()
-        }
-        "host" => authority(cx).into_bytes(),
-        name => field(cx, name)?,
-    })
 }
 
 /// `name="value"` or `name=value`, separated by commas; none twice.
@@ -117,7 +118,7 @@ fn parameters(header: &[u8]) -> Option<Vec<(String, String)>> {
 
 /// `Digest` (RFC 3230): `SHA-256=base64`, several separated by commas.
 fn digest(cx: Cx<'_>) -> Result<(), Refusal> {
-    let header = field(cx, "digest")?;
+    let header = field(cx, &HeaderName::from_static("digest"))?;
     let text = std::str::from_utf8(&header).map_err(|_| malformed("digest is not text"))?;
     let digests = text.split(',').filter_map(|entry| {
         let (name, digest) = entry.trim().split_once('=')?;

@@ -6,14 +6,18 @@
 //! signed is compared with the body.
 
 mod cavage;
+mod component;
 mod rfc9421;
 
 use std::borrow::Cow;
 
 use http::HeaderName;
+use http::header::HOST;
 
+use self::component::{Derived, SignedComponent};
 use crate::crypto::mac::{Encoding, HashName};
 use crate::language::context::{Cx, Params, Wrong};
+use crate::request::public_url::Spelling;
 use crate::request::view::query;
 use crate::{Reason, Refusal};
 
@@ -25,7 +29,7 @@ const MAX_COMPONENTS: usize = 64;
 pub(crate) struct HttpSignature {
     form: Form,
     /// Components that must be signed.
-    covers: Box<[Box<str>]>,
+    covers: Box<[SignedComponent]>,
     /// Label of the signature that counts; the first that covers enough if left out.
     label: Option<Box<str>>,
     /// Application that the signature must be made for.
@@ -68,16 +72,18 @@ impl HttpSignature {
                 .map(|text| text.as_str().into())
         };
         let covers = params.get("covers").map_or("", String::as_str);
-        let covers = covers
-            .split_whitespace()
-            .map(|name| name.to_ascii_lowercase().into())
-            .collect();
+        let component = |name: &str| {
+            SignedComponent::parse(form, &name.to_ascii_lowercase())
+                .ok_or_else(|| format!("params.covers: \"{name}\" is not a component of a request"))
+        };
+        let covers = covers.split_whitespace().map(component);
+        let covers = covers.collect::<Result<_, _>>()?;
         let header = params
             .get("header")
             .filter(|_| form == Form::Cavage)
             .map_or("signature", String::as_str)
             .parse()
-            .map_err(|_| "params.header: no name of a header")?;
+            .map_err(|_| "params.header is not the name of a header")?;
         Ok(Self {
             form,
             covers,
@@ -89,12 +95,13 @@ impl HttpSignature {
 
     /// Returns `true` if the body's digest must be signed.
     pub(crate) fn covers_body(&self) -> bool {
-        self.covers.iter().any(|name| **name == *self.form.digest())
+        self.covers.contains(&self.form.digest())
     }
 
     /// Returns `true` if this header must be signed.
     pub(crate) fn covers_header(&self, header: &HeaderName) -> bool {
-        self.covers.iter().any(|name| **name == *header.as_str())
+        self.covers
+            .contains(&SignedComponent::Header(header.clone()))
     }
 
     /// Returns `true` if the signature is in this header.
@@ -127,7 +134,7 @@ impl HttpSignature {
     /// signed, then the one that names them.
     pub(crate) fn headers(&self, body: &[u8], at: i64) -> Vec<(&str, String)> {
         let digest = Encoding::Base64.encode(HashName::Sha256.of([body]).as_bytes());
-        let covers = || self.covers.iter().map(|name| &**name);
+        let covers = || self.covers.iter().map(SignedComponent::name);
         match self.form {
             Form::Rfc9421 => vec![
                 ("content-digest", format!("sha-256=:{digest}:")),
@@ -152,7 +159,9 @@ impl HttpSignature {
     pub(crate) fn header(&self, signature: &str, at: i64) -> (&str, String) {
         let value = match self.form {
             Form::Rfc9421 => format!("{}=:{signature}:", self.label()),
-            Form::Cavage => cavage::header(self.covers.iter().map(|name| &**name), at, signature),
+            Form::Cavage => {
+                cavage::header(self.covers.iter().map(SignedComponent::name), at, signature)
+            }
         };
         (self.header.as_str(), value)
     }
@@ -162,11 +171,11 @@ impl HttpSignature {
     }
 
     /// Refuses a signature that covers too little.
-    fn demand(&self, covered: &[&str]) -> Result<(), Refusal> {
-        match self.covers.iter().find(|must| !covered.contains(&&***must)) {
+    fn demand(&self, covered: &[SignedComponent]) -> Result<(), Refusal> {
+        match self.covers.iter().find(|must| !covered.contains(must)) {
             None => Ok(()),
             Some(missing) => Err(unfit(format!(
-                "{missing} is not among the components that are signed"
+                "the component {missing} must be signed, but is not"
             ))),
         }
     }
@@ -202,36 +211,47 @@ impl Form {
     }
 
     /// The header with the body's digest.
-    fn digest(self) -> &'static str {
+    fn digest(self) -> SignedComponent {
         match self {
-            Self::Rfc9421 => "content-digest",
-            Self::Cavage => "digest",
+            Self::Rfc9421 => SignedComponent::header("content-digest"),
+            Self::Cavage => SignedComponent::header("digest"),
         }
     }
 }
 
+/// Spelling of the source's public URL that is tried. None if the source has no URL.
+fn spelling<'v>(cx: Cx<'v>) -> Option<&'v Spelling> {
+    cx.url.and_then(|url| url.spellings.get(cx.spelling))
+}
+
 /// Host and port of the source's public URL, as `Host` has them at the sender.
-fn authority(cx: Cx<'_>) -> String {
-    let url = cx
-        .url
-        .and_then(|url| url.spellings.get(cx.spelling))
-        .map_or("", |url| url);
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let authority = rest.split('/').next().unwrap_or_default();
-    let authority = authority
-        .rsplit('@')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let default = if scheme.eq_ignore_ascii_case("https") {
-        ":443"
-    } else {
-        ":80"
-    };
-    authority
-        .strip_suffix(default)
-        .map(str::to_owned)
-        .unwrap_or(authority)
+fn authority(cx: Cx<'_>) -> &str {
+    spelling(cx).map_or("", |url| &url.authority)
+}
+
+/// Returns the value of a part of the request. None for a part that only the signature can give.
+fn derived(derived: Derived, cx: Cx<'_>) -> Option<Vec<u8>> {
+    let method = &cx.view.request.method;
+    let scheme = || spelling(cx).map_or("", |url| &url.scheme);
+    Some(match derived {
+        Derived::Authority => authority(cx).into(),
+        Derived::Method => method.as_str().into(),
+        Derived::Path => path(cx).into(),
+        Derived::Query => {
+            let query = query(&cx.view.request.target).unwrap_or_default();
+            format!("?{query}").into_bytes()
+        }
+        Derived::RequestLine => {
+            let method = method.as_str().to_ascii_lowercase();
+            format!("{method} {}", target(cx)).into_bytes()
+        }
+        Derived::RequestTarget => target(cx).into_bytes(),
+        Derived::Scheme => scheme().into(),
+        Derived::TargetUri => {
+            format!("{}://{}{}", scheme(), authority(cx), target(cx)).into_bytes()
+        }
+        Derived::Created | Derived::Expires | Derived::QueryParam => return None,
+    })
 }
 
 /// The path of the source's public URL.
@@ -250,24 +270,25 @@ fn target(cx: Cx<'_>) -> String {
     }
 }
 
-/// All values of a header that is signed, trimmed and joined with `, `.
-fn field(cx: Cx<'_>, name: &str) -> Result<Vec<u8>, Refusal> {
-    let header: HeaderName = name
-        .parse()
-        .map_err(|_| malformed(format!("\"{name}\" is signed, and is no header")))?;
+/// All values of a header that is signed, trimmed and joined with `, `. `Host` is that of the public
+/// URL.
+fn field(cx: Cx<'_>, header: &HeaderName) -> Result<Vec<u8>, Refusal> {
+    if *header == HOST {
+        return Ok(authority(cx).into());
+    }
     let values = cx
         .view
         .request
         .headers
         .iter()
-        .filter(|(known, _)| *known == header);
+        .filter(|(known, _)| known == header);
     let values: Vec<&[u8]> = values
         .map(|(_, value)| value.as_bytes().trim_ascii())
         .collect();
     if values.is_empty() {
         return Err(Refusal::new(
             Reason::SignatureMissing,
-            format!("header {header} is signed, and missing"),
+            format!("header {header} is signed, but missing"),
         ));
     }
     Ok(values.join(&b", "[..]))

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use http::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sfv::{BareItem, Dictionary, FieldType as _, InnerList, Item, ListEntry, Parser};
 
+use super::component::{Derived, SignedComponent};
 use super::{
-    Chosen, HttpSignature, MAX_COMPONENTS, authority, bound, field, malformed, missing, path,
-    target, unfit,
+    Chosen, Form, HttpSignature, MAX_COMPONENTS, bound, derived, field, malformed, missing, unfit,
 };
 use crate::Refusal;
 use crate::crypto::mac::Encoding;
@@ -61,11 +62,12 @@ pub(crate) fn chosen<'v>(rule: &HttpSignature, cx: Cx<'v>) -> Result<Chosen<'v>,
     }))
 }
 
-fn dictionary(cx: Cx<'_>, header: &str) -> Result<Dictionary, Refusal> {
-    let text = field(cx, header).map_err(|_| missing(header))?;
+fn dictionary(cx: Cx<'_>, header: &'static str) -> Result<Dictionary, Refusal> {
+    let name = HeaderName::from_static(header);
+    let text = field(cx, &name).map_err(|_| missing(header))?;
     Parser::new(&text).parse().map_err(|_| {
         malformed(format!(
-            "{header} is no dictionary of structured fields (RFC 9651)"
+            "{header} is not a dictionary of structured fields (RFC 9651)"
         ))
     })
 }
@@ -90,8 +92,9 @@ fn base(rule: &HttpSignature, input: &InnerList, cx: Cx<'_>) -> Result<Vec<u8>, 
         let name = item
             .bare_item
             .as_string()
-            .ok_or_else(|| malformed("signature-input names something that is no component"))?
+            .ok_or_else(|| malformed("signature-input names something other than components"))?
             .as_str();
+        let part = SignedComponent::parse(Form::Rfc9421, name).ok_or_else(|| unknown(name))?;
         let identifier = item.serialize();
         if seen.contains(&identifier) {
             return Err(malformed("signature-input names a component twice"));
@@ -99,16 +102,16 @@ fn base(rule: &HttpSignature, input: &InnerList, cx: Cx<'_>) -> Result<Vec<u8>, 
         for piece in [
             identifier.as_bytes(),
             b": ",
-            &component(name, item, cx)?,
+            &component(&part, item, cx)?,
             b"\n",
         ] {
             base.extend_from_slice(piece);
         }
         seen.push(identifier);
-        covered.push(name);
+        covered.push(part);
     }
     rule.demand(&covered)?;
-    if covered.contains(&"content-digest") {
+    if covered.contains(&Form::Rfc9421.digest()) {
         content_digest(cx)?;
     }
     let params = vec![ListEntry::InnerList(input.clone())]
@@ -147,44 +150,26 @@ fn content_digest(cx: Cx<'_>) -> Result<(), Refusal> {
 }
 
 /// The value of a component.
-fn component(name: &str, item: &Item, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
-    if name == "@query-param" {
-        return query_param(item, cx);
-    }
+fn component(component: &SignedComponent, item: &Item, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
+    let derived = match component {
+        SignedComponent::Derived(Derived::QueryParam) => return query_param(item, cx),
+        SignedComponent::Derived(part) => derived(*part, cx),
+        SignedComponent::Header(_) => None,
+    };
     if let Some((parameter, _)) = item.params.first() {
         return Err(malformed(format!(
-            "the component {name} has the parameter {parameter}, which is not supported"
+            "the component {component} has the parameter {parameter}, which is not supported"
         )));
     }
-    let request = cx.view.request;
-    let query = || query(&request.target).unwrap_or_default();
-    Ok(match name {
-        "@method" => request.method.as_str().into(),
-        "@authority" => authority(cx).into_bytes(),
-        "@scheme" => scheme(cx).into_bytes(),
-        "@target-uri" => format!("{}://{}{}", scheme(cx), authority(cx), target(cx)).into_bytes(),
-        "@request-target" => target(cx).into_bytes(),
-        "@path" => path(cx).into(),
-        "@query" => format!("?{}", query()).into_bytes(),
-        "host" => authority(cx).into_bytes(),
-        name if name.starts_with('@') => {
-            return Err(malformed(format!(
-                "the component {name} is not one of a request"
-            )));
-        }
-        name => field(cx, name)?,
-    })
+    match (derived, component) {
+        (Some(value), _) => Ok(value),
+        (None, SignedComponent::Header(name)) => field(cx, name),
+        (None, SignedComponent::Derived(_)) => Err(unknown(component.name())),
+    }
 }
 
-fn scheme(cx: Cx<'_>) -> String {
-    let url = cx
-        .url
-        .and_then(|url| url.spellings.get(cx.spelling))
-        .map_or("", |url| url);
-    url.split("://")
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase()
+fn unknown(name: &str) -> Refusal {
+    malformed(format!("\"{name}\" is not a component of a request"))
 }
 
 /// The one query parameter of the name that the component gives, decoded and escaped anew.
@@ -195,7 +180,9 @@ fn query_param(item: &Item, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
         .and_then(BareItem::as_string)
         .filter(|_| item.params.len() == 1);
     let name = name
-        .ok_or_else(|| malformed("the component @query-param has no name, or more than that"))?
+        .ok_or_else(|| {
+            malformed("the component @query-param needs the parameter name, and no other")
+        })?
         .as_str();
     let fields = fields(
         query(&cx.view.request.target)
@@ -210,7 +197,7 @@ fn query_param(item: &Item, cx: Cx<'_>) -> Result<Vec<u8>, Refusal> {
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
         _ => Err(malformed(format!(
-            "the query parameter {name} is signed, and is not there once"
+            "the query parameter {name} is signed, but does not occur exactly once"
         ))),
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::defaults::yes;
-use crate::language::syntax::TemplateText;
+use crate::language::syntax::{JsonPointer, TemplateText};
 
 /// Places of the id and the type of an event.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,7 +22,7 @@ pub struct EventSpec {
     /// JSON pointers to values that a redelivery may change. Bodies are compared without these
     /// values.
     #[serde(default)]
-    pub varies: Vec<String>,
+    pub varies: Vec<JsonPointer>,
     /// Rule for an event without an id.
     #[serde(default)]
     pub missing_id: Missing,
@@ -80,7 +80,7 @@ pub enum Missing {
 pub struct BatchSpec {
     /// JSON pointer to the array of events. The step `*` stands for every element of an outer
     /// array.
-    pub array: String,
+    pub array: JsonPointer,
     /// Templates of an event's id, relative to the element; see [`EventSpec::id`].
     #[serde(default)]
     pub id: Vec<TemplateText>,
@@ -89,7 +89,7 @@ pub struct BatchSpec {
     pub event_type: TemplateText,
     /// JSON pointers to values that a redelivery may change, relative to the element.
     #[serde(default)]
-    pub varies: Vec<String>,
+    pub varies: Vec<JsonPointer>,
     /// Default for sources: each element is stored as an event. For providers that regroup events
     /// on a retry.
     #[serde(default)]

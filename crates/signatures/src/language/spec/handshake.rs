@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::signature::PinnedUrlSpec;
-use crate::language::syntax::{Expected, Field, FieldRef, JsonText, ParamText, TemplateText};
+use crate::language::syntax::{
+    Expected, Field, FieldRef, JsonPointer, JsonText, ParamText, PointerText, TemplateText,
+};
 
 /// Responses that the provider requires.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -68,7 +70,7 @@ pub struct WhenSpec {
     /// Name of a form field that must be present.
     pub form: Option<String>,
     /// JSON pointer to a value that must be present.
-    pub json: Option<String>,
+    pub json: Option<JsonPointer>,
     /// Expected value at the places above.
     pub equals: Option<String>,
 }
@@ -81,7 +83,9 @@ impl WhenSpec {
             name(&self.query).map(Field::Query),
             name(&self.header).map(Field::Header),
             name(&self.form).map(Field::Form),
-            name(&self.json).map(Field::Json),
+            self.json
+                .clone()
+                .map(|pointer| Field::Json(PointerText::Pointer(pointer))),
         ];
         fields.into_iter().flatten().map(FieldRef).collect()
     }

@@ -6,14 +6,18 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::crypto::mac::HashName;
+use crate::language::key_path::KeyPath;
 use crate::language::read::{self, Fault};
-use crate::language::syntax::{DocumentRef, Expected, FieldRef, MessageText, SampleText};
+use crate::language::syntax::{
+    DocumentRef, Expected, FieldRef, JsonPointer, MessageText, SampleText,
+};
 use crate::language::words::OldWords;
 
 mod defaults;
 mod event;
 mod facts;
 mod handshake;
+mod replay;
 mod signature;
 mod token;
 mod walk;
@@ -22,9 +26,10 @@ use self::defaults::{post, sha256};
 pub use self::event::{BatchSpec, EmptyBatch, EventSpec, IdKind, Missing};
 pub use self::facts::{Evidence, FactsSpec, IdentityEvidence};
 pub use self::handshake::{HandshakeSpec, RespondSpec, WhenSpec};
+pub use self::replay::ReplaySpec;
 pub use self::signature::{
-    BindSpec, HashBySpec, KeyDecode, KeySpec, Normalize, PinnedUrlSpec, SigSpec, TimeUnit, TsSpec,
-    UrlPorts,
+    BindSpec, HashBySpec, KeyDecode, KeySpec, Normalize, PinnedUrlSpec, SigSpec, StripPrefix,
+    TimeUnit, TsSpec, UrlPorts,
 };
 pub use self::token::{JwtAlg, JwtDigestSpec, JwtSpec, KeyApiSpec, X5cSpec};
 pub(crate) use self::walk::Text;
@@ -51,13 +56,16 @@ pub struct SchemeSpec {
     pub timestamp: Option<TsSpec>,
     /// Template of the signed message.
     pub message: Option<MessageText>,
+    /// Parts of the message by which the same message again is a replay.
+    #[serde(default)]
+    pub replay: ReplaySpec,
     /// Place of the JSON document: `body`, `form:NAME`, `multipart:NAME`, `encrypted:/pointer`, or
     /// `jwt` for the token's claims.
     #[serde(default)]
     pub document: DocumentRef,
     /// JSON pointer to an array whose elements are signed one by one. `{json:…}` is then relative
     /// to the element.
-    pub each: Option<String>,
+    pub each: Option<JsonPointer>,
     /// If the body is gzip, the signature covers the decompressed bytes.
     #[serde(default)]
     pub gunzip: bool,
@@ -159,8 +167,8 @@ impl SchemeSpec {
         if let Some(token) = table.remove("token") {
             if table.contains_key("signature") {
                 short = Some(Fault::new(
-                    "token",
-                    "short for signature = { from = … }; give one of the two",
+                    KeyPath::of("token"),
+                    "short for signature = { from = … }, which is given too; remove one of the two",
                 ));
             } else {
                 let sig = toml::Table::from_iter([("from".to_owned(), token)]);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::crypto::mac::{Encoding, HashName};
-use crate::language::syntax::{Expected, FieldRef, HashField, ParamText};
+use crate::language::syntax::{
+    Expected, FieldRef, HashField, HostPattern, JsonPointer, ParamText, PathPattern,
+};
 
 /// Rule that turns a secret or public key, as the operator pastes it, into key bytes.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -13,9 +15,13 @@ use crate::language::syntax::{Expected, FieldRef, HashField, ParamText};
 pub struct KeySpec {
     /// Prefix that is removed from the pasted text, if present. `*_` removes everything up to the
     /// first `_`.
-    pub strip_prefix: Option<String>,
+    pub strip_prefix: Option<StripPrefix>,
     /// Prefix of all of the provider's secrets. A secret without it gets a warning.
     pub expected_prefix: Option<String>,
+    /// Prefixes of the provider's other keys and ids, and their meaning. A secret with such a prefix
+    /// gets a warning.
+    #[serde(default)]
+    pub other_keys: BTreeMap<String, String>,
     /// Encoding of the pasted text after its prefix.
     #[serde(default)]
     pub decode: KeyDecode,
@@ -30,6 +36,38 @@ pub struct KeySpec {
     pub normalize: Option<Normalize>,
     /// Minimum length of the decoded key, in bytes; 16 if left out.
     pub min_bytes: Option<usize>,
+}
+
+/// Prefix that is removed from a key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum StripPrefix {
+    /// This text; nothing if it is empty.
+    Text(Box<str>),
+    /// Everything up to the first underscore: `*_`.
+    UpToUnderscore,
+}
+
+impl StripPrefix {
+    /// Returns `key` without the prefix, if `key` has it.
+    pub(crate) fn strip<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        match self {
+            Self::Text(prefix) => key.strip_prefix(prefix.as_bytes()).unwrap_or(key),
+            Self::UpToUnderscore => {
+                let end = key.iter().position(|byte| *byte == b'_');
+                end.map_or(key, |at| &key[at + 1..])
+            }
+        }
+    }
+}
+
+impl From<String> for StripPrefix {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "*_" => Self::UpToUnderscore,
+            _ => Self::Text(text.into()),
+        }
+    }
 }
 
 /// Encoding of a key.
@@ -86,7 +124,7 @@ pub struct SigSpec {
     #[serde(default)]
     pub encoding: Encoding,
     /// JSON pointer to the signature, if the text is a JSON document in base64.
-    pub base64_json_pointer: Option<String>,
+    pub base64_json_pointer: Option<JsonPointer>,
     /// Position of the only secret that signs at this place; any secret if left out.
     pub secret_index: Option<usize>,
 }
@@ -100,9 +138,9 @@ pub struct PinnedUrlSpec {
     pub from: FieldRef,
     /// Host patterns. `*` matches lower-case letters and hyphens, `#` matches digits; neither
     /// matches a dot or a port.
-    pub hosts: Vec<ParamText>,
+    pub hosts: Vec<HostPattern>,
     /// Pattern of path and query. `*` matches letters, digits, `-`, `_`, `.` and `:`.
-    pub path: String,
+    pub path: PathPattern,
 }
 
 /// Place of the time of signing.

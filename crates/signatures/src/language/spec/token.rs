@@ -8,7 +8,8 @@ use super::defaults::sha256;
 pub use crate::crypto::jws::JwtAlg;
 use crate::crypto::mac::{Encoding, HashName};
 use crate::language::syntax::{
-    ClaimName, Expected, KeyApiUrl, KeyApiValue, MessageText, TokenPlace,
+    ClaimName, Expected, JsonPointer, KeyApiUrl, KeyApiValue, MessageText, RequiredClaim,
+    TokenPlace,
 };
 
 /// A JSON Web Token.
@@ -33,7 +34,7 @@ pub struct JwtSpec {
     pub leeway_secs: u64,
     /// Names of claims that a token must have.
     #[serde(default)]
-    pub required_claims: Vec<String>,
+    pub required_claims: Vec<RequiredClaim>,
     /// Claims and their expected values. A name that starts with `/` is a JSON pointer. `|`
     /// separates alternative pointers; one of them must match.
     #[serde(default)]
@@ -65,7 +66,7 @@ pub struct KeyApiSpec {
     #[serde(default)]
     pub body: BTreeMap<String, KeyApiValue>,
     /// JSON pointer to the key in the response. If left out, the response is a public key in PEM.
-    pub key_pointer: Option<String>,
+    pub key_pointer: Option<JsonPointer>,
 }
 
 impl KeyApiSpec {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{HandshakeSpec, PinnedUrlSpec, RespondSpec, SchemeSpec};
 use crate::language::syntax::{
-    Expected, FieldRef, HashField, KeyApiValue, ParamText, TemplateText, TokenPlace,
+    Expected, FieldRef, HashField, HostPattern, KeyApiValue, ParamText, TemplateText, TokenPlace,
 };
 
 /// Text of a scheme.
@@ -13,6 +13,7 @@ pub(crate) enum Text<'s> {
     Template(&'s TemplateText),
     Plain(&'s ParamText),
     Field(&'s FieldRef),
+    Host(&'s HostPattern),
     /// A parameter that the source may leave out.
     IfParam(&'s str),
 }
@@ -24,6 +25,7 @@ impl<'s> Text<'s> {
             Self::Template(text) => text.params(),
             Self::Plain(text) => text.params().collect(),
             Self::Field(field) => field.params().collect(),
+            Self::Host(host) => host.params().collect(),
             Self::IfParam(name) => vec![name],
         }
     }
@@ -75,6 +77,8 @@ impl SchemeSpec {
         let message = self.message.iter();
         texts.extend(message.map(|message| Text::Template(message.template())));
         demands(&self.require, texts);
+        let replay = self.replay.nonces.iter().chain(&self.replay.times);
+        texts.extend(replay.map(Text::Field));
         for bind in &self.bind {
             texts.push(Text::Field(&bind.from));
             texts.push(expected(&bind.equals));
@@ -93,8 +97,7 @@ impl SchemeSpec {
         texts.extend(detached.map(|message| Text::Template(message.template())));
         texts.extend(jwt.claims.values().map(expected));
         if let Some(api) = &jwt.key_api {
-            texts.push(Text::Plain(&api.url.before));
-            texts.extend(api.url.after.iter().map(Text::Plain));
+            texts.extend(api.url.texts().map(Text::Plain));
             texts.extend(api.body.values().filter_map(|value| match value {
                 KeyApiValue::Text(text) => Some(Text::Plain(text)),
                 KeyApiValue::Kid | KeyApiValue::Secret => None,
@@ -137,7 +140,7 @@ fn demands<'s>(demands: &'s BTreeMap<FieldRef, Expected>, texts: &mut Vec<Text<'
 
 fn pinned<'s>(url: &'s PinnedUrlSpec, texts: &mut Vec<Text<'s>>) {
     texts.push(Text::Field(&url.from));
-    texts.extend(url.hosts.iter().map(Text::Plain));
+    texts.extend(url.hosts.iter().map(Text::Host));
 }
 
 fn expected(expected: &Expected) -> Text<'_> {

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::json_pointers::JsonPointer;
+
 /// Place of the JSON document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -14,7 +16,7 @@ pub enum DocumentRef {
     /// Part of a multipart body, by its name.
     Multipart(Box<str>),
     /// Encrypted value at this JSON pointer.
-    Encrypted(Box<str>),
+    Encrypted(JsonPointer),
     /// Claims of the token.
     Claims,
 }
@@ -28,11 +30,13 @@ impl TryFrom<String> for DocumentRef {
             None if text == "jwt" => Ok(Self::Claims),
             Some(("form", name)) => Ok(Self::Form(name.into())),
             Some(("multipart", name)) => Ok(Self::Multipart(name.into())),
-            Some(("encrypted", pointer)) => Ok(Self::Encrypted(pointer.into())),
+            Some(("encrypted", pointer)) => {
+                JsonPointer::try_from(pointer.to_owned()).map(Self::Encrypted)
+            }
             _ => Err(WORDS.into()),
         }
     }
 }
 
 /// Words for the place of the document.
-pub(crate) const WORDS: &str = "one of \"body\", \"form:NAME\", \"multipart:NAME\", \"encrypted:/pointer\", and \"jwt\" where kind is \"jwt\"";
+pub(crate) const WORDS: &str = "not the place of a document; write \"body\", \"form:NAME\", \"multipart:NAME\", \"encrypted:/pointer\", or, if kind is \"jwt\", \"jwt\"";

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::template::TemplateText;
+use crate::json_pointers::JsonPointer;
 
 /// Value that a place or claim must equal.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,29 +44,31 @@ impl fmt::Display for Expected {
 /// Name of a claim. A name that starts with `/` is a JSON pointer. `|` separates alternative
 /// pointers; one of them must match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(from = "String")]
+#[serde(try_from = "String")]
 pub struct ClaimName {
     written: Box<str>,
-    pointers: Box<[Box<str>]>,
+    pointers: Box<[JsonPointer]>,
 }
 
 impl ClaimName {
     /// Returns the alternative JSON pointers.
-    pub(crate) fn pointers(&self) -> impl Iterator<Item = &str> {
-        self.pointers.iter().map(|pointer| &**pointer)
+    pub(crate) fn pointers(&self) -> &[JsonPointer] {
+        &self.pointers
     }
 }
 
-impl From<String> for ClaimName {
-    fn from(text: String) -> Self {
+impl TryFrom<String> for ClaimName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
         let pointer = |name: &str| match name.strip_prefix('/') {
-            Some(_) => name.into(),
-            None => claim_pointer(name).into(),
+            Some(_) => JsonPointer::try_from(name.to_owned()),
+            None => Ok(JsonPointer::member(name)),
         };
-        Self {
-            pointers: text.split('|').map(pointer).collect(),
+        Ok(Self {
+            pointers: text.split('|').map(pointer).collect::<Result<_, _>>()?,
             written: text.into(),
-        }
+        })
     }
 }
 
@@ -75,7 +78,40 @@ impl fmt::Display for ClaimName {
     }
 }
 
-/// Returns the JSON pointer of a claim's plain name.
-pub(crate) fn claim_pointer(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+/// Name of a claim that a token must have. Some registered claims (RFC 7519) bound its age, or tell
+/// it from every other token.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum RequiredClaim {
+    /// Time of expiry, `exp`.
+    Expiry,
+    /// Time of issue, `iat`.
+    IssuedAt,
+    /// Id of the token, `jti`.
+    TokenId,
+    /// Any other claim.
+    Other(Box<str>),
+}
+
+impl RequiredClaim {
+    /// Returns the name in the token.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Expiry => "exp",
+            Self::IssuedAt => "iat",
+            Self::TokenId => "jti",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl From<String> for RequiredClaim {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "exp" => Self::Expiry,
+            "iat" => Self::IssuedAt,
+            "jti" => Self::TokenId,
+            _ => Self::Other(text.into()),
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::node::Token;
 use super::param_text::ParamText;
+use super::pointer_text::PointerText;
 use crate::language::context::Params;
 use crate::language::http_signature::{Form, Part};
 
@@ -19,7 +21,7 @@ pub struct FieldRef(pub(crate) Field);
 pub(crate) enum Field {
     Form(ParamText),
     Header(ParamText),
-    Json(ParamText),
+    Json(PointerText),
     Query(ParamText),
     HttpSignature(Form, Part),
     /// An entry of the signature's list.
@@ -55,6 +57,20 @@ impl FieldRef {
         }
     }
 
+    /// Returns `true` if a template's token is this place.
+    pub(crate) fn is_token(&self, token: &Token) -> bool {
+        match (&self.0, token) {
+            (Field::Header(name), Token::Header(header)) => name
+                .as_literal()
+                .is_some_and(|name| name.eq_ignore_ascii_case(header.as_str())),
+            (Field::Query(name), Token::Query(token)) | (Field::Form(name), Token::Form(token)) => {
+                name.as_literal() == Some(token)
+            }
+            (Field::Json(PointerText::Pointer(pointer)), Token::Json(token)) => pointer == token,
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.0, Field::Json(_))
     }
@@ -66,11 +82,10 @@ impl FieldRef {
     /// Returns the names of the parameters in the text.
     pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
         let text = match &self.0 {
-            Field::Form(text)
-            | Field::Header(text)
-            | Field::Json(text)
-            | Field::Query(text)
-            | Field::Entry(text) => Some(text),
+            Field::Form(text) | Field::Header(text) | Field::Query(text) | Field::Entry(text) => {
+                Some(text)
+            }
+            Field::Json(pointer) => pointer.with_params(),
             Field::HttpSignature(..) => None,
         };
         text.into_iter().flat_map(ParamText::params)
@@ -97,7 +112,7 @@ impl TryFrom<String> for FieldRef {
             Some(("header", header)) => Field::Header(name(header)?),
             Some(("query", parameter)) => Field::Query(name(parameter)?),
             Some(("form", field)) => Field::Form(name(field)?),
-            Some(("json", pointer)) => Field::Json(name(pointer)?),
+            Some(("json", pointer)) => Field::Json(pointer.to_owned().try_into()?),
             Some(("signature", label)) => Field::Entry(name(label)?),
             Some((form, part))
                 if let (Some(form), Some(part)) = (Form::parse(form), Part::parse(part)) =>
@@ -106,7 +121,7 @@ impl TryFrom<String> for FieldRef {
             }
             _ => {
                 return Err(format!(
-                    "\"{text}\" is no place: header:NAME, query:NAME, form:NAME or json:/pointer"
+                    "\"{text}\" is not a place; write header:NAME, query:NAME, form:NAME or json:/pointer"
                 ));
             }
         }))
@@ -167,7 +182,7 @@ impl TryFrom<String> for TokenPlace {
             Ok(field) if matches!(field.0, Field::Header(_) | Field::Json(_)) => {
                 Ok(Self::Field(field))
             }
-            _ => Err("header:NAME, json:/pointer or body".into()),
+            _ => Err("not the place of a token; write header:NAME, json:/pointer or body".into()),
         }
     }
 }

@@ -7,11 +7,35 @@ use super::param_text::ParamText;
 /// URL of an API, in which `{kid}` stands for the key's id.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct KeyApiUrl {
-    /// Text before the id.
-    pub(crate) before: ParamText,
-    /// Text after the id; None if the URL has none.
-    pub(crate) after: Option<ParamText>,
+pub enum KeyApiUrl {
+    /// URL without an id.
+    Fixed(ParamText),
+    /// URL with an id.
+    ById {
+        /// Text before the id.
+        before: ParamText,
+        /// Text after the id.
+        after: ParamText,
+    },
+}
+
+impl KeyApiUrl {
+    /// Returns the text up to the id.
+    pub(crate) fn start(&self) -> &ParamText {
+        match self {
+            Self::Fixed(url) => url,
+            Self::ById { before, .. } => before,
+        }
+    }
+
+    /// Returns the texts of the URL.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &ParamText> {
+        let after = match self {
+            Self::Fixed(_) => None,
+            Self::ById { after, .. } => Some(after),
+        };
+        [self.start()].into_iter().chain(after)
+    }
 }
 
 /// Value in the JSON that is posted to an API.
@@ -32,14 +56,11 @@ impl TryFrom<String> for KeyApiUrl {
     fn try_from(text: String) -> Result<Self, String> {
         let part = |text: &str| ParamText::try_from(text.to_owned());
         Ok(match text.split_once("{kid}") {
-            Some((before, after)) => Self {
+            Some((before, after)) => Self::ById {
                 before: part(before)?,
-                after: Some(part(after)?),
+                after: part(after)?,
             },
-            None => Self {
-                before: part(&text)?,
-                after: None,
-            },
+            None => Self::Fixed(part(&text)?),
         })
     }
 }

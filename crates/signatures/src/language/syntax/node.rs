@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use crate::crypto::mac::{Encoding, HashName};
+use crate::json_pointers::JsonPointer;
 
 /// Node of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +36,9 @@ pub(crate) enum Token {
     FormSortedKv {
         except: Box<[Box<str>]>,
     },
-    /// JSON pointer.
-    Json(Box<str>),
-    /// JSON pointer to an object.
-    JsonSortedKv(Box<str>),
+    Json(JsonPointer),
+    /// Pointer to an object.
+    JsonSortedKv(JsonPointer),
     Canonical(CanonicalName),
 }
 

@@ -79,7 +79,9 @@ impl TryFrom<String> for ParamText {
         let part = |node| match node {
             Node::Literal(literal) => Ok(Part::Literal(literal)),
             Node::Param(name) => Ok(Part::Param(name)),
-            _ => Err(format!("\"{text}\": only {{param:NAME}} can stand here")),
+            _ => Err(format!(
+                "\"{text}\" holds a token; only {{param:NAME}} can stand here"
+            )),
         };
         parse(&text, Grammar::Plain)?
             .into_iter()

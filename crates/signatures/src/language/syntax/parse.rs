@@ -42,16 +42,22 @@ impl Parser<'_> {
             self.rest = rest.get(1..).unwrap_or_default();
             match (rest.bytes().next(), inside) {
                 (None, false) | (Some(b']'), true) => return Ok(nodes),
-                (None, true) => return Err("\"[\" without \"]\"".into()),
+                (None, true) => return Err("\"[\" is not closed; add \"]\"".into()),
                 (Some(b'{'), _) => {
-                    let end = self.rest.find('}').ok_or("\"{\" without \"}\"")?;
+                    let end = self
+                        .rest
+                        .find('}')
+                        .ok_or("\"{\" is not closed; add \"}\"")?;
                     let token = &self.rest[..end];
                     self.rest = &self.rest[end + 1..];
                     nodes.push(node(token)?);
                 }
                 (Some(b'['), false) => nodes.push(Node::Optional(self.nodes(true)?)),
                 (Some(other), _) => {
-                    return Err(format!("\"{}\" where it has no meaning", char::from(other)));
+                    return Err(format!(
+                        "\"{}\" has no meaning here; remove it",
+                        char::from(other)
+                    ));
                 }
             }
         }
@@ -73,21 +79,21 @@ fn node(text: &str) -> Result<Node, String> {
         Some(("header", header)) => Some(Token::Header(
             header
                 .parse()
-                .map_err(|_| format!("{{{text}}} names no header"))?,
+                .map_err(|_| format!("{{{text}}} does not hold the name of a header"))?,
         )),
         Some(("query", name)) => Some(Token::Query(name.into())),
         Some(("form", name)) => Some(form_token(name, &mut words)),
         Some(("canonical", name)) => Some(Token::Canonical(
-            CanonicalName::parse(name).ok_or_else(|| format!("no canonical request \"{name}\""))?,
+            CanonicalName::parse(name).ok_or_else(|| format!("\"{name}\" is not a canonical request; write contentful, plivo-v3, qsh, truelayer, rfc9421 or cavage"))?,
         )),
         Some(("json", pointer)) if words.first() == Some(&"sorted_kv") => {
             words.remove(0);
-            Some(Token::JsonSortedKv(pointer.into()))
+            Some(Token::JsonSortedKv(pointer.to_owned().try_into()?))
         }
-        Some(("json", pointer)) => Some(Token::Json(pointer.into())),
+        Some(("json", pointer)) => Some(Token::Json(pointer.to_owned().try_into()?)),
         Some(_) => None,
     };
-    let token = token.ok_or_else(|| format!("no token {{{text}}}"))?;
+    let token = token.ok_or_else(|| format!("{{{text}}} is not a token of templates"))?;
     Ok(Node::Token(token, filters(&words)?))
 }
 
@@ -129,8 +135,9 @@ fn filters(words: &[&str]) -> Result<Vec<Filter>, String> {
 
 fn filter(word: &str) -> Result<Filter, String> {
     let encoding = |name: &str| {
-        Encoding::parse(name)
-            .ok_or_else(|| format!("no encoding \"{name}\": hex, HEX, base64 or base64url"))
+        Encoding::parse(name).ok_or_else(|| {
+            format!("\"{name}\" is not an encoding; write hex, HEX, base64 or base64url")
+        })
     };
     Ok(match word.split_once(':') {
         None if word == "lower" => Filter::Lower,
@@ -141,7 +148,7 @@ fn filter(word: &str) -> Result<Filter, String> {
         Some(("unescape", only)) => Filter::Unescape(only.as_bytes().into()),
         _ => {
             return Err(format!(
-                "no filter \"{word}\": lower, crc32, sha256:ENC, md5:ENC, hmac:ENC, unescape:CHARACTERS"
+                "\"{word}\" is not a filter; write lower, crc32, sha256:ENC, md5:ENC, hmac:ENC, unescape:CHARACTERS"
             ));
         }
     })

@@ -51,15 +51,15 @@ fn a_message_has_optional_and_joined_parts() {
 #[test]
 fn a_text_that_is_no_template_is_refused_as_a_whole() {
     for (bad, why) in [
-        ("{oops}", "no token {oops}"),
-        ("{ts}", "no token {ts}"),
-        ("{body", "\"{\" without \"}\""),
-        ("{body|sha1:hex}", "no filter \"sha1:hex\""),
-        ("{body|md5:hax}", "no encoding \"hax\""),
-        ("{header:a b}", "names no header"),
-        ("{canonical:x}", "no canonical request \"x\""),
-        ("{join:body+x}", "no token {x}"),
-        ("{body|sorted_kv}", "no filter \"sorted_kv\""),
+        ("{oops}", "{oops} is not a token"),
+        ("{ts}", "{ts} is not a token"),
+        ("{body", "\"{\" is not closed; add \"}\""),
+        ("{body|sha1:hex}", "\"sha1:hex\" is not a filter"),
+        ("{body|md5:hax}", "\"hax\" is not an encoding"),
+        ("{header:a b}", "the name of a header"),
+        ("{canonical:x}", "\"x\" is not a canonical request"),
+        ("{join:body+x}", "{x} is not a token"),
+        ("{body|sorted_kv}", "\"sorted_kv\" is not a filter"),
     ] {
         let error = template(bad).expect_err(bad);
         assert!(error.contains(why), "{bad}: {error}");

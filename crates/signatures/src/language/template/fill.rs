@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::tokens::{Segment, Token};
-use crate::json_pointers::{Slot, flat_members, scalar};
+use crate::json_pointers::{JsonKind, Slot, flat_members, scalar};
 use crate::language::context::Cx;
 use crate::language::syntax::Filter;
 use crate::refusal::{Reason, Refusal};
@@ -51,15 +51,15 @@ pub(super) fn signed<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Cow<'v, [u8]>, 
         (None, Token::Json(..)) => Ok(Cow::Borrowed(&[])),
         (None, Token::Header(name)) => Err(Refusal::new(
             Reason::SignatureMissing,
-            format!("header {name} is signed, and missing"),
+            format!("header {name} is signed, but missing"),
         )),
         (None, Token::Query(name)) => Err(Refusal::new(
             Reason::SignatureMissing,
-            format!("query parameter {name} is signed, and missing"),
+            format!("query parameter {name} is signed, but missing"),
         )),
         (None, Token::Form(name)) => Err(Refusal::new(
             Reason::SignatureMissing,
-            format!("form field {name} is signed, and missing"),
+            format!("form field {name} is signed, but missing"),
         )),
         (None, _) => Err(Refusal::new(
             Reason::SignatureMissing,
@@ -79,13 +79,13 @@ pub(super) fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [
             .url
             .and_then(|url| url.spellings.get(cx.spelling))
             .map(|url| match query(&view.request.target) {
-                Some(query) => Cow::Owned(format!("{url}?{query}").into_bytes()),
-                None => Cow::Borrowed(url.as_bytes()),
+                Some(query) => Cow::Owned(format!("{}?{query}", url.text).into_bytes()),
+                None => Cow::Borrowed(url.text.as_bytes()),
             }),
         Token::BaseUrl => cx
             .url
             .and_then(|url| url.spellings.get(cx.spelling))
-            .map(|url| Cow::Borrowed(url.as_bytes())),
+            .map(|url| Cow::Borrowed(url.text.as_bytes())),
         Token::Canonical(canonical) => Some(Cow::Owned(canonical.of(cx)?)),
         Token::Path => cx.url.map(|url| Cow::Borrowed(url.path.as_bytes())),
         Token::Header(name) => view.header(name)?.map(Cow::Borrowed),
@@ -100,7 +100,7 @@ pub(super) fn value<'v>(token: &'v Token, cx: Cx<'v>) -> Result<Option<Cow<'v, [
 
 fn json<'v>(slot: Slot, cx: Cx<'v>) -> Result<Option<Cow<'v, [u8]>>, Refusal> {
     match cx.slots.raw(slot) {
-        Some(raw) if raw.starts_with(['{', '[']) => Err(Refusal::new(
+        Some(raw) if JsonKind::of(raw) == JsonKind::Nested => Err(Refusal::new(
             Reason::BodyMalformed,
             "a JSON value that is signed is an object or array",
         )),

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::json_pointers::Slot;
+use crate::json_pointers::{JsonPointer, Slot};
 use crate::language::canonical::Canonical;
 use crate::language::syntax::Filter;
 
@@ -33,7 +33,7 @@ pub(crate) enum Token {
     FormSortedKv {
         except: Box<[Box<str>]>,
     },
-    Json(Slot, Box<str>),
+    Json(Slot, JsonPointer),
     JsonSortedKv(Slot),
     Canonical(Canonical),
 }

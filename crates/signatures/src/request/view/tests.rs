@@ -111,12 +111,12 @@ fn a_bomb_is_refused_and_plain_bytes_pass() {
 fn the_url_keeps_its_spelling() {
     let url = PublicUrl::parse("https://Example.com/a%2fB/?x=1", false).expect("a URL");
     assert_eq!(
-        (&*url.spellings[0], &*url.path),
+        (&*url.spellings[0].text, &*url.path),
         ("https://Example.com/a%2fB/", "/a%2fB/")
     );
     let both = PublicUrl::parse("https://example.com/a", true).expect("a URL");
     assert_eq!(
-        both.spellings.iter().map(|s| &**s).collect::<Vec<_>>(),
+        both.spellings.iter().map(|s| &*s.text).collect::<Vec<_>>(),
         ["https://example.com/a", "https://example.com:443/a"]
     );
     let user = PublicUrl::parse("https://ada:pass-w%40rd@example.com:8443/a", true).expect("a URL");
@@ -125,7 +125,7 @@ fn the_url_keeps_its_spelling() {
         "https://ada:pass-w%40rd@example.com:8443/a",
     ];
     assert_eq!(
-        user.spellings.iter().map(|s| &**s).collect::<Vec<_>>(),
+        user.spellings.iter().map(|s| &*s.text).collect::<Vec<_>>(),
         expected
     );
     for bad in ["example.com/a", "ftp://example.com/", "mailto:a@b"] {

@@ -50,7 +50,7 @@ pub struct Verifiers {
     pub capacity: usize,
     /// Service that gets the keys that deliveries need, and takes secrets that are handed over.
     pub keys: KeyService,
-    /// Whom a death is reported to.
+    /// Task of the service that ends with a verifier.
     pub lifeline: CriticalTask,
     /// Registry that the actors enter.
     pub roster: ActorRegistry,
@@ -82,7 +82,7 @@ impl Actor for VerifierActor {
 }
 
 impl VerifierActor {
-    /// Passes verified events on to dedup. If the mailbox is full or closed, the delivery is answered here.
+    /// Passes verified events on to dedup. If the mailbox is full or closed, answers the delivery.
     fn pass_on(&self, verified: Verified) {
         match self.dedup.try_send(verified) {
             Ok(()) => {}
@@ -119,7 +119,7 @@ impl Handler<Mail<Received>> for VerifierActor {
                 request.received_at,
             )
         }));
-        // The decompressed copy is gone.
+        // The decompressed copy has been dropped.
         ticket.permit().shrink(
             source
                 .scheme
@@ -147,7 +147,7 @@ impl Handler<Mail<Received>> for VerifierActor {
             }
             Ok(Err(refusal)) => ticket.resolve(Outcome::Rejected(refusal.into())),
             Err(_) => {
-                tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; this is a bug, please report it");
+                tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; the delivery is answered 503; this is a bug, please report it");
                 ticket.resolve(Outcome::Failed(FailReason::Dropped));
             }
         }
@@ -158,15 +158,16 @@ impl Handler<Ping> for VerifierActor {
     type Result = ();
 
     fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
-        // Nobody listens any more when the pinger has given up.
+        // An error means that the sender of the ping no longer waits.
         let _ = ping.0.send(());
     }
 }
 
-/// Largest value of a provider's header that goes along to the queue, in bytes.
+/// Longest value of a provider's header that is stored with the event, in bytes.
 const MAX_FORWARDED_VALUE: usize = 1024;
 
-/// A header's value as text: UTF-8, or else Latin-1, as which RFC 9110 lets a recipient read it. Nothing is lost in either.
+/// Returns a header's value as text: UTF-8, or else Latin-1, which RFC 9110 allows. No byte is lost
+/// in either.
 fn header_text(value: &http::HeaderValue) -> String {
     let bytes = value.as_bytes();
     std::str::from_utf8(bytes).map_or_else(
@@ -226,7 +227,8 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
     }
 }
 
-/// A slice keeps the whole request's bytes in memory; one event of a large batch must not do that while it waits for the queue.
+/// Returns a copy of a body that is a slice of the request. A slice would keep the whole batch in
+/// memory until its event is published.
 fn owned_if_small_part(body: Bytes, whole: usize) -> Bytes {
     if body.len() < whole {
         Bytes::copy_from_slice(&body)

@@ -69,23 +69,25 @@ impl<'a> Reference<'a> {
         let bytes = self.read(environment, warnings)?;
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
         if text.len() < bytes.len() {
-            warnings.push(format!("{self} begins with a byte order mark, which is left out: save it as UTF-8 without one"));
+            warnings.push(format!("{self} begins with a byte order mark, which is ignored; save the file as UTF-8 without a byte order mark"));
         }
         let trimmed = text.trim_ascii();
         if trimmed.is_empty() {
-            return Err(ResolveError::Wrong(format!("{self} is empty")));
+            return Err(ResolveError::Wrong(format!(
+                "{self} is empty; put the secret there"
+            )));
         }
         if trimmed.len() == text.len() {
             return Ok(Secret::new(text));
         }
         if let Self::Plain(_) = self {
             warnings.push(format!(
-                "{self} begins or ends with white space, which is taken as part of it"
+                "{self} begins or ends with white space, which counts as part of the secret"
             ));
             return Ok(Secret::new(text));
         }
         warnings.push(format!(
-            "{self} begins or ends with white space, which is left out: remove it there; if it is part of the secret, write plain:TEXT"
+            "{self} begins or ends with white space, which is ignored; remove the white space, or write plain:TEXT if it belongs to the secret"
         ));
         Ok(Secret::new(trimmed))
     }
@@ -135,7 +137,7 @@ impl fmt::Display for Reference<'_> {
 fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, ResolveError> {
     if name.is_empty() || name.contains('/') || name == ".." {
         return Err(ResolveError::Wrong(format!(
-            "credential:{name} is not the name of a credential"
+            "credential:{name} does not name a credential; write the name in front of the colon of LoadCredential="
         )));
     }
     let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
@@ -160,7 +162,7 @@ fn read_file(path: &Path) -> Result<(Vec<u8>, u32), ResolveError> {
     })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(ResolveError::Wrong(format!(
-            "{} is larger than {MAX_FILE_BYTES} bytes, which no secret is",
+            "{} is larger than {MAX_FILE_BYTES} bytes, too large for a secret; name the file that holds the secret alone",
             path.display()
         )));
     }

@@ -44,7 +44,7 @@ fn options(r: &mut Reader<'_>, table: &NamedTable) -> Option<Source> {
     if source.same_bytes == SameBytes::Drop && !written("same_bytes_span_secs") {
         missing(
             "same_bytes",
-            "\"drop\" needs same_bytes_span_secs: for how long equal bytes are taken for a copy",
+            "\"drop\" needs same_bytes_span_secs, the time for which equal bytes count as a copy",
         );
     }
     if source.path.is_empty() {

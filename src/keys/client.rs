@@ -1,4 +1,4 @@
-//! The HTTP client of everything that is fetched: no redirects, no proxies, bounds on time and size.
+//! HTTP client for keys: no redirects, no proxies, bounds on time and size.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -17,23 +17,24 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Origin of a URL to fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// The configuration: it may be anywhere, and its URLs are checked when it is loaded.
+    /// The configuration. The URL may lead anywhere; it was validated at start.
     Configured,
-    /// A delivery: the host is pinned, and whatever its name may lead to, it is none of ours.
+    /// A delivery. The host is pinned, and must not lead into a private network.
     Public,
 }
 
-/// A client to be shared by threads. It is made on one of its own, since it must not be where a runtime of ours is under way.
+/// Returns a client to be shared by threads. A blocking client must not be made inside an async
+/// runtime, so a thread of its own makes it.
 pub(super) fn client_for(reach: Reach) -> io::Result<Client> {
     let made = thread::Builder::new()
         .name("http-client".into())
         .spawn(move || client(reach))?
         .join();
-    made.map_err(|_| io::Error::other("the HTTP client could not be made"))?
+    made.map_err(|_| io::Error::other("cannot make the HTTP client"))?
         .map_err(io::Error::other)
 }
 
-/// Returns a client without redirects: keys are where the configuration or a preset says.
+/// Returns a client without redirects: keys come only from the URL of the configuration or preset.
 fn client(reach: Reach) -> reqwest::Result<Client> {
     let builder = Client::builder()
         .timeout(TIMEOUT)
@@ -45,12 +46,12 @@ fn client(reach: Reach) -> reqwest::Result<Client> {
     }
 }
 
-/// Why nothing was fetched.
+/// Failure of a fetch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FetchError {
-    /// It is not there, or is not what was asked for.
+    /// The response is not the key: an error of the client, or another content.
     Refused(String),
-    /// Nobody could be asked, or answered in earnest.
+    /// No response, or an error of the server.
     Unreachable(String),
 }
 
@@ -61,7 +62,8 @@ impl std::fmt::Display for FetchError {
     }
 }
 
-/// The body of an answer 200, within bounds. Errors come without the URL, which may hold a token.
+/// Returns the body of a response 200, within bounds. An error does not show the URL, which may
+/// hold a token.
 pub(super) fn answer(request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
     let response = request
         .send()
@@ -89,7 +91,7 @@ pub(super) fn answer(request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
     Ok(body)
 }
 
-/// An error with what is behind it: the first alone says no more than that a request failed.
+/// Returns an error with its causes. The outermost error says only that a request failed.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -100,7 +102,8 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Resolves names to public addresses only. `localhost` says itself that it is none, and only an operator can have pinned it.
+/// Resolver of names to public addresses only. `localhost` is allowed, since only an operator can
+/// pin it.
 struct PublicOnly;
 
 impl Resolve for PublicOnly {
@@ -120,7 +123,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Returns true if an address is on the internet, not of this machine or this network.
+/// Returns `true` for an address on the internet, `false` for this machine and private networks.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {
@@ -133,7 +136,7 @@ fn is_public(address: IpAddr) -> bool {
         }
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
             Some(ip) => is_public(ip.into()),
-            // 2000::/3 is what is given out, but for documentation and what holds an IPv4 address.
+            // 2000::/3 is public, except documentation and addresses with an IPv4 address inside.
             None => {
                 let [a, b, ..] = ip.segments();
                 a & 0xe000 == 0x2000 && a != 0x2002 && !(a == 0x2001 && (b == 0 || b == 0xdb8))

@@ -1,4 +1,5 @@
-//! Fetches the key sets of providers that publish theirs (Google, Kinde), and keeps them fresh: a thread for each URL.
+//! Key sets that providers publish (Google, Kinde). A thread for each URL fetches the set, and
+//! keeps it fresh.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,12 +19,14 @@ use hookweir_signatures::JwkSet;
 
 /// Age at which a key set is fetched again.
 const REFRESH: Duration = Duration::from_secs(3600);
-/// Shortest time between two fetches of a key set for tokens that name an unknown key: anybody can name a key that nobody has.
+/// Shortest time between two fetches of a key set because a token names an unknown key. Anybody can
+/// invent the name of a key.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
 /// First wait after a fetch that failed, doubled up to [`MIN_INTERVAL`].
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts a thread for each key set that a source needs. Returns the bell of each source's thread: it is rung for an unknown key.
+/// Starts a thread for each key set that a source needs. Returns the bell of each source's thread,
+/// to be rung if a key is unknown.
 pub(super) fn start(
     sources: &Sources,
     lifeline: &CriticalTask,
@@ -63,7 +66,7 @@ pub(super) fn start(
             .spawn(move || {
                 let _lifeline = lifeline;
                 while set.wait(&rung) {
-                    // Tokens that came before the fetch are decided by the set that it brings.
+                    // Tokens that came before this fetch need no other one.
                     while rung.try_recv().is_ok() {}
                     set.renew(&client);
                 }
@@ -72,7 +75,7 @@ pub(super) fn start(
     Ok(bells)
 }
 
-/// A key set, and the sources that are verified by it.
+/// Key set, with the sources that it verifies.
 struct KeySet {
     url: String,
     sources: Vec<Arc<Source>>,
@@ -83,7 +86,8 @@ struct KeySet {
 }
 
 impl KeySet {
-    /// Waits until the set is due, which is sooner if a token names a key that it lacks. Returns `false` if the service ends.
+    /// Waits until the set is due, or a token names a key that the set lacks. Returns `false` if
+    /// the service ends.
     fn wait(&mut self, rung: &Receiver<()>) -> bool {
         match rung.recv_deadline(self.due) {
             Ok(()) => {
@@ -98,7 +102,7 @@ impl KeySet {
 
     fn due_for_an_unknown_key(&self) -> Instant {
         match self.fetched {
-            // After a failure the next try is soon anyway.
+            // After a failure, the next attempt is due soon anyway.
             Some(fetched) if self.retry == RETRY => self.due.min(fetched + MIN_INTERVAL),
             _ => self.due,
         }
@@ -112,11 +116,14 @@ impl KeySet {
                 for source in &self.sources {
                     source.keys.set_key_set(set.clone());
                 }
-                tracing::info!(url = %self.url, "key set fetched");
+                tracing::info!(url = %self.url, "key set fetched and in use");
                 (self.due, self.fetched, self.retry) = (now + REFRESH, Some(now), RETRY);
             }
             Err(error) => {
-                tracing::warn!(url = %self.url, %error, "key set not fetched; what it alone can verify is answered 503, or by the set at hand");
+                tracing::warn!(
+                    url = %self.url, %error, retry_secs = self.retry.as_secs(),
+                    "cannot fetch the key set; deliveries signed with a key that is not at hand are answered 503"
+                );
                 self.due = now + self.retry;
                 self.retry = (self.retry * 2).min(MIN_INTERVAL);
             }
@@ -181,7 +188,8 @@ mod tests {
     #[test]
     fn a_key_set_is_fetched_or_the_reason_is_told() {
         let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-        // Asked for even by a client that speaks no TLS. An error says that another test was here first.
+        // Asked for even by a client that speaks no TLS. An error says that another test was here
+        // first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = client_for(Reach::Configured).expect("a client");
         assert!(fetch(&client, &serve(response("200 OK", keys))).is_ok());

@@ -1,5 +1,5 @@
-//! Takes secrets that providers hand over in a handshake to the store, and swaps in the schemes with the secrets that are there. One
-//! thread, away from every delivery; it is started only if a source has `learn_secret = true`.
+//! Secrets that providers hand over in a handshake. One thread stores them, and swaps in schemes
+//! with the secrets in the store. The thread is started only if a source has `learn_secret = true`.
 
 use std::io;
 use std::sync::Arc;
@@ -17,30 +17,31 @@ use crate::source::{Source, Sources};
 use crate::store::{Learned, Secrets};
 use hookweir_signatures::another_secret;
 
-/// Time between two readings of the store for secrets that other instances learned, or an operator had forgotten.
+/// Time between two readings of the store for secrets that other instances learned or an operator
+/// deleted.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Handshakes that wait; anybody can send one while a source has no secret yet.
+/// Most handshakes that wait. Anybody can send one while a source has no secret.
 const ROOM: usize = 16;
 
-/// verifier → here: a handshake with a secret, to be answered when that is in the store.
+/// Handshake with a secret, to be answered after the secret is stored: the message from a verifier.
 #[derive(Debug)]
 pub struct Learn {
     /// Source of the handshake.
     pub source: Arc<Source>,
-    /// The secret.
+    /// Secret that the provider handed over.
     pub secret: Secret,
     /// Answer that the provider expects.
     pub answer: Answer,
-    /// The handshake's claim to an outcome.
+    /// Claim of the handshake to exactly one outcome.
     pub ticket: Ticket,
 }
 
-/// Way of handshakes with a secret.
+/// Sender of handshakes to the thread.
 #[derive(Clone, Debug)]
 pub(super) struct Learning(Sender<Learn>);
 
 impl Learning {
-    /// Passes a handshake on; without room for it, it is shed.
+    /// Passes a handshake on. If too many wait, the handshake is shed.
     pub(super) fn pass_on(&self, learn: Learn) {
         match self.0.try_send(learn) {
             Ok(()) => {}
@@ -84,6 +85,10 @@ pub(super) fn start(
     Ok(Some(Learning(sender)))
 }
 
+/// Text about a stored secret that the scheme does not take.
+const NOT_OF_THE_SCHEME: &str = "the learned secret in the store does not fit the scheme of this source; deliveries are verified as before; \
+     delete the secret with `hookweir learned NAME --forget`, and repeat the handshake";
+
 struct Keeper {
     sources: Vec<Arc<Source>>,
     store: Arc<dyn Secrets>,
@@ -116,15 +121,18 @@ impl Keeper {
         ticket.resolve(match self.store.learn(&source.name, &secret) {
             Ok(Learned::Kept) => match source.keys.set_learned(Some(&secret), read_at) {
                 Ok(()) => {
-                    tracing::info!(source = %source.name, "the provider has handed its secret over; it is in the store, and no other is taken");
+                    tracing::info!(source = %source.name, "secret learned from a handshake and stored; a handshake with another secret is refused until `hookweir learned NAME --forget`");
                     Outcome::Challenge(answer)
                 }
-                Err(_) => Outcome::Failed(FailReason::Keys),
+                Err(error) => {
+                    tracing::error!(source = %source.name, %error, "{NOT_OF_THE_SCHEME}");
+                    Outcome::Failed(FailReason::Keys)
+                }
             },
             Ok(Learned::Another) => Outcome::Rejected(another_secret().into()),
             Ok(Learned::NotYet) => Outcome::Failed(FailReason::Keys),
             Err(error) => {
-                tracing::warn!(source = %source.name, %error, "a secret was handed over and could not be stored; the provider has to try again");
+                tracing::warn!(source = %source.name, %error, "cannot store the secret of a handshake; the handshake is answered 503, repeat it at the provider");
                 Outcome::Failed(FailReason::Store)
             }
         });
@@ -136,7 +144,7 @@ impl Keeper {
             Ok(learned) => learned,
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(%error, "learned secrets cannot be read; what the known ones do not verify is answered 503");
+                    tracing::warn!(%error, "cannot read learned secrets from the store; deliveries that the known secrets do not verify are answered 503, next attempt in 1 s");
                 }
                 return;
             }
@@ -148,7 +156,7 @@ impl Keeper {
                 .find(|known| known.source == source.name.as_str())
                 .and_then(|known| known.secret.as_ref());
             if let Err(error) = source.keys.set_learned(secret, read_at) {
-                tracing::error!(source = %source.name, %error, "the secret in the store is none of this scheme's");
+                tracing::error!(source = %source.name, %error, "{NOT_OF_THE_SCHEME}");
             }
         }
     }

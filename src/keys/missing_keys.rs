@@ -1,6 +1,6 @@
-//! Sample of the keys that deliveries name and that are missing. Anybody can name anything, hundreds
-//! of times a second, so only a few names are fetched. They are drawn at random, and names that came
-//! before are drawn apart: a forger makes up names, a provider signs many events with one key.
+//! Sample of the missing keys that deliveries name. Anybody can invent names, hundreds of times a
+//! second, so only a few are fetched. Names are drawn at random. Repeated names are drawn apart: a
+//! forger invents names, a provider signs many events with one key.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -9,7 +9,8 @@ use hookweir_signatures::Fetch;
 /// Most missing keys of each kind between two fetches.
 const MOST: usize = 16;
 
-/// Names that are remembered before the oldest are forgotten. With four bits each of so many, one of 400 new names seems known.
+/// Names that are remembered before the oldest are forgotten. With four bits for each name, one of
+/// 400 new names seems known.
 const NAMES: usize = 32 * 1024;
 const BITS: usize = 16 * NAMES;
 
@@ -22,12 +23,12 @@ pub(super) struct MissingKeys {
     seen: Option<Seen>,
 }
 
-/// A missing key that was drawn.
+/// Missing key that was drawn.
 #[derive(Debug)]
 pub(super) struct MissingKey {
     /// Key to fetch.
     pub(super) fetch: Fetch,
-    /// It was named before.
+    /// Several deliveries named the key.
     pub(super) again: bool,
 }
 
@@ -62,7 +63,7 @@ impl MissingKeys {
     }
 }
 
-/// Some of those that came, each with the same chance.
+/// Random sample of fetches, in which each has the same chance.
 #[derive(Debug, Default)]
 struct Lot {
     drawn: Vec<Fetch>,
@@ -83,8 +84,8 @@ impl Lot {
     }
 }
 
-/// Which names came before, as far as can be told in little memory: two filters, of which the older one is forgotten when the younger is full.
-/// Its hashes are this process's own, so that nobody can choose names that look like others.
+/// Names seen lately, in two Bloom filters. When the younger is full, the older one is cleared.
+/// Hashes are keyed at random, so that nobody can choose names that collide.
 #[derive(Debug)]
 struct Seen {
     random: RandomState,
@@ -106,7 +107,7 @@ impl Seen {
         }
     }
 
-    /// The four bits of a name.
+    /// Returns the four bits of a name.
     fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
         let (low, step) = (hash as u32 as usize, (hash >> 32) as usize | 1);
         (0..4)
@@ -130,7 +131,7 @@ impl Seen {
         Self::bits(hash).for_each(|(word, bit)| self.young[word] |= bit);
     }
 
-    /// A number below `bound` that nobody outside can tell.
+    /// Returns a number below `bound` that nobody outside can predict.
     fn below(&mut self, bound: usize) -> usize {
         self.draws = self.draws.wrapping_add(1);
         (self.random.hash_one(self.draws) % bound.max(1) as u64) as usize

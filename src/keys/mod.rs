@@ -1,8 +1,11 @@
-//! Keys that are not in the configuration. [`KeyService`] gets them from providers, keeps them in the store, and swaps them in.
+//! Keys that are not in the configuration. [`KeyService`] fetches such keys from providers, keeps
+//! them in the store, and swaps them in.
 //!
-//! Verifying takes the keys at hand as an input, and answers 503 with a [`KeyRequest`] if one is missing. The request goes to the thread
-//! that gets such keys: `jwks` has one for each key set, `on_demand` one for each source whose deliveries name keys, and `learned`
-//! one for secrets that providers hand over. A thread sleeps until a request comes or a key is due, and a host that hangs delays no other.
+//! Keys are an input of verification. If a key is missing, verification returns a [`KeyRequest`],
+//! and the delivery is answered 503. The request goes to a thread: `jwks` has one for each key set,
+//! `on_demand` one for each source whose deliveries name keys, and `learned` one for secrets from
+//! handshakes. A thread sleeps until a request comes or a key is due. A host that hangs delays no
+//! other.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,10 +31,11 @@ pub use self::learned::Learn;
 use self::learned::Learning;
 use self::on_demand::FetchRequests;
 
-/// Stack of a thread that fetches: the client works on a thread of its own.
+/// Stack of a thread that fetches. It can be small, since the HTTP client works on a thread of its
+/// own.
 const STACK: usize = 512 * 1024;
 
-/// Handle of the threads that get keys. Without sources that need them there are no threads.
+/// Handle of the threads that get keys. If no source needs such keys, there are no threads.
 #[derive(Clone, Debug, Default)]
 pub struct KeyService {
     routes: Arc<HashMap<SourceName, Routes>>,
@@ -46,7 +50,8 @@ struct Routes {
 }
 
 impl KeyService {
-    /// Starts the threads that the sources need, and waits a moment for the keys in the store. Uses up to two connections of the store.
+    /// Starts the threads that the sources need, and waits up to 1 s for the keys in the store.
+    /// Uses up to two connections of the store.
     pub fn start(
         sources: &Sources,
         store: &Arc<dyn Secrets>,
@@ -65,8 +70,8 @@ impl KeyService {
         })
     }
 
-    /// Passes on the keys that a delivery of `source` needs. Never waits: of too many requests some are dropped, and the redelivery
-    /// asks again.
+    /// Passes on the keys that a delivery of `source` needs. Never waits: if there are too many
+    /// requests, some are dropped, and the redelivery asks again.
     pub fn request(&self, source: &SourceName, needed: Vec<KeyRequest>) {
         let Some(routes) = self.routes.get(source) else {
             return;
@@ -89,13 +94,13 @@ impl KeyService {
                 ) => {
                     requests.add(fetch);
                 }
-                // The store is read every second for secrets that other instances have learned.
+                // A learned secret needs no request: the store is read every second.
                 _ => {}
             }
         }
     }
 
-    /// Passes on a handshake with a secret, to be answered once the secret is in the store.
+    /// Passes on a handshake with a secret. The handshake is answered after the secret is stored.
     pub fn learn(&self, learn: Learn) {
         match &self.learning {
             Some(learning) => learning.pass_on(learn),
@@ -104,7 +109,7 @@ impl KeyService {
     }
 }
 
-/// Wakes a thread. However often it is rung, the thread wakes once.
+/// Bell that wakes a thread. Several rings before the thread wakes are one.
 #[derive(Clone, Debug)]
 struct Bell(Sender<()>);
 
@@ -115,7 +120,7 @@ impl Bell {
     }
 
     fn ring(&self) {
-        // Full: the thread wakes anyway. Disconnected: it is gone, and its lifeline has told so.
+        // Full: the thread wakes anyway. Disconnected: the thread died, which ends the service.
         let _ = self.0.try_send(());
     }
 }

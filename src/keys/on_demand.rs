@@ -37,11 +37,12 @@ use candidates::Candidates;
 use failures::Failures;
 pub(super) use requests::FetchRequests;
 
-/// Fetches that a source may spend at once, and how often it gets another: for names that are new, and for those that were good before.
+/// Fetches that a source may make at once, and time until it may make another: for new names, and
+/// for names that were good before.
 const BURST: u32 = 5;
 const EVERY: Duration = Duration::from_secs(2);
 const EVERY_GOOD: Duration = Duration::from_secs(10);
-/// Most certificates, keys and visits that a source keeps; the oldest goes.
+/// Most certificates, keys and visits that a source keeps. The oldest is dropped first.
 const MAX_KEPT: usize = crate::store::FETCHED_KEYS;
 /// Most names that were good before.
 const MAX_GOOD: usize = 4 * MAX_KEPT;
@@ -51,10 +52,11 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 /// Delay before a failed refresh is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Shortest time between two looks at the requests: they gather meanwhile, so that few are drawn of many forged ones.
+/// Shortest time between two looks at the requests. Requests gather meanwhile, so that few forged
+/// ones are drawn.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Starts the threads, if any source needs them. Returns the way of each source's requests.
+/// Starts a thread for each source that needs one. Returns the sender of each source's requests.
 pub(super) fn start(
     sources: &Sources,
     store: &Arc<dyn Secrets>,
@@ -110,7 +112,7 @@ fn send(client: &Client, fetch: &Fetch) -> Result<Vec<u8>, FetchError> {
     })
 }
 
-/// Fetches that may be spent.
+/// Budget of fetches, which grows with time.
 struct Allowance {
     left: u32,
     since: Instant,
@@ -138,7 +140,7 @@ impl Allowance {
         }
     }
 
-    /// Returns when there is one more to spend.
+    /// Returns the time of the next fetch in the budget.
     fn next(&self) -> Instant {
         self.since + self.every
     }
@@ -155,14 +157,14 @@ struct Fetcher {
     source: Arc<Source>,
     stored: Option<StoredKeys>,
     missing_keys: Arc<Mutex<MissingKeys>>,
-    /// Number of the last reading of the store.
+    /// Number of the last reading of the store that was taken.
     reading: u64,
     new: Allowance,
     good: Allowance,
     failures: Failures,
     candidates: Candidates,
     kept: Vec<Kept>,
-    /// Names that were fetched, here or anywhere, as far back as the store remembers.
+    /// Names that some instance has fetched, as far as the store remembers.
     good_before: HashSet<String>,
 }
 
@@ -194,7 +196,7 @@ impl Fetcher {
         }
     }
 
-    /// Looks whenever the bell is rung or something is due, until the service ends.
+    /// Looks at the requests when the bell is rung or a key is due, until the service ends.
     fn run(&mut self, rung: &Receiver<()>, send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>) {
         loop {
             match rung.recv_deadline(self.due(Instant::now())) {
@@ -206,7 +208,8 @@ impl Fetcher {
         }
     }
 
-    /// Returns when to look again if no request comes: for a name that waits for an allowance, or for a key to be refreshed.
+    /// Returns the time of the next look if no request comes: for a name that waits for the budget,
+    /// or for a key to be refreshed.
     fn due(&self, now: Instant) -> Instant {
         let refresh = self
             .kept
@@ -256,7 +259,7 @@ impl Fetcher {
         self.refresh(now, &send);
     }
 
-    /// Takes what is in the store and is newer than what is here.
+    /// Takes keys from the store that are newer than the kept ones.
     fn take_stored(&mut self, now: Instant) {
         let Some((reading, keys)) = self
             .stored
@@ -268,7 +271,8 @@ impl Fetcher {
         self.reading = reading;
         let source = self.source.clone();
         for key in keys.iter().filter(|key| key.source == source.name.as_str()) {
-            // A name that no delivery could bring, or of another place: the configuration was changed.
+            // The configuration was changed: no delivery can name the key, or its URL is another
+            // one.
             let Some(fetch) = source
                 .keys
                 .load()
@@ -297,7 +301,7 @@ impl Fetcher {
         }
     }
 
-    /// Fetches what a delivery waits for.
+    /// Fetches a key that deliveries name.
     fn bring(
         &mut self,
         fetch: Fetch,
@@ -307,7 +311,7 @@ impl Fetcher {
         let source = self.source.clone();
         match send(&fetch).and_then(|body| self.keep(&fetch, body)) {
             Ok(()) => {
-                tracing::info!(source = %source.name, what = fetch.what(), "fetched what a delivery named");
+                tracing::info!(source = %source.name, what = fetch.what(), "key, certificate or URL fetched; deliveries that name it are now verified");
                 self.remember(Kept {
                     fetch,
                     due: now + REFRESH,
@@ -315,13 +319,16 @@ impl Fetcher {
                 });
             }
             Err(error) => {
-                tracing::warn!(source = %source.name, what = fetch.what(), %error, "what a delivery named is not fetched; it is answered 503");
-                self.failures.note(fetch.name(), &error, now);
+                let wait = self.failures.note(fetch.name(), &error, now);
+                tracing::warn!(
+                    source = %source.name, what = fetch.what(), %error, retry_secs = wait.as_secs(),
+                    "cannot fetch the key, certificate or URL that a delivery names; such deliveries are answered 503"
+                );
             }
         }
     }
 
-    /// Swaps in what was fetched, and has the store keep what can be used again.
+    /// Swaps in a fetched key, and stores it for restarts and other instances.
     fn keep(&mut self, fetch: &Fetch, body: Vec<u8>) -> Result<(), FetchError> {
         self.source
             .keys
@@ -357,7 +364,7 @@ impl Fetcher {
         self.kept.push(kept);
     }
 
-    /// Fetches again, one at a time, what may have been replaced or taken back.
+    /// Fetches a due key again, since a provider can replace or revoke it. One at a time.
     fn refresh(&mut self, now: Instant, send: impl Fn(&Fetch) -> Result<Vec<u8>, FetchError>) {
         let Some(at) = self
             .kept
@@ -370,11 +377,11 @@ impl Fetcher {
         match send(&fetch).and_then(|body| self.keep(&fetch, body)) {
             Ok(()) => (self.kept[at].due, self.kept[at].stale) = (now + REFRESH, now + STALE),
             Err(error) if now < stale => {
-                tracing::warn!(source = %self.source.name, what = fetch.what(), %error, "not fetched again; the one at hand still counts");
+                tracing::warn!(source = %self.source.name, what = fetch.what(), %error, "cannot fetch a key or certificate again; deliveries are verified by the one at hand, next attempt in 30 s");
                 self.kept[at].due = now + RETRY;
             }
             Err(error) => {
-                tracing::warn!(source = %self.source.name, what = fetch.what(), %error, "not fetched again for a day; no longer counts");
+                tracing::warn!(source = %self.source.name, what = fetch.what(), %error, "a key or certificate could not be fetched again for a day; deliveries that name it are answered 503");
                 self.source.keys.remove(fetch.name());
                 self.kept.remove(at);
             }

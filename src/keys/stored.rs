@@ -1,5 +1,5 @@
-//! Fetched keys in the store, so that a restart and the other instances have them without fetching. A thread of its own talks to the store:
-//! what is fetched waits for nobody there.
+//! Fetched keys in the store, for restarts and other instances. A thread of its own talks to the
+//! store, so that no fetch waits for the store.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -16,12 +16,12 @@ use crate::store::{FetchedKey, Secrets};
 const READ: Duration = Duration::from_secs(5);
 /// Time for which a start waits for the store.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Keys that wait to be stored; what there is no room for is fetched again after a restart.
+/// Most keys that wait to be stored. Any other is fetched again after a restart.
 const ROOM: usize = 64;
-/// A larger answer is not stored.
+/// Largest response that is stored, in bytes.
 const MAX_STORED: usize = 64 * 1024;
 
-/// The keys that are in the store, as of the last time it was read.
+/// Keys in the store, at its last reading.
 #[derive(Clone, Debug)]
 pub(super) struct StoredKeys {
     read: Arc<Mutex<Snapshot>>,
@@ -35,7 +35,8 @@ struct Snapshot {
 }
 
 impl StoredKeys {
-    /// Starts the thread, which rings `readers` after each reading, and waits until the store was read, or [`PATIENCE`] is over. Uses one connection of the store.
+    /// Starts the thread, which rings `readers` after each reading. Waits for the first reading, at
+    /// most [`PATIENCE`]. Uses one connection of the store.
     pub(super) fn start(
         store: Arc<dyn Secrets>,
         readers: Vec<Bell>,
@@ -54,12 +55,12 @@ impl StoredKeys {
                 let _lifeline = lifeline;
                 run(&*store, &read, &kept, &readers, tried);
             })?;
-        // Nothing is ever sent: it is closed, or time is up.
+        // No message is sent: the channel closes after the first reading.
         let _ = was_tried.recv_timeout(PATIENCE);
         Ok(this)
     }
 
-    /// The keys, if they were read since the reading of this number; and the number of this one.
+    /// Returns the number of the last reading and its keys, if it came after the reading `number`.
     pub(super) fn since(&self, number: u64) -> Option<(u64, Arc<Vec<FetchedKey>>)> {
         let Snapshot { number: now, keys } = self
             .read
@@ -69,10 +70,12 @@ impl StoredKeys {
         (now > number).then_some((now, keys))
     }
 
-    /// Has a key stored, if there is room for it.
+    /// Stores a key, if not too many wait.
     pub(super) fn keep(&self, key: FetchedKey) {
         if key.answer.len() <= MAX_STORED && self.keep.try_send(key).is_err() {
-            tracing::debug!("a fetched key is not stored: there are too many");
+            tracing::debug!(
+                "a fetched key is not stored, since too many wait for the store; the key is fetched again after a restart"
+            );
         }
     }
 }
@@ -107,7 +110,7 @@ fn run(
             Ok(()) => failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "fetched keys cannot be stored or read; they are fetched again after a restart");
+                    tracing::warn!(%error, "cannot store or read fetched keys; deliveries are verified by the keys at hand, next attempt in 5 s");
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::config::secret::Secret;
 use crate::domain::delivery::UnixMillis;
 use hookweir_signatures::{Fetch, JwkSet, KeyRing, Scheme};
 
-/// Scheme with the keys at hand. Never changed: the next one takes its place.
+/// Scheme and keys of one moment. A new scheme or key is swapped in with all others, as a whole.
 #[derive(Clone, Debug)]
 pub struct KeyedScheme {
     /// The configured scheme, or the one with the secret that the provider has handed over.
@@ -17,7 +17,7 @@ pub struct KeyedScheme {
     pub keys: KeyRing,
 }
 
-/// The current [`KeyedScheme`] of a source. Readers take no lock; writers take turns.
+/// Current [`KeyedScheme`] of a source. Readers take no lock; writers take turns.
 #[derive(Debug)]
 pub struct CurrentKeys {
     current: ArcSwap<KeyedScheme>,
@@ -26,7 +26,7 @@ pub struct CurrentKeys {
 }
 
 impl CurrentKeys {
-    /// The configured scheme, with no key that is not in the configuration.
+    /// Returns the configured scheme, without any fetched key.
     pub fn new(configured: Arc<Scheme>) -> Self {
         let first = KeyedScheme {
             scheme: configured.clone(),
@@ -66,8 +66,8 @@ impl CurrentKeys {
         });
     }
 
-    /// Records the learned secret that the store held at `read_at`, and swaps in the scheme with it. Fails if the secret can be none of
-    /// the scheme; the current one stays then.
+    /// Swaps in the scheme with the learned secret that the store held at `read_at`. If the secret
+    /// does not fit the scheme, fails and changes nothing.
     pub fn set_learned(&self, secret: Option<&Secret>, read_at: UnixMillis) -> Result<(), String> {
         self.replace(|next| {
             match secret {
@@ -86,5 +86,50 @@ impl CurrentKeys {
         change(&mut next)?;
         self.current.store(Arc::new(next));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookweir_signatures::SourceSpec;
+
+    use super::*;
+
+    fn learning() -> CurrentKeys {
+        let source = SourceSpec {
+            learn_secret: true,
+            ..SourceSpec::of("asana")
+        };
+        CurrentKeys::new(Arc::new(Scheme::compile(&source, 1).expect("it compiles")))
+    }
+
+    #[test]
+    fn a_delivery_keeps_the_scheme_and_keys_of_the_moment_when_it_was_taken_up() {
+        let keys = learning();
+        let secret = Secret::new(*b"a secret that the provider handed over");
+        let before = keys.load();
+        keys.set_learned(Some(&secret), UnixMillis(1_000))
+            .expect("it fits");
+        assert!(!before.scheme.has_learned(&secret), "taken up before");
+        assert!(keys.load().scheme.has_learned(&secret));
+        keys.set_learned(None, UnixMillis(2_000)).expect("it fits");
+        assert!(!keys.load().scheme.has_learned(&secret), "forgotten");
+    }
+
+    #[test]
+    fn a_secret_or_key_that_does_not_fit_changes_nothing() {
+        let keys = learning();
+        let first = Secret::new(*b"a secret that the provider handed over");
+        keys.set_learned(Some(&first), UnixMillis(1_000))
+            .expect("it fits");
+        let before = keys.load();
+        assert!(
+            keys.set_learned(Some(&Secret::new(*b"short")), UnixMillis(2_000))
+                .is_err()
+        );
+        assert!(
+            Arc::ptr_eq(&before, &keys.load()),
+            "the snapshot is the same"
+        );
     }
 }

@@ -11,20 +11,21 @@ use crate::domain::delivery::{BodyDigest, DedupKey, EventId, IdClass, MessageKey
 pub struct EventKeys {
     /// Key of the event: two deliveries with the same key are one event.
     pub key: DedupKey,
-    /// Key of its message.
+    /// Key of the message that is published.
     pub message: MessageKey,
-    /// Key of its bytes, where equal bytes under another key are marked, or dropped.
+    /// Key of the event's bytes, if equal bytes under another key are marked or dropped.
     pub bytes_key: Option<DedupKey>,
-    /// Key of the signed message, where the very same again is a replay.
+    /// Key of the signed message, if the same message again is a replay.
     pub replay: Option<DedupKey>,
     /// Digest of the bytes that are compared under the same key.
     pub digest: BodyDigest,
-    /// The id, as shown.
+    /// Id of the event, for people.
     pub id: EventId,
 }
 
 impl EventKeys {
-    /// The keys of `event` at `source`. `drop_same_bytes`: the operator wants equal bytes under another id to be dropped.
+    /// Returns the keys of `event` at `source`. If `drop_same_bytes` is given, equal bytes under
+    /// another id are dropped.
     pub fn new(
         source: &SourceName,
         drop_same_bytes: Option<Duration>,
@@ -46,7 +47,8 @@ impl EventKeys {
         };
         let message = match event.class {
             IdClass::Signed | IdClass::Absent => MessageKey::of(&key),
-            // Another body is another message, also for an instance that does not know the first.
+            // Another body is another message, even for an instance that has not seen the first
+            // body.
             IdClass::Unsigned => MessageKey::of(&key.variant(source, &digest)),
             IdClass::Object | IdClass::Body => MessageKey::fresh(),
         };
@@ -57,7 +59,7 @@ impl EventKeys {
             message,
             bytes_key: marks_same_bytes.then(|| of_bytes("bytes")),
             replay: replay.filter(|replay| *replay != key),
-            // What the key is made of is all that is compared.
+            // The key holds all that is compared.
             digest: if replay == Some(key) {
                 BodyDigest::from_bytes(*key.as_bytes())
             } else {
@@ -68,8 +70,8 @@ impl EventKeys {
     }
 }
 
-/// Returns a key of the bytes and the type: Shopify sends the same bytes under several topics. Without a body, the query has all there is to
-/// tell.
+/// Returns a key of the bytes, the type and the query. Shopify sends the same bytes under several
+/// topics; a request without a body has its data in the query.
 fn key_of_bytes(source: &SourceName, purpose: &str, event: &VerifiedEvent) -> DedupKey {
     let kind = event.event_type.as_deref().unwrap_or_default().as_bytes();
     let query = event.query.as_deref().unwrap_or_default().as_bytes();

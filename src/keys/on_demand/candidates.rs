@@ -1,4 +1,4 @@
-//! New names that wait for their fetch, and which of them is next.
+//! New names that wait for their fetch, and the choice of the next one.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::keys::missing_keys::MissingKey;
 use hookweir_signatures::Fetch;
 
-/// Most names that wait: of those that were named once, and of those that were named again.
+/// Most names that wait: names that came once, and names that came again.
 const MOST_ONCE: usize = 16;
 const MOST_AGAIN: usize = 64;
-/// A name that no delivery brings any more is left alone after this.
+/// Time after which a name is dropped if no delivery brings it again.
 const WAITS: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
@@ -24,13 +24,13 @@ pub(super) struct Candidates {
 #[derive(Debug)]
 struct Candidate {
     fetch: Fetch,
-    /// In how many looks deliveries named it.
+    /// Number of looks in which deliveries named it.
     looks: u32,
     last: Instant,
 }
 
 impl Candidates {
-    /// A delivery named this since the last look.
+    /// Adds a key that a delivery has named since the last look.
     pub(super) fn add(&mut self, missing: MissingKey, now: Instant) {
         let name = missing.fetch.name().to_owned();
         let waited = self.once.iter().position(|known| known.name() == name);
@@ -60,7 +60,8 @@ impl Candidates {
         !self.once.is_empty() || !self.again.is_empty()
     }
 
-    /// The next to be fetched. In turn: the one that was named most, one of those that were named again, one that was named once.
+    /// Returns the next key to fetch. In turn: the name that came most, a random name that came
+    /// again, a random name that came once.
     pub(super) fn take(&mut self, now: Instant) -> Option<Fetch> {
         self.again
             .retain(|_, candidate| now.saturating_duration_since(candidate.last) < WAITS);
@@ -100,7 +101,7 @@ impl Candidates {
         }
     }
 
-    /// A number below `bound` that nobody outside can tell.
+    /// Returns a number below `bound` that nobody outside can predict.
     fn below(&mut self, bound: usize) -> usize {
         self.turn = self.turn.wrapping_add(3);
         (self.random.hash_one(self.turn) % bound.max(1) as u64) as usize

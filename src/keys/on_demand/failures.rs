@@ -1,16 +1,16 @@
-//! Names whose fetch failed, and until when they are not tried again.
+//! Names with a failed fetch, each with the time of the next attempt.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::keys::client::FetchError;
 
-/// Most names that are remembered; the one that would be tried again first goes.
+/// Most names that are remembered. The name with the earliest next attempt is dropped first.
 const MOST: usize = 1024;
 /// Delay before a missing name is tried again, doubled each time up to the longest delay.
 const REFUSED: Duration = Duration::from_secs(30);
 const LONGEST_REFUSED: Duration = Duration::from_secs(600);
-/// Likewise where nobody could be asked.
+/// The same delays if the host was unreachable.
 const UNREACHABLE: Duration = Duration::from_secs(5);
 const LONGEST_UNREACHABLE: Duration = Duration::from_secs(60);
 /// Time after which the number of failures is forgotten.
@@ -26,12 +26,13 @@ struct Failure {
 }
 
 impl Failures {
-    /// Returns true if a name must not be tried now.
+    /// Returns `true` if a name must not be tried now.
     pub(super) fn forbid(&self, name: &str, now: Instant) -> bool {
         self.0.get(name).is_some_and(|failure| now < failure.until)
     }
 
-    pub(super) fn note(&mut self, name: &str, error: &FetchError, now: Instant) {
+    /// Notes a failure. Returns the time until the next attempt.
+    pub(super) fn note(&mut self, name: &str, error: &FetchError, now: Instant) -> Duration {
         self.0.retain(|_, failure| now < failure.until + FORGET);
         if self.0.len() >= MOST
             && let Some(next) = self
@@ -50,11 +51,11 @@ impl Failures {
             FetchError::Refused(_) => (REFUSED, LONGEST_REFUSED),
             FetchError::Unreachable(_) => (UNREACHABLE, LONGEST_UNREACHABLE),
         };
-        failure.until = now
-            + first
-                .saturating_mul(1 << failure.times.min(16))
-                .min(longest);
+        let wait = first.saturating_mul(1 << failure.times.min(16));
+        let wait = wait.min(longest);
+        failure.until = now + wait;
         failure.times += 1;
+        wait
     }
 
     pub(super) fn forget(&mut self, name: &str) {
@@ -96,7 +97,7 @@ mod tests {
                 &number.to_string(),
                 &FetchError::Refused(String::new()),
                 start,
-            )
+            );
         });
         assert_eq!(failures.0.len(), MOST);
     }

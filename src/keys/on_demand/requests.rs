@@ -1,4 +1,4 @@
-//! Requests of deliveries for a fetch, on their way to the source's thread.
+//! Requests for a fetch, from deliveries to the thread of their source.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use hookweir_signatures::Fetch;
 use crate::keys::Bell;
 use crate::keys::missing_keys::MissingKeys;
 
-/// Way of the fetches that a source's deliveries ask for.
+/// Sender of a source's requests for fetches.
 #[derive(Clone, Debug)]
 pub(in crate::keys) struct FetchRequests {
     pub(super) missing_keys: Arc<Mutex<MissingKeys>>,

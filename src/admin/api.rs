@@ -1,9 +1,11 @@
-//! The admin API on a Unix socket: JSON under `/api/v1`. Every route stands in one table, `ROUTES`.
+//! The admin API: JSON under `/api/v1`, on a Unix socket, and for the bearers of tokens at the admin
+//! address. Every route stands in one table, `ROUTES`, with the right that it needs.
 //!
 //! Each question is answered by a function of [`crate::operate`] on a thread that may block. Questions
 //! at once and their time are bounded, so that looking slows no delivery.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::HEAD_TIMEOUT;
-use super::caller::{self, Caller};
-use crate::config::model::AdminApi;
+use super::access::Access;
+use super::caller;
+use crate::config::model::{AdminApi, Right};
 use crate::operate::{ApiProblem, EventQuestion, Operator};
 use crate::runtime::listener::RunningServer;
 
@@ -27,9 +30,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A question, ready to be answered on another thread.
 type Question = Box<dyn FnOnce(&Operator) -> Result<Value, ApiProblem> + Send>;
 
-/// A route for GET: its path, and the question that a request to it asks.
+/// A route for GET: its path, the right that it needs, and the question that a request to it asks.
 struct ApiRoute {
     path: &'static str,
+    needs: Right,
     ask: fn(&HttpRequest) -> Result<Question, ApiProblem>,
 }
 
@@ -37,6 +41,7 @@ struct ApiRoute {
 const ROUTES: &[ApiRoute] = &[
     ApiRoute {
         path: "/api/v1/events",
+        needs: Right::Look,
         ask: |request| {
             let question: EventQuestion = parameters(request)?;
             Ok(Box::new(move |operator| json(operator.events(&question)?)))
@@ -44,6 +49,7 @@ const ROUTES: &[ApiRoute] = &[
     },
     ApiRoute {
         path: "/api/v1/events/{name}",
+        needs: Right::Look,
         ask: |request| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator| {
@@ -53,6 +59,7 @@ const ROUTES: &[ApiRoute] = &[
     },
     ApiRoute {
         path: "/api/v1/events/{name}/trace",
+        needs: Right::Look,
         ask: |request| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator| {
@@ -62,6 +69,7 @@ const ROUTES: &[ApiRoute] = &[
     },
     ApiRoute {
         path: "/api/v1/sources",
+        needs: Right::Look,
         ask: |request| {
             let NoParameters {} = parameters(request)?;
             Ok(Box::new(|operator| json(operator.sources())))
@@ -82,29 +90,43 @@ struct Choice {
 #[serde(deny_unknown_fields)]
 struct NoParameters {}
 
-/// The operator's functions, and the room for questions.
+/// The admin API: an operator's functions, the room for questions, and who may ask. Clones share the
+/// room.
 #[derive(Clone)]
-struct Api {
+pub struct Api {
     operator: Arc<Operator>,
     room: Arc<Semaphore>,
     timeout: Duration,
+    access: Arc<Access>,
 }
 
-/// Starts the admin API on `listener`.
+impl Api {
+    /// Returns the API of a service whose admin address is `listen`.
+    pub fn new(settings: &AdminApi, operator: Arc<Operator>, listen: SocketAddr) -> Self {
+        Self {
+            operator,
+            room: Arc::new(Semaphore::new(settings.database_connections)),
+            timeout: settings.timeout,
+            access: Arc::new(Access::new(settings, listen)),
+        }
+    }
+
+    /// Returns `true` if somebody can get in at the admin address.
+    pub fn has_tokens(&self) -> bool {
+        self.access.has_tokens()
+    }
+}
+
+/// Starts the admin API on the Unix socket `listener`.
 pub fn serve_api(
     listener: UnixListener,
     settings: &AdminApi,
-    operator: Arc<Operator>,
+    api: Api,
 ) -> io::Result<RunningServer> {
-    let api = Api {
-        operator,
-        room: Arc::new(Semaphore::new(settings.database_connections)),
-        timeout: settings.timeout,
-    };
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(web::Data::new(api.clone()))
-            .configure(routes)
+            .configure(|app| routes(app, &api))
+            .default_service(web::to(|| std::future::ready(refuse(&no_route()))))
     })
     .workers(1)
     .max_connections(settings.max_connections)
@@ -119,12 +141,12 @@ pub fn serve_api(
 }
 
 /// Registers `ROUTES`.
-fn routes(app: &mut web::ServiceConfig) {
+pub(super) fn routes(app: &mut web::ServiceConfig, api: &Api) {
+    app.app_data(web::Data::new(api.clone()));
     for route in ROUTES {
         let handler = move |request: HttpRequest, api: web::Data<Api>| respond(route, request, api);
         app.route(route.path, web::get().to(handler));
     }
-    app.default_service(web::to(|| std::future::ready(refuse(&no_route()))));
 }
 
 /// Answers one request.
@@ -133,7 +155,7 @@ async fn respond(
     request: HttpRequest,
     api: web::Data<Api>,
 ) -> HttpResponse {
-    let answer = match ask(route, &request) {
+    let answer = match api.ask(route, &request) {
         Ok(question) => api.answer(question).await,
         Err(problem) => Err(problem),
     };
@@ -145,24 +167,14 @@ async fn respond(
     }
 }
 
-/// Returns the question of a request. Every caller that the kernel let connect may look.
-fn ask(route: &ApiRoute, request: &HttpRequest) -> Result<Question, ApiProblem> {
-    let Some(caller) = request.conn_data::<Caller>() else {
-        return Err(ApiProblem::forbidden(
-            "the kernel does not tell which user has connected",
-            "connect to the Unix socket of admin.socket",
-        ));
-    };
-    tracing::debug!(
-        uid = caller.uid,
-        pid = caller.pid,
-        path = route.path,
-        "admin API"
-    );
-    (route.ask)(request)
-}
-
 impl Api {
+    /// Returns the question of a request, if its caller has the right.
+    fn ask(&self, route: &ApiRoute, request: &HttpRequest) -> Result<Question, ApiProblem> {
+        let caller = self.access.admit(request, route.needs)?;
+        tracing::debug!(caller = &*caller.name, path = route.path, "admin API");
+        (route.ask)(request)
+    }
+
     /// Answers a question on a thread that may block, within the room and the time.
     async fn answer(&self, question: Question) -> Result<Value, ApiProblem> {
         let operator = self.operator.clone();
@@ -193,7 +205,11 @@ impl Api {
 /// Returns the answer of a problem.
 fn refuse(problem: &ApiProblem) -> HttpResponse {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    HttpResponse::build(status)
+    let mut answer = HttpResponse::build(status);
+    if status == StatusCode::UNAUTHORIZED {
+        answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    answer
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::CONTENT_TYPE, "application/problem+json"))
         .json(problem)
@@ -251,22 +267,25 @@ mod tests {
             sources: Vec::new(),
             archive: Archive::new(&config.store, &config.admin),
         };
-        Api {
-            operator: Arc::new(operator),
-            room: Arc::new(Semaphore::new(1)),
+        let settings = AdminApi {
+            database_connections: 1,
             timeout: Duration::from_secs(5),
-        }
+            ..config.admin
+        };
+        Api::new(&settings, Arc::new(operator), ([127, 0, 0, 1], 8421).into())
     }
 
     #[tokio::test]
-    async fn a_caller_whom_the_kernel_does_not_name_is_refused_everywhere() {
-        let app = App::new().app_data(web::Data::new(api())).configure(routes);
+    async fn a_caller_whom_nobody_names_is_refused_everywhere() {
+        let app = App::new().configure(|app| routes(app, &api()));
         let app = test::init_service(app).await;
         for route in ROUTES {
             let path = route.path.replace("{name}", "evt_1");
-            let get = test::TestRequest::get().uri(&path).to_request();
+            let get = test::TestRequest::get().uri(&path);
+            let get = get.insert_header((header::HOST, "localhost")).to_request();
             let answer = test::call_service(&app, get).await;
-            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+            assert!(answer.headers().contains_key(header::WWW_AUTHENTICATE));
             let kind = answer.headers().get(header::CONTENT_TYPE);
             let problem = kind.is_some_and(|kind| kind == "application/problem+json");
             assert!(problem, "{path}: {kind:?}");

@@ -1,21 +1,34 @@
-//! Caller of the admin API, as the kernel knows it.
+//! Caller of the admin API, and the process behind a Unix socket as the kernel knows it.
 
 use std::any::Any;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use actix_web::dev::Extensions;
 use tokio::net::UnixStream;
 
-/// Process at the other end of a Unix socket. Its permissions let it connect, so it may look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::config::model::Right;
+
+/// Caller of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
+    /// Name, as logs and the table `audit` show it.
+    pub(super) name: Arc<str>,
+    /// Rights.
+    pub(super) may: Vec<Right>,
+}
+
+/// Process at the other end of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
     /// Number of its user.
     pub(super) uid: u32,
-    /// Its process, if the kernel tells.
+    /// Its number, if the kernel tells.
     pub(super) pid: Option<i32>,
 }
 
-impl Caller {
+impl Process {
     /// Returns the process that has connected, by SO_PEERCRED.
     fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
@@ -26,12 +39,22 @@ impl Caller {
     }
 }
 
-/// Stores the caller with its connection. A connection without one is answered 403.
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}", self.uid)?;
+        match self.pid {
+            Some(pid) => write!(f, ", process {pid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Stores the process with its connection. A connection without one needs a token.
 pub(super) fn remember(connection: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<UnixStream>()
-        && let Ok(caller) = Caller::of(stream)
+        && let Ok(process) = Process::of(stream)
     {
-        data.insert(caller);
+        data.insert(process);
     }
 }
 
@@ -50,18 +73,18 @@ mod tests {
         let (ours, (accepted, _)) = (ours.expect("connected"), accepted.expect("accepted"));
         let mut data = Extensions::new();
         remember(&accepted, &mut data);
-        let own = Caller {
+        let own = Process {
             uid: rustix::process::geteuid().as_raw(),
             pid: i32::try_from(std::process::id()).ok(),
         };
-        assert_eq!(data.get::<Caller>(), Some(&own));
+        assert_eq!(data.get::<Process>(), Some(&own));
         drop(ours);
     }
 
     #[test]
-    fn a_connection_of_another_kind_has_no_caller() {
+    fn a_connection_of_another_kind_has_no_process() {
         let mut data = Extensions::new();
         remember(&"a TCP connection", &mut data);
-        assert_eq!(data.get::<Caller>(), None);
+        assert_eq!(data.get::<Process>(), None);
     }
 }

@@ -1,15 +1,15 @@
 //! The admin stage: a listener of its own for `/livez`, `/readyz` and `/metrics`, and the [admin
-//! API](serve_api) on a Unix socket.
+//! API](Api) on a Unix socket and, with tokens, on that listener.
 //!
-//! Every route of the listener stands in one table, `ROUTES`. It has no login: it belongs on loopback
-//! or a private network. A login goes into `respond`, through which every request passes.
+//! `ROUTES` has the routes without a login. They belong on loopback or a private network.
 
+mod access;
 mod api;
 mod caller;
 mod health;
 mod metrics;
 
-pub use api::serve_api;
+pub use api::{Api, serve_api};
 
 use std::io;
 use std::net::TcpListener;
@@ -82,12 +82,20 @@ const ROUTES: &[Route] = &[
     },
 ];
 
-/// Starts the admin server on `listener`.
-pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<RunningServer> {
+/// Starts the admin server on `listener`, with the admin API if there is one for it.
+pub fn serve(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    api: Option<Api>,
+) -> io::Result<RunningServer> {
     let server = HttpServer::new(move || {
-        App::new()
+        let app = App::new()
             .app_data(web::Data::from(admin.clone()))
-            .configure(routes)
+            .configure(routes);
+        match &api {
+            Some(api) => app.configure(|app| api::routes(app, api)),
+            None => app,
+        }
     })
     .workers(1)
     .max_connections(CONNECTIONS)
@@ -109,7 +117,7 @@ fn routes(app: &mut web::ServiceConfig) {
     }
 }
 
-/// Answers one request. A login belongs here.
+/// Answers one request.
 fn respond(route: &Route, request: &HttpRequest, admin: &Admin) -> HttpResponse {
     (route.answer)(admin, request)
 }

@@ -1,10 +1,9 @@
 //! The admin API: the facts that its functions stand on, and its socket.
 
 use std::io;
-use std::sync::Arc;
 
 use super::Listening;
-use crate::admin;
+use crate::admin::{self, Api};
 use crate::config::Config;
 use crate::domain::delivery::{InstanceId, wall_clock};
 use crate::domain::sink::Sinks;
@@ -64,12 +63,12 @@ impl RunningApi {
     }
 }
 
-/// Starts the admin API, unless it is off. If its socket cannot be opened, the log says so: deliveries
-/// do not need it.
-pub(super) fn serve(config: &Config, operator: &Arc<Operator>) -> Option<RunningApi> {
+/// Starts the admin API on its socket, if it has one. If the socket cannot be opened, the log says so:
+/// deliveries do not need it.
+pub(super) fn serve(config: &Config, api: Api) -> Option<RunningApi> {
     let path = config.admin.socket.as_deref()?;
     let started = unix_socket::bind(path).and_then(|(listener, socket)| {
-        let server = admin::serve_api(listener, &config.admin, operator.clone())?;
+        let server = admin::serve_api(listener, &config.admin, api)?;
         Ok::<_, io::Error>(RunningApi { server, socket })
     });
     match started {

@@ -11,13 +11,14 @@ use futures_util::FutureExt;
 use super::sockets::Sockets;
 use super::stages::Service;
 use super::{ServeError, operator};
+use crate::admin::{self, Api};
 use crate::config::Config;
 use crate::runtime::listener::StopMode;
 use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::shutdown::DeathWatch;
 use crate::runtime::signals::Signals;
 use crate::telemetry::{Health, systemd};
-use crate::{admin, http, publish};
+use crate::{http, publish};
 
 /// Interval at which a stop looks at its progress.
 const LOOK: Duration = Duration::from_millis(10);
@@ -120,8 +121,10 @@ impl Service {
         listener: TcpListener,
         stopped: tokio::sync::oneshot::Receiver<()>,
     ) -> std::io::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
-        let admin = admin::serve(listener, self.admin.clone())?;
-        let api = operator::serve(config, &self.operator);
+        let api = Api::new(&config.admin, self.operator.clone(), listener.local_addr()?);
+        let with_tokens = api.has_tokens().then(|| api.clone());
+        let admin = admin::serve(listener, self.admin.clone(), with_tokens)?;
+        let api = operator::serve(config, api);
         let stopped = stopped.map(|_| StopMode::Graceful).shared();
         Ok(actix::spawn(async move {
             let api = async {

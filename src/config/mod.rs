@@ -23,6 +23,7 @@ mod show;
 mod sink_kinds;
 mod sinks;
 mod sources;
+mod tokens;
 mod urls;
 mod value;
 

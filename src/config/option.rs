@@ -269,6 +269,48 @@ impl Describe for Texts {
     }
 }
 
+/// A list of names of hosts.
+pub(super) struct HostNames;
+
+impl Read<Vec<String>> for HostNames {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Vec<String> {
+        r.list(key, rules::host_name)
+    }
+}
+
+impl Describe for HostNames {
+    fn takes(&self) -> String {
+        "list of names or addresses of hosts, without a port".to_owned()
+    }
+}
+
+/// A list of a few words.
+pub(super) struct ListOf<T>(PhantomData<fn() -> T>);
+
+/// Returns the kind of option that takes a list of the words of `T`.
+pub(super) const fn list_of<T: Words>() -> ListOf<T> {
+    ListOf(PhantomData)
+}
+
+impl<T: Words> Read<Vec<T>> for ListOf<T> {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Vec<T> {
+        let expected = || one_of::<T>().takes().replace('`', "");
+        r.list(key, |text| {
+            let mut words = T::WORDS.iter();
+            let found = words.find(|(word, _)| *word == text);
+            found
+                .map(|(_, value)| *value)
+                .ok_or_else(|| format!("expected {}", expected()))
+        })
+    }
+}
+
+impl<T: Words> Describe for ListOf<T> {
+    fn takes(&self) -> String {
+        format!("list of {}", one_of::<T>().takes())
+    }
+}
+
 /// A list of header names.
 pub(super) struct HeaderNames;
 

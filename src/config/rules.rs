@@ -54,6 +54,24 @@ pub(super) fn socket_path(path: &str) -> Result<(), String> {
     }
 }
 
+/// The name of a token: a part of log lines, and of who did what.
+pub(super) fn token_name(name: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match (1..=63).contains(&name.len()) && name.bytes().all(plain) {
+        true => Ok(()),
+        false => Err("no name of a token: use 1 to 63 letters, digits, -, _ or .".to_owned()),
+    }
+}
+
+/// The name of a host, as a browser or a client writes it in `Host`, without a port.
+pub(super) fn host_name(name: &str) -> Result<String, String> {
+    let authority = name.parse::<http::uri::Authority>();
+    match authority {
+        Ok(authority) if authority.as_str() == authority.host() => Ok(name.to_ascii_lowercase()),
+        _ => Err("expected the name or address of a host, without a port".to_owned()),
+    }
+}
+
 /// Directives as in `RUST_LOG`.
 pub(super) fn log_filter(filter: &str) -> Result<(), String> {
     match tracing_subscriber::EnvFilter::builder().parse(filter) {
@@ -220,7 +238,7 @@ fn exposed(config: &Config, tables: usize, report: &mut Report) {
     }
     if report.sound(&["server.admin_listen"]) && !server.admin_listen.ip().is_loopback() {
         let warning = format!(
-            "server.admin_listen {} is not on loopback, and it has no login: let a firewall guard it",
+            "server.admin_listen {} is not on loopback, and health and metrics are shown without a login: let a firewall guard it",
             server.admin_listen
         );
         report.warnings.push(warning);

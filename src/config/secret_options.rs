@@ -117,7 +117,7 @@ impl Reader<'_> {
     }
 
     /// The secret behind a reference, unread where that is allowed. None, with the mistake noted, if there is none.
-    fn resolve(&mut self, reference: &str, place: &Place, key: &str) -> Option<Secret> {
+    pub(super) fn resolve(&mut self, reference: &str, place: &Place, key: &str) -> Option<Secret> {
         let parsed = Reference::parse(reference)?;
         let mut warnings = Vec::new();
         let resolved = parsed.resolve(self.environment, &mut warnings);
@@ -139,7 +139,7 @@ impl Reader<'_> {
     }
 
     /// Reads an option whose value is a secret or may hold one: an error tells only its kind.
-    fn read_hidden<T>(
+    pub(super) fn read_hidden<T>(
         &mut self,
         key: &'static str,
         kind: Kind,

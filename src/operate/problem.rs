@@ -31,6 +31,16 @@ impl ApiProblem {
         Self::new(400, "bad question", detail, next)
     }
 
+    /// Returns the error of a caller whom nobody knows.
+    pub fn unauthorized(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(401, "unauthorized", detail, next)
+    }
+
+    /// Returns the error of a request for another host.
+    pub fn misdirected(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(421, "misdirected", detail, next)
+    }
+
     /// Returns the error of a caller without the right.
     pub fn forbidden(detail: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(403, "forbidden", detail, next)

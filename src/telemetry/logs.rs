@@ -336,11 +336,7 @@ pub fn no_source<'n>(
             tracing::info!(target: "hookweir::http", left_out, "left out {left_out} lines about requests to no source")
         }
     }
-    let path: String = path
-        .chars()
-        .take(LONGEST_PATH)
-        .flat_map(char::escape_default)
-        .collect();
+    let path = printable(path);
     match nearest() {
         Some(nearest) => tracing::info!(
             target: "hookweir::http", %request_id, %method, path,
@@ -367,6 +363,26 @@ pub fn method_not_allowed(source: &SourceName, request_id: RequestId, method: &M
         target: "hookweir::http", %source, %request_id, %method,
         "answered 405, and did not store the request: this source does not accept its method; set the webhook to POST at the provider"
     );
+}
+
+/// Logs a request to the admin API that was refused for its caller.
+pub fn admin_refused(peer: &str, path: &str, status: u16, why: &str) {
+    static LINES: LineLimit = LineLimit::new();
+    match LINES.admit_now() {
+        Admitted::No => return,
+        Admitted::Yes { left_out: 0 } => {}
+        Admitted::Yes { left_out } => {
+            tracing::warn!(target: "hookweir::admin", left_out, "left out {left_out} lines about refused requests to the admin API")
+        }
+    }
+    let path = printable(path);
+    tracing::warn!(target: "hookweir::admin", peer, path, status, "admin API answered {status} to {peer}: {why}");
+}
+
+/// Returns the beginning of a path that a stranger has sent, without control characters.
+fn printable(path: &str) -> String {
+    let path = path.chars().take(LONGEST_PATH);
+    path.flat_map(char::escape_default).collect()
 }
 
 #[cfg(test)]

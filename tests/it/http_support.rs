@@ -317,7 +317,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         Duration::from_secs(20),
     )
     .expect("serves");
-    let admin_running = admin::serve(admin_listener, admin).expect("serves");
+    let admin_running = admin::serve(admin_listener, admin, None).expect("serves");
     let (stop, stopped) = oneshot::channel();
     let handle = Server {
         addr,

@@ -4,6 +4,7 @@ mod embedded;
 mod with_servers;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -83,8 +84,24 @@ fn socket(app: &App) -> PathBuf {
 
 /// Sends a request to the admin API as it is. Returns its status and its body.
 fn raw(app: &App, method: &str, path: &str) -> (u16, String) {
-    let mut stream = UnixStream::connect(socket(app)).expect("the socket answers");
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let stream = UnixStream::connect(socket(app)).expect("the socket answers");
+    over(stream, method, path, &["Host: h"])
+}
+
+/// Sends a request to the admin address with these headers. Returns its status and its body.
+fn at_the_address(app: &App, path: &str, headers: &[&str]) -> (u16, String) {
+    let stream = TcpStream::connect(app.admin).expect("the address answers");
+    over(stream, "GET", path, headers)
+}
+
+fn over(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+) -> (u16, String) {
+    let headers = headers.join("\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");

@@ -42,7 +42,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
                 StopMode::Graceful
             };
             match listener
-                .map(|listener| admin::serve(listener, admin))
+                .map(|listener| admin::serve(listener, admin, None))
                 .transpose()
             {
                 Ok(Some(server)) => server.until(stop).await,

@@ -16,7 +16,7 @@ mod spool;
 mod store;
 mod verifier;
 
-pub use admin::AdminApi;
+pub use admin::{AdminApi, AdminToken, Right};
 pub use dedup::Dedup;
 pub use file_sink::FileSinkOptions;
 pub use kafka::{Compression, KafkaOptions, SaslMechanism};

@@ -14,8 +14,8 @@ section! {
         /// Address for providers, as host:port. On a public address, Hookweir refuses a source without
         /// verification, and has no demo source.
         pub listen: SocketAddr = "server.listen", Address, "127.0.0.1:8420";
-        /// Address for health and metrics, as host:port. This listener has no login: keep it on loopback
-        /// or on a private network.
+        /// Address for health and metrics, as host:port. Both are shown without a login: keep the address
+        /// on loopback or on a private network. With admin.tokens, the admin API is there, too.
         pub admin_listen: SocketAddr = "server.admin_listen", Address, "127.0.0.1:8421";
         /// Number of HTTP threads; 0 is one per core. More threads help only while cores are idle.
         pub workers: usize = "server.workers", Count(0..=1024), 0;

@@ -13,7 +13,7 @@ use hookweir_testkit::program;
 use hookweir_testkit::provider::Provider;
 use serde_json::Value;
 
-use super::{SINKS, hookweir, ids, json, raw, send, socket, traced};
+use super::{SINKS, at_the_address, hookweir, ids, json, raw, send, socket, traced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_of_evt_123_is_shown_by_one_command() {
@@ -183,6 +183,52 @@ async fn the_socket_is_for_the_service_and_its_group_and_the_port_has_no_such_pa
     assert!(!socket(&app).exists(), "an orderly stop removes it");
     let error = hookweir(&app, &["events"]).bad(69);
     assert!(error.contains("start the service"), "{error}");
+}
+
+/// Two tokens, with different rights.
+const TOKENS: &str = "
+[admin.tokens.ann]
+secret = \"plain:canary-0123456789abcdef\"
+may = [\"look\"]
+[admin.tokens.bob]
+secret = \"plain:canary-fedcba9876543210\"
+may = [\"bodies\"]
+";
+const ANN: &str = "Authorization: Bearer canary-0123456789abcdef";
+const BOB: &str = "Authorization: Bearer canary-fedcba9876543210";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_address_answers_a_token_with_its_rights_and_nobody_else() {
+    let mut app = App::start(&format!("{TOKENS}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_1");
+    let own = format!("Host: {}", app.admin);
+    let ask = |headers: &[&str]| at_the_address(&app, "/api/v1/events", headers);
+    let (status, body) = ask(&[&own, ANN]);
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains("evt_1"), "{body}");
+    let evil = "Host: evil.example";
+    let page = "Origin: http://evil.example";
+    for (headers, status, words) in [
+        (&[own.as_str()][..], 401, "Authorization: Bearer"),
+        (
+            &[&own, "Authorization: Bearer canary-guessed"],
+            401,
+            "no token has this secret",
+        ),
+        (&[&own, BOB], 403, "token bob lacks the right \\\"look\\\""),
+        (&[evil, ANN], 421, "admin.hosts"),
+        (&[&own, ANN, page], 403, "a page of another site"),
+    ] {
+        let (found, body) = ask(headers);
+        assert_eq!(found, status, "{headers:?}: {body}");
+        assert!(body.contains(words), "{headers:?}: {body}");
+    }
+    let (status, _) = at_the_address(&app, "/metrics", &[evil]);
+    assert_eq!(status, 200, "metrics need neither token nor name");
+    assert!(app.stop().await.success());
+    let log = app.log();
+    assert!(log.contains("admin API answered 421 to 127.0.0.1"), "{log}");
+    assert!(!log.contains("canary"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

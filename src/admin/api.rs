@@ -15,20 +15,27 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HEAD_TIMEOUT;
 use super::access::Access;
-use super::caller;
+use super::{body, caller};
 use crate::config::model::{AdminApi, Right};
-use crate::operate::{ApiProblem, EventQuestion, Operator};
+use crate::operate::{ApiProblem, EventQuestion, OpenedBody, Operator};
 use crate::runtime::listener::RunningServer;
 
 /// Time that an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// A question, ready to be answered on another thread.
-type Question = Box<dyn FnOnce(&Operator) -> Result<Value, ApiProblem> + Send>;
+/// A question, ready to be answered on another thread. The second argument names its caller.
+type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, ApiProblem> + Send>;
+
+/// Answer to a question.
+#[derive(Debug)]
+enum Answer {
+    Json(Value),
+    Body(OpenedBody),
+}
 
 /// A route for GET: its path, the right that it needs, and the question that a request to it asks.
 struct ApiRoute {
@@ -44,7 +51,9 @@ const ROUTES: &[ApiRoute] = &[
         needs: Right::Look,
         ask: |request| {
             let question: EventQuestion = parameters(request)?;
-            Ok(Box::new(move |operator| json(operator.events(&question)?)))
+            Ok(Box::new(move |operator, _| {
+                json(operator.events(&question)?)
+            }))
         },
     },
     ApiRoute {
@@ -52,7 +61,7 @@ const ROUTES: &[ApiRoute] = &[
         needs: Right::Look,
         ask: |request| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
-            Ok(Box::new(move |operator| {
+            Ok(Box::new(move |operator, _| {
                 json(operator.event(&name, source.as_deref())?)
             }))
         },
@@ -62,8 +71,19 @@ const ROUTES: &[ApiRoute] = &[
         needs: Right::Look,
         ask: |request| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
-            Ok(Box::new(move |operator| {
+            Ok(Box::new(move |operator, _| {
                 json(operator.trace(&name, source.as_deref())?)
+            }))
+        },
+    },
+    ApiRoute {
+        path: "/api/v1/events/{name}/body",
+        needs: Right::Bodies,
+        ask: |request| {
+            let (name, Choice { source }) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                let opened = operator.body(&name, source.as_deref(), caller)?;
+                Ok(Answer::Body(opened))
             }))
         },
     },
@@ -72,7 +92,7 @@ const ROUTES: &[ApiRoute] = &[
         needs: Right::Look,
         ask: |request| {
             let NoParameters {} = parameters(request)?;
-            Ok(Box::new(|operator| json(operator.sources())))
+            Ok(Box::new(|operator, _| json(operator.sources())))
         },
     },
 ];
@@ -96,6 +116,8 @@ struct NoParameters {}
 pub struct Api {
     operator: Arc<Operator>,
     room: Arc<Semaphore>,
+    /// Room for one body, until its caller has read it.
+    bodies: Arc<Semaphore>,
     timeout: Duration,
     access: Arc<Access>,
 }
@@ -106,6 +128,7 @@ impl Api {
         Self {
             operator,
             room: Arc::new(Semaphore::new(settings.database_connections)),
+            bodies: Arc::new(Semaphore::new(1)),
             timeout: settings.timeout,
             access: Arc::new(Access::new(settings, listen)),
         }
@@ -156,35 +179,50 @@ async fn respond(
     api: web::Data<Api>,
 ) -> HttpResponse {
     let answer = match api.ask(route, &request) {
-        Ok(question) => api.answer(question).await,
+        Ok((question, caller)) => api.answer(route, question, caller).await,
         Err(problem) => Err(problem),
     };
     match answer {
-        Ok(answer) => HttpResponse::Ok()
+        Ok((Answer::Json(answer), _)) => HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(answer),
+        Ok((Answer::Body(opened), room)) => body::answer(opened, room),
         Err(problem) => refuse(&problem),
     }
 }
 
 impl Api {
-    /// Returns the question of a request, if its caller has the right.
-    fn ask(&self, route: &ApiRoute, request: &HttpRequest) -> Result<Question, ApiProblem> {
+    /// Returns the question of a request and the name of its caller, who has the right.
+    fn ask(
+        &self,
+        route: &ApiRoute,
+        request: &HttpRequest,
+    ) -> Result<(Question, Arc<str>), ApiProblem> {
         let caller = self.access.admit(request, route.needs)?;
         tracing::debug!(caller = &*caller.name, path = route.path, "admin API");
-        (route.ask)(request)
+        Ok(((route.ask)(request)?, caller.name))
     }
 
-    /// Answers a question on a thread that may block, within the room and the time.
-    async fn answer(&self, question: Question) -> Result<Value, ApiProblem> {
+    /// Answers a question on a thread that may block, within the room and the time. With a body comes
+    /// the room that it takes.
+    async fn answer(
+        &self,
+        route: &ApiRoute,
+        question: Question,
+        caller: Arc<str>,
+    ) -> Result<(Answer, Option<OwnedSemaphorePermit>), ApiProblem> {
         let operator = self.operator.clone();
         let answer = async {
-            // The semaphore is never closed. The permit stays with the work if its time is over.
+            // The semaphores are never closed. The permits stay with the work if its time is over.
+            let body = match route.needs {
+                Right::Bodies => self.bodies.clone().acquire_owned().await.ok(),
+                Right::Look | Right::Operate => None,
+            };
             let permit = self.room.clone().acquire_owned().await.ok();
             let work = move || {
-                let answer = question(&operator);
+                let answer = question(&operator, &caller);
                 drop(permit);
-                answer
+                answer.map(|answer| (answer, body))
             };
             tokio::task::spawn_blocking(work).await
         };
@@ -240,13 +278,15 @@ fn name(request: &HttpRequest) -> String {
     name.decode_utf8_lossy().into_owned()
 }
 
-fn json<T: serde::Serialize>(answer: T) -> Result<Value, ApiProblem> {
-    serde_json::to_value(answer).map_err(|error| {
-        ApiProblem::unavailable(
-            format!("the answer cannot be written: {error}"),
-            "report this as a mistake of Hookweir",
-        )
-    })
+fn json<T: serde::Serialize>(answer: T) -> Result<Answer, ApiProblem> {
+    serde_json::to_value(answer)
+        .map(Answer::Json)
+        .map_err(|error| {
+            ApiProblem::unavailable(
+                format!("the answer cannot be written: {error}"),
+                "report this as a mistake of Hookweir",
+            )
+        })
 }
 
 #[cfg(test)]
@@ -299,19 +339,24 @@ mod tests {
             ..api()
         };
         let (go_on, wait) = std::sync::mpsc::channel::<()>();
-        let slow: Question = Box::new(move |_| {
+        let slow: Question = Box::new(move |_, _| {
             let _ = wait.recv();
-            Ok(Value::Null)
+            Ok(Answer::Json(Value::Null))
         });
-        let problem = api.answer(slow).await.expect_err("too slow");
+        let problem = api.answer(&ROUTES[0], slow, "a test".into()).await;
+        let problem = problem.expect_err("too slow");
         assert_eq!(problem.status, 503);
         assert_eq!(api.room.available_permits(), 0, "it still works on it");
         drop(go_on);
-        let next: Question = Box::new(|_| Ok(Value::Bool(true)));
+        let next: Question = Box::new(|_, _| Ok(Answer::Json(Value::Bool(true))));
         let patient = Api {
             timeout: Duration::from_secs(60),
             ..api
         };
-        assert_eq!(patient.answer(next).await, Ok(Value::Bool(true)));
+        let answer = patient.answer(&ROUTES[0], next, "a test".into()).await;
+        assert!(matches!(
+            answer,
+            Ok((Answer::Json(Value::Bool(true)), None))
+        ));
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod body;
 mod caller;
 mod health;
 mod metrics;

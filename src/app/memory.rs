@@ -56,6 +56,8 @@ const BASE: u64 = 48 * MIB;
 const ADMIN_CONNECTION: u64 = 64 * KIB;
 /// An event in an answer of the admin API: as read, as values, and as text.
 const ADMIN_EVENT: u64 = 8 * KIB;
+/// Copies of the one body that the admin API hands out at a time: as read, and as sent.
+const ADMIN_BODY_COPIES: u64 = 2;
 /// Threads of the admin API besides those that answer questions: one accepts, one reads requests.
 const ADMIN_THREADS: u64 = 2;
 
@@ -218,11 +220,11 @@ fn admin_api(config: &Config) -> Option<Part> {
         StoreUrl::Sqlite(_) => 2 * SQLITE_CONNECTION,
         StoreUrl::Postgres(_) => questions * POSTGRES_CONNECTION,
     };
-    let answers = questions * PAGE as u64 * ADMIN_EVENT;
+    let answers = questions * PAGE as u64 * ADMIN_EVENT + ADMIN_BODY_COPIES * largest_body(config);
     let threads = (questions + ADMIN_THREADS) * THREAD_STACK;
     let connections = admin.max_connections as u64 * ADMIN_CONNECTION;
     Some((
-        "the admin API (admin.max_connections, database_connections)",
+        "the admin API (admin.max_connections, database_connections, largest body)",
         database + answers + threads + connections,
     ))
 }

@@ -47,7 +47,11 @@ impl Operator {
 
     /// Returns the only event with this name. The key of an event leads to it at once. Events whose key
     /// has expired, or is made of more than the id, are searched for until the time is over.
-    fn find(&self, name: &str, source: Option<&str>) -> Result<EventSummary, ApiProblem> {
+    pub(super) fn find(
+        &self,
+        name: &str,
+        source: Option<&str>,
+    ) -> Result<EventSummary, ApiProblem> {
         let source = source.map(question::source).transpose()?;
         let catalog = self.archive.catalog()?;
         let numbers = self.numbers(catalog, name, source.as_ref())?;
@@ -218,7 +222,7 @@ fn by_number(catalog: &dyn Catalog, number: Seq) -> Result<Option<EventSummary>,
     Ok(page.events.into_iter().find(|event| event.seq == number))
 }
 
-fn gone(name: &str) -> ApiProblem {
+pub(super) fn gone(name: &str) -> ApiProblem {
     ApiProblem::not_found(
         format!(
             "the event \"{}\" was accepted, and is not in the store any more",

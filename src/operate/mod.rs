@@ -1,10 +1,11 @@
-//! An operator's functions: the one place behind the admin API. They read with a store of their own,
-//! and answer in the words of `views`. The faces above (JSON, and the command line as its client) add
+//! An operator's functions: the one place behind the admin API. They use a store of their own, and answer
+//! in the words of `views`. A change, and a body that is handed out, is recorded with its caller. The faces above (JSON, and the command line as its client) add
 //! nothing.
 //!
 //! Each function blocks, and is bounded: in rows by [`crate::store::catalog`], in time by
 //! `admin.timeout_ms`.
 
+mod bodies;
 mod events;
 mod problem;
 mod question;
@@ -17,8 +18,9 @@ use std::time::Duration;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
-use crate::store::{self, Catalog, StoreError};
+use crate::store::{self, Catalog, OperatorStore, StoreError};
 
+pub use bodies::OpenedBody;
 pub use problem::ApiProblem;
 pub use question::EventQuestion;
 pub use sources::KnownSource;
@@ -44,7 +46,7 @@ pub struct Operator {
 pub struct Archive {
     config: model::Store,
     connections: usize,
-    catalog: OnceLock<Arc<dyn Catalog>>,
+    store: OnceLock<Arc<dyn OperatorStore>>,
 }
 
 impl Archive {
@@ -58,7 +60,7 @@ impl Archive {
         Self {
             config,
             connections: admin.database_connections,
-            catalog: OnceLock::new(),
+            store: OnceLock::new(),
         }
     }
 
@@ -67,13 +69,18 @@ impl Archive {
         self.config.statement_timeout
     }
 
-    /// Returns the catalog.
-    fn catalog(&self) -> Result<&dyn Catalog, ApiProblem> {
-        if let Some(catalog) = self.catalog.get() {
-            return Ok(&**catalog);
+    /// Returns the store.
+    fn store(&self) -> Result<&dyn OperatorStore, ApiProblem> {
+        if let Some(store) = self.store.get() {
+            return Ok(&**store);
         }
-        let opened = store::open_catalog(&self.config, self.connections)?;
-        Ok(&**self.catalog.get_or_init(|| opened))
+        let opened = store::open_for_operator(&self.config, self.connections)?;
+        Ok(&**self.store.get_or_init(|| opened))
+    }
+
+    /// Returns the store as it is read.
+    fn catalog(&self) -> Result<&dyn Catalog, ApiProblem> {
+        Ok(self.store()?)
     }
 }
 

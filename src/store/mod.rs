@@ -5,6 +5,7 @@
 //!
 //! [`open`] does not need the database to be there: the [`keeper`] calls [`Housekeeping::prepare`] until it works.
 
+mod audit;
 pub mod catalog;
 mod catalog_answers;
 mod catalog_rows;
@@ -30,11 +31,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use audit::{AuditAction, AuditEntry};
 pub(crate) use open::probe_folder;
-pub use open::{check, migrate, open, open_catalog};
+pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;
 pub use reached::Reached;
-pub use roles::{Catalog, Housekeeping, Intake, Outbox, Secrets, Store};
+pub use roles::{Audit, Catalog, Housekeeping, Intake, OperatorStore, Outbox, Secrets, Store};
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
 use crate::config::secret::Secret;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Catalog, Store, StoreError, migrations};
+use super::{OperatorStore, Store, StoreError, migrations};
 use crate::config::model;
 
 /// Returns the store at `config.url`, for `connections` threads that use it at the same time. It
@@ -19,15 +19,17 @@ pub fn open(config: &model::Store, connections: usize) -> Result<Arc<dyn Store>,
     })
 }
 
-/// Returns the catalog of the store at `config.url`, with connections of its own and no thread. It
-/// connects later, as [`open`] does.
-pub fn open_catalog(
+/// Returns the store at `config.url` for the admin API, beside the one that accepts deliveries: with
+/// connections of its own and no thread. Fails if a PostgreSQL server cannot be reached now.
+pub fn open_for_operator(
     config: &model::Store,
     connections: usize,
-) -> Result<Arc<dyn Catalog>, StoreError> {
+) -> Result<Arc<dyn OperatorStore>, StoreError> {
     Ok(match &config.url {
-        model::StoreUrl::Sqlite(path) => Arc::new(SqliteStore::reader(path, config)?),
-        model::StoreUrl::Postgres(url) => Arc::new(PostgresStore::new(url, config, connections)?),
+        model::StoreUrl::Sqlite(path) => Arc::new(SqliteStore::beside(path, config)?),
+        model::StoreUrl::Postgres(url) => {
+            Arc::new(PostgresStore::new(url, config, connections)?.behind_what()?)
+        }
     })
 }
 

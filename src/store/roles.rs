@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit::AuditEntry;
 use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
@@ -197,7 +198,18 @@ pub trait Catalog: Send + Sync + 'static {
     fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError>;
 }
 
-/// Every role of one store.
-pub trait Store: Intake + Outbox + Housekeeping + Secrets + Catalog {}
+/// Record of what operators did. The admin API uses it.
+pub trait Audit: Send + Sync + 'static {
+    /// Stores an entry, with the time.
+    fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+}
 
-impl<T: Intake + Outbox + Housekeeping + Secrets + Catalog> Store for T {}
+/// Roles that the admin API uses, with connections of its own.
+pub trait OperatorStore: Catalog + Audit {}
+
+impl<T: Catalog + Audit> OperatorStore for T {}
+
+/// Every role of one store.
+pub trait Store: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit {}
+
+impl<T: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit> Store for T {}

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::App;
@@ -40,14 +40,19 @@ impl Answer {
 }
 
 /// Runs a command in the service's folder, with its configuration.
-fn hookweir(app: &App, args: &[&str]) -> Answer {
-    let output = Command::new(program())
+fn output(app: &App, args: &[&str]) -> Output {
+    Command::new(program())
         .args(args)
         .args(["--config", "config.toml"])
         .args(["--set", &format!("server.listen={}", app.listen)])
         .current_dir(app.folder())
         .output()
-        .expect("the program runs");
+        .expect("the program runs")
+}
+
+/// The same, with its output as text.
+fn hookweir(app: &App, args: &[&str]) -> Answer {
+    let output = output(app, args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Answer {
         code: output.status.code(),

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::blocking::Client;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,16 @@ impl AdminClient {
         path: &str,
         parameters: &[(&'static str, String)],
     ) -> Result<T, Failure> {
+        let body = self.get_bytes(path, parameters)?;
+        serde_json::from_slice(&body).map_err(|error| self.foreign(&error))
+    }
+
+    /// Returns the answer of a path below `/api/v1/`, as it came.
+    pub(super) fn get_bytes(
+        &self,
+        path: &str,
+        parameters: &[(&'static str, String)],
+    ) -> Result<Bytes, Failure> {
         let mut query = Serializer::new(String::new());
         query.extend_pairs(parameters);
         let url = format!("http://hookweir/api/v1/{path}?{}", query.finish());
@@ -68,16 +79,11 @@ impl AdminClient {
         let answer = self.client.get(url).send().map_err(failed)?;
         let is_answer = answer.status().is_success();
         let body = answer.bytes().map_err(failed)?;
-        let foreign = |error: serde_json::Error| {
-            Failure::Unreachable(format!(
-                "the answer at {} is none of this release ({error}): use the program that serves",
-                self.socket
-            ))
-        };
         if is_answer {
-            return serde_json::from_slice(&body).map_err(foreign);
+            return Ok(body);
         }
-        let problem: ApiProblem = serde_json::from_slice(&body).map_err(foreign)?;
+        let problem = serde_json::from_slice(&body);
+        let problem: ApiProblem = problem.map_err(|error| self.foreign(&error))?;
         Err(match problem.status {
             400 | 409 => Failure::Usage(problem.to_string()),
             404 => {
@@ -86,6 +92,13 @@ impl AdminClient {
             }
             _ => Failure::Unreachable(problem.to_string()),
         })
+    }
+
+    fn foreign(&self, error: &serde_json::Error) -> Failure {
+        Failure::Unreachable(format!(
+            "the answer at {} is none of this release ({error}): use the program that serves",
+            self.socket
+        ))
     }
 }
 

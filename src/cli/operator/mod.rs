@@ -18,10 +18,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). Reads on until there are enough events, 10,000 at a time.
     Events(With<events::Options>),
-    /// Show one event without its body, by the provider's id or the message id.
+    /// Show one event, or its body, by the provider's id or the message id.
     ///
-    /// Asks the running service by its admin API (admin.socket).
-    Show(With<trace::Options>),
+    /// Asks the running service by its admin API (admin.socket). --body needs the right "bodies": root and the service's own user have it, others by admin.group_may.
+    Show(With<trace::ShowOptions>),
     /// Show the way of one event: received, stored, and at each sink confirmed, waiting or parked, with the reason.
     ///
     /// Asks the running service by its admin API (admin.socket). Exits 1 if no event has the id.

@@ -51,7 +51,16 @@ impl Table {
 
 /// Returns text without control characters. Quotes and other scripts stay as they are.
 fn printable(text: &str) -> String {
-    let escaped = |c: char| match c.is_control() {
+    escaped(text, |_| false)
+}
+
+/// Returns text whose only control characters are the ends of lines and tabs.
+pub(super) fn printable_lines(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
+    let escaped = |c: char| match c.is_control() && !stays(c) {
         true => c.escape_default().to_string(),
         false => c.to_string(),
     };

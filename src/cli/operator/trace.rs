@@ -1,12 +1,24 @@
 //! `hookweir show` and `hookweir trace`: one event, and its way.
 
+use std::io::{self, IsTerminal};
+
 use serde::Serialize;
 
 use super::client::{AdminClient, part};
-use super::table::Table;
+use super::table::{self, Table};
 use crate::cli::{Failure, say};
 use crate::config::Config;
 use crate::operate::{EventView, SinkState, SinkView, TraceView};
+
+/// Options of `hookweir show`.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct ShowOptions {
+    #[command(flatten)]
+    event: Options,
+    /// Print the body as it was received, and nothing else. It is recorded who opens it.
+    #[arg(long, conflicts_with = "json")]
+    body: bool,
+}
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Options {
@@ -31,10 +43,19 @@ impl Options {
     }
 }
 
-/// Prints the event without its body.
-pub(super) fn show(config: &Config, options: &Options) -> Result<(), Failure> {
+/// Prints the event, or its body.
+pub(super) fn show(config: &Config, options: &ShowOptions) -> Result<(), Failure> {
     let client = AdminClient::new(config)?;
-    let path = format!("events/{}", part(&options.name));
+    let path = format!("events/{}", part(&options.event.name));
+    if options.body {
+        let body = client.get_bytes(&format!("{path}/body"), &options.event.parameters())?;
+        match io::stdout().is_terminal() {
+            true => say::out(table::printable_lines(&String::from_utf8_lossy(&body))),
+            false => say::out_bytes(&body),
+        }
+        return Ok(());
+    }
+    let options = &options.event;
     let event: EventView = client.get(&path, &options.parameters())?;
     if options.json {
         say::out(json(&event)?);

@@ -19,8 +19,8 @@ section! {
         /// user have all rights there, members of its group those of `group_may`. If the socket cannot be
         /// opened, the log says so, and deliveries are accepted without it.
         pub socket: Option<PathBuf> = "admin.socket", OrNone(Text("path of a socket, up to 107 bytes", rules::socket_path)), "data/admin.sock";
-        /// Rights of the socket's group. "look" reads events, traces and sources; "bodies" reads headers
-        /// and bodies of events; "operate" changes. No right includes another one.
+        /// Rights of the socket's group. "look" reads events, traces and sources; "bodies" reads bodies of
+        /// events; "operate" changes. No right includes another one.
         pub group_may: Vec<Right> = "admin.group_may", list_of::<Right>(), ["look"];
         /// Tokens for the admin API at server.admin_listen, where nobody gets in without one, on loopback
         /// too. Without tokens the API is on the socket only. Each has a name, which stands in logs and in
@@ -46,7 +46,7 @@ words! {
     pub enum Right {
         /// Lists, traces and sources.
         Look = "look",
-        /// Headers and bodies of events.
+        /// Bodies of events.
         Bodies = "bodies",
         /// Changes.
         Operate = "operate",

@@ -2,6 +2,7 @@
 //! transaction of its own. None is held open between two round trips, except behind a transaction
 //! pooler ([`session`]).
 
+mod audit;
 mod catalog;
 mod claims;
 mod connection;
@@ -85,6 +86,14 @@ impl PostgresStore {
             .map_err(|error| self.unreachable(unavailable(&error)))?;
         self.session.set_up(&mut connection)?;
         Ok(connection)
+    }
+
+    /// Looks for a pooler before the server, for a store that is not prepared.
+    pub(super) fn behind_what(self) -> Result<Self, StoreError> {
+        match self.session.look_for_pooler(&self.url) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.unreachable(error)),
+        }
     }
 
     fn get(&self) -> Result<Connection, StoreError> {

@@ -29,6 +29,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("conflict", &["SELECT", "INSERT", "DELETE"]),
     ("instance", &["DELETE"]),
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),
+    ("audit", &["SELECT", "INSERT", "DELETE"]),
 ];
 
 /// Set of rights to check.

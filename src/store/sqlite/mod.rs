@@ -1,5 +1,6 @@
 //! The store in one SQLite file: for one instance, with no server to run.
 
+mod audit;
 mod catalog;
 mod checkpoint;
 mod claims;
@@ -67,8 +68,8 @@ impl SqliteStore {
         })
     }
 
-    /// Returns a store that is read only, beside the one that writes: without a thread of its own.
-    pub(super) fn reader(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
+    /// Returns a store beside the one that accepts deliveries, without a thread of its own.
+    pub(super) fn beside(path: &Path, config: &model::Store) -> Result<Self, StoreError> {
         let migrate = model::Migrate::Check;
         Self::at(path, migrate, config.statement_timeout, false)
     }

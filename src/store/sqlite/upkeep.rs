@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Binary, Text};
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::store::Retention;
+use crate::store::audit::KEEP_AUDIT;
 use crate::store::clock;
 use crate::store::row::millis;
 
@@ -138,6 +139,10 @@ pub(super) fn prune(
     gone += run(
         "DELETE FROM conflict WHERE rowid IN (SELECT rowid FROM conflict WHERE at <= ?1 ORDER BY at LIMIT ?2)",
         now.saturating_sub(millis(retention.conflicts)),
+    )?;
+    run(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= ?1 ORDER BY at LIMIT ?2)",
+        now.saturating_sub(millis(KEEP_AUDIT)),
     )?;
     // A dead instance's row is only of use to a reader of the table; it is out of the count.
     run(

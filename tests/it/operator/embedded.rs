@@ -4,16 +4,19 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::process::Command;
 
+use diesel::prelude::*;
+use diesel::sql_types::Text;
 use hookweir::config::Config;
 use hookweir::domain::sink::SinkName;
 use hookweir::store::{self, Seq};
 use hookweir_testkit::app::{App, five_sources};
-use hookweir_testkit::load::client;
+use hookweir_testkit::ledger::Answer;
+use hookweir_testkit::load::{client, post};
 use hookweir_testkit::program;
-use hookweir_testkit::provider::Provider;
+use hookweir_testkit::provider::{Provider, now};
 use serde_json::Value;
 
-use super::{SINKS, at_the_address, hookweir, ids, json, raw, send, socket, traced};
+use super::{SINKS, at_the_address, hookweir, ids, json, output, raw, send, socket, traced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_of_evt_123_is_shown_by_one_command() {
@@ -229,6 +232,87 @@ async fn the_admin_address_answers_a_token_with_its_rights_and_nobody_else() {
     let log = app.log();
     assert!(log.contains("admin API answered 421 to 127.0.0.1"), "{log}");
     assert!(!log.contains("canary"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_shown_as_it_was_received_and_it_is_recorded_who_opened_it() {
+    let mut app = App::start(&format!("{TOKENS}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_1");
+    let message = json(&app, &["show", "evt_1"])[0]["message_id"].clone();
+    let message = message.as_str().expect("an id");
+    let (status, told) = raw(&app, "GET", "/api/v1/events/evt_404/body");
+    assert_eq!(status, 404, "{told}");
+    let own = format!("Host: {}", app.admin);
+    let path = "/api/v1/events/evt_1/body";
+    let (status, told) = at_the_address(&app, path, &[&own, ANN]);
+    assert_eq!(status, 403, "{told}");
+    assert!(told.contains("lacks the right \\\"bodies\\\""), "{told}");
+    assert_eq!(
+        audited(&app),
+        [] as [(String, String); 0],
+        "nobody has seen it"
+    );
+
+    let body = hookweir(&app, &["show", "evt_1", "--body"]).good();
+    let sent: Value = serde_json::from_str(&body).expect("the provider's JSON");
+    assert_eq!(sent["id"], "evt_1", "{body}");
+    let (status, bytes) = at_the_address(&app, path, &[&own, BOB]);
+    assert_eq!((status, bytes), (200, body.clone()));
+    let callers = audited(&app);
+    assert_eq!(callers.len(), 2, "{callers:?}");
+    assert!(callers.iter().all(|(_, subject)| subject == message));
+    assert!(callers[0].0.starts_with("user "), "{callers:?}");
+    assert_eq!(callers[1].0, "token bob");
+    assert!(app.stop().await.success());
+    let log = app.log();
+    assert!(log.contains(&format!("open body: {message}")), "{log}");
+    assert!(!log.contains(&body), "{log}");
+}
+
+/// Callers and subjects of the record, in order.
+fn audited(app: &App) -> Vec<(String, String)> {
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        caller: String,
+        #[diesel(sql_type = Text)]
+        subject: String,
+    }
+    let path = app.folder().join("data/hookweir.db");
+    let mut database = SqliteConnection::establish(&path.to_string_lossy()).expect("opened");
+    let rows = diesel::sql_query("SELECT caller, subject FROM audit ORDER BY at, id");
+    let rows: Vec<Row> = rows.load(&mut database).expect("read");
+    rows.into_iter()
+        .map(|row| (row.caller, row.subject))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_is_shown_whole() {
+    let app = App::start(&five_sources()).await;
+    // Some of GitHub's bodies are no text.
+    let mut rng = fastrand::Rng::with_seed(22);
+    for size in [1, 1_000_000, 1_000_001] {
+        let event = Provider::Github.event_of(&mut rng, size);
+        let headers = event.signed(Provider::Github.secret(), now());
+        let answer = post(&client(), app.listen, "github", headers, event.body.clone()).await;
+        assert!(
+            matches!(answer, Answer::Taken { new: true, .. }),
+            "{answer:?}"
+        );
+        let shown = output(&app, &["show", &event.id, "--body"]);
+        assert!(
+            shown.status.success(),
+            "{}",
+            String::from_utf8_lossy(&shown.stderr)
+        );
+        assert!(
+            shown.stdout == event.body,
+            "{} bytes of {}",
+            shown.stdout.len(),
+            event.body.len()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

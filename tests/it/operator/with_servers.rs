@@ -1,10 +1,10 @@
 //! On PostgreSQL: any instance answers for the shared store.
 
 use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, PgConnection};
+use diesel::{Connection as _, PgConnection, RunQueryDsl as _, sql_query};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
-use hookweir_testkit::servers::postgres;
+use hookweir_testkit::servers::{Server, postgres};
 
 use super::{SINKS, hookweir, ids, json, send, traced};
 
@@ -24,6 +24,14 @@ async fn an_event_that_one_instance_took_is_traced_by_the_other() {
     }
     let found = traced(&other, "evt_1", "default", "confirmed").await;
     assert!(found["sink"]["since"].is_string(), "{found}");
+
+    let body = hookweir(&one, &["show", "evt_2", "--body"]).good();
+    assert!(body.contains("evt_2"), "{body}");
+    let mut database = PgConnection::establish(&url).expect("connected");
+    let callers =
+        format!("SELECT 1 FROM {schema}.audit WHERE action = 'open body' AND caller LIKE 'user %'");
+    let recorded = sql_query(callers).execute(&mut database);
+    assert_eq!(recorded, Ok(1));
 
     // Figures of one instance say whose they are.
     let of = |app: &App| json(app, &["sources", "stripe"]).remove(0);
@@ -50,4 +58,17 @@ async fn the_statement_of_a_question_has_a_time_limit_of_its_own() {
     );
     other.batch_execute("ROLLBACK").expect("released");
     hookweir(&app, &["trace", "evt_1"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_transaction_pooler_the_first_question_is_answered_and_the_next_one() {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let pooler = Server::pooler(&postgres());
+    let store = format!("[store]\nurl = \"{}\"\nschema = \"{schema}\"\n", pooler.url);
+    let app = App::start(&format!("{store}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_1");
+    for _ in 0..3 {
+        assert_eq!(ids(&json(&app, &["events"])), ["evt_1"]);
+        hookweir(&app, &["show", "evt_1", "--body"]).good();
+    }
 }

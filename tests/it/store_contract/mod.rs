@@ -1,5 +1,6 @@
 //! What every store keeps to: the same tests on SQLite and on PostgreSQL.
 
+mod audit;
 mod catalog;
 mod claims;
 mod clocks;
@@ -113,6 +114,8 @@ macro_rules! contract {
             a_trace_has_attempts_reason_and_confirms_with_their_times
             a_page_is_bounded_and_the_next_one_goes_on
             conflicts_are_listed_with_their_bodies);
+        $crate::store_contract::contract!($place: audit
+            an_opened_body_is_recorded_and_the_entry_goes_after_its_time);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]

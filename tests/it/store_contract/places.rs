@@ -133,6 +133,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-29-000009_audit/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000008_sinks/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000006_clock/down.sql"),
@@ -210,6 +211,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-29-000009_audit/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000008_sinks/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000007_fetched_key/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000006_clock/down.sql"),

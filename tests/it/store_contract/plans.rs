@@ -46,6 +46,7 @@ const MEANT: &[(&str, &str, &[&str])] = &[
     ("DELETE FROM event", "event", &["event_pkey"]),
     ("DELETE FROM event", "published", &["published_pkey"]),
     ("DELETE FROM conflict", "conflict", &["conflict_at"]),
+    ("DELETE FROM audit", "audit", &["audit_at"]),
 ];
 
 /// A server that says every plan, with no statistics but those that a test makes.

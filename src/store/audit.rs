@@ -1,0 +1,48 @@
+//! Record of what operators did by the admin API: changes, and bodies that were opened.
+
+use std::time::Duration;
+
+use crate::domain::delivery::InstanceId;
+
+/// Time for which entries are kept.
+pub(super) const KEEP_AUDIT: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// An action of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditAction {
+    /// An event's body was handed out.
+    OpenBody,
+}
+
+impl AuditAction {
+    /// Returns the word that stands in the table and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OpenBody => "open body",
+        }
+    }
+}
+
+/// An entry of the record. The store adds the time.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    /// Instance that was asked.
+    pub instance: InstanceId,
+    /// Name of the token, or user and process at the socket.
+    pub caller: String,
+    /// The action.
+    pub action: AuditAction,
+    /// Message id of the event, or the choice of events.
+    pub subject: String,
+    /// Number of events.
+    pub count: u64,
+    /// Reason that the caller gave.
+    pub reason: Option<String>,
+}
+
+impl AuditEntry {
+    /// Returns the number of events as it is stored.
+    pub(super) fn rows(&self) -> i64 {
+        i64::try_from(self.count).unwrap_or(i64::MAX)
+    }
+}

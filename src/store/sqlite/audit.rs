@@ -1,0 +1,32 @@
+//! The role [`Audit`] in SQLite.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use uuid::Uuid;
+
+use super::{SqliteStore, now};
+use crate::store::{Audit, AuditEntry, StoreError};
+
+const RECORD: &str = "
+    INSERT INTO audit (id, instance, caller, action, subject, count, reason, at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+impl Audit for SqliteStore {
+    fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let now = now();
+        self.write(|connection| {
+            sql_query(RECORD)
+                .bind::<Binary, _>(&Uuid::now_v7().as_bytes()[..])
+                .bind::<Binary, _>(&entry.instance.as_bytes()[..])
+                .bind::<Text, _>(&entry.caller)
+                .bind::<Text, _>(entry.action.word())
+                .bind::<Text, _>(&entry.subject)
+                .bind::<BigInt, _>(entry.rows())
+                .bind::<Nullable<Text>, _>(entry.reason.as_deref())
+                .bind::<BigInt, _>(now)
+                .execute(connection)
+                .map(drop)
+        })
+    }
+}

@@ -120,7 +120,8 @@ impl Config {
             .map(|sink| (sink.name.clone(), sink.filter()));
         let sources = self.sources.iter();
         let routes = sources.map(|source| (source.name.clone(), source.route()));
-        Sinks::routed(sinks.collect(), routes.collect())
+        let orders = self.sinks.iter().map(|sink| sink.ordered.clone()).collect();
+        Ok(Sinks::routed(sinks.collect(), routes.collect())?.with_orders(orders))
     }
 
     /// Returns the URL of a source as seen from this machine.

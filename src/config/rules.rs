@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::model::{Config, Publisher, PublisherUrl};
+use super::model::{Config, Publisher, PublisherUrl, RespondAfter};
 use super::report::Report;
 
 /// A PostgreSQL schema that needs no quoting.
@@ -206,6 +206,13 @@ fn sink(sink: &Publisher, report: &mut Report) {
 fn sinks(config: &Config, report: &mut Report) {
     for (at, other) in config.sinks.iter().enumerate() {
         sink(other, report);
+        if !other.ordered.is_none() && config.server.respond_after == RespondAfter::Published {
+            report.blame(
+                &other.key("ordered"),
+                "senders cannot wait for an ordered sink: one instance publishes what all of them store, and events of a key wait for each \
+                 other; write server.respond_after = \"stored\", or \"none\" here",
+            );
+        }
         let PublisherUrl::File(folder) = &other.url else {
             continue;
         };

@@ -1,7 +1,8 @@
-//! Kinds of options about sinks: lists of event types, and of names.
+//! Kinds of options about sinks: lists of event types, lists of names, and the order of events.
 
 use super::option::{Describe, Read};
 use super::reader::Reader;
+use crate::domain::event_order::EventOrder;
 use crate::domain::sink::{SinkName, TypePattern};
 
 /// A list of patterns of event types.
@@ -31,5 +32,22 @@ impl Read<Vec<SinkName>> for SinkNames {
 impl Describe for SinkNames {
     fn takes(&self) -> String {
         "list of names of sinks".to_owned()
+    }
+}
+
+/// An order of events.
+pub(super) struct Order;
+
+impl Read<EventOrder> for Order {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> EventOrder {
+        r.text(key, |text| EventOrder::parse(text).map(drop))
+            .and_then(|text| EventOrder::parse(&text).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Describe for Order {
+    fn takes(&self) -> String {
+        "`\"none\"`, `\"source\"`, or `\"{json:/pointer}\"`".to_owned()
     }
 }

@@ -1,6 +1,7 @@
 //! Words of the service: deliveries, events and outcomes. Knows nothing of the rest.
 
 pub mod delivery;
+pub mod event_order;
 pub mod outcome;
 pub mod request;
 pub mod request_id;

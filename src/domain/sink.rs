@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use wildmatch::WildMatch;
 
-use super::delivery::SourceName;
+use super::delivery::{MessageKey, SourceName};
+use super::event_order::{EventOrder, OrderKey};
 
 /// Name of a sink: a place that events are published to. A row of the outbox belongs to one sink.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,10 +160,12 @@ pub struct SourceRoute {
 #[derive(Clone, Debug)]
 pub struct Sinks(Arc<Routes>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Routes {
     names: Vec<SinkName>,
     filters: Vec<EventFilter>,
+    /// Of the sinks, in order. Empty: none keeps an order.
+    orders: Vec<EventOrder>,
     sources: HashMap<SourceName, (SinkSet, EventFilter)>,
     /// Some event may not go to some sink.
     selective: bool,
@@ -218,6 +221,7 @@ impl Sinks {
         Ok(Self(Arc::new(Routes {
             names,
             filters,
+            orders: Vec::new(),
             sources: routes,
             selective,
         })))
@@ -229,6 +233,39 @@ impl Sinks {
             [only] if !self.0.selective => Some(only),
             _ => None,
         }
+    }
+
+    /// Returns the sinks with these orders, in the order of their names.
+    #[must_use]
+    pub fn with_orders(self, orders: Vec<EventOrder>) -> Self {
+        let mut routes = Arc::unwrap_or_clone(self.0);
+        routes.orders = orders;
+        Self(Arc::new(routes))
+    }
+
+    /// Returns `true` if a sink keeps an order.
+    pub fn is_ordered(&self) -> bool {
+        self.0.orders.iter().any(|order| !order.is_none())
+    }
+
+    /// Returns the name of each sink in `set`, with the event's key there if the sink keeps an order.
+    pub fn order_keys<'s>(
+        &'s self,
+        set: SinkSet,
+        source: &'s SourceName,
+        body: &'s [u8],
+        message: &'s MessageKey,
+    ) -> impl Iterator<Item = (&'s SinkName, Option<OrderKey>)> {
+        let names = self.0.names.iter().enumerate();
+        names
+            .filter(move |(at, _)| set.has(*at))
+            .map(move |(at, name)| {
+                let order = self.0.orders.get(at);
+                (
+                    name,
+                    order.and_then(|order| order.key(source, body, message)),
+                )
+            })
     }
 
     /// Returns `true` if an event may not go to all sinks.
@@ -281,6 +318,7 @@ impl Default for Sinks {
         Self(Arc::new(Routes {
             names: vec![SinkName::default()],
             filters: vec![EventFilter::default()],
+            orders: Vec::new(),
             sources: HashMap::new(),
             selective: false,
         }))

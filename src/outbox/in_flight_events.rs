@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::PublishWaiter;
 use crate::domain::delivery::MessageKey;
+use crate::store::InMemory;
 
 /// Set of the events in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +89,15 @@ impl InFlightEvents {
     /// Returns `true` if the event with `key` is in flight.
     pub fn contains(&self, key: &MessageKey) -> bool {
         self.tracked().events.contains_key(key)
+    }
+
+    /// Returns the state of the event with `key`.
+    pub fn state(&self, key: &MessageKey) -> InMemory {
+        match self.tracked().events.get(key) {
+            None => InMemory::No,
+            Some(event) if event.published => InMemory::Published,
+            Some(_) => InMemory::Waits,
+        }
     }
 
     /// Returns the number of events in flight.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::domain::sink::SinkName;
 use crate::in_flight::{Budget, Permit};
 use crate::runtime::mailbox::Mailbox;
-use crate::store::StoredEvent;
+use crate::store::{InOrder, StoredEvent};
 
 mod confirm_writer;
 mod in_flight_events;
@@ -40,7 +40,7 @@ pub(crate) use self::confirm_writer::ConfirmWriter;
 pub use self::in_flight_events::{InFlightEvents, InFlightGuard, RelayScan};
 pub use self::pending_confirms::{ConfirmBatch, PendingConfirms, PiggybackedConfirms};
 pub use self::publish_waiter::PublishWaiter;
-pub(crate) use self::relay::Relay;
+pub(crate) use self::relay::{OrderedScan, Relay};
 pub use self::sink_health::SinkHealth;
 
 /// Returns `true` while this instance holds its lease. Without the lease, the rows may belong to
@@ -60,16 +60,29 @@ pub struct SinkOutbox {
     pub publisher: Mailbox<Pending>,
     /// The publisher's room for hints. The relay has a budget of its own.
     pub budget: Arc<Budget>,
+    /// The sink keeps an order. The store alone knows which event of a key is the next.
+    pub ordered: bool,
 }
 
 impl SinkOutbox {
     /// Sends committed rows to the publisher as a hint. Returns the number of rows that it has no
-    /// room for: the relay will find them.
+    /// room for: the relay will find them. If the sink is ordered, the relay is told to look for them.
     pub fn hint(&self, rows: impl IntoIterator<Item = (StoredEvent, InFlightGuard)>) -> usize {
+        if self.ordered {
+            // The relay takes no row whose guard is still there.
+            rows.into_iter().for_each(drop);
+            self.confirms.notify_relay();
+            return 0;
+        }
         let (mut events, mut dropped) = (Vec::new(), 0);
         for (row, guard) in rows {
             match self.budget.reserve(1, row.event.body.len()) {
-                Ok(permit) => events.push(PendingEvent { row, guard, permit }),
+                Ok(permit) => events.push(PendingEvent {
+                    row,
+                    guard,
+                    permit,
+                    in_order: None,
+                }),
                 Err(_) => dropped += 1,
             }
         }
@@ -98,4 +111,6 @@ pub struct PendingEvent {
     pub guard: InFlightGuard,
     /// The event's room in the publisher's budget.
     pub permit: Permit,
+    /// Place among the rows of its key, if the sink is ordered and the row has a key.
+    pub in_order: Option<InOrder>,
 }

@@ -245,6 +245,7 @@ mod tests {
                 row,
                 guard,
                 permit: Budget::new(1, 1).reserve(1, 1).expect("room"),
+                in_order: None,
             }
         }
     }

@@ -3,18 +3,21 @@
 //!
 //! A crash, an outage, an ambiguous commit or a full mailbox leaves such rows. The relay has a
 //! budget of its own, so that neither a backlog nor a flood of new events can starve the other.
+//!
+//! All events of an ordered sink come this way. After each commit and each recorded result, the relay
+//! looks which events of each key are the next ([`OrderedScan`]).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
-use super::{MayPublish, Pending, PendingEvent, SinkHealth, SinkOutbox};
+use super::{MayPublish, Pending, PendingEvent, RelayScan, SinkHealth, SinkOutbox};
 use crate::domain::delivery::InstanceId;
 use crate::faults::mutants::Mutant;
 use crate::in_flight::Budget;
 use crate::runtime::backoff::Backoff;
-use crate::store::{Outbox, Room, StoreError};
+use crate::store::{FromKey, InOrder, Outbox, Room, StoreError, StoredEvent};
 use crate::telemetry::Metrics;
 
 /// The thread's state.
@@ -34,6 +37,39 @@ pub(crate) struct Relay {
     pub(crate) room: Receiver<()>,
     /// Closed at the end.
     pub(crate) stop: Receiver<()>,
+    /// State of the scans of an ordered sink.
+    pub(crate) ordered: Option<OrderedScan>,
+}
+
+/// Interval at which an ordered sink is scanned for rows without a key: such rows are written before
+/// it is ordered, or moved to it.
+const WITHOUT_ORDER: Duration = Duration::from_secs(5);
+
+/// State of the scans of an ordered sink.
+#[derive(Debug)]
+pub(crate) struct OrderedScan {
+    /// Place at which the next scan goes on.
+    from: FromKey,
+    /// Time of the last scan for rows without a key.
+    without_order: Option<Instant>,
+}
+
+impl OrderedScan {
+    /// Returns the state before the first scan.
+    pub(crate) fn new() -> Self {
+        Self {
+            from: FromKey::START,
+            without_order: None,
+        }
+    }
+}
+
+/// Rows that a scan has sent to the publisher, and those that it has read.
+#[derive(Default)]
+struct Found {
+    pending: Vec<PendingEvent>,
+    rows: usize,
+    bytes: usize,
 }
 
 /// Result of one scan of the outbox.
@@ -47,7 +83,7 @@ enum Pass {
 
 impl Relay {
     /// Scans the outbox until `stop` is closed.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         let mut backoff = Backoff::new(self.interval, self.interval.max(Duration::from_secs(5)));
         let mut failing = false;
         let mut last = Pass::Whole;
@@ -90,11 +126,17 @@ impl Relay {
                 recv(timeout) -> _ => return true,
                 recv(self.room) -> told => match told {
                     Err(_) => return false,
-                    Ok(()) if last == Pass::Full && self.has_room() => return true,
+                    Ok(()) if self.is_asked(last) && self.has_room() => return true,
                     Ok(()) => {}
                 },
             }
         }
+    }
+
+    /// Returns `true` if a message about recorded results, or about new rows of an ordered sink, calls
+    /// for a scan.
+    fn is_asked(&self, last: Pass) -> bool {
+        last == Pass::Full || self.ordered.is_some()
     }
 
     /// Returns `true` if half of the budget is free: a pass reads many rows while the other half is
@@ -104,21 +146,87 @@ impl Relay {
         events * 2 >= self.max.events && bytes * 2 >= self.max.bytes
     }
 
-    fn pass(&self) -> Result<Pass, StoreError> {
+    fn pass(&mut self) -> Result<Pass, StoreError> {
         let (events, bytes) = self.budget.room();
-        let scan = self.outbox.in_flight.begin_scan();
-        let rows = self.store.claim(
+        let room = Room { events, bytes };
+        let in_flight = self.outbox.in_flight.clone();
+        let scan = in_flight.begin_scan();
+        let mut found = Found::default();
+        match self.ordered.take() {
+            None => {
+                let rows = self
+                    .store
+                    .claim(self.instance, &self.outbox.sink, room, &|key| {
+                        in_flight.contains(key) || Mutant::NoOwnRowSweep.is_on()
+                    })?;
+                self.take(&scan, rows.into_iter().map(|row| (row, None)), &mut found);
+            }
+            Some(mut ordered) => {
+                let result = self.scan_in_order(&mut ordered, &scan, room, &mut found);
+                self.ordered = Some(ordered);
+                result?;
+            }
+        }
+        drop(scan);
+        let claimed = found.pending.len();
+        let hint = Pending {
+            events: found.pending,
+        };
+        if claimed > 0 && self.outbox.publisher.try_send(hint).is_ok() {
+            self.metrics.relayed.inc_by(claimed as u64);
+        }
+        Ok(if found.rows == events || found.bytes * 2 >= bytes {
+            Pass::Full
+        } else {
+            Pass::Whole
+        })
+    }
+
+    /// Reads the next events of each key; now and then, events without a key too.
+    fn scan_in_order(
+        &self,
+        ordered: &mut OrderedScan,
+        scan: &RelayScan,
+        room: Room,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let in_flight = &self.outbox.in_flight;
+        let rows = self.store.claim_in_order(
             self.instance,
             &self.outbox.sink,
-            Room { events, bytes },
-            &|key| self.outbox.in_flight.contains(key) || Mutant::NoOwnRowSweep.is_on(),
+            room,
+            ordered.from,
+            &|key| in_flight.state(key),
         )?;
-        let found = rows.len();
-        let mut found_bytes = 0;
-        let mut pending = Vec::with_capacity(found);
-        for row in rows {
+        ordered.from = rows.next;
+        let rows = rows.rows.into_iter();
+        self.take(scan, rows.map(|(row, place)| (row, Some(place))), found);
+        let looked = ordered.without_order.map(|at| at.elapsed());
+        if looked.is_none_or(|ago| ago >= WITHOUT_ORDER) {
+            ordered.without_order = Some(Instant::now());
+            let (events, bytes) = self.budget.room();
+            let rows = self.store.claim_without_order(
+                self.instance,
+                &self.outbox.sink,
+                Room { events, bytes },
+                &|key| in_flight.contains(key),
+            )?;
+            self.take(scan, rows.into_iter().map(|row| (row, None)), found);
+        }
+        Ok(())
+    }
+
+    /// Takes room and a guard for each row. A row that gets none stays for the next scan.
+    fn take(
+        &self,
+        scan: &RelayScan,
+        rows: impl Iterator<Item = (StoredEvent, Option<InOrder>)>,
+        found: &mut Found,
+    ) {
+        for (row, in_order) in rows {
             let len = row.event.body.len();
-            found_bytes += len;
+            found.rows += 1;
+            found.bytes += len;
             // A body larger than the whole budget takes all of it.
             let (Some(guard), Ok(permit)) = (
                 scan.claim(row.event.message),
@@ -126,18 +234,12 @@ impl Relay {
             ) else {
                 continue;
             };
-            pending.push(PendingEvent { row, guard, permit });
+            found.pending.push(PendingEvent {
+                row,
+                guard,
+                permit,
+                in_order,
+            });
         }
-        drop(scan);
-        let claimed = pending.len();
-        let hint = Pending { events: pending };
-        if claimed > 0 && self.outbox.publisher.try_send(hint).is_ok() {
-            self.metrics.relayed.inc_by(claimed as u64);
-        }
-        Ok(if found == events || found_bytes * 2 >= bytes {
-            Pass::Full
-        } else {
-            Pass::Whole
-        })
     }
 }

@@ -23,8 +23,8 @@ use crate::domain::delivery::{InstanceId, SourceName};
 use crate::domain::sink::SinkName;
 use crate::in_flight::Budget;
 use crate::outbox::{
-    ConfirmWriter, InFlightEvents, MayPublish, Pending, PendingConfirms, Relay, SinkHealth,
-    SinkOutbox,
+    ConfirmWriter, InFlightEvents, MayPublish, OrderedScan, Pending, PendingConfirms, Relay,
+    SinkHealth, SinkOutbox,
 };
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
@@ -183,6 +183,7 @@ pub fn start_sink(
         confirms,
         publisher: started.mailbox,
         budget: Budget::new(half.events, half.bytes),
+        ordered: !config.ordered.is_none(),
     };
     let relay_budget = Budget::new(half.events, half.bytes);
     let (relay_stop, stop) = bounded(0);
@@ -198,6 +199,7 @@ pub fn start_sink(
         metrics: deps.metrics,
         room,
         stop,
+        ordered: outbox.ordered.then(OrderedScan::new),
     };
     let relay = spawn("relay", deps.lifeline.of("relay"), move || relay.run())?;
     Ok(RunningPublisher {

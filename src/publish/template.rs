@@ -135,6 +135,11 @@ impl Template {
         self.0.is_empty()
     }
 
+    /// Returns `true` if the template is `part` and nothing else.
+    pub(super) fn is_only(&self, part: Placeholder) -> bool {
+        self.0 == [Part::Of(part)]
+    }
+
     /// Returns `true` if `part` is in the template.
     pub(super) fn has(&self, part: Placeholder) -> bool {
         self.0.contains(&Part::Of(part))

@@ -10,13 +10,19 @@
 //!   queue does not fill the window. A postponed event leaves memory. It is due again after a delay
 //!   that doubles with each attempt, and the relay finds it.
 //! - Events that must go alone take turns with batches, so that neither delays the other.
+//! - Of an ordered sink, one event of a key is queued or under way at a time. The later ones wait
+//!   behind it until it is confirmed. If it is postponed or parked, they leave memory; the relay finds
+//!   them after it.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::envelope::{Message, MessageOptions};
 use super::sinks::PublishResult;
+use crate::domain::event_order::OrderKey;
 use crate::outbox::{ConfirmBatch, PendingEvent};
+use crate::store::{InOrder, Seq};
 
 /// Failures for an unknown reason before an event is postponed.
 const MAX_TRIES: u32 = 3;
@@ -55,6 +61,16 @@ pub struct Window {
     alone: VecDeque<Item>,
     alone_had_its_turn: bool,
     under_way: Vec<Option<Vec<Item>>>,
+    /// Keys of an ordered sink with an event that is queued or under way.
+    keys: HashMap<OrderKey, KeyQueue>,
+}
+
+/// Events of one key that wait for the one in front of them.
+#[derive(Debug)]
+struct KeyQueue {
+    waiting: VecDeque<PendingEvent>,
+    /// The last event of the key in memory.
+    last: Seq,
 }
 
 #[derive(Debug)]
@@ -64,6 +80,20 @@ struct Item {
     tries: u32,
     /// Number of refusals of the event alone.
     refusals: u32,
+}
+
+impl Item {
+    fn new(event: PendingEvent) -> Self {
+        Self {
+            event,
+            tries: 0,
+            refusals: 0,
+        }
+    }
+
+    fn key(&self) -> Option<OrderKey> {
+        self.event.in_order.map(|place| place.key)
+    }
 }
 
 impl Window {
@@ -76,16 +106,43 @@ impl Window {
             alone: VecDeque::new(),
             alone_had_its_turn: false,
             under_way,
+            keys: HashMap::new(),
         }
     }
 
-    /// Adds an event.
+    /// Adds an event. An event with a key waits for those of its key that are in memory. If the one
+    /// before it has left memory, the event leaves too: nothing tells here how that one ended.
     pub fn push(&mut self, event: PendingEvent) {
-        self.queue.push_back(Item {
-            event,
-            tries: 0,
-            refusals: 0,
-        });
+        if let Some(InOrder { key, after }) = event.in_order {
+            let last = event.row.seq;
+            match self.keys.entry(key) {
+                Entry::Vacant(place) if after.is_none() => {
+                    let waiting = VecDeque::new();
+                    place.insert(KeyQueue { waiting, last });
+                }
+                Entry::Occupied(mut queue) if after == Some(queue.get().last) => {
+                    let queue = queue.get_mut();
+                    queue.last = last;
+                    queue.waiting.push_back(event);
+                    return;
+                }
+                _ => return,
+            }
+        }
+        self.queue.push_back(Item::new(event));
+    }
+
+    /// Ends an event of a key: the next one goes if it was confirmed, else all of them leave memory.
+    fn end(&mut self, key: Option<OrderKey>, confirmed: bool) {
+        let Some(key) = key else { return };
+        let next = self
+            .keys
+            .get_mut(&key)
+            .and_then(|queue| queue.waiting.pop_front());
+        match next {
+            Some(next) if confirmed => self.queue.push_back(Item::new(next)),
+            _ => drop(self.keys.remove(&key)),
+        }
     }
 
     /// Returns the number of tasks with a batch under way.
@@ -133,13 +190,23 @@ impl Window {
 
     /// Forgets the events that are not under way: another instance owns their rows by now.
     pub fn give_up(&mut self) {
-        self.queue.clear();
-        self.alone.clear();
+        let queued = self.queue.drain(..).chain(self.alone.drain(..));
+        for key in queued.filter_map(|item| item.key()).collect::<Vec<_>>() {
+            self.keys.remove(&key);
+        }
+        for queue in self.keys.values_mut() {
+            // The first one is under way, and nothing may be behind it any more.
+            queue.waiting.clear();
+            queue.last = Seq(i64::MIN);
+        }
     }
 
     /// Forgets the batch of `task`, which was not sent.
     pub fn give_up_batch(&mut self, task: usize) {
-        drop(self.under_way.get_mut(task).and_then(Option::take));
+        let batch = self.under_way.get_mut(task).and_then(Option::take);
+        for item in batch.into_iter().flatten() {
+            self.end(item.key(), false);
+        }
     }
 
     /// Ends the batch of `task`. `results` has one entry for each of its messages, in order. A
@@ -153,8 +220,12 @@ impl Window {
         let mut results = results.into_iter();
         let mut again = Vec::new();
         for mut item in batch {
+            let key = item.key();
             match results.next().unwrap_or_else(no_result) {
-                PublishResult::Confirmed => to_record.confirmed.push(item.event),
+                PublishResult::Confirmed => {
+                    to_record.confirmed.push(item.event);
+                    self.end(key, true);
+                }
                 PublishResult::Unroutable(_) | PublishResult::Nacked(_) => {
                     self.postpone(&mut to_record, item);
                 }
@@ -172,6 +243,7 @@ impl Window {
                         self.alone.push_back(item);
                     } else {
                         to_record.parked.push((item.event, why));
+                        self.end(key, false);
                     }
                 }
             }
@@ -182,8 +254,9 @@ impl Window {
         to_record
     }
 
-    fn postpone(&self, to_record: &mut ConfirmBatch, item: Item) {
+    fn postpone(&mut self, to_record: &mut ConfirmBatch, item: Item) {
         let delay = self.limits.delay(item.event.row.attempts);
+        self.end(item.key(), false);
         to_record.postponed.push((item.event, delay));
     }
 }

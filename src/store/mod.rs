@@ -11,6 +11,7 @@ mod catalog_answers;
 mod catalog_rows;
 mod claim;
 mod clock;
+mod in_order;
 pub mod keeper;
 mod migrations;
 mod open;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use audit::{AuditAction, AuditEntry};
+pub use in_order::{FromKey, InMemory, InOrder, OrderedRows};
 pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;

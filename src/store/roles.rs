@@ -11,8 +11,8 @@ use super::catalog::{
 };
 use super::trace::{EventTrace, Traced};
 use super::{
-    Backlog, Confirms, FetchedKey, Inserted, Learned, LearnedSecret, NewEvent, Parked, Retention,
-    Room, Seq, StoreError, StoredEvent,
+    Backlog, Confirms, FetchedKey, FromKey, InMemory, Inserted, Learned, LearnedSecret, NewEvent,
+    OrderedRows, Parked, Retention, Room, Seq, StoreError, StoredEvent,
 };
 use crate::config::secret::Secret;
 use crate::domain::delivery::{InstanceId, MessageKey, SourceName};
@@ -63,6 +63,31 @@ pub trait Outbox: Send + Sync + 'static {
     /// `room.bytes` is returned alone. A row that is due later than the longest retry from now is
     /// due, and a lease that ends later than it was taken for is over: the clock was ahead then.
     fn claim(
+        &self,
+        owner: InstanceId,
+        sink: &SinkName,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Returns rows for an ordered `sink`: from the key after `from` on, of each key the first ones that
+    /// are not in memory, in order of their numbers, at most `room`. A row that is not due, or that has a
+    /// parked one of its key before it, ends its key.
+    ///
+    /// Rows of all instances are returned, but only to the instance that holds the sink. If no instance
+    /// with a live lease holds it, `owner` does from now on, if it has a live one.
+    fn claim_in_order(
+        &self,
+        owner: InstanceId,
+        sink: &SinkName,
+        room: Room,
+        from: FromKey,
+        in_memory: &dyn Fn(&MessageKey) -> InMemory,
+    ) -> Result<OrderedRows, StoreError>;
+
+    /// Does as [`Outbox::claim`] does, for rows of an ordered sink that have no key: they were stored
+    /// before the sink was ordered, or moved to it.
+    fn claim_without_order(
         &self,
         owner: InstanceId,
         sink: &SinkName,

@@ -6,6 +6,7 @@ mod embedded;
 mod first_steps;
 mod hostile;
 mod named_keys;
+mod ordered;
 mod published;
 mod room;
 mod service_manager;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hookweir::config::kafka_url::KafkaUrl;
 use hookweir::config::model::{Compression, SaslMechanism};
 use hookweir::domain::delivery::SourceName;
+use hookweir::domain::event_order::EventOrder;
 use hookweir::publish::routing_key::{RoutingKey, RoutingKeys};
 use hookweir::publish::sinks::kafka::{KafkaConfig, KafkaSink, KafkaSource};
 use hookweir::publish::{Connection, ConnectionState, Message, PublishResult, Sink as _};
@@ -26,6 +27,7 @@ pub fn config(url: &str, prefix: &str) -> KafkaConfig {
         url: KafkaUrl::parse(url).expect("a URL"),
         topic: format!("{prefix}.{{source}}"),
         key: "{message_id}".to_owned(),
+        ordered: EventOrder::None,
         sources: vec![source("s")],
         compression: Compression::Lz4,
         declare: true,

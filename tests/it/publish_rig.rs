@@ -14,13 +14,16 @@ use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, wall_clock,
 };
+use hookweir::domain::event_order::EventOrder;
 use hookweir::domain::sink::SinkName;
 use hookweir::in_flight::Budget;
 use hookweir::outbox::InFlightEvents;
 use hookweir::publish::{PublisherDeps, RunningPublisher, Sink, start, start_sink};
 use hookweir::runtime::mailbox::ActorRegistry;
 use hookweir::runtime::shutdown::{CriticalTask, DeathWatch};
-use hookweir::store::{self, NewEvent, Room, Seq, StoreError, StoredEvent};
+use hookweir::store::{
+    self, FromKey, InMemory, NewEvent, OrderedRows, Room, Seq, StoreError, StoredEvent,
+};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -111,6 +114,27 @@ impl store::Outbox for Outbox {
             .collect())
     }
 
+    fn claim_in_order(
+        &self,
+        _: InstanceId,
+        _: &SinkName,
+        _: Room,
+        _: FromKey,
+        _: &dyn Fn(&MessageKey) -> InMemory,
+    ) -> Result<OrderedRows, StoreError> {
+        unreachable!()
+    }
+
+    fn claim_without_order(
+        &self,
+        _: InstanceId,
+        _: &SinkName,
+        _: Room,
+        _: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        unreachable!()
+    }
+
     fn confirmed(&self, _: &SinkName, confirmed: &[Seq]) -> Result<(), StoreError> {
         let mut rows = self.rows()?;
         confirmed.iter().for_each(|seq| drop(rows.remove(&seq.0)));
@@ -184,6 +208,7 @@ pub fn config(url: PublisherUrl) -> Publisher {
     Publisher {
         name: SinkName::default(),
         section: "publisher".into(),
+        ordered: EventOrder::None,
         event_types: Vec::new(),
         except_event_types: Vec::new(),
         forward_headers: Vec::new(),

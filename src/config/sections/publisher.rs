@@ -13,7 +13,8 @@ use crate::config::option::{
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
-use crate::config::sink_kinds::TypePatterns;
+use crate::config::sink_kinds::{Order, TypePatterns};
+use crate::domain::event_order::EventOrder;
 use crate::domain::sink::{EventFilter, SinkName, TypePattern};
 
 section! {
@@ -68,6 +69,10 @@ section! {
         pub yield_longest: Duration = "publisher.yield_secs", Secs(0..=3600), 10;
         /// Routing key made of {source}, {type} and {id}. If the key exceeds 255 bytes, its parts are cut.
         pub routing_key: String = "publisher.routing_key", TemplateKind::RoutingKey, "{source}.{type}";
+        /// Order of events: "none", "source" (of each source), or "{json:/data/customer}" (of each value there
+        /// in the body). Events of one key are published one after the other, each after the confirm of the one
+        /// before. One that fails holds the later ones of its key, and no others. See docs/guide/sinks.md.
+        pub ordered: EventOrder = "publisher.ordered", Order, "none";
         /// Types of the events that go to this sink, such as "order.*"; [] is all. An event without a type is
         /// met by "*" only. A `[[sink]]` does not take filters from `[publisher]`.
         pub event_types: Vec<TypePattern> = "publisher.event_types", TypePatterns, [];

@@ -41,7 +41,31 @@ impl Rig {
         );
         let guard = self.in_flight.begin(row.event.message).expect("new");
         let permit = Budget::new(1, body).reserve(1, body).expect("room");
-        self.window.push(PendingEvent { row, guard, permit });
+        self.window.push(PendingEvent {
+            row,
+            guard,
+            permit,
+            in_order: None,
+        });
+    }
+
+    /// Adds an event of a key behind the one with the number `after`; returns its number.
+    fn push_in_order(&mut self, key: i64, after: Option<i64>) -> i64 {
+        self.next += 1;
+        let row = row(self.next, event("s", &self.next.to_string(), b"x"));
+        let Some(guard) = self.in_flight.begin(row.event.message) else {
+            panic!("{} is in memory", self.next);
+        };
+        self.window.push(PendingEvent {
+            row,
+            guard,
+            permit: Budget::new(1, 1).reserve(1, 1).expect("room"),
+            in_order: Some(InOrder {
+                key: OrderKey(key),
+                after: after.map(Seq),
+            }),
+        });
+        self.next
     }
 
     fn batch(&mut self) -> Option<(usize, Vec<String>)> {
@@ -191,6 +215,117 @@ fn what_is_given_up_leaves_memory_and_frees_its_task() {
     assert!(rig.in_flight.is_empty());
     rig.push(1);
     assert_eq!(rig.batch(), Some((0, vec!["9".into()])));
+}
+
+#[test]
+fn of_a_key_one_event_leaves_after_the_other_and_of_several_keys_side_by_side() {
+    let mut rig = Rig::new(LIMITS);
+    let first = rig.push_in_order(7, None);
+    let second = rig.push_in_order(7, Some(first));
+    rig.push_in_order(8, None);
+    rig.push_in_order(7, Some(second));
+    assert_eq!(rig.batch(), Some((0, vec!["1".into(), "3".into()])));
+    assert_eq!(rig.batch(), None, "the others wait for the first");
+    let confirmed = || vec![PublishResult::Confirmed, PublishResult::Confirmed];
+    rig.window.finished(0, confirmed());
+    assert_eq!(rig.batch(), Some((0, vec!["2".into()])));
+    assert!(rig.window.finished(0, vec![unknown()]).is_empty());
+    assert_eq!(rig.batch(), Some((0, vec!["2".into()])), "not overtaken");
+    rig.window.finished(0, confirmed());
+    assert_eq!(rig.batch(), Some((0, vec!["4".into()])));
+    rig.window.finished(0, confirmed());
+    assert!(rig.window.keys.is_empty() && rig.in_flight.is_empty());
+}
+
+#[test]
+fn a_failed_event_takes_the_later_ones_of_its_key_out_of_memory_and_no_others() {
+    for failure in [
+        vec![PublishResult::Nacked("no".into())],
+        vec![PublishResult::Unroutable("no".into())],
+        vec![refused(), refused()],
+        vec![unknown(), unknown(), unknown()],
+    ] {
+        let mut rig = Rig::new(LIMITS);
+        let first = rig.push_in_order(7, None);
+        let second = rig.push_in_order(7, Some(first));
+        rig.push_in_order(7, Some(second));
+        let mut last = ConfirmBatch::default();
+        for result in failure {
+            assert_eq!(rig.batch(), Some((0, vec!["1".into()])));
+            last = rig.window.finished(0, vec![result]);
+        }
+        assert_eq!(last.postponed.len() + last.parked.len(), 1);
+        assert_eq!(rig.in_flight.len(), 1, "it alone is to be recorded");
+        rig.push_in_order(7, Some(3));
+        assert_eq!(rig.batch(), None, "one that was behind them does not pass");
+        rig.push_in_order(8, None);
+        assert_eq!(rig.batch(), Some((0, vec!["5".into()])));
+        drop(last);
+        rig.push_in_order(7, None);
+        assert_eq!(rig.batch(), Some((1, vec!["6".into()])));
+    }
+}
+
+#[test]
+fn a_key_whose_event_is_given_up_begins_anew() {
+    let mut rig = Rig::new(LIMITS);
+    let first = rig.push_in_order(7, None);
+    rig.push_in_order(7, Some(first));
+    let other = rig.push_in_order(8, None);
+    rig.batch().expect("both keys");
+    rig.push_in_order(8, Some(other));
+    rig.push_in_order(9, None);
+    rig.window.give_up();
+    assert_eq!(rig.in_flight.len(), 2, "those under way");
+    rig.push_in_order(9, None);
+    rig.push_in_order(8, Some(4));
+    assert_eq!(rig.batch(), Some((1, vec!["6".into()])));
+    rig.window.give_up_batch(0);
+    rig.push_in_order(7, None);
+    assert_eq!(rig.batch(), Some((0, vec!["8".into()])));
+}
+
+proptest! {
+    /// With any results, the first confirms of a key come in its order, and nobody else is held.
+    #[test]
+    fn no_event_of_a_key_overtakes_another(results in proptest::collection::vec((0usize..2, proptest::collection::vec(0u8..5, 3)), 1..60)) {
+        let mut rig = Rig::new(LIMITS);
+        // What the store has: of each key the numbers that wait, in order.
+        let mut store: HashMap<i64, VecDeque<i64>> = HashMap::new();
+        let mut confirmed: HashMap<i64, i64> = HashMap::new();
+        for (task, results) in results {
+            for key in 0..3 {
+                // The relay: what follows the last one in memory.
+                let behind = store.get(&key).and_then(|rows| rows.back().copied());
+                if rig.window.keys.get(&OrderKey(key)).is_none() {
+                    store.remove(&key);
+                    let seq = rig.push_in_order(key, None);
+                    store.entry(key).or_default().push_back(seq);
+                } else {
+                    let seq = rig.push_in_order(key, behind);
+                    store.entry(key).or_default().push_back(seq);
+                }
+            }
+            while rig.batch().is_some() {}
+            for batch in rig.window.under_way.iter().flatten() {
+                let keys: HashSet<_> = batch.iter().map(Item::key).collect();
+                prop_assert_eq!(keys.len(), batch.len(), "two of a key in a batch");
+            }
+            let keys: Vec<_> = rig.window.under_way.iter().flatten().flatten().map(Item::key).collect();
+            prop_assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "two of a key under way");
+            let results = results.into_iter().map(|result| match result {
+                0 | 1 => PublishResult::Confirmed,
+                2 => PublishResult::Nacked(String::new()),
+                3 => unknown(),
+                _ => refused(),
+            });
+            for event in rig.window.finished(task, results.collect()).confirmed {
+                let Some(place) = event.in_order else { panic!("no key") };
+                let before = confirmed.insert(place.key.0, event.row.seq.0);
+                prop_assert!(before < Some(event.row.seq.0), "out of order");
+            }
+        }
+    }
 }
 
 proptest! {

@@ -23,6 +23,13 @@ const DUE: &str = "
       AND (due_at, seq) > ($3, $4)
     ORDER BY owner, sink, due_at, seq LIMIT $5";
 
+/// Of an ordered sink, the rows that have no key.
+const DUE_WITHOUT_ORDER: &str = "
+    SELECT due_at, seq, key, bytes, attempts FROM outbox
+    WHERE (owner, sink, due_at) >= ($1, $2, $3) AND (owner, sink, due_at) <= ($1, $2, now())
+      AND (due_at, seq) > ($3, $4) AND order_key IS NULL
+    ORDER BY owner, sink, due_at, seq LIMIT $5";
+
 const STRANDED: &str = "
     SELECT due_at, seq, key, bytes, attempts FROM outbox
     WHERE (owner, sink, due_at) > ($1, $2, now() + $6 * interval '1 millisecond') AND (owner, sink) <= ($1, $2)
@@ -36,9 +43,29 @@ pub(super) fn offer_due(
     sink: &SinkName,
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
+    offer_by(DUE, connection, owner, sink, choice)
+}
+
+/// Offers the rows of `owner` for an ordered `sink` that are due and have no key.
+pub(super) fn offer_without_order(
+    connection: &mut PgConnection,
+    owner: InstanceId,
+    sink: &SinkName,
+    choice: &mut Choice<'_>,
+) -> QueryResult<()> {
+    offer_by(DUE_WITHOUT_ORDER, connection, owner, sink, choice)
+}
+
+fn offer_by(
+    statement: &str,
+    connection: &mut PgConnection,
+    owner: InstanceId,
+    sink: &SinkName,
+    choice: &mut Choice<'_>,
+) -> QueryResult<()> {
     let mut last = (PgTimestamp(i64::MIN), i64::MIN);
     while !choice.is_full() {
-        let page: Vec<DueRow> = sql_query(DUE)
+        let page: Vec<DueRow> = sql_query(statement)
             .bind::<Binary, _>(&owner.as_bytes()[..])
             .bind::<Text, _>(sink.as_str())
             .bind::<Timestamptz, _>(last.0)

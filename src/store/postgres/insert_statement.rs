@@ -67,7 +67,8 @@ struct More<'a> {
     replays: Vec<Option<&'a [u8]>>,
     conflicts_of: Vec<Option<&'a [u8]>>,
     same_bytes_as: Vec<Option<&'a [u8]>>,
-    /// Names of the sinks of each event, with commas between. No name has a comma.
+    /// Names of the sinks of each event, with commas between. An ordered sink has the event's key behind
+    /// it: `kafka=1234`. No name has a comma or an equals sign.
     sinks: Vec<String>,
 }
 
@@ -78,12 +79,16 @@ impl<'a> More<'a> {
     }
 
     fn new(batch: &[&'a NewEvent], sinks: &Sinks, of_events: &[SinkSet]) -> Self {
-        let names = |set: &SinkSet| {
-            let names = sinks.names(*set).map(SinkName::as_str);
+        let names = |(new, set): (&&NewEvent, &SinkSet)| {
+            let names = sinks.order_keys(*set, &new.source, &new.body, &new.message);
+            let names = names.map(|(name, key)| match key {
+                None => name.to_string(),
+                Some(key) => format!("{name}={}", key.0),
+            });
             names.collect::<Vec<_>>().join(",")
         };
         Self {
-            sinks: of_events.iter().map(names).collect(),
+            sinks: batch.iter().zip(of_events).map(names).collect(),
             messages: batch
                 .iter()
                 .map(|new| new.own_message().map(|message| &message.as_bytes()[..]))
@@ -126,7 +131,7 @@ impl<'a> Rows<'a> {
             .map(|new| sinks.wanting(&new.source, new.event_type.as_deref()))
             .collect();
         let sink = common(&of_events).and_then(|set| sinks.only_in(set));
-        let full = sink.is_none() || batch.iter().any(|new| More::fills(new));
+        let full = sink.is_none() || sinks.is_ordered() || batch.iter().any(|new| More::fills(new));
         Self {
             keys: batch.iter().map(|new| &new.key.as_bytes()[..]).collect(),
             guards: batch

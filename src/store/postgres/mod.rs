@@ -13,6 +13,7 @@ mod intake;
 mod judge;
 mod known;
 mod migrate;
+mod order;
 mod outbox;
 mod prune;
 mod rights;

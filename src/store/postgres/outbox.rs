@@ -9,12 +9,13 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Text};
 
-use super::{EventColumns, PostgresStore, claims, numbers, sql_limit, upkeep};
+use super::{EventColumns, PostgresStore, claims, numbers, order, sql_limit, upkeep};
 use crate::domain::delivery::{InstanceId, MessageKey};
 use crate::domain::sink::SinkName;
 use crate::store::claim::Choice;
-use crate::store::row::millis;
-use crate::store::{Outbox, Room, Seq, StoreError, StoredEvent};
+use crate::store::in_order::OrderedChoice;
+use crate::store::row::{EventRow, millis};
+use crate::store::{FromKey, InMemory, OrderedRows, Outbox, Room, Seq, StoreError, StoredEvent};
 
 pub(super) const EVENTS: &str = "SELECT * FROM event WHERE seq = ANY ($1)";
 
@@ -30,17 +31,17 @@ const POSTPONE: &str = "
 
 const PARK: &str = "
     WITH gone AS (
-        DELETE FROM outbox WHERE seq = $1 AND (sink = $2) IS TRUE RETURNING seq
+        DELETE FROM outbox WHERE seq = $1 AND (sink = $2) IS TRUE RETURNING seq, order_key
     )
-    INSERT INTO parked (seq, sink, reason) SELECT seq, $2, $3 FROM gone";
+    INSERT INTO parked (seq, sink, reason, order_key) SELECT seq, $2, $3, order_key FROM gone";
 
 /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over.
 const RETRY_PARKED: &str = "
     WITH gone AS (
-        DELETE FROM parked WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq
+        DELETE FROM parked WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq, order_key
     )
-    INSERT INTO outbox (seq, key, bytes, owner, sink)
-    SELECT e.seq, e.key, length(e.body), $3, $2
+    INSERT INTO outbox (seq, key, bytes, owner, sink, order_key)
+    SELECT e.seq, e.key, length(e.body), $3, $2, gone.order_key
     FROM gone CROSS JOIN LATERAL (SELECT seq, key, body FROM event WHERE event.seq = gone.seq LIMIT 1) AS e
     ON CONFLICT DO NOTHING";
 
@@ -75,10 +76,10 @@ const MOVE_WAITING: &str = "
         LIMIT $3
     ), gone AS (
         DELETE FROM outbox WHERE seq = ANY (ARRAY (SELECT seq FROM chosen)) AND (sink = $1) IS TRUE
-        RETURNING seq, key, bytes, since
+        RETURNING seq, key, bytes, since, order_key
     ), moved AS (
-        INSERT INTO outbox (seq, key, bytes, since, owner, sink)
-        SELECT seq, key, bytes, since, $4, $2 FROM gone
+        INSERT INTO outbox (seq, key, bytes, since, owner, sink, order_key)
+        SELECT seq, key, bytes, since, $4, $2, order_key FROM gone
         ON CONFLICT DO NOTHING
     )
     SELECT seq FROM gone";
@@ -104,6 +105,33 @@ const DISCARD_WAITING: &str = "
     )
     SELECT seq FROM gone";
 
+impl PostgresStore {
+    /// Takes over rows of instances without a live lease.
+    fn take_over(
+        &self,
+        owner: InstanceId,
+        sink: &SinkName,
+        room: Room,
+    ) -> Result<usize, StoreError> {
+        self.run(|connection| {
+            sql_query(upkeep::TAKE_OVER)
+                .bind::<Binary, _>(&owner.as_bytes()[..])
+                .bind::<BigInt, _>(sql_limit(room.events))
+                .bind::<BigInt, _>(millis(self.lease))
+                .bind::<Text, _>(sink.as_str())
+                .execute(connection)
+        })
+    }
+}
+
+/// Returns the events with these numbers. A row that was confirmed in between still finds its event; the caller knows which it had in memory.
+fn events(connection: &mut PgConnection, seqs: Vec<i64>) -> QueryResult<Vec<EventRow>> {
+    let rows = sql_query(EVENTS)
+        .bind::<Array<BigInt>, _>(seqs)
+        .load::<EventColumns>(connection)?;
+    rows.into_iter().map(EventColumns::into_row).collect()
+}
+
 impl Outbox for PostgresStore {
     fn claim(
         &self,
@@ -112,26 +140,47 @@ impl Outbox for PostgresStore {
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        self.run(|connection| {
-            sql_query(upkeep::TAKE_OVER)
-                .bind::<Binary, _>(&owner.as_bytes()[..])
-                .bind::<BigInt, _>(sql_limit(room.events))
-                .bind::<BigInt, _>(millis(self.lease))
-                .bind::<Text, _>(sink.as_str())
-                .execute(connection)
-        })?;
+        self.take_over(owner, sink, room)?;
         self.run(|connection| {
             let mut choice = Choice::new(room, skip);
             claims::offer_due(connection, owner, sink, &mut choice)?;
             claims::offer_stranded(connection, owner, sink, self.longest_retry, &mut choice)?;
-            // A row that was confirmed in between still finds its event; the caller knows which it had in memory.
-            let rows = sql_query(EVENTS)
-                .bind::<Array<BigInt>, _>(choice.seqs())
-                .load::<EventColumns>(connection)?
-                .into_iter()
-                .map(EventColumns::into_row)
-                .collect::<QueryResult<Vec<_>>>()?;
-            Ok(choice.stored(rows))
+            Ok(choice.stored(events(connection, choice.seqs())?))
+        })
+    }
+
+    fn claim_in_order(
+        &self,
+        owner: InstanceId,
+        sink: &SinkName,
+        room: Room,
+        from: FromKey,
+        in_memory: &dyn Fn(&MessageKey) -> InMemory,
+    ) -> Result<OrderedRows, StoreError> {
+        self.run(|connection| {
+            let mut choice = OrderedChoice::new(room, in_memory);
+            let mut next = FromKey::START;
+            if order::hold(connection, owner, sink, self.lease)? {
+                let longest = self.longest_retry;
+                next = order::offer(connection, sink, from, longest, &mut choice)?;
+            }
+            let rows = choice.stored(events(connection, choice.seqs())?);
+            Ok(OrderedRows { rows, next })
+        })
+    }
+
+    fn claim_without_order(
+        &self,
+        owner: InstanceId,
+        sink: &SinkName,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.take_over(owner, sink, room)?;
+        self.run(|connection| {
+            let mut choice = Choice::new(room, skip);
+            claims::offer_without_order(connection, owner, sink, &mut choice)?;
+            Ok(choice.stored(events(connection, choice.seqs())?))
         })
     }
 

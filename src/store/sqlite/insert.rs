@@ -12,6 +12,7 @@ use diesel::sql_types::{BigInt, Binary, Text};
 use super::length;
 use super::schema::{conflict, dedup, event, outbox, published};
 use crate::domain::delivery::{IdClass, InstanceId, Marks, MessageId};
+use crate::domain::event_order::OrderKey;
 use crate::domain::sink::{SinkName, Sinks};
 use crate::store::row::{Decision, KnownRow, Met, decide, headers_to_text, millis};
 use crate::store::{Inserted, NewEvent, Seq};
@@ -36,7 +37,7 @@ pub(super) fn batch(
             Inserted::Accepted(Seq(seq)) => Some((new, *seq)),
             _ => None,
         });
-    if sinks.is_selective() {
+    if sinks.is_selective() || sinks.is_ordered() {
         for (new, seq) in accepted {
             queue_or_keep(connection, (owner, sinks), (new, seq), now)?;
         }
@@ -58,8 +59,13 @@ fn queue_or_keep(
     now: i64,
 ) -> QueryResult<()> {
     let wanting = sinks.wanting(&new.source, new.event_type.as_deref());
-    for sink in sinks.names(wanting) {
+    for (sink, key) in sinks.order_keys(wanting, &new.source, &new.body, &new.message) {
         queue(connection, (owner, sink), seq..=seq, now)?;
+        if let Some(OrderKey(key)) = key {
+            diesel::update(outbox::table.find((seq, sink.as_str())))
+                .set(outbox::order_key.eq(key))
+                .execute(connection)?;
+        }
     }
     if wanting.is_empty() {
         diesel::insert_into(published::table)

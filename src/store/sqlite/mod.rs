@@ -10,6 +10,7 @@ mod housekeeping;
 mod insert;
 mod intake;
 mod judge;
+mod order;
 mod outbox;
 mod schema;
 mod secrets;

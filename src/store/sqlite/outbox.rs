@@ -9,17 +9,20 @@ use diesel::sql_types::{BigInt, Binary, Text};
 use super::claims::{self, confirm};
 use super::schema::{dedup, event, outbox, parked, published};
 use super::upkeep::{self, sql_limit};
-use super::{SqliteStore, length, load_event, now};
+use super::{SqliteStore, length, load_event, now, order};
 use crate::domain::delivery::{InstanceId, MessageKey};
 use crate::domain::sink::SinkName;
 use crate::store::claim::Choice;
-use crate::store::row::millis;
-use crate::store::{Confirms, Outbox, Room, Seq, StoreError, StoredEvent};
+use crate::store::in_order::OrderedChoice;
+use crate::store::row::{EventRow, millis};
+use crate::store::{
+    Confirms, FromKey, InMemory, OrderedRows, Outbox, Room, Seq, StoreError, StoredEvent,
+};
 
 /// Adds at most `?3` rows that wait for sink `?1` to sink `?2`, unless the event waits there already.
 const COPY_WAITING: &str = "
-    INSERT OR IGNORE INTO outbox (seq, sink, key, owner, bytes, since, due_at)
-    SELECT seq, ?2, key, ?4, bytes, since, ?5 FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?3";
+    INSERT OR IGNORE INTO outbox (seq, sink, key, owner, bytes, since, due_at, order_key)
+    SELECT seq, ?2, key, ?4, bytes, since, ?5, order_key FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?3";
 
 /// Adds the events of at most `?2` rows that wait for sink `?1` to those that were published at `?3`.
 const KEEP_WAITING: &str = "
@@ -40,25 +43,46 @@ impl Outbox for SqliteStore {
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let now = now();
-        let look = upkeep::Look {
-            owner,
-            sink,
-            now,
-            lease: self.lease,
-        };
-        if self.read(|connection| upkeep::has_lost_rows(connection, look))? {
-            self.write(|connection| upkeep::take_over(connection, look, room.events))?;
-        }
+        self.take_over((owner, sink), room, now)?;
         self.read(|connection| {
             let mut choice = Choice::new(room, skip);
             let of = (owner, sink);
             claims::offer(connection, of, now, self.longest_retry, &mut choice)?;
-            let mut rows = Vec::new();
-            for seq in choice.seqs() {
-                // It may have been confirmed in between.
-                rows.extend(load_event(connection, seq)?);
-            }
-            Ok(choice.stored(rows))
+            Ok(choice.stored(events(connection, choice.seqs())?))
+        })
+    }
+
+    /// Needs no holder of the sink: one process serves from a file.
+    fn claim_in_order(
+        &self,
+        _: InstanceId,
+        sink: &SinkName,
+        room: Room,
+        from: FromKey,
+        in_memory: &dyn Fn(&MessageKey) -> InMemory,
+    ) -> Result<OrderedRows, StoreError> {
+        let times = (now(), self.longest_retry);
+        self.read(|connection| {
+            let mut choice = OrderedChoice::new(room, in_memory);
+            let next = order::offer(connection, sink, from, times, &mut choice)?;
+            let rows = choice.stored(events(connection, choice.seqs())?);
+            Ok(OrderedRows { rows, next })
+        })
+    }
+
+    fn claim_without_order(
+        &self,
+        owner: InstanceId,
+        sink: &SinkName,
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let now = now();
+        self.take_over((owner, sink), room, now)?;
+        self.read(|connection| {
+            let mut choice = Choice::new(room, skip);
+            order::offer_without_order(connection, (owner, sink), now, &mut choice)?;
+            Ok(choice.stored(events(connection, choice.seqs())?))
         })
     }
 
@@ -86,13 +110,19 @@ impl Outbox for SqliteStore {
         let now = now();
         self.write(|connection| {
             let row = outbox::table.find((seq, sink.as_str()));
-            if diesel::delete(row).execute(connection)? == 1 {
+            let found = row
+                .select(outbox::order_key)
+                .first::<Option<i64>>(connection)
+                .optional()?;
+            if let Some(order_key) = found {
+                diesel::delete(row).execute(connection)?;
                 diesel::insert_into(parked::table)
                     .values((
                         parked::seq.eq(seq),
                         parked::sink.eq(sink.as_str()),
                         parked::reason.eq(reason),
                         parked::at.eq(now),
+                        parked::order_key.eq(order_key),
                     ))
                     .execute(connection)?;
             }
@@ -181,7 +211,35 @@ fn has_rows(connection: &mut SqliteConnection, seq: i64) -> QueryResult<bool> {
     diesel::select(waits.or(is_parked)).get_result(connection)
 }
 
+/// Returns the events with these numbers. One may have been confirmed in between.
+fn events(connection: &mut SqliteConnection, seqs: Vec<i64>) -> QueryResult<Vec<EventRow>> {
+    let mut rows = Vec::new();
+    for seq in seqs {
+        rows.extend(load_event(connection, seq)?);
+    }
+    Ok(rows)
+}
+
 impl SqliteStore {
+    /// Takes over rows of instances without a live lease.
+    fn take_over(
+        &self,
+        (owner, sink): (InstanceId, &SinkName),
+        room: Room,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let look = upkeep::Look {
+            owner,
+            sink,
+            now,
+            lease: self.lease,
+        };
+        if self.read(|connection| upkeep::has_lost_rows(connection, look))? {
+            self.write(|connection| upkeep::take_over(connection, look, room.events))?;
+        }
+        Ok(())
+    }
+
     /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over. In the spool their window
     /// is counted from the outbox's time, which then is the time at which they were parked.
     pub(super) fn retry(
@@ -195,13 +253,16 @@ impl SqliteStore {
             let mut moved = 0;
             for Seq(seq) in rows {
                 let row = parked::table.find((seq, sink.as_str()));
-                let at = row.select(parked::at).first::<i64>(connection).optional()?;
+                let parked = row
+                    .select((parked::at, parked::order_key))
+                    .first::<(i64, Option<i64>)>(connection)
+                    .optional()?;
                 let found = event::table
                     .find(seq)
                     .select((event::key, length(event::body)))
                     .first::<(Vec<u8>, i32)>(connection)
                     .optional()?;
-                let (Some(at), Some((key, bytes))) = (at, found) else {
+                let (Some((at, order_key)), Some((key, bytes))) = (parked, found) else {
                     continue;
                 };
                 diesel::insert_into(outbox::table)
@@ -213,6 +274,7 @@ impl SqliteStore {
                         outbox::bytes.eq(bytes),
                         outbox::since.eq(if in_spool { at } else { now }),
                         outbox::due_at.eq(now),
+                        outbox::order_key.eq(order_key),
                     ))
                     .on_conflict_do_nothing()
                     .execute(connection)?;

@@ -88,6 +88,7 @@ diesel::table! {
         attempts -> Integer,
         since -> BigInt,
         due_at -> BigInt,
+        order_key -> Nullable<BigInt>,
     }
 }
 
@@ -97,6 +98,7 @@ diesel::table! {
         sink -> Text,
         reason -> Text,
         at -> BigInt,
+        order_key -> Nullable<BigInt>,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Kafka beside RabbitMQ: one of them down, options by sink and by source, and the guide's way from one to the other.
 
+mod ordered;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;

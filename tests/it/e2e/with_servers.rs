@@ -19,6 +19,7 @@ use hookweir_testkit::servers::{Server, address, amqp, postgres};
 use hookweir_testkit::sink::{Message, Queues};
 
 mod marks;
+mod ordered;
 mod sinks;
 
 /// A schema and queues of one test's own.

@@ -8,6 +8,7 @@ mod fetched;
 mod identity;
 mod inserts;
 mod learned;
+mod order;
 mod parked;
 mod places;
 mod sinks;
@@ -108,6 +109,11 @@ macro_rules! contract {
             rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded
             rows_without_a_sink_belong_to_the_default_one
             an_event_waits_for_the_sinks_that_want_it_and_is_kept_if_none_does);
+        $crate::store_contract::contract!($place: order
+            of_each_key_the_events_come_in_order_and_one_that_waits_holds_its_key_alone
+            a_parked_event_holds_its_key_until_it_is_sent_back_or_discarded
+            many_keys_are_claimed_part_by_part_and_a_long_one_holds_up_no_other
+            rows_without_a_key_are_claimed_apart_and_an_order_that_was_ended_holds_nothing);
         $crate::store_contract::contract!($place: catalog
             events_are_found_by_source_id_type_message_time_and_state
             events_are_found_by_the_sink_that_has_a_row_of_them

@@ -9,10 +9,11 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use hookweir::domain::delivery::InstanceId;
+use hookweir::domain::event_order::EventOrder;
 use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::store::catalog::{EventName, EventQuery, EventState};
 use hookweir::store::trace::Traced;
-use hookweir::store::{Retention, Seq, Store};
+use hookweir::store::{FromKey, InMemory, Retention, Seq, Store};
 use serde_json::Value;
 
 use super::pooler::Pooled;
@@ -41,6 +42,8 @@ const MEANT: &[(&str, &str, &[&str])] = &[
         "outbox",
         &["outbox_due", "outbox_pkey"],
     ),
+    ("WITH RECURSIVE keys", "outbox", &["outbox_order"]),
+    ("WITH RECURSIVE keys", "parked", &["parked_order"]),
     ("FROM event WHERE seq = ANY", "event", &["event_pkey"]),
     ("DELETE FROM dedup", "dedup", &["dedup_expires_at"]),
     ("DELETE FROM event", "event", &["event_pkey"]),
@@ -92,6 +95,7 @@ fn work(store: &dyn Store, name: &str) {
         .confirmed(&sink(), &stored[61..200])
         .expect("confirmed");
     for_another_sink(store, name, owner);
+    in_order(store, name, owner);
     look(store);
     store.release(owner).expect("released");
     let heir = alive(store);
@@ -130,6 +134,41 @@ fn for_another_sink(store: &dyn Store, name: &str, owner: InstanceId) {
     assert_eq!(store.discard_parked(&kafka, &rows[21..22]), Ok(1));
     assert_eq!(store.move_waiting(&kafka, &sink(), 10), Ok(10));
     assert_eq!(store.discard_waiting(&kafka, 100), Ok(19));
+}
+
+/// The same for a sink that keeps an order.
+fn in_order(store: &dyn Store, name: &str, owner: InstanceId) {
+    let files = SinkName::parse("files").expect("a name");
+    let order = EventOrder::parse("{json:/k}").expect("a pointer");
+    let ordered = Sinks::new(std::slice::from_ref(&files)).expect("a sink");
+    let ordered = ordered.with_orders(vec![order]);
+    let of_keys = (0..120).map(|n| {
+        event(
+            &format!("{name} in order {n}"),
+            format!("{{\"k\":{}}}", n % 40),
+        )
+    });
+    let stored = store.insert(owner, &ordered, &batch(of_keys));
+    assert_eq!(
+        stored.expect("stored").iter().filter_map(accepted).count(),
+        120
+    );
+    for _ in 0..2 {
+        let none = |_: &_| InMemory::No;
+        let claimed = store.claim_in_order(owner, &files, ROOM, FromKey::START, &none);
+        let rows: Vec<Seq> = claimed
+            .expect("a claim")
+            .rows
+            .iter()
+            .map(|(row, _)| row.seq)
+            .collect();
+        assert!(rows.len() >= 60, "{}", rows.len());
+        store.park(&files, rows[0], "a test").expect("parked");
+        store.confirmed(&files, &rows[1..20]).expect("confirmed");
+    }
+    let apart = store.claim_without_order(owner, &files, ROOM, &|_| false);
+    assert!(apart.expect("a claim").is_empty());
+    while store.discard_waiting(&files, 100).expect("discarded") > 0 {}
 }
 
 /// Runs the statements of the catalog.
@@ -222,7 +261,7 @@ impl Reading<'_> {
         let table = node["Relation Name"].as_str().unwrap_or(table);
         let limited = limited || text("Node Type") == "Limit";
         // A handful of rows, whatever happens.
-        let small = ["instance", "learned_secret", "clock"].contains(&table);
+        let small = ["instance", "learned_secret", "clock", "sink_holder"].contains(&table);
         if !small && text("Node Type") == "Seq Scan" {
             self.faults.push(format!("all of {table} is read"));
         }

@@ -26,6 +26,8 @@ mod pooler;
 
 mod postgres {
     crate::store_contract::contract!(crate::store_contract::Postgres);
+    crate::store_contract::contract!(crate::store_contract::Postgres: order
+        one_instance_at_a_time_holds_an_ordered_sink);
 }
 
 fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::kafka_url::KafkaUrl;
 use crate::config::model::{Compression, Publisher, SaslMechanism, Source};
 use crate::domain::delivery::SourceName;
+use crate::domain::event_order::EventOrder;
 
 /// Options of the Kafka sink.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct KafkaConfig {
     pub topic: String,
     /// Template of keys. Empty: records have no key.
     pub key: String,
+    /// Order of events. In the place of the message id, a record has the key of its order.
+    pub ordered: EventOrder,
     /// Configured sources. Their topics are declared and checked.
     pub sources: Vec<KafkaSource>,
     /// Compression of record batches.
@@ -66,6 +69,7 @@ impl KafkaConfig {
             url: url.clone(),
             topic: options.topic.clone(),
             key: options.record_key.clone(),
+            ordered: publisher.ordered.clone(),
             sources: sources.iter().map(KafkaSource::from_source).collect(),
             compression: options.compression,
             declare: publisher.rabbitmq.declare,

@@ -10,6 +10,7 @@ pub(super) fn config(url: &str) -> KafkaConfig {
     KafkaConfig {
         url: KafkaUrl::parse(url).expect("a URL"),
         topic: "hookweir.{source}".to_owned(),
+        ordered: crate::domain::event_order::EventOrder::None,
         key: "{message_id}".to_owned(),
         sources: Vec::new(),
         compression: Compression::None,

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::KafkaConfig;
 use crate::domain::delivery::SourceName;
+use crate::domain::event_order::EventOrder;
+use crate::domain::text::cut;
 use crate::publish::envelope::{Message, UNTYPED};
 use crate::publish::template::{self, Placeholder, Template, Values};
 
@@ -16,6 +18,7 @@ const MAX_KEY: usize = 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Naming {
     default: Names,
+    order: EventOrder,
     own: HashMap<SourceName, Names>,
 }
 
@@ -44,7 +47,11 @@ impl Naming {
             };
             own.insert(source.name.clone(), names);
         }
-        Ok(Self { default, own })
+        Ok(Self {
+            default,
+            order: config.ordered.clone(),
+            own,
+        })
     }
 
     fn of(&self, source: &SourceName) -> &Names {
@@ -57,11 +64,18 @@ impl Naming {
         with_values(message, |values| topic(&names.topic, values))
     }
 
-    /// Returns the key of a message. None: it has none.
+    /// Returns the key of a message. None: it has none. At an ordered sink, `{message_id}` alone stands for
+    /// the key of the order: a consumer sees the order within a partition only.
     pub(super) fn key(&self, message: &Message) -> Option<String> {
         let names = self.of(&message.event.source);
         if names.key.is_empty() {
             return None;
+        }
+        if names.key.is_only(Placeholder::MessageId) {
+            let event = &*message.event;
+            if let Some(value) = self.order.value(&event.source, &event.body) {
+                return Some(cut(&value, MAX_KEY).to_owned());
+            }
         }
         Some(with_values(message, |values| {
             names.key.render(values, MAX_KEY)

@@ -25,8 +25,9 @@ WITH gone AS (
     FROM input
 ), queued AS (
     -- A row for each sink of the event. A list in a text, since a join with another input may be made by sorting the bodies.
-    INSERT INTO outbox (seq, key, bytes, owner, sink)
-    SELECT seq, coalesce(message, key), length(body), $20, sink.name
+    -- In it, an ordered sink has the event's key behind its name: "sink=1234".
+    INSERT INTO outbox (seq, key, bytes, owner, sink, order_key)
+    SELECT seq, coalesce(message, key), length(body), $20, split_part(sink.name, '=', 1), nullif(split_part(sink.name, '=', 2), '')::bigint
     FROM input CROSS JOIN LATERAL unnest(string_to_array(sinks, ',')) AS sink (name)
 ), filtered AS (
     -- An event that no sink wants is kept like one that was published now.

@@ -1,0 +1,5 @@
+DROP TABLE sink_holder;
+DROP INDEX parked_order;
+ALTER TABLE parked DROP COLUMN order_key;
+DROP INDEX outbox_order;
+ALTER TABLE outbox DROP COLUMN order_key;

@@ -4,6 +4,7 @@
 //! page and the completions are made of the definition. Over the defaults are laid the file given with `--config`, the
 //! environment (`HOOKWEIR__SERVER__LISTEN`) and `--set server.listen=…`; the last one wins.
 
+pub mod amqp_url;
 mod define;
 pub mod error;
 pub mod kafka_url;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::amqp_url::AmqpUrl;
 use super::kafka_url::KafkaUrl;
 use super::model::{CatalogUrl, PublisherUrl, StoreUrl};
 use super::option::ConnectionUrl;
@@ -13,7 +14,7 @@ use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
 
 /// A URL that only the service can read.
-const UNREAD: &str = "(a URL that cannot be read here)";
+pub(super) const UNREAD: &str = "(a URL that cannot be read here)";
 
 impl StoreUrl {
     /// Parses `sqlite://PATH` or `postgres://…`. The error never repeats the text.
@@ -71,16 +72,11 @@ fn postgres(url: &Secret) -> Option<PostgresUrl> {
 impl PublisherUrl {
     /// The host to which a connection goes unencrypted over a network.
     pub fn in_plain_text_to(&self) -> Option<String> {
-        let url = match self {
-            Self::Amqp(url) => url,
-            Self::Kafka(url) => return url.in_plain_text_to(),
-            Self::File(_) => return None,
-        };
-        let url = Url::parse(std::str::from_utf8(url.expose()).ok()?.trim()).ok()?;
-        let host = url.host_str().filter(|host| {
-            url.scheme() == "amqp" && !is_this_machine(host.trim_matches(['[', ']']))
-        })?;
-        Some(host.to_owned())
+        match self {
+            Self::Amqp(url) => url.in_plain_text_to(),
+            Self::Kafka(url) => url.in_plain_text_to(),
+            Self::File(_) => None,
+        }
     }
 
     /// Parses `file://FOLDER`, `amqp(s)://…` or `kafka(s)://…`. The error never repeats the text.
@@ -91,18 +87,7 @@ impl PublisherUrl {
             return local_path(path, "file://", "folder").map(Self::File);
         }
         match text.split_once("://") {
-            Some(("amqp" | "amqps", _)) => {
-                let url = parse(text)?;
-                if url.host_str().is_none_or(str::is_empty) {
-                    return Err(
-                        "the URL names no host: amqp://user:password@HOST:5672/vhost".to_owned(),
-                    );
-                }
-                if url.path().trim_start_matches('/').contains('/') {
-                    return Err("a \"/\" in the name of a virtual host is written %2f: amqp://host:5672/%2f".to_owned());
-                }
-                Ok(Self::Amqp(Secret::new(text.as_bytes())))
-            }
+            Some(("amqp" | "amqps", _)) => AmqpUrl::parse(text).map(Self::Amqp),
             Some(("kafka" | "kafkas", _)) => KafkaUrl::parse(text).map(Self::Kafka),
             Some((scheme, _)) => Err(format!(
                 "{expected}, found a URL that begins with \"{}://\"",
@@ -134,7 +119,7 @@ impl ConnectionUrl for PublisherUrl {
     const FROM_FILE: bool = false;
 
     fn unread() -> Self {
-        Self::Amqp(Secret::unread())
+        Self::Amqp(AmqpUrl::unread())
     }
 
     fn wrong() -> Self {
@@ -199,10 +184,7 @@ impl fmt::Display for PublisherUrl {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::Kafka(url) => write!(f, "{url}"),
-            Self::Amqp(url) if url.is_unread() => f.write_str(UNREAD),
-            Self::Amqp(url) => {
-                f.write_str(&without_password(&String::from_utf8_lossy(url.expose())))
-            }
+            Self::Amqp(url) => write!(f, "{url}"),
         }
     }
 }
@@ -260,7 +242,7 @@ fn local_path(path: &str, scheme: &str, what: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(path))
 }
 
-fn parse(text: &str) -> Result<Url, String> {
+pub(super) fn parse(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|error| {
         format!(
             "not a URL ({error}); in a password write \"@\" as %40, \":\" as %3A, \"/\" as %2F, \"#\" as %23, \"?\" as %3F, \"%\" as %25"

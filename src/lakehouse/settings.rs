@@ -74,7 +74,11 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
             position: config.lakehouse.folder.join(POSITION),
         },
         PublisherUrl::Amqp(url) => FeedPlace::Queue(QueueOptions {
-            url: text(url, "publisher.url")?,
+            urls: url
+                .nodes()
+                .iter()
+                .map(|node| text(node, "publisher.url"))
+                .collect::<Result<_, _>>()?,
             exchange: config.first_sink.rabbitmq.exchange.clone(),
             queue: config.lakehouse.queue.clone(),
             // A batch, and the next one.

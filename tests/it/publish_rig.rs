@@ -10,7 +10,6 @@ use hookweir::config::model::{
     Compression, FileSinkOptions, KafkaOptions, Publisher, PublisherUrl, QueueType,
     RabbitmqOptions, SaslMechanism,
 };
-use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, wall_clock,
 };
@@ -262,7 +261,7 @@ pub fn file(folder: &Path) -> Publisher {
 
 /// The broker at `url`, with names of its own.
 pub fn amqp(url: &str, exchange: &str) -> Publisher {
-    let mut config = config(PublisherUrl::Amqp(Secret::new(url.as_bytes())));
+    let mut config = config(PublisherUrl::parse(url).expect("a URL"));
     config.rabbitmq.exchange = exchange.into();
     config.rabbitmq.queue = Some(format!("{exchange}.events"));
     config.rabbitmq.unrouted_queue = format!("{exchange}.unrouted");

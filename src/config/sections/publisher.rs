@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::{FileSinkOptions, KafkaOptions, RabbitmqOptions, Source};
+use crate::config::amqp_url::AmqpUrl;
 use crate::config::define::{Description, Section, section};
 use crate::config::kafka_url::KafkaUrl;
 use crate::config::option::{
     Bytes, Count, GIB, HOUR_MS, HeaderNames, Millis, SecretUrl, Secs, TemplateKind, Text,
 };
 use crate::config::rules;
-use crate::config::secret::Secret;
 use crate::config::sink_kinds::{Order, TypePatterns};
 use crate::domain::event_order::EventOrder;
 use crate::domain::sink::{EventFilter, SinkName, TypePattern};
@@ -35,9 +35,9 @@ section! {
         pub file: FileSinkOptions;
     } {
         /// Sink: "file://data/events" for a folder of JSON lines, "amqp://user:password@host:5672/vhost" for
-        /// RabbitMQ ("amqps://" with TLS), or "kafka://user:password@host:9092,host:9092" for Kafka ("kafkas://"
-        /// with TLS). To keep the password out of this file, name where the URL is: "env:NAME" or
-        /// "credential:NAME" (systemd).
+        /// RabbitMQ, or "kafka://user:password@host:9092" for Kafka. "amqps://" and "kafkas://" use TLS.
+        /// Nodes of a cluster stand with commas between: "amqp://user:password@a:5672,b:5672/vhost". To keep
+        /// the password out of this file, name where the URL is: "env:NAME" or "credential:NAME" (systemd).
         pub url: PublisherUrl = "publisher.url", SecretUrl("`file://`, `amqp://`, `amqps://`, `kafka://` or `kafkas://` URL, or a reference to one"), "file://data/events";
         /// Batches that wait for the publisher. When full, a batch is dropped from memory, and the relay reads
         /// it from the outbox.
@@ -131,8 +131,8 @@ impl Publisher {
 pub enum PublisherUrl {
     /// A folder of JSON lines.
     File(PathBuf),
-    /// An AMQP URL; it may hold a password.
-    Amqp(Secret),
+    /// A RabbitMQ broker, or the nodes of a cluster.
+    Amqp(AmqpUrl),
     /// Brokers of a Kafka cluster, and a login.
     Kafka(KafkaUrl),
 }

@@ -22,8 +22,8 @@ use crate::error::{LakeError, Result};
 /// Options of the queue.
 #[derive(Clone)]
 pub struct QueueOptions {
-    /// URL of the broker, with user and password.
-    pub url: String,
+    /// URLs of the broker or of its cluster's nodes, with user and password.
+    pub urls: Vec<String>,
     /// Exchange that messages are published to.
     pub exchange: String,
     /// The queue.
@@ -49,6 +49,8 @@ impl std::fmt::Debug for QueueOptions {
 #[derive(Debug)]
 pub struct QueueFeed {
     options: QueueOptions,
+    /// Place of the next node that is tried.
+    next: usize,
     session: Option<Session>,
 }
 
@@ -64,6 +66,7 @@ impl QueueFeed {
     pub fn new(options: QueueOptions) -> Self {
         Self {
             options,
+            next: 0,
             session: None,
         }
     }
@@ -96,11 +99,25 @@ impl QueueFeed {
         Ok(())
     }
 
-    async fn open(&self) -> Result<Session> {
-        let properties =
-            ConnectionProperties::default().with_connection_name("hookweir lakehouse".into());
-        let connect = Connection::connect(&self.options.url, properties);
-        let connection = self.within("connect to the broker of", connect).await?;
+    /// Connects to the first node that answers. The node after the last one that was tried comes first.
+    async fn connect_to_a_node(&mut self) -> Result<Connection> {
+        let mut failure = self.failed("connect to the broker of", "the URL names no node");
+        for _ in 0..self.options.urls.len() {
+            let url = &self.options.urls[self.next % self.options.urls.len()];
+            self.next = self.next.wrapping_add(1);
+            let properties =
+                ConnectionProperties::default().with_connection_name("hookweir lakehouse".into());
+            let connect = Connection::connect(url, properties);
+            match self.within("connect to the broker of", connect).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn open(&mut self) -> Result<Session> {
+        let connection = self.connect_to_a_node().await?;
         let declare = declare(&connection, &self.options.queue);
         self.within("declare", declare).await?;
         let consume = consume(connection, &self.options);
@@ -115,9 +132,8 @@ impl QueueFeed {
 
 /// Returns the number of messages in the queue that no writer holds.
 pub async fn depth(options: QueueOptions) -> Result<u32> {
-    let feed = QueueFeed::new(options);
-    let connect = Connection::connect(&feed.options.url, ConnectionProperties::default());
-    let connection = feed.within("connect to the broker of", connect).await?;
+    let mut feed = QueueFeed::new(options);
+    let connection = feed.connect_to_a_node().await?;
     let ask = async {
         let passive = QueueDeclareOptions {
             passive: true,

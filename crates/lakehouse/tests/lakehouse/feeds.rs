@@ -52,7 +52,7 @@ mod with_servers {
                     .await
                     .expect("an exchange");
                 let options = QueueOptions {
-                    url,
+                    urls: vec![url],
                     exchange,
                     queue: format!("lake-{name}.lakehouse"),
                     prefetch: 40,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use crate::config::amqp_url::AmqpUrl;
 use crate::config::model::{Publisher, QueueType};
-use crate::config::secret::Secret;
 
 /// Options of the RabbitMQ sink.
 #[derive(Clone, Debug)]
 pub struct RabbitmqConfig {
-    /// URL of the broker, with user and password.
-    pub url: Secret,
+    /// Broker, or nodes of a cluster.
+    pub url: AmqpUrl,
     /// Topic exchange that messages are published to.
     pub exchange: String,
     /// Declare exchange and queues at each connection.
@@ -30,7 +30,7 @@ pub struct RabbitmqConfig {
 
 impl RabbitmqConfig {
     /// Returns the options of `[publisher]` for the broker at `url`.
-    pub fn from_publisher(url: &Secret, publisher: &Publisher) -> Self {
+    pub fn from_publisher(url: &AmqpUrl, publisher: &Publisher) -> Self {
         let options = &publisher.rabbitmq;
         Self {
             url: url.clone(),

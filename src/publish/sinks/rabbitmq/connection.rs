@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use lapin::types::ShortString;
+use lapin::uri::AMQPUri;
 use lapin::{ConnectionProperties, Event};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -33,9 +34,9 @@ pub(super) struct RabbitmqConnection {
 }
 
 impl RabbitmqConnection {
-    /// Connects, and begins to watch the connection.
-    pub(super) async fn open(sink: &RabbitmqSink) -> Result<Self, PublishError> {
-        let authority = &sink.uri.authority;
+    /// Connects to `node`, and begins to watch the connection.
+    pub(super) async fn open(sink: &RabbitmqSink, node: &AMQPUri) -> Result<Self, PublishError> {
+        let authority = &node.authority;
         let at = format!("RabbitMQ at {}:{}", authority.host, authority.port);
         let failed = |why: String| PublishError(format!("{at}: {why}"));
         // The client's thread ends with the runtime that its socket belongs to. Nothing else ends a
@@ -53,7 +54,7 @@ impl RabbitmqConnection {
         let runtime = BackgroundRuntime(Some(runtime));
         let properties = ConnectionProperties::default().with_connection_name("hookweir".into());
         let connect =
-            lapin::Connection::connect_uri_with_runtime(sink.uri.clone(), properties, executor);
+            lapin::Connection::connect_uri_with_runtime(node.clone(), properties, executor);
         let late = "no answer to the attempt to connect";
         let client = within(sink.connect_timeout, late, connect)
             .await

@@ -4,6 +4,7 @@
 //! Each call has a time limit, because a blocked or frozen broker answers nothing, not even a
 //! close.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +29,9 @@ pub use self::temporary_queue::TemporaryQueue;
 
 /// A RabbitMQ broker or cluster.
 pub struct RabbitmqSink {
-    uri: AMQPUri,
+    nodes: Vec<AMQPUri>,
+    /// Place in `nodes` of the next node that is tried.
+    next: AtomicUsize,
     topology: Topology,
     connect_timeout: Duration,
     confirm_timeout: Duration,
@@ -42,17 +45,17 @@ impl RabbitmqSink {
                 "publisher.url is not an AMQP URL ({why}): use amqp://user:password@host:5672/vhost"
             ))
         };
-        let text =
-            std::str::from_utf8(config.url.expose()).map_err(|_| wrong("it is not UTF-8"))?;
-        let mut uri: AMQPUri = text
-            .trim()
-            .parse()
-            .map_err(|_| wrong("it cannot be parsed"))?;
-        uri.query
-            .heartbeat
-            .get_or_insert(u16::try_from(config.heartbeat.as_secs()).unwrap_or(u16::MAX));
+        let heartbeat = u16::try_from(config.heartbeat.as_secs()).unwrap_or(u16::MAX);
+        let mut nodes = Vec::with_capacity(config.url.nodes().len());
+        for node in config.url.nodes() {
+            let text = std::str::from_utf8(node.expose()).map_err(|_| wrong("it is not UTF-8"))?;
+            let mut node: AMQPUri = text.parse().map_err(|_| wrong("it cannot be parsed"))?;
+            node.query.heartbeat.get_or_insert(heartbeat);
+            nodes.push(node);
+        }
         Ok(Self {
-            uri,
+            nodes,
+            next: AtomicUsize::new(0),
             topology: Topology::new(config)?,
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,
@@ -60,16 +63,37 @@ impl RabbitmqSink {
     }
 }
 
-#[async_trait]
-impl Sink for RabbitmqSink {
-    async fn connect(&self) -> Result<Box<dyn Connection>, PublishError> {
-        let connection = RabbitmqConnection::open(self).await?;
+impl RabbitmqSink {
+    /// Connects to the first node that answers, or returns all failures. Each node is tried once.
+    async fn open(&self) -> Result<RabbitmqConnection, PublishError> {
+        let mut failures = Vec::new();
+        for node in self.nodes_in_turn() {
+            match RabbitmqConnection::open(self, node).await {
+                Ok(connection) => return Ok(connection),
+                Err(PublishError(why)) => failures.push(why),
+            }
+        }
+        Err(PublishError(failures.join("; ")))
+    }
+
+    /// Nodes, each once. The node after the last one that was tried comes first: a node that no
+    /// longer confirms, such as one in the minority of its cluster, is left at the next connection.
+    fn nodes_in_turn(&self) -> impl Iterator<Item = &AMQPUri> {
+        self.nodes.iter().map(|_| {
+            let next = self.next.fetch_add(1, Ordering::Relaxed) % self.nodes.len();
+            &self.nodes[next]
+        })
+    }
+
+    /// Connects to `node`, and declares exchange and queues there.
+    async fn connect_to(&self, node: &AMQPUri) -> Result<RabbitmqConnection, PublishError> {
+        let connection = RabbitmqConnection::open(self, node).await?;
         let ready = async {
             let channel = connection.open_channel().await?;
             self.topology.bring_up(&channel).await
         };
         match tokio::time::timeout(self.connect_timeout, ready).await {
-            Ok(Ok(())) => Ok(Box::new(connection)),
+            Ok(Ok(())) => Ok(connection),
             Ok(Err(why)) => {
                 connection.close().await;
                 Err(connection.failed(&why))
@@ -77,9 +101,23 @@ impl Sink for RabbitmqSink {
             Err(_) => Err(connection.failed("no answer about exchange and queues")),
         }
     }
+}
+
+#[async_trait]
+impl Sink for RabbitmqSink {
+    async fn connect(&self) -> Result<Box<dyn Connection>, PublishError> {
+        let mut failures = Vec::new();
+        for node in self.nodes_in_turn() {
+            match self.connect_to(node).await {
+                Ok(connection) => return Ok(Box::new(connection)),
+                Err(PublishError(why)) => failures.push(why),
+            }
+        }
+        Err(PublishError(failures.join("; ")))
+    }
 
     async fn check(&self) -> Result<Vec<String>, PublishError> {
-        let connection = RabbitmqConnection::open(self).await?;
+        let connection = self.open().await?;
         let checked = self.topology.check(connection.client());
         let checked = tokio::time::timeout(self.connect_timeout, checked).await;
         connection.close().await;

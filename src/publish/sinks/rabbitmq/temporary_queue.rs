@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::connection::RabbitmqConnection;
 use super::{RabbitmqConfig, RabbitmqSink, explain};
+use crate::config::amqp_url::AmqpUrl;
 use crate::config::model::Publisher;
-use crate::config::secret::Secret;
 use crate::publish::sinks::{Connection, PublishError};
 
 /// Most messages that the temporary queue holds; the oldest give way.
@@ -25,9 +25,9 @@ pub struct TemporaryQueue {
 
 impl TemporaryQueue {
     /// Connects to the broker at `url`, and binds a temporary queue to the exchange.
-    pub async fn bind(url: &Secret, publisher: &Publisher) -> Result<Self, PublishError> {
+    pub async fn bind(url: &AmqpUrl, publisher: &Publisher) -> Result<Self, PublishError> {
         let sink = RabbitmqSink::new(&RabbitmqConfig::from_publisher(url, publisher))?;
-        let connection = RabbitmqConnection::open(&sink).await?;
+        let connection = sink.open().await?;
         let consume = consume(connection.client(), &sink.topology.exchange);
         match tokio::time::timeout(sink.connect_timeout, consume).await {
             Ok(Ok(consumer)) => Ok(Self {

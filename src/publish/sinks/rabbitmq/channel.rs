@@ -31,6 +31,9 @@ pub(super) struct RabbitmqChannel {
     /// Name of the broker in errors.
     at: String,
     confirm_timeout: Duration,
+    /// True after a nack. On a channel that was opened between the death of a quorum queue's leader and
+    /// the election of the next one, RabbitMQ 3.10 goes on refusing; on a new channel it does not.
+    refused: bool,
 }
 
 impl RabbitmqChannel {
@@ -48,6 +51,7 @@ impl RabbitmqChannel {
             connection,
             at,
             confirm_timeout,
+            refused: false,
         }
     }
 
@@ -142,6 +146,20 @@ impl RabbitmqChannel {
 #[async_trait]
 impl Channel for RabbitmqChannel {
     async fn publish(&mut self, batch: &[Message]) -> Vec<PublishResult> {
+        let results = self.publish_within_limit(batch).await;
+        let nacked = |result: &PublishResult| matches!(result, PublishResult::Nacked(_));
+        self.refused |= results.iter().any(nacked);
+        results
+    }
+
+    fn is_open(&self) -> bool {
+        self.channel.status().connected() && !self.refused
+    }
+}
+
+impl RabbitmqChannel {
+    /// Publishes `batch`, and waits for the confirms until their time is over.
+    async fn publish_within_limit(&self, batch: &[Message]) -> Vec<PublishResult> {
         let mut attempt = std::pin::pin!(self.attempt(batch));
         let mut connection = self.connection.subscribe();
         loop {
@@ -166,10 +184,6 @@ impl Channel for RabbitmqChannel {
                 }
             }
         }
-    }
-
-    fn is_open(&self) -> bool {
-        self.channel.status().connected()
     }
 }
 

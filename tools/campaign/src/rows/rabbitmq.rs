@@ -107,8 +107,6 @@ pub const ROWS: &[Row] = &[
         |scene| Box::pin(nack(scene)),
         Figures::HARDLY,
     )
-    // A quorum queue of RabbitMQ 3.10 goes on refusing until somebody consumes, which nobody does here.
-    .with(|setup| setup.set("publisher.queue_type", "\"classic\""))
     .felt(Felt::Counter(
         "hookweir_published_total",
         &["result=\"nacked\""],

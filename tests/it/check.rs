@@ -192,6 +192,30 @@ mod with_servers {
         );
     }
 
+    #[test]
+    fn check_says_if_a_promoted_standby_can_lack_events() {
+        let pair = Server::postgres_pair();
+        let store = [format!("store.url={}", pair.url)];
+        let (code, text) = hookweir(&["migrate"], &store);
+        assert_eq!(code, Some(0), "{text}");
+        let (code, text) = hookweir(&["check"], &store);
+        assert!(
+            code == Some(0) && text.contains("a promoted one has every event"),
+            "{text}"
+        );
+        let mut connection = PgConnection::establish(&pair.url).expect("PostgreSQL answers");
+        let alone = "ALTER SYSTEM SET synchronous_standby_names = ''";
+        for statement in [alone, "SELECT pg_reload_conf()"] {
+            connection.batch_execute(statement).expect(statement);
+        }
+        // The server's processes read a new setting one after the other.
+        wait("check to say that no commit waits", || {
+            let (code, text) = hookweir(&["check"], &store);
+            code == Some(0)
+                && text.contains("events that were answered 2xx just before may be missing")
+        });
+    }
+
     /// One event, which is answered 200 whatever the store says: the spool takes it.
     async fn take_one(app: &App, id: &str) {
         let url = format!("http://{}/ingest/s", app.listen);

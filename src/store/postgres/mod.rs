@@ -19,6 +19,7 @@ mod prune;
 mod rights;
 mod secrets;
 mod session;
+mod standby;
 mod upkeep;
 
 use std::sync::atomic::AtomicBool;

@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, Bool, Text};
 use super::PostgresStore;
 use super::connection::unavailable;
 use super::session::Session;
+use super::standby::Standbys;
 use crate::config::model::Migrate;
 use crate::store::{StoreError, migrations};
 
@@ -295,13 +296,20 @@ impl PostgresStore {
             situation.check_tables(&self.session, connection, Rights::All)?;
         }
         match (pending.is_empty(), self.migrate) {
-            (true, _) => Ok(vec![
-                "reached, durable, its schema is up to date, and the role has all rights"
-                    .to_owned(),
-                self.session
-                    .describe(connection)
-                    .map_err(|error| unavailable(&error))?,
-            ]),
+            (true, _) => {
+                let settings = self.session.describe(connection);
+                let standbys = Standbys::of(connection).map_err(|error| unavailable(&error))?;
+                let found =
+                    "reached, durable, its schema is up to date, and the role has all rights";
+                Ok([
+                    Some(found.to_owned()),
+                    Some(settings.map_err(|error| unavailable(&error))?),
+                    standbys.describe(),
+                ]
+                .into_iter()
+                .flatten()
+                .collect())
+            }
             (false, Migrate::Auto) => {
                 situation.check_migrations(schema, &pending)?;
                 Ok(vec![format!(

@@ -2,19 +2,31 @@
 
 use std::process::Command;
 
+/// Output of an example. `cargo test` has built it beside this test, unless only some tests were asked for.
 fn run(example: &str) -> String {
-    let output = Command::new(option_env!("CARGO").unwrap_or("cargo"))
-        .args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--offline",
-            "--example",
-            example,
-        ])
+    let built = std::env::current_exe().ok().and_then(|test| {
+        let example = test.parent()?.parent()?.join("examples").join(example);
+        example.exists().then_some(example)
+    });
+    let mut command = match built {
+        Some(built) => Command::new(built),
+        None => {
+            let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+            cargo.args([
+                "run",
+                "--quiet",
+                "--locked",
+                "--offline",
+                "--example",
+                example,
+            ]);
+            cargo
+        }
+    };
+    let output = command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("cargo runs");
+        .expect("the example runs");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
 }

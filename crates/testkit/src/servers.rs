@@ -88,6 +88,16 @@ impl Server {
         Self::fresh("rabbitmq")
     }
 
+    /// A fresh RabbitMQ of three nodes. Takes half a minute.
+    pub fn rabbitmq_cluster() -> Self {
+        Self::fresh("rabbitmq-cluster")
+    }
+
+    /// A fresh PostgreSQL with a standby that each commit waits for: nodes 1 and 2.
+    pub fn postgres_pair() -> Self {
+        Self::fresh("postgres-pair")
+    }
+
     /// A fresh Kafka of one node. Takes some seconds.
     pub fn kafka() -> Self {
         Self::fresh("kafka")
@@ -131,14 +141,50 @@ impl Server {
         Self::fresh("kafka-cluster")
     }
 
-    /// Kills a node of a Kafka cluster, from 1 to 3.
+    /// Kills a node of a cluster, from 1.
     pub fn kill_node(&self, node: i32) {
         script(&["kill"], &self.node(node), &[]);
     }
 
     /// Starts a node again.
     pub fn start_node(&self, node: i32) {
-        script(&["start", "kafka"], &self.node(node), &[]);
+        let kind = match self.kind {
+            "rabbitmq-cluster" => "rabbitmq",
+            "postgres-pair" => "postgres",
+            _ => "kafka",
+        };
+        script(&["start", kind], &self.node(node), &[]);
+    }
+
+    /// Stops a node in order.
+    pub fn stop_node(&self, node: i32) {
+        script(&["stop"], &self.node(node), &[]);
+    }
+
+    /// Parts a RabbitMQ node from the others of its cluster.
+    pub fn cut_node(&self, node: i32) {
+        script(&["cut"], &self.node(node), &[]);
+    }
+
+    /// Ends that.
+    pub fn heal_node(&self, node: i32) {
+        script(&["heal"], &self.node(node), &[]);
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote_node(&self, node: i32) {
+        script(&["promote"], &self.node(node), &[]);
+    }
+
+    /// Makes a node a standby of `primary`, with the data of that one.
+    pub fn follow_node(&self, node: i32, primary: i32) {
+        let primary = self.node(primary);
+        script(&["follow"], &self.node(node), &[&primary.to_string_lossy()]);
+    }
+
+    /// Runs `rabbitmqctl` on a node.
+    pub fn ctl_node(&self, node: i32, arguments: &[&str]) -> String {
+        script(&["ctl"], &self.node(node), arguments)
     }
 
     /// Halts a node: its connections stay open and silent.
@@ -251,7 +297,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Not through `script`: a panic here would abort the whole test run and leave the server behind.
         let verb = match self.kind {
-            "kafka-cluster" => "stop-all",
+            "kafka-cluster" | "rabbitmq-cluster" | "postgres-pair" => "stop-all",
             _ => "stop",
         };
         let stopped = Command::new(SCRIPT)

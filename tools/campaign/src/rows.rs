@@ -2,6 +2,7 @@
 //! before and after, until enough was sent.
 
 mod bodies;
+mod cluster;
 mod crowd;
 mod few;
 mod host;
@@ -66,6 +67,7 @@ pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
         bodies::ROWS,
         rabbitmq::ROWS,
         kafka::ROWS,
+        cluster::ROWS,
         crowd::ROWS,
     ]
     .concat();

@@ -61,6 +61,10 @@ pub struct Setup {
     pub proxy_rabbitmq: bool,
     /// The sink is Kafka.
     pub kafka: Option<KafkaSink>,
+    /// RabbitMQ has three nodes, of this row alone.
+    pub rabbitmq_cluster: bool,
+    /// PostgreSQL has a standby that each commit waits for; both are this row's alone.
+    pub postgres_pair: bool,
     /// PostgreSQL is reached by way of a transaction pooler.
     pub pooler: bool,
     /// The service has a PostgreSQL role of its own, which owns its schema and has no other right.
@@ -86,6 +90,8 @@ impl Default for Setup {
             proxy_postgres: false,
             proxy_rabbitmq: false,
             kafka: None,
+            rabbitmq_cluster: false,
+            postgres_pair: false,
             pooler: false,
             plain_role: false,
             sqlite: false,
@@ -163,6 +169,10 @@ pub struct Scene<'a> {
     pub to_rabbitmq: Vec<Proxy>,
     pub to_kafka: Option<Proxy>,
     pub kafka: Option<Server>,
+    pub rabbitmq_cluster: Option<Server>,
+    pub postgres_pair: Option<Server>,
+    /// Times that a standby was promoted.
+    pub promotions: usize,
     pub pooler: Option<Server>,
     load: Option<Running>,
     /// What further loads sent.
@@ -187,7 +197,18 @@ impl<'a> Scene<'a> {
         setup: &Setup,
         seed: u64,
     ) -> Self {
-        let mut place = Place::on(servers);
+        let rabbitmq_cluster = setup
+            .rabbitmq_cluster
+            .then(|| blocking(Server::rabbitmq_cluster));
+        let postgres_pair = setup.postgres_pair.then(|| blocking(Server::postgres_pair));
+        let url_of = |own: &Option<Server>, shared: &Server| {
+            own.as_ref().map_or(&shared.url, |own| &own.url).clone()
+        };
+        let (postgres_url, rabbitmq_url) = (
+            url_of(&postgres_pair, &servers.postgres),
+            url_of(&rabbitmq_cluster, &servers.rabbitmq),
+        );
+        let mut place = Place::on(&postgres_url, &rabbitmq_url);
         let role = setup.plain_role.then(|| place.plain_role());
         if setup.own_topology {
             place.declare().await;
@@ -204,8 +225,7 @@ impl<'a> Scene<'a> {
             Some(kind) => start_kafka(kind, &mut place).await,
         };
         for _ in 0..setup.instances {
-            let (mut postgres, mut rabbitmq) =
-                (servers.postgres.url.clone(), servers.rabbitmq.url.clone());
+            let (mut postgres, mut rabbitmq) = (postgres_url.clone(), rabbitmq_url.clone());
             if let Some(pooler) = &pooler {
                 postgres.clone_from(&pooler.url);
             }
@@ -298,6 +318,9 @@ impl<'a> Scene<'a> {
             to_rabbitmq,
             to_kafka,
             kafka,
+            rabbitmq_cluster,
+            postgres_pair,
+            promotions: 0,
             pooler,
             load,
             further,

@@ -106,12 +106,12 @@ struct Named {
 
 impl Place {
     /// Fresh ones.
-    pub fn on(servers: &Servers) -> Self {
+    pub fn on(postgres: &str, rabbitmq: &str) -> Self {
         let schema = format!("campaign_{}", uuid::Uuid::now_v7().simple());
         Self {
-            postgres: servers.postgres.url.clone(),
+            postgres: postgres.to_owned(),
             schema,
-            queues: Queues::new(&servers.rabbitmq.url),
+            queues: Queues::new(&one_node(rabbitmq)),
             topics: None,
             sqlite: None,
             role: None,
@@ -275,6 +275,15 @@ pub fn execute(connection: &mut PgConnection, sql: &str) {
     connection
         .batch_execute(sql)
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The same URL with the first of its hosts alone.
+fn one_node(url: &str) -> String {
+    let Some((before, rest)) = url.split_once(',') else {
+        return url.to_owned();
+    };
+    let path = rest.find('/').map_or("", |at| &rest[at..]);
+    format!("{before}{path}")
 }
 
 /// The same URL by way of another address.

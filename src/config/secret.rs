@@ -240,7 +240,7 @@ mod tests {
             ("credential:empty", "is empty"),
             ("credential:large", "larger"),
             ("credential:absent", "cannot read"),
-            ("credential:../etc/passwd", "not the name"),
+            ("credential:../etc/passwd", "does not name a credential"),
             (
                 "file:/nonexistent/secret",
                 "cannot read /nonexistent/secret",
@@ -295,18 +295,21 @@ mod tests {
         assert!(
             warnings.len() == 2
                 && warnings[0].contains("byte order mark")
-                && warnings[1].contains("which is left out"),
+                && warnings[1].contains("which is ignored"),
             "{warnings:?}"
         );
         let (secret, warnings) = resolve("env:KEY", &environment);
         assert_eq!(secret, Ok("whsec_2".to_owned()));
         assert!(
-            warnings[0].contains("which is left out") && !warnings[0].contains("whsec"),
+            warnings[0].contains("which is ignored") && !warnings[0].contains("whsec"),
             "{warnings:?}"
         );
         let (secret, warnings) = resolve("plain:whsec_3 ", &environment);
         assert_eq!(secret, Ok("whsec_3 ".to_owned()));
-        assert!(warnings[0].contains("taken as part of it"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("counts as part of the secret"),
+            "{warnings:?}"
+        );
         assert!(
             resolve("env:BLANK", &environment)
                 .0

@@ -153,6 +153,14 @@ pub fn start(
     start_sink(configured(config, &served)?, config, &served, deps)
 }
 
+/// Returns the room of the relay's rows, which is that of the hints, too: neither starves the other.
+fn half_of_room(config: &Publisher) -> Room {
+    Room {
+        events: config.queue_events.div_ceil(2),
+        bytes: config.queue_bytes.div_ceil(2),
+    }
+}
+
 /// Starts the publisher of `sink`, as [`start`] does.
 pub fn start_sink(
     sink: Arc<dyn Sink>,
@@ -162,12 +170,7 @@ pub fn start_sink(
 ) -> Result<RunningPublisher, PublishError> {
     let options = message_options(config, sources)?;
     let tasks = sink.channels(config.channels).max(1);
-    // The relay's rows and the hints have half of the memory each, so that neither starves the
-    // other.
-    let half = Room {
-        events: config.queue_events.div_ceil(2),
-        bytes: config.queue_bytes.div_ceil(2),
-    };
+    let half = half_of_room(config);
     let health = SinkHealth::new(deps.health.clone(), deps.metrics.clone(), &deps.sink);
     let halt = Arc::new(Halt::default());
     let (room_sender, room) = bounded(1);

@@ -424,7 +424,7 @@ fn dropping_equal_bytes_needs_a_span_and_a_word_that_is_known() {
     for (lines, mistake) in [
         (
             "same_bytes = \"drop\"",
-            "h.toml:1:1: source.s.same_bytes: \"drop\" needs same_bytes_span_secs: for how long equal bytes are taken for a copy",
+            "h.toml:1:1: source.s.same_bytes: \"drop\" needs same_bytes_span_secs, the time for which equal bytes count as a copy",
         ),
         (
             "same_bytes = \"drop\"\nsame_bytes_span_secs = 0",

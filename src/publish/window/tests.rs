@@ -297,7 +297,7 @@ proptest! {
             for key in 0..3 {
                 // The relay: what follows the last one in memory.
                 let behind = store.get(&key).and_then(|rows| rows.back().copied());
-                if rig.window.keys.get(&OrderKey(key)).is_none() {
+                if !rig.window.keys.contains_key(&OrderKey(key)) {
                     store.remove(&key);
                     let seq = rig.push_in_order(key, None);
                     store.entry(key).or_default().push_back(seq);

@@ -9,7 +9,7 @@ use hookweir_testkit::servers::{amqp, kafka, postgres};
 use hookweir_testkit::sink::Message;
 
 use super::read;
-use crate::e2e::ordered::{BY_KEY, Senders, body, check_order, first_places, send};
+use crate::e2e::ordered::{BY_KEY, Senders, body, check_order, first_places, send, until_all};
 use crate::e2e::sinks::{hookweir, waits};
 use crate::e2e::with_servers::{Place, blocking};
 
@@ -45,8 +45,8 @@ async fn in_kafka_events_of_a_key_lie_in_order_in_one_partition_though_each_inst
         app.start_again().await;
     }
     senders.finish().await;
+    until_all(120, async || blocking(|| messages(&topic))).await;
     for app in &mut apps {
-        app.drained().await;
         assert!(app.stop().await.success(), "a stop in order: {}", app.log());
     }
     let records = read(&kafka(), &topic);

@@ -8,7 +8,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::FieldTable;
 
 use super::Place;
-use crate::e2e::ordered::{BY_KEY, Senders, body, check_order, first_places, send};
+use crate::e2e::ordered::{BY_KEY, Senders, body, check_order, first_places, send, until_all};
 use crate::e2e::sinks::waits;
 
 /// The configuration of a place without its sources.
@@ -35,11 +35,16 @@ async fn in_rabbitmq_events_of_a_key_stay_in_order_over_two_instances_of_which_e
         app.start_again().await;
     }
     senders.finish().await;
+    let mut messages = Vec::new();
+    until_all(120, async || {
+        messages.extend(place.queues.rest(&place.queues.events).await);
+        messages.clone()
+    })
+    .await;
     for app in &mut apps {
-        app.drained().await;
         assert!(app.stop().await.success(), "a stop in order: {}", app.log());
     }
-    let messages = place.queues.rest(&place.queues.events).await;
+    messages.extend(place.queues.rest(&place.queues.events).await);
     let copies = check_order(&messages, 120);
     assert!(copies <= 3 * Senders::IN_MEMORY, "{copies} copies");
     place.remove().await;

@@ -113,6 +113,7 @@ pub use compile::{SchemeError, params_of, spec_of};
 pub use crypto::jwk::JwkSet;
 pub use docs::reference;
 pub use identity::{BodyDigest, IdClass, Identity, SignedMessage, VerifiedEvent, VerifiedEvents};
+pub use json_pointers::ScalarPath;
 pub use keys::learning::another_secret;
 pub use keys::ring::{Fetch, KeyRequest, KeyRing};
 pub use language::key_path::KeyPath;

@@ -9,12 +9,14 @@ use std::cell::{Cell, RefCell};
 
 use serde::de::DeserializeSeed;
 
+mod path;
 mod pointer;
 mod set;
 mod tree;
 mod values;
 mod walk;
 
+pub use self::path::ScalarPath;
 pub use self::pointer::JsonPointer;
 use self::pointer::PointerStep;
 pub(crate) use self::set::set;

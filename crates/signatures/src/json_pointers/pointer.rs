@@ -52,6 +52,11 @@ impl JsonPointer {
         self.0.is_empty()
     }
 
+    /// Returns `true` if the pointer has a step to every element of an array.
+    pub(crate) fn has_each(&self) -> bool {
+        self.0.contains(&PointerStep::Each)
+    }
+
     /// Returns the pointer to every element of the array.
     pub(crate) fn each(&self) -> Self {
         let mut steps = self.0.clone();
@@ -119,6 +124,15 @@ impl TryFrom<String> for JsonPointer {
             "*" => PointerStep::Each,
             key => PointerStep::key(&key.replace("~1", "/").replace("~0", "~")),
         };
+        if steps
+            .split('~')
+            .skip(1)
+            .any(|rest| !rest.starts_with(['0', '1']))
+        {
+            return Err(format!(
+                "\"{text}\" has a \"~\" that is no escape; write \"~0\" for \"~\", and \"~1\" for \"/\" in a key"
+            ));
+        }
         let steps: Vec<_> = steps.split('/').map(step).collect();
         if steps.len() >= MAX_STEPS {
             return Err(format!("\"{text}\" has {MAX_STEPS} steps or more"));

@@ -11,6 +11,15 @@ use crate::store::StoredEvent;
 /// Number of outbox rows in one read.
 pub(super) const PAGE: usize = 1000;
 
+/// Rows of a sink that a claim looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DueRows {
+    /// All rows.
+    All,
+    /// At an ordered sink, rows without a key.
+    WithoutKey,
+}
+
 /// An outbox row that is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due {
@@ -20,19 +29,17 @@ pub(super) struct Due {
     pub(super) attempts: i32,
 }
 
-/// The rows chosen so far, and the room left.
-pub(super) struct Choice<'a> {
+/// Rows chosen so far, each with `T`, and the room left.
+pub(super) struct Chosen<T> {
     room: Room,
-    skip: &'a dyn Fn(&MessageKey) -> bool,
-    chosen: HashMap<i64, (usize, Due)>,
+    rows: HashMap<i64, (usize, Due, T)>,
 }
 
-impl<'a> Choice<'a> {
-    pub(super) fn new(room: Room, skip: &'a dyn Fn(&MessageKey) -> bool) -> Self {
+impl<T: Copy> Chosen<T> {
+    pub(super) fn new(room: Room) -> Self {
         Self {
             room,
-            skip,
-            chosen: HashMap::new(),
+            rows: HashMap::new(),
         }
     }
 
@@ -43,36 +50,34 @@ impl<'a> Choice<'a> {
 
     /// Takes `due` if there is room for it. The first row that does not fit ends the choice, so
     /// that a large row is not always passed over. A first row always fits.
-    pub(super) fn offer(&mut self, due: Due) {
-        if self.is_full() || self.chosen.contains_key(&due.seq) || (self.skip)(&due.key) {
-            return;
-        }
+    pub(super) fn take(&mut self, due: Due, with: T) -> bool {
         let bytes = usize::try_from(due.bytes).unwrap_or(0);
-        if bytes > self.room.bytes && !self.chosen.is_empty() {
+        if self.is_full() || (bytes > self.room.bytes && !self.rows.is_empty()) {
             self.room.events = 0;
-            return;
+            return false;
         }
         self.room.events -= 1;
         self.room.bytes = self.room.bytes.saturating_sub(bytes);
-        self.chosen.insert(due.seq, (self.chosen.len(), due));
+        self.rows.insert(due.seq, (self.rows.len(), due, with));
+        true
     }
 
-    /// Returns the numbers of the chosen rows.
+    /// Returns the numbers of the rows.
     pub(super) fn seqs(&self) -> Vec<i64> {
-        self.chosen.keys().copied().collect()
+        self.rows.keys().copied().collect()
     }
 
-    /// Returns the chosen events, in the order in which they were offered. An event that cannot be
+    /// Returns the chosen events, in the order in which they were taken. An event that cannot be
     /// read is left out and logged.
-    pub(super) fn stored(&self, rows: Vec<EventRow>) -> Vec<StoredEvent> {
-        let mut stored: Vec<(usize, StoredEvent)> = rows
+    pub(super) fn stored(&self, rows: Vec<EventRow>) -> Vec<(StoredEvent, T)> {
+        let mut stored: Vec<(usize, (StoredEvent, T))> = rows
             .into_iter()
             .filter_map(|row| {
-                let (place, due) = self.chosen.get(&row.seq)?;
+                let (place, due, with) = self.rows.get(&row.seq)?;
                 match row.into_stored(u32::try_from(due.attempts).unwrap_or(0)) {
-                    Ok(event) => Some((*place, event)),
+                    Ok(event) => Some((*place, (event, *with))),
                     Err(error) => {
-                        tracing::error!(%error, "a stored event cannot be read; it stays in the outbox");
+                        tracing::error!(%error, "a stored event cannot be read; it stays in the outbox, and holds later events of its key at an ordered sink");
                         None
                     }
                 }
@@ -80,6 +85,49 @@ impl<'a> Choice<'a> {
             .collect();
         stored.sort_unstable_by_key(|(place, _)| *place);
         stored.into_iter().map(|(_, event)| event).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> impl Iterator<Item = (i64, T)> + '_ {
+        self.rows.iter().map(|(seq, (_, _, with))| (*seq, *with))
+    }
+}
+
+/// Choice of due rows, whatever their key.
+pub(super) struct Choice<'a> {
+    chosen: Chosen<()>,
+    skip: &'a dyn Fn(&MessageKey) -> bool,
+}
+
+impl<'a> Choice<'a> {
+    pub(super) fn new(room: Room, skip: &'a dyn Fn(&MessageKey) -> bool) -> Self {
+        Self {
+            chosen: Chosen::new(room),
+            skip,
+        }
+    }
+
+    /// Returns `true` if nothing more fits.
+    pub(super) fn is_full(&self) -> bool {
+        self.chosen.is_full()
+    }
+
+    /// Takes `due` if there is room for it.
+    pub(super) fn offer(&mut self, due: Due) {
+        if !self.chosen.rows.contains_key(&due.seq) && !(self.skip)(&due.key) {
+            self.chosen.take(due, ());
+        }
+    }
+
+    /// Returns the numbers of the chosen rows.
+    pub(super) fn seqs(&self) -> Vec<i64> {
+        self.chosen.seqs()
+    }
+
+    /// Returns the chosen events, in the order in which they were offered.
+    pub(super) fn stored(&self, rows: Vec<EventRow>) -> Vec<StoredEvent> {
+        let stored = self.chosen.stored(rows).into_iter();
+        stored.map(|(event, ())| event).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::claim::Due;
+use super::claim::{Chosen, Due};
 use super::row::EventRow;
 use super::{Room, Seq, StoredEvent};
 use crate::domain::delivery::MessageKey;
@@ -61,11 +61,10 @@ pub(super) struct OrderedRow {
     pub(super) row: Due,
 }
 
-/// The rows chosen so far, and the room left.
+/// Choice of rows of an ordered sink.
 pub(super) struct OrderedChoice<'a> {
-    room: Room,
+    chosen: Chosen<InOrder>,
     in_memory: &'a dyn Fn(&MessageKey) -> InMemory,
-    chosen: HashMap<i64, (usize, Due, InOrder)>,
     /// Keys of which no later row may be chosen.
     held: HashSet<OrderKey>,
     last: HashMap<OrderKey, Seq>,
@@ -74,9 +73,8 @@ pub(super) struct OrderedChoice<'a> {
 impl<'a> OrderedChoice<'a> {
     pub(super) fn new(room: Room, in_memory: &'a dyn Fn(&MessageKey) -> InMemory) -> Self {
         Self {
-            room,
+            chosen: Chosen::new(room),
             in_memory,
-            chosen: HashMap::new(),
             held: HashSet::new(),
             last: HashMap::new(),
         }
@@ -84,7 +82,7 @@ impl<'a> OrderedChoice<'a> {
 
     /// Returns `true` if nothing more fits.
     pub(super) fn is_full(&self) -> bool {
-        self.room.events == 0
+        self.chosen.is_full()
     }
 
     /// Takes a row if all before it of its key are chosen or in memory, and if there is room for it.
@@ -93,54 +91,28 @@ impl<'a> OrderedChoice<'a> {
         if self.held.contains(&key) {
             return;
         }
-        match (self.in_memory)(&row.key) {
+        let after = self.last.get(&key).copied();
+        let follows = match (self.in_memory)(&row.key) {
             // As if its row were gone.
-            InMemory::Published => {}
-            InMemory::Waits => drop(self.last.insert(key, Seq(row.seq))),
-            InMemory::No if open && self.fits(row) => {
-                let after = self.last.insert(key, Seq(row.seq));
-                let place = (self.chosen.len(), row, InOrder { key, after });
-                self.chosen.insert(row.seq, place);
-            }
-            InMemory::No => drop(self.held.insert(key)),
+            InMemory::Published => return,
+            InMemory::Waits => true,
+            InMemory::No => open && self.chosen.take(row, InOrder { key, after }),
+        };
+        if follows {
+            self.last.insert(key, Seq(row.seq));
+        } else {
+            self.held.insert(key);
         }
-    }
-
-    /// Takes room for `row`. A first row always fits.
-    fn fits(&mut self, row: Due) -> bool {
-        let bytes = usize::try_from(row.bytes).unwrap_or(0);
-        if self.is_full() || (bytes > self.room.bytes && !self.chosen.is_empty()) {
-            self.room.events = 0;
-            return false;
-        }
-        self.room.events -= 1;
-        self.room.bytes = self.room.bytes.saturating_sub(bytes);
-        true
     }
 
     /// Returns the numbers of the chosen rows.
     pub(super) fn seqs(&self) -> Vec<i64> {
-        self.chosen.keys().copied().collect()
+        self.chosen.seqs()
     }
 
-    /// Returns the chosen events, in the order in which they were offered. An event that cannot be
-    /// read is left out and logged, and holds the later ones of its key.
+    /// Returns the chosen events, in the order in which they were offered.
     pub(super) fn stored(&self, rows: Vec<EventRow>) -> Vec<(StoredEvent, InOrder)> {
-        let mut stored: Vec<(usize, (StoredEvent, InOrder))> = rows
-            .into_iter()
-            .filter_map(|row| {
-                let (place, due, in_order) = self.chosen.get(&row.seq)?;
-                match row.into_stored(u32::try_from(due.attempts).unwrap_or(0)) {
-                    Ok(event) => Some((*place, (event, *in_order))),
-                    Err(error) => {
-                        tracing::error!(%error, "a stored event cannot be read; it stays in the outbox, and so do the later events of its key");
-                        None
-                    }
-                }
-            })
-            .collect();
-        stored.sort_unstable_by_key(|(place, _)| *place);
-        stored.into_iter().map(|(_, event)| event).collect()
+        self.chosen.stored(rows)
     }
 }
 
@@ -181,8 +153,8 @@ mod tests {
         offers.iter().for_each(|offer| choice.offer(*offer));
         let mut chosen: Vec<_> = choice
             .chosen
-            .values()
-            .map(|(_, row, in_order)| (row.seq, in_order.after.map(|seq| seq.0)))
+            .rows()
+            .map(|(seq, in_order)| (seq, in_order.after.map(|seq| seq.0)))
             .collect();
         chosen.sort_unstable();
         chosen

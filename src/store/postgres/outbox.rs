@@ -12,7 +12,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Text};
 use super::{EventColumns, PostgresStore, claims, numbers, order, sql_limit, upkeep};
 use crate::domain::delivery::{InstanceId, MessageKey};
 use crate::domain::sink::SinkName;
-use crate::store::claim::Choice;
+use crate::store::claim::{Choice, DueRows};
 use crate::store::in_order::OrderedChoice;
 use crate::store::row::{EventRow, millis};
 use crate::store::{FromKey, InMemory, OrderedRows, Outbox, Room, Seq, StoreError, StoredEvent};
@@ -122,6 +122,22 @@ impl PostgresStore {
                 .execute(connection)
         })
     }
+
+    /// Claims `rows` that are due; see [`Outbox::claim`].
+    fn claim_due(
+        &self,
+        (owner, sink, rows): (InstanceId, &SinkName, DueRows),
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.take_over(owner, sink, room)?;
+        self.run(|connection| {
+            let mut choice = Choice::new(room, skip);
+            let of = (owner, sink, rows);
+            claims::offer(connection, of, self.longest_retry, &mut choice)?;
+            Ok(choice.stored(events(connection, choice.seqs())?))
+        })
+    }
 }
 
 /// Returns the events with these numbers. A row that was confirmed in between still finds its event; the caller knows which it had in memory.
@@ -140,13 +156,7 @@ impl Outbox for PostgresStore {
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        self.take_over(owner, sink, room)?;
-        self.run(|connection| {
-            let mut choice = Choice::new(room, skip);
-            claims::offer_due(connection, owner, sink, &mut choice)?;
-            claims::offer_stranded(connection, owner, sink, self.longest_retry, &mut choice)?;
-            Ok(choice.stored(events(connection, choice.seqs())?))
-        })
+        self.claim_due((owner, sink, DueRows::All), room, skip)
     }
 
     fn claim_in_order(
@@ -176,12 +186,7 @@ impl Outbox for PostgresStore {
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        self.take_over(owner, sink, room)?;
-        self.run(|connection| {
-            let mut choice = Choice::new(room, skip);
-            claims::offer_without_order(connection, owner, sink, &mut choice)?;
-            Ok(choice.stored(events(connection, choice.seqs())?))
-        })
+        self.claim_due((owner, sink, DueRows::WithoutKey), room, skip)
     }
 
     fn confirmed(&self, sink: &SinkName, rows: &[Seq]) -> Result<(), StoreError> {

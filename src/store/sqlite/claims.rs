@@ -11,7 +11,7 @@ use super::schema::{outbox, published};
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::faults::mutants::Mutant;
-use crate::store::claim::{Choice, Due, PAGE};
+use crate::store::claim::{Choice, Due, DueRows, PAGE};
 use crate::store::row::{message_key, millis};
 use crate::store::{Backlog, Confirms, Seq};
 
@@ -19,7 +19,7 @@ use crate::store::{Backlog, Confirms, Seq};
 /// written while the clock was ahead.
 pub(super) fn offer(
     connection: &mut SqliteConnection,
-    of: (InstanceId, &SinkName),
+    of: (InstanceId, &SinkName, DueRows),
     now: i64,
     longest_retry: Duration,
     choice: &mut Choice<'_>,
@@ -41,13 +41,13 @@ pub(super) fn offer(
 
 fn offer_between(
     connection: &mut SqliteConnection,
-    (owner, sink): (InstanceId, &SinkName),
+    (owner, sink, rows): (InstanceId, &SinkName, DueRows),
     due: (i64, i64),
     choice: &mut Choice<'_>,
 ) -> QueryResult<()> {
     let mut last = (due.0, i64::MIN);
     while !choice.is_full() {
-        let page = outbox::table
+        let mut page = outbox::table
             .filter(
                 outbox::owner
                     .eq(&owner.as_bytes()[..])
@@ -65,7 +65,11 @@ fn offer_between(
                 outbox::bytes,
                 outbox::attempts,
             ))
-            .load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
+            .into_boxed();
+        if rows == DueRows::WithoutKey {
+            page = page.filter(outbox::order_key.is_null());
+        }
+        let page = page.load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
         let Some(end) = page.last() else { break };
         last = (end.0, end.1);
         for (_, seq, bytes_of_key, bytes, attempts) in page {

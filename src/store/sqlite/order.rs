@@ -5,11 +5,10 @@ use std::time::Duration;
 use diesel::prelude::*;
 
 use super::schema::{outbox, parked};
-use crate::domain::delivery::InstanceId;
 use crate::domain::event_order::OrderKey;
 use crate::domain::sink::SinkName;
 use crate::store::FromKey;
-use crate::store::claim::{Choice, Due, PAGE};
+use crate::store::claim::{Due, PAGE};
 use crate::store::in_order::{MOST_PAGES, OF_A_KEY, OrderedChoice, OrderedRow};
 use crate::store::row::{message_key, millis};
 
@@ -96,49 +95,6 @@ fn offer_key(
                 attempts,
             },
         });
-    }
-    Ok(())
-}
-
-/// Offers the rows of an owner for an ordered sink that are due and have no key.
-pub(super) fn offer_without_order(
-    connection: &mut SqliteConnection,
-    (owner, sink): (InstanceId, &SinkName),
-    now: i64,
-    choice: &mut Choice<'_>,
-) -> QueryResult<()> {
-    let mut last = (i64::MIN, i64::MIN);
-    while !choice.is_full() {
-        let page = outbox::table
-            .filter(
-                outbox::owner
-                    .eq(&owner.as_bytes()[..])
-                    .and(outbox::sink.eq(sink.as_str()))
-                    .and(outbox::due_at.ge(last.0))
-                    .and(outbox::due_at.le(now)),
-            )
-            .filter(outbox::due_at.gt(last.0).or(outbox::seq.gt(last.1)))
-            .filter(outbox::order_key.is_null())
-            .order((outbox::due_at, outbox::seq))
-            .limit(PAGE as i64)
-            .select((
-                outbox::due_at,
-                outbox::seq,
-                outbox::key,
-                outbox::bytes,
-                outbox::attempts,
-            ))
-            .load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
-        let Some(end) = page.last() else { break };
-        last = (end.0, end.1);
-        for (_, seq, message, bytes, attempts) in page {
-            choice.offer(Due {
-                seq,
-                key: message_key(&message)?,
-                bytes,
-                attempts,
-            });
-        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::upkeep::{self, sql_limit};
 use super::{SqliteStore, length, load_event, now, order};
 use crate::domain::delivery::{InstanceId, MessageKey};
 use crate::domain::sink::SinkName;
-use crate::store::claim::Choice;
+use crate::store::claim::{Choice, DueRows};
 use crate::store::in_order::OrderedChoice;
 use crate::store::row::{EventRow, millis};
 use crate::store::{
@@ -34,6 +34,25 @@ const DELETE_WAITING: &str = "
     DELETE FROM outbox
     WHERE sink = ?1 AND seq IN (SELECT seq FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?2)";
 
+impl SqliteStore {
+    /// Claims `rows` that are due; see [`Outbox::claim`].
+    fn claim_due(
+        &self,
+        (owner, sink, rows): (InstanceId, &SinkName, DueRows),
+        room: Room,
+        skip: &dyn Fn(&MessageKey) -> bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let now = now();
+        self.take_over((owner, sink), room, now)?;
+        self.read(|connection| {
+            let mut choice = Choice::new(room, skip);
+            let of = (owner, sink, rows);
+            claims::offer(connection, of, now, self.longest_retry, &mut choice)?;
+            Ok(choice.stored(events(connection, choice.seqs())?))
+        })
+    }
+}
+
 impl Outbox for SqliteStore {
     fn claim(
         &self,
@@ -42,14 +61,7 @@ impl Outbox for SqliteStore {
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let now = now();
-        self.take_over((owner, sink), room, now)?;
-        self.read(|connection| {
-            let mut choice = Choice::new(room, skip);
-            let of = (owner, sink);
-            claims::offer(connection, of, now, self.longest_retry, &mut choice)?;
-            Ok(choice.stored(events(connection, choice.seqs())?))
-        })
+        self.claim_due((owner, sink, DueRows::All), room, skip)
     }
 
     /// Needs no holder of the sink: one process serves from a file.
@@ -77,13 +89,7 @@ impl Outbox for SqliteStore {
         room: Room,
         skip: &dyn Fn(&MessageKey) -> bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let now = now();
-        self.take_over((owner, sink), room, now)?;
-        self.read(|connection| {
-            let mut choice = Choice::new(room, skip);
-            order::offer_without_order(connection, (owner, sink), now, &mut choice)?;
-            Ok(choice.stored(events(connection, choice.seqs())?))
-        })
+        self.claim_due((owner, sink, DueRows::WithoutKey), room, skip)
     }
 
     fn confirmed(&self, sink: &SinkName, rows: &[Seq]) -> Result<(), StoreError> {

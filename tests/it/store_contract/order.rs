@@ -163,6 +163,10 @@ pub(crate) fn rows_without_a_key_are_claimed_apart_and_an_order_that_was_ended_h
     };
     assert_eq!(apart(&*store), [old]);
     assert_eq!(next(&*store, owner, &none), [line(&a)]);
+    // As if all were stored while the clock was two hours ahead.
+    place.shift("outbox", "due_at", 2 * 3_600_000);
+    assert_eq!(apart(&*store), [old], "due once the clock is right");
+    assert_eq!(next(&*store, owner, &none), [line(&a)]);
     assert_eq!(claim_all(&*store, owner).len(), 3);
     // What is moved keeps its key.
     let other = SinkName::parse("other").expect("a name");

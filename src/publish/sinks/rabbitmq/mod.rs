@@ -76,8 +76,8 @@ impl RabbitmqSink {
         Err(PublishError(failures.join("; ")))
     }
 
-    /// Nodes, each once. The node after the last one that was tried comes first: a node that no
-    /// longer confirms, such as one in the minority of its cluster, is left at the next connection.
+    /// Nodes, each once. The node after the last one that was tried comes first, so that a node that
+    /// ends connections is left.
     fn nodes_in_turn(&self) -> impl Iterator<Item = &AMQPUri> {
         self.nodes.iter().map(|_| {
             let next = self.next.fetch_add(1, Ordering::Relaxed) % self.nodes.len();

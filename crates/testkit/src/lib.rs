@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod disk;
+mod greeting;
 pub mod kafka;
 pub mod ledger;
 pub mod load;

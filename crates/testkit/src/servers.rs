@@ -1,9 +1,11 @@
 //! PostgreSQL, RabbitMQ and Kafka: the shared ones that `tests/run` started, and private ones that a test may stop and kill.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use crate::greeting::{postgres_answers, rabbitmq_answers};
 
 /// The shared PostgreSQL, as superuser. A test works in a schema or database of its own.
 pub fn postgres() -> String {
@@ -258,13 +260,45 @@ impl Server {
             .to_owned();
     }
 
-    /// Starts it if it does not run.
+    /// Starts it if it does not listen. A process that runs without listening is stopped first.
     pub fn revive(&mut self) {
-        if std::net::TcpStream::connect_timeout(&address(&self.url), Duration::from_secs(5))
-            .is_err()
-        {
+        if TcpStream::connect_timeout(&address(&self.url), Duration::from_secs(5)).is_err() {
+            self.stop();
             self.start();
         }
+    }
+
+    /// A fresh server of the same kind.
+    pub fn another(&self) -> Self {
+        Self::fresh(self.kind)
+    }
+
+    /// Answer to a client's first bytes within five seconds: a process that listens may still serve nobody. Kafka is not asked.
+    pub fn serves(&self) -> bool {
+        match self.kind {
+            "postgres" => postgres_answers(address(&self.url)),
+            "rabbitmq" => rabbitmq_answers(address(&self.url)),
+            _ => true,
+        }
+    }
+
+    /// Last lines of each of its log files.
+    pub fn log(&self) -> String {
+        let folders = ["", "log", "data"].map(|name| self.folder.join(name));
+        let files = folders
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok());
+        let mut text = String::new();
+        for file in files.flatten().flatten().map(|file| file.path()) {
+            if file.extension().is_some_and(|end| end == "log") {
+                let whole = std::fs::read(&file).unwrap_or_default();
+                let whole = String::from_utf8_lossy(&whole);
+                let lines: Vec<&str> = whole.lines().collect();
+                let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+                text += &format!("--- {}\n{last}\n", file.display());
+            }
+        }
+        text
     }
 
     /// Stops it in order; its clients are disconnected.
@@ -315,6 +349,9 @@ impl Drop for Server {
         }
     }
 }
+
+/// Lines of a log file that are shown.
+const LAST_LINES: usize = 40;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers");
 

@@ -148,6 +148,16 @@ impl Report {
                 if *caught { "caught" } else { "NOT CAUGHT" }
             );
         }
+        let played = self.rows.iter();
+        let broken = played
+            .chain(self.controls.iter().map(|control| &control.verdict))
+            .find(|verdict| verdict.broke.is_some());
+        if let Some(Verdict { row, broke, .. }) = broken {
+            println!(
+                "the first that broke: {row}: {}",
+                broke.as_deref().unwrap_or_default()
+            );
+        }
         if !self.left_out.is_empty() {
             println!("left out, for want of time: {}", self.left_out.join(", "));
         }
@@ -176,7 +186,8 @@ impl Report {
     }
 }
 
-/// Plays a row: calm, a round of the fault, calm, until its share is sent; then asks the oracle.
+/// Plays a row. If it broke and a server then served nobody, the rig is to blame: the server's log is shown, and the row played
+/// once more on a fresh one.
 async fn play(
     options: &Options,
     servers: &mut Servers,
@@ -185,6 +196,31 @@ async fn play(
     pulse: &Pulse,
     in_time: &impl Fn() -> bool,
 ) -> Verdict {
+    let (verdict, replaced) = play_once(options, servers, row, share, pulse, in_time).await;
+    let Some(log) = replaced else { return verdict };
+    println!(
+        "      {}: a server served nobody afterwards and was replaced; its log:\n{log}",
+        row.name
+    );
+    let Some(broke) = &verdict.broke else {
+        return verdict;
+    };
+    println!("      {}: played once more; it broke on: {broke}", row.name);
+    play_once(options, servers, row, share, pulse, in_time)
+        .await
+        .0
+}
+
+/// Calm, a round of the fault, calm, until the row's share is sent; then the oracle is asked. Also returns the log of a server that
+/// served nobody afterwards.
+async fn play_once(
+    options: &Options,
+    servers: &mut Servers,
+    row: &Row,
+    share: usize,
+    pulse: &Pulse,
+    in_time: &impl Fn() -> bool,
+) -> (Verdict, Option<String>) {
     let since = Instant::now();
     let seed = options
         .seed
@@ -261,13 +297,13 @@ async fn play(
             ..Verdict::default()
         }
     });
-    blocking(|| {
+    let replaced = blocking(|| {
         if let Some(usual) = usual {
             servers.postgres = usual;
         }
-        servers.restore();
+        servers.restore()
     });
-    verdict
+    (verdict, replaced)
 }
 
 /// Says now and then how far a row is.

@@ -173,6 +173,8 @@ pub struct Scene<'a> {
     pub postgres_pair: Option<Server>,
     /// Times that a standby was promoted.
     pub promotions: usize,
+    /// Channels that were closed in fault windows, beyond all of an instance once in each.
+    pub further_closings: usize,
     pub pooler: Option<Server>,
     load: Option<Running>,
     /// What further loads sent.
@@ -321,6 +323,7 @@ impl<'a> Scene<'a> {
             rabbitmq_cluster,
             postgres_pair,
             promotions: 0,
+            further_closings: 0,
             pooler,
             load,
             further,

@@ -14,8 +14,10 @@ use hookweir_testkit::oracle::Account;
 const ANSWERED_WITHIN: Duration = Duration::from_millis(2500 + 1000);
 /// From its answer until an event has left the outbox, when nothing is wrong: so long a fault may still find it on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
-/// Events that one fault can make copies of: `publisher.window` for each of `publisher.channels`, of each instance.
-const COPIES_OF_A_FAULT: usize = 256 * 4;
+/// Events that the closing of one channel can make copies of: `publisher.window`.
+const COPIES_OF_A_CLOSING: usize = 256;
+/// Channels that one fault closes: `publisher.channels` of each instance.
+pub const CHANNELS: usize = 4;
 
 /// The figures that a row has to reach. That nothing is lost, corrupt, forged, stranded or wrongly refused goes without saying.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +171,8 @@ impl Verdict {
             parked: parked.len(),
             max_rss: scene.memory.0,
             rss_bound: scene.memory.1,
-            copies_bound: COPIES_OF_A_FAULT * scene.apps.len() * scene.windows.len(),
+            copies_bound: COPIES_OF_A_CLOSING
+                * (CHANNELS * scene.apps.len() * scene.windows.len() + scene.further_closings),
             unconfirmed,
             demands: scene.demands.clone(),
             timed: !scene.options.no_timing,

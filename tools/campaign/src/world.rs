@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
@@ -40,14 +41,28 @@ impl Servers {
         })
     }
 
-    /// Up again, whatever a row that failed half-way has left.
-    pub fn restore(&mut self) {
+    /// Up again, whatever a row that failed half-way has left. A server that serves nobody is replaced; returns what its log said.
+    pub fn restore(&mut self) -> Option<String> {
+        let mut said = None;
         for server in [&mut self.postgres, &mut self.rabbitmq] {
             server.resume();
             server.revive();
+            let since = Instant::now();
+            while !server.serves() {
+                if since.elapsed() > TO_RECOVER {
+                    said.get_or_insert_with(String::new).push_str(&server.log());
+                    *server = server.another();
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(500));
+            }
         }
+        said
     }
 }
+
+/// Time that a server is given to serve again.
+const TO_RECOVER: Duration = Duration::from_secs(30);
 
 /// Topics of one row's own, one for each source.
 pub struct Topics {

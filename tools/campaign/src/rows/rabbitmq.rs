@@ -5,7 +5,7 @@ use lapin::types::FieldTable;
 
 use super::{Row, answers_are_cut, line_is};
 use crate::scene::{Felt, Scene};
-use crate::verdict::Figures;
+use crate::verdict::{CHANNELS, Figures};
 use crate::world::blocking;
 use hookweir_testkit::proxy::Line;
 
@@ -327,7 +327,10 @@ async fn nack(scene: &mut Scene<'_>) {
 }
 
 /// Events over the limit: each is refused twice when alone, and parked. All others pass.
+const PARKED: &str = "select count(*) as value from parked";
+
 async fn too_large(scene: &mut Scene<'_>) {
+    let before = scene.place.number(PARKED);
     scene
         .fault(async |scene| {
             let limit =
@@ -350,7 +353,9 @@ async fn too_large(scene: &mut Scene<'_>) {
             });
         })
         .await;
-    let parked = scene.place.number("select count(*) as value from parked");
+    let parked = scene.place.number(PARKED) - before;
+    // All channels are closed a second time for the old limit, and one for each message that is found to be too large.
+    scene.further_closings += CHANNELS + usize::try_from(parked).unwrap_or_default();
     scene.demand(
         "what is too large is parked",
         parked > 0,

@@ -36,7 +36,9 @@ impl AmqpUrl {
         let (hosts, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let hosts: Vec<_> = hosts.split(',').map(str::trim).collect();
         if hosts.len() > MAX_NODES {
-            return Err(format!("the URL names more than {MAX_NODES} nodes"));
+            return Err(format!(
+                "the URL names more than {MAX_NODES} nodes: name fewer; one that answers is enough"
+            ));
         }
         let mut url = Self {
             nodes: Vec::with_capacity(hosts.len()),

@@ -275,27 +275,31 @@ fn each_credential_has_one_name_everywhere() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_passes_rabbitmq_is_shown_by_send_wait() {
+mod with_servers {
     use hookweir_testkit::servers::amqp;
     use hookweir_testkit::sink::Queues;
 
-    let queues = Queues::new(&amqp());
-    let app = App::start(&format!(
-        "{}[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:0123456789abcdef\"]\n",
-        queues.config()
-    ))
-    .await;
-    let output = send(&app, &["--wait", "--config", "config.toml"], &[]).await;
-    assert!(output.status.success(), "{output:?}");
-    let lines: Vec<&str> = text(&output.stdout).lines().collect();
-    let id = lines[0]
-        .strip_prefix("200 accepted ")
-        .and_then(|rest| rest.split(',').next())
-        .expect("an accepted event");
-    assert!(
-        lines[1].contains(&format!("\"message_id\":\"{id}\"")) && lines[1].contains("\"body\""),
-        "{lines:?}"
-    );
-    queues.delete().await;
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_event_that_passes_rabbitmq_is_shown_by_send_wait() {
+        let queues = Queues::new(&amqp());
+        let app = App::start(&format!(
+            "{}[[source]]\nname = \"s\"\nprovider = \"github\"\nsecrets = [\"plain:0123456789abcdef\"]\n",
+            queues.config()
+        ))
+        .await;
+        let output = send(&app, &["--wait", "--config", "config.toml"], &[]).await;
+        assert!(output.status.success(), "{output:?}");
+        let lines: Vec<&str> = text(&output.stdout).lines().collect();
+        let id = lines[0]
+            .strip_prefix("200 accepted ")
+            .and_then(|rest| rest.split(',').next())
+            .expect("an accepted event");
+        assert!(
+            lines[1].contains(&format!("\"message_id\":\"{id}\"")) && lines[1].contains("\"body\""),
+            "{lines:?}"
+        );
+        queues.delete().await;
+    }
 }

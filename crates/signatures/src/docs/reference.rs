@@ -122,7 +122,7 @@ impl Entry {
         }
         let _ = writeln!(
             text,
-            "\n## In config.toml\n\n```toml\n{}```\n",
+            "\n## In the configuration\n\n```toml\n{}```\n",
             self.source()
         );
         text.push_str("## What to expect\n\n| | |\n|---|---|\n");
@@ -132,7 +132,7 @@ impl Entry {
         text
     }
 
-    /// Returns the source as written in `config.toml`.
+    /// Source as a section of the configuration file.
     fn source(&self) -> String {
         let Self { name, spec, .. } = self;
         let mut text = format!(

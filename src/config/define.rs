@@ -126,6 +126,7 @@ macro_rules! words {
         pub enum $name:ident {
             $( $(#[doc = $help:literal])+ $variant:ident = $word:literal, )+
         }
+        $( without { $( $absent:literal: $instead:literal, )+ } )?
     ) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +136,7 @@ macro_rules! words {
 
         impl $crate::config::option::Words for $name {
             const WORDS: &'static [(&'static str, Self)] = &[$( ($word, Self::$variant), )+];
+            $( const ABSENT: &'static [(&'static str, &'static str)] = &[$( ($absent, $instead), )+]; )?
         }
     };
 }

@@ -40,6 +40,8 @@ pub(super) trait Describe {
 /// Values that are written as one of a few words; the first stands in for a wrong one.
 pub(super) trait Words: Copy + 'static {
     const WORDS: &'static [(&'static str, Self)];
+    /// Words that users of other software expect, each with the reason against it and what to use instead.
+    const ABSENT: &'static [(&'static str, &'static str)] = &[];
 }
 
 /// `host:port`.
@@ -102,13 +104,13 @@ pub(super) const fn one_of<T: Words>() -> OneOf<T> {
 
 impl<T: Words> Read<Option<T>> for OneOf<T> {
     fn read(&self, r: &mut Reader<'_>, key: &'static str) -> Option<T> {
-        r.choice(key, T::WORDS)
+        r.choice(key, T::WORDS, T::ABSENT)
     }
 }
 
 impl<T: Words> Read<T> for OneOf<T> {
     fn read(&self, r: &mut Reader<'_>, key: &'static str) -> T {
-        r.choice(key, T::WORDS).unwrap_or(T::WORDS[0].1)
+        r.choice(key, T::WORDS, T::ABSENT).unwrap_or(T::WORDS[0].1)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every layer's value is checked, the last one wins. A mistake is noted and reading goes on, so that all mistakes are reported at
 //! once.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -99,11 +100,12 @@ impl<'a> Reader<'a> {
         flag.is_some_and(|(flag, _)| flag)
     }
 
-    /// One of a few words.
+    /// One of a few words. `absent` are words that are refused, each with what to use instead.
     pub(super) fn choice<T: Copy>(
         &mut self,
         key: &'static str,
         choices: &[(&str, T)],
+        absent: &[(&str, &str)],
     ) -> Option<T> {
         let names: Vec<String> = choices
             .iter()
@@ -111,14 +113,18 @@ impl<'a> Reader<'a> {
             .collect();
         let expected = format!("one of {}", names.join(", "));
         let before = self.report.mistakes.len();
+        let instead = Cell::new(None);
         let chosen = self.parsed(key, &expected, |text| {
+            instead.set(absent.iter().find(|(word, _)| *word == text));
             choices
                 .iter()
                 .find(|(name, _)| *name == text)
                 .map(|(_, value)| *value)
         });
         for mistake in &mut self.report.mistakes[before..] {
-            if let Problem::Unexpected {
+            if let Some((word, why)) = instead.get() {
+                mistake.problem = Problem::Other(format!("\"{word}\" {why}"));
+            } else if let Problem::Unexpected {
                 found,
                 nearest: hint,
                 ..

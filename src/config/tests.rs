@@ -644,6 +644,19 @@ url = "kafka://b2"
 }
 
 #[test]
+fn a_sasl_mechanism_that_is_not_in_this_build_says_what_to_use_instead() {
+    let file = "[publisher]\nurl = \"kafka://u:p@b1\"\nsasl_mechanism = \"OAUTHBEARER\"\n";
+    assert_eq!(
+        mistakes(file),
+        [
+            "config:3:1: publisher.sasl_mechanism: \"OAUTHBEARER\" is not in this build, since librdkafka fetches tokens by libcurl: set \
+             \"SCRAM-SHA-512\" or \"PLAIN\" and a login in the sink's URL, or use kafkas:// with a certificate of your own (properties \
+             ssl.certificate.pem and ssl.key.pem)"
+        ]
+    );
+}
+
+#[test]
 fn mistakes_in_sinks_have_their_line_and_are_reported_once() {
     let errors = mistakes(
         r#"sink = 1

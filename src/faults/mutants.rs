@@ -54,6 +54,12 @@ mutants! {
     NotIdempotent = "not_idempotent",
     /// Take a record that was sent to Kafka for confirmed.
     ZeroAcks = "zero_acks",
+    /// Take a record that the leader of its partition alone has for confirmed.
+    OneAck = "one_ack",
+    /// Send together what has to go alone, as if channels shared a producer of Kafka.
+    SharedBatch = "shared_batch",
+    /// Go on with a RabbitMQ channel after a nack.
+    NackedChannelStays = "nacked_channel_stays",
 }
 
 impl Mutant {

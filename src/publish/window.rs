@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::envelope::{Message, MessageOptions};
 use super::sinks::PublishResult;
 use crate::domain::event_order::OrderKey;
+use crate::faults::mutants::Mutant;
 use crate::outbox::{ConfirmBatch, PendingEvent};
 use crate::store::{InOrder, Seq};
 
@@ -156,7 +157,9 @@ impl Window {
         let alone_now =
             !self.alone.is_empty() && (self.queue.is_empty() || !self.alone_had_its_turn);
         self.alone_had_its_turn = alone_now;
-        let batch: Vec<Item> = if alone_now {
+        let batch: Vec<Item> = if alone_now && Mutant::SharedBatch.is_on() {
+            self.alone.drain(..).collect()
+        } else if alone_now {
             self.alone.pop_front().into_iter().collect()
         } else {
             self.fill()
@@ -216,7 +219,7 @@ impl Window {
         let Some(batch) = self.under_way.get_mut(task).and_then(Option::take) else {
             return to_record;
         };
-        let alone = batch.len() == 1;
+        let alone = batch.len() == 1 || Mutant::SharedBatch.is_on();
         let mut results = results.into_iter();
         let mut again = Vec::new();
         for mut item in batch {

@@ -308,6 +308,8 @@ fn properties_that_would_break_the_promise_are_refused() {
         ("allow.auto.create.topics", "true"),
         ("bootstrap.servers", "elsewhere:9092"),
         ("plugin.library.paths", "/tmp/plugin.so"),
+        ("sasl.oauthbearer.method", "oidc"),
+        ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
     ] {
         let mut config = config("kafka://localhost", "p");
         config.properties.insert(name.to_owned(), value.to_owned());

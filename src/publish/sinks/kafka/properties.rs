@@ -83,6 +83,12 @@ pub fn check_property(name: &str, value: &str) -> Result<(), String> {
     if let Some((_, why)) = found {
         return Err(format!("property \"{name}\" cannot be set: {why}"));
     }
+    if is_of_oauthbearer(name) {
+        return Err(format!(
+            "property \"{name}\" cannot be set: OAUTHBEARER is not in this build, since librdkafka fetches tokens by libcurl; use SCRAM or \
+             PLAIN (sasl_mechanism), or a certificate of your own (ssl.certificate.pem and ssl.key.pem)"
+        ));
+    }
     if matches!(name, "linger.ms" | "queue.buffering.max.ms")
         && value.trim().parse::<f64>().is_ok_and(|ms| ms <= 0.0)
     {
@@ -91,6 +97,11 @@ pub fn check_property(name: &str, value: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Returns `true` if a property has a meaning for OAUTHBEARER only.
+fn is_of_oauthbearer(name: &str) -> bool {
+    name == "enable.sasl.oauthbearer.unsecure.jwt" || name.starts_with("sasl.oauthbearer.")
 }
 
 /// Returns the properties of every client of the cluster.
@@ -158,8 +169,8 @@ pub(super) fn producer(config: &KafkaConfig, topic_limit: Option<usize>) -> Clie
     default("linger.ms", "1".to_owned());
     // As Java's clients do: the same key lands in the same partition, from any client.
     default("partitioner", "murmur2_random".to_owned());
-    let acks = if Mutant::ZeroAcks.is_on() { "0" } else { "all" };
-    let idempotent = !Mutant::ZeroAcks.is_on() && !Mutant::NotIdempotent.is_on();
+    let acks = acks();
+    let idempotent = acks == "all" && !Mutant::NotIdempotent.is_on();
     producer
         .set("acks", acks)
         .set("enable.idempotence", idempotent.to_string())
@@ -171,4 +182,15 @@ pub(super) fn producer(config: &KafkaConfig, topic_limit: Option<usize>) -> Clie
         // The publisher has one batch of `window` messages under way. More would be refused one by one.
         .set("queue.buffering.max.messages", QUEUE.to_string());
     producer
+}
+
+/// Returns the replicas that must have a record before it is confirmed.
+fn acks() -> &'static str {
+    if Mutant::ZeroAcks.is_on() {
+        "0"
+    } else if Mutant::OneAck.is_on() {
+        "1"
+    } else {
+        "all"
+    }
 }

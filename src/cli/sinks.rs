@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use rustix::process::geteuid;
+
 use super::service::RunningSinks;
 use super::{Failure, say};
 use crate::config::Config;
 use crate::config::model::StoreUrl;
+use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
-use crate::store::{self, Backlog, StoreError};
+use crate::store::{self, AuditAction, AuditEntry, Backlog, Store, StoreError};
 
 /// Rows that are changed at a time.
 const PAGE: usize = 1000;
@@ -20,7 +23,7 @@ pub(super) struct Options {
     /// For move: the sink that was taken out, then a configured one. For discard: the sink that was taken out.
     #[arg(value_name = "SINK")]
     sinks: Vec<String>,
-    /// Reason, printed with the number of events; needed for discard.
+    /// Reason, printed and kept in the table audit with the number of events; needed for discard.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -50,6 +53,12 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     }
     let reason = options.reason.as_deref().unwrap_or("no reason given");
     let store = store::open(&config.store, 1).map_err(out_of_reach)?;
+    record(&*store, options, &names).map_err(|error| {
+        Failure::Unreachable(format!(
+            "{}: cannot record the reason in the table audit, so nothing was changed: {error}",
+            config.store.url
+        ))
+    })?;
     match (options.verb, &names[..]) {
         (Verb::Move, [from, to]) => {
             let moved = until_none(|| store.move_waiting(from, to, PAGE)).map_err(out_of_reach)?;
@@ -109,6 +118,26 @@ fn names(config: &Config, options: &Options) -> Result<Vec<SinkName>, Failure> {
         return usage(format!("there is no sink {to} in the configuration"));
     }
     Ok(names)
+}
+
+/// Records a change in the table `audit` before it is made. The count is that of the events that wait.
+fn record(store: &dyn Store, options: &Options, names: &[SinkName]) -> Result<(), StoreError> {
+    let (action, sink, subject) = match (options.verb, names) {
+        (Verb::Move, [from, to]) => (AuditAction::MoveWaiting, from, format!("{from} to {to}")),
+        (Verb::Discard, [sink]) => (AuditAction::DiscardWaiting, sink, sink.to_string()),
+        _ => return Ok(()),
+    };
+    let backlogs = store.backlog()?;
+    let backlog = backlogs.iter().find(|backlog| backlog.sink == *sink);
+    let (user, process) = (geteuid().as_raw(), std::process::id());
+    store.record(&AuditEntry {
+        instance: InstanceId::random(),
+        caller: format!("user {user}, process {process}"),
+        action,
+        subject,
+        count: backlog.map_or(0, |backlog| backlog.depth),
+        reason: options.reason.clone(),
+    })
 }
 
 /// Calls `change` until it has changed nothing. Returns the number of rows.

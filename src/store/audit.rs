@@ -1,4 +1,4 @@
-//! Record of what operators did by the admin API: changes, and bodies that were opened.
+//! Record of what operators did by the admin API and the command line: changes, and bodies that were opened.
 
 use std::time::Duration;
 
@@ -12,6 +12,10 @@ pub(super) const KEEP_AUDIT: Duration = Duration::from_secs(400 * 24 * 3600);
 pub enum AuditAction {
     /// An event's body was handed out.
     OpenBody,
+    /// Events that wait for a sink were moved to another one.
+    MoveWaiting,
+    /// Events that wait for a sink were discarded for it.
+    DiscardWaiting,
 }
 
 impl AuditAction {
@@ -19,6 +23,8 @@ impl AuditAction {
     pub fn word(self) -> &'static str {
         match self {
             Self::OpenBody => "open body",
+            Self::MoveWaiting => "move waiting",
+            Self::DiscardWaiting => "discard waiting",
         }
     }
 }
@@ -26,13 +32,13 @@ impl AuditAction {
 /// An entry of the record. The store adds the time.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
-    /// Instance that was asked.
+    /// Instance that was asked. A command has an id of its own.
     pub instance: InstanceId,
-    /// Name of the token, or user and process at the socket.
+    /// Name of the token, or user and process at the socket or of the command.
     pub caller: String,
     /// The action.
     pub action: AuditAction,
-    /// Message id of the event, or the choice of events.
+    /// Message id of the event, or the choice of events, such as the sinks of a move.
     pub subject: String,
     /// Number of events.
     pub count: u64,

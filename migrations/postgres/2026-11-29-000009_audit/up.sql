@@ -10,11 +10,11 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_at ON audit (at);
 
-COMMENT ON TABLE audit IS 'Record of what operators did by the admin API: changes, and bodies that were opened. Rows go after 400 days.';
+COMMENT ON TABLE audit IS 'Record of what operators did by the admin API and the command line: changes, and bodies that were opened. Rows go after 400 days.';
 COMMENT ON COLUMN audit.id IS 'Random.';
 COMMENT ON COLUMN audit.at IS 'Time.';
-COMMENT ON COLUMN audit.instance IS 'Instance that was asked.';
-COMMENT ON COLUMN audit.caller IS 'Name of the token, or user and process at the socket.';
+COMMENT ON COLUMN audit.instance IS 'Instance that was asked; of a command, an id of its own.';
+COMMENT ON COLUMN audit.caller IS 'Name of the token, or user and process at the socket or of the command.';
 COMMENT ON COLUMN audit.action IS 'Word for the function.';
 COMMENT ON COLUMN audit.subject IS 'Message id of the event, or the choice of events.';
 COMMENT ON COLUMN audit.count IS 'Number of events.';

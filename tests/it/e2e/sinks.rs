@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::load::Load;
@@ -46,6 +48,43 @@ pub(super) async fn waits(app: &App, sink: &str, rows: usize) {
 pub(super) async fn shown(app: &App, sink: &str) -> serde_json::Value {
     let health: serde_json::Value = serde_json::from_str(&app.health().await).expect("JSON");
     health["sinks"][sink].clone()
+}
+
+/// Rows of the table `audit`: action, subject, number of events, reason and the beginning of the caller.
+fn audit(app: &App) -> Vec<(String, String, i64, String, String)> {
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        action: String,
+        #[diesel(sql_type = Text)]
+        subject: String,
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+        #[diesel(sql_type = Text)]
+        reason: String,
+        #[diesel(sql_type = Text)]
+        caller: String,
+    }
+    let file = app.folder().join("data/hookweir.db");
+    let mut connection = SqliteConnection::establish(&file.to_string_lossy()).expect("the store");
+    let rows = diesel::sql_query("SELECT action, subject, count, reason, substr(caller, 1, 5) AS caller FROM audit ORDER BY at")
+        .load::<Row>(&mut connection)
+        .expect("rows");
+    rows.into_iter()
+        .map(|row| (row.action, row.subject, row.count, row.reason, row.caller))
+        .collect()
+}
+
+/// The only row of the table `audit`.
+fn recorded(
+    action: &str,
+    subject: &str,
+    count: usize,
+    reason: &str,
+) -> [(String, String, i64, String, String); 1] {
+    let count = i64::try_from(count).expect("few");
+    let [action, subject, reason] = [action, subject, reason].map(str::to_owned);
+    [(action, subject, count, reason, "user ".to_owned())]
 }
 
 fn genuine(ledger: &Ledger, provider: Provider) -> usize {
@@ -154,6 +193,12 @@ async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_w
     waits(&app, "late", 0).await;
     app.until_healthy().await;
     assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    let reason = "the broker is gone";
+    assert_eq!(
+        audit(&app),
+        recorded("move waiting", "dead to late", expected, reason),
+        "what was refused is not there"
+    );
     Account::of(&ledger, &files(&late)).check_once();
     Account::of(&ledger, &files(&app.events())).check_once();
 }
@@ -235,6 +280,10 @@ async fn what_waits_for_a_sink_that_was_taken_out_is_discarded_with_a_reason_and
     assert_eq!(code, Some(0), "{printed}");
     assert!(!printed.contains("dead"), "{printed}");
     assert!(app.stop().await.success(), "a stop in order: {}", app.log());
+    assert_eq!(
+        audit(&app),
+        recorded("discard waiting", "dead", expected, "replaced by files")
+    );
     Account::of(&ledger, &files(&app.events())).check_once();
 }
 

@@ -157,6 +157,12 @@ mod with_servers {
             "GRANT INSERT ON hookweir.event, hookweir.outbox TO {}",
             database.role
         ));
+        database.execute(&format!(
+            "REVOKE ALL ON hookweir.sink_holder FROM {}",
+            database.role
+        ));
+        let said = "lacks SELECT on sink_holder, INSERT on sink_holder, UPDATE on sink_holder";
+        refused(&[], &[said]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("instance", &["DELETE"]),
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),
     ("audit", &["SELECT", "INSERT", "DELETE"]),
+    ("sink_holder", &["SELECT", "INSERT", "UPDATE"]),
 ];
 
 /// Set of rights to check.

@@ -88,11 +88,22 @@ fn brokers(url: &str) -> &str {
 
 /// Creates a topic with as many copies as the brokers like.
 pub fn create_topic(url: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    create(url, topic, settings);
+}
+
+/// Creates a topic of three partitions on three nodes. The first node leads each of them.
+pub fn create_led_topic(url: &str, name: &str, settings: &[(&str, &str)]) {
+    const REPLICAS: [&[i32]; 3] = [&[1, 2, 3], &[1, 3, 2], &[1, 2, 3]];
+    let topic = NewTopic::new(name, 3, TopicReplication::Variable(&REPLICAS));
+    create(url, topic, settings);
+}
+
+fn create<'a>(url: &str, mut topic: NewTopic<'a>, settings: &[(&'a str, &'a str)]) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers(url))
         .create()
         .expect("a client");
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     for (name, value) in settings {
         topic = topic.set(name, value);
     }
@@ -110,6 +121,25 @@ pub fn create_topic(url: &str, name: &str, partitions: i32, settings: &[(&str, &
     for result in results.expect("an answer") {
         result.expect("created");
     }
+}
+
+/// Number of records in a topic, as its brokers count them.
+pub fn count(url: &str, topic: &str) -> u64 {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers(url))
+        .create()
+        .expect("a client");
+    let metadata = patiently(|| consumer.fetch_metadata(Some(topic), ANSWER));
+    let partitions = metadata
+        .topics()
+        .first()
+        .map_or(0, |topic| topic.partitions().len());
+    let of_partition = |partition: usize| {
+        let partition = i32::try_from(partition).expect("few");
+        let (low, high) = patiently(|| consumer.fetch_watermarks(topic, partition, ANSWER));
+        high.abs_diff(low)
+    };
+    (0..partitions).map(of_partition).sum()
 }
 
 /// Reads a topic from its beginning to what is its end now, partition by partition.

@@ -1,6 +1,7 @@
 //! Kafka beside RabbitMQ: one of them down, options by sink and by source, and the guide's way from one to the other.
 
 mod ordered;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -12,17 +12,17 @@ use hookweir_signatures::sign::{SignInputs, SignedRequest, sign};
 use hookweir_testkit::app::App;
 use hookweir_testkit::load::client;
 
-const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY0";
+pub(crate) const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY0";
 
 /// The source of a piece of configuration.
-fn source(config: &str) -> Source {
+pub(crate) fn source(config: &str) -> Source {
     Config::from_toml(config)
         .unwrap_or_else(|mistakes| panic!("{config}: {mistakes:?}"))
         .sources
         .remove(0)
 }
 
-fn signed(source: &Source, body: &str) -> SignedRequest {
+pub(crate) fn signed(source: &Source, body: &str) -> SignedRequest {
     let inputs = SignInputs {
         body: body.to_owned().into(),
         id: "evt_1".into(),
@@ -35,7 +35,7 @@ fn signed(source: &Source, body: &str) -> SignedRequest {
 }
 
 /// Sends a request to the source at `path`; status, one header, and body of the answer.
-async fn post(app: &App, path: &str, request: &SignedRequest) -> reqwest::Response {
+pub(crate) async fn post(app: &App, path: &str, request: &SignedRequest) -> reqwest::Response {
     let mut post = client()
         .post(format!("http://{}/ingest/{path}", app.listen))
         .body(request.body.clone());

@@ -1,5 +1,5 @@
 //! The admin API: JSON under `/api/v1`, on a Unix socket, and for the bearers of tokens at the admin
-//! address. Every route stands in one table, `ROUTES`, with the right that it needs.
+//! address. Every route stands in one table, [`ROUTES`], with the right that it needs.
 //!
 //! Each question is answered by a function of [`crate::operate`] on a thread that may block. Questions
 //! at once and their time are bounded, so that looking slows no delivery.
@@ -10,105 +10,20 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HEAD_TIMEOUT;
 use super::access::Access;
+use super::routes::{Answer, ApiRoute, LARGEST_BODY, Question, ROUTES};
 use super::{body, caller};
 use crate::config::model::{AdminApi, Right};
-use crate::operate::{ApiProblem, EventQuestion, OpenedBody, Operator};
+use crate::operate::{ApiProblem, Operator};
 use crate::runtime::listener::RunningServer;
 
 /// Time that an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-
-/// A question, ready to be answered on another thread. The second argument names its caller.
-type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, ApiProblem> + Send>;
-
-/// Answer to a question.
-#[derive(Debug)]
-enum Answer {
-    Json(Value),
-    Body(OpenedBody),
-}
-
-/// A route for GET: its path, the right that it needs, and the question that a request to it asks.
-struct ApiRoute {
-    path: &'static str,
-    needs: Right,
-    ask: fn(&HttpRequest) -> Result<Question, ApiProblem>,
-}
-
-/// All routes.
-const ROUTES: &[ApiRoute] = &[
-    ApiRoute {
-        path: "/api/v1/events",
-        needs: Right::Look,
-        ask: |request| {
-            let question: EventQuestion = parameters(request)?;
-            Ok(Box::new(move |operator, _| {
-                json(operator.events(&question)?)
-            }))
-        },
-    },
-    ApiRoute {
-        path: "/api/v1/events/{name}",
-        needs: Right::Look,
-        ask: |request| {
-            let (name, Choice { source }) = (name(request), parameters(request)?);
-            Ok(Box::new(move |operator, _| {
-                json(operator.event(&name, source.as_deref())?)
-            }))
-        },
-    },
-    ApiRoute {
-        path: "/api/v1/events/{name}/trace",
-        needs: Right::Look,
-        ask: |request| {
-            let (name, Choice { source }) = (name(request), parameters(request)?);
-            Ok(Box::new(move |operator, _| {
-                json(operator.trace(&name, source.as_deref())?)
-            }))
-        },
-    },
-    ApiRoute {
-        path: "/api/v1/events/{name}/body",
-        needs: Right::Bodies,
-        ask: |request| {
-            let (name, Choice { source }) = (name(request), parameters(request)?);
-            Ok(Box::new(move |operator, caller| {
-                let opened = operator.body(&name, source.as_deref(), caller)?;
-                Ok(Answer::Body(opened))
-            }))
-        },
-    },
-    ApiRoute {
-        path: "/api/v1/sources",
-        needs: Right::Look,
-        ask: |request| {
-            let NoParameters {} = parameters(request)?;
-            Ok(Box::new(|operator, _| json(operator.sources())))
-        },
-    },
-];
-
-/// Parameters of a route for one event.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Choice {
-    /// Name of the source, if the id alone is not enough.
-    source: Option<String>,
-}
-
-/// Parameters of a route without any.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParameters {}
 
 /// The admin API: an operator's functions, the room for questions, and who may ask. Clones share the
 /// room.
@@ -167,8 +82,10 @@ pub fn serve_api(
 pub(super) fn routes(app: &mut web::ServiceConfig, api: &Api) {
     app.app_data(web::Data::new(api.clone()));
     for route in ROUTES {
-        let handler = move |request: HttpRequest, api: web::Data<Api>| respond(route, request, api);
-        app.route(route.path, web::get().to(handler));
+        let handler = move |request: HttpRequest, payload: web::Payload, api: web::Data<Api>| {
+            respond(route, request, payload, api)
+        };
+        app.route(route.path, web::method(route.method.clone()).to(handler));
     }
 }
 
@@ -176,9 +93,10 @@ pub(super) fn routes(app: &mut web::ServiceConfig, api: &Api) {
 async fn respond(
     route: &'static ApiRoute,
     request: HttpRequest,
+    payload: web::Payload,
     api: web::Data<Api>,
 ) -> HttpResponse {
-    let answer = match api.ask(route, &request) {
+    let answer = match api.ask(route, &request, payload).await {
         Ok((question, caller)) => api.answer(route, question, caller).await,
         Err(problem) => Err(problem),
     };
@@ -193,14 +111,19 @@ async fn respond(
 
 impl Api {
     /// Returns the question of a request and the name of its caller, who has the right.
-    fn ask(
+    async fn ask(
         &self,
         route: &ApiRoute,
         request: &HttpRequest,
+        payload: web::Payload,
     ) -> Result<(Question, Arc<str>), ApiProblem> {
         let caller = self.access.admit(request, route.needs)?;
         tracing::debug!(caller = &*caller.name, path = route.path, "admin API");
-        Ok(((route.ask)(request)?, caller.name))
+        let body = match route.method {
+            Method::GET => web::Bytes::new(),
+            _ => whole(payload).await?,
+        };
+        Ok(((route.ask)(request, &body)?, caller.name))
     }
 
     /// Answers a question on a thread that may block, within the room and the time. With a body comes
@@ -254,39 +177,27 @@ fn refuse(problem: &ApiProblem) -> HttpResponse {
 }
 
 fn no_route() -> ApiProblem {
-    let paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
-    ApiProblem::not_found(
-        "the admin API has no such path or method",
-        format!("GET {}", paths.join(", ")),
-    )
+    let routes = ROUTES.iter();
+    let paths: Vec<String> = routes
+        .map(|route| format!("{} {}", route.method, route.path))
+        .collect();
+    ApiProblem::not_found("the admin API has no such path or method", paths.join(", "))
 }
 
-/// Returns the parameters of a request. An unknown one is a mistake.
-fn parameters<T: for<'p> Deserialize<'p>>(request: &HttpRequest) -> Result<T, ApiProblem> {
-    let parameters = web::Query::<T>::from_query(request.query_string());
-    parameters.map(web::Query::into_inner).map_err(|error| {
-        ApiProblem::bad_question(
-            format!("the parameters cannot be read: {error}"),
-            "docs/reference/admin-api.md lists the parameters of each path",
-        )
-    })
-}
-
-/// Returns the name of an event in the path. The router has decoded all but `%`, `/` and `+`.
-fn name(request: &HttpRequest) -> String {
-    let name = percent_decode_str(request.match_info().query("name"));
-    name.decode_utf8_lossy().into_owned()
-}
-
-fn json<T: serde::Serialize>(answer: T) -> Result<Answer, ApiProblem> {
-    serde_json::to_value(answer)
-        .map(Answer::Json)
-        .map_err(|error| {
-            ApiProblem::unavailable(
-                format!("the answer cannot be written: {error}"),
-                "report this as a mistake of Hookweir",
-            )
-        })
+/// Returns the body of a request, of a bounded size, that comes in time.
+async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiProblem> {
+    let read = tokio::time::timeout(HEAD_TIMEOUT, payload.to_bytes_limited(LARGEST_BODY)).await;
+    match read {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Err(_)) => Err(ApiProblem::bad_question(
+            format!("the body is larger than {LARGEST_BODY} bytes"),
+            "give fewer ids, or choose by source and time",
+        )),
+        Ok(Ok(Err(_))) | Err(_) => Err(ApiProblem::bad_question(
+            "the body did not come whole",
+            "send it again",
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -296,7 +207,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::domain::delivery::{InstanceId, UnixMillis};
-    use crate::operate::Archive;
+    use serde_json::Value;
+
+    use crate::operate::{Archive, JobWaker};
 
     fn api() -> Api {
         let config = Config::from_toml("").expect("valid");
@@ -306,6 +219,7 @@ mod tests {
             sinks: config.routes().expect("sinks"),
             sources: Vec::new(),
             archive: Archive::new(&config.store, &config.admin),
+            jobs: JobWaker::new().0,
         };
         let settings = AdminApi {
             database_connections: 1,
@@ -321,7 +235,7 @@ mod tests {
         let app = test::init_service(app).await;
         for route in ROUTES {
             let path = route.path.replace("{name}", "evt_1");
-            let get = test::TestRequest::get().uri(&path);
+            let get = test::TestRequest::with_uri(&path).method(route.method.clone());
             let get = get.insert_header((header::HOST, "localhost")).to_request();
             let answer = test::call_service(&app, get).await;
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");

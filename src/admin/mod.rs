@@ -9,6 +9,7 @@ mod body;
 mod caller;
 mod health;
 mod metrics;
+mod routes;
 
 pub use api::{Api, serve_api};
 

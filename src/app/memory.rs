@@ -29,14 +29,15 @@ const CACHE_ENTRY: u64 = 400;
 const EVENT_STATE: u64 = KIB;
 /// Rust's default; only what is touched becomes memory.
 const THREAD_STACK: u64 = 2 * MIB;
-/// Threads that are there whatever is configured: main, logs, the relay, settling, pruning, leases, the admin listener, signals, decompressing.
-const FIXED_THREADS: u64 = 13;
+/// Threads that are there whatever is configured: main, logs, the relay, settling, pruning, leases, the admin listener, signals, decompressing, jobs.
+const FIXED_THREADS: u64 = 14;
 /// A connection to a SQLite file: its page cache (16 MiB) and a statement's memory.
 const SQLITE_CONNECTION: u64 = 20 * MIB;
 /// libpq's buffers, besides what a statement carries.
 const POSTGRES_CONNECTION: u64 = MIB;
-/// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two, draining, learned secrets, fetched keys.
-const OTHER_POSTGRES_CONNECTIONS: u64 = 7;
+/// Connections to PostgreSQL besides those of the writers: settling, the relay, the keeper's two, draining, learned secrets, fetched keys,
+/// jobs.
+const OTHER_POSTGRES_CONNECTIONS: u64 = 8;
 /// A client of Kafka's library: its threads, buffers and metadata. An estimate: no run has measured it.
 const KAFKA_CLIENT: u64 = 8 * MIB;
 /// Clients of Kafka besides those of the channels: one watches the cluster, one creates and describes topics.

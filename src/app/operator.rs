@@ -7,7 +7,7 @@ use crate::admin::{self, Api};
 use crate::config::Config;
 use crate::domain::delivery::{InstanceId, wall_clock};
 use crate::domain::sink::Sinks;
-use crate::operate::{Archive, KnownSource, Operator};
+use crate::operate::{Archive, JobWaker, KnownSource, Operator};
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
@@ -18,7 +18,7 @@ pub(super) fn operator(
     at: Listening,
     sources: &Sources,
     sinks: Sinks,
-    instance: InstanceId,
+    (instance, jobs): (InstanceId, JobWaker),
 ) -> Operator {
     Operator {
         instance,
@@ -26,6 +26,7 @@ pub(super) fn operator(
         sinks,
         sources: known_sources(config, at, sources),
         archive: Archive::new(&config.store, &config.admin),
+        jobs,
     }
 }
 

@@ -150,9 +150,10 @@ impl Service {
         }
         let (publishers, keeper, spool, store) =
             (self.publishers, self.keeper, self.spool, self.store);
-        let lakehouse = self.lakehouse;
+        let (lakehouse, jobs) = (self.lakehouse, self.jobs);
         let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
+            drop(jobs);
             if let Some((spool, draining)) = spool {
                 draining.stop(Instant::now() + left / 4);
                 if !spool.is_empty() {

@@ -16,20 +16,20 @@ use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::lakehouse::{self, RunningLakehouse};
-use crate::operate::Operator;
+use crate::operate::{JobRunner, JobWaker, Operator};
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
-use crate::store::{Reached, Room, Secrets, Store, StoreError};
+use crate::store::{Reached, Republish, Room, Secrets, Store, StoreError};
 use crate::telemetry::{Health, Metrics};
 use crate::verify::{Received, Verifiers};
 use crate::{dedup, http, publish, store};
 
-/// Connections beyond those of the writers: confirms, relay, the keeper's two, the spool's drain, and
-/// those for learned secrets and fetched keys.
-const OTHER_CONNECTIONS: usize = 7;
+/// Connections beyond those of the writers: confirms, relay, the keeper's two, the spool's drain, those
+/// for learned secrets and fetched keys, and the job runner's.
+const OTHER_CONNECTIONS: usize = 8;
 /// Connections of each sink but the first: its relay and its confirm writer.
 const SINK_CONNECTIONS: usize = 2;
 /// Longest wait of a start for its store. Afterwards deliveries are taken without the store.
@@ -63,6 +63,7 @@ pub(super) struct Service {
     pub(super) front: VerifierFactory,
     pub(super) admin: Arc<Admin>,
     pub(super) operator: Arc<Operator>,
+    pub(super) jobs: JobRunner,
     pub(super) budget: Arc<Budget>,
     pub(super) roster: ActorRegistry,
 }
@@ -118,7 +119,11 @@ impl Service {
         let dedup = shared.dedup(&stored, &publishers)?;
         let front = shared.front(keys, &dedup);
         let sinks = shared.sinks.clone();
-        let operator = operator(config, at, &sources, sinks, shared.instance);
+        let (waker, woken) = JobWaker::new();
+        let republish: Arc<dyn Republish> = stored.store.clone();
+        let jobs =
+            JobRunner::start(republish, sinks.clone(), woken, lifeline).map_err(unavailable)?;
+        let operator = operator(config, at, &sources, sinks, (shared.instance, waker));
         let edge = shared.edge(sources, &front);
         Ok(Self {
             store: stored.store,
@@ -137,6 +142,7 @@ impl Service {
                 started: Instant::now(),
             }),
             operator: Arc::new(operator),
+            jobs,
             budget: shared.budget,
             roster: shared.roster,
         })

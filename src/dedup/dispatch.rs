@@ -298,6 +298,7 @@ impl Dispatch {
                     .filter_map(|((event, guard), inserted)| match (guard, inserted) {
                         (Some(guard), Inserted::Accepted(seq)) => {
                             let row = StoredEvent {
+                                republished: None,
                                 seq: *seq,
                                 attempts: 0,
                                 event: event.clone(),

@@ -7,8 +7,10 @@
 
 mod bodies;
 mod events;
+mod job_runner;
 mod problem;
 mod question;
+mod republish;
 mod sources;
 mod views;
 
@@ -21,11 +23,14 @@ use crate::domain::sink::Sinks;
 use crate::store::{self, Catalog, OperatorStore, StoreError};
 
 pub use bodies::OpenedBody;
+pub use job_runner::{JobRunner, JobWaker};
 pub use problem::ApiProblem;
 pub use question::EventQuestion;
+pub use republish::{RepublishOrder, RepublishQuestion};
 pub use sources::KnownSource;
 pub use views::{
-    EventList, EventView, SinkState, SinkView, SourceList, SourceRefusal, SourceView, TraceView,
+    EventList, EventView, JobList, JobView, RepublishPlan, SinkState, SinkView, SourceList,
+    SourceRefusal, SourceView, TraceView,
 };
 
 /// Facts about the instance and its configuration, on which the functions stand.
@@ -40,6 +45,8 @@ pub struct Operator {
     pub sources: Vec<KnownSource>,
     /// Connection to the store.
     pub archive: Archive,
+    /// Wakes the job runner of this instance.
+    pub jobs: JobWaker,
 }
 
 /// The store as the operator's functions read it: opened at the first question.

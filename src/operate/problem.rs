@@ -56,6 +56,11 @@ impl ApiProblem {
         Self::new(409, "ambiguous", detail, next)
     }
 
+    /// Returns the error of a change that the present state does not allow.
+    pub fn conflict(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(409, "conflict", detail, next)
+    }
+
     /// Returns the error of something that does not work now.
     pub fn unavailable(detail: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(503, "unavailable", detail, next)

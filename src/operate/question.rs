@@ -80,7 +80,11 @@ impl EventQuestion {
             until: self.to.as_deref().map(|at| time("to", at)).transpose()?,
             state: self.state.as_deref().map(state).transpose()?,
             sink: self.sink.as_deref().map(sink).transpose()?,
-            before: self.before.as_deref().map(place).transpose()?,
+            before: self
+                .before
+                .as_deref()
+                .map(|at| place("before", at))
+                .transpose()?,
             limit,
         })
     }
@@ -102,7 +106,7 @@ pub(super) fn source(name: &str) -> Result<SourceName, ApiProblem> {
     SourceName::parse(name).map_err(|why| ApiProblem::bad_question(format!("source: {why}"), next))
 }
 
-fn sink(name: &str) -> Result<SinkName, ApiProblem> {
+pub(super) fn sink(name: &str) -> Result<SinkName, ApiProblem> {
     let next = "`hookweir sinks` lists the sinks";
     SinkName::parse(name).map_err(|why| ApiProblem::bad_question(format!("sink: {why}"), next))
 }
@@ -125,15 +129,15 @@ fn state(word: &str) -> Result<EventState, ApiProblem> {
     })
 }
 
-fn place(text: &str) -> Result<Seq, ApiProblem> {
+pub(super) fn place(name: &str, text: &str) -> Result<Seq, ApiProblem> {
     let number = text.parse().map(Seq);
     number.map_err(|_| {
         ApiProblem::bad_question(
             format!(
-                "before: \"{}\" is no place in the list",
+                "{name}: \"{}\" is no place in the list",
                 text.escape_debug()
             ),
-            "give `next` of the page before, unchanged",
+            "give `next` of the answer before, unchanged",
         )
     })
 }

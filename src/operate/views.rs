@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RepublishQuestion;
 use crate::domain::delivery::UnixMillis;
 use crate::store::catalog::EventState;
+use crate::store::republish::JobState;
 
 /// A page of events, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,54 @@ pub struct TraceView {
     pub number: i64,
     /// Times of confirms, the earliest first. The store keeps no sink with a confirm.
     pub confirmed_at: Vec<String>,
+}
+
+/// Events that a choice has, of those that were looked at. Add the answers up until there is no `next`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepublishPlan {
+    /// Number of events.
+    pub events: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Time of receipt of the oldest one.
+    pub first: Option<String>,
+    /// Time of receipt of the newest one.
+    pub last: Option<String>,
+    /// Place to go on from, for `after`. None at the end.
+    pub next: Option<String>,
+}
+
+/// Jobs, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobList {
+    /// The jobs.
+    pub jobs: Vec<JobView>,
+}
+
+/// A job that publishes events again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its id. Each message that it publishes has it in the header `x-hookweir-republished`.
+    pub id: String,
+    /// Its state.
+    pub state: JobState,
+    /// Caller that has begun it.
+    pub caller: String,
+    /// Choice of events.
+    pub choice: RepublishQuestion,
+    /// Events in a second.
+    pub pace: u32,
+    /// Number of events that the dry run has found.
+    pub expected: Option<u64>,
+    /// Number of events that fitted so far.
+    pub events: u64,
+    /// Number of messages that were put into the outbox. An event that waits for a sink already, or is
+    /// parked there, is left to that.
+    pub copies: u64,
+    /// Time at which it was begun.
+    pub created_at: String,
+    /// Time of its last step.
+    pub changed_at: String,
 }
 
 /// All sources of an instance.

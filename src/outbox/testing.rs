@@ -40,6 +40,7 @@ pub(crate) fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
 
 pub(crate) fn row(seq: i64, event: NewEvent) -> StoredEvent {
     StoredEvent {
+        republished: None,
         seq: Seq(seq),
         attempts: 0,
         event: Arc::new(event),

@@ -9,6 +9,7 @@ use serde::ser::SerializeMap;
 
 use super::routing_key::RoutingKeys;
 use crate::domain::delivery::{MessageId, SourceName, UnixMillis};
+use crate::store::republish::JobId;
 use crate::store::{NewEvent, StoredEvent};
 
 /// Type of an event without one, in the routing key and in `cloudEvents:type`, which may not be
@@ -21,6 +22,8 @@ pub const CONFLICT_OF: &str = "x-hookweir-conflict-of";
 /// Header with the id of the first message that has the same bytes, on a message with another event
 /// id or none.
 pub const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";
+/// Header with the id of the job that has published the event again, on an operator's order.
+pub const REPUBLISHED: &str = "x-hookweir-republished";
 /// Header with the id of the message, in sinks whose messages have no id of their own.
 pub const MESSAGE_ID: &str = "x-hookweir-message-id";
 
@@ -63,6 +66,8 @@ pub struct Message {
     pub routing_key: String,
     /// Number of attempts to publish the event, this one included.
     pub attempt: u32,
+    /// Job that publishes it again.
+    pub republished: Option<JobId>,
     /// The event, with the body.
     pub event: Arc<NewEvent>,
     /// Headers of the provider that are stored for other sinks, and do not go to this one.
@@ -103,6 +108,7 @@ impl Message {
                 event.event_id.as_str(),
             ),
             attempt: row.attempts.saturating_add(tries).saturating_add(1),
+            republished: row.republished,
             event: event.clone(),
             omitted: None,
         }
@@ -145,6 +151,7 @@ impl Message {
                 .same_bytes_as
                 .map(|first| (SAME_BYTES_AS, id(first))),
         );
+        headers.extend(self.republished.map(|job| (REPUBLISHED, job.to_string())));
         self.add_theirs(&mut headers);
         headers
     }

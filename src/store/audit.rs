@@ -16,6 +16,10 @@ pub enum AuditAction {
     MoveWaiting,
     /// Events that wait for a sink were discarded for it.
     DiscardWaiting,
+    /// A job was begun that publishes events again.
+    Republish,
+    /// A job was cancelled.
+    CancelJob,
 }
 
 impl AuditAction {
@@ -25,6 +29,8 @@ impl AuditAction {
             Self::OpenBody => "open body",
             Self::MoveWaiting => "move waiting",
             Self::DiscardWaiting => "discard waiting",
+            Self::Republish => "republish",
+            Self::CancelJob => "cancel job",
         }
     }
 }

@@ -19,9 +19,12 @@ pub(super) const LOOKED: &str = "
     SELECT min(seq) AS lowest, count(*) AS count
     FROM (SELECT seq FROM event WHERE seq < $1 ORDER BY seq DESC LIMIT $2) AS looked";
 
-/// Events of a range of numbers that fit the question, the newest first. The state is no part of it: a
-/// plan that was made while the outbox was empty read all of the outbox again for each event.
-pub(super) const EVENTS: &str = "
+/// Events of a range of numbers that fit the question. The state is no part of it: a plan that was made
+/// while the outbox was empty read all of the outbox again for each event.
+macro_rules! events_that_fit {
+    ($order:literal) => {
+        concat!(
+            "
     SELECT seq, key, source, event_id, event_type, content_type, received_at, CAST(length(body) AS bigint) AS bytes,
            conflict_of, same_bytes_as
     FROM event
@@ -31,7 +34,18 @@ pub(super) const EVENTS: &str = "
       AND ($5 = 0 OR event_type = $6)
       AND received_at >= $7 AND received_at < $8
       AND key >= $9 AND key <= $10
-    ORDER BY seq DESC LIMIT $11";
+    ORDER BY ",
+            $order,
+            " LIMIT $11"
+        )
+    };
+}
+
+/// The same, the newest first.
+pub(super) const EVENTS: &str = events_that_fit!("seq DESC");
+
+/// The same, the oldest first.
+pub(super) const OLDEST_EVENTS: &str = events_that_fit!("seq");
 
 /// Rows of the outbox for a range of numbers.
 pub(super) const WAITING: &str = "
@@ -257,7 +271,8 @@ macro_rules! catalog_reads {
             // Rows at sinks are read after the events: as many events as fit the rest are read in parts.
             let part = if query.asks_for_rows() { part } else { limit };
             while found.len() < limit {
-                let events = read_part(connection, query, (lowest, below), part)?;
+                let range = (lowest, below);
+                let events = read_part(connection, rows::EVENTS, query, range, part)?;
                 let (Some(newest), Some(oldest)) = (events.first(), events.last()) else {
                     break;
                 };
@@ -279,9 +294,10 @@ macro_rules! catalog_reads {
             Ok(found)
         }
 
-        /// Returns the next events in `range` that fit the question but for their state.
-        fn read_part(
+        /// Returns the next events in the range that `statement` finds: they fit but for their state.
+        pub(super) fn read_part(
             connection: &mut $connection,
+            statement: &'static str,
             query: &catalog::EventQuery,
             (lowest, below): (i64, i64),
             limit: usize,
@@ -289,7 +305,7 @@ macro_rules! catalog_reads {
             let (first, last) = query
                 .message
                 .map_or(([0; 32], [u8::MAX; 32]), catalog::keys_of);
-            sql_query(rows::EVENTS)
+            sql_query(statement)
                 .bind::<BigInt, _>(lowest)
                 .bind::<BigInt, _>(below)
                 .bind::<Nullable<Text>, _>(query.source.as_ref().map(|source| source.as_str()))
@@ -305,7 +321,7 @@ macro_rules! catalog_reads {
         }
 
         /// Returns the rows of the sinks for a range of numbers.
-        fn read_at_sinks(
+        pub(super) fn read_at_sinks(
             connection: &mut $connection,
             range: (i64, i64),
         ) -> QueryResult<rows::AtSinks> {

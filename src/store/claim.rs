@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::Room;
+use super::republish::JobId;
 use super::row::EventRow;
 use crate::domain::delivery::MessageKey;
 use crate::store::StoredEvent;
@@ -27,6 +28,8 @@ pub(super) struct Due {
     pub(super) key: MessageKey,
     pub(super) bytes: i32,
     pub(super) attempts: i32,
+    /// Job that has put the event into the outbox again.
+    pub(super) republished: Option<JobId>,
 }
 
 /// Rows chosen so far, each with `T`, and the room left.
@@ -75,7 +78,10 @@ impl<T: Copy> Chosen<T> {
             .filter_map(|row| {
                 let (place, due, with) = self.rows.get(&row.seq)?;
                 match row.into_stored(u32::try_from(due.attempts).unwrap_or(0)) {
-                    Ok(event) => Some((*place, (event, *with))),
+                    Ok(event) => {
+                        let republished = due.republished;
+                        Some((*place, (StoredEvent { republished, ..event }, *with)))
+                    }
                     Err(error) => {
                         tracing::error!(%error, "a stored event cannot be read; it stays in the outbox, and holds later events of its key at an ordered sink");
                         None
@@ -143,6 +149,7 @@ mod tests {
             key: MessageKey::of(&DedupKey::new(&source, "id", &[&seq.to_be_bytes()])),
             bytes,
             attempts: 0,
+            republished: None,
         }
     }
 

@@ -131,6 +131,7 @@ mod tests {
             key: OrderKey(key),
             open: true,
             row: Due {
+                republished: None,
                 seq,
                 key: key_of(seq),
                 bytes: 10,

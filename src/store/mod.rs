@@ -19,6 +19,8 @@ mod parked;
 mod postgres;
 mod probe;
 mod reached;
+pub mod republish;
+mod republish_rows;
 mod roles;
 mod row;
 mod sink_backlogs;
@@ -38,9 +40,12 @@ pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;
 pub use reached::Reached;
-pub use roles::{Audit, Catalog, Housekeeping, Intake, OperatorStore, Outbox, Secrets, Store};
+pub use roles::{
+    Audit, Catalog, Housekeeping, Intake, OperatorStore, Outbox, Republish, Secrets, Store,
+};
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
+use self::republish::JobId;
 use crate::config::secret::Secret;
 use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
@@ -165,6 +170,8 @@ pub struct StoredEvent {
     pub seq: Seq,
     /// Number of attempts that were not confirmed.
     pub attempts: u32,
+    /// Job that has put it into the outbox again.
+    pub republished: Option<JobId>,
     /// The event. An event that was read from the outbox has its message's key as its key, and
     /// nothing that only dedup needs.
     pub event: Arc<NewEvent>,

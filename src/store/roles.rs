@@ -9,6 +9,7 @@ use super::audit::AuditEntry;
 use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
+use super::republish::{Choice, Job, JobId, NewJob, NextEvents, Stepped};
 use super::trace::{EventTrace, Traced};
 use super::{
     Backlog, Confirms, FetchedKey, FromKey, InMemory, Inserted, Learned, LearnedSecret, NewEvent,
@@ -229,12 +230,41 @@ pub trait Audit: Send + Sync + 'static {
     fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
 }
 
-/// Roles that the admin API uses, with connections of its own.
-pub trait OperatorStore: Catalog + Audit {}
+/// Jobs that put stored events into the outbox again. The admin API begins and cancels them, the job
+/// runner of any instance moves them on.
+pub trait Republish: Send + Sync + 'static {
+    /// Stores a job with its entry in the record. Does nothing if a job has this id.
+    fn begin_job(&self, job: &NewJob, entry: &AuditEntry) -> Result<(), StoreError>;
 
-impl<T: Catalog + Audit> OperatorStore for T {}
+    /// Cancels a job, with an entry in the record. What it has put into the outbox stays there. Returns
+    /// `false` if no such job runs.
+    fn cancel_job(&self, id: JobId, entry: &AuditEntry) -> Result<bool, StoreError>;
+
+    /// Returns jobs, the newest first, at most `limit`.
+    fn jobs(&self, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Returns jobs that run, the oldest first, at most `limit`.
+    fn running_jobs(&self, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Returns a job.
+    fn job(&self, id: JobId) -> Result<Option<Job>, StoreError>;
+
+    /// Returns the next events of a choice with a number above `after`, the oldest first, at most
+    /// `limit` out of [`LOOK`](super::catalog::LOOK).
+    fn next_of(&self, choice: &Choice, after: Seq, limit: usize) -> Result<NextEvents, StoreError>;
+
+    /// Makes the next step of a job if it is due: puts the next events of `choice` into the outbox, due
+    /// now, for each of the `sinks` that want them, under the same message ids. An event that waits for a
+    /// sink, or is parked there, stays as it is. An event that was deleted meanwhile is left out.
+    fn step(&self, id: JobId, choice: &Choice, sinks: &Sinks) -> Result<Stepped, StoreError>;
+}
+
+/// Roles that the admin API uses, with connections of its own.
+pub trait OperatorStore: Catalog + Audit + Republish {}
+
+impl<T: Catalog + Audit + Republish> OperatorStore for T {}
 
 /// Every role of one store.
-pub trait Store: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit {}
+pub trait Store: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit + Republish {}
 
-impl<T: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit> Store for T {}
+impl<T: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit + Republish> Store for T {}

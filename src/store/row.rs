@@ -46,6 +46,7 @@ impl EventRow {
         Ok(StoredEvent {
             seq: Seq(self.seq),
             attempts,
+            republished: None,
             event: Arc::new(NewEvent {
                 key: DedupKey::from_bytes(*self.message.as_bytes()),
                 message: self.message,

@@ -1,6 +1,7 @@
 //! An operator's questions, asked of the real program by its commands and by its admin API.
 
 mod embedded;
+mod republish;
 mod with_servers;
 
 use std::io::{Read, Write};

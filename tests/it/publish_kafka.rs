@@ -65,6 +65,7 @@ pub fn run<T>(case: impl Future<Output = T>) -> T {
 pub fn message(source: &str, id: &str, body: &[u8]) -> Message {
     let key = RoutingKey::parse("{source}").expect("valid");
     let row = StoredEvent {
+        republished: None,
         seq: Seq(1),
         attempts: 0,
         event: Arc::new(event(source, id, body)),

@@ -65,6 +65,7 @@ impl Outbox {
         StoredEvent {
             seq: Seq(seq),
             attempts: 0,
+            republished: None,
             event,
         }
     }
@@ -108,6 +109,7 @@ impl store::Outbox for Outbox {
             .map(|(seq, row)| StoredEvent {
                 seq: Seq(*seq),
                 attempts: row.attempts,
+                republished: None,
                 event: row.event.clone(),
             })
             .collect())

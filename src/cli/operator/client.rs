@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded::Serializer;
 
@@ -68,7 +70,26 @@ impl AdminClient {
     ) -> Result<Bytes, Failure> {
         let mut query = Serializer::new(String::new());
         query.extend_pairs(parameters);
-        let url = format!("http://hookweir/api/v1/{path}?{}", query.finish());
+        let path = format!("{path}?{}", query.finish());
+        self.send(self.client.get(url(&path)))
+    }
+
+    /// Sends JSON to a path below `/api/v1/`, and returns the answer.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            Failure::Internal(format!("the question cannot be written: {error}"))
+        })?;
+        let request = self.client.post(url(path)).body(body);
+        let body = self.send(request.header(CONTENT_TYPE, "application/json"))?;
+        serde_json::from_slice(&body).map_err(|error| self.foreign(&error))
+    }
+
+    /// Sends a request. Returns the body of its answer, or the error that it tells.
+    fn send(&self, request: RequestBuilder) -> Result<Bytes, Failure> {
         let failed = |error: reqwest::Error| {
             Failure::Unreachable(format!(
                 "no answer at {}: {}; is the service stopping?",
@@ -76,7 +97,7 @@ impl AdminClient {
                 root_cause(&error)
             ))
         };
-        let answer = self.client.get(url).send().map_err(failed)?;
+        let answer = request.send().map_err(failed)?;
         let is_answer = answer.status().is_success();
         let body = answer.bytes().map_err(failed)?;
         if is_answer {
@@ -100,6 +121,11 @@ impl AdminClient {
             self.socket
         ))
     }
+}
+
+/// Returns the URL of a path below `/api/v1/`.
+fn url(path: &str) -> String {
+    format!("http://hookweir/api/v1/{path}")
 }
 
 /// Returns one part of a path.

@@ -1,7 +1,9 @@
-//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace` and `sources`.
+//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish` and `jobs`.
 
 mod client;
 mod events;
+mod jobs;
+mod republish;
 mod sources;
 mod table;
 mod times;
@@ -30,6 +32,14 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket).
     Sources(With<sources::Options>),
+    /// Publish stored events again, by their ids, or by source, type, time and state. Without --start: say how many, and do nothing.
+    ///
+    /// Asks the running service by its admin API (admin.socket). The messages have their old ids and the header x-hookweir-republished. --start needs the right "operate".
+    Republish(With<republish::Options>),
+    /// List, show, watch or cancel jobs that publish events again.
+    ///
+    /// Asks the running service by its admin API (admin.socket). cancel needs the right "operate".
+    Jobs(With<jobs::Options>),
 }
 
 impl OperatorCommand {
@@ -43,6 +53,8 @@ impl OperatorCommand {
             Self::Show(With { common, own }) => trace::show(&load(common)?, &own),
             Self::Trace(With { common, own }) => trace::trace(&load(common)?, &own),
             Self::Sources(With { common, own }) => sources::run(&load(common)?, &own),
+            Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
+            Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),
         }
     }
 }

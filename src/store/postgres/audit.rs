@@ -16,18 +16,22 @@ const RECORD: &str = "
 
 impl Audit for PostgresStore {
     fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let id = Uuid::now_v7();
-        self.run(|connection| {
-            sql_query(RECORD)
-                .bind::<Binary, _>(&id.as_bytes()[..])
-                .bind::<Binary, _>(&entry.instance.as_bytes()[..])
-                .bind::<Text, _>(&entry.caller)
-                .bind::<Text, _>(entry.action.word())
-                .bind::<Text, _>(&entry.subject)
-                .bind::<BigInt, _>(entry.rows())
-                .bind::<Nullable<Text>, _>(entry.reason.as_deref())
-                .execute(connection)
-                .map(drop)
-        })
+        self.run(|connection| record(connection, entry))
     }
+}
+
+/// Stores an entry in the current transaction.
+pub(super) fn record(connection: &mut PgConnection, entry: &AuditEntry) -> QueryResult<()> {
+    // PostgreSQL refuses a text with a NUL.
+    let text = |text: &str| text.replace('\0', "\u{fffd}");
+    sql_query(RECORD)
+        .bind::<Binary, _>(&Uuid::now_v7().as_bytes()[..])
+        .bind::<Binary, _>(&entry.instance.as_bytes()[..])
+        .bind::<Text, _>(text(&entry.caller))
+        .bind::<Text, _>(entry.action.word())
+        .bind::<Text, _>(text(&entry.subject))
+        .bind::<BigInt, _>(entry.rows())
+        .bind::<Nullable<Text>, _>(entry.reason.as_deref().map(text))
+        .execute(connection)
+        .map(drop)
 }

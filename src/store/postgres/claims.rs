@@ -5,39 +5,40 @@ use std::time::Duration;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Integer, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamptz};
 
 use super::sql_limit;
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::faults::mutants::Mutant;
 use crate::store::claim::{Choice, Due, DueRows, PAGE};
+use crate::store::republish::JobId;
 use crate::store::row::{message_key, millis};
 
 // Owner and sink are compared in a row, which only outbox_due can serve: by itself, the sink would also be a way into outbox_pkey, which
 // looks as good while statistics are of an empty outbox.
 
 const DUE: &str = "
-    SELECT due_at, seq, key, bytes, attempts FROM outbox
+    SELECT due_at, seq, key, bytes, attempts, republished FROM outbox
     WHERE (owner, sink, due_at) >= ($1, $2, $3) AND (owner, sink, due_at) <= ($1, $2, now())
       AND (due_at, seq) > ($3, $4)
     ORDER BY owner, sink, due_at, seq LIMIT $5";
 
 const DUE_WITHOUT_KEY: &str = "
-    SELECT due_at, seq, key, bytes, attempts FROM outbox
+    SELECT due_at, seq, key, bytes, attempts, republished FROM outbox
     WHERE (owner, sink, due_at) >= ($1, $2, $3) AND (owner, sink, due_at) <= ($1, $2, now())
       AND (due_at, seq) > ($3, $4) AND order_key IS NULL
     ORDER BY owner, sink, due_at, seq LIMIT $5";
 
 /// Rows that are due later than any retry is: they were written while the clock was ahead.
 const STRANDED: &str = "
-    SELECT due_at, seq, key, bytes, attempts FROM outbox
+    SELECT due_at, seq, key, bytes, attempts, republished FROM outbox
     WHERE (owner, sink, due_at) > ($1, $2, now() + $6 * interval '1 millisecond') AND (owner, sink) <= ($1, $2)
       AND (due_at, seq) > ($3, $4)
     ORDER BY owner, sink, due_at, seq LIMIT $5";
 
 const STRANDED_WITHOUT_KEY: &str = "
-    SELECT due_at, seq, key, bytes, attempts FROM outbox
+    SELECT due_at, seq, key, bytes, attempts, republished FROM outbox
     WHERE (owner, sink, due_at) > ($1, $2, now() + $6 * interval '1 millisecond') AND (owner, sink) <= ($1, $2)
       AND (due_at, seq) > ($3, $4) AND order_key IS NULL
     ORDER BY owner, sink, due_at, seq LIMIT $5";
@@ -98,6 +99,8 @@ struct DueRow {
     bytes: i32,
     #[diesel(sql_type = Integer)]
     attempts: i32,
+    #[diesel(sql_type = Nullable<Binary>)]
+    republished: Option<Vec<u8>>,
 }
 
 impl DueRow {
@@ -107,6 +110,7 @@ impl DueRow {
             key: message_key(&self.key)?,
             bytes: self.bytes,
             attempts: self.attempts,
+            republished: JobId::stored(self.republished.as_deref()),
         });
         Ok(())
     }

@@ -16,6 +16,7 @@ mod migrate;
 mod order;
 mod outbox;
 mod prune;
+mod republish;
 mod rights;
 mod secrets;
 mod session;

@@ -15,6 +15,7 @@ use crate::domain::sink::SinkName;
 use crate::store::FromKey;
 use crate::store::claim::{Due, PAGE};
 use crate::store::in_order::{MOST_PAGES, OF_A_KEY, OrderedChoice, OrderedRow};
+use crate::store::republish::JobId;
 use crate::store::row::{message_key, millis};
 
 /// Hops from key to key along the index, whatever the number of rows, and reads the first rows of each key at most `$5`. If the first row of
@@ -30,13 +31,13 @@ const ROWS: &str = "
                 ORDER BY o.sink, o.order_key LIMIT 1)
         FROM keys WHERE keys.order_key IS NOT NULL
     )
-    SELECT keys.order_key, rows.seq, rows.key, rows.bytes, rows.attempts, rows.due
+    SELECT keys.order_key, rows.seq, rows.key, rows.bytes, rows.attempts, rows.republished, rows.due
     FROM keys CROSS JOIN LATERAL (
         SELECT o.seq, o.due_at <= now() OR o.due_at > now() + $4 * interval '1 millisecond' AS due FROM outbox o
         WHERE o.order_key IS NOT NULL AND (o.sink, o.order_key) >= ($1, keys.order_key) AND (o.sink, o.order_key) <= ($1, keys.order_key)
         ORDER BY o.sink, o.order_key, o.seq LIMIT 1
     ) AS first LEFT JOIN LATERAL (
-        SELECT o.seq, o.key, o.bytes, o.attempts, o.due_at <= now() OR o.due_at > now() + $4 * interval '1 millisecond' AS due FROM outbox o
+        SELECT o.seq, o.key, o.bytes, o.attempts, o.republished, o.due_at <= now() OR o.due_at > now() + $4 * interval '1 millisecond' AS due FROM outbox o
         WHERE first.due
           AND (SELECT true FROM parked p WHERE p.order_key IS NOT NULL
                  AND (p.sink, p.order_key) >= ($1, keys.order_key) AND (p.sink, p.order_key, p.seq) < ($1, keys.order_key, first.seq)
@@ -77,6 +78,8 @@ struct Row {
     bytes: Option<i32>,
     #[diesel(sql_type = Nullable<Integer>)]
     attempts: Option<i32>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    republished: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Bool>)]
     due: Option<bool>,
 }
@@ -97,6 +100,7 @@ impl Row {
                 key: message_key(&key)?,
                 bytes,
                 attempts,
+                republished: JobId::stored(self.republished.as_deref()),
             },
         }))
     }

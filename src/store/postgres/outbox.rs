@@ -33,7 +33,8 @@ const PARK: &str = "
     WITH gone AS (
         DELETE FROM outbox WHERE seq = $1 AND (sink = $2) IS TRUE RETURNING seq, order_key
     )
-    INSERT INTO parked (seq, sink, reason, order_key) SELECT seq, $2, $3, order_key FROM gone";
+    INSERT INTO parked (seq, sink, reason, order_key) SELECT seq, $2, $3, order_key FROM gone
+    ON CONFLICT (seq, sink) DO UPDATE SET reason = excluded.reason, at = excluded.at";
 
 /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over.
 const RETRY_PARKED: &str = "
@@ -234,7 +235,7 @@ impl Outbox for PostgresStore {
     }
 
     fn discard_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.run(|connection| {
+        self.delete_events(|connection| {
             sql_query(DISCARD_PARKED)
                 .bind::<Array<BigInt>, _>(numbers(rows))
                 .bind::<Text, _>(sink.as_str())

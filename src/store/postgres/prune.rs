@@ -43,15 +43,22 @@ impl PostgresStore {
                 .execute(connection)
                 .map(|rows| rows as u64)
         })?;
-        let events = kept(upkeep::PRUNE_EVENTS, retention.events)?;
+        let events = self.delete_events(|connection| {
+            sql_query(upkeep::PRUNE_EVENTS)
+                .bind::<BigInt, _>(limit)
+                .bind::<BigInt, _>(millis(retention.events))
+                .execute(connection)
+                .map(|rows| rows as u64)
+        })?;
         let conflicts = kept(upkeep::PRUNE_CONFLICTS, retention.conflicts)?;
         self.run(|connection| sql_query(upkeep::PRUNE_INSTANCES).execute(connection))?;
         kept(upkeep::CUT_KEYS, clock::longest_kept(retention.keys))?;
         kept(upkeep::CUT_PUBLISHED, clock::AHEAD)?;
         kept(upkeep::CUT_CONFLICTS, clock::AHEAD)?;
         self.run(|connection| sql_query(upkeep::KEEP_CLOCK).execute(connection))?;
-        // Last: a login that was granted tables one by one may lack this one.
+        // Last: a login that was granted tables one by one may lack these.
         kept(upkeep::PRUNE_AUDIT, KEEP_AUDIT)?;
+        kept(upkeep::PRUNE_JOBS, KEEP_AUDIT)?;
         Ok(keys + events + conflicts)
     }
 }

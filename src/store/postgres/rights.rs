@@ -32,6 +32,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),
     ("audit", &["SELECT", "INSERT", "DELETE"]),
     ("sink_holder", &["SELECT", "INSERT", "UPDATE"]),
+    ("republish_job", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
 /// Set of rights to check.

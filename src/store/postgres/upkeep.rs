@@ -76,6 +76,12 @@ pub(super) const PRUNE_AUDIT: &str = "
     )
     DELETE FROM audit WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
+/// Deletes at most `$1` jobs that ended, and were begun `$2` milliseconds ago. There are few: no index is for them.
+pub(super) const PRUNE_JOBS: &str = "
+    DELETE FROM republish_job WHERE id = ANY (ARRAY (
+        SELECT id FROM republish_job WHERE state <> 'running' AND created_at <= now() - $2 * interval '1 millisecond'
+        ORDER BY id LIMIT $1))";
+
 /// Deletes instances that died long ago, or by a clock that was ahead. Nothing depends on them.
 pub(super) const PRUNE_INSTANCES: &str = "DELETE FROM instance WHERE alive_until <= now() - interval '1 day' OR alive_until > now() + interval '1 day'";
 

@@ -14,19 +14,21 @@ const RECORD: &str = "
 
 impl Audit for SqliteStore {
     fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let now = now();
-        self.write(|connection| {
-            sql_query(RECORD)
-                .bind::<Binary, _>(&Uuid::now_v7().as_bytes()[..])
-                .bind::<Binary, _>(&entry.instance.as_bytes()[..])
-                .bind::<Text, _>(&entry.caller)
-                .bind::<Text, _>(entry.action.word())
-                .bind::<Text, _>(&entry.subject)
-                .bind::<BigInt, _>(entry.rows())
-                .bind::<Nullable<Text>, _>(entry.reason.as_deref())
-                .bind::<BigInt, _>(now)
-                .execute(connection)
-                .map(drop)
-        })
+        self.write(|connection| record(connection, entry))
     }
+}
+
+/// Stores an entry in the current transaction.
+pub(super) fn record(connection: &mut SqliteConnection, entry: &AuditEntry) -> QueryResult<()> {
+    sql_query(RECORD)
+        .bind::<Binary, _>(&Uuid::now_v7().as_bytes()[..])
+        .bind::<Binary, _>(&entry.instance.as_bytes()[..])
+        .bind::<Text, _>(&entry.caller)
+        .bind::<Text, _>(entry.action.word())
+        .bind::<Text, _>(&entry.subject)
+        .bind::<BigInt, _>(entry.rows())
+        .bind::<Nullable<Text>, _>(entry.reason.as_deref())
+        .bind::<BigInt, _>(now())
+        .execute(connection)
+        .map(drop)
 }

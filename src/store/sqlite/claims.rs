@@ -12,6 +12,7 @@ use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::faults::mutants::Mutant;
 use crate::store::claim::{Choice, Due, DueRows, PAGE};
+use crate::store::republish::JobId;
 use crate::store::row::{message_key, millis};
 use crate::store::{Backlog, Confirms, Seq};
 
@@ -64,20 +65,22 @@ fn offer_between(
                 outbox::key,
                 outbox::bytes,
                 outbox::attempts,
+                outbox::republished,
             ))
             .into_boxed();
         if rows == DueRows::WithoutKey {
             page = page.filter(outbox::order_key.is_null());
         }
-        let page = page.load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
+        let page = page.load::<(i64, i64, Vec<u8>, i32, i32, Option<Vec<u8>>)>(connection)?;
         let Some(end) = page.last() else { break };
         last = (end.0, end.1);
-        for (_, seq, bytes_of_key, bytes, attempts) in page {
+        for (_, seq, bytes_of_key, bytes, attempts, job) in page {
             choice.offer(Due {
                 seq,
                 key: message_key(&bytes_of_key)?,
                 bytes,
                 attempts,
+                republished: JobId::stored(job.as_deref()),
             });
         }
     }

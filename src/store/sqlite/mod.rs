@@ -12,6 +12,7 @@ mod intake;
 mod judge;
 mod order;
 mod outbox;
+mod republish;
 mod schema;
 mod secrets;
 mod spool;

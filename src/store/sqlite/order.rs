@@ -10,6 +10,7 @@ use crate::domain::sink::SinkName;
 use crate::store::FromKey;
 use crate::store::claim::{Due, PAGE};
 use crate::store::in_order::{MOST_PAGES, OF_A_KEY, OrderedChoice, OrderedRow};
+use crate::store::republish::JobId;
 use crate::store::row::{message_key, millis};
 
 /// Number of keys that one claim looks at.
@@ -72,8 +73,9 @@ fn offer_key(
             outbox::key,
             outbox::bytes,
             outbox::attempts,
+            outbox::republished,
         ))
-        .load::<(i64, i64, Vec<u8>, i32, i32)>(connection)?;
+        .load::<(i64, i64, Vec<u8>, i32, i32, Option<Vec<u8>>)>(connection)?;
     let Some((_, first, ..)) = rows.first() else {
         return Ok(());
     };
@@ -84,7 +86,7 @@ fn offer_key(
             .filter(parked::seq.lt(first)),
     ))
     .get_result::<bool>(connection)?;
-    for (due_at, seq, message, bytes, attempts) in rows {
+    for (due_at, seq, message, bytes, attempts, job) in rows {
         choice.offer(OrderedRow {
             key,
             open: !is_held && (due_at <= now || due_at > stranded),
@@ -93,6 +95,7 @@ fn offer_key(
                 key: message_key(&message)?,
                 bytes,
                 attempts,
+                republished: JobId::stored(job.as_deref()),
             },
         });
     }

@@ -89,6 +89,7 @@ diesel::table! {
         since -> BigInt,
         due_at -> BigInt,
         order_key -> Nullable<BigInt>,
+        republished -> Nullable<Binary>,
     }
 }
 

@@ -144,6 +144,10 @@ pub(super) fn prune(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= ?1 ORDER BY at LIMIT ?2)",
         now.saturating_sub(millis(KEEP_AUDIT)),
     )?;
+    run(
+        "DELETE FROM republish_job WHERE id IN (SELECT id FROM republish_job WHERE state <> 'running' AND created_at <= ?1 ORDER BY id LIMIT ?2)",
+        now.saturating_sub(millis(KEEP_AUDIT)),
+    )?;
     // A dead instance's row is only of use to a reader of the table; it is out of the count.
     run(
         "DELETE FROM instance WHERE rowid IN (SELECT rowid FROM instance WHERE alive_until <= ?1 OR alive_until > ?1 + 172800000 LIMIT ?2)",

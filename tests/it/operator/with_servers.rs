@@ -1,10 +1,14 @@
 //! On PostgreSQL: any instance answers for the shared store.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _, sql_query};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::{Server, postgres};
+use hookweir_testkit::sink::files;
 
 use super::{SINKS, hookweir, ids, json, send, traced};
 
@@ -38,6 +42,45 @@ async fn an_event_that_one_instance_took_is_traced_by_the_other() {
     let (one, other) = (of(&one), of(&other));
     assert_ne!(one["instance"], other["instance"]);
     assert_eq!(one["sources"][0]["received"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_one_instance_was_asked_for_goes_on_at_the_other() {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let pooler = Server::pooler(&postgres());
+    let store = |url: &str| format!("[store]\nurl = \"{url}\"\nschema = \"{schema}\"\n");
+    let config = |url: &str| format!("{}{}", store(url), five_sources());
+    let mut one = App::start(&config(&postgres())).await;
+    let other = App::start(&config(&pooler.url)).await;
+    for n in 0..12 {
+        send(&one, Provider::Stripe, &format!("evt_{n}"));
+    }
+    traced(&one, "evt_11", "default", "confirmed").await;
+    let start = ["republish", "--source", "stripe", "--pace", "1", "--start"];
+    let job = json(&one, &start).remove(0);
+    one.kill();
+    let id = job["id"].as_str().expect("an id");
+    hookweir(&other, &["jobs", "watch", id]).good();
+    let done = json(&other, &["jobs", "show", id]).remove(0);
+    assert_eq!(
+        (&done["state"], &done["copies"]),
+        (&"done".into(), &12.into())
+    );
+    let marked = |app: &App| {
+        let all = files(&app.events()).into_iter();
+        let copies = all.filter(|copy| copy.properties.contains_key("x-hookweir-republished"));
+        copies.map(|copy| copy.event_id).collect::<BTreeSet<_>>()
+    };
+    let since = Instant::now();
+    loop {
+        let both = marked(&one).union(&marked(&other)).count();
+        if both == 12 {
+            return;
+        }
+        let patient = since.elapsed() < Duration::from_secs(60);
+        assert!(patient, "{both} of 12 came\n{}", other.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

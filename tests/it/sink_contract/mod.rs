@@ -156,6 +156,7 @@ fn message(source: &str, id: &str, body: &[u8]) -> Message {
         Default::default(),
     );
     let row = StoredEvent {
+        republished: None,
         seq: Seq(1),
         attempts: 0,
         event: Arc::new(event(source, id, body)),

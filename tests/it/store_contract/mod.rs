@@ -11,6 +11,7 @@ mod learned;
 mod order;
 mod parked;
 mod places;
+mod republish;
 mod sinks;
 mod upkeep;
 mod with_servers;
@@ -120,6 +121,13 @@ macro_rules! contract {
             a_trace_has_attempts_reason_and_confirms_with_their_times
             a_page_is_bounded_and_the_next_one_goes_on
             conflicts_are_listed_with_their_bodies);
+        $crate::store_contract::contract!($place: republish
+            events_are_published_again_under_the_same_message_ids_and_marked
+            what_waits_or_is_parked_is_left_to_that_and_a_second_job_doubles_nothing
+            a_choice_by_numbers_source_or_sink_copies_no_other_event
+            a_cancelled_job_puts_nothing_more_into_the_outbox
+            two_instances_that_step_at_once_make_each_step_once
+            an_event_that_is_published_again_is_not_deleted_before_it_has_left);
         $crate::store_contract::contract!($place: audit
             an_opened_body_is_recorded_and_the_entry_goes_after_its_time);
     };

@@ -133,6 +133,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-29-000011_republish/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000010_event_order/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000009_audit/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-28-000008_sinks/down.sql"),
@@ -212,6 +213,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-29-000011_republish/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000010_event_order/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000009_audit/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-28-000008_sinks/down.sql"),

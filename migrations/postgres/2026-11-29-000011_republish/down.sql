@@ -1,0 +1,2 @@
+DROP TABLE republish_job;
+ALTER TABLE outbox DROP COLUMN republished;

@@ -1,0 +1,196 @@
+//! Routes of the admin API: path, right, and the question that a request asks.
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, web};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::config::model::Right;
+use crate::operate::{
+    ApiProblem, EventQuestion, OpenedBody, Operator, RepublishOrder, RepublishQuestion,
+};
+
+/// Bytes of a request's body, at most.
+pub(super) const LARGEST_BODY: usize = 64 * 1024;
+
+/// A question, ready to be answered on another thread. The second argument names its caller.
+pub(super) type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, ApiProblem> + Send>;
+
+/// Answer to a question.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Json(Value),
+    Body(OpenedBody),
+}
+
+/// A route: method, path, the right that it needs, and the question that a request with this body asks.
+pub(super) struct ApiRoute {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) needs: Right,
+    pub(super) ask: fn(&HttpRequest, &[u8]) -> Result<Question, ApiProblem>,
+}
+
+/// All routes.
+pub(super) const ROUTES: &[ApiRoute] = &[
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/events",
+        needs: Right::Look,
+        ask: |request, _| {
+            let question: EventQuestion = parameters(request)?;
+            Ok(Box::new(move |operator, _| {
+                json(operator.events(&question)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/events/{name}",
+        needs: Right::Look,
+        ask: |request, _| {
+            let (name, Choice { source }) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, _| {
+                json(operator.event(&name, source.as_deref())?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/events/{name}/trace",
+        needs: Right::Look,
+        ask: |request, _| {
+            let (name, Choice { source }) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, _| {
+                json(operator.trace(&name, source.as_deref())?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/events/{name}/body",
+        needs: Right::Bodies,
+        ask: |request, _| {
+            let (name, Choice { source }) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                let opened = operator.body(&name, source.as_deref(), caller)?;
+                Ok(Answer::Body(opened))
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/sources",
+        needs: Right::Look,
+        ask: |request, _| {
+            let NoParameters {} = parameters(request)?;
+            Ok(Box::new(|operator, _| json(operator.sources())))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/republish/plan",
+        needs: Right::Look,
+        ask: |request, body| {
+            let NoParameters {} = parameters(request)?;
+            let choice: RepublishQuestion = from_json(body)?;
+            Ok(Box::new(move |operator, _| {
+                json(operator.republish_plan(&choice)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/republish",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let NoParameters {} = parameters(request)?;
+            let order: RepublishOrder = from_json(body)?;
+            Ok(Box::new(move |operator, caller| {
+                json(operator.republish(&order, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/jobs",
+        needs: Right::Look,
+        ask: |request, _| {
+            let NoParameters {} = parameters(request)?;
+            Ok(Box::new(|operator, _| json(operator.jobs()?)))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/jobs/{name}",
+        needs: Right::Look,
+        ask: |request, _| {
+            let (id, NoParameters {}) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, _| json(operator.job(&id)?)))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/jobs/{name}/cancel",
+        needs: Right::Operate,
+        ask: |request, _| {
+            let (id, NoParameters {}) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.cancel_job(&id, caller)?)
+            }))
+        },
+    },
+];
+
+/// Parameters of a route for one event.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    /// Name of the source, if the id alone is not enough.
+    source: Option<String>,
+}
+
+/// Parameters of a route without any.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
+/// Returns the parameters of a request. An unknown one is a mistake.
+fn parameters<T: for<'p> Deserialize<'p>>(request: &HttpRequest) -> Result<T, ApiProblem> {
+    let parameters = web::Query::<T>::from_query(request.query_string());
+    parameters.map(web::Query::into_inner).map_err(|error| {
+        ApiProblem::bad_question(
+            format!("the parameters cannot be read: {error}"),
+            "docs/reference/admin-api.md lists the parameters of each path",
+        )
+    })
+}
+
+/// Returns the body of a request. An unknown field is a mistake.
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
+    serde_json::from_slice(body).map_err(|error| {
+        ApiProblem::bad_question(
+            format!("the body cannot be read: {error}"),
+            "docs/reference/admin-api.md shows the body of each path",
+        )
+    })
+}
+
+/// Returns the name of a thing in the path. The router has decoded all but `%`, `/` and `+`.
+fn name(request: &HttpRequest) -> String {
+    let name = percent_decode_str(request.match_info().query("name"));
+    name.decode_utf8_lossy().into_owned()
+}
+
+fn json<T: serde::Serialize>(answer: T) -> Result<Answer, ApiProblem> {
+    serde_json::to_value(answer)
+        .map(Answer::Json)
+        .map_err(|error| {
+            ApiProblem::unavailable(
+                format!("the answer cannot be written: {error}"),
+                "report this as a mistake of Hookweir",
+            )
+        })
+}

@@ -111,7 +111,7 @@ fn lakehouse_writer(config: &Config) -> Vec<Part> {
     }
     let lakehouse = &config.lakehouse;
     let batch = (lakehouse.commit_bytes as u64).max(largest_body(config));
-    vec![
+    let mut parts = vec![
         (
             "a commit to the lakehouse: its events, as columns, and compressed (lakehouse.commit_bytes, largest body)",
             LAKEHOUSE_COPIES * batch,
@@ -121,7 +121,12 @@ fn lakehouse_writer(config: &Config) -> Vec<Part> {
             lakehouse.known_ids as u64 * KNOWN_ID,
         ),
         ("compaction of the lakehouse", COMPACTION),
-    ]
+    ];
+    if matches!(config.first_sink.url, PublisherUrl::Kafka(_)) {
+        let ahead = 2 * lakehouse::READ_AHEAD as u64;
+        parts.push(("records that the lakehouse reads ahead", ahead));
+    }
+    parts
 }
 
 /// Returns the bytes of the largest body that any source takes.

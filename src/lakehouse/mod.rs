@@ -1,7 +1,7 @@
 //! The lakehouse: brings published events into an Iceberg table, beside the service or in a process of its own.
 //!
 //! The writer is the crate `hookweir-lakehouse`. It reads what the sink has taken: the file
-//! sink's folder, or a queue of its own. No delivery ever waits for it: while the table cannot be written to,
+//! sink's folder, a queue of its own, or topics of Kafka. No delivery ever waits for it: while the table cannot be written to,
 //! the events stay in the sink.
 //!
 //! The feature `lakehouse` brings the writer. Without it, configuration and commands stay the same, and
@@ -25,6 +25,9 @@ use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
 
 pub use running::RunningLakehouse;
+
+/// Bytes of Kafka's records that the writer reads ahead. One answer of the brokers of as many may be added.
+pub const READ_AHEAD: usize = 16 << 20;
 
 /// True if this build has the writer.
 pub const AVAILABLE: bool = cfg!(feature = "lakehouse");

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hookweir_lakehouse::feed::folder::POSITION;
+#[cfg(feature = "kafka")]
+use hookweir_lakehouse::feed::kafka::{KafkaOptions, Topics};
 use hookweir_lakehouse::feed::queue::QueueOptions;
 use hookweir_lakehouse::lake::{CatalogPlace, LakePlace};
 use hookweir_lakehouse::protocol::batch::CommitLimits;
@@ -11,8 +13,12 @@ use hookweir_lakehouse::run::{RunLimits, UpkeepPace};
 use hookweir_lakehouse::upkeep::UpkeepLimits;
 
 use crate::config::Config;
+#[cfg(feature = "kafka")]
+use crate::config::kafka_url::KafkaUrl;
 use crate::config::model::{CatalogUrl, Lakehouse, PublisherUrl};
 use crate::config::secret::Secret;
+#[cfg(feature = "kafka")]
+use crate::publish::sinks::kafka::{SinkTopics, TopicNames};
 
 /// Age from which a file that no version of the table names is removed.
 const UNNAMED_AGE: Duration = Duration::from_secs(3600);
@@ -33,6 +39,9 @@ pub(super) enum FeedPlace {
     Folder { events: PathBuf, position: PathBuf },
     /// A queue.
     Queue(QueueOptions),
+    /// Topics of Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaOptions),
 }
 
 impl Settings {
@@ -85,12 +94,39 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
             prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
             timeout: config.first_sink.rabbitmq.connect_timeout,
         }),
+        #[cfg(feature = "kafka")]
+        PublisherUrl::Kafka(url) => FeedPlace::Kafka(kafka(config, url)?),
+        #[cfg(not(feature = "kafka"))]
         PublisherUrl::Kafka(_) => {
             return Err(
-                "the lakehouse does not read from Kafka yet: publish to RabbitMQ or to files"
+                "this build has no Kafka; build it with `cargo build --release --features kafka,lakehouse`"
                     .to_owned(),
             );
         }
+    })
+}
+
+/// Returns the consumer of the first sink's topics, by the sink's own client properties.
+#[cfg(feature = "kafka")]
+fn kafka(config: &Config, url: &KafkaUrl) -> Result<KafkaOptions, String> {
+    let sink = &config.first_sink;
+    let found = SinkTopics::of(url, sink, &config.sources).map_err(|error| error.0)?;
+    if found.names.is_empty() {
+        return Err(
+            "the lakehouse reads Kafka's topics of the configured sources, and no [[source]] goes to this sink"
+                .to_owned(),
+        );
+    }
+    let topics = found.names.into_iter().map(|names| match names {
+        TopicNames::One(name) => Topics::Named(name),
+        TopicNames::StartingWith(start) => Topics::StartingWith(start),
+    });
+    Ok(KafkaOptions {
+        properties: found.properties,
+        topics: topics.collect(),
+        group: config.lakehouse.group.clone(),
+        read_ahead: super::READ_AHEAD,
+        timeout: sink.rabbitmq.connect_timeout,
     })
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hookweir_lakehouse::error::LakeError;
 use hookweir_lakehouse::feed::folder::FolderFeed;
+#[cfg(feature = "kafka")]
+use hookweir_lakehouse::feed::kafka::KafkaFeed;
 use hookweir_lakehouse::feed::queue::QueueFeed;
 use hookweir_lakehouse::run::run;
 use tokio::sync::watch;
@@ -99,6 +101,11 @@ impl Runs {
             }
             FeedPlace::Queue(options) => {
                 let feed = QueueFeed::new(options.clone());
+                run(place, feed, *limits, &mut reporter, stop).await
+            }
+            #[cfg(feature = "kafka")]
+            FeedPlace::Kafka(options) => {
+                let feed = KafkaFeed::new(options.clone());
                 run(place, feed, *limits, &mut reporter, stop).await
             }
         };

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use hookweir_lakehouse::erase::{Erased, Selection, erase};
 use hookweir_lakehouse::error::LakeError;
 use hookweir_lakehouse::event::{Millis, RowId};
+#[cfg(feature = "kafka")]
+use hookweir_lakehouse::feed::kafka;
 use hookweir_lakehouse::feed::{folder, queue};
 use hookweir_lakehouse::lake::Lake;
 use hookweir_lakehouse::status::{Status, status};
@@ -32,6 +34,8 @@ pub enum Unread {
     Bytes(u64),
     /// Messages of the queue that no writer holds.
     Messages(u32),
+    /// Records of Kafka that the group has not committed.
+    Records(u64),
 }
 
 /// A row of the table, without its content.
@@ -57,11 +61,7 @@ pub struct Chosen {
 impl Tools {
     /// Opens the lakehouse of `config`. None if it has no table yet.
     pub fn open(config: &Config) -> Result<Option<Self>, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| format!("no runtime: {error}"))?;
+        let runtime = runtime()?;
         let place = place(config)?;
         let found = runtime.block_on(Lake::find(&place)).map_err(text)?;
         Ok(found.map(|lake| Self {
@@ -138,15 +138,23 @@ pub fn backlog(config: &Config) -> Result<Unread, String> {
             .map(Unread::Bytes)
             .map_err(|error| format!("cannot read {}: {error}", events.display())),
         FeedPlace::Queue(options) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .map_err(|error| format!("no runtime: {error}"))?;
-            let depth = runtime.block_on(queue::depth(options));
+            let depth = runtime()?.block_on(queue::depth(options));
             depth.map(Unread::Messages).map_err(text)
         }
+        #[cfg(feature = "kafka")]
+        FeedPlace::Kafka(options) => {
+            let records = runtime()?.block_on(kafka::backlog(options));
+            records.map(Unread::Records).map_err(text)
+        }
     }
+}
+
+fn runtime() -> Result<Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))
 }
 
 /// Returns the statements that create a view for each of `sources`.

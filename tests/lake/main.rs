@@ -3,6 +3,7 @@
 
 mod beside;
 mod commands;
+mod kafka;
 #[path = "../../crates/lakehouse/tests/lakehouse/python.rs"]
 mod python;
 mod serve;

@@ -55,6 +55,10 @@ pub(super) fn show(config: &Config) -> Result<(), Failure> {
             "waiting      {messages} messages in the queue {}",
             config.lakehouse.queue
         )),
+        Ok(Unread::Records(records)) => say::out(format_args!(
+            "waiting      {records} records of Kafka for the group {}",
+            config.lakehouse.group
+        )),
         Err(error) => return Err(Failure::Unreachable(error)),
     }
     Ok(())

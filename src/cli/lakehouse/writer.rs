@@ -76,8 +76,7 @@ fn started(config: &Config) -> String {
     let from = match &config.first_sink.url {
         PublisherUrl::File(folder) => format!("the folder {}", folder.display()),
         PublisherUrl::Amqp(_) => format!("the queue {}", config.lakehouse.queue),
-        // The start has failed before.
-        PublisherUrl::Kafka(_) => "Kafka".to_owned(),
+        PublisherUrl::Kafka(url) => url.name(),
     };
     let version = env!("CARGO_PKG_VERSION");
     let table = config.lakehouse.folder.display();

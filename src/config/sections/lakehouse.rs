@@ -13,8 +13,8 @@ use crate::config::secret::Secret;
 
 section! {
     /// Table of all events in Apache Iceberg, one row for each message id. It needs a build with
-    /// `--features lakehouse`. The events come from the sink: from the file sink's folder, or from a queue of
-    /// the lakehouse's own.
+    /// `--features lakehouse`. The events come from the sink: from the file sink's folder, from a queue of
+    /// the lakehouse's own, or from Kafka's topics.
     #[derive(Debug)]
     #[derive(Clone)]
     pub struct Lakehouse {
@@ -31,6 +31,9 @@ section! {
         pub admin_listen: Option<SocketAddr> = "lakehouse.admin_listen", AddressOrNone, "";
         /// Queue of the lakehouse on RabbitMQ. It is declared, and bound to publisher.exchange with "#".
         pub queue: String = "lakehouse.queue", Text("name of a queue", rules::amqp_name), "hookweir.lakehouse";
+        /// Consumer group of the lakehouse on Kafka. It reads the topics of the configured sources from their
+        /// beginning on.
+        pub group: String = "lakehouse.group", Text("name of a consumer group", rules::not_empty), "hookweir.lakehouse";
         /// Longest time that an event waits for its commit. Lower values make more and smaller files until
         /// they are compacted.
         pub commit_age: Duration = "lakehouse.commit_secs", Secs(1..=3600), 5;

@@ -12,7 +12,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("functions of an operator", &["operate"]),
     (
         "stages",
-        &["verify", "dedup", "spool", "keys", "publish", "lakehouse"],
+        &["verify", "dedup", "spool", "keys", "lakehouse", "publish"],
     ),
     ("outbox", &["outbox"]),
     ("store, sources", &["store", "source", "sources"]),

@@ -2,7 +2,8 @@
 //!
 //! `lake-test-writer LAKE EVENTS POSITION AGE_MS ROWS KNOWN_IDS`, with the catalog in `LAKE_CATALOG` or beside
 //! the data. Prints a line for each batch. With `LAKE_UPKEEP_MS` it does upkeep in that interval, and keeps
-//! nothing that it may drop.
+//! nothing that it may drop. With `LAKE_KAFKA`, the brokers, it reads `LAKE_TOPIC` in a group of that name, and
+//! EVENTS and POSITION mean nothing.
 #![allow(clippy::print_stdout, reason = "the tests read it")]
 
 use std::io::Write as _;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use hookweir_lakehouse::error::LakeError;
 use hookweir_lakehouse::faults;
 use hookweir_lakehouse::feed::folder::FolderFeed;
+#[cfg(feature = "kafka")]
+use hookweir_lakehouse::feed::kafka::{KafkaFeed, KafkaOptions, Topics};
 use hookweir_lakehouse::lake::{CatalogPlace, LakePlace};
 use hookweir_lakehouse::protocol::batch::CommitLimits;
 use hookweir_lakehouse::run::{BatchReport, Observer, RunLimits, UpkeepPace, run};
@@ -88,16 +91,35 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(_) => None,
         },
     };
-    let feed = FolderFeed::open(
-        &PathBuf::from(events),
-        &PathBuf::from(position),
-        Duration::from_millis(20),
-    )?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let (_stop, stopped) = watch::channel(false);
+    #[cfg(feature = "kafka")]
+    if let Ok(brokers) = std::env::var("LAKE_KAFKA") {
+        let feed = kafka(brokers)?;
+        runtime.block_on(run(&place, feed, limits, &mut Lines, stopped))?;
+        return Ok(());
+    }
+    let feed = FolderFeed::open(
+        &PathBuf::from(events),
+        &PathBuf::from(position),
+        Duration::from_millis(20),
+    )?;
     runtime.block_on(run(&place, feed, limits, &mut Lines, stopped))?;
     Ok(())
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(brokers: String) -> Result<KafkaFeed, std::env::VarError> {
+    let topic = std::env::var("LAKE_TOPIC")?;
+    let session = ("session.timeout.ms".to_owned(), "6000".to_owned());
+    Ok(KafkaFeed::new(KafkaOptions {
+        properties: [("bootstrap.servers".to_owned(), brokers), session].into(),
+        topics: vec![Topics::Named(topic.clone())],
+        group: topic,
+        read_ahead: 1 << 20,
+        timeout: Duration::from_secs(20),
+    }))
 }

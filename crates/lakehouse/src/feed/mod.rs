@@ -2,6 +2,8 @@
 
 pub mod envelope;
 pub mod folder;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod queue;
 
 use async_trait::async_trait;

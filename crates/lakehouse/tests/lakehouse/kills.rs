@@ -3,50 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hookweir_lakehouse::event::{Event, RowId};
 use hookweir_lakehouse::faults::POINTS;
 
+use super::process::{PATIENCE, Process};
 use super::support::{Fixture, event, ids_of};
-
-/// Longest wait for a writer on a slow day.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A writer process, killed when dropped.
-struct Process {
-    child: Child,
-}
-
-impl Process {
-    fn kill(&mut self) {
-        // SIGKILL. It may be dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("asked").is_some()
-    }
-
-    /// Waits until the process dies by itself.
-    fn await_death(&mut self) {
-        let since = Instant::now();
-        while !self.has_ended() {
-            assert!(since.elapsed() < PATIENCE, "the writer still runs");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
 
 /// An event folder, a lakehouse, and the mistake that its writers make.
 struct Campaign {
@@ -100,23 +64,17 @@ impl Campaign {
 
     fn start_with(&self, slot: usize, failpoints: &str, rows: usize) -> Process {
         let position = self.position(slot);
-        let child = Command::new(env!("CARGO_BIN_EXE_lake-test-writer"))
-            .envs(
-                self.upkeep_ms
-                    .map(|every| ("LAKE_UPKEEP_MS", every.to_string())),
-            )
-            .args([&self.fixture.lake(), &self.events, &position])
-            .args(["50", &rows.to_string(), "100000"])
-            .env("FAILPOINTS", failpoints)
-            .env("HOOKWEIR_CONTROL", self.mistake)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        let mut process = Process { child };
-        let lines = BufReader::new(process.child.stdout.take().expect("stdout")).lines();
-        std::thread::spawn(move || lines.for_each(drop));
-        process
+        Process::start(|command| {
+            command
+                .envs(
+                    self.upkeep_ms
+                        .map(|every| ("LAKE_UPKEEP_MS", every.to_string())),
+                )
+                .args([&self.fixture.lake(), &self.events, &position])
+                .args(["50", &rows.to_string(), "100000"])
+                .env("FAILPOINTS", failpoints)
+                .env("HOOKWEIR_CONTROL", self.mistake);
+        })
     }
 
     /// Runs a writer until it has acked the last line.

@@ -2,7 +2,10 @@
 
 mod catalog_contract;
 mod feeds;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kills;
+mod process;
 mod python;
 mod races;
 mod readers;

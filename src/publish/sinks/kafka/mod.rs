@@ -17,6 +17,7 @@ mod cluster;
 mod config;
 mod connection;
 mod properties;
+mod reader;
 mod reports;
 mod topic;
 mod topic_reader;
@@ -26,6 +27,8 @@ mod watcher;
 
 pub use self::config::{KafkaConfig, KafkaSource};
 pub use self::properties::check_property;
+pub use self::reader::SinkTopics;
+pub use self::topic::TopicNames;
 pub use self::topic_reader::TopicReader;
 
 /// A Kafka cluster.

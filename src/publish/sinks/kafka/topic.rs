@@ -14,6 +14,15 @@ const MAX_TOPIC: usize = 249;
 /// Longest key, in bytes.
 const MAX_KEY: usize = 1024;
 
+/// Topics of a source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TopicNames {
+    /// One topic.
+    One(String),
+    /// One for each type of event; all their names start so.
+    StartingWith(String),
+}
+
 /// Compiled templates of topics and keys.
 #[derive(Clone, Debug)]
 pub(super) struct Naming {
@@ -82,6 +91,34 @@ impl Naming {
         }))
     }
 
+    /// Returns all topics of the configured sources. Fails if the topics of one cannot be told from those of
+    /// others.
+    pub(super) fn all_topics(&self) -> Result<BTreeSet<TopicNames>, String> {
+        let named = |(source, names): (&SourceName, &Names)| {
+            let name = |event_type| {
+                let values = Values {
+                    source: source.as_str(),
+                    event_type,
+                    id: "",
+                    message_id: "",
+                };
+                topic(&names.topic, &values)
+            };
+            if !names.topic.has(Placeholder::Type) {
+                return Ok(TopicNames::One(name("")));
+            }
+            let start = common_start(&name("a"), &name("b"));
+            if start.is_empty() {
+                return Err(format!(
+                    "source {source}: its topic begins with {{type}}, so that its topics cannot be told from others; \
+                     begin it with a fixed text or with {{source}}"
+                ));
+            }
+            Ok(TopicNames::StartingWith(start))
+        };
+        self.own.iter().map(named).collect()
+    }
+
     /// Returns the topics of the sources that the configuration alone decides: those without `{type}`.
     pub(super) fn of_sources(&self) -> BTreeSet<String> {
         self.own
@@ -129,6 +166,12 @@ fn topic(template: &Template, values: &Values<'_>) -> String {
     }
 }
 
+/// Returns what two names start with. A topic is ASCII.
+fn common_start(a: &str, b: &str) -> String {
+    let both = a.chars().zip(b.chars());
+    both.take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -160,6 +203,28 @@ mod tests {
             assert!(render(wrong, "x").is_err(), "{wrong:?} was accepted");
         }
         assert!(template::record_key("").is_ok_and(|key| key.is_empty()));
+    }
+
+    #[test]
+    fn a_reader_finds_all_topics_of_a_source() {
+        let topics = |template: &str| {
+            let config = KafkaConfig {
+                topic: template.to_owned(),
+                sources: vec![super::super::KafkaSource {
+                    name: SourceName::parse("gh").expect("a name"),
+                    topic: None,
+                    key: None,
+                }],
+                ..super::super::testing::config("kafka://localhost")
+            };
+            Naming::new(&config).expect("valid").all_topics()
+        };
+        let one = |name: &str| Ok(BTreeSet::from([TopicNames::One(name.to_owned())]));
+        let start = |name: &str| Ok(BTreeSet::from([TopicNames::StartingWith(name.to_owned())]));
+        assert_eq!(topics("hookweir.{source}"), one("hookweir.gh"));
+        assert_eq!(topics("{source}.{type}.x"), start("gh."));
+        assert_eq!(topics("a/{type}"), start("a-"));
+        assert!(topics("{type}").is_err_and(|why| why.contains("source gh")));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use actix_web::http::header::ContentType;
 
 use super::Admin;
 use crate::runtime::mailbox::ActorEntry;
-use crate::runtime::memory;
+use crate::runtime::{disk, memory};
 
 /// Returns all metrics in Prometheus' text format.
 pub(super) fn text(admin: &Admin) -> HttpResponse {
@@ -57,6 +57,13 @@ impl Admin {
         metrics
             .uptime_seconds
             .set(i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX));
+        for (data, path) in &self.disks {
+            // A disk that cannot be asked keeps its last value.
+            if let Ok(bytes) = disk::free_bytes(path) {
+                let free = metrics.disk_free_bytes.with_label_values(&[data]);
+                free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+        }
         // Where there is no /proc, these two stay 0.
         metrics.resident_bytes.set(
             memory::resident_bytes().map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),

@@ -15,6 +15,7 @@ pub use api::{Api, serve_api};
 
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub struct Admin {
     pub budget: Arc<Budget>,
     /// Start of the process.
     pub started: Instant,
+    /// Local data, by the label of its gauge, and a path on its disk.
+    pub disks: Vec<(&'static str, PathBuf)>,
 }
 
 /// A route: method, path, and the function that answers. `{x}` in the path is the last argument.
@@ -161,6 +164,7 @@ mod tests {
             actors: ActorRegistry::default(),
             budget: Budget::new(4, 1000),
             started: Instant::now(),
+            disks: Vec::new(),
         };
         (health, web::Data::new(admin))
     }

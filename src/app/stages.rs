@@ -1,6 +1,7 @@
 //! The stages, started from the back to the front.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::operator::operator;
 use super::{Listening, ServeError};
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::config::model::{Publisher, RespondAfter};
+use crate::config::model::{Publisher, PublisherUrl, RespondAfter, StoreUrl};
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
@@ -140,6 +141,7 @@ impl Service {
                 actors: shared.roster.clone(),
                 budget: shared.budget.clone(),
                 started: Instant::now(),
+                disks: disks(config),
             }),
             operator: Arc::new(operator),
             jobs,
@@ -147,6 +149,20 @@ impl Service {
             roster: shared.roster,
         })
     }
+}
+
+/// Returns the local data of the service, each with a path on its disk.
+fn disks(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let store = match &config.store.url {
+        StoreUrl::Sqlite(path) => Some(("store", path.clone())),
+        StoreUrl::Postgres(_) => None,
+    };
+    let spool = config.spool.path.clone().map(|path| ("spool", path));
+    let events = config.sinks.iter().find_map(|sink| match &sink.url {
+        PublisherUrl::File(folder) => Some(("events", folder.clone())),
+        PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => None,
+    });
+    [store, spool, events].into_iter().flatten().collect()
 }
 
 impl Shared<'_> {

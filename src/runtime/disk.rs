@@ -48,12 +48,23 @@ impl FileSystem {
     }
 }
 
-fn magic(path: &Path) -> io::Result<i128> {
+/// Returns the free space of the disk below `path`, in bytes, as far as this user may use it.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(existing(path))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// `path`, or its nearest existing folder.
+fn existing(path: &Path) -> &Path {
     let above = path
         .ancestors()
         .find(|above| above.exists())
         .filter(|above| !above.as_os_str().is_empty());
-    let magic = i128::from(rustix::fs::statfs(above.unwrap_or(Path::new(".")))?.f_type);
+    above.unwrap_or(Path::new("."))
+}
+
+fn magic(path: &Path) -> io::Result<i128> {
+    let magic = i128::from(rustix::fs::statfs(existing(path))?.f_type);
     // A 32-bit field is extended by its sign.
     Ok(magic & 0xffff_ffff)
 }

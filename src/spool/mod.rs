@@ -64,6 +64,8 @@ impl Spool {
             },
             Instant::now(),
         );
+        let bound = i64::try_from(config.max_bytes).unwrap_or(i64::MAX);
+        metrics.spool_bytes_max.set(bound);
         let slot = Mutex::new(SpoolSlot::new(path, unsafely));
         let spool = Self(Arc::new(Inner {
             slot,

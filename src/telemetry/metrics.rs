@@ -124,6 +124,8 @@ metrics! {
     pub spool_rows: IntGauge = "hookweir_spool_rows",;
     /// Size of the events in the spool, in bytes. Bounded by `spool.max_bytes`.
     pub spool_bytes: IntGauge = "hookweir_spool_bytes",;
+    /// Bound on the size of the events in the spool: `spool.max_bytes`. 0 without a spool.
+    pub spool_bytes_max: IntGauge = "hookweir_spool_bytes_max",;
     /// Age of the oldest event in the spool, in seconds. Above `spool.max_age_secs`, new deliveries
     /// get 503.
     pub spool_oldest_seconds: IntGauge = "hookweir_spool_oldest_seconds",;
@@ -188,6 +190,9 @@ metrics! {
     pub ready: IntGauge = "hookweir_ready",;
     /// Time since the process started, in seconds.
     pub uptime_seconds: IntGauge = "hookweir_uptime_seconds",;
+    /// Free space of the disk that holds the store (SQLite), the spool, or the events of a file sink,
+    /// in bytes, as far as the service may use it.
+    pub disk_free_bytes: IntGaugeVec = "hookweir_disk_free_bytes" by &["data"],;
     /// Resident memory of the process, in bytes.
     pub resident_bytes: IntGauge = "hookweir_resident_bytes",;
     /// Open file descriptors of the process.
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn each_metric_is_scraped_with_help_and_with_labels_that_no_sender_chooses() {
         let bounded = [
-            "source", "outcome", "reason", "result", "actor", "code", "version", "sink",
+            "source", "outcome", "reason", "result", "actor", "code", "version", "sink", "data",
         ];
         for metric in DESCRIPTIONS {
             assert!(

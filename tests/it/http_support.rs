@@ -300,6 +300,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         actors: roster,
         budget: budget.clone(),
         started: Instant::now(),
+        disks: Vec::new(),
     });
     let (listener, admin_listener) = (
         bind(server.listen).expect("bound"),

@@ -34,6 +34,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         actors: ActorRegistry::default(),
         budget: Budget::new(0, 0),
         started: Instant::now(),
+        disks: Vec::new(),
     });
     actix::System::new()
         .block_on(async {

@@ -37,3 +37,4 @@ mod signals;
 mod sink_contract;
 mod spool;
 mod store_contract;
+mod watching;

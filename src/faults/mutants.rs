@@ -58,8 +58,6 @@ mutants! {
     OneAck = "one_ack",
     /// Send together what has to go alone, as if channels shared a producer of Kafka.
     SharedBatch = "shared_batch",
-    /// Go on with a RabbitMQ channel after a nack.
-    NackedChannelStays = "nacked_channel_stays",
 }
 
 impl Mutant {

@@ -208,6 +208,20 @@ const CONTROLS: &[Control] = &[
         mistake: |setup| makes(setup, "zero_acks"),
         caught_by: &["lost"],
     },
+    Control {
+        name: "kafka-one-ack",
+        about: "a record that the leader of its partition alone has is taken for confirmed (acks=1)",
+        row: "kafka-leader-alone",
+        mistake: |setup| makes(setup, "one_ack"),
+        caught_by: &["lost"],
+    },
+    Control {
+        name: "kafka-shared-batch",
+        about: "records that go alone share a record batch, as with a producer that channels share",
+        row: "kafka-too-large",
+        mistake: |setup| makes(setup, "shared_batch"),
+        caught_by: &["nothing else is parked"],
+    },
 ];
 
 fn writes_log_at_once(setup: &mut Setup) {

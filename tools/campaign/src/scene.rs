@@ -14,6 +14,7 @@ use hookweir_testkit::kafka::unique;
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::load::{Load, Running};
 use hookweir_testkit::log_reader::LogReader;
+use hookweir_testkit::oracle::Account;
 use hookweir_testkit::ports::free_address;
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::proxy::Proxy;
@@ -22,7 +23,13 @@ use hookweir_testkit::servers::{Server, address};
 /// For how long something may be left over in the outbox or a spool before a row is over.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A Kafka of one row's own, in place of RabbitMQ.
+/// User and password of the service at Kafka.
+const LOGIN: &str = "hookweir:secret-of-hookweir";
+
+/// Name of a sink beside RabbitMQ.
+pub const SECOND: &str = "second";
+
+/// A Kafka of one row's own, in place of RabbitMQ or beside it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum KafkaSink {
     /// One node.
@@ -31,6 +38,12 @@ pub enum KafkaSink {
     Proxied,
     /// Three nodes, of which two must have an event before it is confirmed.
     Cluster,
+    /// The same, and the first node leads every partition.
+    Led,
+    /// One node, a second sink beside RabbitMQ.
+    Beside,
+    /// One node, at which the service logs in.
+    LoggedIn,
 }
 
 /// What a row starts with.
@@ -59,7 +72,7 @@ pub struct Setup {
     /// PostgreSQL, or RabbitMQ, is reached by way of a proxy: one for each instance.
     pub proxy_postgres: bool,
     pub proxy_rabbitmq: bool,
-    /// The sink is Kafka.
+    /// The sink is Kafka, or a second one is.
     pub kafka: Option<KafkaSink>,
     /// RabbitMQ has three nodes, of this row alone.
     pub rabbitmq_cluster: bool,
@@ -253,8 +266,16 @@ impl<'a> Scene<'a> {
                 own.set("store.url", quoted(&postgres));
                 own.set("store.schema", quoted(&place.schema));
             }
+            if let Some(topics) = &place.second {
+                let (url, prefix) = (&topics.url, &topics.prefix);
+                own.set(
+                    "sink",
+                    format!("[{{ name = \"{SECOND}\", url = \"{url}\", topic = \"{prefix}.{{source}}\", declare = false }}]"),
+                );
+            }
             if let Some(topics) = &place.topics {
-                own.set("publisher.url", quoted(&topics.url));
+                let url = topics.login.as_ref().unwrap_or(&topics.url);
+                own.set("publisher.url", quoted(url));
                 own.set(
                     "publisher.topic",
                     quoted(&format!("{}.{{source}}", topics.prefix)),
@@ -473,6 +494,22 @@ impl<'a> Scene<'a> {
         self.demand(what, held || !judged, saw);
     }
 
+    /// Demands that the second sink has what was taken, each event once.
+    pub fn demand_second(&mut self, account: &Account) {
+        let Account {
+            lost,
+            copies,
+            corrupt,
+            strangers,
+        } = account;
+        let counts = [lost.len(), copies.len(), corrupt.len(), strangers.len()];
+        self.demand(
+            "the second sink has each event once (lost, copies, corrupt, strangers)",
+            counts == [0; 4],
+            format!("{counts:?}"),
+        );
+    }
+
     /// Notes whether something was as this row demands it.
     pub fn demand(&mut self, what: impl Into<String>, held: bool, saw: impl Into<String>) {
         self.demands.push(Demand {
@@ -486,8 +523,10 @@ impl<'a> Scene<'a> {
 /// Starts a Kafka, and makes the topics of the row.
 async fn start_kafka(kind: KafkaSink, place: &mut Place) -> (Option<Server>, Option<Proxy>) {
     let (server, proxy) = match kind {
-        KafkaSink::Node => (blocking(Server::kafka), None),
-        KafkaSink::Cluster => (blocking(Server::kafka_cluster), None),
+        KafkaSink::Node | KafkaSink::Beside | KafkaSink::LoggedIn => {
+            (blocking(Server::kafka), None)
+        }
+        KafkaSink::Cluster | KafkaSink::Led => (blocking(Server::kafka_cluster), None),
         KafkaSink::Proxied => {
             let own = free_address();
             let proxy = Proxy::to(own).await;
@@ -502,13 +541,19 @@ async fn start_kafka(kind: KafkaSink, place: &mut Place) -> (Option<Server>, Opt
             || server.url.clone(),
             |proxy| by_way_of(&server.url, proxy.address),
         ),
+        login: (kind == KafkaSink::LoggedIn)
+            .then(|| format!("kafka://{LOGIN}@127.0.0.1:{}", server.listener("sasl"))),
         prefix: unique(),
     };
-    let settings: &[(&str, &str)] = match kind {
-        KafkaSink::Cluster => &[("min.insync.replicas", "2")],
-        _ => &[],
-    };
-    blocking(|| topics.create(settings));
-    place.topics = Some(topics);
+    let two: &[(&str, &str)] = &[("min.insync.replicas", "2")];
+    blocking(|| match kind {
+        KafkaSink::Cluster => topics.create(two),
+        KafkaSink::Led => topics.create_led(two),
+        _ => topics.create(&[]),
+    });
+    match kind {
+        KafkaSink::Beside => place.second = Some(topics),
+        _ => place.topics = Some(topics),
+    }
     (Some(server), proxy)
 }

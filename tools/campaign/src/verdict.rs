@@ -161,6 +161,10 @@ impl Verdict {
         }
         let (arrivals, unrouted, parked) = scene.place.collect().await;
         let account = Account::between(&ledger, arrivals, &parked);
+        if let Some(arrivals) = scene.place.collect_second() {
+            let second = Account::between(&ledger, arrivals, &parked);
+            scene.demand_second(&second);
+        }
         let mut verdict = Self {
             row: row.into(),
             seed,

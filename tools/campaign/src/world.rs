@@ -12,7 +12,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-use hookweir_testkit::kafka::{create_topic, records};
+use hookweir_testkit::kafka::{create_led_topic, create_topic, records};
 use hookweir_testkit::oracle::Arrivals;
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::{Server, address};
@@ -67,6 +67,8 @@ const TO_RECOVER: Duration = Duration::from_secs(30);
 /// Topics of one row's own, one for each source.
 pub struct Topics {
     pub url: String,
+    /// The URL of the service, if it logs in.
+    pub login: Option<String>,
     /// Beginning of their names.
     pub prefix: String,
 }
@@ -81,6 +83,13 @@ impl Topics {
     pub fn create(&self, settings: &[(&str, &str)]) {
         for provider in Provider::ALL {
             create_topic(&self.url, &self.of(provider), 3, settings);
+        }
+    }
+
+    /// Makes them with a replica on each of three nodes, of which the first leads.
+    pub fn create_led(&self, settings: &[(&str, &str)]) {
+        for provider in Provider::ALL {
+            create_led_topic(&self.url, &self.of(provider), settings);
         }
     }
 
@@ -100,6 +109,8 @@ pub struct Place {
     pub queues: Queues,
     /// The sink, where it is Kafka.
     pub topics: Option<Topics>,
+    /// The second sink, where there is one.
+    pub second: Option<Topics>,
     /// The store, where it is a file.
     pub sqlite: Option<PathBuf>,
     role: Option<String>,
@@ -128,6 +139,7 @@ impl Place {
             schema,
             queues: Queues::new(&one_node(rabbitmq)),
             topics: None,
+            second: None,
             sqlite: None,
             role: None,
         }
@@ -263,6 +275,14 @@ impl Place {
                 .map(|row| format!("{} {}", row.source, row.event_id))
                 .collect(),
         )
+    }
+
+    /// Every message that came out at the second sink, if there is one.
+    pub fn collect_second(&self) -> Option<Arrivals> {
+        let topics = self.second.as_ref()?;
+        let mut arrivals = Arrivals::default();
+        blocking(|| topics.read(|message| arrivals.add(&message)));
+        Some(arrivals)
     }
 
     /// Leaves the servers as they were.

@@ -148,7 +148,7 @@ impl Channel for RabbitmqChannel {
     async fn publish(&mut self, batch: &[Message]) -> Vec<PublishResult> {
         let results = self.publish_within_limit(batch).await;
         let nacked = |result: &PublishResult| matches!(result, PublishResult::Nacked(_));
-        self.refused |= !Mutant::NackedChannelStays.is_on() && results.iter().any(nacked);
+        self.refused |= results.iter().any(nacked);
         results
     }
 

@@ -1,7 +1,7 @@
 //! Kafka goes away, or refuses, in each of the ways it does. No sender notices any of it, and nothing is written twice.
 
 use super::{Row, answers_are_cut, line_is};
-use crate::scene::{Felt, KafkaSink, Scene};
+use crate::scene::{Felt, KafkaSink, SECOND, Scene};
 use crate::verdict::Figures;
 use crate::world::blocking;
 use hookweir_testkit::kafka::leader;
@@ -90,6 +90,40 @@ pub const ROWS: &[Row] = &[
     )
     .felt(WAITING)
     .with(|setup| setup.kafka = Some(KafkaSink::Cluster)),
+    Row::new(
+        "kafka-leader-alone",
+        "of three Kafka nodes the leader is killed while it alone has events, and comes back behind another leader",
+        |scene| Box::pin(leader_alone(scene)),
+        Figures::UNCOPIED,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::Led)),
+    Row::new(
+        "kafka-follower",
+        "of three Kafka nodes one that leads no partition is killed: two have each event, as many as it needs",
+        |scene| Box::pin(follower_killed(scene)),
+        Figures::UNCOPIED,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::Led)),
+    Row::new(
+        "kafka-second",
+        "Kafka, a second sink beside RabbitMQ, is stopped for the outage",
+        |scene| Box::pin(second_stopped(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(WAITING)
+    .with(|setup| setup.kafka = Some(KafkaSink::Beside)),
+    Row::new(
+        "kafka-denied",
+        "the right to write to two of five topics is taken from the service, and given back",
+        |scene| Box::pin(denied(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(Felt::Counter(
+        "hookweir_published_total",
+        &["result=\"nacked\""],
+        20,
+    ))
+    .with(|setup| setup.kafka = Some(KafkaSink::LoggedIn)),
     Row::new(
         "kafka-too-large",
         "a topic takes no record over 16 KB for a while",
@@ -232,6 +266,26 @@ async fn too_few(scene: &mut Scene<'_>) {
         .await;
 }
 
+/// The events of the other topics go on.
+async fn denied(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let topics = scene.place.topics.as_ref().expect("topics");
+            let names = [0, 1].map(|at| topics.of(Provider::ALL[at]));
+            let acl = |scene: &mut Scene<'_>, verb: &str, more: &[&str]| {
+                for name in &names {
+                    let deny = ["acls", verb, "--topic", name];
+                    let whom = ["--deny-principal", "User:hookweir", "--operation", "Write"];
+                    blocking(|| server(scene).ctl(&[&deny[..], &whom, more].concat()));
+                }
+            };
+            acl(scene, "--add", &[]);
+            scene.wait(5000..7000).await;
+            acl(scene, "--remove", &["--force"]);
+        })
+        .await;
+}
+
 /// Events over the limit: each is refused twice when alone, and parked. All others pass.
 async fn too_large(scene: &mut Scene<'_>) {
     scene
@@ -255,6 +309,98 @@ async fn too_large(scene: &mut Scene<'_>) {
         parked > 0,
         parked.to_string(),
     );
+    // Key and headers take no more than the difference.
+    let small =
+        "select count(*) as value from parked join event using (seq) where length(body) < 12000";
+    let small = scene.place.number(small);
+    scene.demand("nothing else is parked", small == 0, small.to_string());
+}
+
+/// The followers are frozen, so that the leader has what it takes alone, and dies with it. They elect another leader, which never saw
+/// those events; the old one throws them away when it is back. They were not confirmed, and come again.
+async fn leader_alone(scene: &mut Scene<'_>) {
+    let leader = leader_of_one(scene);
+    let followers: Vec<i32> = (1..=3).filter(|node| *node != leader).collect();
+    scene
+        .fault(async |scene| {
+            for node in &followers {
+                blocking(|| server(scene).pause_node(*node));
+            }
+            // Shorter than the time after which the leader goes on without them.
+            scene.wait(1500..2500).await;
+            blocking(|| server(scene).kill_node(leader));
+            for node in &followers {
+                blocking(|| server(scene).resume_node(*node));
+            }
+            scene.wait(5000..7000).await;
+            blocking(|| server(scene).start_node(leader));
+        })
+        .await;
+    let now = leader_of_one(scene);
+    scene.demand(
+        "felt: another node leads",
+        now != leader,
+        format!("{leader}, then {now}"),
+    );
+}
+
+/// Events of all topics that went out.
+async fn confirmed(scene: &Scene<'_>) -> usize {
+    scene
+        .felt(Felt::Counter(
+            "hookweir_published_total",
+            &["result=\"confirmed\""],
+            0,
+        ))
+        .await
+}
+
+async fn follower_killed(scene: &mut Scene<'_>) {
+    let leader = leader_of_one(scene);
+    let follower = 1 + leader % 3;
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).kill_node(follower));
+            // Until the leader counts it out.
+            scene.wait(7000..9000).await;
+            let before = confirmed(scene).await;
+            scene.wait(2000..3000).await;
+            let more = confirmed(scene).await - before;
+            scene.demand(
+                "events go out while a follower is down",
+                more >= 100,
+                more.to_string(),
+            );
+            blocking(|| server(scene).start_node(follower));
+        })
+        .await;
+    let now = leader_of_one(scene);
+    scene.demand(
+        "the leader stays",
+        now == leader,
+        format!("{leader}, then {now}"),
+    );
+}
+
+async fn second_stopped(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            blocking(|| server(scene).stop());
+            tokio::time::sleep(scene.options.outage()).await;
+            let waiting = |sink: &str| {
+                let sql = format!("select count(*) as value from outbox where sink = '{sink}'");
+                scene.place.number(&sql)
+            };
+            let (first, second) = (waiting("default"), waiting(SECOND));
+            scene.demand(
+                "only the backlog of the sink that is down grows",
+                second >= 100 && first * 5 < second,
+                format!("{first} wait for RabbitMQ, {second} for Kafka"),
+            );
+            scene.note_waiting();
+            blocking(|| server(scene).start());
+        })
+        .await;
 }
 
 async fn service(scene: &mut Scene<'_>) {

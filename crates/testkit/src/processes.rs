@@ -89,6 +89,8 @@ pub struct Processes {
     pub postgres: Option<u32>,
     /// Process id of RabbitMQ.
     pub rabbitmq: Option<u32>,
+    /// Process id of Kafka.
+    pub kafka: Option<u32>,
 }
 
 impl Processes {
@@ -100,6 +102,7 @@ impl Processes {
         ]);
         seconds.extend(self.postgres.map(|pid| ("postgres", cpu_of_family(pid))));
         seconds.extend(self.rabbitmq.map(|pid| ("rabbitmq", cpu(pid))));
+        seconds.extend(self.kafka.map(|pid| ("kafka", cpu(pid))));
         seconds
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn measure(
     body: usize,
     time: Duration,
 ) -> Result<Vec<Grown>, Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else {
+    let Some((postgres, queue)) = &world.servers else {
         return Err("growth needs --backend servers".into());
     };
     say(format_args!(
@@ -54,7 +54,7 @@ pub(crate) fn measure(
             fill(postgres, there, *wanted)?;
             there = *wanted;
         }
-        rabbit.clear()?;
+        queue.clear()?;
         let service = world.service_again(&SETTINGS)?;
         let known = postgres.number("SELECT count(*) AS value FROM hookweir.dedup")?;
         let bytes = postgres.number("SELECT pg_total_relation_size('hookweir.dedup') AS value")?;

@@ -24,6 +24,8 @@ struct Knob {
     with: &'static [&'static str],
     /// Nothing of it is used with SQLite and files.
     servers_only: bool,
+    /// It is Kafka's.
+    kafka_only: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -44,6 +46,7 @@ impl Knob {
             duplicates: 0,
             with: &[],
             servers_only: false,
+            kafka_only: false,
         }
     }
 
@@ -75,6 +78,13 @@ impl Knob {
         }
     }
 
+    const fn kafka_only(self) -> Self {
+        Self {
+            kafka_only: true,
+            ..self
+        }
+    }
+
     fn default(&self, config: &Table) -> Result<String, Box<dyn Error>> {
         let value = self
             .option
@@ -82,7 +92,9 @@ impl Knob {
             .and_then(|(table, key)| config.get(table)?.get(key));
         Ok(value
             .ok_or_else(|| format!("config.toml has no {}", self.option))?
-            .to_string())
+            .to_string()
+            .trim_matches('"')
+            .to_owned())
     }
 }
 
@@ -139,6 +151,12 @@ const KNOBS: &[Knob] = &[
     Knob::new("publisher.channels", &["1", "2", "4", "8", "16"], BUSY).servers_only(),
     Knob::new("publisher.window", &["1", "16", "64", "256", "1024"], BUSY),
     Knob::new(
+        "publisher.compression",
+        &["none", "lz4", "snappy", "gzip"],
+        BUSY,
+    )
+    .kafka_only(),
+    Knob::new(
         "publisher.queue_events",
         &["256", "1024", "4096", "16384", "65536"],
         BURST,
@@ -186,6 +204,7 @@ pub(crate) fn measure(
                 .iter()
                 .any(|part| knob.option.contains(part.as_str())))
             && !(knob.servers_only && world.backend == Backend::Embedded)
+            && !(knob.kafka_only && world.backend != Backend::Kafka)
     };
     let knobs: Vec<&Knob> = KNOBS.iter().filter(is_wanted).collect();
     if knobs.is_empty() {

@@ -9,12 +9,14 @@
 mod ceiling;
 mod generator;
 mod growth;
+mod in_turn;
 mod instructions;
 mod knobs;
 mod outage;
 mod peer;
 mod pipeline;
 mod plot;
+mod queue;
 mod report;
 mod requests;
 mod restart;
@@ -34,6 +36,7 @@ use serde_json::{Value, json};
 use ceiling::Ceiling;
 use generator::{Mix, Pace};
 use pipeline::{Row, Sending, World};
+use queue::{Kafka, Queue};
 use servers::{Postgres, Rabbit};
 
 /// What is measured.
@@ -55,6 +58,10 @@ enum What {
     Steady,
     /// A start on many stored events (--stored) beside one on none, in turn (--repeat), with PostgreSQL as it comes.
     Restart,
+    /// A sink with a dead one beside it and without, in turn (--repeat): as fast as it goes, and at --rate.
+    Beside,
+    /// The cost of publisher.ordered at --rate: none, a key for each event, one key; in turn (--repeat).
+    Order,
     /// Instructions for one delivery; needs valgrind. Each of its five runs takes half a minute.
     Instructions,
 }
@@ -64,6 +71,8 @@ enum What {
 pub(crate) enum Backend {
     /// PostgreSQL and RabbitMQ.
     Servers,
+    /// PostgreSQL and Kafka.
+    Kafka,
     /// SQLite and files.
     Embedded,
 }
@@ -73,6 +82,7 @@ impl Backend {
     fn name(self) -> &'static str {
         match self {
             Self::Servers => "servers",
+            Self::Kafka => "kafka",
             Self::Embedded => "embedded",
         }
     }
@@ -82,6 +92,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Servers => "PostgreSQL + RabbitMQ",
+            Self::Kafka => "PostgreSQL + Kafka",
             Self::Embedded => "SQLite + files",
         })
     }
@@ -129,7 +140,7 @@ struct Args {
     /// restart: events in the store when the service starts.
     #[arg(long, default_value_t = 1_000_000)]
     stored: u64,
-    /// restart: how often; medians are told.
+    /// restart, beside, order: how often; medians are told.
     #[arg(long, default_value_t = 5)]
     repeat: usize,
     /// PostgreSQL with no setting of ours.
@@ -138,7 +149,7 @@ struct Args {
     /// knobs: an option, or a part of its name; all of them if left out; may be repeated.
     #[arg(long = "knob", value_name = "NAME")]
     knobs: Vec<String>,
-    /// steady: deliveries a second.
+    /// steady, beside, order: deliveries a second.
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
     /// steady: for how long.
@@ -147,6 +158,9 @@ struct Args {
     /// An option of the service, such as dedup.writers=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// A sink of --set that is expected to be down; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    down: Vec<String>,
     /// The program to measure; the one beside this if left out.
     #[arg(long)]
     program: Option<PathBuf>,
@@ -247,7 +261,7 @@ fn special(
         )
     {
         say(format_args!(
-            "{what:?} is left out: it is for PostgreSQL and RabbitMQ (--backend servers)"
+            "{what:?} is left out: it is for PostgreSQL and a broker (--backend servers or kafka)"
         ));
         return Ok(None);
     }
@@ -257,7 +271,10 @@ fn special(
             json!({ "growth": growth::measure(world, &args.keys, connections, body, time)? }),
         )),
         What::Outage => Some((
-            "outage".into(),
+            match world.backend {
+                Backend::Kafka => "outage-kafka".into(),
+                _ => "outage".into(),
+            },
             json!({ "outage": outage::measure(world, args.rows, connections, body, time)? }),
         )),
         What::Steady => Some((
@@ -269,6 +286,21 @@ fn special(
             Some((
                 format!("restart-{}", args.stored),
                 json!({ "restart": found }),
+            ))
+        }
+        What::Beside => {
+            let sent = (body, time);
+            let found = in_turn::beside(world, args.repeat, connections, args.rate, sent)?;
+            Some((
+                format!("beside-{}", world.backend.name()),
+                json!({ "in_turn": found }),
+            ))
+        }
+        What::Order => {
+            let found = in_turn::order(world, args.repeat, args.rate, (body, time))?;
+            Some((
+                format!("order-{}", world.backend.name()),
+                json!({ "in_turn": found }),
             ))
         }
         What::Instructions => Some((
@@ -300,15 +332,23 @@ fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
         Backend::Servers => {
             say("starting PostgreSQL and RabbitMQ");
             let plain = args.as_it_comes || args.what.contains(&What::Restart);
-            Some((Postgres::start(plain)?, Rabbit::start()?))
+            Some((Postgres::start(plain)?, Queue::Rabbit(Rabbit::start()?)))
+        }
+        Backend::Kafka => {
+            say("starting PostgreSQL and Kafka");
+            let plain = args.as_it_comes || args.what.contains(&What::Restart);
+            Some((Postgres::start(plain)?, Queue::Kafka(Kafka::start()?)))
         }
     };
+    let mut down = args.down.clone();
+    down.push(in_turn::DEAD.to_owned());
     Ok(World {
         backend,
         program,
         settings: args.settings.clone(),
         queue: args.queue.clone(),
         servers,
+        down,
     })
 }
 
@@ -325,7 +365,7 @@ fn one(args: &Args, world: &World, body: usize) -> Result<Value, Box<dyn Error>>
         let servers = world
             .servers
             .as_ref()
-            .map(|(postgres, rabbit)| (postgres, rabbit));
+            .map(|(postgres, queue)| (postgres, queue));
         Some(ceiling::measure(world.backend, servers, options)?)
     } else {
         None

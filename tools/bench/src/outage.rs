@@ -71,7 +71,7 @@ pub(crate) fn measure(
     let calm = pipeline::measure_on(world, &service, quarter)?;
     let mut accepted = world.in_queue(&service)?.unwrap_or_default();
 
-    servers(world)?.1.server.stop();
+    servers(world)?.1.stop();
     let mut waiting = Vec::new();
     while waiting.last().is_none_or(|(waiting, _)| *waiting < rows) {
         accepted += load(&service, connections, body, STRETCH)?;
@@ -136,7 +136,7 @@ pub(crate) fn measure(
     Ok(outage)
 }
 
-fn servers(world: &mut World) -> Result<&mut (super::Postgres, super::Rabbit), Box<dyn Error>> {
+fn servers(world: &mut World) -> Result<&mut (super::Postgres, super::Queue), Box<dyn Error>> {
     world.servers.as_mut().ok_or_else(|| "no servers".into())
 }
 

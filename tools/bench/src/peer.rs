@@ -31,9 +31,10 @@ pub(crate) fn compare(
     connections: usize,
     time: Duration,
 ) -> Result<(Vec<PeerRow>, Row), Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else {
+    let Some((postgres, queue)) = &world.servers else {
         return Err("compare needs --backend servers".into());
     };
+    let rabbit = queue.rabbit()?;
     let installed = install()?;
     say(format_args!(
         "compare: {connections} connections, bodies of {body} bytes"

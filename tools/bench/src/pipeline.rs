@@ -10,8 +10,9 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::generator::{self, Load, Mix, Pace};
+use super::queue::Queue;
 use super::requests::Requests;
-use super::servers::{Postgres, Rabbit};
+use super::servers::Postgres;
 use super::service::Service;
 use super::{Backend, say};
 use hookweir_testkit::processes::{self, Processes, Watch};
@@ -31,7 +32,9 @@ pub(crate) struct World {
     pub(crate) program: PathBuf,
     pub(crate) settings: Vec<String>,
     pub(crate) queue: String,
-    pub(crate) servers: Option<(Postgres, Rabbit)>,
+    pub(crate) servers: Option<(Postgres, Queue)>,
+    /// Names of sinks that are expected to be down, if they are configured.
+    pub(crate) down: Vec<String>,
 }
 
 impl World {
@@ -43,29 +46,28 @@ impl World {
 
     /// A service on storage as it is.
     pub(crate) fn service_again(&self, settings: &[&str]) -> Result<Service, Box<dyn Error>> {
-        Service::start(&[], &self.program, &self.settings(settings))
+        Service::start(&[], &self.program, &self.settings(settings), &self.down)
     }
 
     /// A service on empty storage, run by another program.
     pub(crate) fn service_under(&self, wrapper: &[&str]) -> Result<Service, Box<dyn Error>> {
         self.clear()?;
-        Service::start(wrapper, &self.program, &self.settings(&[]))
+        Service::start(wrapper, &self.program, &self.settings(&[]), &self.down)
     }
 
     fn clear(&self) -> Result<(), Box<dyn Error>> {
-        if let Some((postgres, rabbit)) = &self.servers {
+        if let Some((postgres, queue)) = &self.servers {
             postgres.clear()?;
-            rabbit.clear()?;
+            queue.clear()?;
         }
         Ok(())
     }
 
     fn settings(&self, further: &[&str]) -> Vec<String> {
         let mut settings = Vec::new();
-        if let Some((postgres, rabbit)) = &self.servers {
+        if let Some((postgres, queue)) = &self.servers {
             settings.push(format!("store.url={}", postgres.server.url));
-            settings.push(format!("publisher.url={}", rabbit.server.url));
-            settings.push(format!("publisher.queue_type={}", self.queue));
+            settings.extend(queue.settings(&self.queue));
         }
         settings.extend(further.iter().map(|setting| (*setting).to_owned()));
         settings.extend(self.settings.iter().cloned());
@@ -73,24 +75,21 @@ impl World {
     }
 
     pub(crate) fn processes(&self, service: &Service) -> Processes {
-        let (postgres, rabbitmq) = self
-            .servers
-            .as_ref()
-            .map(|(postgres, rabbit)| (postgres.pid, rabbit.pid))
-            .unzip();
-        Processes {
+        let mut processes = Processes {
             service: service.pid(),
-            postgres,
-            rabbitmq,
+            ..Processes::default()
+        };
+        if let Some((postgres, queue)) = &self.servers {
+            processes.postgres = Some(postgres.pid);
+            queue.add_to(&mut processes);
         }
+        processes
     }
 
-    /// Events that are in the queue, as the queue says: RabbitMQ counts them, files have a line for each.
+    /// Events that are in the queue, as the queue says: a broker counts them, files have a line for each.
     pub(crate) fn in_queue(&self, service: &Service) -> Result<Option<u64>, Box<dyn Error>> {
         match &self.servers {
-            // RabbitMQ 3.10 tells no number of messages in a stream when asked in this way.
-            Some(_) if self.queue == "stream" => Ok(None),
-            Some((_, rabbit)) => Ok(Some(rabbit.messages("hookweir.events")?)),
+            Some((_, queue)) => queue.messages(&self.queue),
             None => {
                 let mut lines = 0;
                 for entry in std::fs::read_dir(service.folder().join("data/events"))? {
@@ -306,16 +305,20 @@ impl Row {
             "p99 ms",
             "p99.9",
             "batch",
-            "CPU us: svc pg mq gen",
+            "CPU us: svc pg queue gen",
             "MiB"
         ));
     }
 
     fn tell(&self) {
         let cpu = |name| self.cpu_us.get(name).copied().unwrap_or_default();
-        let cpu = ["service", "postgres", "rabbitmq", "generator"]
-            .map(|name| format!("{:.1}", cpu(name)))
-            .join("  ");
+        let cpu = [
+            cpu("service"),
+            cpu("postgres"),
+            cpu("rabbitmq") + cpu("kafka"),
+            cpu("generator"),
+        ];
+        let cpu = cpu.map(|us| format!("{us:.1}")).join("  ");
         let mut odd = String::new();
         for (what, count) in [
             ("odd", self.odd),

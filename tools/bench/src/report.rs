@@ -25,6 +25,8 @@ pub(crate) fn write(folder: &Path, name: &str) -> Result<(), Box<dyn Error>> {
         steady(&found)
     } else if found["restart"].is_array() {
         (restart(&found), Vec::new())
+    } else if found["in_turn"].is_array() {
+        (in_turn(&found), Vec::new())
     } else if found["instructions"].is_array() {
         (instructions(&found), Vec::new())
     } else {
@@ -177,7 +179,7 @@ fn pipeline(found: &Value) -> (String, Vec<(&'static str, Chart)>) {
 fn loads(rows: &[&Value]) -> String {
     let mut table =
         "| load | body | duplicates | accepted/s | duplicate/s | 503/s | published/s | sustained/s | p50 ms | p99 ms | p99.9 ms | \
-                     over the deadline | CPU us: service, PostgreSQL, RabbitMQ | RSS MiB |\n"
+                     over the deadline | CPU us: service, PostgreSQL, queue | RSS MiB |\n"
             .to_owned();
     table += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|\n";
     for row in rows {
@@ -221,6 +223,31 @@ fn restart(found: &Value) -> String {
             number(row, "p99_ms"),
             number(row, "service_us"),
             number(row, "postgres_us")
+        );
+    }
+    table
+}
+
+/// Medians of what was measured in turn, each beside those of the first.
+fn in_turn(found: &Value) -> String {
+    let mut table = "| load | service | accepted/s | of the first | sustained/s | of the first | p50 ms | p99 ms | of the first | service us | \
+                     PostgreSQL us | queue us |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        .to_owned();
+    for row in list(&found["in_turn"]) {
+        let [accepted, sustained, p99] =
+            ["accepted", "sustained", "p99_ms"].map(|key| number(row, key));
+        let [of_accepted, of_sustained, of_p99] =
+            ["of_accepted", "of_sustained", "of_p99"].map(|key| number(row, key));
+        let _ = writeln!(
+            table,
+            "| {} | {} | {accepted:.0} | {of_accepted:.3} | {sustained:.0} | {of_sustained:.3} | {:.2} | {p99:.2} | {of_p99:.3} | {:.1} | \
+             {:.1} | {:.1} |",
+            text(row, "load"),
+            text(row, "service"),
+            number(row, "p50_ms"),
+            number(row, "service_us"),
+            number(row, "postgres_us"),
+            number(row, "queue_us")
         );
     }
     table
@@ -409,7 +436,7 @@ fn knobs(folder: &Path, name: &str, found: &Value) -> Result<(), Box<dyn Error>>
         let _ = write!(
             table,
             "`{option}`, {}:\n\n| value | accepted/s | 503/s | published/s | sustained/s | p50 ms | p99 ms | over the deadline | events in a batch | CPU us: \
-             service, PostgreSQL, RabbitMQ | RSS MiB |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|\n",
+             service, PostgreSQL, queue | RSS MiB |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|\n",
             text(knob, "load")
         );
         let rows: Vec<&Value> = list(&knob["rows"]).collect();
@@ -498,7 +525,12 @@ fn knobs(folder: &Path, name: &str, found: &Value) -> Result<(), Box<dyn Error>>
 
 /// CPU microseconds for each answer, by process.
 fn cpu(row: &Value) -> String {
-    ["service", "postgres", "rabbitmq"]
+    let queue = if row["cpu_us"]["kafka"].is_number() {
+        "kafka"
+    } else {
+        "rabbitmq"
+    };
+    ["service", "postgres", queue]
         .map(|name| {
             row["cpu_us"][name]
                 .as_f64()

@@ -39,7 +39,7 @@ pub(crate) fn measure(
     body: usize,
     time: Duration,
 ) -> Result<Vec<Started>, Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else {
+    let Some((postgres, queue)) = &world.servers else {
         return Err("restart needs --backend servers".into());
     };
     say(format_args!(
@@ -64,7 +64,7 @@ pub(crate) fn measure(
             stored.saturating_sub(postgres.number("SELECT count(*) AS value FROM hookweir.event")?),
             body,
         )?;
-        rabbit.clear()?;
+        queue.clear()?;
         let service = world.service_again(&[])?;
         full.push(pipeline::measure_on(world, &service, sending)?);
         service.stop(STOP)?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::requests::SECRET;
 use hookweir_testkit::ports::free_address;
 
@@ -19,15 +21,18 @@ pub(crate) struct Service {
     pub(crate) listen: SocketAddr,
     admin: SocketAddr,
     folder: tempfile::TempDir,
+    /// Names of sinks that are expected to be down.
+    down: Vec<String>,
 }
 
 impl Service {
-    /// Starts `program`, by means of `wrapper` if that is not empty, with the default configuration but for `settings`, and waits until it
-    /// is ready and its queue is up.
+    /// Starts `program`, by means of `wrapper` if that is not empty, with the default configuration but for `settings`. Waits until it is
+    /// ready and its sinks are up, but for those in `down`.
     pub(crate) fn start(
         wrapper: &[&str],
         program: &Path,
         settings: &[String],
+        down: &[String],
     ) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let source = format!(
@@ -63,6 +68,7 @@ impl Service {
             listen,
             admin,
             folder,
+            down: down.to_vec(),
         };
         service.wait_until_up()?;
         Ok(service)
@@ -82,9 +88,26 @@ impl Service {
         Ok(())
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        self.get("/readyz")
-            .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && !answer.contains("degraded"))
+    /// Returns true if it takes deliveries, and each component is ready but for those of sinks that are expected to be down.
+    fn is_up(&self) -> bool {
+        let Ok(answer) = self.get("/readyz") else {
+            return false;
+        };
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+            return false;
+        };
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
+        let Some(components) = body["components"].as_object() else {
+            return false;
+        };
+        let is_down = |name: &str| {
+            let mut down = self.down.iter();
+            down.any(|sink| name.ends_with(&format!("-{sink}")))
+        };
+        head.starts_with("HTTP/1.1 200")
+            && components
+                .iter()
+                .all(|(name, state)| state["status"] == "ready" || is_down(name))
     }
 
     /// Stops it in order.
@@ -158,8 +181,12 @@ impl Metrics {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// Events that the queue has confirmed.
+    /// Events that the queue has confirmed; those of other sinks are not among them.
     pub(crate) fn confirmed(&self) -> u64 {
-        self.get("hookweir_published_total{result=\"confirmed\"}") as u64
+        let of_sink = "hookweir_sink_published_total{result=\"confirmed\",sink=\"default\"}";
+        // A release from before there were several sinks.
+        let of_all = "hookweir_published_total{result=\"confirmed\"}";
+        let known = self.0.get(of_sink).or_else(|| self.0.get(of_all));
+        known.copied().unwrap_or_default() as u64
     }
 }

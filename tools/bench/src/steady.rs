@@ -35,9 +35,10 @@ pub(crate) fn measure(
     minutes: u64,
     body: usize,
 ) -> Result<Vec<Sample>, Box<dyn Error>> {
-    let Some((postgres, rabbit)) = &world.servers else {
+    let Some((postgres, queue)) = &world.servers else {
         return Err("steady needs --backend servers".into());
     };
+    let rabbit = queue.rabbit()?;
     say(format_args!(
         "steady: {rate:.0} deliveries/s for {minutes} minutes; events are deleted once they are published"
     ));

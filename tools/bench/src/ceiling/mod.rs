@@ -4,6 +4,7 @@
 mod broker;
 mod embedded;
 mod http;
+mod kafka;
 mod store;
 
 use std::error::Error;
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::servers::{Postgres, Rabbit};
+use super::queue::Queue;
+use super::servers::Postgres;
 use super::{Backend, say};
 
 pub(crate) use http::{SERVE, serve};
@@ -65,7 +67,7 @@ pub(crate) struct Options<'o> {
 /// Measures the parts of one back end.
 pub(crate) fn measure(
     backend: Backend,
-    servers: Option<(&Postgres, &Rabbit)>,
+    servers: Option<(&Postgres, &Queue)>,
     options: Options<'_>,
 ) -> Result<Ceiling, Box<dyn Error>> {
     say(format_args!(
@@ -81,8 +83,8 @@ pub(crate) fn measure(
         http::measure(options)?,
     )];
     let http = parts[0].per_second;
-    let (store, queue) = match (backend, servers) {
-        (Backend::Servers, Some((postgres, rabbit))) => {
+    let (store, queue) = match servers {
+        Some((postgres, queue)) => {
             let mut best: f64 = 0.0;
             for (connections, batch) in [(2, 256), (2, 512), (4, 512)] {
                 let rate = store::measure(postgres, connections, batch, options)?;
@@ -92,22 +94,9 @@ pub(crate) fn measure(
                 ));
                 best = best.max(rate);
             }
-            let mut queue = 0.0;
-            for kind in ["quorum", "classic", "stream"] {
-                if kind == options.queue || options.all_queues {
-                    let rate = broker::measure(rabbit, kind, options)?;
-                    parts.push(Part::new(
-                        format!("queue: RabbitMQ, {kind}, window of {}", broker::WINDOW),
-                        rate,
-                    ));
-                    if kind == options.queue {
-                        queue = rate;
-                    }
-                }
-            }
-            (best, queue)
+            (best, measure_queue(queue, options, &mut parts)?)
         }
-        _ => {
+        None => {
             let store = embedded::store(options)?;
             parts.push(Part::new(
                 format!("store: SQLite, batches of {}", embedded::BATCH),
@@ -134,4 +123,39 @@ pub(crate) fn measure(
         accepted,
         published,
     })
+}
+
+/// Adds the kinds of the queue to `parts`. Returns the rate of the one that counts.
+fn measure_queue(
+    queue: &Queue,
+    options: Options<'_>,
+    parts: &mut Vec<Part>,
+) -> Result<f64, Box<dyn Error>> {
+    let mut counts: f64 = 0.0;
+    match queue {
+        Queue::Rabbit(rabbit) => {
+            for kind in ["quorum", "classic", "stream"] {
+                if kind == options.queue || options.all_queues {
+                    let rate = broker::measure(rabbit, kind, options)?;
+                    let name = format!("queue: RabbitMQ, {kind}, window of {}", broker::WINDOW);
+                    parts.push(Part::new(name, rate));
+                    if kind == options.queue {
+                        counts = rate;
+                    }
+                }
+            }
+        }
+        // The bodies differ in their ends only, so that lz4 is far too kind. What counts is without.
+        Queue::Kafka(kafka) => {
+            for compression in ["lz4", "none"] {
+                let rate = kafka::measure(kafka, compression, options)?;
+                let name = format!("queue: Kafka, {compression}, window of {}", kafka::WINDOW);
+                parts.push(Part::new(name, rate));
+                if compression == "none" {
+                    counts = rate;
+                }
+            }
+        }
+    }
+    Ok(counts)
 }

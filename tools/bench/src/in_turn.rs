@@ -1,0 +1,167 @@
+//! Services with different settings under the same load, in turn, so that a machine that changes meanwhile changes all of them.
+
+use std::error::Error;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::generator::{Mix, Pace};
+use super::pipeline::{self, Row, Sending, World};
+use super::say;
+
+/// Name of the sink that nobody listens to.
+pub(crate) const DEAD: &str = "dead";
+
+/// A service, and the settings that make it.
+struct Variant {
+    service: &'static str,
+    settings: &'static [&'static str],
+}
+
+/// A sink beside one that is never there.
+const BESIDE: &[Variant] = &[
+    Variant {
+        service: "one sink",
+        settings: &[],
+    },
+    Variant {
+        service: "a dead sink beside it",
+        settings: &["sink.dead.url=kafka://127.0.0.1:1"],
+    },
+];
+
+/// Orders of a sink. Each event has an id of its own, so that `{json:/id}` is as many keys as events.
+const ORDER: &[Variant] = &[
+    Variant {
+        service: "none",
+        settings: &["spool.path="],
+    },
+    Variant {
+        service: "a key for each event",
+        settings: &["spool.path=", "publisher.ordered={json:/id}"],
+    },
+    Variant {
+        service: "one key (source)",
+        settings: &["spool.path=", "publisher.ordered=source"],
+    },
+];
+
+/// Medians of a service under a load, and their ratios to those of the first service.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Median {
+    load: String,
+    service: &'static str,
+    accepted: f64,
+    sustained: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    service_us: f64,
+    postgres_us: f64,
+    queue_us: f64,
+    of_accepted: f64,
+    of_sustained: f64,
+    of_p99: f64,
+    /// Each measurement.
+    rows: Vec<Row>,
+}
+
+/// A live sink with a dead one beside it and without: as fast as it goes, and at `rate`.
+pub(crate) fn beside(
+    world: &World,
+    repeat: usize,
+    connections: usize,
+    rate: f64,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    let paces = [Pace::Closed(connections), Pace::Open(rate)];
+    measure(world, BESIDE, &paces, repeat, (body, time))
+}
+
+/// The cost of an order at `rate`.
+pub(crate) fn order(
+    world: &World,
+    repeat: usize,
+    rate: f64,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    measure(world, ORDER, &[Pace::Open(rate)], repeat, (body, time))
+}
+
+fn measure(
+    world: &World,
+    variants: &[Variant],
+    paces: &[Pace],
+    repeat: usize,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    let mut found = Vec::new();
+    for pace in paces {
+        say(format_args!("in turn, {repeat} times:"));
+        Row::heads();
+        let mut rows: Vec<Vec<Row>> = variants.iter().map(|_| Vec::new()).collect();
+        for _ in 0..repeat {
+            for (variant, rows) in variants.iter().zip(&mut rows) {
+                say(format_args!("  {}", variant.service));
+                let sending = Sending {
+                    pace: *pace,
+                    mix: Mix::default(),
+                    body,
+                    time,
+                    drained: true,
+                    cold: false,
+                };
+                rows.push(pipeline::measure(world, variant.settings, sending)?);
+            }
+        }
+        let mut first = None;
+        for (variant, rows) in variants.iter().zip(rows) {
+            let median = Median::of(variant.service, rows, first.as_ref());
+            first.get_or_insert_with(|| median.clone());
+            say(format_args!(
+                "  {:<24} accepted {:.0}/s ({:.3}), sustained {:.0}/s ({:.3}), p99 {:.2} ms ({:.3}): medians, and of the first",
+                median.service,
+                median.accepted,
+                median.of_accepted,
+                median.sustained,
+                median.of_sustained,
+                median.p99_ms,
+                median.of_p99
+            ));
+            found.push(median);
+        }
+    }
+    Ok(found)
+}
+
+impl Median {
+    fn of(service: &'static str, rows: Vec<Row>, first: Option<&Self>) -> Self {
+        let median = |figure: &dyn Fn(&Row) -> f64| {
+            let mut figures: Vec<f64> = rows.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures.get(figures.len() / 2).copied().unwrap_or_default()
+        };
+        let cpu =
+            |name: &str| median(&|row: &Row| row.cpu_us.get(name).copied().unwrap_or_default());
+        let [accepted, sustained, p99_ms] = [
+            median(&|row| row.accepted),
+            median(&|row| row.sustained),
+            median(&|row| row.p99_ms),
+        ];
+        let of = |figure: f64, first: Option<f64>| first.map_or(1.0, |first| figure / first);
+        Self {
+            load: rows.first().map(|row| row.load.clone()).unwrap_or_default(),
+            service,
+            accepted,
+            sustained,
+            p50_ms: median(&|row| row.p50_ms),
+            p99_ms,
+            service_us: cpu("service"),
+            postgres_us: cpu("postgres"),
+            queue_us: cpu("rabbitmq") + cpu("kafka"),
+            of_accepted: of(accepted, first.map(|first| first.accepted)),
+            of_sustained: of(sustained, first.map(|first| first.sustained)),
+            of_p99: of(p99_ms, first.map(|first| first.p99_ms)),
+            rows,
+        }
+    }
+}

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::config::model::Right;
 use crate::operate::{
-    ApiProblem, EventQuestion, OpenedBody, Operator, RepublishOrder, RepublishQuestion,
+    ApiProblem, Decision, EventQuestion, OpenedBody, Operator, ParkedQuestion, RepublishOrder,
+    RepublishQuestion,
 };
 
 /// Bytes of a request's body, at most.
@@ -139,6 +140,72 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             let (id, NoParameters {}) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, caller| {
                 json(operator.cancel_job(&id, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/parked",
+        needs: Right::Look,
+        ask: |request, _| {
+            let question: ParkedQuestion = parameters(request)?;
+            Ok(Box::new(move |operator, _| {
+                json(operator.parked(&question)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/parked/retry",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.retry_parked(&decision, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/parked/discard",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.discard_parked(&decision, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/conflicts",
+        needs: Right::Look,
+        ask: |request, _| {
+            let question: ParkedQuestion = parameters(request)?;
+            Ok(Box::new(move |operator, _| {
+                json(operator.conflicts(&question)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/conflicts/{name}/body",
+        needs: Right::Bodies,
+        ask: |request, _| {
+            let (id, NoParameters {}) = (name(request), parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                Ok(Answer::Body(operator.conflict_body(&id, caller)?))
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/conflicts/discard",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.discard_conflicts(&decision, caller)?)
             }))
         },
     },

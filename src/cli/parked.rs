@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use super::{Failure, say};
 use crate::config::Config;
+use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
-use crate::store::{self, Parked, Seq, SpoolFile, Store, StoreError, StoredEvent};
+use crate::store::{
+    self, AuditAction, AuditEntry, Parked, Seq, SpoolFile, Store, StoreError, StoredEvent,
+};
 
 /// Rows that are read, and changed, at a time.
 const PAGE: usize = 500;
@@ -24,7 +27,7 @@ pub(super) struct Options {
     /// All parked events, in the store and in the spool.
     #[arg(long)]
     all: bool,
-    /// Reason of a deletion, printed with each event; needed for discard.
+    /// Reason, for the record (table audit); needed for discard.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -102,16 +105,22 @@ impl Place {
         }
     }
 
-    fn retry(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+    fn retry(&self, rows: &[Seq], reason: Option<&str>) -> Result<u64, StoreError> {
         match self {
-            Self::Store(store, sink) => store.retry_parked(sink, rows),
+            Self::Store(store, sink) => {
+                let entry = entry(AuditAction::RetryParked, (sink, rows), reason);
+                store.put_back(sink, rows, &entry)
+            }
             Self::Spool(spool) => spool.retry_parked(rows),
         }
     }
 
-    fn discard(&self, rows: &[Seq]) -> Result<u64, StoreError> {
+    fn discard(&self, rows: &[Seq], reason: Option<&str>) -> Result<u64, StoreError> {
         match self {
-            Self::Store(store, sink) => store.discard_parked(sink, rows),
+            Self::Store(store, sink) => {
+                let entry = entry(AuditAction::DiscardParked, (sink, rows), reason);
+                store.give_up(sink, rows, &entry)
+            }
             Self::Spool(spool) => spool.discard_parked(rows),
         }
     }
@@ -127,6 +136,24 @@ impl Place {
             after = last.seq;
             page.into_iter().for_each(&mut each);
         }
+    }
+}
+
+/// Returns the entry of a change in the record. This command is no instance: the entry has an id of its own.
+fn entry(
+    action: AuditAction,
+    (sink, rows): (&SinkName, &[Seq]),
+    reason: Option<&str>,
+) -> AuditEntry {
+    let numbers: Vec<String> = rows.iter().map(|row| row.0.to_string()).collect();
+    let user = rustix::process::geteuid().as_raw();
+    AuditEntry {
+        instance: InstanceId::random(),
+        caller: format!("user {user}, process {}", std::process::id()),
+        action,
+        subject: format!("parked for sink {sink}: {}", numbers.join(", ")),
+        count: 0,
+        reason: reason.map(str::to_owned),
     }
 }
 
@@ -246,11 +273,11 @@ fn apply(place: &Place, options: &Options) -> Result<u64, StoreError> {
                 continue;
             }
             Verb::Retry => {
-                done += place.retry(&rows)?;
+                done += place.retry(&rows, options.reason.as_deref())?;
                 "put back".to_owned()
             }
             Verb::Discard => {
-                done += place.discard(&rows)?;
+                done += place.discard(&rows, options.reason.as_deref())?;
                 let reason = options.reason.as_deref().unwrap_or_default();
                 format!("discarded ({reason})")
             }

@@ -57,7 +57,7 @@ impl Operator {
     }
 
     /// Records an action in the table `audit`, and in the log.
-    fn record(&self, entry: AuditEntry) -> Result<(), ApiProblem> {
+    pub(super) fn record(&self, entry: AuditEntry) -> Result<(), ApiProblem> {
         self.archive.store()?.record(&entry).map_err(|error| {
             ApiProblem::unavailable(
                 format!("cannot record who has opened the body, so that it stays closed: {error}"),

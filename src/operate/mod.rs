@@ -6,6 +6,7 @@
 //! `admin.timeout_ms`.
 
 mod bodies;
+mod decisions;
 mod events;
 mod job_runner;
 mod problem;
@@ -23,14 +24,16 @@ use crate::domain::sink::Sinks;
 use crate::store::{self, Catalog, OperatorStore, StoreError};
 
 pub use bodies::OpenedBody;
+pub use decisions::{Decision, ParkedQuestion};
 pub use job_runner::{JobRunner, JobWaker};
 pub use problem::ApiProblem;
 pub use question::EventQuestion;
 pub use republish::{RepublishOrder, RepublishQuestion};
 pub use sources::KnownSource;
 pub use views::{
-    EventList, EventView, JobList, JobView, RepublishPlan, SinkState, SinkView, SourceList,
-    SourceRefusal, SourceView, TraceView,
+    Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,
+    ParkedView, RepublishPlan, SinkState, SinkView, SourceList, SourceRefusal, SourceView,
+    TraceView,
 };
 
 /// Facts about the instance and its configuration, on which the functions stand.

@@ -277,7 +277,7 @@ impl Operator {
 }
 
 /// Writes a change to the log, as the record has it.
-fn log(entry: &AuditEntry) {
+pub(super) fn log(entry: &AuditEntry) {
     tracing::info!(
         target: "hookweir::audit",
         caller = entry.caller,
@@ -301,7 +301,7 @@ fn text(kept: &KeptChoice) -> Result<String, ApiProblem> {
     })
 }
 
-fn not_changed(error: crate::store::StoreError) -> ApiProblem {
+pub(super) fn not_changed(error: crate::store::StoreError) -> ApiProblem {
     ApiProblem::unavailable(
         format!("cannot store the change and its record, so that nothing is changed: {error}"),
         "look at /readyz for the state of the store, and ask again once it is ready",

@@ -137,6 +137,72 @@ pub struct JobView {
     pub changed_at: String,
 }
 
+/// Parked events (dead letters) of a sink, in order of their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedList {
+    /// The events.
+    pub parked: Vec<ParkedView>,
+    /// Place to go on from, for the parameter `after`. None at the end.
+    pub next: Option<String>,
+}
+
+/// A parked event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedView {
+    /// Its number.
+    pub number: i64,
+    /// Name of the sink that refused it.
+    pub sink: String,
+    /// Reason of the refusal.
+    pub reason: String,
+    /// Time at which it was parked.
+    pub at: String,
+    /// Id of its message, the same after it was put back.
+    pub message_id: String,
+    /// Name of its source.
+    pub source: String,
+    /// The provider's id.
+    pub event_id: String,
+    /// The provider's type, if there is one.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// Bytes of its body.
+    pub bytes: u64,
+}
+
+/// Other bodies that came under known ids, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictList {
+    /// The bodies.
+    pub conflicts: Vec<ConflictView>,
+    /// Place to go on from, for the parameter `after`. None at the end.
+    pub next: Option<String>,
+}
+
+/// Another body that came under a known id. The first one was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictView {
+    /// Its name.
+    pub id: String,
+    /// Name of its source.
+    pub source: String,
+    /// The provider's id.
+    pub event_id: String,
+    /// `Content-Type` of the request.
+    pub content_type: Option<String>,
+    /// Time of receipt.
+    pub received_at: String,
+    /// Bytes of the body.
+    pub bytes: u64,
+}
+
+/// Result of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Number of entries that were changed. Those that are gone already are none.
+    pub count: u64,
+}
+
 /// All sources of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceList {

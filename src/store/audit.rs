@@ -20,6 +20,12 @@ pub enum AuditAction {
     Republish,
     /// A job was cancelled.
     CancelJob,
+    /// Parked events were put back.
+    RetryParked,
+    /// Parked events were deleted.
+    DiscardParked,
+    /// Other bodies under known keys were deleted.
+    DiscardConflicts,
 }
 
 impl AuditAction {
@@ -31,6 +37,9 @@ impl AuditAction {
             Self::DiscardWaiting => "discard waiting",
             Self::Republish => "republish",
             Self::CancelJob => "cancel job",
+            Self::RetryParked => "retry parked",
+            Self::DiscardParked => "discard parked",
+            Self::DiscardConflicts => "discard conflicts",
         }
     }
 }

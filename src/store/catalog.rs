@@ -1,6 +1,8 @@
 //! Questions that an operator asks of the store, and their answers. Each look is bounded: it reads
 //! [`LOOK`] events at most, by number or by key, and needs no index of its own.
 
+use std::fmt;
+
 use super::Seq;
 use crate::domain::delivery::{DedupKey, Marks, MessageId, SourceName, UnixMillis};
 use crate::domain::sink::SinkName;
@@ -182,8 +184,31 @@ pub struct ConflictPlace {
 }
 
 impl ConflictPlace {
+    /// Parses the text of a place.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '-');
+        let at = parts.next()?.parse().ok()?;
+        let mut digest = || {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(parts.next()?, &mut bytes).ok()?;
+            Some(bytes)
+        };
+        Some(Self {
+            at,
+            key: DedupKey::from_bytes(digest()?),
+            digest: digest()?,
+        })
+    }
+
     /// A time after all others: the year 9999, in microseconds.
     pub(super) const NEWEST: i64 = 253_402_300_799_000_000;
+}
+
+impl fmt::Display for ConflictPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, digest) = (hex::encode(self.key.as_bytes()), hex::encode(self.digest));
+        write!(f, "{}-{key}-{digest}", self.at)
+    }
 }
 
 /// Returns the number of entries to read for a page of `limit`.

@@ -41,7 +41,8 @@ pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;
 pub use reached::Reached;
 pub use roles::{
-    Audit, Catalog, Housekeeping, Intake, OperatorStore, Outbox, Republish, Secrets, Store,
+    Audit, Catalog, Decisions, Housekeeping, Intake, OperatorStore, Outbox, Republish, Secrets,
+    Store,
 };
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 

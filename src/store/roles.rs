@@ -259,12 +259,35 @@ pub trait Republish: Send + Sync + 'static {
     fn step(&self, id: JobId, choice: &Choice, sinks: &Sinks) -> Result<Stepped, StoreError>;
 }
 
-/// Roles that the admin API uses, with connections of its own.
-pub trait OperatorStore: Catalog + Audit + Republish {}
+/// Decisions of an operator. Each has its entry in the record, in the same transaction, with the number of
+/// rows that were changed. Without a change there is no entry.
+pub trait Decisions: Send + Sync + 'static {
+    /// Does as [`Outbox::retry_parked`] does.
+    fn put_back(
+        &self,
+        sink: &SinkName,
+        rows: &[Seq],
+        entry: &AuditEntry,
+    ) -> Result<u64, StoreError>;
 
-impl<T: Catalog + Audit + Republish> OperatorStore for T {}
+    /// Does as [`Outbox::discard_parked`] does.
+    fn give_up(&self, sink: &SinkName, rows: &[Seq], entry: &AuditEntry)
+    -> Result<u64, StoreError>;
+
+    /// Deletes conflicts. Returns the number of those that were there.
+    fn discard_conflicts(
+        &self,
+        places: &[ConflictPlace],
+        entry: &AuditEntry,
+    ) -> Result<u64, StoreError>;
+}
+
+/// Roles that the admin API uses, with connections of its own.
+pub trait OperatorStore: Catalog + Audit + Republish + Decisions {}
+
+impl<T: Catalog + Audit + Republish + Decisions> OperatorStore for T {}
 
 /// Every role of one store.
-pub trait Store: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit + Republish {}
+pub trait Store: Intake + Outbox + Housekeeping + Secrets + OperatorStore {}
 
-impl<T: Intake + Outbox + Housekeeping + Secrets + Catalog + Audit + Republish> Store for T {}
+impl<T: Intake + Outbox + Housekeeping + Secrets + OperatorStore> Store for T {}

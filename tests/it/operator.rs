@@ -1,5 +1,6 @@
 //! An operator's questions, asked of the real program by its commands and by its admin API.
 
+mod decisions;
 mod embedded;
 mod republish;
 mod with_servers;
@@ -98,6 +99,22 @@ fn raw(app: &App, method: &str, path: &str) -> (u16, String) {
 fn at_the_address(app: &App, path: &str, headers: &[&str]) -> (u16, String) {
     let stream = TcpStream::connect(app.admin).expect("the address answers");
     over(stream, "GET", path, headers)
+}
+
+/// Sends JSON to the admin API. Returns the status and the answer.
+fn told(app: &App, path: &str, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let length = format!("Content-Length: {}", body.len());
+    let mut stream = UnixStream::connect(socket(app)).expect("the socket answers");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\n{length}\r\nConnection: close\r\n\r\n{body}");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let status = answer.split(' ').nth(1).expect("a status line");
+    let body = answer.split_once("\r\n\r\n").expect("a head").1;
+    let body = serde_json::from_str(body).expect("JSON");
+    (status.parse().expect("a number"), body)
 }
 
 fn over(

@@ -1,6 +1,7 @@
-//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish` and `jobs`.
+//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs` and `conflicts`.
 
 mod client;
+mod conflicts;
 mod events;
 mod jobs;
 mod republish;
@@ -40,6 +41,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). cancel needs the right "operate".
     Jobs(With<jobs::Options>),
+    /// List, show or discard other bodies that came under a known id, after the event that was published.
+    ///
+    /// Asks the running service by its admin API (admin.socket). show needs the right "bodies", discard the right "operate" and a --reason.
+    Conflicts(With<conflicts::Options>),
 }
 
 impl OperatorCommand {
@@ -54,6 +59,7 @@ impl OperatorCommand {
             Self::Trace(With { common, own }) => trace::trace(&load(common)?, &own),
             Self::Sources(With { common, own }) => sources::run(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
+            Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
             Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),
         }
     }

@@ -49,10 +49,7 @@ pub(super) fn show(config: &Config, options: &ShowOptions) -> Result<(), Failure
     let path = format!("events/{}", part(&options.event.name));
     if options.body {
         let body = client.get_bytes(&format!("{path}/body"), &options.event.parameters())?;
-        match io::stdout().is_terminal() {
-            true => say::out(table::printable_lines(&String::from_utf8_lossy(&body))),
-            false => say::out_bytes(&body),
-        }
+        print_body(&body);
         return Ok(());
     }
     let options = &options.event;
@@ -71,6 +68,14 @@ pub(super) fn show(config: &Config, options: &ShowOptions) -> Result<(), Failure
     }
     table.print();
     Ok(())
+}
+
+/// Prints a body as it was received, or at a terminal without its control characters.
+pub(super) fn print_body(body: &[u8]) {
+    match io::stdout().is_terminal() {
+        true => say::out(table::printable_lines(&String::from_utf8_lossy(body))),
+        false => say::out_bytes(body),
+    }
 }
 
 /// Prints the way of the event: received, stored, and each sink.

@@ -35,3 +35,20 @@ pub(super) fn record(connection: &mut PgConnection, entry: &AuditEntry) -> Query
         .execute(connection)
         .map(drop)
 }
+
+/// Stores an entry with the number of rows that were changed, in the current transaction. Returns the
+/// number. Without a change there is no entry.
+pub(super) fn changed(
+    connection: &mut PgConnection,
+    entry: &AuditEntry,
+    count: u64,
+) -> QueryResult<u64> {
+    if count > 0 {
+        let entry = AuditEntry {
+            count,
+            ..entry.clone()
+        };
+        record(connection, &entry)?;
+    }
+    Ok(count)
+}

@@ -6,6 +6,7 @@ mod audit;
 mod catalog;
 mod claims;
 mod connection;
+mod decisions;
 mod housekeeping;
 mod insert;
 mod insert_statement;

@@ -149,6 +149,33 @@ fn events(connection: &mut PgConnection, seqs: Vec<i64>) -> QueryResult<Vec<Even
     rows.into_iter().map(EventColumns::into_row).collect()
 }
 
+/// Moves parked rows into the outbox; see [`Outbox::retry_parked`].
+pub(super) fn retry(
+    connection: &mut PgConnection,
+    sink: &SinkName,
+    rows: &[Seq],
+) -> QueryResult<u64> {
+    sql_query(RETRY_PARKED)
+        .bind::<Array<BigInt>, _>(numbers(rows))
+        .bind::<Text, _>(sink.as_str())
+        .bind::<Binary, _>(&InstanceId::random().as_bytes()[..])
+        .execute(connection)
+        .map(|rows| rows as u64)
+}
+
+/// Deletes parked rows, while no step of a job is being made; see [`Outbox::discard_parked`].
+pub(super) fn discard(
+    connection: &mut PgConnection,
+    sink: &SinkName,
+    rows: &[Seq],
+) -> QueryResult<u64> {
+    sql_query(DISCARD_PARKED)
+        .bind::<Array<BigInt>, _>(numbers(rows))
+        .bind::<Text, _>(sink.as_str())
+        .execute(connection)
+        .map(|rows| rows as u64)
+}
+
 impl Outbox for PostgresStore {
     fn claim(
         &self,
@@ -223,25 +250,11 @@ impl Outbox for PostgresStore {
     }
 
     fn retry_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
-        let nobody = InstanceId::random();
-        self.run(|connection| {
-            sql_query(RETRY_PARKED)
-                .bind::<Array<BigInt>, _>(numbers(rows))
-                .bind::<Text, _>(sink.as_str())
-                .bind::<Binary, _>(&nobody.as_bytes()[..])
-                .execute(connection)
-                .map(|rows| rows as u64)
-        })
+        self.run(|connection| retry(connection, sink, rows))
     }
 
     fn discard_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
-        self.delete_events(|connection| {
-            sql_query(DISCARD_PARKED)
-                .bind::<Array<BigInt>, _>(numbers(rows))
-                .bind::<Text, _>(sink.as_str())
-                .execute(connection)
-                .map(|rows| rows as u64)
-        })
+        self.delete_events(|connection| discard(connection, sink, rows))
     }
 
     fn move_waiting(

@@ -143,7 +143,7 @@ impl PostgresStore {
     }
 
     /// Runs statements in one transaction.
-    fn transaction<T>(
+    pub(super) fn transaction<T>(
         &self,
         work: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, StoreError> {

@@ -141,26 +141,7 @@ impl Outbox for SqliteStore {
     }
 
     fn discard_parked(&self, sink: &SinkName, rows: &[Seq]) -> Result<u64, StoreError> {
-        let now = now();
-        self.write(|connection| {
-            let mut gone = 0;
-            for Seq(seq) in rows {
-                let row = parked::table.find((seq, sink.as_str()));
-                if diesel::delete(row).execute(connection)? == 0 {
-                    continue;
-                }
-                gone += 1;
-                if has_rows(connection, *seq)? {
-                    // The event is kept like a published one, and goes with the last row.
-                    diesel::insert_or_ignore_into(published::table)
-                        .values((published::seq.eq(seq), published::at.eq(now)))
-                        .execute(connection)?;
-                } else {
-                    diesel::delete(event::table.find(seq)).execute(connection)?;
-                }
-            }
-            Ok(gone)
-        })
+        self.write(|connection| discard(connection, sink, rows))
     }
 
     fn move_waiting(
@@ -196,6 +177,74 @@ impl Outbox for SqliteStore {
             delete_waiting(connection, sink, limit)
         })
     }
+}
+
+/// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over. In the spool their window
+/// is counted from the outbox's time, which then is the time at which they were parked.
+pub(super) fn retry(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    rows: &[Seq],
+    in_spool: bool,
+) -> QueryResult<u64> {
+    let (nobody, now) = (InstanceId::random(), now());
+    let mut moved = 0;
+    for Seq(seq) in rows {
+        let row = parked::table.find((seq, sink.as_str()));
+        let parked = row
+            .select((parked::at, parked::order_key))
+            .first::<(i64, Option<i64>)>(connection)
+            .optional()?;
+        let found = event::table
+            .find(seq)
+            .select((event::key, length(event::body)))
+            .first::<(Vec<u8>, i32)>(connection)
+            .optional()?;
+        let (Some((at, order_key)), Some((key, bytes))) = (parked, found) else {
+            continue;
+        };
+        diesel::insert_into(outbox::table)
+            .values((
+                outbox::seq.eq(seq),
+                outbox::sink.eq(sink.as_str()),
+                outbox::key.eq(key),
+                outbox::owner.eq(&nobody.as_bytes()[..]),
+                outbox::bytes.eq(bytes),
+                outbox::since.eq(if in_spool { at } else { now }),
+                outbox::due_at.eq(now),
+                outbox::order_key.eq(order_key),
+            ))
+            .on_conflict_do_nothing()
+            .execute(connection)?;
+        moved += diesel::delete(row).execute(connection)? as u64;
+    }
+    Ok(moved)
+}
+
+/// Deletes parked rows; see [`Outbox::discard_parked`].
+pub(super) fn discard(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    rows: &[Seq],
+) -> QueryResult<u64> {
+    let now = now();
+    let mut gone = 0;
+    for Seq(seq) in rows {
+        let row = parked::table.find((seq, sink.as_str()));
+        if diesel::delete(row).execute(connection)? == 0 {
+            continue;
+        }
+        gone += 1;
+        if has_rows(connection, *seq)? {
+            // The event is kept like a published one, and goes with the last row.
+            diesel::insert_or_ignore_into(published::table)
+                .values((published::seq.eq(seq), published::at.eq(now)))
+                .execute(connection)?;
+        } else {
+            diesel::delete(event::table.find(seq)).execute(connection)?;
+        }
+    }
+    Ok(gone)
 }
 
 fn delete_waiting(
@@ -246,48 +295,14 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over. In the spool their window
-    /// is counted from the outbox's time, which then is the time at which they were parked.
+    /// Moves parked rows of the spool or of the store into the outbox.
     pub(super) fn retry(
         &self,
         sink: &SinkName,
         rows: &[Seq],
         in_spool: bool,
     ) -> Result<u64, StoreError> {
-        let (nobody, now) = (InstanceId::random(), now());
-        self.write(|connection| {
-            let mut moved = 0;
-            for Seq(seq) in rows {
-                let row = parked::table.find((seq, sink.as_str()));
-                let parked = row
-                    .select((parked::at, parked::order_key))
-                    .first::<(i64, Option<i64>)>(connection)
-                    .optional()?;
-                let found = event::table
-                    .find(seq)
-                    .select((event::key, length(event::body)))
-                    .first::<(Vec<u8>, i32)>(connection)
-                    .optional()?;
-                let (Some((at, order_key)), Some((key, bytes))) = (parked, found) else {
-                    continue;
-                };
-                diesel::insert_into(outbox::table)
-                    .values((
-                        outbox::seq.eq(seq),
-                        outbox::sink.eq(sink.as_str()),
-                        outbox::key.eq(key),
-                        outbox::owner.eq(&nobody.as_bytes()[..]),
-                        outbox::bytes.eq(bytes),
-                        outbox::since.eq(if in_spool { at } else { now }),
-                        outbox::due_at.eq(now),
-                        outbox::order_key.eq(order_key),
-                    ))
-                    .on_conflict_do_nothing()
-                    .execute(connection)?;
-                moved += diesel::delete(row).execute(connection)? as u64;
-            }
-            Ok(moved)
-        })
+        self.write(|connection| retry(connection, sink, rows, in_spool))
     }
 
     /// Deletes parked rows of the spool with their events and keys: nothing else knows the keys, and a redelivery is an event then.

@@ -1,0 +1,133 @@
+//! Parked events and conflicts, by the admin API and by commands.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use hookweir::config::Config;
+use hookweir::domain::sink::SinkName;
+use hookweir::store::{self, Seq};
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::load::{client, post};
+use hookweir_testkit::provider::{Provider, now};
+use serde_json::{Value, json as object};
+
+use super::{SINKS, hookweir, json, raw, send, told, traced};
+
+/// Has the sink "dead" refuse an event for good. Returns its number.
+async fn parked(app: &App, id: &str) -> i64 {
+    send(app, Provider::Stripe, id);
+    let waits = traced(app, id, "dead", "waiting").await;
+    let number = waits["trace"]["number"].as_i64().expect("a number");
+    let database = app.folder().join("data/hookweir.db");
+    let url = format!("[store]\nurl = \"sqlite://{}\"\n", database.display());
+    let config = Config::from_toml(&url).expect("valid");
+    let store = store::open(&config.store, 1).expect("opened");
+    let dead = SinkName::parse("dead").expect("a name");
+    store.park(&dead, Seq(number), "too large").expect("parked");
+    number
+}
+
+/// Actions, counts and reasons of the record, in order.
+fn record(app: &App) -> Vec<(String, i64, Option<String>)> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        action: String,
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+        #[diesel(sql_type = Nullable<Text>)]
+        reason: Option<String>,
+    }
+    let path = app.folder().join("data/hookweir.db");
+    let mut database = SqliteConnection::establish(&path.to_string_lossy()).expect("opened");
+    let rows = sql_query("SELECT action, count, reason FROM audit ORDER BY at, id");
+    let rows: Vec<Row> = rows.load(&mut database).expect("read");
+    rows.into_iter()
+        .map(|row| (row.action, row.count, row.reason))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_is_put_back_or_discarded_with_a_reason_and_it_is_recorded() {
+    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let (back, gone) = (parked(&app, "evt_1").await, parked(&app, "evt_2").await);
+    let by_command = parked(&app, "evt_3").await;
+    let (status, page) = raw(&app, "GET", "/api/v1/parked?sink=dead&limit=2");
+    assert_eq!(status, 200, "{page}");
+    let page: Value = serde_json::from_str(&page).expect("JSON");
+    assert_eq!(page["parked"][0]["event_id"], "evt_1", "{page}");
+    assert_eq!(page["parked"][1]["reason"], "too large", "{page}");
+    let next = page["next"].as_str().expect("a next page");
+    let (_, page) = raw(
+        &app,
+        "GET",
+        &format!("/api/v1/parked?sink=dead&after={next}"),
+    );
+    assert!(page.contains("evt_3") && !page.contains("evt_2"), "{page}");
+
+    let choice = object!({ "sink": "dead", "numbers": [back, 1_000_000] });
+    assert_eq!(
+        told(&app, "/api/v1/parked/retry", &choice),
+        (200, object!({ "count": 1 }))
+    );
+    assert_eq!(
+        told(&app, "/api/v1/parked/retry", &choice),
+        (200, object!({ "count": 0 }))
+    );
+    traced(&app, "evt_1", "dead", "waiting").await;
+    let choice = object!({ "sink": "dead", "numbers": [gone] });
+    let (status, why) = told(&app, "/api/v1/parked/discard", &choice);
+    assert_eq!(status, 400, "{why}");
+    let choice = object!({ "sink": "dead", "numbers": [gone], "reason": "a test event" });
+    assert_eq!(
+        told(&app, "/api/v1/parked/discard", &choice),
+        (200, object!({ "count": 1 }))
+    );
+    let id = format!("store/dead:{by_command}");
+    hookweir(&app, &["parked", "retry", &id]).good();
+    let recorded = record(&app);
+    let expected = [
+        ("retry parked", None),
+        ("discard parked", Some("a test event")),
+        ("retry parked", None),
+    ];
+    assert_eq!(recorded.len(), expected.len(), "{recorded:?}");
+    for ((action, count, reason), (word, why)) in recorded.iter().zip(expected) {
+        assert_eq!((action.as_str(), *count, reason.as_deref()), (word, 1, why));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_under_a_known_id_is_listed_read_and_discarded_with_a_reason() {
+    let app = App::start(&five_sources()).await;
+    let mut rng = fastrand::Rng::with_seed(7);
+    let first = Provider::Stripe.event(&mut rng);
+    let other = first.with_another_body(&mut rng);
+    for event in [&first, &other] {
+        let headers = event.signed(Provider::Stripe.secret(), now());
+        let answer = post(&client(), app.listen, "stripe", headers, event.body.clone()).await;
+        assert!(answer.is_taken(), "{answer:?}");
+    }
+    let listed = json(&app, &["conflicts"]);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0]["event_id"], *first.id, "{listed:?}");
+    let id = listed[0]["id"].as_str().expect("an id");
+    let shown = hookweir(&app, &["conflicts", "show", id]).good();
+    assert_eq!(shown, String::from_utf8_lossy(&other.body));
+    let error = hookweir(&app, &["conflicts", "discard", id]).bad(64);
+    assert!(error.contains("give a reason"), "{error}");
+    let because = ["--reason", "the provider has repeated it"];
+    let discard = ["conflicts", "discard", id];
+    let done = hookweir(&app, &[&discard[..], &because].concat()).good();
+    assert_eq!(done.trim_end(), "1 discarded");
+    assert!(json(&app, &["conflicts"]).is_empty());
+    hookweir(&app, &[&discard[..], &because].concat()).bad(64);
+    let recorded = record(&app);
+    assert_eq!(recorded[0].0, "open body", "{recorded:?}");
+    let last = (
+        "discard conflicts".to_owned(),
+        1,
+        Some(because[1].to_owned()),
+    );
+    assert_eq!(recorded[1..], [last]);
+}

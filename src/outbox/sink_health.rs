@@ -2,7 +2,7 @@
 //! is degraded and stays ready: it still accepts deliveries.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::domain::sink::SinkName;
@@ -21,6 +21,8 @@ pub struct SinkHealth {
     sink: SinkName,
     refusing: Arc<AtomicBool>,
     refusal: Arc<Mutex<Option<Refusal>>>,
+    /// Line about messages that were routed to nowhere, from the first one on.
+    unrouted: Arc<OnceLock<Component>>,
 }
 
 /// The newest refusal of a message by a sink that is connected.
@@ -43,6 +45,7 @@ impl SinkHealth {
             sink: sink.clone(),
             refusing: Arc::default(),
             refusal: Arc::default(),
+            unrouted: Arc::default(),
         }
     }
 
@@ -102,6 +105,27 @@ impl SinkHealth {
             false,
             State::Degraded(format!("events wait in the outbox: {why}").into()),
         );
+    }
+
+    /// Reports the number of messages in `place` that were routed to nowhere.
+    pub(crate) fn unrouted(&self, count: u64, place: &str) {
+        self.metrics.set_sink_unrouted(&self.sink, count);
+        if count == 0 {
+            if let Some(line) = self.unrouted.get() {
+                line.set(State::Ready);
+            }
+            return;
+        }
+        let line = self
+            .unrouted
+            .get_or_init(|| self.component.beside("unrouted"));
+        line.update(State::Degraded(
+            format!(
+                "sink {}: {count} messages had no queue bound for their routing key and wait in {place}: bind a queue, then move them there",
+                self.sink
+            )
+            .into(),
+        ));
     }
 
     /// Reports the delay before the next attempt to connect.

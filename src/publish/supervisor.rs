@@ -1,5 +1,6 @@
 //! The supervisor: a task that keeps the connection to a sink up.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Interval at which an old refusal is forgotten.
 const CHECK: Duration = Duration::from_secs(1);
+
+/// Interval at which messages that were routed to nowhere are counted.
+const COUNT_UNROUTED: Duration = Duration::from_secs(10);
 
 /// The connection in use, if there is one.
 pub(super) type CurrentConnection = Option<Arc<dyn Connection>>;
@@ -43,6 +47,7 @@ pub(super) async fn supervise(
                 let lost = tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => None,
                     why = lost(connection.state(), &health) => Some(why),
+                    never = count_unrouted(&*connection, &health) => match never {},
                 };
                 current.send_replace(None);
                 connection.close().await;
@@ -60,6 +65,16 @@ pub(super) async fn supervise(
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(delay) => {}
         }
+    }
+}
+
+/// Counts messages that were routed to nowhere, again and again.
+async fn count_unrouted(connection: &dyn Connection, health: &SinkHealth) -> Infallible {
+    loop {
+        if let Some(found) = connection.unrouted().await {
+            health.unrouted(found.count, &found.place);
+        }
+        tokio::time::sleep(COUNT_UNROUTED).await;
     }
 }
 

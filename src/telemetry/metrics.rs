@@ -181,6 +181,9 @@ metrics! {
     pub(super) sink_outbox_oldest_seconds: IntGaugeVec = "hookweir_sink_outbox_oldest_seconds" by &["sink"],;
     /// Events that are parked for the sink now (dead letter).
     pub(super) sink_parked_rows: IntGaugeVec = "hookweir_sink_parked_rows" by &["sink"],;
+    /// Messages that the sink has taken although no queue was bound for them: they wait in
+    /// `publisher.unrouted_queue`. Counted every 10 seconds, RabbitMQ only.
+    pub(super) sink_unrouted_messages: IntGaugeVec = "hookweir_sink_unrouted_messages" by &["sink"],;
     /// Log lines dropped because the reader of the log was too slow, gone, or out of space.
     /// Deliveries never wait for the log.
     pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;

@@ -76,6 +76,13 @@ impl Metrics {
             .set(number(parked));
     }
 
+    /// Stores the number of messages that were routed to nowhere.
+    pub fn set_sink_unrouted(&self, sink: &SinkName, messages: u64) {
+        self.sink_unrouted_messages
+            .with_label_values(&[sink.as_str()])
+            .set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
     /// Returns the figures of each sink, by name.
     pub fn sinks(&self) -> BTreeMap<String, SinkFigures> {
         let mut sinks: BTreeMap<String, SinkFigures> = BTreeMap::new();

@@ -95,6 +95,15 @@ pub enum ConnectionState {
     Down(String),
 }
 
+/// Messages that a sink has taken although no consumer's place was bound for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unrouted {
+    /// Number of messages.
+    pub count: u64,
+    /// Name of the place in which they wait.
+    pub place: String,
+}
+
 /// A connection to a sink.
 #[async_trait]
 pub trait Connection: Send + Sync {
@@ -103,6 +112,11 @@ pub trait Connection: Send + Sync {
 
     /// Returns the state, and its changes from now on.
     fn state(&self) -> watch::Receiver<ConnectionState>;
+
+    /// Counts messages that were routed to nowhere. None if the sink keeps none, or does not tell now.
+    async fn unrouted(&self) -> Option<Unrouted> {
+        None
+    }
 
     /// Closes the connection in order.
     async fn close(&self);

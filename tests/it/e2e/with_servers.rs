@@ -1,6 +1,6 @@
 //! On PostgreSQL and RabbitMQ, counted by consuming the queue.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection};
@@ -320,6 +320,17 @@ async fn half_of_the_messages_unroutable_none_is_lost_and_the_others_are_unharme
     ledger.check_faultless();
 
     app.drained().await;
+    let since = Instant::now();
+    while !app.health().await.contains("had no queue bound") {
+        let patient = since.elapsed() < Duration::from_secs(60);
+        assert!(patient, "nobody says so: {}", app.health().await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let told = app
+        .metrics()
+        .await
+        .get("hookweir_sink_unrouted_messages{sink=\"default\"}");
+    assert!(told > 0.0, "{told} messages are counted");
     let unrouted = queues.rest(&queues.unrouted).await;
     assert!(
         unrouted.len() > 100,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use lapin::types::ShortString;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{ConnectionProperties, Event};
 use tokio::runtime::Runtime;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use super::channel::RabbitmqChannel;
 use super::{RabbitmqSink, explain};
 use crate::domain::text::one_line;
-use crate::publish::sinks::{Channel, Connection, ConnectionState, PublishError};
+use crate::publish::sinks::{Channel, Connection, ConnectionState, PublishError, Unrouted};
 
 /// Interval at which the status is polled besides the connection's events.
 const POLL: Duration = Duration::from_secs(1);
@@ -26,6 +27,7 @@ pub(super) struct RabbitmqConnection {
     /// Name of the broker in errors.
     at: String,
     exchange: ShortString,
+    unrouted: ShortString,
     connect_timeout: Duration,
     confirm_timeout: Duration,
     // Last, because the client must be dropped first.
@@ -71,6 +73,7 @@ impl RabbitmqConnection {
             state,
             at,
             exchange: sink.topology.exchange.clone(),
+            unrouted: sink.topology.unrouted.clone(),
             connect_timeout: sink.connect_timeout,
             confirm_timeout: sink.confirm_timeout,
             runtime,
@@ -125,6 +128,28 @@ impl Connection for RabbitmqConnection {
 
     fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.subscribe()
+    }
+
+    async fn unrouted(&self) -> Option<Unrouted> {
+        let look = async {
+            // A queue that is missing closes the channel: it is used for nothing else.
+            let channel = self.client.create_channel().await?;
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let name = self.unrouted.clone();
+            let queue = channel.queue_declare(name, passive, FieldTable::default());
+            let count = queue.await?.message_count();
+            channel.close(200, "OK".into()).await?;
+            Ok(count)
+        };
+        let late = "no answer about the queue";
+        let count = within(self.connect_timeout, late, look).await.ok()?;
+        Some(Unrouted {
+            count: count.into(),
+            place: self.unrouted.to_string(),
+        })
     }
 
     async fn close(&self) {

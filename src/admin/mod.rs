@@ -9,6 +9,8 @@ mod body;
 mod caller;
 mod health;
 mod metrics;
+#[cfg(test)]
+mod openapi;
 mod routes;
 
 pub use api::{Api, serve_api};

@@ -214,7 +214,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
 /// Parameters of a route for one event.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice {
+pub(super) struct Choice {
     /// Name of the source, if the id alone is not enough.
     source: Option<String>,
 }

@@ -2,6 +2,8 @@
 
 mod decisions;
 mod embedded;
+mod million;
+mod openapi;
 mod republish;
 mod with_servers;
 

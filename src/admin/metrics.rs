@@ -1,11 +1,15 @@
 //! `/metrics`.
 
 use std::fs;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Admin;
+use crate::domain::delivery::wall_clock;
 use crate::runtime::mailbox::ActorEntry;
 use crate::runtime::{disk, memory};
 
@@ -37,6 +41,10 @@ impl Admin {
                 .with_label_values(&[actor.as_str()])
                 .set(gauge(mailbox.depth()));
             metrics
+                .mailbox_high
+                .with_label_values(&[actor.as_str()])
+                .set(gauge(mailbox.take_high()));
+            metrics
                 .mailbox_capacity
                 .with_label_values(&[actor.as_str()])
                 .set(gauge(mailbox.capacity()));
@@ -64,13 +72,28 @@ impl Admin {
                 free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             }
         }
-        // Where there is no /proc, these two stay 0.
-        metrics.resident_bytes.set(
-            memory::resident_bytes().map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        );
-        metrics
-            .open_fds
-            .set(fs::read_dir("/proc/self/fd").map_or(0, |fds| gauge(fds.count())));
+        self.mirror_process();
+    }
+
+    /// Sets the metrics that every process has. Where there is no `/proc`, memory and open files stay 0.
+    fn mirror_process(&self) {
+        let metrics = &self.metrics;
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let resident = memory::resident_bytes().map_or(0, number);
+        metrics.resident_bytes.set(resident);
+        metrics.process_resident_bytes.set(resident);
+        let open = fs::read_dir("/proc/self/fd").map_or(0, |fds| gauge(fds.count()));
+        metrics.open_fds.set(open);
+        metrics.process_open_fds.set(open);
+        let most = getrlimit(Resource::Nofile).current;
+        metrics.process_max_fds.set(most.map_or(i64::MAX, number));
+        let used = clock_gettime(ClockId::ProcessCPUTime);
+        let used = Duration::try_from(used).unwrap_or_default().as_secs_f64();
+        // Two scrapes at once: the later reading wins.
+        let more = used - metrics.process_cpu_seconds.get();
+        metrics.process_cpu_seconds.inc_by(more.max(0.0));
+        let started = wall_clock().0 / 1000 - number(self.started.elapsed().as_secs());
+        metrics.process_start_time.set(started);
     }
 }
 

@@ -43,6 +43,7 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub struct MailboxGauge {
     depth: AtomicUsize,
+    high: AtomicUsize,
     capacity: usize,
 }
 
@@ -50,6 +51,20 @@ impl MailboxGauge {
     /// Returns the number of messages that wait to be opened.
     pub fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
+    }
+
+    /// Returns the most messages that waited at once since the call before.
+    pub fn take_high(&self) -> usize {
+        let now = self.depth();
+        self.high.swap(now, Ordering::Relaxed).max(now)
+    }
+
+    /// Notes that so many messages wait.
+    fn rise_to(&self, depth: usize) {
+        // Mostly a read: the mark is written only while it rises.
+        if depth > self.high.load(Ordering::Relaxed) {
+            self.high.fetch_max(depth, Ordering::Relaxed);
+        }
     }
 
     /// Returns the most messages that may wait.
@@ -91,6 +106,7 @@ impl<M: Send + 'static> Mailbox<M> {
     {
         let gauge = Arc::new(MailboxGauge {
             depth: AtomicUsize::new(0),
+            high: AtomicUsize::new(0),
             capacity,
         });
         Self {
@@ -104,15 +120,16 @@ impl<M: Send + 'static> Mailbox<M> {
         if !self.recipient.connected() {
             return Err(Refused::Gone(message));
         }
-        let free = self
+        let taken = self
             .gauge
             .depth
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 (now < self.gauge.capacity).then_some(now + 1)
             });
-        if free.is_err() {
+        let Ok(before) = taken else {
             return Err(Refused::Full(message));
-        }
+        };
+        self.gauge.rise_to(before + 1);
         self.recipient.do_send(Mail {
             message,
             slot: Slot(self.gauge.clone()),
@@ -260,6 +277,8 @@ mod tests {
             }
             liveness.check().await.expect("alive");
             assert_eq!(gauge.depth(), 0);
+            let (before, after) = (gauge.take_high(), gauge.take_high());
+            assert_eq!((before, after), (8, 0), "the mark is of one interval");
 
             mailbox.try_send(13).expect("room");
             go.send(()).expect("the actor listens");

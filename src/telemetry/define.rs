@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Counter, Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 /// Documentation of a metric.
@@ -47,6 +47,13 @@ pub(super) trait Define: Collector + Clone + Sized + 'static {
         let metric = Self::create(description, buckets)?;
         registry.register(Box::new(metric.clone()))?;
         Ok(metric)
+    }
+}
+
+impl Define for Counter {
+    const KIND: &'static str = "counter";
+    fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
+        Self::new(d.name, d.help())
     }
 }
 

@@ -5,17 +5,13 @@
 //! `docs/reference/metrics.md`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Counter, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use super::LastOutcomes;
 use super::define::{Define, MetricDescription};
-use super::line_limit::LineLimit;
-use crate::domain::delivery::{Marks, SourceName, wall_clock};
-use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
+use crate::domain::delivery::SourceName;
 
 /// Upper bounds of latency buckets, in seconds.
 const LATENCY: &[f64] = &[
@@ -64,17 +60,21 @@ macro_rules! metrics {
 
 metrics! {
     /// Requests to a source; equals the sum of `hookweir_outcomes_total` plus those in flight.
-    received: IntCounterVec = "hookweir_received_total" by &["source"],;
+    pub(super) received: IntCounterVec = "hookweir_received_total" by &["source"],;
     /// Outcomes of requests to a source: accepted, duplicate, challenge, rejected, shed, failed.
     /// The last three have a reason.
-    outcomes: IntCounterVec = "hookweir_outcomes_total" by &["source", "outcome", "reason"],;
+    pub(super) outcomes: IntCounterVec = "hookweir_outcomes_total" by &["source", "outcome", "reason"],;
     /// Events with a known id and another body. If the id is signed, the first event was published
     /// and this one is kept in `conflict`. Otherwise this one was published too, marked
     /// `x-hookweir-conflict-of`.
-    conflicts: IntCounterVec = "hookweir_conflicts_total" by &["source"],;
+    pub(super) conflicts: IntCounterVec = "hookweir_conflicts_total" by &["source"],;
     /// Events published with the mark `x-hookweir-same-bytes-as`: their bytes were known under
     /// another id, or without one.
-    same_bytes: IntCounterVec = "hookweir_same_bytes_total" by &["source"],;
+    pub(super) same_bytes: IntCounterVec = "hookweir_same_bytes_total" by &["source"],;
+    /// Unix time at which the source last accepted an event, in seconds. Absent until then.
+    pub(super) last_accepted: IntGaugeVec = "hookweir_source_last_accepted_timestamp_seconds" by &["source"],;
+    /// Unix time at which the source last rejected a delivery, in seconds. Absent until then.
+    pub(super) last_rejected: IntGaugeVec = "hookweir_source_last_rejected_timestamp_seconds" by &["source"],;
     /// Accepted events that no sink wants: they passed no filter. They are kept as long as
     /// published ones.
     filtered: IntCounterVec = "hookweir_filtered_total" by &["source"],;
@@ -103,6 +103,8 @@ metrics! {
     /// Messages waiting in the mailbox of an actor. `verifier-http-0` is on the first HTTP thread,
     /// `verifier-0` on a thread of its own.
     pub mailbox_depth: IntGaugeVec = "hookweir_mailbox_depth" by &["actor"],;
+    /// Most messages that waited at once in the mailbox of an actor since the scrape before.
+    pub mailbox_high: IntGaugeVec = "hookweir_mailbox_high" by &["actor"],;
     /// Bound on messages in the mailbox of an actor.
     pub mailbox_capacity: IntGaugeVec = "hookweir_mailbox_capacity" by &["actor"],;
     /// Redeliveries answered from the dedup cache. Tuned by `dedup.cache_entries`.
@@ -200,41 +202,19 @@ metrics! {
     pub resident_bytes: IntGauge = "hookweir_resident_bytes",;
     /// Open file descriptors of the process.
     pub open_fds: IntGauge = "hookweir_open_fds",;
+    /// Processor time that the process has used, in seconds.
+    pub process_cpu_seconds: Counter = "process_cpu_seconds_total",;
+    /// Unix time at which the process started, in seconds.
+    pub process_start_time: IntGauge = "process_start_time_seconds",;
+    /// Resident memory, as `hookweir_resident_bytes`, under the name that dashboards of others ask for.
+    pub process_resident_bytes: IntGauge = "process_resident_memory_bytes",;
+    /// Open file descriptors, as `hookweir_open_fds`.
+    pub process_open_fds: IntGauge = "process_open_fds",;
+    /// Bound on file descriptors of the process.
+    pub process_max_fds: IntGauge = "process_max_fds",;
 }
 
 impl Metrics {
-    /// Returns the metrics of one source. Look them up once.
-    pub fn source(&self, source: &SourceName) -> Arc<SourceMetrics> {
-        let outcome = |outcome: &str, reason: &str| {
-            self.outcomes
-                .with_label_values(&[source.as_str(), outcome, reason])
-        };
-        Arc::new(SourceMetrics {
-            received: self.received.with_label_values(&[source.as_str()]),
-            conflicts: self.conflicts.with_label_values(&[source.as_str()]),
-            same_bytes: self.same_bytes.with_label_values(&[source.as_str()]),
-            accepted: outcome("accepted", ""),
-            duplicate: outcome("duplicate", ""),
-            challenge: outcome("challenge", ""),
-            rejected: RejectReason::ALL
-                .iter()
-                .map(|reason| outcome("rejected", reason.label()))
-                .collect(),
-            shed: ShedReason::ALL
-                .iter()
-                .map(|reason| outcome("shed", reason.label()))
-                .collect(),
-            failed: FailReason::ALL
-                .iter()
-                .map(|reason| outcome("failed", reason.label()))
-                .collect(),
-            delivery_seconds: self.delivery_seconds.clone(),
-            last: LastOutcomes::default(),
-            lines: LineLimit::default(),
-            source: source.clone(),
-        })
-    }
-
     /// Counts an event of `source` that no sink wants.
     pub fn count_filtered(&self, source: &SourceName) {
         self.filtered.with_label_values(&[source.as_str()]).inc();
@@ -243,68 +223,6 @@ impl Metrics {
     /// Returns all metrics in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
-    }
-}
-
-/// The metrics of one source.
-#[derive(Debug)]
-pub struct SourceMetrics {
-    source: SourceName,
-    /// Requests that reached the source.
-    pub received: IntCounter,
-    /// Events with a known id and another body.
-    pub conflicts: IntCounter,
-    same_bytes: IntCounter,
-    accepted: IntCounter,
-    duplicate: IntCounter,
-    challenge: IntCounter,
-    rejected: Vec<IntCounter>,
-    shed: Vec<IntCounter>,
-    failed: Vec<IntCounter>,
-    delivery_seconds: Histogram,
-    /// Last outcomes of this source.
-    pub last: LastOutcomes,
-    /// Limit on log lines about this source.
-    pub(super) lines: LineLimit,
-}
-
-impl SourceMetrics {
-    /// Returns the source of these metrics.
-    pub fn source(&self) -> &SourceName {
-        &self.source
-    }
-
-    /// Counts an event that was published with marks.
-    pub fn count_marks(&self, marks: &Marks) {
-        self.conflicts.inc_by(marks.conflict_of.is_some().into());
-        self.same_bytes.inc_by(marks.same_bytes_as.is_some().into());
-    }
-
-    /// Counts one outcome.
-    pub fn count(&self, outcome: &Outcome, took: Duration) {
-        let counter = match outcome {
-            Outcome::Accepted { .. } => &self.accepted,
-            Outcome::Duplicate { .. } => &self.duplicate,
-            Outcome::Challenge(_) => &self.challenge,
-            Outcome::Rejected(rejection) => &self.rejected[rejection.reason as usize],
-            Outcome::Shed(reason) => &self.shed[*reason as usize],
-            Outcome::Failed(reason) => &self.failed[*reason as usize],
-        };
-        counter.inc();
-        self.last.note(outcome, wall_clock());
-        self.delivery_seconds.observe(took.as_secs_f64());
-    }
-
-    /// Returns the number of all outcomes.
-    pub fn outcomes(&self) -> u64 {
-        let single = [&self.accepted, &self.duplicate, &self.challenge];
-        single
-            .into_iter()
-            .chain(&self.rejected)
-            .chain(&self.shed)
-            .chain(&self.failed)
-            .map(IntCounter::get)
-            .sum()
     }
 }
 
@@ -323,7 +241,13 @@ mod tests {
                 "{} needs a sentence of help",
                 metric.name
             );
-            assert!(metric.name.starts_with("hookweir_"), "{}", metric.name);
+            // The second prefix is Prometheus' own, for what every process has.
+            let ours = ["hookweir_", "process_"];
+            assert!(
+                ours.iter().any(|ours| metric.name.starts_with(ours)),
+                "{}",
+                metric.name
+            );
             assert_eq!(
                 metric.kind == "counter",
                 metric.name.ends_with("_total"),
@@ -358,30 +282,5 @@ mod tests {
             ),
             "{text}"
         );
-    }
-
-    #[test]
-    fn every_outcome_has_its_own_counter() {
-        let source = Metrics::new()
-            .expect("names are unique")
-            .source(&SourceName::parse("s").expect("a name"));
-        let rejected = RejectReason::ALL
-            .iter()
-            .map(|r| Outcome::Rejected(crate::domain::outcome::Rejection::new(*r, "")));
-        let shed = ShedReason::ALL.iter().map(|r| Outcome::Shed(*r));
-        let failed = FailReason::ALL.iter().map(|r| Outcome::Failed(*r));
-        let all: Vec<Outcome> = rejected.chain(shed).chain(failed).collect();
-        for outcome in &all {
-            source.count(outcome, Duration::ZERO);
-        }
-        assert!(
-            source
-                .rejected
-                .iter()
-                .chain(&source.shed)
-                .chain(&source.failed)
-                .all(|counter| counter.get() == 1)
-        );
-        assert_eq!(source.outcomes(), all.len() as u64);
     }
 }

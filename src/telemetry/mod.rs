@@ -11,9 +11,11 @@ pub mod logs;
 pub mod metrics;
 mod record;
 mod sink_metrics;
+mod source_metrics;
 pub mod systemd;
 
 pub use health::Health;
 pub use last_outcomes::{LastOutcomes, LastRefusal};
-pub use metrics::{Metrics, SourceMetrics};
+pub use metrics::Metrics;
 pub use sink_metrics::SinkFigures;
+pub use source_metrics::SourceMetrics;

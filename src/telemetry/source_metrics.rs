@@ -1,0 +1,196 @@
+//! Metrics of one source.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
+
+use super::LastOutcomes;
+use super::line_limit::LineLimit;
+use super::metrics::Metrics;
+use crate::domain::delivery::{Marks, SourceName, UnixMillis, wall_clock};
+use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
+
+impl Metrics {
+    /// Returns the metrics of one source. Look them up once.
+    pub fn source(&self, source: &SourceName) -> Arc<SourceMetrics> {
+        let outcome = |outcome: &str, reason: &str| {
+            self.outcomes
+                .with_label_values(&[source.as_str(), outcome, reason])
+        };
+        Arc::new(SourceMetrics {
+            received: self.received.with_label_values(&[source.as_str()]),
+            conflicts: self.conflicts.with_label_values(&[source.as_str()]),
+            same_bytes: self.same_bytes.with_label_values(&[source.as_str()]),
+            accepted: outcome("accepted", ""),
+            duplicate: outcome("duplicate", ""),
+            challenge: outcome("challenge", ""),
+            rejected: RejectReason::ALL
+                .iter()
+                .map(|reason| outcome("rejected", reason.label()))
+                .collect(),
+            shed: ShedReason::ALL
+                .iter()
+                .map(|reason| outcome("shed", reason.label()))
+                .collect(),
+            failed: FailReason::ALL
+                .iter()
+                .map(|reason| outcome("failed", reason.label()))
+                .collect(),
+            delivery_seconds: self.delivery_seconds.clone(),
+            last_accepted: FirstSet::new(&self.last_accepted, source),
+            last_rejected: FirstSet::new(&self.last_rejected, source),
+            last: LastOutcomes::default(),
+            lines: LineLimit::default(),
+            source: source.clone(),
+        })
+    }
+}
+
+/// Time of one source, which has no series until it is set: an age since 1970 would mean nothing.
+#[derive(Debug)]
+struct FirstSet {
+    family: IntGaugeVec,
+    source: SourceName,
+    series: OnceLock<IntGauge>,
+}
+
+impl FirstSet {
+    fn new(family: &IntGaugeVec, source: &SourceName) -> Self {
+        Self {
+            family: family.clone(),
+            source: source.clone(),
+            series: OnceLock::new(),
+        }
+    }
+
+    fn set(&self, now: UnixMillis) {
+        let name = self.source.as_str();
+        let series = || self.family.with_label_values(&[name]);
+        self.series.get_or_init(series).set(now.0 / 1000);
+    }
+}
+
+/// The metrics of one source.
+#[derive(Debug)]
+pub struct SourceMetrics {
+    source: SourceName,
+    /// Requests that reached the source.
+    pub received: IntCounter,
+    /// Events with a known id and another body.
+    pub conflicts: IntCounter,
+    same_bytes: IntCounter,
+    accepted: IntCounter,
+    duplicate: IntCounter,
+    challenge: IntCounter,
+    rejected: Vec<IntCounter>,
+    shed: Vec<IntCounter>,
+    failed: Vec<IntCounter>,
+    delivery_seconds: Histogram,
+    last_accepted: FirstSet,
+    last_rejected: FirstSet,
+    /// Last outcomes of this source.
+    pub last: LastOutcomes,
+    /// Limit on log lines about this source.
+    pub(super) lines: LineLimit,
+}
+
+impl SourceMetrics {
+    /// Returns the source of these metrics.
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    /// Counts an event that was published with marks.
+    pub fn count_marks(&self, marks: &Marks) {
+        self.conflicts.inc_by(marks.conflict_of.is_some().into());
+        self.same_bytes.inc_by(marks.same_bytes_as.is_some().into());
+    }
+
+    /// Counts one outcome.
+    pub fn count(&self, outcome: &Outcome, took: Duration) {
+        let counter = match outcome {
+            Outcome::Accepted { .. } => &self.accepted,
+            Outcome::Duplicate { .. } => &self.duplicate,
+            Outcome::Challenge(_) => &self.challenge,
+            Outcome::Rejected(rejection) => &self.rejected[rejection.reason as usize],
+            Outcome::Shed(reason) => &self.shed[*reason as usize],
+            Outcome::Failed(reason) => &self.failed[*reason as usize],
+        };
+        counter.inc();
+        let now = wall_clock();
+        match outcome {
+            Outcome::Accepted { .. } => self.last_accepted.set(now),
+            Outcome::Rejected(_) => self.last_rejected.set(now),
+            _ => {}
+        }
+        self.last.note(outcome, now);
+        self.delivery_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Returns the number of all outcomes.
+    pub fn outcomes(&self) -> u64 {
+        let single = [&self.accepted, &self.duplicate, &self.challenge];
+        single
+            .into_iter()
+            .chain(&self.rejected)
+            .chain(&self.shed)
+            .chain(&self.failed)
+            .map(IntCounter::get)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_last_event_is_absent_until_there_was_one() {
+        let metrics = Metrics::new().expect("names are unique");
+        let source = metrics.source(&SourceName::parse("s").expect("a name"));
+        let shown = |name: &str| {
+            let text = metrics.text().expect("utf-8");
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(&format!("{name}{{")));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok())
+        };
+        let (accepted, rejected) = (
+            "hookweir_source_last_accepted_timestamp_seconds",
+            "hookweir_source_last_rejected_timestamp_seconds",
+        );
+        assert_eq!((shown(accepted), shown(rejected)), (None, None));
+        let reason = RejectReason::SignatureMismatch;
+        let rejection = crate::domain::outcome::Rejection::new(reason, "");
+        source.count(&Outcome::Rejected(rejection), Duration::ZERO);
+        assert_eq!(shown(accepted), None);
+        let now = wall_clock().0 / 1000;
+        assert!(shown(rejected).is_some_and(|at| (now - 60..=now).contains(&at)));
+    }
+
+    #[test]
+    fn every_outcome_has_its_own_counter() {
+        let source = Metrics::new()
+            .expect("names are unique")
+            .source(&SourceName::parse("s").expect("a name"));
+        let rejected = RejectReason::ALL
+            .iter()
+            .map(|r| Outcome::Rejected(crate::domain::outcome::Rejection::new(*r, "")));
+        let shed = ShedReason::ALL.iter().map(|r| Outcome::Shed(*r));
+        let failed = FailReason::ALL.iter().map(|r| Outcome::Failed(*r));
+        let all: Vec<Outcome> = rejected.chain(shed).chain(failed).collect();
+        for outcome in &all {
+            source.count(outcome, Duration::ZERO);
+        }
+        assert!(
+            source
+                .rejected
+                .iter()
+                .chain(&source.shed)
+                .chain(&source.failed)
+                .all(|counter| counter.get() == 1)
+        );
+        assert_eq!(source.outcomes(), all.len() as u64);
+    }
+}

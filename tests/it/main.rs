@@ -33,6 +33,7 @@ mod publish_kafka;
 mod publish_rabbitmq;
 mod publish_rig;
 mod readme;
+mod republish_model;
 mod signals;
 mod sink_contract;
 mod spool;

@@ -5,6 +5,7 @@ mod embedded;
 mod million;
 mod openapi;
 mod republish;
+mod tail;
 mod with_servers;
 
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs` and `conflicts`.
+//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs`, `conflicts` and `tail`.
 
 mod client;
 mod conflicts;
@@ -7,6 +7,7 @@ mod jobs;
 mod republish;
 mod sources;
 mod table;
+mod tail;
 mod times;
 mod trace;
 
@@ -21,6 +22,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). Reads on until there are enough events, 10,000 at a time.
     Events(With<events::Options>),
+    /// Show events as they are stored, by source or type, until stopped.
+    ///
+    /// Asks the running service by its admin API (admin.socket), once a second. Goes on when the service is back after a restart.
+    Tail(With<tail::Options>),
     /// Show one event, or its body, by the provider's id or the message id.
     ///
     /// Asks the running service by its admin API (admin.socket). --body needs the right "bodies": root and the service's own user have it, others by admin.group_may.
@@ -55,6 +60,7 @@ impl OperatorCommand {
     ) -> Result<(), Failure> {
         match self {
             Self::Events(With { common, own }) => events::run(&load(common)?, &own),
+            Self::Tail(With { common, own }) => tail::run(&load(common)?, &own),
             Self::Show(With { common, own }) => trace::show(&load(common)?, &own),
             Self::Trace(With { common, own }) => trace::trace(&load(common)?, &own),
             Self::Sources(With { common, own }) => sources::run(&load(common)?, &own),

@@ -95,10 +95,13 @@ impl Topics {
 
     fn read(&self, mut each: impl FnMut(Message)) {
         for provider in Provider::ALL {
-            for record in records(&self.url, &self.of(provider)) {
-                each(record.into());
-            }
+            self.read_one(provider).into_iter().for_each(&mut each);
         }
+    }
+
+    fn read_one(&self, provider: Provider) -> Vec<Message> {
+        let records = records(&self.url, &self.of(provider));
+        records.into_iter().map(Message::from).collect()
     }
 }
 
@@ -111,6 +114,8 @@ pub struct Place {
     pub topics: Option<Topics>,
     /// The second sink, where there is one.
     pub second: Option<Topics>,
+    /// Messages of topics that were deleted later.
+    kept: Vec<Message>,
     /// The store, where it is a file.
     pub sqlite: Option<PathBuf>,
     role: Option<String>,
@@ -140,6 +145,7 @@ impl Place {
             queues: Queues::new(&one_node(rabbitmq)),
             topics: None,
             second: None,
+            kept: Vec::new(),
             sqlite: None,
             role: None,
         }
@@ -248,6 +254,7 @@ impl Place {
     pub async fn collect(&self) -> (Arrivals, usize, Vec<String>) {
         let (mut arrivals, mut unrouted) = (Arrivals::default(), 0);
         if let Some(topics) = &self.topics {
+            self.kept.iter().for_each(|message| arrivals.add(message));
             blocking(|| topics.read(|message| arrivals.add(&message)));
         } else {
             self.queues
@@ -275,6 +282,12 @@ impl Place {
                 .map(|row| format!("{} {}", row.source, row.event_id))
                 .collect(),
         )
+    }
+
+    /// Takes the messages of a topic before it is deleted.
+    pub fn keep(&mut self, provider: Provider) {
+        let topics = self.topics.as_ref().expect("topics");
+        self.kept.extend(blocking(|| topics.read_one(provider)));
     }
 
     /// Every message that came out at the second sink, if there is one.

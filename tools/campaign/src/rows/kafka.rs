@@ -4,7 +4,7 @@ use super::{Row, answers_are_cut, line_is};
 use crate::scene::{Felt, KafkaSink, SECOND, Scene};
 use crate::verdict::Figures;
 use crate::world::blocking;
-use hookweir_testkit::kafka::leader;
+use hookweir_testkit::kafka::{create_topic, leader};
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::servers::Server;
@@ -121,6 +121,18 @@ pub const ROWS: &[Row] = &[
     .felt(Felt::Counter(
         "hookweir_published_total",
         &["result=\"nacked\""],
+        20,
+    ))
+    .with(|setup| setup.kafka = Some(KafkaSink::LoggedIn)),
+    Row::new(
+        "kafka-topic",
+        "a topic is deleted, and made again",
+        |scene| Box::pin(made_again(scene)),
+        Figures::UNCOPIED,
+    )
+    .felt(Felt::Counter(
+        "hookweir_published_total",
+        &["result=\"unroutable\""],
         20,
     ))
     .with(|setup| setup.kafka = Some(KafkaSink::LoggedIn)),
@@ -266,22 +278,45 @@ async fn too_few(scene: &mut Scene<'_>) {
         .await;
 }
 
+/// Denies the service to write to topics, or ends that.
+fn deny(scene: &mut Scene<'_>, names: &[String], verb: &str, more: &[&str]) {
+    for name in names {
+        let topic = ["acls", verb, "--topic", name];
+        let whom = ["--deny-principal", "User:hookweir", "--operation", "Write"];
+        blocking(|| server(scene).ctl(&[&topic[..], &whom, more].concat()));
+    }
+}
+
 /// The events of the other topics go on.
 async fn denied(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
             let topics = scene.place.topics.as_ref().expect("topics");
             let names = [0, 1].map(|at| topics.of(Provider::ALL[at]));
-            let acl = |scene: &mut Scene<'_>, verb: &str, more: &[&str]| {
-                for name in &names {
-                    let deny = ["acls", verb, "--topic", name];
-                    let whom = ["--deny-principal", "User:hookweir", "--operation", "Write"];
-                    blocking(|| server(scene).ctl(&[&deny[..], &whom, more].concat()));
-                }
-            };
-            acl(scene, "--add", &[]);
+            deny(scene, &names, "--add", &[]);
             scene.wait(5000..7000).await;
-            acl(scene, "--remove", &["--force"]);
+            deny(scene, &names, "--remove", &["--force"]);
+        })
+        .await;
+}
+
+/// Before the topic is deleted, its records are read, and no more may be written: what an operator deletes is not lost by the service.
+async fn made_again(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            let provider = Provider::ALL[0];
+            let topics = scene.place.topics.as_ref().expect("topics");
+            let names = [topics.of(provider)];
+            deny(scene, &names, "--add", &[]);
+            // What is under way is confirmed, or refused.
+            scene.wait(2000..3000).await;
+            scene.place.keep(provider);
+            let delete = ["topics", "--delete", "--topic", &names[0]];
+            blocking(|| server(scene).ctl(&delete));
+            deny(scene, &names, "--remove", &["--force"]);
+            scene.wait(8000..10_000).await;
+            let topics = scene.place.topics.as_ref().expect("topics");
+            blocking(|| create_topic(&topics.url, &names[0], 3, &[]));
         })
         .await;
 }

@@ -1,6 +1,8 @@
 //! Metrics, health and logs of the writer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use hookweir_lakehouse::error::LakeError;
 use hookweir_lakehouse::event::Millis;
@@ -10,16 +12,53 @@ use hookweir_lakehouse::upkeep::Upkept;
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
+/// Interval at which the lag is measured.
+const MEASURE: Duration = Duration::from_secs(1);
+/// No event waits.
+const NONE: i64 = i64::MAX;
+
+/// Time of receipt of the oldest event that the writer was handed and that is no row yet.
+#[derive(Debug)]
+pub(super) struct Oldest(AtomicI64);
+
+impl Default for Oldest {
+    fn default() -> Self {
+        Self(AtomicI64::new(NONE))
+    }
+}
+
+impl Oldest {
+    fn set(&self, at: Option<Millis>) {
+        self.0.store(at.map_or(NONE, |at| at.0), Ordering::Relaxed);
+    }
+
+    /// Returns the age of the event in seconds; 0 if there is none.
+    fn lag(&self, now: Millis) -> i64 {
+        let age = now.0.saturating_sub(self.0.load(Ordering::Relaxed));
+        age.max(0) / 1000
+    }
+
+    /// Measures the lag again and again, also while a commit hangs or the table is away.
+    pub(super) async fn measure(&self, metrics: &Metrics) {
+        loop {
+            metrics.lakehouse_lag_seconds.set(self.lag(Millis::now()));
+            tokio::time::sleep(MEASURE).await;
+        }
+    }
+}
+
 /// Observer of one writer.
 pub(super) struct Reporter {
+    oldest: Arc<Oldest>,
     metrics: Arc<Metrics>,
     health: Component,
     unreadable: u64,
 }
 
 impl Reporter {
-    pub(super) fn new(metrics: Arc<Metrics>, health: Component) -> Self {
+    pub(super) fn new(oldest: Arc<Oldest>, metrics: Arc<Metrics>, health: Component) -> Self {
         Self {
+            oldest,
             metrics,
             health,
             unreadable: 0,
@@ -46,15 +85,15 @@ impl Observer for Reporter {
         self.metrics.lakehouse_races.inc_by(outcome.races as u64);
         let took = batch.took.as_secs_f64();
         self.metrics.lakehouse_commit_seconds.observe(took);
-        if let Some(oldest) = batch.oldest {
-            let lag = Millis::now().0.saturating_sub(oldest.0) / 1000;
-            self.metrics.lakehouse_lag_seconds.set(lag.max(0));
-        }
         tracing::debug!(
             added = outcome.added,
             copies = outcome.copies,
             "committed to the lakehouse"
         );
+    }
+
+    fn waiting(&mut self, oldest: Option<Millis>) {
+        self.oldest.set(oldest);
     }
 
     fn away(&mut self, error: &LakeError) {
@@ -82,5 +121,22 @@ impl Observer for Reporter {
                 tracing::warn!("upkeep of the lakehouse failed, and is tried again: {error}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_the_age_of_the_oldest_event_that_is_no_row() {
+        let oldest = Oldest::default();
+        assert_eq!(oldest.lag(Millis(9000)), 0);
+        oldest.set(Some(Millis(2000)));
+        assert_eq!(oldest.lag(Millis(9999)), 7);
+        // A clock that was set back.
+        assert_eq!(oldest.lag(Millis(1000)), 0);
+        oldest.set(None);
+        assert_eq!(oldest.lag(Millis(9000)), 0);
     }
 }

@@ -13,7 +13,7 @@ use hookweir_lakehouse::run::run;
 use tokio::sync::watch;
 
 use super::RunningLakehouse;
-use super::observer::Reporter;
+use super::observer::{Oldest, Reporter};
 use super::settings::{FeedPlace, Settings};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
@@ -29,6 +29,7 @@ struct Runs {
     metrics: Arc<Metrics>,
     health: Component,
     stop: watch::Receiver<bool>,
+    oldest: Arc<Oldest>,
 }
 
 /// Starts the writer on a thread of its own.
@@ -44,6 +45,7 @@ pub(super) fn start(
         metrics,
         health,
         stop: stopped,
+        oldest: Arc::default(),
     });
     // One worker beside this thread: Parquet files are made on the one, and the feed is read on the other.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -53,7 +55,12 @@ pub(super) fn start(
         .build()?;
     let thread = std::thread::Builder::new().name("lakehouse".to_owned());
     thread.spawn(move || {
-        runtime.block_on(supervise(runs));
+        runtime.block_on(async {
+            tokio::select! {
+                () = supervise(runs.clone()) => {}
+                () = runs.oldest.measure(&runs.metrics) => {}
+            }
+        });
         runtime.shutdown_background();
         // The receiver is gone if the process does not wait.
         let _ = end.send(());
@@ -90,7 +97,11 @@ impl Runs {
             feed,
             limits,
         } = &self.settings;
-        let mut reporter = Reporter::new(self.metrics.clone(), self.health.clone());
+        let mut reporter = Reporter::new(
+            self.oldest.clone(),
+            self.metrics.clone(),
+            self.health.clone(),
+        );
         let stop = self.stop.clone();
         let done = match feed {
             FeedPlace::Folder { events, position } => {

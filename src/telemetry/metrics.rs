@@ -165,7 +165,8 @@ metrics! {
     pub lakehouse_commit_seconds: Histogram = "hookweir_lakehouse_commit_seconds", in LATENCY;
     /// Commits to the lakehouse that were repeated, because another writer or upkeep was faster.
     pub lakehouse_races: IntCounter = "hookweir_lakehouse_races_total",;
-    /// Age of the oldest event of the newest commit to the lakehouse, at that commit, in seconds.
+    /// Age of the oldest event that the writer of the lakehouse was handed and that is no row yet, in seconds. It
+    /// is measured each second, also while nothing can be committed. 0 if there is none.
     pub lakehouse_lag_seconds: IntGauge = "hookweir_lakehouse_lag_seconds",;
     /// 1 while the lakehouse can be written to.
     pub lakehouse_up: IntGauge = "hookweir_lakehouse_up",;

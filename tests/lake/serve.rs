@@ -98,10 +98,25 @@ mod with_readers {
         }
         app.ready().await;
         assert_eq!(app.metrics().await.get("hookweir_lakehouse_up"), 0.0);
+        // Nothing is committed, and the lag is known.
+        until_lag(&app, |seconds| seconds >= 2.0).await;
         std::fs::remove_file(lake(&app)).expect("removed");
         until_all_rows(&app).await;
         app.until_healthy().await;
+        until_lag(&app, |seconds| seconds == 0.0).await;
         app.stop().await;
         check(&app, &ledger);
+    }
+
+    async fn until_lag(app: &App, is_it: impl Fn(f64) -> bool) {
+        let since = Instant::now();
+        loop {
+            let lag = app.metrics().await.get("hookweir_lakehouse_lag_seconds");
+            if is_it(lag) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "a lag of {lag} s");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }

@@ -91,6 +91,12 @@ impl Lake {
                 folder.display()
             ))
         })?;
+        if !folder.is_dir() {
+            return Err(LakeError::Away(format!(
+                "{} is a file, and the lakehouse needs a folder there: remove it",
+                folder.display()
+            )));
+        }
         Self::with_catalog(place.catalog(&folder)?, &folder).await
     }
 

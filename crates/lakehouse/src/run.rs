@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{LakeError, Result};
 use crate::event::Millis;
@@ -46,8 +46,6 @@ pub struct BatchReport {
     pub outcome: Committed,
     /// Copies of messages that were in the same batch.
     pub folded: usize,
-    /// Earliest time of receipt.
-    pub oldest: Option<Millis>,
     /// Duration of the commit, with its files.
     pub took: Duration,
 }
@@ -58,6 +56,9 @@ pub trait Observer: Send {
     fn opened(&mut self);
     /// Takes the outcome of a batch.
     fn committed(&mut self, batch: BatchReport);
+    /// Takes the time of receipt of the oldest event that was handed out and is not in the table. None: there is
+    /// none.
+    fn waiting(&mut self, oldest: Option<Millis>);
     /// Takes an error. The feed waits until the lakehouse can be written to.
     fn away(&mut self, error: &LakeError);
     /// Takes the reason for which a message cannot become a row.
@@ -72,118 +73,177 @@ pub trait Observer: Send {
 /// here.
 pub async fn run<F: Feed>(
     place: &LakePlace,
-    mut feed: F,
+    feed: F,
     limits: RunLimits,
     observer: &mut dyn Observer,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let mut pause = FIRST_PAUSE;
-    let mut writer: Option<Writer> = None;
-    let mut upkeep_at = limits.upkeep.map(|pace| Instant::now() + pace.every);
+    let mut running = Running {
+        place,
+        feed,
+        limits,
+        observer,
+        stop,
+        writer: None,
+        upkeep_at: limits.upkeep.map(|pace| Instant::now() + pace.every),
+        pause: FIRST_PAUSE,
+        oldest: None,
+        feed_away: false,
+    };
     // Without a sender nobody can stop the loop any more.
-    while !*stop.borrow() && stop.has_changed().is_ok() {
-        let done = match &mut writer {
-            Some(writer) => match &limits.upkeep {
-                Some(pace) if upkeep_at.is_some_and(|at| at <= Instant::now()) => {
-                    observer.upkept(round(writer.lake(), &pace.limits, Millis::now()).await);
-                    upkeep_at = Some(Instant::now() + pace.every);
-                    // A round changes the token. Read here, it costs no lost race.
-                    writer.refresh().await
-                }
-                _ => {
-                    let batch =
-                        collect(&mut feed, &limits.batch, upkeep_at, observer, &mut stop).await;
-                    let done = one_batch(writer, &mut feed, batch, observer).await;
-                    done.map(|()| pause = FIRST_PAUSE)
-                }
-            },
-            None => open(place, limits.known_ids).await.map(|opened| {
-                observer.opened();
-                writer = Some(opened);
-            }),
-        };
-        let Err(error) = done else { continue };
-        match error {
-            LakeError::Away(_) => writer = None,
-            LakeError::Feed(_) => {}
-            LakeError::Table(_) => return Err(error),
+    while !*running.stop.borrow() && running.stop.has_changed().is_ok() {
+        if let Err(error) = running.step().await {
+            running.wait(error).await?;
         }
-        observer.away(&error);
-        feed.release().await?;
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     Ok(())
+}
+
+/// State of the loop.
+struct Running<'a, F> {
+    place: &'a LakePlace,
+    feed: F,
+    limits: RunLimits,
+    observer: &'a mut dyn Observer,
+    stop: watch::Receiver<bool>,
+    writer: Option<Writer>,
+    upkeep_at: Option<Instant>,
+    pause: Duration,
+    /// Earliest time of receipt of what was handed out and is not in the table.
+    oldest: Option<Millis>,
+    /// `true` after an error of the feed, until it has answered again.
+    feed_away: bool,
+}
+
+impl<F: Feed> Running<'_, F> {
+    /// Opens the table, does a round of upkeep, or commits a batch.
+    async fn step(&mut self) -> Result<()> {
+        let Some(mut writer) = self.writer.take() else {
+            self.writer = Some(open(self.place, self.limits.known_ids).await?);
+            self.observer.opened();
+            return Ok(());
+        };
+        let done = match &self.limits.upkeep {
+            Some(pace) if self.upkeep_at.is_some_and(|at| at <= Instant::now()) => {
+                let upkept = round(writer.lake(), &pace.limits, Millis::now()).await;
+                self.observer.upkept(upkept);
+                self.upkeep_at = Some(Instant::now() + pace.every);
+                // A round changes the token. Read here, it costs no lost race.
+                writer.refresh().await
+            }
+            _ => self.one_batch(&mut writer).await,
+        };
+        if !matches!(done, Err(LakeError::Away(_))) {
+            self.writer = Some(writer);
+        }
+        done
+    }
+
+    /// Waits after an error. The messages go back to the feed.
+    async fn wait(&mut self, error: LakeError) -> Result<()> {
+        if matches!(error, LakeError::Table(_)) {
+            return Err(error);
+        }
+        self.feed_away |= matches!(error, LakeError::Feed(_));
+        self.observer.away(&error);
+        self.feed.release().await?;
+        let until = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = self.look_until(until) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        self.feed.release().await
+    }
+
+    /// Waits. If it is not known since when events wait, one is looked at.
+    async fn look_until(&mut self, until: Instant) {
+        if self.oldest.is_none()
+            && !self.feed_away
+            && let Ok(Ok(message)) = timeout_at(until, self.feed.next()).await
+            && let Ok(event) = message.event
+        {
+            self.handed_out(event.received_at);
+        }
+        sleep_until(until).await;
+    }
+
+    /// Notes an event that is not in the table.
+    fn handed_out(&mut self, at: Millis) {
+        if self.oldest.is_none_or(|oldest| at < oldest) {
+            self.oldest = Some(at);
+            self.observer.waiting(self.oldest);
+        }
+    }
+
+    /// Collects a batch, commits it and acks it.
+    async fn one_batch(&mut self, writer: &mut Writer) -> Result<()> {
+        if self.feed_away && self.feed.connect().await? {
+            self.feed_away = false;
+            self.observer.opened();
+        }
+        let batch = self.collect().await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (events, acks, folded) = batch.into_parts();
+        let (mut acks, begun) = (Some(acks), Instant::now());
+        if faults::makes("lake_ack_first") {
+            self.feed.ack(acks.take().unwrap_or_default()).await?;
+        }
+        let outcome = writer.commit(&events).await?;
+        let took = begun.elapsed();
+        faults::point("lake_after_commit");
+        if let Some(acks) = acks {
+            self.feed.ack(acks).await?;
+        }
+        faults::point("lake_after_ack");
+        self.oldest = None;
+        self.pause = FIRST_PAUSE;
+        self.feed_away = false;
+        self.observer.waiting(None);
+        self.observer.committed(BatchReport {
+            outcome,
+            folded,
+            took,
+        });
+        Ok(())
+    }
+
+    /// Takes messages until the batch is full, its oldest message has the age, or the loop ends. If there is no
+    /// message until the next round of upkeep, the batch is empty.
+    async fn collect(&mut self) -> Result<CommitBatch<F::Ack>> {
+        let limits = self.limits.batch;
+        let mut stop = self.stop.clone();
+        let mut batch = CommitBatch::default();
+        let mut until = self.upkeep_at;
+        let mut full_age: Option<Instant> = None;
+        while !batch.is_full(&limits) {
+            let message = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                message = self.feed.next() => message?,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break,
+            };
+            until = Some(*full_age.get_or_insert_with(|| Instant::now() + limits.age));
+            match message.event {
+                Ok(event) => {
+                    self.handed_out(event.received_at);
+                    batch.push(event, message.ack);
+                }
+                Err(reason) => {
+                    self.observer.unreadable(&reason);
+                    batch.push_ack(message.ack);
+                }
+            }
+        }
+        Ok(batch)
+    }
 }
 
 async fn open(place: &LakePlace, known_ids: usize) -> Result<Writer> {
     let mut writer = Writer::new(Lake::open(place).await?, known_ids);
     writer.refresh().await?;
     Ok(writer)
-}
-
-/// Commits a batch and acks it.
-async fn one_batch<F: Feed>(
-    writer: &mut Writer,
-    feed: &mut F,
-    batch: Result<CommitBatch<F::Ack>>,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let batch = batch?;
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let (events, acks, folded) = batch.into_parts();
-    let (mut acks, begun) = (Some(acks), Instant::now());
-    if faults::makes("lake_ack_first") {
-        feed.ack(acks.take().unwrap_or_default()).await?;
-    }
-    let outcome = writer.commit(&events).await?;
-    let took = begun.elapsed();
-    faults::point("lake_after_commit");
-    if let Some(acks) = acks {
-        feed.ack(acks).await?;
-    }
-    faults::point("lake_after_ack");
-    observer.committed(BatchReport {
-        outcome,
-        folded,
-        oldest: events.iter().map(|event| event.received_at).min(),
-        took,
-    });
-    Ok(())
-}
-
-/// Takes messages until the batch is full, its oldest message has the age, or the loop ends. If there is no
-/// message until `idle_until`, the batch is empty.
-async fn collect<F: Feed>(
-    feed: &mut F,
-    limits: &CommitLimits,
-    idle_until: Option<Instant>,
-    observer: &mut dyn Observer,
-    stop: &mut watch::Receiver<bool>,
-) -> Result<CommitBatch<F::Ack>> {
-    let mut batch = CommitBatch::default();
-    let mut until = idle_until;
-    let mut full_age: Option<Instant> = None;
-    while !batch.is_full(limits) {
-        let message = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            message = feed.next() => message?,
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break,
-        };
-        until = Some(*full_age.get_or_insert_with(|| Instant::now() + limits.age));
-        match message.event {
-            Ok(event) => batch.push(event, message.ack),
-            Err(reason) => {
-                observer.unreadable(&reason);
-                batch.push_ack(message.ack);
-            }
-        }
-    }
-    Ok(batch)
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hookweir_lakehouse::error::LakeError;
+use hookweir_lakehouse::event::Millis;
 use hookweir_lakehouse::faults;
 use hookweir_lakehouse::feed::folder::FolderFeed;
 #[cfg(feature = "kafka")]
@@ -46,6 +47,8 @@ impl Observer for Lines {
             batch.outcome.races
         ));
     }
+
+    fn waiting(&mut self, _oldest: Option<Millis>) {}
 
     fn away(&mut self, error: &LakeError) {
         say(&format!("away {error}"));

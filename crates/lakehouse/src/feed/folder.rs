@@ -194,7 +194,15 @@ pub fn backlog(folder: &Path, position: &Path) -> io::Result<u64> {
 fn stored(position: &Path) -> io::Result<Position> {
     match fs::read(position) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
+        // A file in the place of the lakehouse is named when the table is opened.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Position::default())
+        }
         Err(error) => Err(error),
     }
 }

@@ -160,6 +160,12 @@ impl KafkaFeed {
 impl Feed for KafkaFeed {
     type Ack = RecordPlace;
 
+    async fn connect(&mut self) -> Result<bool> {
+        let client = self.client().await?;
+        self.ask(client).await?;
+        Ok(true)
+    }
+
     async fn next(&mut self) -> Result<FeedMessage<RecordPlace>> {
         let client = self.client().await?;
         loop {

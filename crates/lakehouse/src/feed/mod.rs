@@ -26,6 +26,12 @@ pub trait Feed: Send {
     /// Names a message to the feed.
     type Ack: Send;
 
+    /// Connects, unless that was done. Returns `true` if the source of messages has answered, and `false` if only
+    /// the next message shows that it is there.
+    async fn connect(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Returns the next message. Waits until there is one. Dropping the future loses no message.
     async fn next(&mut self) -> Result<FeedMessage<Self::Ack>>;
 

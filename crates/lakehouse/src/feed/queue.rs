@@ -91,14 +91,6 @@ impl QueueFeed {
         }
     }
 
-    /// Connects to the broker, declares and binds the queue, and begins to consume it, unless that was done.
-    pub async fn connect(&mut self) -> Result<()> {
-        if self.session.is_none() {
-            self.session = Some(self.open().await?);
-        }
-        Ok(())
-    }
-
     /// Connects to the first node that answers. The node after the last one that was tried comes first.
     async fn connect_to_a_node(&mut self) -> Result<Connection> {
         let mut failure = self.failed("connect to the broker of", "the URL names no node");
@@ -206,6 +198,14 @@ async fn consume(
 #[async_trait]
 impl Feed for QueueFeed {
     type Ack = u64;
+
+    /// Declares and binds the queue, and begins to consume it.
+    async fn connect(&mut self) -> Result<bool> {
+        if self.session.is_none() {
+            self.session = Some(self.open().await?);
+        }
+        Ok(true)
+    }
 
     async fn next(&mut self) -> Result<FeedMessage<u64>> {
         self.connect().await?;

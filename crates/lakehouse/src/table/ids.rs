@@ -165,15 +165,7 @@ async fn look_up(
     let planned = scan
         .build()
         .map_err(failed("plan to look message ids up"))?;
-    let tasks = planned
-        .plan_files()
-        .await
-        .map_err(failed("read the list of files"))?;
-    let tasks: Vec<FileScanTask> = tasks
-        .try_collect()
-        .await
-        .map_err(failed("read the list of files"))?;
-    scan_tasks(table, tasks, |id| {
+    scan_tasks(table, files_of(&planned).await?, |id| {
         if suspects.contains_key(&id) {
             found.insert(id);
         }

@@ -5,7 +5,7 @@ mod with_servers {
         use std::time::Duration;
 
         use hookweir_lakehouse::error::LakeError;
-        use hookweir_lakehouse::event::Event;
+        use hookweir_lakehouse::event::{Event, Millis};
         use hookweir_lakehouse::feed::Feed as _;
         use hookweir_lakehouse::feed::queue::{QueueFeed, QueueOptions};
         use hookweir_lakehouse::protocol::batch::CommitLimits;
@@ -141,6 +141,8 @@ mod with_servers {
                     self.stop.send_replace(true);
                 }
             }
+
+            fn waiting(&mut self, _oldest: Option<Millis>) {}
 
             fn away(&mut self, error: &LakeError) {
                 println!("away: {error}");

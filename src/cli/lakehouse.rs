@@ -30,6 +30,10 @@ pub(super) struct Options {
     /// erase, views: name of the source; may be repeated. views writes all configured ones if it is left out.
     #[arg(long, value_name = "NAME", value_parser = SourceName::parse)]
     source: Vec<SourceName>,
+    /// erase: rows whose JSON body has this value at this JSON pointer, such as /data/customer=cus_1; may be
+    /// repeated.
+    #[arg(long, value_name = "POINTER=VALUE", value_parser = subject)]
+    subject: Vec<(String, String)>,
     /// views: engine that runs the statements.
     #[arg(long, value_enum, default_value_t = Dialect::Duckdb)]
     engine: Dialect,
@@ -63,6 +67,16 @@ enum Dialect {
 fn message_id(text: &str) -> Result<MessageId, String> {
     let id = uuid::Uuid::try_parse(text).map_err(|error| error.to_string())?;
     Ok(MessageId::from_bytes(id.into_bytes()))
+}
+
+/// Parses a JSON pointer and a value. Neither is shown in an error.
+fn subject(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((pointer, value)) if pointer.starts_with('/') && !value.is_empty() => {
+            Ok((pointer.to_owned(), value.to_owned()))
+        }
+        _ => Err("expected a JSON pointer and a value, such as /data/customer=cus_1".to_owned()),
+    }
 }
 
 impl Options {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+pub use hookweir_lakehouse::erase::Subject;
 use hookweir_lakehouse::erase::{Erased, Selection, erase};
 use hookweir_lakehouse::error::LakeError;
 use hookweir_lakehouse::event::{Millis, RowId};
@@ -56,6 +57,8 @@ pub struct Chosen {
     pub ids: Vec<MessageId>,
     /// Names of sources.
     pub sources: Vec<SourceName>,
+    /// Values in JSON bodies.
+    pub subjects: Vec<Subject>,
 }
 
 impl Tools {
@@ -125,6 +128,7 @@ impl Tools {
                 .iter()
                 .map(ToString::to_string)
                 .collect::<HashSet<_>>(),
+            subjects: chosen.subjects.clone(),
         };
         let erase = erase(&self.lake, &selection);
         self.runtime.block_on(erase).map_err(text)

@@ -163,6 +163,54 @@ mod with_readers {
         }
     }
 
+    /// Returns the rows that DuckDB sees, by message id: hash of the body.
+    fn bodies(app: &App) -> std::collections::BTreeMap<String, String> {
+        let rows = read(&["rows", "duckdb", &lake(app).to_string_lossy()]);
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        rows.iter()
+            .map(|row| (text(&row["message_id"]), text(&row["body"])))
+            .collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rows_with_a_value_in_their_body_are_erased_and_no_other() {
+        let (mut app, _) = filled().await;
+        let before = bodies(&app);
+        // A body with a text at the top, and all others with the same one.
+        let messages = files(&app.events());
+        let json = |message: &Message| {
+            let body = serde_json::from_slice::<serde_json::Value>(&message.body).ok()?;
+            let fields = body.as_object()?.iter();
+            let mut texts =
+                fields.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+            texts.find(|(name, value)| !name.contains(['/', '~', '=']) && !value.is_empty())
+        };
+        let (name, value) = messages.iter().find_map(json).expect("a text in a body");
+        let has = |message: &&Message| {
+            let body = serde_json::from_slice::<serde_json::Value>(&message.body);
+            body.is_ok_and(|body| body.get(&name).and_then(|v| v.as_str()) == Some(&*value))
+        };
+        let gone: std::collections::BTreeSet<_> =
+            messages.iter().filter(has).map(|m| m.id.clone()).collect();
+        let subject = format!("/{name}={value}");
+        let erased = lakehouse(&app, &["erase", "--subject", &subject]);
+        assert!(erased.status.success(), "{}", all(&erased));
+        let words = format!("{} rows erased", gone.len());
+        assert!(out(&erased).starts_with(&words), "{}", all(&erased));
+        app.stop().await;
+        let mut expected = before;
+        expected.retain(|id, _| !gone.contains(id));
+        assert_eq!(bodies(&app), expected);
+        for wrong in [
+            &["--subject", &*subject, "--source", "a"][..],
+            &["--subject", "customer=1"],
+        ] {
+            let refused = lakehouse(&app, &[&["erase"], wrong].concat());
+            assert_eq!(refused.status.code(), Some(64), "{}", all(&refused));
+            assert!(!all(&refused).contains(&value), "{}", all(&refused));
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn the_views_for_duckdb_show_the_rows_of_each_source() {
         let (app, _) = filled().await;

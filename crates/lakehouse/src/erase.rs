@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow_array::cast::AsArray as _;
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{Array as _, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures_util::StreamExt as _;
 use iceberg::expr::{Predicate, Reference};
 use iceberg::spec::{Datum, Operation};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
+use serde_json::Value;
 
 use crate::error::{LakeError, Result};
 use crate::event::{Millis, RowId};
@@ -21,19 +22,43 @@ use crate::storage::local_path;
 use crate::table::ids::{day_of, files_of};
 use crate::table::replace::{Content, content, replace};
 use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
-use crate::table::schema::{MESSAGE_ID, SOURCE};
+use crate::table::schema::{BODY, MESSAGE_ID, SOURCE};
 use crate::upkeep::{Unnamed, remove_unnamed};
 
 /// Attempts to commit one step while writers commit in between.
 const ATTEMPTS: usize = 20;
 
-/// Rows that are erased: those with one of the ids, and those of one of the sources.
+/// Rows that are erased: those with one of the ids, those of one of the sources, and those with one of the
+/// subjects.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Ids of messages.
     pub ids: HashSet<RowId>,
     /// Names of sources.
     pub sources: HashSet<String>,
+    /// Values in bodies.
+    pub subjects: Vec<Subject>,
+}
+
+/// A value at a place of a JSON body, such as the id of a customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// JSON pointer (RFC 6901) to the place.
+    pub pointer: String,
+    /// The value: a text, or a number, `true` or `false` as JSON writes it.
+    pub value: String,
+}
+
+impl Subject {
+    fn is_in(&self, body: &Value) -> bool {
+        match body.pointer(&self.pointer) {
+            Some(Value::String(text)) => *text == self.value,
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => {
+                serde_json::from_str::<Value>(&self.value).is_ok_and(|wanted| wanted == *value)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Outcome of an erasure.
@@ -45,11 +70,48 @@ pub struct Erased {
     pub files: usize,
     /// Files that held rows and are still on disk: a branch or a tag of another program names them.
     pub kept: usize,
+    /// Rows whose body is no JSON, so that no subject was looked for in it.
+    pub unsearched: u64,
+}
+
+/// Files that were looked through, and what they hold. A file never changes.
+#[derive(Default)]
+struct Searched {
+    /// Selected rows of the files that have some.
+    hits: HashMap<String, u64>,
+    /// All files.
+    files: HashSet<String>,
+    /// Rows of each file whose body is no JSON.
+    unsearched: HashMap<String, u64>,
+}
+
+/// Rows of a batch.
+struct Judged {
+    /// `true` for each row that is not selected.
+    others: BooleanArray,
+    /// Rows whose body is no JSON, if bodies were looked at.
+    unsearched: u64,
 }
 
 impl Selection {
-    /// Returns a filter by which files without such rows are left out. None if nothing is selected.
+    fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.sources.is_empty() && self.subjects.is_empty()
+    }
+
+    /// Returns the columns that decide on a row.
+    fn columns(&self) -> &'static [&'static str] {
+        if self.subjects.is_empty() {
+            &[MESSAGE_ID, SOURCE]
+        } else {
+            &[MESSAGE_ID, SOURCE, BODY]
+        }
+    }
+
+    /// Returns a filter by which files without such rows are left out. None: every file may have some.
     fn filter(&self) -> Option<Predicate> {
+        if !self.subjects.is_empty() {
+            return None;
+        }
         let ids: Vec<_> = self
             .ids
             .iter()
@@ -65,25 +127,36 @@ impl Selection {
         }
     }
 
-    /// Returns `true` for each row of `batch` that is not selected.
-    fn others(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+    /// Judges the rows of `batch`.
+    fn judge(&self, batch: &RecordBatch) -> Result<Judged> {
         let column = |name: &str| {
             let column = batch.column_by_name(name);
             column.ok_or_else(|| LakeError::Table(format!("a file has no column {name}")))
         };
         let ids = column(MESSAGE_ID)?.as_string::<i32>();
         let sources = column(SOURCE)?.as_string::<i32>();
-        let selected = |(id, source): (Option<&str>, Option<&str>)| {
-            source.is_some_and(|source| self.sources.contains(source))
+        let bodies = match self.subjects.as_slice() {
+            [] => None,
+            _ => Some(column(BODY)?.as_string::<i32>()),
+        };
+        let mut unsearched = 0;
+        let mut has_subject = |row: usize| {
+            let Some(bodies) = bodies else { return false };
+            let body = bodies.is_valid(row).then(|| bodies.value(row));
+            let body = body.and_then(|text| serde_json::from_str::<Value>(text).ok());
+            unsearched += u64::from(body.is_none());
+            body.is_some_and(|body| self.subjects.iter().any(|subject| subject.is_in(&body)))
+        };
+        let selected = |(row, (id, source)): (usize, (Option<&str>, Option<&str>))| {
+            has_subject(row)
+                || source.is_some_and(|source| self.sources.contains(source))
                 || id
                     .and_then(|id| id.parse().ok())
                     .is_some_and(|id| self.ids.contains(&id))
         };
-        let others = ids
-            .iter()
-            .zip(sources.iter())
-            .map(|row| Some(!selected(row)));
-        Ok(others.collect())
+        let rows = ids.iter().zip(sources.iter()).enumerate();
+        let others = rows.map(selected).map(|selected| Some(!selected)).collect();
+        Ok(Judged { others, unsearched })
     }
 }
 
@@ -91,6 +164,7 @@ impl Selection {
 /// becomes a row again.
 pub async fn erase(lake: &Lake, selection: &Selection) -> Result<Erased> {
     let mut erased = Erased::default();
+    let mut searched = Searched::default();
     let mut emptied: Vec<String> = Vec::new();
     let mut lost = 0;
     loop {
@@ -102,19 +176,22 @@ pub async fn erase(lake: &Lake, selection: &Selection) -> Result<Erased> {
                 table.identifier()
             )));
         }
-        let hits = hits(&table, selection).await?;
-        let Some((day, files)) = bundle(&content, &hits) else {
+        searched.search(&table, selection).await?;
+        let hits = &searched.hits;
+        let Some((day, files)) = bundle(&content, hits) else {
             break;
         };
         let keep = |batch: RecordBatch| {
-            filter_record_batch(&batch, &selection.others(&batch)?)
+            filter_record_batch(&batch, &selection.judge(&batch)?.others)
                 .map_err(LakeError::away("drop rows"))
         };
         let added = rewrite(&table, day, &files, keep).await?;
         let now = Millis::now();
         let change = replace(&table, &content, &files, added, Operation::Overwrite, now).await?;
         if lake.commit(change).await? {
-            erased.rows += files.iter().filter_map(|file| hits.get(file)).sum::<u64>();
+            erased.rows += files.iter().filter_map(|f| hits.get(f)).sum::<u64>();
+            // Their other rows are in new files.
+            searched.unsearched.retain(|file, _| !files.contains(file));
             emptied.extend(files);
             lost = 0;
         } else {
@@ -125,6 +202,7 @@ pub async fn erase(lake: &Lake, selection: &Selection) -> Result<Erased> {
     // Also after an erasure that was cut short: its versions may still be there.
     purge(lake).await?;
     erased.files = emptied.len();
+    erased.unsearched = searched.unsearched.values().sum();
     let is_left = |file: &&String| local_path(file).exists();
     erased.kept = emptied.iter().filter(is_left).count();
     Ok(erased)
@@ -139,33 +217,38 @@ fn give_up(lost: usize) -> Result<()> {
     )))
 }
 
-/// Returns the files with selected rows, and the number of these.
-async fn hits(table: &Table, selection: &Selection) -> Result<HashMap<String, u64>> {
-    let failed = LakeError::away::<iceberg::Error>;
-    let mut hits = HashMap::new();
-    let Some(filter) = selection.filter() else {
-        return Ok(hits);
-    };
-    let scan = table.scan().select([MESSAGE_ID, SOURCE]);
-    let plan = scan
-        .with_filter(filter)
-        .build()
-        .map_err(failed("plan to look for rows"))?;
-    let tasks = files_of(&plan).await?;
-    for task in tasks {
-        let path = task.data_file_path.clone();
-        let one = futures_util::stream::iter([Ok(task)]).boxed();
-        let read = table.reader_builder().build().read(one);
-        let mut batches = read.map_err(failed("read a file of the table"))?.stream();
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(failed("read a file of the table"))?;
-            let selected = batch.num_rows() - selection.others(&batch)?.true_count();
-            if selected > 0 {
-                *hits.entry(path.clone()).or_default() += selected as u64;
+impl Searched {
+    /// Looks through the files of this version that were not looked through yet.
+    async fn search(&mut self, table: &Table, selection: &Selection) -> Result<()> {
+        if selection.is_empty() {
+            return Ok(());
+        }
+        let failed = LakeError::away::<iceberg::Error>;
+        let mut scan = table.scan().select(selection.columns().iter().copied());
+        if let Some(filter) = selection.filter() {
+            scan = scan.with_filter(filter);
+        }
+        let plan = scan.build().map_err(failed("plan to look for rows"))?;
+        for task in files_of(&plan).await? {
+            let path = task.data_file_path.clone();
+            if !self.files.insert(path.clone()) {
+                continue;
+            }
+            let one = futures_util::stream::iter([Ok(task)]).boxed();
+            let read = table.reader_builder().build().read(one);
+            let mut batches = read.map_err(failed("read a file of the table"))?.stream();
+            while let Some(batch) = batches.next().await {
+                let batch = batch.map_err(failed("read a file of the table"))?;
+                let judged = selection.judge(&batch)?;
+                *self.unsearched.entry(path.clone()).or_default() += judged.unsearched;
+                let selected = batch.num_rows() - judged.others.true_count();
+                if selected > 0 {
+                    *self.hits.entry(path.clone()).or_default() += selected as u64;
+                }
             }
         }
+        Ok(())
     }
-    Ok(hits)
 }
 
 /// Returns files of one day out of `hits`, as many as are rewritten in one commit. None if there are none.

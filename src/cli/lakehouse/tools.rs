@@ -6,7 +6,7 @@ use super::{Dialect, Options};
 use crate::app::demo;
 use crate::cli::{Failure, say};
 use crate::config::Config;
-use crate::lakehouse::tools::{Chosen, Tools, Unread, backlog, sql};
+use crate::lakehouse::tools::{Chosen, Subject, Tools, Unread, backlog, sql};
 
 /// Opens the lakehouse, which must have a table.
 pub(super) fn open(config: &Config) -> Result<Tools, Failure> {
@@ -83,14 +83,27 @@ pub(super) fn expire(config: &Config) -> Result<(), Failure> {
 
 /// Erases rows, and names what remains readable.
 pub(super) fn erase(config: &Config, options: &Options) -> Result<(), Failure> {
-    if options.id.is_empty() && options.source.is_empty() {
+    let by_name = !options.id.is_empty() || !options.source.is_empty();
+    if !by_name && options.subject.is_empty() {
         return Err(Failure::Usage(
-            "name the rows to erase: --id MESSAGE_ID or --source NAME".to_owned(),
+            "name the rows to erase: --id MESSAGE_ID, --source NAME, or --subject POINTER=VALUE"
+                .to_owned(),
         ));
     }
+    if by_name && !options.subject.is_empty() {
+        return Err(Failure::Usage(
+            "--subject goes with neither --id nor --source: those would erase more rows, and not fewer"
+                .to_owned(),
+        ));
+    }
+    let subject = |(pointer, value): &(String, String)| Subject {
+        pointer: pointer.clone(),
+        value: value.clone(),
+    };
     let chosen = Chosen {
         ids: options.id.clone(),
         sources: options.source.clone(),
+        subjects: options.subject.iter().map(subject).collect(),
     };
     let erased = open(config)?.erase(&chosen).map_err(Failure::Unreachable)?;
     say::out(format_args!(
@@ -102,6 +115,12 @@ pub(super) fn erase(config: &Config, options: &Options) -> Result<(), Failure> {
          backups; a copy that the sink hands out again becomes a row again",
         config.store.url
     ));
+    if erased.unsearched > 0 {
+        say::warning(format_args!(
+            "{} rows have a body that is no JSON, and were not searched: find them with SQL, and erase them by --id",
+            erased.unsearched
+        ));
+    }
     if erased.kept > 0 {
         say::error(format_args!(
             "{} of the files are still on disk: a branch or a tag of another program names them; drop it, and \

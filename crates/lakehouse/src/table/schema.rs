@@ -18,8 +18,10 @@ pub const MESSAGE_ID: &str = "message_id";
 pub const SOURCE: &str = "source";
 /// Column with the time of receipt.
 pub const RECEIVED_AT: &str = "received_at";
+/// Column with the body, if it is UTF-8.
+pub const BODY: &str = "body";
 /// Columns whose values never appear in statistics: they would put parts of bodies into footers and manifests.
-pub const WITHOUT_STATISTICS: [&str; 3] = ["body", "body_bytes", "headers"];
+pub const WITHOUT_STATISTICS: [&str; 3] = [BODY, "body_bytes", "headers"];
 
 /// A column: name, type, whether it is required, and its description.
 type Column = (&'static str, PrimitiveType, bool, &'static str);

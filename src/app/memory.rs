@@ -122,7 +122,7 @@ fn lakehouse_writer(config: &Config) -> Vec<Part> {
         ),
         ("compaction of the lakehouse", COMPACTION),
     ];
-    if matches!(config.first_sink.url, PublisherUrl::Kafka(_)) {
+    if matches!(config.lakehouse_sink().url, PublisherUrl::Kafka(_)) {
         let ahead = 2 * lakehouse::READ_AHEAD as u64;
         parts.push(("records that the lakehouse reads ahead", ahead));
     }

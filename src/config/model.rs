@@ -31,7 +31,7 @@ pub struct Config {
     /// `[publisher]`, if it has a URL or is alone, and each `[[sink]]`. At least one, if there is no
     /// mistake.
     pub sinks: Vec<Publisher>,
-    /// Sink that the lakehouse and `hookweir send --wait` read: the first one.
+    /// The first sink.
     pub first_sink: Publisher,
     /// `[lakehouse]`
     pub lakehouse: Lakehouse,
@@ -110,6 +110,13 @@ impl Config {
             }
             source.stored_headers = headers;
         }
+    }
+
+    /// Returns the sink that the lakehouse reads.
+    pub fn lakehouse_sink(&self) -> &Publisher {
+        let name = self.lakehouse.sink.as_deref();
+        let named = self.sinks.iter().find(|s| Some(s.name.as_str()) == name);
+        named.unwrap_or(&self.first_sink)
     }
 
     /// Returns the names of the sinks, with the events that go to each.

@@ -204,6 +204,11 @@ fn sink(sink: &Publisher, report: &mut Report) {
 
 /// Reports sinks that get in each other's way, and names of sinks that are not there.
 fn sinks(config: &Config, report: &mut Report) {
+    if let Some(name) = &config.lakehouse.sink
+        && config.lakehouse_sink().name.as_str() != name
+    {
+        report.blame("lakehouse.sink", format!("no sink has the name \"{name}\""));
+    }
     for (at, other) in config.sinks.iter().enumerate() {
         sink(other, report);
         if !other.ordered.is_none() && config.server.respond_after == RespondAfter::Published {

@@ -747,3 +747,20 @@ sinks = ["default"]
     let to = sinks.wanting(&config.sources[1].name, None);
     assert_eq!(sinks.only_in(to).map(|sink| sink.as_str()), Some("default"));
 }
+
+#[test]
+fn the_lakehouse_reads_the_sink_that_is_named_and_takes_no_unknown_name() {
+    let text = |name: &str| {
+        format!(
+            "[publisher]\nurl = \"file:///a\"\n[[sink]]\nname = \"b\"\nurl = \"kafka://b1\"\n[lakehouse]\nsink = \"{name}\"\n"
+        )
+    };
+    for (name, read) in [("b", "b"), ("", "default")] {
+        let config = Config::from_toml(&text(name)).expect("valid");
+        assert_eq!(config.lakehouse_sink().name.as_str(), read);
+    }
+    assert_eq!(
+        mistakes(&text("c")),
+        ["config:7:1: lakehouse.sink: no sink has the name \"c\""]
+    );
+}

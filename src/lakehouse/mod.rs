@@ -38,7 +38,7 @@ pub const MISSING: &str =
 
 /// Returns `true` if `hookweir serve` runs the writer.
 pub fn runs_in_serve(config: &Config) -> bool {
-    let files = matches!(config.first_sink.url, PublisherUrl::File(_));
+    let files = matches!(config.lakehouse_sink().url, PublisherUrl::File(_));
     match config.lakehouse.in_serve {
         InServe::Auto => AVAILABLE && files,
         InServe::On => true,

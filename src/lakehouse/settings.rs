@@ -77,22 +77,22 @@ pub(super) fn place(config: &Config) -> Result<LakePlace, String> {
 }
 
 fn feed(config: &Config) -> Result<FeedPlace, String> {
-    Ok(match &config.first_sink.url {
+    Ok(match &config.lakehouse_sink().url {
         PublisherUrl::File(events) => FeedPlace::Folder {
             events: events.clone(),
-            position: config.lakehouse.folder.join(POSITION),
+            position: config.lakehouse.folder.join(position(&config.lakehouse)),
         },
         PublisherUrl::Amqp(url) => FeedPlace::Queue(QueueOptions {
             urls: url
                 .nodes()
                 .iter()
-                .map(|node| text(node, "publisher.url"))
+                .map(|node| text(node, &config.lakehouse_sink().key("url")))
                 .collect::<Result<_, _>>()?,
-            exchange: config.first_sink.rabbitmq.exchange.clone(),
+            exchange: config.lakehouse_sink().rabbitmq.exchange.clone(),
             queue: config.lakehouse.queue.clone(),
             // A batch, and the next one.
             prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
-            timeout: config.first_sink.rabbitmq.connect_timeout,
+            timeout: config.lakehouse_sink().rabbitmq.connect_timeout,
         }),
         #[cfg(feature = "kafka")]
         PublisherUrl::Kafka(url) => FeedPlace::Kafka(kafka(config, url)?),
@@ -106,10 +106,19 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
     })
 }
 
-/// Returns the consumer of the first sink's topics, by the sink's own client properties.
+/// Returns the name of the file with the position. Each sink has one of its own: files of another folder may
+/// have lower numbers.
+fn position(lakehouse: &Lakehouse) -> String {
+    match &lakehouse.sink {
+        Some(sink) => format!("{POSITION}-{sink}"),
+        None => POSITION.to_owned(),
+    }
+}
+
+/// Returns the consumer of the sink's topics, by the sink's own client properties.
 #[cfg(feature = "kafka")]
 fn kafka(config: &Config, url: &KafkaUrl) -> Result<KafkaOptions, String> {
-    let sink = &config.first_sink;
+    let sink = config.lakehouse_sink();
     let found = SinkTopics::of(url, sink, &config.sources).map_err(|error| error.0)?;
     if found.names.is_empty() {
         return Err(

@@ -8,7 +8,7 @@ mod with_readers {
     use hookweir_testkit::load::Load;
     use hookweir_testkit::sink::files;
 
-    use crate::service::{PATIENCE, check, lake, until_all_rows, until_rows};
+    use crate::service::{PATIENCE, check, check_against, lake, until_all_rows, until_rows};
 
     /// The load sends copies of its events, at once and later.
     #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +106,28 @@ mod with_readers {
         until_lag(&app, |seconds| seconds == 0.0).await;
         app.stop().await;
         check(&app, &ledger);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_lakehouse_reads_the_sink_that_is_named() {
+        let sinks = "[publisher]\nurl = \"file://data/events\"\n\
+                     [[sink]]\nname = \"second\"\nurl = \"file://data/second\"\n";
+        let config = format!(
+            "[lakehouse]\nsink = \"second\"\ncommit_secs = 1\n{sinks}{}",
+            five_sources()
+        );
+        let mut app = App::start(&config).await;
+        let ledger = Load::on(&[app.listen]).send(200).await;
+        ledger.check();
+        app.drained().await;
+        let second = || files(&app.folder().join("data/second"));
+        let ids: std::collections::BTreeSet<_> = second().into_iter().map(|m| m.id).collect();
+        until_rows(&app, ids.len()).await;
+        let messages = second();
+        app.stop().await;
+        check_against(&app, &ledger, &messages);
+        assert!(lake(&app).join(".position-second").exists());
+        assert!(!lake(&app).join(".position").exists());
     }
 
     async fn until_lag(app: &App, is_it: impl Fn(f64) -> bool) {

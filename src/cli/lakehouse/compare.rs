@@ -161,7 +161,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     let failed = |error: StoreError| Failure::Unreachable(format!("{}: {error}", config.store.url));
     let tools = open(config)?;
     let store = store::open(&config.store, 1).map_err(failed)?;
-    let (sink, sinks) = (&config.first_sink.name, config.routes());
+    let (sink, sinks) = (&config.lakehouse_sink().name, config.routes());
     let sinks = sinks.map_err(Failure::Internal)?;
     let wanted = |event: &EventSummary| {
         SourceName::parse(&event.source).is_ok_and(|source| {

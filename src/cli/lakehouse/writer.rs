@@ -74,7 +74,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Returns the line for the person at the terminal.
 fn started(config: &Config) -> String {
-    let from = match &config.first_sink.url {
+    let from = match &config.lakehouse_sink().url {
         PublisherUrl::File(folder) => format!("the folder {}", folder.display()),
         PublisherUrl::Amqp(_) => format!("the queue {}", config.lakehouse.queue),
         PublisherUrl::Kafka(url) => url.name(),

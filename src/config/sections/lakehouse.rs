@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::config::define::{section, words};
 use crate::config::option::{
-    AddressOrNone, Bytes, Count, DAY_SECS, Days, FolderUrl, GIB, MIB, SecretUrl, Secs, Text, one_of,
+    AddressOrNone, Bytes, Count, DAY_SECS, Days, FolderUrl, GIB, MIB, OrNone, SecretUrl, Secs,
+    Text, one_of,
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
+use crate::domain::sink::SinkName;
 
 section! {
     /// Table of all events in Apache Iceberg, one row for each message id. It needs a build with
@@ -23,6 +25,8 @@ section! {
         /// Database of the catalog: "" for SQLite in the lakehouse's folder, or a "postgres://" URL, or a
         /// reference to one: "env:NAME", "file:PATH" or "credential:NAME" (systemd).
         pub catalog: CatalogUrl = "lakehouse.catalog", SecretUrl("`\"\"`, `postgres://` URL, or a reference to one"), "";
+        /// Name of the sink that the events come from; "" is the first one.
+        pub sink: Option<String> = "lakehouse.sink", OrNone(Text("name of a sink", sink_name)), "";
         /// "auto" runs the writer in `hookweir serve` if the sink is a folder of files. "on" always runs it
         /// there, "off" never. `hookweir lakehouse` runs it in a process of its own.
         pub in_serve: InServe = "lakehouse.in_serve", one_of::<InServe>(), "auto";
@@ -57,6 +61,14 @@ section! {
         pub keep_versions: usize = "lakehouse.keep_versions", Count(1..=1000), 20;
         /// Days of events in the table; 0 keeps all.
         pub keep_events: Duration = "lakehouse.keep_days", Days(0..=36_600), 0;
+    }
+}
+
+/// Checks the name of a sink, or `""`.
+fn sink_name(text: &str) -> Result<(), String> {
+    match text {
+        "" => Ok(()),
+        name => SinkName::parse(name).map(drop),
     }
 }
 

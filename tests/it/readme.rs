@@ -132,18 +132,36 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// First word of the first line of `screen` that is not in `shown`, in this order. Lines with `…` differ from run to run.
+fn first_word_missing<'a>(screen: &'a str, shown: &str) -> Option<&'a str> {
+    let mut rest = shown;
+    screen
+        .lines()
+        .filter(|line| !line.contains('…'))
+        .filter_map(|line| line.split_whitespace().next())
+        .find(|word| match rest.split_once(word) {
+            Some((_, after)) => {
+                rest = after;
+                false
+            }
+            None => true,
+        })
+}
+
 #[test]
 fn the_first_screen_is_the_one_in_the_readme_and_send_shows_an_event() {
     let newcomer = Newcomer::new();
     let terminal = newcomer.serve("exec hookweir");
-    let mut rest = terminal.text();
     let screen = blocks("Two commands", "").remove(0);
-    for line in screen.lines().filter(|line| !line.contains('…')) {
-        let word = line.split_whitespace().next().expect("a line with a word");
-        let (_, after) = rest
-            .split_once(word)
-            .unwrap_or_else(|| panic!("no {word} (in this order) in {}", terminal.text()));
-        rest = after.to_owned();
+    let began = Instant::now();
+    // The service listens before it has written all of its first screen.
+    while let Some(word) = first_word_missing(&screen, &terminal.text()) {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "no {word} (in this order) in {}",
+            terminal.text()
+        );
+        std::thread::sleep(Duration::from_millis(50));
     }
     let send = blocks("Two commands", "sh").pop().expect("a block");
     let output = text(&newcomer.run(&send));

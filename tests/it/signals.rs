@@ -11,7 +11,7 @@ use hookweir_testkit::load::Load;
 /// Those that people and programs send by habit, and none of which means "stop".
 const HABITS: [&str; 4] = ["HUP", "USR1", "USR2", "PIPE"];
 
-async fn logs(app: &App, what: &str) {
+pub async fn logs(app: &App, what: &str) {
     let since = Instant::now();
     while !app.log().contains(what) {
         assert!(

@@ -16,6 +16,8 @@ use hookweir_testkit::program;
 use hookweir_testkit::provider::{Provider, now};
 use serde_json::Value;
 
+use crate::signals::logs;
+
 use super::{SINKS, at_the_address, hookweir, ids, json, output, raw, send, socket, traced};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,11 +332,7 @@ async fn after_a_kill_the_next_start_has_its_socket_again() {
 async fn a_socket_that_cannot_be_opened_costs_no_delivery() {
     let nowhere = "[admin]\nsocket = \"/dev/null/admin.sock\"\n";
     let app = App::start(&format!("{nowhere}{}", five_sources())).await;
-    assert!(
-        app.log().contains("cannot open the admin API's socket"),
-        "{}",
-        app.log()
-    );
+    logs(&app, "cannot open the admin API's socket").await;
     send(&app, Provider::Stripe, "evt_1");
 }
 

@@ -34,7 +34,7 @@ const PARK: &str = "
         DELETE FROM outbox WHERE seq = $1 AND (sink = $2) IS TRUE RETURNING seq, order_key
     )
     INSERT INTO parked (seq, sink, reason, order_key) SELECT seq, $2, $3, order_key FROM gone
-    ON CONFLICT (seq, sink) DO UPDATE SET reason = excluded.reason, at = excluded.at";
+    ON CONFLICT (seq, sink) DO UPDATE SET reason = excluded.reason, at = excluded.at, order_key = excluded.order_key";
 
 /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over.
 const RETRY_PARKED: &str = "

@@ -130,6 +130,13 @@ impl Outbox for SqliteStore {
                         parked::at.eq(now),
                         parked::order_key.eq(order_key),
                     ))
+                    .on_conflict((parked::seq, parked::sink))
+                    .do_update()
+                    .set((
+                        parked::reason.eq(reason),
+                        parked::at.eq(now),
+                        parked::order_key.eq(order_key),
+                    ))
                     .execute(connection)?;
             }
             Ok(())

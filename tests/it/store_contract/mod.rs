@@ -105,6 +105,7 @@ macro_rules! contract {
             each_sink_has_a_row_of_its_own_and_none_holds_up_another
             an_event_stays_until_no_sink_has_a_row_of_it
             a_parked_event_is_parked_for_one_sink
+            an_event_that_waits_where_it_is_parked_can_be_refused_again
             two_sinks_that_confirm_at_once_both_count
             rows_of_a_dead_instance_are_taken_over_by_the_same_sink
             rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded

@@ -135,6 +135,23 @@ pub(crate) fn a_parked_event_is_parked_for_one_sink(place: &impl Place) {
     assert_eq!(claim(&*store, owner, &kafka()), rows);
 }
 
+/// As after `sinks move`: the sink that has refused an event gets it again, and refuses it again.
+pub(crate) fn an_event_that_waits_where_it_is_parked_can_be_refused_again(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let rows = store_for_both(&*store, owner, "a", 1);
+    store.park(&kafka(), rows[0], "too large").expect("parked");
+    assert_eq!(store.move_waiting(&sink(), &kafka(), 10), Ok(1));
+    let waits = claim(&*store, alive(&*store), &kafka());
+    assert_eq!(waits, rows, "it waits where it is parked");
+    let refused = store.park(&kafka(), rows[0], "no topic");
+    refused.expect("parked again");
+    assert_eq!((place.count("outbox"), place.count("parked")), (0, 1));
+    assert_eq!(place.count("parked WHERE reason = 'no topic'"), 1);
+    assert_eq!(store.retry_parked(&kafka(), &rows), Ok(1));
+    assert_eq!((place.count("outbox"), place.count("parked")), (1, 0));
+}
+
 pub(crate) fn two_sinks_that_confirm_at_once_both_count(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);

@@ -19,8 +19,12 @@ pub const STEP: usize = 500;
 /// Largest number of steps in a second, unless the pace needs more.
 const STEPS_A_SECOND: u32 = 4;
 
-/// Time that a job may run behind its pace and still catch up, in milliseconds.
-pub(super) const CATCH_UP_MS: i64 = 1000;
+/// Shortest pause between two steps, whatever a step has found. The database has other work.
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time that is longer than any pause. A step that is due later was planned before the clock was set
+/// back.
+pub(super) const LONG_PAUSE: Duration = Duration::from_secs(2);
 
 /// Id of a job. Rises with the time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -159,10 +163,12 @@ pub(super) fn step_size(pace: u32) -> usize {
     usize::try_from(events).unwrap_or(STEP).min(STEP)
 }
 
-/// Returns the time that `events` take at this pace, in milliseconds.
-pub(super) fn time_of(events: usize, pace: u32) -> i64 {
-    let events = i64::try_from(events).unwrap_or(i64::MAX);
-    events.saturating_mul(1000) / i64::from(pace.max(1))
+/// Returns the pause after a step with `events`, at this pace, that was begun `late`. The pause is
+/// shorter after a late step.
+pub(super) fn pause(events: usize, pace: u32, late: Duration) -> Duration {
+    let events = u64::try_from(events).unwrap_or(u64::MAX);
+    let time = Duration::from_millis(events.saturating_mul(1000) / u64::from(pace.max(1)));
+    time.saturating_sub(late).max(SHORTEST_PAUSE)
 }
 
 #[cfg(test)]
@@ -173,7 +179,17 @@ mod tests {
     fn a_job_keeps_its_pace_in_small_steps() {
         for (pace, size, time) in [(1, 1, 1000), (100, 25, 250), (10_000, 500, 50)] {
             assert_eq!(step_size(pace), size, "{pace}");
-            assert_eq!(time_of(size, pace), time, "{pace}");
+            let time = Duration::from_millis(time);
+            assert_eq!(pause(size, pace, Duration::ZERO), time, "{pace}");
+        }
+    }
+
+    #[test]
+    fn a_job_leaves_the_database_to_others_between_steps_also_if_it_is_late() {
+        let late = Duration::from_millis(40);
+        assert_eq!(pause(25, 100, late), Duration::from_millis(210));
+        for (events, late) in [(0, Duration::ZERO), (0, LONG_PAUSE), (500, LONG_PAUSE)] {
+            assert_eq!(pause(events, 10_000, late), SHORTEST_PAUSE, "{events}");
         }
     }
 }

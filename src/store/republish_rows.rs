@@ -5,8 +5,9 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use super::republish::{CATCH_UP_MS, Job, JobId, JobState, NewJob, Stepped};
+use super::republish::{Job, JobId, JobState, LONG_PAUSE, NewJob, Stepped, pause};
 use crate::domain::delivery::UnixMillis;
+use crate::domain::sink::SinkName;
 
 /// The highest number of the next events, and their count.
 pub(super) const LOOKED_UP: &str = "
@@ -90,31 +91,29 @@ impl StepRow {
         u32::try_from(self.pace).unwrap_or(u32::MAX)
     }
 
-    /// Returns the time until the step is due. A step is never due later than [`CATCH_UP_MS`] and a
-    /// second from now, unless the clock was set back: it is due then.
+    /// Returns the time until the step is due. None if the clock was set back: the step is due then.
     pub(super) fn wait(&self) -> Option<Duration> {
-        let wait = u64::try_from(self.due_in).unwrap_or(0);
-        (1..=2 * CATCH_UP_MS.unsigned_abs())
-            .contains(&wait)
-            .then(|| Duration::from_millis(wait))
+        let wait = Duration::from_millis(u64::try_from(self.due_in).unwrap_or(0));
+        (!wait.is_zero() && wait <= LONG_PAUSE).then_some(wait)
     }
 
-    /// Returns the time from now to the step after this one, in milliseconds. A job that is late catches
-    /// up for a moment.
-    pub(super) fn due_after(&self, taken: i64) -> i64 {
-        self.due_in.clamp(-CATCH_UP_MS, 0).saturating_add(taken)
+    /// Returns the pause after this step, which has found so many events.
+    pub(super) fn pause(&self, events: usize) -> Duration {
+        let late = u64::try_from(self.due_in.saturating_neg()).unwrap_or(0);
+        pause(events, self.pace(), Duration::from_millis(late))
     }
 
     /// Returns the result of the step.
-    pub(super) fn stepped(&self, state: JobState, due_in: i64) -> Stepped {
+    pub(super) fn stepped(state: JobState, pause: Duration) -> Stepped {
         match state {
-            JobState::Running => {
-                Stepped::DueIn(Duration::from_millis(u64::try_from(due_in).unwrap_or(0)))
-            }
+            JobState::Running => Stepped::DueIn(pause),
             JobState::Done | JobState::Cancelled => Stepped::Ended,
         }
     }
 }
+
+/// A row for the outbox: number, sink and order key.
+pub(super) type Copied = (i64, SinkName, Option<i64>);
 
 /// Defines what a connection of this type reads for a job. `$load` returns an event with its body.
 macro_rules! republish_reads {
@@ -132,7 +131,8 @@ macro_rules! republish_reads {
             }
         }
 
-        /// Returns the next events that fit the question, out of a bounded number.
+        /// Returns the next events that fit the question, out of a bounded number. The events that do
+        /// not fit are counted only if those that do are too few.
         fn read_oldest(
             connection: &mut $connection,
             query: &EventQuery,
@@ -140,24 +140,50 @@ macro_rules! republish_reads {
             limit: usize,
         ) -> QueryResult<republish::NextEvents> {
             let look = i64::try_from(LOOK).unwrap_or(i64::MAX);
+            let (mut events, near) = (Vec::new(), after.saturating_add(look).min(until));
+            let next = read_up_to(connection, query, (after, near), limit, &mut events)?;
+            if next.is_some() {
+                return Ok(republish::NextEvents { events, next });
+            }
             let looked: LookedUpRow = sql_query(LOOKED_UP)
                 .bind::<BigInt, _>(after)
                 .bind::<BigInt, _>(until)
                 .bind::<BigInt, _>(look)
                 .get_result(connection)?;
-            let Some(highest) = looked.highest else {
-                return Ok(republish::NextEvents::default());
-            };
-            let range = (after.saturating_add(1), highest.saturating_add(1));
-            let found = catalog::read_part(connection, OLDEST_EVENTS, query, range, limit)?;
-            let next = match found.last() {
-                Some(last) if found.len() == limit => Some(Seq(last.seq())),
-                _ if looked.count == look => Some(Seq(highest)),
-                _ => None,
-            };
-            let mut events = with_rows(connection, found, query)?;
-            events.retain(|event| query.fits_rows(event));
+            // Numbers may be far apart.
+            let highest = looked.highest.unwrap_or(near);
+            let next = read_up_to(connection, query, (near, highest), limit, &mut events)?;
+            let next = next.or_else(|| (looked.count == look).then_some(Seq(highest)));
             Ok(republish::NextEvents { events, next })
+        }
+
+        /// Adds events with a number above `after`, up to `highest`, until there are `limit`. Returns the
+        /// number of the last one then.
+        fn read_up_to(
+            connection: &mut $connection,
+            query: &EventQuery,
+            (mut after, highest): (i64, i64),
+            limit: usize,
+            events: &mut Vec<EventSummary>,
+        ) -> QueryResult<Option<Seq>> {
+            // Rows at sinks are read after the events: as many events as fit the rest are read in parts.
+            let part = if query.asks_for_rows() { PAGE } else { limit };
+            while after < highest {
+                let range = (after.saturating_add(1), highest.saturating_add(1));
+                let found = catalog::read_part(connection, OLDEST_EVENTS, query, range, part)?;
+                let (full, last) = (found.len() == part, found.last().map(SummaryRow::seq));
+                let fitting = with_rows(connection, found, query)?.into_iter();
+                let room = limit.saturating_sub(events.len());
+                events.extend(fitting.filter(|event| query.fits_rows(event)).take(room));
+                if events.len() >= limit {
+                    return Ok(events.last().map(|event| event.seq));
+                }
+                after = match last {
+                    Some(last) if full => last,
+                    _ => return Ok(None),
+                };
+            }
+            Ok(None)
         }
 
         /// Returns the events with the next numbers, without those that are gone.
@@ -198,13 +224,13 @@ macro_rules! republish_reads {
             meant.map(|row| row.with(&mut at)).collect()
         }
 
-        /// Returns the rows for the outbox that these events need: number, sink and order key.
+        /// Returns the rows for the outbox that these events need.
         fn copies(
             connection: &mut $connection,
             events: &[EventSummary],
             to: Option<&SinkName>,
             sinks: &Sinks,
-        ) -> QueryResult<Vec<(i64, SinkName, Option<i64>)>> {
+        ) -> QueryResult<Vec<Copied>> {
             let mut copies = Vec::new();
             for event in events {
                 let Ok(source) = SourceName::parse(&event.source) else {

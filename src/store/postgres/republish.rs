@@ -14,12 +14,12 @@ use crate::domain::sink::{SinkName, Sinks};
 use crate::store::catalog::{EventQuery, EventSummary, LOOK, PAGE};
 use crate::store::catalog_rows::{OLDEST_EVENTS, SummaryRow};
 use crate::store::republish::{
-    self, Choice, Job, JobId, JobState, NewJob, NextEvents, Stepped, step_size, time_of,
+    self, Choice, Job, JobId, JobState, NewJob, NextEvents, Stepped, step_size,
 };
 use crate::store::republish_rows::{
-    CANCEL, JobRow, LOOKED_UP, LookedUpRow, StepRow, republish_reads,
+    CANCEL, Copied, JobRow, LOOKED_UP, LookedUpRow, StepRow, republish_reads,
 };
-use crate::store::row::EventRow;
+use crate::store::row::{EventRow, millis};
 use crate::store::{AuditEntry, Republish, Seq, StoreError};
 
 const BEGIN: &str = "
@@ -59,9 +59,10 @@ const COPY: &str = "
     CROSS JOIN LATERAL (SELECT seq, key, body FROM event WHERE event.seq = wanted.seq LIMIT 1) AS e
     ON CONFLICT DO NOTHING";
 
+/// The pause begins at the end of the step.
 const MOVE_ON: &str = "
     UPDATE republish_job SET after_seq = $2, state = $3, events = events + $4, copies = copies + $5, changed_at = now(),
-        due_at = now() + $6 * interval '1 millisecond'
+        due_at = clock_timestamp() + $6 * interval '1 millisecond'
     WHERE id = $1";
 
 republish_reads!(PgConnection, load_event);
@@ -194,14 +195,14 @@ fn step(
         .bind::<Binary, _>(&id.as_bytes()[..])
         .execute(connection)?;
     let state = next.next.map_or(JobState::Done, |_| JobState::Running);
-    let due_in = place.due_after(time_of(next.events.len(), place.pace()));
+    let pause = place.pause(next.events.len());
     sql_query(MOVE_ON)
         .bind::<Binary, _>(&id.as_bytes()[..])
         .bind::<BigInt, _>(next.next.map_or(place.until_seq, |seq| seq.0))
         .bind::<Text, _>(state.word())
         .bind::<BigInt, _>(next.events.len() as i64)
         .bind::<BigInt, _>(written as i64)
-        .bind::<BigInt, _>(due_in)
+        .bind::<BigInt, _>(millis(pause))
         .execute(connection)?;
-    Ok(place.stepped(state, due_in))
+    Ok(StepRow::stepped(state, pause))
 }

@@ -126,6 +126,7 @@ macro_rules! contract {
             events_are_published_again_under_the_same_message_ids_and_marked
             what_waits_or_is_parked_is_left_to_that_and_a_second_job_doubles_nothing
             a_choice_by_numbers_source_or_sink_copies_no_other_event
+            a_job_that_finds_little_pauses_between_steps_and_finds_all
             a_cancelled_job_puts_nothing_more_into_the_outbox
             two_instances_that_step_at_once_make_each_step_once
             an_event_that_is_published_again_is_not_deleted_before_it_has_left);

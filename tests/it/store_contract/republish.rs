@@ -6,7 +6,7 @@ use std::time::Duration;
 use hookweir::domain::delivery::InstanceId;
 use hookweir::domain::event_order::EventOrder;
 use hookweir::domain::sink::{SinkName, Sinks};
-use hookweir::store::catalog::EventQuery;
+use hookweir::store::catalog::{EventQuery, EventState, LOOK};
 use hookweir::store::republish::{Choice, JobId, JobState, NewJob, Stepped};
 use hookweir::store::{AuditAction, AuditEntry, Retention, Seq, Store};
 
@@ -160,6 +160,48 @@ pub(crate) fn a_choice_by_numbers_source_or_sink_copies_no_other_event(place: &i
     };
     run(&*store, begin(&*store, FAST), &choice(of_this), &sinks());
     assert_eq!(place.count("outbox"), 8);
+}
+
+/// A look is bounded by the number of events, whatever their numbers.
+pub(crate) fn a_job_that_finds_little_pauses_between_steps_and_finds_all(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    published(&*store, owner, "a", LOOK + 1);
+    let parked = accepted(&insert_one(&*store, owner, event("parked", "x"))).expect("new");
+    store.park(&sink(), parked, "no").expect("parked");
+    let choice = |query| Choice {
+        query,
+        ..Choice::default()
+    };
+    let of_another = choice(EventQuery {
+        event_type: Some("order.deleted".into()),
+        ..EventQuery::default()
+    });
+    let id = begin(&*store, 1);
+    let stepped = store.step(id, &of_another, &sinks()).expect("a step");
+    let Stepped::DueIn(pause) = stepped else {
+        panic!("{LOOK} events are the bound of a step");
+    };
+    assert!(pause >= Duration::from_millis(50), "{pause:?}");
+    run(&*store, id, &of_another, &sinks());
+    assert_eq!(store.job(id).expect("read").expect("kept").events, 0);
+
+    // As after a long time in which all was deleted.
+    place.execute(&format!(
+        "DELETE FROM event WHERE seq <= {}",
+        parked.0 - 400
+    ));
+    for table in ["event", "parked"] {
+        place.execute(&format!("UPDATE {table} SET seq = seq + 1000000"));
+    }
+    let are_parked = choice(EventQuery {
+        state: Some(EventState::Parked),
+        ..EventQuery::default()
+    });
+    let id = begin(&*store, 1);
+    let steps = run(&*store, id, &are_parked, &sinks());
+    assert!(steps < 100, "{steps} steps");
+    assert_eq!(store.job(id).expect("read").expect("kept").events, 1);
 }
 
 pub(crate) fn a_cancelled_job_puts_nothing_more_into_the_outbox(place: &impl Place) {

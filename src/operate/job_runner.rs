@@ -1,20 +1,23 @@
 //! The job runner: a thread that moves jobs on, step by step. Any instance moves any job on, so a job goes
-//! on after the death of the instance that was asked for it.
+//! on after the death of the instance that was asked for it. A job for a sink is left to instances that
+//! have the sink.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::republish::{MOST_JOBS, stored_choice};
-use crate::domain::sink::Sinks;
+use crate::domain::sink::{SinkName, Sinks};
 use crate::runtime::shutdown::CriticalTask;
-use crate::store::republish::Stepped;
+use crate::store::republish::{Choice, JobId, Stepped};
 use crate::store::{Republish, StoreError};
 
-/// Interval at which the runner looks for jobs that another instance was asked for.
+/// Interval at which the runner looks for jobs that another instance was asked for, and rest of a job
+/// that cannot be moved on.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Wakes the job runner.
@@ -40,6 +43,25 @@ impl JobWaker {
 pub struct JobRunner {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Jobs that this instance does not move on at present, each with the end of its rest.
+type Resting = BTreeMap<JobId, Instant>;
+
+/// Reason for making no step of a job.
+#[derive(Debug, thiserror::Error)]
+enum NoStep {
+    #[error(
+        "it publishes to the sink {1} alone, which this instance does not have; other instances move it on, and without one it waits: add \
+         the sink to the configuration, or end the job by `hookweir jobs cancel {0}`"
+    )]
+    NoSink(JobId, SinkName),
+    #[error(
+        "{1}; the step is tried again every {rest} s, and neither other jobs nor deliveries are concerned. If this goes on, end the job by \
+         `hookweir jobs cancel {0}`",
+        rest = LOOK.as_secs()
+    )]
+    Failed(JobId, StoreError),
 }
 
 struct Runner {
@@ -89,8 +111,9 @@ impl Drop for JobRunner {
 impl Runner {
     fn run(&self) {
         let mut failing = false;
+        let mut resting = Resting::new();
         loop {
-            let wait = match self.step_each() {
+            let wait = match self.step_each(&mut resting) {
                 Ok(wait) => {
                     failing = false;
                     wait
@@ -113,20 +136,53 @@ impl Runner {
         }
     }
 
-    /// Makes a step of each job that is due. Returns the time until the next one is.
-    fn step_each(&self) -> Result<Duration, StoreError> {
+    /// Makes a step of each job that is due, but for those that rest. Returns the time until the next
+    /// one is.
+    fn step_each(&self, resting: &mut Resting) -> Result<Duration, StoreError> {
+        let jobs = self.store.running_jobs(MOST_JOBS)?;
+        resting.retain(|id, _| jobs.iter().any(|job| job.new.id == *id));
         let mut next = LOOK;
-        for job in self.store.running_jobs(MOST_JOBS)? {
+        for job in jobs {
+            let id = job.new.id;
+            if resting.get(&id).is_some_and(|end| Instant::now() < *end) {
+                continue;
+            }
             let Some(choice) = stored_choice(&job) else {
                 continue;
             };
-            match self.store.step(job.new.id, &choice, &self.sinks)? {
-                Stepped::DueIn(wait) => next = next.min(wait),
-                Stepped::Ended => {
-                    tracing::info!(job = %job.new.id, "job {} has ended; `hookweir jobs` shows it", job.new.id);
+            match self.step(id, &choice) {
+                Ok(Stepped::DueIn(wait)) => {
+                    resting.remove(&id);
+                    next = next.min(wait);
+                }
+                Ok(Stepped::Ended) => {
+                    tracing::info!(job = %id, "job {id} has ended; `hookweir jobs` shows it");
+                }
+                Err(reason) => {
+                    // It has been said if the job has rested before.
+                    if resting.insert(id, Instant::now() + LOOK).is_none() {
+                        tracing::warn!(job = %id, %reason, "job {id} does not move on here: {reason}");
+                    }
                 }
             }
         }
         Ok(next)
     }
+
+    fn step(&self, id: JobId, choice: &Choice) -> Result<Stepped, NoStep> {
+        let lacking = choice
+            .to
+            .iter()
+            .find(|to| self.sinks.iter().all(|own| own != *to));
+        match lacking {
+            Some(sink) => Err(NoStep::NoSink(id, sink.clone())),
+            None => {
+                let stepped = self.store.step(id, choice, &self.sinks);
+                stepped.map_err(|error| NoStep::Failed(id, error))
+            }
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

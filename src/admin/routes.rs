@@ -13,8 +13,8 @@ use crate::operate::{
     RepublishQuestion,
 };
 
-/// Bytes of a request's body, at most.
-pub(super) const LARGEST_BODY: usize = 64 * 1024;
+/// Bytes of a request's body, at most. A page of conflicts, each by its longest name, has room.
+pub(super) const LARGEST_BODY: usize = 128 * 1024;
 
 /// A question, ready to be answered on another thread. The second argument names its caller.
 pub(super) type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, ApiProblem> + Send>;

@@ -131,3 +131,15 @@ async fn another_body_under_a_known_id_is_listed_read_and_discarded_with_a_reaso
     );
     assert_eq!(recorded[1..], [last]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_on_500_conflicts_with_the_longest_names_is_taken() {
+    let app = App::start(&five_sources()).await;
+    let name = |n: i64| format!("{}-{}-{}", i64::MAX - n, "a".repeat(64), "b".repeat(64));
+    let ids: Vec<String> = (0..500).map(name).collect();
+    let decision = object!({ "ids": ids, "reason": "r".repeat(1000) });
+    assert_eq!(
+        told(&app, "/api/v1/conflicts/discard", &decision),
+        (200, object!({ "count": 0 }))
+    );
+}

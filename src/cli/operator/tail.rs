@@ -70,7 +70,8 @@ impl Follower {
             }
             before = found.next;
             let reaches_known = read.len() > news.len();
-            if !self.begun || reaches_known || count == 0 || before.is_none() {
+            // A page that is not full has looked as far back as one question does. All before it is old.
+            if !self.begun || reaches_known || count < PAGE || before.is_none() {
                 break;
             }
             is_cut = left == 0;
@@ -226,5 +227,32 @@ mod tests {
             (2000, true),
             "it says that it lost some"
         );
+    }
+
+    /// A look for a rare source, at a store with so many events. Each page reads [`LOOK_BACK`] of them.
+    fn rare_look(follower: &mut Follower, stored: usize, rare: &[usize]) -> Vec<String> {
+        const LOOK_BACK: usize = crate::store::catalog::LOOK;
+        let news = follower.look(|before| {
+            let end = before.map_or(stored, |place| place.parse().expect("a place"));
+            let first = end.saturating_sub(LOOK_BACK);
+            let found = rare.iter().rev().filter(|n| (first..end).contains(*n));
+            Ok(EventList {
+                events: found.copied().map(event).collect(),
+                next: (first > 0).then(|| first.to_string()),
+            })
+        });
+        let events = news.expect("read").events.into_iter();
+        events.map(|event| event.message_id).collect()
+    }
+
+    #[test]
+    fn an_old_event_of_a_rare_source_is_not_shown_as_new() {
+        let mut follower = Follower::default();
+        assert!(rare_look(&mut follower, 30_000, &[100, 15_000]).is_empty());
+        let rare = [100, 15_000, 30_001];
+        assert_eq!(rare_look(&mut follower, 30_002, &rare), ["30001"]);
+        assert!(rare_look(&mut follower, 50_000, &rare).is_empty());
+        let rare = [100, 15_000, 30_001, 50_001];
+        assert_eq!(rare_look(&mut follower, 50_002, &rare), ["50001"]);
     }
 }

@@ -151,15 +151,27 @@ impl Api {
         };
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(ApiProblem::unavailable(
+            Ok(Err(_)) => Err(no_answer(
+                route,
                 "the question has ended by a panic",
                 "look for the panic in the log of the service",
             )),
-            Err(_) => Err(ApiProblem::unavailable(
-                format!("no answer within {} ms", self.timeout.as_millis()),
+            Err(_) => Err(no_answer(
+                route,
+                &format!("no answer within {} ms", self.timeout.as_millis()),
                 "ask for less (source, from, to), or raise admin.timeout_ms",
             )),
         }
+    }
+}
+
+/// Returns the error of a question whose answer is not known. The change that it asked for may be made.
+fn no_answer(route: &ApiRoute, failure: &str, next: &str) -> ApiProblem {
+    match route.needs {
+        Right::Operate => ApiProblem::perhaps_changed(format!(
+            "{failure}: the change may have been made, or may still be made"
+        )),
+        Right::Look | Right::Bodies => ApiProblem::unavailable(failure, next),
     }
 }
 
@@ -260,6 +272,7 @@ mod tests {
         let problem = api.answer(&ROUTES[0], slow, "a test".into()).await;
         let problem = problem.expect_err("too slow");
         assert_eq!(problem.status, 503);
+        assert!(problem.next.contains("ask for less"), "{problem}");
         assert_eq!(api.room.available_permits(), 0, "it still works on it");
         drop(go_on);
         let next: Question = Box::new(|_, _| Ok(Answer::Json(Value::Bool(true))));
@@ -272,5 +285,25 @@ mod tests {
             answer,
             Ok((Answer::Json(Value::Bool(true)), None))
         ));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_takes_too_long_may_be_made_and_the_answer_says_so() {
+        let api = Api {
+            timeout: Duration::from_millis(50),
+            ..api()
+        };
+        for route in ROUTES.iter().filter(|route| route.needs == Right::Operate) {
+            let (_go_on, wait) = std::sync::mpsc::channel::<()>();
+            let slow: Question = Box::new(move |_, _| {
+                let _ = wait.recv();
+                Ok(Answer::Json(Value::Null))
+            });
+            let problem = api.answer(route, slow, "a test".into()).await;
+            let problem = problem.expect_err("too slow");
+            assert_eq!(problem.status, 503);
+            assert!(problem.detail.contains("may still be made"), "{problem}");
+            assert!(problem.next.contains("`hookweir jobs`"), "{problem}");
+        }
     }
 }

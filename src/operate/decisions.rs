@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bodies::OpenedBody;
-use super::republish::{log, not_changed};
+use super::republish::{log, not_stored};
 use super::views::{Changed, ConflictList, ConflictView, ParkedList, ParkedView, shown};
 use super::{ApiProblem, Operator, question};
 use crate::domain::sink::SinkName;
@@ -214,7 +214,7 @@ fn changed(
     count: Result<u64, crate::store::StoreError>,
     entry: AuditEntry,
 ) -> Result<Changed, ApiProblem> {
-    let count = count.map_err(not_changed)?;
+    let count = count.map_err(not_stored)?;
     if count > 0 {
         log(&AuditEntry { count, ..entry });
     }

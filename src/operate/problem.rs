@@ -65,4 +65,10 @@ impl ApiProblem {
     pub fn unavailable(detail: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(503, "unavailable", detail, next)
     }
+
+    /// Returns the error of a change that may have been made.
+    pub fn perhaps_changed(detail: impl Into<String>) -> Self {
+        let next = "look at `hookweir jobs`, `hookweir parked list` or `hookweir conflicts` before asking again";
+        Self::unavailable(detail, next)
+    }
 }

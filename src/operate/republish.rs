@@ -9,7 +9,7 @@ use super::{ApiProblem, EventQuestion, Operator, question};
 use crate::domain::sink::SinkName;
 use crate::store::catalog::PAGE;
 use crate::store::republish::{Choice, Job, JobId, NewJob};
-use crate::store::{AuditAction, AuditEntry, Seq};
+use crate::store::{AuditAction, AuditEntry, OperatorStore, Seq, StoreError};
 
 /// Ids in one choice, at most.
 const MOST_IDS: usize = 100;
@@ -144,24 +144,18 @@ impl Operator {
 
     /// Begins a job that publishes events again, and records `caller`.
     pub fn republish(&self, order: &RepublishOrder, caller: &str) -> Result<JobView, ApiProblem> {
-        let pace = order.pace.unwrap_or(USUAL_PACE);
-        if !PACES.contains(&pace) {
-            let next = format!("give {} to {} events a second", PACES.start(), PACES.end());
-            return Err(ApiProblem::bad_question(format!("pace is {pace}"), next));
+        let pace = pace(order)?;
+        let store = self.archive.store()?;
+        let id = order.id.as_deref().map(job_id).transpose()?;
+        if let Some(id) = id
+            && let Some(begun) = store.job(id)?
+        {
+            return Ok(view(&begun));
         }
-        let id = match order.id.as_deref() {
-            None => JobId::new(),
-            Some(text) => job_id(text)?,
-        };
+        let id = id.unwrap_or_default();
         let kept = self.kept(&order.choice)?;
         kept.to_choice()?;
-        let store = self.archive.store()?;
-        if store.running_jobs(MOST_JOBS)?.len() >= MOST_JOBS {
-            return Err(ApiProblem::conflict(
-                format!("{MOST_JOBS} jobs run already"),
-                "wait for one to end, or cancel one: `hookweir jobs` lists them",
-            ));
-        }
+        has_room(store)?;
         let choice = text(&kept)?;
         let entry = AuditEntry {
             instance: self.instance,
@@ -178,10 +172,14 @@ impl Operator {
             pace,
             expected: order.expected,
         };
-        store.begin_job(&job, &entry).map_err(not_changed)?;
+        store.begin_job(&job, &entry).map_err(not_stored)?;
         log(&entry);
         self.jobs.wake();
-        self.job(&id.to_string())
+        let begun = store.job(id).map_err(|error| {
+            ApiProblem::perhaps_changed(format!("job {id} has begun, and cannot be read: {error}"))
+        })?;
+        let begun = begun.as_ref().map(view);
+        begun.ok_or_else(|| no_job(&id.to_string()))
     }
 
     /// Returns the jobs, the newest first.
@@ -210,7 +208,7 @@ impl Operator {
             reason: None,
         };
         let store = self.archive.store()?;
-        if store.cancel_job(job_id(id)?, &entry).map_err(not_changed)? {
+        if store.cancel_job(job_id(id)?, &entry).map_err(not_stored)? {
             log(&entry);
         }
         self.job(id)
@@ -276,6 +274,27 @@ impl Operator {
     }
 }
 
+/// Returns the pace of an order.
+fn pace(order: &RepublishOrder) -> Result<u32, ApiProblem> {
+    let pace = order.pace.unwrap_or(USUAL_PACE);
+    if PACES.contains(&pace) {
+        return Ok(pace);
+    }
+    let next = format!("give {} to {} events a second", PACES.start(), PACES.end());
+    Err(ApiProblem::bad_question(format!("pace is {pace}"), next))
+}
+
+/// Checks that one more job may run.
+fn has_room(store: &dyn OperatorStore) -> Result<(), ApiProblem> {
+    if store.running_jobs(MOST_JOBS)?.len() < MOST_JOBS {
+        return Ok(());
+    }
+    Err(ApiProblem::conflict(
+        format!("{MOST_JOBS} jobs run already"),
+        "wait for one to end, or cancel one: `hookweir jobs` lists them",
+    ))
+}
+
 /// Writes a change to the log, as the record has it.
 pub(super) fn log(entry: &AuditEntry) {
     tracing::info!(
@@ -301,11 +320,17 @@ fn text(kept: &KeptChoice) -> Result<String, ApiProblem> {
     })
 }
 
-pub(super) fn not_changed(error: crate::store::StoreError) -> ApiProblem {
-    ApiProblem::unavailable(
-        format!("cannot store the change and its record, so that nothing is changed: {error}"),
-        "look at /readyz for the state of the store, and ask again once it is ready",
-    )
+/// Returns the error of a change that the store has not confirmed.
+pub(super) fn not_stored(error: StoreError) -> ApiProblem {
+    match error {
+        StoreError::Ambiguous(_) => ApiProblem::perhaps_changed(format!(
+            "the store has not confirmed the change, which may have been made: {error}"
+        )),
+        StoreError::Unavailable(_) | StoreError::Unfit(_) => ApiProblem::unavailable(
+            format!("cannot store the change and its record, so that nothing is changed: {error}"),
+            "look at /readyz for the state of the store, and ask again once it is ready",
+        ),
+    }
 }
 
 fn job_id(text: &str) -> Result<JobId, ApiProblem> {
@@ -337,5 +362,23 @@ fn view(job: &Job) -> JobView {
         copies: job.copies,
         created_at: shown(job.created_at),
         changed_at: shown(job.changed_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_changed_is_said_only_if_the_store_knows_it() {
+        let lost = not_stored(StoreError::Ambiguous("cut".into()));
+        assert!(lost.detail.contains("may have been made"), "{lost}");
+        assert!(lost.next.contains("`hookweir parked list`"), "{lost}");
+        for known in [StoreError::Unavailable, StoreError::Unfit] {
+            let problem = not_stored(known("gone".into()));
+            assert_eq!((problem.status, lost.status), (503, 503));
+            let text = "so that nothing is changed";
+            assert!(problem.detail.contains(text), "{problem}");
+        }
     }
 }

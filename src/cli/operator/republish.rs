@@ -24,7 +24,8 @@ pub(in crate::cli) struct Options {
     /// Events received before this time.
     #[arg(long, value_name = "TIME", value_parser = times::parse)]
     to: Option<String>,
-    /// Events in this state; with --sink, the state there.
+    /// Events in this state; with --sink, the state there. The dry run counts parked events, which go to
+    /// their other sinks only: `hookweir parked retry` puts them back.
     #[arg(long, value_name = "STATE", value_parser = ["waiting", "parked", "published"])]
     state: Option<String>,
     /// Sink of --state.
@@ -39,6 +40,9 @@ pub(in crate::cli) struct Options {
     /// Begin: without it, nothing is published.
     #[arg(long)]
     start: bool,
+    /// Id of the job, to repeat an order that got no answer: the same id begins no second job.
+    #[arg(long, value_name = "JOB", requires = "start", value_parser = job_id)]
+    id: Option<JobId>,
     /// Reason, for the record.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -75,20 +79,24 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if plan.events == 0 {
+    // An order that is repeated may have changed the state that it chose its events by.
+    if plan.events == 0 && options.id.is_none() {
         return Err(Failure::Usage(
             "no event fits; `hookweir events` takes the same options and lists what is stored"
                 .into(),
         ));
     }
+    let id = options.id.unwrap_or_default();
+    say::note(format_args!("ordering job {id}"));
     let order = RepublishOrder {
         choice: options.choice(),
-        id: Some(JobId::new().to_string()),
+        id: Some(id.to_string()),
         pace: Some(options.pace),
         expected: Some(plan.events),
         reason: options.reason.clone(),
     };
-    let job: JobView = client.post("republish", &order)?;
+    let job: Result<JobView, Failure> = client.post("republish", &order);
+    let job = job.map_err(|failure| repeatable(failure, id))?;
     if options.json {
         say::out(super::trace::json(&job)?);
         return Ok(());
@@ -100,6 +108,20 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         job.id, job.id
     ));
     Ok(())
+}
+
+fn job_id(text: &str) -> Result<JobId, &'static str> {
+    JobId::parse(text).ok_or("it is no UUID; the first order has printed the id")
+}
+
+/// Returns the failure of an order, with the way to repeat it.
+fn repeatable(failure: Failure, id: JobId) -> Failure {
+    match failure {
+        Failure::Unreachable(why) => Failure::Unreachable(format!(
+            "{why}; the same order with --id {id} begins no second job"
+        )),
+        other => other,
+    }
 }
 
 /// Returns the events that fit, over all answers of the service.
@@ -154,5 +176,17 @@ mod tests {
             "30001 events, 9 bytes, received from 2026-11-28T00:00:00.000Z to 2026-11-28T09:30:00.000Z; at 100 a second they take 6 min"
         );
         assert_eq!(line(&RepublishPlan::default(), 100), "0 events");
+    }
+
+    #[test]
+    fn an_order_without_an_answer_says_that_it_may_be_repeated_with_its_id() {
+        let id = JobId::new();
+        let failure = repeatable(Failure::Unreachable("no answer".into()), id);
+        let Failure::Unreachable(why) = failure else {
+            panic!("another failure");
+        };
+        assert!(why.contains(&format!("--id {id}")), "{why}");
+        let refused = repeatable(Failure::Usage("16 jobs run".into()), id);
+        assert!(matches!(refused, Failure::Usage(why) if why == "16 jobs run"));
     }
 }

@@ -8,9 +8,9 @@ use diesel::sql_query;
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::sink::{Message, files};
-use serde_json::Value;
+use serde_json::{Value, json as object};
 
-use super::{hookweir, json, raw, send, traced};
+use super::{hookweir, json, raw, send, told, traced};
 
 /// Header of a message that a job has published.
 const MARK: &str = "x-hookweir-republished";
@@ -202,4 +202,27 @@ async fn a_cancelled_job_publishes_nothing_more_and_mistakes_are_named() {
     assert!(error.contains("hookweir jobs"), "{error}");
     let (status, told) = raw(&app, "POST", "/api/v1/republish");
     assert_eq!(status, 400, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_repeated_with_its_id_also_while_the_most_jobs_run_and_begins_no_second_job() {
+    let app = App::start(&five_sources()).await;
+    stored(&app, 200).await;
+    let start = ["republish", "--source", "stripe", "--pace", "1", "--start"];
+    let first = hookweir(&app, &start);
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    let line = first.err.lines().next().unwrap_or_default();
+    let id = line.strip_prefix("ordering job ").expect("the id");
+    let order = object!({ "choice": { "source": "stripe" }, "pace": 1 });
+    for _ in 1..16 {
+        let (status, job) = told(&app, "/api/v1/republish", &order);
+        assert_eq!(status, 200, "{job}");
+    }
+    let (status, why) = told(&app, "/api/v1/republish", &order);
+    assert_eq!(status, 409, "{why}");
+    let again = json(&app, &[&start[..], &["--id", id]].concat()).remove(0);
+    assert_eq!(again["id"], id, "{again}");
+    assert_eq!(json(&app, &["jobs"]).len(), 16);
+    let error = hookweir(&app, &[&start[..], &["--id", "first"]].concat()).bad(64);
+    assert!(error.contains("it is no UUID"), "{error}");
 }

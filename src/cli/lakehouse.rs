@@ -69,9 +69,20 @@ fn message_id(text: &str) -> Result<MessageId, String> {
     Ok(MessageId::from_bytes(id.into_bytes()))
 }
 
+/// An integer that a 64-bit number does not hold: rounded, it would be equal to that of another subject.
+fn is_too_long(value: &str) -> bool {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+        && serde_json::from_str::<serde_json::Number>(value).is_ok_and(|number| number.is_f64())
+}
+
 /// Parses a JSON pointer and a value. Neither is shown in an error.
 fn subject(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
+        Some((pointer, value)) if pointer.starts_with('/') && is_too_long(value) => Err(
+            "a number of so many digits cannot be told from others: find the rows with SQL, and erase them by --id"
+                .to_owned(),
+        ),
         Some((pointer, value)) if pointer.starts_with('/') && !value.is_empty() => {
             Ok((pointer.to_owned(), value.to_owned()))
         }
@@ -106,4 +117,19 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
 #[cfg(not(feature = "lakehouse"))]
 pub(super) fn run(_config: &Config, _options: &Options) -> Result<(), Failure> {
     Err(Failure::Usage(crate::lakehouse::MISSING.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject;
+
+    #[test]
+    fn a_number_that_would_be_rounded_to_another_subject_is_refused() {
+        for sound in ["/id=18446744073709551615", "/id=-5", "/id=1.5", "/id=cus_1"] {
+            assert!(subject(sound).is_ok(), "{sound}");
+        }
+        for wrong in ["/id=18446744073709551616", "/id=", "id=5", "/id"] {
+            assert!(subject(wrong).is_err(), "{wrong}");
+        }
+    }
 }

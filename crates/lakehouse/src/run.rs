@@ -185,6 +185,9 @@ impl<F: Feed> Running<'_, F> {
         }
         let batch = self.collect().await?;
         if batch.is_empty() {
+            // What was handed out before a failed commit has gone to another member of the group.
+            self.oldest = None;
+            self.observer.waiting(None);
             return Ok(());
         }
         let (events, acks, folded) = batch.into_parts();

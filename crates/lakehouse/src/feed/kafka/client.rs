@@ -146,7 +146,9 @@ fn config(options: &KafkaOptions) -> ClientConfig {
         ("fetch.max.bytes", options.read_ahead),
     ];
     config.set("session.timeout.ms", SESSION_MS);
-    for (name, value) in &options.properties {
+    // The bound on what a producer sends. A consumer would refuse it above its bound on one answer, which is no bound on a record.
+    let properties = options.properties.iter();
+    for (name, value) in properties.filter(|(name, _)| name.as_str() != "message.max.bytes") {
         config.set(name, value);
     }
     for (name, value) in fixed {
@@ -239,5 +241,23 @@ mod tests {
         let named = Topics::Named("a.b".to_owned());
         assert_eq!(named.subscription(), "a.b");
         assert!(named.have("a.b") && !named.have("a.bc"));
+    }
+
+    #[test]
+    fn a_sink_whose_messages_may_be_larger_than_one_answer_is_read() {
+        let pairs = [
+            ("bootstrap.servers", "127.0.0.1:1"),
+            ("message.max.bytes", "33554432"),
+        ];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = KafkaOptions {
+            properties: pairs.into(),
+            topics: Vec::new(),
+            group: "g".to_owned(),
+            read_ahead: 16 << 20,
+            timeout: Duration::from_secs(1),
+        };
+        let consumer = config(&options).create::<BaseConsumer>();
+        assert!(consumer.is_ok(), "{:?}", consumer.err());
     }
 }

@@ -213,6 +213,8 @@ impl Session {
                 "idle_in_transaction_session_timeout",
                 (timeout * 2).to_string(),
             ),
+            // A statement that waited for another's commit looks again, and is not refused.
+            ("default_transaction_isolation", "read committed".into()),
             ("enable_seqscan", "off".into()),
             ("plan_cache_mode", "force_generic_plan".into()),
             ("jit", "off".into()),

@@ -108,6 +108,21 @@ fn commits_are_durable_where_the_server_would_not_wait() {
 }
 
 #[test]
+fn a_server_with_a_stricter_isolation_refuses_no_event_for_its_neighbour() {
+    let server = Server::postgres();
+    let place = Postgres::at(server.url.clone());
+    place.execute("ALTER SYSTEM SET default_transaction_isolation = 'repeatable read'");
+    place.execute("SELECT pg_reload_conf()");
+    let store = place.store();
+    place.execute(
+        "CREATE FUNCTION committed() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN IF current_setting('transaction_isolation') = 'read committed' THEN RETURN NEW; END IF; RAISE 'a snapshot'; END $$;
+         CREATE TRIGGER committed BEFORE INSERT ON dedup FOR EACH ROW EXECUTE FUNCTION committed()",
+    );
+    insert(&*store, InstanceId::random(), &many("a", 0..3));
+}
+
+#[test]
 fn a_server_that_is_away_at_the_start_is_waited_for() {
     let mut server = Server::postgres();
     let place = Postgres::at(server.url.clone());

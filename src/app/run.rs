@@ -151,9 +151,10 @@ impl Service {
         let (publishers, keeper, spool, store) =
             (self.publishers, self.keeper, self.spool, self.store);
         let (lakehouse, jobs) = (self.lakehouse, self.jobs);
-        let left = end.saturating_duration_since(Instant::now());
         let stopped = tokio::task::spawn_blocking(move || {
+            // The step that is being made ends first, in the time of all.
             drop(jobs);
+            let left = end.saturating_duration_since(Instant::now());
             if let Some((spool, draining)) = spool {
                 draining.stop(Instant::now() + left / 4);
                 if !spool.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use super::republish::{MOST_JOBS, stored_choice};
 use crate::domain::sink::{SinkName, Sinks};
@@ -144,6 +144,9 @@ impl Runner {
         let mut next = LOOK;
         for job in jobs {
             let id = job.new.id;
+            if self.stopped.try_recv() == Err(TryRecvError::Disconnected) {
+                break;
+            }
             if resting.get(&id).is_some_and(|end| Instant::now() < *end) {
                 continue;
             }

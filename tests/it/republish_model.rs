@@ -175,7 +175,7 @@ impl World {
         next
     }
 
-    /// What an operator would complain about.
+    /// Complaint that an operator would have, if any.
     fn complaint(&self, is_end: bool) -> Option<&'static str> {
         if self.row && !self.event {
             return Some("a row waits without its event");

@@ -37,14 +37,17 @@ const PARK: &str = "
     ON CONFLICT (seq, sink) DO UPDATE SET reason = excluded.reason, at = excluded.at, order_key = excluded.order_key";
 
 /// Moves parked rows into the outbox of an instance that does not live: the next one to look takes them over.
+/// An event that waits for the sink already counts as well: its parked row is gone.
 const RETRY_PARKED: &str = "
     WITH gone AS (
         DELETE FROM parked WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq, order_key
+    ), waiting AS (
+        INSERT INTO outbox (seq, key, bytes, owner, sink, order_key)
+        SELECT e.seq, e.key, length(e.body), $3, $2, gone.order_key
+        FROM gone CROSS JOIN LATERAL (SELECT seq, key, body FROM event WHERE event.seq = gone.seq LIMIT 1) AS e
+        ON CONFLICT DO NOTHING
     )
-    INSERT INTO outbox (seq, key, bytes, owner, sink, order_key)
-    SELECT e.seq, e.key, length(e.body), $3, $2, gone.order_key
-    FROM gone CROSS JOIN LATERAL (SELECT seq, key, body FROM event WHERE event.seq = gone.seq LIMIT 1) AS e
-    ON CONFLICT DO NOTHING";
+    SELECT seq FROM gone";
 
 /// If another sink has a row of the event, the event is kept like a published one, and goes with the last row.
 const DISCARD_PARKED: &str = "

@@ -106,6 +106,7 @@ macro_rules! contract {
             an_event_stays_until_no_sink_has_a_row_of_it
             a_parked_event_is_parked_for_one_sink
             an_event_that_waits_where_it_is_parked_can_be_refused_again
+            an_event_that_waits_where_it_is_parked_is_counted_when_it_is_put_back
             two_sinks_that_confirm_at_once_both_count
             rows_of_a_dead_instance_are_taken_over_by_the_same_sink
             rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded

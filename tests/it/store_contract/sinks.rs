@@ -152,6 +152,18 @@ pub(crate) fn an_event_that_waits_where_it_is_parked_can_be_refused_again(place:
     assert_eq!((place.count("outbox"), place.count("parked")), (1, 0));
 }
 
+/// The decision is recorded by this count.
+pub(crate) fn an_event_that_waits_where_it_is_parked_is_counted_when_it_is_put_back(
+    place: &impl Place,
+) {
+    let store = place.store();
+    let rows = store_for_both(&*store, alive(&*store), "a", 1);
+    store.park(&kafka(), rows[0], "too large").expect("parked");
+    assert_eq!(store.move_waiting(&sink(), &kafka(), 10), Ok(1));
+    assert_eq!(store.retry_parked(&kafka(), &rows), Ok(1));
+    assert_eq!((place.count("outbox"), place.count("parked")), (1, 0));
+}
+
 pub(crate) fn two_sinks_that_confirm_at_once_both_count(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);

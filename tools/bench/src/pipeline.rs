@@ -17,7 +17,7 @@ use super::service::Service;
 use super::{Backend, say};
 use hookweir_testkit::processes::{self, Processes, Watch};
 
-/// What comes before a measurement: caches fill, statements are prepared, connections open.
+/// Load before a measurement: caches fill, statements are prepared, connections open.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// How long the queue may take for what is left when the load has ended.
 const DRAIN: Duration = Duration::from_secs(240);

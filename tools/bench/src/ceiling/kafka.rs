@@ -17,7 +17,7 @@ use crate::requests::Requests;
 
 /// Records under way.
 pub(super) const WINDOW: usize = 1024;
-/// What comes before a measurement: the producer gets its id, and Java compiles.
+/// Load before a measurement: the producer gets its id, and Java compiles.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Longest time for what is under way at the end.
 const FLUSH: Duration = Duration::from_secs(60);

@@ -27,6 +27,8 @@ pub struct Entry {
     pub forged: bool,
     /// Another body under the unsigned id of an event before: a message of its own, with a mark.
     pub second: bool,
+    /// SHA-256 of the other body that the provider signed under the same id, and sent after this one was taken.
+    pub other: Option<[u8; 32]>,
     /// Every POST of the event.
     pub attempts: Vec<Attempt>,
 }
@@ -112,6 +114,7 @@ impl Entry {
             body: digest(&event.body),
             forged: false,
             second: false,
+            other: None,
             attempts,
         }
     }

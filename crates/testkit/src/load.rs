@@ -11,7 +11,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
-use super::ledger::{Answer, Attempt, Entry, Ledger};
+use super::ledger::{Answer, Attempt, Entry, Ledger, digest};
 use super::provider::{Event, Headers, Provider, now, small};
 
 /// How to send.
@@ -301,6 +301,7 @@ impl Shared {
             });
             if event.provider.signs_ids() {
                 entry.attempts.extend(attempts);
+                entry.other = Some(digest(&other.body));
             } else {
                 self.close(Entry {
                     second: true,

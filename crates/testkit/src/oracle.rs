@@ -24,6 +24,15 @@ struct Arrival {
     properties: [u8; 32],
 }
 
+/// What the store keeps for an operator instead of publishing it.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Source and event id of the parked events.
+    pub parked: Vec<String>,
+    /// Source, event id and SHA-256 of each body that came under a known id.
+    pub conflicts: HashSet<(String, String, [u8; 32])>,
+}
+
 impl Arrivals {
     /// Takes a message in.
     pub fn add(&mut self, message: &Message) {
@@ -57,6 +66,9 @@ pub struct Account {
     pub corrupt: Vec<String>,
     /// Messages of events or bodies that were never sent, or were forged.
     pub strangers: Vec<String>,
+    /// Events that arrived with the other body that was signed under their id, while their own is kept as a conflict. A spool
+    /// that cannot ask the store leaves the order of the two to the store.
+    pub exchanged: Vec<String>,
 }
 
 impl Account {
@@ -64,17 +76,13 @@ impl Account {
     pub fn of(ledger: &Ledger, messages: &[Message]) -> Self {
         let mut arrivals = Arrivals::default();
         messages.iter().for_each(|message| arrivals.add(message));
-        Self::between(ledger, arrivals, &[])
+        Self::between(ledger, arrivals, &Kept::default())
     }
 
-    /// Compares what arrived with the ledger of those who sent. `parked`: names of the events that are kept for an operator, and did not arrive.
-    pub fn between(
-        ledger: &Ledger,
-        Arrivals { mut by_event }: Arrivals,
-        parked: &[String],
-    ) -> Self {
+    /// Compares what arrived and what is kept with the ledger of those who sent.
+    pub fn between(ledger: &Ledger, Arrivals { mut by_event }: Arrivals, kept: &Kept) -> Self {
         let mut account = Self::default();
-        let wrongly_marked = wrongly_marked(ledger, &by_event, parked);
+        let wrongly_marked = wrongly_marked(ledger, &by_event, &kept.parked);
         for (place, entry) in ledger
             .entries
             .iter()
@@ -82,13 +90,21 @@ impl Account {
             .filter(|(_, entry)| !entry.forged)
         {
             let name = format!("{} {}", entry.provider.name(), entry.id);
-            let found = by_event
-                .remove(&(
-                    entry.provider.name().to_owned(),
-                    entry.id.clone(),
-                    entry.body,
-                ))
-                .unwrap_or_default();
+            let place_of = |body| {
+                let source = entry.provider.name().to_owned();
+                (source, entry.id.clone(), body)
+            };
+            let own = place_of(entry.body);
+            let mut found = by_event.remove(&own).unwrap_or_default();
+            let other = entry
+                .other
+                .filter(|_| found.is_empty() && kept.conflicts.contains(&own));
+            let instead = other.and_then(|body| by_event.remove(&place_of(body)));
+            let exchanged = instead.is_some();
+            if let Some(instead) = instead {
+                account.exchanged.push(name.clone());
+                found = instead;
+            }
             if found.is_empty() && entry.is_taken() {
                 account.lost.push(name.clone());
             }
@@ -106,9 +122,12 @@ impl Account {
             }
             // A spool that cannot ask the store takes a second body for the first.
             let as_answered = found.iter().all(|arrival| {
-                entry.message_ids().iter().all(|id| {
-                    *id == arrival.id
-                        || (entry.second && arrival.conflict_of.as_deref() == Some(*id))
+                let mut ids = entry.message_ids().into_iter();
+                if exchanged {
+                    return ids.any(|id| id == arrival.id);
+                }
+                ids.all(|id| {
+                    id == arrival.id || (entry.second && arrival.conflict_of.as_deref() == Some(id))
                 })
             });
             let alike = found.iter().all(|arrival| {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use hookweir_testkit::ledger::{Answer, Attempt, Entry, Ledger};
-use hookweir_testkit::oracle::{Account, Arrivals};
+use hookweir_testkit::ledger::{Answer, Attempt, Entry, Ledger, digest};
+use hookweir_testkit::oracle::{Account, Arrivals, Kept};
 use hookweir_testkit::provider::{Event, Headers, Provider};
 use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::sink::Message;
@@ -131,12 +131,61 @@ fn the_account_lets_a_parked_message_be_the_first_of_a_mark() {
                 .insert("x-hookweir-conflict-of".into(), mark.into());
         }
         arrivals.add(&message);
-        Account::between(&ledger, arrivals, parked).corrupt.len()
+        let kept = Kept {
+            parked: parked.to_vec(),
+            ..Kept::default()
+        };
+        Account::between(&ledger, arrivals, &kept).corrupt.len()
     };
     assert_eq!(corrupt(Some("m1"), &parked), 0);
     assert_eq!(corrupt(Some("m1"), &[]), 1, "nobody has the first");
     assert_eq!(corrupt(Some("m2"), &parked), 1, "names itself");
     assert_eq!(corrupt(Some("m3"), &parked), 1, "names a stranger");
+}
+
+#[test]
+fn the_account_lets_the_other_signed_body_stand_for_the_one_that_is_kept() {
+    let (first, message) = taken(Provider::Stripe, 1, "m1");
+    let (_, other) = taken(Provider::Stripe, 2, "m2");
+    let (name, event_id) = (first.provider.name().to_owned(), first.id.clone());
+    let own = first.body;
+    let ledger = Ledger {
+        entries: vec![Entry {
+            other: Some(digest(&other.body)),
+            ..first
+        }],
+    };
+    let account = |bodies: &[&Message], kept: Kept| {
+        let mut arrivals = Arrivals::default();
+        for body in bodies {
+            arrivals.add(&Message {
+                event_id: event_id.clone(),
+                ..(*body).clone()
+            });
+        }
+        let account = Account::between(&ledger, arrivals, &kept);
+        (
+            account.lost.len(),
+            account.exchanged.len(),
+            account.strangers.len(),
+        )
+    };
+    let kept = || Kept {
+        conflicts: [(name.clone(), event_id.clone(), own)].into(),
+        ..Kept::default()
+    };
+    assert_eq!(account(&[&other], kept()), (0, 1, 0));
+    assert_eq!(
+        account(&[&other], Kept::default()),
+        (1, 0, 1),
+        "its own body is nowhere"
+    );
+    assert_eq!(account(&[], kept()), (1, 0, 0), "neither was published");
+    assert_eq!(
+        account(&[&message, &other], kept()),
+        (0, 0, 1),
+        "both were published"
+    );
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl Report {
                 .iter()
                 .chain(&verdict.broke)
                 .chain(&verdict.impossible)
+                .chain(&verdict.examples)
                 .for_each(|what| println!("      {what}"));
             report.rows.push(verdict);
         }

@@ -501,6 +501,7 @@ impl<'a> Scene<'a> {
             copies,
             corrupt,
             strangers,
+            exchanged: _,
         } = account;
         let counts = [lost.len(), copies.len(), corrupt.len(), strangers.len()];
         self.demand(

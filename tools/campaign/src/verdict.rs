@@ -16,6 +16,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(2500 + 1000);
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Events that the closing of one channel can make copies of: `publisher.window`.
 const COPIES_OF_A_CLOSING: usize = 256;
+/// Events that are named where some are lost, corrupt or strangers.
+const EXAMPLES: usize = 10;
 /// Channels that one fault closes: `publisher.channels` of each instance.
 pub const CHANNELS: usize = 4;
 
@@ -119,6 +121,10 @@ pub struct Verdict {
     pub drain_ms: f64,
     pub waited: i64,
     pub demands: Vec<Demand>,
+    /// Events that arrived with the other body that was signed under their id, their own kept as a conflict.
+    pub exchanged: usize,
+    /// Some of the events that are lost, corrupt or strangers.
+    pub examples: Vec<String>,
     /// What missed its figure; empty is success.
     pub missed: Vec<String>,
     /// Whether times and rates count.
@@ -159,10 +165,10 @@ impl Verdict {
             let status = scene.apps[instance].stop().await;
             scene.demand("stops in order", status.success(), status.to_string());
         }
-        let (arrivals, unrouted, parked) = scene.place.collect().await;
-        let account = Account::between(&ledger, arrivals, &parked);
+        let (arrivals, unrouted, kept) = scene.place.collect().await;
+        let account = Account::between(&ledger, arrivals, &kept);
         if let Some(arrivals) = scene.place.collect_second() {
-            let second = Account::between(&ledger, arrivals, &parked);
+            let second = Account::between(&ledger, arrivals, &kept);
             scene.demand_second(&second);
         }
         let mut verdict = Self {
@@ -172,7 +178,7 @@ impl Verdict {
             faults: scene.windows.len(),
             left_over,
             unrouted,
-            parked: parked.len(),
+            parked: kept.parked.len(),
             max_rss: scene.memory.0,
             rss_bound: scene.memory.1,
             copies_bound: COPIES_OF_A_CLOSING
@@ -183,7 +189,7 @@ impl Verdict {
             ..Self::default()
         };
         verdict.count_answers(&ledger, &scene.windows, pulse);
-        verdict.count_arrivals(&ledger, &account, &parked, &scene.windows);
+        verdict.count_arrivals(&ledger, &account, &kept.parked, &scene.windows);
         verdict.judge(figures);
         scene.place.remove().await;
         verdict
@@ -287,11 +293,25 @@ impl Verdict {
         parked: &[String],
         windows: &[Window],
     ) {
-        self.lost = account
-            .lost
-            .iter()
-            .filter(|name| !parked.contains(name))
-            .count();
+        let lost = account.lost.iter().filter(|name| !parked.contains(name));
+        self.lost = lost.clone().count();
+        self.examples = lost
+            .map(|name| format!("lost: {name}"))
+            .chain(
+                account
+                    .strangers
+                    .iter()
+                    .map(|name| format!("stranger: {name}")),
+            )
+            .chain(
+                account
+                    .corrupt
+                    .iter()
+                    .map(|name| format!("corrupt: {name}")),
+            )
+            .take(EXAMPLES)
+            .collect();
+        self.exchanged = account.exchanged.len();
         let is_inside = |place: usize| {
             let entry = &ledger.entries[place];
             let first = entry.attempts.iter().map(|attempt| attempt.began).min();

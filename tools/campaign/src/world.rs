@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
 use lapin::ExchangeKind;
@@ -13,7 +13,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 use hookweir_testkit::kafka::{create_led_topic, create_topic, records};
-use hookweir_testkit::oracle::Arrivals;
+use hookweir_testkit::oracle::{Arrivals, Kept};
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::{Server, address};
 use hookweir_testkit::sink::{Message, Queues};
@@ -133,6 +133,8 @@ struct Named {
     source: String,
     #[diesel(sql_type = Text)]
     event_id: String,
+    #[diesel(sql_type = Nullable<Binary>)]
+    digest: Option<Vec<u8>>,
 }
 
 impl Place {
@@ -250,8 +252,8 @@ impl Place {
         ))
     }
 
-    /// Every message that came out, and what was given up and kept: (arrivals, unrouted, names of the parked).
-    pub async fn collect(&self) -> (Arrivals, usize, Vec<String>) {
+    /// Every message that came out, the number of those that nothing was bound for, and what the store keeps.
+    pub async fn collect(&self) -> (Arrivals, usize, Kept) {
         let (mut arrivals, mut unrouted) = (Arrivals::default(), 0);
         if let Some(topics) = &self.topics {
             self.kept.iter().for_each(|message| arrivals.add(message));
@@ -267,21 +269,37 @@ impl Place {
                 })
                 .await;
         }
-        let sql = "select event.source, event.event_id from parked join event using (seq)";
-        let query = diesel::sql_query(sql);
-        let parked = blocking(|| match &self.sqlite {
-            None => query.load::<Named>(&mut self.connect()),
-            Some(file) => query.load(&mut open(file)),
-        })
-        .expect("parked rows");
-        (
-            arrivals,
-            unrouted,
-            parked
+        (arrivals, unrouted, self.kept_by_store())
+    }
+
+    fn kept_by_store(&self) -> Kept {
+        let parked = self.named(
+            "select event.source, event.event_id, null as digest from parked join event using (seq)",
+        );
+        let conflicts = self.named("select source, event_id, digest from conflict");
+        Kept {
+            parked: parked
                 .into_iter()
                 .map(|row| format!("{} {}", row.source, row.event_id))
                 .collect(),
-        )
+            conflicts: conflicts
+                .into_iter()
+                .map(|row| {
+                    let digest = row.digest.expect("a digest");
+                    let digest = digest.try_into().expect("a SHA-256");
+                    (row.source, row.event_id, digest)
+                })
+                .collect(),
+        }
+    }
+
+    fn named(&self, sql: &str) -> Vec<Named> {
+        let query = diesel::sql_query(sql);
+        let rows = blocking(|| match &self.sqlite {
+            None => query.load(&mut self.connect()),
+            Some(file) => query.load(&mut open(file)),
+        });
+        rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// Takes the messages of a topic before it is deleted.

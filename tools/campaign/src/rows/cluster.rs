@@ -50,8 +50,6 @@ pub const ROWS: &[Row] = &[
     .with(|setup| {
         setup.postgres_pair = true;
         setup.instances = 2;
-        // Which of two bodies under one id came first, two spools cannot know.
-        setup.other_body = 0;
     }),
 ];
 

@@ -90,8 +90,7 @@ pub const ROWS: &[Row] = &[
             ..Figures::HARDLY
         },
     )
-    // Of two bodies under one id, the one that reaches PostgreSQL first goes to the queue: not that of the spool.
-    .with(|setup| (setup.instances, setup.proxy_postgres, setup.other_body) = (2, true, 0))
+    .with(|setup| (setup.instances, setup.proxy_postgres) = (2, true))
     .felt(Felt::Counter("hookweir_spooled_total", &[], 1)),
     Row::new(
         "deaths",

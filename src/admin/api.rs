@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -24,6 +24,9 @@ use crate::runtime::listener::RunningServer;
 
 /// Time that an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Interval between two looks for an event that a caller waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The admin API: an operator's functions, the room for questions, and who may ask. Clones share the
 /// room.
@@ -97,11 +100,11 @@ async fn respond(
     api: web::Data<Api>,
 ) -> HttpResponse {
     let answer = match api.ask(route, &request, payload).await {
-        Ok((question, caller)) => api.answer(route, question, caller).await,
+        Ok((question, caller)) => api.answer_or_wait(route, &request, question, caller).await,
         Err(problem) => Err(problem),
     };
     match answer {
-        Ok((Answer::Json(answer), _)) => HttpResponse::Ok()
+        Ok((Answer::Json(answer) | Answer::NothingYet(answer, _), _)) => HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(answer),
         Ok((Answer::Body(opened), room)) => body::answer(opened, room),
@@ -124,6 +127,31 @@ impl Api {
             _ => whole(payload).await?,
         };
         Ok(((route.ask)(request, &body)?, caller.name))
+    }
+
+    /// Answers a question, and asks it again while its caller waits for an answer that is not there yet.
+    /// Another instance may store the event, and its commit wakes nobody here: `NOTIFY` would have all
+    /// commits of the database wait for each other.
+    async fn answer_or_wait(
+        &self,
+        route: &ApiRoute,
+        request: &HttpRequest,
+        mut question: Question,
+        caller: Arc<str>,
+    ) -> Result<(Answer, Option<OwnedSemaphorePermit>), ApiProblem> {
+        let since = Instant::now();
+        loop {
+            let answer = self.answer(route, question, caller.clone()).await?;
+            let left = match &answer.0 {
+                Answer::NothingYet(_, wait) => wait.saturating_sub(since.elapsed()),
+                Answer::Json(_) | Answer::Body(_) => Duration::ZERO,
+            };
+            if left.is_zero() {
+                return Ok(answer);
+            }
+            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            question = (route.ask)(request, &[])?;
+        }
     }
 
     /// Answers a question on a thread that may block, within the room and the time. With a body comes

@@ -1,5 +1,7 @@
 //! Routes of the admin API: path, right, and the question that a request asks.
 
+use std::time::Duration;
+
 use actix_web::http::Method;
 use actix_web::{HttpRequest, web};
 use percent_encoding::percent_decode_str;
@@ -24,6 +26,8 @@ pub(super) type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, Api
 pub(super) enum Answer {
     Json(Value),
     Body(OpenedBody),
+    /// Nothing new, for a caller who waits this long from its question on.
+    NothingYet(Value, Duration),
 }
 
 /// A route: method, path, the right that it needs, and the question that a request with this body asks.
@@ -43,7 +47,12 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         ask: |request, _| {
             let question: EventQuestion = parameters(request)?;
             Ok(Box::new(move |operator, _| {
-                json(operator.events(&question)?)
+                let list = operator.events(&question)?;
+                let is_new = !list.events.is_empty() || list.next != question.after;
+                match json(list)? {
+                    Answer::Json(list) if !is_new => Ok(Answer::NothingYet(list, question.wait())),
+                    answer => Ok(answer),
+                }
             }))
         },
     },

@@ -7,6 +7,7 @@ use super::views::{EventList, EventView, SinkState, SinkView, TraceView, shown};
 use super::{ApiProblem, EventQuestion, Operator, question};
 use crate::domain::delivery::{DedupKey, MessageId, SourceName};
 use crate::store::catalog::{EventName, EventQuery, EventSummary, LOOK};
+use crate::store::cursor::{EventPosition, Followed};
 use crate::store::trace::{EventTrace, Traced};
 use crate::store::{Catalog, Seq};
 
@@ -14,14 +15,35 @@ use crate::store::{Catalog, Seq};
 const LISTED: usize = 10;
 
 impl Operator {
-    /// Returns a page of the events that fit the question, the newest first.
+    /// Returns a page of the events that fit the question: the newest first, or those after a position,
+    /// the oldest first.
     pub fn events(&self, question: &EventQuestion) -> Result<EventList, ApiProblem> {
         let query = question.parse()?;
+        if let Some(after) = question.position()? {
+            return self.events_after(&query, after);
+        }
         let page = self.archive.catalog()?.events(&query)?;
         Ok(EventList {
             events: page.events.iter().map(view).collect(),
             next: page.next.map(|seq| seq.0.to_string()),
+            after_deleted: false,
         })
+    }
+
+    /// Returns the events after a position.
+    fn events_after(
+        &self,
+        query: &EventQuery,
+        after: EventPosition,
+    ) -> Result<EventList, ApiProblem> {
+        match self.archive.store()?.events_after(query, after)? {
+            Followed::By(followers) => Ok(EventList {
+                events: followers.events.iter().map(view).collect(),
+                next: Some(followers.next.to_string()),
+                after_deleted: followers.after_deleted,
+            }),
+            Followed::AnotherHistory => Err(another_history(after)),
+        }
     }
 
     /// Returns the event with this message id or provider's id.
@@ -197,6 +219,7 @@ fn view(event: &EventSummary) -> EventView {
         ..row(parked.sink.as_str(), SinkState::Parked)
     });
     EventView {
+        position: EventPosition::of(event.seq, event.message_id).to_string(),
         message_id: event.message_id.to_string(),
         source: event.source.clone(),
         event_id: event.event_id.clone(),
@@ -229,6 +252,15 @@ pub(super) fn gone(name: &str) -> ApiProblem {
             name.escape_debug()
         ),
         "published events are kept for store.keep_events_days; look for it behind the sink",
+    )
+}
+
+fn another_history(after: EventPosition) -> ApiProblem {
+    ApiProblem::conflict(
+        format!(
+            "after: the store has no such event as {after}: it was restored, or has lost events"
+        ),
+        "read again from after=0, or from an older position that you have, and leave out message ids that you know",
     )
 }
 

@@ -1,5 +1,7 @@
 //! Questions for events, as text: parameters of the API, and how they are understood.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::ApiProblem;
@@ -7,9 +9,13 @@ use crate::domain::delivery::{MessageId, SourceName, UnixMillis};
 use crate::domain::sink::SinkName;
 use crate::store::Seq;
 use crate::store::catalog::{EventQuery, EventState, PAGE};
+use crate::store::cursor::EventPosition;
 
 /// Number of events in a page, unless the question says another.
 const USUAL_PAGE: usize = 20;
+
+/// Longest time that a question waits for an event.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Parameters of `GET /api/v1/events`. Every one that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,6 +40,11 @@ pub struct EventQuestion {
     pub sink: Option<String>,
     /// Place to go on from: `next` of the page before.
     pub before: Option<String>,
+    /// EventPosition: events after it, the oldest first, without gaps. `next` of the answer before, `position`
+    /// of an event, the header `x-hookweir-position` of a message, or 0.
+    pub after: Option<String>,
+    /// With `after`: time to wait for an event if there is none yet, in milliseconds.
+    pub wait_ms: Option<u64>,
     /// Number of events wanted.
     pub limit: Option<usize>,
 }
@@ -42,6 +53,7 @@ impl EventQuestion {
     /// Returns the parameters that are given, with their names.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         let limit = self.limit.map(|limit| limit.to_string());
+        let wait = self.wait_ms.map(|wait| wait.to_string());
         let all = [
             ("source", &self.source),
             ("event_id", &self.event_id),
@@ -52,12 +64,46 @@ impl EventQuestion {
             ("state", &self.state),
             ("sink", &self.sink),
             ("before", &self.before),
+            ("after", &self.after),
+            ("wait_ms", &wait),
             ("limit", &limit),
         ];
         let given = all.into_iter();
         given
             .filter_map(|(name, value)| Some((name, value.clone()?)))
             .collect()
+    }
+
+    /// Returns the position after which events are wanted.
+    pub(super) fn position(&self) -> Result<Option<EventPosition>, ApiProblem> {
+        let Some(after) = &self.after else {
+            return match self.wait_ms {
+                None => Ok(None),
+                Some(_) => Err(ApiProblem::bad_question(
+                    "wait_ms is given without after",
+                    "give after=0, or a position",
+                )),
+            };
+        };
+        if self.before.is_some() {
+            return Err(ApiProblem::bad_question(
+                "after and before are given together",
+                "give after for the oldest first, or before for the newest first",
+            ));
+        }
+        let position = EventPosition::parse(after);
+        position.map(Some).ok_or_else(|| {
+            ApiProblem::bad_question(
+                format!("after: \"{}\" is no position", after.escape_debug()),
+                "give `next` of the answer before, `position` of an event, or 0",
+            )
+        })
+    }
+
+    /// Returns the time to wait for the first event.
+    pub fn wait(&self) -> Duration {
+        let wait = Duration::from_millis(self.wait_ms.unwrap_or(0));
+        wait.min(LONGEST_WAIT)
     }
 
     /// Returns the question as the store understands it.
@@ -177,8 +223,38 @@ mod tests {
         assert!(text.contains("event_id"), "{text}");
         let text = wrong(|question| question.limit = Some(PAGE + 1));
         assert!(text.contains("1 to 500"), "{text}");
+        let text = wrong(|question| question.before = Some("7.5".into()));
+        assert!(text.contains("no place"), "{text}");
         let text = wrong(|question| question.source = Some("A b".into()));
         assert!(text.contains("hookweir sources"), "{text}");
+    }
+
+    #[test]
+    fn a_position_that_is_none_or_stands_beside_another_place_is_refused() {
+        let position = |after: Option<&str>, before: Option<&str>, wait_ms| {
+            let question = EventQuestion {
+                after: after.map(str::to_owned),
+                before: before.map(str::to_owned),
+                wait_ms,
+                ..EventQuestion::default()
+            };
+            question.position().map_err(|problem| problem.to_string())
+        };
+        assert_eq!(position(None, Some("7"), None), Ok(None));
+        assert_eq!(
+            position(Some("0"), None, Some(1)),
+            Ok(Some(EventPosition::START))
+        );
+        for (after, before, wait) in [
+            (Some("seven"), None, None),
+            (Some("0"), Some("7"), None),
+            (None, None, Some(1)),
+        ] {
+            assert!(
+                position(after, before, wait).is_err(),
+                "{after:?} {before:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,19 +7,26 @@ use crate::domain::delivery::UnixMillis;
 use crate::store::catalog::EventState;
 use crate::store::republish::JobState;
 
-/// A page of events, the newest first.
+/// A page of events, the newest first; after a position, the oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventList {
     /// The events.
     pub events: Vec<EventView>,
-    /// Place to go on from, for the parameter `before`. None at the end. A page may be empty and have
-    /// a next one: none of the events that were read fits.
+    /// Place to go on from, for the parameter `before`, or for `after` if the question had it. For
+    /// `before`: none at the end. A page may be empty and have a next one: none of the events that were
+    /// read fits.
     pub next: Option<String>,
+    /// True if the event at `after` was deleted (store.keep_events_days). Events behind it may have been
+    /// deleted, too, before they were read.
+    pub after_deleted: bool,
 }
 
 /// An event without its headers and body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventView {
+    /// Its place in the order of the store, for the parameter `after`. Its messages have it in the header
+    /// `x-hookweir-position`.
+    pub position: String,
     /// Id of its message.
     pub message_id: String,
     /// Name of its source.

@@ -9,6 +9,7 @@ use serde::ser::SerializeMap;
 
 use super::routing_key::RoutingKeys;
 use crate::domain::delivery::{MessageId, SourceName, UnixMillis};
+use crate::store::cursor::EventPosition;
 use crate::store::republish::JobId;
 use crate::store::{NewEvent, StoredEvent};
 
@@ -24,6 +25,8 @@ pub const CONFLICT_OF: &str = "x-hookweir-conflict-of";
 pub const SAME_BYTES_AS: &str = "x-hookweir-same-bytes-as";
 /// Header with the id of the job that has published the event again, on an operator's order.
 pub const REPUBLISHED: &str = "x-hookweir-republished";
+/// Header with the event's place in the order in which `GET /api/v1/events?after=` lists events.
+pub const POSITION: &str = "x-hookweir-position";
 /// Header with the id of the message, in sinks whose messages have no id of their own.
 pub const MESSAGE_ID: &str = "x-hookweir-message-id";
 
@@ -66,6 +69,8 @@ pub struct Message {
     pub routing_key: String,
     /// Number of attempts to publish the event, this one included.
     pub attempt: u32,
+    /// Place of the event in the order of the store.
+    pub position: EventPosition,
     /// Job that publishes it again.
     pub republished: Option<JobId>,
     /// The event, with the body.
@@ -108,6 +113,7 @@ impl Message {
                 event.event_id.as_str(),
             ),
             attempt: row.attempts.saturating_add(tries).saturating_add(1),
+            position: EventPosition::of(row.seq, event.message_id()),
             republished: row.republished,
             event: event.clone(),
             omitted: None,
@@ -126,7 +132,7 @@ impl Message {
     pub fn headers_with(&self, names: &AttributeNames) -> Vec<(&str, String)> {
         let event = &*self.event;
         let received_at = rfc3339(event.received_at);
-        let mut headers: Vec<(&str, String)> = Vec::with_capacity(8 + event.headers.len());
+        let mut headers: Vec<(&str, String)> = Vec::with_capacity(9 + event.headers.len());
         headers.push((names.specversion, "1.0".to_owned()));
         headers.push((names.id, event.event_id.as_str().to_owned()));
         headers.push((names.source, event.source.as_str().to_owned()));
@@ -138,6 +144,7 @@ impl Message {
         headers.push(("x-hookweir-source", event.source.as_str().to_owned()));
         headers.push(("x-hookweir-received-at", received_at));
         headers.push(("x-hookweir-attempt", self.attempt.to_string()));
+        headers.push((POSITION, self.position.to_string()));
         let id = |id: MessageId| id.to_string();
         headers.extend(
             event
@@ -283,6 +290,7 @@ mod tests {
                     "cloudEvents:specversion": "1.0", "cloudEvents:id": "evt_1", "cloudEvents:source": "stripe",
                     "cloudEvents:type": "invoice.paid", "cloudEvents:time": "2026-01-01T00:00:00.001Z",
                     "x-hookweir-source": "stripe", "x-hookweir-received-at": "2026-01-01T00:00:00.001Z", "x-hookweir-attempt": "4",
+                    "x-hookweir-position": format!("1-{}", &row.event.message_id().to_string()[..8]),
                     "user-agent": "Stripe/1.0, again", "traceparent": "00-ab-cd-01",
                 },
                 "body": "{\"a\":\"é\"}",

@@ -11,6 +11,8 @@ mod catalog_answers;
 mod catalog_rows;
 mod claim;
 mod clock;
+pub mod cursor;
+mod cursor_rows;
 mod in_order;
 pub mod keeper;
 mod migrations;
@@ -41,8 +43,8 @@ pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;
 pub use reached::Reached;
 pub use roles::{
-    Audit, Catalog, Decisions, Housekeeping, Intake, OperatorStore, Outbox, Republish, Secrets,
-    Store,
+    Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, Republish,
+    Secrets, Store,
 };
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 

@@ -133,7 +133,7 @@ macro_rules! republish_reads {
 
         /// Returns the next events that fit the question, out of a bounded number. The events that do
         /// not fit are counted only if those that do are too few.
-        fn read_oldest(
+        pub(super) fn read_oldest(
             connection: &mut $connection,
             query: &EventQuery,
             (after, until): (i64, i64),

@@ -9,6 +9,7 @@ use super::audit::AuditEntry;
 use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
+use super::cursor::{EventPosition, Followed};
 use super::republish::{Choice, Job, JobId, NewJob, NextEvents, Stepped};
 use super::trace::{EventTrace, Traced};
 use super::{
@@ -224,6 +225,18 @@ pub trait Catalog: Send + Sync + 'static {
     fn parked_event(&self, row: Seq) -> Result<Option<StoredEvent>, StoreError>;
 }
 
+/// Reading of events in one order, without gaps. The admin API uses it.
+pub trait Cursor: Send + Sync + 'static {
+    /// Returns the next events after a position that fit the question, the oldest first, at most
+    /// `query.limit` out of [`LOOK`](super::catalog::LOOK). Nothing ever appears behind the place to go
+    /// on from.
+    fn events_after(
+        &self,
+        query: &EventQuery,
+        after: EventPosition,
+    ) -> Result<Followed, StoreError>;
+}
+
 /// Record of what operators did. The admin API uses it.
 pub trait Audit: Send + Sync + 'static {
     /// Stores an entry, with the time.
@@ -283,9 +296,9 @@ pub trait Decisions: Send + Sync + 'static {
 }
 
 /// Roles that the admin API uses, with connections of its own.
-pub trait OperatorStore: Catalog + Audit + Republish + Decisions {}
+pub trait OperatorStore: Catalog + Cursor + Audit + Republish + Decisions {}
 
-impl<T: Catalog + Audit + Republish + Decisions> OperatorStore for T {}
+impl<T: Catalog + Cursor + Audit + Republish + Decisions> OperatorStore for T {}
 
 /// Every role of one store.
 pub trait Store: Intake + Outbox + Housekeeping + Secrets + OperatorStore {}

@@ -37,6 +37,9 @@ pub(in crate::cli) struct Options {
     /// Events that wait for this sink, or are parked by it.
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
+    /// Events after this position, the oldest first: the number of the event, a dash and eight digits, or 0.
+    #[arg(long, value_name = "POSITION")]
+    after: Option<String>,
     /// Number of events, at most.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -57,6 +60,8 @@ impl Options {
             state: self.state.clone(),
             sink: self.sink.clone(),
             before: None,
+            after: self.after.clone(),
+            wait_ms: None,
             limit: None,
         }
     }
@@ -79,23 +84,50 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
                 table.row(cells(event));
             }
         }
+        if page.after_deleted {
+            say::note(format_args!(
+                "the event at {} was deleted (store.keep_events_days); later ones may have been, too, before they were read",
+                question.after.as_deref().unwrap_or_default()
+            ));
+        }
         pages += 1;
-        if page.next.is_none() || left == 0 {
+        if left == 0 || !go_on(&mut question, &page) {
             break page.next;
         }
         if pages % PROGRESS == 0 {
             say::note(format_args!("about {} events read so far", pages * LOOK));
         }
-        question.before = page.next;
     };
     table.print();
     let wanted = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    if left == wanted {
-        say::note("no event fits; `hookweir sources` shows deliveries that were refused");
-    } else if next.is_some() {
-        say::note("older events may fit, too; --limit and --to show them");
-    }
+    note_end(options, left == wanted, next);
     Ok(())
+}
+
+/// Makes `question` one for the page after `page`. Returns `false` if there is none.
+fn go_on(question: &mut EventQuestion, page: &EventList) -> bool {
+    let is_cursor = question.after.is_some();
+    let place = match is_cursor {
+        true => &mut question.after,
+        false => &mut question.before,
+    };
+    let has_moved = page.next.is_some() && page.next != *place;
+    place.clone_from(&page.next);
+    has_moved
+}
+
+/// Says how to go on.
+fn note_end(options: &Options, is_empty: bool, next: Option<String>) {
+    match next {
+        Some(next) if options.after.is_some() => {
+            say::note(format_args!("events that come later: --after {next}"));
+        }
+        _ if is_empty => {
+            say::note("no event fits; `hookweir sources` shows deliveries that were refused");
+        }
+        Some(_) => say::note("older events may fit, too; --limit and --to show them"),
+        None => {}
+    }
 }
 
 fn cells(event: &EventView) -> [String; 6] {

@@ -168,6 +168,7 @@ mod tests {
 
     fn event(n: usize) -> EventView {
         EventView {
+            position: String::new(),
             message_id: n.to_string(),
             source: "s".into(),
             event_id: n.to_string(),
@@ -190,6 +191,7 @@ mod tests {
             Ok(EventList {
                 next: (page.len() == PAGE).then(|| "more".to_owned()),
                 events: page.into_iter().map(event).collect(),
+                after_deleted: false,
             })
         });
         let news = news.expect("read");
@@ -239,6 +241,7 @@ mod tests {
             Ok(EventList {
                 events: found.copied().map(event).collect(),
                 next: (first > 0).then(|| first.to_string()),
+                after_deleted: false,
             })
         });
         let events = news.expect("read").events.into_iter();

@@ -6,6 +6,7 @@ mod audit;
 mod catalog;
 mod claims;
 mod connection;
+mod cursor;
 mod decisions;
 mod housekeeping;
 mod insert;
@@ -33,6 +34,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 
 use self::connection::{Connection, unavailable, was_rolled_back};
+use self::cursor::SharedHorizon;
 use self::insert::LastKnown;
 use self::session::Session;
 use super::clock::DeletionClock;
@@ -52,6 +54,7 @@ pub(super) struct PostgresStore {
     pool: Pool<ConnectionManager<PgConnection>>,
     prepared: AtomicBool,
     last_known: LastKnown,
+    horizon: SharedHorizon,
     lease: Duration,
     longest_retry: Duration,
     deletion_clock: DeletionClock,
@@ -74,6 +77,7 @@ impl PostgresStore {
             configured: config.url.clone(),
             prepared: AtomicBool::new(false),
             last_known: LastKnown::default(),
+            horizon: SharedHorizon::default(),
             lease: config.lease,
             longest_retry: config.longest_retry,
             deletion_clock: DeletionClock::default(),

@@ -5,6 +5,7 @@ mod catalog;
 mod checkpoint;
 mod claims;
 mod connection;
+mod cursor;
 mod decisions;
 mod file;
 mod housekeeping;

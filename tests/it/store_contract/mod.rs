@@ -4,6 +4,7 @@ mod audit;
 mod catalog;
 mod claims;
 mod clocks;
+mod cursor;
 mod fetched;
 mod identity;
 mod inserts;
@@ -123,6 +124,10 @@ macro_rules! contract {
             a_trace_has_attempts_reason_and_confirms_with_their_times
             a_page_is_bounded_and_the_next_one_goes_on
             conflicts_are_listed_with_their_bodies);
+        $crate::store_contract::contract!($place: cursor
+            events_after_a_position_come_in_order_in_pages_and_by_filter
+            a_position_whose_event_was_deleted_says_so_and_one_of_another_history_is_refused
+            ten_readers_see_each_event_of_eight_writers_once_in_one_order);
         $crate::store_contract::contract!($place: republish
             events_are_published_again_under_the_same_message_ids_and_marked
             what_waits_or_is_parked_is_left_to_that_and_a_second_job_doubles_nothing

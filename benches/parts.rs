@@ -52,6 +52,7 @@ fn event(number: usize) -> NewEvent {
         body: Bytes::from_static(b"{}"),
         received_at: UnixMillis(0),
         window: Duration::from_secs(86_400),
+        sinks: None,
     }
 }
 

@@ -139,6 +139,7 @@ fn batch_of(events: usize) -> Vec<Arc<NewEvent>> {
                 body: vec![b'x'; BODY].into(),
                 received_at: wall_clock(),
                 window: Duration::from_secs(7 * 86_400),
+                sinks: None,
             })
         })
         .collect();

@@ -13,6 +13,7 @@ use crate::config::error::nearest;
 use crate::config::model::PublisherUrl;
 use crate::config::{Config, ConfigError, model};
 use crate::domain::delivery::SourceName;
+use crate::domain::sink::Sinks;
 use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
 use hookweir_signatures::{Scheme, spec_of};
@@ -48,6 +49,12 @@ pub struct Source {
     pub upload: Duration,
     /// Longest time from the end of a body to the response.
     pub deadline: Duration,
+    /// Sinks, with the routes of this configuration.
+    pub sinks: Sinks,
+    /// Lowest rate of a body, in bytes a second.
+    pub min_body_bytes_per_sec: u64,
+    /// Largest `Retry-After`, in seconds.
+    pub retry_after_max_secs: u64,
     /// Share of `limits.in_flight_bytes`.
     pub share: Arc<Share>,
     /// Metrics of this source.
@@ -55,7 +62,12 @@ pub struct Source {
 }
 
 impl Source {
-    fn new(source: &model::Source, scheme: Scheme, config: &Config, metrics: &Metrics) -> Self {
+    fn new(
+        source: &model::Source,
+        scheme: Scheme,
+        config: &Config,
+        (sinks, metrics): (Sinks, &Metrics),
+    ) -> Self {
         let scheme = Arc::new(scheme);
         let facts = scheme.facts();
         let max_body_bytes = max_body_bytes(config, source);
@@ -72,6 +84,9 @@ impl Source {
             max_body_bytes,
             usual_body_bytes: facts.max_body_bytes.unwrap_or(USUAL).min(max_body_bytes),
             upload: upload(source, facts.deadline, config.limits.body_timeout),
+            sinks,
+            min_body_bytes_per_sec: config.limits.min_body_bytes_per_sec,
+            retry_after_max_secs: config.limits.retry_after_max_secs,
             share: Arc::new(share),
             deadline: source
                 .deadline
@@ -84,6 +99,29 @@ impl Source {
             metrics: metrics.source(&source.name),
             keys: CurrentKeys::new(scheme.clone()),
             scheme,
+        }
+    }
+}
+
+/// Part of a source that a reload leaves as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptPart {
+    /// All of it.
+    All,
+    /// The keys that were fetched, and the secret that was learned.
+    Keys,
+    /// Its room and its figures.
+    Figures,
+}
+
+impl Source {
+    /// Takes over the room and the figures of the source before a reload, and its keys.
+    fn take_over(&mut self, before: &Self, keys: bool) {
+        before.share.resize(&self.share);
+        self.share = before.share.clone();
+        self.metrics = before.metrics.clone();
+        if keys {
+            self.keys.take_over(&before.keys);
         }
     }
 }
@@ -158,6 +196,10 @@ impl Sources {
 
     /// Compiles the sources of a configuration. Fails with every error of every source.
     pub fn compile(config: &Config, metrics: &Metrics) -> Result<Self, Vec<ConfigError>> {
+        // Loading has found every mistake of the routes.
+        let sinks = config
+            .routes()
+            .map_err(|error| vec![ConfigError::nowhere(error)])?;
         let mut mistakes = Vec::new();
         let mut sources = Vec::with_capacity(config.sources.len());
         for source in &config.sources {
@@ -170,7 +212,10 @@ impl Sources {
                 continue;
             }
             match Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
-                Ok(scheme) => sources.push(Source::new(source, scheme, config, metrics)),
+                Ok(scheme) => {
+                    let shared = (sinks.clone(), metrics);
+                    sources.push(Source::new(source, scheme, config, shared));
+                }
                 Err(errors) => {
                     mistakes.extend(errors.into_iter().map(|error| {
                         config.source_error(source, &error.key.to_string(), error.text)
@@ -182,6 +227,23 @@ impl Sources {
             Ok(Self::new(sources))
         } else {
             Err(mistakes)
+        }
+    }
+
+    /// Takes over from the sources before a reload what outlives it. `kept` tells how much of a source is the same.
+    pub fn take_over(&mut self, before: &Self, kept: impl Fn(&SourceName) -> KeptPart) {
+        for source in self.by_path.values_mut() {
+            let Some(before) = before.iter().find(|before| before.name == source.name) else {
+                continue;
+            };
+            match (kept(&source.name), Arc::get_mut(source)) {
+                (KeptPart::All, _) => {
+                    before.share.resize(&source.share);
+                    *source = before.clone();
+                }
+                (kept, Some(source)) => source.take_over(before, kept == KeptPart::Keys),
+                (_, None) => {}
+            }
         }
     }
 

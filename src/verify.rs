@@ -167,34 +167,48 @@ impl Handler<Ping> for VerifierActor {
 const MAX_FORWARDED_VALUE: usize = 1024;
 
 /// Returns a header's value as text: UTF-8, or else Latin-1, which RFC 9110 allows. No byte is lost
-/// in either.
-fn header_text(value: &http::HeaderValue) -> String {
+/// in either. None: it is too long to be stored.
+fn header_text(value: &http::HeaderValue) -> Option<String> {
     let bytes = value.as_bytes();
-    std::str::from_utf8(bytes).map_or_else(
+    let text = std::str::from_utf8(bytes).map_or_else(
         |_| bytes.iter().map(|byte| char::from(*byte)).collect(),
         str::to_owned,
-    )
+    );
+    Some(text).filter(|text| text.len() <= MAX_FORWARDED_VALUE)
 }
 
-/// Returns the event to store.
-fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
-    let text = |value: &http::HeaderValue| {
-        Some(header_text(value)).filter(|text| text.len() <= MAX_FORWARDED_VALUE)
-    };
+/// Returns the headers that are stored with the event.
+fn stored_headers(
+    source: &Source,
+    request: &Request,
+    event: &VerifiedEvent,
+) -> Vec<(String, String)> {
     let forwarded = source
         .forward_headers
         .iter()
         .filter(|name| *name != CONTENT_ENCODING);
-    let forwarded = forwarded
-        .filter_map(|name| Some((name.as_str().to_owned(), text(request.headers.get(name)?)?)));
+    let forwarded = forwarded.filter_map(|name| {
+        Some((
+            name.as_str().to_owned(),
+            header_text(request.headers.get(name)?)?,
+        ))
+    });
     // An element of a batch comes out decompressed.
     let encoded = event.body.as_ptr_range() == request.body.as_ptr_range();
     let encoding = request
         .headers
         .get(&CONTENT_ENCODING)
         .filter(|value| encoded && *value != "identity")
-        .and_then(text);
+        .and_then(header_text);
     let encoding = encoding.map(|encoding| (CONTENT_ENCODING.as_str().to_owned(), encoding));
+    forwarded.chain(encoding).collect()
+}
+
+/// Returns the event to store.
+fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
+    let headers = stored_headers(source, request, &event);
+    let event_type = event.event_type.as_deref();
+    let sinks = Some(source.sinks.wanting(&source.name, event_type));
     let keys = EventKeys::new(&source.name, source.drop_same_bytes, &event);
     NewEvent {
         key: keys.key,
@@ -213,10 +227,10 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
             None => request
                 .headers
                 .get(&CONTENT_TYPE)
-                .and_then(text)
+                .and_then(header_text)
                 .map(String::into_boxed_str),
         },
-        headers: forwarded.chain(encoding).collect(),
+        headers,
         body: owned_if_small_part(event.body, request.body.len()),
         received_at: request.received_at,
         window: if event.class.is_short_lived() {
@@ -224,6 +238,7 @@ fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> N
         } else {
             source.dedup_window
         },
+        sinks,
     }
 }
 

@@ -245,11 +245,23 @@ mod tests {
     use actix_web::test;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, ConfigError};
     use crate::domain::delivery::{InstanceId, UnixMillis};
     use serde_json::Value;
 
-    use crate::operate::{Archive, JobWaker};
+    use crate::operate::{Archive, JobWaker, Reload, Reloaded};
+
+    struct Unchanged;
+
+    impl Reload for Unchanged {
+        fn reload(&self, _: bool) -> Result<Reloaded, Vec<ConfigError>> {
+            Ok(Reloaded {
+                files: Vec::new(),
+                changes: Vec::new(),
+                warnings: Vec::new(),
+            })
+        }
+    }
 
     fn api() -> Api {
         let config = Config::from_toml("").expect("valid");
@@ -257,8 +269,9 @@ mod tests {
             instance: InstanceId::random(),
             started: UnixMillis(0),
             sinks: config.routes().expect("sinks"),
-            sources: Vec::new(),
-            archive: Archive::new(&config.store, &config.admin),
+            sources: Arc::default(),
+            reloader: Box::new(Unchanged),
+            archive: Arc::new(Archive::new(&config.store, &config.admin)),
             jobs: JobWaker::new().0,
         };
         let settings = AdminApi {

@@ -13,8 +13,8 @@ use super::routes::{Choice, ROUTES};
 use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, Changed, ConflictList, Decision, EventList, EventQuestion, EventView, JobList,
-    JobView, ParkedList, ParkedQuestion, RepublishOrder, RepublishPlan, RepublishQuestion,
-    SourceList, TraceView,
+    JobView, ParkedList, ParkedQuestion, ReloadOrder, ReloadView, RepublishOrder, RepublishPlan,
+    RepublishQuestion, SourceList, TraceView,
 };
 
 /// The checked-in document.
@@ -156,6 +156,15 @@ fn events(types: &Schemas) -> Vec<Documented> {
     ]
 }
 
+fn service() -> Vec<Documented> {
+    vec![Documented::post(
+        "/api/v1/reload",
+        "Reads the configuration again, and takes over what can change while the service runs. With a mistake anywhere, changes nothing.",
+        (schema::<ReloadOrder>(), json!({ "dry_run": true })),
+        schema::<ReloadView>(),
+    )]
+}
+
 fn jobs() -> Vec<Documented> {
     let choice = json!({ "source": "stripe", "from": "2026-11-28T00:00:00Z" });
     let order = json!({ "id": JOB, "choice": choice, "pace": 100, "expected": 2, "reason": "a consumer lost them" });
@@ -258,6 +267,7 @@ fn decisions(types: &Schemas) -> Vec<Documented> {
 fn document() -> Value {
     let types = types();
     let mut documented = events(&types);
+    documented.extend(service());
     documented.extend(jobs());
     documented.extend(decisions(&types));
     let mut paths = Map::new();

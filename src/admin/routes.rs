@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::config::model::Right;
 use crate::operate::{
-    ApiProblem, Decision, EventQuestion, OpenedBody, Operator, ParkedQuestion, RepublishOrder,
-    RepublishQuestion,
+    ApiProblem, Decision, EventQuestion, OpenedBody, Operator, ParkedQuestion, ReloadOrder,
+    RepublishOrder, RepublishQuestion,
 };
 
 /// Bytes of a request's body, at most. A page of conflicts, each by its longest name, has room.
@@ -97,6 +97,17 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         ask: |request, _| {
             let NoParameters {} = parameters(request)?;
             Ok(Box::new(|operator, _| json(operator.sources())))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/reload",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (order, NoParameters {}) = (from_json::<ReloadOrder>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.reload(&order, caller)?)
+            }))
         },
     },
     ApiRoute {

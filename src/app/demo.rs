@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::Config;
-use crate::config::model::{Source, StoreUrl};
+use crate::config::model::{LogDeliveries, Source, StoreUrl};
 use crate::config::secret::Secret;
 use crate::runtime::folder;
 
@@ -50,6 +50,9 @@ pub fn add(config: &mut Config, only_known: bool) -> Result<(), String> {
     })?;
     config.sources.push(source(secret)?);
     config.collect_headers();
+    if config.log.deliveries == LogDeliveries::Auto {
+        config.log.deliveries = LogDeliveries::All;
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod checks;
 pub mod demo;
 mod memory;
 mod operator;
+mod reload;
 mod run;
 mod sockets;
 mod stages;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use self::run::End;
 use self::sockets::Sockets;
 use self::stages::Service;
-use crate::config::Config;
+use crate::config::{Config, Inputs};
+use crate::in_flight::Budget;
 use crate::runtime::shutdown::CriticalTask;
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
@@ -47,21 +49,40 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
+/// A configuration, and where it was read from.
+pub struct Configured {
+    /// Origins, which a reload reads again.
+    pub inputs: Inputs,
+    /// The configuration.
+    pub config: Config,
+}
+
+/// Returns the room for requests in flight. One body of the largest size always fits.
+fn budget_of(config: &Config, sources: &Sources) -> Arc<Budget> {
+    let largest = sources.iter().map(|source| source.max_body_bytes).max();
+    Budget::for_bodies(
+        config.limits.in_flight_requests,
+        config.limits.in_flight_bytes,
+        largest.unwrap_or_default(),
+    )
+}
+
 /// Runs the service until SIGTERM or SIGINT. `listening` is called once the sockets are bound and take
 /// connections.
 pub fn serve(
-    config: &Config,
+    configured: Configured,
     sources: Sources,
     metrics: Arc<Metrics>,
     signals: Signals,
     listening: impl FnOnce(Listening),
 ) -> Result<(), ServeError> {
+    let config = &configured.config.clone();
     let sockets = Sockets::bind(&config.server)?;
     let at = sockets.addresses()?;
     listening(at);
     actix::System::new().block_on(async {
         let (lifeline, vigil) = CriticalTask::new();
-        let service = Service::start(config, at, sources, metrics, &lifeline)?;
+        let service = Service::start(configured, at, sources, metrics, &lifeline)?;
         drop(lifeline);
         service.run(config, sockets, End { vigil, signals }).await
     })

@@ -1,37 +1,40 @@
 //! The admin API: the facts that its functions stand on, and its socket.
 
 use std::io;
+use std::sync::Arc;
 
-use super::Listening;
+use super::reload::{Parts, Reloader};
+use super::{Configured, Listening};
 use crate::admin::{self, Api};
 use crate::config::Config;
 use crate::domain::delivery::{InstanceId, wall_clock};
-use crate::domain::sink::Sinks;
 use crate::operate::{Archive, JobWaker, KnownSource, Operator};
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
 
-/// Returns the operator's functions of this instance, which listens `at` these addresses.
+/// Returns the operator's functions of this instance, which has these parts.
 pub(super) fn operator(
-    config: &Config,
-    at: Listening,
-    sources: &Sources,
-    sinks: Sinks,
+    configured: &Configured,
+    parts: Parts,
     (instance, jobs): (InstanceId, JobWaker),
 ) -> Operator {
+    let Configured { inputs, config } = configured;
+    let known = known_sources(config, parts.at, &parts.edge.sources());
+    parts.known.store(Arc::new(known));
     Operator {
         instance,
         started: wall_clock(),
-        sinks,
-        sources: known_sources(config, at, sources),
-        archive: Archive::new(&config.store, &config.admin),
+        sinks: parts.sinks.clone(),
+        sources: parts.known.clone(),
+        archive: Arc::new(Archive::new(&config.store, &config.admin)),
         jobs,
+        reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),
     }
 }
 
 /// Returns the sources in the order of the configuration.
-fn known_sources(config: &Config, at: Listening, sources: &Sources) -> Vec<KnownSource> {
+pub(super) fn known_sources(config: &Config, at: Listening, sources: &Sources) -> Vec<KnownSource> {
     let configured = config.sources.iter();
     let known = configured.filter_map(|configured| {
         let source = sources.at(&configured.path)?;

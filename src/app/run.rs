@@ -13,10 +13,11 @@ use super::stages::Service;
 use super::{ServeError, operator};
 use crate::admin::{self, Api};
 use crate::config::Config;
+use crate::operate::{Operator, ReloadOrder};
 use crate::runtime::listener::StopMode;
 use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::shutdown::DeathWatch;
-use crate::runtime::signals::Signals;
+use crate::runtime::signals::{Hangups, Signals};
 use crate::telemetry::{Health, systemd};
 use crate::{http, publish};
 
@@ -90,6 +91,8 @@ impl Service {
             .map_err(cannot)?;
         actix::spawn(tell_when_ready(self.admin.health.clone()));
         actix::spawn(keep_watchdog_quiet(self.roster.clone()));
+        let hangups = end.signals.hangups();
+        actix::spawn(reload_on_hangup(self.operator.clone(), hangups));
 
         let (mut died, mut asked_to_stop) = (None, Instant::now());
         let stop = async {
@@ -229,6 +232,25 @@ async fn tell_when_ready(health: Health) {
     match health.ready() {
         Ok(()) => systemd::ready("serving"),
         Err(why) => systemd::ready(&format!("taking deliveries; not ready: {why}")),
+    }
+}
+
+/// Reads the configuration again at each SIGHUP. The service manager may wait for the end of it.
+async fn reload_on_hangup(operator: Arc<Operator>, mut hangups: Hangups) {
+    loop {
+        hangups.next().await;
+        systemd::reloading();
+        let operator = operator.clone();
+        let reload = move || operator.reload(&ReloadOrder::default(), "SIGHUP");
+        let status = match tokio::task::spawn_blocking(reload).await {
+            Ok(Ok(_)) => "serving",
+            // The log has the mistakes.
+            Ok(Err(_)) => {
+                "serving by the configuration before: the new one has mistakes, see the log"
+            }
+            Err(_) => "serving by the configuration before: the reload has panicked, see the log",
+        };
+        systemd::ready(status);
     }
 }
 

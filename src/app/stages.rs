@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use actix::{Arbiter, ArbiterHandle};
 
 use super::operator::operator;
-use super::{Listening, ServeError};
+use super::reload::Parts;
+use super::{Configured, Listening, ServeError, budget_of};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::config::model::{Publisher, PublisherUrl, RespondAfter, StoreUrl};
@@ -92,18 +93,19 @@ struct Stored {
 impl Service {
     /// Starts the stages from the back, so that each finds the next one.
     pub(super) fn start(
-        config: &Config,
+        configured: Configured,
         at: Listening,
         sources: Sources,
         metrics: Arc<Metrics>,
         lifeline: &CriticalTask,
     ) -> Result<Self, ServeError> {
+        let config = &configured.config;
         let shared = Shared {
             config,
             metrics,
             health: Health::default(),
             roster: ActorRegistry::default(),
-            budget: budget(config, &sources),
+            budget: budget_of(config, &sources),
             instance: InstanceId::random(),
             // Checked when the configuration was read.
             sinks: config.routes().map_err(unavailable)?,
@@ -118,14 +120,15 @@ impl Service {
         let secrets: Arc<dyn Secrets> = stored.store.clone();
         let keys = KeyService::start(&sources, &secrets, lifeline).map_err(unavailable)?;
         let dedup = shared.dedup(&stored, &publishers)?;
-        let front = shared.front(keys, &dedup);
-        let sinks = shared.sinks.clone();
+        let front = shared.front(keys.clone(), &dedup);
         let (waker, woken) = JobWaker::new();
         let republish: Arc<dyn Republish> = stored.store.clone();
-        let jobs =
-            JobRunner::start(republish, sinks.clone(), woken, lifeline).map_err(unavailable)?;
-        let operator = operator(config, at, &sources, sinks, (shared.instance, waker));
+        let jobs = JobRunner::start(republish, shared.sinks.clone(), woken, lifeline);
+        let jobs = jobs.map_err(unavailable)?;
         let edge = shared.edge(sources, &front);
+        let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
+        let parts = shared.parts((at, edge.clone()), (keys, secrets), messages);
+        let operator = operator(&configured, parts, (shared.instance, waker));
         Ok(Self {
             store: stored.store,
             keeper: stored.keeper,
@@ -135,14 +138,7 @@ impl Service {
             dedup,
             edge,
             front,
-            admin: Arc::new(Admin {
-                metrics: shared.metrics,
-                health: shared.health,
-                actors: shared.roster.clone(),
-                budget: shared.budget.clone(),
-                started: Instant::now(),
-                disks: disks(config),
-            }),
+            admin: shared.admin(),
             operator: Arc::new(operator),
             jobs,
             budget: shared.budget,
@@ -166,6 +162,38 @@ fn disks(config: &Config) -> Vec<(&'static str, PathBuf)> {
 }
 
 impl Shared<'_> {
+    fn admin(&self) -> Arc<Admin> {
+        Arc::new(Admin {
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            actors: self.roster.clone(),
+            budget: self.budget.clone(),
+            started: Instant::now(),
+            disks: disks(self.config),
+        })
+    }
+
+    /// Returns the parts that take over a configuration.
+    fn parts(
+        &self,
+        (at, edge): (Listening, Arc<http::IngestService>),
+        (keys, store): (KeyService, Arc<dyn Secrets>),
+        messages: Vec<publish::SharedOptions>,
+    ) -> Parts {
+        Parts {
+            at,
+            metrics: self.metrics.clone(),
+            edge,
+            keys,
+            store,
+            lifeline: self.lifeline.clone(),
+            budget: self.budget.clone(),
+            sinks: self.sinks.clone(),
+            messages,
+            known: Arc::default(),
+        }
+    }
+
     fn stored(&self, sources: &Sources) -> Result<Stored, ServeError> {
         let config = self.config;
         let more_sinks = config.sinks.len().saturating_sub(1);
@@ -324,24 +352,14 @@ impl Shared<'_> {
         let unpacks = sources.iter().any(|source| source.scheme.unpacks());
         let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
         http::IngestService::new(
-            Arc::new(sources),
+            sources,
             verifiers,
             unpacker,
             self.budget.clone(),
-            self.config.limits.clone(),
+            self.config.limits.max_header_bytes,
             self.metrics.clone(),
         )
     }
-}
-
-/// Returns the room for requests in flight. One body of the largest size always fits.
-fn budget(config: &Config, sources: &Sources) -> Arc<Budget> {
-    let largest = sources.iter().map(|source| source.max_body_bytes).max();
-    Budget::for_bodies(
-        config.limits.in_flight_requests,
-        config.limits.in_flight_bytes,
-        largest.unwrap_or_default(),
-    )
 }
 
 fn unavailable(error: impl Display) -> ServeError {

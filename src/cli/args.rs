@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::operator::OperatorCommand;
-use super::{check, lakehouse, learned, parked, send, sinks, verify};
+use super::{check, lakehouse, learned, operator, parked, send, sinks, verify};
 use crate::config::{Inputs, settings};
 
 const EXAMPLES: &str = "\
@@ -76,12 +76,18 @@ pub(super) enum Command {
     /// Receives webhooks until stopped; what `hookweir` alone does.
     ///
     /// Stops on SIGTERM or Ctrl-C: finishes the requests in flight within shutdown.drain_secs. A second
-    /// signal changes nothing; SIGHUP, SIGUSR1 and SIGUSR2 are logged, and end nothing.
+    /// signal changes nothing. SIGHUP reads the configuration again, as `hookweir reload` does. SIGUSR1 and
+    /// SIGUSR2 are logged, and end nothing.
     Serve(With<Nothing>),
     /// Checks the configuration, then whether the database and the queue can be reached and used.
     ///
     /// Changes nothing. Exits 78 when the configuration is wrong, with all of its mistakes, and 69 when something cannot be reached.
     Check(With<check::Options>),
+    /// Have the running service read its configuration again: sources, secrets, limits, filters of sinks, log filter.
+    ///
+    /// Asks the running service by its admin API (admin.socket), with the right "operate". The new configuration is checked first: with a mistake
+    /// anywhere, the one before goes on, and this exits 78 with file, line and column. Says what has changed, and what needs a restart.
+    Reload(With<operator::reload::Options>),
     /// Brings the database's schema up to date.
     ///
     /// `serve` does so itself unless store.migrate = "check". Safe while instances are running.

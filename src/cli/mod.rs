@@ -84,7 +84,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Serve(With { common, .. }) => {
             logs::start();
             let inputs = before.and(common);
-            serve::run(load(&inputs)?, inputs.file.as_deref())
+            serve::run(load(&inputs)?, inputs)
         }
         Command::Check(With { common, own }) => {
             let mut inputs = before.and(common);
@@ -103,6 +103,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             sinks::run(&load_what_is_here(before.and(common))?, &own)
         }
         Command::Operator(command) => command.run(|common| load_what_is_here(before.and(common))),
+        Command::Reload(With { common, own }) => operator::reload::run(before.and(common), &own),
         Command::Migrate(With { common, .. }) => check::migrate(&load(&before.and(common))?),
         Command::Send(with) => {
             let inputs = before.and(with.common);
@@ -115,8 +116,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Providers { name } => providers::run(name.as_deref()),
         Command::Config(With { own, .. }) if own.reference => print_reference(),
         Command::Config(With { common, .. }) => {
-            print_config(&load_what_is_here(before.and(common))?);
-            Ok(())
+            load_what_is_here(before.and(common)).map(|config| print_config(&config))
         }
         Command::Completions { shell } => print_completions(shell),
     }

@@ -1,26 +1,22 @@
 //! `hookweir serve`: says where events come in and go to, then serves.
 
-use std::path::Path;
-
 use super::banner::banner;
 use super::{Failure, disks, say};
-use crate::app::{self, Listening, MemoryBound, ServeError, demo};
-use crate::config::model::{Config, LogDeliveries, LogFormat};
+use crate::app::{self, Configured, Listening, MemoryBound, ServeError, demo};
+use crate::config::Inputs;
+use crate::config::model::{Config, LogFormat};
 use crate::runtime::descriptors;
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
 use crate::telemetry::{Metrics, logs};
 
-/// Serves until stopped. `file` is the configuration's, as given on the command line.
-pub(super) fn run(mut config: Config, file: Option<&Path>) -> Result<(), Failure> {
+/// Serves until stopped. A reload reads `inputs` again.
+pub(super) fn run(mut config: Config, inputs: Inputs) -> Result<(), Failure> {
     // Whatever the process creates is for nobody else, unless an option says otherwise.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let signals = Signals::listen(config.shutdown.drain)
         .map_err(|error| Failure::Unavailable(format!("cannot listen for signals: {error}")))?;
     let is_demo = config.sources.is_empty();
-    if config.log.deliveries == LogDeliveries::Auto && is_demo {
-        config.log.deliveries = LogDeliveries::All;
-    }
     demo::add(&mut config, false).map_err(Failure::Unavailable)?;
     let metrics = Metrics::new()
         .map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
@@ -46,11 +42,15 @@ pub(super) fn run(mut config: Config, file: Option<&Path>) -> Result<(), Failure
             let memory_bound = MemoryBound::of(&config).total;
             tracing::info!(listen = %at.ingest, admin_listen = %at.admin, memory_bound, "listening");
         } else {
-            say::note(banner(&shown, is_demo, file));
+            say::note(banner(&shown, is_demo, inputs.file.as_deref()));
             tracing::info!(listen = %at.ingest, admin_listen = %at.admin, "listening");
         }
     };
-    app::serve(&config, sources, metrics, signals, listening).map_err(|error| match error {
+    let configured = Configured {
+        inputs: inputs.clone(),
+        config: config.clone(),
+    };
+    app::serve(configured, sources, metrics, signals, listening).map_err(|error| match error {
         ServeError::Unavailable(_) => Failure::Unavailable(error.to_string()),
         ServeError::Died(_) => Failure::Internal(error.to_string()),
     })

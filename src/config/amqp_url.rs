@@ -13,7 +13,7 @@ use super::urls::{is_this_machine, without_password};
 const MAX_NODES: usize = 16;
 
 /// A broker, or nodes of a cluster that share a login and a virtual host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AmqpUrl {
     /// One AMQP URL for each node, with user and password; empty where only the service can read them.
     nodes: Vec<Secret>,

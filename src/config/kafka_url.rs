@@ -13,7 +13,7 @@ use super::urls::is_this_machine;
 const PORT: u16 = 9092;
 
 /// Brokers of a cluster, and the login there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KafkaUrl {
     /// Brokers that the client asks first, as `host:port`. They name all others.
     pub brokers: Vec<String>,

@@ -15,6 +15,7 @@ mod option;
 mod postgres_url;
 mod reader;
 mod reference;
+mod reload;
 mod report;
 mod rules;
 pub mod secret;
@@ -38,6 +39,7 @@ pub use model::Config;
 pub use option::TemplateKind;
 use reader::Reader;
 pub use reference::{page, reference, settings};
+pub use reload::ConfigChange;
 pub use report::Report;
 use secret::Environment;
 
@@ -166,6 +168,12 @@ impl Config {
     /// Reads a configuration of `text` over the defaults, with nothing from the environment: for tests. No stage has checked it.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
         Draft::of(Some(("config", text)), &Inputs::default()).finish()
+    }
+
+    /// Returns the files that were read.
+    pub fn files(&self, inputs: &Inputs) -> Vec<String> {
+        let file = inputs.file.iter();
+        file.map(|file| file.display().to_string()).collect()
     }
 
     /// Returns a mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), with the location of

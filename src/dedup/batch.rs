@@ -278,7 +278,7 @@ impl<T> Batcher<T> {
             };
             delivery.record(event, inserted, position == 0);
             if let Some(sinks) = &self.awaited {
-                let wanting = sinks.wanting(&event.source, event.event_type.as_deref());
+                let wanting = event.wanted_by(sinks);
                 delivery.add_unpublished(event, inserted, wanting);
             }
             self.resolve_if_done(id);

@@ -203,8 +203,7 @@ impl Dispatch {
     }
 
     fn wanting(&self, event: &NewEvent) -> SinkSet {
-        let sinks = &self.deps.sinks;
-        sinks.wanting(&event.source, event.event_type.as_deref())
+        event.wanted_by(&self.deps.sinks)
     }
 
     /// Sends a batch to each free writer: small ones at low load, large ones at high load, without

@@ -256,12 +256,7 @@ impl MessageBody for Content {
 
 /// Returns the response to an outcome, in the form that the source's provider requires, if it
 /// requires one.
-pub(super) fn of(
-    outcome: &Outcome,
-    source: &Source,
-    service: &IngestService,
-    id: RequestId,
-) -> Reply {
+pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
     let answers = source.scheme.answers();
     match (outcome, &answers.accepted) {
         (Outcome::Accepted { .. } | Outcome::Duplicate { .. }, Some(answer)) => prescribed(answer),
@@ -274,7 +269,7 @@ pub(super) fn of(
             }
             problem => Reply::problem(problem),
         },
-        (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, service, id),
+        (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, id),
     }
 }
 
@@ -288,8 +283,8 @@ fn stored(id: MessageId, status: &str) -> Reply {
 }
 
 /// Returns 503 for an event that is not durable. `Retry-After` differs from sender to sender.
-pub(super) fn unavailable(source: &Source, service: &IngestService, id: RequestId) -> Reply {
-    let seconds = 1 + id.spread(service.limits.retry_after_max_secs);
+pub(super) fn unavailable(source: &Source, id: RequestId) -> Reply {
+    let seconds = 1 + id.spread(source.retry_after_max_secs);
     let problem = Problem::UNAVAILABLE.with_status(source.scheme.answers().overloaded);
     Reply::problem(problem).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }

@@ -64,10 +64,10 @@ pub(super) async fn handle(
     let mut payload = head.take_payload();
     let reply = match source_at(service, head.path()) {
         None => no_source(service, &head, arrival),
-        Some(source) => match purpose(source, head.head(), head.uri()) {
+        Some(source) => match purpose(&source, head.head(), head.uri()) {
             Purpose::Delivery => {
                 deliver(
-                    source,
+                    &source,
                     &mut head,
                     &mut payload,
                     &worker,
@@ -77,10 +77,10 @@ pub(super) async fn handle(
                 .await
             }
             Purpose::Visit => answer::greeting(),
-            Purpose::Options => answer::options(source),
+            Purpose::Options => answer::options(&source),
             Purpose::NotAllowed => {
                 logs::method_not_allowed(&source.name, arrival.id, head.method());
-                answer::method_not_allowed(source)
+                answer::method_not_allowed(&source)
             }
         },
     };
@@ -129,9 +129,9 @@ pub(super) fn before_continue(
     let arrival = Arrival::now();
     let reply = match source_at(service, head.path()) {
         None => no_source(service, &head, arrival),
-        Some(source) => match admissible(source, head.head().headers(), service) {
+        Some(source) => match admissible(&source, head.head().headers(), service) {
             Ok(_) => return Ok(head),
-            Err(refusal) => turn_away(source, service, arrival, &refusal),
+            Err(refusal) => turn_away(&source, arrival, &refusal),
         },
     };
     drop(RequestGuard::open(&head));
@@ -141,11 +141,8 @@ pub(super) fn before_continue(
 }
 
 fn no_source(service: &IngestService, head: &Head, arrival: Arrival) -> Reply {
-    let nearest = || {
-        service
-            .sources
-            .nearest(head.path().strip_prefix(PREFIX).unwrap_or(head.path()))
-    };
+    let sources = service.sources.load();
+    let nearest = || sources.nearest(head.path().strip_prefix(PREFIX).unwrap_or(head.path()));
     logs::no_source(arrival.id, head.method(), head.path(), nearest);
     Reply::problem(Problem::NOT_FOUND)
 }
@@ -158,16 +155,19 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Returns the source at a request's path, as sent or percent-decoded.
-fn source_at<'e>(service: &'e IngestService, path: &str) -> Option<&'e Arc<Source>> {
+/// Returns the source at a request's path, as sent or percent-decoded. A reload during the request
+/// changes nothing about the source.
+fn source_at(service: &IngestService, path: &str) -> Option<Arc<Source>> {
     let path = path.strip_prefix(PREFIX)?;
-    service
-        .sources
-        .at(path)
-        .or_else(|| match percent_decode_str(path).decode_utf8().ok()? {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(decoded) => service.sources.at(&decoded),
-        })
+    let sources = service.sources.load();
+    let source =
+        sources
+            .at(path)
+            .or_else(|| match percent_decode_str(path).decode_utf8().ok()? {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(decoded) => sources.at(&decoded),
+            });
+    source.cloned()
 }
 
 /// Answers a request that goes through the verifier: a delivery or a handshake.
@@ -181,13 +181,13 @@ async fn deliver(
 ) -> Reply {
     let service = &*worker.service;
     let rate = |declared| {
-        let least = service.limits.min_body_bytes_per_sec;
+        let least = source.min_body_bytes_per_sec;
         Rate::new(arrival.instant, source.upload, least, declared)
     };
     let declared = match admissible(source, head.head().headers(), service) {
         Ok(declared) => declared,
         Err(refusal) => {
-            let reply = turn_away(source, service, arrival, &refusal);
+            let reply = turn_away(source, arrival, &refusal);
             if matches!(refusal, Outcome::Shed(_)) && server::skip(payload, SKIP, rate(None)).await
             {
                 guard.set_whole();
@@ -201,7 +201,7 @@ async fn deliver(
         Ok(body) => body,
         // The ticket's drop says that the client disconnected. Nobody reads this response.
         Err(BodyFault::Gone) => return Reply::problem(Problem::BAD_REQUEST),
-        Err(fault) => return refuse(ticket, refusal(fault), source, service, arrival),
+        Err(fault) => return refuse(ticket, refusal(fault), source, arrival),
     };
     guard.set_whole();
     // The upload has a bound of its own. From here on the sender waits for us.
@@ -209,7 +209,7 @@ async fn deliver(
     ticket.request_is_complete(deadline);
     failpoint!("http_admitted");
     if let Err(outcome) = room_for(source, &body, &mut ticket) {
-        return refuse(ticket, outcome, source, service, arrival);
+        return refuse(ticket, outcome, source, arrival);
     }
     worker.pass_on(Received {
         source: source.clone(),
@@ -225,11 +225,11 @@ async fn deliver(
             ) {
                 guard.set_trusted();
             }
-            answer::of(&outcome, source, service, arrival.id)
+            answer::of(&outcome, source, arrival.id)
         }
         // At the deadline the outcome is not known yet; it is counted later. A ticket never drops
         // its reply without an outcome.
-        Ok(Err(_)) | Err(_) => answer::unavailable(source, service, arrival.id),
+        Ok(Err(_)) | Err(_) => answer::unavailable(source, arrival.id),
     }
 }
 
@@ -264,14 +264,8 @@ async fn read_body(
     server::read(payload, size, rate, reserve).await
 }
 
-fn refuse(
-    ticket: Ticket,
-    refusal: Outcome,
-    source: &Source,
-    service: &IngestService,
-    arrival: Arrival,
-) -> Reply {
-    let reply = answer::of(&refusal, source, service, arrival.id);
+fn refuse(ticket: Ticket, refusal: Outcome, source: &Source, arrival: Arrival) -> Reply {
+    let reply = answer::of(&refusal, source, arrival.id);
     ticket.resolve(refusal);
     reply
 }
@@ -328,7 +322,7 @@ fn admissible(
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    if header_bytes > service.limits.max_header_bytes {
+    if header_bytes > service.max_header_bytes {
         return Err(reject(
             RejectReason::HeadersTooLarge,
             "the header fields are larger than limits.max_header_bytes",
@@ -363,14 +357,9 @@ fn admissible(
     Ok(declared)
 }
 
-fn turn_away(
-    source: &Source,
-    service: &IngestService,
-    arrival: Arrival,
-    outcome: &Outcome,
-) -> Reply {
+fn turn_away(source: &Source, arrival: Arrival, outcome: &Outcome) -> Reply {
     in_flight::turned_away(&source.metrics, arrival.id, arrival.instant, outcome);
-    answer::of(outcome, source, service, arrival.id)
+    answer::of(outcome, source, arrival.id)
 }
 
 fn refusal(fault: BodyFault<ShedReason>) -> Outcome {

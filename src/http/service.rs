@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use actix_http::body::BoxBody;
 use actix_http::{Request as Head, Response};
+use arc_swap::ArcSwap;
 
 use super::answer::{self, Content};
 use super::ingest;
 use super::server::{self, Bounds, Handler, HeadFault, HeadTimeouts, LINGER};
-use crate::config::model::{self, Limits};
+use crate::config::model;
 use crate::domain::outcome::{Outcome, ShedReason};
 use crate::in_flight::Budget;
 use crate::runtime::listener::{LameDuck, RunningServer};
@@ -25,12 +26,12 @@ use crate::verify::Received;
 
 /// State of the ingest listener, shared by all HTTP threads.
 pub struct IngestService {
-    pub(super) sources: Arc<Sources>,
+    pub(super) sources: ArcSwap<Sources>,
     verifiers: Vec<Mailbox<Received>>,
     unpacker: Option<Mailbox<Received>>,
     next_verifier: AtomicUsize,
     pub(super) budget: Arc<Budget>,
-    pub(super) limits: Limits,
+    pub(super) max_header_bytes: usize,
     metrics: Arc<Metrics>,
     pub(super) answers: answer::Counters,
     closing: AtomicBool,
@@ -42,26 +43,36 @@ impl IngestService {
     /// that the HTTP threads pass on. Bodies that must be decompressed go to `unpacker`, on another
     /// thread, so that no other delivery waits for them.
     pub fn new(
-        sources: Arc<Sources>,
+        sources: Sources,
         verifiers: Vec<Mailbox<Received>>,
         unpacker: Option<Mailbox<Received>>,
         budget: Arc<Budget>,
-        limits: Limits,
+        max_header_bytes: usize,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let answers = answer::Counters::new(&metrics);
         Arc::new(Self {
-            sources,
+            sources: ArcSwap::from_pointee(sources),
             verifiers,
             unpacker,
             next_verifier: AtomicUsize::new(0),
             budget,
-            limits,
+            max_header_bytes,
             metrics,
             answers,
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// Replaces the sources. Requests that have begun keep theirs.
+    pub fn replace_sources(&self, sources: Sources) {
+        self.sources.store(Arc::new(sources));
+    }
+
+    /// Returns the present sources.
+    pub fn sources(&self) -> Arc<Sources> {
+        self.sources.load_full()
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -93,7 +104,7 @@ impl IngestService {
 
     /// Returns `true` if few enough deliveries are in flight for an HTTP thread to verify its own.
     fn is_calm(&self) -> bool {
-        self.budget.used().0 <= self.limits.in_flight_requests / CALM
+        self.budget.used().0 <= self.budget.max_count() / CALM
     }
 }
 
@@ -179,13 +190,14 @@ pub fn serve(
     config: &model::Server,
     drain: Duration,
 ) -> io::Result<RunningServer> {
-    let deadlines = service.sources.iter().map(|source| source.deadline);
+    let sources = service.sources();
+    let deadlines = sources.iter().map(|source| source.deadline);
     let longest = deadlines.max().unwrap_or_default() + LINGER;
     let bounds = Bounds {
         workers: config.workers,
         max_connections: config.max_connections,
         verifiers: service.verifiers.len() + 1,
-        max_header_bytes: service.limits.max_header_bytes,
+        max_header_bytes: service.max_header_bytes,
         timeouts: HeadTimeouts {
             keep_alive: config.keep_alive,
             head: config.head_timeout,

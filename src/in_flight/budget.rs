@@ -54,7 +54,7 @@ impl BodyKind {
 /// Upper bound on a number of deliveries or events, and on their bytes.
 #[derive(Debug)]
 pub struct Budget {
-    max_count: usize,
+    max_count: AtomicUsize,
     count: AtomicUsize,
     bytes: Share,
 }
@@ -62,9 +62,9 @@ pub struct Budget {
 /// Upper bound on bytes: of a whole budget, or of one source's share in it.
 #[derive(Debug)]
 pub struct Share {
-    max: usize,
+    max: AtomicUsize,
     /// Largest body that may come.
-    largest: usize,
+    largest: AtomicUsize,
     used: AtomicUsize,
 }
 
@@ -72,10 +72,25 @@ impl Share {
     /// Returns a share of `max` bytes. A body of `largest` bytes always fits alone.
     pub fn new(max: usize, largest: usize) -> Self {
         Self {
-            max: max.max(largest),
-            largest,
+            max: max.max(largest).into(),
+            largest: largest.into(),
             used: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes over the bounds of `other`. If more is in use, nothing gets room until it is given back.
+    pub fn resize(&self, other: &Self) {
+        self.max.store(other.max(), Ordering::Relaxed);
+        let largest = other.largest.load(Ordering::Relaxed);
+        self.largest.store(largest, Ordering::Relaxed);
+    }
+
+    fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self, kind: BodyKind) -> usize {
+        kind.limit(self.max(), self.largest.load(Ordering::Relaxed))
     }
 
     /// Returns the share of one of `sources` in `max` bytes: half, or all of them for a single
@@ -93,17 +108,17 @@ impl Share {
 
     /// Returns the bytes in use, and their bound.
     pub fn used(&self) -> (usize, usize) {
-        (self.used.load(Ordering::Relaxed), self.max)
+        (self.used.load(Ordering::Relaxed), self.max())
     }
 
     fn has_room(&self, bytes: usize, kind: BodyKind) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         used.checked_add(bytes)
-            .is_some_and(|sum| sum <= kind.limit(self.max, self.largest))
+            .is_some_and(|sum| sum <= self.limit(kind))
     }
 
     fn take(&self, bytes: usize, kind: BodyKind) -> bool {
-        take(&self.used, bytes, kind.limit(self.max, self.largest))
+        take(&self.used, bytes, self.limit(kind))
     }
 
     fn give_back(&self, bytes: usize) {
@@ -120,21 +135,32 @@ impl Budget {
     /// Returns a budget in which a body of `largest` bytes always fits alone.
     pub fn for_bodies(max_count: usize, max_bytes: usize, largest: usize) -> Arc<Self> {
         let bytes = Share {
-            max: max_bytes,
-            largest,
+            max: max_bytes.into(),
+            largest: largest.into(),
             used: AtomicUsize::new(0),
         };
         Arc::new(Self {
-            max_count,
+            max_count: max_count.into(),
             count: AtomicUsize::new(0),
             bytes,
         })
     }
 
+    /// Takes over the bounds of `other`. If more is in use, nothing gets room until it is given back.
+    pub fn resize(&self, other: &Self) {
+        self.max_count.store(other.max_count(), Ordering::Relaxed);
+        self.bytes.resize(&other.bytes);
+    }
+
+    /// Returns the bound on the number of entries.
+    pub fn max_count(&self) -> usize {
+        self.max_count.load(Ordering::Relaxed)
+    }
+
     /// Reserves room for `count` entries of `bytes` bytes together. Fails with the bound that is
     /// reached.
     pub fn reserve(self: &Arc<Self>, count: usize, bytes: usize) -> Result<Permit, ShedReason> {
-        if !take(&self.count, count, self.max_count) {
+        if !take(&self.count, count, self.max_count()) {
             return Err(ShedReason::Requests);
         }
         if !self.bytes.take(bytes, BodyKind::Whole) {
@@ -162,7 +188,7 @@ impl Budget {
     /// Returns `Ok` if a delivery of `bytes` bytes has room now, in the budget and in `share`.
     pub fn has_room(&self, share: &Share, bytes: usize, kind: BodyKind) -> Result<(), ShedReason> {
         match (
-            self.count.load(Ordering::Relaxed) < self.max_count,
+            self.count.load(Ordering::Relaxed) < self.max_count(),
             self.bytes.has_room(bytes, kind),
             share.has_room(bytes, kind),
         ) {
@@ -182,8 +208,8 @@ impl Budget {
     pub fn room(&self) -> (usize, usize) {
         let (count, bytes) = self.used();
         (
-            self.max_count.saturating_sub(count),
-            self.bytes.max.saturating_sub(bytes),
+            self.max_count().saturating_sub(count),
+            self.bytes.max().saturating_sub(bytes),
         )
     }
 }
@@ -236,7 +262,7 @@ impl Permit {
 
     /// Counts one thing more, if there is room for it.
     pub fn count_one(&mut self) -> Result<(), ShedReason> {
-        if !take(&self.budget.count, 1, self.budget.max_count) {
+        if !take(&self.budget.count, 1, self.budget.max_count()) {
             return Err(ShedReason::Requests);
         }
         self.count += 1;

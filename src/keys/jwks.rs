@@ -14,7 +14,7 @@ use super::client::{Reach, answer, client_for};
 use super::{Bell, STACK};
 use crate::domain::delivery::SourceName;
 use crate::runtime::shutdown::CriticalTask;
-use crate::source::{Source, Sources};
+use crate::source::Source;
 use hookweir_signatures::JwkSet;
 
 /// Age at which a key set is fetched again.
@@ -28,11 +28,11 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Starts a thread for each key set that a source needs. Returns the bell of each source's thread,
 /// to be rung if a key is unknown.
 pub(super) fn start(
-    sources: &Sources,
+    sources: &[Arc<Source>],
     lifeline: &CriticalTask,
 ) -> io::Result<Vec<(SourceName, Bell)>> {
     let mut by_url: BTreeMap<String, Vec<Arc<Source>>> = BTreeMap::new();
-    for source in sources.iter() {
+    for source in sources {
         if let Some(url) = source.scheme.jwks_url() {
             by_url
                 .entry(url.to_owned())
@@ -64,12 +64,12 @@ pub(super) fn start(
             .name("key-set".into())
             .stack_size(STACK)
             .spawn(move || {
-                let _lifeline = lifeline;
                 while set.wait(&rung) {
                     // Tokens that came before this fetch need no other one.
                     while rung.try_recv().is_ok() {}
                     set.renew(&client);
                 }
+                lifeline.retire();
             })?;
     }
     Ok(bells)

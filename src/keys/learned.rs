@@ -79,8 +79,8 @@ pub(super) fn start(
     thread::Builder::new()
         .name("learned-secrets".into())
         .spawn(move || {
-            let _lifeline = lifeline;
             keeper.run(&receiver);
+            lifeline.retire();
         })?;
     Ok(Some(Learning(sender)))
 }

@@ -9,14 +9,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::domain::delivery::SourceName;
 use crate::domain::outcome::{FailReason, Outcome};
 use crate::runtime::shutdown::CriticalTask;
-use crate::source::Sources;
+use crate::source::{Source, Sources};
 use crate::store::Secrets;
 use hookweir_signatures::KeyRequest;
 
@@ -35,14 +36,21 @@ use self::on_demand::FetchRequests;
 /// own.
 const STACK: usize = 512 * 1024;
 
-/// Handle of the threads that get keys. If no source needs such keys, there are no threads.
+/// Handle of the threads that get keys. If no source needs such keys, there are no threads. Clones share
+/// the threads, which a reload replaces.
 #[derive(Clone, Debug, Default)]
 pub struct KeyService {
-    routes: Arc<HashMap<SourceName, Routes>>,
+    threads: Arc<ArcSwap<Threads>>,
+}
+
+/// Threads for the sources of one configuration.
+#[derive(Debug, Default)]
+struct Threads {
+    routes: HashMap<SourceName, Arc<Routes>>,
     learning: Option<Learning>,
 }
 
-/// Threads that get the keys of one source.
+/// Threads that get the keys of one source. They end when the last handle of these routes is dropped.
 #[derive(Debug, Default)]
 struct Routes {
     key_set: Option<Bell>,
@@ -57,27 +65,55 @@ impl KeyService {
         store: &Arc<dyn Secrets>,
         lifeline: &CriticalTask,
     ) -> io::Result<Self> {
+        let this = Self::default();
+        this.replace(&Sources::default(), sources, store, lifeline)?;
+        Ok(this)
+    }
+
+    /// Starts the threads of the sources that are not among those `before`, and ends those of sources that
+    /// are gone.
+    pub fn replace(
+        &self,
+        before: &Sources,
+        sources: &Sources,
+        store: &Arc<dyn Secrets>,
+        lifeline: &CriticalTask,
+    ) -> io::Result<()> {
+        let old = self.threads.load_full();
+        let is_old = |source: &Arc<Source>| before.iter().any(|before| Arc::ptr_eq(before, source));
+        let (kept, new): (Vec<_>, Vec<_>) = sources.iter().cloned().partition(is_old);
         let mut routes: HashMap<SourceName, Routes> = HashMap::new();
-        for (source, bell) in jwks::start(sources, lifeline)? {
+        for (source, bell) in jwks::start(&new, lifeline)? {
             routes.entry(source).or_default().key_set = Some(bell);
         }
-        for (source, requests) in on_demand::start(sources, store, lifeline)? {
+        for (source, requests) in on_demand::start(&new, store, lifeline)? {
             routes.entry(source).or_default().fetches = Some(requests);
         }
-        Ok(Self {
-            routes: Arc::new(routes),
-            learning: learned::start(sources, store.clone(), lifeline)?,
-        })
+        let route = |source: &Arc<Source>| {
+            let routes = old.routes.get(&source.name)?;
+            Some((source.name.clone(), routes.clone()))
+        };
+        let new_routes = routes
+            .into_iter()
+            .map(|(name, routes)| (name, Arc::new(routes)));
+        let routes = kept.iter().filter_map(route).chain(new_routes).collect();
+        let learning = match learning(&new) || learning_count(before) != learning_count(sources) {
+            true => learned::start(sources, store.clone(), lifeline)?,
+            false => old.learning.clone(),
+        };
+        self.threads.store(Arc::new(Threads { routes, learning }));
+        Ok(())
     }
 
     /// Passes on the keys that a delivery of `source` needs. Never waits: if there are too many
     /// requests, some are dropped, and the redelivery asks again.
     pub fn request(&self, source: &SourceName, needed: Vec<KeyRequest>) {
-        let Some(routes) = self.routes.get(source) else {
+        let threads = self.threads.load();
+        let Some(routes) = threads.routes.get(source) else {
             return;
         };
         for request in needed {
-            match (request, routes) {
+            match (request, &**routes) {
                 (
                     KeyRequest::KeySet,
                     Routes {
@@ -102,21 +138,48 @@ impl KeyService {
 
     /// Passes on a handshake with a secret. The handshake is answered after the secret is stored.
     pub fn learn(&self, learn: Learn) {
-        match &self.learning {
+        match &self.threads.load().learning {
             Some(learning) => learning.pass_on(learn),
             None => learn.ticket.resolve(Outcome::Failed(FailReason::Keys)),
         }
     }
 }
 
-/// Bell that wakes a thread. Several rings before the thread wakes are one.
+/// Returns `true` if one of the sources learns its secret.
+fn learning(sources: &[Arc<Source>]) -> bool {
+    sources.iter().any(|source| source.scheme.learns())
+}
+
+fn learning_count(sources: &Sources) -> usize {
+    let learning = sources.iter().filter(|source| source.scheme.learns());
+    learning.count()
+}
+
+/// Bell that wakes a thread. Several rings before the thread wakes are one. With its last clone the thread
+/// ends.
 #[derive(Clone, Debug)]
-struct Bell(Sender<()>);
+struct Bell(Arc<Sender<()>>);
+
+/// Bell of a thread that may end.
+#[derive(Clone, Debug)]
+struct WeakBell(Weak<Sender<()>>);
+
+impl WeakBell {
+    fn ring(&self) {
+        if let Some(bell) = self.0.upgrade() {
+            Bell(bell).ring();
+        }
+    }
+}
 
 impl Bell {
     fn new() -> (Self, Receiver<()>) {
         let (sender, receiver) = bounded(1);
-        (Self(sender), receiver)
+        (Self(Arc::new(sender)), receiver)
+    }
+
+    fn weak(&self) -> WeakBell {
+        WeakBell(Arc::downgrade(&self.0))
     }
 
     fn ring(&self) {

@@ -25,7 +25,7 @@ use super::missing_keys::MissingKeys;
 use super::stored::StoredKeys;
 use crate::domain::delivery::SourceName;
 use crate::runtime::shutdown::CriticalTask;
-use crate::source::{Source, Sources};
+use crate::source::Source;
 use crate::store::{FetchedKey, Secrets};
 use hookweir_signatures::Fetch;
 
@@ -58,7 +58,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Starts a thread for each source that needs one. Returns the sender of each source's requests.
 pub(super) fn start(
-    sources: &Sources,
+    sources: &[Arc<Source>],
     store: &Arc<dyn Secrets>,
     lifeline: &CriticalTask,
 ) -> io::Result<Vec<(SourceName, FetchRequests)>> {
@@ -73,7 +73,7 @@ pub(super) fn start(
     }
     let bells = needing
         .iter()
-        .map(|(_, (requests, _))| requests.bell.clone())
+        .map(|(_, (requests, _))| requests.bell.weak())
         .collect();
     let (client, stored) = (
         client_for(Reach::Public)?,
@@ -95,8 +95,8 @@ pub(super) fn start(
             .name("keys-on-demand".into())
             .stack_size(STACK)
             .spawn(move || {
-                let _lifeline = lifeline;
                 fetcher.run(&rung, |fetch| send(&client, fetch));
+                lifeline.retire();
             })?;
     }
     Ok(ways)

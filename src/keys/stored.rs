@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::Bell;
+use super::WeakBell;
 use crate::runtime::shutdown::CriticalTask;
 use crate::store::{FetchedKey, Secrets};
 
@@ -39,7 +39,7 @@ impl StoredKeys {
     /// most [`PATIENCE`]. Uses one connection of the store.
     pub(super) fn start(
         store: Arc<dyn Secrets>,
-        readers: Vec<Bell>,
+        readers: Vec<WeakBell>,
         lifeline: &CriticalTask,
     ) -> io::Result<Self> {
         let ((keep, kept), (tried, was_tried)) = (bounded(ROOM), mpsc::channel());
@@ -52,8 +52,8 @@ impl StoredKeys {
             .name("fetched-keys".into())
             .stack_size(super::STACK)
             .spawn(move || {
-                let _lifeline = lifeline;
                 run(&*store, &read, &kept, &readers, tried);
+                lifeline.retire();
             })?;
         // No message is sent: the channel closes after the first reading.
         let _ = was_tried.recv_timeout(PATIENCE);
@@ -84,7 +84,7 @@ fn run(
     store: &dyn Secrets,
     read: &Mutex<Snapshot>,
     kept: &Receiver<FetchedKey>,
-    readers: &[Bell],
+    readers: &[WeakBell],
     tried: mpsc::Sender<()>,
 ) {
     let (mut read_at, mut failing, mut tried) = (Instant::now(), false, Some(tried));
@@ -100,7 +100,7 @@ fn run(
                         number: snapshot.number + 1,
                         keys: Arc::new(keys),
                     };
-                    readers.iter().for_each(Bell::ring);
+                    readers.iter().for_each(WeakBell::ring);
                 })
             }
         };

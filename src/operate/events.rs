@@ -103,7 +103,8 @@ impl Operator {
         {
             return Ok(vec![number]);
         }
-        let configured = self.sources.iter().map(|known| &known.name);
+        let sources = self.sources.load();
+        let configured = sources.iter().map(|known| &known.name);
         let all = configured.filter(|_| source.is_none()).chain(source);
         let mut numbers = Vec::new();
         for source in all {

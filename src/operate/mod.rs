@@ -11,12 +11,15 @@ mod events;
 mod job_runner;
 mod problem;
 mod question;
+mod reload;
 mod republish;
 mod sources;
 mod views;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, UnixMillis};
@@ -28,6 +31,7 @@ pub use decisions::{Decision, ParkedQuestion};
 pub use job_runner::{JobRunner, JobWaker};
 pub use problem::ApiProblem;
 pub use question::EventQuestion;
+pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
 pub use republish::{RepublishOrder, RepublishQuestion};
 pub use sources::KnownSource;
 pub use views::{
@@ -44,10 +48,12 @@ pub struct Operator {
     pub started: UnixMillis,
     /// Sinks, with the events that go to each.
     pub sinks: Sinks,
-    /// Sources, in the order of the configuration.
-    pub sources: Vec<KnownSource>,
+    /// Sources, in the order of the configuration. A reload replaces them.
+    pub sources: Arc<ArcSwap<Vec<KnownSource>>>,
+    /// Reads the configuration again.
+    pub reloader: Box<dyn Reload>,
     /// Connection to the store.
-    pub archive: Archive,
+    pub archive: Arc<Archive>,
     /// Wakes the job runner of this instance.
     pub jobs: JobWaker,
 }

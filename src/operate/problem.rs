@@ -31,6 +31,11 @@ impl ApiProblem {
         Self::new(400, "bad question", detail, next)
     }
 
+    /// Returns the error of a configuration with mistakes, one on each line of `detail`.
+    pub fn mistaken(detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(422, "mistakes in the configuration", detail, next)
+    }
+
     /// Returns the error of a caller whom nobody knows.
     pub fn unauthorized(detail: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(401, "unauthorized", detail, next)

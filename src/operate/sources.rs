@@ -56,7 +56,7 @@ impl Operator {
         SourceList {
             instance: self.instance.to_string(),
             started_at: shown(self.started),
-            sources: self.sources.iter().map(KnownSource::view).collect(),
+            sources: self.sources.load().iter().map(KnownSource::view).collect(),
         }
     }
 }

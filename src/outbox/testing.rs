@@ -35,6 +35,7 @@ pub(crate) fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
         body: body.to_vec().into(),
         received_at: UnixMillis(1_767_225_600_001),
         window: Duration::from_secs(60),
+        sinks: None,
     }
 }
 

@@ -9,8 +9,9 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
-use super::envelope::{Message, MessageOptions};
+use super::envelope::Message;
 use super::publish_task::Report;
+use super::start::SharedOptions;
 use super::throttle::{CHECK, PublishThrottle};
 use super::window::Window;
 use crate::faults::points::failpoint;
@@ -30,7 +31,7 @@ pub(super) struct Halt {
 /// The actor.
 pub(super) struct PublisherActor {
     pub(super) window: Window,
-    pub(super) options: MessageOptions,
+    pub(super) options: SharedOptions,
     pub(super) tasks: Vec<mpsc::Sender<Vec<Message>>>,
     pub(super) confirms: PendingConfirms,
     pub(super) halt: Arc<Halt>,
@@ -63,7 +64,7 @@ impl PublisherActor {
         }
         while !paused
             && !self.halt.halted.load(Ordering::Acquire)
-            && let Some((task, batch)) = self.window.next_batch(&self.options)
+            && let Some((task, batch)) = self.window.next_batch(&self.options.load())
         {
             // A free task takes a batch. If the tasks are gone the publisher ends, and the rows are
             // in the outbox.

@@ -39,6 +39,7 @@ pub mod window;
 pub use envelope::Message;
 pub use sinks::{Channel, Connection, ConnectionState, PublishError, PublishResult, Sink};
 pub use start::{
-    BATCH_BYTES, PublisherDeps, RunningPublisher, check, routing_keys, start, start_sink,
+    BATCH_BYTES, PublisherDeps, RunningPublisher, SharedOptions, check, message_options,
+    routing_keys, start, start_sink,
 };
 pub use stop::stop_all;

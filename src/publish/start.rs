@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use actix::{Actor, Arbiter};
+use arc_swap::ArcSwap;
 use crossbeam_channel::bounded;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -68,6 +69,8 @@ pub struct RunningPublisher {
     pub outbox: SinkOutbox,
     /// State of the connection to the sink.
     pub health: SinkHealth,
+    /// Options of its messages.
+    pub options: SharedOptions,
     pub(super) relay_budget: Arc<Budget>,
     pub(super) halt: Arc<Halt>,
     pub(super) arbiter: Arbiter,
@@ -101,10 +104,18 @@ pub fn routing_keys(config: &Publisher, sources: &[Source]) -> Result<RoutingKey
     Ok(RoutingKeys::new(default, own))
 }
 
-fn message_options(config: &Publisher, sources: &[Source]) -> Result<MessageOptions, PublishError> {
+/// Options of the messages of one sink, which a reload replaces.
+pub type SharedOptions = Arc<ArcSwap<MessageOptions>>;
+
+/// Returns the options of the messages of a configured sink.
+pub fn message_options(
+    config: &Publisher,
+    sources: &[Source],
+) -> Result<MessageOptions, PublishError> {
+    let served = served(config, sources);
     Ok(MessageOptions {
-        keys: routing_keys(config, sources)?,
-        omitted: omitted_headers(config, sources),
+        keys: routing_keys(config, &served)?,
+        omitted: omitted_headers(config, &served),
     })
 }
 
@@ -168,7 +179,7 @@ pub fn start_sink(
     sources: &[Source],
     deps: PublisherDeps,
 ) -> Result<RunningPublisher, PublishError> {
-    let options = message_options(config, sources)?;
+    let options: SharedOptions = Arc::new(ArcSwap::from_pointee(message_options(config, sources)?));
     let tasks = sink.channels(config.channels).max(1);
     let half = half_of_room(config);
     let health = SinkHealth::new(deps.health.clone(), deps.metrics.clone(), &deps.sink);
@@ -177,9 +188,9 @@ pub fn start_sink(
     let confirms = PendingConfirms::new(room_sender);
     let (confirms_give_up, confirm_writer) = start_confirm_writer(&deps, confirms.clone())?;
     let (senders, batches): (Vec<_>, Vec<_>) = (0..tasks).map(|_| mpsc::channel(1)).unzip();
-    let started = start_actor(config, &deps, options, senders, &confirms, &halt);
-    let work = batches.into_iter().zip(started.reports);
-    let io = PublisherIo::start(sink, work, &deps, &health)?;
+    let started = start_actor(config, &deps, options.clone(), senders, &confirms, &halt);
+    let io = batches.into_iter().zip(started.reports);
+    let io = PublisherIo::start(sink, io, &deps, &health)?;
     let outbox = SinkOutbox {
         sink: deps.sink.clone(),
         in_flight: InFlightEvents::default(),
@@ -208,6 +219,7 @@ pub fn start_sink(
     Ok(RunningPublisher {
         outbox,
         health,
+        options,
         relay_budget,
         halt,
         arbiter: started.arbiter,
@@ -230,7 +242,7 @@ struct StartedActor {
 fn start_actor(
     config: &Publisher,
     deps: &PublisherDeps,
-    options: MessageOptions,
+    options: SharedOptions,
     tasks: Vec<mpsc::Sender<Vec<Message>>>,
     confirms: &PendingConfirms,
     halt: &Arc<Halt>,

@@ -1,6 +1,6 @@
 //! Signals, from the first moment of `serve` to its last. SIGTERM and SIGINT end the service in
-//! order; no other signal that people send by habit (SIGHUP after a rotation or a closed terminal,
-//! SIGUSR1, SIGUSR2) ends it. Rust's runtime ignores SIGPIPE.
+//! order, SIGHUP reads the configuration again. SIGUSR1 and SIGUSR2, which people send by habit, end
+//! nothing. Rust's runtime ignores SIGPIPE.
 
 use std::io;
 use std::sync::mpsc;
@@ -14,13 +14,28 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Signals {
     stop: watch::Receiver<Option<&'static str>>,
+    hangups: Hangups,
+}
+
+/// SIGHUPs to this process. Several before they are looked at are one.
+#[derive(Clone, Debug)]
+pub struct Hangups(watch::Receiver<()>);
+
+impl Hangups {
+    /// Resolves at the next SIGHUP.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The thread is gone, and no signal comes any more.
+            std::future::pending().await
+        }
+    }
 }
 
 impl Signals {
     /// Starts the thread that takes signals, and returns once it does. `drain` is how long a stop
     /// may take.
     pub fn listen(drain: Duration) -> io::Result<Self> {
-        let (asked, stop) = watch::channel(None);
+        let ((asked, stop), (hung_up, hangups)) = (watch::channel(None), watch::channel(()));
         let (tell, told) = mpsc::channel();
         thread::Builder::new()
             .name("signals".into())
@@ -29,12 +44,20 @@ impl Signals {
                     .enable_io()
                     .build();
                 let _ = match runtime {
-                    Ok(runtime) => runtime.block_on(take(&tell, &asked, drain)),
+                    Ok(runtime) => runtime.block_on(take(&tell, (&asked, &hung_up), drain)),
                     Err(error) => tell.send(Err(error)).map_err(io::Error::other),
                 };
             })?;
         told.recv().map_err(io::Error::other)??;
-        Ok(Self { stop })
+        Ok(Self {
+            stop,
+            hangups: Hangups(hangups),
+        })
+    }
+
+    /// Returns the SIGHUPs.
+    pub fn hangups(&self) -> Hangups {
+        self.hangups.clone()
     }
 
     /// Resolves once the service is asked to stop, with the signal's name. That may have been
@@ -56,7 +79,7 @@ impl Signals {
 /// Takes signals for as long as the process lives.
 async fn take(
     tell: &mpsc::Sender<io::Result<()>>,
-    asked: &watch::Sender<Option<&'static str>>,
+    (asked, hung_up): (&watch::Sender<Option<&'static str>>, &watch::Sender<()>),
     drain: Duration,
 ) -> io::Result<()> {
     let kinds = (
@@ -89,7 +112,7 @@ async fn take(
         tokio::select! {
             _ = terminate.recv() => stop("SIGTERM", asked, drain),
             _ = interrupt.recv() => stop("SIGINT", asked, drain),
-            _ = hangup.recv() => tracing::warn!("SIGHUP: the configuration is not read again (reload is not there yet); restart to apply a change"),
+            _ = hangup.recv() => hung_up.send_replace(()),
             _ = user1.recv() => tracing::info!("SIGUSR1 has no meaning here; the service goes on"),
             _ = user2.recv() => tracing::info!("SIGUSR2 has no meaning here; the service goes on"),
         }

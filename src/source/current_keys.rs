@@ -1,6 +1,6 @@
 //! Scheme and keys that a source's deliveries are verified with now.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -22,7 +22,8 @@ pub struct KeyedScheme {
 pub struct CurrentKeys {
     current: ArcSwap<KeyedScheme>,
     configured: Arc<Scheme>,
-    writer: Mutex<()>,
+    /// Turn of the writers, with the learned secret.
+    writer: Mutex<Option<Secret>>,
 }
 
 impl CurrentKeys {
@@ -35,7 +36,7 @@ impl CurrentKeys {
         Self {
             current: ArcSwap::from_pointee(first),
             configured,
-            writer: Mutex::new(()),
+            writer: Mutex::new(None),
         }
     }
 
@@ -45,14 +46,35 @@ impl CurrentKeys {
         self.current.load()
     }
 
+    /// Takes over the keys that were fetched, and the secret that was learned, before a reload. The source and its
+    /// provider have to be the same.
+    pub fn take_over(&self, before: &Self) {
+        let learned = before.turn().clone();
+        let keys = before.load().keys.clone();
+        let mut turn = self.turn();
+        let mut next = KeyedScheme::clone(&self.load());
+        next.keys = keys;
+        if let Some(secret) = learned
+            && let Ok(scheme) = self.configured.with_learned(&secret)
+        {
+            next.scheme = Arc::new(scheme);
+            *turn = Some(secret);
+        }
+        self.current.store(Arc::new(next));
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds the answer to a fetch. Fails if the answer is not what was asked for.
     pub fn insert(&self, fetch: &Fetch, answer: &[u8]) -> Result<(), String> {
-        self.replace(|next| next.keys.insert(fetch, answer))
+        self.replace(|next, _| next.keys.insert(fetch, answer))
     }
 
     /// Removes the answer to the fetch of this name.
     pub fn remove(&self, name: &str) {
-        let _: Result<(), ()> = self.replace(|next| {
+        let _: Result<(), ()> = self.replace(|next, _| {
             next.keys.remove(name);
             Ok(())
         });
@@ -60,7 +82,7 @@ impl CurrentKeys {
 
     /// Replaces the provider's key set.
     pub fn set_key_set(&self, set: Arc<JwkSet>) {
-        let _: Result<(), ()> = self.replace(|next| {
+        let _: Result<(), ()> = self.replace(|next, _| {
             next.keys.set_key_set(set);
             Ok(())
         });
@@ -69,21 +91,25 @@ impl CurrentKeys {
     /// Swaps in the scheme with the learned secret that the store held at `read_at`. If the secret
     /// does not fit the scheme, fails and changes nothing.
     pub fn set_learned(&self, secret: Option<&Secret>, read_at: UnixMillis) -> Result<(), String> {
-        self.replace(|next| {
+        self.replace(|next, learned| {
             match secret {
                 Some(secret) if next.scheme.has_learned(secret) => {}
                 Some(secret) => next.scheme = Arc::new(self.configured.with_learned(secret)?),
                 None => next.scheme = self.configured.clone(),
             }
             next.keys.set_secret_read_at(read_at);
+            *learned = secret.cloned();
             Ok(())
         })
     }
 
-    fn replace<E>(&self, change: impl FnOnce(&mut KeyedScheme) -> Result<(), E>) -> Result<(), E> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+    fn replace<E>(
+        &self,
+        change: impl FnOnce(&mut KeyedScheme, &mut Option<Secret>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut turn = self.turn();
         let mut next = KeyedScheme::clone(&self.current.load());
-        change(&mut next)?;
+        change(&mut next, &mut turn)?;
         self.current.store(Arc::new(next));
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum AuditAction {
     DiscardParked,
     /// Other bodies under known keys were deleted.
     DiscardConflicts,
+    /// The configuration was read again, and changed.
+    Reload,
 }
 
 impl AuditAction {
@@ -40,6 +42,7 @@ impl AuditAction {
             Self::RetryParked => "retry parked",
             Self::DiscardParked => "discard parked",
             Self::DiscardConflicts => "discard conflicts",
+            Self::Reload => "reload",
         }
     }
 }

@@ -53,7 +53,7 @@ use crate::config::secret::Secret;
 use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
 };
-use crate::domain::sink::SinkName;
+use crate::domain::sink::{SinkName, SinkSet, Sinks};
 
 /// A verified event that is to be stored.
 #[derive(Clone, Debug)]
@@ -91,9 +91,17 @@ pub struct NewEvent {
     pub received_at: UnixMillis,
     /// Dedup window: time for which its key is kept.
     pub window: Duration,
+    /// Sinks that it goes to by the configuration of its receipt. None: by the present one.
+    pub sinks: Option<SinkSet>,
 }
 
 impl NewEvent {
+    /// Returns the sinks that it goes to.
+    pub fn wanted_by(&self, sinks: &Sinks) -> SinkSet {
+        let present = || sinks.wanting(&self.source, self.event_type.as_deref());
+        self.sinks.unwrap_or_else(present)
+    }
+
     /// Returns the id of its message.
     pub fn message_id(&self) -> MessageId {
         self.message.message_id()

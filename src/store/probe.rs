@@ -43,5 +43,6 @@ pub(super) fn good_event(rows: &[Arc<NewEvent>], full: bool) -> diesel::QueryRes
         body,
         received_at: UnixMillis(0),
         window: Duration::from_secs(60),
+        sinks: None,
     }))
 }

@@ -65,6 +65,7 @@ impl EventRow {
                 body: Bytes::from(self.body),
                 received_at: UnixMillis(self.received_at),
                 window: Duration::ZERO,
+                sinks: None,
             }),
         })
     }

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use http::Method;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, time::SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 use super::journal::{self, JournalLayer};
 use super::line_limit::{Admitted, LineLimit};
@@ -45,6 +45,10 @@ static DELIVERIES: AtomicU8 = AtomicU8::new(LogDeliveries::Problems as u8);
 
 /// The queue of this process's log, once it serves.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Replaces the filter of lines, once logging has begun.
+static REFILTER: OnceLock<Refilter> = OnceLock::new();
+type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 /// Format of lines, once it is known.
 static LOOK: OnceLock<Look> = OnceLock::new();
@@ -84,31 +88,41 @@ pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
             journal::is_there(),
         )
     });
-    let base = tracing_subscriber::fmt()
-        .with_env_filter(filter.clone())
+    let (filter, handle) = reload::Layer::new(filter);
+    let _ = REFILTER.set(Box::new(move |next| {
+        handle.reload(next).map_err(|error| error.to_string())
+    }));
+    let base = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
         .with_writer(move || Offer(queue));
     let started = match look.shape {
         Shape::Pretty => base
-            .with_ansi(terminal)
-            .map_event_format(Prefixed)
-            .finish()
+            .with(lines.with_ansi(terminal).map_event_format(Prefixed))
             .try_init(),
         Shape::Json => base
-            .json()
-            .with_timer(SystemTime)
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .map_event_format(Prefixed)
-            .finish()
+            .with(
+                lines
+                    .json()
+                    .with_timer(SystemTime)
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false)
+                    .map_event_format(Prefixed),
+            )
             .try_init(),
-        Shape::Journal => tracing_subscriber::registry()
-            .with(filter)
-            .with(JournalLayer(queue.clone()))
-            .try_init(),
+        Shape::Journal => base.with(JournalLayer(queue.clone())).try_init(),
     };
     started.map_err(|error| format!("logging could not be started: {error}"))
+}
+
+/// Takes over the filter and the choice of deliveries of a reload.
+pub fn refilter(log: &Log) -> Result<(), String> {
+    if let Some(refilter) = REFILTER.get() {
+        refilter(filter(&log.filter)?)?;
+    }
+    DELIVERIES.store(log.deliveries as u8, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Logs a text as it is. Returns `false` if this process does not log.

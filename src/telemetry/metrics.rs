@@ -192,6 +192,10 @@ metrics! {
     pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;
     /// Version of this build, as a label. The value is always 1.
     pub build_info: IntGaugeVec = "hookweir_build_info" by &["version"],;
+    /// 1 if the configuration that was read last is in force, 0 if it had mistakes.
+    pub config_reload_successful: IntGauge = "hookweir_config_last_reload_successful",;
+    /// Unix time at which the configuration in force was read, in seconds.
+    pub config_reload_time: IntGauge = "hookweir_config_last_reload_success_timestamp_seconds",;
     /// 1 while `/readyz` answers 200.
     pub ready: IntGauge = "hookweir_ready",;
     /// Time since the process started, in seconds.

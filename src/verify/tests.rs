@@ -64,7 +64,7 @@ fn name(text: &str) -> SourceName {
 #[test]
 fn a_forwarded_header_that_is_not_ascii_is_kept() {
     let text = |bytes: &[u8]| header_text(&http::HeaderValue::from_bytes(bytes).expect("a value"));
-    assert_eq!(text(b"plain"), "plain");
-    assert_eq!(text("grüße".as_bytes()), "grüße");
-    assert_eq!(text(b"gr\xfc\xdfe"), "grüße");
+    assert_eq!(text(b"plain"), Some("plain".to_owned()));
+    assert_eq!(text("grüße".as_bytes()), Some("grüße".to_owned()));
+    assert_eq!(text(b"gr\xfc\xdfe"), Some("grüße".to_owned()));
 }

@@ -254,6 +254,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
     };
     let (verifier, of_http) = (stand_in("verifier"), stand_in("verifier-http"));
     let configured = Config::from_toml(SOURCES).expect("a configuration");
+    let configured_sinks = configured.routes().expect("sinks");
     let sources = configured.sources.len();
     let scheme = |configured: &hookweir::config::model::Source| {
         Arc::new(Scheme::compile(&configured.spec(), 10).expect("a scheme"))
@@ -268,6 +269,9 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         dedup_window: Duration::from_secs(60),
         retry_span: Duration::from_secs(60),
         forward_headers: Vec::new(),
+        sinks: configured_sinks.clone(),
+        min_body_bytes_per_sec: limits.min_body_bytes_per_sec,
+        retry_after_max_secs: limits.retry_after_max_secs,
         max_body_bytes,
         usual_body_bytes: max_body_bytes,
         upload: limits.body_timeout,
@@ -278,7 +282,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
             max_body_bytes,
         )),
     };
-    let sources = Arc::new(Sources::new(configured.sources.iter().map(source)));
+    let sources = Sources::new(configured.sources.iter().map(source));
     let budget = Budget::for_bodies(
         limits.in_flight_requests,
         limits.in_flight_bytes,
@@ -289,7 +293,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         vec![verifier],
         None,
         budget.clone(),
-        limits,
+        limits.max_header_bytes,
         metrics.clone(),
     );
     let health = Health::default();

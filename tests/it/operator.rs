@@ -5,6 +5,7 @@ mod decisions;
 mod embedded;
 mod million;
 mod openapi;
+mod reload;
 mod republish;
 mod tail;
 mod with_servers;

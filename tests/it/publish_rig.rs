@@ -201,6 +201,7 @@ pub fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
         body: body.to_vec().into(),
         received_at: wall_clock(),
         window: Duration::from_secs(60),
+        sinks: None,
     }
 }
 

@@ -36,7 +36,7 @@ async fn a_closed_terminal_or_a_log_rotation_does_not_end_the_service() {
         load.until_taken(5).await;
     }
     load.finish().await.check_faultless();
-    logs(&app, "SIGHUP: the configuration is not read again").await;
+    logs(&app, "reload by SIGHUP: nothing changed").await;
     logs(&app, "SIGUSR1 has no meaning here").await;
     assert!(app.stop().await.success());
 }

@@ -40,6 +40,7 @@ fn event(id: &str, body: &str) -> Arc<NewEvent> {
         body: Bytes::copy_from_slice(body.as_bytes()),
         received_at: wall_clock(),
         window: WINDOW,
+        sinks: None,
     })
 }
 

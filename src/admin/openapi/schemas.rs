@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "src/operate/decisions.rs",
     "src/operate/problem.rs",
     "src/operate/question.rs",
+    "src/operate/reload.rs",
     "src/operate/republish.rs",
     "src/operate/views.rs",
     "src/store/catalog.rs",

@@ -15,7 +15,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::cli::send::root_cause;
 use crate::cli::{Failure, say};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::operate::ApiProblem;
 
 /// Time in which the service's own error arrives, on top of `admin.timeout_ms`.
@@ -107,6 +107,10 @@ impl AdminClient {
         let problem: ApiProblem = problem.map_err(|error| self.foreign(&error))?;
         Err(match problem.status {
             400 | 409 => Failure::Usage(problem.to_string()),
+            422 => {
+                let lines = problem.detail.lines();
+                Failure::Config(lines.map(ConfigError::nowhere).collect())
+            }
             404 => {
                 say::error(&problem);
                 Failure::NotAsExpected

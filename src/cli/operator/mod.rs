@@ -4,6 +4,7 @@ mod client;
 mod conflicts;
 mod events;
 mod jobs;
+pub(super) mod reload;
 mod republish;
 mod sources;
 mod table;

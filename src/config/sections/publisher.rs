@@ -127,7 +127,7 @@ impl Publisher {
 }
 
 /// Sink of the events.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum PublisherUrl {
     /// A folder of JSON lines.
     File(PathBuf),

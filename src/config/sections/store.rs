@@ -51,7 +51,7 @@ section! {
 }
 
 /// Database of the events.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum StoreUrl {
     /// The database file.
     Sqlite(PathBuf),

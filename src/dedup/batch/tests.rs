@@ -73,6 +73,7 @@ fn event(id: &str, body: &str) -> NewEvent {
         body: Bytes::copy_from_slice(body.as_bytes()),
         received_at: UnixMillis(0),
         window: Duration::from_secs(1),
+        sinks: None,
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::Config;
 use crate::domain::delivery::UnixMillis;
 use crate::domain::request::Request;
+use crate::source::Sources;
 use crate::telemetry::Metrics;
 use hookweir_signatures::{KeyRequest, Verdict, verify};
 

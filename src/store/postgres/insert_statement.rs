@@ -126,10 +126,7 @@ impl<'a> Rows<'a> {
         batch: &[&'a NewEvent],
         confirmed: ConfirmedRows<'a>,
     ) -> Self {
-        let of_events: Vec<SinkSet> = batch
-            .iter()
-            .map(|new| sinks.wanting(&new.source, new.event_type.as_deref()))
-            .collect();
+        let of_events: Vec<SinkSet> = batch.iter().map(|new| new.wanted_by(sinks)).collect();
         let sink = common(&of_events).and_then(|set| sinks.only_in(set));
         let full = sink.is_none() || sinks.is_ordered() || batch.iter().any(|new| More::fills(new));
         Self {

@@ -58,7 +58,7 @@ fn queue_or_keep(
     (new, seq): (&NewEvent, i64),
     now: i64,
 ) -> QueryResult<()> {
-    let wanting = sinks.wanting(&new.source, new.event_type.as_deref());
+    let wanting = new.wanted_by(sinks);
     for (sink, key) in sinks.order_keys(wanting, &new.source, &new.body, &new.message) {
         queue(connection, (owner, sink), seq..=seq, now)?;
         if let Some(OrderKey(key)) = key {

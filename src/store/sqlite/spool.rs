@@ -83,6 +83,7 @@ impl ConflictColumns {
             body: self.body.into(),
             received_at: UnixMillis(self.received_at),
             window,
+            sinks: None,
         })
     }
 }

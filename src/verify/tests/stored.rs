@@ -127,5 +127,6 @@ fn new_event(source: &SourceName, event: &Event) -> NewEvent {
         body: event.body.clone(),
         received_at: UnixMillis(1_750_000_000_000),
         window: Duration::from_secs(3600),
+        sinks: None,
     }
 }

@@ -46,6 +46,7 @@ fn event(source: &SourceName, n: usize) -> Arc<NewEvent> {
         body,
         received_at: wall_clock(),
         window: Duration::from_secs(30 * 24 * 3600),
+        sinks: None,
     })
 }
 

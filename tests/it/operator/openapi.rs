@@ -87,6 +87,10 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
         sql_query(statement).execute(&mut database).expect(statement);
     }
 
+    let changed = "[limits]\ndeadline_ms = 2400\n[store]\nallow_unsafe_durability = true\n";
+    let changed = format!("{changed}{SINKS}{}", five_sources());
+    std::fs::write(app.folder().join("config.toml"), changed).expect("written");
+
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/openapi.json");
     let document = std::fs::read_to_string(document).expect("it is there");
     let document: Value = serde_json::from_str(&document).expect("JSON");

@@ -205,6 +205,7 @@ fn event(id: &str, body: impl Into<Bytes>) -> NewEvent {
         body,
         received_at: UnixMillis(1_700_000_000_123),
         window: LONG,
+        sinks: None,
     }
 }
 

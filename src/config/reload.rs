@@ -1,0 +1,262 @@
+//! Differences between the configuration in force and a new one, and the part of them that a running service takes over.
+
+use std::collections::BTreeSet;
+
+use super::error::ConfigError;
+use super::model::{Config, Limits, Publisher, PublisherUrl, Source};
+
+/// A difference between two configurations. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// Option, source or sink: `limits.deadline_ms`, `source.stripe.secrets`, `source.stripe`.
+    pub option: String,
+    /// Difference, in words.
+    pub what: String,
+    /// Location of the new value, if there is one.
+    pub place: Option<String>,
+    /// True if a reload takes it over; false if it needs a restart.
+    pub live: bool,
+}
+
+/// Options of a sink that a reload takes over.
+const OF_SINK: [&str; 4] = [
+    "event_types",
+    "except_event_types",
+    "forward_headers",
+    "routing_key",
+];
+
+/// Options of a source that its Kafka sinks know from their start on.
+const OF_KAFKA: [&str; 3] = ["topic", "record_key", "max_body_bytes"];
+
+/// Reason for which a secret counts as changed.
+const OTHER_SECRET: &str = "the secret behind a reference is another one";
+
+impl Config {
+    /// Returns the differences of `new`, in the order of its options.
+    pub fn changes_to(&self, new: &Self) -> Vec<ConfigChange> {
+        let mut changes = self.named_changes(new);
+        let whole: BTreeSet<String> = changes.iter().map(|change| change.option.clone()).collect();
+        let is_whole = |key: &str| {
+            let mut parts = key.splitn(3, '.');
+            let (kind, name) = (parts.next(), parts.next());
+            kind.zip(name)
+                .is_some_and(|(kind, name)| whole.contains(&format!("{kind}.{name}")))
+        };
+        let keys: BTreeSet<&str> = self.shown(new).collect();
+        for key in keys.into_iter().filter(|key| !is_whole(key)) {
+            changes.extend(self.change_of(new, key));
+        }
+        changes.extend(self.secret_changes(new));
+        changes
+    }
+
+    fn shown<'c>(&'c self, new: &'c Self) -> impl Iterator<Item = &'c str> {
+        let both = self.effective.iter().chain(&new.effective);
+        both.map(|option| option.key.as_str())
+    }
+
+    /// Returns the difference of one option.
+    fn change_of(&self, new: &Self, key: &str) -> Option<ConfigChange> {
+        let of = |config: &Self| {
+            let option = config.effective.iter().rfind(|option| option.key == key)?;
+            Some((option.shown.clone(), option.place.to_string()))
+        };
+        let (was, now) = (of(self), of(new));
+        let shown = |value: &Option<(String, String)>| match value {
+            Some((shown, _)) => shown.clone(),
+            None => "left out".to_owned(),
+        };
+        (shown(&was) != shown(&now)).then(|| ConfigChange {
+            option: key.to_owned(),
+            what: format!("{} -> {}", shown(&was), shown(&now)),
+            place: now.map(|(_, place)| place),
+            live: self.is_live(key),
+        })
+    }
+
+    /// Returns sources and sinks that are new or gone.
+    fn named_changes(&self, new: &Self) -> Vec<ConfigChange> {
+        let change = |config: &Self, option: String, what: &str, live| ConfigChange {
+            place: config
+                .places
+                .get(&format!("{option}.name"))
+                .map(ToString::to_string),
+            option,
+            what: what.to_owned(),
+            live,
+        };
+        let mut changes = Vec::new();
+        for (one, other, what) in [(new, self, "added"), (self, new, "removed")] {
+            let sources = one.sources.iter();
+            let only = sources.filter(|source| other.source_of(source).is_none());
+            changes.extend(
+                only.map(|source| change(one, format!("source.{}", source.name), what, true)),
+            );
+            let sinks = one.sinks.iter();
+            let only = sinks.filter(|sink| {
+                sink.section != "publisher" && !other.sinks.iter().any(|s| s.name == sink.name)
+            });
+            changes.extend(only.map(|sink| change(one, sink.section.clone(), what, false)));
+        }
+        changes
+    }
+
+    /// Returns secrets that are others under the same references.
+    fn secret_changes(&self, new: &Self) -> Vec<ConfigChange> {
+        let mut changes = Vec::new();
+        let mut note = |option: String, live| {
+            let place = new.places.get(&option).map(ToString::to_string);
+            let same = |change: &Option<ConfigChange>| change.is_none();
+            if same(&self.change_of(new, &option)) {
+                let what = OTHER_SECRET.to_owned();
+                changes.push(ConfigChange {
+                    option,
+                    what,
+                    place,
+                    live,
+                });
+            }
+        };
+        for source in &new.sources {
+            let Some(before) = self.source_of(source) else {
+                continue;
+            };
+            let differ = [
+                ("secrets", before.secrets != source.secrets),
+                ("public_keys", before.public_keys != source.public_keys),
+                ("params", before.params != source.params),
+            ];
+            for (key, _) in differ.into_iter().filter(|(_, differs)| *differs) {
+                note(format!("source.{}.{key}", source.name), true);
+            }
+        }
+        if self.store.url != new.store.url {
+            note("store.url".to_owned(), false);
+        }
+        for sink in &new.sinks {
+            let before = self.sinks.iter().find(|before| before.name == sink.name);
+            if before.is_some_and(|before| before.url != sink.url) {
+                note(sink.key("url"), false);
+            }
+        }
+        changes
+    }
+
+    /// Returns the source of the same name.
+    fn source_of(&self, source: &Source) -> Option<&Source> {
+        self.sources.iter().find(|own| own.name == source.name)
+    }
+
+    fn has_kafka(&self) -> bool {
+        let mut sinks = self.sinks.iter();
+        sinks.any(|sink| matches!(sink.url, PublisherUrl::Kafka(_)))
+    }
+
+    /// Returns `true` if a reload takes over a change of this option.
+    fn is_live(&self, key: &str) -> bool {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        match key.split('.').next() {
+            Some("limits") => {
+                last != "max_header_bytes" && !(self.has_kafka() && last == "max_body_bytes")
+            }
+            Some("log") => last != "format",
+            Some("source") => !(self.has_kafka() && OF_KAFKA.contains(&last)),
+            Some("sink" | "publisher") => OF_SINK.contains(&last),
+            _ => false,
+        }
+    }
+
+    /// Returns the configuration that is in force after a reload of `new`: what needs a restart stays as it is. Fails if a
+    /// part of `new` cannot do without the restart.
+    pub fn reloaded(&self, new: &Self) -> Result<Self, Vec<ConfigError>> {
+        let mistakes: Vec<_> = new
+            .sources
+            .iter()
+            .flat_map(|source| self.too_early(new, source))
+            .collect();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let kafka = self.has_kafka();
+        let mut next = Self {
+            limits: Limits {
+                max_header_bytes: self.limits.max_header_bytes,
+                ..new.limits.clone()
+            },
+            log: super::model::Log {
+                format: self.log.format,
+                ..new.log.clone()
+            },
+            sources: new.sources.clone(),
+            warnings: new.warnings.clone(),
+            effective: new.effective.clone(),
+            places: new.places.clone(),
+            ..self.clone()
+        };
+        if kafka {
+            next.limits.max_body_bytes = self.limits.max_body_bytes;
+            for source in &mut next.sources {
+                if let Some(before) = self.source_of(source) {
+                    (source.topic, source.record_key) =
+                        (before.topic.clone(), before.record_key.clone());
+                    source.max_body_bytes = before.max_body_bytes;
+                }
+            }
+        }
+        next.sinks
+            .iter_mut()
+            .for_each(|sink| take_over(sink, &new.sinks));
+        if let Some(first) = next.sinks.first() {
+            next.first_sink = first.clone();
+        }
+        next.collect_headers();
+        Ok(next)
+    }
+
+    /// Returns what a source of `new` needs a restart for, before it can take events.
+    fn too_early(&self, new: &Self, source: &Source) -> Vec<ConfigError> {
+        let mut found = Vec::new();
+        for sink in &source.sinks {
+            if !self.sinks.iter().any(|own| own.name == *sink) {
+                let text = format!(
+                    "the sink \"{sink}\" begins with a restart, and the source cannot be reloaded before: restart the service"
+                );
+                found.push(new.source_error(source, "sinks", text));
+            }
+        }
+        if self.has_kafka() && self.source_of(source).is_none() {
+            let own = [
+                source.topic.is_some(),
+                source.record_key.is_some(),
+                source.max_body_bytes.is_some(),
+            ];
+            for (key, _) in OF_KAFKA.iter().zip(own).filter(|(_, own)| *own) {
+                let text = "a Kafka sink learns this of a source at a restart only: restart the service, or leave it out";
+                found.push(new.source_error(source, key, text));
+            }
+        }
+        found
+    }
+
+    /// Keeps the values in force of the options that `changes` names, so that the next comparison finds them again.
+    pub fn keep_shown(&mut self, before: &Self, changes: &[ConfigChange]) {
+        for change in changes.iter().filter(|change| !change.live) {
+            let of =
+                |key: &str| key == change.option || key.starts_with(&format!("{}.", change.option));
+            self.effective.retain(|option| !of(&option.key));
+            let kept = before.effective.iter().filter(|option| of(&option.key));
+            self.effective.extend(kept.cloned());
+        }
+    }
+}
+
+/// Takes over what a reload changes of a sink.
+fn take_over(sink: &mut Publisher, new: &[Publisher]) {
+    if let Some(new) = new.iter().find(|new| new.name == sink.name) {
+        sink.event_types.clone_from(&new.event_types);
+        sink.except_event_types.clone_from(&new.except_event_types);
+        sink.forward_headers.clone_from(&new.forward_headers);
+        sink.routing_key.clone_from(&new.routing_key);
+    }
+}

@@ -249,7 +249,10 @@ mod tests {
     use crate::domain::delivery::{InstanceId, UnixMillis};
     use serde_json::Value;
 
-    use crate::operate::{Archive, JobWaker, Reload, Reloaded};
+    use crate::in_flight::Budget;
+    use crate::operate::{Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions};
+    use crate::runtime::mailbox::ActorRegistry;
+    use crate::telemetry::Metrics;
 
     struct Unchanged;
 
@@ -273,6 +276,13 @@ mod tests {
             reloader: Box::new(Unchanged),
             archive: Arc::new(Archive::new(&config.store, &config.admin)),
             jobs: JobWaker::new().0,
+            instruments: Instruments {
+                metrics: Metrics::new().expect("names are unique"),
+                actors: ActorRegistry::default(),
+                budget: Budget::for_bodies(1, 1, 1),
+                since: Instant::now(),
+                options: TopOptions::default(),
+            },
         };
         let settings = AdminApi {
             database_connections: 1,

@@ -14,7 +14,7 @@ use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, Changed, ConflictList, Decision, EventList, EventQuestion, EventView, JobList,
     JobView, ParkedList, ParkedQuestion, ReloadOrder, ReloadView, RepublishOrder, RepublishPlan,
-    RepublishQuestion, SourceList, TraceView,
+    RepublishQuestion, SourceList, TopView, TraceView,
 };
 
 /// The checked-in document.
@@ -152,6 +152,12 @@ fn events(types: &Schemas) -> Vec<Documented> {
             "Lists the sources of this instance.",
             schema::<SourceList>(),
             "/api/v1/sources",
+        ),
+        Documented::get(
+            "/api/v1/top",
+            "Shows the figures of this instance. Two answers give the rates between them.",
+            schema::<TopView>(),
+            "/api/v1/top",
         ),
     ]
 }

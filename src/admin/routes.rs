@@ -100,6 +100,15 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         },
     },
     ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/top",
+        needs: Right::Look,
+        ask: |request, _| {
+            let NoParameters {} = parameters(request)?;
+            Ok(Box::new(|operator, _| json(operator.top())))
+        },
+    },
+    ApiRoute {
         method: Method::POST,
         path: "/api/v1/reload",
         needs: Right::Operate,

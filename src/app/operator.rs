@@ -7,8 +7,9 @@ use super::reload::{Parts, Reloader};
 use super::{Configured, Listening};
 use crate::admin::{self, Api};
 use crate::config::Config;
+use crate::config::model::StoreUrl;
 use crate::domain::delivery::{InstanceId, wall_clock};
-use crate::operate::{Archive, JobWaker, KnownSource, Operator};
+use crate::operate::{Archive, Instruments, JobWaker, KnownSource, Operator, TopOptions};
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
@@ -18,6 +19,7 @@ pub(super) fn operator(
     configured: &Configured,
     parts: Parts,
     (instance, jobs): (InstanceId, JobWaker),
+    instruments: Instruments,
 ) -> Operator {
     let Configured { inputs, config } = configured;
     let known = known_sources(config, parts.at, &parts.edge.sources());
@@ -30,6 +32,31 @@ pub(super) fn operator(
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         jobs,
         reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),
+        instruments,
+    }
+}
+
+/// Returns the options that advice is about.
+pub(super) fn top_options(config: &Config) -> TopOptions {
+    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let first = &config.first_sink;
+    let is_shared = matches!(config.store.url, StoreUrl::Postgres(_));
+    TopOptions {
+        verifier_mailbox: number(config.verifier.mailbox_capacity),
+        dedup_mailbox: number(config.dedup.mailbox_capacity),
+        writers: match is_shared {
+            true => number(config.dedup.writers),
+            false => 1,
+        },
+        batch_events: number(config.dedup.batch_events),
+        cache_entries: config.dedup.cache_entries,
+        channels: number(first.channels),
+        queue_events: number(first.queue_events),
+        yield_secs: first.yield_longest.as_secs(),
+        spool_bytes: match config.spool.path {
+            Some(_) => config.spool.max_bytes,
+            None => 0,
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Arbiter, ArbiterHandle};
 
-use super::operator::operator;
+use super::operator::{operator, top_options};
 use super::reload::Parts;
 use super::{Configured, Listening, ServeError, budget_of};
 use crate::admin::Admin;
@@ -18,7 +18,7 @@ use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::lakehouse::{self, RunningLakehouse};
-use crate::operate::{JobRunner, JobWaker, Operator};
+use crate::operate::{Instruments, JobRunner, JobWaker, Operator};
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
@@ -128,7 +128,8 @@ impl Service {
         let edge = shared.edge(sources, &front);
         let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
         let parts = shared.parts((at, edge.clone()), (keys, secrets), messages);
-        let operator = operator(&configured, parts, (shared.instance, waker));
+        let of = (shared.instance, waker);
+        let operator = operator(&configured, parts, of, shared.instruments());
         Ok(Self {
             store: stored.store,
             keeper: stored.keeper,
@@ -191,6 +192,16 @@ impl Shared<'_> {
             sinks: self.sinks.clone(),
             messages,
             known: Arc::default(),
+        }
+    }
+
+    fn instruments(&self) -> Instruments {
+        Instruments {
+            metrics: self.metrics.clone(),
+            actors: self.roster.clone(),
+            budget: self.budget.clone(),
+            since: Instant::now(),
+            options: top_options(self.config),
         }
     }
 

@@ -5,6 +5,7 @@
 //! Each function blocks, and is bounded: in rows by [`crate::store::catalog`], in time by
 //! `admin.timeout_ms`.
 
+mod advice;
 mod bodies;
 mod decisions;
 mod events;
@@ -14,6 +15,7 @@ mod question;
 mod reload;
 mod republish;
 mod sources;
+mod top;
 mod views;
 
 use std::sync::{Arc, OnceLock};
@@ -26,6 +28,7 @@ use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
 use crate::store::{self, Catalog, OperatorStore, StoreError};
 
+pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
 pub use decisions::{Decision, ParkedQuestion};
 pub use job_runner::{JobRunner, JobWaker};
@@ -34,6 +37,7 @@ pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
 pub use republish::{RepublishOrder, RepublishQuestion};
 pub use sources::KnownSource;
+pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView};
 pub use views::{
     Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,
     ParkedView, RepublishPlan, SinkState, SinkView, SourceList, SourceRefusal, SourceView,
@@ -56,6 +60,8 @@ pub struct Operator {
     pub archive: Arc<Archive>,
     /// Wakes the job runner of this instance.
     pub jobs: JobWaker,
+    /// Places from which the figures of this instance are read.
+    pub instruments: Instruments,
 }
 
 /// The store as the operator's functions read it: opened at the first question.

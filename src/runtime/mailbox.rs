@@ -53,6 +53,11 @@ impl MailboxGauge {
         self.depth.load(Ordering::Relaxed)
     }
 
+    /// Returns the most messages that waited at once since the mark was last taken.
+    pub fn high(&self) -> usize {
+        self.high.load(Ordering::Relaxed).max(self.depth())
+    }
+
     /// Returns the most messages that waited at once since the call before.
     pub fn take_high(&self) -> usize {
         let now = self.depth();
@@ -277,6 +282,7 @@ mod tests {
             }
             liveness.check().await.expect("alive");
             assert_eq!(gauge.depth(), 0);
+            assert_eq!(gauge.high(), 8, "a look leaves the mark");
             let (before, after) = (gauge.take_high(), gauge.take_high());
             assert_eq!((before, after), (8, 0), "the mark is of one interval");
 

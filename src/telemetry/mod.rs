@@ -1,6 +1,7 @@
 //! Telemetry: metrics, logs, health, and messages to systemd. Metrics are defined once, in `metrics`;
 //! log lines of deliveries once, in `logs`.
 
+mod counts;
 pub mod define;
 pub mod health;
 mod journal;
@@ -14,6 +15,7 @@ mod sink_metrics;
 mod source_metrics;
 pub mod systemd;
 
+pub use counts::OutcomeCount;
 pub use health::Health;
 pub use last_outcomes::{LastOutcomes, LastRefusal};
 pub use metrics::Metrics;

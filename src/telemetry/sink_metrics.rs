@@ -23,6 +23,9 @@ pub struct SinkFigures {
     pub outbox_oldest_seconds: i64,
     /// Number of parked events.
     pub parked_rows: i64,
+    /// Number of messages that the sink has taken although no queue was bound for them.
+    #[serde(default)]
+    pub unrouted: i64,
     /// Number of events that the sink has confirmed since the start of the process.
     pub confirmed: u64,
 }
@@ -100,6 +103,9 @@ impl Metrics {
             sink.outbox_oldest_seconds = seconds;
         });
         each(&self.sink_parked_rows, |sink, rows| sink.parked_rows = rows);
+        each(&self.sink_unrouted_messages, |sink, messages| {
+            sink.unrouted = messages;
+        });
         for (name, sink) in &mut sinks {
             let confirmed = self
                 .sink_published
@@ -148,6 +154,7 @@ mod tests {
             outbox_rows: 5,
             outbox_oldest_seconds: 90,
             parked_rows: 1,
+            unrouted: 0,
             confirmed: 0,
         };
         assert_eq!(sinks["kafka"], expected);

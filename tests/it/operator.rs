@@ -8,6 +8,7 @@ mod openapi;
 mod reload;
 mod republish;
 mod tail;
+mod top;
 mod with_servers;
 
 use std::io::{Read, Write};

@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "src/operate/question.rs",
     "src/operate/reload.rs",
     "src/operate/republish.rs",
+    "src/operate/top.rs",
     "src/operate/views.rs",
     "src/store/catalog.rs",
     "src/store/republish.rs",

@@ -1,4 +1,4 @@
-//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs`, `conflicts` and `tail`.
+//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs`, `conflicts`, `tail` and `top`.
 
 mod client;
 mod conflicts;
@@ -10,6 +10,7 @@ mod sources;
 mod table;
 mod tail;
 mod times;
+mod top;
 mod trace;
 
 use super::Failure;
@@ -39,6 +40,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket).
     Sources(With<sources::Options>),
+    /// Show rates, outcomes, mailboxes, cache, batches and backlogs of the running service, and what to turn, until stopped.
+    ///
+    /// Asks the running service by its admin API (admin.socket), every two seconds. The advice is that of docs/operations/tuning.md.
+    Top(With<top::Options>),
     /// Publish stored events again, by their ids, or by source, type, time and state. Without --start: say how many, and do nothing.
     ///
     /// Asks the running service by its admin API (admin.socket). The messages have their old ids and the header x-hookweir-republished. --start needs the right "operate".
@@ -65,6 +70,7 @@ impl OperatorCommand {
             Self::Show(With { common, own }) => trace::show(&load(common)?, &own),
             Self::Trace(With { common, own }) => trace::trace(&load(common)?, &own),
             Self::Sources(With { common, own }) => sources::run(&load(common)?, &own),
+            Self::Top(With { common, own }) => top::run(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
             Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
             Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),

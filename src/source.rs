@@ -2,6 +2,7 @@
 //! path in constant time.
 
 mod current_keys;
+mod secret_uses;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +13,14 @@ use http::HeaderName;
 use crate::config::error::nearest;
 use crate::config::model::PublisherUrl;
 use crate::config::{Config, ConfigError, model};
-use crate::domain::delivery::SourceName;
+use crate::domain::delivery::{SourceName, UnixMillis};
 use crate::domain::sink::Sinks;
 use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics};
 use hookweir_signatures::{Scheme, spec_of};
 
 pub use self::current_keys::{CurrentKeys, KeyedScheme};
+pub use self::secret_uses::{SecretUse, SecretUses};
 
 /// A configured inbound, as the stages use it.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Source {
     pub scheme: Arc<Scheme>,
     /// Scheme and keys that deliveries are verified with.
     pub keys: CurrentKeys,
+    /// Last use of each configured secret.
+    pub secrets: SecretUses,
     /// Time for which a redelivery is recognised, if each id stands for one event.
     pub dedup_window: Duration,
     /// Time for which a redelivery is recognised otherwise.
@@ -98,6 +102,7 @@ impl Source {
             drop_same_bytes: source.drop_same_bytes(),
             metrics: metrics.source(&source.name),
             keys: CurrentKeys::new(scheme.clone()),
+            secrets: SecretUses::new(source, metrics),
             scheme,
         }
     }
@@ -115,11 +120,17 @@ pub enum KeptPart {
 }
 
 impl Source {
+    /// Notes that the secret at this position has verified a delivery at `now`.
+    pub fn verified_by(&self, secret: Option<usize>, now: UnixMillis) {
+        self.secrets.note(&self.name, secret, now);
+    }
+
     /// Takes over the room and the figures of the source before a reload, and its keys.
     fn take_over(&mut self, before: &Self, keys: bool) {
         before.share.resize(&self.share);
         self.share = before.share.clone();
         self.metrics = before.metrics.clone();
+        self.secrets.take_over(&before.secrets);
         if keys {
             self.keys.take_over(&before.keys);
         }
@@ -216,11 +227,9 @@ impl Sources {
                     let shared = (sinks.clone(), metrics);
                     sources.push(Source::new(source, scheme, config, shared));
                 }
-                Err(errors) => {
-                    mistakes.extend(errors.into_iter().map(|error| {
-                        config.source_error(source, &error.key.to_string(), error.text)
-                    }))
-                }
+                Err(errors) => mistakes.extend(errors.into_iter().map(|error| {
+                    config.source_error(source, &source.own_key(&error.key.to_string()), error.text)
+                })),
             }
         }
         if mistakes.is_empty() {

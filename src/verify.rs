@@ -128,6 +128,7 @@ impl Handler<Mail<Received>> for VerifierActor {
         );
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
+                source.verified_by(verified.secret(), request.received_at);
                 let events = verified.into_events().into_iter();
                 let events = events.map(|event| new_event(&source, &request, event));
                 let events = events.collect();

@@ -56,7 +56,7 @@ fn schemes(config: &Config, report: &mut Report) {
             Err(errors) => {
                 let errors = errors
                     .into_iter()
-                    .map(|error| (error.key.to_string(), error.text));
+                    .map(|error| (source.own_key(&error.key.to_string()), error.text));
                 report.blame_source(source, errors);
             }
         }

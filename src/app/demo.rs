@@ -63,6 +63,7 @@ fn source(secret: Secret) -> Result<Source, String> {
         .and_then(|mut demo| demo.sources.pop());
     let mut demo = demo.ok_or("the source \"demo\" cannot be made")?;
     demo.secrets = vec![secret];
+    demo.secret_names = vec!["demo-secret".to_owned()];
     Ok(demo)
 }
 

@@ -73,6 +73,7 @@ pub(super) fn known_sources(config: &Config, at: Listening, sources: &Sources) -
             url_is_public: configured.public_url.is_some(),
             deadline: source.deadline,
             metrics: source.metrics.clone(),
+            source: source.clone(),
         })
     });
     known.collect()

@@ -106,7 +106,7 @@ impl Parts {
         let warnings = new.warnings.iter();
         let warnings = warnings.filter(|warning| !in_force.warnings.contains(warning));
         let reloaded = Reloaded {
-            files: new.files(inputs),
+            files: new.files.clone(),
             warnings: warnings.cloned().collect(),
             changes,
         };

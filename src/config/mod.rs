@@ -7,6 +7,7 @@
 pub mod amqp_url;
 mod define;
 pub mod error;
+mod folder;
 pub mod kafka_url;
 mod layers;
 mod libpq;
@@ -29,11 +30,11 @@ mod tokens;
 mod urls;
 mod value;
 
-use std::fs;
 use std::path::PathBuf;
 
 pub use define::{Description, Section};
 pub use error::ConfigError;
+use folder::TextFile;
 use layers::Layer;
 pub use model::Config;
 pub use option::TemplateKind;
@@ -87,35 +88,45 @@ impl Draft {
         let Some(path) = &inputs.file else {
             return Ok(Self::of(None, inputs));
         };
-        match fs::read_to_string(path) {
-            Ok(text) => Ok(Self::of(Some((&path.display().to_string(), &text)), inputs)),
-            Err(error) => Err(vec![ConfigError::nowhere(format!(
-                "cannot read the configuration {}: {error}",
-                path.display()
-            ))]),
-        }
+        let file = TextFile::read(path)?;
+        Ok(Self::of_files(Some(&file), &folder::beside(path)?, inputs))
     }
 
     /// Reads `file`, its name and its text, over the defaults; the file of `inputs` is not read.
     pub fn of(file: Option<(&str, &str)>, inputs: &Inputs) -> Self {
+        let file = file.map(|(name, text)| TextFile {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        });
+        Self::of_files(file.as_ref(), &[], inputs)
+    }
+
+    /// Reads the layers: the defaults, the file with the sources beside it, the environment, the command line.
+    fn layers(
+        file: Option<&TextFile>,
+        beside: &[TextFile],
+        inputs: &Inputs,
+        report: &mut Report,
+    ) -> (Vec<Layer>, usize) {
+        let mistakes = &mut report.mistakes;
+        let mut layers = vec![Layer::defaults()];
+        layers.extend(file.map(|file| Layer::from_toml(&file.name, &file.text, mistakes)));
+        layers.extend(beside.iter().map(|file| folder::sources(file, mistakes)));
+        let syntax_errors = mistakes.len();
+        layers.push(Layer::from_environment(&inputs.environment, mistakes));
+        layers.push(Layer::from_command_line(&inputs.settings, mistakes));
+        (layers, syntax_errors)
+    }
+
+    fn of_files(file: Option<&TextFile>, beside: &[TextFile], inputs: &Inputs) -> Self {
         let mut report = Report {
             lenient: inputs.lenient,
             ..Report::default()
         };
-        let mut layers = vec![Layer::defaults()];
-        layers.extend(file.map(|(name, text)| Layer::from_toml(name, text, &mut report.mistakes)));
-        let syntax_errors = report.mistakes.len();
-        layers.push(Layer::from_environment(
-            &inputs.environment,
-            &mut report.mistakes,
-        ));
-        layers.push(Layer::from_command_line(
-            &inputs.settings,
-            &mut report.mistakes,
-        ));
-
+        let (mut layers, syntax_errors) = Self::layers(file, beside, inputs, &mut report);
         let sources = layers.iter_mut().flat_map(|layer| layer.sources.drain(..));
         let tables = layers::merge(sources);
+        sources::duplicates(&tables, &mut report);
         let sinks = layers.iter_mut().flat_map(|layer| layer.sinks.drain(..));
         let sinks = layers::merge(sinks);
         let options: Vec<_> = layers.iter().map(|layer| &layer.options).collect();
@@ -138,6 +149,8 @@ impl Draft {
             .filter_map(|table| sources::source(table, &inputs.environment, &mut report))
             .collect();
         config.collect_headers();
+        let files = file.into_iter().chain(beside);
+        config.files = files.map(|file| file.name.clone()).collect();
         rules::together(&config, tables.len(), &mut report);
         Self {
             config,
@@ -168,12 +181,6 @@ impl Config {
     /// Reads a configuration of `text` over the defaults, with nothing from the environment: for tests. No stage has checked it.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
         Draft::of(Some(("config", text)), &Inputs::default()).finish()
-    }
-
-    /// Returns the files that were read.
-    pub fn files(&self, inputs: &Inputs) -> Vec<String> {
-        let file = inputs.file.iter();
-        file.map(|file| file.display().to_string()).collect()
     }
 
     /// Returns a mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), with the location of

@@ -41,6 +41,8 @@ pub struct Config {
     pub log: Log,
     /// `[[source]]`
     pub sources: Vec<Source>,
+    /// Files that it was read from.
+    pub files: Vec<String>,
     /// Warnings for the operator.
     pub warnings: Vec<String>,
     /// Secrets that this process could not read, and why. None if the service starts.
@@ -80,6 +82,7 @@ impl Config {
             shutdown: Shutdown::read(r)(),
             log: Log::read(r)(),
             sources: Vec::new(),
+            files: Vec::new(),
             warnings: Vec::new(),
             untried: Vec::new(),
             effective: Vec::new(),

@@ -124,6 +124,10 @@ impl Config {
             };
             let differ = [
                 ("secrets", before.secrets != source.secrets),
+                (
+                    "retiring_secrets",
+                    before.retiring_secrets != source.retiring_secrets,
+                ),
                 ("public_keys", before.public_keys != source.public_keys),
                 ("params", before.params != source.params),
             ];

@@ -7,6 +7,7 @@ use super::model::Source;
 use super::option::TemplateKind;
 use super::sources::source_error;
 use super::value::Raw;
+use crate::domain::delivery::SourceName;
 
 /// The value of an option that is in force, as TOML fit to be shown, and where it was written.
 #[derive(Debug, Clone)]
@@ -83,6 +84,13 @@ impl Report {
         };
         let news: Vec<ConfigError> = errors.filter(|error| !known(error)).collect();
         self.mistakes.extend(news);
+    }
+
+    /// Returns the place of a source's path in brackets.
+    pub(super) fn place_of_path(&self, source: &SourceName) -> String {
+        let place = |key| self.places.get(&format!("source.{source}.{key}"));
+        let place = place("path").or_else(|| place("name"));
+        place.map_or_else(String::new, |place| format!(" ({place})"))
     }
 
     /// Notes the places of a value and of its parts.

@@ -1,6 +1,6 @@
 //! Rules that a single kind or bound cannot say: what names look like, and how options go together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use url::Url;
@@ -293,19 +293,22 @@ fn room(config: &Config, report: &mut Report) {
 
 fn sources(config: &Config, report: &mut Report) {
     let public = report.sound(&["server.listen"]) && !config.server.listen.ip().is_loopback();
-    let (mut names, mut paths) = (BTreeMap::new(), BTreeMap::new());
+    let (mut names, mut paths) = (BTreeSet::new(), BTreeMap::new());
     for source in &config.sources {
         let key = |option: &str| format!("source.{}.{option}", source.name);
-        if names.insert(&source.name, ()).is_some() {
-            report.blame(&key("name"), "another source has this name too; names are unique, since they label metrics and logs");
-        } else if let Some(other) = paths.insert(&source.path, &source.name) {
+        // Said before, with both places.
+        if !names.insert(&source.name) {
+            continue;
+        }
+        if let Some(other) = paths.insert(&source.path, &source.name) {
             // The name stands in for a path that was left out.
             let written = report.places.contains_key(&key("path"));
             report.blame(
                 &key(if written { "path" } else { "name" }),
                 format!(
-                    "/ingest/{} is the path of the source \"{other}\" too",
-                    source.path
+                    "/ingest/{} is the path of the source \"{other}\" too{}",
+                    source.path,
+                    report.place_of_path(other)
                 ),
             );
         }

@@ -40,8 +40,8 @@ pub use sources::KnownSource;
 pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView};
 pub use views::{
     Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,
-    ParkedView, RepublishPlan, SinkState, SinkView, SourceList, SourceRefusal, SourceView,
-    TraceView,
+    ParkedView, RepublishPlan, SecretView, SinkState, SinkView, SourceList, SourceRefusal,
+    SourceView, TraceView,
 };
 
 /// Facts about the instance and its configuration, on which the functions stand.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Operator;
-use super::views::{SourceList, SourceRefusal, SourceView, shown};
-use crate::domain::delivery::SourceName;
+use super::views::{SecretView, SourceList, SourceRefusal, SourceView, shown};
+use crate::domain::delivery::{SourceName, UnixMillis, wall_clock};
+use crate::source::{SecretUse, Source};
 use crate::telemetry::{LastRefusal, SourceMetrics};
 
 /// A configured source, as an operator asks about it.
@@ -22,6 +23,8 @@ pub struct KnownSource {
     pub deadline: Duration,
     /// Its metrics.
     pub metrics: Arc<SourceMetrics>,
+    /// The source as deliveries use it.
+    pub source: Arc<Source>,
 }
 
 impl KnownSource {
@@ -38,7 +41,47 @@ impl KnownSource {
             last_duplicate: last.duplicate().map(shown),
             last_refused: last.refused().map(refusal),
             last_unavailable: last.unavailable().map(refusal),
+            secrets: self.secrets(),
+            warning: self.warning(),
         }
+    }
+
+    fn secrets(&self) -> Vec<SecretView> {
+        let now = wall_clock();
+        self.source
+            .secrets
+            .iter()
+            .map(|of| secret(of, now))
+            .collect()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.source.secrets.only_retiring(wall_clock()).then(|| {
+            format!(
+                "only a retiring secret of {} verifies deliveries: enter the new secret at the provider before the old one is removed",
+                self.name
+            )
+        })
+    }
+}
+
+fn secret(of: &SecretUse, now: UnixMillis) -> SecretView {
+    let advice = match (of.retiring, of.is_safe_to_remove(now)) {
+        (false, _) => None,
+        (true, true) => Some("not used for 3 days: safe to remove".to_owned()),
+        (true, false) if of.last().is_some() => {
+            Some("retiring, and in use within 3 days: keep it".to_owned())
+        }
+        (true, false) => Some(
+            "retiring, not used since then: safe to remove after 3 days without a use".to_owned(),
+        ),
+    };
+    SecretView {
+        secret: of.reference.clone(),
+        retiring: of.retiring,
+        last_verified: of.last().map(shown),
+        known_since: shown(of.since()),
+        advice,
     }
 }
 

@@ -244,6 +244,25 @@ pub struct SourceView {
     pub last_refused: Option<SourceRefusal>,
     /// Last delivery that was answered 503.
     pub last_unavailable: Option<SourceRefusal>,
+    /// Its configured secrets.
+    pub secrets: Vec<SecretView>,
+    /// Something that an operator should do about its secrets.
+    pub warning: Option<String>,
+}
+
+/// A secret of a source. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    /// Reference as it is written in the configuration.
+    pub secret: String,
+    /// True if it is being rotated out.
+    pub retiring: bool,
+    /// Time of the last delivery that it has verified.
+    pub last_verified: Option<String>,
+    /// Time from which on its uses are known: the start, or the reload that brought it.
+    pub known_since: String,
+    /// Advice for a rotation.
+    pub advice: Option<String>,
 }
 
 /// A delivery that was not accepted.

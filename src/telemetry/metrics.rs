@@ -75,6 +75,10 @@ metrics! {
     pub(super) last_accepted: IntGaugeVec = "hookweir_source_last_accepted_timestamp_seconds" by &["source"],;
     /// Unix time at which the source last rejected a delivery, in seconds. Absent until then.
     pub(super) last_rejected: IntGaugeVec = "hookweir_source_last_rejected_timestamp_seconds" by &["source"],;
+    /// Deliveries that a configured secret has verified, by its reference in the configuration.
+    pub(super) secret_verified: IntCounterVec = "hookweir_secret_verified_total" by &["source", "secret"],;
+    /// Unix time at which the secret last verified a delivery, in seconds. Absent until then.
+    pub(super) secret_last_verified: IntGaugeVec = "hookweir_secret_last_verified_timestamp_seconds" by &["source", "secret"],;
     /// Accepted events that no sink wants: they passed no filter. They are kept as long as
     /// published ones.
     filtered: IntCounterVec = "hookweir_filtered_total" by &["source"],;
@@ -239,6 +243,7 @@ mod tests {
     fn each_metric_is_scraped_with_help_and_with_labels_that_no_sender_chooses() {
         let bounded = [
             "source", "outcome", "reason", "result", "actor", "code", "version", "sink", "data",
+            "secret",
         ];
         for metric in DESCRIPTIONS {
             assert!(

@@ -16,7 +16,7 @@ use hookweir::http::{IngestService, serve};
 use hookweir::in_flight::{Budget, Share, Ticket};
 use hookweir::runtime::listener::{StopMode, bind};
 use hookweir::runtime::mailbox::{ActorRegistry, Mail, Mailbox, Ping};
-use hookweir::source::{CurrentKeys, Source, Sources};
+use hookweir::source::{CurrentKeys, SecretUses, Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
 use hookweir::verify::Received;
@@ -266,6 +266,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         path: configured.path.clone(),
         scheme: scheme(configured),
         keys: CurrentKeys::new(scheme(configured)),
+        secrets: SecretUses::default(),
         dedup_window: Duration::from_secs(60),
         retry_span: Duration::from_secs(60),
         forward_headers: Vec::new(),

@@ -11,9 +11,17 @@ use crate::crypto::mac::Tag;
 #[derive(Debug)]
 pub struct VerifiedEvents {
     pub(crate) events: Vec<VerifiedEvent>,
+    pub(crate) secret: Option<usize>,
 }
 
 impl VerifiedEvents {
+    /// Returns the position of the secret in [`SourceSpec::secrets`](crate::SourceSpec::secrets) that
+    /// has verified the delivery. None: a public key has, or a key that was fetched, or nothing had to.
+    #[inline]
+    pub fn secret(&self) -> Option<usize> {
+        self.secret
+    }
+
     /// Returns the events of the delivery, at least one. There are several if the source splits
     /// batches.
     #[inline]

@@ -159,7 +159,10 @@ fn prove<'v>(
     let (url, replays) = (scheme.url.as_ref(), scheme.event.replays);
     match &scheme.check {
         Check::Unverified => Ok(Proven::default()),
-        Check::Basic(secrets) => Ok(basic::check(secrets, view).map(|()| Proven::default())?),
+        Check::Basic(secrets) => Ok(Proven {
+            secret: Some(basic::check(secrets, view)?),
+            ..Proven::default()
+        }),
         Check::Proof(proof) => proof.check(view, document, url, inputs, replays),
         Check::Jwt(rule) => {
             let token = rule.check(view, document, url, inputs)?;
@@ -167,6 +170,7 @@ fn prove<'v>(
                 key: None,
                 signed: replays.then(|| Tag::new(&token.digest)),
                 claims: Some(token.claims),
+                secret: token.secret,
             })
         }
     }
@@ -202,7 +206,10 @@ fn events(
         key: None,
     };
     match scheme.event.events(cx, &document, proven.signed)? {
-        Some(verified) => Ok(Verdict::Events(verified)),
+        Some(events) => Ok(Verdict::Events(VerifiedEvents {
+            secret: proven.secret,
+            events,
+        })),
         None => Ok(Verdict::Challenge(
             scheme.answers.accepted.clone().unwrap_or(Answer {
                 status: 200,

@@ -45,11 +45,37 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         .iter()
         .for_each(|source| table.row(cells(source)));
     table.print();
+    if options.name.is_some() {
+        list.sources.iter().for_each(print_secrets);
+    }
+    let warnings = list
+        .sources
+        .iter()
+        .filter_map(|source| source.warning.as_ref());
+    warnings.for_each(say::warning);
     say::note(format_args!(
         "deliveries to instance {} since its start at {}",
         list.instance, list.started_at
     ));
     Ok(())
+}
+
+/// Prints the secrets of a source, with the last use of each.
+fn print_secrets(source: &SourceView) {
+    if source.secrets.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["SECRET", "STATE", "LAST VERIFIED", "ADVICE"]);
+    for of in &source.secrets {
+        let state = if of.retiring { "retiring" } else { "current" };
+        let last = match &of.last_verified {
+            Some(at) => at.clone(),
+            None => format!("none since {}", of.known_since),
+        };
+        let advice = of.advice.clone().unwrap_or_else(|| "-".to_owned());
+        table.row([of.secret.clone(), state.to_owned(), last, advice]);
+    }
+    table.print();
 }
 
 fn cells(source: &SourceView) -> [String; 5] {

@@ -26,6 +26,8 @@ section! {
         /// Headers that are stored with events: those that the source passes on, and those that any of its
         /// sinks asks for.
         pub stored_headers: Vec<HeaderName>;
+        /// References of `secrets` and `retiring_secrets`, as they are written. Hold no secret.
+        pub secret_names: Vec<String>;
     } named {
         /// Name in metrics and logs: a-z, 0-9, "_" and "-".
         pub name: SourceName = "name", Text("name, unique", rules::anything), "stripe";
@@ -37,6 +39,9 @@ section! {
         /// Secrets in use, any of which may have signed: "env:NAME", "file:PATH", "credential:NAME" (systemd)
         /// or "plain:TEXT" (for trials).
         pub secrets: Vec<Secret> = "secrets", Secrets { literal: false }, ["env:STRIPE_SECRET"];
+        /// Secrets that are being rotated out, as in secrets: accepted as well. `hookweir sources NAME` says when
+        /// each was last used, warns if only these verify, and tells when one is safe to remove.
+        pub retiring_secrets: Vec<Secret> = "retiring_secrets", Secrets { literal: false }, [];
         /// true takes the secret from the provider's handshake, in place of secrets (asana, notion). The first
         /// secret is kept in the store; to accept another, run `hookweir learned NAME --forget`.
         pub learn_secret: bool = "learn_secret", Flag, false;
@@ -135,7 +140,7 @@ impl Source {
         SourceSpec {
             provider: self.provider.clone(),
             scheme: self.scheme.clone(),
-            secrets: self.secrets.clone(),
+            secrets: [&self.secrets[..], &self.retiring_secrets].concat(),
             learn_secret: self.learn_secret,
             public_keys: self.public_keys.clone(),
             jwks: self.jwks.clone(),
@@ -157,7 +162,21 @@ impl Source {
                 .position(Secret::is_unread)
                 .map(|at| format!("{key}[{at}]"))
         };
-        first(&self.secrets, "secrets").or_else(|| first(&self.public_keys, "public_keys"))
+        first(&self.secrets, "secrets")
+            .or_else(|| first(&self.retiring_secrets, "retiring_secrets"))
+            .or_else(|| first(&self.public_keys, "public_keys"))
+    }
+
+    /// Returns the key of this configuration for one of the signature engine, which has all secrets in one list.
+    pub fn own_key(&self, key: &str) -> String {
+        let position = key
+            .strip_prefix("secrets[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        let position = position.and_then(|position| position.parse::<usize>().ok());
+        match position.and_then(|position| position.checked_sub(self.secrets.len())) {
+            Some(position) => format!("retiring_secrets[{position}]"),
+            None => key.to_owned(),
+        }
     }
 }
 

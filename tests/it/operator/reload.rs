@@ -47,6 +47,10 @@ async fn deliver(app: &App, path: &str, event: &Event, secret: &str) -> Answer {
     post(&client(), app.listen, path, headers, event.body.clone()).await
 }
 
+fn github_event(seed: u64) -> Event {
+    github(&mut Rng::with_seed(seed))
+}
+
 fn github(rng: &mut Rng) -> Event {
     Provider::Github.event(rng)
 }
@@ -339,4 +343,112 @@ async fn a_source_for_a_sink_that_is_not_there_yet_waits_for_a_restart() {
         error.contains("config.toml:10:") && error.contains("restart the service"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_in_a_folder_come_and_go_and_their_mistakes_are_told_with_their_file() {
+    let github = plain(Provider::Github.secret());
+    let app = App::start(&github).await;
+    let folder = app.folder().join("sources.d");
+    fs::create_dir(&folder).expect("made");
+    let shop = github.replace("\"github\"\nprov", "\"shop\"\nprov");
+    fs::write(folder.join("shop.toml"), &shop).expect("written");
+    fs::write(folder.join(".hidden.toml"), "no TOML").expect("written");
+    fs::write(folder.join("notes.txt"), "no TOML").expect("written");
+    let printed = hookweir(&app, &["reload"]).good();
+    assert!(
+        printed.contains("read config.toml, sources.d/shop.toml"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("source.shop: added  (sources.d/shop.toml:2:1)"),
+        "{printed}"
+    );
+    let event = github_event(8);
+    let answer = deliver(&app, "shop", &event, Provider::Github.secret()).await;
+    assert!(
+        matches!(answer, Answer::Taken { new: true, .. }),
+        "{answer:?}"
+    );
+
+    for (text, mistake) in [
+        (
+            &*github,
+            "sources.d/bad.toml:2:1: source.github.name: another source has this name too (config.toml:2:1)",
+        ),
+        (
+            "[limits]\ndeadline_ms = 2400\n",
+            "sources.d/bad.toml:2:1: limits.deadline_ms: a file in sources.d holds [[source]] only",
+        ),
+        ("[[source]\n", "sources.d/bad.toml:1:"),
+        (
+            &shop.replace("\"shop\"\nprov", "\"shop2\"\npath = \"shop\"\nprov"),
+            "is the path of the source \"shop",
+        ),
+    ] {
+        fs::write(folder.join("bad.toml"), text).expect("written");
+        let error = hookweir(&app, &["reload"]).bad(78);
+        assert!(error.contains(mistake), "{mistake}: {error}");
+    }
+    fs::remove_file(folder.join("bad.toml")).expect("removed");
+    fs::remove_file(folder.join("shop.toml")).expect("removed");
+    let printed = hookweir(&app, &["reload"]).good();
+    assert!(printed.contains("source.shop: removed"), "{printed}");
+    let answer = deliver(&app, "shop", &event, Provider::Github.secret()).await;
+    assert_eq!(answer, Answer::Status(404));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_shows_which_secret_verifies_and_warns_while_only_the_old_one_does() {
+    let old = Provider::Github.secret();
+    let app = App::start(&plain(old)).await;
+    let mut rng = Rng::with_seed(9);
+    deliver(&app, "github", &github(&mut rng), old).await;
+    fs::write(app.folder().join("new"), OTHER).expect("written");
+    let rotating = format!(
+        "{}retiring_secrets = [\"plain:{old}\"]\n",
+        source("\"file:new\"")
+    );
+    write(&app, &rotating);
+    reload(&app);
+    let answer = deliver(&app, "github", &github(&mut rng), old).await;
+    assert!(matches!(answer, Answer::Taken { .. }), "{answer:?}");
+    logs(&app, "signed with the retiring secret").await;
+
+    let shown = |app: &App| -> Value {
+        let printed = hookweir(app, &["sources", "github", "--json"]).good();
+        let list: Value = serde_json::from_str(&printed).expect("JSON");
+        list["sources"][0].clone()
+    };
+    let view = shown(&app);
+    let secrets = view["secrets"].as_array().expect("secrets");
+    assert_eq!(secrets[0]["secret"], "file:new", "{view}");
+    assert!(secrets[0]["last_verified"].is_null(), "{view}");
+    assert_eq!(secrets[1]["retiring"], true, "{view}");
+    assert!(secrets[1]["last_verified"].is_string(), "{view}");
+    assert!(
+        view["warning"]
+            .as_str()
+            .is_some_and(|text| text.contains("only a retiring secret")),
+        "{view}"
+    );
+    let answer = hookweir(&app, &["sources", "github"]);
+    assert!(
+        answer.err.contains("only a retiring secret"),
+        "{}",
+        answer.err
+    );
+    assert!(answer.good().contains("retiring, and in use within 3 days"));
+
+    let answer = deliver(&app, "github", &github(&mut rng), OTHER).await;
+    assert!(matches!(answer, Answer::Taken { .. }), "{answer:?}");
+    let view = shown(&app);
+    assert!(view["warning"].is_null(), "{view}");
+    let metrics = app.metrics().await;
+    let verified = |secret: &str| metrics.sum("hookweir_secret_verified_total", &[secret]);
+    assert_eq!(verified("secret=\"file:new\""), 1);
+    assert_eq!(verified("secret=\"secret 2\""), 1);
+    for secret in [old, OTHER] {
+        assert!(!view.to_string().contains(secret) && !app.log().contains(secret));
+    }
 }

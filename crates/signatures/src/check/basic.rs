@@ -4,8 +4,9 @@ use crate::crypto::mac::{Encoding, Tag, token_digest};
 use crate::refusal::{Reason, Refusal};
 use crate::request::view::View;
 
-/// Checks the login of a request against the digests of `user:password`.
-pub(crate) fn check(secrets: &[Tag], view: &View<'_>) -> Result<(), Refusal> {
+/// Checks the login of a request against the digests of `user:password`. Returns the position of the
+/// right one.
+pub(crate) fn check(secrets: &[Tag], view: &View<'_>) -> Result<usize, Refusal> {
     let header = view
         .header(&http::header::AUTHORIZATION)?
         .filter(|value| !value.is_empty());
@@ -26,15 +27,11 @@ pub(crate) fn check(secrets: &[Tag], view: &View<'_>) -> Result<(), Refusal> {
         ));
     };
     let digest = token_digest(&decoded);
-    if secrets
-        .iter()
-        .any(|secret| secret.matches(digest.as_bytes()))
-    {
-        Ok(())
-    } else {
-        Err(Refusal::new(
+    let right = |secret: &Tag| secret.matches(digest.as_bytes());
+    secrets.iter().position(right).ok_or_else(|| {
+        Refusal::new(
             Reason::SignatureMismatch,
             "user and password are not those of this source",
-        ))
-    }
+        )
+    })
 }

@@ -43,6 +43,8 @@ pub(super) struct Match<'v> {
     pub(super) key: Option<&'v MacKey>,
     /// MAC of the message: as good as a digest of it, and computed already.
     pub(super) tag: Option<Tag>,
+    /// Position of the secret, if it is a secret of the configuration.
+    pub(super) secret: Option<usize>,
 }
 
 impl By {
@@ -58,14 +60,16 @@ impl By {
             Self::Hash { secrets, hash } => secrets
                 .iter()
                 .map(|secret| hash.of(bytes(pieces, secret.expose())))
-                .find(|tag| {
+                .enumerate()
+                .find(|(_, tag)| {
                     candidates
                         .iter()
                         .any(|candidate| tag.matches(&candidate.bytes))
                 })
-                .map(|tag| Match {
+                .map(|(position, tag)| Match {
                     key: None,
                     tag: Some(tag),
+                    secret: Some(position),
                 }),
             Self::Key { keys, hash } => {
                 let message = whole(pieces);
@@ -133,6 +137,7 @@ fn matches_mac<'v>(
                 return Some(Match {
                     key: Some(mac),
                     tag: Some(tag),
+                    secret: Some(position),
                 });
             }
         }
@@ -140,14 +145,15 @@ fn matches_mac<'v>(
     None
 }
 
-pub(super) fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> bool {
-    candidates.iter().any(|candidate| {
+/// Returns the position of the secret that a candidate is.
+pub(super) fn matches_token(secrets: &[Tag], candidates: &[Candidate]) -> Option<usize> {
+    candidates.iter().find_map(|candidate| {
         let digest = token_digest(&candidate.bytes);
         let right = |(position, secret): (usize, &Tag)| {
             candidate.secret.is_none_or(|only| only == position)
                 && secret.matches(digest.as_bytes())
         };
-        secrets.iter().enumerate().any(right)
+        secrets.iter().enumerate().position(right)
     })
 }
 

@@ -4,9 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::mac::Tag;
-use crate::identity::{
-    BodyDigest, IdClass, Identity, SignedMessage, VerifiedEvent, VerifiedEvents,
-};
+use crate::identity::{BodyDigest, IdClass, Identity, SignedMessage, VerifiedEvent};
 use crate::json_pointers::{PathSet, Slot, Slots, WalkError};
 use crate::language::context::Cx;
 use crate::language::spec::{EmptyBatch, Missing};
@@ -133,7 +131,7 @@ impl EventRule {
         cx: Cx<'_>,
         document: &[u8],
         signed: Option<Tag>,
-    ) -> Result<Option<VerifiedEvents>, Refusal> {
+    ) -> Result<Option<Vec<VerifiedEvent>>, Refusal> {
         let slots = read(&self.paths, &self.outer, document);
         let cx = Cx {
             slots: &slots,
@@ -166,9 +164,7 @@ impl EventRule {
             signed: signed.map(|signed| (signed, 0)),
             target: &request.target,
         };
-        Ok(Some(VerifiedEvents {
-            events: vec![self.event(found)?],
-        }))
+        Ok(Some(vec![self.event(found)?]))
     }
 
     /// Returns one event for each element of a batch.
@@ -177,15 +173,13 @@ impl EventRule {
         batch: &BatchRule,
         cx: Cx<'_>,
         signed: Option<Tag>,
-    ) -> Result<VerifiedEvents, Refusal> {
+    ) -> Result<Vec<VerifiedEvent>, Refusal> {
         let elements = cx.slots.all(batch.element).enumerate();
         let events = elements.map(|(index, element)| {
             let signed = signed.map(|signed| (signed, index));
             self.element(batch, cx, element, signed)
         });
-        Ok(VerifiedEvents {
-            events: events.collect::<Result<_, _>>()?,
-        })
+        events.collect()
     }
 
     fn element(

@@ -58,6 +58,8 @@ pub(crate) struct Token {
     pub(crate) claims: Vec<u8>,
     /// Digest of the token.
     pub(crate) digest: [u8; 32],
+    /// Position of the secret that signed it.
+    pub(crate) secret: Option<usize>,
 }
 
 impl JwtRule {
@@ -106,7 +108,7 @@ impl JwtRule {
             return self.detached(detached, &text, cx, inputs);
         }
         let parts = TokenParts::of(&text)?;
-        self.signed(&parts.header, parts.signed, &parts.signature, inputs)?;
+        let secret = self.signed(&parts.header, parts.signed, &parts.signature, inputs)?;
         let slots = self.paths.walk(&parts.claims).map_err(|_| {
             precondition("the token's claims are not JSON, or a claim occurs twice")
         })?;
@@ -116,6 +118,7 @@ impl JwtRule {
         Ok(Token {
             claims: parts.claims,
             digest: Sha256::digest(&*text).into(),
+            secret,
         })
     }
 
@@ -146,10 +149,11 @@ impl JwtRule {
             .ok_or_else(malformed)?;
         let message = Encoding::Base64Url.encode(&message.fill(cx)?);
         let signed = [&token[..at], b".", message.as_bytes()].concat();
-        self.signed(&header, &signed, &signature, inputs)?;
+        let secret = self.signed(&header, &signed, &signature, inputs)?;
         Ok(Token {
             claims: Vec::new(),
             digest: Sha256::digest(&signed).into(),
+            secret,
         })
     }
 
@@ -178,14 +182,15 @@ impl JwtRule {
         }
     }
 
-    /// Succeeds if a secret or key of the source made the signature.
+    /// Succeeds if a secret or key of the source made the signature. Returns the position of the
+    /// secret.
     fn signed(
         &self,
         header: &[u8],
         message: &[u8],
         signature: &[u8],
         inputs: CheckInputs<'_>,
-    ) -> Result<(), Unproven> {
+    ) -> Result<Option<usize>, Unproven> {
         let header = TokenHeader::read(header)?;
         let named = |alg: &&JwtAlg| header.alg.as_deref() == Some(alg.name().as_bytes());
         let Some(alg) = self.algs.iter().find(named) else {
@@ -202,9 +207,10 @@ impl JwtRule {
             )
             .into());
         }
-        let mut secrets = self.secrets.iter().flatten();
-        if secrets.any(|(of, key)| of == alg && key.of([message]).matches(signature)) {
-            return Ok(());
+        let made = |(of, key): &(JwtAlg, MacKey)| of == alg && key.of([message]).matches(signature);
+        let mut secrets = self.secrets.iter();
+        if let Some(position) = secrets.position(|keys| keys.iter().any(made)) {
+            return Ok(Some(position));
         }
         let kid = header.kid.as_deref().map(String::from_utf8_lossy);
         let chain = || header.certificates();
@@ -212,7 +218,7 @@ impl JwtRule {
             .keys
             .made(*alg, kid.as_deref(), chain, message, signature, inputs)?
         {
-            return Ok(());
+            return Ok(None);
         }
         let detail = "the token was not made with an active secret or key of this source";
         Err(Refusal::new(Reason::SignatureMismatch, detail).into())

@@ -70,6 +70,8 @@ pub(crate) struct Proven<'v> {
     pub(crate) signed: Option<Tag>,
     /// The claims of a token.
     pub(crate) claims: Option<Vec<u8>>,
+    /// Position of the secret that has proven it, if it was one of the configuration.
+    pub(crate) secret: Option<usize>,
 }
 
 impl Proof {
@@ -126,20 +128,18 @@ impl Proof {
             equal.check(cx)?;
         }
         if let By::Token { secrets } = &self.by {
-            return if matches_token(secrets, &found.candidates) {
-                Ok(Proven::default())
-            } else {
-                Err(mismatch(&self.sigs).into())
+            return match matches_token(secrets, &found.candidates) {
+                Some(position) => Ok(Proven {
+                    secret: Some(position),
+                    ..Proven::default()
+                }),
+                None => Err(mismatch(&self.sigs).into()),
             };
         }
-        let (key, signed) = self.signed(&found.candidates, cx, inputs, digest)?;
+        let proven = self.signed(&found.candidates, cx, inputs, digest)?;
         self.bound(cx)?;
         self.time_is_whole(view.body)?;
-        Ok(Proven {
-            key,
-            signed,
-            claims: None,
-        })
+        Ok(proven)
     }
 
     /// Returns the label of the list entry that is the time.
@@ -150,14 +150,14 @@ impl Proof {
         }
     }
 
-    /// Returns the key that signed the message, and the digest of the message if `digest` is true.
+    /// Returns the key and the secret that signed the message, and its digest if `digest` is true.
     fn signed<'v>(
         &'v self,
         candidates: &[Candidate],
         mut cx: Cx<'_>,
         inputs: CheckInputs<'_>,
         digest: bool,
-    ) -> Result<(Option<&'v MacKey>, Option<Tag>), Unproven> {
+    ) -> Result<Proven<'v>, Unproven> {
         let certificate = match &self.by {
             By::Certificate { at, .. } => Some(at.certificate(cx, inputs.keys)?),
             _ => None,
@@ -172,14 +172,19 @@ impl Proof {
                     .then_some(Match::default()),
                 None => self.by.matches(&pieces, candidates, cx),
             };
-            let Some(Match { key, tag }) = found else {
+            let Some(Match { key, tag, secret }) = found else {
                 continue;
             };
             if self.signs_challenges && is_challenge(&whole(&pieces)) {
                 break;
             }
             let signed = digest.then(|| tag.unwrap_or_else(|| digest_of(&pieces)));
-            return Ok((key, signed));
+            return Ok(Proven {
+                key,
+                signed,
+                claims: None,
+                secret,
+            });
         }
         Err(mismatch(&self.sigs).into())
     }

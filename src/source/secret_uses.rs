@@ -1,0 +1,207 @@
+//! Last use of each secret of a source: the evidence for a rotation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::config::model;
+use crate::config::secret::Secret;
+use crate::domain::delivery::{SourceName, UnixMillis, wall_clock};
+use crate::telemetry::{Metrics, SecretMetrics};
+
+/// Time without a use after which a retiring secret is safe to remove: longer than most providers retry.
+const SAFE_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Time in which a use of another secret speaks against a warning, and shortest time between two log lines.
+const RECENT: Duration = Duration::from_secs(3600);
+/// Value of a time that has not come yet.
+const NEVER: i64 = i64::MIN;
+
+/// A secret of a source, and its uses.
+#[derive(Debug)]
+pub struct SecretUse {
+    /// Reference as it is written in the configuration. Holds no secret.
+    pub reference: String,
+    /// True if the secret is being rotated out.
+    pub retiring: bool,
+    secret: Secret,
+    metrics: SecretMetrics,
+    /// Time from which on its uses are known.
+    since: UnixMillis,
+    last: AtomicI64,
+}
+
+impl SecretUse {
+    /// Returns the time of the last delivery that it has verified.
+    pub fn last(&self) -> Option<UnixMillis> {
+        Some(self.last.load(Ordering::Relaxed))
+            .filter(|last| *last != NEVER)
+            .map(UnixMillis)
+    }
+
+    /// Returns the time from which on its uses are known.
+    pub fn since(&self) -> UnixMillis {
+        self.since
+    }
+
+    fn used_after(&self, time: UnixMillis) -> bool {
+        self.last().is_some_and(|last| last.0 > time.0)
+    }
+
+    /// Returns the time since which it is known not to have been used.
+    fn idle(&self, now: UnixMillis) -> Duration {
+        let since = self.last().unwrap_or(self.since);
+        Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0))
+    }
+
+    /// Returns `true` if a retiring secret was not used for [`SAFE_AFTER`].
+    pub fn is_safe_to_remove(&self, now: UnixMillis) -> bool {
+        self.retiring && self.idle(now) >= SAFE_AFTER
+    }
+}
+
+/// The secrets of a source, in the order of its scheme.
+#[derive(Debug, Default)]
+pub struct SecretUses {
+    secrets: Vec<Arc<SecretUse>>,
+    warned: AtomicI64,
+}
+
+impl SecretUses {
+    /// Returns the secrets of a configured source, not used yet.
+    pub fn new(source: &model::Source, metrics: &Metrics) -> Self {
+        let since = wall_clock();
+        let current = source.secrets.len();
+        let secrets = source.secrets.iter().chain(&source.retiring_secrets);
+        let names = source.secret_names.iter();
+        let of = |(at, (secret, name)): (usize, (&Secret, &String))| {
+            Arc::new(SecretUse {
+                reference: name.clone(),
+                retiring: at >= current,
+                secret: secret.clone(),
+                metrics: metrics.secret(&source.name, name),
+                since,
+                last: AtomicI64::new(NEVER),
+            })
+        };
+        Self {
+            secrets: secrets.zip(names).enumerate().map(of).collect(),
+            warned: AtomicI64::new(NEVER),
+        }
+    }
+
+    /// Takes over the uses of the same secrets under other configurations.
+    pub fn take_over(&mut self, before: &Self) {
+        for secret in &mut self.secrets {
+            let same = |before: &&Arc<SecretUse>| before.secret == secret.secret;
+            let before = before.secrets.iter().find(same);
+            if let (Some(before), Some(now)) = (before, Arc::get_mut(secret)) {
+                now.since = before.since;
+                now.last = before.last.load(Ordering::Relaxed).into();
+            }
+        }
+    }
+
+    /// Returns the secrets.
+    pub fn iter(&self) -> impl Iterator<Item = &SecretUse> {
+        self.secrets.iter().map(|secret| &**secret)
+    }
+
+    /// Notes that the secret at `position` has verified a delivery of `source` at `now`.
+    pub fn note(&self, source: &SourceName, position: Option<usize>, now: UnixMillis) {
+        let Some(secret) = position.and_then(|at| self.secrets.get(at)) else {
+            return;
+        };
+        secret.last.store(now.0, Ordering::Relaxed);
+        secret.metrics.verified(now);
+        if secret.retiring && self.only_retiring(now) && self.may_warn(now) {
+            tracing::warn!(
+                source = %source,
+                "source {source}: deliveries are signed with the retiring secret {}, and no other has verified any for an hour: enter \
+                 the new secret at the provider before this one is removed; deliveries are accepted until then",
+                secret.reference
+            );
+        }
+    }
+
+    /// Returns `true` if a retiring secret has verified a delivery within the last hour, and no other one has.
+    pub fn only_retiring(&self, now: UnixMillis) -> bool {
+        let recent = i64::try_from(RECENT.as_millis()).unwrap_or(i64::MAX);
+        let from = UnixMillis(now.0.saturating_sub(recent));
+        let used = |retiring| {
+            self.iter()
+                .any(|of| of.retiring == retiring && of.used_after(from))
+        };
+        used(true) && !used(false)
+    }
+
+    fn may_warn(&self, now: UnixMillis) -> bool {
+        let recent = i64::try_from(RECENT.as_millis()).unwrap_or(i64::MAX);
+        let warned = self.warned.load(Ordering::Relaxed);
+        let due = warned == NEVER || now.0.saturating_sub(warned) >= recent;
+        due && self
+            .warned
+            .compare_exchange(warned, now.0, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn uses() -> (SourceName, SecretUses) {
+        let text = "[[source]]\nname = \"gh\"\nprovider = \"github\"\nsecrets = [\"plain:a new secret of the source\"]\n\
+                    retiring_secrets = [\"plain:an old secret of the source\"]\n";
+        let config = Config::from_toml(text).expect("valid");
+        let metrics = Metrics::new().expect("metrics");
+        let source = &config.sources[0];
+        (source.name.clone(), SecretUses::new(source, &metrics))
+    }
+
+    fn at(hours: i64) -> UnixMillis {
+        UnixMillis(wall_clock().0 + hours * 3_600_000)
+    }
+
+    #[test]
+    fn a_retiring_secret_is_safe_to_remove_three_days_after_its_last_use() {
+        let (name, uses) = uses();
+        let safe = |now| {
+            uses.iter()
+                .map(|of| of.is_safe_to_remove(now))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            safe(at(71)),
+            [false, false],
+            "nothing is known of the time before"
+        );
+        assert_eq!(safe(at(73)), [false, true], "the current one stays");
+        uses.note(&name, Some(1), at(10));
+        assert_eq!(safe(at(73)), [false, false]);
+        assert_eq!(safe(at(83)), [false, true]);
+    }
+
+    #[test]
+    fn only_the_retiring_secret_verifies_until_the_new_one_does() {
+        let (name, uses) = uses();
+        assert!(!uses.only_retiring(at(0)), "nothing was verified");
+        uses.note(&name, Some(1), at(1));
+        assert!(uses.only_retiring(at(1)));
+        assert!(!uses.may_warn(at(1)), "said once an hour");
+        uses.note(&name, Some(0), at(1));
+        assert!(!uses.only_retiring(at(1)));
+        uses.note(&name, Some(1), at(5));
+        assert!(uses.only_retiring(at(5)), "the new one is no longer used");
+    }
+
+    #[test]
+    fn a_secret_keeps_its_uses_over_a_reload_and_another_one_has_none() {
+        let (name, before) = uses();
+        before.note(&name, Some(1), at(1));
+        let (_, mut after) = uses();
+        after.take_over(&before);
+        let last: Vec<bool> = after.iter().map(|of| of.last().is_some()).collect();
+        assert_eq!(last, [false, true]);
+    }
+}

@@ -3,48 +3,97 @@
 use std::error::Error;
 use std::time::Duration;
 
+use hookweir_testkit::proxy::{Line, Proxy};
+use hookweir_testkit::servers::{Server, address};
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use super::generator::{Mix, Pace};
 use super::pipeline::{self, Row, Sending, World};
 use super::say;
 
-/// Name of the sink that nobody listens to.
-pub(crate) const DEAD: &str = "dead";
+/// Names of the sinks that stand beside the measured one: nobody listens, the broker takes nothing, the line is slow.
+pub(crate) const HINDERED: [&str; 3] = ["dead", "blocked", "slow"];
+
+/// Kilobytes a second that the slow line passes, in each direction of each connection.
+const SLOW: u32 = 256;
 
 /// A service, and the settings that make it.
 struct Variant {
     service: &'static str,
-    settings: &'static [&'static str],
+    settings: Vec<String>,
 }
 
-/// A sink beside one that is never there.
-const BESIDE: &[Variant] = &[
-    Variant {
-        service: "one sink",
-        settings: &[],
-    },
-    Variant {
-        service: "a dead sink beside it",
-        settings: &["sink.dead.url=kafka://127.0.0.1:1"],
-    },
-];
+impl Variant {
+    fn new(service: &'static str, settings: &[&str]) -> Self {
+        let settings = settings.iter().copied().map(str::to_owned).collect();
+        Self { service, settings }
+    }
+}
+
+/// A broker that takes nothing, and one behind a slow line. They run while each variant is measured.
+struct Beside {
+    blocked: Server,
+    slow: Server,
+    proxy: Proxy,
+    /// Runs the proxy.
+    #[expect(dead_code, reason = "held for its drop")]
+    runtime: Runtime,
+}
+
+impl Beside {
+    fn start() -> Result<Self, Box<dyn Error>> {
+        let (blocked, slow) = (Server::rabbitmq(), Server::rabbitmq());
+        blocked.ctl(&["set_vm_memory_high_watermark", "0"]);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let proxy = runtime.block_on(Proxy::to(address(&slow.url)));
+        proxy.set(Line::Slow(SLOW));
+        Ok(Self {
+            blocked,
+            slow,
+            proxy,
+            runtime,
+        })
+    }
+
+    /// One sink, and the same with another sink beside it.
+    fn variants(&self) -> Vec<Variant> {
+        let through = self.proxy.address.to_string();
+        let slow = self
+            .slow
+            .url
+            .replace(&address(&self.slow.url).to_string(), &through);
+        let blocked = format!("sink.blocked.url={}", self.blocked.url);
+        let slow = format!("sink.slow.url={slow}");
+        vec![
+            Variant::new("one sink", &[]),
+            Variant::new(
+                "a dead sink beside it",
+                &["sink.dead.url=kafka://127.0.0.1:1"],
+            ),
+            Variant::new("a blocked sink beside it", &[&blocked]),
+            Variant::new("a slow sink beside it", &[&slow]),
+        ]
+    }
+}
 
 /// Orders of a sink. Each event has an id of its own, so that `{json:/id}` is as many keys as events.
-const ORDER: &[Variant] = &[
-    Variant {
-        service: "none",
-        settings: &["spool.path="],
-    },
-    Variant {
-        service: "a key for each event",
-        settings: &["spool.path=", "publisher.ordered={json:/id}"],
-    },
-    Variant {
-        service: "one key (source)",
-        settings: &["spool.path=", "publisher.ordered=source"],
-    },
-];
+fn orders() -> Vec<Variant> {
+    vec![
+        Variant::new("none", &["spool.path="]),
+        Variant::new(
+            "a key for each event",
+            &["spool.path=", "publisher.ordered={json:/id}"],
+        ),
+        Variant::new(
+            "one key (source)",
+            &["spool.path=", "publisher.ordered=source"],
+        ),
+    ]
+}
 
 /// Medians of a service under a load, and their ratios to those of the first service.
 #[derive(Clone, Debug, Serialize)]
@@ -65,7 +114,7 @@ pub(crate) struct Median {
     rows: Vec<Row>,
 }
 
-/// A live sink with a dead one beside it and without: as fast as it goes, and at `rate`.
+/// A live sink without another one, and with a dead, a blocked and a slow one beside it: as fast as it goes, and at `rate`.
 pub(crate) fn beside(
     world: &World,
     repeat: usize,
@@ -74,7 +123,8 @@ pub(crate) fn beside(
     (body, time): (usize, Duration),
 ) -> Result<Vec<Median>, Box<dyn Error>> {
     let paces = [Pace::Closed(connections), Pace::Open(rate)];
-    measure(world, BESIDE, &paces, repeat, (body, time))
+    let beside = Beside::start()?;
+    measure(world, &beside.variants(), &paces, repeat, (body, time))
 }
 
 /// The cost of an order at `rate`.
@@ -84,7 +134,7 @@ pub(crate) fn order(
     rate: f64,
     (body, time): (usize, Duration),
 ) -> Result<Vec<Median>, Box<dyn Error>> {
-    measure(world, ORDER, &[Pace::Open(rate)], repeat, (body, time))
+    measure(world, &orders(), &[Pace::Open(rate)], repeat, (body, time))
 }
 
 fn measure(
@@ -110,7 +160,8 @@ fn measure(
                     drained: true,
                     cold: false,
                 };
-                rows.push(pipeline::measure(world, variant.settings, sending)?);
+                let settings: Vec<&str> = variant.settings.iter().map(String::as_str).collect();
+                rows.push(pipeline::measure(world, &settings, sending)?);
             }
         }
         let mut first = None;

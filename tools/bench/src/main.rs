@@ -58,7 +58,7 @@ enum What {
     Steady,
     /// A start on many stored events (--stored) beside one on none, in turn (--repeat), with PostgreSQL as it comes.
     Restart,
-    /// A sink with a dead one beside it and without, in turn (--repeat): as fast as it goes, and at --rate.
+    /// A sink alone, and with a dead, a blocked and a slow one beside it, in turn (--repeat): as fast as it goes, and at --rate.
     Beside,
     /// The cost of publisher.ordered at --rate: none, a key for each event, one key; in turn (--repeat).
     Order,
@@ -341,7 +341,7 @@ fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {
         }
     };
     let mut down = args.down.clone();
-    down.push(in_turn::DEAD.to_owned());
+    down.extend(in_turn::HINDERED.map(str::to_owned));
     Ok(World {
         backend,
         program,

@@ -194,7 +194,9 @@ impl Channel for KafkaChannel {
         }
         let (codes, given_up) = self.wait(producer, done).await;
         let fatal = producer.client().fatal_error();
-        if let Some((code, why)) = &fatal {
+        let refused = matches!(fatal, Some((Code::ClusterAuthorizationFailed, _)));
+        // A refusal is said with its messages, and comes with each producer.
+        if let Some((code, why)) = fatal.as_ref().filter(|_| !refused) {
             tracing::warn!(
                 "{}: the producer is of no use any more, and is replaced: {code:?}: {why}",
                 self.cluster.name
@@ -204,7 +206,11 @@ impl Channel for KafkaChannel {
             given_up.is_none() && fatal.is_none() && !codes.iter().copied().any(ends_producer);
         let mut codes = codes.into_iter();
         let results = batch.iter().map(|message| {
-            let code = codes.next().unwrap_or(Code::Unknown);
+            let code = match codes.next().unwrap_or(Code::Unknown) {
+                // The library purges what waits for a producer that is refused. The next one is refused too.
+                Code::PurgeQueue if refused => Code::ClusterAuthorizationFailed,
+                code => code,
+            };
             self.result(message, code, given_up)
         });
         results.collect()

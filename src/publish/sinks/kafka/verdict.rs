@@ -33,7 +33,7 @@ pub(super) fn result(code: Code, sent: Sent<'_>) -> PublishResult {
             "the user may not write to topic \"{topic}\": grant it WRITE and DESCRIBE"
         )),
         Code::ClusterAuthorizationFailed => PublishResult::Nacked(
-            "the user may not write idempotently: grant it IDEMPOTENT_WRITE on the cluster"
+            "the user may not write idempotently: grant it WRITE on its topics, or IDEMPOTENT_WRITE on the cluster"
                 .to_owned(),
         ),
         // An operator can mend it, so it is never a reason to park an event. Nothing was written.

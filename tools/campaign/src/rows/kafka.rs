@@ -125,6 +125,13 @@ pub const ROWS: &[Row] = &[
     ))
     .with(|setup| setup.kafka = Some(KafkaSink::LoggedIn)),
     Row::new(
+        "kafka-fatal",
+        "a service that may write to no topic starts: every new producer ends with a fatal error",
+        |scene| Box::pin(fatal(scene)),
+        Figures::DOWN,
+    )
+    .with(|setup| setup.kafka = Some(KafkaSink::LoggedIn)),
+    Row::new(
         "kafka-topic",
         "a topic is deleted, and made again",
         |scene| Box::pin(made_again(scene)),
@@ -296,6 +303,42 @@ async fn denied(scene: &mut Scene<'_>) {
             deny(scene, &names, "--add", &[]);
             scene.wait(5000..7000).await;
             deny(scene, &names, "--remove", &["--force"]);
+        })
+        .await;
+}
+
+/// Takes the rights that a new producer needs from the service, or gives them back. Its topics can be looked up meanwhile.
+fn may_number_producers(scene: &mut Scene<'_>, verb: &str, more: &[&str]) {
+    let denied = ["--deny-principal", "User:hookweir"];
+    let allowed = ["--allow-principal", "User:hookweir"];
+    for (resource, operation, whom) in [
+        (&["--topic", "*"][..], "Describe", allowed),
+        (&["--topic", "*"], "Write", denied),
+        (&["--cluster"], "IdempotentWrite", denied),
+    ] {
+        let what = [&["acls", verb], resource, &["--operation", operation]].concat();
+        blocking(|| server(scene).ctl(&[&what[..], &whom, more].concat()));
+    }
+}
+
+/// The broker refuses to number the producers: that is fatal for each of them, and heals with the right.
+async fn fatal(scene: &mut Scene<'_>) {
+    scene
+        .fault(async |scene| {
+            may_number_producers(scene, "--add", &[]);
+            scene.kill(0);
+            scene.apps[0].start_again().await;
+            scene.wait(7000..9000).await;
+            let labels = ["result=\"nacked\""];
+            let metrics = scene.apps[0].metrics().await;
+            let nacked = metrics.sum("hookweir_published_total", &labels);
+            let advised = scene.apps[0].log().contains("grant it WRITE on its topics");
+            scene.demand(
+                "felt: events are refused, with advice",
+                nacked > 0 && advised,
+                format!("{nacked} refused, advised: {advised}"),
+            );
+            may_number_producers(scene, "--remove", &["--force"]);
         })
         .await;
 }

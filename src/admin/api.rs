@@ -249,10 +249,39 @@ mod tests {
     use crate::domain::delivery::{InstanceId, UnixMillis};
     use serde_json::Value;
 
+    use crate::domain::sink::Sinks;
     use crate::in_flight::Budget;
     use crate::operate::{Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions};
     use crate::runtime::mailbox::ActorRegistry;
+    use crate::store::{Confirms, Inserted, Intake, NewEvent, Seq, StoreError};
     use crate::telemetry::Metrics;
+
+    struct NoIntake;
+
+    impl Intake for NoIntake {
+        fn insert(
+            &self,
+            _: InstanceId,
+            _: &Sinks,
+            _: &[Arc<NewEvent>],
+        ) -> Result<Vec<Inserted>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn insert_and_confirm(
+            &self,
+            _: InstanceId,
+            _: &Sinks,
+            _: &[Arc<NewEvent>],
+            _: Option<Confirms<'_>>,
+        ) -> Result<(Vec<Inserted>, bool), StoreError> {
+            Ok((Vec::new(), false))
+        }
+
+        fn waiting(&self, _: &[Seq]) -> Result<Vec<bool>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
 
     struct Unchanged;
 
@@ -276,6 +305,7 @@ mod tests {
             reloader: Box::new(Unchanged),
             archive: Arc::new(Archive::new(&config.store, &config.admin)),
             jobs: JobWaker::new().0,
+            intake: Arc::new(NoIntake),
             instruments: Instruments {
                 metrics: Metrics::new().expect("names are unique"),
                 actors: ActorRegistry::default(),

@@ -218,7 +218,9 @@ fn decisions(types: &Schemas) -> Vec<Documented> {
     let changed = schema::<Changed>();
     let back = json!({ "sink": "dead", "numbers": [1] });
     let gone = json!({ "sink": "dead", "numbers": [2], "reason": "a test event" });
-    let ids = json!({ "ids": [format!("1764000000000-{}-{}", "00".repeat(32), "11".repeat(32))], "reason": "the provider has repeated it" });
+    let name = |digest: &str| format!("1764000000000-{}-{}", "00".repeat(32), digest.repeat(32));
+    let first = json!({ "ids": [name("22")], "reason": "it is another payment" });
+    let ids = json!({ "ids": [name("11")], "reason": "the provider has repeated it" });
     vec![
         Documented::get(
             "/api/v1/parked",
@@ -260,6 +262,12 @@ fn decisions(types: &Schemas) -> Vec<Documented> {
             )
             .named("Name of the conflict.")
         },
+        Documented::post(
+            "/api/v1/conflicts/send-back",
+            "Publishes conflicts as messages of their own.",
+            (decision.clone(), first),
+            changed.clone(),
+        ),
         Documented::post(
             "/api/v1/conflicts/discard",
             "Deletes conflicts for good.",

@@ -229,6 +229,17 @@ pub(super) const ROUTES: &[ApiRoute] = &[
     },
     ApiRoute {
         method: Method::POST,
+        path: "/api/v1/conflicts/send-back",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.send_back_conflicts(&decision, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
         path: "/api/v1/conflicts/discard",
         needs: Right::Operate,
         ask: |request, body| {

@@ -13,12 +13,13 @@ use crate::operate::{Archive, Instruments, JobWaker, KnownSource, Operator, TopO
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
+use crate::store::Intake;
 
 /// Returns the operator's functions of this instance, which has these parts.
 pub(super) fn operator(
     configured: &Configured,
     parts: Parts,
-    (instance, jobs): (InstanceId, JobWaker),
+    (instance, jobs, intake): (InstanceId, JobWaker, Arc<dyn Intake>),
     instruments: Instruments,
 ) -> Operator {
     let Configured { inputs, config } = configured;
@@ -31,6 +32,7 @@ pub(super) fn operator(
         sources: parts.known.clone(),
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         jobs,
+        intake,
         reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),
         instruments,
     }

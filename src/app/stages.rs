@@ -24,7 +24,7 @@ use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
-use crate::store::{Reached, Republish, Room, Secrets, Store, StoreError};
+use crate::store::{Intake, Reached, Republish, Room, Secrets, Store, StoreError};
 use crate::telemetry::{Health, Metrics};
 use crate::verify::{Received, Verifiers};
 use crate::{dedup, http, publish, store};
@@ -128,7 +128,11 @@ impl Service {
         let edge = shared.edge(sources, &front);
         let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
         let parts = shared.parts((at, edge.clone()), (keys, secrets), messages);
-        let of = (shared.instance, waker);
+        let of = (
+            shared.instance,
+            waker,
+            stored.store.clone() as Arc<dyn Intake>,
+        );
         let operator = operator(&configured, parts, of, shared.instruments());
         Ok(Self {
             store: stored.store,

@@ -1,14 +1,12 @@
-//! Decisions of an operator: parked events are put back or deleted, other bodies under known ids are read or
-//! deleted.
+//! Decisions of an operator on parked events: they are put back or deleted.
 
 use serde::{Deserialize, Serialize};
 
-use super::bodies::OpenedBody;
 use super::republish::{log, not_stored};
-use super::views::{Changed, ConflictList, ConflictView, ParkedList, ParkedView, shown};
+use super::views::{Changed, ParkedList, ParkedView, shown};
 use super::{ApiProblem, Operator, question};
 use crate::domain::sink::SinkName;
-use crate::store::catalog::{ConflictPlace, ConflictSummary, PAGE};
+use crate::store::catalog::PAGE;
 use crate::store::{AuditAction, AuditEntry, Parked, Seq};
 
 /// Number of entries in a page, unless the question says another.
@@ -41,7 +39,7 @@ impl ParkedQuestion {
             .collect()
     }
 
-    fn limit(&self) -> Result<usize, ApiProblem> {
+    pub(super) fn limit(&self) -> Result<usize, ApiProblem> {
         let limit = self.limit.unwrap_or(USUAL_PAGE);
         if (1..=PAGE).contains(&limit) {
             return Ok(limit);
@@ -75,7 +73,7 @@ impl Decision {
         Ok(self.numbers.iter().copied().map(Seq).collect())
     }
 
-    fn needs_reason(&self) -> Result<(), ApiProblem> {
+    pub(super) fn needs_reason(&self) -> Result<(), ApiProblem> {
         match self.reason.as_deref().map(str::trim) {
             None | Some("") => Err(ApiProblem::bad_question(
                 "a deletion is for good, and `reason` is empty",
@@ -87,7 +85,7 @@ impl Decision {
 }
 
 /// Checks the number of entries of a decision.
-fn check_count(count: usize, name: &str) -> Result<(), ApiProblem> {
+pub(super) fn check_count(count: usize, name: &str) -> Result<(), ApiProblem> {
     if (1..=PAGE).contains(&count) {
         return Ok(());
     }
@@ -136,62 +134,7 @@ impl Operator {
         changed(store.give_up(&sink, &rows, &entry), entry)
     }
 
-    /// Returns a page of the other bodies that came under known ids.
-    pub fn conflicts(&self, asked: &ParkedQuestion) -> Result<ConflictList, ApiProblem> {
-        if asked.sink.is_some() {
-            return Err(ApiProblem::bad_question(
-                "conflicts belong to no sink",
-                "leave `sink` out",
-            ));
-        }
-        let limit = asked.limit()?;
-        let after = asked.after.as_deref().map(conflict).transpose()?;
-        let found = self.archive.catalog()?.conflicts(after, limit)?;
-        let last = found.last().map(|found| found.place.to_string());
-        Ok(ConflictList {
-            next: last.filter(|_| found.len() == limit),
-            conflicts: found.iter().map(conflict_view).collect(),
-        })
-    }
-
-    /// Returns the body of a conflict. If it cannot be recorded that `caller` opened it, the body stays
-    /// closed.
-    pub fn conflict_body(&self, id: &str, caller: &str) -> Result<OpenedBody, ApiProblem> {
-        let body = self.archive.catalog()?.conflict_body(&conflict(id)?)?;
-        let Some(body) = body else {
-            return Err(ApiProblem::not_found(
-                "there is no such conflict",
-                "`hookweir conflicts` lists them; they are deleted after store.keep_conflicts_days",
-            ));
-        };
-        let subject = format!("conflict {id}");
-        self.record(AuditEntry {
-            count: 1,
-            ..self.entry(caller, AuditAction::OpenBody, subject, &Decision::default())
-        })?;
-        Ok(OpenedBody {
-            message_id: "conflict".to_owned(),
-            bytes: body.into(),
-        })
-    }
-
-    /// Deletes conflicts, and records `caller`.
-    pub fn discard_conflicts(
-        &self,
-        decision: &Decision,
-        caller: &str,
-    ) -> Result<Changed, ApiProblem> {
-        decision.needs_reason()?;
-        check_count(decision.ids.len(), "ids")?;
-        let places = decision.ids.iter().map(|id| conflict(id));
-        let places = places.collect::<Result<Vec<_>, _>>()?;
-        let subject = format!("conflicts {}", decision.ids.join(", "));
-        let entry = self.entry(caller, AuditAction::DiscardConflicts, subject, decision);
-        let store = self.archive.store()?;
-        changed(store.discard_conflicts(&places, &entry), entry)
-    }
-
-    fn entry(
+    pub(super) fn entry(
         &self,
         caller: &str,
         action: AuditAction,
@@ -210,7 +153,7 @@ impl Operator {
 }
 
 /// Returns the answer of a change, and logs what was changed.
-fn changed(
+pub(super) fn changed(
     count: Result<u64, crate::store::StoreError>,
     entry: AuditEntry,
 ) -> Result<Changed, ApiProblem> {
@@ -227,15 +170,6 @@ fn parked_subject(sink: &SinkName, rows: &[Seq]) -> String {
     format!("parked for sink {sink}: {}", numbers.join(", "))
 }
 
-fn conflict(id: &str) -> Result<ConflictPlace, ApiProblem> {
-    ConflictPlace::parse(id).ok_or_else(|| {
-        ApiProblem::bad_question(
-            format!("\"{}\" is no name of a conflict", id.escape_debug()),
-            "give `id` as `hookweir conflicts` shows it",
-        )
-    })
-}
-
 fn parked_view(parked: &Parked) -> ParkedView {
     ParkedView {
         number: parked.seq.0,
@@ -247,16 +181,5 @@ fn parked_view(parked: &Parked) -> ParkedView {
         event_id: parked.event_id.clone(),
         event_type: parked.event_type.clone(),
         bytes: parked.bytes,
-    }
-}
-
-fn conflict_view(found: &ConflictSummary) -> ConflictView {
-    ConflictView {
-        id: found.place.to_string(),
-        source: found.source.clone(),
-        event_id: found.event_id.clone(),
-        content_type: found.content_type.clone(),
-        received_at: shown(found.received_at),
-        bytes: found.bytes,
     }
 }

@@ -68,11 +68,27 @@ impl Operator {
     }
 
     /// Returns the only event with this name. The key of an event leads to it at once. Events whose key
-    /// has expired, or is made of more than the id, are searched for until the time is over.
+    /// has expired, or is made of more than the id, are searched for until half of the time to answer is
+    /// over.
     pub(super) fn find(
         &self,
         name: &str,
         source: Option<&str>,
+    ) -> Result<EventSummary, ApiProblem> {
+        self.find_until(name, source, self.half_time())
+    }
+
+    /// Returns the time at which half of the time to answer is over.
+    pub(super) fn half_time(&self) -> Instant {
+        Instant::now() + self.archive.patience() / 2
+    }
+
+    /// Does as [`Operator::find`] does, and searches until `end`.
+    pub(super) fn find_until(
+        &self,
+        name: &str,
+        source: Option<&str>,
+        end: Instant,
     ) -> Result<EventSummary, ApiProblem> {
         let source = source.map(question::source).transpose()?;
         let catalog = self.archive.catalog()?;
@@ -82,7 +98,7 @@ impl Operator {
             found.extend(by_number(catalog, *number)?);
         }
         if found.is_empty() && numbers.is_empty() {
-            found = self.search(catalog, name, source.as_ref())?;
+            found = search(catalog, name, source.as_ref(), end)?;
         }
         match found.len() {
             1 => found.pop().ok_or_else(|| gone(name)),
@@ -112,42 +128,6 @@ impl Operator {
             numbers.extend(catalog.number_of(EventName::Key(key))?);
         }
         Ok(numbers)
-    }
-
-    /// Reads events from the newest on, until one with this name is found or half of the time to answer
-    /// is over.
-    fn search(
-        &self,
-        catalog: &dyn Catalog,
-        name: &str,
-        source: Option<&SourceName>,
-    ) -> Result<Vec<EventSummary>, ApiProblem> {
-        let end = Instant::now() + self.archive.patience() / 2;
-        let mut query = EventQuery {
-            source: source.cloned(),
-            limit: LISTED,
-            ..EventQuery::default()
-        };
-        match MessageId::parse(name) {
-            Some(message) => query.message = Some(message),
-            None => query.event_id = Some(question::text(name)?),
-        }
-        let mut read = 0;
-        loop {
-            let page = catalog.events(&query)?;
-            read += LOOK;
-            query.before = page.next;
-            match page.next {
-                _ if !page.events.is_empty() => return Ok(page.events),
-                None if query.message.take().is_some() => {
-                    // A provider's ids can be UUIDs, too.
-                    query.event_id = Some(name.to_owned());
-                }
-                None => return Err(unknown(name)),
-                Some(_) if Instant::now() >= end => return Err(not_yet(name, read)),
-                Some(_) => {}
-            }
-        }
     }
 
     /// Returns the event's state at each sink: those that have a row, and those that it went to by the
@@ -183,6 +163,40 @@ impl Operator {
         let mut sinks: Vec<SinkView> = sinks.into_values().collect();
         confirmed(&mut sinks, rows);
         sinks
+    }
+}
+
+/// Reads events from the newest on, until one with this name is found or the time is over.
+fn search(
+    catalog: &dyn Catalog,
+    name: &str,
+    source: Option<&SourceName>,
+    end: Instant,
+) -> Result<Vec<EventSummary>, ApiProblem> {
+    let mut query = EventQuery {
+        source: source.cloned(),
+        limit: LISTED,
+        ..EventQuery::default()
+    };
+    match MessageId::parse(name) {
+        Some(message) => query.message = Some(message),
+        None => query.event_id = Some(question::text(name)?),
+    }
+    let mut read = 0;
+    loop {
+        let page = catalog.events(&query)?;
+        read += LOOK;
+        query.before = page.next;
+        match page.next {
+            _ if !page.events.is_empty() => return Ok(page.events),
+            None if query.message.take().is_some() => {
+                // A provider's ids can be UUIDs, too.
+                query.event_id = Some(name.to_owned());
+            }
+            None => return Err(unknown(name)),
+            Some(_) if Instant::now() >= end => return Err(not_yet(name, read)),
+            Some(_) => {}
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod advice;
 mod bodies;
+mod conflicts;
 mod decisions;
 mod events;
 mod job_runner;
@@ -26,7 +27,7 @@ use arc_swap::ArcSwap;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
-use crate::store::{self, Catalog, OperatorStore, StoreError};
+use crate::store::{self, Catalog, Intake, OperatorStore, StoreError};
 
 pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
@@ -60,6 +61,8 @@ pub struct Operator {
     pub archive: Arc<Archive>,
     /// Wakes the job runner of this instance.
     pub jobs: JobWaker,
+    /// Storage of new events, as deliveries use it.
+    pub intake: Arc<dyn Intake>,
     /// Places from which the figures of this instance are read.
     pub instruments: Instruments,
 }

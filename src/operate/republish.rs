@@ -110,8 +110,8 @@ impl Operator {
     /// Returns the number of events that a choice has: as many as can be counted in half of the time to
     /// answer, and the place to go on from.
     pub fn republish_plan(&self, asked: &RepublishQuestion) -> Result<RepublishPlan, ApiProblem> {
-        let choice = self.kept(asked)?.to_choice()?;
-        let end = Instant::now() + self.archive.patience() / 2;
+        let end = self.half_time();
+        let choice = self.kept(asked, end)?.to_choice()?;
         let store = self.archive.store()?;
         let mut plan = RepublishPlan::default();
         let mut after = match asked.after.as_deref() {
@@ -150,10 +150,10 @@ impl Operator {
         if let Some(id) = id
             && let Some(begun) = store.job(id)?
         {
-            return Ok(view(&begun));
+            return same(&begun, order, pace);
         }
         let id = id.unwrap_or_default();
-        let kept = self.kept(&order.choice)?;
+        let kept = self.kept(&order.choice, self.half_time())?;
         kept.to_choice()?;
         has_room(store)?;
         let choice = text(&kept)?;
@@ -178,8 +178,11 @@ impl Operator {
         let begun = store.job(id).map_err(|error| {
             ApiProblem::perhaps_changed(format!("job {id} has begun, and cannot be read: {error}"))
         })?;
-        let begun = begun.as_ref().map(view);
-        begun.ok_or_else(|| no_job(&id.to_string()))
+        // Another order may have had the same id at the same moment.
+        begun.map_or_else(
+            || Err(no_job(&id.to_string())),
+            |begun| same(&begun, order, pace),
+        )
     }
 
     /// Returns the jobs, the newest first.
@@ -214,8 +217,8 @@ impl Operator {
         self.job(id)
     }
 
-    /// Checks a choice, and finds the numbers of its ids.
-    fn kept(&self, asked: &RepublishQuestion) -> Result<KeptChoice, ApiProblem> {
+    /// Checks a choice, and finds the numbers of its ids, all of them until `end`.
+    fn kept(&self, asked: &RepublishQuestion, end: Instant) -> Result<KeptChoice, ApiProblem> {
         let question = RepublishQuestion {
             after: None,
             ..asked.clone()
@@ -252,7 +255,7 @@ impl Operator {
         }
         let mut numbers = Vec::new();
         for id in &asked.ids {
-            numbers.push(self.find(id, asked.source.as_deref())?.seq.0);
+            numbers.push(self.find_until(id, asked.source.as_deref(), end)?.seq.0);
         }
         numbers.sort_unstable();
         numbers.dedup();
@@ -347,6 +350,25 @@ fn no_job(id: &str) -> ApiProblem {
         format!("there is no job {}", id.escape_debug()),
         "`hookweir jobs` lists the jobs; they are kept for 400 days",
     )
+}
+
+/// Returns a job that has the id of the order, if it is what the order asks for.
+fn same(job: &Job, order: &RepublishOrder, pace: u32) -> Result<JobView, ApiProblem> {
+    let found = view(job);
+    let asked = RepublishQuestion {
+        after: None,
+        ..order.choice.clone()
+    };
+    if (&found.choice, found.pace) == (&asked, pace) {
+        return Ok(found);
+    }
+    Err(ApiProblem::conflict(
+        format!(
+            "job {} has another choice of events, or another pace: nothing was begun",
+            found.id
+        ),
+        "`hookweir jobs show ID` shows it; give the same order again, or no id",
+    ))
 }
 
 fn view(job: &Job) -> JobView {

@@ -26,6 +26,8 @@ pub enum AuditAction {
     DiscardParked,
     /// Other bodies under known keys were deleted.
     DiscardConflicts,
+    /// Other bodies under known keys were published as messages of their own.
+    SendBackConflicts,
     /// The configuration was read again, and changed.
     Reload,
 }
@@ -42,6 +44,7 @@ impl AuditAction {
             Self::RetryParked => "retry parked",
             Self::DiscardParked => "discard parked",
             Self::DiscardConflicts => "discard conflicts",
+            Self::SendBackConflicts => "send back conflicts",
             Self::Reload => "reload",
         }
     }

@@ -204,6 +204,13 @@ impl ConflictPlace {
     pub(super) const NEWEST: i64 = 253_402_300_799_000_000;
 }
 
+impl ConflictPlace {
+    /// Returns the key of the event that came first.
+    pub fn key(&self) -> DedupKey {
+        self.key
+    }
+}
+
 impl fmt::Display for ConflictPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (key, digest) = (hex::encode(self.key.as_bytes()), hex::encode(self.digest));

@@ -20,6 +20,14 @@ macro_rules! catalog_answers {
             self.$run(|connection| read_conflicts(connection, after, limit))
         }
 
+        fn conflict(&self, place: &catalog::ConflictPlace) -> Result<Option<NewEvent>, StoreError> {
+            let found = self.$run(|connection| read_conflict(connection, place))?;
+            found
+                .map(|row| row.into_event(place))
+                .transpose()
+                .map_err(StoreError::Unavailable)
+        }
+
         fn conflict_body(
             &self,
             place: &catalog::ConflictPlace,

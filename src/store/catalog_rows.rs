@@ -9,8 +9,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 
 use super::Seq;
-use super::catalog::{ConflictPlace, ConflictSummary, EventSummary, ParkedFor, WaitingFor};
-use super::row::{digest, key, marks, message_key};
+use super::catalog::{EventSummary, ParkedFor, WaitingFor};
+pub(super) use super::conflict_rows::{CONFLICT, CONFLICT_BODY, ConflictRow, WholeConflictRow};
+use super::row::{marks, message_key};
 use crate::domain::delivery::{MessageId, UnixMillis};
 use crate::domain::sink::SinkName;
 
@@ -58,8 +59,6 @@ pub(super) const PARKED_FOR: &str = "
 /// Numbers of events whose dedup keys are in a range.
 pub(super) const BY_KEY: &str = "
     SELECT seq, coalesce(message, key) AS key FROM dedup WHERE key >= $1 AND key <= $2 ORDER BY key LIMIT 16";
-
-pub(super) const CONFLICT_BODY: &str = "SELECT body FROM conflict WHERE key = $1 AND digest = $2";
 
 #[derive(QueryableByName)]
 pub(super) struct LookedRow {
@@ -171,43 +170,6 @@ pub(super) struct KeyRow {
 pub(super) struct BodyRow {
     #[diesel(sql_type = Binary)]
     pub(super) body: Vec<u8>,
-}
-
-#[derive(QueryableByName)]
-pub(super) struct ConflictRow {
-    #[diesel(sql_type = BigInt)]
-    at: i64,
-    #[diesel(sql_type = Binary)]
-    key: Vec<u8>,
-    #[diesel(sql_type = Binary)]
-    digest: Vec<u8>,
-    #[diesel(sql_type = Text)]
-    source: String,
-    #[diesel(sql_type = Text)]
-    event_id: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    content_type: Option<String>,
-    #[diesel(sql_type = BigInt)]
-    received_at: i64,
-    #[diesel(sql_type = BigInt)]
-    bytes: i64,
-}
-
-impl ConflictRow {
-    pub(super) fn into_summary(self) -> QueryResult<ConflictSummary> {
-        Ok(ConflictSummary {
-            place: ConflictPlace {
-                at: self.at,
-                key: key(&self.key)?,
-                digest: digest(&self.digest)?,
-            },
-            source: self.source,
-            event_id: self.event_id,
-            content_type: self.content_type,
-            received_at: UnixMillis(self.received_at),
-            bytes: self.bytes.unsigned_abs(),
-        })
-    }
 }
 
 /// Rows of the outbox and parked rows of a range of numbers, by number.
@@ -379,6 +341,17 @@ macro_rules! catalog_reads {
                 .into_iter()
                 .map(rows::ConflictRow::into_summary)
                 .collect()
+        }
+
+        fn read_conflict(
+            connection: &mut $connection,
+            place: &catalog::ConflictPlace,
+        ) -> QueryResult<Option<rows::WholeConflictRow>> {
+            sql_query(rows::CONFLICT)
+                .bind::<Binary, _>(&place.key.as_bytes()[..])
+                .bind::<Binary, _>(&place.digest[..])
+                .get_result(connection)
+                .optional()
         }
 
         fn read_conflict_body(

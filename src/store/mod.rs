@@ -11,6 +11,7 @@ mod catalog_answers;
 mod catalog_rows;
 mod claim;
 mod clock;
+mod conflict_rows;
 pub mod cursor;
 mod cursor_rows;
 mod in_order;

@@ -218,6 +218,10 @@ pub trait Catalog: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<ConflictSummary>, StoreError>;
 
+    /// Returns a conflict as an event of its own: with its body and a message id of its own, marked with
+    /// the first one, without a type. None if it is gone.
+    fn conflict(&self, place: &ConflictPlace) -> Result<Option<NewEvent>, StoreError>;
+
     /// Returns the body of a conflict. None if it is gone.
     fn conflict_body(&self, place: &ConflictPlace) -> Result<Option<Vec<u8>>, StoreError>;
 

@@ -13,7 +13,7 @@ pub(in crate::cli) struct Options {
     /// Action on conflicts.
     #[arg(value_enum, default_value_t = Verb::List)]
     verb: Verb,
-    /// Names from the list, for show and discard.
+    /// Names from the list, for show, send-back and discard.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Number of conflicts in the list, at most.
@@ -33,6 +33,8 @@ enum Verb {
     List,
     /// Print the body of each as it was received. It is recorded who opens it.
     Show,
+    /// Publish each as a message of its own, with the mark x-hookweir-conflict-of.
+    SendBack,
     /// Delete conflicts for good. The event that came first stays.
     Discard,
 }
@@ -53,7 +55,8 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Discard => discard(&client, options),
+        Verb::SendBack => decide(&client, options, ("send-back", "sent back")),
+        Verb::Discard => decide(&client, options, ("discard", "discarded")),
     }
 }
 
@@ -93,7 +96,9 @@ fn list(client: &AdminClient, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn discard(client: &AdminClient, options: &Options) -> Result<(), Failure> {
+/// Has the service decide on the conflicts. `verb` is the last part of the path, and the word for what is
+/// done.
+fn decide(client: &AdminClient, options: &Options, verb: (&str, &str)) -> Result<(), Failure> {
     let mut gone = 0;
     for ids in options.ids.chunks(PAGE) {
         let decision = Decision {
@@ -101,10 +106,10 @@ fn discard(client: &AdminClient, options: &Options) -> Result<(), Failure> {
             reason: options.reason.clone(),
             ..Decision::default()
         };
-        let changed: Changed = client.post("conflicts/discard", &decision)?;
+        let changed: Changed = client.post(&format!("conflicts/{}", verb.0), &decision)?;
         gone += changed.count;
     }
-    say::out(format_args!("{gone} discarded"));
+    say::out(format_args!("{gone} {}", verb.1));
     match options.ids.len() as u64 {
         wanted if gone < wanted => Err(Failure::Usage(format!(
             "{} of {wanted} are not there (any more)",

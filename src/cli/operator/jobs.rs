@@ -53,10 +53,12 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     match options.verb {
         Verb::List => list(&client.get("jobs", &[])?, options.json),
         Verb::Show => show(&client.get(&format!("jobs/{id}"), &[])?, options.json),
-        Verb::Cancel => show(
-            &client.post(&format!("jobs/{id}/cancel"), &())?,
-            options.json,
-        ),
+        Verb::Cancel => {
+            let job: JobView = client.post(&format!("jobs/{id}/cancel"), &())?;
+            show(&job, options.json)?;
+            say::note(cancelled(&job));
+            Ok(())
+        }
         Verb::Watch => loop {
             let job: JobView = client.get(&format!("jobs/{id}"), &[])?;
             show(&job, options.json)?;
@@ -65,6 +67,17 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             }
             thread::sleep(WATCH);
         },
+    }
+}
+
+/// Returns the meaning of a cancellation for what the job has begun.
+fn cancelled(job: &JobView) -> String {
+    match job.state {
+        JobState::Done => "the job had ended before: nothing was left to cancel".to_owned(),
+        JobState::Running | JobState::Cancelled => format!(
+            "the job puts nothing more into the outbox; the {} messages that it has put there are published",
+            job.copies
+        ),
     }
 }
 

@@ -52,9 +52,9 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). cancel needs the right "operate".
     Jobs(With<jobs::Options>),
-    /// List, show or discard other bodies that came under a known id, after the event that was published.
+    /// List, show, send back or discard other bodies that came under a known id, after the event that was published.
     ///
-    /// Asks the running service by its admin API (admin.socket). show needs the right "bodies", discard the right "operate" and a --reason.
+    /// Asks the running service by its admin API (admin.socket). show needs the right "bodies"; send-back and discard need the right "operate", discard a --reason.
     Conflicts(With<conflicts::Options>),
 }
 

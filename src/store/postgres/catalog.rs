@@ -13,7 +13,7 @@ use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::trace::{self, EventTrace, Traced};
 use crate::store::trace_rows::{self, trace_reads};
-use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
+use crate::store::{Catalog, NewEvent, Parked, Seq, StoreError, StoredEvent};
 
 // Events are reached by number, one by one: the planner might read all of them for a join.
 const PARKED: &str = "

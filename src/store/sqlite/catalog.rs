@@ -14,7 +14,7 @@ use crate::store::catalog_rows::{self as rows, catalog_reads};
 use crate::store::row::message_key;
 use crate::store::trace::{self, EventTrace, Traced};
 use crate::store::trace_rows::{self, trace_reads};
-use crate::store::{Catalog, Parked, Seq, StoreError, StoredEvent};
+use crate::store::{Catalog, NewEvent, Parked, Seq, StoreError, StoredEvent};
 
 type Row = (
     i64,

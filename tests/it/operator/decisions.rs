@@ -1,5 +1,7 @@
 //! Parked events and conflicts, by the admin API and by commands.
 
+use std::time::{Duration, Instant};
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -9,6 +11,7 @@ use hookweir::store::{self, Seq};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
+use hookweir_testkit::sink::{Message, files};
 use serde_json::{Value, json as object};
 
 use super::{SINKS, hookweir, json, raw, send, told, traced};
@@ -142,4 +145,48 @@ async fn a_decision_on_500_conflicts_with_the_longest_names_is_taken() {
         told(&app, "/api/v1/conflicts/discard", &decision),
         (200, object!({ "count": 0 }))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_is_sent_back_as_a_message_of_its_own_with_the_mark_of_the_first() {
+    let app = App::start(&five_sources()).await;
+    let mut rng = fastrand::Rng::with_seed(8);
+    let first = Provider::Stripe.event(&mut rng);
+    let other = first.with_another_body(&mut rng);
+    for event in [&first, &other] {
+        let headers = event.signed(Provider::Stripe.secret(), now());
+        let answer = post(&client(), app.listen, "stripe", headers, event.body.clone()).await;
+        assert!(answer.is_taken(), "{answer:?}");
+    }
+    let listed = json(&app, &["conflicts"]);
+    let id = listed[0]["id"].as_str().expect("an id");
+    let send_back = ["conflicts", "send-back", id, "--reason", "another payment"];
+    let done = hookweir(&app, &send_back).good();
+    assert_eq!(done.trim_end(), "1 sent back");
+    assert!(json(&app, &["conflicts"]).is_empty());
+    hookweir(&app, &send_back).bad(64);
+
+    let since = Instant::now();
+    let messages = loop {
+        let messages = files(&app.events());
+        if messages.len() == 2 {
+            break messages;
+        }
+        assert!(since.elapsed() < Duration::from_secs(60), "{messages:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let is_other = |message: &&Message| message.body == other.body;
+    let second = messages.iter().find(is_other).expect("the other body");
+    let of_first = messages.iter().find(|message| message.body == first.body);
+    let of_first = of_first.expect("the first body");
+    assert_ne!(second.id, of_first.id);
+    assert_eq!(second.event_id, of_first.event_id);
+    assert_eq!(
+        second.properties["x-hookweir-conflict-of"].trim_matches('"'),
+        of_first.id
+    );
+    let recorded = record(&app);
+    let words: Vec<&str> = recorded.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(words, ["send back conflicts", "discard conflicts"]);
+    assert_eq!(recorded[0].2.as_deref(), Some("another payment"));
 }

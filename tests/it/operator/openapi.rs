@@ -82,7 +82,8 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
         "INSERT INTO parked (seq, sink, reason, at) SELECT seq, sink, 'too large', since FROM outbox WHERE sink = 'dead'",
         "DELETE FROM outbox WHERE sink = 'dead'",
         "INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
-         VALUES (zeroblob(32), x'1111111111111111111111111111111111111111111111111111111111111111', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}')",
+         VALUES (zeroblob(32), x'1111111111111111111111111111111111111111111111111111111111111111', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}'),
+                (zeroblob(32), x'2222222222222222222222222222222222222222222222222222222222222222', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}')",
     ] {
         sql_query(statement).execute(&mut database).expect(statement);
     }
@@ -108,7 +109,14 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
         })
         .collect();
     let late = |path: &str| {
-        let ends = ["/jobs", "/jobs/{name}", "/retry", "/cancel", "/discard"];
+        let ends = [
+            "/jobs",
+            "/jobs/{name}",
+            "/retry",
+            "/cancel",
+            "/send-back",
+            "/discard",
+        ];
         ends.iter()
             .position(|end| path.ends_with(end))
             .map_or(0, |place| place + 1)

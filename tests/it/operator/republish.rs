@@ -176,8 +176,10 @@ async fn a_cancelled_job_publishes_nothing_more_and_mistakes_are_named() {
         listed.contains(id) && listed.contains("running"),
         "{listed}"
     );
-    let cancelled = json(&app, &["jobs", "cancel", id]).remove(0);
-    assert_eq!(cancelled["state"], "cancelled");
+    let cancelled = hookweir(&app, &["jobs", "cancel", id]);
+    let told_so = "the job puts nothing more into the outbox";
+    assert!(cancelled.err.contains(told_so), "{}", cancelled.err);
+    assert!(cancelled.good().contains("cancelled"));
     let job = json(&app, &["jobs", "show", id]).remove(0);
     let put = job["copies"].as_u64().expect("a number");
     assert!(put < 200, "{job}");
@@ -223,6 +225,13 @@ async fn an_order_is_repeated_with_its_id_also_while_the_most_jobs_run_and_begin
     let again = json(&app, &[&start[..], &["--id", id]].concat()).remove(0);
     assert_eq!(again["id"], id, "{again}");
     assert_eq!(json(&app, &["jobs"]).len(), 16);
+    let other = ["republish", "--source", "github", "--pace", "1", "--start"];
+    let error = hookweir(&app, &[&other[..], &["--id", id]].concat());
+    let faster = object!({ "choice": { "source": "stripe" }, "pace": 2, "id": id });
+    let (status, why) = told(&app, "/api/v1/republish", &faster);
+    assert_eq!(status, 409, "{why}");
+    assert!(why.to_string().contains("another choice"), "{why}");
+    assert_ne!(error.code, Some(0), "{}", error.out);
     let error = hookweir(&app, &[&start[..], &["--id", "first"]].concat()).bad(64);
     assert!(error.contains("it is no UUID"), "{error}");
 }

@@ -270,6 +270,16 @@ pub(crate) fn conflicts_are_listed_with_their_bodies(place: &impl Place) {
         let body = store.conflict_body(&conflict.place).expect("read");
         let number = &conflict.event_id[1..];
         assert_eq!(body, Some(format!("another {number}").into_bytes()));
+        let alone = store.conflict(&conflict.place).expect("read");
+        let alone = alone.expect("it is there");
+        let first = MessageKey::of(&key_of(&conflict.event_id)).message_id();
+        assert_eq!(alone.marks.conflict_of, Some(first));
+        assert_eq!(alone.body, format!("another {number}"));
+        assert_ne!(alone.message_id(), first);
+        let stored = insert_one(&*store, owner, alone.clone());
+        assert!(accepted(&stored).is_some(), "{stored:?}");
+        let again = insert_one(&*store, owner, alone);
+        assert!(accepted(&again).is_none(), "it is known: {again:?}");
     }
     place.execute("DELETE FROM conflict");
     assert_eq!(store.conflict_body(&listed[0].place), Ok(None));

@@ -64,6 +64,7 @@ impl Operator {
             event: view,
             number: event.seq.0,
             confirmed_at: rows.confirmed_at.iter().copied().map(shown).collect(),
+            republished: self.republished(&event)?,
         })
     }
 

@@ -17,6 +17,7 @@ mod reload;
 mod republish;
 mod sources;
 mod top;
+mod traced_jobs;
 mod views;
 
 use std::sync::{Arc, OnceLock};
@@ -42,7 +43,7 @@ pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptio
 pub use views::{
     Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,
     ParkedView, RepublishPlan, SecretView, SinkState, SinkView, SourceList, SourceRefusal,
-    SourceView, TraceView,
+    SourceView, TraceJob, TraceView,
 };
 
 /// Facts about the instance and its configuration, on which the functions stand.

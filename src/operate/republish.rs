@@ -16,7 +16,7 @@ const MOST_IDS: usize = 100;
 /// Jobs that run at the same time, at most.
 pub(super) const MOST_JOBS: usize = 16;
 /// Jobs in a list.
-const LISTED: usize = 100;
+pub(super) const LISTED: usize = 100;
 /// Paces that a job can have, in events a second.
 const PACES: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// Pace unless the order says another.

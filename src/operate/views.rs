@@ -94,6 +94,25 @@ pub struct TraceView {
     pub number: i64,
     /// Times of confirms, the earliest first. The store keeps no sink with a confirm.
     pub confirmed_at: Vec<String>,
+    /// Jobs that have published it again, the newest first, out of the last 100 jobs. Absent if there are
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub republished: Vec<TraceJob>,
+}
+
+/// A job that has published an event again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceJob {
+    /// Its id, as in the header `x-hookweir-republished`.
+    pub id: String,
+    /// Caller that has begun it.
+    pub caller: String,
+    /// Time at which it was begun.
+    pub created_at: String,
+    /// The only sink that it publishes to.
+    pub only_to: Option<String>,
+    /// False if the choice asks for a state: the state of that time is not kept.
+    pub certain: bool,
 }
 
 /// Events that a choice has, of those that were looked at. Add the answers up until there is no `next`.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Seq;
 use super::catalog::{EventQuery, EventSummary};
-use crate::domain::delivery::UnixMillis;
+use crate::domain::delivery::{SourceName, UnixMillis};
 use crate::domain::sink::SinkName;
 
 /// Largest number of events in a step.
@@ -126,6 +126,8 @@ pub struct Job {
     /// Number of rows that it has put into the outbox. An event that waits for a sink already, or is
     /// parked there, gets none.
     pub copies: u64,
+    /// Number of the last event that it has looked at.
+    pub reached: Seq,
 }
 
 /// Choice of events for a job.
@@ -137,6 +139,25 @@ pub struct Choice {
     pub numbers: Option<Vec<Seq>>,
     /// The only sink that gets them. None: each sink that wants an event by the configuration.
     pub to: Option<SinkName>,
+}
+
+impl Choice {
+    /// Returns `true` if the event is chosen, as far as its state does not decide.
+    pub fn has(&self, event: &EventSummary) -> bool {
+        let query = &self.query;
+        let fits =
+            |wanted: Option<&str>, found: Option<&str>| wanted.is_none_or(|_| wanted == found);
+        match &self.numbers {
+            Some(numbers) => numbers.contains(&event.seq),
+            None => {
+                let source = query.source.as_ref().map(SourceName::as_str);
+                fits(source, Some(&event.source))
+                    && fits(query.event_type.as_deref(), event.event_type.as_deref())
+                    && query.from.is_none_or(|from| event.received_at >= from)
+                    && query.until.is_none_or(|until| event.received_at < until)
+            }
+        }
+    }
 }
 
 /// Next events of a choice, the oldest first.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
+use super::Seq;
 use super::republish::{Job, JobId, JobState, LONG_PAUSE, NewJob, Stepped, pause};
 use crate::domain::delivery::UnixMillis;
 use crate::domain::sink::SinkName;
@@ -49,6 +50,8 @@ pub(super) struct JobRow {
     events: i64,
     #[diesel(sql_type = BigInt)]
     copies: i64,
+    #[diesel(sql_type = BigInt)]
+    reached: i64,
 }
 
 impl JobRow {
@@ -67,6 +70,7 @@ impl JobRow {
             changed_at: UnixMillis(self.changed),
             events: self.events.unsigned_abs(),
             copies: self.copies.unsigned_abs(),
+            reached: Seq(self.reached),
         })
     }
 }

@@ -8,7 +8,7 @@ use super::client::{AdminClient, part};
 use super::table::{self, Table};
 use crate::cli::{Failure, say};
 use crate::config::Config;
-use crate::operate::{EventView, SinkState, SinkView, TraceView};
+use crate::operate::{EventView, SinkState, SinkView, TraceJob, TraceView};
 
 /// Options of `hookweir show`.
 #[derive(Debug, clap::Args)]
@@ -124,8 +124,22 @@ pub(super) fn trace(config: &Config, options: &Options) -> Result<(), Failure> {
             );
         }
     }
+    for job in &trace.republished {
+        row(Some(&job.created_at), "republished", by_job(job));
+    }
     table.print();
     Ok(())
+}
+
+/// Returns the job that has published an event again, in words.
+fn by_job(job: &TraceJob) -> String {
+    let sink = job.only_to.as_deref();
+    let sink = sink.map_or_else(String::new, |sink| format!(", to sink {sink} only"));
+    let doubt = match job.certain {
+        true => "",
+        false => ", if it was in the state that the job asks for",
+    };
+    format!("by {}, job {}{sink}{doubt}", job.caller, job.id)
 }
 
 /// Returns the fields of an event, each with its name.

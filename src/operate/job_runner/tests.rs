@@ -22,6 +22,7 @@ impl Jobs {
         let question = serde_json::json!({"source": "shop", "only_to": only_to});
         let choice = serde_json::json!({"question": question, "numbers": null});
         self.running.push(Job {
+            reached: Seq(-1),
             new: NewJob {
                 id,
                 caller: "token ann".to_owned(),

@@ -31,7 +31,8 @@ macro_rules! jobs {
     ($rest:literal) => {
         concat!(
             "SELECT id, caller, choice, pace, expected, state, (extract(epoch FROM created_at) * 1000)::bigint AS created,
-                 (extract(epoch FROM changed_at) * 1000)::bigint AS changed, events, copies FROM republish_job ",
+                 (extract(epoch FROM changed_at) * 1000)::bigint AS changed, events, copies,
+                 CASE WHEN state = 'done' THEN until_seq ELSE after_seq END AS reached FROM republish_job ",
             $rest
         )
     };

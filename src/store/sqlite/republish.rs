@@ -29,7 +29,8 @@ const BEGIN: &str = "
 macro_rules! jobs {
     ($rest:literal) => {
         concat!(
-            "SELECT id, caller, choice, pace, expected, state, created_at AS created, changed_at AS changed, events, copies FROM republish_job ",
+            "SELECT id, caller, choice, pace, expected, state, created_at AS created, changed_at AS changed, events, copies,
+                 CASE WHEN state = 'done' THEN until_seq ELSE after_seq END AS reached FROM republish_job ",
             $rest
         )
     };

@@ -99,6 +99,13 @@ async fn one_event_is_published_again_under_its_old_message_id_and_marked() {
     assert_eq!((&of[0].id, &of[0].body), (&of[1].id, &of[1].body));
     assert_eq!(of[1].properties[MARK], format!("\"{id}\""));
     assert_eq!(copies(&app).len(), 1);
+    let trace = hookweir(&app, &["trace", "evt_1"]).good();
+    let republished = trace.lines().find(|line| line.contains("republished"));
+    let republished = republished.expect("the job").to_owned();
+    assert!(republished.contains(id), "{trace}");
+    assert!(republished.contains("by user"), "who: {trace}");
+    let other = hookweir(&app, &["trace", "evt_2"]).good();
+    assert!(!other.contains("republished"), "{other}");
     let watched = hookweir(&app, &["jobs", "watch", id]).good();
     assert!(watched.contains("done, 1 of 1 events"), "{watched}");
     assert!(

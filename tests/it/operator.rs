@@ -7,6 +7,7 @@ mod million;
 mod openapi;
 mod reload;
 mod republish;
+mod runbook;
 mod tail;
 mod top;
 mod with_servers;

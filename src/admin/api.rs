@@ -253,8 +253,8 @@ mod tests {
     use crate::in_flight::Budget;
     use crate::operate::{Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions};
     use crate::runtime::mailbox::ActorRegistry;
-    use crate::store::{Confirms, Inserted, Intake, NewEvent, Seq, StoreError};
-    use crate::telemetry::Metrics;
+    use crate::store::{Confirms, Inserted, Intake, NewEvent, PauseBoard, Seq, StoreError};
+    use crate::telemetry::{Health, Metrics};
 
     struct NoIntake;
 
@@ -303,6 +303,10 @@ mod tests {
             sinks: config.routes().expect("sinks"),
             sources: Arc::default(),
             reloader: Box::new(Unchanged),
+            pauses: PauseBoard::new(
+                Metrics::new().expect("metrics"),
+                Health::default().aside("paused"),
+            ),
             archive: Arc::new(Archive::new(&config.store, &config.admin)),
             jobs: JobWaker::new().0,
             intake: Arc::new(NoIntake),

@@ -13,8 +13,8 @@ use super::routes::{Choice, ROUTES};
 use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, Changed, ConflictList, Decision, EventList, EventQuestion, EventView, JobList,
-    JobView, ParkedList, ParkedQuestion, ReloadOrder, ReloadView, RepublishOrder, RepublishPlan,
-    RepublishQuestion, SourceList, TopView, TraceView,
+    JobView, ParkedList, ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView,
+    RepublishOrder, RepublishPlan, RepublishQuestion, SourceList, TopView, TraceView,
 };
 
 /// The checked-in document.
@@ -163,12 +163,32 @@ fn events(types: &Schemas) -> Vec<Documented> {
 }
 
 fn service() -> Vec<Documented> {
-    vec![Documented::post(
-        "/api/v1/reload",
-        "Reads the configuration again, and takes over what can change while the service runs. With a mistake anywhere, changes nothing.",
-        (schema::<ReloadOrder>(), json!({ "dry_run": true })),
-        schema::<ReloadView>(),
-    )]
+    vec![
+        Documented::post(
+            "/api/v1/reload",
+            "Reads the configuration again, and takes over what can change while the service runs. With a mistake anywhere, changes nothing.",
+            (schema::<ReloadOrder>(), json!({ "dry_run": true })),
+            schema::<ReloadView>(),
+        ),
+        Documented::post(
+            "/api/v1/pause",
+            "Pauses a source or a sink, for all instances and over restarts.",
+            (
+                schema::<PauseOrder>(),
+                json!({ "kind": "sink", "name": "dead", "reason": "its consumer is down" }),
+            ),
+            schema::<PauseView>(),
+        ),
+        Documented::post(
+            "/api/v1/resume",
+            "Ends a pause.",
+            (
+                schema::<PauseOrder>(),
+                json!({ "kind": "sink", "name": "dead" }),
+            ),
+            schema::<PauseView>(),
+        ),
+    ]
 }
 
 fn jobs() -> Vec<Documented> {

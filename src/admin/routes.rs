@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::config::model::Right;
 use crate::operate::{
-    ApiProblem, Decision, EventQuestion, OpenedBody, Operator, ParkedQuestion, ReloadOrder,
-    RepublishOrder, RepublishQuestion,
+    ApiProblem, Decision, EventQuestion, OpenedBody, Operator, ParkedQuestion, PauseOrder,
+    ReloadOrder, RepublishOrder, RepublishQuestion,
 };
 
 /// Bytes of a request's body, at most. A page of conflicts, each by its longest name, has room.
@@ -116,6 +116,28 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             let (order, NoParameters {}) = (from_json::<ReloadOrder>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
                 json(operator.reload(&order, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/pause",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (order, NoParameters {}) = (from_json::<PauseOrder>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.pause(&order, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/resume",
+        needs: Right::Operate,
+        ask: |request, body| {
+            let (order, NoParameters {}) = (from_json::<PauseOrder>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.resume(&order, caller)?)
             }))
         },
     },

@@ -29,6 +29,7 @@ pub(super) fn operator(
         instance,
         started: wall_clock(),
         sinks: parts.sinks.clone(),
+        pauses: parts.pauses.clone(),
         sources: parts.known.clone(),
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         jobs,

@@ -16,7 +16,7 @@ use crate::operate::{KnownSource, Reload, Reloaded};
 use crate::publish::{SharedOptions, message_options};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::{KeptPart, Sources};
-use crate::store::Secrets;
+use crate::store::{PauseBoard, Secrets};
 use crate::telemetry::{Metrics, logs};
 
 /// Options of a source that say whose keys it needs, and from where.
@@ -39,6 +39,7 @@ pub(super) struct Parts {
     pub(super) lifeline: CriticalTask,
     pub(super) budget: Arc<Budget>,
     pub(super) sinks: Sinks,
+    pub(super) pauses: PauseBoard,
     /// Of the publishers, in the order of the sinks.
     pub(super) messages: Vec<SharedOptions>,
     pub(super) known: Arc<ArcSwap<Vec<KnownSource>>>,

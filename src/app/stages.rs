@@ -14,6 +14,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::config::model::{Publisher, PublisherUrl, RespondAfter, StoreUrl};
 use crate::domain::delivery::InstanceId;
+use crate::domain::pause::PauseKind;
 use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
 use crate::keys::KeyService;
@@ -24,7 +25,9 @@ use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
-use crate::store::{Intake, Reached, Republish, Room, Secrets, Store, StoreError};
+use crate::store::{
+    Intake, PauseBoard, PauseWatch, Reached, Republish, Room, Secrets, Store, StoreError,
+};
 use crate::telemetry::{Health, Metrics};
 use crate::verify::{Received, Verifiers};
 use crate::{dedup, http, publish, store};
@@ -79,6 +82,7 @@ struct Shared<'a> {
     budget: Arc<Budget>,
     instance: InstanceId,
     sinks: Sinks,
+    pauses: PauseBoard,
     lifeline: &'a CriticalTask,
 }
 
@@ -100,10 +104,12 @@ impl Service {
         lifeline: &CriticalTask,
     ) -> Result<Self, ServeError> {
         let config = &configured.config;
+        let health = Health::default();
         let shared = Shared {
             config,
+            pauses: PauseBoard::new(metrics.clone(), health.aside("paused")),
             metrics,
-            health: Health::default(),
+            health,
             roster: ActorRegistry::default(),
             budget: budget_of(config, &sources),
             instance: InstanceId::random(),
@@ -194,6 +200,7 @@ impl Shared<'_> {
             lifeline: self.lifeline.clone(),
             budget: self.budget.clone(),
             sinks: self.sinks.clone(),
+            pauses: self.pauses.clone(),
             messages,
             known: Arc::default(),
         }
@@ -241,6 +248,7 @@ impl Shared<'_> {
             health,
             outbox: self.health.component("outbox"),
             sinks: self.sinks.clone(),
+            pauses: PauseWatch::new(store.clone(), self.pauses.clone()),
         };
         let keeper = Keeper::start(kept, &config.store, self.lifeline).map_err(unavailable)?;
         let lease = keeper.lease();
@@ -292,6 +300,8 @@ impl Shared<'_> {
     ) -> Result<publish::RunningPublisher, ServeError> {
         let config = self.config;
         let lease = stored.lease.clone();
+        let (pauses, name) = (self.pauses.pauses.clone(), sink.name.clone());
+        let is_paused = move || pauses.has(PauseKind::Sink, name.as_str());
         let gives_way = config.server.respond_after == RespondAfter::Stored;
         publish::start(
             sink,
@@ -300,7 +310,7 @@ impl Shared<'_> {
                 sink: sink.name.clone(),
                 store: stored.store.clone(),
                 instance: self.instance,
-                may_publish: Arc::new(move || lease.is_held()),
+                may_publish: Arc::new(move || lease.is_held() && !is_paused()),
                 ingest: gives_way.then(|| self.budget.clone()),
                 metrics: self.metrics.clone(),
                 health: self.health.component(sink.name.name_part("publisher")),
@@ -372,7 +382,7 @@ impl Shared<'_> {
             unpacker,
             self.budget.clone(),
             self.config.limits.max_header_bytes,
-            self.metrics.clone(),
+            (self.metrics.clone(), self.pauses.pauses.clone()),
         )
     }
 }

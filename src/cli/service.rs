@@ -70,6 +70,9 @@ impl RunningSinks {
                 words
             }
         };
+        if figures.paused {
+            words.push_str(&format!("; PAUSED, `hookweir resume sink {sink}` ends it"));
+        }
         words.push_str(&format!(
             "; {} published since the start",
             figures.confirmed

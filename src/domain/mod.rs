@@ -3,6 +3,7 @@
 pub mod delivery;
 pub mod event_order;
 pub mod outcome;
+pub mod pause;
 pub mod request;
 pub mod request_id;
 pub mod sink;

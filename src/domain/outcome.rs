@@ -141,6 +141,8 @@ reasons! {
         /// Stored, but not confirmed by the sink in time. Occurs with `server.respond_after =
         /// "published"` only.
         Unpublished = "unpublished",
+        /// An operator has paused the source.
+        Paused = "paused",
         /// An actor dropped the delivery without an outcome; the process is about to end.
         Dropped = "dropped",
     }

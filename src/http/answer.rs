@@ -17,7 +17,7 @@ use prometheus::IntCounter;
 use super::server::HeadFault;
 use super::service::IngestService;
 use crate::domain::delivery::MessageId;
-use crate::domain::outcome::{Answer, Outcome, RejectReason};
+use crate::domain::outcome::{Answer, FailReason, Outcome, RejectReason};
 use crate::domain::request_id::RequestId;
 use crate::source::Source;
 use crate::telemetry::Metrics;
@@ -71,6 +71,11 @@ impl Problem {
     const UNAVAILABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "the event was not stored; send it again",
+    );
+
+    const PAUSED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "this source is paused by its operator; the event was not stored, send it again later",
     );
 
     /// Returns the same with a status that a provider requires.
@@ -269,6 +274,7 @@ pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
             }
             problem => Reply::problem(problem),
         },
+        (Outcome::Failed(FailReason::Paused), _) => later(Problem::PAUSED, source, id),
         (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, id),
     }
 }
@@ -284,8 +290,12 @@ fn stored(id: MessageId, status: &str) -> Reply {
 
 /// Returns 503 for an event that is not durable. `Retry-After` differs from sender to sender.
 pub(super) fn unavailable(source: &Source, id: RequestId) -> Reply {
+    later(Problem::UNAVAILABLE, source, id)
+}
+
+fn later(problem: Problem, source: &Source, id: RequestId) -> Reply {
     let seconds = 1 + id.spread(source.retry_after_max_secs);
-    let problem = Problem::UNAVAILABLE.with_status(source.scheme.answers().overloaded);
+    let problem = problem.with_status(source.scheme.answers().overloaded);
     Reply::problem(problem).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 

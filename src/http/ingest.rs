@@ -17,7 +17,8 @@ use super::answer::{self, Content, Problem, Reply};
 use super::server::{self, BodyFault, Claim, Rate, RequestGuard, Size};
 use super::service::{IngestService, WorkerContext};
 use crate::domain::delivery::{UnixMillis, wall_clock};
-use crate::domain::outcome::{Outcome, RejectReason, Rejection, ShedReason};
+use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection, ShedReason};
+use crate::domain::pause::PauseKind;
 use crate::domain::request::{Headers, Request};
 use crate::domain::request_id::RequestId;
 use crate::faults::points::failpoint;
@@ -188,7 +189,8 @@ async fn deliver(
         Ok(declared) => declared,
         Err(refusal) => {
             let reply = turn_away(source, arrival, &refusal);
-            if matches!(refusal, Outcome::Shed(_)) && server::skip(payload, SKIP, rate(None)).await
+            if matches!(refusal, Outcome::Shed(_) | Outcome::Failed(_))
+                && server::skip(payload, SKIP, rate(None)).await
             {
                 guard.set_whole();
             }
@@ -344,6 +346,9 @@ fn admissible(
     }
     if service.is_stopping() {
         return Err(Outcome::Shed(ShedReason::Stopping));
+    }
+    if service.pauses.has(PauseKind::Source, source.name.as_str()) {
+        return Err(Outcome::Failed(FailReason::Paused));
     }
     let length = declared.unwrap_or(0);
     service

@@ -17,6 +17,7 @@ use super::ingest;
 use super::server::{self, Bounds, Handler, HeadFault, HeadTimeouts, LINGER};
 use crate::config::model;
 use crate::domain::outcome::{Outcome, ShedReason};
+use crate::domain::pause::Pauses;
 use crate::in_flight::Budget;
 use crate::runtime::listener::{LameDuck, RunningServer};
 use crate::runtime::mailbox::{Mailbox, Refused};
@@ -32,6 +33,7 @@ pub struct IngestService {
     next_verifier: AtomicUsize,
     pub(super) budget: Arc<Budget>,
     pub(super) max_header_bytes: usize,
+    pub(super) pauses: Arc<Pauses>,
     metrics: Arc<Metrics>,
     pub(super) answers: answer::Counters,
     closing: AtomicBool,
@@ -48,7 +50,7 @@ impl IngestService {
         unpacker: Option<Mailbox<Received>>,
         budget: Arc<Budget>,
         max_header_bytes: usize,
-        metrics: Arc<Metrics>,
+        (metrics, pauses): (Arc<Metrics>, Arc<Pauses>),
     ) -> Arc<Self> {
         let answers = answer::Counters::new(&metrics);
         Arc::new(Self {
@@ -58,6 +60,7 @@ impl IngestService {
             next_verifier: AtomicUsize::new(0),
             budget,
             max_header_bytes,
+            pauses,
             metrics,
             answers,
             closing: AtomicBool::new(false),

@@ -11,6 +11,7 @@ mod conflicts;
 mod decisions;
 mod events;
 mod job_runner;
+mod pauses;
 mod problem;
 mod question;
 mod reload;
@@ -28,12 +29,13 @@ use arc_swap::ArcSwap;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
-use crate::store::{self, Catalog, Intake, OperatorStore, StoreError};
+use crate::store::{self, Catalog, Intake, OperatorStore, PauseBoard, StoreError};
 
 pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
 pub use decisions::{Decision, ParkedQuestion};
 pub use job_runner::{JobRunner, JobWaker};
+pub use pauses::{PauseOrder, PauseView, PausedView};
 pub use problem::ApiProblem;
 pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
@@ -56,6 +58,8 @@ pub struct Operator {
     pub sinks: Sinks,
     /// Sources, in the order of the configuration. A reload replaces them.
     pub sources: Arc<ArcSwap<Vec<KnownSource>>>,
+    /// Pauses of this instance.
+    pub pauses: PauseBoard,
     /// Reads the configuration again.
     pub reloader: Box<dyn Reload>,
     /// Connection to the store.

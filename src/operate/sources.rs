@@ -43,6 +43,7 @@ impl KnownSource {
             last_unavailable: last.unavailable().map(refusal),
             secrets: self.secrets(),
             warning: self.warning(),
+            paused: None,
         }
     }
 
@@ -99,7 +100,16 @@ impl Operator {
         SourceList {
             instance: self.instance.to_string(),
             started_at: shown(self.started),
-            sources: self.sources.load().iter().map(KnownSource::view).collect(),
+            sources: self.source_views(),
         }
+    }
+
+    fn source_views(&self) -> Vec<SourceView> {
+        let sources = self.sources.load();
+        let view = |source: &KnownSource| SourceView {
+            paused: self.paused_source(source.name.as_str()),
+            ..source.view()
+        };
+        sources.iter().map(view).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RepublishQuestion;
+use super::{PausedView, RepublishQuestion};
 use crate::domain::delivery::UnixMillis;
 use crate::store::catalog::EventState;
 use crate::store::republish::JobState;
@@ -267,6 +267,8 @@ pub struct SourceView {
     pub secrets: Vec<SecretView>,
     /// Something that an operator should do about its secrets.
     pub warning: Option<String>,
+    /// Pause, while an operator has paused it.
+    pub paused: Option<PausedView>,
 }
 
 /// A secret of a source. Holds no secret.

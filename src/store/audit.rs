@@ -30,6 +30,10 @@ pub enum AuditAction {
     SendBackConflicts,
     /// The configuration was read again, and changed.
     Reload,
+    /// A source or a sink was paused.
+    Pause,
+    /// A pause was ended.
+    Resume,
 }
 
 impl AuditAction {
@@ -46,6 +50,8 @@ impl AuditAction {
             Self::DiscardConflicts => "discard conflicts",
             Self::SendBackConflicts => "send back conflicts",
             Self::Reload => "reload",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
         }
     }
 }

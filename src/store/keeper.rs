@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::sink_backlogs::SinkBacklogs;
-use super::{Housekeeping, Reached, Retention, StoreError};
+use super::{Housekeeping, PauseWatch, Reached, Retention, StoreError};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::Sinks;
@@ -108,6 +108,8 @@ pub struct Kept {
     pub outbox: Component,
     /// The configured sinks.
     pub sinks: Sinks,
+    /// Pauses in the store.
+    pub pauses: PauseWatch,
 }
 
 fn retention(config: &model::Store, longest_window: Duration) -> Retention {
@@ -145,6 +147,7 @@ impl Keeper {
             health,
             outbox,
             sinks,
+            pauses,
         } = kept;
         let lease = Lease::none();
         let stop = Arc::<Stop>::default();
@@ -162,6 +165,7 @@ impl Keeper {
             reached: known.is_known(),
             known,
             trying: Some(trying),
+            pauses,
         };
         let upkeep = Upkeep {
             store,
@@ -252,6 +256,7 @@ struct Tenancy {
     known: Reached,
     /// Dropped after the first attempt.
     trying: Option<mpsc::Sender<()>>,
+    pauses: PauseWatch,
 }
 
 impl Tenancy {
@@ -291,6 +296,8 @@ impl Tenancy {
         }
         let asked = Instant::now();
         self.store.renew_lease(self.instance, self.duration)?;
+        // Before the first lease, so that no paused sink gets an event.
+        self.pauses.look();
         self.lease.extend(asked, self.duration);
         self.store.still_fit()?;
         if !self.reached {

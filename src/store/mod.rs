@@ -19,6 +19,8 @@ pub mod keeper;
 mod migrations;
 mod open;
 mod parked;
+mod pause_board;
+mod pause_rows;
 mod postgres;
 mod probe;
 mod reached;
@@ -42,10 +44,11 @@ pub use in_order::{FromKey, InMemory, InOrder, OrderedRows};
 pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;
+pub use pause_board::{PauseBoard, PauseWatch};
 pub use reached::Reached;
 pub use roles::{
-    Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, Republish,
-    Secrets, Store,
+    Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, PauseStore,
+    Republish, Secrets, Store,
 };
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 

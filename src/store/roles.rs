@@ -18,6 +18,7 @@ use super::{
 };
 use crate::config::secret::Secret;
 use crate::domain::delivery::{InstanceId, MessageKey, SourceName};
+use crate::domain::pause::{Pause, PauseKind};
 use crate::domain::sink::{SinkName, Sinks};
 
 /// Storage of new events. Dedup's writers and the spool's drain use it.
@@ -276,6 +277,18 @@ pub trait Republish: Send + Sync + 'static {
     fn step(&self, id: JobId, choice: &Choice, sinks: &Sinks) -> Result<Stepped, StoreError>;
 }
 
+/// Pauses of sources and sinks, for all instances. The keeper reads them, the admin API changes them.
+pub trait PauseStore: Send + Sync + 'static {
+    /// Returns everything that is paused.
+    fn paused(&self) -> Result<Vec<Pause>, StoreError>;
+
+    /// Pauses a source or sink, with an entry in the record. Returns `false` if it is paused already.
+    fn pause(&self, pause: &Pause, entry: &AuditEntry) -> Result<bool, StoreError>;
+
+    /// Ends a pause, with an entry in the record. Returns `false` if there is none.
+    fn resume(&self, kind: PauseKind, name: &str, entry: &AuditEntry) -> Result<bool, StoreError>;
+}
+
 /// Decisions of an operator. Each has its entry in the record, in the same transaction, with the number of
 /// rows that were changed. Without a change there is no entry.
 pub trait Decisions: Send + Sync + 'static {
@@ -300,9 +313,9 @@ pub trait Decisions: Send + Sync + 'static {
 }
 
 /// Roles that the admin API uses, with connections of its own.
-pub trait OperatorStore: Catalog + Cursor + Audit + Republish + Decisions {}
+pub trait OperatorStore: Catalog + Cursor + Audit + Republish + Decisions + PauseStore {}
 
-impl<T: Catalog + Cursor + Audit + Republish + Decisions> OperatorStore for T {}
+impl<T: Catalog + Cursor + Audit + Republish + Decisions + PauseStore> OperatorStore for T {}
 
 /// Every role of one store.
 pub trait Store: Intake + Outbox + Housekeeping + Secrets + OperatorStore {}

@@ -12,6 +12,7 @@ use prometheus::{
 
 use super::define::{Define, MetricDescription};
 use crate::domain::delivery::SourceName;
+use crate::domain::pause::{Pause, PauseKind};
 
 /// Upper bounds of latency buckets, in seconds.
 const LATENCY: &[f64] = &[
@@ -59,6 +60,10 @@ macro_rules! metrics {
 }
 
 metrics! {
+    /// 1 while an operator has paused the source: its deliveries are answered 503. Absent if it never was.
+    pub(super) source_paused: IntGaugeVec = "hookweir_source_paused" by &["source"],;
+    /// 1 while an operator has paused the sink: its events wait in the outbox. Absent if it never was.
+    pub(super) sink_paused: IntGaugeVec = "hookweir_sink_paused" by &["sink"],;
     /// Requests to a source; equals the sum of `hookweir_outcomes_total` plus those in flight.
     pub(super) received: IntCounterVec = "hookweir_received_total" by &["source"],;
     /// Outcomes of requests to a source: accepted, duplicate, challenge, rejected, shed, failed.
@@ -227,6 +232,15 @@ impl Metrics {
     /// Counts an event of `source` that no sink wants.
     pub fn count_filtered(&self, source: &SourceName) {
         self.filtered.with_label_values(&[source.as_str()]).inc();
+    }
+
+    /// Stores whether a source or a sink is paused.
+    pub fn set_paused(&self, pause: &Pause, paused: bool) {
+        let family = match pause.kind {
+            PauseKind::Source => &self.source_paused,
+            PauseKind::Sink => &self.sink_paused,
+        };
+        family.with_label_values(&[&*pause.name]).set(paused.into());
     }
 
     /// Returns all metrics in Prometheus' text format.

@@ -23,6 +23,8 @@ pub struct SinkFigures {
     pub outbox_oldest_seconds: i64,
     /// Number of parked events.
     pub parked_rows: i64,
+    /// True while an operator has paused the sink.
+    pub paused: bool,
     /// Number of messages that the sink has taken although no queue was bound for them.
     #[serde(default)]
     pub unrouted: i64,
@@ -103,6 +105,7 @@ impl Metrics {
             sink.outbox_oldest_seconds = seconds;
         });
         each(&self.sink_parked_rows, |sink, rows| sink.parked_rows = rows);
+        each(&self.sink_paused, |sink, paused| sink.paused = paused == 1);
         each(&self.sink_unrouted_messages, |sink, messages| {
             sink.unrouted = messages;
         });
@@ -154,6 +157,7 @@ mod tests {
             outbox_rows: 5,
             outbox_oldest_seconds: 90,
             parked_rows: 1,
+            paused: false,
             unrouted: 0,
             confirmed: 0,
         };

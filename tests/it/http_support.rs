@@ -295,7 +295,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         None,
         budget.clone(),
         limits.max_header_bytes,
-        metrics.clone(),
+        (metrics.clone(), Arc::default()),
     );
     let health = Health::default();
     health.component("stand-in").set(State::Ready);

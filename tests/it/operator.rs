@@ -5,6 +5,7 @@ mod decisions;
 mod embedded;
 mod million;
 mod openapi;
+mod pause;
 mod reload;
 mod republish;
 mod runbook;

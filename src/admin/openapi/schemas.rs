@@ -9,6 +9,7 @@ use syn::{Attribute, Fields, Item, Type};
 const FILES: &[&str] = &[
     "src/admin/routes.rs",
     "src/operate/decisions.rs",
+    "src/operate/pauses.rs",
     "src/operate/problem.rs",
     "src/operate/question.rs",
     "src/operate/reload.rs",

@@ -4,6 +4,7 @@ mod client;
 mod conflicts;
 mod events;
 mod jobs;
+mod pause;
 pub(super) mod reload;
 mod republish;
 mod sources;
@@ -48,6 +49,14 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). The messages have their old ids and the header x-hookweir-republished. --start needs the right "operate".
     Republish(With<republish::Options>),
+    /// Pause a source, which answers 503 then, or a sink, whose events wait then.
+    ///
+    /// Asks the running service by its admin API (admin.socket), with the right "operate". Holds for all instances of the store, and over restarts. /readyz, metrics, sources and sinks show it. No event is lost: providers send again, the outbox keeps.
+    Pause(With<pause::Options>),
+    /// End the pause of a source or a sink.
+    ///
+    /// Asks the running service by its admin API (admin.socket), with the right "operate".
+    Resume(With<pause::Options>),
     /// List, show, watch or cancel jobs that publish events again.
     ///
     /// Asks the running service by its admin API (admin.socket). cancel needs the right "operate".
@@ -71,6 +80,8 @@ impl OperatorCommand {
             Self::Trace(With { common, own }) => trace::trace(&load(common)?, &own),
             Self::Sources(With { common, own }) => sources::run(&load(common)?, &own),
             Self::Top(With { common, own }) => top::run(&load(common)?, &own),
+            Self::Pause(With { common, own }) => pause::pause(&load(common)?, &own),
+            Self::Resume(With { common, own }) => pause::resume(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
             Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
             Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),

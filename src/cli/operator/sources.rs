@@ -48,6 +48,14 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     if options.name.is_some() {
         list.sources.iter().for_each(print_secrets);
     }
+    for source in &list.sources {
+        if let Some(paused) = &source.paused {
+            say::warning(format_args!(
+                "{} is paused since {} by {}: its deliveries are answered 503; `hookweir resume source {0}` ends it",
+                source.source, paused.at, paused.by
+            ));
+        }
+    }
     let warnings = list
         .sources
         .iter()

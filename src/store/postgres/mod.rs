@@ -17,6 +17,7 @@ mod known;
 mod migrate;
 mod order;
 mod outbox;
+mod pause;
 mod prune;
 mod republish;
 mod rights;

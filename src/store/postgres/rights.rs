@@ -33,6 +33,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("audit", &["SELECT", "INSERT", "DELETE"]),
     ("sink_holder", &["SELECT", "INSERT", "UPDATE"]),
     ("republish_job", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("pause", &["SELECT", "INSERT", "DELETE"]),
 ];
 
 /// Set of rights to check.

@@ -14,6 +14,7 @@ mod intake;
 mod judge;
 mod order;
 mod outbox;
+mod pause;
 mod republish;
 mod schema;
 mod secrets;

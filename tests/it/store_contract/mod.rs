@@ -137,7 +137,8 @@ macro_rules! contract {
             two_instances_that_step_at_once_make_each_step_once
             an_event_that_is_published_again_is_not_deleted_before_it_has_left);
         $crate::store_contract::contract!($place: audit
-            an_opened_body_is_recorded_and_the_entry_goes_after_its_time);
+            an_opened_body_is_recorded_and_the_entry_goes_after_its_time
+            a_pause_is_there_for_all_until_it_is_resumed_and_each_change_is_recorded_once);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]

@@ -133,6 +133,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-29-000012_pause/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000011_republish/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000010_event_order/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000009_audit/down.sql"),
@@ -213,6 +214,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-29-000012_pause/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000011_republish/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000010_event_order/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000009_audit/down.sql"),

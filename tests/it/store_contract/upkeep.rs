@@ -8,7 +8,9 @@ use hookweir::config::model::Migrate;
 use hookweir::domain::delivery::InstanceId;
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::{Keeper, Kept};
-use hookweir::store::{Inserted, NewEvent, Reached, Retention, StoreError, migrate, open};
+use hookweir::store::{
+    Inserted, NewEvent, PauseBoard, PauseWatch, Reached, Retention, StoreError, migrate, open,
+};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -238,6 +240,10 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
         health: component,
         outbox,
         sinks: sinks(),
+        pauses: PauseWatch::new(
+            store.clone(),
+            PauseBoard::new(metrics.clone(), health.aside("paused")),
+        ),
     };
     let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
     let lease = keeper.lease();

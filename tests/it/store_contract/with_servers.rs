@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hookweir::domain::delivery::InstanceId;
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::{Keeper, Kept};
-use hookweir::store::{Inserted, Reached, Store, StoreError, open};
+use hookweir::store::{Inserted, PauseBoard, PauseWatch, Reached, Store, StoreError, open};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -350,6 +350,10 @@ fn kept(
 ) -> Kept {
     let (component, outbox) = (health.component("store"), health.component("outbox"));
     Kept {
+        pauses: PauseWatch::new(
+            store.clone(),
+            PauseBoard::new(metrics.clone(), health.aside("paused")),
+        ),
         store,
         instance,
         known: Reached::beside(None, ""),

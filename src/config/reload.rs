@@ -1,6 +1,7 @@
 //! Differences between the configuration in force and a new one, and the part of them that a running service takes over.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::error::ConfigError;
 use super::model::{Config, Limits, Publisher, PublisherUrl, Source};
@@ -28,6 +29,9 @@ const OF_SINK: [&str; 4] = [
 
 /// Options of a source that its Kafka sinks know from their start on.
 const OF_KAFKA: [&str; 3] = ["topic", "record_key", "max_body_bytes"];
+
+/// Longest window that the store keeps keys for without knowing it from its start on.
+const LONGEST_WINDOW: Duration = Duration::from_secs(70 * 24 * 3600);
 
 /// Reason for which a secret counts as changed.
 const OTHER_SECRET: &str = "the secret behind a reference is another one";
@@ -229,7 +233,13 @@ impl Config {
                 found.push(new.source_error(source, "sinks", text));
             }
         }
-        if self.has_kafka() && self.source_of(source).is_none() {
+        let before = self.source_of(source);
+        let is_new = before.is_none_or(|before| before.window != source.window);
+        if is_new && source.window.is_some_and(|window| window > LONGEST_WINDOW) {
+            let text = "the store learns of a window of more than 70 days at a restart only: restart the service, or lower it";
+            found.push(new.source_error(source, "window_days", text));
+        }
+        if self.has_kafka() && before.is_none() {
             let own = [
                 source.topic.is_some(),
                 source.record_key.is_some(),
@@ -262,5 +272,73 @@ fn take_over(sink: &mut Publisher, new: &[Publisher]) {
         sink.except_event_types.clone_from(&new.except_event_types);
         sink.forward_headers.clone_from(&new.forward_headers);
         sink.routing_key.clone_from(&new.routing_key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::from_toml(text).expect("valid")
+    }
+
+    fn source(more: &str) -> String {
+        format!("[[source]]\nname = \"s\"\nprovider = \"none\"\n{more}\n")
+    }
+
+    fn mistakes(before: &Config, after: &Config) -> Vec<String> {
+        match before.reloaded(after) {
+            Ok(_) => Vec::new(),
+            Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_kafka_sink_keeps_the_topics_and_sizes_of_its_start() {
+        let kafka = "[publisher]\nurl = \"kafka://localhost:9092\"\n";
+        let before = config(&format!("{kafka}{}", source("topic = \"one\"")));
+        let after = config(&format!(
+            "{kafka}{}",
+            source("topic = \"two\"\nmax_body_bytes = 9")
+        ));
+        let changes = before.changes_to(&after);
+        let live: Vec<_> = changes
+            .iter()
+            .map(|of| (of.option.as_str(), of.live))
+            .collect();
+        assert_eq!(
+            live,
+            [
+                ("source.s.max_body_bytes", false),
+                ("source.s.topic", false)
+            ]
+        );
+        let mut next = before.reloaded(&after).expect("what can change, changes");
+        next.keep_shown(&before, &changes);
+        assert_eq!(next.sources[0].topic.as_deref(), Some("one"));
+        assert_eq!(
+            next.changes_to(&after).len(),
+            2,
+            "named again at the next reload"
+        );
+        assert!(next.changes_to(&before).is_empty());
+        let new = config(kafka);
+        let found = mistakes(&new, &before);
+        assert!(
+            found.len() == 1 && found[0].contains("source.s.topic"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_window_that_the_store_does_not_know_of_waits_for_a_restart() {
+        let of = |days: u64| config(&source(&format!("window_days = {days}")));
+        assert!(mistakes(&of(7), &of(70)).is_empty());
+        assert!(mistakes(&of(7), &of(71))[0].contains("source.s.window_days"));
+        assert!(
+            mistakes(&of(90), &of(90)).is_empty(),
+            "known from the start on"
+        );
     }
 }

@@ -23,6 +23,8 @@ pub struct SinkHealth {
     refusal: Arc<Mutex<Option<Refusal>>>,
     /// Line about messages that were routed to nowhere, from the first one on.
     unrouted: Arc<OnceLock<Component>>,
+    /// Line about a part of the messages that is not confirmed, from the first time on.
+    shortage: Arc<OnceLock<Component>>,
 }
 
 /// The newest refusal of a message by a sink that is connected.
@@ -46,6 +48,7 @@ impl SinkHealth {
             refusing: Arc::default(),
             refusal: Arc::default(),
             unrouted: Arc::default(),
+            shortage: Arc::default(),
         }
     }
 
@@ -125,6 +128,22 @@ impl SinkHealth {
                 self.sink
             )
             .into(),
+        ));
+    }
+
+    /// Reports the reason for which a part of the messages is not confirmed. None ends it.
+    pub(crate) fn shortage(&self, why: Option<&str>) {
+        let Some(why) = why else {
+            if let Some(line) = self.shortage.get() {
+                line.set(State::Ready);
+            }
+            return;
+        };
+        let line = self
+            .shortage
+            .get_or_init(|| self.component.beside("replicas"));
+        line.update(State::Degraded(
+            format!("sink {}: events wait in the outbox: {why}", self.sink).into(),
         ));
     }
 

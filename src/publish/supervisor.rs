@@ -68,12 +68,13 @@ pub(super) async fn supervise(
     }
 }
 
-/// Counts messages that were routed to nowhere, again and again.
+/// Counts messages that were routed to nowhere, and looks for a shortage, again and again.
 async fn count_unrouted(connection: &dyn Connection, health: &SinkHealth) -> Infallible {
     loop {
         if let Some(found) = connection.unrouted().await {
             health.unrouted(found.count, &found.place);
         }
+        health.shortage(connection.shortage().await.as_deref());
         tokio::time::sleep(COUNT_UNROUTED).await;
     }
 }

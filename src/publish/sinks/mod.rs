@@ -118,6 +118,12 @@ pub trait Connection: Send + Sync {
         None
     }
 
+    /// Returns the reason for which a part of the messages is not confirmed now. None if there is none, or
+    /// the sink does not tell.
+    async fn shortage(&self) -> Option<String> {
+        None
+    }
+
     /// Closes the connection in order.
     async fn close(&self);
 }

@@ -307,6 +307,27 @@ fn a_missing_topic_holds_up_its_own_events_and_heals_once_it_is_made() {
 }
 
 #[test]
+fn a_topic_with_too_few_in_sync_replicas_is_told_and_a_sound_one_is_not() {
+    let prefix = unique();
+    let needs_two = [("min.insync.replicas", "2")];
+    create_topic(&servers::kafka(), &format!("{prefix}.late"), 1, &needs_two);
+    create_topic(&servers::kafka(), &format!("{prefix}.good"), 1, &[]);
+    run(async {
+        let config = KafkaConfig {
+            declare: false,
+            sources: vec![source("late"), source("good")],
+            ..config(&servers::kafka(), &prefix)
+        };
+        let connection = sink(config).connect().await.expect("reachable");
+        let told = connection.shortage().await.expect("one copy is missing");
+        assert!(told.contains(&format!("{prefix}.late")), "{told}");
+        assert!(told.contains("1 in-sync replicas, and needs 2"), "{told}");
+        assert!(!told.contains(&format!("{prefix}.good")), "{told}");
+        connection.close().await;
+    });
+}
+
+#[test]
 fn topics_of_configured_sources_are_made_on_wish_and_check_makes_none() {
     let prefix = unique();
     run(async {

@@ -25,6 +25,8 @@ pub(super) struct Cluster {
     pub(super) under_way: RwLock<()>,
     /// Largest record batch of each topic, as far as known.
     pub(super) limits: Mutex<HashMap<String, usize>>,
+    /// In-sync copies that each topic needs, as far as known.
+    pub(super) needed_copies: Mutex<HashMap<String, usize>>,
     answers: AtomicU64,
     /// The most telling error since the cluster was reached last.
     error: Mutex<Option<(u8, String)>>,
@@ -38,6 +40,7 @@ impl Cluster {
             try_now: Notify::new(),
             under_way: RwLock::new(()),
             limits: Mutex::default(),
+            needed_copies: Mutex::default(),
             answers: AtomicU64::new(0),
             error: Mutex::default(),
         }

@@ -67,6 +67,11 @@ impl KafkaConnection {
             .limits
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = topics::limits(&found);
+        *self
+            .cluster
+            .needed_copies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = topics::needed_copies(&found);
     }
 
     /// Returns the topics of the configured sources, and problems of their creation.
@@ -141,6 +146,16 @@ impl Connection for KafkaConnection {
 
     fn state(&self) -> watch::Receiver<ConnectionState> {
         self.cluster.state.subscribe()
+    }
+
+    async fn shortage(&self) -> Option<String> {
+        // A cluster that is away says so itself.
+        if !self.cluster.is_up() {
+            return None;
+        }
+        let found = self.layouts().await;
+        let needed = self.cluster.needed_copies.lock();
+        topics::shortage(&found, &needed.unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn close(&self) {

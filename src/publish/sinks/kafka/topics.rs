@@ -17,6 +17,8 @@ use super::verdict::text;
 pub(super) struct Topic {
     /// Partitions, and the smallest number of copies of one. None: the topic is missing, or not shown.
     pub(super) layout: Option<(usize, usize)>,
+    /// Smallest number of in-sync copies of a partition.
+    pub(super) in_sync: Option<usize>,
     /// Code of the topic in the metadata, if the brokers do not show it.
     pub(super) error: Option<Code>,
     /// `max.message.bytes`, if the user may read it.
@@ -109,6 +111,30 @@ fn options(limit: Duration) -> AdminOptions {
         .operation_timeout(Some(limit))
 }
 
+/// Returns the known numbers of in-sync copies that topics need.
+pub(super) fn needed_copies(topics: &BTreeMap<String, Topic>) -> HashMap<String, usize> {
+    let topics = topics.iter();
+    let needed = topics.filter_map(|(name, topic)| Some((name.clone(), topic.min_isr?)));
+    needed.collect()
+}
+
+/// Returns a sentence about the topics that take no records, because too few copies are in sync. Pure.
+pub(super) fn shortage(
+    topics: &BTreeMap<String, Topic>,
+    needed: &HashMap<String, usize>,
+) -> Option<String> {
+    let short = topics.iter().filter_map(|(name, topic)| {
+        let (in_sync, needed) = (topic.in_sync?, *needed.get(name)?);
+        let text = format!(
+            "topic \"{name}\" has a partition with {in_sync} in-sync replicas, and needs {needed}"
+        );
+        (in_sync < needed).then_some(text)
+    });
+    let short: Vec<String> = short.collect();
+    let next = "start the brokers that are missing; do not lower min.insync.replicas";
+    (!short.is_empty()).then(|| format!("{}: {next}", short.join("; ")))
+}
+
 /// Returns the known limits of topics.
 pub(super) fn limits(topics: &BTreeMap<String, Topic>) -> HashMap<String, usize> {
     topics
@@ -161,6 +187,23 @@ pub(super) fn warnings(topics: &BTreeMap<String, Topic>, config: &KafkaConfig) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_with_too_few_in_sync_replicas_is_named_with_both_numbers() {
+        let topic = |in_sync| Topic {
+            in_sync: Some(in_sync),
+            ..Topic::default()
+        };
+        let needed = HashMap::from([("t".to_owned(), 2)]);
+        let of = |topic| shortage(&BTreeMap::from([("t".to_owned(), topic)]), &needed);
+        assert_eq!(of(topic(2)), None);
+        assert_eq!(of(Topic::default()), None, "the brokers do not tell");
+        let found = of(topic(1)).expect("one is missing");
+        assert!(
+            found.contains("with 1 in-sync replicas, and needs 2"),
+            "{found}"
+        );
+    }
 
     #[test]
     fn a_topic_that_takes_less_than_the_sources_is_named_with_both_sizes() {

@@ -134,7 +134,9 @@ fn metadata(client: &Client, topic: &str, limit: Duration) -> Result<Topic, Code
         let layout = copies
             .min()
             .map(|copies| (topic.partitions().len(), copies));
+        let in_sync = topic.partitions().iter().map(|p| p.isr().len());
         Topic {
+            in_sync: in_sync.min(),
             layout: layout.filter(|_| error.is_none()),
             error,
             ..Topic::default()

@@ -127,6 +127,12 @@ pub(super) enum Command {
         /// Which shell.
         shell: Shell,
     },
+    /// Writes a manual page for each command into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// An existing folder.
+        folder: PathBuf,
+    },
 }
 
 /// A command's own options, and where the configuration is.

@@ -21,6 +21,7 @@ mod sinks;
 mod verify;
 mod who;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -119,6 +120,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             load_what_is_here(before.and(common)).map(|config| print_config(&config))
         }
         Command::Completions { shell } => print_completions(shell),
+        Command::Manual { folder } => write_manual(&folder),
     }
 }
 
@@ -140,6 +142,15 @@ fn print_completions(shell: Shell) -> Result<(), Failure> {
     clap_complete::generate(shell, &mut Args::command(), "hookweir", &mut script);
     say::out_bytes(&script);
     Ok(())
+}
+
+fn write_manual(folder: &Path) -> Result<(), Failure> {
+    clap_mangen::generate_to(Args::command(), folder).map_err(|error| {
+        Failure::Usage(format!(
+            "cannot write manual pages into {}: {error}; name a folder that exists and may be written to",
+            folder.display()
+        ))
+    })
 }
 
 fn report(failure: Failure) -> ExitCode {

@@ -181,6 +181,9 @@ async fn with_fewer_in_sync_replicas_than_a_topic_needs_events_wait_and_follow_w
         (&sink["outbox_rows"], &sink["parked_rows"]),
         (&50.into(), &0.into())
     );
+    let told = app.health().await;
+    assert!(told.contains("\"replicas\""), "{told}");
+    assert!(told.contains("2 in-sync replicas, and needs 3"), "{told}");
     blocking(|| server.start_node(follower));
     arrived(100);
     waits(&app, "default", 0).await;

@@ -299,7 +299,7 @@ impl Shared<'_> {
         stored: &Stored,
     ) -> Result<publish::RunningPublisher, ServeError> {
         let config = self.config;
-        let lease = stored.lease.clone();
+        let (lease, held) = (stored.lease.clone(), stored.lease.clone());
         let (pauses, name) = (self.pauses.pauses.clone(), sink.name.clone());
         let is_paused = move || pauses.has(PauseKind::Sink, name.as_str());
         let gives_way = config.server.respond_after == RespondAfter::Stored;
@@ -310,6 +310,7 @@ impl Shared<'_> {
                 sink: sink.name.clone(),
                 store: stored.store.clone(),
                 instance: self.instance,
+                holds_lease: Arc::new(move || held.is_held()),
                 may_publish: Arc::new(move || lease.is_held() && !is_paused()),
                 ingest: gives_way.then(|| self.budget.clone()),
                 metrics: self.metrics.clone(),
@@ -374,12 +375,12 @@ impl Shared<'_> {
         let verifiers = (0..self.config.verifier.threads())
             .map(|n| front.start(&Arbiter::new().handle(), &n.to_string()))
             .collect();
-        let unpacks = sources.iter().any(|source| source.scheme.unpacks());
-        let unpacker = unpacks.then(|| front.start(&Arbiter::new().handle(), "unpack"));
+        // Needed by no source now, perhaps, but by one that a reload adds.
+        let unpacker = front.start(&Arbiter::new().handle(), "unpack");
         http::IngestService::new(
             sources,
             verifiers,
-            unpacker,
+            Some(unpacker),
             self.budget.clone(),
             self.config.limits.max_header_bytes,
             (self.metrics.clone(), self.pauses.pauses.clone()),

@@ -43,8 +43,8 @@ pub use self::publish_waiter::PublishWaiter;
 pub(crate) use self::relay::{OrderedScan, Relay};
 pub use self::sink_health::SinkHealth;
 
-/// Returns `true` while this instance holds its lease. Without the lease, the rows may belong to
-/// another instance by now.
+/// Check of a condition of publishing: the lease of this instance, or the lease and that the sink is
+/// not paused. Without the lease, the rows may belong to another instance by now.
 pub type MayPublish = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Outbox of one sink in this process. Clones share it.

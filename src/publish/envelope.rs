@@ -1,9 +1,11 @@
 //! Messages as a sink gets them: the same envelope for every sink. Pure.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use http::HeaderName;
+use http::header::CONTENT_ENCODING;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -75,27 +77,38 @@ pub struct Message {
     pub republished: Option<JobId>,
     /// The event, with the body.
     pub event: Arc<NewEvent>,
-    /// Headers of the provider that are stored for other sinks, and do not go to this one.
-    pub omitted: Option<OmittedHeaders>,
+    /// Headers of the provider that go to this sink. None: all that are stored.
+    pub forwarded: Option<ForwardedHeaders>,
 }
 
-/// Names of headers that a sink does not get with the events of a source.
-pub type OmittedHeaders = Arc<[HeaderName]>;
+/// Names of headers that a sink gets with the events of a source.
+pub type ForwardedHeaders = Arc<[HeaderName]>;
 
 /// Options for the messages of one sink.
 #[derive(Clone, Debug)]
 pub struct MessageOptions {
     /// Templates of routing keys.
     pub keys: RoutingKeys,
-    /// Headers that are left out, by source.
-    pub omitted: HashMap<SourceName, OmittedHeaders>,
+    /// Headers that are passed on, by source. Events may be stored with others: for another sink, or
+    /// before a reload.
+    pub forwarded: HashMap<SourceName, ForwardedHeaders>,
 }
 
 impl MessageOptions {
+    /// Takes over the options of sources that a reload has removed: events of theirs may wait.
+    pub fn keep_removed(&mut self, before: &Self) {
+        for (source, headers) in &before.forwarded {
+            if let Entry::Vacant(place) = self.forwarded.entry(source.clone()) {
+                place.insert(headers.clone());
+                self.keys.keep_removed(source, &before.keys);
+            }
+        }
+    }
+
     /// Returns the message of a row that was tried `tries` times since it was read.
     pub fn message(&self, row: &StoredEvent, tries: u32) -> Message {
         Message {
-            omitted: self.omitted.get(&row.event.source).cloned(),
+            forwarded: self.forwarded.get(&row.event.source).cloned(),
             ..Message::new(row, tries, &self.keys)
         }
     }
@@ -116,7 +129,7 @@ impl Message {
             position: EventPosition::of(row.seq, event.message_id()),
             republished: row.republished,
             event: event.clone(),
-            omitted: None,
+            forwarded: None,
         }
     }
 
@@ -170,13 +183,15 @@ impl Message {
             name.get(..OURS.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
         };
-        let omitted = self.omitted.as_deref().unwrap_or_default();
-        let is_omitted = |name: &str| {
-            let mut omitted = omitted.iter();
-            omitted.any(|header| header.as_str().eq_ignore_ascii_case(name))
+        let is_forwarded = |name: &str| {
+            let Some(forwarded) = &self.forwarded else {
+                return true;
+            };
+            let mut names = forwarded.iter().chain([&CONTENT_ENCODING]);
+            names.any(|header| header.as_str().eq_ignore_ascii_case(name))
         };
         let theirs = self.event.headers.iter();
-        for (name, value) in theirs.filter(|(name, _)| !is_ours(name) && !is_omitted(name)) {
+        for (name, value) in theirs.filter(|(name, _)| !is_ours(name) && is_forwarded(name)) {
             match headers
                 .iter()
                 .position(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -295,6 +310,49 @@ mod tests {
                 },
                 "body": "{\"a\":\"é\"}",
             })
+        );
+    }
+
+    #[test]
+    fn a_header_that_a_reload_takes_from_a_sink_does_not_come_with_what_waits() {
+        let mut waiting = event("shop", "1", b"{}");
+        waiting.headers = ["authorization", "user-agent", "content-encoding"]
+            .map(|name| (name.into(), "value".into()))
+            .to_vec();
+        let (waiting, shop) = (row(1, waiting), SourceName::parse("shop").expect("a name"));
+        let of = |headers: &[&'static str]| {
+            let headers = headers.iter().map(|name| HeaderName::from_static(name));
+            MessageOptions {
+                keys: keys("{source}"),
+                forwarded: HashMap::from([(shop.clone(), headers.collect())]),
+            }
+        };
+        let sent = |options: &MessageOptions| {
+            let message = options.message(&waiting, 0);
+            let headers = message
+                .headers()
+                .into_iter()
+                .map(|(name, _)| name.to_owned());
+            let theirs =
+                headers.filter(|name| !name.contains("cloudEvents") && !name.starts_with(OURS));
+            theirs.collect::<Vec<_>>()
+        };
+        let before = of(&["authorization", "user-agent"]);
+        assert_eq!(
+            sent(&before),
+            ["authorization", "user-agent", "content-encoding"]
+        );
+        let after = of(&["user-agent"]);
+        assert_eq!(sent(&after), ["user-agent", "content-encoding"]);
+        let mut removed = MessageOptions {
+            forwarded: HashMap::new(),
+            ..of(&[])
+        };
+        removed.keep_removed(&after);
+        assert_eq!(
+            sent(&removed),
+            sent(&after),
+            "the source was removed meanwhile"
         );
     }
 

@@ -26,7 +26,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Report {
     /// Number of the task.
     pub(super) task: usize,
-    /// Result of each message, in order. None if the lease was lost and nothing was sent.
+    /// Result of each message, in order. None if nothing was sent: the lease was
+    /// lost, or the sink is paused.
     pub(super) results: Option<Vec<PublishResult>>,
 }
 
@@ -37,6 +38,7 @@ pub(super) struct PublishTask {
     pub(super) batches: mpsc::Receiver<Vec<Message>>,
     pub(super) connection: watch::Receiver<CurrentConnection>,
     pub(super) reports: Mailbox<Report>,
+    pub(super) holds_lease: MayPublish,
     pub(super) may_publish: MayPublish,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: SinkHealth,
@@ -55,7 +57,7 @@ impl PublishTask {
                 return;
             };
             // Asked after a wait that may have been long: without the lease, the rows may be
-            // another instance's by now.
+            // another instance's by now. The sink may be paused, too.
             let results = if (self.may_publish)() {
                 let results = self.publish(&mut open, &batch, &mut log).await;
                 // After an error, a late confirm of this batch may still arrive. A new channel
@@ -93,7 +95,7 @@ impl PublishTask {
             results = open.channel.publish(batch) => results,
             // What the channel has not sent yet goes with it: a sink that was away must not get rows
             // that are another instance's by now.
-            () = lease_lost(&self.may_publish) => vec![
+            () = lease_lost(&self.holds_lease) => vec![
                 PublishResult::Unknown("the lease of this instance was lost".to_owned());
                 batch.len()
             ],
@@ -110,11 +112,11 @@ impl PublishTask {
 }
 
 /// Waits until the lease is lost, which a batch under way does not survive. A batch that waits for a
-/// blocked sink may wait for hours.
-async fn lease_lost(may_publish: &MayPublish) {
+/// blocked sink may wait for hours. A pause of the sink is no reason: what was sent may be there.
+async fn lease_lost(holds_lease: &MayPublish) {
     loop {
         tokio::time::sleep(LEASE_CHECK).await;
-        if !may_publish() {
+        if !holds_lease() {
             return;
         }
     }

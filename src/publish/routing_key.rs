@@ -52,6 +52,13 @@ impl RoutingKeys {
         Self { default, own }
     }
 
+    /// Takes over the template of a source that a reload has removed.
+    pub(super) fn keep_removed(&mut self, source: &SourceName, before: &Self) {
+        if let Some(key) = before.own.get(source) {
+            self.own.insert(source.clone(), key.clone());
+        }
+    }
+
     /// Returns the key of an event.
     pub fn render(&self, source: &SourceName, event_type: &str, id: &str) -> String {
         self.own

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::{Halt, PublisherActor};
-use super::envelope::{Message, MessageOptions, OmittedHeaders};
+use super::envelope::{ForwardedHeaders, Message, MessageOptions};
 use super::publish_task::{PublishTask, Report};
 use super::routing_key::{RoutingKey, RoutingKeys};
 use super::sinks::{PublishError, Sink, configured};
@@ -46,8 +46,11 @@ pub struct PublisherDeps {
     pub store: Arc<dyn Outbox>,
     /// Name of this process in the store.
     pub instance: InstanceId,
-    /// Check of the instance's lease. Without the lease nothing is published: the rows may be
-    /// another instance's by now.
+    /// Check of the instance's lease. If the lease is lost, a batch under way is given up: the rows
+    /// may be another instance's by now.
+    pub holds_lease: MayPublish,
+    /// Check before a batch is sent: the lease is held, and the sink is not paused. A batch under way
+    /// is finished in spite of a pause: it may be at the sink already.
     pub may_publish: MayPublish,
     /// Budget of deliveries that are not answered yet. While it is more than half full, publishing
     /// is paused. None: it is never paused.
@@ -115,30 +118,23 @@ pub fn message_options(
     let served = served(config, sources);
     Ok(MessageOptions {
         keys: routing_keys(config, &served)?,
-        omitted: omitted_headers(config, &served),
+        forwarded: forwarded_headers(config, &served),
     })
 }
 
-/// Returns the headers that are stored with the events of each source, and that are not among those
-/// for this sink.
-fn omitted_headers(config: &Publisher, sources: &[Source]) -> HashMap<SourceName, OmittedHeaders> {
-    let mut omitted = HashMap::new();
-    for source in sources {
-        let wanted = if config.forward_headers.is_empty() {
-            &source.forward_headers
-        } else {
-            &config.forward_headers
-        };
-        let stored = source.stored_headers.iter();
-        let others: OmittedHeaders = stored
-            .filter(|header| !wanted.contains(header))
-            .cloned()
-            .collect();
-        if !others.is_empty() {
-            omitted.insert(source.name.clone(), others);
-        }
-    }
-    omitted
+/// Returns the headers that this sink gets with the events of each source.
+fn forwarded_headers(
+    config: &Publisher,
+    sources: &[Source],
+) -> HashMap<SourceName, ForwardedHeaders> {
+    let own: Option<ForwardedHeaders> =
+        (!config.forward_headers.is_empty()).then(|| config.forward_headers.clone().into());
+    let of = |source: &Source| {
+        let headers = own.clone();
+        let headers = headers.unwrap_or_else(|| source.forward_headers.clone().into());
+        (source.name.clone(), headers)
+    };
+    sources.iter().map(of).collect()
 }
 
 /// Tries to reach the configured sink without changing anything there. Returns the findings as
@@ -324,6 +320,7 @@ impl PublisherIo {
                 batches,
                 connection: connection.clone(),
                 reports,
+                holds_lease: deps.holds_lease.clone(),
                 may_publish: deps.may_publish.clone(),
                 metrics: deps.metrics.clone(),
                 health: health.clone(),

@@ -15,6 +15,6 @@ pub(super) fn keys(template: &str) -> RoutingKeys {
 pub(super) fn message_options(template: &str) -> MessageOptions {
     MessageOptions {
         keys: keys(template),
-        omitted: HashMap::new(),
+        forwarded: HashMap::new(),
     }
 }

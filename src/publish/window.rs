@@ -191,7 +191,8 @@ impl Window {
         batch
     }
 
-    /// Forgets the events that are not under way: another instance owns their rows by now.
+    /// Forgets the events that are not under way: another instance owns their rows by now, or the sink is
+    /// paused.
     pub fn give_up(&mut self) {
         let queued = self.queue.drain(..).chain(self.alone.drain(..));
         for key in queued.filter_map(|item| item.key()).collect::<Vec<_>>() {

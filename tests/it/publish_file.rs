@@ -11,7 +11,7 @@ use hookweir::config::model::Publisher;
 use hookweir::publish::{
     Channel, Connection, ConnectionState, Message, PublishError, PublishResult, Sink,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::publish_rig::{Rig, event, file, wait};
 
@@ -210,6 +210,10 @@ struct Odd {
     fate: Says,
     taken: Mutex<HashMap<String, usize>>,
     links: AtomicUsize,
+    /// Messages that were handed over.
+    begun: AtomicUsize,
+    /// Messages wait for a permit each, if it is there.
+    open: Option<Arc<Semaphore>>,
 }
 
 impl Odd {
@@ -218,7 +222,21 @@ impl Odd {
             fate: Box::new(fate),
             taken: Mutex::default(),
             links: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            open: None,
         })
+    }
+
+    /// As `new`, but each message waits for a permit of `open`.
+    fn behind(
+        open: &Arc<Semaphore>,
+        fate: impl Fn(&Message, usize) -> PublishResult + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let mut odd = Self::new(fate);
+        if let Some(odd) = Arc::get_mut(&mut odd) {
+            odd.open = Some(open.clone());
+        }
+        odd
     }
 
     fn taken(&self) -> HashMap<String, usize> {
@@ -261,6 +279,11 @@ impl Connection for Handle {
 impl Channel for Handle {
     async fn publish(&mut self, batch: &[Message]) -> Vec<PublishResult> {
         tokio::task::yield_now().await;
+        self.0.begun.fetch_add(batch.len(), Ordering::SeqCst);
+        if let Some(open) = &self.0.open {
+            let count = u32::try_from(batch.len()).expect("few");
+            open.acquire_many(count).await.expect("open").forget();
+        }
         let fates: Vec<PublishResult> = batch
             .iter()
             .map(|message| (self.0.fate)(message, batch.len()))
@@ -366,6 +389,35 @@ fn a_link_that_is_lost_again_and_again_loses_nothing() {
     rig.drained();
     assert_eq!(odd.taken().len(), 2000);
     assert!(odd.links.load(Ordering::SeqCst) > 1, "it connected again");
+}
+
+#[test]
+fn a_sink_that_is_paused_while_a_batch_is_under_way_gets_each_event_once() {
+    let open = Arc::new(Semaphore::new(0));
+    let odd = Odd::behind(&open, |_, _| PublishResult::Confirmed);
+    let rig = rig(&odd);
+    for n in 0..100 {
+        rig.accept(event("s", &n.to_string(), b"{}"));
+    }
+    wait("a batch under way", || odd.begun.load(Ordering::SeqCst) > 0);
+    rig.paused.store(true, Ordering::SeqCst);
+    // The lease is looked at twice meanwhile.
+    std::thread::sleep(Duration::from_millis(1200));
+    open.add_permits(1000);
+    wait("the batch to end", || {
+        odd.taken().len() == odd.begun.load(Ordering::SeqCst) && rig.in_flight.is_empty()
+    });
+    let before = odd.taken().len();
+    assert!(before < 100, "what had not begun waits");
+    rig.paused.store(false, Ordering::SeqCst);
+    rig.drained();
+    assert_eq!(odd.taken().len(), 100);
+    assert!(odd.taken().values().all(|count| *count == 1), "no copies");
+    assert_eq!(odd.begun.load(Ordering::SeqCst), 100, "each was sent once");
+    assert_eq!(
+        (rig.published("unknown"), rig.published("confirmed")),
+        (0, 100)
+    );
 }
 
 #[test]

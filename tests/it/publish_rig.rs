@@ -289,6 +289,8 @@ pub struct Rig {
     pub vigil: DeathWatch,
     /// Whether the lease is held.
     pub lease: Arc<AtomicBool>,
+    /// Whether the sink is paused.
+    pub paused: Arc<AtomicBool>,
     /// What is in hand before its answer: room for a hundred deliveries.
     pub ingest: Arc<Budget>,
     running: Option<RunningPublisher>,
@@ -320,13 +322,18 @@ impl Rig {
         let metrics = Metrics::new().expect("metrics");
         let (lifeline, vigil) = CriticalTask::new();
         let lease = Arc::new(AtomicBool::new(true));
-        let held = lease.clone();
+        let (held, holds) = (lease.clone(), lease.clone());
+        let paused = Arc::new(AtomicBool::new(false));
+        let pauses = paused.clone();
         let ingest = Budget::new(100, 0);
         let deps = PublisherDeps {
             sink: SinkName::default(),
             store: outbox.clone(),
             instance: InstanceId::random(),
-            may_publish: Arc::new(move || held.load(Ordering::SeqCst)),
+            holds_lease: Arc::new(move || holds.load(Ordering::SeqCst)),
+            may_publish: Arc::new(move || {
+                held.load(Ordering::SeqCst) && !pauses.load(Ordering::SeqCst)
+            }),
             ingest: Some(ingest.clone()),
             health: health.component("publisher"),
             metrics: metrics.clone(),
@@ -343,6 +350,7 @@ impl Rig {
             metrics,
             vigil,
             lease,
+            paused,
             ingest,
             running: Some(running),
         }

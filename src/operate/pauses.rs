@@ -58,7 +58,8 @@ impl Operator {
         };
         let entry = self.pause_entry(AuditAction::Pause, order, caller);
         let changed = self.archive.store()?.pause(&pause, &entry)?;
-        self.after_pause(order, changed, true, caller)
+        self.show_change(kind, &order.name, Some(pause));
+        Ok(noted(order, changed, true, caller))
     }
 
     /// Ends a pause. The name may be one that is no longer configured.
@@ -69,7 +70,8 @@ impl Operator {
         if !changed {
             self.known(order)?;
         }
-        self.after_pause(order, changed, false, caller)
+        self.show_change(kind, &order.name, None);
+        Ok(noted(order, changed, false, caller))
     }
 
     /// Returns the pause of a source.
@@ -84,29 +86,14 @@ impl Operator {
         })
     }
 
-    /// Shows and logs the change. Other instances see it within seconds.
-    fn after_pause(
-        &self,
-        order: &PauseOrder,
-        changed: bool,
-        paused: bool,
-        caller: &str,
-    ) -> Result<PauseView, ApiProblem> {
-        self.pauses.show(self.archive.store()?.paused()?);
-        let PauseOrder { kind, name, reason } = order;
-        if changed {
-            let action = if paused { "pause" } else { "resume" };
-            tracing::info!(
-                target: "hookweir::audit", caller, action, subject = name, reason = reason.as_deref(),
-                "{action}: {kind} {name} by {caller}"
-            );
+    /// Shows a change that the store has taken. Other instances see it within seconds.
+    fn show_change(&self, kind: PauseKind, name: &str, pause: Option<Pause>) {
+        let read = || -> Result<_, ApiProblem> { Ok(self.archive.store()?.paused()?) };
+        if let Err(error) = self.pauses.look(read) {
+            tracing::warn!(%error, "cannot read which sources and sinks are paused; the change of {} {name} is in force here, \
+                 other changes are seen within seconds", kind.word());
+            self.pauses.show_change(kind, name, pause);
         }
-        Ok(PauseView {
-            kind: kind.clone(),
-            name: name.clone(),
-            paused,
-            changed,
-        })
     }
 
     /// Returns the kind of a source or sink that is configured.
@@ -141,6 +128,24 @@ impl Operator {
             count: 1,
             reason: order.reason.clone(),
         }
+    }
+}
+
+/// Logs a change, and returns the answer to its order.
+fn noted(order: &PauseOrder, changed: bool, paused: bool, caller: &str) -> PauseView {
+    let PauseOrder { kind, name, reason } = order;
+    if changed {
+        let action = if paused { "pause" } else { "resume" };
+        tracing::info!(
+            target: "hookweir::audit", caller, action, subject = name, reason = reason.as_deref(),
+            "{action}: {kind} {name} by {caller}"
+        );
+    }
+    PauseView {
+        kind: kind.clone(),
+        name: name.clone(),
+        paused,
+        changed,
     }
 }
 

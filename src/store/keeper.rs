@@ -165,7 +165,7 @@ impl Keeper {
             reached: known.is_known(),
             known,
             trying: Some(trying),
-            pauses,
+            pauses: Some(pauses.clone()),
         };
         let upkeep = Upkeep {
             store,
@@ -177,6 +177,7 @@ impl Keeper {
             lease: lease.clone(),
             stop: stop.clone(),
             outbox,
+            pauses,
             sinks: SinkBacklogs::new(&sinks, PATIENCE + config.longest_retry, Instant::now()),
         };
         spawn("keeper", lifeline, running.clone(), move || tenancy.run())?;
@@ -256,7 +257,8 @@ struct Tenancy {
     known: Reached,
     /// Dropped after the first attempt.
     trying: Option<mpsc::Sender<()>>,
-    pauses: PauseWatch,
+    /// Dropped after the first look.
+    pauses: Option<PauseWatch>,
 }
 
 impl Tenancy {
@@ -296,8 +298,11 @@ impl Tenancy {
         }
         let asked = Instant::now();
         self.store.renew_lease(self.instance, self.duration)?;
-        // Before the first lease, so that no paused sink gets an event.
-        self.pauses.look();
+        // Before the first lease, so that no paused sink gets an event. Later on, a table that is locked
+        // must not cost the lease.
+        if let Some(mut pauses) = self.pauses.take() {
+            pauses.look();
+        }
         self.lease.extend(asked, self.duration);
         self.store.still_fit()?;
         if !self.reached {
@@ -319,6 +324,7 @@ struct Upkeep {
     lease: Lease,
     stop: Arc<Stop>,
     outbox: Component,
+    pauses: PauseWatch,
     sinks: SinkBacklogs,
 }
 
@@ -330,6 +336,7 @@ impl Upkeep {
         loop {
             // No lease, no database: there is nothing to keep up.
             if self.lease.is_held() {
+                self.pauses.look();
                 self.measure();
                 if Instant::now() >= prune_at {
                     let more = self.prune();

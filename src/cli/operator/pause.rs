@@ -48,7 +48,7 @@ pub(super) fn pause(config: &Config, options: &Options) -> Result<(), Failure> {
     let PauseView { kind, name, .. } = &view;
     let already = if view.changed { "" } else { " already" };
     say::out(format_args!(
-        "{kind} {name} is paused{already}: {effect}, on every instance within 5 s, until `hookweir resume {kind} {name}`"
+        "{kind} {name} is paused{already}: {effect}, on every instance within seconds, until `hookweir resume {kind} {name}`"
     ));
     Ok(())
 }
@@ -57,7 +57,7 @@ pub(super) fn resume(config: &Config, options: &Options) -> Result<(), Failure> 
     let view: PauseView = AdminClient::new(config)?.post("resume", &options.order())?;
     let PauseView { kind, name, .. } = &view;
     say::out(match view.changed {
-        true => format!("{kind} {name} goes on, on every instance within 5 s"),
+        true => format!("{kind} {name} goes on, on every instance within seconds"),
         false => format!("{kind} {name} was not paused"),
     });
     Ok(())

@@ -189,7 +189,7 @@ mod tests {
         };
         add("hookweir", &mut command);
         for command in command.get_subcommands_mut() {
-            if command.get_name() != "help" {
+            if command.get_name() != "help" && !command.is_hide_set() {
                 add(&format!("hookweir {}", command.get_name()), command);
             }
         }

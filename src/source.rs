@@ -20,7 +20,7 @@ use crate::telemetry::{Metrics, SourceMetrics};
 use hookweir_signatures::{Scheme, spec_of};
 
 pub use self::current_keys::{CurrentKeys, KeyedScheme};
-pub use self::secret_uses::{SecretUse, SecretUses};
+pub use self::secret_uses::{SecretStage, SecretUse, SecretUses};
 
 /// A configured inbound, as the stages use it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Source {
     /// Scheme as configured. Deliveries are verified with the one in `keys`.
     pub scheme: Arc<Scheme>,
     /// Scheme and keys that deliveries are verified with.
-    pub keys: CurrentKeys,
+    pub keys: Arc<CurrentKeys>,
     /// Last use of each configured secret.
     pub secrets: SecretUses,
     /// Time for which a redelivery is recognised, if each id stands for one event.
@@ -101,7 +101,7 @@ impl Source {
             forward_headers: source.stored_headers.clone(),
             drop_same_bytes: source.drop_same_bytes(),
             metrics: metrics.source(&source.name),
-            keys: CurrentKeys::new(scheme.clone()),
+            keys: Arc::new(CurrentKeys::new(scheme.clone())),
             secrets: SecretUses::new(source, metrics),
             scheme,
         }
@@ -113,6 +113,8 @@ impl Source {
 pub enum KeptPart {
     /// All of it.
     All,
+    /// Its scheme, with its keys and the threads that fetch them.
+    Scheme,
     /// The keys that were fetched, and the secret that was learned.
     Keys,
     /// Its room and its figures.
@@ -125,14 +127,18 @@ impl Source {
         self.secrets.note(&self.name, secret, now);
     }
 
-    /// Takes over the room and the figures of the source before a reload, and its keys.
-    fn take_over(&mut self, before: &Self, keys: bool) {
-        before.share.resize(&self.share);
+    /// Takes over the room and the figures of the source before a reload, and the part `kept`.
+    fn take_over(&mut self, before: &Self, kept: KeptPart) {
         self.share = before.share.clone();
         self.metrics = before.metrics.clone();
         self.secrets.take_over(&before.secrets);
-        if keys {
-            self.keys.take_over(&before.keys);
+        match kept {
+            KeptPart::All | KeptPart::Scheme => {
+                self.scheme = before.scheme.clone();
+                self.keys = before.keys.clone();
+            }
+            KeptPart::Keys => self.keys.take_over(&before.keys),
+            KeptPart::Figures => {}
         }
     }
 }
@@ -188,6 +194,18 @@ fn upload(source: &model::Source, provider: Option<Duration>, configured: Durati
 const MAX_PARTS: usize = 16;
 const MAX_COMPARED: usize = 64;
 
+/// Bounds of the sources of a reload: the share in use, and the one with its new bounds.
+#[derive(Debug)]
+#[must_use]
+pub struct NewShares(Vec<(Arc<Share>, Arc<Share>)>);
+
+impl NewShares {
+    /// Puts the bounds in force.
+    pub fn put_in_force(&self) {
+        self.0.iter().for_each(|(used, new)| used.resize(new));
+    }
+}
+
 /// All sources, by path.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -239,21 +257,27 @@ impl Sources {
         }
     }
 
-    /// Takes over from the sources before a reload what outlives it. `kept` tells how much of a source is the same.
-    pub fn take_over(&mut self, before: &Self, kept: impl Fn(&SourceName) -> KeptPart) {
+    /// Takes over from the sources before a reload what outlives it. `kept` tells how much of a source is the same. Changes nothing
+    /// of the sources before: returns their new bounds, to be put in force with these sources.
+    pub fn take_over(
+        &mut self,
+        before: &Self,
+        kept: impl Fn(&SourceName) -> KeptPart,
+    ) -> NewShares {
+        let by_name: HashMap<_, _> = before.iter().map(|source| (&source.name, source)).collect();
+        let mut shares = Vec::new();
         for source in self.by_path.values_mut() {
-            let Some(before) = before.iter().find(|before| before.name == source.name) else {
+            let Some(before) = by_name.get(&source.name) else {
                 continue;
             };
+            shares.push((before.share.clone(), source.share.clone()));
             match (kept(&source.name), Arc::get_mut(source)) {
-                (KeptPart::All, _) => {
-                    before.share.resize(&source.share);
-                    *source = before.clone();
-                }
-                (kept, Some(source)) => source.take_over(before, kept == KeptPart::Keys),
+                (KeptPart::All, _) => *source = (*before).clone(),
+                (kept, Some(source)) => source.take_over(before, kept),
                 (_, None) => {}
             }
         }
+        NewShares(shares)
     }
 
     /// Returns the source at `/ingest/{path}`.
@@ -292,6 +316,45 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The sources of a configuration with two of them, and these limits.
+    fn limited(limits: &str) -> Sources {
+        let source = |name: &str| format!("[[source]]\nname = \"{name}\"\nprovider = \"none\"\n");
+        let text = format!("[limits]\n{limits}\n{}{}", source("one"), source("two"));
+        let config = Config::from_toml(&text).expect("valid");
+        Sources::compile(&config, &Metrics::new().expect("metrics")).expect("sources")
+    }
+
+    #[test]
+    fn a_dry_run_with_smaller_limits_turns_no_delivery_away() {
+        let before = limited("in_flight_bytes = 100_000_000");
+        let bound = || before.at("one").expect("a source").share.used().1;
+        for kept in [KeptPart::All, KeptPart::Scheme, KeptPart::Figures] {
+            assert_eq!(bound(), 50_000_000);
+            let mut smaller = limited("in_flight_bytes = 80_000_000");
+            let shares = smaller.take_over(&before, |_| kept);
+            assert_eq!(bound(), 50_000_000, "nothing is in force yet");
+            shares.put_in_force();
+            assert_eq!(bound(), 40_000_000);
+            let mut back = limited("in_flight_bytes = 100_000_000");
+            back.take_over(&before, |_| kept).put_in_force();
+        }
+    }
+
+    #[test]
+    fn keys_that_were_fetched_and_their_threads_stay_over_a_change_of_limits() {
+        let (before, mut after) = (limited(""), limited("deadline_ms = 2400"));
+        let keys = |sources: &Sources| sources.at("one").expect("a source").keys.clone();
+        after
+            .take_over(&before, |_| KeptPart::Scheme)
+            .put_in_force();
+        assert!(Arc::ptr_eq(&keys(&before), &keys(&after)));
+        let deadline = after.at("one").expect("a source").deadline;
+        assert_eq!(deadline, Duration::from_millis(2400), "the rest is new");
+        let mut after = limited("");
+        after.take_over(&before, |_| KeptPart::Keys).put_in_force();
+        assert!(!Arc::ptr_eq(&keys(&before), &keys(&after)));
+    }
 
     #[test]
     fn a_path_with_a_slash_too_many_leads_to_the_source_that_was_meant() {

@@ -15,13 +15,16 @@ use crate::runtime::folder;
 /// Name of the source.
 pub const NAME: &str = "demo";
 
+/// Name of the file with its secret, and of the secret where it is shown. No reference in a file reads so.
+const SECRET: &str = "demo-secret";
+
 /// Returns the file that keeps the demo source's secret: beside the database file.
 pub fn secret_path(config: &Config) -> PathBuf {
     let folder = match &config.store.url {
         StoreUrl::Sqlite(database) => database.parent().unwrap_or(Path::new("")),
         StoreUrl::Postgres(_) => Path::new("data"),
     };
-    folder.join("demo-secret")
+    folder.join(SECRET)
 }
 
 /// Adds the source "demo", which signs as GitHub does, if no source is configured. Its secret is made at the first call, unless
@@ -56,6 +59,12 @@ pub fn add(config: &mut Config, only_known: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns `true` if the source "demo" stands in, since no source is configured.
+pub fn stands_in(config: &Config) -> bool {
+    let mut sources = config.sources.iter();
+    sources.all(|source| source.name.as_str() == NAME && source.secret_names == [SECRET])
+}
+
 fn source(secret: Secret) -> Result<Source, String> {
     let text = "[[source]]\nname = \"demo\"\nprovider = \"github\"\n";
     let demo = Config::from_toml(text)
@@ -63,7 +72,7 @@ fn source(secret: Secret) -> Result<Source, String> {
         .and_then(|mut demo| demo.sources.pop());
     let mut demo = demo.ok_or("the source \"demo\" cannot be made")?;
     demo.secrets = vec![secret];
-    demo.secret_names = vec!["demo-secret".to_owned()];
+    demo.secret_names = vec![SECRET.to_owned()];
     Ok(demo)
 }
 

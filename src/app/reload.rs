@@ -1,5 +1,6 @@
 //! Reload: reads the configuration again, checks it as a start does, and swaps it in as a whole.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -15,7 +16,7 @@ use crate::keys::KeyService;
 use crate::operate::{KnownSource, Reload, Reloaded};
 use crate::publish::{SharedOptions, message_options};
 use crate::runtime::shutdown::CriticalTask;
-use crate::source::{KeptPart, Sources};
+use crate::source::{KeptPart, NewShares, Sources};
 use crate::store::{PauseBoard, Secrets};
 use crate::telemetry::{Metrics, logs};
 
@@ -28,6 +29,10 @@ const OF_KEYS: [&str; 6] = [
     "public_url",
     "learn_secret",
 ];
+
+/// Mistake of a configuration that has lost all its sources: an empty `sources.d` may be a disk that is not mounted.
+const NO_SOURCE: &str = "no source is left, in the configuration or in sources.d beside it, and a reload does not remove the last \
+     one: bring the sources back (is their disk mounted?), or restart the service to run without any";
 
 /// Parts of the service that take over a configuration.
 pub(super) struct Parts {
@@ -85,7 +90,8 @@ impl Reload for Reloader {
 }
 
 impl Parts {
-    /// Reads and checks the configuration, and swaps it in, unless `dry_run`. Returns the one that is in force then.
+    /// Reads and checks the configuration, and swaps it in, unless `dry_run`. Returns the one that is in force then. Changes nothing
+    /// of the service if `dry_run`, or if it fails.
     fn replace(
         &self,
         inputs: &Inputs,
@@ -93,15 +99,19 @@ impl Parts {
         dry_run: bool,
     ) -> Result<(Config, Reloaded), Vec<ConfigError>> {
         let mut new = checks::load(inputs)?;
+        if new.sources.is_empty() && !demo::stands_in(in_force) {
+            return Err(vec![ConfigError::nowhere(NO_SOURCE.to_owned())]);
+        }
         demo::add(&mut new, dry_run).map_err(|error| vec![ConfigError::nowhere(error)])?;
         let changes = in_force.changes_to(&new);
         let mut next = in_force.reloaded(&new)?;
         next.keep_shown(in_force, &changes);
         let mut sources = Sources::compile(&next, &self.metrics)?;
         let before = self.edge.sources();
-        sources.take_over(&before, |name| kept(&changes, name));
+        let kept = KeptParts::of(&changes);
+        let shares = sources.take_over(&before, |name| kept.of_source(name));
         if !dry_run && changes.iter().any(|change| change.live) {
-            self.swap(&next, &before, sources)
+            self.swap(in_force, &next, (&before, sources, &shares))
                 .map_err(|error| vec![ConfigError::nowhere(error)])?;
         }
         let warnings = new.warnings.iter();
@@ -114,8 +124,14 @@ impl Parts {
         Ok((next, reloaded))
     }
 
-    /// Swaps the configuration in. What can fail comes first, and changes nothing that a delivery sees.
-    fn swap(&self, next: &Config, before: &Sources, sources: Sources) -> Result<(), String> {
+    /// Swaps the configuration in. What can fail comes first, and changes nothing that a delivery sees. The threads that fetch keys are
+    /// the last of it: they would serve sources that do not come into force.
+    fn swap(
+        &self,
+        in_force: &Config,
+        next: &Config,
+        (before, sources, shares): (&Sources, Sources, &NewShares),
+    ) -> Result<(), String> {
         let options = next
             .sinks
             .iter()
@@ -123,15 +139,24 @@ impl Parts {
         let options: Vec<_> = options
             .collect::<Result<_, _>>()
             .map_err(|error| error.to_string())?;
-        self.keys
-            .replace(before, &sources, &self.store, &self.lifeline)
-            .map_err(|error| format!("cannot start the threads that fetch keys: {error}"))?;
-        self.sinks.reroute(&next.routes()?)?;
+        let routes = self.sinks.new_routes(&next.routes()?)?;
         logs::refilter(&next.log)?;
-        for (messages, options) in self.messages.iter().zip(options) {
+        let keys = self
+            .keys
+            .replace(before, &sources, &self.store, &self.lifeline);
+        if let Err(error) = keys {
+            logs::refilter(&in_force.log)?;
+            return Err(format!(
+                "cannot start the threads that fetch keys: {error}; reload again, or restart the service"
+            ));
+        }
+        self.sinks.reroute(routes);
+        for (messages, mut options) in self.messages.iter().zip(options) {
+            options.keep_removed(&messages.load());
             messages.store(Arc::new(options));
         }
         self.budget.resize(&budget_of(next, &sources));
+        shares.put_in_force();
         let known = known_sources(next, self.at, &sources);
         self.edge.replace_sources(sources);
         self.known.store(Arc::new(known));
@@ -139,26 +164,76 @@ impl Parts {
     }
 }
 
-/// Returns how much of a source the changes leave as it is.
-fn kept(changes: &[ConfigChange], name: &SourceName) -> KeptPart {
-    let own = format!("source.{name}");
-    let of_source = |change: &&ConfigChange| {
-        let option = change.option.strip_prefix(&own);
-        option.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let live = || changes.iter().filter(|change| change.live);
-    let of_all = |change: &ConfigChange| !change.option.starts_with("source.");
-    if !live().any(of_all) && live().find(of_source).is_none() {
-        return KeptPart::All;
+/// Part of each source that the changes leave as it is.
+struct KeptParts<'c> {
+    /// Sources without a change of their own.
+    others: KeptPart,
+    own: HashMap<&'c str, KeptPart>,
+}
+
+impl<'c> KeptParts<'c> {
+    fn of(changes: &'c [ConfigChange]) -> Self {
+        let mut own = HashMap::new();
+        let mut others = KeptPart::All;
+        for change in changes.iter().filter(|change| change.live) {
+            let mut parts = change.option.split('.');
+            match (parts.next(), parts.next(), parts.next()) {
+                (Some("source"), Some(name), option) => {
+                    let of_keys = OF_KEYS.contains(&option.unwrap_or_default());
+                    let part = own.entry(name).or_insert(KeptPart::Keys);
+                    if of_keys {
+                        *part = KeptPart::Figures;
+                    }
+                }
+                (Some("log"), ..) => {}
+                // Schemes are compiled with it.
+                (_, Some("max_events_per_request"), _) => others = KeptPart::Keys,
+                _ if others == KeptPart::All => others = KeptPart::Scheme,
+                _ => {}
+            }
+        }
+        Self { others, own }
     }
-    let of_keys = |change: &ConfigChange| {
-        let option = change.option.strip_prefix(&own).unwrap_or_default();
-        let option = option.trim_start_matches('.');
-        let first = option.split('.').next().unwrap_or_default();
-        OF_KEYS.contains(&first)
-    };
-    match live().filter(of_source).any(of_keys) {
-        true => KeptPart::Figures,
-        false => KeptPart::Keys,
+
+    fn of_source(&self, name: &SourceName) -> KeptPart {
+        self.own.get(name.as_str()).copied().unwrap_or(self.others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_limits_or_of_another_source_starts_no_thread_for_keys() {
+        let change = |option: &str, live| ConfigChange {
+            option: option.to_owned(),
+            what: String::new(),
+            place: None,
+            live,
+        };
+        let kept = |options: &[&str]| {
+            let changes: Vec<_> = options.iter().map(|option| change(option, true)).collect();
+            let shop = SourceName::parse("shop").expect("a name");
+            KeptParts::of(&changes).of_source(&shop)
+        };
+        assert_eq!(
+            kept(&["source.bank", "source.bank.jwks", "log.filter"]),
+            KeptPart::All
+        );
+        assert_eq!(kept(&["limits.deadline_ms"]), KeptPart::Scheme);
+        assert_eq!(kept(&["sink.kafka.event_types"]), KeptPart::Scheme);
+        assert_eq!(
+            kept(&["limits.max_events_per_request", "limits.deadline_ms"]),
+            KeptPart::Keys
+        );
+        assert_eq!(kept(&["source.shop.secrets"]), KeptPart::Keys);
+        assert_eq!(
+            kept(&["source.shop.params.audience", "source.shop.secrets"]),
+            KeptPart::Figures
+        );
+        let waits = [change("source.shop.topic", false)];
+        let shop = SourceName::parse("shop").expect("a name");
+        assert_eq!(KeptParts::of(&waits).of_source(&shop), KeptPart::All);
     }
 }

@@ -1,7 +1,7 @@
 //! Sources in a folder: `sources.d/*.toml` beside the configuration.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::error::{ConfigError, Problem};
 use super::layers::Layer;
@@ -37,13 +37,17 @@ impl TextFile {
 /// Returns the files of the folder beside the configuration `file`, in the order of their names. Without the folder there are none.
 pub(super) fn beside(file: &Path) -> Result<Vec<TextFile>, Vec<ConfigError>> {
     let folder = file.with_file_name(FOLDER);
-    if !folder.exists() {
-        return Ok(Vec::new());
-    }
-    let files = names(&folder).map_err(|error| {
+    let unreadable = |error: io::Error| {
         let text = format!("cannot read the folder {}: {error}", folder.display());
         vec![ConfigError::nowhere(text)]
-    })?;
+    };
+    // A link to a folder that is away, or a disk that fails, is a mistake: its sources would be gone.
+    match fs::symlink_metadata(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+        Ok(_) => {}
+    }
+    let files = names(&folder).map_err(unreadable)?;
     if files.len() > MOST {
         let text = format!("{} has more than {MOST} files", folder.display());
         return Err(vec![ConfigError::nowhere(text)]);
@@ -63,7 +67,7 @@ pub(super) fn beside(file: &Path) -> Result<Vec<TextFile>, Vec<ConfigError>> {
 }
 
 /// Returns the files that end in `.toml` and are not hidden, sorted.
-fn names(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::report::{Effective, Places};
 pub use super::sections::*;
 use super::sinks;
+use crate::domain::delivery::SourceName;
 use crate::domain::sink::{SinkName, Sinks};
 
 /// The whole configuration.
@@ -50,6 +51,8 @@ pub struct Config {
     /// Each option as it was written, and where.
     pub(super) effective: Vec<Effective>,
     pub(super) places: Places,
+    /// Sources that a reload has removed, and whose topic, key or size Kafka sinks know until a restart.
+    pub(super) known_to_kafka: Vec<SourceName>,
 }
 
 impl Config {
@@ -87,6 +90,7 @@ impl Config {
             untried: Vec::new(),
             effective: Vec::new(),
             places: Places::new(),
+            known_to_kafka: Vec::new(),
         };
         (config, publisher)
     }

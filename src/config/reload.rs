@@ -157,8 +157,7 @@ impl Config {
     }
 
     fn has_kafka(&self) -> bool {
-        let mut sinks = self.sinks.iter();
-        sinks.any(|sink| matches!(sink.url, PublisherUrl::Kafka(_)))
+        self.sinks.iter().any(is_kafka)
     }
 
     /// Returns `true` if a reload takes over a change of this option.
@@ -212,6 +211,13 @@ impl Config {
                 }
             }
         }
+        if kafka {
+            let removed = self.sources.iter().filter(|source| {
+                new.source_of(source).is_none() && of_kafka(source).next().is_some()
+            });
+            let removed = removed.map(|source| source.name.clone());
+            next.known_to_kafka.extend(removed);
+        }
         next.sinks
             .iter_mut()
             .for_each(|sink| take_over(sink, &new.sinks));
@@ -239,18 +245,25 @@ impl Config {
             let text = "the store learns of a window of more than 70 days at a restart only: restart the service, or lower it";
             found.push(new.source_error(source, "window_days", text));
         }
-        if self.has_kafka() && before.is_none() {
-            let own = [
-                source.topic.is_some(),
-                source.record_key.is_some(),
-                source.max_body_bytes.is_some(),
-            ];
-            for (key, _) in OF_KAFKA.iter().zip(own).filter(|(_, own)| *own) {
+        if self.is_new_to_kafka(source) {
+            for key in of_kafka(source) {
                 let text = "a Kafka sink learns this of a source at a restart only: restart the service, or leave it out";
                 found.push(new.source_error(source, key, text));
             }
         }
+        let mut removed = self.known_to_kafka.iter();
+        if before.is_none() && removed.any(|name| *name == source.name) {
+            let text = "a Kafka sink still has the topic, key or size of the removed source of this name: restart the service, or take another name";
+            found.push(new.source_error(source, "name", text));
+        }
         found
+    }
+
+    /// Returns `true` if a Kafka sink gets the source that it did not get before.
+    fn is_new_to_kafka(&self, source: &Source) -> bool {
+        let before = self.source_of(source);
+        let mut sinks = self.sinks.iter().filter(|sink| is_kafka(sink));
+        sinks.any(|sink| sink.gets(source) && !before.is_some_and(|before| sink.gets(before)))
     }
 
     /// Keeps the values in force of the options that `changes` names, so that the next comparison finds them again.
@@ -263,6 +276,21 @@ impl Config {
             self.effective.extend(kept.cloned());
         }
     }
+}
+
+fn is_kafka(sink: &Publisher) -> bool {
+    matches!(sink.url, PublisherUrl::Kafka(_))
+}
+
+/// Returns the options of a source that its Kafka sinks know from their start on, as far as it has them.
+fn of_kafka(source: &Source) -> impl Iterator<Item = &'static str> {
+    let own = [
+        source.topic.is_some(),
+        source.record_key.is_some(),
+        source.max_body_bytes.is_some(),
+    ];
+    let own = OF_KAFKA.into_iter().zip(own);
+    own.filter(|(_, own)| *own).map(|(key, _)| key)
 }
 
 /// Takes over what a reload changes of a sink.
@@ -329,6 +357,31 @@ mod tests {
             found.len() == 1 && found[0].contains("source.s.topic"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn events_of_a_source_that_comes_to_kafka_by_a_reload_never_go_to_a_wrong_topic() {
+        let sinks = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = \"kafka\"\nurl = \"kafka://localhost:9092\"\n";
+        let of = |more: &str| config(&format!("{sinks}{}", source(more)));
+        let none = config(sinks);
+        let (to_file, to_both) = (
+            of("topic = \"own\"\nsinks = [\"default\"]"),
+            of("topic = \"own\"\nsinks = [\"default\", \"kafka\"]"),
+        );
+        let found = mistakes(&to_file, &to_both);
+        assert!(
+            found.len() == 1 && found[0].contains("source.s.topic"),
+            "{found:?}"
+        );
+        assert!(mistakes(&to_both, &to_file).is_empty());
+        let gone = to_both.reloaded(&none).expect("removed");
+        let found = mistakes(&gone, &of(""));
+        assert!(
+            found.len() == 1 && found[0].contains("removed source of this name"),
+            "{found:?}"
+        );
+        let plain = of("").reloaded(&none).expect("removed");
+        assert!(mistakes(&plain, &of("")).is_empty(), "it had no topic");
     }
 
     #[test]

@@ -59,18 +59,15 @@ pub(super) fn start(
             fetched: None,
             retry: RETRY,
         };
-        let (client, lifeline) = (client.clone(), lifeline.of("key-sets"));
-        thread::Builder::new()
+        let client = client.clone();
+        let thread = thread::Builder::new()
             .name("key-set".into())
-            .stack_size(STACK)
-            .spawn(move || {
-                while set.wait(&rung) {
-                    // Tokens that came before this fetch need no other one.
-                    while rung.try_recv().is_ok() {}
-                    set.renew(&client);
-                }
-                lifeline.retire();
-            })?;
+            .stack_size(STACK);
+        lifeline.spawn("key-sets", thread, move || {
+            while set.wait(&rung) {
+                set.renew(&client);
+            }
+        })?;
     }
     Ok(bells)
 }
@@ -86,18 +83,19 @@ struct KeySet {
 }
 
 impl KeySet {
-    /// Waits until the set is due, or a token names a key that the set lacks. Returns `false` if
-    /// the service ends.
+    /// Waits until the set is due, which is soon once a token names a key that the set lacks. Returns
+    /// `false` as soon as the service ends, or a reload has made the thread needless.
     fn wait(&mut self, rung: &Receiver<()>) -> bool {
-        match rung.recv_deadline(self.due) {
-            Ok(()) => {
-                self.due = self.due_for_an_unknown_key();
-                thread::sleep(self.due.saturating_duration_since(Instant::now()));
-                true
+        loop {
+            match rung.recv_deadline(self.due) {
+                Ok(()) => self.due = self.due_for_an_unknown_key(),
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => break,
             }
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => false,
         }
+        // Tokens that came before this fetch need no other one.
+        while rung.try_recv().is_ok() {}
+        true
     }
 
     fn due_for_an_unknown_key(&self) -> Instant {
@@ -142,6 +140,27 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_thread_that_waits_to_fetch_again_ends_with_its_bell() {
+        let (bell, rung) = Bell::new();
+        let now = Instant::now();
+        let mut set = KeySet {
+            url: String::new(),
+            sources: Vec::new(),
+            due: now + REFRESH,
+            fetched: Some(now),
+            retry: RETRY,
+        };
+        bell.ring();
+        drop(bell);
+        assert!(!set.wait(&rung));
+        assert!(set.due <= now + MIN_INTERVAL, "the ring was heard");
+        assert!(
+            now.elapsed() < MIN_INTERVAL,
+            "and the end was not slept over"
+        );
+    }
 
     /// A server for one request.
     fn serve(answer: String) -> String {

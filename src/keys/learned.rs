@@ -70,18 +70,13 @@ pub(super) fn start(
         return Ok(None);
     }
     let (sender, receiver) = bounded(ROOM);
-    let lifeline = lifeline.of("learned-secrets");
     let keeper = Keeper {
         sources,
         store,
         failing: false,
     };
-    thread::Builder::new()
-        .name("learned-secrets".into())
-        .spawn(move || {
-            keeper.run(&receiver);
-            lifeline.retire();
-        })?;
+    let thread = thread::Builder::new().name("learned-secrets".into());
+    lifeline.spawn("learned-secrets", thread, move || keeper.run(&receiver))?;
     Ok(Some(Learning(sender)))
 }
 

@@ -7,7 +7,7 @@
 //! handshakes. A thread sleeps until a request comes or a key is due. A host that hangs delays no
 //! other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -70,8 +70,8 @@ impl KeyService {
         Ok(this)
     }
 
-    /// Starts the threads of the sources that are not among those `before`, and ends those of sources that
-    /// are gone.
+    /// Starts the threads of the sources whose keys are not those of a source `before`, and ends those of
+    /// sources that are gone. If a thread cannot be started, those before go on.
     pub fn replace(
         &self,
         before: &Sources,
@@ -80,7 +80,9 @@ impl KeyService {
         lifeline: &CriticalTask,
     ) -> io::Result<()> {
         let old = self.threads.load_full();
-        let is_old = |source: &Arc<Source>| before.iter().any(|before| Arc::ptr_eq(before, source));
+        // A thread swaps keys in where it has found them, so it serves all sources that share them.
+        let before_keys: HashSet<_> = before.iter().map(|of| Arc::as_ptr(&of.keys)).collect();
+        let is_old = |source: &Arc<Source>| before_keys.contains(&Arc::as_ptr(&source.keys));
         let (kept, new): (Vec<_>, Vec<_>) = sources.iter().cloned().partition(is_old);
         let mut routes: HashMap<SourceName, Routes> = HashMap::new();
         for (source, bell) in jwks::start(&new, lifeline)? {

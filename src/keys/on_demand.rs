@@ -90,14 +90,13 @@ pub(super) fn start(
         );
         // Before the first delivery.
         fetcher.take_stored(now);
-        let (client, lifeline) = (client.clone(), lifeline.of("keys-on-demand"));
-        thread::Builder::new()
+        let client = client.clone();
+        let thread = thread::Builder::new()
             .name("keys-on-demand".into())
-            .stack_size(STACK)
-            .spawn(move || {
-                fetcher.run(&rung, |fetch| send(&client, fetch));
-                lifeline.retire();
-            })?;
+            .stack_size(STACK);
+        lifeline.spawn("keys-on-demand", thread, move || {
+            fetcher.run(&rung, |fetch| send(&client, fetch));
+        })?;
     }
     Ok(ways)
 }

@@ -47,14 +47,13 @@ impl StoredKeys {
             read: Arc::default(),
             keep,
         };
-        let (read, lifeline) = (this.read.clone(), lifeline.of("fetched-keys"));
-        thread::Builder::new()
+        let read = this.read.clone();
+        let thread = thread::Builder::new()
             .name("fetched-keys".into())
-            .stack_size(super::STACK)
-            .spawn(move || {
-                run(&*store, &read, &kept, &readers, tried);
-                lifeline.retire();
-            })?;
+            .stack_size(super::STACK);
+        lifeline.spawn("fetched-keys", thread, move || {
+            run(&*store, &read, &kept, &readers, tried);
+        })?;
         // No message is sent: the channel closes after the first reading.
         let _ = was_tried.recv_timeout(PATIENCE);
         Ok(this)

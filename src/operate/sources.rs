@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Operator;
 use super::views::{SecretView, SourceList, SourceRefusal, SourceView, shown};
-use crate::domain::delivery::{SourceName, UnixMillis, wall_clock};
-use crate::source::{SecretUse, Source};
+use crate::domain::delivery::{SourceName, wall_clock};
+use crate::source::{SecretStage, SecretUse, Source};
 use crate::telemetry::{LastRefusal, SourceMetrics};
 
 /// A configured source, as an operator asks about it.
@@ -49,11 +49,9 @@ impl KnownSource {
 
     fn secrets(&self) -> Vec<SecretView> {
         let now = wall_clock();
-        self.source
-            .secrets
-            .iter()
-            .map(|of| secret(of, now))
-            .collect()
+        let secrets = &self.source.secrets;
+        let view = |of| secret(of, secrets.stage(of, now));
+        secrets.iter().map(view).collect()
     }
 
     fn warning(&self) -> Option<String> {
@@ -66,15 +64,16 @@ impl KnownSource {
     }
 }
 
-fn secret(of: &SecretUse, now: UnixMillis) -> SecretView {
-    let advice = match (of.retiring, of.is_safe_to_remove(now)) {
-        (false, _) => None,
-        (true, true) => Some("not used for 3 days: safe to remove".to_owned()),
-        (true, false) if of.last().is_some() => {
-            Some("retiring, and in use within 3 days: keep it".to_owned())
+fn secret(of: &SecretUse, stage: SecretStage) -> SecretView {
+    let advice = match stage {
+        SecretStage::Current => None,
+        SecretStage::SafeToRemove => Some("not used for 3 days: safe to remove"),
+        SecretStage::InUse => Some("retiring, and in use within 3 days: keep it"),
+        SecretStage::NotUsedYet => {
+            Some("retiring, not used since then: safe to remove after 3 days without a use")
         }
-        (true, false) => Some(
-            "retiring, not used since then: safe to remove after 3 days without a use".to_owned(),
+        SecretStage::Untried => Some(
+            "not used for 3 days, but neither was a current secret since it is retiring: keep it until one has verified a delivery",
         ),
     };
     SecretView {
@@ -82,7 +81,7 @@ fn secret(of: &SecretUse, now: UnixMillis) -> SecretView {
         retiring: of.retiring,
         last_verified: of.last().map(shown),
         known_since: shown(of.since()),
-        advice,
+        advice: advice.map(str::to_owned),
     }
 }
 

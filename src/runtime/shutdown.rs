@@ -1,7 +1,9 @@
 //! Shutdown: graceful on a signal, immediate when a critical actor or thread dies.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use tokio::sync::mpsc;
 
@@ -54,6 +56,23 @@ impl CriticalTask {
         }
     }
 
+    /// Starts a thread called `name` that may be told to end. Its death by a panic is reported. A thread
+    /// that cannot be started is an error of the caller's, and no death.
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        thread: thread::Builder,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let unnamed = self.clone();
+        thread.spawn(move || {
+            let alive = unnamed.of(name);
+            work();
+            alive.retire();
+        })?;
+        Ok(())
+    }
+
     /// Ends the guard of a thread that was told to end. No death is reported.
     pub fn retire(mut self) {
         self.of = "";
@@ -102,6 +121,15 @@ mod tests {
         task.of("told to end").retire();
         drop(a);
         assert_eq!(watch.death().await, "a");
+        // No system has a stack of that size.
+        let impossible = thread::Builder::new().stack_size(usize::MAX / 2);
+        task.spawn("not started", impossible, || {})
+            .expect_err("no room");
+        task.spawn("ends", thread::Builder::new(), || {})
+            .expect("a thread");
+        task.spawn("dies", thread::Builder::new(), || panic!("on purpose"))
+            .expect("a thread");
+        assert_eq!(watch.death().await, "dies", "the only death of the three");
         watch.stopping();
         drop(b);
         assert!(watch.deaths.try_recv().is_err());

@@ -27,6 +27,8 @@ pub struct SecretUse {
     metrics: SecretMetrics,
     /// Time from which on its uses are known.
     since: UnixMillis,
+    /// Time from which on it is retiring.
+    retiring_since: UnixMillis,
     last: AtomicI64,
 }
 
@@ -47,16 +49,27 @@ impl SecretUse {
         self.last().is_some_and(|last| last.0 > time.0)
     }
 
-    /// Returns the time since which it is known not to have been used.
+    /// Returns the time since which it is retiring, and known not to have been used.
     fn idle(&self, now: UnixMillis) -> Duration {
-        let since = self.last().unwrap_or(self.since);
-        Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0))
+        let last = self.last().map_or(NEVER, |last| last.0);
+        let since = last.max(self.retiring_since.0);
+        Duration::from_millis(u64::try_from(now.0.saturating_sub(since)).unwrap_or(0))
     }
+}
 
-    /// Returns `true` if a retiring secret was not used for [`SAFE_AFTER`].
-    pub fn is_safe_to_remove(&self, now: UnixMillis) -> bool {
-        self.retiring && self.idle(now) >= SAFE_AFTER
-    }
+/// Stage of the rotation of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretStage {
+    /// It is not retiring.
+    Current,
+    /// It is retiring, and was used for less than [`SAFE_AFTER`] ago.
+    InUse,
+    /// It is retiring, and was not used since then, for less than [`SAFE_AFTER`].
+    NotUsedYet,
+    /// It was not used for [`SAFE_AFTER`], nor was a current secret since it is retiring: the provider may not know that one.
+    Untried,
+    /// It was not used for [`SAFE_AFTER`], and a current secret has verified deliveries since it is retiring.
+    SafeToRemove,
 }
 
 /// The secrets of a source, in the order of its scheme.
@@ -80,6 +93,7 @@ impl SecretUses {
                 secret: secret.clone(),
                 metrics: metrics.secret(&source.name, name),
                 since,
+                retiring_since: since,
                 last: AtomicI64::new(NEVER),
             })
         };
@@ -96,6 +110,9 @@ impl SecretUses {
             let before = before.secrets.iter().find(same);
             if let (Some(before), Some(now)) = (before, Arc::get_mut(secret)) {
                 now.since = before.since;
+                if before.retiring {
+                    now.retiring_since = before.retiring_since;
+                }
                 now.last = before.last.load(Ordering::Relaxed).into();
             }
         }
@@ -104,6 +121,19 @@ impl SecretUses {
     /// Returns the secrets.
     pub fn iter(&self) -> impl Iterator<Item = &SecretUse> {
         self.secrets.iter().map(|secret| &**secret)
+    }
+
+    /// Returns the stage of one of the secrets at `now`.
+    pub fn stage(&self, secret: &SecretUse, now: UnixMillis) -> SecretStage {
+        let since = secret.retiring_since;
+        let is_known = |of: &SecretUse| !of.retiring && of.used_after(since);
+        match secret.idle(now) >= SAFE_AFTER {
+            _ if !secret.retiring => SecretStage::Current,
+            true if self.iter().any(is_known) => SecretStage::SafeToRemove,
+            true => SecretStage::Untried,
+            false if secret.last().is_some() => SecretStage::InUse,
+            false => SecretStage::NotUsedYet,
+        }
     }
 
     /// Notes that the secret at `position` has verified a delivery of `source` at `now`.
@@ -166,20 +196,42 @@ mod tests {
     #[test]
     fn a_retiring_secret_is_safe_to_remove_three_days_after_its_last_use() {
         let (name, uses) = uses();
-        let safe = |now| {
-            uses.iter()
-                .map(|of| of.is_safe_to_remove(now))
-                .collect::<Vec<_>>()
+        use SecretStage::{Current, InUse, NotUsedYet, SafeToRemove, Untried};
+        let stages = |now| {
+            let stages = uses.iter().map(|of| uses.stage(of, now));
+            stages.collect::<Vec<_>>()
         };
+        assert_eq!(stages(at(71)), [Current, NotUsedYet]);
         assert_eq!(
-            safe(at(71)),
-            [false, false],
-            "nothing is known of the time before"
+            stages(at(73)),
+            [Current, Untried],
+            "the provider may not know the new one"
         );
-        assert_eq!(safe(at(73)), [false, true], "the current one stays");
         uses.note(&name, Some(1), at(10));
-        assert_eq!(safe(at(73)), [false, false]);
-        assert_eq!(safe(at(83)), [false, true]);
+        uses.note(&name, Some(0), at(11));
+        assert_eq!(stages(at(73)), [Current, InUse]);
+        assert_eq!(stages(at(83)), [Current, SafeToRemove]);
+    }
+
+    #[test]
+    fn a_secret_of_a_weekly_source_is_not_safe_to_remove_as_soon_as_it_is_retiring() {
+        let text = "[[source]]\nname = \"gh\"\nprovider = \"github\"\nsecrets = [\"plain:an old secret of the source\"]\n";
+        let config = Config::from_toml(text).expect("valid");
+        let mut before = SecretUses::new(&config.sources[0], &Metrics::new().expect("metrics"));
+        if let Some(secret) = before.secrets.first_mut().and_then(Arc::get_mut) {
+            (secret.since, secret.retiring_since) = (at(-240), at(-240));
+        }
+        let (name, mut after) = uses();
+        before.note(&name, Some(0), at(-168));
+        after.take_over(&before);
+        let stage = |uses: &SecretUses, now| uses.stage(&uses.secrets[1], now);
+        assert_eq!(stage(&after, at(1)), SecretStage::InUse, "kept");
+        assert_eq!(stage(&after, at(73)), SecretStage::Untried);
+        after.note(&name, Some(0), at(74));
+        assert_eq!(stage(&after, at(74)), SecretStage::SafeToRemove);
+        let (_, mut later) = uses();
+        later.take_over(&after);
+        assert_eq!(stage(&later, at(74)), SecretStage::SafeToRemove);
     }
 
     #[test]

@@ -265,7 +265,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         name: configured.name.clone(),
         path: configured.path.clone(),
         scheme: scheme(configured),
-        keys: CurrentKeys::new(scheme(configured)),
+        keys: Arc::new(CurrentKeys::new(scheme(configured))),
         secrets: SecretUses::default(),
         dedup_window: Duration::from_secs(60),
         retry_span: Duration::from_secs(60),

@@ -29,6 +29,10 @@ pub struct Sinks {
     routes: Arc<CurrentRoutes>,
 }
 
+/// Routes that fit the sinks they were made for.
+#[derive(Debug)]
+pub struct NewRoutes(Arc<Routes>);
+
 #[derive(Debug)]
 struct CurrentRoutes {
     now: ArcSwap<Routes>,
@@ -36,14 +40,22 @@ struct CurrentRoutes {
     selective: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Routes {
     filters: Vec<EventFilter>,
+    /// Of each source that is configured, or was before a reload.
     sources: HashMap<SourceName, (SinkSet, EventFilter)>,
     selective: bool,
 }
 
 impl Routes {
+    /// Returns `true` if some event does not go to all sinks.
+    fn narrows(&self, all: SinkSet) -> bool {
+        let mut sources = self.sources.values();
+        sources.any(|(set, filter)| *set != all || !filter.is_open())
+            || self.filters.iter().any(|filter| !filter.is_open())
+    }
+
     /// Returns the sinks out of `all` that an event goes to.
     fn wanting(&self, all: SinkSet, source: &SourceName, event_type: Option<&str>) -> SinkSet {
         if !self.selective {
@@ -104,16 +116,14 @@ impl Sinks {
             });
             let set: SinkSet = positions.collect::<Result<_, _>>()?;
             let set = if sinks.is_empty() { all } else { set };
-            if set != all || !filter.is_open() {
-                routes.insert(source, (set, filter));
-            }
+            routes.insert(source, (set, filter));
         }
-        let selective = !routes.is_empty() || filters.iter().any(|filter| !filter.is_open());
-        let routes = Routes {
+        let mut routes = Routes {
             filters,
             sources: routes,
-            selective,
+            selective: false,
         };
+        routes.selective = routes.narrows(all);
         Ok(Self::of(names, routes))
     }
 
@@ -128,17 +138,27 @@ impl Sinks {
         }
     }
 
-    /// Takes over the routes of `other`, for all clones. Fails if `other` has other sinks.
-    pub fn reroute(&self, other: &Self) -> Result<(), String> {
+    /// Returns the routes of `other`, for [`Sinks::reroute`]. A source that `other` lacks keeps its route:
+    /// events of it may be in the spool. Fails if `other` has other sinks.
+    pub fn new_routes(&self, other: &Self) -> Result<NewRoutes, String> {
         if self.names != other.names {
             return Err("the sinks are others, or in another order".into());
         }
-        let routes = other.routes.now.load_full();
+        let mut routes = Routes::clone(&other.routes.now.load());
+        for (source, route) in &self.routes.now.load().sources {
+            let place = routes.sources.entry(source.clone());
+            place.or_insert_with(|| route.clone());
+        }
+        routes.selective |= routes.narrows(SinkSet::first(self.names.len()));
+        Ok(NewRoutes(Arc::new(routes)))
+    }
+
+    /// Takes over the routes, for all clones.
+    pub fn reroute(&self, NewRoutes(routes): NewRoutes) {
         // First: an event that has its sinks by the new routes is stored as they say.
         let selective = &self.routes.selective;
         selective.fetch_or(routes.selective, Ordering::AcqRel);
         self.routes.now.store(routes);
-        Ok(())
     }
 
     /// Returns the name of the sink, if there is only one and every event goes to it.
@@ -301,6 +321,31 @@ mod tests {
         assert!(Sinks::routed(vec![(name("a"), filter(&[], &[]))], unknown).is_err());
     }
     #[test]
+    fn a_spooled_event_of_a_source_that_was_removed_goes_to_no_sink_it_never_had() {
+        let shop = SourceName::parse("shop").expect("a name");
+        let with = |sinks: &[&str]| {
+            let route = SourceRoute {
+                sinks: sinks.iter().map(|sink| name(sink)).collect(),
+                filter: EventFilter::default(),
+            };
+            HashMap::from([(shop.clone(), route)])
+        };
+        let of = |routes| {
+            let sinks = ["a", "b"].map(|sink| (name(sink), EventFilter::default()));
+            Sinks::routed(sinks.to_vec(), routes).expect("sinks")
+        };
+        let sinks = of(with(&["b"]));
+        let reroute = |to: Sinks| sinks.reroute(sinks.new_routes(&to).expect("the same sinks"));
+        for _ in 0..2 {
+            reroute(of(HashMap::new()));
+            let set = sinks.wanting(&shop, None);
+            assert_eq!(sinks.only_in(set), Some(&name("b")), "it keeps its sink");
+        }
+        reroute(of(with(&[])));
+        assert_eq!(sinks.wanting(&shop, None).len(), 2, "it is back, for both");
+    }
+
+    #[test]
     fn new_routes_count_for_all_who_have_the_sinks_and_for_no_other_sinks() {
         let source = SourceName::parse("shop").expect("a name");
         let to = |filter: EventFilter| {
@@ -310,16 +355,15 @@ mod tests {
         let (sinks, narrow) = (to(EventFilter::default()), to(filter(&["order.*"], &[])));
         let clone = sinks.clone();
         assert_eq!(clone.wanting(&source, Some("ping")).len(), 2);
-        sinks.reroute(&narrow).expect("the same sinks");
+        let reroute = |to: &Sinks| sinks.reroute(sinks.new_routes(to).expect("the same sinks"));
+        reroute(&narrow);
         assert_eq!(clone.wanting(&source, Some("ping")).len(), 1);
-        sinks
-            .reroute(&to(EventFilter::default()))
-            .expect("the same sinks");
+        reroute(&to(EventFilter::default()));
         assert_eq!(clone.wanting(&source, Some("ping")).len(), 2);
         assert!(clone.is_selective(), "an event of before may be under way");
         assert!(
             sinks
-                .reroute(&Sinks::new(&[name("a")]).expect("one"))
+                .new_routes(&Sinks::new(&[name("a")]).expect("one"))
                 .is_err()
         );
     }

@@ -399,6 +399,36 @@ async fn sources_in_a_folder_come_and_go_and_their_mistakes_are_told_with_their_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_sources_whose_disk_is_away_takes_no_source_with_it() {
+    let github = plain(Provider::Github.secret());
+    let app = App::start(&github).await;
+    let (folder, disk) = (app.folder().join("sources.d"), app.folder().join("disk"));
+    fs::create_dir(&disk).expect("made");
+    fs::write(disk.join("github.toml"), &github).expect("written");
+    std::os::unix::fs::symlink(&disk, &folder).expect("linked");
+    write(&app, "");
+    reload(&app);
+    let away = app.folder().join("away");
+    fs::rename(&disk, &away).expect("moved");
+    let error = hookweir(&app, &["reload"]).bad(78);
+    assert!(error.contains("cannot read the folder"), "{error}");
+    fs::create_dir(&disk).expect("an empty folder to mount on");
+    for arguments in [&["reload"][..], &["reload", "--dry-run"]] {
+        let error = hookweir(&app, arguments).bad(78);
+        assert!(error.contains("no source is left"), "{error}");
+    }
+    let secret = Provider::Github.secret();
+    let answer = deliver(&app, "github", &github_event(12), secret).await;
+    assert!(matches!(answer, Answer::Taken { .. }), "{answer:?}");
+    fs::remove_dir(&disk).expect("removed");
+    fs::rename(&away, &disk).expect("moved back");
+    let view = reload(&app);
+    assert!(options(&view["changed"]).is_empty(), "{view}");
+    let answer = deliver(&app, "github", &github_event(13), secret).await;
+    assert!(matches!(answer, Answer::Taken { .. }), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_shows_which_secret_verifies_and_warns_while_only_the_old_one_does() {
     let old = Provider::Github.secret();
     let app = App::start(&plain(old)).await;

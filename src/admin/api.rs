@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HEAD_TIMEOUT;
 use super::access::Access;
-use super::routes::{Answer, ApiRoute, LARGEST_BODY, Question, ROUTES};
+use super::routes::{Answer, ApiRoute, LARGEST_BODY, Question, ROUTES, Reads, Wait};
 use super::{body, caller};
 use crate::config::model::{AdminApi, Right};
 use crate::operate::{ApiProblem, Operator};
@@ -28,12 +28,20 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Interval between two looks for an event that a caller waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Questions at once that this instance answers without the store.
+const WITHOUT_STORE: usize = 2;
+
 /// The admin API: an operator's functions, the room for questions, and who may ask. Clones share the
 /// room.
 #[derive(Clone)]
 pub struct Api {
     operator: Arc<Operator>,
+    /// Room for questions to the store.
     room: Arc<Semaphore>,
+    /// Room for questions to this instance alone.
+    aside: Arc<Semaphore>,
+    /// Room for callers who wait for events: half of the connections, so that others get in.
+    waits: Arc<Semaphore>,
     /// Room for one body, until its caller has read it.
     bodies: Arc<Semaphore>,
     timeout: Duration,
@@ -46,6 +54,8 @@ impl Api {
         Self {
             operator,
             room: Arc::new(Semaphore::new(settings.database_connections)),
+            aside: Arc::new(Semaphore::new(WITHOUT_STORE)),
+            waits: Arc::new(Semaphore::new(settings.max_connections / 2)),
             bodies: Arc::new(Semaphore::new(1)),
             timeout: settings.timeout,
             access: Arc::new(Access::new(settings, listen)),
@@ -100,13 +110,15 @@ async fn respond(
     api: web::Data<Api>,
 ) -> HttpResponse {
     let answer = match api.ask(route, &request, payload).await {
-        Ok((question, caller)) => api.answer_or_wait(route, &request, question, caller).await,
+        Ok((question, caller)) => api.answer_or_wait(route, question, caller).await,
         Err(problem) => Err(problem),
     };
     match answer {
-        Ok((Answer::Json(answer) | Answer::NothingYet(answer, _), _)) => HttpResponse::Ok()
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(answer),
+        Ok((Answer::Json(answer) | Answer::NothingYet(Wait { answer, .. }), _)) => {
+            HttpResponse::Ok()
+                .insert_header((header::CACHE_CONTROL, "no-store"))
+                .json(answer)
+        }
         Ok((Answer::Body(opened), room)) => body::answer(opened, room),
         Err(problem) => refuse(&problem),
     }
@@ -129,28 +141,31 @@ impl Api {
         Ok(((route.ask)(request, &body)?, caller.name))
     }
 
-    /// Answers a question, and asks it again while its caller waits for an answer that is not there yet.
-    /// Another instance may store the event, and its commit wakes nobody here: `NOTIFY` would have all
-    /// commits of the database wait for each other.
+    /// Answers a question. If the answer is not there yet, asks again while its caller waits, within the
+    /// room for waits. Another instance may store the event, and its commit wakes nobody here: `NOTIFY`
+    /// would have all commits of the database wait for each other.
     async fn answer_or_wait(
         &self,
         route: &ApiRoute,
-        request: &HttpRequest,
         mut question: Question,
         caller: Arc<str>,
     ) -> Result<(Answer, Option<OwnedSemaphorePermit>), ApiProblem> {
         let since = Instant::now();
+        let mut place = None;
         loop {
-            let answer = self.answer(route, question, caller.clone()).await?;
-            let left = match &answer.0 {
-                Answer::NothingYet(_, wait) => wait.saturating_sub(since.elapsed()),
-                Answer::Json(_) | Answer::Body(_) => Duration::ZERO,
+            let (answer, body) = self.answer(route, question, caller.clone()).await?;
+            let Answer::NothingYet(wait) = answer else {
+                return Ok((answer, body));
             };
-            if left.is_zero() {
-                return Ok(answer);
+            let left = wait.time.saturating_sub(since.elapsed());
+            if place.is_none() {
+                place = self.waits.try_acquire().ok();
+            }
+            if left.is_zero() || place.is_none() {
+                return Ok((Answer::Json(wait.answer), body));
             }
             tokio::time::sleep(left.min(LOOK_AGAIN)).await;
-            question = (route.ask)(request, &[])?;
+            question = wait.again;
         }
     }
 
@@ -162,22 +177,19 @@ impl Api {
         question: Question,
         caller: Arc<str>,
     ) -> Result<(Answer, Option<OwnedSemaphorePermit>), ApiProblem> {
-        let operator = self.operator.clone();
-        let answer = async {
-            // The semaphores are never closed. The permits stay with the work if its time is over.
-            let body = match route.needs {
-                Right::Bodies => self.bodies.clone().acquire_owned().await.ok(),
-                Right::Look | Right::Operate => None,
-            };
-            let permit = self.room.clone().acquire_owned().await.ok();
-            let work = move || {
-                let answer = question(&operator, &caller);
-                drop(permit);
-                answer.map(|answer| (answer, body))
-            };
-            tokio::task::spawn_blocking(work).await
+        let end = Instant::now() + self.timeout;
+        let Ok((permit, body)) = tokio::time::timeout_at(end.into(), self.room_for(route)).await
+        else {
+            return Err(not_begun(route, self.timeout));
         };
-        match tokio::time::timeout(self.timeout, answer).await {
+        let operator = self.operator.clone();
+        // The permits stay with the work if its time is over.
+        let work = move || {
+            let answer = question(&operator, &caller);
+            drop(permit);
+            answer.map(|answer| (answer, body))
+        };
+        match tokio::time::timeout_at(end.into(), tokio::task::spawn_blocking(work)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(no_answer(
                 route,
@@ -191,6 +203,38 @@ impl Api {
             )),
         }
     }
+
+    /// Returns the room for a question, and that for its body.
+    async fn room_for(
+        &self,
+        route: &ApiRoute,
+    ) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
+        // The semaphores are never closed.
+        let body = match route.needs {
+            Right::Bodies => self.bodies.clone().acquire_owned().await.ok(),
+            Right::Look | Right::Operate => None,
+        };
+        let room = match route.reads {
+            Reads::Store => &self.room,
+            Reads::Instance => &self.aside,
+        };
+        (room.clone().acquire_owned().await.ok(), body)
+    }
+}
+
+/// Returns the error of a question that found no room.
+fn not_begun(route: &ApiRoute, waited: Duration) -> ApiProblem {
+    let failure = match route.needs {
+        Right::Operate => "the change was not begun, and nothing was changed",
+        Right::Look | Right::Bodies => "the question was not begun",
+    };
+    ApiProblem::unavailable(
+        format!(
+            "{failure}: others were being answered for {} ms",
+            waited.as_millis()
+        ),
+        "ask again; if it stays so, look at /readyz for the state of the store, or raise admin.database_connections",
+    )
 }
 
 /// Returns the error of a question whose answer is not known. The change that it asked for may be made.
@@ -241,154 +285,4 @@ async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiProblem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use actix_web::test;
-
-    use super::*;
-    use crate::config::{Config, ConfigError};
-    use crate::domain::delivery::{InstanceId, UnixMillis};
-    use serde_json::Value;
-
-    use crate::domain::sink::Sinks;
-    use crate::in_flight::Budget;
-    use crate::operate::{Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions};
-    use crate::runtime::mailbox::ActorRegistry;
-    use crate::store::{Confirms, Inserted, Intake, NewEvent, PauseBoard, Seq, StoreError};
-    use crate::telemetry::{Health, Metrics};
-
-    struct NoIntake;
-
-    impl Intake for NoIntake {
-        fn insert(
-            &self,
-            _: InstanceId,
-            _: &Sinks,
-            _: &[Arc<NewEvent>],
-        ) -> Result<Vec<Inserted>, StoreError> {
-            Ok(Vec::new())
-        }
-
-        fn insert_and_confirm(
-            &self,
-            _: InstanceId,
-            _: &Sinks,
-            _: &[Arc<NewEvent>],
-            _: Option<Confirms<'_>>,
-        ) -> Result<(Vec<Inserted>, bool), StoreError> {
-            Ok((Vec::new(), false))
-        }
-
-        fn waiting(&self, _: &[Seq]) -> Result<Vec<bool>, StoreError> {
-            Ok(Vec::new())
-        }
-    }
-
-    struct Unchanged;
-
-    impl Reload for Unchanged {
-        fn reload(&self, _: bool) -> Result<Reloaded, Vec<ConfigError>> {
-            Ok(Reloaded {
-                files: Vec::new(),
-                changes: Vec::new(),
-                warnings: Vec::new(),
-            })
-        }
-    }
-
-    fn api() -> Api {
-        let config = Config::from_toml("").expect("valid");
-        let operator = Operator {
-            instance: InstanceId::random(),
-            started: UnixMillis(0),
-            sinks: config.routes().expect("sinks"),
-            sources: Arc::default(),
-            reloader: Box::new(Unchanged),
-            pauses: PauseBoard::new(
-                Metrics::new().expect("metrics"),
-                Health::default().aside("paused"),
-            ),
-            archive: Arc::new(Archive::new(&config.store, &config.admin)),
-            jobs: JobWaker::new().0,
-            intake: Arc::new(NoIntake),
-            instruments: Instruments {
-                metrics: Metrics::new().expect("names are unique"),
-                actors: ActorRegistry::default(),
-                budget: Budget::for_bodies(1, 1, 1),
-                since: Instant::now(),
-                options: TopOptions::default(),
-            },
-        };
-        let settings = AdminApi {
-            database_connections: 1,
-            timeout: Duration::from_secs(5),
-            ..config.admin
-        };
-        Api::new(&settings, Arc::new(operator), ([127, 0, 0, 1], 8421).into())
-    }
-
-    #[tokio::test]
-    async fn a_caller_whom_nobody_names_is_refused_everywhere() {
-        let app = App::new().configure(|app| routes(app, &api()));
-        let app = test::init_service(app).await;
-        for route in ROUTES {
-            let path = route.path.replace("{name}", "evt_1");
-            let get = test::TestRequest::with_uri(&path).method(route.method.clone());
-            let get = get.insert_header((header::HOST, "localhost")).to_request();
-            let answer = test::call_service(&app, get).await;
-            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
-            assert!(answer.headers().contains_key(header::WWW_AUTHENTICATE));
-            let kind = answer.headers().get(header::CONTENT_TYPE);
-            let problem = kind.is_some_and(|kind| kind == "application/problem+json");
-            assert!(problem, "{path}: {kind:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_question_that_takes_too_long_is_given_up_and_keeps_its_room() {
-        let api = Api {
-            timeout: Duration::from_millis(50),
-            ..api()
-        };
-        let (go_on, wait) = std::sync::mpsc::channel::<()>();
-        let slow: Question = Box::new(move |_, _| {
-            let _ = wait.recv();
-            Ok(Answer::Json(Value::Null))
-        });
-        let problem = api.answer(&ROUTES[0], slow, "a test".into()).await;
-        let problem = problem.expect_err("too slow");
-        assert_eq!(problem.status, 503);
-        assert!(problem.next.contains("ask for less"), "{problem}");
-        assert_eq!(api.room.available_permits(), 0, "it still works on it");
-        drop(go_on);
-        let next: Question = Box::new(|_, _| Ok(Answer::Json(Value::Bool(true))));
-        let patient = Api {
-            timeout: Duration::from_secs(60),
-            ..api
-        };
-        let answer = patient.answer(&ROUTES[0], next, "a test".into()).await;
-        assert!(matches!(
-            answer,
-            Ok((Answer::Json(Value::Bool(true)), None))
-        ));
-    }
-
-    #[tokio::test]
-    async fn a_change_that_takes_too_long_may_be_made_and_the_answer_says_so() {
-        let api = Api {
-            timeout: Duration::from_millis(50),
-            ..api()
-        };
-        for route in ROUTES.iter().filter(|route| route.needs == Right::Operate) {
-            let (_go_on, wait) = std::sync::mpsc::channel::<()>();
-            let slow: Question = Box::new(move |_, _| {
-                let _ = wait.recv();
-                Ok(Answer::Json(Value::Null))
-            });
-            let problem = api.answer(route, slow, "a test".into()).await;
-            let problem = problem.expect_err("too slow");
-            assert_eq!(problem.status, 503);
-            assert!(problem.detail.contains("may still be made"), "{problem}");
-            assert!(problem.next.contains("`hookweir jobs`"), "{problem}");
-        }
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, Changed, ConflictList, Decision, EventList, EventQuestion, EventView, JobList,
     JobView, ParkedList, ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView,
-    RepublishOrder, RepublishPlan, RepublishQuestion, SourceList, TopView, TraceView,
+    RepublishOrder, RepublishPlan, RepublishQuestion, SentBack, SourceList, TopView, TraceView,
 };
 
 /// The checked-in document.
@@ -286,7 +286,7 @@ fn decisions(types: &Schemas) -> Vec<Documented> {
             "/api/v1/conflicts/send-back",
             "Publishes conflicts as messages of their own.",
             (decision.clone(), first),
-            changed.clone(),
+            schema::<SentBack>(),
         ),
         Documented::post(
             "/api/v1/conflicts/discard",

@@ -22,12 +22,21 @@ pub(super) const LARGEST_BODY: usize = 128 * 1024;
 pub(super) type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, ApiProblem> + Send>;
 
 /// Answer to a question.
-#[derive(Debug)]
 pub(super) enum Answer {
     Json(Value),
     Body(OpenedBody),
-    /// Nothing new, for a caller who waits this long from its question on.
-    NothingYet(Value, Duration),
+    /// Nothing new, for a caller who waits.
+    NothingYet(Wait),
+}
+
+/// Wait of a caller for events that are not there yet.
+pub(super) struct Wait {
+    /// Answer at its end.
+    pub(super) answer: Value,
+    /// Time that the caller waits from its first question on.
+    pub(super) time: Duration,
+    /// Question for the events that have not been read.
+    pub(super) again: Question,
 }
 
 /// A route: method, path, the right that it needs, and the question that a request with this body asks.
@@ -35,7 +44,17 @@ pub(super) struct ApiRoute {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) needs: Right,
+    pub(super) reads: Reads,
     pub(super) ask: fn(&HttpRequest, &[u8]) -> Result<Question, ApiProblem>,
+}
+
+/// Place from which the answer to a question comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// The store: a question may wait for it.
+    Store,
+    /// This instance, so that it answers whatever becomes of the store.
+    Instance,
 }
 
 /// All routes.
@@ -44,22 +63,14 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/events",
         needs: Right::Look,
-        ask: |request, _| {
-            let question: EventQuestion = parameters(request)?;
-            Ok(Box::new(move |operator, _| {
-                let list = operator.events(&question)?;
-                let is_new = !list.events.is_empty() || list.next != question.after;
-                match json(list)? {
-                    Answer::Json(list) if !is_new => Ok(Answer::NothingYet(list, question.wait())),
-                    answer => Ok(answer),
-                }
-            }))
-        },
+        reads: Reads::Store,
+        ask: |request, _| Ok(events(parameters(request)?)),
     },
     ApiRoute {
         method: Method::GET,
         path: "/api/v1/events/{name}",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, _| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, _| {
@@ -71,6 +82,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/events/{name}/trace",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, _| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, _| {
@@ -82,6 +94,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/events/{name}/body",
         needs: Right::Bodies,
+        reads: Reads::Store,
         ask: |request, _| {
             let (name, Choice { source }) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -94,6 +107,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/sources",
         needs: Right::Look,
+        reads: Reads::Instance,
         ask: |request, _| {
             let NoParameters {} = parameters(request)?;
             Ok(Box::new(|operator, _| json(operator.sources())))
@@ -103,6 +117,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/top",
         needs: Right::Look,
+        reads: Reads::Instance,
         ask: |request, _| {
             let NoParameters {} = parameters(request)?;
             Ok(Box::new(|operator, _| json(operator.top())))
@@ -112,6 +127,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/reload",
         needs: Right::Operate,
+        reads: Reads::Instance,
         ask: |request, body| {
             let (order, NoParameters {}) = (from_json::<ReloadOrder>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -123,6 +139,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/pause",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let (order, NoParameters {}) = (from_json::<PauseOrder>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -134,6 +151,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/resume",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let (order, NoParameters {}) = (from_json::<PauseOrder>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -145,6 +163,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/republish/plan",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, body| {
             let NoParameters {} = parameters(request)?;
             let choice: RepublishQuestion = from_json(body)?;
@@ -157,6 +176,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/republish",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let NoParameters {} = parameters(request)?;
             let order: RepublishOrder = from_json(body)?;
@@ -169,6 +189,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/jobs",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, _| {
             let NoParameters {} = parameters(request)?;
             Ok(Box::new(|operator, _| json(operator.jobs()?)))
@@ -178,6 +199,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/jobs/{name}",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, _| {
             let (id, NoParameters {}) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, _| json(operator.job(&id)?)))
@@ -187,6 +209,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/jobs/{name}/cancel",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, _| {
             let (id, NoParameters {}) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -198,6 +221,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/parked",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, _| {
             let question: ParkedQuestion = parameters(request)?;
             Ok(Box::new(move |operator, _| {
@@ -209,6 +233,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/parked/retry",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -220,6 +245,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/parked/discard",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -231,6 +257,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/conflicts",
         needs: Right::Look,
+        reads: Reads::Store,
         ask: |request, _| {
             let question: ParkedQuestion = parameters(request)?;
             Ok(Box::new(move |operator, _| {
@@ -242,6 +269,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/conflicts/{name}/body",
         needs: Right::Bodies,
+        reads: Reads::Store,
         ask: |request, _| {
             let (id, NoParameters {}) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -253,6 +281,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/conflicts/send-back",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -264,6 +293,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/conflicts/discard",
         needs: Right::Operate,
+        reads: Reads::Store,
         ask: |request, body| {
             let (decision, NoParameters {}) = (from_json::<Decision>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
@@ -272,6 +302,29 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         },
     },
 ];
+
+/// Returns the question for events. If none fits, and all were read, its caller waits for those that come
+/// later.
+fn events(asked: EventQuestion) -> Question {
+    Box::new(move |operator, _| {
+        let list = operator.events(&asked)?;
+        let has_moved = list.next != asked.after;
+        let is_new = !list.events.is_empty() || list.more || (list.after_deleted && has_moved);
+        let time = asked.wait();
+        let later = EventQuestion {
+            after: list.next.clone(),
+            ..asked
+        };
+        match json(list)? {
+            Answer::Json(answer) if !is_new => Ok(Answer::NothingYet(Wait {
+                answer,
+                time,
+                again: events(later),
+            })),
+            answer => Ok(answer),
+        }
+    })
+}
 
 /// Parameters of a route for one event.
 #[derive(Deserialize)]

@@ -2,14 +2,16 @@
 //! their own.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::bodies::OpenedBody;
 use super::decisions::{Decision, ParkedQuestion, changed, check_count};
+use super::events::by_number;
 use super::republish::{log, not_stored};
-use super::views::{Changed, ConflictList, ConflictView, shown};
+use super::views::{Changed, ConflictList, ConflictView, SentBack, shown};
 use super::{ApiProblem, Operator};
-use crate::store::catalog::{ConflictPlace, ConflictSummary, EventName, EventQuery};
-use crate::store::{AuditAction, AuditEntry, Inserted, NewEvent, Seq};
+use crate::store::catalog::{ConflictPlace, ConflictSummary, EventName, EventSummary};
+use crate::store::{AuditAction, AuditEntry, Inserted, NewEvent};
 
 impl Operator {
     /// Returns a page of the other bodies that came under known ids.
@@ -68,32 +70,44 @@ impl Operator {
     }
 
     /// Publishes conflicts as messages of their own, and records `caller`. They leave the list. Each has a
-    /// message id of its own, and the mark of the message that came first.
+    /// message id of its own, and the mark of the message that came first. The rest is left when half of
+    /// the time to answer is over.
     pub fn send_back_conflicts(
         &self,
         decision: &Decision,
         caller: &str,
-    ) -> Result<Changed, ApiProblem> {
+    ) -> Result<SentBack, ApiProblem> {
         check_count(decision.ids.len(), "ids")?;
         let places = decision.ids.iter().map(|id| conflict(id));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        let mut count = 0;
-        for place in &places {
-            count += u64::from(self.send_back(place, decision, caller)?);
+        let end = self.half_time();
+        let mut sent = SentBack::default();
+        let mut rest = places.iter();
+        for place in rest.by_ref() {
+            let done = self.send_back(place, decision, caller);
+            match done.map_err(|problem| after_others(&sent, problem))? {
+                Done::Published => sent.count += 1,
+                Done::PublishedBefore => sent.before += 1,
+                Done::Gone => {}
+            }
+            if Instant::now() >= end {
+                break;
+            }
         }
-        Ok(Changed { count })
+        sent.left = rest.len();
+        Ok(sent)
     }
 
-    /// Publishes one conflict. Returns `false` if it is gone. After a failure it is still in the list, and
-    /// sending it back again publishes it once.
+    /// Publishes one conflict. After a failure it is still in the list, and sending it back again publishes
+    /// it once.
     fn send_back(
         &self,
         place: &ConflictPlace,
         decision: &Decision,
         caller: &str,
-    ) -> Result<bool, ApiProblem> {
+    ) -> Result<Done, ApiProblem> {
         let Some(event) = self.archive.catalog()?.conflict(place)? else {
-            return Ok(false);
+            return Ok(Done::Gone);
         };
         let event = self.as_the_first(event, place)?;
         let subject = format!("conflict {place} as message {}", event.message_id());
@@ -107,10 +121,11 @@ impl Operator {
         let stored = self
             .intake
             .insert(self.instance, &self.sinks, &[Arc::new(event)]);
-        match stored.map_err(not_stored)?.first() {
-            Some(Inserted::Accepted(_) | Inserted::Duplicate(_)) => {}
+        let done = match stored.map_err(not_stored)?.first() {
+            Some(Inserted::Accepted(_)) => Done::Published,
+            Some(Inserted::Duplicate(_)) => Done::PublishedBefore,
             other => return Err(not_taken(place, other)),
-        }
+        };
         let entry = AuditEntry {
             action: AuditAction::DiscardConflicts,
             reason: Some("it was sent back".to_owned()),
@@ -118,31 +133,79 @@ impl Operator {
             ..entry
         };
         let gone = self.archive.store()?.discard_conflicts(&[*place], &entry);
-        Ok(changed(gone, entry)?.count > 0)
+        changed(gone, entry)?;
+        Ok(done)
     }
 
-    /// Returns the event with the type of the one that came first, and its message id in the mark, while
-    /// that one is stored.
+    /// Returns the event with the type of the one that came first, and its message id in the mark. Fails if
+    /// a sink would miss it: no sink wants it, or its type is unknown and a sink chooses by type.
     fn as_the_first(
         &self,
         mut event: NewEvent,
         place: &ConflictPlace,
     ) -> Result<NewEvent, ApiProblem> {
-        let catalog = self.archive.catalog()?;
-        let Some(Seq(number)) = catalog.number_of(EventName::Key(place.key()))? else {
-            return Ok(event);
-        };
-        let page = catalog.events(&EventQuery {
-            before: Some(Seq(number.saturating_add(1))),
-            limit: 1,
-            ..EventQuery::default()
-        })?;
-        if let Some(first) = page.events.iter().find(|first| first.seq.0 == number) {
-            event.event_type = first.event_type.as_deref().map(Into::into);
-            event.marks.conflict_of = Some(first.message_id);
+        match self.first_of(place)? {
+            Some(first) => {
+                event.event_type = first.event_type.map(Into::into);
+                event.marks.conflict_of = Some(first.message_id);
+            }
+            None if self.sinks.choose_by_type(&event.source) => return Err(type_unknown(place)),
+            None => {}
+        }
+        if event.wanted_by(&self.sinks).is_empty() {
+            return Err(wanted_by_none(place, event.event_type.as_deref()));
         }
         Ok(event)
     }
+
+    /// Returns the event that came first, while it is stored.
+    fn first_of(&self, place: &ConflictPlace) -> Result<Option<EventSummary>, ApiProblem> {
+        let catalog = self.archive.catalog()?;
+        let Some(number) = catalog.number_of(EventName::Key(place.key()))? else {
+            return Ok(None);
+        };
+        by_number(catalog, number)
+    }
+}
+
+/// Fate of a conflict that is sent back.
+enum Done {
+    /// Published now.
+    Published,
+    /// Published by an order before, and not again.
+    PublishedBefore,
+    /// Not in the list any more.
+    Gone,
+}
+
+/// Returns the problem of a conflict, with the number of those that were sent back before it.
+fn after_others(sent: &SentBack, problem: ApiProblem) -> ApiProblem {
+    match sent.count + sent.before {
+        0 => problem,
+        done => ApiProblem {
+            detail: format!("{done} sent back, then: {}", problem.detail),
+            ..problem
+        },
+    }
+}
+
+fn type_unknown(place: &ConflictPlace) -> ApiProblem {
+    ApiProblem::conflict(
+        format!(
+            "the type of conflict {place} is not known, because the event that came first was deleted, and filters choose by type; it stays in the list"
+        ),
+        "`hookweir conflicts show ID` has the body; to publish it to all sinks of its source, leave event_types and except_event_types out, reload, and send it back",
+    )
+}
+
+fn wanted_by_none(place: &ConflictPlace, event_type: Option<&str>) -> ApiProblem {
+    ApiProblem::conflict(
+        format!(
+            "no sink wants conflict {place}, whose type is \"{}\"; it stays in the list",
+            event_type.unwrap_or_default().escape_debug()
+        ),
+        "let its type pass (event_types, except_event_types), reload, and send it back; `hookweir conflicts discard ID` deletes it",
+    )
 }
 
 /// Returns the error of a body that the store does not take.

@@ -25,6 +25,7 @@ impl Operator {
         let page = self.archive.catalog()?.events(&query)?;
         Ok(EventList {
             events: page.events.iter().map(view).collect(),
+            more: page.next.is_some(),
             next: page.next.map(|seq| seq.0.to_string()),
             after_deleted: false,
         })
@@ -39,6 +40,7 @@ impl Operator {
         match self.archive.store()?.events_after(query, after)? {
             Followed::By(followers) => Ok(EventList {
                 events: followers.events.iter().map(view).collect(),
+                more: followers.more,
                 next: Some(followers.next.to_string()),
                 after_deleted: followers.after_deleted,
             }),
@@ -58,13 +60,15 @@ impl Operator {
             seq: event.seq,
             received_at: event.received_at,
         })?;
+        let jobs = self.chosen_by(&event);
         let mut view = view(&event);
         view.sinks = self.sinks_of(&event, &rows);
         Ok(TraceView {
             event: view,
             number: event.seq.0,
             confirmed_at: rows.confirmed_at.iter().copied().map(shown).collect(),
-            republished: self.republished(&event)?,
+            jobs_unknown: jobs.is_none(),
+            chosen_by: jobs.unwrap_or_default(),
         })
     }
 
@@ -251,7 +255,10 @@ fn view(event: &EventSummary) -> EventView {
 }
 
 /// Returns the event with this number. Its body is not read.
-fn by_number(catalog: &dyn Catalog, number: Seq) -> Result<Option<EventSummary>, ApiProblem> {
+pub(super) fn by_number(
+    catalog: &dyn Catalog,
+    number: Seq,
+) -> Result<Option<EventSummary>, ApiProblem> {
     let query = EventQuery {
         before: Some(Seq(number.0.saturating_add(1))),
         limit: 1,

@@ -44,8 +44,8 @@ pub use sources::KnownSource;
 pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView};
 pub use views::{
     Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,
-    ParkedView, RepublishPlan, SecretView, SinkState, SinkView, SourceList, SourceRefusal,
-    SourceView, TraceJob, TraceView,
+    ParkedView, RepublishPlan, SecretView, SentBack, SinkState, SinkView, SourceList,
+    SourceRefusal, SourceView, TraceJob, TraceView,
 };
 
 /// Facts about the instance and its configuration, on which the functions stand.

@@ -40,8 +40,9 @@ pub struct EventQuestion {
     pub sink: Option<String>,
     /// Place to go on from: `next` of the page before.
     pub before: Option<String>,
-    /// EventPosition: events after it, the oldest first, without gaps. `next` of the answer before, `position`
-    /// of an event, the header `x-hookweir-position` of a message, or 0.
+    /// EventPosition: events after it, the oldest first. `next` of the answer before, or 0: without gaps.
+    /// After `position` of an event, or the header `x-hookweir-position` of a message, an event with a lower
+    /// number may appear: step back, and leave out message ids that you know.
     pub after: Option<String>,
     /// With `after`: time to wait for an event if there is none yet, in milliseconds.
     pub wait_ms: Option<u64>,
@@ -95,7 +96,7 @@ impl EventQuestion {
         position.map(Some).ok_or_else(|| {
             ApiProblem::bad_question(
                 format!("after: \"{}\" is no position", after.escape_debug()),
-                "give `next` of the answer before, `position` of an event, or 0",
+                "give `next` of the answer before, `position` of an older event, or 0",
             )
         })
     }

@@ -62,7 +62,7 @@ pub struct TopView {
     /// Milliseconds since the start of the process.
     pub uptime_ms: u64,
     /// Time of all processors of the machine, and the part in which they were idle, in ticks. None if
-    /// the system does not tell.
+    /// the service may not read `/proc/stat`; `hookweir top` reads it itself then.
     pub processors: Option<PartOf>,
     /// Outcomes of each source.
     pub sources: Vec<SourceCounts>,
@@ -289,6 +289,18 @@ fn whole(gauge: i64) -> u64 {
     u64::try_from(gauge).unwrap_or(0)
 }
 
+impl TopView {
+    /// Completes the figures by those of the processors, as the caller's process sees them. The service
+    /// may not see them: `ProcSubset=pid` hides `/proc/stat` from it.
+    #[must_use]
+    pub fn with_processors(self) -> Self {
+        Self {
+            processors: self.processors.or_else(processors),
+            ..self
+        }
+    }
+}
+
 /// Returns the ticks in which the processors were idle, out of all. None without `/proc`.
 fn processors() -> Option<PartOf> {
     let text = fs::read_to_string("/proc/stat").ok()?;
@@ -302,4 +314,21 @@ fn processors() -> Option<PartOf> {
         part: ticks.get(3)? + ticks.get(4)?,
         whole: ticks.iter().take(8).sum(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_that_the_service_may_not_see_are_those_that_the_command_sees() {
+        let hidden = TopView::default().with_processors();
+        assert!(hidden.processors.is_some_and(|of| of.whole > 0));
+        let seen = Some(PartOf { part: 1, whole: 2 });
+        let kept = TopView {
+            processors: seen,
+            ..TopView::default()
+        };
+        assert_eq!(kept.with_processors().processors, seen);
+    }
 }

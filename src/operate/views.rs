@@ -16,6 +16,9 @@ pub struct EventList {
     /// `before`: none at the end. A page may be empty and have a next one: none of the events that were
     /// read fits.
     pub next: Option<String>,
+    /// True if events behind `next` may be there already: the page is full, or none of those that were read
+    /// fits. With `after`, false once all events were read.
+    pub more: bool,
     /// True if the event at `after` was deleted (store.keep_events_days). Events behind it may have been
     /// deleted, too, before they were read.
     pub after_deleted: bool,
@@ -24,8 +27,8 @@ pub struct EventList {
 /// An event without its headers and body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventView {
-    /// Its place in the order of the store, for the parameter `after`. Its messages have it in the header
-    /// `x-hookweir-position`.
+    /// Its place in the order of the store. Its messages have it in the header `x-hookweir-position`. An
+    /// event with a lower number may appear later: `after` this place may miss it, `after` a `next` does not.
     pub position: String,
     /// Id of its message.
     pub message_id: String,
@@ -94,13 +97,16 @@ pub struct TraceView {
     pub number: i64,
     /// Times of confirms, the earliest first. The store keeps no sink with a confirm.
     pub confirmed_at: Vec<String>,
-    /// Jobs that have published it again, the newest first, out of the last 100 jobs. Absent if there are
-    /// none.
+    /// Jobs that have passed it and whose choice has it, the newest first, out of the last 100 jobs. A job
+    /// writes no copy for a sink at which the event waits or is parked. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub republished: Vec<TraceJob>,
+    pub chosen_by: Vec<TraceJob>,
+    /// True if the jobs cannot be read.
+    #[serde(default)]
+    pub jobs_unknown: bool,
 }
 
-/// A job that has published an event again.
+/// A job that publishes events again, and has chosen this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceJob {
     /// Its id, as in the header `x-hookweir-republished`.
@@ -111,8 +117,8 @@ pub struct TraceJob {
     pub created_at: String,
     /// The only sink that it publishes to.
     pub only_to: Option<String>,
-    /// False if the choice asks for a state: the state of that time is not kept.
-    pub certain: bool,
+    /// True if the choice asks for a state, too. The state that the event had then is not kept.
+    pub by_state: bool,
 }
 
 /// Events that a choice has, of those that were looked at. Add the answers up until there is no `next`.
@@ -227,6 +233,18 @@ pub struct ConflictView {
 pub struct Changed {
     /// Number of entries that were changed. Those that are gone already are none.
     pub count: u64,
+}
+
+/// Result of an order to send conflicts back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentBack {
+    /// Number of conflicts that were published. Those that are gone already are none.
+    pub count: u64,
+    /// Number of conflicts that an order before has published. They have left the list, and were not
+    /// published again.
+    pub before: u64,
+    /// Number of the last `ids` that were not looked at, for lack of time. Send these again.
+    pub left: usize,
 }
 
 /// All sources of an instance.

@@ -1,8 +1,9 @@
-//! Reading of events in one order, the oldest first, without gaps: nothing ever appears behind a
-//! [`EventPosition`] that was handed out.
+//! Reading of events in one order, the oldest first, without gaps: nothing ever appears behind
+//! [`Followers::next`].
 //!
 //! The order is that of the numbers. PostgreSQL takes a number before the commit, so a lower number may
-//! appear later than a higher one. A read ends at the highest number below which nothing is under way.
+//! appear later than a higher one. A read ends at the highest number below which nothing is under way. The
+//! [`EventPosition`] of a single event may lie above that.
 
 use std::fmt;
 
@@ -63,6 +64,8 @@ pub struct Followers {
     pub events: Vec<EventSummary>,
     /// Place to go on from: of the last event that was looked at.
     pub next: EventPosition,
+    /// There may be events that were not looked at: the page is full, or enough was read for one.
+    pub more: bool,
     /// The event of the position was deleted, and later numbers were given. Later events may have been
     /// deleted, too, before they were read.
     pub after_deleted: bool,

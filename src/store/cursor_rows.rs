@@ -50,6 +50,7 @@ macro_rules! cursor_reads {
             Ok(Followed::By(Followers {
                 events: found.events,
                 next,
+                more: found.next.is_some(),
                 after_deleted,
             }))
         }

@@ -5,7 +5,7 @@ use super::table::Table;
 use super::trace::{json, print_body};
 use crate::cli::{Failure, say};
 use crate::config::Config;
-use crate::operate::{Changed, ConflictList, Decision, ParkedQuestion};
+use crate::operate::{Changed, ConflictList, Decision, ParkedQuestion, SentBack};
 use crate::store::catalog::PAGE;
 
 #[derive(Debug, clap::Args)]
@@ -55,8 +55,8 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::SendBack => decide(&client, options, ("send-back", "sent back")),
-        Verb::Discard => decide(&client, options, ("discard", "discarded")),
+        Verb::SendBack => send_back(&client, options),
+        Verb::Discard => discard(&client, options),
     }
 }
 
@@ -96,24 +96,68 @@ fn list(client: &AdminClient, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has the service decide on the conflicts. `verb` is the last part of the path, and the word for what is
-/// done.
-fn decide(client: &AdminClient, options: &Options, verb: (&str, &str)) -> Result<(), Failure> {
+/// Has the service publish the conflicts.
+fn send_back(client: &AdminClient, options: &Options) -> Result<(), Failure> {
+    let (mut now, mut before) = (0, 0);
+    let mut rest = &options.ids[..];
+    while !rest.is_empty() {
+        let ids = rest.split_at(rest.len().min(STEP)).0;
+        let sent = client.post("conflicts/send-back", &decision(options, ids));
+        let sent: SentBack = sent.inspect_err(|_| tell_before_error(now, before))?;
+        now += sent.count;
+        before += sent.before;
+        let looked = ids.len().saturating_sub(sent.left).max(1);
+        rest = rest.split_at(looked).1;
+    }
+    tell(now, before);
+    all_there(options, now + before)
+}
+
+/// Conflicts that are sent back in one request.
+const STEP: usize = 20;
+
+/// Says how many conflicts were sent back before the request that failed.
+fn tell_before_error(now: u64, before: u64) {
+    if now + before > 0 {
+        tell(now, before);
+    }
+}
+
+/// Says how many conflicts were sent back.
+fn tell(now: u64, before: u64) {
+    say::out(format_args!("{now} sent back"));
+    if before > 0 {
+        say::note(format_args!(
+            "{before} had been sent back before, and were not published again"
+        ));
+    }
+}
+
+/// Has the service delete the conflicts.
+fn discard(client: &AdminClient, options: &Options) -> Result<(), Failure> {
     let mut gone = 0;
     for ids in options.ids.chunks(PAGE) {
-        let decision = Decision {
-            ids: ids.to_vec(),
-            reason: options.reason.clone(),
-            ..Decision::default()
-        };
-        let changed: Changed = client.post(&format!("conflicts/{}", verb.0), &decision)?;
+        let changed: Changed = client.post("conflicts/discard", &decision(options, ids))?;
         gone += changed.count;
     }
-    say::out(format_args!("{gone} {}", verb.1));
+    say::out(format_args!("{gone} discarded"));
+    all_there(options, gone)
+}
+
+fn decision(options: &Options, ids: &[String]) -> Decision {
+    Decision {
+        ids: ids.to_vec(),
+        reason: options.reason.clone(),
+        ..Decision::default()
+    }
+}
+
+/// Fails if some of the conflicts were not in the list.
+fn all_there(options: &Options, found: u64) -> Result<(), Failure> {
     match options.ids.len() as u64 {
-        wanted if gone < wanted => Err(Failure::Usage(format!(
+        wanted if found < wanted => Err(Failure::Usage(format!(
             "{} of {wanted} are not there (any more)",
-            wanted - gone
+            wanted - found
         ))),
         _ => Ok(()),
     }

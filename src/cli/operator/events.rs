@@ -111,9 +111,8 @@ fn go_on(question: &mut EventQuestion, page: &EventList) -> bool {
         true => &mut question.after,
         false => &mut question.before,
     };
-    let has_moved = page.next.is_some() && page.next != *place;
     place.clone_from(&page.next);
-    has_moved
+    page.more
 }
 
 /// Says how to go on.
@@ -153,4 +152,27 @@ fn state(event: &EventView) -> String {
 
 fn json(event: &EventView) -> Result<String, Failure> {
     super::trace::json(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rare_event_is_listed_to_the_end_though_others_keep_coming() {
+        let page = |next: &str, more| EventList {
+            events: Vec::new(),
+            next: Some(next.to_owned()),
+            more,
+            after_deleted: false,
+        };
+        let mut question = EventQuestion {
+            after: Some("0".to_owned()),
+            ..EventQuestion::default()
+        };
+        assert!(go_on(&mut question, &page("10000-00000000", true)));
+        assert_eq!(question.after.as_deref(), Some("10000-00000000"));
+        let others = page("10005-00000000", false);
+        assert!(!go_on(&mut question, &others), "all were read");
+    }
 }

@@ -190,6 +190,7 @@ mod tests {
             let page: Vec<usize> = newest.by_ref().take(PAGE).collect();
             Ok(EventList {
                 next: (page.len() == PAGE).then(|| "more".to_owned()),
+                more: page.len() == PAGE,
                 events: page.into_iter().map(event).collect(),
                 after_deleted: false,
             })
@@ -241,6 +242,7 @@ mod tests {
             Ok(EventList {
                 events: found.copied().map(event).collect(),
                 next: (first > 0).then(|| first.to_string()),
+                more: first > 0,
                 after_deleted: false,
             })
         });

@@ -87,10 +87,10 @@ impl Rates {
 }
 
 pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
-    let mut before: TopView = AdminClient::new(config)?.get("top", &[])?;
+    let mut before = look(config)?;
     loop {
         thread::sleep(Duration::from_secs(options.interval));
-        let after: TopView = AdminClient::new(config)?.get("top", &[])?;
+        let after = look(config)?;
         if after.instance != before.instance {
             say::note("the service was restarted: rates begin anew");
             before = after;
@@ -110,6 +110,12 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         }
         before = after;
     }
+}
+
+/// Returns the figures of the service, which is on this machine: it is asked by a Unix socket.
+fn look(config: &Config) -> Result<TopView, Failure> {
+    let figures: TopView = AdminClient::new(config)?.get("top", &[])?;
+    Ok(figures.with_processors())
 }
 
 fn print(report: &Report<'_>, once: bool) {

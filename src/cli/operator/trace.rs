@@ -115,31 +115,43 @@ pub(super) fn trace(config: &Config, options: &Options) -> Result<(), Failure> {
             "no sink wants this event: its filters leave it out".to_owned(),
         );
     }
-    if event.sinks.iter().all(|sink| sink.since.is_none()) {
-        for at in &trace.confirmed_at {
-            row(
-                Some(at),
-                "confirm",
-                "by one of the sinks; the store keeps no name with it".to_owned(),
-            );
-        }
-    }
-    for job in &trace.republished {
-        row(Some(&job.created_at), "republished", by_job(job));
+    for (at, step, what) in confirms_and_jobs(&trace) {
+        row(Some(at), step, what);
     }
     table.print();
+    if trace.jobs_unknown {
+        say::note(
+            "jobs that publish events again are not shown: the service cannot read the table republish_job",
+        );
+    }
     Ok(())
 }
 
-/// Returns the job that has published an event again, in words.
+/// Returns confirms whose sink is not known, and jobs that have chosen the event: time, step, and words.
+fn confirms_and_jobs(trace: &TraceView) -> Vec<(&String, &'static str, String)> {
+    let is_nameless = trace.event.sinks.iter().all(|sink| sink.since.is_none());
+    let confirms = trace.confirmed_at.iter().filter(|_| is_nameless);
+    let confirms = confirms.map(|at| {
+        let what = "by one of the sinks; the store keeps no name with it";
+        (at, "confirm", what.to_owned())
+    });
+    let jobs = trace.chosen_by.iter();
+    let jobs = jobs.map(|job| (&job.created_at, "chosen", by_job(job)));
+    confirms.chain(jobs).collect()
+}
+
+/// Returns the job that has chosen an event, in words.
 fn by_job(job: &TraceJob) -> String {
     let sink = job.only_to.as_deref();
     let sink = sink.map_or_else(String::new, |sink| format!(", to sink {sink} only"));
-    let doubt = match job.certain {
-        true => "",
-        false => ", if it was in the state that the job asks for",
+    let doubt = match job.by_state {
+        true => ", if it was in the state that the job asks for",
+        false => "",
     };
-    format!("by {}, job {}{sink}{doubt}", job.caller, job.id)
+    format!(
+        "to be published again, by {}, job {}{sink}{doubt}",
+        job.caller, job.id
+    )
 }
 
 /// Returns the fields of an event, each with its name.

@@ -31,10 +31,11 @@ section! {
         /// loopback addresses and the address itself. A request for another name gets 421: a web page
         /// could have made a browser send it (DNS rebinding).
         pub hosts: Vec<String> = "admin.hosts", HostNames, [];
-        /// Connections open at once on the socket. When full, new connections wait in the kernel.
+        /// Connections open at once on the socket. When full, new connections wait in the kernel. Callers who
+        /// wait for events (wait_ms) take half of them at most.
         pub max_connections: usize = "admin.max_connections", Count(1..=1024), 16;
         /// Questions that are answered at once, each by a database connection of its own; with SQLite they
-        /// share one. Lower values leave more of the database to deliveries.
+        /// share one. Lower values leave more of the database to deliveries. reload, top and sources take none.
         pub database_connections: usize = "admin.database_connections", Count(1..=16), 2;
         /// Time to answer a question, and time after which PostgreSQL cancels its statement.
         pub timeout: Duration = "admin.timeout_ms", Millis(100..=60_000), 2000;

@@ -72,6 +72,16 @@ impl Routes {
             .map(|(at, _)| at)
             .collect()
     }
+
+    /// Returns `true` if the sinks out of `all` that an event of this source goes to depend on its type.
+    fn choose_by_type(&self, all: SinkSet, source: &SourceName) -> bool {
+        let (set, is_open) = match self.sources.get(source) {
+            Some((set, filter)) => (*set, filter.is_open()),
+            None => (all, true),
+        };
+        let mut filters = self.filters.iter().enumerate();
+        !is_open || filters.any(|(at, filter)| set.has(at) && !filter.is_open())
+    }
 }
 
 impl Sinks {
@@ -217,6 +227,12 @@ impl Sinks {
     pub fn wanting(&self, source: &SourceName, event_type: Option<&str>) -> SinkSet {
         let all = SinkSet::first(self.names.len());
         self.routes.now.load().wanting(all, source, event_type)
+    }
+
+    /// Returns `true` if the sinks that an event of this source goes to depend on its type.
+    pub fn choose_by_type(&self, source: &SourceName) -> bool {
+        let all = SinkSet::first(self.names.len());
+        self.routes.now.load().choose_by_type(all, source)
     }
 
     /// Returns the names of the sinks in `set`.

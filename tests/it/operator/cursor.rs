@@ -42,7 +42,7 @@ async fn positions(app: &App, count: usize) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_goes_on_from_the_position_in_the_header_of_its_last_message() {
+async fn a_consumer_steps_back_to_the_header_of_an_older_message_and_goes_on_there() {
     let app = App::start(&five_sources()).await;
     for id in ["evt_1", "evt_2", "evt_3"] {
         send(&app, Provider::Stripe, id);
@@ -82,6 +82,35 @@ async fn a_consumer_that_waits_gets_the_next_event_as_it_comes() {
         send(&app, Provider::Stripe, "evt_2");
         let answer = waiting.join().expect("answered");
         assert_eq!(ids_of(&answer), ["evt_2"]);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_of_a_rare_event_waits_though_others_come_and_goes_on_behind_them() {
+    let app = App::start(&five_sources()).await;
+    let wait = Duration::from_millis(1500);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let since = Instant::now();
+            let answer = after(&app, "0", "&event_id=rare&wait_ms=1500");
+            (answer, since.elapsed())
+        });
+        for id in ["evt_1", "evt_2"] {
+            send(&app, Provider::Stripe, id);
+        }
+        let (answer, waited) = waiting.join().expect("answered");
+        assert_eq!(ids_of(&answer), [""; 0]);
+        assert!(waited >= wait, "answered at once: {waited:?}");
+        assert_eq!(answer["more"], false, "all were read: {answer}");
+    });
+    let all = after(&app, "0", "");
+    let last = &all["next"];
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| after(&app, "0", "&event_id=rare&wait_ms=30000"));
+        send(&app, Provider::Stripe, "rare");
+        let answer = waiting.join().expect("answered");
+        assert_eq!(ids_of(&answer), ["rare"]);
+        assert_ne!(&answer["next"], last);
     });
 }
 

@@ -190,3 +190,121 @@ async fn another_body_is_sent_back_as_a_message_of_its_own_with_the_mark_of_the_
     assert_eq!(words, ["send back conflicts", "discard conflicts"]);
     assert_eq!(recorded[0].2.as_deref(), Some("another payment"));
 }
+
+/// Has the service accept an event and another body under its id. Returns the name of the conflict.
+async fn conflict(app: &App, seed: u64) -> String {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let first = Provider::Stripe.event(&mut rng);
+    let other = first.with_another_body(&mut rng);
+    for event in [&first, &other] {
+        let headers = event.signed(Provider::Stripe.secret(), now());
+        let answer = post(&client(), app.listen, "stripe", headers, event.body.clone()).await;
+        assert!(answer.is_taken(), "{answer:?}");
+    }
+    let listed = json(app, &["conflicts"]);
+    let id = listed[0]["id"].as_str().expect("an id");
+    id.to_owned()
+}
+
+/// Runs a statement in the service's database.
+pub(super) fn in_database(app: &App, statement: &str) {
+    let path = app.folder().join("data/hookweir.db");
+    let mut database = SqliteConnection::establish(&path.to_string_lossy()).expect("opened");
+    let wait = "PRAGMA busy_timeout = 60000";
+    sql_query(wait).execute(&mut database).expect("set");
+    sql_query(statement).execute(&mut database).expect("done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_no_sink_would_get_stays_in_the_list_and_the_operator_learns_why() {
+    let filter = "[publisher]\nevent_types = [\"never.*\"]\n";
+    let app = App::start(&format!("{filter}{}", five_sources())).await;
+    let id = conflict(&app, 9).await;
+    let send_back = ["conflicts", "send-back", &id];
+    let told = hookweir(&app, &send_back).bad(64);
+    assert!(told.contains("no sink wants"), "{told}");
+    assert_eq!(json(&app, &["conflicts"]).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_whose_type_is_gone_stays_in_the_list_while_a_sink_chooses_by_type() {
+    let filter = "[publisher]\nexcept_event_types = [\"never.*\"]\n";
+    let app = App::start(&format!("{filter}{}", five_sources())).await;
+    let id = conflict(&app, 10).await;
+    let since = Instant::now();
+    while json(&app, &["events"])[0]["state"] != "published" {
+        assert!(since.elapsed() < Duration::from_secs(60), "not published");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // As the deletion by age does.
+    in_database(&app, "DELETE FROM event");
+    let send_back = ["conflicts", "send-back", &id];
+    let told = hookweir(&app, &send_back).bad(64);
+    assert!(told.contains("type of conflict"), "{told}");
+    assert_eq!(json(&app, &["conflicts"]).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_comes_again_after_it_was_sent_back_is_not_called_published_twice() {
+    let app = App::start(&five_sources()).await;
+    let id = conflict(&app, 11).await;
+    let choice = object!({ "ids": [id] });
+    let path = "/api/v1/conflicts/send-back";
+    let published = object!({ "count": 1, "before": 0, "left": 0 });
+    assert_eq!(told(&app, path, &choice), (200, published));
+    let again = conflict(&app, 11).await;
+    let choice = object!({ "ids": [again] });
+    let known = object!({ "count": 0, "before": 1, "left": 0 });
+    assert_eq!(told(&app, path, &choice), (200, known));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_conflicts_are_sent_back_in_as_many_answers_as_it_takes() {
+    let app = App::start(&five_sources()).await;
+    in_database(
+        &app,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
+         SELECT randomblob(32), randomblob(32), 'stripe', 'evt_' || i, '[]', 1764000000000, 1764000000000 + i, 'x' FROM n",
+    );
+    let listed = json(&app, &["conflicts", "--limit", "500"]);
+    let ids: Vec<&str> = listed
+        .iter()
+        .map(|found| found["id"].as_str().expect("an id"))
+        .collect();
+    assert_eq!(ids.len(), 500);
+    let (by_command, by_api) = ids.split_at(50);
+    let command = ["conflicts", "send-back"];
+    let done = hookweir(&app, &[&command[..], by_command].concat()).good();
+    assert_eq!(done.trim_end(), "50 sent back");
+    let (mut sent, mut rest) = (50, by_api);
+    while !rest.is_empty() {
+        let choice = object!({ "ids": rest });
+        let (status, answer) = told(&app, "/api/v1/conflicts/send-back", &choice);
+        assert_eq!(status, 200, "{answer}");
+        sent += answer["count"].as_u64().expect("a count");
+        let left = answer["left"].as_u64().expect("a number") as usize;
+        rest = &rest[rest.len() - left..];
+    }
+    assert_eq!(sent, 500);
+    assert!(json(&app, &["conflicts"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_is_refused_among_others_does_not_hide_those_that_were_sent_back() {
+    let filter = "[publisher]\nexcept_event_types = [\"never.*\"]\n";
+    let app = App::start(&format!("{filter}{}", five_sources())).await;
+    let good = conflict(&app, 12).await;
+    // Its first event is not there.
+    in_database(
+        &app,
+        "INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
+         VALUES (randomblob(32), randomblob(32), 'stripe', 'evt_1', '[]', 1764000000000, 1764000000000, 'x')",
+    );
+    let listed = json(&app, &["conflicts"]);
+    let other = listed.iter().find(|found| found["id"] != *good);
+    let other = other.expect("another")["id"].as_str().expect("an id");
+    let told = hookweir(&app, &["conflicts", "send-back", &good, other]).bad(64);
+    assert!(told.contains("1 sent back, then"), "{told}");
+    assert_eq!(json(&app, &["conflicts"]).len(), 1);
+}

@@ -10,6 +10,7 @@ use hookweir_testkit::provider::Provider;
 use hookweir_testkit::sink::{Message, files};
 use serde_json::{Value, json as object};
 
+use super::decisions::in_database;
 use super::{hookweir, json, raw, send, told, traced};
 
 /// Header of a message that a job has published.
@@ -100,12 +101,12 @@ async fn one_event_is_published_again_under_its_old_message_id_and_marked() {
     assert_eq!(of[1].properties[MARK], format!("\"{id}\""));
     assert_eq!(copies(&app).len(), 1);
     let trace = hookweir(&app, &["trace", "evt_1"]).good();
-    let republished = trace.lines().find(|line| line.contains("republished"));
-    let republished = republished.expect("the job").to_owned();
-    assert!(republished.contains(id), "{trace}");
-    assert!(republished.contains("by user"), "who: {trace}");
+    let chosen = trace.lines().find(|line| line.contains("chosen"));
+    let chosen = chosen.expect("the job").to_owned();
+    assert!(chosen.contains(id), "{trace}");
+    assert!(chosen.contains("by user"), "who: {trace}");
     let other = hookweir(&app, &["trace", "evt_2"]).good();
-    assert!(!other.contains("republished"), "{other}");
+    assert!(!other.contains("chosen"), "{other}");
     let watched = hookweir(&app, &["jobs", "watch", id]).good();
     assert!(watched.contains("done, 1 of 1 events"), "{watched}");
     assert!(
@@ -241,4 +242,17 @@ async fn an_order_is_repeated_with_its_id_also_while_the_most_jobs_run_and_begin
     assert_ne!(error.code, Some(0), "{}", error.out);
     let error = hookweir(&app, &[&start[..], &["--id", "first"]].concat()).bad(64);
     assert!(error.contains("it is no UUID"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_does_without_the_jobs_that_cannot_be_read_and_says_so() {
+    let app = App::start(&five_sources()).await;
+    send(&app, Provider::Stripe, "evt_1");
+    traced(&app, "evt_1", "default", "confirmed").await;
+    in_database(&app, "ALTER TABLE republish_job RENAME TO hidden");
+    let trace = hookweir(&app, &["trace", "evt_1"]);
+    assert!(trace.err.contains("republish_job"), "{}", trace.err);
+    assert!(trace.good().contains("sink default"));
+    let trace = json(&app, &["trace", "evt_1"]).remove(0);
+    assert_eq!(trace["jobs_unknown"], true, "{trace}");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use hookweir::store::catalog::EventQuery;
+use hookweir::store::catalog::{EventQuery, EventSummary};
 use hookweir::store::cursor::EventPosition;
 
 use crate::store_contract::cursor::{after, ids, write_and_read};
@@ -36,6 +36,33 @@ fn an_event_that_is_committed_late_is_not_behind_a_position_that_was_handed_out(
     let rest = after(&*store, again.next, all());
     let events = [seen.events, again.events, rest.events].concat();
     assert_eq!(ids(&events), ["early0", "late", "quick0"]);
+}
+
+#[test]
+fn a_reader_that_begins_at_a_message_misses_an_event_under_way_unless_it_steps_back() {
+    let place = Postgres::fresh();
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("early", 0..1));
+    let mut slow = place.connect();
+    slow.batch_execute(UNDER_WAY).expect("under way");
+    insert(&*store, owner, &many("quick", 0..1));
+    // Committed, so published: its message carries this position.
+    let newest = EventQuery {
+        limit: 2,
+        ..EventQuery::default()
+    };
+    let listed = store.events(&newest).expect("read").events;
+    let [quick, early] = &listed[..] else {
+        panic!("{listed:?}");
+    };
+    let position = |event: &EventSummary| EventPosition::of(event.seq, event.message_id);
+    slow.batch_execute("COMMIT").expect("committed");
+    let all = EventQuery::default;
+    let from_the_last = after(&*store, position(quick), all());
+    assert!(from_the_last.events.is_empty(), "late has a lower number");
+    let stepped_back = after(&*store, position(early), all());
+    assert_eq!(ids(&stepped_back.events), ["late", "quick0"]);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Events: lists, one by its name, and its way to the sinks.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::views::{EventList, EventView, SinkState, SinkView, TraceView, shown};
 use super::{ApiProblem, EventQuestion, Operator, question};
-use crate::domain::delivery::{DedupKey, MessageId, SourceName};
+use crate::domain::delivery::{DedupKey, MessageId, SourceName, wall_clock};
 use crate::store::catalog::{EventName, EventQuery, EventSummary, LOOK};
 use crate::store::cursor::{EventPosition, Followed};
 use crate::store::trace::{EventTrace, Traced};
@@ -13,6 +13,9 @@ use crate::store::{Catalog, Seq};
 
 /// Events that are listed if a name fits several.
 const LISTED: usize = 10;
+
+/// Difference between the clocks of instances and of the database, at most.
+const SKEW: Duration = Duration::from_secs(3600);
 
 impl Operator {
     /// Returns a page of the events that fit the question: the newest first, or those after a position,
@@ -38,14 +41,29 @@ impl Operator {
         after: EventPosition,
     ) -> Result<EventList, ApiProblem> {
         match self.archive.store()?.events_after(query, after)? {
-            Followed::By(followers) => Ok(EventList {
-                events: followers.events.iter().map(view).collect(),
-                more: followers.more,
-                next: Some(followers.next.to_string()),
-                after_deleted: followers.after_deleted,
-            }),
+            Followed::By(followers) => {
+                let has_moved = followers.next != after;
+                let is_old = has_moved && self.is_older_than_kept(after)?;
+                Ok(EventList {
+                    events: followers.events.iter().map(view).collect(),
+                    more: followers.more,
+                    next: Some(followers.next.to_string()),
+                    after_deleted: followers.after_deleted || is_old,
+                })
+            }
             Followed::AnotherHistory => Err(another_history(after)),
         }
+    }
+
+    /// Returns `true` if the event at this place is still stored, and was received so long ago that later
+    /// ones may have been deleted: it waits, is parked, or was published again. No later one was confirmed
+    /// before it was received.
+    fn is_older_than_kept(&self, place: EventPosition) -> Result<bool, ApiProblem> {
+        let found = by_number(self.archive.catalog()?, place.number())?;
+        let kept = self.archive.config.keep_events.saturating_sub(SKEW);
+        let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+        let oldest = wall_clock().0.saturating_sub(kept);
+        Ok(found.is_some_and(|event| event.received_at.0 < oldest))
     }
 
     /// Returns the event with this message id or provider's id.

@@ -19,8 +19,8 @@ pub struct EventList {
     /// True if events behind `next` may be there already: the page is full, or none of those that were read
     /// fits. With `after`, false once all events were read.
     pub more: bool,
-    /// True if the event at `after` was deleted (store.keep_events_days). Events behind it may have been
-    /// deleted, too, before they were read.
+    /// True if events behind `after` may have been deleted before they were read: the event there was
+    /// deleted (store.keep_events_days), or was received that long ago. Never for `after=0`.
     pub after_deleted: bool,
 }
 

@@ -35,6 +35,11 @@ impl EventPosition {
         }
     }
 
+    /// Returns the number of the event, 0 before all events.
+    pub fn number(self) -> Seq {
+        Seq(self.seq)
+    }
+
     /// Returns the place in this text. None if the text is no place.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "0" {

@@ -86,7 +86,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         }
         if page.after_deleted {
             say::note(format_args!(
-                "the event at {} was deleted (store.keep_events_days); later ones may have been, too, before they were read",
+                "events behind {} may have been deleted (store.keep_events_days) before they were read",
                 question.after.as_deref().unwrap_or_default()
             ));
         }

@@ -8,6 +8,7 @@ use hookweir_testkit::provider::Provider;
 use hookweir_testkit::sink::files;
 use serde_json::Value;
 
+use super::decisions::in_database;
 use super::{hookweir, ids, json, raw, send};
 
 /// Asks for the events after a position.
@@ -112,6 +113,29 @@ async fn a_consumer_of_a_rare_event_waits_though_others_come_and_goes_on_behind_
         assert_eq!(ids_of(&answer), ["rare"]);
         assert_ne!(&answer["next"], last);
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_away_too_long_learns_it_though_its_last_event_is_still_there() {
+    let app = App::start(&five_sources()).await;
+    for id in ["evt_1", "evt_2"] {
+        send(&app, Provider::Stripe, id);
+    }
+    let first = after(&app, "0", "&limit=1");
+    let position = first["next"].as_str().expect("a position");
+    assert_eq!(after(&app, position, "")["after_deleted"], false);
+    // Four days ago; events are kept for three.
+    in_database(
+        &app,
+        "UPDATE event SET received_at = received_at - 345600000 WHERE event_id = 'evt_1'",
+    );
+    let rest = after(&app, position, "");
+    assert_eq!(ids_of(&rest), ["evt_2"]);
+    assert_eq!(rest["after_deleted"], true, "{rest}");
+    let next = rest["next"].as_str().expect("a position");
+    assert_eq!(after(&app, next, "")["after_deleted"], false);
+    let told = hookweir(&app, &["events", "--after", position]);
+    assert!(told.err.contains("may have been deleted"), "{}", told.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,7 @@ impl Reload for Reloader {
     fn reload(&self, dry_run: bool) -> Result<Reloaded, Vec<ConfigError>> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let done = self.parts.replace(&self.inputs, &in_force, dry_run);
+        self.parts.keep_series();
         let metrics = &self.parts.metrics;
         if !dry_run {
             metrics.config_reload_successful.set(done.is_ok().into());
@@ -124,6 +125,19 @@ impl Parts {
         Ok((next, reloaded))
     }
 
+    /// Removes the series of sources and secrets that are not in force: of those before, and of those that were only tried.
+    fn keep_series(&self) {
+        let sources = self.edge.sources();
+        let by_name: HashMap<&str, _> = sources.iter().map(|of| (of.name.as_str(), of)).collect();
+        self.metrics.keep_series(|source, secret| {
+            let Some(source) = by_name.get(source) else {
+                return false;
+            };
+            let mut secrets = source.secrets.iter();
+            secret.is_none_or(|secret| secrets.any(|of| of.reference == secret))
+        });
+    }
+
     /// Swaps the configuration in. What can fail comes first, and changes nothing that a delivery sees. The threads that fetch keys are
     /// the last of it: they would serve sources that do not come into force.
     fn swap(
@@ -158,6 +172,7 @@ impl Parts {
         self.budget.resize(&budget_of(next, &sources));
         shares.put_in_force();
         let known = known_sources(next, self.at, &sources);
+        sources.iter().for_each(|of| of.secrets.put_in_force());
         self.edge.replace_sources(sources);
         self.known.store(Arc::new(known));
         Ok(())

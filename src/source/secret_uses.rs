@@ -1,7 +1,7 @@
 //! Last use of each secret of a source: the evidence for a rotation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::config::model;
@@ -30,6 +30,8 @@ pub struct SecretUse {
     /// Time from which on it is retiring.
     retiring_since: UnixMillis,
     last: AtomicI64,
+    /// Another secret had its reference before a reload, and its series are still that one's.
+    replaces: AtomicBool,
 }
 
 impl SecretUse {
@@ -95,6 +97,7 @@ impl SecretUses {
                 since,
                 retiring_since: since,
                 last: AtomicI64::new(NEVER),
+                replaces: AtomicBool::new(false),
             })
         };
         Self {
@@ -107,6 +110,11 @@ impl SecretUses {
     pub fn take_over(&mut self, before: &Self) {
         for secret in &mut self.secrets {
             let same = |before: &&Arc<SecretUse>| before.secret == secret.secret;
+            let other = |before: &Arc<SecretUse>| {
+                before.reference == secret.reference && before.secret != secret.secret
+            };
+            let replaces = before.secrets.iter().any(other);
+            secret.replaces.store(replaces, Ordering::Relaxed);
             let before = before.secrets.iter().find(same);
             if let (Some(before), Some(now)) = (before, Arc::get_mut(secret)) {
                 now.since = before.since;
@@ -115,6 +123,14 @@ impl SecretUses {
                 }
                 now.last = before.last.load(Ordering::Relaxed).into();
             }
+        }
+    }
+
+    /// Starts the series of each secret again that has the reference of another one before a reload. Call it once they are in force.
+    pub fn put_in_force(&self) {
+        let new = |of: &&SecretUse| of.replaces.swap(false, Ordering::Relaxed);
+        for secret in self.iter().filter(new) {
+            secret.metrics.start_again(secret.last());
         }
     }
 

@@ -86,7 +86,7 @@ metrics! {
     pub(super) secret_last_verified: IntGaugeVec = "hookweir_secret_last_verified_timestamp_seconds" by &["source", "secret"],;
     /// Accepted events that no sink wants: they passed no filter. They are kept as long as
     /// published ones.
-    filtered: IntCounterVec = "hookweir_filtered_total" by &["source"],;
+    pub(super) filtered: IntCounterVec = "hookweir_filtered_total" by &["source"],;
     /// Time from a request's head to its outcome, in seconds. Bounds: `limits.body_timeout_ms` for
     /// its body, then `limits.deadline_ms`.
     pub delivery_seconds: Histogram = "hookweir_delivery_seconds", in LATENCY;

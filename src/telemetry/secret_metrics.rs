@@ -30,6 +30,16 @@ impl Metrics {
 }
 
 impl SecretMetrics {
+    /// Starts again, for another secret under the same reference. `last` is its last use, if it had one under another reference.
+    pub fn start_again(&self, last: Option<UnixMillis>) {
+        self.verified.reset();
+        match last {
+            Some(last) => self.last.with_label_values(&self.labels).set(last.0 / 1000),
+            // There is none if the secret before was not used.
+            None => drop(self.last.remove_label_values(&self.labels)),
+        }
+    }
+
     /// Counts a delivery that the secret has verified at `now`. The time has no series until then: an age since 1970 would mean nothing.
     pub fn verified(&self, now: UnixMillis) {
         self.verified.inc();

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
+use prometheus::core::Collector;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::LastOutcomes;
 use super::line_limit::LineLimit;
@@ -45,6 +46,64 @@ impl Metrics {
             source: source.clone(),
         })
     }
+}
+
+impl Metrics {
+    /// Removes the series of sources and secrets for which `is_in_force` returns `false`. It takes the name of a source, and the
+    /// reference of a secret.
+    pub fn keep_series(&self, is_in_force: impl Fn(&str, Option<&str>) -> bool) {
+        for source in labels(&self.received, ["source"]) {
+            let [name] = &source;
+            if !is_in_force(name, None) {
+                self.remove_source(name);
+            }
+        }
+        for secret in labels(&self.secret_verified, ["source", "secret"]) {
+            let [name, reference] = &secret;
+            if !is_in_force(name, Some(reference)) {
+                // The time is absent if it was never used.
+                let _ = self.secret_verified.remove_label_values(&secret);
+                let _ = self.secret_last_verified.remove_label_values(&secret);
+            }
+        }
+    }
+
+    /// Removes the series of one source. Some of them may not be there.
+    fn remove_source(&self, name: &str) {
+        for family in [
+            &self.received,
+            &self.conflicts,
+            &self.same_bytes,
+            &self.filtered,
+        ] {
+            let _ = family.remove_label_values(&[name]);
+        }
+        for family in [&self.last_accepted, &self.last_rejected] {
+            let _ = family.remove_label_values(&[name]);
+        }
+        let single = ["accepted", "duplicate", "challenge"].map(|outcome| (outcome, ""));
+        let rejected = RejectReason::ALL.iter().map(|of| ("rejected", of.label()));
+        let shed = ShedReason::ALL.iter().map(|of| ("shed", of.label()));
+        let failed = FailReason::ALL.iter().map(|of| ("failed", of.label()));
+        let all = single.into_iter().chain(rejected).chain(shed).chain(failed);
+        for (outcome, reason) in all {
+            let _ = self.outcomes.remove_label_values(&[name, outcome, reason]);
+        }
+    }
+}
+
+/// Returns the values of these labels of each series of a family.
+fn labels<const N: usize>(family: &IntCounterVec, names: [&str; N]) -> Vec<[String; N]> {
+    let families = family.collect();
+    let series = families.iter().flat_map(|family| family.get_metric());
+    let value = |series: &prometheus::proto::Metric, name: &str| {
+        let mut labels = series.get_label().iter();
+        let found = labels.find(|label| label.name() == name);
+        found.map_or_else(String::new, |label| label.value().to_owned())
+    };
+    series
+        .map(|series| names.map(|name| value(series, name)))
+        .collect()
 }
 
 /// Time of one source, which has no series until it is set: an age since 1970 would mean nothing.
@@ -167,6 +226,38 @@ mod tests {
         assert_eq!(shown(accepted), None);
         let now = wall_clock().0 / 1000;
         assert!(shown(rejected).is_some_and(|at| (now - 60..=now).contains(&at)));
+    }
+
+    #[test]
+    fn a_source_that_is_gone_leaves_no_series_and_the_others_go_on() {
+        let metrics = Metrics::new().expect("names are unique");
+        let name = |name: &str| SourceName::parse(name).expect("a name");
+        let lines = |of: &str| {
+            let text = metrics.text().expect("utf-8");
+            let of = format!("\"{of}\"");
+            text.lines().filter(|line| line.contains(&of)).count()
+        };
+        let kept = metrics.source(&name("kept"));
+        let before = lines("kept");
+        for source in ["kept", "gone"] {
+            metrics
+                .secret(&name(source), "file:old")
+                .verified(wall_clock());
+            metrics.count_filtered(&name(source));
+        }
+        metrics
+            .source(&name("gone"))
+            .count(&Outcome::Shed(ShedReason::Bytes), Duration::ZERO);
+        metrics.keep_series(|source, secret| source == "kept" && secret != Some("file:old"));
+        assert_eq!((lines("gone"), lines("file:old")), (0, 0));
+        assert_eq!(lines("kept"), before + 1, "and what was filtered");
+        kept.received.inc();
+        assert!(
+            metrics
+                .text()
+                .expect("utf-8")
+                .contains("hookweir_received_total{source=\"kept\"} 1")
+        );
     }
 
     #[test]

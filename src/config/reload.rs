@@ -1,10 +1,12 @@
 //! Differences between the configuration in force and a new one, and the part of them that a running service takes over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::model::{Config, Limits, Publisher, PublisherUrl, Source};
+use super::model::{AdminToken, Config, Limits, Publisher, PublisherUrl, Source};
+use super::report::Effective;
+use crate::domain::delivery::SourceName;
 
 /// A difference between two configurations. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,40 +43,40 @@ impl Config {
     pub fn changes_to(&self, new: &Self) -> Vec<ConfigChange> {
         let mut changes = self.named_changes(new);
         let whole: BTreeSet<String> = changes.iter().map(|change| change.option.clone()).collect();
-        let is_whole = |key: &str| {
-            let mut parts = key.splitn(3, '.');
-            let (kind, name) = (parts.next(), parts.next());
-            kind.zip(name)
-                .is_some_and(|(kind, name)| whole.contains(&format!("{kind}.{name}")))
-        };
-        let keys: BTreeSet<&str> = self.shown(new).collect();
-        for key in keys.into_iter().filter(|key| !is_whole(key)) {
-            changes.extend(self.change_of(new, key));
+        let (was, now) = (self.by_key(), new.by_key());
+        let keys: BTreeSet<&str> = was.keys().chain(now.keys()).copied().collect();
+        let whole = |key: &str| prefixes(key).any(|prefix| whole.contains(prefix));
+        for key in keys.into_iter().filter(|key| !whole(key)) {
+            changes.extend(self.change_of(key, was.get(key).copied(), now.get(key).copied()));
         }
-        changes.extend(self.secret_changes(new));
+        let secrets = self.secret_changes(new, &changes);
+        changes.extend(secrets);
         changes
     }
 
-    fn shown<'c>(&'c self, new: &'c Self) -> impl Iterator<Item = &'c str> {
-        let both = self.effective.iter().chain(&new.effective);
-        both.map(|option| option.key.as_str())
+    /// Returns the options as they were written, by their names. The last of a name counts.
+    fn by_key(&self) -> BTreeMap<&str, &Effective> {
+        let options = self.effective.iter();
+        options
+            .map(|option| (option.key.as_str(), option))
+            .collect()
     }
 
     /// Returns the difference of one option.
-    fn change_of(&self, new: &Self, key: &str) -> Option<ConfigChange> {
-        let of = |config: &Self| {
-            let option = config.effective.iter().rfind(|option| option.key == key)?;
-            Some((option.shown.clone(), option.place.to_string()))
-        };
-        let (was, now) = (of(self), of(new));
-        let shown = |value: &Option<(String, String)>| match value {
-            Some((shown, _)) => shown.clone(),
+    fn change_of(
+        &self,
+        key: &str,
+        was: Option<&Effective>,
+        now: Option<&Effective>,
+    ) -> Option<ConfigChange> {
+        let shown = |value: Option<&Effective>| match value {
+            Some(option) => option.shown.clone(),
             None => "left out".to_owned(),
         };
-        (shown(&was) != shown(&now)).then(|| ConfigChange {
+        (shown(was) != shown(now)).then(|| ConfigChange {
             option: key.to_owned(),
-            what: format!("{} -> {}", shown(&was), shown(&now)),
-            place: now.map(|(_, place)| place),
+            what: format!("{} -> {}", shown(was), shown(now)),
+            place: now.map(|option| option.place.to_string()),
             live: self.is_live(key),
         })
     }
@@ -92,8 +94,8 @@ impl Config {
         };
         let mut changes = Vec::new();
         for (one, other, what) in [(new, self, "added"), (self, new, "removed")] {
-            let sources = one.sources.iter();
-            let only = sources.filter(|source| other.source_of(source).is_none());
+            let (sources, others) = (one.sources.iter(), other.by_name());
+            let only = sources.filter(|source| !others.contains_key(&source.name));
             changes.extend(
                 only.map(|source| change(one, format!("source.{}", source.name), what, true)),
             );
@@ -107,12 +109,12 @@ impl Config {
     }
 
     /// Returns secrets that are others under the same references.
-    fn secret_changes(&self, new: &Self) -> Vec<ConfigChange> {
+    fn secret_changes(&self, new: &Self, shown: &[ConfigChange]) -> Vec<ConfigChange> {
+        let shown: BTreeSet<&str> = shown.iter().map(|change| &*change.option).collect();
         let mut changes = Vec::new();
         let mut note = |option: String, live| {
             let place = new.places.get(&option).map(ToString::to_string);
-            let same = |change: &Option<ConfigChange>| change.is_none();
-            if same(&self.change_of(new, &option)) {
+            if !shown.contains(&*option) {
                 let what = OTHER_SECRET.to_owned();
                 changes.push(ConfigChange {
                     option,
@@ -122,8 +124,9 @@ impl Config {
                 });
             }
         };
+        let before = self.by_name();
         for source in &new.sources {
-            let Some(before) = self.source_of(source) else {
+            let Some(before) = before.get(&source.name) else {
                 continue;
             };
             let differ = [
@@ -139,21 +142,42 @@ impl Config {
                 note(format!("source.{}.{key}", source.name), true);
             }
         }
-        if self.store.url != new.store.url {
-            note("store.url".to_owned(), false);
-        }
-        for sink in &new.sinks {
-            let before = self.sinks.iter().find(|before| before.name == sink.name);
-            if before.is_some_and(|before| before.url != sink.url) {
-                note(sink.key("url"), false);
-            }
-        }
+        let others = self.other_secrets(new);
+        others.into_iter().for_each(|option| note(option, false));
         changes
     }
 
-    /// Returns the source of the same name.
-    fn source_of(&self, source: &Source) -> Option<&Source> {
-        self.sources.iter().find(|own| own.name == source.name)
+    /// Returns options outside of sources whose secrets are others.
+    fn other_secrets(&self, new: &Self) -> Vec<String> {
+        let same_name = |token: &AdminToken| {
+            let mut tokens = self.admin.tokens.iter();
+            tokens.find(|before| before.name == token.name)
+        };
+        let is_other = |token: &AdminToken| {
+            same_name(token).is_some_and(|before| before.secret != token.secret)
+        };
+        let differ = [
+            ("store.url", self.store.url != new.store.url),
+            ("admin.tokens", new.admin.tokens.iter().any(is_other)),
+            (
+                "lakehouse.catalog",
+                self.lakehouse.catalog != new.lakehouse.catalog,
+            ),
+        ];
+        let differ = differ.into_iter().filter(|(_, differs)| *differs);
+        let mut options: Vec<String> = differ.map(|(key, _)| key.to_owned()).collect();
+        for sink in &new.sinks {
+            let before = self.sinks.iter().find(|before| before.name == sink.name);
+            if before.is_some_and(|before| before.url != sink.url) {
+                options.push(sink.key("url"));
+            }
+        }
+        options
+    }
+
+    fn by_name(&self) -> HashMap<&SourceName, &Source> {
+        let sources = self.sources.iter();
+        sources.map(|source| (&source.name, source)).collect()
     }
 
     fn has_kafka(&self) -> bool {
@@ -177,15 +201,20 @@ impl Config {
     /// Returns the configuration that is in force after a reload of `new`: what needs a restart stays as it is. Fails if a
     /// part of `new` cannot do without the restart.
     pub fn reloaded(&self, new: &Self) -> Result<Self, Vec<ConfigError>> {
-        let mistakes: Vec<_> = new
-            .sources
-            .iter()
-            .flat_map(|source| self.too_early(new, source))
-            .collect();
+        let before = self.by_name();
+        let removed: HashSet<_> = self.known_to_kafka.iter().collect();
+        let mut mistakes = Vec::new();
+        for source in &new.sources {
+            let before = before.get(&source.name).copied();
+            mistakes.extend(self.too_early(new, source, before));
+            if before.is_none() && removed.contains(&source.name) {
+                let text = "a Kafka sink still has the topic, key or size of the removed source of this name: restart the service, or take another name";
+                mistakes.push(new.source_error(source, "name", text));
+            }
+        }
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let kafka = self.has_kafka();
         let mut next = Self {
             limits: Limits {
                 max_header_bytes: self.limits.max_header_bytes,
@@ -201,22 +230,8 @@ impl Config {
             places: new.places.clone(),
             ..self.clone()
         };
-        if kafka {
-            next.limits.max_body_bytes = self.limits.max_body_bytes;
-            for source in &mut next.sources {
-                if let Some(before) = self.source_of(source) {
-                    (source.topic, source.record_key) =
-                        (before.topic.clone(), before.record_key.clone());
-                    source.max_body_bytes = before.max_body_bytes;
-                }
-            }
-        }
-        if kafka {
-            let removed = self.sources.iter().filter(|source| {
-                new.source_of(source).is_none() && of_kafka(source).next().is_some()
-            });
-            let removed = removed.map(|source| source.name.clone());
-            next.known_to_kafka.extend(removed);
+        if self.has_kafka() {
+            self.keep_for_kafka(&mut next, &new.by_name());
         }
         next.sinks
             .iter_mut()
@@ -228,8 +243,26 @@ impl Config {
         Ok(next)
     }
 
+    /// Keeps in `next`, which has these sources by their names, what Kafka sinks know from their start on.
+    fn keep_for_kafka(&self, next: &mut Self, named: &HashMap<&SourceName, &Source>) {
+        let before = self.by_name();
+        next.limits.max_body_bytes = self.limits.max_body_bytes;
+        for source in &mut next.sources {
+            if let Some(before) = before.get(&source.name) {
+                (source.topic, source.record_key) =
+                    (before.topic.clone(), before.record_key.clone());
+                source.max_body_bytes = before.max_body_bytes;
+            }
+        }
+        let removed = self.sources.iter().filter(|source| {
+            !named.contains_key(&source.name) && of_kafka(source).next().is_some()
+        });
+        let removed = removed.map(|source| source.name.clone());
+        next.known_to_kafka.extend(removed);
+    }
+
     /// Returns what a source of `new` needs a restart for, before it can take events.
-    fn too_early(&self, new: &Self, source: &Source) -> Vec<ConfigError> {
+    fn too_early(&self, new: &Self, source: &Source, before: Option<&Source>) -> Vec<ConfigError> {
         let mut found = Vec::new();
         for sink in &source.sinks {
             if !self.sinks.iter().any(|own| own.name == *sink) {
@@ -239,43 +272,41 @@ impl Config {
                 found.push(new.source_error(source, "sinks", text));
             }
         }
-        let before = self.source_of(source);
         let is_new = before.is_none_or(|before| before.window != source.window);
         if is_new && source.window.is_some_and(|window| window > LONGEST_WINDOW) {
             let text = "the store learns of a window of more than 70 days at a restart only: restart the service, or lower it";
             found.push(new.source_error(source, "window_days", text));
         }
-        if self.is_new_to_kafka(source) {
+        if self.is_new_to_kafka(source, before) {
             for key in of_kafka(source) {
                 let text = "a Kafka sink learns this of a source at a restart only: restart the service, or leave it out";
                 found.push(new.source_error(source, key, text));
             }
         }
-        let mut removed = self.known_to_kafka.iter();
-        if before.is_none() && removed.any(|name| *name == source.name) {
-            let text = "a Kafka sink still has the topic, key or size of the removed source of this name: restart the service, or take another name";
-            found.push(new.source_error(source, "name", text));
-        }
         found
     }
 
     /// Returns `true` if a Kafka sink gets the source that it did not get before.
-    fn is_new_to_kafka(&self, source: &Source) -> bool {
-        let before = self.source_of(source);
+    fn is_new_to_kafka(&self, source: &Source, before: Option<&Source>) -> bool {
         let mut sinks = self.sinks.iter().filter(|sink| is_kafka(sink));
         sinks.any(|sink| sink.gets(source) && !before.is_some_and(|before| sink.gets(before)))
     }
 
     /// Keeps the values in force of the options that `changes` names, so that the next comparison finds them again.
     pub fn keep_shown(&mut self, before: &Self, changes: &[ConfigChange]) {
-        for change in changes.iter().filter(|change| !change.live) {
-            let of =
-                |key: &str| key == change.option || key.starts_with(&format!("{}.", change.option));
-            self.effective.retain(|option| !of(&option.key));
-            let kept = before.effective.iter().filter(|option| of(&option.key));
-            self.effective.extend(kept.cloned());
-        }
+        let waiting = changes.iter().filter(|change| !change.live);
+        let waiting: HashSet<&str> = waiting.map(|change| &*change.option).collect();
+        let waits = |option: &Effective| prefixes(&option.key).any(|key| waiting.contains(key));
+        self.effective.retain(|option| !waits(option));
+        let kept = before.effective.iter().filter(|option| waits(option));
+        self.effective.extend(kept.cloned());
     }
+}
+
+/// Returns a name, and the names of the tables that it is in: `a.b.c`, `a`, `a.b`.
+fn prefixes(key: &str) -> impl Iterator<Item = &str> {
+    let tables = key.match_indices('.');
+    std::iter::once(key).chain(tables.filter_map(|(end, _)| key.get(..end)))
 }
 
 fn is_kafka(sink: &Publisher) -> bool {
@@ -382,6 +413,44 @@ mod tests {
         );
         let plain = of("").reloaded(&none).expect("removed");
         assert!(mistakes(&plain, &of("")).is_empty(), "it had no topic");
+    }
+
+    #[test]
+    fn a_token_that_was_rotated_in_its_file_is_named_since_the_old_one_is_valid_until_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        };
+        let of = |token: &str, catalog: &str| {
+            write("token", token);
+            write("catalog", catalog);
+            let at = folder.path().display();
+            config(&format!(
+                "[admin]\ntokens = {{ ann = {{ secret = \"file:{at}/token\", may = [\"look\"] }} }}\n\
+                 [lakehouse]\ncatalog = \"file:{at}/catalog\"\n"
+            ))
+        };
+        let (token, catalog) = (
+            "a token of at least 32 characters, the first one",
+            "postgres://one@db/catalog",
+        );
+        let before = of(token, catalog);
+        assert!(before.changes_to(&of(token, catalog)).is_empty());
+        let after = of(
+            "a token of at least 32 characters, the second one",
+            "postgres://two@db/catalog",
+        );
+        for _ in 0..2 {
+            let changes = before.changes_to(&after);
+            let waiting: Vec<_> = changes
+                .iter()
+                .map(|change| (change.option.as_str(), change.live))
+                .collect();
+            assert_eq!(
+                waiting,
+                [("admin.tokens", false), ("lakehouse.catalog", false)]
+            );
+        }
     }
 
     #[test]

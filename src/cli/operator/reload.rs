@@ -26,7 +26,15 @@ pub(in crate::cli) fn run(inputs: Inputs, options: &Options) -> Result<(), Failu
     let order = ReloadOrder {
         dry_run: options.dry_run,
     };
-    let view: ReloadView = AdminClient::new(&draft.config)?.post("reload", &order)?;
+    let client = match AdminClient::new(&draft.config) {
+        Ok(client) => client,
+        Err(failure) => {
+            // Perhaps admin.socket is what cannot be read.
+            draft.finish().map_err(Failure::Config)?;
+            return Err(failure);
+        }
+    };
+    let view: ReloadView = client.post("reload", &order)?;
     if options.json {
         say::out(json(&view)?);
         return Ok(());

@@ -73,7 +73,7 @@ fn sink_name(text: &str) -> Result<(), String> {
 }
 
 /// Database of the lakehouse's catalog.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CatalogUrl {
     /// SQLite in the lakehouse's folder.
     Beside,

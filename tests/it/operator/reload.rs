@@ -302,6 +302,9 @@ async fn a_secret_in_a_file_is_rotated_without_a_restart() {
     let answer = deliver(&app, "github", &github(&mut rng), OTHER).await;
     assert!(matches!(answer, Answer::Taken { .. }), "{answer:?}");
     assert!(!app.log().contains(OTHER), "{}", app.log());
+    let metrics = app.metrics().await;
+    let verified = metrics.sum("hookweir_secret_verified_total", &["file:secret"]);
+    assert_eq!(verified, 1, "by the secret that is there now");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -426,6 +429,25 @@ async fn a_folder_of_sources_whose_disk_is_away_takes_no_source_with_it() {
     assert!(options(&view["changed"]).is_empty(), "{view}");
     let answer = deliver(&app, "github", &github_event(13), secret).await;
     assert!(matches!(answer, Answer::Taken { .. }), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_beside_the_socket_is_told_though_the_service_cannot_be_asked() {
+    let github = plain(Provider::Github.secret());
+    let mut app = App::start(&github).await;
+    write(
+        &app,
+        &format!("[admin]\nsockt = \"data/own.sock\"\n{github}"),
+    );
+    let error = hookweir(&app, &["reload"]).bad(78);
+    assert!(error.contains("admin.sockt"), "{error}");
+    app.stop().await;
+    let error = hookweir(&app, &["reload"]).bad(78);
+    assert!(error.contains("admin.sockt"), "{error}");
+    assert!(!error.contains("start the service"), "{error}");
+    write(&app, &github);
+    let error = hookweir(&app, &["reload"]).bad(69);
+    assert!(error.contains("start the service"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

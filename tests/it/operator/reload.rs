@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
@@ -448,6 +453,71 @@ async fn a_mistake_beside_the_socket_is_told_though_the_service_cannot_be_asked(
     write(&app, &github);
     let error = hookweir(&app, &["reload"]).bad(69);
     assert!(error.contains("start the service"), "{error}");
+}
+
+/// Serves a key set on this machine. Returns its URL, and the number of its answers.
+fn key_set() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let answers = Arc::new(AtomicUsize::new(0));
+    let count = answers.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut head = BufReader::new(stream.try_clone().expect("a handle")).lines();
+            while head
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+            count.fetch_add(1, Ordering::SeqCst);
+            let length = keys.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{keys}"
+            );
+            stream.write_all(answer.as_bytes()).expect("sent");
+        }
+    });
+    (url, answers)
+}
+
+/// Number of threads of this name that a service has.
+fn threads(app: &App, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", app.pid())).expect("threads");
+    // A thread may end while it is looked at.
+    let names = tasks.map(|task| fs::read_to_string(task.expect("one").path().join("comm")));
+    let names = names.filter_map(Result::ok);
+    names.filter(|comm| comm.trim_end() == name).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_for_its_keys_once_however_often_other_things_are_reloaded() {
+    let (url, answers) = key_set();
+    let kinde =
+        format!("[[source]]\nname = \"kinde\"\nprovider = \"kinde\"\njwks = \"{url}/keys\"\n");
+    let github = plain(Provider::Github.secret());
+    let app = App::start(&format!("{kinde}{github}")).await;
+    logs(&app, "key set fetched").await;
+    for round in 0..20 {
+        let limits = format!("[limits]\ndeadline_ms = {}\n", 2400 + round);
+        let secret = format!("whsec_of_the_round_with_the_number_{round}");
+        write(&app, &format!("{limits}{kinde}{}", plain(&secret)));
+        let changed = reload(&app);
+        let options = options(&changed["changed"]);
+        assert_eq!(options, ["limits.deadline_ms", "source.github.secrets"]);
+    }
+    assert_eq!(threads(&app, "key-set"), 1);
+    assert_eq!(answers.load(Ordering::SeqCst), 1);
+    write(
+        &app,
+        &format!("{}{github}", kinde.replace("/keys", "/others")),
+    );
+    reload(&app);
+    let since = Instant::now();
+    while answers.load(Ordering::SeqCst) < 2 || threads(&app, "key-set") > 1 {
+        assert!(since.elapsed() < Duration::from_secs(60), "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

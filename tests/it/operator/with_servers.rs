@@ -104,6 +104,26 @@ async fn the_statement_of_a_question_has_a_time_limit_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_go_on_to_their_sink_while_the_table_of_pauses_is_locked() {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let url = postgres();
+    let store = format!(
+        "[store]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease_secs = 3\nstatement_timeout_ms = 300_000\n"
+    );
+    let app = App::start(&format!("{store}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_1");
+    traced(&app, "evt_1", "default", "confirmed").await;
+    let mut other = PgConnection::establish(&url).expect("connected");
+    let lock = format!("BEGIN; LOCK TABLE {schema}.pause IN ACCESS EXCLUSIVE MODE");
+    other.batch_execute(&lock).expect("locked");
+    // A lease that waited for the table would be lost by then.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    send(&app, Provider::Stripe, "evt_2");
+    traced(&app, "evt_2", "default", "confirmed").await;
+    other.batch_execute("ROLLBACK").expect("released");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_transaction_pooler_the_first_question_is_answered_and_the_next_one() {
     let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
     let pooler = Server::pooler(&postgres());

@@ -52,6 +52,7 @@ fn kafkas_own_consumer_reads_bytes_key_and_headers() {
         .filter_map(|header| header.split_once(':'))
         .collect();
     let time = headers["ce_time"];
+    let position = format!("1-{}", &id[..8]);
     assert_eq!(
         headers,
         BTreeMap::from([
@@ -65,6 +66,7 @@ fn kafkas_own_consumer_reads_bytes_key_and_headers() {
             ("x-hookweir-source", "s"),
             ("x-hookweir-received-at", time),
             ("x-hookweir-attempt", "1"),
+            ("x-hookweir-position", &*position),
             ("user-agent", "test/1"),
         ])
     );

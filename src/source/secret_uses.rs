@@ -64,13 +64,13 @@ impl SecretUse {
 pub enum SecretStage {
     /// It is not retiring.
     Current,
-    /// It is retiring, and was used for less than [`SAFE_AFTER`] ago.
+    /// It is retiring, and was used for less than three days ago.
     InUse,
-    /// It is retiring, and was not used since then, for less than [`SAFE_AFTER`].
+    /// It is retiring, and was not used since then, for less than three days.
     NotUsedYet,
-    /// It was not used for [`SAFE_AFTER`], nor was a current secret since it is retiring: the provider may not know that one.
+    /// It was not used for three days, nor was a current secret since it is retiring: the provider may not know that one.
     Untried,
-    /// It was not used for [`SAFE_AFTER`], and a current secret has verified deliveries since it is retiring.
+    /// It was not used for three days, and a current secret has verified deliveries since it is retiring.
     SafeToRemove,
 }
 

@@ -54,8 +54,14 @@ impl Disk {
         }
     }
 
-    /// A sync takes what is there when it begins.
+    /// A sync takes what is there when it begins. A close gives the descriptor away then: another thread's file can
+    /// have it before the close ends.
     pub fn begins(&mut self, call: &Call) {
+        if call.name == "close" {
+            call.number(0)
+                .map(|descriptor| self.open.remove(&descriptor));
+            return;
+        }
         if !matches!(&*call.name, "fsync" | "fdatasync") {
             return;
         }
@@ -128,7 +134,6 @@ impl Disk {
                             .expect("a length"),
                         0,
                     ),
-                    "close" => drop(self.open.remove(&descriptor)),
                     "fsync" | "fdatasync" => return self.synced(descriptor),
                     _ => {}
                 }
@@ -208,4 +213,41 @@ impl Disk {
 fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     content.resize(content.len().max(at + bytes.len()), 0);
     content[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+#[test]
+fn a_number_that_a_close_gives_away_belongs_to_the_file_that_gets_it() {
+    use super::trace::{Moment, Trace};
+
+    let hex =
+        |text: &str| -> String { text.bytes().map(|byte| format!("\\x{byte:02x}")).collect() };
+    let opened = |name: &str| {
+        format!(
+            "openat(AT_FDCWD, \"{}\", O_RDWR|O_CREAT, 0666) = 3",
+            hex(name)
+        )
+    };
+    let (first, second, text) = (opened("/base/a"), opened("/base/b"), hex("kept"));
+    let trace = Trace::parse(&format!(
+        "1 {first}
+1 close(3 <unfinished ...>
+2 {second}
+1 <... close resumed>) = 0
+2 write(3, \"{text}\", 4) = 4
+2 fsync(3) = 0
+"
+    ));
+    let mut disk = Disk::new(Path::new("/base"));
+    let mut changed = Vec::new();
+    for moment in trace.moments() {
+        match moment {
+            Moment::Begins(call) => disk.begins(call),
+            Moment::Ends(call) => changed.push(disk.ends(call)),
+        }
+    }
+    assert_eq!(changed, [false, false, false, false, true]);
+    assert_eq!(
+        disk.nodes.last().map(|node| &*node.durable),
+        Some(&b"kept"[..])
+    );
 }

@@ -289,7 +289,7 @@ pub struct Rig {
     pub vigil: DeathWatch,
     /// Whether the lease is held.
     pub lease: Arc<AtomicBool>,
-    /// Whether the sink is paused.
+    /// True while the sink is paused.
     pub paused: Arc<AtomicBool>,
     /// What is in hand before its answer: room for a hundred deliveries.
     pub ingest: Arc<Budget>,

@@ -24,7 +24,7 @@ struct Arrival {
     properties: [u8; 32],
 }
 
-/// What the store keeps for an operator instead of publishing it.
+/// Events and bodies that the store keeps for an operator and does not publish.
 #[derive(Debug, Default)]
 pub struct Kept {
     /// Source and event id of the parked events.

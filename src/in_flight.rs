@@ -124,6 +124,7 @@ fn settle(
 ) {
     let took = received.elapsed();
     metrics.count(outcome, took);
+    metrics.show(event_id, outcome, took);
     logs::delivery(metrics, request_id, event_id, outcome, took);
 }
 

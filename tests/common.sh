@@ -101,6 +101,19 @@ prepare_kafka() {
     tests/servers fetch kafka
 }
 
+# Installs a browser and its driver where that is allowed. Fails where there is none, and says why: that is no mistake of the tests.
+prepare_browser() {
+    local missing
+    mapfile -t missing < <(tests/servers missing browser)
+    ((${#missing[@]})) || return 0
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "installing ${missing[*]}"
+        (missing_packages() { tests/servers missing browser; } && install) || say "could not install ${missing[*]}"
+    fi
+    mapfile -t missing < <(tests/servers missing browser)
+    ((${#missing[@]} == 0)) || { say "no browser here: these packages are missing: ${missing[*]}"; return 1; }
+}
+
 raise_limits() {
     # Some tests open thousands of connections. Not without bound: Erlang closes every descriptor that it might have, one by one.
     local hard

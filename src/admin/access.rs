@@ -110,29 +110,33 @@ impl Access {
         let secret = only(headers, &header::AUTHORIZATION)
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, secret)| BodyDigest::of(secret.trim().as_bytes()));
-        let token = self
-            .tokens
-            .iter()
-            .find(|token| secret == Some(token.digest));
-        let Some(token) = token else {
-            let detail = match secret {
-                Some(_) => "no token has this secret",
-                None => "the admin API needs a token here",
-            };
-            return Err(ApiProblem::unauthorized(
-                detail,
-                "send Authorization: Bearer SECRET, with the secret of one of admin.tokens",
-            ));
-        };
-        Ok(Caller {
+            .map(|(_, secret)| secret.trim());
+        secret
+            .and_then(|secret| self.bearer(secret))
+            .ok_or_else(|| {
+                let detail = match secret {
+                    Some(_) => "no token has this secret",
+                    None => "the admin API needs a token here",
+                };
+                ApiProblem::unauthorized(
+                    detail,
+                    "send Authorization: Bearer SECRET, with the secret of one of admin.tokens",
+                )
+            })
+    }
+
+    /// Returns the bearer of the token with this secret.
+    pub(super) fn bearer(&self, secret: &str) -> Option<Caller> {
+        let digest = BodyDigest::of(secret.as_bytes());
+        let token = self.tokens.iter().find(|token| token.digest == digest)?;
+        Some(Caller {
             name: format!("token {}", token.name).into(),
             may: token.may.clone(),
         })
     }
 
     /// Returns `true` if the service is known by the host in this `Host` header.
-    fn is_own_host(&self, header: &str) -> bool {
+    pub(super) fn is_own_host(&self, header: &str) -> bool {
         let Ok(authority) = header.parse::<http::uri::Authority>() else {
             return false;
         };
@@ -146,7 +150,7 @@ impl Access {
 }
 
 /// Returns `true` if a page of another site has made a browser send the request.
-fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
+pub(super) fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
     let origin_is_foreign = headers.get_all(header::ORIGIN).any(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         let own = origin.split_once("://").map(|(_, authority)| authority);
@@ -159,13 +163,13 @@ fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
 }
 
 /// Returns the only value of a header.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     value.to_str().ok().filter(|_| values.next().is_none())
 }
 
-fn lacks(caller: &Caller, right: Right) -> ApiProblem {
+pub(super) fn lacks(caller: &Caller, right: Right) -> ApiProblem {
     let word = right.word();
     ApiProblem::forbidden(
         format!("{} lacks the right \"{word}\"", caller.name),

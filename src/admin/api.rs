@@ -16,8 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HEAD_TIMEOUT;
 use super::access::Access;
-use super::routes::{Answer, ApiRoute, LARGEST_BODY, Question, ROUTES, Reads, Wait};
-use super::{body, caller};
+use super::page::Page;
+use super::question::{Answer, ApiRoute, LARGEST_BODY, Question, Reads, Takes, Wait};
+use super::routes::ROUTES;
+use super::{body, caller, page};
 use crate::config::model::{AdminApi, Right};
 use crate::operate::{ApiProblem, Operator};
 use crate::runtime::listener::RunningServer;
@@ -31,11 +33,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Questions at once that this instance answers without the store.
 const WITHOUT_STORE: usize = 2;
 
+/// Browsers that listen to outcomes at once, at most.
+const STREAMS: usize = 32;
+
 /// The admin API: an operator's functions, the room for questions, and who may ask. Clones share the
 /// room.
 #[derive(Clone)]
 pub struct Api {
-    operator: Arc<Operator>,
+    pub(super) operator: Arc<Operator>,
+    /// Room for browsers that listen to outcomes.
+    pub(super) streams: Arc<Semaphore>,
     /// Room for questions to the store.
     room: Arc<Semaphore>,
     /// Room for questions to this instance alone.
@@ -45,7 +52,9 @@ pub struct Api {
     /// Room for one body, until its caller has read it.
     bodies: Arc<Semaphore>,
     timeout: Duration,
-    access: Arc<Access>,
+    pub(super) access: Arc<Access>,
+    /// The operator's page. None if it is turned off.
+    pub(super) page: Option<Arc<Page>>,
 }
 
 impl Api {
@@ -53,17 +62,21 @@ impl Api {
     pub fn new(settings: &AdminApi, operator: Arc<Operator>, listen: SocketAddr) -> Self {
         Self {
             operator,
+            streams: Arc::new(Semaphore::new(STREAMS)),
             room: Arc::new(Semaphore::new(settings.database_connections)),
             aside: Arc::new(Semaphore::new(WITHOUT_STORE)),
             waits: Arc::new(Semaphore::new(settings.max_connections / 2)),
             bodies: Arc::new(Semaphore::new(1)),
             timeout: settings.timeout,
             access: Arc::new(Access::new(settings, listen)),
+            page: settings
+                .page
+                .then(|| Arc::new(Page::new(&settings.hosts, listen))),
         }
     }
 
-    /// Returns `true` if somebody can get in at the admin address.
-    pub fn has_tokens(&self) -> bool {
+    /// Returns `true` if the JSON is served at the admin address, too: somebody has a token.
+    pub(super) fn has_tokens(&self) -> bool {
         self.access.has_tokens()
     }
 }
@@ -77,6 +90,7 @@ pub fn serve_api(
     let server = HttpServer::new(move || {
         App::new()
             .configure(|app| routes(app, &api))
+            .configure(|app| page::link_route(app, &api))
             .default_service(web::to(|| std::future::ready(refuse(&no_route()))))
     })
     .workers(1)
@@ -169,35 +183,45 @@ impl Api {
         }
     }
 
-    /// Answers a question on a thread that may block, within the room and the time. With a body comes
-    /// the room that it takes.
+    /// Answers a question of a route.
     async fn answer(
         &self,
         route: &ApiRoute,
         question: Question,
         caller: Arc<str>,
     ) -> Result<(Answer, Option<OwnedSemaphorePermit>), ApiProblem> {
+        let work = move |operator: &Operator| question(operator, &caller);
+        self.work(route.takes(), work).await
+    }
+
+    /// Does work on a thread that may block, within the room and the time. With a body comes the room
+    /// that it takes.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        takes: Takes,
+        work: impl FnOnce(&Operator) -> Result<T, ApiProblem> + Send + 'static,
+    ) -> Result<(T, Option<OwnedSemaphorePermit>), ApiProblem> {
         let end = Instant::now() + self.timeout;
-        let Ok((permit, body)) = tokio::time::timeout_at(end.into(), self.room_for(route)).await
+        let Ok((permit, body)) = tokio::time::timeout_at(end.into(), self.room_for(takes)).await
         else {
-            return Err(not_begun(route, self.timeout));
+            return Err(not_begun(takes.needs, self.timeout));
         };
         let operator = self.operator.clone();
         // The permits stay with the work if its time is over.
         let work = move || {
-            let answer = question(&operator, &caller);
+            let answer = work(&operator);
             drop(permit);
             answer.map(|answer| (answer, body))
         };
         match tokio::time::timeout_at(end.into(), tokio::task::spawn_blocking(work)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(no_answer(
-                route,
+                takes.needs,
                 "the question has ended by a panic",
                 "look for the panic in the log of the service",
             )),
             Err(_) => Err(no_answer(
-                route,
+                takes.needs,
                 &format!("no answer within {} ms", self.timeout.as_millis()),
                 "ask for less (source, from, to), or raise admin.timeout_ms",
             )),
@@ -207,14 +231,14 @@ impl Api {
     /// Returns the room for a question, and that for its body.
     async fn room_for(
         &self,
-        route: &ApiRoute,
+        takes: Takes,
     ) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
         // The semaphores are never closed.
-        let body = match route.needs {
+        let body = match takes.needs {
             Right::Bodies => self.bodies.clone().acquire_owned().await.ok(),
             Right::Look | Right::Operate => None,
         };
-        let room = match route.reads {
+        let room = match takes.reads {
             Reads::Store => &self.room,
             Reads::Instance => &self.aside,
         };
@@ -223,8 +247,8 @@ impl Api {
 }
 
 /// Returns the error of a question that found no room.
-fn not_begun(route: &ApiRoute, waited: Duration) -> ApiProblem {
-    let failure = match route.needs {
+fn not_begun(needs: Right, waited: Duration) -> ApiProblem {
+    let failure = match needs {
         Right::Operate => "the change was not begun, and nothing was changed",
         Right::Look | Right::Bodies => "the question was not begun",
     };
@@ -238,8 +262,8 @@ fn not_begun(route: &ApiRoute, waited: Duration) -> ApiProblem {
 }
 
 /// Returns the error of a question whose answer is not known. The change that it asked for may be made.
-fn no_answer(route: &ApiRoute, failure: &str, next: &str) -> ApiProblem {
-    match route.needs {
+fn no_answer(needs: Right, failure: &str, next: &str) -> ApiProblem {
+    match needs {
         Right::Operate => ApiProblem::perhaps_changed(format!(
             "{failure}: the change may have been made, or may still be made"
         )),
@@ -248,7 +272,7 @@ fn no_answer(route: &ApiRoute, failure: &str, next: &str) -> ApiProblem {
 }
 
 /// Returns the answer of a problem.
-fn refuse(problem: &ApiProblem) -> HttpResponse {
+pub(super) fn refuse(problem: &ApiProblem) -> HttpResponse {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = HttpResponse::build(status);
     if status == StatusCode::UNAUTHORIZED {
@@ -269,7 +293,7 @@ fn no_route() -> ApiProblem {
 }
 
 /// Returns the body of a request, of a bounded size, that comes in time.
-async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiProblem> {
+pub(super) async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiProblem> {
     let read = tokio::time::timeout(HEAD_TIMEOUT, payload.to_bytes_limited(LARGEST_BODY)).await;
     match read {
         Ok(Ok(Ok(body))) => Ok(body),

@@ -11,6 +11,8 @@ mod health;
 mod metrics;
 #[cfg(test)]
 mod openapi;
+mod page;
+mod question;
 mod routes;
 
 pub use api::{Api, serve_api};
@@ -89,7 +91,8 @@ const ROUTES: &[Route] = &[
     },
 ];
 
-/// Starts the admin server on `listener`, with the admin API if there is one for it.
+/// Starts the admin server on `listener`: with an API, with the operator's page, and with JSON if somebody
+/// has a token.
 pub fn serve(
     listener: TcpListener,
     admin: Arc<Admin>,
@@ -99,9 +102,11 @@ pub fn serve(
         let app = App::new()
             .app_data(web::Data::from(admin.clone()))
             .configure(routes);
-        match &api {
-            Some(api) => app.configure(|app| api::routes(app, api)),
-            None => app,
+        let Some(api) = &api else { return app };
+        let app = app.configure(|app| page::routes(app, api));
+        match api.has_tokens() {
+            true => app.configure(|app| api::routes(app, api)),
+            false => app,
         }
     })
     .workers(1)

@@ -9,12 +9,14 @@ use actix_web::http::Method;
 use serde_json::{Map, Value, json};
 
 use self::schemas::{Schemas, name_of, names_in, parameters, schema, types};
-use super::routes::{Choice, ROUTES};
+use super::question::Choice;
+use super::routes::ROUTES;
 use crate::config::model::Right;
 use crate::operate::{
-    ApiProblem, Changed, ConflictList, Decision, EventList, EventQuestion, EventView, JobList,
-    JobView, ParkedList, ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView,
-    RepublishOrder, RepublishPlan, RepublishQuestion, SentBack, SourceList, TopView, TraceView,
+    ApiProblem, AuditList, AuditQuestion, Changed, ConfigurationView, ConflictList, Decision,
+    EventList, EventQuestion, EventView, JobList, JobView, LiveList, LiveQuestion, ParkedList,
+    ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView, RepublishOrder, RepublishPlan,
+    RepublishQuestion, SentBack, SourceList, StatusView, TopView, TraceView,
 };
 
 /// The checked-in document.
@@ -162,6 +164,38 @@ fn events(types: &Schemas) -> Vec<Documented> {
     ]
 }
 
+/// What an operator watches.
+fn watching(types: &Schemas) -> Vec<Documented> {
+    vec![
+        Documented::get(
+            "/api/v1/status",
+            "Shows whether this instance is ready, and the state of its components.",
+            schema::<StatusView>(),
+            "/api/v1/status",
+        ),
+        Documented::get(
+            "/api/v1/config",
+            "Shows the configuration in force, without secrets.",
+            schema::<ConfigurationView>(),
+            "/api/v1/config",
+        ),
+        Documented::get(
+            "/api/v1/live",
+            "Lists outcomes of this instance as they happen. They are kept from the first look on, and for a minute after the last one.",
+            schema::<LiveList>(),
+            "/api/v1/live?source=stripe&outcome=accepted",
+        )
+        .with::<LiveQuestion>(types),
+        Documented::get(
+            "/api/v1/audit",
+            "Lists changes and opened bodies, the newest first.",
+            schema::<AuditList>(),
+            "/api/v1/audit?limit=5",
+        )
+        .with::<AuditQuestion>(types),
+    ]
+}
+
 fn service() -> Vec<Documented> {
     vec![
         Documented::post(
@@ -301,6 +335,7 @@ fn decisions(types: &Schemas) -> Vec<Documented> {
 fn document() -> Value {
     let types = types();
     let mut documented = events(&types);
+    documented.extend(watching(&types));
     documented.extend(service());
     documented.extend(jobs());
     documented.extend(decisions(&types));

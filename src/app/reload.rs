@@ -88,6 +88,11 @@ impl Reload for Reloader {
         }
         Ok(reloaded)
     }
+
+    fn in_force(&self) -> String {
+        let in_force = self.in_force.lock();
+        in_force.unwrap_or_else(PoisonError::into_inner).to_toml()
+    }
 }
 
 impl Parts {

@@ -125,8 +125,7 @@ impl Service {
         stopped: tokio::sync::oneshot::Receiver<()>,
     ) -> std::io::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
         let api = Api::new(&config.admin, self.operator.clone(), listener.local_addr()?);
-        let with_tokens = api.has_tokens().then(|| api.clone());
-        let admin = admin::serve(listener, self.admin.clone(), with_tokens)?;
+        let admin = admin::serve(listener, self.admin.clone(), Some(api.clone()))?;
         let api = operator::serve(config, api);
         let stopped = stopped.map(|_| StopMode::Graceful).shared();
         Ok(actix::spawn(async move {

@@ -213,6 +213,7 @@ impl Shared<'_> {
             budget: self.budget.clone(),
             since: Instant::now(),
             options: top_options(self.config),
+            health: self.health.clone(),
         }
     }
 

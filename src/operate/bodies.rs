@@ -14,6 +14,8 @@ pub struct OpenedBody {
     pub message_id: String,
     /// The bytes as received.
     pub bytes: Bytes,
+    /// Headers that are kept with the event: name and value.
+    pub headers: Vec<(String, String)>,
 }
 
 impl fmt::Debug for OpenedBody {
@@ -53,6 +55,7 @@ impl Operator {
         Ok(OpenedBody {
             message_id,
             bytes: stored.event.body.clone(),
+            headers: stored.event.headers.clone(),
         })
     }
 

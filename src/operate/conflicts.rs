@@ -50,6 +50,7 @@ impl Operator {
         Ok(OpenedBody {
             message_id: "conflict".to_owned(),
             bytes: body.into(),
+            headers: Vec::new(),
         })
     }
 

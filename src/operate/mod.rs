@@ -11,12 +11,14 @@ mod conflicts;
 mod decisions;
 mod events;
 mod job_runner;
+mod live;
 mod pauses;
 mod problem;
 mod question;
 mod reload;
 mod republish;
 mod sources;
+mod status;
 mod top;
 mod traced_jobs;
 mod views;
@@ -35,12 +37,16 @@ pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
 pub use decisions::{Decision, ParkedQuestion};
 pub use job_runner::{JobRunner, JobWaker};
+pub use live::{LiveList, LiveQuestion, LiveView};
 pub use pauses::{PauseOrder, PauseView, PausedView};
 pub use problem::ApiProblem;
 pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
 pub use republish::{RepublishOrder, RepublishQuestion};
 pub use sources::KnownSource;
+pub use status::{
+    AuditList, AuditQuestion, AuditView, ComponentView, ConfigurationView, StatusView,
+};
 pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView};
 pub use views::{
     Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,

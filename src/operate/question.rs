@@ -15,7 +15,7 @@ use crate::store::cursor::EventPosition;
 const USUAL_PAGE: usize = 20;
 
 /// Longest time that a question waits for an event.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Parameters of `GET /api/v1/events`. Every one that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -18,6 +18,9 @@ const SUBJECT: usize = 1000;
 pub trait Reload: Send + Sync {
     /// Takes over what a reload can change, unless `dry_run`. With a mistake anywhere, changes nothing.
     fn reload(&self, dry_run: bool) -> Result<Reloaded, Vec<ConfigError>>;
+
+    /// Returns the configuration in force as TOML, each option with its place. Holds no secret.
+    fn in_force(&self) -> String;
 }
 
 /// Result of a configuration that was read again.

@@ -13,7 +13,7 @@ use super::views::shown;
 use crate::domain::delivery::wall_clock;
 use crate::in_flight::Budget;
 use crate::runtime::mailbox::{ActorEntry, ActorRegistry};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics};
 
 /// Places from which the figures are read, and the options that decide about them.
 pub struct Instruments {
@@ -27,6 +27,8 @@ pub struct Instruments {
     pub since: Instant,
     /// Options that advice is about.
     pub options: TopOptions,
+    /// State of each component.
+    pub health: Health,
 }
 
 /// Options that advice is about, as they were read at the start.

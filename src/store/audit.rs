@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::domain::delivery::InstanceId;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+
+use crate::domain::delivery::{InstanceId, UnixMillis};
 
 /// Time for which entries are kept.
 pub(super) const KEEP_AUDIT: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -71,6 +73,59 @@ pub struct AuditEntry {
     pub count: u64,
     /// Reason that the caller gave.
     pub reason: Option<String>,
+}
+
+/// An entry of the record, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its id, the place to go on from.
+    pub id: [u8; 16],
+    /// Its time.
+    pub at: UnixMillis,
+    /// Caller, as [`AuditEntry::caller`].
+    pub caller: String,
+    /// Word for the action. A later release may have more of them.
+    pub action: String,
+    /// Subject, as [`AuditEntry::subject`].
+    pub subject: String,
+    /// Number of events.
+    pub count: u64,
+    /// Reason that the caller gave.
+    pub reason: Option<String>,
+}
+
+/// An entry as a statement returns it.
+#[derive(diesel::QueryableByName)]
+pub(super) struct RecordedRow {
+    #[diesel(sql_type = Binary)]
+    id: Vec<u8>,
+    #[diesel(sql_type = BigInt)]
+    at: i64,
+    #[diesel(sql_type = Text)]
+    caller: String,
+    #[diesel(sql_type = Text)]
+    action: String,
+    #[diesel(sql_type = Text)]
+    subject: String,
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    reason: Option<String>,
+}
+
+impl RecordedRow {
+    /// Returns the entry. None if its id is none of ours.
+    pub(super) fn into_entry(self) -> Option<AuditRow> {
+        Some(AuditRow {
+            id: self.id.try_into().ok()?,
+            at: UnixMillis(self.at),
+            caller: self.caller,
+            action: self.action,
+            subject: self.subject,
+            count: u64::try_from(self.count).unwrap_or(0),
+            reason: self.reason,
+        })
+    }
 }
 
 impl AuditEntry {

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use audit::{AuditAction, AuditEntry};
+pub use audit::{AuditAction, AuditEntry, AuditRow};
 pub use in_order::{FromKey, InMemory, InOrder, OrderedRows};
 pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open, open_for_operator};

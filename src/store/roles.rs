@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::audit::AuditEntry;
+use super::audit::{AuditEntry, AuditRow};
 use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
@@ -246,6 +246,11 @@ pub trait Cursor: Send + Sync + 'static {
 pub trait Audit: Send + Sync + 'static {
     /// Stores an entry, with the time.
     fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+
+    /// Returns entries, the newest first, at most `limit`: those before the entry with an id, or the last
+    /// ones.
+    fn recorded(&self, before: Option<[u8; 16]>, limit: usize)
+    -> Result<Vec<AuditRow>, StoreError>;
 }
 
 /// Jobs that put stored events into the outbox again. The admin API begins and cancels them, the job

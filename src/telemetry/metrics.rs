@@ -10,6 +10,7 @@ use prometheus::{
     Counter, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use super::LiveFeed;
 use super::define::{Define, MetricDescription};
 use crate::domain::delivery::SourceName;
 use crate::domain::pause::{Pause, PauseKind};
@@ -31,6 +32,8 @@ macro_rules! metrics {
         pub struct Metrics {
             /// Registry of all metrics.
             pub registry: Registry,
+            /// Outcomes as they happen.
+            pub live: Arc<LiveFeed>,
             $($(#[doc = $help])+ $vis $field: $type,)*
         }
 
@@ -51,7 +54,7 @@ macro_rules! metrics {
                     let buckets: &[f64] = metrics!(@or_none $($buckets)?);
                     let $field = <$type as Define>::define(&registry, descriptions.next(), buckets)?;
                 )*
-                Ok(Arc::new(Self { registry, $($field,)* }))
+                Ok(Arc::new(Self { registry, live: Arc::default(), $($field,)* }))
             }
         }
     };

@@ -6,10 +6,10 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::LastOutcomes;
 use super::line_limit::LineLimit;
 use super::metrics::Metrics;
-use crate::domain::delivery::{Marks, SourceName, UnixMillis, wall_clock};
+use super::{LastOutcomes, LiveFeed};
+use crate::domain::delivery::{EventId, Marks, SourceName, UnixMillis, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
 impl Metrics {
@@ -43,6 +43,7 @@ impl Metrics {
             last_rejected: FirstSet::new(&self.last_rejected, source),
             last: LastOutcomes::default(),
             lines: LineLimit::default(),
+            live: self.live.clone(),
             source: source.clone(),
         })
     }
@@ -152,6 +153,7 @@ pub struct SourceMetrics {
     pub last: LastOutcomes,
     /// Limit on log lines about this source.
     pub(super) lines: LineLimit,
+    live: Arc<LiveFeed>,
 }
 
 impl SourceMetrics {
@@ -164,6 +166,11 @@ impl SourceMetrics {
     pub fn count_marks(&self, marks: &Marks) {
         self.conflicts.inc_by(marks.conflict_of.is_some().into());
         self.same_bytes.inc_by(marks.same_bytes_as.is_some().into());
+    }
+
+    /// Shows one outcome to operators who watch.
+    pub fn show(&self, event_id: Option<&EventId>, outcome: &Outcome, took: Duration) {
+        self.live.note(&self.source, event_id, outcome, took);
     }
 
     /// Counts one outcome.

@@ -5,6 +5,7 @@ mod decisions;
 mod embedded;
 mod million;
 mod openapi;
+mod page;
 mod pause;
 mod reload;
 mod republish;

@@ -51,6 +51,10 @@ impl Reload for Unchanged {
             warnings: Vec::new(),
         })
     }
+
+    fn in_force(&self) -> String {
+        String::new()
+    }
 }
 
 fn api() -> Api {
@@ -74,6 +78,7 @@ fn api() -> Api {
             budget: Budget::for_bodies(1, 1, 1),
             since: Instant::now(),
             options: TopOptions::default(),
+            health: Health::default(),
         },
     };
     let settings = AdminApi {

@@ -7,7 +7,7 @@ use syn::{Attribute, Fields, Item, Type};
 
 /// Files with the types.
 const FILES: &[&str] = &[
-    "src/admin/routes.rs",
+    "src/admin/question.rs",
     "src/operate/decisions.rs",
     "src/operate/pauses.rs",
     "src/operate/problem.rs",
@@ -15,6 +15,8 @@ const FILES: &[&str] = &[
     "src/operate/reload.rs",
     "src/operate/republish.rs",
     "src/operate/top.rs",
+    "src/operate/live.rs",
+    "src/operate/status.rs",
     "src/operate/views.rs",
     "src/store/catalog.rs",
     "src/store/republish.rs",

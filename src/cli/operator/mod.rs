@@ -1,9 +1,10 @@
-//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs`, `conflicts`, `tail` and `top`.
+//! Commands of an operator, as clients of the admin API: `events`, `show`, `trace`, `sources`, `republish`, `jobs`, `conflicts`, `tail`, `top` and `page`.
 
 mod client;
 mod conflicts;
 mod events;
 mod jobs;
+mod page;
 mod pause;
 pub(super) mod reload;
 mod republish;
@@ -45,6 +46,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket), every two seconds. The advice is that of docs/operations/tuning.md.
     Top(With<top::Options>),
+    /// Print a link to the operator's page, which lets one browser in, once.
+    ///
+    /// Asks the running service by its admin API (admin.socket). The page has the rights that you have there. It is served at server.admin_listen; from another machine, forward that port: ssh -L 8421:127.0.0.1:8421 MACHINE.
+    Page(With<page::Options>),
     /// Publish stored events again, by their ids, or by source, type, time and state. Without --start: say how many, and do nothing.
     ///
     /// Asks the running service by its admin API (admin.socket). The messages have their old ids and the header x-hookweir-republished. --start needs the right "operate".
@@ -80,6 +85,7 @@ impl OperatorCommand {
             Self::Trace(With { common, own }) => trace::trace(&load(common)?, &own),
             Self::Sources(With { common, own }) => sources::run(&load(common)?, &own),
             Self::Top(With { common, own }) => top::run(&load(common)?, &own),
+            Self::Page(With { common, own }) => page::run(&load(common)?, &own),
             Self::Pause(With { common, own }) => pause::pause(&load(common)?, &own),
             Self::Resume(With { common, own }) => pause::resume(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),

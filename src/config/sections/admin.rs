@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::define::{section, words};
-use crate::config::option::{Count, HostNames, Millis, OrNone, Text, list_of};
+use crate::config::option::{Count, Flag, HostNames, Millis, OrNone, Text, list_of};
 use crate::config::rules;
 use crate::config::secret::Secret;
 use crate::config::tokens::Tokens;
@@ -31,6 +31,9 @@ section! {
         /// loopback addresses and the address itself. A request for another name gets 421: a web page
         /// could have made a browser send it (DNS rebinding).
         pub hosts: Vec<String> = "admin.hosts", HostNames, [];
+        /// Serves the operator's page at server.admin_listen, under /page. `hookweir page` prints a link that lets
+        /// its caller in, with the caller's rights on the socket; a token lets its bearer in. false: no page.
+        pub page: bool = "admin.page", Flag, true;
         /// Connections open at once on the socket. When full, new connections wait in the kernel. Callers who
         /// wait for events (wait_ms) take half of them at most.
         pub max_connections: usize = "admin.max_connections", Count(1..=1024), 16;

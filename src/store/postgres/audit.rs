@@ -6,7 +6,8 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use uuid::Uuid;
 
 use super::PostgresStore;
-use crate::store::{Audit, AuditEntry, StoreError};
+use crate::store::audit::RecordedRow;
+use crate::store::{Audit, AuditEntry, AuditRow, StoreError};
 
 /// Stores an entry once, also if the statement is repeated.
 const RECORD: &str = "
@@ -14,9 +15,33 @@ const RECORD: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (id) DO NOTHING";
 
+/// Entries, the newest first. The index on the time leads to them.
+const RECORDED: &str = "
+    SELECT id, (extract(epoch FROM at) * 1000)::bigint AS at, caller, action, subject, count, reason FROM audit
+    WHERE $1 IS NULL OR (audit.at, audit.id) < (SELECT entry.at, entry.id FROM audit entry WHERE entry.id = $1)
+    ORDER BY audit.at DESC, audit.id DESC LIMIT $2";
+
 impl Audit for PostgresStore {
     fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         self.run(|connection| record(connection, entry))
+    }
+
+    fn recorded(
+        &self,
+        before: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<RecordedRow> = self.run(|connection| {
+            sql_query(RECORDED)
+                .bind::<Nullable<Binary>, _>(before.as_ref().map(|id| &id[..]))
+                .bind::<BigInt, _>(limit)
+                .load(connection)
+        })?;
+        Ok(rows
+            .into_iter()
+            .filter_map(RecordedRow::into_entry)
+            .collect())
     }
 }
 

@@ -6,15 +6,40 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use uuid::Uuid;
 
 use super::{SqliteStore, now};
-use crate::store::{Audit, AuditEntry, StoreError};
+use crate::store::audit::RecordedRow;
+use crate::store::{Audit, AuditEntry, AuditRow, StoreError};
 
 const RECORD: &str = "
     INSERT INTO audit (id, instance, caller, action, subject, count, reason, at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
+/// Entries, the newest first. The index on the time leads to them.
+const RECORDED: &str = "
+    SELECT id, at, caller, action, subject, count, reason FROM audit
+    WHERE ?1 IS NULL OR (at, id) < (SELECT at, id FROM audit WHERE id = ?1)
+    ORDER BY at DESC, id DESC LIMIT ?2";
+
 impl Audit for SqliteStore {
     fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         self.write(|connection| record(connection, entry))
+    }
+
+    fn recorded(
+        &self,
+        before: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<RecordedRow> = self.read(|connection| {
+            sql_query(RECORDED)
+                .bind::<Nullable<Binary>, _>(before.as_ref().map(|id| &id[..]))
+                .bind::<BigInt, _>(limit)
+                .load(connection)
+        })?;
+        Ok(rows
+            .into_iter()
+            .filter_map(RecordedRow::into_entry)
+            .collect())
     }
 }
 

@@ -1,0 +1,99 @@
+// Small helpers of the page. Lists, search and detail work without them.
+"use strict";
+
+// A link of `hookweir page` lets in at once.
+document.querySelector("form[data-go]")?.requestSubmit();
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input, textarea, select");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    document.getElementById("find")?.focus();
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-confirm]");
+  if (button && !window.confirm(button.dataset.confirm)) {
+    event.preventDefault();
+  }
+});
+
+document.addEventListener("change", (event) => {
+  const name = event.target.dataset?.all;
+  if (name) {
+    for (const box of document.getElementsByName(name)) {
+      box.checked = event.target.checked;
+    }
+  }
+});
+
+// Outcomes as they happen.
+const live = document.getElementById("live");
+if (live) {
+  const ROWS = 200;
+  const rows = document.getElementById("outcomes");
+  const connection = document.getElementById("connection");
+  const sampled = document.getElementById("sampled");
+  const pause = live.querySelector("[data-pause]");
+  const say = (text, word) => {
+    if (connection.textContent !== text) {
+      connection.textContent = text;
+      connection.dataset.state = word;
+    }
+  };
+  let paused = false;
+  let source;
+  let last;
+
+  const show = (html) => {
+    // The service has escaped all text in it.
+    rows.insertAdjacentHTML("afterbegin", html);
+    while (rows.children.length > ROWS) {
+      rows.lastElementChild.remove();
+    }
+  };
+
+  const connect = () => {
+    const address = new URL(live.dataset.stream, location.href);
+    if (last) {
+      address.searchParams.set("after", last);
+    }
+    source = new EventSource(address);
+    source.onopen = () => say("connected", "good");
+    source.onerror = () => {
+      say("reconnecting", "slow");
+      if (source.readyState === EventSource.CLOSED) {
+        // The service is restarting, or the session has ended.
+        setTimeout(connect, 2000);
+      }
+    };
+    source.addEventListener("missed", (event) => {
+      last = event.lastEventId;
+      sampled.textContent = event.data;
+    });
+    source.addEventListener("outcomes", (event) => {
+      last = event.lastEventId;
+      if (!event.data) {
+        return;
+      }
+      if (paused) {
+        sampled.textContent = "paused: newer ones are not shown";
+      } else {
+        show(event.data);
+      }
+    });
+  };
+
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    pause.textContent = paused ? "Follow" : "Pause";
+    if (!paused) {
+      sampled.textContent = "";
+    }
+  });
+  say("connecting", "slow");
+  connect();
+}

@@ -1,0 +1,231 @@
+//! Actors: mailboxes, batches, cache, and what to turn.
+
+use maud::{Markup, html};
+use serde_json::json;
+
+use super::super::form::Form;
+use super::super::frame::Visitor;
+use super::super::routes::{Screen, Shown};
+use crate::operate::{Observed, Operator, PartOf, TopView, advise};
+
+/// Shows the figures of this instance, and charts of those since somebody looks.
+pub(in crate::admin::page) fn screen(
+    operator: &Operator,
+    visitor: &Visitor,
+    _: &str,
+    _: &Form,
+) -> Screen {
+    let now = operator.top();
+    let looks = visitor.page.keep(now.clone());
+    let shown = html! {
+        link rel="stylesheet" href="/page/static/uPlot-1.6.32.min.css";
+        script src="/page/static/uPlot-1.6.32.iife.min.js" defer {}
+        script src="/page/static/charts.js" defer {}
+        div #figures hx-get="/page/actors" hx-trigger="every 3s" hx-select="#figures" hx-target="#figures" hx-swap="outerMorph" {
+            (advice(&looks, &now))
+            (mailboxes(&now))
+            (means(&looks, &now))
+        }
+        h2 { "Charts" }
+        p.quiet { "Of the last 15 minutes in which somebody looked: with nobody looking, nothing is kept." }
+        div #charts data-figures="/page/actors/figures" {}
+        noscript { p { "The charts need JavaScript; the tables do not." } }
+    };
+    Ok(Shown::Page("Actors".to_owned(), shown))
+}
+
+/// Returns the kept figures for the charts, as columns.
+pub(in crate::admin::page) fn figures(
+    operator: &Operator,
+    visitor: &Visitor,
+    _: &str,
+    _: &Form,
+) -> Screen {
+    let looks = visitor.page.keep(operator.top());
+    let column = |of: fn(&TopView) -> u64| looks.iter().map(of).collect::<Vec<_>>();
+    let counted = |of: fn(&TopView) -> u64| json!(per_second(&looks, of));
+    let sum = |of: fn(&crate::operate::SourceCounts) -> u64| {
+        json!(per_second(&looks, |view| view.sources.iter().map(of).sum()))
+    };
+    let mailboxes = looks.last().map_or(&[][..], |last| &last.mailboxes);
+    let depths = mailboxes.iter().map(|mailbox| {
+        let depth = looks.iter().map(|view| {
+            let mut found = view.mailboxes.iter();
+            found
+                .find(|of| of.actor == mailbox.actor)
+                .map(|of| of.depth)
+        });
+        json!({ "label": mailbox.actor, "values": depth.collect::<Vec<_>>() })
+    });
+    Ok(Shown::Json(json!({
+        "seconds": column(|view| view.uptime_ms / 1000),
+        "now": looks.last().map(|view| &view.at),
+        "charts": [
+            { "title": "Deliveries a second", "series": [
+                { "label": "accepted", "values": sum(|of| of.accepted) },
+                { "label": "redeliveries", "values": sum(|of| of.duplicate) },
+                { "label": "refused", "values": sum(|of| of.rejected) },
+                { "label": "503", "values": sum(|of| of.shed + of.failed) },
+            ] },
+            { "title": "Waiting", "series": [
+                { "label": "events at all sinks", "values": column(|view| view.sinks.iter().map(|of| of.waiting).sum()) },
+                { "label": "in flight", "values": column(|view| view.in_flight_requests.part) },
+            ] },
+            { "title": "Mailboxes", "series": depths.collect::<Vec<_>>() },
+            { "title": "Cache a second", "series": [
+                { "label": "hits", "values": counted(|view| view.cache_hits) },
+                { "label": "misses", "values": counted(|view| view.cache_misses) },
+            ] },
+        ],
+    })))
+}
+
+/// Returns the rate before each look. The first one has none.
+fn per_second(looks: &[TopView], of: impl Fn(&TopView) -> u64) -> Vec<Option<f64>> {
+    let mut rates = vec![None];
+    for pair in looks.windows(2) {
+        let [before, after] = pair else { continue };
+        let seconds = after.uptime_ms.saturating_sub(before.uptime_ms) as f64 / 1000.0;
+        let count = of(after).saturating_sub(of(before)) as f64;
+        rates.push((seconds > 0.0).then(|| (count / seconds * 10.0).round() / 10.0));
+    }
+    rates.truncate(looks.len());
+    rates
+}
+
+/// Returns a look that is old enough for a rate, out of the newest ones.
+fn before<'l>(looks: &'l [TopView], now: &TopView) -> Option<&'l TopView> {
+    let is_older = |look: &&TopView| look.uptime_ms + 1000 <= now.uptime_ms;
+    looks.iter().rev().find(is_older)
+}
+
+/// Returns the rate since the look before, or a dash.
+pub(super) fn rate(looks: &[TopView], now: &TopView, of: impl Fn(&TopView) -> u64) -> String {
+    before(looks, now).map_or_else(
+        || "–".to_owned(),
+        |before| {
+            let seconds = now.uptime_ms.saturating_sub(before.uptime_ms) as f64 / 1000.0;
+            let count = of(now).saturating_sub(of(before)) as f64;
+            format!("{:.1}", count / seconds)
+        },
+    )
+}
+
+/// Returns what to turn, by the tuning guide.
+pub(super) fn advice(looks: &[TopView], now: &TopView) -> Markup {
+    let since = before(looks, now);
+    let advice = since.map(|before| advise(before, now)).unwrap_or_default();
+    html! {
+        h2 { "What to turn" }
+        @if advice.is_empty() {
+            p { @if since.is_none() { "It is known after two looks: the page looks again in 3 seconds." } @else { "Nothing: no bound is near." } }
+        } @else {
+            ul.advice {
+                @for advice in &advice {
+                    li {
+                        @if let (Some(now), Some(to)) = (advice.now, advice.to) {
+                            strong { code { (advice.turn) } " from " (now) " to " (to) }
+                            ": " (advice.because) " In config.toml: " code { (line(&advice.turn, to)) }
+                        } @else { strong { (advice.turn) } ": " (advice.because) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the line of the configuration that sets an option.
+fn line(option: &str, to: u64) -> String {
+    match option.split_once('.') {
+        Some((section, key)) => format!("[{section}] {key} = {to}"),
+        None => format!("{option} = {to}"),
+    }
+}
+
+fn mailboxes(now: &TopView) -> Markup {
+    html! {
+        h2 { "Mailboxes" }
+        div.wide tabindex="0" role="region" aria-label="Mailboxes" {
+            table {
+                thead { tr {
+                    th scope="col" { "Actor" } th.number scope="col" { "Waiting" } th.number scope="col" { "Highest" }
+                    th.number scope="col" { "Capacity" } th scope="col" { "Option" } th scope="col" { "Fill" }
+                } }
+                tbody {
+                    @for mailbox in &now.mailboxes {
+                        tr {
+                            td { (mailbox.actor) } td.number { (mailbox.depth) } td.number { (mailbox.high) } td.number { (mailbox.capacity) }
+                            td { code { (option_of(&mailbox.actor)) } }
+                            td { meter min="0" max=(mailbox.capacity.max(1)) value=(mailbox.high) aria-label={ "Highest of " (mailbox.actor) } {} }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the option that bounds the mailbox of an actor.
+fn option_of(actor: &str) -> &'static str {
+    match actor.split('-').next() {
+        Some("verifier") => "verifier.mailbox_capacity",
+        Some("dedup") => "dedup.mailbox_capacity",
+        Some("publisher") => "publisher.mailbox_capacity",
+        _ => "",
+    }
+}
+
+fn means(looks: &[TopView], now: &TopView) -> Markup {
+    let of = |part: PartOf| format!("{} of {}", part.part, part.whole);
+    let mean = |observed: Observed| observed.sum.checked_div(observed.count);
+    let ms = |observed: Observed| {
+        mean(observed).map_or_else(
+            || "–".to_owned(),
+            |us| format!("{:.1} ms", us as f64 / 1000.0),
+        )
+    };
+    let hits = now.cache_hits + now.cache_misses;
+    html! {
+        h2 { "Batches, cache, room" }
+        dl.facts {
+            dt { "Commits a second" } dd { (rate(looks, now, |view| view.commits.count)) }
+            dt { "Events in a commit, mean since the start" } dd { (mean(now.batches).map_or_else(|| "–".to_owned(), |n| n.to_string())) " of " (now.options.batch_events) " (" code { "dedup.batch_events" } ")" }
+            dt { "Time of a commit, mean since the start" } dd { (ms(now.commits)) ", " (now.options.writers) " writers (" code { "dedup.writers" } ")" }
+            dt { "Time of a confirm, mean since the start" } dd { (ms(now.confirms)) }
+            dt { "Cache" } dd { (now.cache_entries) " keys of " (now.options.cache_entries) " (" code { "dedup.cache_entries" } "), "
+                @if let Some(share) = (now.cache_hits * 100).checked_div(hits) { (share) " % hits" } @else { "not asked yet" } }
+            dt { "Requests in flight" } dd { (of(now.in_flight_requests)) " (" code { "limits.in_flight_requests" } ")" }
+            dt { "Bytes in flight" } dd { (of(now.in_flight_bytes)) " (" code { "limits.in_flight_bytes" } ")" }
+            dt { "Connections" } dd { (of(now.connections)) }
+            dt { "Spool" } dd { (super::super::frame::bytes(now.spool_bytes)) @if now.options.spool_bytes > 0 { " of " (super::super::frame::bytes(now.options.spool_bytes)) } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(uptime_ms: u64, hits: u64) -> TopView {
+        TopView {
+            uptime_ms,
+            cache_hits: hits,
+            ..TopView::default()
+        }
+    }
+
+    #[test]
+    fn rates_are_of_a_second_and_the_first_look_has_none() {
+        let looks = [look(0, 0), look(2000, 5), look(4000, 5)];
+        let rates = per_second(&looks, |view| view.cache_hits);
+        assert_eq!(rates, [None, Some(2.5), Some(0.0)]);
+        assert_eq!(per_second(&[], |view| view.cache_hits), []);
+        assert_eq!(rate(&looks, &look(4500, 25), |view| view.cache_hits), "8.0");
+        assert_eq!(rate(&[], &look(4500, 25), |view| view.cache_hits), "–");
+    }
+
+    #[test]
+    fn advice_is_a_line_that_can_be_copied_into_the_configuration() {
+        assert_eq!(line("dedup.writers", 4), "[dedup] writers = 4");
+    }
+}

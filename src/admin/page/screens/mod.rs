@@ -1,0 +1,13 @@
+//! Screens of the page, each a function of the answers of [`crate::operate`].
+
+pub(super) mod actors;
+pub(super) mod conflicts;
+pub(super) mod event;
+pub(super) mod events;
+pub(super) mod jobs;
+pub(super) mod live;
+pub(super) mod overview;
+pub(super) mod parked;
+pub(super) mod republish;
+pub(super) mod sources;
+pub(super) mod system;

@@ -1,0 +1,254 @@
+//! The screens, without JavaScript: what an operator sees and does by links and forms.
+
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::load::{client, post};
+use hookweir_testkit::provider::{Provider, now};
+use reqwest::Method;
+
+use super::Visit;
+use crate::operator::{SINKS, json, raw, send, traced};
+
+/// Has an event parked. Returns its number.
+fn park(app: &App, number: i64) {
+    use hookweir::config::Config;
+    use hookweir::domain::sink::SinkName;
+    use hookweir::store::{self, Seq};
+    let database = app.folder().join("data/hookweir.db");
+    let url = format!("[store]\nurl = \"sqlite://{}\"\n", database.display());
+    let config = Config::from_toml(&url).expect("valid");
+    let store = store::open(&config.store, 1).expect("opened");
+    let dead = SinkName::parse("dead").expect("a name");
+    store.park(&dead, Seq(number), "too large").expect("parked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_found_by_the_providers_id_and_shows_its_way_and_its_body() {
+    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    for id in ["evt_122", "evt_123"] {
+        send(&app, Provider::Stripe, id);
+    }
+    traced(&app, "evt_123", "default", "confirmed").await;
+    let visit = Visit::enter(&app).await;
+    let found = visit
+        .ask(Method::GET, "/page/find?id=evt_123", &[], String::new())
+        .await;
+    assert_eq!(found.status(), 303);
+    let place = found.headers()["location"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    let event = visit.screen(&place).await;
+    for word in [
+        "evt_123",
+        "received, verified and stored",
+        "confirmed",
+        "waiting",
+    ] {
+        assert!(event.contains(word), "{word}: {event}");
+    }
+    let body = visit.screen(&format!("{place}/body")).await;
+    assert!(
+        body.contains("&quot;id&quot;: &quot;evt_123&quot;"),
+        "{body}"
+    );
+    let hex = visit.screen(&format!("{place}/body?form=hex")).await;
+    assert!(hex.contains("00000000  7b"), "{hex}");
+    let record = visit.screen("/page/system/audit").await;
+    assert_eq!(record.matches("open body").count(), 2, "{record}");
+
+    let list = visit.screen("/page/events?source=stripe").await;
+    assert!(
+        list.contains("evt_122") && list.contains("evt_123"),
+        "{list}"
+    );
+    let none = visit.screen("/page/events?source=github").await;
+    assert!(
+        none.contains("No event fits") && none.contains("hookweir sources"),
+        "{none}"
+    );
+    let unknown = visit
+        .ask(Method::GET, "/page/find?id=evt_999", &[], String::new())
+        .await;
+    let place = unknown.headers()["location"].to_str().expect("text");
+    assert_eq!(place, "/page/events?event_id=evt_999");
+    let wrong = visit.get("/page/events?from=yesterday").await;
+    assert_eq!(wrong.0, 400);
+    assert!(
+        wrong.1.contains("no time") && wrong.1.contains("Next:"),
+        "{}",
+        wrong.1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_delivery_shows_its_reason_at_its_source_and_live() {
+    let app = App::start(&five_sources()).await;
+    let visit = Visit::enter(&app).await;
+    // Outcomes are kept from the first look on.
+    visit.screen("/page/live").await;
+    let event = Provider::Stripe.event(&mut fastrand::Rng::with_seed(7));
+    let forged = event.signed("whsec_another_secret_of_nobody", now());
+    post(&client(), app.listen, "stripe", forged, event.body.clone()).await;
+    send(&app, Provider::Stripe, "evt_1");
+    let live = visit.until("/page/live", "evt_1").await;
+    assert!(live.contains("signature_mismatch"), "{live}");
+    let only = visit.screen("/page/live?outcome=accepted").await;
+    assert!(!only.contains("signature_mismatch"), "{only}");
+    let source = visit.screen("/page/sources/stripe").await;
+    assert!(source.contains("signature_mismatch"), "{source}");
+    assert!(
+        source.contains("/ingest/stripe"),
+        "the URL to enter: {source}"
+    );
+    let (status, text) = visit.get("/page/sources/nobody").await;
+    assert_eq!(status, 404, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_events_are_put_back_or_deleted_with_a_reason() {
+    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    for id in ["evt_1", "evt_2"] {
+        send(&app, Provider::Stripe, id);
+        let waits = traced(&app, id, "dead", "waiting").await;
+        park(&app, waits["trace"]["number"].as_i64().expect("a number"));
+    }
+    let visit = Visit::enter(&app).await;
+    let list = visit.screen("/page/parked?sink=dead").await;
+    assert!(
+        list.contains("too large") && list.contains("evt_2"),
+        "{list}"
+    );
+    let (_, parked) = raw(&app, "GET", "/api/v1/parked?sink=dead");
+    let parked: serde_json::Value = serde_json::from_str(&parked).expect("JSON");
+    let numbers: Vec<String> = parked["parked"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|event| event["number"].to_string())
+        .collect();
+    let back = [("sink", "dead"), ("number", &*numbers[0])];
+    let place = visit.send("/page/parked/retry", &back).await;
+    assert!(visit.screen(&place).await.contains("1 put back"));
+    let origin = [("origin", &*visit.origin)];
+    let gone = super::encoded(&[("sink", "dead"), ("number", &*numbers[1])]);
+    let refused = visit
+        .ask(Method::POST, "/page/parked/discard", &origin, gone)
+        .await;
+    assert_eq!(refused.status(), 400, "it needs a reason");
+    let gone = [
+        ("sink", "dead"),
+        ("number", &*numbers[1]),
+        ("reason", "a test event"),
+    ];
+    let place = visit.send("/page/parked/discard", &gone).await;
+    assert!(visit.screen(&place).await.contains("No event is parked"));
+    let record = visit.screen("/page/system/audit").await;
+    assert!(
+        record.contains("a test event") && record.contains("by the page"),
+        "{record}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_published_again_after_a_dry_run_and_once_however_often_it_is_clicked() {
+    let app = App::start(&five_sources()).await;
+    for id in ["evt_1", "evt_2", "evt_3"] {
+        send(&app, Provider::Stripe, id);
+        traced(&app, id, "default", "confirmed").await;
+    }
+    let visit = Visit::enter(&app).await;
+    let empty = visit.screen("/page/republish").await;
+    assert!(empty.contains("Nothing is published before"), "{empty}");
+    let dry = visit
+        .screen("/page/republish?source=stripe&pace=1000")
+        .await;
+    assert!(dry.contains("Publish 3 events again"), "{dry}");
+    assert!(json(&app, &["jobs"]).is_empty(), "nothing was begun");
+    let job = dry.split_once("name=\"job\" value=\"").expect("an id").1;
+    let job = job.split('"').next().expect("an id");
+    let order = [
+        ("source", "stripe"),
+        ("pace", "1000"),
+        ("job", job),
+        ("expected", "3"),
+    ];
+    let place = visit.send("/page/republish", &order).await;
+    assert_eq!(visit.send("/page/republish", &order).await, place);
+    let done = visit.until(&place, "✓</span> done").await;
+    assert!(done.contains("3 of 3"), "{done}");
+    assert_eq!(json(&app, &["jobs"]).len(), 1);
+    assert!(visit.screen("/page/jobs").await.contains("source stripe"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_is_shown_first_and_made_then() {
+    let app = App::start(&five_sources()).await;
+    let visit = Visit::enter(&app).await;
+    let system = visit.screen("/page/system").await;
+    assert!(
+        system.contains("deadline_ms") && !system.contains("whsec_"),
+        "{system}"
+    );
+    let path = app.folder().join("config.toml");
+    let config = std::fs::read_to_string(&path).expect("read");
+    let changed = format!("[limits]\ndeadline_ms = 2345\n{config}");
+    std::fs::write(&path, changed).expect("written");
+    let origin = [("origin", &*visit.origin)];
+    let form = super::encoded(&[("dry_run", "true")]);
+    let dry = visit
+        .ask(Method::POST, "/page/system/reload", &origin, form)
+        .await;
+    let dry = dry.text().await.expect("text");
+    assert!(
+        dry.contains("limits.deadline_ms") && dry.contains("Reload: "),
+        "{dry}"
+    );
+    assert!(!visit.screen("/page/system").await.contains("2345"));
+    let real = visit
+        .ask(Method::POST, "/page/system/reload", &origin, String::new())
+        .await;
+    assert!(real.text().await.expect("text").contains("In force now"));
+    assert!(visit.screen("/page/system").await.contains("2345"));
+    std::fs::write(&path, "[limts]\n").expect("written");
+    let wrong = visit
+        .ask(Method::POST, "/page/system/reload", &origin, String::new())
+        .await;
+    assert_eq!(wrong.status(), 422);
+    let wrong = wrong.text().await.expect("text");
+    assert!(wrong.contains("config.toml:1:"), "{wrong}");
+    assert_eq!(visit.get("/page").await.0, 200, "the page goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_is_paused_and_goes_on() {
+    let app = App::start(&five_sources()).await;
+    let visit = Visit::enter(&app).await;
+    let why = [("source", "stripe"), ("reason", "its secret leaked")];
+    let place = visit.send("/page/pause", &why).await;
+    assert!(visit.screen(&place).await.contains("its secret leaked"));
+    let place = visit.send("/page/resume", &[("source", "stripe")]).await;
+    assert!(!visit.screen(&place).await.contains("its secret leaked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_screens_that_read_only_this_instance_answer_while_nothing_is_there_yet() {
+    let app = App::start(&five_sources()).await;
+    let visit = Visit::enter(&app).await;
+    let overview = visit.screen("/page").await;
+    assert!(overview.contains("hookweir send"), "it teaches: {overview}");
+    let actors = visit.screen("/page/actors").await;
+    assert!(actors.contains("dedup.mailbox_capacity"), "{actors}");
+    let figures = visit.screen("/page/actors/figures").await;
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("JSON");
+    assert_eq!(figures["charts"].as_array().map(Vec::len), Some(4));
+    for (path, command) in [
+        ("/page/events", "hookweir send"),
+        ("/page/parked", "hookweir sinks"),
+        ("/page/conflicts", "hookweir conflicts"),
+        ("/page/jobs", "hookweir republish"),
+        ("/page/system/audit", "hookweir events"),
+    ] {
+        let shown = visit.screen(path).await;
+        assert!(shown.contains(command), "{path}: {shown}");
+    }
+}

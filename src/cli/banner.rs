@@ -33,6 +33,12 @@ pub(super) fn banner(config: &Config, is_demo: bool, file: Option<&Path>) -> Str
         text,
         "  admin   http://{admin}/readyz, http://{admin}/metrics"
     );
+    if config.admin.page && config.admin.socket.is_some() {
+        let _ = writeln!(
+            text,
+            "  page    http://{admin}/page, where a link of `hookweir page` lets you in"
+        );
+    }
     let _ = writeln!(text, "  store   {}", store(config));
     for sink in &config.sinks {
         let name = match &*sink.section {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::body;
-use super::super::form::{Form, address, named};
+use super::super::form::{Form, address, event_address, named};
 use super::super::frame::{Visitor, bytes, empty, filter, time};
 use super::super::routes::{Screen, Shown};
 use super::parked::done;
@@ -57,7 +57,7 @@ fn table(visitor: &Visitor, conflicts: &[ConflictView]) -> Markup {
                             td { input type="checkbox" name="id" value=(conflict.id) aria-label={ "Choose " (conflict.event_id) }; }
                             td { (time(&conflict.received_at)) } td { (filter("source", &conflict.source)) }
                             td { a.id href=(address("/page/find", &[("id", &conflict.event_id)])) { (conflict.event_id) } }
-                            td { @if visitor.may(Right::Bodies) { a href={ (named("/page/conflicts/", &conflict.id)) "/body" } { "Open this body" } } }
+                            td { @if visitor.may(Right::Bodies) { a href=(body_address(conflict)) { "Open this body" } } }
                             td.number { (bytes(conflict.bytes)) }
                         }
                     }
@@ -65,6 +65,16 @@ fn table(visitor: &Visitor, conflicts: &[ConflictView]) -> Markup {
             }
         }
     }
+}
+
+/// Returns the address of a body, beside the first one under the same id.
+fn body_address(conflict: &ConflictView) -> String {
+    let place = named("/page/conflicts/", &conflict.id);
+    let first = [
+        ("event_id", &*conflict.event_id),
+        ("source", &*conflict.source),
+    ];
+    address(&format!("{place}/body"), &first)
 }
 
 fn buttons(count: usize) -> Markup {
@@ -77,7 +87,8 @@ fn buttons(count: usize) -> Markup {
     }
 }
 
-/// Shows the body of a conflict. It is recorded who opens it.
+/// Shows the body of a conflict, and beside it the first one under the same id if it is asked for and still
+/// stored. It is recorded who opens them.
 pub(in crate::admin::page) fn opened(
     operator: &Operator,
     visitor: &Visitor,
@@ -86,9 +97,28 @@ pub(in crate::admin::page) fn opened(
 ) -> Screen {
     let opened = operator.conflict_body(name, &visitor.caller.name)?;
     let place = named("/page/conflicts/", name);
+    let first = form
+        .get("event_id")
+        .and_then(|id| operator.event(id, form.get("source")).ok());
+    let first = match first {
+        Some(first) => {
+            let body = operator.body(&first.message_id, None, &visitor.caller.name)?;
+            Some((event_address(&first.message_id), body))
+        }
+        None => None,
+    };
+    let part = |bytes: &[u8], place: &str| body::shown(bytes, place, form.get("form"), None);
     let shown = html! {
         p { a href="/page/conflicts" { "All conflicts" } }
-        (body::shown(&opened.bytes, &place, form.get("form"), form.get("at")))
+        div.sides {
+            @if let Some((place, first)) = &first {
+                section { h2 { "First body, published" } (part(&first.bytes, place)) }
+            }
+            section {
+                @if first.is_some() { h2 { "Other body, kept here" } }
+                (body::shown(&opened.bytes, &place, form.get("form"), form.get("at")))
+            }
+        }
     };
     Ok(Shown::Page("Body of a conflict".to_owned(), shown))
 }

@@ -132,6 +132,8 @@ fn actions(visitor: &Visitor, event: &EventView) -> Markup {
             h2 { "Publish it again" }
             p { a.button href=(again) { "Publish this event again" } " after a dry run, under its message id." }
         }
+        h2 { "On the command line" }
+        pre { code { "hookweir trace " (event.message_id) "\nhookweir show " (event.message_id) " --body > body" } }
         @if event.sinks.iter().any(|sink| sink.reason.is_some()) {
             p { a href=(address("/page/parked", &[("sink", event.sinks.iter().find(|sink| sink.reason.is_some()).map_or("default", |sink| &sink.sink))])) { "Parked events of this sink" } }
         }

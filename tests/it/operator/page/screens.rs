@@ -252,3 +252,66 @@ async fn the_screens_that_read_only_this_instance_answer_while_nothing_is_there_
         assert!(shown.contains(command), "{path}: {shown}");
     }
 }
+
+/// Opens the stream of outcomes, from a place on.
+async fn listen(visit: &Visit, after: &str) -> reqwest::Response {
+    let headers = [("last-event-id", after)];
+    let stream = visit.ask(Method::GET, "/page/live/stream", &headers, String::new());
+    stream.await
+}
+
+/// The place and the text of the next message.
+async fn message(stream: &mut reqwest::Response) -> Option<(String, String)> {
+    let chunk = stream.chunk().await.expect("a message")?;
+    let text = String::from_utf8(chunk.to_vec()).expect("text");
+    let place = text.split_once("id: ").expect("a place").1;
+    let place = place.lines().next().expect("a line").to_owned();
+    Some((place, text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_where_it_was_cut_says_so_after_a_restart_and_ends_with_the_session() {
+    let app = App::start(&five_sources()).await;
+    let visit = Visit::enter(&app).await;
+    let mut stream = listen(&visit, "another-instance.7").await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let (place, text) = message(&mut stream).await.expect("a message");
+    assert!(text.contains("the service was restarted"), "{text}");
+    send(&app, Provider::Stripe, "evt_1");
+    let (_, text) = message(&mut stream).await.expect("a message");
+    assert!(text.contains("evt_1"), "{text}");
+    drop(stream);
+    send(&app, Provider::Stripe, "evt_2");
+    let mut again = listen(&visit, &place).await;
+    let (_, text) = message(&mut again).await.expect("a message");
+    assert!(text.contains("evt_1") && text.contains("evt_2"), "{text}");
+    assert!(!text.contains("lost"), "{text}");
+    visit.send("/page/logout", &[]).await;
+    send(&app, Provider::Stripe, "evt_3");
+    assert_eq!(message(&mut again).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_browsers_than_may_listen_are_told_and_get_in_when_one_leaves() {
+    let app = App::start(&five_sources()).await;
+    let visit = Visit::enter(&app).await;
+    let mut all = Vec::new();
+    for _ in 0..32 {
+        let mut stream = listen(&visit, "another.1").await;
+        assert_eq!(stream.status(), 200);
+        message(&mut stream).await.expect("a message");
+        all.push(stream);
+    }
+    assert_eq!(listen(&visit, "another.1").await.status(), 503);
+    assert_eq!(visit.get("/page").await.0, 200, "the page goes on");
+    all.clear();
+    for n in 0.. {
+        // A closed connection is known by the next message.
+        send(&app, Provider::Stripe, &format!("evt_{n}"));
+        if listen(&visit, "another.1").await.status() == 200 {
+            return;
+        }
+        assert!(n < 60, "nobody gets in");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}

@@ -81,6 +81,7 @@ async fn another_site_cannot_change_or_look_and_is_written_to_the_log() {
         .await;
     assert_eq!(answer.status(), 403);
     let sources = json(&app, &["sources"]);
+    let sources = sources[0]["sources"].as_array().expect("sources").clone();
     assert!(
         sources.iter().all(|source| source["paused"].is_null()),
         "nothing was changed"

@@ -272,6 +272,86 @@ async fn without_javascript_lists_search_and_detail_work() {
     browser.until("evt_123").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_sampled_and_the_page_says_so_and_answers_a_click() {
+    let app = App::start(&five_sources()).await;
+    let browser = enter(&app).await;
+    browser.open(&place(&app, "/page/live")).await;
+    browser.until("connected").await;
+    let (client, listen) = (client(), app.listen);
+    let flood: Vec<_> = (0..16)
+        .map(|seed| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                loop {
+                    let event = Provider::Stripe.event(&mut rng);
+                    let headers = event.signed(Provider::Stripe.secret(), now());
+                    post(&client, listen, "stripe", headers, event.body.clone()).await;
+                }
+            })
+        })
+        .collect();
+    browser.until("too many to show: the newest 50 are").await;
+    let click = "const done = arguments[arguments.length - 1], since = performance.now();
+        document.querySelector('[data-pause]').click();
+        requestAnimationFrame(() => setTimeout(() => done(performance.now() - since)))";
+    println!(
+        "a click was answered in {} ms",
+        browser.run_later(click).await
+    );
+    let pressed =
+        "return document.querySelector('[data-pause]').getAttribute('aria-pressed') === 'true'";
+    browser.until_true(pressed).await;
+    let rows = browser
+        .run("return document.querySelectorAll('#outcomes tr').length")
+        .await;
+    assert!(
+        rows.as_u64().is_some_and(|rows| (1..=200).contains(&rows)),
+        "{rows}"
+    );
+    for sender in flood {
+        sender.abort();
+    }
+    assert_eq!(browser.errors().await, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_site_cannot_make_the_browser_of_an_operator_change_anything() {
+    let app = App::start(&five_sources()).await;
+    let browser = enter(&app).await;
+    let action = place(&app, "/page/pause");
+    let evil = format!(
+        "data:text/html,<form method=post action={action}><input name=source value=stripe><input name=reason value=evil><button>Win</button></form><script>document.forms[0].submit()</script>"
+    );
+    browser.open(&evil).await;
+    browser.until("made by a page of another site").await;
+    let sources = json(&app, &["sources"]);
+    let sources = sources[0]["sources"].as_array().expect("sources");
+    assert!(!sources.is_empty() && sources.iter().all(|source| source["paused"].is_null()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_user_without_rights_sees_lists_and_no_body_and_no_button() {
+    let tokens = "[admin.tokens.ann]\nsecret = \"plain:0123456789abcdef\"\nmay = [\"look\"]\n[store]\nallow_unsafe_durability = true\n";
+    let app = App::start(&format!("{tokens}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_123");
+    let browser = Browser::start().await;
+    browser.open(&place(&app, "/page")).await;
+    browser.tab_to("Or the secret of a token").await;
+    browser.press("0123456789abcdef\u{e007}").await;
+    browser.until("token ann").await;
+    browser.press("/evt_123\u{e007}").await;
+    browser.until("which you do not have").await;
+    let text = browser.text().await;
+    assert!(!text.contains("Publish this event again"), "{text}");
+    browser
+        .open(&place(&app, "/page/events/evt_123/body"))
+        .await;
+    browser.until("lacks the right").await;
+    assert!(!browser.text().await.contains("\"id\""));
+}
+
 #[test]
 fn axe_is_the_copy_that_was_checked() {
     use sha2::{Digest, Sha256};

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::sink_backlogs::SinkBacklogs;
-use super::{Housekeeping, PauseWatch, Reached, Retention, StoreError};
+use super::upkeep::{PruneBounds, Upkeep};
+use super::{Housekeeping, PauseWatch, Reached, StoreError};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::Sinks;
@@ -17,10 +18,10 @@ use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
 
 /// Delay before something that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Interval between two measures of the backlog, and longest interval between two checks of the
 /// store.
-const MEASURE: Duration = Duration::from_secs(5);
+pub(super) const MEASURE: Duration = Duration::from_secs(5);
 /// Time that rows may wait, beyond the longest retry, while nothing leaves the outbox.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time that a stop waits for a running statement.
@@ -112,14 +113,6 @@ pub struct Kept {
     pub pauses: PauseWatch,
 }
 
-fn retention(config: &model::Store, longest_window: Duration) -> Retention {
-    Retention {
-        events: config.keep_events,
-        conflicts: config.keep_conflicts,
-        keys: longest_window,
-    }
-}
-
 /// Starts a thread. `running` is closed at its end.
 fn spawn(
     name: &'static str,
@@ -169,9 +162,9 @@ impl Keeper {
         };
         let upkeep = Upkeep {
             store,
-            retention: retention(config, longest_window),
-            interval: config.prune_interval,
-            limit: config.prune_rows,
+            instance,
+            bounds: PruneBounds::new(config, longest_window),
+            surplus: 0,
             metrics,
             parked,
             lease: lease.clone(),
@@ -215,7 +208,7 @@ impl Keeper {
 
 /// Asks the threads to stop, and wakes them for it.
 #[derive(Debug, Default)]
-struct Stop {
+pub(super) struct Stop {
     /// Request to stop: `true` to release the lease.
     asked: Mutex<Option<bool>>,
     wake: Condvar,
@@ -228,7 +221,7 @@ impl Stop {
     }
 
     /// Waits until `time`, or for the request to stop.
-    fn wait(&self, time: Instant) -> Option<bool> {
+    pub(super) fn wait(&self, time: Instant) -> Option<bool> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let left = time.saturating_duration_since(Instant::now());
@@ -310,89 +303,5 @@ impl Tenancy {
             self.reached = true;
         }
         Ok(())
-    }
-}
-
-struct Upkeep {
-    store: Arc<dyn Housekeeping>,
-    retention: Retention,
-    interval: Duration,
-    limit: usize,
-    metrics: Arc<Metrics>,
-    /// Says that events are parked in the store.
-    parked: Component,
-    lease: Lease,
-    stop: Arc<Stop>,
-    outbox: Component,
-    pauses: PauseWatch,
-    sinks: SinkBacklogs,
-}
-
-impl Upkeep {
-    fn run(mut self) {
-        // Nothing is known of it yet, and it keeps nobody from being answered.
-        self.outbox.set(State::Ready);
-        let mut prune_at = Instant::now() + self.interval;
-        loop {
-            // No lease, no database: there is nothing to keep up.
-            if self.lease.is_held() {
-                self.pauses.look();
-                self.measure();
-                if Instant::now() >= prune_at {
-                    let more = self.prune();
-                    prune_at = Instant::now() + if more { RETRY } else { self.interval };
-                }
-            }
-            let pause = if self.lease.is_held() {
-                MEASURE.min(self.interval)
-            } else {
-                RETRY
-            };
-            let next = Instant::now() + pause;
-            if self
-                .stop
-                .wait(next.min(prune_at.max(Instant::now() + Duration::from_millis(100))))
-                .is_some()
-            {
-                return;
-            }
-        }
-    }
-
-    fn measure(&mut self) {
-        match self.store.backlog() {
-            Ok(backlogs) => {
-                let troubles = self.sinks.look(&backlogs, &self.metrics, Instant::now());
-                let parked = backlogs.iter().map(|of| of.parked).sum();
-                self.parked.update(match parked {
-                    0 => State::Ready,
-                    rows => State::Degraded(
-                        format!("{rows} events cannot be published and are parked in the store: `hookweir parked list` shows them").into(),
-                    ),
-                });
-                self.outbox.update(if troubles.is_empty() {
-                    State::Ready
-                } else {
-                    State::Degraded(troubles.join("; ").into())
-                });
-            }
-            Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
-        }
-    }
-
-    /// Deletes in rounds, for a second at most. Returns `true` if more is left.
-    fn prune(&self) -> bool {
-        let begun = Instant::now();
-        loop {
-            match self.store.prune(self.retention, self.limit) {
-                Ok(gone) if gone < self.limit as u64 => return false,
-                Ok(_) if begun.elapsed() > RETRY => return true,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "expired rows could not be deleted");
-                    return false;
-                }
-            }
-        }
     }
 }

@@ -29,10 +29,12 @@ mod republish_rows;
 mod roles;
 mod row;
 mod sink_backlogs;
+mod size;
 mod sqlite;
 mod stall;
 pub mod trace;
 mod trace_rows;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub use roles::{
     Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, PauseStore,
     Republish, Secrets, Store,
 };
+pub use size::StoreSize;
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 
 use self::republish::JobId;

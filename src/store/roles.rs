@@ -14,7 +14,7 @@ use super::republish::{Choice, Job, JobId, NewJob, NextEvents, Stepped};
 use super::trace::{EventTrace, Traced};
 use super::{
     Backlog, Confirms, FetchedKey, FromKey, InMemory, Inserted, Learned, LearnedSecret, NewEvent,
-    OrderedRows, Parked, Retention, Room, Seq, StoreError, StoredEvent,
+    OrderedRows, Parked, Retention, Room, Seq, StoreError, StoreSize, StoredEvent,
 };
 use crate::config::secret::Secret;
 use crate::domain::delivery::{InstanceId, MessageKey, SourceName};
@@ -164,6 +164,16 @@ pub trait Housekeeping: Send + Sync + 'static {
     /// A key or event stays while a sink has a row of the event, waiting or parked. While the clock is implausible
     /// (`clock.rs`), nothing is deleted; afterwards times that lie too far ahead are cut.
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError>;
+
+    /// Measures the store: its bytes, and the age of its oldest published event.
+    fn size(&self) -> Result<StoreSize, StoreError>;
+
+    /// Deletes at most `limit` published events before their time, the oldest first. Does nothing if another
+    /// instance does it: the one with the lowest id of those with a live lease. Returns the number of confirms that
+    /// went.
+    ///
+    /// An event stays while a sink has a row of it, waiting or parked. Keys stay, so that a redelivery is a duplicate.
+    fn delete_oldest(&self, owner: InstanceId, limit: usize) -> Result<u64, StoreError>;
 
     /// Measures the rows of each sink that has some, waiting or parked, in order of their names. A
     /// sink that was taken out of the configuration is among them until its rows are gone.

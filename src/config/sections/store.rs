@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::define::{section, words};
 use crate::config::option::{
-    Count, DAY_SECS, Days, Flag, HOUR_MS, Millis, SecretUrl, Secs, Text, one_of,
+    Bytes, Count, DAY_SECS, Days, Flag, GIB, HOUR_MS, Millis, SecretUrl, Secs, Text, one_of,
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
@@ -37,6 +37,9 @@ section! {
         pub allow_unsafe_durability: bool = "store.allow_unsafe_durability", Flag, false;
         /// Time that published events stay in the database, to be looked at and republished.
         pub keep_events: Duration = "store.keep_events_days", Days(0..=3660), 3;
+        /// Bytes in use in the database above which the oldest published events are deleted before
+        /// keep_events_days. Events that wait and keys stay. 0 deletes by age only.
+        pub keep_events_below: u64 = "store.keep_events_below_bytes", Bytes(0..=1024 * GIB), 0;
         /// Time that the bodies of conflicts (a known id with another body) stay in the database.
         pub keep_conflicts: Duration = "store.keep_conflicts_days", Days(0..=3660), 30;
         /// Interval between deletions of expired rows. Lower values keep tables smaller, higher values save

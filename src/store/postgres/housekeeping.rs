@@ -13,7 +13,7 @@ use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::store::row::millis;
-use crate::store::{Backlog, Housekeeping, Retention, Seq, StoreError, migrations};
+use crate::store::{Backlog, Housekeeping, Retention, Seq, StoreError, StoreSize, migrations};
 
 const RENEW_LEASE: &str = "
     INSERT INTO instance (id, alive_until, lease_ms)
@@ -87,6 +87,14 @@ impl Housekeeping for PostgresStore {
 
     fn prune(&self, retention: Retention, limit: usize) -> Result<u64, StoreError> {
         self.delete_old(retention, limit)
+    }
+
+    fn size(&self) -> Result<StoreSize, StoreError> {
+        self.measured_size()
+    }
+
+    fn delete_oldest(&self, owner: InstanceId, limit: usize) -> Result<u64, StoreError> {
+        self.delete_before_their_time(owner, limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

@@ -23,6 +23,7 @@ mod republish;
 mod rights;
 mod secrets;
 mod session;
+mod size;
 mod standby;
 mod upkeep;
 

@@ -11,7 +11,7 @@ use super::{SqliteStore, checkpoint, claims, connection, now, upkeep};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::store::row::millis;
-use crate::store::{Backlog, Housekeeping, Retention, StoreError, migrations};
+use crate::store::{Backlog, Housekeeping, Retention, StoreError, StoreSize, migrations};
 
 impl Housekeeping for SqliteStore {
     fn prepare(&self) -> Result<(), StoreError> {
@@ -93,6 +93,14 @@ impl Housekeeping for SqliteStore {
             return Ok(0);
         }
         self.write(|connection| upkeep::prune(connection, retention, limit, now))
+    }
+
+    fn size(&self) -> Result<StoreSize, StoreError> {
+        self.measured_size()
+    }
+
+    fn delete_oldest(&self, _owner: InstanceId, limit: usize) -> Result<u64, StoreError> {
+        self.delete_before_their_time(limit)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

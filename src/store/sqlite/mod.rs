@@ -18,6 +18,7 @@ mod pause;
 mod republish;
 mod schema;
 mod secrets;
+mod size;
 mod spool;
 mod spool_file;
 mod upkeep;

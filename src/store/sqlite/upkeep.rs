@@ -109,6 +109,24 @@ fn prune_keys(run: &mut impl FnMut(&str, i64) -> QueryResult<u64>, now: i64) -> 
     Ok(gone)
 }
 
+/// Deletes confirms that came until then, with their events. An event that a sink still has a row of goes with the confirm of that sink.
+/// Returns the number of confirms.
+pub(super) fn delete_published(
+    run: &mut impl FnMut(&str, i64) -> QueryResult<u64>,
+    until: i64,
+) -> QueryResult<u64> {
+    run(
+        "DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)
+           AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = event.seq)
+           AND NOT EXISTS (SELECT 1 FROM parked WHERE parked.seq = event.seq)",
+        until,
+    )?;
+    run(
+        "DELETE FROM published WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)",
+        until,
+    )
+}
+
 /// See [`Housekeeping::prune`](crate::store::Housekeeping::prune).
 pub(super) fn prune(
     connection: &mut SqliteConnection,
@@ -124,18 +142,7 @@ pub(super) fn prune(
             .map(|rows| rows as u64)
     };
     let mut gone = prune_keys(&mut run, now)?;
-    let until = now.saturating_sub(millis(retention.events));
-    // An event that a sink still has a row of goes with the confirm of that sink.
-    run(
-        "DELETE FROM event WHERE seq IN (SELECT seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)
-           AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = event.seq)
-           AND NOT EXISTS (SELECT 1 FROM parked WHERE parked.seq = event.seq)",
-        until,
-    )?;
-    gone += run(
-        "DELETE FROM published WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at <= ?1 ORDER BY at, seq LIMIT ?2)",
-        until,
-    )?;
+    gone += delete_published(&mut run, now.saturating_sub(millis(retention.events)))?;
     gone += run(
         "DELETE FROM conflict WHERE rowid IN (SELECT rowid FROM conflict WHERE at <= ?1 ORDER BY at LIMIT ?2)",
         now.saturating_sub(millis(retention.conflicts)),

@@ -42,6 +42,7 @@ impl Database {
             statement_timeout: Duration::from_secs(20),
             allow_unsafe_durability: true,
             keep_events: Duration::from_secs(3600),
+            keep_events_below: 0,
             keep_conflicts: Duration::from_secs(3600),
             prune_interval: Duration::from_secs(60),
             prune_rows: 1000,

@@ -14,6 +14,7 @@ mod parked;
 mod places;
 mod republish;
 mod sinks;
+mod size;
 mod upkeep;
 mod with_servers;
 
@@ -136,6 +137,10 @@ macro_rules! contract {
             a_cancelled_job_puts_nothing_more_into_the_outbox
             two_instances_that_step_at_once_make_each_step_once
             an_event_that_is_published_again_is_not_deleted_before_it_has_left);
+        $crate::store_contract::contract!($place: size
+            the_size_is_that_of_the_rows_and_shrinks_with_them
+            the_oldest_published_events_go_first_and_what_waits_stays
+            a_store_above_its_bound_shrinks_below_it_by_itself);
         $crate::store_contract::contract!($place: audit
             an_opened_body_is_recorded_and_the_entry_goes_after_its_time
             a_pause_is_there_for_all_until_it_is_resumed_and_each_change_is_recorded_once);

@@ -56,6 +56,7 @@ pub(crate) fn config(url: model::StoreUrl, schema: &str) -> model::Store {
         statement_timeout: Duration::from_secs(20),
         allow_unsafe_durability: false,
         keep_events: Duration::from_secs(3600),
+        keep_events_below: 0,
         keep_conflicts: Duration::from_secs(3600),
         prune_interval: Duration::from_millis(50),
         prune_rows: 1000,

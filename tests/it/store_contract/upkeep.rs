@@ -1,6 +1,6 @@
 //! What goes, what stays, and how the schema comes to be.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use hookweir::domain::delivery::InstanceId;
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::{Keeper, Kept};
 use hookweir::store::{
-    Inserted, NewEvent, PauseBoard, PauseWatch, Reached, Retention, StoreError, migrate, open,
+    Inserted, NewEvent, PauseBoard, PauseWatch, Reached, Retention, Store, StoreError, migrate,
+    open,
 };
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
@@ -214,11 +215,34 @@ pub(crate) fn migrations_can_be_undone(place: &impl Place) {
     insert(&*place.store(), InstanceId::random(), &many("a", 0..3));
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < until, "not within 30 s: {what}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Returns the dependencies of a keeper with one sink and no pause.
+pub(super) fn kept(
+    store: &Arc<dyn Store>,
+    instance: InstanceId,
+    metrics: &Arc<Metrics>,
+    health: &Health,
+) -> Kept {
+    Kept {
+        store: store.clone(),
+        instance,
+        known: Reached::beside(None, ""),
+        longest_window: LONG,
+        metrics: metrics.clone(),
+        health: health.component("store"),
+        outbox: health.component("outbox"),
+        sinks: sinks(),
+        pauses: PauseWatch::new(
+            store.clone(),
+            PauseBoard::new(metrics.clone(), health.aside("paused")),
+        ),
     }
 }
 
@@ -229,22 +253,7 @@ pub(crate) fn the_keeper_prepares_renews_prunes_and_releases(place: &impl Place)
     let mut config = place.config();
     config.keep_events = Duration::ZERO;
     let (health, (lifeline, vigil)) = (Health::default(), CriticalTask::new());
-    let (component, outbox) = (health.component("store"), health.component("outbox"));
-    let (store_too, known) = (store.clone(), Reached::beside(None, ""));
-    let kept = Kept {
-        store: store_too,
-        instance: me,
-        known,
-        longest_window: LONG,
-        metrics: metrics.clone(),
-        health: component,
-        outbox,
-        sinks: sinks(),
-        pauses: PauseWatch::new(
-            store.clone(),
-            PauseBoard::new(metrics.clone(), health.aside("paused")),
-        ),
-    };
+    let kept = kept(&store, me, &metrics, &health);
     let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
     let lease = keeper.lease();
     eventually("it is prepared", || lease.is_held());

@@ -1,0 +1,64 @@
+//! Measuring the store in SQLite, and deleting its oldest events before their time.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable};
+
+use super::upkeep::{delete_published, sql_limit};
+use super::{SqliteStore, now};
+use crate::store::{StoreError, StoreSize};
+
+/// Pages are counted by SQLite itself, and the average comes from the oldest and the newest events. The length of a body is known
+/// without reading it.
+const SIZE: &str = "
+    SELECT (SELECT page_size FROM pragma_page_size) AS page, (SELECT page_count FROM pragma_page_count) AS pages,
+           (SELECT freelist_count FROM pragma_freelist_count) AS free,
+           (SELECT coalesce(avg(length(body) + length(headers)), 0) FROM (
+                SELECT * FROM (SELECT body, headers FROM event ORDER BY seq LIMIT 300)
+                UNION ALL SELECT * FROM (SELECT body, headers FROM event ORDER BY seq DESC LIMIT 300))) + 150 AS average,
+           (SELECT min(at) FROM published) AS oldest";
+
+#[derive(QueryableByName)]
+struct SizeRow {
+    #[diesel(sql_type = BigInt)]
+    page: i64,
+    #[diesel(sql_type = BigInt)]
+    pages: i64,
+    #[diesel(sql_type = BigInt)]
+    free: i64,
+    #[diesel(sql_type = diesel::sql_types::Double)]
+    average: f64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    oldest: Option<i64>,
+}
+
+impl SqliteStore {
+    /// See [`Housekeeping::size`](crate::store::Housekeeping::size).
+    pub(super) fn measured_size(&self) -> Result<StoreSize, StoreError> {
+        let row: SizeRow = self.read(|connection| sql_query(SIZE).get_result(connection))?;
+        let bytes = |pages: i64| u64::try_from(pages.saturating_mul(row.page)).unwrap_or(0);
+        let age = |at: i64| u64::try_from(now().saturating_sub(at)).unwrap_or(0);
+        Ok(StoreSize {
+            on_disk: bytes(row.pages),
+            in_use: bytes(row.pages.saturating_sub(row.free)),
+            of_event: row.average as u64,
+            oldest_confirm: row.oldest.map(|at| Duration::from_millis(age(at))),
+        })
+    }
+
+    /// See [`Housekeeping::delete_oldest`](crate::store::Housekeeping::delete_oldest).
+    pub(super) fn delete_before_their_time(&self, limit: usize) -> Result<u64, StoreError> {
+        self.write(|connection| {
+            let mut run = |statement: &str, until: i64| {
+                sql_query(statement)
+                    .bind::<BigInt, _>(until)
+                    .bind::<BigInt, _>(sql_limit(limit))
+                    .execute(connection)
+                    .map(|rows| rows as u64)
+            };
+            delete_published(&mut run, now())
+        })
+    }
+}

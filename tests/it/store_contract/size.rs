@@ -1,0 +1,102 @@
+//! Size of the store, and events that go before their time because of it.
+
+use std::time::Duration;
+
+use hookweir::domain::delivery::InstanceId;
+use hookweir::runtime::shutdown::CriticalTask;
+use hookweir::store::keeper::Keeper;
+use hookweir::store::{Inserted, Store, StoreSize};
+use hookweir::telemetry::Metrics;
+use hookweir::telemetry::health::Health;
+
+use super::upkeep::{eventually, kept};
+use super::{
+    LONG, Place, accepted, alive, batch, claim_all, event, insert, insert_one, seqs, sink,
+};
+
+const BODY: usize = 20_000;
+
+/// Stores events of 20 kB, the first `published` of them as confirmed in order.
+fn fill(store: &dyn Store, owner: InstanceId, events: usize, published: usize) {
+    for n in 0..events {
+        insert_one(store, owner, event(&n.to_string(), vec![b'x'; BODY]));
+    }
+    let mut rows = Vec::new();
+    while rows.len() < events {
+        let claimed = seqs(&claim_all(store, owner));
+        store
+            .postpone(&sink(), &claimed, Duration::from_secs(600))
+            .expect("postponed");
+        rows.extend(claimed);
+    }
+    rows.sort();
+    for row in &rows[..published] {
+        store.confirmed(&sink(), &[*row]).expect("confirmed");
+    }
+}
+
+fn measured(store: &dyn Store, fits: impl Fn(StoreSize) -> bool) -> StoreSize {
+    // The statistics of PostgreSQL follow a commit by a second or so.
+    eventually("the size is known", || fits(store.size().expect("a size")));
+    store.size().expect("a size")
+}
+
+pub(crate) fn the_size_is_that_of_the_rows_and_shrinks_with_them(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    assert_eq!(store.size().expect("a size").oldest_confirm, None);
+    fill(&*store, owner, 200, 100);
+    let all = (200 * BODY) as u64;
+    let size = measured(&*store, |size| size.in_use >= all);
+    assert!(size.in_use < all + 3_000_000, "{size:?}");
+    assert!(size.on_disk >= size.in_use, "{size:?}");
+    assert!((20_000..21_000).contains(&size.of_event), "{size:?}");
+    assert!(size.oldest_confirm.is_some());
+    assert_eq!(store.delete_oldest(owner, 100), Ok(100));
+    let half = measured(&*store, |now| now.in_use < size.in_use - all / 3);
+    assert!(half.in_use >= all / 2, "{half:?}");
+    assert_eq!(half.oldest_confirm, None);
+}
+
+pub(crate) fn the_oldest_published_events_go_first_and_what_waits_stays(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    fill(&*store, owner, 10, 6);
+    assert_eq!(store.delete_oldest(owner, 4), Ok(4));
+    assert_eq!((place.count("event"), place.count("published")), (6, 2));
+    let left: Vec<_> = (0..10)
+        .map(|n| place.count(&format!("event WHERE event_id = '{n}'")))
+        .collect();
+    assert_eq!(left, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+    assert_eq!(store.delete_oldest(owner, 100), Ok(2));
+    assert_eq!(store.delete_oldest(owner, 100), Ok(0));
+    assert_eq!(place.count("outbox"), 4);
+    let again = insert_one(&*store, owner, event("0", vec![b'x'; BODY]));
+    assert!(matches!(again, Inserted::Duplicate(_)), "its key stays");
+}
+
+pub(crate) fn a_store_above_its_bound_shrinks_below_it_by_itself(place: &impl Place) {
+    let store = place.store();
+    let me = alive(&*store);
+    fill(&*store, me, 300, 250);
+    let full = measured(&*store, |size| size.in_use >= (300 * BODY) as u64);
+    let mut config = place.config();
+    config.keep_events = LONG;
+    config.keep_events_below = full.in_use - (100 * BODY) as u64;
+    let (health, metrics) = (Health::default(), Metrics::new().expect("metrics"));
+    let (lifeline, vigil) = CriticalTask::new();
+    let kept = kept(&store, me, &metrics, &health);
+    let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
+    eventually("events go before their time", || {
+        metrics.deleted_early.get() > 0
+    });
+    vigil.stopping();
+    assert!(keeper.stop(true));
+    assert!(metrics.store_used_bytes.get() as u64 > config.keep_events_below);
+    let left = place.count("event");
+    assert!((190..=205).contains(&left), "no more than needed: {left}");
+    assert_eq!(metrics.deleted_early.get() as i64, 300 - left);
+    assert_eq!(place.count("outbox"), 50);
+    let more = insert(&*store, me, &batch([event("0", vec![b'x'; BODY])]));
+    assert_eq!(more.iter().filter_map(accepted).count(), 0, "its key stays");
+}

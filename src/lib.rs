@@ -36,6 +36,7 @@ pub mod lakehouse;
 pub mod operate;
 pub mod outbox;
 pub mod publish;
+pub mod quarantine;
 pub mod runtime;
 pub mod source;
 pub mod spool;

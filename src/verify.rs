@@ -4,6 +4,7 @@ mod identity;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -16,11 +17,12 @@ use hookweir_signatures::{Verdict, VerifiedEvent, verify};
 pub use self::identity::EventKeys;
 use crate::dedup::Verified;
 use crate::domain::delivery::Marks;
-use crate::domain::outcome::{FailReason, Outcome, ShedReason};
+use crate::domain::outcome::{FailReason, Outcome, Rejection, ShedReason};
 use crate::domain::request::Request;
 use crate::faults::points::failpoint;
 use crate::in_flight::Ticket;
 use crate::keys::{KeyService, Learn};
+use crate::quarantine::{QuarantineQueue, RefusedRequest};
 use crate::runtime::mailbox::{ActorRegistry, Mail, Mailbox, Ping, Refused};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::Source;
@@ -35,11 +37,23 @@ pub struct Received {
     pub request: Request,
     /// Claim of the delivery to exactly one outcome.
     pub ticket: Ticket,
+    /// Place that it comes from.
+    pub from: Origin,
+}
+
+/// Place that a delivery comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client, at this address if it is known.
+    Client(Option<IpAddr>),
+    /// The quarantine, which has it still.
+    Quarantine,
 }
 
 struct VerifierActor {
     dedup: Mailbox<Verified>,
     keys: KeyService,
+    quarantine: QuarantineQueue,
     _lifeline: CriticalTask,
 }
 
@@ -50,6 +64,8 @@ pub struct Verifiers {
     pub capacity: usize,
     /// Service that gets the keys that deliveries need, and takes secrets that are handed over.
     pub keys: KeyService,
+    /// Queue that refused deliveries are kept by.
+    pub quarantine: QuarantineQueue,
     /// Task of the service that ends with a verifier.
     pub lifeline: CriticalTask,
     /// Registry that the actors enter.
@@ -67,6 +83,7 @@ impl Verifiers {
         let actor = VerifierActor {
             dedup,
             keys: self.keys.clone(),
+            quarantine: self.quarantine.clone(),
             _lifeline: self.lifeline.of("verifier"),
         };
         self.roster.mailbox(
@@ -96,6 +113,31 @@ impl VerifierActor {
     }
 }
 
+impl VerifierActor {
+    /// Answers a refused delivery, and keeps it afterwards.
+    fn refuse(
+        &self,
+        (source, request): (Arc<Source>, Request),
+        ticket: Ticket,
+        from: Origin,
+        rejection: Rejection,
+    ) {
+        let (Origin::Client(peer), true) = (from, self.quarantine.is_on()) else {
+            return ticket.resolve(Outcome::Rejected(rejection));
+        };
+        let request_id = ticket.request_id;
+        ticket.resolve(Outcome::Rejected(rejection.clone()));
+        self.quarantine.keep(RefusedRequest {
+            source: source.name.clone(),
+            request,
+            peer,
+            request_id,
+            rejection,
+            is_cut: false,
+        });
+    }
+}
+
 impl Handler<Mail<Received>> for VerifierActor {
     type Result = ();
 
@@ -104,6 +146,7 @@ impl Handler<Mail<Received>> for VerifierActor {
             source,
             request,
             mut ticket,
+            from,
         } = mail.open();
         failpoint!("verifier_received");
         if ticket.is_abandoned() {
@@ -120,18 +163,14 @@ impl Handler<Mail<Received>> for VerifierActor {
             )
         }));
         // The decompressed copy has been dropped.
-        ticket.permit().shrink(
-            source
-                .scheme
-                .unpacked_len(&request.body)
-                .unwrap_or_default(),
-        );
+        let plain = source.scheme.unpacked_len(&request.body);
+        ticket.permit().shrink(plain.unwrap_or_default());
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
                 source.verified_by(verified.secret(), request.received_at);
                 let events = verified.into_events().into_iter();
-                let events = events.map(|event| new_event(&source, &request, event));
-                let events = events.collect();
+                let new = |event| new_event(&source, &request, event);
+                let events = events.map(new).collect();
                 failpoint!("verifier_verified");
                 self.pass_on(Verified { events, ticket });
             }
@@ -146,7 +185,7 @@ impl Handler<Mail<Received>> for VerifierActor {
                 self.keys.request(&source.name, needed);
                 ticket.resolve(Outcome::Failed(FailReason::Keys));
             }
-            Ok(Err(refusal)) => ticket.resolve(Outcome::Rejected(refusal.into())),
+            Ok(Err(refusal)) => self.refuse((source, request), ticket, from, refusal.into()),
             Err(_) => {
                 tracing::error!(source = %source.name, request_id = %ticket.request_id, "verification panicked; the delivery is answered 503; this is a bug, please report it");
                 ticket.resolve(Outcome::Failed(FailReason::Dropped));

@@ -1,5 +1,5 @@
 //! The admin API: JSON under `/api/v1`, on a Unix socket, and for the bearers of tokens at the admin
-//! address. Every route stands in one table, [`ROUTES`], with the right that it needs.
+//! address. Every route stands in one table, with the right that it needs.
 //!
 //! Each question is answered by a function of [`crate::operate`] on a thread that may block. Questions
 //! at once and their time are bounded, so that looking slows no delivery.
@@ -18,7 +18,7 @@ use super::HEAD_TIMEOUT;
 use super::access::Access;
 use super::page::Page;
 use super::question::{Answer, ApiRoute, LARGEST_BODY, Question, Reads, Takes, Wait};
-use super::routes::ROUTES;
+use super::routes::all;
 use super::{body, caller, page};
 use crate::config::model::{AdminApi, Right};
 use crate::operate::{ApiProblem, Operator};
@@ -105,10 +105,10 @@ pub fn serve_api(
     Ok(RunningServer::new(server, None))
 }
 
-/// Registers `ROUTES`.
+/// Registers all routes.
 pub(super) fn routes(app: &mut web::ServiceConfig, api: &Api) {
     app.app_data(web::Data::new(api.clone()));
-    for route in ROUTES {
+    for route in all() {
         let handler = move |request: HttpRequest, payload: web::Payload, api: web::Data<Api>| {
             respond(route, request, payload, api)
         };
@@ -285,8 +285,7 @@ pub(super) fn refuse(problem: &ApiProblem) -> HttpResponse {
 }
 
 fn no_route() -> ApiProblem {
-    let routes = ROUTES.iter();
-    let paths: Vec<String> = routes
+    let paths: Vec<String> = all()
         .map(|route| format!("{} {}", route.method, route.path))
         .collect();
     ApiProblem::not_found("the admin API has no such path or method", paths.join(", "))

@@ -1,5 +1,7 @@
 //! Routes of the admin API: path, right, and the question that a request asks.
 
+mod quarantine;
+
 use actix_web::http::Method;
 
 use super::question::{
@@ -12,8 +14,13 @@ use crate::operate::{
     RepublishOrder, RepublishQuestion,
 };
 
-/// All routes.
-pub(super) const ROUTES: &[ApiRoute] = &[
+/// Returns all routes.
+pub(super) fn all() -> impl Iterator<Item = &'static ApiRoute> {
+    ROUTES.iter().chain(quarantine::ROUTES)
+}
+
+/// Routes but for those in modules of their own.
+const ROUTES: &[ApiRoute] = &[
     ApiRoute {
         method: Method::GET,
         path: "/api/v1/events",

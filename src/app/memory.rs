@@ -11,6 +11,7 @@ use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::lakehouse;
 use crate::publish::sinks::KAFKA_CHANNELS;
+use crate::quarantine::BATCH_BYTES;
 use crate::spool::EVENT_OVERHEAD;
 use crate::store::catalog::PAGE;
 use crate::telemetry::log_queue;
@@ -93,6 +94,7 @@ impl MemoryBound {
         parts.extend(publishing(config));
         parts.extend(lakehouse_writer(config));
         parts.extend(admin_api(config));
+        parts.extend(quarantine(config));
         parts.extend(process(config, cores));
         let sum = |parts: &[Part]| parts.iter().map(|(_, bytes)| bytes).sum();
         let in_use: u64 = sum(&parts);
@@ -235,6 +237,22 @@ fn admin_api(config: &Config) -> Option<Part> {
     ))
 }
 
+/// Returns the part of the quarantine, if it is on: its queue, a batch that is bound to its statement and in libpq's
+/// buffer, its thread and its connection.
+fn quarantine(config: &Config) -> Option<Part> {
+    let options = &config.quarantine;
+    let queue = options.queue_bytes as u64;
+    let batch = queue.min(largest_body(config)).max(BATCH_BYTES as u64);
+    let database = match config.store.url {
+        StoreUrl::Sqlite(_) => 2 * SQLITE_CONNECTION,
+        StoreUrl::Postgres(_) => POSTGRES_CONNECTION,
+    };
+    options.enabled.then_some((
+        "the quarantine (quarantine.queue_bytes, largest body)",
+        queue + 2 * batch + database + THREAD_STACK,
+    ))
+}
+
 /// Returns the parts of databases, keys, threads and the program.
 fn process(config: &Config, cores: u64) -> Vec<Part> {
     let or_cores = |count: usize| if count == 0 { cores } else { count as u64 };
@@ -327,6 +345,7 @@ mod tests {
             "publisher.queue_bytes = 67108865",
             "publisher.queue_events = 16385",
             "publisher.channels = 5",
+            "quarantine.queue_bytes = 33554433",
             "[publisher]\nurl = \"file:///a\"\n[[sink]]\nname = \"b\"\nurl = \"file:///b\"",
             "[[source]]\nname = \"s\"\nprovider = \"none\"\nmax_body_bytes = 26214401",
             "store.url = \"postgres://h/d\"",
@@ -337,5 +356,7 @@ mod tests {
         let postgres = |more: &str| bound(&format!("store.url = \"postgres://h/d\"\n{more}")).total;
         assert!(postgres("spool.max_bytes = 2147483648") > postgres(""));
         assert!(postgres("spool.path = \"\"") < postgres(""));
+        let off = bound("quarantine.enabled = false");
+        assert!(off.parts.len() < base.parts.len() && off.total < base.total);
     }
 }

@@ -11,11 +11,13 @@ mod sockets;
 mod stages;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::run::End;
 use self::sockets::Sockets;
 use self::stages::Service;
+use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::config::{Config, Inputs};
 use crate::in_flight::Budget;
 use crate::runtime::shutdown::CriticalTask;
@@ -65,6 +67,20 @@ fn budget_of(config: &Config, sources: &Sources) -> Arc<Budget> {
         config.limits.in_flight_bytes,
         largest.unwrap_or_default(),
     )
+}
+
+/// Returns the local data of the service, each with a path on its disk.
+fn disks(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let store = match &config.store.url {
+        StoreUrl::Sqlite(path) => Some(("store", path.clone())),
+        StoreUrl::Postgres(_) => None,
+    };
+    let spool = config.spool.path.clone().map(|path| ("spool", path));
+    let events = config.sinks.iter().find_map(|sink| match &sink.url {
+        PublisherUrl::File(folder) => Some(("events", folder.clone())),
+        PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => None,
+    });
+    [store, spool, events].into_iter().flatten().collect()
 }
 
 /// Runs the service until SIGTERM or SIGINT. `listening` is called once the sockets are bound and take

@@ -9,7 +9,10 @@ use crate::admin::{self, Api};
 use crate::config::Config;
 use crate::config::model::StoreUrl;
 use crate::domain::delivery::{InstanceId, wall_clock};
-use crate::operate::{Archive, Instruments, JobWaker, KnownSource, Operator, TopOptions};
+use crate::http::IngestService;
+use crate::operate::{
+    Archive, Instruments, JobWaker, KnownSource, Operator, Redeliver, TopOptions,
+};
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
@@ -32,11 +35,17 @@ pub(super) fn operator(
         pauses: parts.pauses.clone(),
         sources: parts.known.clone(),
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
+        redeliver: redeliver(parts.edge.clone()),
         jobs,
         intake,
         reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),
         instruments,
     }
+}
+
+/// Returns the way of a kept delivery to the verifiers of `edge`.
+fn redeliver(edge: Arc<IngestService>) -> Redeliver {
+    Box::new(move |received| edge.verify_again(received))
 }
 
 /// Returns the options that advice is about.

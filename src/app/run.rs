@@ -23,6 +23,8 @@ use crate::{http, publish};
 
 /// Interval at which a stop looks at its progress.
 const LOOK: Duration = Duration::from_millis(10);
+/// Time of a stop for refused deliveries that are not in the store yet.
+const QUARANTINE_STOP: Duration = Duration::from_secs(2);
 
 /// The admin listener's server, while the service drains.
 struct AdminServer {
@@ -152,10 +154,13 @@ impl Service {
         }
         let (publishers, keeper, spool, store) =
             (self.publishers, self.keeper, self.spool, self.store);
-        let (lakehouse, jobs) = (self.lakehouse, self.jobs);
+        let (lakehouse, jobs, quarantine) = (self.lakehouse, self.jobs, self.quarantine);
         let stopped = tokio::task::spawn_blocking(move || {
             // The step that is being made ends first, in the time of all.
             drop(jobs);
+            if let Some(quarantine) = quarantine {
+                quarantine.stop(end.min(Instant::now() + QUARANTINE_STOP));
+            }
             let left = end.saturating_duration_since(Instant::now());
             if let Some((spool, draining)) = spool {
                 draining.stop(Instant::now() + left / 4);

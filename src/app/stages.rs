@@ -1,7 +1,6 @@
 //! The stages, started from the back to the front.
 
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use super::reload::Parts;
 use super::{Configured, Listening, ServeError, budget_of};
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::config::model::{Publisher, PublisherUrl, RespondAfter, StoreUrl};
+use crate::config::model::{Publisher, RespondAfter};
 use crate::domain::delivery::InstanceId;
 use crate::domain::pause::PauseKind;
 use crate::domain::sink::Sinks;
@@ -20,17 +19,16 @@ use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::lakehouse::{self, RunningLakehouse};
 use crate::operate::{Instruments, JobRunner, JobWaker, Operator};
+use crate::quarantine::{QuarantineQueue, RunningQuarantine};
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::Sources;
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
-use crate::store::{
-    Intake, PauseBoard, PauseWatch, Reached, Republish, Room, Secrets, Store, StoreError,
-};
+use crate::store::{Intake, PauseBoard, PauseWatch, Reached, Room, Secrets, Store, StoreError};
 use crate::telemetry::{Health, Metrics};
 use crate::verify::{Received, Verifiers};
-use crate::{dedup, http, publish, store};
+use crate::{dedup, http, publish, quarantine, store};
 
 /// Connections beyond those of the writers: confirms, relay, the keeper's two, the spool's drain, those
 /// for learned secrets and fetched keys, and the job runner's.
@@ -69,6 +67,7 @@ pub(super) struct Service {
     pub(super) admin: Arc<Admin>,
     pub(super) operator: Arc<Operator>,
     pub(super) jobs: JobRunner,
+    pub(super) quarantine: Option<RunningQuarantine>,
     pub(super) budget: Arc<Budget>,
     pub(super) roster: ActorRegistry,
 }
@@ -83,6 +82,7 @@ struct Shared<'a> {
     instance: InstanceId,
     sinks: Sinks,
     pauses: PauseBoard,
+    quarantine: QuarantineQueue,
     lifeline: &'a CriticalTask,
 }
 
@@ -105,6 +105,8 @@ impl Service {
     ) -> Result<Self, ServeError> {
         let config = &configured.config;
         let health = Health::default();
+        let started = quarantine::start(config, &metrics, lifeline);
+        let (queue, quarantine) = started.map_err(unavailable)?;
         let shared = Shared {
             config,
             pauses: PauseBoard::new(metrics.clone(), health.aside("paused")),
@@ -115,6 +117,7 @@ impl Service {
             instance: InstanceId::random(),
             // Checked when the configuration was read.
             sinks: config.routes().map_err(unavailable)?,
+            quarantine: queue,
             lifeline,
         };
         let stored = shared.stored(&sources)?;
@@ -127,10 +130,7 @@ impl Service {
         let keys = KeyService::start(&sources, &secrets, lifeline).map_err(unavailable)?;
         let dedup = shared.dedup(&stored, &publishers)?;
         let front = shared.front(keys.clone(), &dedup);
-        let (waker, woken) = JobWaker::new();
-        let republish: Arc<dyn Republish> = stored.store.clone();
-        let jobs = JobRunner::start(republish, shared.sinks.clone(), woken, lifeline);
-        let jobs = jobs.map_err(unavailable)?;
+        let (waker, jobs) = shared.jobs(&stored)?;
         let edge = shared.edge(sources, &front);
         let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
         let parts = shared.parts((at, edge.clone()), (keys, secrets), messages);
@@ -152,24 +152,11 @@ impl Service {
             admin: shared.admin(),
             operator: Arc::new(operator),
             jobs,
+            quarantine,
             budget: shared.budget,
             roster: shared.roster,
         })
     }
-}
-
-/// Returns the local data of the service, each with a path on its disk.
-fn disks(config: &Config) -> Vec<(&'static str, PathBuf)> {
-    let store = match &config.store.url {
-        StoreUrl::Sqlite(path) => Some(("store", path.clone())),
-        StoreUrl::Postgres(_) => None,
-    };
-    let spool = config.spool.path.clone().map(|path| ("spool", path));
-    let events = config.sinks.iter().find_map(|sink| match &sink.url {
-        PublisherUrl::File(folder) => Some(("events", folder.clone())),
-        PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => None,
-    });
-    [store, spool, events].into_iter().flatten().collect()
 }
 
 impl Shared<'_> {
@@ -180,7 +167,7 @@ impl Shared<'_> {
             actors: self.roster.clone(),
             budget: self.budget.clone(),
             started: Instant::now(),
-            disks: disks(self.config),
+            disks: super::disks(self.config),
         })
     }
 
@@ -323,6 +310,13 @@ impl Shared<'_> {
         .map_err(unavailable)
     }
 
+    fn jobs(&self, stored: &Stored) -> Result<(JobWaker, JobRunner), ServeError> {
+        let (waker, woken) = JobWaker::new();
+        let (store, sinks) = (stored.store.clone(), self.sinks.clone());
+        let jobs = JobRunner::start(store, sinks, woken, self.lifeline).map_err(unavailable)?;
+        Ok((waker, jobs))
+    }
+
     fn lakehouse(&self) -> Result<Option<RunningLakehouse>, ServeError> {
         if !lakehouse::runs_in_serve(self.config) {
             return Ok(None);
@@ -365,6 +359,7 @@ impl Shared<'_> {
             verifiers: Verifiers {
                 capacity: self.config.verifier.mailbox_capacity,
                 keys,
+                quarantine: self.quarantine.clone(),
                 lifeline: self.lifeline.clone(),
                 roster: self.roster.clone(),
             },
@@ -385,6 +380,7 @@ impl Shared<'_> {
             self.budget.clone(),
             self.config.limits.max_header_bytes,
             (self.metrics.clone(), self.pauses.pauses.clone()),
+            self.quarantine.clone(),
         )
     }
 }

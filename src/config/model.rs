@@ -29,6 +29,8 @@ pub struct Config {
     pub store: Store,
     /// `[spool]`; its path is `None` if the spool is off.
     pub spool: Spool,
+    /// `[quarantine]`
+    pub quarantine: Quarantine,
     /// `[publisher]`, if it has a URL or is alone, and each `[[sink]]`. At least one, if there is no
     /// mistake.
     pub sinks: Vec<Publisher>,
@@ -65,9 +67,10 @@ impl Config {
         let dedup = Dedup::read(r)();
         let store = Store::read(r);
         let mut spool = Spool::read(r)();
+        let quarantine = Quarantine::read(r)();
         let name = (SinkName::default(), "publisher".to_owned());
         let publisher = sinks::publisher(r, name, limits.max_body_bytes);
-        let store = store(publisher.retry_max);
+        let store = store(publisher.retry_max, quarantine.keep);
         let spools = matches!(store.url, StoreUrl::Postgres(_))
             && server.respond_after == RespondAfter::Stored;
         spool.path = spool.path.filter(|_| spools);
@@ -79,6 +82,7 @@ impl Config {
             dedup,
             store,
             spool,
+            quarantine,
             sinks: Vec::new(),
             first_sink: publisher.clone(),
             lakehouse: Lakehouse::read(r)(),

@@ -24,7 +24,10 @@ pub const POINTS: &[&str] = &[
 /// Points on the way out of the spool.
 pub const SPOOL_POINTS: &[&str] = &["drain_before_commit", "drain_after_commit", "drain_removed"];
 
-/// Marks a point of [`POINTS`] or [`SPOOL_POINTS`].
+/// Point on the way out of the quarantine: the events are durable, and their deliveries are still kept.
+pub const QUARANTINE_POINT: &str = "quarantine_stored";
+
+/// Marks a point of [`POINTS`], [`SPOOL_POINTS`] or [`QUARANTINE_POINT`].
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]

@@ -7,25 +7,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_http::body::BoxBody;
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_http::{Method, Request as Head, RequestHead, Response, Uri};
+use actix_http::header::{self, HeaderMap};
+use actix_http::{Request as Head, Response};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
 use super::answer::{self, Content, Problem, Reply};
+use super::purpose::{Purpose, purpose};
 use super::server::{self, BodyFault, Claim, Rate, RequestGuard, Size};
 use super::service::{IngestService, WorkerContext};
+use super::whole_request::{RefusedBody, keep, peer, whole_request};
 use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection, ShedReason};
 use crate::domain::pause::PauseKind;
-use crate::domain::request::{Headers, Request};
 use crate::domain::request_id::RequestId;
 use crate::faults::points::failpoint;
 use crate::in_flight::{self, BodyKind, Ticket};
 use crate::source::Source;
 use crate::telemetry::logs;
-use crate::verify::Received;
+use crate::verify::{Origin, Received};
 
 /// Path prefix of all sources.
 const PREFIX: &str = "/ingest/";
@@ -36,9 +37,9 @@ const SKIP: usize = 64 * 1024;
 
 /// Id and time of a request.
 #[derive(Clone, Copy)]
-struct Arrival {
-    id: RequestId,
-    at: UnixMillis,
+pub(super) struct Arrival {
+    pub(super) id: RequestId,
+    pub(super) at: UnixMillis,
     instant: Instant,
 }
 
@@ -89,53 +90,21 @@ pub(super) async fn handle(
     Ok(reply.into_response(service, arrival.id, unread))
 }
 
-/// Purpose of a request to a source, by its head.
-enum Purpose {
-    /// A delivery or a handshake, for the verifier.
-    Delivery,
-    /// A browser, or a provider's "test" button.
-    Visit,
-    Options,
-    NotAllowed,
-}
-
-/// Returns the purpose of a request. One with the scheme's signature is never a visit: 200 would
-/// tell its sender that the event was accepted.
-fn purpose(source: &Source, head: &RequestHead, uri: &Uri) -> Purpose {
-    let visits = matches!(head.method, Method::GET | Method::HEAD);
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let proof = || {
-        source
-            .scheme
-            .carries_proof(|name| head.headers().contains_key(name), target)
-    };
-    if source.scheme.has_handshake(&head.method)
-        || source.scheme.answers_method(&head.method) && (!visits || proof())
-    {
-        return Purpose::Delivery;
-    }
-    match head.method {
-        Method::OPTIONS => Purpose::Options,
-        _ if visits && !proof() => Purpose::Visit,
-        _ => Purpose::NotAllowed,
-    }
-}
-
 /// Returns the head if a client that waits for "100 Continue" is to send its body, and the refusal
 /// if its head is refused.
 pub(super) fn before_continue(
-    head: Head,
+    mut head: Head,
     service: &IngestService,
 ) -> Result<Head, Response<BoxBody>> {
     let arrival = Arrival::now();
+    drop(RequestGuard::open(&head));
     let reply = match source_at(service, head.path()) {
         None => no_source(service, &head, arrival),
         Some(source) => match admissible(&source, head.head().headers(), service) {
             Ok(_) => return Ok(head),
-            Err(refusal) => turn_away(&source, arrival, &refusal),
+            Err(refusal) => turn_away(service, &source, &mut head, (arrival, &refusal)),
         },
     };
-    drop(RequestGuard::open(&head));
     Err(reply
         .into_response(service, arrival.id, None)
         .map_into_boxed_body())
@@ -181,14 +150,11 @@ async fn deliver(
     guard: &mut RequestGuard,
 ) -> Reply {
     let service = &*worker.service;
-    let rate = |declared| {
-        let least = source.min_body_bytes_per_sec;
-        Rate::new(arrival.instant, source.upload, least, declared)
-    };
+    let rate = |declared| body_rate(source, arrival, declared);
     let declared = match admissible(source, head.head().headers(), service) {
         Ok(declared) => declared,
         Err(refusal) => {
-            let reply = turn_away(source, arrival, &refusal);
+            let reply = turn_away(service, source, head, (arrival, &refusal));
             if matches!(refusal, Outcome::Shed(_) | Outcome::Failed(_))
                 && server::skip(payload, SKIP, rate(None)).await
             {
@@ -203,7 +169,11 @@ async fn deliver(
         Ok(body) => body,
         // The ticket's drop says that the client disconnected. Nobody reads this response.
         Err(BodyFault::Gone) => return Reply::problem(Problem::BAD_REQUEST),
-        Err(fault) => return refuse(ticket, refusal(fault), source, arrival),
+        Err(fault) => {
+            let (outcome, read) = refusal(fault);
+            let body = RefusedBody::Cut(read);
+            return refuse(service, source, (head, body), (arrival, ticket), outcome);
+        }
     };
     guard.set_whole();
     // The upload has a bound of its own. From here on the sender waits for us.
@@ -211,9 +181,11 @@ async fn deliver(
     ticket.request_is_complete(deadline);
     failpoint!("http_admitted");
     if let Err(outcome) = room_for(source, &body, &mut ticket) {
-        return refuse(ticket, outcome, source, arrival);
+        let body = RefusedBody::Whole(body);
+        return refuse(service, source, (head, body), (arrival, ticket), outcome);
     }
     worker.pass_on(Received {
+        from: Origin::Client(peer(head)),
         source: source.clone(),
         request: whole_request(head, body, arrival),
         ticket,
@@ -221,10 +193,7 @@ async fn deliver(
     failpoint!("http_handed_over");
     match tokio::time::timeout_at(deadline.into(), outcome).await {
         Ok(Ok(outcome)) => {
-            if matches!(
-                outcome,
-                Outcome::Accepted { .. } | Outcome::Duplicate { .. }
-            ) {
+            if is_proven(&outcome) {
                 guard.set_trusted();
             }
             answer::of(&outcome, source, arrival.id)
@@ -233,6 +202,20 @@ async fn deliver(
         // its reply without an outcome.
         Ok(Err(_)) | Err(_) => answer::unavailable(source, arrival.id),
     }
+}
+
+/// Returns `true` if the sender has proven an event.
+fn is_proven(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Accepted { .. } | Outcome::Duplicate { .. }
+    )
+}
+
+/// Returns the minimum rate of a body of a declared length, if it is known.
+fn body_rate(source: &Source, arrival: Arrival, declared: Option<usize>) -> Rate {
+    let least = source.min_body_bytes_per_sec;
+    Rate::new(arrival.instant, source.upload, least, declared)
 }
 
 /// Returns the ticket of an admitted request, and the receiver of its outcome.
@@ -266,22 +249,18 @@ async fn read_body(
     server::read(payload, size, rate, reserve).await
 }
 
-fn refuse(ticket: Ticket, refusal: Outcome, source: &Source, arrival: Arrival) -> Reply {
+/// Refuses an admitted delivery, and keeps it if it is refused for good.
+fn refuse(
+    service: &IngestService,
+    source: &Source,
+    (head, body): (&mut Head, RefusedBody),
+    (arrival, ticket): (Arrival, Ticket),
+    refusal: Outcome,
+) -> Reply {
     let reply = answer::of(&refusal, source, arrival.id);
+    keep(service, source, head, body, (arrival, &refusal));
     ticket.resolve(refusal);
     reply
-}
-
-/// Returns the request with its headers, which are moved out of `head`.
-fn whole_request(head: &mut Head, body: Bytes, arrival: Arrival) -> Request {
-    let target = head.uri().path_and_query();
-    Request {
-        method: head.method().clone(),
-        target: target.map_or("/", |target| target.as_str()).to_owned(),
-        headers: take_headers(head.headers_mut()),
-        body,
-        received_at: arrival.at,
-    }
 }
 
 /// Counts a whole request as in flight, and reserves room for its decompressed body before that is
@@ -300,17 +279,6 @@ fn room_for(source: &Source, body: &[u8], ticket: &mut Ticket) -> Result<(), Out
             .map_err(Outcome::Shed)?;
     }
     ticket.permit().count_one().map_err(Outcome::Shed)
-}
-
-/// Moves the headers out. Values of a repeated name follow each other.
-fn take_headers(headers: &mut HeaderMap) -> Headers {
-    let mut taken: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(headers.len());
-    for (name, value) in headers.drain() {
-        if let Some(name) = name.or_else(|| taken.last().map(|(name, _)| name.clone())) {
-            taken.push((name, value));
-        }
-    }
-    taken.into()
 }
 
 /// Returns the refusal that needs no byte of the body, or else the length that the head declares,
@@ -362,17 +330,29 @@ fn admissible(
     Ok(declared)
 }
 
-fn turn_away(source: &Source, arrival: Arrival, outcome: &Outcome) -> Reply {
+fn turn_away(
+    service: &IngestService,
+    source: &Source,
+    head: &mut Head,
+    (arrival, outcome): (Arrival, &Outcome),
+) -> Reply {
     in_flight::turned_away(&source.metrics, arrival.id, arrival.instant, outcome);
+    let body = RefusedBody::Cut(Bytes::new());
+    keep(service, source, head, body, (arrival, outcome));
     answer::of(outcome, source, arrival.id)
 }
 
-fn refusal(fault: BodyFault<ShedReason>) -> Outcome {
-    match fault {
-        BodyFault::TooLarge => reject(
-            RejectReason::BodyTooLarge,
-            "the body is larger than the source's max_body_bytes",
-        ),
+/// Returns the outcome of a body that was not read to its end, and the part that was read.
+fn refusal(fault: BodyFault<ShedReason>) -> (Outcome, Bytes) {
+    let mut read = Bytes::new();
+    let outcome = match fault {
+        BodyFault::TooLarge(part) => {
+            read = part;
+            reject(
+                RejectReason::BodyTooLarge,
+                "the body is larger than the source's max_body_bytes",
+            )
+        }
         BodyFault::TooSlow => reject(
             RejectReason::BodyTooSlow,
             "the body came more slowly than limits.min_body_bytes_per_sec and limits.body_timeout_ms allow for its length",
@@ -386,7 +366,8 @@ fn refusal(fault: BodyFault<ShedReason>) -> Outcome {
             "the client closed the connection before its request was complete",
         ),
         BodyFault::NoRoom(reason) => Outcome::Shed(reason),
-    }
+    };
+    (outcome, read)
 }
 
 fn reject(reason: RejectReason, detail: &'static str) -> Outcome {

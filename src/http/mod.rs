@@ -12,8 +12,10 @@
 
 mod answer;
 mod ingest;
+mod purpose;
 mod server;
 mod service;
+mod whole_request;
 
 pub use server::{check_descriptors, connection_bytes};
 pub use service::{IngestService, serve};

@@ -19,6 +19,7 @@ use crate::config::model;
 use crate::domain::outcome::{Outcome, ShedReason};
 use crate::domain::pause::Pauses;
 use crate::in_flight::Budget;
+use crate::quarantine::QuarantineQueue;
 use crate::runtime::listener::{LameDuck, RunningServer};
 use crate::runtime::mailbox::{Mailbox, Refused};
 use crate::source::Sources;
@@ -34,6 +35,7 @@ pub struct IngestService {
     pub(super) budget: Arc<Budget>,
     pub(super) max_header_bytes: usize,
     pub(super) pauses: Arc<Pauses>,
+    pub(super) quarantine: QuarantineQueue,
     metrics: Arc<Metrics>,
     pub(super) answers: answer::Counters,
     closing: AtomicBool,
@@ -51,6 +53,7 @@ impl IngestService {
         budget: Arc<Budget>,
         max_header_bytes: usize,
         (metrics, pauses): (Arc<Metrics>, Arc<Pauses>),
+        quarantine: QuarantineQueue,
     ) -> Arc<Self> {
         let answers = answer::Counters::new(&metrics);
         Arc::new(Self {
@@ -61,6 +64,7 @@ impl IngestService {
             budget,
             max_header_bytes,
             pauses,
+            quarantine,
             metrics,
             answers,
             closing: AtomicBool::new(false),
@@ -84,6 +88,32 @@ impl IngestService {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Sends a delivery that was kept to a verifier on a thread of its own.
+    pub fn verify_again(&self, received: Received) {
+        if let Some(received) = self.to_unpacker(received) {
+            self.pass_on(received);
+        }
+    }
+
+    /// Sends a request to the unpacker. Returns it if its body needs none.
+    fn to_unpacker(&self, received: Received) -> Option<Received> {
+        let scheme = &received.source.scheme;
+        let Some(unpacker) = &self.unpacker else {
+            return Some(received);
+        };
+        if scheme.unpacked_len(&received.request.body).is_none() {
+            return Some(received);
+        }
+        match unpacker.try_send(received) {
+            // A dead actor, as below.
+            Ok(()) | Err(Refused::Gone(_)) => {}
+            Err(Refused::Full(received)) => received
+                .ticket
+                .resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
+        }
+        None
     }
 
     /// Sends a whole request to the next verifier that has room. If none has, resolves its ticket
@@ -139,21 +169,9 @@ impl WorkerContext {
     /// waking another takes longer than verifying. Under high load it is one on a thread of its
     /// own: this thread goes on reading, so that excess requests are refused at once.
     pub(super) fn pass_on(&self, received: Received) {
-        if let Some(unpacker) = &self.service.unpacker
-            && received
-                .source
-                .scheme
-                .unpacked_len(&received.request.body)
-                .is_some()
-        {
-            return match unpacker.try_send(received) {
-                // A dead actor, as in the service's.
-                Ok(()) | Err(Refused::Gone(_)) => {}
-                Err(Refused::Full(received)) => received
-                    .ticket
-                    .resolve(Outcome::Shed(ShedReason::VerifierMailbox)),
-            };
-        }
+        let Some(received) = self.service.to_unpacker(received) else {
+            return;
+        };
         if received.request.body.len() > QUICK || !self.service.is_calm() {
             return self.service.pass_on(received);
         }

@@ -14,6 +14,9 @@ mod job_runner;
 mod live;
 mod pauses;
 mod problem;
+mod quarantine;
+mod quarantine_verify;
+mod quarantine_views;
 mod question;
 mod reload;
 mod republish;
@@ -40,6 +43,11 @@ pub use job_runner::{JobRunner, JobWaker};
 pub use live::{LiveList, LiveQuestion, LiveView};
 pub use pauses::{PauseOrder, PauseView, PausedView};
 pub use problem::ApiProblem;
+pub use quarantine_verify::Redeliver;
+pub use quarantine_views::{
+    RefusedChoice, RefusedDetails, RefusedHeader, RefusedList, RefusedQuestion, RefusedRequestView,
+    RefusedVerified, RefusedView,
+};
 pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
 pub use republish::{RepublishOrder, RepublishQuestion};
@@ -74,6 +82,8 @@ pub struct Operator {
     pub jobs: JobWaker,
     /// Storage of new events, as deliveries use it.
     pub intake: Arc<dyn Intake>,
+    /// Way of a kept delivery to the verifiers.
+    pub redeliver: Redeliver,
     /// Places from which the figures of this instance are read.
     pub instruments: Instruments,
 }

@@ -189,6 +189,11 @@ pub(super) fn place(name: &str, text: &str) -> Result<Seq, ApiProblem> {
     })
 }
 
+/// Returns the time of a parameter, if it is given.
+pub(super) fn time_if(name: &str, text: Option<&str>) -> Result<Option<UnixMillis>, ApiProblem> {
+    text.map(|text| time(name, text)).transpose()
+}
+
 fn time(name: &str, text: &str) -> Result<UnixMillis, ApiProblem> {
     let at = text.parse::<jiff::Timestamp>();
     let at = at.map_err(|_| {

@@ -63,6 +63,11 @@ impl CurrentKeys {
         self.current.store(Arc::new(next));
     }
 
+    /// Returns the same, to be kept for longer.
+    pub fn load_full(&self) -> Arc<KeyedScheme> {
+        self.current.load_full()
+    }
+
     fn turn(&self) -> MutexGuard<'_, Option<Secret>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -30,6 +30,10 @@ pub enum AuditAction {
     DiscardConflicts,
     /// Other bodies under known keys were published as messages of their own.
     SendBackConflicts,
+    /// Refused deliveries were deleted.
+    DiscardRefused,
+    /// Refused deliveries were verified again, and those that are proven now were stored as events.
+    VerifyRefused,
     /// The configuration was read again, and changed.
     Reload,
     /// A source or a sink was paused.
@@ -51,6 +55,8 @@ impl AuditAction {
             Self::DiscardParked => "discard parked",
             Self::DiscardConflicts => "discard conflicts",
             Self::SendBackConflicts => "send back conflicts",
+            Self::DiscardRefused => "discard refused",
+            Self::VerifyRefused => "verify refused",
             Self::Reload => "reload",
             Self::Pause => "pause",
             Self::Resume => "resume",

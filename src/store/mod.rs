@@ -23,6 +23,8 @@ mod pause_board;
 mod pause_rows;
 mod postgres;
 mod probe;
+pub mod quarantine;
+mod quarantine_rows;
 mod reached;
 pub mod republish;
 mod republish_rows;
@@ -50,7 +52,7 @@ pub use pause_board::{PauseBoard, PauseWatch};
 pub use reached::Reached;
 pub use roles::{
     Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, PauseStore,
-    Republish, Secrets, Store,
+    QuarantineStore, Republish, Secrets, Store,
 };
 pub use size::StoreSize;
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
@@ -267,6 +269,8 @@ pub struct Retention {
     pub events: Duration,
     /// Bodies in `conflict`.
     pub conflicts: Duration,
+    /// Refused deliveries in `quarantine`.
+    pub refused: Duration,
     /// The longest window of any source.
     pub keys: Duration,
 }

@@ -10,6 +10,10 @@ use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
 use super::cursor::{EventPosition, Followed};
+use super::quarantine::{
+    NewRefused, RefusedBounds, RefusedDelivery, RefusedPlace, RefusedQuery, RefusedSummary,
+    RefusedUsage,
+};
 use super::republish::{Choice, Job, JobId, NewJob, NextEvents, Stepped};
 use super::trace::{EventTrace, Traced};
 use super::{
@@ -158,8 +162,8 @@ pub trait Housekeeping: Send + Sync + 'static {
     /// Ends the lease of `owner`, so that other instances can take over its rows at once.
     fn release(&self, owner: InstanceId) -> Result<(), StoreError>;
 
-    /// Deletes at most `limit` each of expired keys, of published events and of conflicts past their
-    /// retention. Returns the number of deleted rows.
+    /// Deletes at most `limit` each of expired keys, of published events, conflicts and refused deliveries
+    /// past their retention. Returns the number of deleted rows.
     ///
     /// A key or event stays while a sink has a row of the event, waiting or parked. While the clock is implausible
     /// (`clock.rs`), nothing is deleted; afterwards times that lie too far ahead are cut.
@@ -327,10 +331,50 @@ pub trait Decisions: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 }
 
-/// Roles that the admin API uses, with connections of its own.
-pub trait OperatorStore: Catalog + Cursor + Audit + Republish + Decisions + PauseStore {}
+/// Deliveries that were refused for good. The quarantine keeps them, the admin API reads and deletes them.
+pub trait QuarantineStore: Send + Sync + 'static {
+    /// Stores refused deliveries in one transaction. A repetition after an unknown outcome may store them
+    /// twice.
+    fn keep_refused(&self, batch: &[NewRefused]) -> Result<(), StoreError>;
 
-impl<T: Catalog + Cursor + Audit + Republish + Decisions + PauseStore> OperatorStore for T {}
+    /// Deletes the oldest refused deliveries of a source beyond its bounds, at most `limit`. Returns their
+    /// number.
+    fn evict_refused(
+        &self,
+        source: &str,
+        bounds: RefusedBounds,
+        limit: usize,
+    ) -> Result<u64, StoreError>;
+
+    /// Returns the number and bytes of refused deliveries of each source that has some.
+    fn refused_usage(&self) -> Result<Vec<RefusedUsage>, StoreError>;
+
+    /// Returns refused deliveries from a place on that fit the question, at most `limit`.
+    fn refused(
+        &self,
+        query: &RefusedQuery,
+        place: RefusedPlace,
+        limit: usize,
+    ) -> Result<Vec<RefusedSummary>, StoreError>;
+
+    /// Returns a refused delivery with its headers and body. None if it is gone.
+    fn refused_delivery(&self, number: i64) -> Result<Option<RefusedDelivery>, StoreError>;
+
+    /// Deletes refused deliveries, with an entry in the record. Returns the number of those that were
+    /// there.
+    fn discard_refused(&self, numbers: &[i64], entry: &AuditEntry) -> Result<u64, StoreError>;
+}
+
+/// Roles that the admin API uses, with connections of its own.
+pub trait OperatorStore:
+    Catalog + Cursor + Audit + Republish + Decisions + PauseStore + QuarantineStore
+{
+}
+
+impl<T: Catalog + Cursor + Audit + Republish + Decisions + PauseStore + QuarantineStore>
+    OperatorStore for T
+{
+}
 
 /// Every role of one store.
 pub trait Store: Intake + Outbox + Housekeeping + Secrets + OperatorStore {}

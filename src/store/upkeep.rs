@@ -33,6 +33,7 @@ impl PruneBounds {
             retention: Retention {
                 events: config.keep_events,
                 conflicts: config.keep_conflicts,
+                refused: config.keep_refused,
                 keys: longest_window,
             },
             interval: config.prune_interval,

@@ -90,6 +90,16 @@ metrics! {
     /// Accepted events that no sink wants: they passed no filter. They are kept as long as
     /// published ones.
     pub(super) filtered: IntCounterVec = "hookweir_filtered_total" by &["source"],;
+    /// Refused deliveries in the quarantine. Bounded by `quarantine.source_rows` and `quarantine.max_rows`.
+    pub(super) quarantine_rows: IntGaugeVec = "hookweir_quarantine_rows" by &["source"],;
+    /// Size of the refused deliveries in the quarantine, in bytes. Bounded by `quarantine.source_bytes` and
+    /// `quarantine.max_bytes`.
+    pub(super) quarantine_bytes: IntGaugeVec = "hookweir_quarantine_bytes" by &["source"],;
+    /// Refused deliveries that were kept in the quarantine.
+    pub(super) quarantined: IntCounterVec = "hookweir_quarantined_total" by &["source"],;
+    /// Refused deliveries that were not kept, or no longer. By reason: `rate` and `queue` (a flood), `store` (it
+    /// failed), `oldest` (deleted, because the source has reached its bounds).
+    pub(super) quarantine_dropped: IntCounterVec = "hookweir_quarantine_dropped_total" by &["source", "reason"],;
     /// Time from a request's head to its outcome, in seconds. Bounds: `limits.body_timeout_ms` for
     /// its body, then `limits.deadline_ms`.
     pub delivery_seconds: Histogram = "hookweir_delivery_seconds", in LATENCY;

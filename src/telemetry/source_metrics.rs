@@ -76,11 +76,19 @@ impl Metrics {
             &self.conflicts,
             &self.same_bytes,
             &self.filtered,
+            &self.quarantined,
         ] {
             let _ = family.remove_label_values(&[name]);
         }
         for family in [&self.last_accepted, &self.last_rejected] {
             let _ = family.remove_label_values(&[name]);
+        }
+        for [source, reason] in labels(&self.quarantine_dropped, ["source", "reason"]) {
+            if source == name {
+                let _ = self
+                    .quarantine_dropped
+                    .remove_label_values(&[source, reason]);
+            }
         }
         let single = ["accepted", "duplicate", "challenge"].map(|outcome| (outcome, ""));
         let rejected = RejectReason::ALL.iter().map(|of| ("rejected", of.label()));

@@ -74,6 +74,7 @@ impl Handler<Mail<Received>> for StandIn {
             source,
             request,
             ticket,
+            ..
         } = mail.open();
         let wish = request
             .headers
@@ -296,6 +297,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         budget.clone(),
         limits.max_header_bytes,
         (metrics.clone(), Arc::default()),
+        hookweir::quarantine::QuarantineQueue::default(),
     );
     let health = Health::default();
     health.component("stand-in").set(State::Ready);

@@ -7,6 +7,7 @@ mod million;
 mod openapi;
 mod page;
 mod pause;
+mod quarantine;
 mod reload;
 mod republish;
 mod runbook;

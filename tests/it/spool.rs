@@ -222,6 +222,7 @@ fn what_is_spooled_survives_and_arrives_in_the_store_once_with_all_it_had() {
                 store::Retention {
                     events: WINDOW,
                     conflicts: Duration::ZERO,
+                    refused: Duration::ZERO,
                     keys: WINDOW
                 },
                 10

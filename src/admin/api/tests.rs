@@ -72,6 +72,7 @@ fn api() -> Api {
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         jobs: JobWaker::new().0,
         intake: Arc::new(NoIntake),
+        redeliver: Box::new(drop),
         instruments: Instruments {
             metrics: Metrics::new().expect("names are unique"),
             actors: ActorRegistry::default(),
@@ -93,7 +94,7 @@ fn api() -> Api {
 async fn a_caller_whom_nobody_names_is_refused_everywhere() {
     let app = App::new().configure(|app| routes(app, &api()));
     let app = test::init_service(app).await;
-    for route in ROUTES {
+    for route in all() {
         let path = route.path.replace("{name}", "evt_1");
         let get = test::TestRequest::with_uri(&path).method(route.method.clone());
         let get = get.insert_header((header::HOST, "localhost")).to_request();
@@ -117,7 +118,7 @@ async fn a_question_that_takes_too_long_is_given_up_and_keeps_its_room() {
         let _ = wait.recv();
         Ok(Answer::Json(Value::Null))
     });
-    let problem = api.answer(&ROUTES[0], slow, "a test".into()).await;
+    let problem = api.answer(first(), slow, "a test".into()).await;
     let problem = problem.err().expect("too slow");
     assert_eq!(problem.status, 503);
     assert!(problem.next.contains("ask for less"), "{problem}");
@@ -128,7 +129,7 @@ async fn a_question_that_takes_too_long_is_given_up_and_keeps_its_room() {
         timeout: Duration::from_secs(60),
         ..api
     };
-    let answer = patient.answer(&ROUTES[0], next, "a test".into()).await;
+    let answer = patient.answer(first(), next, "a test".into()).await;
     assert!(matches!(
         answer,
         Ok((Answer::Json(Value::Bool(true)), None))
@@ -141,7 +142,7 @@ async fn a_change_that_takes_too_long_may_be_made_and_the_answer_says_so() {
         timeout: Duration::from_millis(50),
         ..api()
     };
-    for route in ROUTES.iter().filter(|route| route.needs == Right::Operate) {
+    for route in all().filter(|route| route.needs == Right::Operate) {
         let (_go_on, wait) = std::sync::mpsc::channel::<()>();
         let slow: Question = Box::new(move |_, _| {
             let _ = wait.recv();
@@ -166,7 +167,7 @@ fn stuck() -> (std::sync::mpsc::Sender<()>, Question) {
 }
 
 fn route(path: &str) -> &'static ApiRoute {
-    let found = ROUTES.iter().find(|route| route.path == path);
+    let found = all().find(|route| route.path == path);
     found.expect("a route")
 }
 
@@ -228,4 +229,9 @@ async fn callers_who_wait_leave_half_of_the_connections_to_others() {
     assert_eq!(answer(ask(2).await), Value::Null, "nothing yet, at once");
     drop(others);
     assert_eq!(answer(ask(2).await), Value::Bool(true));
+}
+
+/// Returns a route.
+fn first() -> &'static ApiRoute {
+    all().next().expect("a route")
 }

@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "src/operate/decisions.rs",
     "src/operate/pauses.rs",
     "src/operate/problem.rs",
+    "src/operate/quarantine_views.rs",
     "src/operate/question.rs",
     "src/operate/reload.rs",
     "src/operate/republish.rs",

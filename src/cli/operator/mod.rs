@@ -6,6 +6,7 @@ mod events;
 mod jobs;
 mod page;
 mod pause;
+mod quarantine;
 pub(super) mod reload;
 mod republish;
 mod sources;
@@ -70,6 +71,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). show needs the right "bodies"; send-back and discard need the right "operate", discard a --reason.
     Conflicts(With<conflicts::Options>),
+    /// List, show, verify again or discard deliveries that were refused for their signature, time, form or size.
+    ///
+    /// Asks the running service by its admin API (admin.socket). verify stores those that are proven by the present configuration, judged at the time of their receipt, and may be repeated. verify and discard need the right "operate", discard a --reason; show --headers and --body need the right "bodies".
+    Quarantine(With<quarantine::Options>),
 }
 
 impl OperatorCommand {
@@ -90,6 +95,7 @@ impl OperatorCommand {
             Self::Resume(With { common, own }) => pause::resume(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
             Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
+            Self::Quarantine(With { common, own }) => quarantine::run(&load(common)?, &own),
             Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),
         }
     }

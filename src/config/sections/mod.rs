@@ -8,6 +8,7 @@ mod lakehouse;
 mod limits;
 mod log;
 mod publisher;
+mod quarantine;
 mod rabbitmq;
 mod server;
 mod shutdown;
@@ -24,6 +25,7 @@ pub use lakehouse::{CatalogUrl, InServe, Lakehouse};
 pub use limits::Limits;
 pub use log::{Log, LogDeliveries, LogFormat};
 pub use publisher::{Publisher, PublisherUrl, SINK};
+pub use quarantine::Quarantine;
 pub use rabbitmq::{QueueType, RabbitmqOptions};
 pub use server::{RespondAfter, Server};
 pub use shutdown::Shutdown;
@@ -43,6 +45,7 @@ pub const SECTIONS: &[Section] = &[
     Dedup::SECTION,
     Store::SECTION,
     Spool::SECTION,
+    Quarantine::SECTION,
     Publisher::SECTION,
     RabbitmqOptions::SECTION,
     KafkaOptions::SECTION,

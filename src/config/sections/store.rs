@@ -17,6 +17,8 @@ section! {
     pub struct Store given {
         /// The largest `retry_max_ms` of a sink: no row is due later than that.
         pub longest_retry: Duration;
+        /// Time that refused deliveries are kept: `quarantine.keep_days`.
+        pub keep_refused: Duration;
     } {
         /// Database: "sqlite://data/hookweir.db" for one instance and no server, or
         /// "postgres://user:password@host:port/database" for any number of instances. To keep the password

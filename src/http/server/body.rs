@@ -14,10 +14,10 @@ const KEEP: usize = 16 * 1024;
 const FIRST: usize = 4 * 1024;
 
 /// Reason why a body was not read to its end. `R` is the refusal of more room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) enum BodyFault<R> {
-    /// Larger than the limit.
-    TooLarge,
+    /// Larger than the limit. Holds the part that was read before.
+    TooLarge(Bytes),
     /// Slower than the minimum rate, or not there by the deadline.
     TooSlow,
     /// No room for more of it.
@@ -126,7 +126,7 @@ where
         };
         let needed = whole.len() + chunk.len();
         if needed > limit {
-            return Err(BodyFault::TooLarge);
+            return Err(BodyFault::TooLarge(whole.into()));
         }
         let claim = |more, whole| Claim {
             more,
@@ -241,7 +241,7 @@ mod tests {
 
         assert_eq!(
             whole(&[b"abc", b"d"], None, 3, 99).await,
-            Err(BodyFault::TooLarge)
+            Err(BodyFault::TooLarge(Bytes::from_static(b"abc")))
         );
         assert_eq!(
             whole(&[b"abc"], Some(3), 10, 2).await,

@@ -19,6 +19,7 @@ mod order;
 mod outbox;
 mod pause;
 mod prune;
+mod quarantine;
 mod republish;
 mod rights;
 mod secrets;

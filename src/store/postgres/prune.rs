@@ -59,6 +59,7 @@ impl PostgresStore {
         // Last: a login that was granted tables one by one may lack these.
         kept(upkeep::PRUNE_AUDIT, KEEP_AUDIT)?;
         kept(upkeep::PRUNE_JOBS, KEEP_AUDIT)?;
-        Ok(keys + events + conflicts)
+        let refused = kept(upkeep::PRUNE_QUARANTINE, retention.refused)?;
+        Ok(keys + events + conflicts + refused)
     }
 }

@@ -34,6 +34,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("sink_holder", &["SELECT", "INSERT", "UPDATE"]),
     ("republish_job", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("pause", &["SELECT", "INSERT", "DELETE"]),
+    ("quarantine", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
 /// Set of rights to check.

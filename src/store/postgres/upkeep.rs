@@ -69,6 +69,13 @@ pub(super) const PRUNE_CONFLICTS: &str = "
     )
     DELETE FROM conflict WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
 
+/// Deletes at most `$1` refused deliveries that were kept for `$2` milliseconds.
+pub(super) const PRUNE_QUARANTINE: &str = "
+    WITH old AS MATERIALIZED (
+        SELECT ctid AS place FROM quarantine WHERE at <= now() - $2 * interval '1 millisecond' ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM quarantine WHERE ctid = ANY (ARRAY (SELECT place FROM old))";
+
 /// Deletes at most `$1` entries of the record of operators that were kept for `$2` milliseconds.
 pub(super) const PRUNE_AUDIT: &str = "
     WITH old AS MATERIALIZED (

@@ -15,6 +15,7 @@ mod judge;
 mod order;
 mod outbox;
 mod pause;
+mod quarantine;
 mod republish;
 mod schema;
 mod secrets;

@@ -147,6 +147,10 @@ pub(super) fn prune(
         "DELETE FROM conflict WHERE rowid IN (SELECT rowid FROM conflict WHERE at <= ?1 ORDER BY at LIMIT ?2)",
         now.saturating_sub(millis(retention.conflicts)),
     )?;
+    gone += run(
+        "DELETE FROM quarantine WHERE number IN (SELECT number FROM quarantine WHERE at <= ?1 ORDER BY at LIMIT ?2)",
+        now.saturating_sub(millis(retention.refused)),
+    )?;
     run(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= ?1 ORDER BY at LIMIT ?2)",
         now.saturating_sub(millis(KEEP_AUDIT)),

@@ -44,6 +44,7 @@ impl Database {
             keep_events: Duration::from_secs(3600),
             keep_events_below: 0,
             keep_conflicts: Duration::from_secs(3600),
+            keep_refused: Duration::from_secs(3600),
             prune_interval: Duration::from_secs(60),
             prune_rows: 1000,
             lease: Duration::from_secs(60),

@@ -12,7 +12,15 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("functions of an operator", &["operate"]),
     (
         "stages",
-        &["verify", "dedup", "spool", "keys", "lakehouse", "publish"],
+        &[
+            "verify",
+            "dedup",
+            "spool",
+            "keys",
+            "lakehouse",
+            "publish",
+            "quarantine",
+        ],
     ),
     ("outbox", &["outbox"]),
     ("store, sources", &["store", "source", "sources"]),

@@ -86,6 +86,9 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
         "INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
          VALUES (zeroblob(32), x'1111111111111111111111111111111111111111111111111111111111111111', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}'),
                 (zeroblob(32), x'2222222222222222222222222222222222222222222222222222222222222222', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}')",
+        "INSERT INTO quarantine (number, at, source, received_at, request_id, reason, detail, method, target, peer, cut, bytes, size, headers, body)
+         VALUES (1, 1764000000000, 'github', 1764000000000, 'a', 'signature_missing', '', 'POST', '/ingest/github', NULL, false, 2, 600, x'782d613a20310a', '{}'),
+                (3, 1764000000000, 'github', 1764000000000, 'a', 'signature_missing', '', 'POST', '/ingest/github', NULL, false, 2, 600, x'782d613a20310a', '{}')",
     ] {
         sql_query(statement).execute(&mut database).expect(statement);
     }

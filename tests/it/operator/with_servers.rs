@@ -45,6 +45,13 @@ async fn an_event_that_one_instance_took_is_traced_by_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_costs_no_event_and_no_time_of_receipt_once_it_is_mended() {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let store = format!("[store]\nurl = \"{}\"\nschema = \"{schema}\"\n", postgres());
+    super::quarantine::a_wrong_secret_is_mended(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_one_instance_was_asked_for_goes_on_at_the_other() {
     let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
     let pooler = Server::pooler(&postgres());

@@ -28,6 +28,7 @@ pub(crate) fn an_opened_body_is_recorded_and_the_entry_goes_after_its_time(place
     let retention = Retention {
         events: hour,
         conflicts: hour,
+        refused: hour,
         keys: hour,
     };
     store.prune(retention, 100).expect("pruned");

@@ -19,6 +19,7 @@ const AHEAD: [i64; 2] = [2 * HOUR, 400 * DAY];
 const KEEP: Retention = Retention {
     events: LONG,
     conflicts: LONG,
+    refused: LONG,
     keys: LONG,
 };
 

@@ -15,6 +15,7 @@ use super::{
 const KEEP: Retention = Retention {
     events: LONG,
     conflicts: LONG,
+    refused: LONG,
     keys: LONG,
 };
 

@@ -12,6 +12,7 @@ mod learned;
 mod order;
 mod parked;
 mod places;
+mod quarantine;
 mod republish;
 mod sinks;
 mod size;
@@ -144,6 +145,10 @@ macro_rules! contract {
         $crate::store_contract::contract!($place: audit
             an_opened_body_is_recorded_and_the_entry_goes_after_its_time
             a_pause_is_there_for_all_until_it_is_resumed_and_each_change_is_recorded_once);
+        $crate::store_contract::contract!($place: quarantine
+            refused_deliveries_come_back_byte_for_byte_in_pages_and_by_filter
+            a_full_source_loses_its_oldest_and_no_other_source_any
+            refused_deliveries_go_by_an_operators_decision_or_after_their_time);
     };
     ($place:ty: $module:ident $($test:ident)*) => {
         $(#[test]

@@ -107,6 +107,7 @@ pub(crate) fn a_discarded_event_is_gone_and_its_redelivery_a_duplicate(place: &i
             Retention {
                 events: LONG,
                 conflicts: LONG,
+                refused: LONG,
                 keys: LONG,
             },
             10,

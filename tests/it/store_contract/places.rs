@@ -58,6 +58,7 @@ pub(crate) fn config(url: model::StoreUrl, schema: &str) -> model::Store {
         keep_events: Duration::from_secs(3600),
         keep_events_below: 0,
         keep_conflicts: Duration::from_secs(3600),
+        keep_refused: Duration::from_secs(3600),
         prune_interval: Duration::from_millis(50),
         prune_rows: 1000,
         lease: Duration::from_secs(15),
@@ -134,6 +135,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-29-000013_quarantine/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000012_pause/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000011_republish/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000010_event_order/down.sql"),
@@ -215,6 +217,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-29-000013_quarantine/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000012_pause/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000011_republish/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000010_event_order/down.sql"),

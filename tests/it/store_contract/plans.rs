@@ -105,6 +105,7 @@ fn work(store: &dyn Store, name: &str) {
     let all = Retention {
         events: Duration::ZERO,
         conflicts: Duration::ZERO,
+        refused: Duration::ZERO,
         keys: Duration::ZERO,
     };
     store.prune(all, 100).expect("pruned");

@@ -19,6 +19,7 @@ const FAST: u32 = 10_000;
 const NOW: Retention = Retention {
     events: Duration::ZERO,
     conflicts: Duration::from_secs(3600),
+    refused: Duration::from_secs(3600),
     keys: Duration::from_secs(3600),
 };
 

@@ -13,6 +13,7 @@ use super::{LONG, Place, ROOM, accepted, alive, batch, confirms, event, many, se
 const NOW: Retention = Retention {
     events: Duration::ZERO,
     conflicts: LONG,
+    refused: LONG,
     keys: LONG,
 };
 

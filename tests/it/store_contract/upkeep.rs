@@ -23,11 +23,13 @@ use super::{
 const KEEP: Retention = Retention {
     events: LONG,
     conflicts: LONG,
+    refused: LONG,
     keys: LONG,
 };
 const NOW: Retention = Retention {
     events: Duration::ZERO,
     conflicts: Duration::ZERO,
+    refused: Duration::ZERO,
     keys: LONG,
 };
 

@@ -6,7 +6,7 @@
 //!
 //! 1. [`http`] admits the request, reads its raw body within bounds, and hands it on with a [ticket](in_flight::Ticket), which will get
 //!    exactly one [outcome](domain::outcome::Outcome). *From here on a sender gets an answer, whatever happens.*
-//! 2. [`verify`] (a stage around [`hookweir_signatures`], which knows 249 providers) proves the sender and takes the event's id out of the proven bytes. *What it refuses is never stored, cached or looked up.*
+//! 2. [`verify`] (a stage around [`hookweir_signatures`], which knows 249 providers) proves the sender and takes the event's id out of the proven bytes. *What it refuses is never an event, cached or looked up; [`quarantine`] keeps it aside.*
 //! 3. [`dedup`] answers what it knows, joins what is being stored, and batches the rest. *No answer yet.*
 //! 4. [`store`] commits key, event and outbox row in one transaction. *Now the event is durable, and only now the sender is answered 2xx.*
 //! 5. [`publish`] sends the committed event to the queue, and takes its row out of the outbox when the queue has confirmed it. *A row that is
@@ -27,6 +27,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dedup;
+pub mod doctor;
 pub mod domain;
 pub mod faults;
 pub mod http;

@@ -7,7 +7,8 @@ use super::reload::{Parts, Reloader};
 use super::{Configured, Listening};
 use crate::admin::{self, Api};
 use crate::config::Config;
-use crate::config::model::StoreUrl;
+use crate::config::model::{self, StoreUrl};
+use crate::doctor::DoctorSource;
 use crate::domain::delivery::{InstanceId, wall_clock};
 use crate::http::IngestService;
 use crate::operate::{
@@ -26,7 +27,7 @@ pub(super) fn operator(
     instruments: Instruments,
 ) -> Operator {
     let Configured { inputs, config } = configured;
-    let known = known_sources(config, parts.at, &parts.edge.sources());
+    let known = known_sources(config, parts.at, &parts.edge.sources(), &[]);
     parts.known.store(Arc::new(known));
     Operator {
         instance,
@@ -72,8 +73,33 @@ pub(super) fn top_options(config: &Config) -> TopOptions {
     }
 }
 
-/// Returns the sources in the order of the configuration.
-pub(super) fn known_sources(config: &Config, at: Listening, sources: &Sources) -> Vec<KnownSource> {
+/// Secrets of a source before reloads that are remembered, at most.
+const FORMER_SECRETS: usize = 16;
+
+/// Returns the source as the doctor knows it. `before` has the sources before a reload.
+fn doctor_source(configured: &model::Source, before: &[KnownSource]) -> DoctorSource {
+    let spec = configured.spec();
+    let mut before = before.iter();
+    let before = before.find(|before| before.name == configured.name);
+    let known = before.map(|before| &before.doctor);
+    let all = known.map(|known| known.spec.secrets.iter().chain(&known.former));
+    let former = all.into_iter().flatten();
+    let former = former.filter(|secret| !spec.secrets.contains(secret));
+    DoctorSource {
+        name: configured.name.to_string(),
+        former: former.take(FORMER_SECRETS).cloned().collect(),
+        references: configured.secret_names.clone(),
+        spec,
+    }
+}
+
+/// Returns the sources in the order of the configuration. `before` has those before a reload.
+pub(super) fn known_sources(
+    config: &Config,
+    at: Listening,
+    sources: &Sources,
+    before: &[KnownSource],
+) -> Vec<KnownSource> {
     let configured = config.sources.iter();
     let known = configured.filter_map(|configured| {
         let source = sources.at(&configured.path)?;
@@ -86,6 +112,7 @@ pub(super) fn known_sources(config: &Config, at: Listening, sources: &Sources) -
             deadline: source.deadline,
             metrics: source.metrics.clone(),
             source: source.clone(),
+            doctor: doctor_source(configured, before),
         })
     });
     known.collect()

@@ -176,7 +176,7 @@ impl Parts {
         }
         self.budget.resize(&budget_of(next, &sources));
         shares.put_in_force();
-        let known = known_sources(next, self.at, &sources);
+        let known = known_sources(next, self.at, &sources, &self.known.load());
         sources.iter().for_each(|of| of.secrets.put_in_force());
         self.edge.replace_sources(sources);
         self.known.store(Arc::new(known));

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method};
 
@@ -12,6 +11,7 @@ use super::who::Who;
 use super::{Failure, say};
 use crate::config::Config;
 use crate::config::model::Source;
+use crate::doctor::{Case, Cause, DoctorSource, examine};
 use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{RejectReason, Rejection};
 use crate::domain::request::{Headers, Request};
@@ -92,7 +92,7 @@ pub(super) fn run(
             Err(Failure::NotAsExpected)
         }
         Err(refusal) => {
-            explain(&Rejection::from(refusal), &scheme, &request);
+            explain(&Rejection::from(refusal), &config, &source, &request);
             Err(Failure::NotAsExpected)
         }
     }
@@ -133,22 +133,38 @@ fn show(source: &Source, scheme: &Scheme, verified: VerifiedEvents) {
     }
 }
 
-/// Prints the reason of a rejection, and the first thing to look at.
-fn explain(rejection: &Rejection, scheme: &Scheme, request: &Request) {
+/// Prints the reason of a rejection, and its cause or the first thing to look at.
+fn explain(rejection: &Rejection, config: &Config, source: &Source, request: &Request) {
     say::out(format_args!(
         "refused, {}: {}",
         rejection.reason.label(),
         rejection.detail
     ));
-    let newline = rejection.reason == RejectReason::SignatureMismatch
-        && without_newline(request).is_some_and(|request| {
-            verify(scheme, &KeyRing::EMPTY, &request, request.received_at).is_ok()
-        });
-    say::out(if newline {
-        "It does verify without the newline at the end of the file: the body was sent without it."
-    } else {
-        advice(rejection)
+    let others = config
+        .sources
+        .iter()
+        .filter(|other| other.name != source.name);
+    let others: Vec<DoctorSource> = others.map(doctor_source).collect();
+    let found = examine(&Case {
+        request,
+        source: &doctor_source(source),
+        others: &others,
+        keys: &KeyRing::EMPTY,
     });
+    let is_late = matches!(found.cause, Some(Cause::Clock { .. }));
+    if found.cause.is_none() || is_late {
+        say::out(advice(rejection));
+    }
+    say::out(found);
+}
+
+fn doctor_source(source: &Source) -> DoctorSource {
+    DoctorSource {
+        name: source.name.to_string(),
+        spec: source.spec(),
+        references: source.secret_names.clone(),
+        former: Vec::new(),
+    }
 }
 
 /// Returns the first thing to look at after a rejection.
@@ -189,15 +205,6 @@ fn advice(rejection: &Rejection) -> &'static str {
             "A bound of [limits] refuses it before its signature is looked at."
         }
     }
-}
-
-fn without_newline(request: &Request) -> Option<Request> {
-    let body = request.body.strip_suffix(b"\n")?;
-    let body = body.strip_suffix(b"\r").unwrap_or(body);
-    Some(Request {
-        body: Bytes::copy_from_slice(body),
-        ..request.clone()
-    })
 }
 
 /// Request that the lines of a file describe.

@@ -45,8 +45,8 @@ pub use pauses::{PauseOrder, PauseView, PausedView};
 pub use problem::ApiProblem;
 pub use quarantine_verify::Redeliver;
 pub use quarantine_views::{
-    RefusedChoice, RefusedDetails, RefusedHeader, RefusedList, RefusedQuestion, RefusedRequestView,
-    RefusedVerified, RefusedView,
+    DiagnosisView, RefusedChoice, RefusedDetails, RefusedHeader, RefusedList, RefusedQuestion,
+    RefusedRequestView, RefusedVerified, RefusedView,
 };
 pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};

@@ -1,13 +1,17 @@
 //! Quarantine: refused deliveries are listed, opened, deleted.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::bodies::OpenedBody;
 use super::decisions::{Decision, changed, check_count};
+use super::quarantine_verify::request_of;
 use super::quarantine_views::{
-    RefusedChoice, RefusedDetails, RefusedHeader, RefusedList, RefusedQuestion, RefusedRequestView,
-    RefusedView,
+    DiagnosisView, RefusedChoice, RefusedDetails, RefusedHeader, RefusedList, RefusedQuestion,
+    RefusedRequestView, RefusedView,
 };
 use super::views::{Changed, shown};
-use super::{ApiProblem, Operator, question};
+use super::{ApiProblem, KnownSource, Operator, question};
+use crate::doctor::{Case, Cause, DoctorSource, examine};
 use crate::quarantine::headers_of;
 use crate::store::catalog::PAGE;
 use crate::store::quarantine::{RefusedDelivery, RefusedPlace, RefusedQuery, RefusedSummary};
@@ -96,11 +100,13 @@ impl Operator {
         })
     }
 
-    /// Returns a refused delivery, without its headers and body.
+    /// Returns a refused delivery, without its headers and body, and the cause of its refusal.
     pub fn refused_delivery(&self, number: &str) -> Result<RefusedDetails, ApiProblem> {
         let found = self.kept_delivery(number)?;
+        let delivery = view(&found.summary);
         Ok(RefusedDetails {
-            delivery: view(&found.summary),
+            delivery,
+            diagnosis: self.diagnosis(found),
         })
     }
 
@@ -160,6 +166,42 @@ impl Operator {
         changed(store.discard_refused(&numbers, &entry), entry)
     }
 
+    /// Returns the cause for which a delivery is refused.
+    fn diagnosis(&self, found: RefusedDelivery) -> DiagnosisView {
+        let sources = self.sources.load();
+        let own = |known: &&KnownSource| known.name.as_str() == found.summary.source;
+        let Some(own) = sources.iter().find(own) else {
+            return said("without_source", "its source is not configured any more");
+        };
+        if found.summary.is_cut {
+            let size = Cause::Size;
+            return said(size.word(), &size.to_string());
+        }
+        let others = sources.iter().filter(|known| known.name != own.name);
+        let others: Vec<DoctorSource> = others.map(|known| known.doctor.clone()).collect();
+        let Some(request) = request_of(found) else {
+            return said("method", "its method is none of HTTP");
+        };
+        let case = Case {
+            request: &request,
+            source: &own.doctor,
+            others: &others,
+            keys: &own.source.keys.load().keys,
+        };
+        // What a sender has put into the request must not end the question.
+        match catch_unwind(AssertUnwindSafe(|| examine(&case))) {
+            Ok(found) => DiagnosisView {
+                cause: found.cause.as_ref().map(|cause| cause.word().to_owned()),
+                says: found.to_string(),
+                checks: found.checks,
+            },
+            Err(_) => said(
+                "panic",
+                "its verification panics: this is a bug, please report it",
+            ),
+        }
+    }
+
     /// Returns a refused delivery with its headers and body.
     fn kept_delivery(&self, number: &str) -> Result<RefusedDelivery, ApiProblem> {
         let found = number.parse().map_err(|_| {
@@ -189,6 +231,15 @@ impl Operator {
             ..self.entry(caller, AuditAction::OpenBody, subject, &Decision::default())
         })?;
         Ok(found)
+    }
+}
+
+/// Returns a diagnosis that needed no check.
+fn said(cause: &str, says: &str) -> DiagnosisView {
+    DiagnosisView {
+        cause: Some(cause.to_owned()),
+        says: says.to_owned(),
+        checks: Vec::new(),
     }
 }
 

@@ -103,6 +103,19 @@ pub struct RefusedView {
 pub struct RefusedDetails {
     /// The delivery.
     pub delivery: RefusedView,
+    /// Cause of the refusal, by the present configuration.
+    pub diagnosis: DiagnosisView,
+}
+
+/// Cause of a refusal, found by trying what the usual mistakes would have sent. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosisView {
+    /// Word for the cause. None: nothing that was tried fits.
+    pub cause: Option<String>,
+    /// The cause, and what to do.
+    pub says: String,
+    /// Checks that were made.
+    pub checks: Vec<String>,
 }
 
 /// Target and headers of a refused delivery.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Operator;
 use super::views::{SecretView, SourceList, SourceRefusal, SourceView, shown};
+use crate::doctor::DoctorSource;
 use crate::domain::delivery::{SourceName, wall_clock};
 use crate::source::{SecretStage, SecretUse, Source};
 use crate::telemetry::{LastRefusal, SourceMetrics};
@@ -25,6 +26,8 @@ pub struct KnownSource {
     pub metrics: Arc<SourceMetrics>,
     /// The source as deliveries use it.
     pub source: Arc<Source>,
+    /// The source as the doctor knows it.
+    pub doctor: DoctorSource,
 }
 
 impl KnownSource {

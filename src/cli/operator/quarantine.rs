@@ -206,6 +206,7 @@ fn print(details: &RefusedDetails) {
         "  refused, {}: {}",
         found.reason, found.detail
     ));
+    say::out(format_args!("  cause: {}", details.diagnosis.says));
 }
 
 /// Has the service verify refused deliveries again, page by page.

@@ -20,6 +20,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "lakehouse",
             "publish",
             "quarantine",
+            "doctor",
         ],
     ),
     ("outbox", &["outbox"]),

@@ -430,3 +430,42 @@ async fn a_quarantine_that_is_off_keeps_nothing_and_a_kept_delivery_is_verified_
     traced(&app, &event.id, "default", "confirmed").await;
     assert!(json(&app, &["quarantine"]).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cause_of_a_refusal_is_named_by_show_by_the_api_and_by_verify_and_no_secret_is() {
+    let app = App::start(&five_sources()).await;
+    let event = Provider::Github.event(&mut Rng::with_seed(10));
+    let wrong = Provider::Shopify.secret();
+    assert_eq!(deliver(&app, &event, wrong).await, Answer::Status(401));
+    let first = number(&kept(&app, &[], 1).await[0]);
+    let shown = hookweir(&app, &["quarantine", "show", &first]).good();
+    let cause = "it was signed with secret 1, a secret of source shopify";
+    assert!(shown.contains(cause), "{shown}");
+    let details = json(&app, &["quarantine", "show", &first]).remove(0);
+    assert_eq!(details["diagnosis"]["cause"], "secret_of_other_source");
+    let (_, answer) = raw(&app, "GET", &format!("/api/v1/quarantine/{first}"));
+    assert!(answer.contains(cause), "{answer}");
+    let headers = hookweir(&app, &["quarantine", "show", &first, "--headers"]).good();
+    fs::write(app.folder().join("headers.txt"), headers).expect("written");
+    fs::write(app.folder().join("body.bin"), &event.body).expect("written");
+    let files = ["--headers", "headers.txt", "--body", "body.bin"];
+    let verify = [&["verify", "--source", "github"], &files[..]].concat();
+    let said = hookweir(&app, &verify);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.out.contains(cause), "{}", said.out);
+
+    write(&app, &self::wrong());
+    hookweir(&app, &["reload"]).good();
+    let right = Provider::Github.secret();
+    assert_eq!(deliver(&app, &event, right).await, Answer::Status(401));
+    let second = number(&kept(&app, &[], 2).await[0]);
+    let removed = hookweir(&app, &["quarantine", "show", &second]).good();
+    let before = "a secret that this source had before a reload";
+    assert!(removed.contains(before), "{removed}");
+    for said in [shown, answer, said.out, removed, app.log()] {
+        for provider in Provider::ALL {
+            assert!(!said.contains(provider.secret()), "{said}");
+        }
+        assert!(!said.contains(WRONG), "{said}");
+    }
+}

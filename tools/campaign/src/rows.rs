@@ -8,6 +8,7 @@ mod few;
 mod host;
 mod kafka;
 mod postgres;
+mod quarantine;
 mod rabbitmq;
 mod service;
 
@@ -69,6 +70,7 @@ pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
         kafka::ROWS,
         cluster::ROWS,
         crowd::ROWS,
+        quarantine::ROWS,
     ]
     .concat();
     crate::options::choose(&all, |row| row.name, wanted)

@@ -103,7 +103,7 @@ async fn with_and_without(scene: &mut Scene<'_>, crowd: impl AsyncFnOnce(&mut Sc
     );
 }
 
-async fn forgers(scene: &mut Scene<'_>) {
+pub(super) async fn forgers(scene: &mut Scene<'_>) {
     with_and_without(scene, async |scene| {
         let rows = "select count(*) as value from event";
         let keys = scene.apps[0].metrics().await.get("hookweir_cache_entries");

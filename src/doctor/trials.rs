@@ -1,0 +1,140 @@
+//! Trials: verifications of what might have been sent, within bounds.
+
+use hookweir_signatures::{Reason, Scheme, SourceSpec, UnixMillis, Verdict, spec_of, verify};
+
+use super::Case;
+use super::cause::{Cause, Diagnosis};
+use crate::domain::request::Request;
+
+/// Verifications, at most.
+const MOST: usize = 600;
+/// Bytes that verifications hash, at most.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// Longest error of a clock, in seconds: 20 years.
+const LONGEST: i64 = 20 * 366 * 24 * 3600;
+
+/// Verifications of one case, with what is left of the bounds.
+pub(super) struct Trials<'a> {
+    case: &'a Case<'a>,
+    /// Time at which signatures are judged: that of the receipt, or one at which their time is accepted.
+    at: UnixMillis,
+    left: usize,
+    bytes: usize,
+    checks: Vec<String>,
+}
+
+/// Result of one verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The sender is proven.
+    Given,
+    /// A key would have to be fetched.
+    Undecided,
+    Refused(Reason),
+    /// The scheme does not compile with these keys, or the bounds are reached.
+    NotTried,
+}
+
+impl Proof {
+    pub(super) fn is_given(self) -> bool {
+        match self {
+            Self::Given => true,
+            // They are looked for in proven bytes.
+            Self::Refused(reason) => matches!(reason, Reason::IdMissing | Reason::IdAmbiguous),
+            Self::Undecided | Self::NotTried => false,
+        }
+    }
+}
+
+impl<'a> Trials<'a> {
+    pub(super) fn new(case: &'a Case<'a>) -> Self {
+        Self {
+            case,
+            at: case.request.received_at,
+            left: MOST,
+            bytes: MOST_BYTES,
+            checks: Vec::new(),
+        }
+    }
+
+    /// Notes a check, for a verdict in which nothing fits.
+    pub(super) fn checked(&mut self, check: impl Into<String>) {
+        self.checks.push(check.into());
+    }
+
+    pub(super) fn diagnosis(mut self, cause: Option<Cause>) -> Diagnosis {
+        if cause.is_none() && (self.left == 0 || self.bytes == 0) {
+            self.checked("then the bound on trials was reached");
+        }
+        Diagnosis {
+            cause,
+            checks: self.checks,
+        }
+    }
+
+    /// Returns `true` if a scheme proves anything.
+    pub(super) fn verifies(&self, spec: &SourceSpec) -> bool {
+        Scheme::compile(spec, 1).is_ok_and(|scheme| scheme.verifies())
+    }
+
+    /// Verifies a request as a delivery to a source with these keys.
+    pub(super) fn prove(&mut self, spec: &SourceSpec, request: &Request) -> Proof {
+        match Scheme::compile(spec, 1) {
+            Ok(scheme) => self.prove_by(&scheme, request, self.at),
+            Err(_) => Proof::NotTried,
+        }
+    }
+
+    fn prove_by(&mut self, scheme: &Scheme, request: &Request, at: UnixMillis) -> Proof {
+        let bytes = request.body.len();
+        if self.left == 0 || self.bytes < bytes {
+            self.bytes = 0;
+            return Proof::NotTried;
+        }
+        self.left -= 1;
+        self.bytes -= bytes;
+        match verify(scheme, self.case.keys, request, at) {
+            Ok(Verdict::Events(_) | Verdict::Challenge(_)) => Proof::Given,
+            Ok(Verdict::NeedsKeys(_) | Verdict::Learn { .. }) => Proof::Undecided,
+            Err(refusal) => Proof::Refused(refusal.reason),
+        }
+    }
+
+    /// Returns the error of the clock, if the time alone is the cause. If another cause is behind it, later trials
+    /// are made at a time that is accepted.
+    pub(super) fn clock(&mut self, refused: Reason) -> Option<Cause> {
+        let is_old = match refused {
+            Reason::TimestampTooOld => true,
+            Reason::TimestampInFuture => false,
+            _ => return None,
+        };
+        self.checked("the time of the signature");
+        let spec = &self.case.source.spec;
+        let scheme = Scheme::compile(spec, 1).ok()?;
+        let received = self.case.request.received_at.0;
+        // The nearest time at which the reason is another one, in seconds from the receipt.
+        let (mut off, mut near) = (0, LONGEST);
+        while near - off > 1 {
+            let middle = off + (near - off) / 2;
+            let shift = if is_old { -middle } else { middle };
+            let at = UnixMillis(received.saturating_add(shift * 1000));
+            match self.prove_by(&scheme, self.case.request, at) {
+                Proof::Refused(reason) if reason == refused => off = middle,
+                Proof::NotTried => return None,
+                _ => near = middle,
+            }
+        }
+        let tolerance = spec_of(spec)
+            .ok()?
+            .timestamp
+            .map(|time| time.tolerance_secs);
+        let by = near + tolerance.map_or(0, |secs| i64::try_from(secs).unwrap_or(0));
+        let shift = if is_old { -near } else { near };
+        self.at = UnixMillis(received.saturating_add(shift * 1000));
+        let proof = self.prove_by(&scheme, self.case.request, self.at);
+        proof.is_given().then_some(Cause::Clock {
+            age_secs: if is_old { by } else { -by },
+            tolerance_secs: tolerance,
+        })
+    }
+}

@@ -31,6 +31,8 @@ pub struct Ticket {
     /// Time at which the handler stops waiting and answers 503.
     pub deadline: Instant,
     complete: bool,
+    /// The provider's type of its first event, while somebody watches.
+    event_type: Option<Box<str>>,
 }
 
 impl Ticket {
@@ -53,6 +55,7 @@ impl Ticket {
                 received,
                 deadline,
                 complete: false,
+                event_type: None,
             },
             outcome,
         )
@@ -68,6 +71,13 @@ impl Ticket {
     pub fn request_is_complete(&mut self, deadline: Instant) {
         self.complete = true;
         self.deadline = deadline;
+    }
+
+    /// Keeps the type of the first proven event, if somebody watches outcomes.
+    pub fn has_type(&mut self, event_type: Option<&str>) {
+        if self.metrics.is_watched() {
+            self.event_type = event_type.map(Into::into);
+        }
     }
 
     /// Returns `true` if no handler waits for the outcome: the client has left, or was answered 503
@@ -94,7 +104,7 @@ impl Ticket {
         settle(
             &self.metrics,
             self.request_id,
-            event_id,
+            (event_id, self.event_type.as_deref()),
             &outcome,
             self.received,
         );
@@ -112,19 +122,19 @@ pub fn turned_away(
     outcome: &Outcome,
 ) {
     metrics.received.inc();
-    settle(metrics, request_id, None, outcome, received);
+    settle(metrics, request_id, (None, None), outcome, received);
 }
 
 fn settle(
     metrics: &SourceMetrics,
     request_id: RequestId,
-    event_id: Option<&EventId>,
+    (event_id, event_type): (Option<&EventId>, Option<&str>),
     outcome: &Outcome,
     received: Instant,
 ) {
     let took = received.elapsed();
     metrics.count(outcome, took);
-    metrics.show(event_id, outcome, took);
+    metrics.show((event_id, event_type), outcome, took);
     logs::delivery(metrics, request_id, event_id, outcome, took);
 }
 

@@ -100,7 +100,10 @@ impl Actor for VerifierActor {
 
 impl VerifierActor {
     /// Passes verified events on to dedup. If the mailbox is full or closed, answers the delivery.
-    fn pass_on(&self, verified: Verified) {
+    fn pass_on(&self, mut verified: Verified) {
+        let first = verified.events.first();
+        let event_type = first.and_then(|event| event.event_type.as_deref());
+        verified.ticket.has_type(event_type);
         match self.dedup.try_send(verified) {
             Ok(()) => {}
             Err(Refused::Full(delivery)) => delivery

@@ -60,6 +60,9 @@ pub struct LiveView {
     pub source: String,
     /// The provider's id, if it is known. An unproven delivery has none.
     pub event_id: Option<String>,
+    /// The provider's type, if it is known.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
     /// Kind of the outcome.
     pub outcome: String,
     /// Reason, as metrics count it, or nothing.
@@ -120,6 +123,7 @@ fn view(live: &LiveOutcome) -> LiveView {
         at: shown(live.at),
         source: live.source.to_string(),
         event_id: live.event_id.as_deref().map(str::to_owned),
+        event_type: live.event_type.as_deref().map(str::to_owned),
         outcome: live.outcome.to_owned(),
         reason: live.reason.to_owned(),
         detail: live.detail.clone().into_owned(),

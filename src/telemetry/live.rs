@@ -14,8 +14,8 @@ use crate::domain::outcome::Outcome;
 /// Outcomes that are kept while somebody watches.
 const KEPT: usize = 2000;
 
-/// Longest provider's id that is kept, in bytes.
-const LONGEST_ID: usize = 200;
+/// Longest id or type that is kept, in bytes.
+const LONGEST_TEXT: usize = 200;
 
 /// Time after a look for which outcomes are kept, so that a watcher who comes back misses none.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -48,6 +48,8 @@ pub struct LiveOutcome {
     pub source: SourceName,
     /// The provider's id, if it is known.
     pub event_id: Option<Box<str>>,
+    /// The provider's type, if it is known.
+    pub event_type: Option<Box<str>>,
     /// Kind of the outcome, as metrics count it.
     pub outcome: &'static str,
     /// Reason, as metrics count it, or nothing.
@@ -87,15 +89,20 @@ impl LiveFeed {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns `true` while somebody watches.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
     /// Counts an outcome, and keeps it if somebody watches.
     pub(super) fn note(
         &self,
         source: &SourceName,
-        event_id: Option<&EventId>,
+        (event_id, event_type): (Option<&EventId>, Option<&str>),
         outcome: &Outcome,
         took: Duration,
     ) {
-        if !self.is_watched.load(Ordering::Relaxed) {
+        if !self.is_watched() {
             self.count.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -103,10 +110,8 @@ impl LiveFeed {
             Outcome::Rejected(rejection) => rejection.detail.clone(),
             _ => Cow::Borrowed(""),
         };
-        let event_id = event_id.map(|id| {
-            let id = id.as_str();
-            id[..id.floor_char_boundary(LONGEST_ID)].into()
-        });
+        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(LONGEST_TEXT)]);
+        let event_id = event_id.map(|id| cut(id.as_str()));
         let mut kept = self.kept();
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if kept.until.is_none_or(|until| Instant::now() >= until) {
@@ -122,6 +127,7 @@ impl LiveFeed {
             at: wall_clock(),
             source: source.clone(),
             event_id,
+            event_type: event_type.map(cut),
             outcome: outcome.label(),
             reason: outcome.reason(),
             detail,
@@ -172,7 +178,12 @@ mod tests {
     fn note(feed: &LiveFeed, source: &str) {
         let source = SourceName::parse(source).expect("a name");
         let outcome = Outcome::Shed(ShedReason::Bytes);
-        feed.note(&source, None, &outcome, Duration::ZERO);
+        feed.note(
+            &source,
+            (None, Some("order.paid")),
+            &outcome,
+            Duration::ZERO,
+        );
     }
 
     fn numbers(look: &LiveLook) -> Vec<u64> {
@@ -189,6 +200,7 @@ mod tests {
         let second = feed.look(Some(first.next), 10, |_| true);
         assert_eq!((numbers(&second), second.lost), (vec![2], 0));
         assert_eq!(second.outcomes[0].reason, "bytes");
+        assert_eq!(second.outcomes[0].event_type.as_deref(), Some("order.paid"));
     }
 
     #[test]

@@ -177,8 +177,13 @@ impl SourceMetrics {
     }
 
     /// Shows one outcome to operators who watch.
-    pub fn show(&self, event_id: Option<&EventId>, outcome: &Outcome, took: Duration) {
-        self.live.note(&self.source, event_id, outcome, took);
+    pub fn show(&self, event: (Option<&EventId>, Option<&str>), outcome: &Outcome, took: Duration) {
+        self.live.note(&self.source, event, outcome, took);
+    }
+
+    /// Returns `true` while an operator watches outcomes.
+    pub fn is_watched(&self) -> bool {
+        self.live.is_watched()
     }
 
     /// Counts one outcome.

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -45,7 +44,7 @@ struct Listener {
 pub(super) async fn stream(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
     let visitor = match admit(&api, &request) {
         Ok(visitor) => visitor,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     match listener(&request, &api, visitor) {
         Ok(listener) => {
@@ -58,10 +57,7 @@ pub(super) async fn stream(request: HttpRequest, api: web::Data<Api>) -> HttpRes
         }
         Err(problem) => {
             log_refusal(&request, &problem);
-            html(
-                StatusCode::from(status(&problem)),
-                super::frame::described(&problem),
-            )
+            html(status(&problem), super::frame::described(&problem))
         }
     }
 }

@@ -155,7 +155,7 @@ async fn checked(
 async fn leave(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
     let visitor = match admit(&api, &request) {
         Ok(visitor) => visitor,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     if let Some(session) = visitor.page.session(&request) {
         visitor.page.sessions.end(session);

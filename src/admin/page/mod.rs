@@ -138,7 +138,7 @@ async fn respond(
 ) -> HttpResponse {
     let visitor = match admit(&api, &request) {
         Ok(visitor) => visitor,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let problem = match show(route, &request, payload, &api, &visitor).await {
         Ok((Shown::Page(title, screen), _)) => {
@@ -183,16 +183,14 @@ async fn show(
 }
 
 /// Returns the visitor of a request that the page itself, or its user, has made. Otherwise the answer.
-fn admit(api: &Api, request: &HttpRequest) -> Result<Visitor, HttpResponse> {
+fn admit(api: &Api, request: &HttpRequest) -> Result<Visitor, Box<HttpResponse>> {
     let Some(page) = &api.page else {
-        return Err(HttpResponse::NotFound().finish());
+        return Err(Box::new(HttpResponse::NotFound().finish()));
     };
     let refused = |problem: ApiProblem| {
         log_refusal(request, &problem);
-        html(
-            status(&problem),
-            frame::outside(request.uri().to_string().as_str(), &problem),
-        )
+        let page = frame::outside(request.uri().to_string().as_str(), &problem);
+        Box::new(html(status(&problem), page))
     };
     guard::is_for_us(&api.access, request).map_err(refused)?;
     guard::is_from_the_page(request).map_err(refused)?;
@@ -200,20 +198,20 @@ fn admit(api: &Api, request: &HttpRequest) -> Result<Visitor, HttpResponse> {
         let is_navigation = request.method().is_safe()
             && request.headers().get("hx-request").is_none()
             && request.path() != "/page/live/stream";
-        match is_navigation {
+        Box::new(match is_navigation {
             true => go_to("/page/login"),
-            false => html(
-                StatusCode::UNAUTHORIZED,
-                frame::outside(
-                    "/page/login",
-                    &ApiProblem::unauthorized(
-                        "you are not logged in any more, so nothing was changed",
-                        "log in again",
-                    ),
-                ),
-            ),
-        }
+            false => html(StatusCode::UNAUTHORIZED, logged_out()),
+        })
     })
+}
+
+/// Returns the answer to a change of somebody whose session has ended.
+fn logged_out() -> maud::Markup {
+    let problem = ApiProblem::unauthorized(
+        "you are not logged in any more, so nothing was changed",
+        "log in again",
+    );
+    frame::outside("/page/login", &problem)
 }
 
 fn log_refusal(request: &HttpRequest, problem: &ApiProblem) {

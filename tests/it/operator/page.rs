@@ -1,5 +1,6 @@
 //! The operator's page, asked over HTTP as a browser asks, and shown by a real browser.
 
+mod cost;
 mod screens;
 mod security;
 mod with_browser;

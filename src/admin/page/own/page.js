@@ -54,6 +54,20 @@ if (live) {
     }
   };
 
+  // The stream was refused: the service restarts, or the session has ended. Then the page leads to the login.
+  const again = () => {
+    fetch("/page/live", { redirect: "manual" }).then(
+      (answer) => {
+        if (answer.type === "opaqueredirect") {
+          say("logged out: log in again", "bad");
+        } else {
+          setTimeout(connect, 2000);
+        }
+      },
+      () => setTimeout(connect, 2000),
+    );
+  };
+
   const connect = () => {
     const address = new URL(live.dataset.stream, location.href);
     if (last) {
@@ -64,8 +78,7 @@ if (live) {
     source.onerror = () => {
       say("reconnecting", "slow");
       if (source.readyState === EventSource.CLOSED) {
-        // The service is restarting, or the session has ended.
-        setTimeout(connect, 2000);
+        again();
       }
     };
     source.addEventListener("missed", (event) => {

@@ -68,7 +68,7 @@ fn table(list: &LiveList) -> Markup {
         div.wide tabindex="0" role="region" aria-label="Outcomes" {
             table {
                 thead { tr {
-                    th scope="col" { "Time (UTC)" } th scope="col" { "Source" } th scope="col" { "Outcome" } th scope="col" { "Provider's id" }
+                    th scope="col" { "Time (UTC)" } th scope="col" { "Source" } th scope="col" { "Type" } th scope="col" { "Provider's id" } th scope="col" { "Outcome" }
                     th scope="col" { "Reason" } th.number scope="col" { "ms" }
                 } }
                 tbody #outcomes { (rows(list)) }
@@ -88,8 +88,9 @@ fn row(outcome: &LiveView) -> Markup {
         tr {
             td { (time(&outcome.at)) }
             td { (filter("source", &outcome.source)) }
-            td { (state(&outcome.outcome)) }
+            td { @if let Some(kind) = &outcome.event_type { (filter("type", kind)) } }
             td { @if let Some(id) = &outcome.event_id { a.id href=(address("/page/find", &[("id", id)])) { (id) } } }
+            td { (state(&outcome.outcome)) }
             td.long { (outcome.reason) @if !outcome.detail.is_empty() { ": " (outcome.detail) } }
             td.number { (format!("{ms:.1}")) }
         }
@@ -149,6 +150,7 @@ mod tests {
             at: "2026-11-28T09:30:00.000Z".into(),
             source: "stripe".into(),
             event_id: None,
+            event_type: None,
             outcome: "rejected".into(),
             reason: "signature_mismatch".into(),
             detail: "<b>no</b>".into(),

@@ -209,7 +209,8 @@ async fn a_colleague_sees_an_event_as_it_comes_and_the_page_outlives_a_reload_an
     browser.until("reconnecting").await;
     app.start_again().await;
     app.ready().await;
-    // Sessions are in memory: the page says so by leading to the login.
+    // Sessions are in memory: the open page says so, and another one leads to the login.
+    browser.until("logged out: log in again").await;
     browser.open(&place(&app, "/page/live")).await;
     browser.until("On the machine of the service, type:").await;
     browser.open(&link(&app)).await;
@@ -350,6 +351,20 @@ async fn a_second_user_without_rights_sees_lists_and_no_body_and_no_button() {
         .await;
     browser.until("lacks the right").await;
     assert!(!browser.text().await.contains("\"id\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_change_in_place_and_the_focus_of_the_keyboard_stays() {
+    let app = App::start(&five_sources()).await;
+    let browser = enter(&app).await;
+    browser.tab_to("stripe").await;
+    browser.run("window.kept = document.activeElement").await;
+    send(&app, Provider::Stripe, "evt_1");
+    let accepted = "return [...document.querySelectorAll('#figures tr')].some((row) => /^stripe\\s+\\S+\\s+1\\s/.test(row.innerText))";
+    browser.until_true(accepted).await;
+    let kept = "return document.activeElement === window.kept && window.kept.isConnected";
+    assert_eq!(browser.run(kept).await, true, "the focus was lost");
+    assert_eq!(browser.errors().await, [] as [String; 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! configuration and nothing else.
 
 mod args;
+mod backup;
 mod banner;
 mod check;
 mod disks;
@@ -97,6 +98,12 @@ fn dispatch(args: Args) -> Result<(), Failure> {
                 logs::start();
             }
             lakehouse::run(&load(&before.and(common))?, &own)
+        }
+        Command::Backup(With { common, own }) => {
+            backup::backup(&load_what_is_here(before.and(common))?, &own)
+        }
+        Command::Restore(With { common, own }) => {
+            backup::restore(&load_what_is_here(before.and(common))?, &own)
         }
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),

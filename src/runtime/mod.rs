@@ -7,6 +7,7 @@ pub(crate) mod folder;
 pub mod listener;
 pub mod mailbox;
 pub(crate) mod memory;
+pub(crate) mod pending_file;
 pub mod shutdown;
 pub mod signals;
 pub(crate) mod tls;

@@ -37,6 +37,7 @@ mod stall;
 pub mod trace;
 mod trace_rows;
 mod upkeep;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub use roles::{
 };
 pub use size::StoreSize;
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
+pub use transfer::{Contents, backup, restore};
 
 use self::republish::JobId;
 use crate::config::secret::Secret;

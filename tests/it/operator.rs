@@ -1,5 +1,6 @@
 //! An operator's questions, asked of the real program by its commands and by its admin API.
 
+mod backup;
 mod cursor;
 mod decisions;
 mod embedded;

@@ -26,6 +26,7 @@ mod secrets;
 mod session;
 mod size;
 mod standby;
+mod transfer;
 mod upkeep;
 
 use std::sync::atomic::AtomicBool;

@@ -27,6 +27,9 @@ use crate::store::StoreError;
 /// the last free session away first, so two looks suffice if no other client interferes.
 const LOOKS: usize = 16;
 
+/// Time that a transfer waits for a lock.
+const TRANSFER_WAIT: &str = "30s";
+
 /// Settings of every connection of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
@@ -186,6 +189,17 @@ impl Session {
             .bind::<Text, _>(&self.schema)
             .execute(connection)
             .map(drop)
+    }
+
+    /// Sets what a transaction needs that reads or writes whole tables.
+    pub(super) fn begin_transfer(&self, connection: &mut PgConnection) -> QueryResult<()> {
+        let (path, durable) = (self.search_path(true), synchronous_commit(true));
+        sql_query(format!(
+            "SELECT concat({path}, {durable}, set_config('statement_timeout', '0', true), set_config('lock_timeout', '{TRANSFER_WAIT}', true),
+                 set_config('idle_in_transaction_session_timeout', '0', true), set_config('enable_seqscan', 'on', true))"
+        ))
+        .execute(connection)
+        .map(drop)
     }
 
     /// Returns `true` if this setting, as the insert has returned it, makes a commit durable.

@@ -104,7 +104,9 @@ pub(super) fn check_durability(connection: &mut SqliteConnection) -> Result<(), 
 }
 
 /// Returns the versions of the applied migrations; none without a schema.
-pub(super) fn applied_migrations(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+pub(in crate::store) fn applied_migrations(
+    connection: &mut SqliteConnection,
+) -> QueryResult<Vec<String>> {
     let table =
         "SELECT count(*) AS value FROM sqlite_master WHERE name = '__diesel_schema_migrations'";
     if sql_query(table).get_result::<IntValue>(connection)?.value == 0 {

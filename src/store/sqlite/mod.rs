@@ -22,6 +22,7 @@ mod secrets;
 mod size;
 mod spool;
 mod spool_file;
+mod transfer;
 mod upkeep;
 
 use std::path::Path;
@@ -34,6 +35,8 @@ use diesel::sqlite::Sqlite;
 
 pub use self::spool::{SpoolFile, SpoolUsage};
 pub use self::spool_file::SpoolTrouble;
+
+pub(super) use self::connection::applied_migrations;
 
 use self::checkpoint::Checkpoints;
 use self::connection::One;

@@ -17,6 +17,8 @@ use super::{
 use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::servers::{self, Server};
 
+#[path = "columns.rs"]
+mod columns;
 #[path = "cursor_under_way.rs"]
 mod cursor_under_way;
 #[path = "faults.rs"]

@@ -12,7 +12,7 @@ use actix::{Actor, ArbiterHandle, Context, Handler};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-use hookweir_signatures::{Verdict, VerifiedEvent, verify};
+use hookweir_signatures::{Identity, Reason, Refusal, Verdict, VerifiedEvent, verify};
 
 pub use self::identity::EventKeys;
 use crate::dedup::Verified;
@@ -247,8 +247,27 @@ fn stored_headers(
     forwarded.chain(encoding).collect()
 }
 
+/// Returns the events of a request that an operator vouches for, as a verified delivery would have them.
+pub fn vouched_for(source: &Source, request: &Request) -> Result<Vec<NewEvent>, Refusal> {
+    let scheme = source.keys.load().scheme.clone();
+    let events = hookweir_signatures::vouched_for(&scheme, request)?;
+    if events
+        .iter()
+        .any(|event| event.identity == Identity::Unknown)
+    {
+        return Err(Refusal::new(
+            Reason::IdMissing,
+            "no id is in it, and the source tells events apart by their signatures: a known one would be stored again",
+        ));
+    }
+    let events = events.into_iter();
+    Ok(events
+        .map(|event| new_event(source, request, event))
+        .collect())
+}
+
 /// Returns the event to store.
-fn new_event(source: &Arc<Source>, request: &Request, event: VerifiedEvent) -> NewEvent {
+fn new_event(source: &Source, request: &Request, event: VerifiedEvent) -> NewEvent {
     let headers = stored_headers(source, request, &event);
     let event_type = event.event_type.as_deref();
     let sinks = Some(source.sinks.wanting(&source.name, event_type));

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::HEAD_TIMEOUT;
 use super::access::Access;
 use super::page::Page;
-use super::question::{Answer, ApiRoute, LARGEST_BODY, Question, Reads, Takes, Wait};
+use super::question::{Answer, ApiRoute, Question, Reads, Takes, Wait};
 use super::routes::all;
 use super::{body, caller, page};
 use crate::config::model::{AdminApi, Right};
@@ -150,7 +150,7 @@ impl Api {
         tracing::debug!(caller = &*caller.name, path = route.path, "admin API");
         let body = match route.method {
             Method::GET => web::Bytes::new(),
-            _ => whole(payload).await?,
+            _ => whole(payload, route.largest_body()).await?,
         };
         Ok(((route.ask)(request, &body)?, caller.name))
     }
@@ -292,12 +292,12 @@ fn no_route() -> ApiProblem {
 }
 
 /// Returns the body of a request, of a bounded size, that comes in time.
-pub(super) async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiProblem> {
-    let read = tokio::time::timeout(HEAD_TIMEOUT, payload.to_bytes_limited(LARGEST_BODY)).await;
+pub(super) async fn whole(payload: web::Payload, largest: usize) -> Result<web::Bytes, ApiProblem> {
+    let read = tokio::time::timeout(HEAD_TIMEOUT, payload.to_bytes_limited(largest)).await;
     match read {
         Ok(Ok(Ok(body))) => Ok(body),
         Ok(Err(_)) => Err(ApiProblem::bad_question(
-            format!("the body is larger than {LARGEST_BODY} bytes"),
+            format!("the body is larger than {largest} bytes"),
             "give fewer ids, or choose by source and time",
         )),
         Ok(Ok(Err(_))) | Err(_) => Err(ApiProblem::bad_question(

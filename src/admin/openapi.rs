@@ -15,9 +15,10 @@ use super::routes::all;
 use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, AuditList, AuditQuestion, Changed, ConfigurationView, ConflictList, Decision,
-    EventList, EventQuestion, EventView, JobList, JobView, LiveList, LiveQuestion, ParkedList,
-    ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView, RepublishOrder, RepublishPlan,
-    RepublishQuestion, SentBack, SourceList, StatusView, TopView, TraceView,
+    EventList, EventQuestion, EventView, ImportOrder, ImportView, JobList, JobView, LiveList,
+    LiveQuestion, ParkedList, ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView,
+    RepublishOrder, RepublishPlan, RepublishQuestion, SentBack, SourceList, StatusView, TopView,
+    TraceView,
 };
 
 /// The checked-in document.
@@ -204,6 +205,15 @@ fn service() -> Vec<Documented> {
             "Reads the configuration again, and takes over what can change while the service runs. With a mistake anywhere, changes nothing.",
             (schema::<ReloadOrder>(), json!({ "dry_run": true })),
             schema::<ReloadView>(),
+        ),
+        Documented::post(
+            "/api/v1/import",
+            "Stores events that were fetched by hand, by the same dedup as deliveries. Nothing is verified.",
+            (
+                schema::<ImportOrder>(),
+                json!({ "source": "stripe", "events": [{ "line": 1, "body": "{\"id\":\"evt_900\",\"type\":\"ping\"}" }], "dry_run": true }),
+            ),
+            schema::<ImportView>(),
         ),
         Documented::post(
             "/api/v1/pause",

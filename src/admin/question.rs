@@ -15,6 +15,12 @@ use crate::operate::{ApiProblem, OpenedBody, Operator};
 /// Bytes of a request's body, at most. A page of conflicts, each by its longest name, has room.
 pub(super) const LARGEST_BODY: usize = 128 * 1024;
 
+/// Path of events that are imported.
+pub(super) const IMPORT: &str = "/api/v1/import";
+
+/// Bytes of events that are imported with one request, at most. One body has to fit.
+const LARGEST_IMPORT: usize = 1024 * 1024;
+
 /// A question, ready to be answered on another thread. The second argument names its caller.
 pub(super) type Question = Box<dyn FnOnce(&Operator, &str) -> Result<Answer, ApiProblem> + Send>;
 
@@ -46,6 +52,14 @@ pub(super) struct ApiRoute {
 }
 
 impl ApiRoute {
+    /// Returns the bound of a request's body, in bytes.
+    pub(super) fn largest_body(&self) -> usize {
+        match self.path {
+            IMPORT => LARGEST_IMPORT,
+            _ => LARGEST_BODY,
+        }
+    }
+
     /// Returns the room and the right that a question of this route takes.
     pub(super) fn takes(&self) -> Takes {
         Takes {

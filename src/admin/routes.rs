@@ -5,13 +5,13 @@ mod quarantine;
 use actix_web::http::Method;
 
 use super::question::{
-    Answer, ApiRoute, Choice, NoParameters, Question, Reads, Wait, from_json, json, name,
+    Answer, ApiRoute, Choice, IMPORT, NoParameters, Question, Reads, Wait, from_json, json, name,
     parameters,
 };
 use crate::config::model::Right;
 use crate::operate::{
-    AuditQuestion, Decision, EventQuestion, LiveQuestion, ParkedQuestion, PauseOrder, ReloadOrder,
-    RepublishOrder, RepublishQuestion,
+    AuditQuestion, Decision, EventQuestion, ImportOrder, LiveQuestion, ParkedQuestion, PauseOrder,
+    ReloadOrder, RepublishOrder, RepublishQuestion,
 };
 
 /// Returns all routes.
@@ -133,6 +133,18 @@ const ROUTES: &[ApiRoute] = &[
             let (order, NoParameters {}) = (from_json::<ReloadOrder>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
                 json(operator.reload(&order, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: IMPORT,
+        needs: Right::Operate,
+        reads: Reads::Store,
+        ask: |request, body| {
+            let (order, NoParameters {}) = (from_json::<ImportOrder>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.import(&order, caller)?)
             }))
         },
     },

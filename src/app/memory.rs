@@ -54,8 +54,8 @@ const SPOOLED_KEYS: u64 = 3 * 20;
 /// The program, its tables, TLS roots, metrics.
 const BASE: u64 = 48 * MIB;
 
-/// A connection to the admin API: its state and its buffers.
-const ADMIN_CONNECTION: u64 = 64 * KIB;
+/// A connection to the admin API: its state, its buffers, and a request with events that are imported.
+const ADMIN_CONNECTION: u64 = 64 * KIB + MIB;
 /// An event in an answer of the admin API: as read, as values, and as text.
 const ADMIN_EVENT: u64 = 8 * KIB;
 /// Copies of the one body that the admin API hands out at a time: as read, and as sent.

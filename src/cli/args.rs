@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::operator::OperatorCommand;
-use super::{backup, check, lakehouse, learned, operator, parked, send, sinks, verify};
+use super::whole_store::WholeStoreCommand;
+use super::{check, lakehouse, learned, operator, parked, send, sinks, verify};
 use crate::config::{Inputs, settings};
 
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub(super) struct Args {
 
 /// Place of the configuration. Part of each command: clap forgets a `--set` before a command if
 /// another follows.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Common {
     /// File with the options that differ from the defaults.
     #[arg(long, value_name = "FILE")]
@@ -92,15 +93,8 @@ pub(super) enum Command {
     ///
     /// `serve` does so itself unless store.migrate = "check". Safe while instances are running.
     Migrate(With<Nothing>),
-    /// Write all that the store holds into one new file, while instances run: keys, events, what waits, parked, confirms, conflicts, secrets.
-    ///
-    /// Safe while instances are running. The file is a SQLite store, whatever store.url is. It is checked before it gets its name.
-    Backup(With<backup::BackupOptions>),
-    /// Bring all that a backup holds into an empty store, on SQLite or PostgreSQL.
-    ///
-    /// Refuses a store that holds anything, and one that an instance serves from. All or nothing: one transaction. What waited waits again,
-    /// parked events stay parked, and a redelivery of anything in the backup is a duplicate.
-    Restore(With<backup::RestoreOptions>),
+    #[command(flatten)]
+    Store(WholeStoreCommand),
     /// Bring the events of the sink into the table of the lakehouse, each message id once, until stopped; show, compare, compact, erase.
     ///
     /// For a process beside `serve`, with the same configuration. Any number of them may run: each event becomes

@@ -22,7 +22,7 @@ pub(super) struct RestoreOptions {
 }
 
 /// Fails if an option that names a database was not read: the default would be another one.
-fn need_read(config: &Config) -> Result<(), Failure> {
+pub(super) fn need_read(config: &Config) -> Result<(), Failure> {
     let named = |key: &str| ["store.url", "spool.path"].contains(&key);
     let untried = config.untried.iter();
     let missing: Vec<ConfigError> = untried
@@ -79,7 +79,7 @@ pub(super) fn restore(config: &Config, options: &RestoreOptions) -> Result<(), F
 }
 
 /// Returns the contents in words.
-fn words(held: &Contents) -> String {
+pub(super) fn words(held: &Contents) -> String {
     if held.rows.is_empty() {
         return "nothing, the store is empty".to_owned();
     }

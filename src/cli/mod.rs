@@ -14,6 +14,7 @@ mod learned;
 mod operator;
 mod parked;
 mod providers;
+mod relocation;
 mod say;
 mod send;
 mod serve;
@@ -21,6 +22,7 @@ mod service;
 mod sinks;
 mod verify;
 mod who;
+mod whole_store;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -72,16 +74,20 @@ pub fn run() -> ExitCode {
     code
 }
 
+fn load(inputs: &Inputs) -> Result<Config, Failure> {
+    app::load(inputs).map_err(Failure::Config)
+}
+
+/// Loads the configuration for tools that run without the service's environment.
+fn load_what_is_here(inputs: Inputs) -> Result<Config, Failure> {
+    load(&Inputs {
+        lenient: true,
+        ..inputs
+    })
+}
+
 fn dispatch(args: Args) -> Result<(), Failure> {
     let before = args.common;
-    let load = |inputs: &Inputs| app::load(inputs).map_err(Failure::Config);
-    // For tools that run without the service's environment.
-    let load_what_is_here = |inputs: Inputs| {
-        load(&Inputs {
-            lenient: true,
-            ..inputs
-        })
-    };
     match args.command.unwrap_or(Command::Serve(With::default())) {
         Command::Serve(With { common, .. }) => {
             logs::start();
@@ -89,9 +95,9 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             serve::run(load(&inputs)?, inputs)
         }
         Command::Check(With { common, own }) => {
-            let mut inputs = before.and(common);
-            inputs.lenient = !own.strict;
-            check::run(&load(&inputs)?, &own)
+            let lenient = !own.strict;
+            let inputs = before.and(common);
+            check::run(&load(&Inputs { lenient, ..inputs })?, &own)
         }
         Command::Lakehouse(With { common, own }) => {
             if own.is_writer() {
@@ -99,11 +105,8 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             }
             lakehouse::run(&load(&before.and(common))?, &own)
         }
-        Command::Backup(With { common, own }) => {
-            backup::backup(&load_what_is_here(before.and(common))?, &own)
-        }
-        Command::Restore(With { common, own }) => {
-            backup::restore(&load_what_is_here(before.and(common))?, &own)
+        Command::Store(command) => {
+            command.run(|common| before.clone().and(common), load_what_is_here)
         }
         Command::Learned(With { common, own }) => learned::run(&load(&before.and(common))?, &own),
         Command::Parked(With { common, own }) => parked::run(&load(&before.and(common))?, &own),

@@ -27,7 +27,16 @@ pub const SPOOL_POINTS: &[&str] = &["drain_before_commit", "drain_after_commit",
 /// Point on the way out of the quarantine: the events are durable, and their deliveries are still kept.
 pub const QUARANTINE_POINT: &str = "quarantine_stored";
 
-/// Marks a point of [`POINTS`], [`SPOOL_POINTS`] or [`QUARANTINE_POINT`].
+/// Points on the way of `hookweir move`.
+pub const MOVE_POINTS: &[&str] = &[
+    "move_claimed",
+    "move_copying",
+    "move_closed",
+    "move_copied",
+    "move_marked",
+];
+
+/// Marks a point of one of the lists above.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]

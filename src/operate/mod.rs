@@ -10,6 +10,7 @@ mod bodies;
 mod conflicts;
 mod decisions;
 mod events;
+mod import;
 mod job_runner;
 mod live;
 mod pauses;
@@ -39,6 +40,7 @@ use crate::store::{self, Catalog, Intake, OperatorStore, PauseBoard, StoreError}
 pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
 pub use decisions::{Decision, ParkedQuestion};
+pub use import::{ImportOrder, ImportRefusal, ImportView, ImportedEvent, ImportedHeader};
 pub use job_runner::{JobRunner, JobWaker};
 pub use live::{LiveList, LiveQuestion, LiveView};
 pub use pauses::{PauseOrder, PauseView, PausedView};

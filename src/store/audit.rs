@@ -40,6 +40,8 @@ pub enum AuditAction {
     Pause,
     /// A pause was ended.
     Resume,
+    /// Events that were fetched by hand were stored.
+    Import,
 }
 
 impl AuditAction {
@@ -60,6 +62,7 @@ impl AuditAction {
             Self::Reload => "reload",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Import => "import",
         }
     }
 }

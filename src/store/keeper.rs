@@ -24,6 +24,8 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 pub(super) const MEASURE: Duration = Duration::from_secs(5);
 /// Time that rows may wait, beyond the longest retry, while nothing leaves the outbox.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time in which the confirms of messages in flight come, after publishing has ended for a move.
+const LAST_CONFIRMS: Duration = Duration::from_secs(3);
 /// Time that a stop waits for a running statement.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -142,8 +144,7 @@ impl Keeper {
             sinks,
             pauses,
         } = kept;
-        let lease = Lease::none();
-        let stop = Arc::<Stop>::default();
+        let (lease, stop) = (Lease::none(), Arc::<Stop>::default());
         let (running, ended) = mpsc::channel();
         let (trying, tried) = mpsc::channel();
         let parked = health.beside("parked");
@@ -159,6 +160,7 @@ impl Keeper {
             known,
             trying: Some(trying),
             pauses: Some(pauses.clone()),
+            left: None,
         };
         let upkeep = Upkeep {
             store,
@@ -252,6 +254,8 @@ struct Tenancy {
     trying: Option<mpsc::Sender<()>>,
     /// Dropped after the first look.
     pauses: Option<PauseWatch>,
+    /// Time at which publishing ended because a move has closed the store.
+    left: Option<Instant>,
 }
 
 impl Tenancy {
@@ -289,6 +293,13 @@ impl Tenancy {
             self.store.prepare()?;
             self.prepared = true;
         }
+        if let Err(error) = self.store.refuse_moved() {
+            if matches!(error, StoreError::Unfit(_)) {
+                self.leave();
+            }
+            return Err(error);
+        }
+        self.left = None;
         let asked = Instant::now();
         self.store.renew_lease(self.instance, self.duration)?;
         // Before the first lease, so that no paused sink gets an event. Later on, a table that is locked
@@ -303,5 +314,19 @@ impl Tenancy {
             self.reached = true;
         }
         Ok(())
+    }
+}
+
+impl Tenancy {
+    /// Ends publishing from a store that a move has closed. The lease is released once the confirms of
+    /// messages in flight had time to come: the move waits for it.
+    fn leave(&mut self) {
+        let left = *self.left.get_or_insert_with(Instant::now);
+        self.lease.end();
+        if left.elapsed() >= LAST_CONFIRMS
+            && let Err(error) = self.store.release(self.instance)
+        {
+            tracing::warn!(%error, "the lease could not be released for the move; it goes on when the lease runs out");
+        }
     }
 }

@@ -26,6 +26,7 @@ mod probe;
 pub mod quarantine;
 mod quarantine_rows;
 mod reached;
+mod relocation;
 pub mod republish;
 mod republish_rows;
 mod roles;
@@ -36,8 +37,8 @@ mod sqlite;
 mod stall;
 pub mod trace;
 mod trace_rows;
-mod upkeep;
 mod transfer;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub use open::{check, migrate, open, open_for_operator};
 pub use parked::Parked;
 pub use pause_board::{PauseBoard, PauseWatch};
 pub use reached::Reached;
+pub use relocation::{Progress, relocate, reopen};
 pub use roles::{
     Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, PauseStore,
     QuarantineStore, Republish, Secrets, Store,

@@ -146,6 +146,11 @@ pub trait Housekeeping: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Fails with [`StoreError::Unfit`] if a move has closed the store, or has not filled it yet.
+    fn refuse_moved(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Locks the store for this process until it ends, if only one may serve from it (SQLite). Fails
     /// with [`StoreError::Unfit`] if another process holds it.
     fn hold(&self) -> Result<(), StoreError> {

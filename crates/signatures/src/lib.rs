@@ -126,4 +126,4 @@ pub use scheme::{Answers, Facts, Scheme, SchemeWarning, SourceKey};
 pub use secret::Secret;
 pub use source::SourceSpec;
 pub use time::UnixMillis;
-pub use verify::{Verdict, verify};
+pub use verify::{Verdict, verify, vouched_for};

@@ -9,6 +9,7 @@ use syn::{Attribute, Fields, Item, Type};
 const FILES: &[&str] = &[
     "src/admin/question.rs",
     "src/operate/decisions.rs",
+    "src/operate/import.rs",
     "src/operate/pauses.rs",
     "src/operate/problem.rs",
     "src/operate/quarantine_views.rs",

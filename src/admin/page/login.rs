@@ -11,6 +11,7 @@ use super::sessions::{LINK_MS, SESSION_MS};
 use super::{Page, admit, frame, go_to, guard, html as answer, log_refusal, status};
 use crate::admin::api::{Api, refuse, whole};
 use crate::admin::caller::Caller;
+use crate::admin::question::LARGEST_BODY;
 use crate::config::model::Right;
 use crate::domain::delivery::wall_clock;
 use crate::operate::ApiProblem;
@@ -123,7 +124,7 @@ async fn checked(
     guard::is_for_us(&api.access, request)?;
     guard::is_from_the_page(request)?;
     let page = api.page.clone().ok_or_else(turned_off)?;
-    let form = Form::read(&whole(payload).await?);
+    let form = Form::read(&whole(payload, LARGEST_BODY).await?);
     let now = wall_clock();
     let caller = match (form.get("link"), form.get("token")) {
         (Some(link), _) => page.sessions.redeem(link, now).ok_or_else(|| {

@@ -26,6 +26,7 @@ use self::frame::Visitor;
 use self::routes::{PAGES, PageRoute, Shown};
 use self::sessions::Sessions;
 use super::api::{Api, whole};
+use super::question::LARGEST_BODY;
 use super::{access, body as download};
 use crate::domain::delivery::wall_clock;
 use crate::operate::{ApiProblem, TopView};
@@ -173,7 +174,7 @@ async fn show(
     }
     let form = match route.method {
         Method::GET => Form::read(request.query_string().as_bytes()),
-        _ => Form::read(&whole(payload).await?),
+        _ => Form::read(&whole(payload, LARGEST_BODY).await?),
     };
     let name = percent_encoding::percent_decode_str(request.match_info().query("name"));
     let name = name.decode_utf8_lossy().into_owned();

@@ -3,6 +3,7 @@
 mod client;
 mod conflicts;
 mod events;
+mod import;
 mod jobs;
 mod page;
 mod pause;
@@ -63,6 +64,11 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket), with the right "operate".
     Resume(With<pause::Options>),
+    /// Bring in events that were fetched by hand, after an outage for example: those that are known stay as they are.
+    ///
+    /// Asks the running service by its admin API (admin.socket), with the right "operate". Ids and types are found as in a delivery, nothing is
+    /// verified. It can be repeated. Exits 1 if a line was refused; each is named by its number.
+    Import(With<import::Options>),
     /// List, show, watch or cancel jobs that publish events again.
     ///
     /// Asks the running service by its admin API (admin.socket). cancel needs the right "operate".
@@ -94,6 +100,7 @@ impl OperatorCommand {
             Self::Pause(With { common, own }) => pause::pause(&load(common)?, &own),
             Self::Resume(With { common, own }) => pause::resume(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
+            Self::Import(With { common, own }) => import::run(&load(common)?, &own),
             Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
             Self::Quarantine(With { common, own }) => quarantine::run(&load(common)?, &own),
             Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::result::Error;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
@@ -12,6 +13,7 @@ use super::PostgresStore;
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
+use crate::store::relocation::refuse_relocated;
 use crate::store::row::millis;
 use crate::store::{Backlog, Housekeeping, Retention, Seq, StoreError, StoreSize, migrations};
 
@@ -52,9 +54,22 @@ impl Housekeeping for PostgresStore {
                 &self.applied_migrations(&mut self.connect()?)?,
             )?,
         }
+        self.refuse_moved()?;
         self.still_fit()?;
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn refuse_moved(&self) -> Result<(), StoreError> {
+        let mut moved = Ok(());
+        let ran = self.run(|connection| {
+            moved = refuse_relocated(connection);
+            match &moved {
+                Err(StoreError::Unavailable(_)) => Err(Error::RollbackTransaction),
+                _ => Ok(()),
+            }
+        });
+        moved.and(ran)
     }
 
     fn still_fit(&self) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@ mod outbox;
 mod pause;
 mod prune;
 mod quarantine;
+mod relocation;
 mod republish;
 mod rights;
 mod secrets;

@@ -19,6 +19,7 @@ const TO_STORE: &[(&str, &[&str])] = &[
     ("event", &["SELECT", "INSERT"]),
     ("outbox", &["SELECT", "INSERT"]),
     ("instance", &["SELECT", "INSERT", "UPDATE"]),
+    ("relocation", &["SELECT"]),
 ];
 /// Rights for everything else: publishing, handshakes, and deleting what has expired.
 const TO_KEEP: &[(&str, &[&str])] = &[

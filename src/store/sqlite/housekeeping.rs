@@ -10,6 +10,7 @@ use super::schema::{clock, instance};
 use super::{SqliteStore, checkpoint, claims, connection, now, upkeep};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
+use crate::store::relocation::refuse_relocated;
 use crate::store::row::millis;
 use crate::store::{Backlog, Housekeeping, Retention, StoreError, StoreSize, migrations};
 
@@ -24,6 +25,7 @@ impl Housekeeping for SqliteStore {
                 migrations::check::<Sqlite>(migrations::SQLITE, &applied)?;
             }
         }
+        self.refuse_moved()?;
         connection::check_durability(&mut *self.writer.get()?)?;
         self.file.watch()?;
         if self.alone.load(Ordering::Acquire) {
@@ -32,6 +34,10 @@ impl Housekeeping for SqliteStore {
         }
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn refuse_moved(&self) -> Result<(), StoreError> {
+        refuse_relocated(&mut *self.reader.get()?)
     }
 
     fn still_fit(&self) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ mod order;
 mod outbox;
 mod pause;
 mod quarantine;
+mod relocation;
 mod republish;
 mod schema;
 mod secrets;

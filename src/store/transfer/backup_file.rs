@@ -11,6 +11,7 @@ use diesel::sqlite::Sqlite;
 use super::counts_of_file;
 use super::sqlite::failed;
 use crate::runtime::pending_file::PendingFile;
+use crate::store::relocation::StoreEnd as _;
 use crate::store::sqlite::applied_migrations;
 use crate::store::{StoreError, migrations};
 
@@ -50,8 +51,10 @@ impl BackupFile {
     pub(super) fn finish(path: &Path) -> Result<Vec<(&'static str, u64)>, StoreError> {
         let mut connection = connect(path)?;
         connection
-            .batch_execute("PRAGMA journal_mode = DELETE; DELETE FROM instance; DELETE FROM clock")
+            .batch_execute("PRAGMA journal_mode = DELETE; DELETE FROM instance; DELETE FROM clock; DELETE FROM relocation")
             .map_err(|error| failed(&error))?;
+        // Of a store that a move has closed.
+        connection.reopen()?;
         check_integrity(&mut connection, path)?;
         counts_of_file(&mut connection)
     }

@@ -19,7 +19,8 @@ use diesel::sqlite::SqliteConnection;
 use self::backup_file::BackupFile;
 pub(super) use self::backup_file::copy_into;
 pub(super) use self::ends::{TableReader, TableWriter, carry};
-pub(super) use self::tables::CARRIED;
+pub(super) use self::row::{CarriedRow, Cell};
+pub(super) use self::tables::{CARRIED, CarriedTable, CellKind};
 use super::StoreError;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
@@ -27,7 +28,7 @@ use crate::config::model;
 use crate::runtime::pending_file::PendingFile;
 
 /// Numbers that are left free after a restore. The numbers of events that came after the backup are among
-/// them, and are not given again: whoever reads by number sees each later event.
+/// them, and are not given again: a reader by number sees each later event.
 const FREE_NUMBERS: i64 = 1_000_000_000;
 
 /// Contents of a store that were carried.
@@ -119,7 +120,7 @@ fn into_empty(
 }
 
 /// Fails if the store holds anything.
-fn refuse_rows(to: &mut dyn TableWriter) -> Result<(), StoreError> {
+pub(super) fn refuse_rows(to: &mut dyn TableWriter) -> Result<(), StoreError> {
     let found = counts(to)?;
     if found.is_empty() {
         return Ok(());
@@ -156,7 +157,7 @@ fn carry_all(
 }
 
 /// Returns the number of rows of each table that has some.
-fn counts(of: &mut dyn TableWriter) -> Result<Vec<(&'static str, u64)>, StoreError> {
+pub(super) fn counts(of: &mut dyn TableWriter) -> Result<Vec<(&'static str, u64)>, StoreError> {
     let mut rows = Vec::new();
     for table in CARRIED {
         rows.push((table.rows, of.count(table)?));

@@ -26,6 +26,7 @@ impl TableReader for PgConnection {
         let statement = table.select(filter, |name, kind| match kind {
             CellKind::Number => format!("{name}::bigint"),
             CellKind::Time => format!("floor(extract(epoch FROM {name}) * 1000)::bigint"),
+            CellKind::Truth => format!("{name}::integer::bigint"),
             CellKind::Words | CellKind::Octets => name.to_owned(),
         });
         let rows = sql_query(statement)
@@ -48,7 +49,7 @@ impl TableWriter for PgConnection {
         for (at, (_, kind)) in table.columns.iter().enumerate() {
             let cells = page.iter().map(|row| row.0.get(at));
             insert = match kind {
-                CellKind::Number | CellKind::Time => {
+                CellKind::Number | CellKind::Time | CellKind::Truth => {
                     let numbers = cells.map(|cell| match cell {
                         Some(Cell::Number(number)) => *number,
                         _ => None,
@@ -100,10 +101,11 @@ fn insert(table: &CarriedTable) -> String {
             CellKind::Time => {
                 format!("timestamptz 'epoch' + \"{name}\" * interval '1 millisecond'")
             }
+            CellKind::Truth => format!("\"{name}\" <> 0"),
             _ => format!("\"{name}\""),
         });
         let of = match kind {
-            CellKind::Number | CellKind::Time => "bigint",
+            CellKind::Number | CellKind::Time | CellKind::Truth => "bigint",
             CellKind::Words => "text",
             CellKind::Octets => "bytea",
         };

@@ -10,6 +10,8 @@ pub(in crate::store) enum CellKind {
     Number,
     /// A time: milliseconds since 1970 in SQLite, a timestamp in PostgreSQL.
     Time,
+    /// True or false: 1 or 0 on the way.
+    Truth,
     /// Text.
     Words,
     /// Bytes.
@@ -27,7 +29,7 @@ pub(in crate::store) struct CarriedTable {
     pub(in crate::store) rows: &'static str,
 }
 
-use CellKind::{Number, Octets, Time, Words};
+use CellKind::{Number, Octets, Time, Truth, Words};
 
 /// Every table that is carried, in the order in which rows are stored.
 pub(in crate::store) const CARRIED: &[CarriedTable] = &[
@@ -156,6 +158,26 @@ pub(in crate::store) const CARRIED: &[CarriedTable] = &[
         ],
     },
     CarriedTable {
+        name: "quarantine",
+        rows: "refused deliveries",
+        columns: &[
+            ("at", Time),
+            ("source", Words),
+            ("received_at", Number),
+            ("request_id", Words),
+            ("reason", Words),
+            ("detail", Words),
+            ("method", Words),
+            ("target", Words),
+            ("peer", Words),
+            ("cut", Truth),
+            ("bytes", Number),
+            ("size", Number),
+            ("headers", Octets),
+            ("body", Octets),
+        ],
+    },
+    CarriedTable {
         name: "audit",
         rows: "audit entries",
         columns: &[
@@ -196,7 +218,12 @@ impl CarriedTable {
             let value = read(&format!("\"{name}\""), *kind);
             let _ = write!(columns, "{comma}{value} AS \"{}{at}\"", kind.letter());
         }
-        format!("SELECT {columns} FROM \"{}\" {filter}", self.name)
+        let order = match self.name {
+            // Their numbers are given anew, in the same order.
+            "quarantine" => "ORDER BY number",
+            _ => "",
+        };
+        format!("SELECT {columns} FROM \"{}\" {filter} {order}", self.name)
     }
 
     /// Returns the clause for a row that is there. Two confirms of an event by two sinks can have one time
@@ -218,7 +245,7 @@ impl CellKind {
     /// Returns the letter by which a row is read.
     fn letter(self) -> char {
         match self {
-            Number | Time => 'n',
+            Number | Time | Truth => 'n',
             Words => 't',
             Octets => 'b',
         }
@@ -241,6 +268,8 @@ mod tests {
     const LEFT: &[(&str, &str)] = &[
         ("instance", "leases end with the instances that hold them"),
         ("sink_holder", "a lease"),
+        ("relocation", "says where the store itself is"),
+        ("quarantine.number", "given anew"),
         ("clock", "the next deletion writes it"),
         ("dedup.id_class", "only the spool fills it"),
         ("dedup.drop_same_bytes", "only the spool fills it"),

@@ -238,11 +238,18 @@ async fn what_waits_and_what_is_parked_is_there_again_and_readers_by_number_go_o
         &["pause", "source", "github", "--reason", "migration"],
     )
     .good();
+    // The broker that is never there has refused the first one for good.
+    sql(
+        &store_file(&app),
+        "INSERT INTO parked (seq, sink, reason, at) VALUES (1, 'dead', 'too large', 1);
+         DELETE FROM outbox WHERE seq = 1 AND sink = 'dead'",
+    );
     let said = hookweir(&app, &["backup", "one.db"]).good();
     for part in [
         "3 dedup keys",
         "3 events",
-        "3 waiting for a sink",
+        "2 waiting for a sink",
+        "1 parked",
         "1 pauses",
     ] {
         assert!(said.contains(part), "{part}: {said}");

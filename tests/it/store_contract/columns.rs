@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::Text;
 use diesel::{
     Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_query,
@@ -35,6 +36,8 @@ fn both_databases_have_the_same_tables_and_columns() {
     };
     let path = path.display().to_string();
     let mut sqlite = SqliteConnection::establish(&path).expect("opened");
+    let busy = "PRAGMA busy_timeout = 5000";
+    sqlite.batch_execute(busy).expect("set");
     let columns = "SELECT t.name || '.' || c.name AS name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c
                    WHERE t.type = 'table'";
     let in_file: Vec<Column> = sql_query(columns).load(&mut sqlite).expect("read");

@@ -1,0 +1,291 @@
+//! Events that were fetched by hand, after an outage for example, brought in by the same dedup as
+//! deliveries. The caller vouches for them: nothing is verified.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hookweir_signatures::{Headers, Request};
+use http::{HeaderName, HeaderValue, Method};
+use serde::{Deserialize, Serialize};
+
+use super::republish::{log, not_stored};
+use super::{ApiProblem, Operator};
+use crate::domain::delivery::{BodyDigest, UnixMillis, wall_clock};
+use crate::source::Source;
+use crate::store::catalog::{EventName, PAGE};
+use crate::store::{AuditAction, AuditEntry, Catalog, Inserted, NewEvent};
+use crate::verify;
+
+/// Order to import events of a source.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportOrder {
+    /// Name of the source that they belong to.
+    pub source: String,
+    /// The events.
+    pub events: Vec<ImportedEvent>,
+    /// Says what would become of them, and stores nothing.
+    pub dry_run: bool,
+    /// Reason, for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A header of an event to import.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedHeader {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// An event to import.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportedEvent {
+    /// Number by which the answer names it.
+    pub line: u64,
+    /// Body as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Body in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+    /// Headers of the delivery: those in which the source looks for id and type, and those that it passes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<ImportedHeader>,
+    /// Id that the source has to find.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Type, if the source finds none.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Time of receipt, by default now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<String>,
+}
+
+/// Result of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportView {
+    /// Number of new ones: stored, and published like others.
+    pub new: u64,
+    /// Number of those that were known.
+    pub known: u64,
+    /// Lines of known ones that are stored with another body. The first stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_body: Vec<u64>,
+    /// Lines that were refused, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<ImportRefusal>,
+    /// Number of events at the end of the order that were not looked at, since time was over.
+    pub left: usize,
+}
+
+/// Refusal of an imported event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRefusal {
+    /// Its line.
+    pub line: u64,
+    /// Reason.
+    pub why: String,
+}
+
+impl Operator {
+    /// Stores events that are not known, and records `caller`. The rest is left when half of the time to
+    /// answer is over.
+    pub fn import(&self, order: &ImportOrder, caller: &str) -> Result<ImportView, ApiProblem> {
+        let source = self.source_of(&order.source)?;
+        if order.events.len() > PAGE {
+            return Err(ApiProblem::bad_question(
+                format!("{} events are in one order", order.events.len()),
+                format!("give {PAGE} of them, and the rest afterwards"),
+            ));
+        }
+        let catalog = self.archive.catalog()?;
+        let (end, mut answer) = (self.half_time(), ImportView::default());
+        let mut new = Vec::new();
+        for (at, event) in order.events.iter().enumerate() {
+            if at > 0 && Instant::now() >= end {
+                answer.left = order.events.len() - at;
+                break;
+            }
+            match new_events(&source, event) {
+                Err(why) => answer.refuse(event.line, why),
+                Ok(events) => {
+                    for event in events {
+                        answer.sort(catalog, event, &mut new)?;
+                    }
+                }
+            }
+        }
+        if order.dry_run {
+            answer.new = new.len() as u64;
+            return Ok(answer);
+        }
+        self.store_imported(order, caller, new, &mut answer)?;
+        Ok(answer)
+    }
+
+    fn source_of(&self, name: &str) -> Result<Arc<Source>, ApiProblem> {
+        let sources = self.sources.load();
+        let found = sources.iter().find(|known| known.name.as_str() == name);
+        found.map(|known| known.source.clone()).ok_or_else(|| {
+            ApiProblem::bad_question(
+                format!("no source \"{}\" is configured", name.escape_debug()),
+                "`hookweir sources` lists them",
+            )
+        })
+    }
+
+    /// Stores new events. The record comes first: nothing is stored without it.
+    fn store_imported(
+        &self,
+        order: &ImportOrder,
+        caller: &str,
+        new: Vec<(u64, Arc<NewEvent>)>,
+        answer: &mut ImportView,
+    ) -> Result<(), ApiProblem> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let entry = AuditEntry {
+            instance: self.instance,
+            caller: caller.to_owned(),
+            action: AuditAction::Import,
+            subject: format!("events of source {}", order.source),
+            count: new.len() as u64,
+            reason: order.reason.clone(),
+        };
+        self.archive.store()?.record(&entry).map_err(not_stored)?;
+        log(&entry);
+        let (lines, events): (Vec<u64>, Vec<Arc<NewEvent>>) = new.into_iter().unzip();
+        let stored = self.intake.insert(self.instance, &self.sinks, &events);
+        let stored = stored.map_err(not_stored)?;
+        for (line, stored) in lines.into_iter().zip(stored) {
+            match stored {
+                Inserted::Accepted(_) => answer.new += 1,
+                Inserted::Duplicate(_) | Inserted::Unpublished(_) => answer.known += 1,
+                Inserted::Conflict(_) => answer.other_body.push(line),
+                Inserted::Doubtful(_) => answer.refuse(
+                    line,
+                    "another event with the same id or the same bytes is known: not stored"
+                        .to_owned(),
+                ),
+                Inserted::Refused(why) => answer.refuse(line, why),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ImportView {
+    fn refuse(&mut self, line: u64, why: String) {
+        self.refused.push(ImportRefusal { line, why });
+    }
+
+    /// Counts an event that is known, or puts it to the new ones.
+    fn sort(
+        &mut self,
+        catalog: &dyn Catalog,
+        (line, event): (u64, NewEvent),
+        new: &mut Vec<(u64, Arc<NewEvent>)>,
+    ) -> Result<(), ApiProblem> {
+        if new.iter().any(|(_, other)| other.key == event.key) {
+            self.known += 1;
+            return Ok(());
+        }
+        let Some(seq) = catalog.number_of(EventName::Key(event.key))? else {
+            new.push((line, Arc::new(event)));
+            return Ok(());
+        };
+        let stored = catalog.event(seq)?;
+        match stored {
+            Some((_, stored))
+                if BodyDigest::of(&stored.event.body) != BodyDigest::of(&event.body) =>
+            {
+                self.other_body.push(line);
+            }
+            _ => self.known += 1,
+        }
+        Ok(())
+    }
+}
+
+/// Returns the events of a line, as a delivery of it would have them.
+fn new_events(source: &Source, line: &ImportedEvent) -> Result<Vec<(u64, NewEvent)>, String> {
+    let request = request(source, line)?;
+    if request.body.len() > source.max_body_bytes {
+        return Err(format!(
+            "the body has {} bytes, and the source takes {}",
+            request.body.len(),
+            source.max_body_bytes
+        ));
+    }
+    let mut events =
+        verify::vouched_for(source, &request).map_err(|refusal| refusal.detail.into_owned())?;
+    for event in &mut events {
+        if line
+            .id
+            .as_deref()
+            .is_some_and(|id| id != event.event_id.as_str())
+        {
+            return Err(format!(
+                "the source finds the id {}, and the line says another: give the headers and the body in which the provider sends it",
+                event.event_id
+            ));
+        }
+        if event.event_type.is_none() {
+            event.event_type = line.event_type.as_deref().map(Into::into);
+            event.sinks = None;
+        }
+    }
+    Ok(events.into_iter().map(|event| (line.line, event)).collect())
+}
+
+/// Returns the delivery that a line stands for.
+fn request(source: &Source, line: &ImportedEvent) -> Result<Request, String> {
+    let body = match (&line.body, &line.body_base64) {
+        (Some(text), None) => Bytes::from(text.clone()),
+        (None, Some(text)) => STANDARD
+            .decode(text)
+            .map_err(|error| format!("body_base64: {error}"))?
+            .into(),
+        _ => return Err("give the body as one of body and body_base64".to_owned()),
+    };
+    let mut headers = Vec::new();
+    for ImportedHeader { name, value } in &line.headers {
+        let name =
+            HeaderName::try_from(name.as_str()).map_err(|error| format!("{name}: {error}"))?;
+        let value = HeaderValue::from_str(value).map_err(|error| format!("{name}: {error}"))?;
+        headers.push((name, value));
+    }
+    if !headers
+        .iter()
+        .any(|(name, _)| *name == http::header::CONTENT_TYPE)
+        && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok()
+    {
+        let json = HeaderValue::from_static("application/json");
+        headers.push((http::header::CONTENT_TYPE, json));
+    }
+    let received_at = match &line.received_at {
+        None => wall_clock(),
+        Some(text) => text
+            .parse::<jiff::Timestamp>()
+            .map(|at| UnixMillis(at.as_millisecond()))
+            .map_err(|error| format!("received_at: {error}"))?,
+    };
+    Ok(Request {
+        method: Method::POST,
+        target: format!("/ingest/{}", source.path),
+        headers: Headers::from(headers),
+        body,
+        received_at,
+    })
+}

@@ -1,0 +1,174 @@
+//! Events that were fetched by hand after an outage, brought in by the command of an operator.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::provider::Provider;
+use serde_json::json;
+
+use super::backup::{Kind, copies, deliver, events};
+use super::{hookweir, ids, json as listed, traced};
+
+/// A line of the file for an event as its provider has sent it.
+fn line(event: &hookweir_testkit::provider::Event) -> String {
+    let headers = event.signed(event.provider.secret(), hookweir_testkit::provider::now());
+    let headers: serde_json::Map<_, _> = headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let body = STANDARD.encode(&event.body);
+    json!({ "source": event.provider.name(), "headers": headers, "body_base64": body, "received_at": "2026-11-28T10:00:00Z" }).to_string()
+}
+
+async fn known_and_new(kind: Kind) {
+    let app = App::start(&format!("{}{}", kind.config(), five_sources())).await;
+    let all = events(200);
+    let (known, new) = all.split_at(120);
+    for event in known {
+        deliver(&app, event).await;
+    }
+    let mut file = String::new();
+    for event in &all {
+        let _ = writeln!(file, "{}", line(event));
+    }
+    file += "\nno JSON\n{\"source\":\"nobody\",\"body\":\"{}\"}\n";
+    std::fs::write(app.folder().join("events.jsonl"), &file).expect("written");
+    let would = hookweir(&app, &["import", "events.jsonl", "--dry-run"]);
+    assert_eq!(would.code, Some(64), "{}{}", would.out, would.err);
+    let file = file.replace(
+        "{\"source\":\"nobody\",\"body\":\"{}\"}\n",
+        "{\"source\":\"stripe\"}\n",
+    );
+    std::fs::write(app.folder().join("events.jsonl"), &file).expect("written");
+
+    let would = hookweir(&app, &["import", "events.jsonl", "--dry-run"]);
+    assert_eq!(would.code, Some(1), "{}{}", would.out, would.err);
+    assert!(
+        would.out.contains(
+            "80 would be new, 120 known, 0 known with another body (not imported), 2 refused"
+        ),
+        "{}",
+        would.out
+    );
+    assert!(
+        would.err.contains("line 202: refused") && would.err.contains("line 203: refused"),
+        "{}",
+        would.err
+    );
+    assert_eq!(
+        listed(&app, &["events", "--limit", "1000"]).len(),
+        120,
+        "a dry run stores nothing"
+    );
+
+    let done = hookweir(
+        &app,
+        &["import", "events.jsonl", "--reason", "outage of the 28th"],
+    );
+    assert!(
+        done.out.contains("80 new, 120 known, 0 known"),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    let again = hookweir(&app, &["import", "events.jsonl"]);
+    assert!(
+        again.out.contains("0 new, 200 known, 0 known"),
+        "{}",
+        again.out
+    );
+    // A delivery of an imported event is a duplicate, whatever it was imported as.
+    for event in new {
+        let (_, is_new) = deliver(&app, event).await;
+        assert!(
+            !is_new,
+            "{} of {} is stored again",
+            event.id,
+            event.provider.name()
+        );
+    }
+    app.drained().await;
+    let copies = copies(&app.events());
+    assert_eq!(copies.len(), 200);
+    assert!(copies.values().all(|count| *count == 1));
+    let found = listed(&app, &["show", &new[0].id]).remove(0);
+    let received = found["received_at"].as_str().expect("a time");
+    assert!(received.starts_with("2026-11-28T10:00:00"), "{received}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_events_are_published_once_and_known_ones_stay_as_they_are() {
+    known_and_new(Kind::Sqlite).await;
+}
+
+/// Tests that need a server.
+mod with_servers {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn on_postgresql_imported_events_are_published_once_and_known_ones_stay_as_they_are() {
+        super::known_and_new(super::Kind::Postgres).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_the_providers_api_is_imported_and_one_known_with_other_white_space_is_named() {
+    let app = App::start(&five_sources()).await;
+    let args = ["send", "--source", "stripe", "--id", "evt_known"];
+    hookweir(&app, &args).good();
+    let dump = r#"{"object":"list","data":[
+        {"id":"evt_known","object":"event","type":"invoice.paid","data":{"object":{}}},
+        {"id":"evt_new",  "object":"event","type":"invoice.paid","data":{"object":{}}}
+    ],"has_more":false}"#;
+    std::fs::write(app.folder().join("dump.json"), dump).expect("written");
+    let args = [
+        "import",
+        "dump.json",
+        "--form",
+        "dump",
+        "--source",
+        "stripe",
+    ];
+    let done = hookweir(&app, &args);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(
+        done.out
+            .contains("1 new, 0 known, 1 known with another body"),
+        "{}",
+        done.out
+    );
+    assert!(
+        done.err.contains("line 1: known with another body"),
+        "{}",
+        done.err
+    );
+    let found = traced(&app, "evt_new", "default", "confirmed").await;
+    assert_eq!(found["trace"]["event"]["type"], "invoice.paid");
+    assert_eq!(ids(&listed(&app, &["events"])), ["evt_new", "evt_known"]);
+    let body = hookweir(&app, &["show", "evt_new", "--body"]).good();
+    assert!(
+        body.contains(r#"{"id":"evt_new",  "object""#),
+        "byte for byte: {body}"
+    );
+    let conflicts = hookweir(&app, &["conflicts"]);
+    assert!(conflicts.err.contains("no conflicts"), "{}", conflicts.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_the_header_that_has_its_id_is_refused_with_its_line() {
+    let app = App::start(&five_sources()).await;
+    std::fs::write(app.folder().join("bodies"), "{\"ref\":\"main\"}\n").expect("written");
+    let args = [
+        "import",
+        "bodies",
+        "--form",
+        "bodies",
+        "--source",
+        Provider::Github.name(),
+    ];
+    let done = hookweir(&app, &args);
+    assert_eq!(done.code, Some(1), "{}{}", done.out, done.err);
+    assert!(done.err.contains("line 1: refused"), "{}", done.err);
+    hookweir(&app, &["import", "missing.jsonl"]).bad(69);
+    hookweir(&app, &["import", "bodies", "--form", "bodies"]).bad(64);
+}

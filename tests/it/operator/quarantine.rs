@@ -40,7 +40,7 @@ async fn deliver(app: &App, event: &Event, secret: &str) -> Answer {
 }
 
 /// Lists refused deliveries until there are as many.
-async fn kept(app: &App, args: &[&str], count: usize) -> Vec<Value> {
+pub(super) async fn kept(app: &App, args: &[&str], count: usize) -> Vec<Value> {
     let since = Instant::now();
     loop {
         let listed = [&["quarantine", "--limit", "5000"], args].concat();
@@ -55,6 +55,15 @@ async fn kept(app: &App, args: &[&str], count: usize) -> Vec<Value> {
             app.log()
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Sends deliveries that nobody at GitHub has signed.
+pub(super) async fn forgeries_are_refused(app: &App, count: usize) {
+    let mut rng = Rng::with_seed(11);
+    for _ in 0..count {
+        let event = Provider::Github.event(&mut rng);
+        assert_eq!(deliver(app, &event, WRONG).await, Answer::Status(401));
     }
 }
 

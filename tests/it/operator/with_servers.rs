@@ -52,6 +52,37 @@ async fn a_wrong_secret_costs_no_event_and_no_time_of_receipt_once_it_is_mended(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_away_a_refusal_is_answered_all_the_same_and_what_is_not_kept_is_counted()
+ {
+    let mut database = tokio::task::block_in_place(Server::postgres);
+    let store = format!("[store]\nurl = \"{}\"\n", database.url);
+    let app = App::start(&format!("{store}{}", five_sources())).await;
+    tokio::task::block_in_place(|| database.kill());
+    super::quarantine::forgeries_are_refused(&app, 5).await;
+    let since = Instant::now();
+    let store = ["source=\"github\"", "reason=\"store\""];
+    while app
+        .metrics()
+        .await
+        .sum("hookweir_quarantine_dropped_total", &store)
+        < 5
+    {
+        let patient = since.elapsed() < Duration::from_secs(120);
+        assert!(patient, "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let log = app.log();
+    assert!(
+        log.contains("cannot keep refused deliveries in the quarantine"),
+        "{log}"
+    );
+    tokio::task::block_in_place(|| database.start());
+    app.until_healthy().await;
+    super::quarantine::forgeries_are_refused(&app, 3).await;
+    super::quarantine::kept(&app, &[], 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_one_instance_was_asked_for_goes_on_at_the_other() {
     let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
     let pooler = Server::pooler(&postgres());

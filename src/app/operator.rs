@@ -18,6 +18,7 @@ use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
 use crate::store::Intake;
+use hookweir_signatures::SourceSpec;
 
 /// Returns the operator's functions of this instance, which has these parts.
 pub(super) fn operator(
@@ -77,8 +78,16 @@ pub(super) fn top_options(config: &Config) -> TopOptions {
 const FORMER_SECRETS: usize = 16;
 
 /// Returns the source as the doctor knows it. `before` has the sources before a reload.
-fn doctor_source(configured: &model::Source, before: &[KnownSource]) -> DoctorSource {
-    let spec = configured.spec();
+fn doctor_source(
+    configured: &model::Source,
+    max_body_bytes: usize,
+    before: &[KnownSource],
+) -> DoctorSource {
+    // A body is unpacked no further than a delivery's is.
+    let spec = SourceSpec {
+        max_body_bytes: Some(max_body_bytes),
+        ..configured.spec()
+    };
     let mut before = before.iter();
     let before = before.find(|before| before.name == configured.name);
     let known = before.map(|before| &before.doctor);
@@ -112,7 +121,7 @@ pub(super) fn known_sources(
             deadline: source.deadline,
             metrics: source.metrics.clone(),
             source: source.clone(),
-            doctor: doctor_source(configured, before),
+            doctor: doctor_source(configured, source.max_body_bytes, before),
         })
     });
     known.collect()

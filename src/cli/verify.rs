@@ -15,8 +15,9 @@ use crate::doctor::{Case, Cause, DoctorSource, examine};
 use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{RejectReason, Rejection};
 use crate::domain::request::{Headers, Request};
+use crate::source::max_body_bytes;
 use crate::verify::EventKeys;
-use hookweir_signatures::{KeyRing, Scheme, Verdict, VerifiedEvents, verify};
+use hookweir_signatures::{KeyRing, Scheme, SourceSpec, Verdict, VerifiedEvents, verify};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -144,10 +145,10 @@ fn explain(rejection: &Rejection, config: &Config, source: &Source, request: &Re
         .sources
         .iter()
         .filter(|other| other.name != source.name);
-    let others: Vec<DoctorSource> = others.map(doctor_source).collect();
+    let others: Vec<DoctorSource> = others.map(|other| doctor_source(config, other)).collect();
     let found = examine(&Case {
         request,
-        source: &doctor_source(source),
+        source: &doctor_source(config, source),
         others: &others,
         keys: &KeyRing::EMPTY,
     });
@@ -158,10 +159,13 @@ fn explain(rejection: &Rejection, config: &Config, source: &Source, request: &Re
     say::out(found);
 }
 
-fn doctor_source(source: &Source) -> DoctorSource {
+fn doctor_source(config: &Config, source: &Source) -> DoctorSource {
     DoctorSource {
         name: source.name.to_string(),
-        spec: source.spec(),
+        spec: SourceSpec {
+            max_body_bytes: Some(max_body_bytes(config, source)),
+            ..source.spec()
+        },
         references: source.secret_names.clone(),
         former: Vec::new(),
     }

@@ -8,7 +8,9 @@ use super::cause::{BodyChange, Cause};
 use super::trials::Trials;
 use crate::domain::request::Request;
 
-/// Largest body whose JSON is printed in other ways, in bytes.
+/// Deepest JSON that is printed in other ways. An indent makes much white space of deeper ones.
+const DEEPEST: usize = 64;
+/// Largest body that is tried in other forms, in bytes.
 const LARGEST: usize = 512 * 1024;
 
 /// Returns the change of the body after it was signed.
@@ -20,6 +22,10 @@ pub(super) fn find(case: &Case<'_>, trials: &mut Trials<'_>, refused: Reason) ->
         return None;
     }
     let body = &case.request.body[..];
+    if body.len() > LARGEST {
+        trials.checked("no change of the body, which is too large to be tried");
+        return None;
+    }
     trials.checked("a newline more or less, other ends of lines, and a byte order mark");
     let mut tries = |change: BodyChange, body: Vec<u8>| {
         let request = Request {
@@ -34,7 +40,7 @@ pub(super) fn find(case: &Case<'_>, trials: &mut Trials<'_>, refused: Reason) ->
             return Some(cause);
         }
     }
-    let tokens = tokens(body).filter(|_| body.len() <= LARGEST)?;
+    let tokens = tokens(body)?;
     for style in STYLES {
         for text in [
             Text::AsIs,
@@ -131,17 +137,24 @@ enum Text {
     Unicode,
 }
 
-/// Returns the tokens of a JSON document. None: it is none.
+/// Returns the tokens of a JSON document. None: it is none, or is too deep.
 fn tokens(body: &[u8]) -> Option<Vec<Token<'_>>> {
     let mut tokens = Vec::new();
+    let mut depth = 0_usize;
     let mut rest = body.trim_ascii();
     if !matches!(rest.first(), Some(b'{' | b'[')) {
         return None;
     }
     while let Some(first) = rest.first() {
         let (token, len) = match first {
-            b'{' | b'[' => (Token::Open(*first), 1),
-            b'}' | b']' => (Token::Close(*first), 1),
+            b'{' | b'[' => {
+                depth += 1;
+                (Token::Open(*first), 1)
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                (Token::Close(*first), 1)
+            }
             b',' => (Token::Comma, 1),
             b':' => (Token::Colon, 1),
             b'"' => {
@@ -154,6 +167,9 @@ fn tokens(body: &[u8]) -> Option<Vec<Token<'_>>> {
                 (Token::Word(rest.split_at(len).0), len)
             }
         };
+        if depth > DEEPEST {
+            return None;
+        }
         tokens.push(token);
         rest = rest.split_at(len).1.trim_ascii_start();
     }
@@ -280,6 +296,9 @@ mod tests {
     fn what_is_no_json_is_left_alone() {
         for body in ["a=1", "", "{\"open", "\"text\""] {
             assert_eq!(tokens(body.as_bytes()), None, "{body}");
+        }
+        for deep in ["[", "{\"a\":["] {
+            assert_eq!(tokens(deep.repeat(100_000).as_bytes()), None, "{deep}");
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Cause {
     VerifiesNow,
     /// The key that signed is not there yet.
     KeyNotThere,
+    /// It is a handshake by the present configuration, and no event.
+    Handshake,
     /// The sender is proven, and the event's id cannot be told.
     Id,
     /// The body is larger than the source takes.
@@ -108,6 +110,7 @@ impl Cause {
         match self {
             Self::VerifiesNow => "verifies_now",
             Self::KeyNotThere => "key_not_there",
+            Self::Handshake => "handshake",
             Self::Id => "id",
             Self::Size => "size",
             Self::Clock { .. } => "clock",
@@ -179,12 +182,15 @@ impl Cause {
             Self::KeyNotThere => Some(
                 "the key that signed is the provider's to give, and is not there: is the provider's key set reachable? `hookweir quarantine verify` tries again",
             ),
+            Self::Handshake => Some(
+                "it is a handshake by the present configuration, and no event: have the provider verify the URL again",
+            ),
             Self::Id => Some("the sender is proven; the event's id cannot be told from the body"),
             Self::Size => Some(
                 "it is larger than max_body_bytes of the source or of [limits], or its headers than limits.max_header_bytes: raise the bound",
             ),
             Self::FormerSecret => Some(
-                "it was signed with a secret that this source had before a reload: put it back into retiring_secrets until the provider has the new one",
+                "it was signed with a secret that this source had before a reload: put it back into retiring_secrets until the provider has the new one, unless it was removed because others know it",
             ),
             Self::Body(change) => Some(change.says()),
             _ => None,
@@ -249,7 +255,7 @@ impl fmt::Display for Cause {
             ),
             Self::Param(name) => write!(
                 f,
-                "it was signed with the value of params.{name}: use that value as the secret"
+                "it was signed with the value of params.{name}: by the provider, if that value is a secret; by anybody, if it is public"
             ),
             Self::Key { reference, form } => write!(
                 f,

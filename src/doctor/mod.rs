@@ -73,6 +73,7 @@ fn find(case: &Case<'_>, trials: &mut Trials<'_>) -> Option<Cause> {
     let refused = match trials.prove(spec, case.request) {
         Proof::Given => return Some(Cause::VerifiesNow),
         Proof::Undecided => return Some(Cause::KeyNotThere),
+        Proof::Handshake => return Some(Cause::Handshake),
         Proof::NotTried => return None,
         Proof::Refused(reason) => reason,
     };

@@ -319,6 +319,26 @@ fn a_forgery_fits_nothing_and_the_verdict_says_what_was_tried() {
 }
 
 #[test]
+fn a_deep_body_costs_no_more_than_another() {
+    let of = github();
+    let mut forged = sent(&spec("github", "a secret that nobody here knows"));
+    for deep in ["[", "{\"a\":["] {
+        forged.body = Bytes::from(deep.repeat(512 * 1024 / deep.len()));
+        assert_eq!(verdict(&forged, &of, &[]).cause, None);
+    }
+}
+
+#[test]
+fn a_handshake_that_needs_no_proof_proves_no_other_source() {
+    let slack = source("slack", spec("slack", OTHER));
+    let body = br#"{"type":"url_verification","challenge":"c","token":"t"}"#;
+    let mut forged = sent(&spec("github", "a secret that nobody here knows"));
+    forged.body = Bytes::from_static(body);
+    let found = verdict(&forged, &github(), std::slice::from_ref(&slack));
+    assert_eq!(found.cause, None, "{found}");
+}
+
+#[test]
 fn the_work_on_one_delivery_is_bounded() {
     let of = github();
     let mut forged = sent(&spec("github", "a secret that nobody here knows"));

@@ -30,6 +30,8 @@ pub(super) enum Proof {
     Given,
     /// A key would have to be fetched.
     Undecided,
+    /// It is a handshake, which may be answered without proof.
+    Handshake,
     Refused(Reason),
     /// The scheme does not compile with these keys, or the bounds are reached.
     NotTried,
@@ -41,7 +43,7 @@ impl Proof {
             Self::Given => true,
             // They are looked for in proven bytes.
             Self::Refused(reason) => matches!(reason, Reason::IdMissing | Reason::IdAmbiguous),
-            Self::Undecided | Self::NotTried => false,
+            Self::Undecided | Self::Handshake | Self::NotTried => false,
         }
     }
 }
@@ -86,7 +88,8 @@ impl<'a> Trials<'a> {
     }
 
     fn prove_by(&mut self, scheme: &Scheme, request: &Request, at: UnixMillis) -> Proof {
-        let bytes = request.body.len();
+        let plain = scheme.unpacked_len(&request.body);
+        let bytes = request.body.len().max(plain.unwrap_or_default());
         if self.left == 0 || self.bytes < bytes {
             self.bytes = 0;
             return Proof::NotTried;
@@ -94,7 +97,9 @@ impl<'a> Trials<'a> {
         self.left -= 1;
         self.bytes -= bytes;
         match verify(scheme, self.case.keys, request, at) {
-            Ok(Verdict::Events(_) | Verdict::Challenge(_)) => Proof::Given,
+            Ok(Verdict::Events(_)) => Proof::Given,
+            // A handshake may be answered without any proof.
+            Ok(Verdict::Challenge(_)) => Proof::Handshake,
             Ok(Verdict::NeedsKeys(_) | Verdict::Learn { .. }) => Proof::Undecided,
             Err(refusal) => Proof::Refused(refusal.reason),
         }

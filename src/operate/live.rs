@@ -84,7 +84,7 @@ impl Operator {
             Some(_) => (None, true),
             None => (None, false),
         };
-        let outcome = asked.outcome.as_deref();
+        let outcome = asked.outcome.as_deref().map(known).transpose()?;
         let fits = |live: &LiveOutcome| {
             source.as_ref().is_none_or(|source| *source == live.source)
                 && outcome.is_none_or(|outcome| outcome == live.outcome)
@@ -104,6 +104,28 @@ impl Operator {
     pub fn live_news(&self) -> watch::Receiver<u64> {
         self.instruments.metrics.live.news()
     }
+}
+
+/// Returns a kind of outcome. An unknown one fits nothing, and is a mistake.
+fn known(outcome: &str) -> Result<&str, ApiProblem> {
+    const OUTCOMES: [&str; 6] = [
+        "accepted",
+        "duplicate",
+        "challenge",
+        "rejected",
+        "shed",
+        "failed",
+    ];
+    if OUTCOMES.contains(&outcome) {
+        return Ok(outcome);
+    }
+    Err(ApiProblem::bad_question(
+        format!(
+            "outcome: there is no outcome \"{}\"",
+            outcome.escape_debug()
+        ),
+        format!("give one of {}", OUTCOMES.join(", ")),
+    ))
 }
 
 /// Returns the instance and the number of a place.

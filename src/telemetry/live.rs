@@ -12,7 +12,7 @@ use crate::domain::delivery::{EventId, SourceName, UnixMillis, wall_clock};
 use crate::domain::outcome::Outcome;
 
 /// Outcomes that are kept while somebody watches.
-const KEPT: usize = 2000;
+const KEPT: usize = 4000;
 
 /// Longest id or type that is kept, in bytes.
 const LONGEST_TEXT: usize = 200;
@@ -149,11 +149,10 @@ impl LiveFeed {
         kept.until = Some(Instant::now() + WATCHED);
         self.is_watched.store(true, Ordering::Relaxed);
         let next = self.count.load(Ordering::Relaxed);
-        let new = kept
-            .outcomes
-            .iter()
-            .filter(|outcome| after.is_none_or(|after| outcome.number > after));
-        let here = new.clone().count() as u64;
+        let is_old = |outcome: &LiveOutcome| after.is_some_and(|after| outcome.number <= after);
+        let first = kept.outcomes.partition_point(is_old);
+        let new = kept.outcomes.range(first..);
+        let here = new.len() as u64;
         let fitting: Vec<&LiveOutcome> = new.filter(|outcome| fits(outcome)).collect();
         let left_out = fitting.len().saturating_sub(most);
         LiveLook {

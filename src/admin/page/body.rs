@@ -41,6 +41,11 @@ pub(super) fn shown(body: &[u8], place: &str, form: Option<&str>, at: Option<&st
         .unwrap_or(&FORMS[1]);
     let at = at.and_then(|at| at.parse().ok()).unwrap_or(0);
     let at = usize::min(at, body.len());
+    // A part may begin within a string: its lines would be made up.
+    let form = match form {
+        BodyForm::Pretty if at > 0 => BodyForm::Raw,
+        form => form,
+    };
     let part = &body[at..body.len().min(at.saturating_add(SHOWN))];
     let text = match form {
         BodyForm::Pretty => pretty(part),

@@ -29,11 +29,12 @@ impl Visitor {
 }
 
 /// Screens in the navigation.
-const SCREENS: [(&str, &str); 9] = [
+const SCREENS: [(&str, &str); 10] = [
     ("/page", "Overview"),
     ("/page/live", "Live"),
     ("/page/events", "Events"),
     ("/page/sources", "Sources"),
+    ("/page/quarantine", "Quarantine"),
     ("/page/parked", "Parked"),
     ("/page/conflicts", "Conflicts"),
     ("/page/republish", "Republish"),

@@ -37,6 +37,8 @@ struct Listener {
     after: Option<String>,
     news: watch::Receiver<u64>,
     sent: Option<Instant>,
+    /// Time of the last look: outcomes that do not fit wake the listener, too.
+    looked: Option<Instant>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -86,6 +88,7 @@ fn listener(request: &HttpRequest, api: &Api, visitor: Visitor) -> Result<Listen
         form,
         after,
         sent: None,
+        looked: None,
         _place: place,
     })
 }
@@ -95,9 +98,10 @@ impl Listener {
     /// Ends with the session.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         loop {
-            if let Some(sent) = self.sent {
-                tokio::time::sleep_until((sent + PACE).into()).await;
+            if let Some(looked) = self.looked {
+                tokio::time::sleep_until((looked + PACE).into()).await;
             }
+            self.looked = Some(Instant::now());
             self.news.borrow_and_update();
             let list = self.look()?;
             self.after = Some(list.next.clone());

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::form::Form;
 use super::frame::Visitor;
 use super::screens::{
-    actors, conflicts, event, events, jobs, live, overview, parked, republish, sources, system,
+    actors, conflicts, event, events, jobs, live, overview, parked, quarantine, republish, sources,
+    system,
 };
 use crate::admin::question::{Reads, Takes};
 use crate::config::model::Right;
@@ -99,6 +100,17 @@ pub(super) const PAGES: &[PageRoute] = &[
     get("/page/sources/{name}", INSTANCE, sources::one),
     post("/page/pause", CHANGE, sources::pause),
     post("/page/resume", CHANGE, sources::resume),
+    get("/page/quarantine", STORE, quarantine::list),
+    get("/page/quarantine/verify", STORE, quarantine::plan),
+    post("/page/quarantine/verify", CHANGE, quarantine::verify),
+    post("/page/quarantine/discard", CHANGE, quarantine::discard),
+    get("/page/quarantine/{name}", STORE, quarantine::one),
+    get("/page/quarantine/{name}/body", BODY, quarantine::opened),
+    get(
+        "/page/quarantine/{name}/download",
+        BODY,
+        quarantine::download,
+    ),
     get("/page/parked", STORE, parked::screen),
     post("/page/parked/retry", CHANGE, parked::retry),
     post("/page/parked/discard", CHANGE, parked::discard),

@@ -28,6 +28,33 @@ document.addEventListener("change", (event) => {
   }
 });
 
+// Figures that change by themselves: if nobody answers any more, the page says so.
+if (document.getElementById("figures") || document.getElementById("progress")) {
+  const banner = document.createElement("p");
+  banner.className = "failure";
+  banner.setAttribute("role", "alert");
+  const silent = () => {
+    if (!banner.isConnected) {
+      banner.textContent = `No answer since ${new Date().toLocaleTimeString()}: the figures are old.`;
+      document.getElementById("main").prepend(banner);
+    }
+  };
+  setInterval(() => {
+    if (document.hidden) {
+      return;
+    }
+    fetch("/page/sources", { redirect: "manual" }).then((answer) => {
+      if (answer.type === "opaqueredirect") {
+        location.href = "/page/login";
+      } else if (answer.ok) {
+        banner.remove();
+      } else {
+        silent();
+      }
+    }, silent);
+  }, 5000);
+}
+
 // Outcomes as they happen.
 const live = document.getElementById("live");
 if (live) {

@@ -8,6 +8,9 @@ use super::super::frame::Visitor;
 use super::super::routes::{Screen, Shown};
 use crate::operate::{Observed, Operator, PartOf, TopView, advise};
 
+/// Age of a look that a rate begins at, at most: a rate is of now.
+const LONGEST_MS: u64 = 60_000;
+
 /// Shows the figures of this instance, and charts of those since somebody looks.
 pub(in crate::admin::page) fn screen(
     operator: &Operator,
@@ -95,7 +98,10 @@ fn per_second(looks: &[TopView], of: impl Fn(&TopView) -> u64) -> Vec<Option<f64
 
 /// Returns a look that is old enough for a rate, out of the newest ones.
 fn before<'l>(looks: &'l [TopView], now: &TopView) -> Option<&'l TopView> {
-    let is_older = |look: &&TopView| look.uptime_ms + 1000 <= now.uptime_ms;
+    let is_older = |look: &&TopView| {
+        let age = now.uptime_ms.saturating_sub(look.uptime_ms);
+        (1000..=LONGEST_MS).contains(&age)
+    };
     looks.iter().rev().find(is_older)
 }
 
@@ -125,7 +131,7 @@ pub(super) fn advice(looks: &[TopView], now: &TopView) -> Markup {
                     li {
                         @if let (Some(now), Some(to)) = (advice.now, advice.to) {
                             strong { code { (advice.turn) } " from " (now) " to " (to) }
-                            ": " (advice.because) " In config.toml: " code { (line(&advice.turn, to)) }
+                            ": " (advice.because) " At the top of config.toml: " code { (line(&advice.turn, to)) }
                         } @else { strong { (advice.turn) } ": " (advice.because) }
                     }
                 }
@@ -136,10 +142,7 @@ pub(super) fn advice(looks: &[TopView], now: &TopView) -> Markup {
 
 /// Returns the line of the configuration that sets an option.
 fn line(option: &str, to: u64) -> String {
-    match option.split_once('.') {
-        Some((section, key)) => format!("[{section}] {key} = {to}"),
-        None => format!("{option} = {to}"),
-    }
+    format!("{option} = {to}")
 }
 
 fn mailboxes(now: &TopView) -> Markup {
@@ -226,6 +229,7 @@ mod tests {
 
     #[test]
     fn advice_is_a_line_that_can_be_copied_into_the_configuration() {
-        assert_eq!(line("dedup.writers", 4), "[dedup] writers = 4");
+        let config = crate::config::Config::from_toml(&line("dedup.writers", 4));
+        assert_eq!(config.expect("a configuration").dedup.writers, 4);
     }
 }

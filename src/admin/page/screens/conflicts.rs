@@ -81,7 +81,7 @@ fn buttons(count: usize) -> Markup {
     html! {
         p.choices { label { input type="checkbox" data-all="id"; " All " (count) " of this page" } }
         label { "Reason, for the record " input name="reason"; } " "
-        button.primary { "Publish the chosen ones" } " "
+        button.primary data-confirm="Publish the chosen bodies as messages of their own?" { "Publish the chosen ones" } " "
         button formaction="/page/conflicts/discard" data-confirm="Delete the chosen bodies for good?" { "Delete the chosen ones for good" }
         p.quiet { "Each is published as a message of its own, marked with the first one. A deletion needs a reason." }
     }
@@ -112,7 +112,7 @@ pub(in crate::admin::page) fn opened(
         p { a href="/page/conflicts" { "All conflicts" } }
         div.sides {
             @if let Some((place, first)) = &first {
-                section { h2 { "First body, published" } (part(&first.bytes, place)) }
+                section { h2 { "First body" } (part(&first.bytes, place)) }
             }
             section {
                 @if first.is_some() { h2 { "Other body, kept here" } }

@@ -68,6 +68,11 @@ pub(in crate::admin::page) fn screen(
 
 /// Returns the fields of the filter that republish understands, too.
 fn again(form: &Form) -> String {
+    if let Some(id) = form.get("event_id") {
+        let source = form.get("source").map(|source| ("source", source));
+        let chosen: Vec<(&str, &str)> = [("id", id)].into_iter().chain(source).collect();
+        return address("/page/republish", &chosen);
+    }
     let names = ["source", "type", "from", "to", "state", "sink"];
     let given = names
         .into_iter()

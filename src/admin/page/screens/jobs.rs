@@ -79,7 +79,7 @@ pub(in crate::admin::page) fn one(
         div #progress hx-get=[runs.then_some(&*place)] hx-trigger=[runs.then_some("every 1s")] hx-select="#progress" hx-target="#progress" hx-swap="outerHTML" {
             (figures(&job))
             @if runs && visitor.operates() {
-                form method="post" action=(format!("{place}/cancel")) { button { "Cancel the job" } }
+                form method="post" action=(format!("{place}/cancel")) { button #cancel { "Cancel the job" } }
             }
         }
     };

@@ -8,6 +8,7 @@ pub(super) mod jobs;
 pub(super) mod live;
 pub(super) mod overview;
 pub(super) mod parked;
+pub(super) mod quarantine;
 pub(super) mod republish;
 pub(super) mod sources;
 pub(super) mod system;

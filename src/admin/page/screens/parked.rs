@@ -85,7 +85,7 @@ fn buttons(count: usize) -> Markup {
     html! {
         p.choices { label { input type="checkbox" data-all="number"; " All " (count) " of this page" } }
         label { "Reason, for the record " input name="reason"; } " "
-        button.primary { "Put the chosen ones back" } " "
+        button.primary data-confirm="Put the chosen events back?" { "Put the chosen ones back" } " "
         button formaction="/page/parked/discard" data-confirm="Delete the chosen events for good?" { "Delete the chosen ones for good" }
         p.quiet { "A deletion needs a reason. A redelivery of a deleted event is still a duplicate." }
     }

@@ -88,6 +88,7 @@ fn fields_of(form: &Form, sources: &[&str]) -> Markup {
             label { "From (UTC) " input name="from" placeholder="2026-11-28" value=(value("from")); }
             label { "To (UTC) " input name="to" placeholder="2026-11-29" value=(value("to")); }
             label { "State " (choice("state", form, &["waiting", "parked", "published"])) }
+            label { "Sink of the state " input name="sink" value=(value("sink")); }
             label { "Only to sink " input name="only_to" value=(value("only_to")); }
             label { "Events a second " input name="pace" inputmode="numeric" pattern="[0-9]+" value=(pace(form)); }
             button.primary { "Dry run" }
@@ -118,8 +119,9 @@ fn dry_run(visitor: &Visitor, form: &Form, plan: &RepublishPlan) -> Markup {
         }
         @if let Some(next) = &plan.next { p { "There may be more. " a href=(go_on(form, plan, next)) { "Count on" } } }
         p { "Each message keeps its id, and has the header " code { "x-hookweir-republished" } "." }
-        @if visitor.operates() { (start_form(form, plan)) }
-        @else { p.quiet { "To begin needs the right " code { "operate" } "." } }
+        @if !visitor.operates() { p.quiet { "To begin needs the right " code { "operate" } "." } }
+        @else if plan.next.is_none() { (start_form(form, plan)) }
+        @else { p { "A job can begin once all events are counted." } }
     }
 }
 
@@ -151,13 +153,19 @@ fn go_on(form: &Form, plan: &RepublishPlan, next: &str) -> String {
 
 /// Returns the form that begins the job. It has an id, so that a second click begins no second job.
 fn start_form(form: &Form, plan: &RepublishPlan) -> Markup {
+    // Numbers of the parts before stand in the address, where anybody may have written them.
+    let in_parts = form.get("after").is_some() || form.get("counted").is_some();
+    let does = match in_parts {
+        true => "Publish all that fit again".to_owned(),
+        false => format!("Publish {} events again", plan.events),
+    };
     html! {
         form method="post" action="/page/republish" {
             @for (name, value) in given(form) { input type="hidden" name=(name) value=(value); }
             input type="hidden" name="job" value=(Uuid::now_v7());
-            @if plan.next.is_none() { input type="hidden" name="expected" value=(plan.events); }
+            @if !in_parts { input type="hidden" name="expected" value=(plan.events); }
             label { "Reason, for the record " input name="reason"; } " "
-            button.primary data-confirm={ "Publish " (plan.events) " events again?" } { "Publish " (plan.events) " events again" }
+            button.primary data-confirm={ (does) "?" } { (does) }
         }
     }
 }

@@ -90,6 +90,7 @@ fn facts(source: &SourceView) -> Markup {
             dt { "Last answered 503" } dd { (refusal(source.last_unavailable.as_ref())) }
             dt { "Look at" } dd { a href=(of("/page/events", &[])) { "its events" } ", "
                 a href=(of("/page/events", &[("state", "parked")])) { "parked ones" } ", "
+                a href=(of("/page/quarantine", &[])) { "refused deliveries" } ", "
                 a href=(of("/page/live", &[])) { "its deliveries live" } ", "
                 a href=(of("/page/republish", &[])) { "publish again" } }
         }

@@ -55,7 +55,7 @@ pub(in crate::admin::page) fn reload(
     form: &Form,
 ) -> Screen {
     let order = ReloadOrder {
-        dry_run: form.get("dry_run").is_some(),
+        dry_run: form.get("really").is_none(),
     };
     let view = operator.reload(&order, &visitor.caller.name)?;
     let title = if view.dry_run {
@@ -76,7 +76,7 @@ fn reloaded(view: &ReloadView) -> Markup {
         @for warning in &view.warnings { p.failure { (warning) } }
         @if view.dry_run && !view.changed.is_empty() {
             form method="post" action="/page/system/reload" {
-                button.primary { "Reload: " (view.changed.len()) " changes" }
+                button.primary name="really" value="true" { "Reload: " (view.changed.len()) " changes" }
             }
         }
         p { a href="/page/system" { "System" } }

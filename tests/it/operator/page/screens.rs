@@ -8,6 +8,11 @@ use reqwest::Method;
 use super::Visit;
 use crate::operator::{SINKS, json, raw, send, traced};
 
+/// The form that reloads, and does not only show what would change.
+fn really() -> String {
+    super::encoded(&[("really", "true")])
+}
+
 /// Has an event parked. Returns its number.
 fn park(app: &App, number: i64) {
     use hookweir::config::Config;
@@ -205,13 +210,13 @@ async fn a_reload_is_shown_first_and_made_then() {
     );
     assert!(!visit.screen("/page/system").await.contains("2345"));
     let real = visit
-        .ask(Method::POST, "/page/system/reload", &origin, String::new())
+        .ask(Method::POST, "/page/system/reload", &origin, really())
         .await;
     assert!(real.text().await.expect("text").contains("In force now"));
     assert!(visit.screen("/page/system").await.contains("2345"));
     std::fs::write(&path, "[limts]\n").expect("written");
     let wrong = visit
-        .ask(Method::POST, "/page/system/reload", &origin, String::new())
+        .ask(Method::POST, "/page/system/reload", &origin, really())
         .await;
     assert_eq!(wrong.status(), 422);
     let wrong = wrong.text().await.expect("text");
@@ -317,4 +322,46 @@ async fn more_browsers_than_may_listen_are_told_and_get_in_when_one_leaves() {
         assert!(n < 60, "nobody gets in");
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_named_as_the_cause_and_its_deliveries_are_stored_after_it_was_mended() {
+    let right = five_sources();
+    let app = App::start(&right.replace(Provider::Github.secret(), "not what GitHub has")).await;
+    let event = Provider::Github.event(&mut fastrand::Rng::with_seed(3));
+    let headers = event.signed(Provider::Github.secret(), now());
+    post(&client(), app.listen, "github", headers, event.body.clone()).await;
+    let visit = Visit::enter(&app).await;
+    let list = visit.until("/page/quarantine", "Find the cause of 1").await;
+    assert!(list.contains("signature_mismatch"), "{list}");
+    let one = visit.screen("/page/quarantine/1").await;
+    assert!(one.contains("What was tried"), "{one}");
+    let body = visit.screen("/page/quarantine/1/body").await;
+    assert!(
+        body.contains("x-hub-signature-256") && body.contains("Nobody has proven"),
+        "{body}"
+    );
+    let early = visit.screen("/page/quarantine/verify?number=1").await;
+    assert!(
+        early.contains("Still refused") && !early.contains("Verify them again"),
+        "{early}"
+    );
+
+    std::fs::write(app.folder().join("config.toml"), right).expect("written");
+    let origin = [("origin", &*visit.origin)];
+    let reload = visit.ask(Method::POST, "/page/system/reload", &origin, really());
+    assert_eq!(reload.await.status(), 200);
+    let dry = visit.screen("/page/quarantine/verify?all=true").await;
+    assert!(dry.contains("Verify them again"), "{dry}");
+    let form = super::encoded(&[("all", "true")]);
+    let done = visit
+        .ask(Method::POST, "/page/quarantine/verify", &origin, form)
+        .await;
+    let done = done.text().await.expect("text");
+    assert!(done.contains("Stored as events"), "{done}");
+    assert_eq!(json(&app, &["events", "--source", "github"]).len(), 1);
+    let list = visit.screen("/page/quarantine").await;
+    assert!(list.contains("No refused delivery is kept here"), "{list}");
+    let record = visit.screen("/page/system/audit").await;
+    assert!(record.contains("by the page"), "{record}");
 }

@@ -18,12 +18,14 @@ use crate::operator::{SINKS, hookweir, json, send, traced};
 const AXE: &str = include_str!("../../../data/axe-4.14.1.min.js");
 
 /// Every screen: its name in pictures, and its path.
-const SCREENS: [(&str, &str); 10] = [
+const SCREENS: [(&str, &str); 12] = [
     ("overview", "/page"),
     ("live", "/page/live"),
     ("events", "/page/events"),
     ("event", "/page/events/evt_123"),
     ("sources", "/page/sources/stripe"),
+    ("quarantine", "/page/quarantine"),
+    ("doctor", "/page/quarantine/1"),
     ("parked", "/page/parked?sink=dead"),
     ("conflicts", "/page/conflicts"),
     ("republish", "/page/republish?source=stripe"),
@@ -78,7 +80,7 @@ async fn axe(browser: &Browser) -> Vec<String> {
 /// Keeps a picture for the guide, if it is asked for.
 fn keep(name: &str, scheme: &str, picture: &[u8]) {
     assert!(picture.starts_with(b"\x89PNG"), "no picture of {name}");
-    if std::env::var_os("HOOKWEIR_UPDATE_DOCS").is_none() {
+    if std::env::var_os("HOOKWEIR_UPDATE_PICTURES").is_none() {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations/page");
@@ -98,6 +100,8 @@ async fn every_screen_is_accessible_dark_and_light_wide_and_narrow_and_breaks_no
     send(&app, Provider::StandardWebhooks, "msg_1");
     forge(&app).await;
     traced(&app, "evt_123", "default", "confirmed").await;
+    let visit = super::Visit::enter(&app).await;
+    visit.until("/page/quarantine", "Find the cause of 1").await;
     for scheme in ["light", "dark"] {
         browser.set_scheme(scheme).await;
         for (name, path) in SCREENS {

@@ -12,6 +12,7 @@ use super::quarantine_views::{
 use super::views::{Changed, shown};
 use super::{ApiProblem, KnownSource, Operator, question};
 use crate::doctor::{Case, Cause, DoctorSource, examine};
+use crate::domain::outcome::RejectReason;
 use crate::quarantine::headers_of;
 use crate::store::catalog::PAGE;
 use crate::store::quarantine::{RefusedDelivery, RefusedPlace, RefusedQuery, RefusedSummary};
@@ -174,8 +175,16 @@ impl Operator {
             return said("without_source", "its source is not configured any more");
         };
         if found.summary.is_cut {
+            let reason = found.summary.reason.as_str();
+            let large = [RejectReason::BodyTooLarge, RejectReason::HeadersTooLarge];
             let size = Cause::Size;
-            return said(size.word(), &size.to_string());
+            return match large.iter().any(|large| large.label() == reason) {
+                true => said(size.word(), &size.to_string()),
+                false => said(
+                    "cut",
+                    "a part of it is missing, so that it cannot be verified",
+                ),
+            };
         }
         let others = sources.iter().filter(|known| known.name != own.name);
         let others: Vec<DoctorSource> = others.map(|known| known.doctor.clone()).collect();

@@ -66,6 +66,7 @@ impl Operator {
         choice: &RefusedChoice,
         caller: &str,
     ) -> Result<RefusedVerified, ApiProblem> {
+        choice.parse()?;
         let entry = AuditEntry {
             instance: self.instance,
             caller: caller.to_owned(),

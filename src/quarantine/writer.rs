@@ -132,6 +132,7 @@ impl QuarantineWriter {
             bytes += held(&next);
             batch.push(next);
         }
+        self.leave_out_large(&mut batch);
         let mut attempt = 0;
         let stored = loop {
             attempt += 1;
@@ -148,6 +149,20 @@ impl QuarantineWriter {
             }
         };
         self.settle(&batch, stored);
+    }
+
+    /// Drops deliveries that would take half of their source's bytes: the others would have to go for them.
+    fn leave_out_large(&self, batch: &mut Vec<NewRefused>) {
+        let most = self.bounds().bytes / 2;
+        batch.retain(|refused| {
+            let fits = refused.size() <= most;
+            if !fits {
+                self.shared.leave(refused);
+                let (metrics, source) = (&self.shared.metrics, refused.source.as_str());
+                metrics.count_quarantine_drops(source, QuarantineDrop::Large, 1);
+            }
+            fits
+        });
     }
 
     /// Gives the room of a batch back, counts it, and deletes what is beyond the bounds of its sources.
@@ -211,7 +226,7 @@ impl QuarantineWriter {
         let options = &self.options;
         let sources = self.configured.max(self.usage.len() as u64).max(1);
         RefusedBounds {
-            rows: options.source_rows.min(options.max_rows / sources),
+            rows: options.source_rows.min(options.max_rows / sources).max(1),
             bytes: options.source_bytes.min(options.max_bytes / sources),
         }
     }

@@ -97,8 +97,8 @@ metrics! {
     pub(super) quarantine_bytes: IntGaugeVec = "hookweir_quarantine_bytes" by &["source"],;
     /// Refused deliveries that were kept in the quarantine.
     pub(super) quarantined: IntCounterVec = "hookweir_quarantined_total" by &["source"],;
-    /// Refused deliveries that were not kept, or no longer. By reason: `rate` and `queue` (a flood), `store` (it
-    /// failed), `oldest` (deleted, because the source has reached its bounds).
+    /// Refused deliveries that were not kept, or no longer. By reason: `rate` and `queue` (a flood), `large`
+    /// (half of its source's bytes), `store` (it failed), `oldest` (deleted, because the source has reached its bounds).
     pub(super) quarantine_dropped: IntCounterVec = "hookweir_quarantine_dropped_total" by &["source", "reason"],;
     /// Time from a request's head to its outcome, in seconds. Bounds: `limits.body_timeout_ms` for
     /// its body, then `limits.deadline_ms`.

@@ -11,6 +11,8 @@ pub enum QuarantineDrop {
     Queue,
     /// The store did not take it.
     Store,
+    /// It would take half of the bytes of its source.
+    Large,
     /// It was the oldest of a source that has reached its bounds.
     Oldest,
 }
@@ -21,6 +23,7 @@ impl QuarantineDrop {
             Self::Rate => "rate",
             Self::Queue => "queue",
             Self::Store => "store",
+            Self::Large => "large",
             Self::Oldest => "oldest",
         }
     }

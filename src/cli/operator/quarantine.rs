@@ -1,7 +1,7 @@
 //! `hookweir quarantine`: deliveries that were refused and kept.
 
 use super::client::{AdminClient, part};
-use super::table::Table;
+use super::table::{Table, printable_lines};
 use super::times;
 use super::trace::{json, print_body};
 use crate::cli::{Failure, say};
@@ -171,7 +171,8 @@ fn show(client: &AdminClient, options: &Options) -> Result<(), Failure> {
                 request.method, request.target
             ));
             for header in request.headers {
-                say::out(format_args!("{}: {}", header.name, header.value));
+                let value = printable_lines(&header.value);
+                say::out(format_args!("{}: {value}", header.name));
             }
         } else {
             let details: RefusedDetails = client.get(&path, &[])?;
@@ -308,7 +309,7 @@ fn discard(client: &AdminClient, options: &Options) -> Result<(), Failure> {
         loop {
             let changed: Changed = client.post("quarantine/discard", &options.choice())?;
             gone += changed.count;
-            if changed.count < PAGE as u64 {
+            if changed.count == 0 {
                 break;
             }
         }

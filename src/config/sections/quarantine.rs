@@ -17,7 +17,7 @@ section! {
         /// Most bytes of all sources; each delivery counts as its body, its headers and about 1 KB more. Every source
         /// has an equal part of it, so that a flood of forgeries at one source deletes nothing of another.
         pub max_bytes: u64 = "quarantine.max_bytes", Bytes(MIB..=1024 * GIB), 268435456;
-        /// Most bytes of one source.
+        /// Most bytes of one source. A delivery that would take more than half of its source's part is not kept.
         pub source_bytes: u64 = "quarantine.source_bytes", Bytes(MIB..=1024 * GIB), 67108864;
         /// Most deliveries of all sources. Every source has an equal part of it.
         pub max_rows: u64 = "quarantine.max_rows", Count(100..=10_000_000), 100000;
@@ -27,7 +27,7 @@ section! {
         /// work of a flood, higher values keep more of a busy source whose secret is wrong.
         pub source_per_sec: u64 = "quarantine.source_per_sec", Count(1..=100_000), 50;
         /// Time that refused deliveries stay.
-        pub keep: Duration = "quarantine.keep_days", Days(1..=3660), 14;
+        pub keep: Duration = "quarantine.keep_days", Days(1..=3660), 7;
         /// Most bytes in memory of deliveries that wait to be kept. A larger delivery is dropped. Make it at least
         /// max_body_bytes.
         pub queue_bytes: usize = "quarantine.queue_bytes", Bytes(MIB..=GIB), 33554432;

@@ -194,7 +194,7 @@ async fn a_wrong_secret_costs_no_event_and_no_time_of_receipt_once_it_is_mended(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_forgeries_keeps_its_bounds_and_deletes_nothing_of_another_source() {
-    let bounds = "[quarantine]\nsource_rows = 50\nsource_bytes = 1048576\nsource_per_sec = 5\n";
+    let bounds = "[quarantine]\nsource_rows = 50\nsource_bytes = 1048576\nsource_per_sec = 4\n";
     let app = App::start(&format!("{bounds}{}", five_sources())).await;
     let mut rng = Rng::with_seed(5);
     for _ in 0..3 {
@@ -203,12 +203,11 @@ async fn a_flood_of_forgeries_keeps_its_bounds_and_deletes_nothing_of_another_so
     }
     let quiet = kept(&app, &["--source", "stripe"], 3).await;
     let mut flooded = 0;
-    for size in [100, 100_000] {
-        for _ in 0..250 {
-            let event = Provider::Github.event_of(&mut rng, size);
-            assert_eq!(deliver(&app, &event, WRONG).await, Answer::Status(401));
-            flooded += 1;
-        }
+    for n in 0..500 {
+        let size = if n % 5 == 0 { 100_000 } else { 100 };
+        let event = Provider::Github.event_of(&mut rng, size);
+        assert_eq!(deliver(&app, &event, WRONG).await, Answer::Status(401));
+        flooded += 1;
     }
     let github = ["source=\"github\""];
     let since = Instant::now();
@@ -223,7 +222,7 @@ async fn a_flood_of_forgeries_keeps_its_bounds_and_deletes_nothing_of_another_so
         );
         let kept = count("hookweir_quarantined_total");
         if kept + dropped == flooded && rows > 0 && rows <= 50 && bytes <= 1 << 20 {
-            assert!(dropped > 0 && kept >= 300, "{kept} kept, {dropped} dropped");
+            assert!(dropped > 0 && kept >= 240, "{kept} kept, {dropped} dropped");
             break;
         }
         assert!(since.elapsed() < Duration::from_secs(60), "{metrics:?}");

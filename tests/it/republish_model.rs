@@ -1,11 +1,14 @@
-//! A bounded model check of publishing again: every interleaving of two jobs, the deletion of old events, an instance that publishes, and a
-//! budget of faults (a crash, a lost confirm), for one event.
+//! A bounded model check of publishing again: every interleaving of two jobs, the deletion of old events, two instances that publish, and a
+//! budget of faults (a crash, a lost confirm, a row that is taken over from an instance that goes on), for one event.
 //!
 //! It holds the design, as `protocol_model` does. Each mistake below must be caught.
 
 use std::collections::{HashSet, VecDeque};
 
 const JOBS: usize = 2;
+const INSTANCES: usize = 2;
+/// Owner of a row whose instance has crashed: a restart has another id.
+const GONE: usize = INSTANCES;
 const FAULTS: u8 = 2;
 const DELETIONS: u8 = 3;
 
@@ -21,6 +24,8 @@ enum Mistake {
     PlaceFirst,
     /// A row that is there counts as published.
     RowIsGone,
+    /// Nobody takes over a row whose instance is gone.
+    NoTakeOver,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,15 +39,23 @@ enum Job {
     },
 }
 
+/// The row in the memory of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Held {
+    No,
+    Claimed,
+    Acked,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct World {
     event: bool,
     /// A confirm that is old enough for a deletion.
     published: bool,
     row: bool,
-    /// The instance has the row in memory.
-    claimed: bool,
-    acked: bool,
+    /// Instance that the row belongs to.
+    owner: usize,
+    held: [Held; INSTANCES],
     jobs: [Job; JOBS],
     /// The deletion has judged: the event goes, or stays.
     judged: Option<bool>,
@@ -57,8 +70,8 @@ impl World {
             event: true,
             published: !waits,
             row: waits,
-            claimed: false,
-            acked: false,
+            owner: GONE,
+            held: [Held::No; INSTANCES],
             jobs: [Job::Begun; JOBS],
             judged: None,
             deletions: 0,
@@ -67,9 +80,11 @@ impl World {
         }
     }
 
-    /// Writes the row of a step, if its event is there.
-    fn write(&mut self) -> bool {
-        self.row |= self.event;
+    /// Writes the row of a step at `instance`, if its event is there. A row that is there keeps its owner.
+    fn write(&mut self, instance: usize) -> bool {
+        if self.event && !self.row {
+            (self.row, self.owner) = (true, instance);
+        }
         self.event
     }
 
@@ -80,11 +95,11 @@ impl World {
                 Job::Begun if self.judged.is_some() && mistake != Mistake::NoLock => continue,
                 Job::Begun if mistake == Mistake::PlaceFirst => world.jobs[at] = Job::Moved,
                 Job::Begun => {
-                    let found = world.write();
+                    let found = world.write(at % INSTANCES);
                     world.jobs[at] = Job::Over { found };
                 }
                 Job::Moved => {
-                    let found = world.write();
+                    let found = world.write(at % INSTANCES);
                     world.jobs[at] = Job::Over { found };
                 }
                 Job::Over { .. } => continue,
@@ -110,36 +125,54 @@ impl World {
         }
     }
 
+    fn with(self, instance: usize, held: Held) -> Self {
+        let mut world = self;
+        world.held[instance] = held;
+        world
+    }
+
     fn publishes(self, mistake: Mistake, next: &mut Vec<Self>) {
-        if self.row && !self.claimed {
-            next.push(Self {
-                claimed: true,
-                ..self
-            });
-        }
-        if self.claimed && !self.acked {
-            let sent = Self {
-                copies: self.copies + 1,
-                ..self
-            };
-            next.push(Self {
-                acked: true,
-                ..sent
-            });
-            if self.faults < FAULTS {
-                // The confirm is lost: the row is tried again.
-                next.push(Self {
-                    faults: self.faults + 1,
-                    ..sent
-                });
+        for (at, held) in self.held.into_iter().enumerate() {
+            let is_gone = self.owner == GONE && mistake != Mistake::NoTakeOver;
+            match held {
+                Held::No if self.row && (self.owner == at || is_gone) => {
+                    let owner = at;
+                    next.push(Self { owner, ..self }.with(at, Held::Claimed));
+                }
+                Held::No => {}
+                Held::Claimed => {
+                    let sent = Self {
+                        copies: self.copies + 1,
+                        ..self
+                    };
+                    next.push(sent.with(at, Held::Acked));
+                    if self.faults < FAULTS {
+                        // The confirm is lost: the row is tried again.
+                        next.push(Self {
+                            faults: self.faults + 1,
+                            ..sent
+                        });
+                    }
+                }
+                Held::Acked => {}
+            }
+            if held == Held::Acked || held == Held::Claimed && mistake == Mistake::RowIsGone {
+                let confirmed = Self {
+                    row: false,
+                    published: true,
+                    ..self
+                };
+                next.push(confirmed.with(at, Held::No));
             }
         }
-        if self.claimed && (self.acked || mistake == Mistake::RowIsGone) {
+    }
+
+    /// Takes the row over from an instance that has lost its lease, and goes on with what it holds.
+    fn takes_over(self, next: &mut Vec<Self>) {
+        if self.row && self.owner != GONE && self.faults < FAULTS {
             next.push(Self {
-                row: false,
-                published: true,
-                claimed: false,
-                acked: false,
+                owner: (self.owner + 1) % INSTANCES,
+                faults: self.faults + 1,
                 ..self
             });
         }
@@ -149,18 +182,18 @@ impl World {
         if self.faults == FAULTS {
             return;
         }
-        let jobs = self.jobs.map(|job| match job {
+        for at in 0..INSTANCES {
+            let mut world = self.with(at, Held::No);
+            world.faults += 1;
+            if world.owner == at {
+                world.owner = GONE;
+            }
             // The next instance goes on behind the place.
-            Job::Moved => Job::Over { found: self.event },
-            job => job,
-        });
-        next.push(Self {
-            jobs,
-            claimed: false,
-            acked: false,
-            faults: self.faults + 1,
-            ..self
-        });
+            if world.jobs[at] == Job::Moved {
+                world.jobs[at] = Job::Over { found: self.event };
+            }
+            next.push(world);
+        }
     }
 
     fn next(self, mistake: Mistake) -> Vec<Self> {
@@ -168,8 +201,9 @@ impl World {
         self.steps(mistake, &mut next);
         self.deletes(mistake, &mut next);
         self.publishes(mistake, &mut next);
-        // A crash is no progress: a world in which only a crash is left is an end.
+        // A fault is no progress: a world in which only faults are left is an end.
         if !next.is_empty() {
+            self.takes_over(&mut next);
             self.crashes(&mut next);
         }
         next
@@ -210,9 +244,9 @@ fn check(mistake: Mistake) -> Result<usize, &'static str> {
 }
 
 #[test]
-fn no_order_of_steps_deletions_and_crashes_loses_an_event_that_is_published_again() {
+fn no_order_of_steps_deletions_crashes_and_take_overs_loses_an_event_that_is_published_again() {
     let worlds = check(Mistake::None).expect("no complaint");
-    assert!(worlds > 500, "{worlds} worlds");
+    assert!(worlds > 5000, "{worlds} worlds");
 }
 
 #[test]
@@ -222,6 +256,7 @@ fn each_mistake_in_publishing_again_is_caught() {
         Mistake::DeletesWhatWaits,
         Mistake::PlaceFirst,
         Mistake::RowIsGone,
+        Mistake::NoTakeOver,
     ] {
         assert!(check(mistake).is_err(), "{mistake:?} is not caught");
     }

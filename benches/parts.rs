@@ -51,6 +51,7 @@ fn event(number: usize) -> NewEvent {
         headers: Vec::new(),
         body: Bytes::from_static(b"{}"),
         received_at: UnixMillis(0),
+        verified_by: None,
         window: Duration::from_secs(86_400),
         sinks: None,
     }

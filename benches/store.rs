@@ -139,6 +139,7 @@ fn batch_of(events: usize) -> Vec<Arc<NewEvent>> {
                 headers: vec![("user-agent".into(), "Provider/1.0".into())],
                 body: vec![b'x'; BODY].into(),
                 received_at: wall_clock(),
+                verified_by: None,
                 window: Duration::from_secs(7 * 86_400),
                 sinks: None,
             })

@@ -16,8 +16,8 @@ use crate::config::{Config, ConfigError, model};
 use crate::domain::delivery::{SourceName, UnixMillis};
 use crate::domain::sink::Sinks;
 use crate::in_flight::Share;
-use crate::telemetry::{Metrics, SourceMetrics};
-use hookweir_signatures::{Scheme, spec_of};
+use crate::telemetry::{Metrics, SourceMetrics, SourceRules};
+use hookweir_signatures::{Scheme, VerifiedEvents, spec_of};
 
 pub use self::current_keys::{CurrentKeys, KeyedScheme};
 pub use self::secret_uses::{SecretStage, SecretUse, SecretUses};
@@ -122,9 +122,33 @@ pub enum KeptPart {
 }
 
 impl Source {
-    /// Notes that the secret at this position has verified a delivery at `now`.
-    pub fn verified_by(&self, secret: Option<usize>, now: UnixMillis) {
-        self.secrets.note(&self.name, secret, now);
+    /// Puts its figures and its secrets in force.
+    pub fn put_in_force(&self, metrics: &Metrics) {
+        self.secrets.put_in_force();
+        metrics.set_rules(&self.name, &self.metrics.alarms, &self.rules());
+    }
+
+    /// Returns the rules of the source and of its provider.
+    pub fn rules(&self) -> SourceRules {
+        let facts = self.scheme.facts();
+        SourceRules {
+            deadline: self.deadline,
+            window: self.dedup_window,
+            retries: facts.retry.filter(|retries| !retries.is_zero()),
+            disabled_after_failures: facts.disabled_after_failures,
+            disabled_after: facts.disabled_after,
+        }
+    }
+
+    /// Notes a delivery that was verified: its secret, and the time at which it was signed. Returns the
+    /// reference of the secret.
+    pub fn verified(&self, verified: &VerifiedEvents, received_at: UnixMillis) -> Option<Arc<str>> {
+        let secret = verified.secret();
+        self.secrets.note(&self.name, secret, received_at);
+        if let Some(signed_at) = verified.signed_at() {
+            self.metrics.alarms.signed(signed_at, received_at);
+        }
+        self.secrets.reference(secret)
     }
 
     /// Takes over the room and the figures of the source before a reload, and the part `kept`.

@@ -170,9 +170,9 @@ impl Handler<Mail<Received>> for VerifierActor {
         ticket.permit().shrink(plain.unwrap_or_default());
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
-                source.verified_by(verified.secret(), request.received_at);
+                let by = source.verified(&verified, request.received_at);
                 let events = verified.into_events().into_iter();
-                let new = |event| new_event(&source, &request, event);
+                let new = |event| new_event(&source, &request, (event, by.clone()));
                 let events = events.map(new).collect();
                 failpoint!("verifier_verified");
                 self.pass_on(Verified { events, ticket });
@@ -262,12 +262,16 @@ pub fn vouched_for(source: &Source, request: &Request) -> Result<Vec<NewEvent>, 
     }
     let events = events.into_iter();
     Ok(events
-        .map(|event| new_event(source, request, event))
+        .map(|event| new_event(source, request, (event, None)))
         .collect())
 }
 
 /// Returns the event to store.
-fn new_event(source: &Source, request: &Request, event: VerifiedEvent) -> NewEvent {
+fn new_event(
+    source: &Source,
+    request: &Request,
+    (event, verified_by): (VerifiedEvent, Option<Arc<str>>),
+) -> NewEvent {
     let headers = stored_headers(source, request, &event);
     let event_type = event.event_type.as_deref();
     let sinks = Some(source.sinks.wanting(&source.name, event_type));
@@ -295,6 +299,7 @@ fn new_event(source: &Source, request: &Request, event: VerifiedEvent) -> NewEve
         headers,
         body: owned_if_small_part(event.body, request.body.len()),
         received_at: request.received_at,
+        verified_by,
         window: if event.class.is_short_lived() {
             source.retry_span
         } else {

@@ -3,6 +3,7 @@
 
 mod quarantine;
 mod schemas;
+mod unrouted;
 
 use std::collections::BTreeSet;
 
@@ -351,6 +352,7 @@ fn document() -> Value {
     documented.extend(jobs());
     documented.extend(decisions(&types));
     documented.extend(quarantine::documented(&types));
+    documented.extend(unrouted::documented(&types));
     let mut paths = Map::new();
     for operation in documented {
         let mut routes = all();

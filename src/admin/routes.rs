@@ -1,6 +1,7 @@
 //! Routes of the admin API: path, right, and the question that a request asks.
 
 mod quarantine;
+mod unrouted;
 
 use actix_web::http::Method;
 
@@ -16,7 +17,8 @@ use crate::operate::{
 
 /// Returns all routes.
 pub(super) fn all() -> impl Iterator<Item = &'static ApiRoute> {
-    ROUTES.iter().chain(quarantine::ROUTES)
+    let more = quarantine::ROUTES.iter().chain(unrouted::ROUTES);
+    ROUTES.iter().chain(more)
 }
 
 /// Routes but for those in modules of their own.

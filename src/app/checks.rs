@@ -1,6 +1,6 @@
 //! Checks of a configuration by the stages that use it: schemes and keys, routing keys, message sizes.
 
-use crate::config::model::{InServe, Publisher, PublisherUrl};
+use crate::config::model::{InServe, Publisher, PublisherUrl, Source};
 use crate::config::{Config, ConfigError, Draft, Inputs, Report, TemplateKind};
 use crate::lakehouse;
 use crate::publish::routing_key::RoutingKey;
@@ -49,10 +49,12 @@ fn kafka_properties(config: &Config, report: &mut Report) {
 fn schemes(config: &Config, report: &mut Report) {
     for source in &config.sources {
         match Scheme::compile(&source.spec(), config.limits.max_events_per_request) {
-            Ok(scheme) => scheme
-                .warnings()
-                .iter()
-                .for_each(|warning| report.warn(format!("source {}: {warning}", source.name))),
+            Ok(scheme) => {
+                let warnings = scheme.warnings().iter();
+                warnings
+                    .for_each(|warning| report.warn(format!("source {}: {warning}", source.name)));
+                short_window(source, &scheme, report);
+            }
             Err(errors) => {
                 let errors = errors
                     .into_iter()
@@ -60,6 +62,22 @@ fn schemes(config: &Config, report: &mut Report) {
                 report.blame_source(source, errors);
             }
         }
+    }
+}
+
+/// Warns of a window that ends before the provider gives up: a late redelivery would be a new event.
+fn short_window(source: &Source, scheme: &Scheme, report: &mut Report) {
+    let (Some(window), Some(retries)) = (source.window, scheme.facts().retry) else {
+        return;
+    };
+    if window < retries {
+        report.warn(format!(
+            "source {}: window_days is {}, and its provider sends an event again for {} hours: a redelivery after the window is published as another event; raise window_days to {}, or leave it out",
+            source.name,
+            window.as_secs() / 86_400,
+            retries.as_secs() / 3600,
+            retries.as_secs().div_ceil(86_400)
+        ));
     }
 }
 

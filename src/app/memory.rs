@@ -7,9 +7,10 @@ use std::fmt;
 use std::thread::available_parallelism;
 
 use crate::config::Config;
-use crate::config::model::{PublisherUrl, StoreUrl};
+use crate::config::model::{Publisher, PublisherUrl, StoreUrl};
 use crate::http::connection_bytes;
 use crate::lakehouse;
+use crate::operate::HELD_BYTES;
 use crate::publish::sinks::KAFKA_CHANNELS;
 use crate::quarantine::BATCH_BYTES;
 use crate::spool::EVENT_OVERHEAD;
@@ -60,6 +61,8 @@ const ADMIN_CONNECTION: u64 = 64 * KIB + MIB;
 const ADMIN_EVENT: u64 = 8 * KIB;
 /// Copies of the one body that the admin API hands out at a time: as read, and as sent.
 const ADMIN_BODY_COPIES: u64 = 2;
+/// Copies of the unrouted messages that one question holds: as taken, and as sent.
+const UNROUTED_COPIES: u64 = 2;
 /// Threads of the admin API besides those that answer questions: one accepts, one reads requests.
 const ADMIN_THREADS: u64 = 2;
 
@@ -229,11 +232,16 @@ fn admin_api(config: &Config) -> Option<Part> {
         StoreUrl::Postgres(_) => questions * POSTGRES_CONNECTION,
     };
     let answers = questions * PAGE as u64 * ADMIN_EVENT + ADMIN_BODY_COPIES * largest_body(config);
+    let has_unrouted = |sink: &Publisher| matches!(sink.url, PublisherUrl::Amqp(_));
+    let unrouted = match config.sinks.iter().any(has_unrouted) {
+        true => UNROUTED_COPIES * (HELD_BYTES as u64 + largest_body(config)),
+        false => 0,
+    };
     let threads = (questions + ADMIN_THREADS) * THREAD_STACK;
     let connections = admin.max_connections as u64 * ADMIN_CONNECTION;
     Some((
         "the admin API (admin.max_connections, database_connections, largest body)",
-        database + answers + threads + connections,
+        database + answers + unrouted + threads + connections,
     ))
 }
 

@@ -12,7 +12,7 @@ use crate::doctor::DoctorSource;
 use crate::domain::delivery::{InstanceId, wall_clock};
 use crate::http::IngestService;
 use crate::operate::{
-    Archive, Instruments, JobWaker, KnownSource, Operator, Redeliver, TopOptions,
+    Archive, Instruments, JobWaker, KnownSource, Operator, Redeliver, TopOptions, UnroutedQueues,
 };
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
@@ -41,6 +41,7 @@ pub(super) fn operator(
         jobs,
         intake,
         reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),
+        unrouted: UnroutedQueues::new(&config.sinks),
         instruments,
     }
 }

@@ -139,7 +139,7 @@ impl Parts {
                 return false;
             };
             let mut secrets = source.secrets.iter();
-            secret.is_none_or(|secret| secrets.any(|of| of.reference == secret))
+            secret.is_none_or(|secret| secrets.any(|of| *of.reference == *secret))
         });
     }
 
@@ -177,7 +177,8 @@ impl Parts {
         self.budget.resize(&budget_of(next, &sources));
         shares.put_in_force();
         let known = known_sources(next, self.at, &sources, &self.known.load());
-        sources.iter().for_each(|of| of.secrets.put_in_force());
+        let metrics = &self.metrics;
+        sources.iter().for_each(|of| of.put_in_force(metrics));
         self.edge.replace_sources(sources);
         self.known.store(Arc::new(known));
         Ok(())

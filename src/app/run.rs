@@ -19,7 +19,7 @@ use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::shutdown::DeathWatch;
 use crate::runtime::signals::{Hangups, Signals};
 use crate::telemetry::{Health, systemd};
-use crate::{http, publish};
+use crate::{http, operate, publish};
 
 /// Interval at which a stop looks at its progress.
 const LOOK: Duration = Duration::from_millis(10);
@@ -92,6 +92,7 @@ impl Service {
             .serve_admin(config, sockets.admin, admin_stopped)
             .map_err(cannot)?;
         actix::spawn(tell_when_ready(self.admin.health.clone()));
+        actix::spawn(operate::advise_in_log(self.operator.clone()));
         actix::spawn(keep_watchdog_quiet(self.roster.clone()));
         let hangups = end.signals.hangups();
         actix::spawn(reload_on_hangup(self.operator.clone(), hangups));

@@ -22,7 +22,7 @@ use crate::operate::{Instruments, JobRunner, JobWaker, Operator};
 use crate::quarantine::{QuarantineQueue, RunningQuarantine};
 use crate::runtime::mailbox::{ActorRegistry, Mailbox};
 use crate::runtime::shutdown::CriticalTask;
-use crate::source::Sources;
+use crate::source::{Source, Sources};
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
 use crate::store::{Intake, PauseBoard, PauseWatch, Reached, Room, Secrets, Store, StoreError};
@@ -371,6 +371,8 @@ impl Shared<'_> {
         let verifiers = (0..self.config.verifier.threads())
             .map(|n| front.start(&Arbiter::new().handle(), &n.to_string()))
             .collect();
+        let in_force = |of: &Arc<Source>| of.put_in_force(&self.metrics);
+        sources.iter().for_each(in_force);
         // Needed by no source now, perhaps, but by one that a reload adds.
         let unpacker = front.start(&Arbiter::new().handle(), "unpack");
         http::IngestService::new(

@@ -74,13 +74,18 @@ impl Decision {
     }
 
     pub(super) fn needs_reason(&self) -> Result<(), ApiProblem> {
-        match self.reason.as_deref().map(str::trim) {
-            None | Some("") => Err(ApiProblem::bad_question(
-                "a deletion is for good, and `reason` is empty",
-                "give a reason, for the record",
-            )),
-            Some(_) => Ok(()),
-        }
+        needs_reason(self.reason.as_deref())
+    }
+}
+
+/// Checks the reason of a deletion.
+pub(super) fn needs_reason(reason: Option<&str>) -> Result<(), ApiProblem> {
+    match reason.map(str::trim) {
+        None | Some("") => Err(ApiProblem::bad_question(
+            "a deletion is for good, and `reason` is empty",
+            "give a reason, for the record",
+        )),
+        Some(_) => Ok(()),
     }
 }
 

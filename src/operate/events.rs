@@ -265,6 +265,7 @@ fn view(event: &EventSummary) -> EventView {
         content_type: event.content_type.clone(),
         received_at: shown(event.received_at),
         bytes: event.bytes,
+        verified_by: event.verified_by.clone(),
         state: event.state(),
         conflict_of: event.marks.conflict_of.map(|id| id.to_string()),
         same_bytes_as: event.marks.same_bytes_as.map(|id| id.to_string()),

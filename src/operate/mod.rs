@@ -21,10 +21,13 @@ mod quarantine_views;
 mod question;
 mod reload;
 mod republish;
+mod shed_advice;
+mod source_figures;
 mod sources;
 mod status;
 mod top;
 mod traced_jobs;
+mod unrouted;
 mod views;
 
 use std::sync::{Arc, OnceLock};
@@ -37,6 +40,7 @@ use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
 use crate::store::{self, Catalog, Intake, OperatorStore, PauseBoard, StoreError};
 
+pub use crate::publish::sinks::rabbitmq::HELD_MESSAGES;
 pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
 pub use decisions::{Decision, ParkedQuestion};
@@ -53,15 +57,20 @@ pub use quarantine_views::{
 pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
 pub use republish::{RepublishOrder, RepublishQuestion};
+pub use shed_advice::advise_in_log;
 pub use sources::KnownSource;
 pub use status::{
     AuditList, AuditQuestion, AuditView, ComponentView, ConfigurationView, StatusView,
 };
 pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView};
+pub use unrouted::{
+    HELD_BYTES, UnroutedChanged, UnroutedDecision, UnroutedList, UnroutedQuestion, UnroutedQueues,
+    UnroutedView,
+};
 pub use views::{
     Changed, ConflictList, ConflictView, EventList, EventView, JobList, JobView, ParkedList,
-    ParkedView, RepublishPlan, SecretView, SentBack, SinkState, SinkView, SourceList,
-    SourceRefusal, SourceView, TraceJob, TraceView,
+    ParkedView, RepublishPlan, SecretView, SentBack, SinkState, SinkView, SourceFigures,
+    SourceList, SourceRefusal, SourceView, TraceJob, TraceView,
 };
 
 /// Facts about the instance and its configuration, on which the functions stand.
@@ -86,6 +95,8 @@ pub struct Operator {
     pub intake: Arc<dyn Intake>,
     /// Way of a kept delivery to the verifiers.
     pub redeliver: Redeliver,
+    /// Sinks that keep messages which no queue is bound for.
+    pub unrouted: UnroutedQueues,
     /// Places from which the figures of this instance are read.
     pub instruments: Instruments,
 }

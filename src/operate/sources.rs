@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Operator;
-use super::views::{SecretView, SourceList, SourceRefusal, SourceView, shown};
+use super::views::{SecretView, SourceFigures, SourceList, SourceRefusal, SourceView, shown};
 use crate::doctor::DoctorSource;
 use crate::domain::delivery::{SourceName, wall_clock};
 use crate::source::{SecretStage, SecretUse, Source};
@@ -33,13 +33,16 @@ pub struct KnownSource {
 impl KnownSource {
     fn view(&self) -> SourceView {
         let last = &self.metrics.last;
+        let (received, figures) = (self.metrics.received.get(), SourceFigures::of(&self.source));
         SourceView {
+            alarms: figures.alarms(received, last.accepted(), wall_clock()),
+            figures,
             source: self.name.to_string(),
             provider: self.provider.clone(),
             url: self.url.clone(),
             url_is_public: self.url_is_public,
             deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
-            received: self.metrics.received.get(),
+            received,
             last_accepted: last.accepted().map(shown),
             last_duplicate: last.duplicate().map(shown),
             last_refused: last.refused().map(refusal),
@@ -80,7 +83,7 @@ fn secret(of: &SecretUse, stage: SecretStage) -> SecretView {
         ),
     };
     SecretView {
-        secret: of.reference.clone(),
+        secret: of.reference.to_string(),
         retiring: of.retiring,
         last_verified: of.last().map(shown),
         known_since: shown(of.since()),

@@ -45,6 +45,10 @@ pub struct EventView {
     pub received_at: String,
     /// Bytes of its body.
     pub bytes: u64,
+    /// Reference of the secret that has verified it, as the configuration had it then. None: not recorded, by an
+    /// earlier release or for a key that was fetched or learned.
+    #[serde(default)]
+    pub verified_by: Option<String>,
     /// State over all sinks.
     pub state: EventState,
     /// Message id of the first event with the same id and another body.
@@ -285,8 +289,33 @@ pub struct SourceView {
     pub secrets: Vec<SecretView>,
     /// Something that an operator should do about its secrets.
     pub warning: Option<String>,
+    /// Figures and rules by which an operator is warned.
+    #[serde(default)]
+    pub figures: SourceFigures,
+    /// Things that an operator should look at.
+    #[serde(default)]
+    pub alarms: Vec<String>,
     /// Pause, while an operator has paused it.
     pub paused: Option<PausedView>,
+}
+
+/// Figures of a source at this instance, and the rules that they are held against.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFigures {
+    /// Longest gap between two accepted events within eight days, in seconds. None: fewer than 20 events.
+    pub usual_gap_secs: Option<u64>,
+    /// Deliveries that took more than half of the deadline.
+    pub near_deadline: u64,
+    /// Deliveries in a row that were not answered 2xx, without those that had no signature.
+    pub failures_in_a_row: u64,
+    /// Failures in a row after which the provider disables the webhook. None: not known.
+    pub disabled_after_failures: Option<u32>,
+    /// Signed time minus time of receipt of the last verified delivery, in seconds.
+    pub clock_skew_secs: Option<i64>,
+    /// Time for which a redelivery is recognised, in seconds.
+    pub dedup_window_secs: u64,
+    /// Time for which the provider sends an event again, in seconds. None: not known.
+    pub retries_secs: Option<u64>,
 }
 
 /// A secret of a source. Holds no secret.

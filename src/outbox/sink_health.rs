@@ -124,7 +124,7 @@ impl SinkHealth {
             .get_or_init(|| self.component.beside("unrouted"));
         line.update(State::Degraded(
             format!(
-                "sink {}: {count} messages had no queue bound for their routing key and wait in {place}: bind a queue, then move them there",
+                "sink {}: {count} messages had no queue bound for their routing key and wait in {place}: bind a queue, then `hookweir unrouted retry --all`",
                 self.sink
             )
             .into(),

@@ -34,6 +34,7 @@ pub(crate) fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
         headers: Vec::new(),
         body: body.to_vec().into(),
         received_at: UnixMillis(1_767_225_600_001),
+        verified_by: None,
         window: Duration::from_secs(60),
         sinks: None,
     }

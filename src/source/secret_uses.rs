@@ -20,7 +20,7 @@ const NEVER: i64 = i64::MIN;
 #[derive(Debug)]
 pub struct SecretUse {
     /// Reference as it is written in the configuration. Holds no secret.
-    pub reference: String,
+    pub reference: Arc<str>,
     /// True if the secret is being rotated out.
     pub retiring: bool,
     secret: Secret,
@@ -90,7 +90,7 @@ impl SecretUses {
         let names = source.secret_names.iter();
         let of = |(at, (secret, name)): (usize, (&Secret, &String))| {
             Arc::new(SecretUse {
-                reference: name.clone(),
+                reference: name.as_str().into(),
                 retiring: at >= current,
                 secret: secret.clone(),
                 metrics: metrics.secret(&source.name, name),
@@ -137,6 +137,12 @@ impl SecretUses {
     /// Returns the secrets.
     pub fn iter(&self) -> impl Iterator<Item = &SecretUse> {
         self.secrets.iter().map(|secret| &**secret)
+    }
+
+    /// Returns the reference of the secret at `position`.
+    pub fn reference(&self, position: Option<usize>) -> Option<Arc<str>> {
+        let secret = self.secrets.get(position?)?;
+        Some(secret.reference.clone())
     }
 
     /// Returns the stage of one of the secrets at `now`.

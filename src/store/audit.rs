@@ -34,6 +34,10 @@ pub enum AuditAction {
     DiscardRefused,
     /// Refused deliveries were verified again, and those that are proven now were stored as events.
     VerifyRefused,
+    /// Messages that no queue was bound for were sent to their exchange again.
+    RetryUnrouted,
+    /// Messages that no queue was bound for were deleted.
+    DiscardUnrouted,
     /// The configuration was read again, and changed.
     Reload,
     /// A source or a sink was paused.
@@ -59,6 +63,8 @@ impl AuditAction {
             Self::SendBackConflicts => "send back conflicts",
             Self::DiscardRefused => "discard refused",
             Self::VerifyRefused => "verify refused",
+            Self::RetryUnrouted => "retry unrouted",
+            Self::DiscardUnrouted => "discard unrouted",
             Self::Reload => "reload",
             Self::Pause => "pause",
             Self::Resume => "resume",

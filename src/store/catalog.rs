@@ -117,6 +117,8 @@ pub struct EventSummary {
     pub received_at: UnixMillis,
     /// Bytes of its body.
     pub bytes: u64,
+    /// Reference of the secret that has verified it. None: not recorded.
+    pub verified_by: Option<String>,
     /// Doubts about it.
     pub marks: Marks,
     /// Sinks that have not confirmed it, by name.

@@ -27,7 +27,7 @@ macro_rules! events_that_fit {
         concat!(
             "
     SELECT seq, key, source, event_id, event_type, content_type, received_at, CAST(length(body) AS bigint) AS bytes,
-           conflict_of, same_bytes_as
+           conflict_of, same_bytes_as, verified_by
     FROM event
     WHERE seq >= $1 AND seq < $2
       AND coalesce(source = $3, true)
@@ -90,6 +90,8 @@ pub(super) struct SummaryRow {
     conflict_of: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Binary>)]
     same_bytes_as: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Text>)]
+    verified_by: Option<String>,
 }
 
 impl SummaryRow {
@@ -105,6 +107,7 @@ impl SummaryRow {
             content_type: self.content_type,
             received_at: UnixMillis(self.received_at),
             bytes: self.bytes.unsigned_abs(),
+            verified_by: self.verified_by,
             waiting: at.waiting.remove(&self.seq).unwrap_or_default(),
             parked: at.parked.remove(&self.seq).unwrap_or_default(),
         })

@@ -63,6 +63,7 @@ impl WholeConflictRow {
             headers,
             body: self.body.into(),
             received_at: UnixMillis(self.received_at),
+            verified_by: None,
             window: SENT_BACK,
             sinks: None,
         })

@@ -102,6 +102,9 @@ pub struct NewEvent {
     pub body: Bytes,
     /// Time at which the request's head had been read.
     pub received_at: UnixMillis,
+    /// Reference of the secret that has verified it. None: a key that was fetched or learned, or an event
+    /// that was read back.
+    pub verified_by: Option<Arc<str>>,
     /// Dedup window: time for which its key is kept.
     pub window: Duration,
     /// Sinks that it goes to by the configuration of its receipt. None: by the present one.

@@ -42,6 +42,7 @@ pub(super) fn good_event(rows: &[Arc<NewEvent>], full: bool) -> diesel::QueryRes
         headers: Vec::new(),
         body,
         received_at: UnixMillis(0),
+        verified_by: None,
         window: Duration::from_secs(60),
         sinks: None,
     }))

@@ -34,6 +34,7 @@ pub(super) struct EventRow {
     pub(super) headers: String,
     pub(super) received_at: i64,
     pub(super) body: Vec<u8>,
+    pub(super) verified_by: Option<String>,
 }
 
 impl EventRow {
@@ -64,6 +65,7 @@ impl EventRow {
                 headers,
                 body: Bytes::from(self.body),
                 received_at: UnixMillis(self.received_at),
+                verified_by: self.verified_by.map(Into::into),
                 window: Duration::ZERO,
                 sinks: None,
             }),

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    Counter, Error, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// Documentation of a metric.
@@ -75,6 +75,13 @@ impl Define for IntGauge {
     const KIND: &'static str = "gauge";
     fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
         Self::new(d.name, d.help())
+    }
+}
+
+impl Define for GaugeVec {
+    const KIND: &'static str = "gauge";
+    fn create(d: &MetricDescription, _: &[f64]) -> Result<Self, Error> {
+        Self::new(Opts::new(d.name, d.help()), d.labels)
     }
 }
 

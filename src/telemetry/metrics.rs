@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Counter, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Counter, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 use super::LiveFeed;
@@ -83,6 +84,33 @@ metrics! {
     pub(super) last_accepted: IntGaugeVec = "hookweir_source_last_accepted_timestamp_seconds" by &["source"],;
     /// Unix time at which the source last rejected a delivery, in seconds. Absent until then.
     pub(super) last_rejected: IntGaugeVec = "hookweir_source_last_rejected_timestamp_seconds" by &["source"],;
+    /// Longest gap between two accepted events of the source within the last eight days, in seconds.
+    /// Absent until this instance has accepted 20 events.
+    pub(super) usual_gap: IntGaugeVec = "hookweir_source_usual_gap_seconds" by &["source"],;
+    /// Longest time to an answer of the source, in seconds: its own, four fifths of its provider's
+    /// timeout, or `limits.deadline_ms`.
+    pub(super) source_deadline: GaugeVec = "hookweir_source_deadline_seconds" by &["source"],;
+    /// Deliveries that took more than half of the deadline of the source, from the request's head to the
+    /// outcome.
+    pub(super) near_deadline: IntCounterVec = "hookweir_near_deadline_total" by &["source"],;
+    /// Deliveries in a row that were not answered 2xx by this instance. Those without a signature do not
+    /// count: scanners send them.
+    pub(super) failures_in_a_row: IntGaugeVec = "hookweir_source_failures_in_a_row" by &["source"],;
+    /// Unix time of the first of the failures in a row, in seconds. 0 while there is none.
+    pub(super) failing_since: IntGaugeVec = "hookweir_source_failing_since_timestamp_seconds" by &["source"],;
+    /// Failures in a row after which the provider disables the webhook, by its own rule. Absent if no such
+    /// rule is known.
+    pub(super) disabled_after_failures: IntGaugeVec = "hookweir_source_disabled_after_failures" by &["source"],;
+    /// Time of nothing but failures after which the provider disables the webhook, by its own rule, in
+    /// seconds. Absent if no such rule is known.
+    pub(super) disabled_after: IntGaugeVec = "hookweir_source_disabled_after_seconds" by &["source"],;
+    /// Signed time minus time of receipt of the last delivery that was verified, in seconds. Above 0, the
+    /// clock of this machine is behind, or the provider's is ahead. Absent without a signed time.
+    pub(super) clock_skew: IntGaugeVec = "hookweir_source_clock_skew_seconds" by &["source"],;
+    /// Dedup window of the source, in seconds.
+    pub(super) dedup_window: IntGaugeVec = "hookweir_source_dedup_window_seconds" by &["source"],;
+    /// Time for which the provider sends an event again, in seconds. Absent if it is not known.
+    pub(super) source_retries: IntGaugeVec = "hookweir_source_retries_seconds" by &["source"],;
     /// Deliveries that a configured secret has verified, by its reference in the configuration.
     pub(super) secret_verified: IntCounterVec = "hookweir_secret_verified_total" by &["source", "secret"],;
     /// Unix time at which the secret last verified a delivery, in seconds. Absent until then.

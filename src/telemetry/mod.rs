@@ -15,6 +15,7 @@ mod quarantine_metrics;
 mod record;
 mod secret_metrics;
 mod sink_metrics;
+mod source_alarms;
 mod source_metrics;
 pub mod systemd;
 
@@ -26,4 +27,5 @@ pub use metrics::Metrics;
 pub use quarantine_metrics::QuarantineDrop;
 pub use secret_metrics::SecretMetrics;
 pub use sink_metrics::SinkFigures;
+pub use source_alarms::{SourceAlarms, SourceRules};
 pub use source_metrics::SourceMetrics;

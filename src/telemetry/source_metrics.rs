@@ -8,7 +8,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::line_limit::LineLimit;
 use super::metrics::Metrics;
-use super::{LastOutcomes, LiveFeed};
+use super::{LastOutcomes, LiveFeed, SourceAlarms};
 use crate::domain::delivery::{EventId, Marks, SourceName, UnixMillis, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
@@ -42,6 +42,7 @@ impl Metrics {
             last_accepted: FirstSet::new(&self.last_accepted, source),
             last_rejected: FirstSet::new(&self.last_rejected, source),
             last: LastOutcomes::default(),
+            alarms: SourceAlarms::new(self, source),
             lines: LineLimit::default(),
             live: self.live.clone(),
             source: source.clone(),
@@ -77,10 +78,22 @@ impl Metrics {
             &self.same_bytes,
             &self.filtered,
             &self.quarantined,
+            &self.near_deadline,
         ] {
             let _ = family.remove_label_values(&[name]);
         }
-        for family in [&self.last_accepted, &self.last_rejected] {
+        for family in [
+            &self.last_accepted,
+            &self.last_rejected,
+            &self.usual_gap,
+            &self.failures_in_a_row,
+            &self.failing_since,
+            &self.disabled_after_failures,
+            &self.disabled_after,
+            &self.clock_skew,
+            &self.dedup_window,
+            &self.source_retries,
+        ] {
             let _ = family.remove_label_values(&[name]);
         }
         for [source, reason] in labels(&self.quarantine_dropped, ["source", "reason"]) {
@@ -90,6 +103,7 @@ impl Metrics {
                     .remove_label_values(&[source, reason]);
             }
         }
+        let _ = self.source_deadline.remove_label_values(&[name]);
         let single = ["accepted", "duplicate", "challenge"].map(|outcome| (outcome, ""));
         let rejected = RejectReason::ALL.iter().map(|of| ("rejected", of.label()));
         let shed = ShedReason::ALL.iter().map(|of| ("shed", of.label()));
@@ -115,16 +129,16 @@ fn labels<const N: usize>(family: &IntCounterVec, names: [&str; N]) -> Vec<[Stri
         .collect()
 }
 
-/// Time of one source, which has no series until it is set: an age since 1970 would mean nothing.
+/// Gauge of one source, which has no series until it is set: an age since 1970 would mean nothing.
 #[derive(Debug)]
-struct FirstSet {
+pub(super) struct FirstSet {
     family: IntGaugeVec,
     source: SourceName,
     series: OnceLock<IntGauge>,
 }
 
 impl FirstSet {
-    fn new(family: &IntGaugeVec, source: &SourceName) -> Self {
+    pub(super) fn new(family: &IntGaugeVec, source: &SourceName) -> Self {
         Self {
             family: family.clone(),
             source: source.clone(),
@@ -133,9 +147,18 @@ impl FirstSet {
     }
 
     fn set(&self, now: UnixMillis) {
+        self.set_seconds(now.0 / 1000);
+    }
+
+    pub(super) fn set_seconds(&self, seconds: i64) {
         let name = self.source.as_str();
         let series = || self.family.with_label_values(&[name]);
-        self.series.get_or_init(series).set(now.0 / 1000);
+        self.series.get_or_init(series).set(seconds);
+    }
+
+    /// Returns the value. None: it was not set yet.
+    pub(super) fn get(&self) -> Option<i64> {
+        self.series.get().map(IntGauge::get)
     }
 }
 
@@ -159,6 +182,8 @@ pub struct SourceMetrics {
     last_rejected: FirstSet,
     /// Last outcomes of this source.
     pub last: LastOutcomes,
+    /// Figures by which an operator is warned.
+    pub alarms: SourceAlarms,
     /// Limit on log lines about this source.
     pub(super) lines: LineLimit,
     live: Arc<LiveFeed>,
@@ -199,11 +224,16 @@ impl SourceMetrics {
         counter.inc();
         let now = wall_clock();
         match outcome {
-            Outcome::Accepted { .. } => self.last_accepted.set(now),
+            Outcome::Accepted { .. } => {
+                let before = self.last.accepted();
+                self.alarms.accepted(before, now, self.accepted.get());
+                self.last_accepted.set(now);
+            }
             Outcome::Rejected(_) => self.last_rejected.set(now),
             _ => {}
         }
         self.last.note(outcome, now);
+        self.alarms.note(outcome, took, now);
         self.delivery_seconds.observe(took.as_secs_f64());
     }
 

@@ -1,7 +1,9 @@
 //! An operator's questions, asked of the real program by its commands and by its admin API.
 
+mod alarms;
 mod backup;
 mod cursor;
+mod cursor_kills;
 mod decisions;
 mod embedded;
 mod import;
@@ -16,6 +18,8 @@ mod republish;
 mod runbook;
 mod tail;
 mod top;
+mod unrouted;
+mod verified_by;
 mod with_servers;
 
 use std::io::{Read, Write};

@@ -200,6 +200,7 @@ pub fn event(source: &str, id: &str, body: &[u8]) -> NewEvent {
         headers: vec![("user-agent".into(), "test/1".into())],
         body: body.to_vec().into(),
         received_at: wall_clock(),
+        verified_by: None,
         window: Duration::from_secs(60),
         sinks: None,
     }

@@ -15,6 +15,7 @@ use hookweir::domain::delivery::{
 use hookweir::domain::sink::{SinkName, Sinks};
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::spool::{Drain, Spool};
+use hookweir::store::catalog::EventQuery;
 use hookweir::store::keeper::Lease;
 use hookweir::store::{self, Inserted, NewEvent, Room, Store, StoredEvent};
 use hookweir::telemetry::{Health, Metrics};
@@ -39,6 +40,7 @@ fn event(id: &str, body: &str) -> Arc<NewEvent> {
         headers: vec![("a".into(), "b".into())],
         body: Bytes::copy_from_slice(body.as_bytes()),
         received_at: wall_clock(),
+        verified_by: None,
         window: WINDOW,
         sinks: None,
     })
@@ -284,6 +286,28 @@ fn a_full_spool_takes_nothing_more_until_it_is_drained() {
     );
     bench.drain(&spool, &bench.store(), InstanceId::random());
     assert_eq!(insert(&spool, &[event("c", &large)]), ["accepted"]);
+}
+
+#[test]
+fn an_event_that_came_by_the_spool_keeps_the_name_of_the_secret_that_verified_it() {
+    let bench = Bench::new("");
+    let (spool, store) = (bench.spool(), bench.store());
+    let signed = NewEvent {
+        verified_by: Some("env:SHOP".into()),
+        ..(*event("a", "x")).clone()
+    };
+    insert(&spool, &[Arc::new(signed), event("b", "x")]);
+    bench.drain(&spool, &store, InstanceId::random());
+    let page = store.events(&EventQuery {
+        limit: 10,
+        ..EventQuery::default()
+    });
+    let known = page.expect("a page").events;
+    let of = |id: &str| {
+        let found = known.iter().find(|event| event.event_id == id);
+        found.expect("stored").verified_by.as_deref()
+    };
+    assert_eq!((of("a"), of("b")), (Some("env:SHOP"), None));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::UnixMillis;
 use crate::crypto::mac::Tag;
 
 /// Events of a verified delivery. Only [`verify`](crate::verify()) makes a value of this type.
@@ -12,6 +13,7 @@ use crate::crypto::mac::Tag;
 pub struct VerifiedEvents {
     pub(crate) events: Vec<VerifiedEvent>,
     pub(crate) secret: Option<usize>,
+    pub(crate) signed_at: Option<UnixMillis>,
 }
 
 impl VerifiedEvents {
@@ -20,6 +22,12 @@ impl VerifiedEvents {
     #[inline]
     pub fn secret(&self) -> Option<usize> {
         self.secret
+    }
+
+    /// Returns the time of signing. None: the scheme has none beside the signature.
+    #[inline]
+    pub fn signed_at(&self) -> Option<UnixMillis> {
+        self.signed_at
     }
 
     /// Returns the events of the delivery, at least one. There are several if the source splits

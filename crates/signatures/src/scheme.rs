@@ -99,6 +99,10 @@ pub struct Facts {
     pub retry: Option<Duration>,
     /// Response deadline: four fifths of the provider's timeout.
     pub deadline: Option<Duration>,
+    /// Number of failures in a row after which the provider disables the webhook.
+    pub disabled_after_failures: Option<u32>,
+    /// Time of nothing but failures after which the provider disables the webhook.
+    pub disabled_after: Option<Duration>,
     /// Size of the largest body that the provider sends.
     pub max_body_bytes: Option<usize>,
     /// The signature covers the body.

@@ -190,6 +190,7 @@ fn prove<'v>(
                 signed: replays.then(|| Tag::new(&token.digest)),
                 claims: Some(token.claims),
                 secret: token.secret,
+                signed_at: None,
             })
         }
     }
@@ -227,6 +228,7 @@ fn events(
     match scheme.event.events(cx, &document, proven.signed)? {
         Some(events) => Ok(Verdict::Events(VerifiedEvents {
             secret: proven.secret,
+            signed_at: proven.signed_at,
             events,
         })),
         None => Ok(Verdict::Challenge(

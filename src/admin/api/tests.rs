@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::domain::sink::Sinks;
 use crate::in_flight::Budget;
-use crate::operate::{Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions};
+use crate::operate::{
+    Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions, UnroutedQueues,
+};
 use crate::runtime::mailbox::ActorRegistry;
 use crate::store::{Confirms, Inserted, Intake, NewEvent, PauseBoard, Seq, StoreError};
 use crate::telemetry::{Health, Metrics};
@@ -73,6 +75,7 @@ fn api() -> Api {
         jobs: JobWaker::new().0,
         intake: Arc::new(NoIntake),
         redeliver: Box::new(drop),
+        unrouted: UnroutedQueues::new(&config.sinks),
         instruments: Instruments {
             metrics: Metrics::new().expect("names are unique"),
             actors: ActorRegistry::default(),

@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "src/operate/top.rs",
     "src/operate/live.rs",
     "src/operate/status.rs",
+    "src/operate/unrouted.rs",
     "src/operate/views.rs",
     "src/store/catalog.rs",
     "src/store/republish.rs",

@@ -262,6 +262,7 @@ mod tests {
             content_type: None,
             received_at: UnixMillis(HOUR + i64::from(n)),
             bytes: 1,
+            verified_by: None,
             marks: Marks::default(),
             waiting: if waits { vec![waiting] } else { Vec::new() },
             parked: Vec::new(),

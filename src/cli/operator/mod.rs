@@ -16,6 +16,7 @@ mod tail;
 mod times;
 mod top;
 mod trace;
+mod unrouted;
 
 use super::Failure;
 use super::args::{Common, With};
@@ -73,6 +74,10 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket). cancel needs the right "operate".
     Jobs(With<jobs::Options>),
+    /// List, retry or discard messages that RabbitMQ has taken although no queue was bound for them.
+    ///
+    /// Asks the running service by its admin API (admin.socket). A look leaves the messages in their queue. retry sends them to their exchange again, with their old ids; bind a queue before. retry and discard need the right "operate", discard a --reason.
+    Unrouted(With<unrouted::Options>),
     /// List, show, send back or discard other bodies that came under a known id, after the event that was published.
     ///
     /// Asks the running service by its admin API (admin.socket). show needs the right "bodies"; send-back and discard need the right "operate", discard a --reason.
@@ -103,6 +108,7 @@ impl OperatorCommand {
             Self::Import(With { common, own }) => import::run(&load(common)?, &own),
             Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
             Self::Quarantine(With { common, own }) => quarantine::run(&load(common)?, &own),
+            Self::Unrouted(With { common, own }) => unrouted::run(&load(common)?, &own),
             Self::Jobs(With { common, own }) => jobs::run(&load(common)?, &own),
         }
     }

@@ -56,16 +56,20 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             ));
         }
     }
-    let warnings = list
-        .sources
-        .iter()
-        .filter_map(|source| source.warning.as_ref());
-    warnings.for_each(say::warning);
+    list.sources.iter().for_each(warn);
     say::note(format_args!(
         "deliveries to instance {} since its start at {}",
         list.instance, list.started_at
     ));
     Ok(())
+}
+
+/// Prints things that an operator should look at.
+fn warn(source: &SourceView) {
+    for alarm in &source.alarms {
+        say::warning(format_args!("{} {alarm}", source.source));
+    }
+    source.warning.iter().for_each(say::warning);
 }
 
 /// Prints the secrets of a source, with the last use of each.

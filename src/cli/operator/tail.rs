@@ -176,6 +176,7 @@ mod tests {
             content_type: None,
             received_at: String::new(),
             bytes: 1,
+            verified_by: None,
             state: EventState::Waiting,
             conflict_of: None,
             same_bytes_as: None,

@@ -99,6 +99,7 @@ pub(super) fn trace(config: &Config, options: &Options) -> Result<(), Failure> {
         event.event_id, event.source, event.bytes
     );
     row(Some(&event.received_at), "received", what);
+    row(None, "verified by", verified_by(event));
     let what = format!("message {}, number {}", event.message_id, trace.number);
     row(None, "stored", what);
     for sink in &event.sinks {
@@ -161,6 +162,7 @@ fn fields(event: &EventView) -> impl Iterator<Item = (&'static str, String)> {
         ("type", event.event_type.clone()),
         ("message", Some(event.message_id.clone())),
         ("received", Some(event.received_at.clone())),
+        ("verified by", Some(verified_by(event))),
         ("bytes", Some(event.bytes.to_string())),
         ("content type", event.content_type.clone()),
         ("state", Some(word(&event.state))),
@@ -169,6 +171,12 @@ fn fields(event: &EventView) -> impl Iterator<Item = (&'static str, String)> {
     ];
     all.into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
+}
+
+/// Returns the reference of the secret that has verified an event, in words.
+fn verified_by(event: &EventView) -> String {
+    let unknown = || "not recorded".to_owned();
+    event.verified_by.clone().unwrap_or_else(unknown)
 }
 
 /// Returns the state at a sink in words, with the next step if the event does not move by itself.

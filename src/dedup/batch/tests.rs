@@ -72,6 +72,7 @@ fn event(id: &str, body: &str) -> NewEvent {
         headers: Vec::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),
         received_at: UnixMillis(0),
+        verified_by: None,
         window: Duration::from_secs(1),
         sinks: None,
     }

@@ -52,6 +52,7 @@ pub(super) struct Rows<'a> {
     received_at: Vec<i64>,
     ttls: Vec<i64>,
     bodies: Vec<&'a [u8]>,
+    verified_by: Vec<Option<&'a str>>,
     owner: &'a [u8],
     /// Name of the sink, if all events go to the same one.
     sink: Option<&'a str>,
@@ -150,6 +151,7 @@ impl<'a> Rows<'a> {
             received_at: batch.iter().map(|new| new.received_at.0).collect(),
             ttls: batch.iter().map(|new| millis(new.window)).collect(),
             bodies: batch.iter().map(|new| &new.body[..]).collect(),
+            verified_by: batch.iter().map(|new| new.verified_by.as_deref()).collect(),
             owner: owner.as_bytes(),
             sink: sink.map(SinkName::as_str),
             confirmed,
@@ -196,6 +198,7 @@ impl<const WARY: bool, const FULL: bool> QueryFragment<Pg> for Insert<'_, WARY, 
         values.bind::<Array<BigInt>, _>(&rows.received_at)?;
         values.bind::<Array<BigInt>, _>(&rows.ttls)?;
         values.bind::<Array<Binary>, _>(&rows.bodies)?;
+        values.bind::<Array<Nullable<Text>>, _>(&rows.verified_by)?;
         if let Some(more) = rows.more.as_ref().filter(|_| FULL) {
             values.bind::<Array<Nullable<Binary>>, _>(&more.messages)?;
             values.bind::<Array<Nullable<Binary>>, _>(&more.replays)?;
@@ -340,10 +343,10 @@ mod tests {
     #[test]
     fn the_texts_have_their_placeholders_in_order_and_are_durable() {
         for (text, placeholders) in [
-            (INSERT, 16),
-            (INSERT_WARY, 16),
-            (INSERT_FULL, 20),
-            (INSERT_FULL_WARY, 20),
+            (INSERT, 17),
+            (INSERT_WARY, 17),
+            (INSERT_FULL, 21),
+            (INSERT_FULL_WARY, 21),
         ] {
             let numbers: Vec<usize> = text
                 .split('$')

@@ -218,6 +218,8 @@ impl EventColumns {
             headers,
             received_at,
             body,
+            // It is published without.
+            verified_by: None,
         })
     }
 }

@@ -198,6 +198,7 @@ fn insert_event(connection: &mut SqliteConnection, new: &NewEvent, seq: i64) -> 
         event::headers.eq(headers_to_text(&new.headers)),
         event::received_at.eq(new.received_at.0),
         event::body.eq(&new.body[..]),
+        event::verified_by.eq(new.verified_by.as_deref()),
     );
     let inserted = diesel::insert_into(event::table)
         .values(row)

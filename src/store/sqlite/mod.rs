@@ -235,6 +235,7 @@ struct EventColumns {
     body: Vec<u8>,
     conflict_of: Option<Vec<u8>>,
     same_bytes_as: Option<Vec<u8>>,
+    verified_by: Option<String>,
 }
 
 impl EventColumns {
@@ -250,6 +251,7 @@ impl EventColumns {
             headers: self.headers,
             received_at: self.received_at,
             body: self.body,
+            verified_by: self.verified_by,
         })
     }
 }

@@ -49,6 +49,7 @@ diesel::table! {
         body -> Binary,
         conflict_of -> Nullable<Binary>,
         same_bytes_as -> Nullable<Binary>,
+        verified_by -> Nullable<Text>,
     }
 }
 

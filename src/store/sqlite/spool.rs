@@ -82,6 +82,7 @@ impl ConflictColumns {
             headers: serde_json::from_str(&self.headers).map_err(|error| error.to_string())?,
             body: self.body.into(),
             received_at: UnixMillis(self.received_at),
+            verified_by: None,
             window,
             sinks: None,
         })

@@ -62,6 +62,7 @@ pub(in crate::store) const CARRIED: &[CarriedTable] = &[
             ("body", Octets),
             ("conflict_of", Octets),
             ("same_bytes_as", Octets),
+            ("verified_by", Words),
         ],
     },
     CarriedTable {

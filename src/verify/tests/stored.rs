@@ -128,6 +128,7 @@ fn new_event(source: &SourceName, event: &Event) -> NewEvent {
         headers: Vec::new(),
         body: event.body.clone(),
         received_at: UnixMillis(1_750_000_000_000),
+        verified_by: None,
         window: Duration::from_secs(3600),
         sinks: None,
     }

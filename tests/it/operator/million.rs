@@ -45,6 +45,7 @@ fn event(source: &SourceName, n: usize) -> Arc<NewEvent> {
         headers: Vec::new(),
         body,
         received_at: wall_clock(),
+        verified_by: None,
         window: Duration::from_secs(30 * 24 * 3600),
         sinks: None,
     })

@@ -4,8 +4,11 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
+use hookweir_testkit::servers::amqp;
+use hookweir_testkit::sink::Queues;
 use serde_json::Value;
 
+use super::unrouted::{until, without_queue};
 use super::{SINKS, raw, send, told, traced};
 
 /// Returns the mistakes of an answer by its schema: fields that it lacks, and fields that nobody documents.
@@ -69,7 +72,16 @@ fn mistakes(answer: &Value, schema: &Value, all: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_says() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let queues = Queues::new(&amqp());
+    let sinks = format!("{SINKS}{}", without_queue(&queues, "mq"));
+    let stripe = "provider = \"stripe\"\n";
+    let sources = five_sources().replacen(
+        stripe,
+        &format!("{stripe}sinks = [\"default\", \"dead\"]\n"),
+        1,
+    );
+    let sources = format!("{sources}sinks = [\"mq\"]\n");
+    let app = App::start(&format!("{sinks}{sources}")).await;
     // Outcomes are kept from the first look on.
     raw(&app, "GET", "/api/v1/live");
     for id in ["evt_122", "evt_123"] {
@@ -77,6 +89,10 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
         traced(&app, id, "dead", "waiting").await;
         traced(&app, id, "default", "confirmed").await;
     }
+    for id in ["msg_1", "msg_2"] {
+        send(&app, Provider::StandardWebhooks, id);
+    }
+    until(&queues, &queues.unrouted, 2).await;
     let path = app.folder().join("data/hookweir.db");
     let mut database = SqliteConnection::establish(&path.to_string_lossy()).expect("opened");
     for statement in [
@@ -94,7 +110,7 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
     }
 
     let changed = "[limits]\ndeadline_ms = 2400\n[store]\nallow_unsafe_durability = true\n";
-    let changed = format!("{changed}{SINKS}{}", five_sources());
+    let changed = format!("{changed}{sinks}{sources}");
     std::fs::write(app.folder().join("config.toml"), changed).expect("written");
 
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/openapi.json");
@@ -159,4 +175,5 @@ async fn the_example_of_every_path_of_the_openapi_document_is_answered_as_it_say
             );
         }
     }
+    queues.delete().await;
 }

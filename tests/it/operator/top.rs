@@ -133,3 +133,26 @@ async fn top_shows_rates_sinks_and_mailboxes_and_nothing_to_turn_while_all_is_ca
     assert_eq!(report["figures"]["sinks"][0]["confirmed"], 1);
     assert_eq!(report["advice"], Value::Array(Vec::new()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_to_turn_while_deliveries_are_refused() {
+    let app = app("[limits]\nin_flight_requests = 1\n").await;
+    let since = Instant::now();
+    let line = loop {
+        hookweir(&app, &LOAD);
+        let log = app.log();
+        let said = log
+            .lines()
+            .find(|line| line.contains("for lack of room within"));
+        if let Some(line) = said {
+            break line.to_owned();
+        }
+        let patient = since.elapsed() < Duration::from_secs(90);
+        assert!(patient, "the log says nothing: {log}");
+    };
+    assert!(
+        line.contains("turn limits.in_flight_requests from 1 to"),
+        "{line}"
+    );
+    assert!(line.contains("\"level\":\"WARN\""), "{line}");
+}

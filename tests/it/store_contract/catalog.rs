@@ -36,6 +36,41 @@ fn ask(store: &dyn Store, query: EventQuery) -> Vec<String> {
         .collect()
 }
 
+pub(crate) fn the_secret_that_verified_an_event_is_kept_and_may_be_unknown(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let by = |id, secret: Option<&str>| NewEvent {
+        verified_by: secret.map(Into::into),
+        ..of("shop", id, "paid", 0)
+    };
+    let signed = DedupKey::new(&source(), "id", &[b"a signed request"]);
+    let events = [
+        by("a", Some("file:/run/secrets/shop")),
+        by("b", None),
+        // With columns that few events fill.
+        NewEvent {
+            replay: Some(signed),
+            ..by("c", Some("env:SHOP"))
+        },
+    ];
+    for new in events {
+        insert_one(&*store, owner, new);
+    }
+    let page = store.events(&EventQuery {
+        limit: 10,
+        ..EventQuery::default()
+    });
+    let known = page.expect("a page").events;
+    let known: Vec<_> = known
+        .iter()
+        .map(|event| event.verified_by.as_deref())
+        .collect();
+    assert_eq!(
+        known,
+        [Some("env:SHOP"), None, Some("file:/run/secrets/shop")]
+    );
+}
+
 pub(crate) fn events_are_found_by_source_id_type_message_time_and_state(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);

@@ -121,6 +121,7 @@ macro_rules! contract {
             many_keys_are_claimed_part_by_part_and_a_long_one_holds_up_no_other
             rows_without_a_key_are_claimed_apart_and_an_order_that_was_ended_holds_nothing);
         $crate::store_contract::contract!($place: catalog
+            the_secret_that_verified_an_event_is_kept_and_may_be_unknown
             events_are_found_by_source_id_type_message_time_and_state
             events_are_found_by_the_sink_that_has_a_row_of_them
             a_trace_has_attempts_reason_and_confirms_with_their_times
@@ -215,6 +216,7 @@ fn event(id: &str, body: impl Into<Bytes>) -> NewEvent {
         ],
         body,
         received_at: UnixMillis(1_700_000_000_123),
+        verified_by: None,
         window: LONG,
         sinks: None,
     }

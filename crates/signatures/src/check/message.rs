@@ -72,6 +72,8 @@ pub(crate) struct Proven<'v> {
     pub(crate) claims: Option<Vec<u8>>,
     /// Position of the secret that has proven it, if it was one of the configuration.
     pub(crate) secret: Option<usize>,
+    /// Time of signing, if the scheme has one.
+    pub(crate) signed_at: Option<UnixMillis>,
 }
 
 impl Proof {
@@ -122,7 +124,7 @@ impl Proof {
             key: None,
         };
         let found = read(&self.sigs, self.time_label(), cx)?;
-        let ts = self.time(found.ts, cx, inputs.now)?;
+        let (ts, signed_at) = self.time(found.ts, cx, inputs.now)?;
         cx.ts = &ts;
         for equal in &self.require {
             equal.check(cx)?;
@@ -139,7 +141,10 @@ impl Proof {
         let proven = self.signed(&found.candidates, cx, inputs, digest)?;
         self.bound(cx)?;
         self.time_is_whole(view.body)?;
-        Ok(proven)
+        Ok(Proven {
+            signed_at,
+            ..proven
+        })
     }
 
     /// Returns the label of the list entry that is the time.
@@ -184,6 +189,7 @@ impl Proof {
                 signed,
                 claims: None,
                 secret,
+                signed_at: None,
             });
         }
         Err(mismatch(&self.sigs).into())
@@ -194,9 +200,9 @@ impl Proof {
         in_list: Option<Cow<'v, [u8]>>,
         cx: Cx<'v>,
         now: UnixMillis,
-    ) -> Result<Cow<'v, [u8]>, Refusal> {
+    ) -> Result<(Cow<'v, [u8]>, Option<UnixMillis>), Refusal> {
         let Some(ts) = &self.ts else {
-            return Ok(Cow::Borrowed(&[]));
+            return Ok((Cow::Borrowed(&[]), None));
         };
         let text = match &ts.place {
             Place::Sig(_) => in_list,
@@ -208,7 +214,10 @@ impl Proof {
                 .is_some_and(|raw| JsonKind::of(raw) == JsonKind::Number)
         });
         match text.filter(|text| number && !text.is_empty()) {
-            Some(text) => ts.rule.check(&text, now).map(|()| text),
+            Some(text) => {
+                let signed_at = ts.rule.check(&text, now)?;
+                Ok((text, Some(signed_at)))
+            }
             None => Err(Refusal::new(
                 Reason::TimestampInvalid,
                 "the time of signing is missing",

@@ -23,8 +23,8 @@ impl Freshness {
         }
     }
 
-    /// Refuses a delivery signed at `text` that may not arrive `now`.
-    pub(crate) fn check(self, text: &[u8], now: UnixMillis) -> Result<(), Refusal> {
+    /// Returns the time of signing. Refuses a delivery signed at `text` that may not arrive `now`.
+    pub(crate) fn check(self, text: &[u8], now: UnixMillis) -> Result<UnixMillis, Refusal> {
         let Some(signed_at) = millis(text, self.unit) else {
             return Err(Refusal::new(
                 Reason::TimestampInvalid,
@@ -32,7 +32,7 @@ impl Freshness {
             ));
         };
         if self.tolerance == 0 {
-            return Ok(());
+            return Ok(UnixMillis(signed_at));
         }
         // Senders that sign in whole seconds are aged in whole seconds, as their own libraries do.
         let now = if self.unit == TimeUnit::S {
@@ -60,7 +60,7 @@ impl Freshness {
             );
             Err(Refusal::new(Reason::TimestampInFuture, detail))
         } else {
-            Ok(())
+            Ok(UnixMillis(signed_at))
         }
     }
 }

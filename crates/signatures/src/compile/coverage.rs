@@ -291,6 +291,10 @@ pub(crate) fn facts(spec: &SchemeSpec, covered: Covered) -> Facts {
         deadline: facts
             .answer_within_ms
             .map(|ms| Duration::from_millis(ms) * 4 / 5),
+        disabled_after_failures: facts.disabled_after_failures,
+        disabled_after: facts
+            .disabled_after_hours
+            .map(|hours| Duration::from_secs(hours * 3600)),
         max_body_bytes: facts.max_body_bytes,
         body_covered: covered.body,
         id_covered: covered.id,

@@ -40,6 +40,10 @@ impl Entry {
             "retries",
             self.retries().unwrap_or_else(|| "not known".into()),
         ));
+        rows.extend(
+            self.disables()
+                .map(|rule| ("disables the webhook after", rule)),
+        );
         rows.extend(self.limits());
         let identity = identity_evidence(facts.identity);
         rows.push((
@@ -180,6 +184,19 @@ impl Entry {
             answer(respond)
         } else {
             "200 `{\"id\": …, \"status\": \"accepted\"}` or `\"duplicate\"`".into()
+        }
+    }
+
+    /// Returns the provider's rule by which it disables a webhook.
+    pub(super) fn disables(&self) -> Option<String> {
+        let facts = &self.spec.facts;
+        match (facts.disabled_after_failures, facts.disabled_after_hours) {
+            (Some(failures), _) => Some(format!("{failures} failures in a row")),
+            (None, Some(hours)) => Some(format!(
+                "{} days of nothing but failures",
+                hours.div_ceil(24)
+            )),
+            (None, None) => None,
         }
     }
 

@@ -23,9 +23,13 @@ mod config;
 mod connection;
 mod temporary_queue;
 mod topology;
+mod unrouted;
 
 pub use self::config::RabbitmqConfig;
 pub use self::temporary_queue::TemporaryQueue;
+pub use self::unrouted::{
+    Decided, HELD_MESSAGES, HeldFate, HeldMessages, HoldBounds, UnroutedMessage,
+};
 
 /// A RabbitMQ broker or cluster.
 pub struct RabbitmqSink {

@@ -11,20 +11,20 @@ WITH gone AS (
         set_config('synchronous_commit',
             CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
         ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END) AS synced, i.*
-    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) WITH ORDINALITY
-        AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body, place)
+    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) WITH ORDINALITY
+        AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body, verified_by, place)
 ), fresh AS (
     -- Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
     INSERT INTO dedup (key, guard, digest, source, seq, expires_at)
     SELECT key, guard, digest, source, seq, now() + ttl * interval '1 millisecond'
     FROM input ORDER BY key
 ), stored AS (
-    INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body)
-    SELECT seq, key, source, event_id, event_type, content_type, headers, received_at, body
+    INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body, verified_by)
+    SELECT seq, key, source, event_id, event_type, content_type, headers, received_at, body, verified_by
     FROM input
 ), queued AS (
     INSERT INTO outbox (seq, key, bytes, owner, sink)
-    SELECT seq, key, length(body), $15, $16
+    SELECT seq, key, length(body), $16, $17
     FROM input
 )
 SELECT place, seq, synced FROM input

@@ -11,8 +11,8 @@ WITH gone AS (
         set_config('synchronous_commit',
             CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
         ELSE ('the schema in force is ' || coalesce(current_schema(), 'none'))::integer::text END) AS synced, i.*
-    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) WITH ORDINALITY
-        AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body,
+    FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) WITH ORDINALITY
+        AS i (key, guard, digest, source, event_id, event_type, content_type, headers, received_at, ttl, body, verified_by,
             message, replay, conflict_of, same_bytes_as, sinks, place)
 ), fresh AS (
     -- Keys go in in order, so that two batches with common keys do not wait for each other in a circle.
@@ -21,14 +21,14 @@ WITH gone AS (
     FROM input ORDER BY key
     ON CONFLICT DO NOTHING RETURNING seq
 ), stored AS (
-    INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as)
-    SELECT seq, coalesce(message, key), source, event_id, event_type, content_type, headers, received_at, body, conflict_of, same_bytes_as
+    INSERT INTO event (seq, key, source, event_id, event_type, content_type, headers, received_at, body, verified_by, conflict_of, same_bytes_as)
+    SELECT seq, coalesce(message, key), source, event_id, event_type, content_type, headers, received_at, body, verified_by, conflict_of, same_bytes_as
     FROM input JOIN fresh USING (seq)
 ), queued AS (
     -- A row for each sink of the event. A list in a text, since a join with another input may be made by sorting the bodies.
     -- In it, an ordered sink has the event's key behind its name: "sink=1234".
     INSERT INTO outbox (seq, key, bytes, owner, sink, order_key)
-    SELECT seq, coalesce(message, key), length(body), $20, split_part(sink.name, '=', 1), nullif(split_part(sink.name, '=', 2), '')::bigint
+    SELECT seq, coalesce(message, key), length(body), $21, split_part(sink.name, '=', 1), nullif(split_part(sink.name, '=', 2), '')::bigint
     FROM input JOIN fresh USING (seq) CROSS JOIN LATERAL unnest(string_to_array(sinks, ',')) AS sink (name)
 ), filtered AS (
     -- An event that no sink wants is kept like one that was published now.

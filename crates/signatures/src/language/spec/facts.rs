@@ -30,6 +30,10 @@ pub struct FactsSpec {
     pub window_days: Option<u64>,
     /// Response timeout of the provider, in milliseconds.
     pub answer_within_ms: Option<u64>,
+    /// Number of failures in a row after which the provider disables the webhook.
+    pub disabled_after_failures: Option<u32>,
+    /// Time of nothing but failures after which the provider disables the webhook, in hours.
+    pub disabled_after_hours: Option<u64>,
     /// Largest body that the provider sends, in bytes.
     pub max_body_bytes: Option<usize>,
     /// Steps in the provider's console that lead to the secret.

@@ -27,6 +27,9 @@ use super::sqlite::SqliteStore;
 use crate::config::model;
 use crate::runtime::pending_file::PendingFile;
 
+/// Number of rows, by kind, in words.
+type RowCounts = Vec<(&'static str, u64)>;
+
 /// Numbers that are left free after a restore. The numbers of events that came after the backup are among
 /// them, and are not given again: a reader by number sees each later event.
 const FREE_NUMBERS: i64 = 1_000_000_000;
@@ -35,7 +38,7 @@ const FREE_NUMBERS: i64 = 1_000_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Number of rows of each table that has some, with a word for them.
-    pub rows: Vec<(&'static str, u64)>,
+    pub rows: RowCounts,
     /// Size of the backup, in bytes.
     pub bytes: u64,
 }
@@ -105,8 +108,8 @@ pub fn restore(config: &model::Store, place: &Path) -> Result<Contents, StoreErr
 /// Runs `work` in one transaction on the store of `config`, which has to be empty and without an instance.
 fn into_empty(
     config: &model::Store,
-    work: &mut dyn FnMut(&mut dyn TableWriter) -> Result<Vec<(&'static str, u64)>, StoreError>,
-) -> Result<Vec<(&'static str, u64)>, StoreError> {
+    work: &mut dyn FnMut(&mut dyn TableWriter) -> Result<RowCounts, StoreError>,
+) -> Result<RowCounts, StoreError> {
     let mut checked = |to: &mut dyn TableWriter| {
         refuse_rows(to)?;
         work(to)
@@ -139,7 +142,7 @@ pub(super) fn refuse_rows(to: &mut dyn TableWriter) -> Result<(), StoreError> {
 fn carry_all(
     from: &mut dyn TableReader,
     to: &mut dyn TableWriter,
-) -> Result<Vec<(&'static str, u64)>, StoreError> {
+) -> Result<RowCounts, StoreError> {
     let mut rows = Vec::new();
     for table in CARRIED {
         let stored = carry(from, to, table, "")?;
@@ -157,7 +160,7 @@ fn carry_all(
 }
 
 /// Returns the number of rows of each table that has some.
-pub(super) fn counts(of: &mut dyn TableWriter) -> Result<Vec<(&'static str, u64)>, StoreError> {
+pub(super) fn counts(of: &mut dyn TableWriter) -> Result<RowCounts, StoreError> {
     let mut rows = Vec::new();
     for table in CARRIED {
         rows.push((table.rows, of.count(table)?));
@@ -167,8 +170,6 @@ pub(super) fn counts(of: &mut dyn TableWriter) -> Result<Vec<(&'static str, u64)
 }
 
 /// Returns the number of rows of each table that a backup holds.
-fn counts_of_file(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<(&'static str, u64)>, StoreError> {
+fn counts_of_file(connection: &mut SqliteConnection) -> Result<RowCounts, StoreError> {
     counts(connection)
 }

@@ -23,10 +23,13 @@ pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
 const REST: Duration = Duration::from_millis(100);
 /// Delay before a batch that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Attempts for a batch. Afterwards it is dropped: one of its rows may be the reason.
+/// Attempts for a batch that a store refuses while it answers. Afterwards the batch is dropped: one of its rows may be
+/// the reason.
 const ATTEMPTS: u32 = 5;
-/// Interval of measures.
-const MEASURE: Duration = Duration::from_secs(5);
+/// Interval of measures, which read the whole table. What the thread stores is added in between.
+const MEASURE: Duration = Duration::from_secs(60);
+/// Longest sleep.
+const SLEEP: Duration = Duration::from_secs(5);
 /// Rows that one deletion removes, at most.
 const EVICTED: usize = 1000;
 /// Deletions in a row for one source, at most.
@@ -103,7 +106,7 @@ impl QuarantineWriter {
             let first = select! {
                 recv(stopped) -> _ => self.waiting.try_recv().ok(),
                 recv(self.waiting) -> first => first.ok(),
-                default(MEASURE) => None,
+                default(SLEEP) => None,
             };
             let stopping = stopped.try_recv() == Err(TryRecvError::Disconnected);
             match first {
@@ -133,22 +136,29 @@ impl QuarantineWriter {
             batch.push(next);
         }
         self.leave_out_large(&mut batch);
-        let mut attempt = 0;
+        let mut refused = 0;
         let stored = loop {
-            attempt += 1;
             match self.keep(&batch) {
                 Ok(()) => break true,
                 Err(error) => {
                     self.report(&error);
+                    // A row twice is better than a row lost: dedup knows its event.
+                    let may_be_row = matches!(error, StoreError::Unavailable(_)) && self.answers();
+                    refused += u32::from(may_be_row);
                     let ended = stopped.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected);
-                    let unknown = matches!(error, StoreError::Ambiguous(_));
-                    if ended || unknown || attempt == ATTEMPTS {
+                    if ended || refused == ATTEMPTS {
                         break false;
                     }
                 }
             }
         };
         self.settle(&batch, stored);
+    }
+
+    /// Returns `true` if the store answers a question.
+    fn answers(&mut self) -> bool {
+        let first = self.store().and_then(|store| store.refused_delivery(0));
+        first.is_ok()
     }
 
     /// Drops deliveries that would take half of their source's bytes: the others would have to go for them.
@@ -176,15 +186,23 @@ impl QuarantineWriter {
         }
         let metrics = self.shared.metrics.clone();
         for (source, (rows, bytes)) in sources {
+            // Series of a source that a reload has removed stay away.
+            let counts = metrics.has_source(&source);
             if !stored {
-                metrics.count_quarantine_drops(&source, QuarantineDrop::Store, rows);
+                if counts {
+                    metrics.count_quarantine_drops(&source, QuarantineDrop::Store, rows);
+                }
                 continue;
             }
-            metrics.count_quarantined(&source, rows);
+            if counts {
+                metrics.count_quarantined(&source, rows);
+            }
             let usage = self.usage.entry(source.clone()).or_default();
             usage.0 += rows;
             usage.1 += bytes;
             let (usage, bounds) = (*usage, self.bounds());
+            metrics.set_quarantine(&source, Some(usage));
+            self.shown.insert(source.clone());
             if is_beyond(usage, bounds)
                 && let Err(error) = self.evict(&source)
             {
@@ -201,8 +219,9 @@ impl QuarantineWriter {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(
                 %error,
-                "cannot keep refused deliveries in the quarantine: {error}; they are dropped and counted once the queue is full, \
-                 deliveries are not concerned, retrying"
+                "cannot keep refused deliveries in the quarantine: {error}; they wait in its queue, and those beyond \
+                 quarantine.queue_bytes are dropped and counted; deliveries are not concerned; retrying, look at /readyz for \
+                 the state of the store"
             );
         }
     }
@@ -241,7 +260,7 @@ impl QuarantineWriter {
         self.measured = None;
         for _ in 0..EVICTIONS {
             let gone = store.evict_refused(source, bounds, EVICTED)?;
-            if gone > 0 {
+            if gone > 0 && self.shared.metrics.has_source(source) {
                 self.shared
                     .metrics
                     .count_quarantine_drops(source, QuarantineDrop::Oldest, gone);

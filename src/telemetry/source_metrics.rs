@@ -70,6 +70,12 @@ impl Metrics {
         }
     }
 
+    /// Returns `true` if the source is in force. It reads the series of all sources.
+    pub fn has_source(&self, name: &str) -> bool {
+        let known = labels(&self.received, ["source"]);
+        known.iter().any(|[known]| known == name)
+    }
+
     /// Removes the series of one source. Some of them may not be there.
     fn remove_source(&self, name: &str) {
         for family in [

@@ -10,12 +10,13 @@ use super::{PostgresStore, sql_limit, upkeep};
 use crate::domain::delivery::InstanceId;
 use crate::store::{StoreError, StoreSize};
 
-/// Sizes on disk come from the file system, the number of events from the statistics collector (after a crash from the last
+/// The quarantine has bounds of its own, and is not in use by events. Sizes on disk come from the file system, the number of events from the statistics collector (after a crash from the last
 /// `ANALYZE`), and the average from the oldest and the newest events. The bytes of a body are known without reading it.
 const SIZE: &str = "
     WITH disk AS MATERIALIZED (
         SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes,
-               coalesce(sum(pg_total_relation_size(oid)) FILTER (WHERE oid <> 'event'::regclass), 0)::bigint AS others
+               coalesce(sum(pg_total_relation_size(oid)) FILTER (WHERE oid NOT IN ('event'::regclass, 'quarantine'::regclass)), 0)::bigint AS others,
+               coalesce(sum(pg_total_relation_size(oid)) FILTER (WHERE oid <> 'quarantine'::regclass), 0)::bigint AS own
         FROM pg_class WHERE relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'event'::regclass)
     ), rows AS MATERIALIZED (
         SELECT coalesce(nullif(pg_stat_get_live_tuples(oid), 0), greatest(reltuples, 0)::bigint) AS events
@@ -25,7 +26,7 @@ const SIZE: &str = "
             (SELECT body, headers FROM event ORDER BY seq LIMIT 300)
             UNION ALL (SELECT body, headers FROM event ORDER BY seq DESC LIMIT 300)) AS sampled
     )
-    SELECT disk.bytes AS on_disk, least(disk.bytes, disk.others + rows.events * average.bytes)::bigint AS in_use, average.bytes AS of_event,
+    SELECT disk.bytes AS on_disk, least(disk.own, disk.others + rows.events * average.bytes)::bigint AS in_use, average.bytes AS of_event,
            (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM published) AS oldest_ms
     FROM disk, rows, average";
 

@@ -10,7 +10,7 @@ use super::upkeep::{delete_published, sql_limit};
 use super::{SqliteStore, now};
 use crate::store::{StoreError, StoreSize};
 
-/// Pages are counted by SQLite itself, and the average comes from the oldest and the newest events. The length of a body is known
+/// The quarantine has bounds of its own, and is not in use by events. Pages are counted by SQLite itself, and the average comes from the oldest and the newest events. The length of a body is known
 /// without reading it.
 const SIZE: &str = "
     SELECT (SELECT page_size FROM pragma_page_size) AS page, (SELECT page_count FROM pragma_page_count) AS pages,
@@ -18,6 +18,7 @@ const SIZE: &str = "
            (SELECT coalesce(avg(length(body) + length(headers)), 0) FROM (
                 SELECT * FROM (SELECT body, headers FROM event ORDER BY seq LIMIT 300)
                 UNION ALL SELECT * FROM (SELECT body, headers FROM event ORDER BY seq DESC LIMIT 300))) + 150 AS average,
+           (SELECT coalesce(sum(size), 0) FROM quarantine) AS refused,
            (SELECT min(at) FROM published) AS oldest";
 
 #[derive(QueryableByName)]
@@ -28,6 +29,8 @@ struct SizeRow {
     pages: i64,
     #[diesel(sql_type = BigInt)]
     free: i64,
+    #[diesel(sql_type = BigInt)]
+    refused: i64,
     #[diesel(sql_type = diesel::sql_types::Double)]
     average: f64,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -39,10 +42,11 @@ impl SqliteStore {
     pub(super) fn measured_size(&self) -> Result<StoreSize, StoreError> {
         let row: SizeRow = self.read(|connection| sql_query(SIZE).get_result(connection))?;
         let bytes = |pages: i64| u64::try_from(pages.saturating_mul(row.page)).unwrap_or(0);
+        let in_use = bytes(row.pages.saturating_sub(row.free));
         let age = |at: i64| u64::try_from(now().saturating_sub(at)).unwrap_or(0);
         Ok(StoreSize {
             on_disk: bytes(row.pages),
-            in_use: bytes(row.pages.saturating_sub(row.free)),
+            in_use: in_use.saturating_sub(u64::try_from(row.refused).unwrap_or(0)),
             of_event: row.average as u64,
             oldest_confirm: row.oldest.map(|at| Duration::from_millis(age(at))),
         })

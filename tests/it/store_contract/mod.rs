@@ -148,6 +148,7 @@ macro_rules! contract {
             a_pause_is_there_for_all_until_it_is_resumed_and_each_change_is_recorded_once);
         $crate::store_contract::contract!($place: quarantine
             refused_deliveries_come_back_byte_for_byte_in_pages_and_by_filter
+            what_is_refused_is_not_among_the_bytes_by_which_events_go
             a_full_source_loses_its_oldest_and_no_other_source_any
             refused_deliveries_go_by_an_operators_decision_or_after_their_time);
     };

@@ -180,3 +180,21 @@ pub(crate) fn refused_deliveries_go_by_an_operators_decision_or_after_their_time
     store.prune(retention(14), 100).expect("pruned");
     assert_eq!(times(&*store, "shop"), [4]);
 }
+
+pub(crate) fn what_is_refused_is_not_among_the_bytes_by_which_events_go(place: &impl Place) {
+    let store = place.store();
+    let before = store.size().expect("measured");
+    let body: Vec<u8> = (0..1_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for at in 0..4 {
+        store
+            .keep_refused(&[refused("shop", at, &body)])
+            .expect("kept");
+    }
+    let after = store.size().expect("measured");
+    let grown = after.in_use.saturating_sub(before.in_use);
+    assert!(grown < 500_000, "{grown}");
+    let on_disk = after.on_disk - before.on_disk;
+    assert!(on_disk >= 500_000, "{on_disk}");
+}

@@ -29,6 +29,7 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
     for sink in &config.sinks {
         messages_fit(config, sink, report);
     }
+    bodies_are_kept(config, report);
     lakehouse_is_here(config, report);
     draft.finish()
 }
@@ -54,6 +55,7 @@ fn schemes(config: &Config, report: &mut Report) {
                 warnings
                     .for_each(|warning| report.warn(format!("source {}: {warning}", source.name)));
                 short_window(source, &scheme, report);
+                quarantine_is_shorter(config, source, &scheme, report);
             }
             Err(errors) => {
                 let errors = errors
@@ -77,6 +79,43 @@ fn short_window(source: &Source, scheme: &Scheme, report: &mut Report) {
             window.as_secs() / 86_400,
             retries.as_secs() / 3600,
             retries.as_secs().div_ceil(86_400)
+        ));
+    }
+}
+
+/// Warns of refused deliveries that stay longer than dedup knows their events.
+fn quarantine_is_shorter(config: &Config, source: &Source, scheme: &Scheme, report: &mut Report) {
+    let usual = scheme.facts().window.max(config.dedup.window);
+    let (keep, window) = (config.quarantine.keep, source.window.unwrap_or(usual));
+    if config.quarantine.enabled && keep > window {
+        report.warn(format!(
+            "source {}: quarantine.keep_days is {}, and its dedup window is {} days: a refused delivery older than the window is verified only with `hookweir quarantine verify --old`, \
+             and may be doubled; lower keep_days, or raise window_days",
+            source.name,
+            keep.as_secs() / 86_400,
+            window.as_secs() / 86_400
+        ));
+    }
+}
+
+/// Warns of bodies that are known to come, and that a source's part of the quarantine does not take.
+fn bodies_are_kept(config: &Config, report: &mut Report) {
+    let (options, sources) = (&config.quarantine, config.sources.len().max(1) as u64);
+    let most = options.source_bytes.min(options.max_bytes / sources) / 2;
+    let largest = |source: &Source| {
+        let limit = config.limits.max_body_bytes;
+        source
+            .max_body_bytes
+            .or_else(|| Some(largest_sent(source)?.min(limit)))
+    };
+    let sources = config.sources.iter();
+    let beyond = sources.filter(|source| largest(source).is_some_and(|bytes| bytes as u64 > most));
+    let names: Vec<&str> = beyond.map(|source| source.name.as_str()).collect();
+    if let (true, Some(first)) = (options.enabled, names.first()) {
+        report.warn(format!(
+            "quarantine: a refused delivery above {most} bytes, half of the part of its source, is not kept, and {} of the sources take larger bodies (the first is {first}): \
+             raise quarantine.max_bytes and quarantine.source_bytes, or lower max_body_bytes",
+            names.len()
         ));
     }
 }

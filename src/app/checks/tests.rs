@@ -387,3 +387,33 @@ fn a_secret_that_is_very_likely_another_one_is_warned_about() {
     );
     assert!(!warnings("stripe", "whsec_0123456789abcdef").contains("secrets[0]"));
 }
+
+#[test]
+fn a_quarantine_that_keeps_longer_than_dedup_or_less_than_a_body_is_warned_of() {
+    let source = "[[source]]\nname = \"a\"\nprovider = \"stripe\"\nsecrets = [\"plain:whsec_hunter2hunter2\"]\n";
+    let warned = |quarantine: &str, own: &str| {
+        let text = format!("{quarantine}\n{source}{own}\n");
+        let config = load_text(&text).expect("sound");
+        config.warnings.join("\n")
+    };
+    let quiet = warned("", "");
+    assert!(!quiet.contains("quarantine"), "{quiet}");
+    let long = warned("[quarantine]\nkeep_days = 30", "window_days = 20");
+    assert!(
+        long.contains("keep_days is 30, and its dedup window is 20"),
+        "{long}"
+    );
+    let small = warned(
+        "[quarantine]\nmax_bytes = 4_000_000\nsource_bytes = 4_000_000",
+        "max_body_bytes = 3_000_000",
+    );
+    assert!(
+        small.contains("above 2000000 bytes") && small.contains("first is a"),
+        "{small}"
+    );
+    let off = warned(
+        "[quarantine]\nenabled = false\nkeep_days = 30",
+        "window_days = 20",
+    );
+    assert!(!off.contains("quarantine"), "{off}");
+}

@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Diagnosis {
     /// The cause. None: nothing that was tried fits.
     pub cause: Option<Cause>,
+    /// Error of the clock, besides the cause.
+    pub clock: Option<Cause>,
     /// Checks that were made, in order.
     pub checks: Vec<String>,
 }
@@ -280,7 +282,10 @@ impl fmt::Display for Cause {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
-            Some(cause) => write!(f, "{cause}"),
+            Some(cause) => match &self.clock {
+                Some(clock) => write!(f, "two mistakes at once. {cause}. And {clock}"),
+                None => write!(f, "{cause}"),
+            },
             None if self.checks.is_empty() => f.write_str("nothing could be tried"),
             None => write!(
                 f,

@@ -293,8 +293,46 @@ fn case_10_a_url_that_a_proxy_has_changed() {
 fn two_causes_at_once_are_found_if_one_is_the_clock() {
     let of = source("stripe", spec("stripe", CANARY));
     let others = [source("shop", spec("shopify", OTHER))];
-    let found = cause(&sent_with(&spec("stripe", OTHER), 3600, None), &of, &others);
-    assert!(matches!(found, Cause::SecretOfOther { .. }), "{found}");
+    let found = verdict(&sent_with(&spec("stripe", OTHER), 3600, None), &of, &others);
+    let (first, clock) = (found.cause.as_ref(), found.clock.as_ref());
+    assert!(
+        matches!(first, Some(Cause::SecretOfOther { .. })),
+        "{found}"
+    );
+    assert!(
+        matches!(clock, Some(Cause::Clock { age_secs, .. }) if (3600..=3601).contains(age_secs)),
+        "{found}"
+    );
+    let said = found.to_string();
+    assert!(
+        said.contains("source shop") && said.contains("s before the receipt"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_wrong_clock_is_found_behind_a_body_of_many_megabytes() {
+    let of = source("stripe", spec("stripe", CANARY));
+    let body = format!(
+        "{{\"id\":\"evt_1\",\"type\":\"a.b\",\"pad\":\"{}\"}}",
+        "x".repeat(8 << 20)
+    );
+    let found = cause(&sent_with(&of.spec, 3600, Some(body.as_bytes())), &of, &[]);
+    assert!(matches!(found, Cause::Clock { .. }), "{found}");
+}
+
+#[test]
+fn a_case_in_a_log_shows_no_header_and_no_body() {
+    let of = source("gitlab", spec("gitlab-token", OTHER));
+    let request = sent(&spec("gitlab-token", CANARY));
+    let case = Case {
+        request: &request,
+        source: &of,
+        others: &[],
+        keys: &KeyRing::EMPTY,
+    };
+    let said = format!("{case:?} {request:?}");
+    assert!(!said.contains(CANARY), "{said}");
 }
 
 #[test]

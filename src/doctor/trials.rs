@@ -1,6 +1,9 @@
 //! Trials: verifications of what might have been sent, within bounds.
 
-use hookweir_signatures::{Reason, Scheme, SourceSpec, UnixMillis, Verdict, spec_of, verify};
+use bytes::Bytes;
+use hookweir_signatures::{
+    KeyRing, Reason, Scheme, SourceSpec, UnixMillis, Verdict, spec_of, verify,
+};
 
 use super::Case;
 use super::cause::{Cause, Diagnosis};
@@ -21,6 +24,8 @@ pub(super) struct Trials<'a> {
     left: usize,
     bytes: usize,
     checks: Vec<String>,
+    /// Error of the clock, if another cause may be behind it.
+    clock: Option<Cause>,
 }
 
 /// Result of one verification.
@@ -56,6 +61,7 @@ impl<'a> Trials<'a> {
             left: MOST,
             bytes: MOST_BYTES,
             checks: Vec::new(),
+            clock: None,
         }
     }
 
@@ -68,8 +74,14 @@ impl<'a> Trials<'a> {
         if cause.is_none() && (self.left == 0 || self.bytes == 0) {
             self.checked("then the bound on trials was reached");
         }
+        // An unproven header says nothing about the time.
+        let is_found = match &cause {
+            Some(Cause::OtherScheme { proven, .. }) => *proven,
+            found => found.is_some(),
+        };
         Diagnosis {
             cause,
+            clock: self.clock.filter(|_| is_found),
             checks: self.checks,
         }
     }
@@ -82,12 +94,26 @@ impl<'a> Trials<'a> {
     /// Verifies a request as a delivery to a source with these keys.
     pub(super) fn prove(&mut self, spec: &SourceSpec, request: &Request) -> Proof {
         match Scheme::compile(spec, 1) {
-            Ok(scheme) => self.prove_by(&scheme, request, self.at),
+            Ok(scheme) => self.prove_by(&scheme, request, self.at, self.case.keys),
             Err(_) => Proof::NotTried,
         }
     }
 
-    fn prove_by(&mut self, scheme: &Scheme, request: &Request, at: UnixMillis) -> Proof {
+    /// Verifies a request as a delivery to another source, whose fetched keys are not there.
+    pub(super) fn prove_other(&mut self, spec: &SourceSpec, request: &Request) -> Proof {
+        match Scheme::compile(spec, 1) {
+            Ok(scheme) => self.prove_by(&scheme, request, self.at, &KeyRing::EMPTY),
+            Err(_) => Proof::NotTried,
+        }
+    }
+
+    fn prove_by(
+        &mut self,
+        scheme: &Scheme,
+        request: &Request,
+        at: UnixMillis,
+        keys: &KeyRing,
+    ) -> Proof {
         let plain = scheme.unpacked_len(&request.body);
         let bytes = request.body.len().max(plain.unwrap_or_default());
         if self.left == 0 || self.bytes < bytes {
@@ -95,13 +121,31 @@ impl<'a> Trials<'a> {
             return Proof::NotTried;
         }
         self.left -= 1;
-        self.bytes -= bytes;
-        match verify(scheme, self.case.keys, request, at) {
+        let verdict = verify(scheme, keys, request, at);
+        let of_time = [Reason::TimestampTooOld, Reason::TimestampInFuture];
+        // The body of one that is refused for its time is not hashed.
+        if !matches!(&verdict, Err(refusal) if of_time.contains(&refusal.reason)) {
+            self.bytes -= bytes;
+        }
+        match verdict {
             Ok(Verdict::Events(_)) => Proof::Given,
             // A handshake may be answered without any proof.
             Ok(Verdict::Challenge(_)) => Proof::Handshake,
             Ok(Verdict::NeedsKeys(_) | Verdict::Learn { .. }) => Proof::Undecided,
             Err(refusal) => Proof::Refused(refusal.reason),
+        }
+    }
+
+    /// Returns a request that is refused for the same reason: without its body if that does not matter.
+    fn smallest(&mut self, scheme: &Scheme, refused: Reason) -> Request {
+        let request = self.case.request;
+        let empty = Request {
+            body: Bytes::new(),
+            ..request.clone()
+        };
+        match self.prove_by(scheme, &empty, request.received_at, self.case.keys) {
+            Proof::Refused(reason) if reason == refused => empty,
+            _ => request.clone(),
         }
     }
 
@@ -117,13 +161,14 @@ impl<'a> Trials<'a> {
         let spec = &self.case.source.spec;
         let scheme = Scheme::compile(spec, 1).ok()?;
         let received = self.case.request.received_at.0;
+        let judged = self.smallest(&scheme, refused);
         // The nearest time at which the reason is another one, in seconds from the receipt.
         let (mut off, mut near) = (0, LONGEST);
         while near - off > 1 {
             let middle = off + (near - off) / 2;
             let shift = if is_old { -middle } else { middle };
             let at = UnixMillis(received.saturating_add(shift * 1000));
-            match self.prove_by(&scheme, self.case.request, at) {
+            match self.prove_by(&scheme, &judged, at, self.case.keys) {
                 Proof::Refused(reason) if reason == refused => off = middle,
                 Proof::NotTried => return None,
                 _ => near = middle,
@@ -136,10 +181,15 @@ impl<'a> Trials<'a> {
         let by = near + tolerance.map_or(0, |secs| i64::try_from(secs).unwrap_or(0));
         let shift = if is_old { -near } else { near };
         self.at = UnixMillis(received.saturating_add(shift * 1000));
-        let proof = self.prove_by(&scheme, self.case.request, self.at);
-        proof.is_given().then_some(Cause::Clock {
+        let proof = self.prove_by(&scheme, self.case.request, self.at, self.case.keys);
+        let clock = Cause::Clock {
             age_secs: if is_old { by } else { -by },
             tolerance_secs: tolerance,
-        })
+        };
+        if proof.is_given() {
+            return Some(clock);
+        }
+        self.clock = Some(clock);
+        None
     }
 }

@@ -234,12 +234,13 @@ impl Api {
         takes: Takes,
     ) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
         // The semaphores are never closed.
-        let body = match takes.needs {
-            Right::Bodies => self.bodies.clone().acquire_owned().await.ok(),
-            Right::Look | Right::Operate => None,
+        let reads_body = takes.needs == Right::Bodies || takes.reads == Reads::Body;
+        let body = match reads_body {
+            true => self.bodies.clone().acquire_owned().await.ok(),
+            false => None,
         };
         let room = match takes.reads {
-            Reads::Store => &self.room,
+            Reads::Store | Reads::Body => &self.room,
             Reads::Instance => &self.aside,
         };
         (room.clone().acquire_owned().await.ok(), body)

@@ -81,6 +81,8 @@ pub(super) struct Takes {
 pub(super) enum Reads {
     /// The store: a question may wait for it.
     Store,
+    /// A body in the store, or one after the other: the question takes the room for one, too.
+    Body,
     /// This instance, so that it answers whatever becomes of the store.
     Instance,
 }

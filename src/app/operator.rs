@@ -38,6 +38,7 @@ pub(super) fn operator(
         sources: parts.known.clone(),
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         redeliver: redeliver(parts.edge.clone()),
+        verifying: tokio::sync::Mutex::new(()),
         jobs,
         intake,
         reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),

@@ -95,6 +95,8 @@ pub struct Operator {
     pub intake: Arc<dyn Intake>,
     /// Way of a kept delivery to the verifiers.
     pub redeliver: Redeliver,
+    /// Lock of the command that verifies refused deliveries again.
+    pub verifying: tokio::sync::Mutex<()>,
     /// Sinks that keep messages which no queue is bound for.
     pub unrouted: UnroutedQueues,
     /// Places from which the figures of this instance are read.
@@ -135,6 +137,11 @@ impl Archive {
         }
         let opened = store::open_for_operator(&self.config, self.connections)?;
         Ok(&**self.store.get_or_init(|| opened))
+    }
+
+    /// Opens the store once more, with one connection: a lock stays with its transaction.
+    fn another(&self) -> Result<Arc<dyn OperatorStore>, ApiProblem> {
+        Ok(store::open_for_operator(&self.config, 1)?)
     }
 
     /// Returns the store as it is read.

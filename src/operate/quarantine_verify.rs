@@ -5,12 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::quarantine::Chosen;
 use super::quarantine_views::{RefusedChoice, RefusedVerified};
 use super::republish::{log, not_stored};
 use super::{ApiProblem, Operator};
+use crate::domain::delivery::wall_clock;
 use crate::domain::outcome::Outcome;
 use crate::domain::request::Request;
 use crate::domain::request_id::RequestId;
@@ -33,8 +35,12 @@ pub type Redeliver = Box<dyn Fn(Received) + Send + Sync>;
 
 /// A refused delivery that was verified again.
 enum Again {
-    /// Proven by the present configuration.
-    Proven(Arc<Source>, Request),
+    /// Proven by the present configuration. True: dedup knows its event for a short time only.
+    Proven(Arc<Source>, Request, bool),
+    /// Its key has to be fetched first.
+    NeedsKey(Arc<Source>, Request),
+    /// Proven, and older than the time for which dedup knows its event.
+    Old,
     Refused,
     Cut,
     WithoutSource,
@@ -44,16 +50,25 @@ enum Again {
 /// Proven deliveries that wait for their outcomes.
 #[derive(Default)]
 struct OnTheWay {
-    waiting: Vec<(i64, oneshot::Receiver<Outcome>)>,
+    waiting: Vec<Sent>,
     bytes: usize,
+}
+
+/// A proven delivery that a verifier has.
+struct Sent {
+    number: i64,
+    is_short_lived: bool,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Operator {
     /// Returns the result that verifying refused deliveries again would have.
     pub fn plan_refused(&self, choice: &RefusedChoice) -> Result<RefusedVerified, ApiProblem> {
         self.each_refused(choice, |again, found, _| {
-            if matches!(again, Again::Proven(..)) {
-                found.proven += 1;
+            match again {
+                Again::Proven(..) => found.proven += 1,
+                Again::NeedsKey(..) => found.undecided += 1,
+                _ => {}
             }
             Ok(())
         })
@@ -67,6 +82,31 @@ impl Operator {
         caller: &str,
     ) -> Result<RefusedVerified, ApiProblem> {
         choice.parse()?;
+        // A delivery without an id would be two events if two commands sent it at once.
+        let busy = || {
+            ApiProblem::conflict(
+                "refused deliveries are being verified again by another command, and nothing was changed",
+                "wait until it has ended, and ask again",
+            )
+        };
+        let _alone = self.verifying.try_lock().map_err(|_| busy())?;
+        let mut answer = None;
+        let mut work = || answer = Some(self.verify_chosen(choice, caller));
+        let is_alone = self.archive.another()?.verify_alone(&mut work);
+        match answer {
+            // What was done stays done, even if the lock was lost meanwhile.
+            Some(answer) => answer,
+            None => is_alone.map_err(ApiProblem::from).and(Err(busy())),
+        }
+    }
+
+    /// Does as [`Operator::verify_refused`] says, while nobody else does.
+    fn verify_chosen(
+        &self,
+        choice: &RefusedChoice,
+        caller: &str,
+    ) -> Result<RefusedVerified, ApiProblem> {
+        let until = Instant::now() + self.archive.patience() / 4 * 3;
         let entry = AuditEntry {
             instance: self.instance,
             caller: caller.to_owned(),
@@ -80,20 +120,33 @@ impl Operator {
         log(&entry);
         let mut on_the_way = OnTheWay::default();
         let mut found = self.each_refused(choice, |again, found, number| {
-            if let Again::Proven(source, request) = again {
-                found.proven += 1;
-                let bytes = request.body.len();
-                if on_the_way.is_full(bytes) {
-                    self.settle(&mut on_the_way, found, &entry)?;
+            let (source, request, is_short_lived) = match again {
+                Again::Proven(source, request, is_short_lived) => {
+                    found.proven += 1;
+                    (source, request, is_short_lived)
                 }
-                match self.send(&source, request) {
-                    Some(outcome) => on_the_way.add(number, bytes, outcome),
-                    None => found.not_now += 1,
+                // The verifier asks for the key. The class of its event is not known.
+                Again::NeedsKey(source, request) => (source, request, true),
+                _ => return Ok(()),
+            };
+            let bytes = request.body.len();
+            if on_the_way.is_full(bytes) {
+                self.settle(&mut on_the_way, found, &entry, until)?;
+            }
+            match self.send(&source, request, until) {
+                Some(outcome) => {
+                    let sent = Sent {
+                        number,
+                        is_short_lived,
+                        outcome,
+                    };
+                    on_the_way.add(bytes, sent);
                 }
+                None => found.not_now += 1,
             }
             Ok(())
         })?;
-        self.settle(&mut on_the_way, &mut found, &entry)?;
+        self.settle(&mut on_the_way, &mut found, &entry, until)?;
         Ok(found)
     }
 
@@ -122,7 +175,7 @@ impl Operator {
             for number in page {
                 if let Some(delivery) = store.refused_delivery(number)? {
                     found.looked += 1;
-                    let again = self.again(delivery);
+                    let again = self.again(delivery, choice.old);
                     count(&again, &mut found);
                     then(again, &mut found, number)?;
                 }
@@ -138,8 +191,9 @@ impl Operator {
         }
     }
 
-    /// Verifies a refused delivery with the present configuration, at the time of its receipt.
-    fn again(&self, delivery: RefusedDelivery) -> Again {
+    /// Verifies a refused delivery with the present configuration, at the time of its receipt. If `takes_old`, a
+    /// proven one has no age.
+    fn again(&self, delivery: RefusedDelivery, takes_old: bool) -> Again {
         let sources = self.sources.load();
         let mut sources = sources.iter();
         let known = sources.find(|of| of.name.as_str() == delivery.summary.source);
@@ -168,18 +222,33 @@ impl Operator {
             )
         }));
         match verdict {
-            Ok(Ok(Verdict::Events(_))) => Again::Proven(source, request),
-            Ok(Ok(Verdict::Challenge(_) | Verdict::NeedsKeys(_) | Verdict::Learn { .. })) => {
-                Again::Undecided
+            Ok(Ok(Verdict::Events(verified))) => {
+                let events = verified.into_events();
+                let is_short_lived = events.iter().any(|event| event.class.is_short_lived());
+                match !takes_old && is_old(&source, &request, is_short_lived) {
+                    true => Again::Old,
+                    false => Again::Proven(source, request, is_short_lived),
+                }
             }
+            // Its event may be of a short-lived class.
+            Ok(Ok(Verdict::NeedsKeys(_))) if !takes_old && is_old(&source, &request, true) => {
+                Again::Old
+            }
+            Ok(Ok(Verdict::NeedsKeys(_))) => Again::NeedsKey(source, request),
+            Ok(Ok(Verdict::Challenge(_) | Verdict::Learn { .. })) => Again::Undecided,
             Ok(Err(_)) | Err(_) => Again::Refused,
         }
     }
 
-    /// Sends a proven delivery to a verifier. None if it finds no room now.
-    fn send(&self, source: &Arc<Source>, request: Request) -> Option<oneshot::Receiver<Outcome>> {
+    /// Sends a delivery to a verifier, which gives it up at `until`. None if it finds no room now.
+    fn send(
+        &self,
+        source: &Arc<Source>,
+        request: Request,
+        until: Instant,
+    ) -> Option<oneshot::Receiver<Outcome>> {
         let now = Instant::now();
-        let deadline = now + source.deadline;
+        let deadline = until.min(now + source.deadline);
         let budget = &self.instruments.budget;
         let permit = budget.empty_permit(Some(source.share.clone()));
         let (metrics, id) = (source.metrics.clone(), RequestId::next());
@@ -202,27 +271,29 @@ impl Operator {
         Some(outcome)
     }
 
-    /// Waits for the outcomes of deliveries on their way, and removes those that are durable.
+    /// Waits for the outcomes of deliveries on their way, until `until` at most. Removes those that are durable.
     fn settle(
         &self,
         on_the_way: &mut OnTheWay,
         found: &mut RefusedVerified,
         entry: &AuditEntry,
+        until: Instant,
     ) -> Result<(), ApiProblem> {
         on_the_way.bytes = 0;
         let mut durable = Vec::new();
-        for (number, outcome) in std::mem::take(&mut on_the_way.waiting) {
-            // A ticket resolves within the time of a commit.
-            match outcome.blocking_recv() {
-                Ok(Outcome::Accepted { .. }) => {
+        for sent in std::mem::take(&mut on_the_way.waiting) {
+            match outcome_of(sent.outcome, until) {
+                Some(Outcome::Accepted { .. }) => {
                     found.accepted += 1;
-                    durable.push(number);
+                    durable.push(sent.number);
                 }
-                Ok(Outcome::Duplicate { .. }) => {
+                // The provider may have meant two events, hours apart.
+                Some(Outcome::Duplicate { .. }) if sent.is_short_lived => found.alike += 1,
+                Some(Outcome::Duplicate { .. }) => {
                     found.known += 1;
-                    durable.push(number);
+                    durable.push(sent.number);
                 }
-                Ok(_) | Err(_) => found.not_now += 1,
+                _ => found.not_now += 1,
             }
         }
         if durable.is_empty() {
@@ -248,15 +319,36 @@ impl OnTheWay {
         !self.waiting.is_empty() && (self.waiting.len() >= STEP || bytes > STEP_BYTES)
     }
 
-    fn add(&mut self, number: i64, bytes: usize, outcome: oneshot::Receiver<Outcome>) {
-        self.waiting.push((number, outcome));
+    fn add(&mut self, bytes: usize, sent: Sent) {
+        self.waiting.push(sent);
         self.bytes += bytes;
     }
 }
 
+/// Returns the outcome of a delivery, if it is there at `until`.
+fn outcome_of(outcome: oneshot::Receiver<Outcome>, until: Instant) -> Option<Outcome> {
+    let Ok(handle) = Handle::try_current() else {
+        return outcome.blocking_recv().ok();
+    };
+    let outcome = async { tokio::time::timeout_at(until.into(), outcome).await };
+    handle.block_on(outcome).ok()?.ok()
+}
+
+/// Returns `true` if dedup may have forgotten what came of the delivery since its receipt: the provider may have
+/// sent it again meanwhile.
+fn is_old(source: &Source, request: &Request, is_short_lived: bool) -> bool {
+    let window = match is_short_lived {
+        true => source.retry_span.min(source.dedup_window),
+        false => source.dedup_window,
+    };
+    let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+    wall_clock().0.saturating_sub(request.received_at.0) > window
+}
+
 fn count(again: &Again, found: &mut RefusedVerified) {
     match again {
-        Again::Proven(..) => {}
+        Again::Proven(..) | Again::NeedsKey(..) => {}
+        Again::Old => found.old += 1,
         Again::Refused => found.refused += 1,
         Again::Cut => found.cut += 1,
         Again::WithoutSource => found.without_source += 1,

@@ -54,6 +54,9 @@ pub struct RefusedChoice {
     pub to: Option<String>,
     /// True chooses all of them.
     pub all: bool,
+    /// True verifies those, too, that are older than the time for which dedup knows their events. An event that the
+    /// provider has sent again since is doubled.
+    pub old: bool,
     /// Place to go on from, for `verify`: `next` of the answer before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
@@ -149,7 +152,13 @@ pub struct RefusedVerified {
     pub accepted: u64,
     /// Proven ones whose events were stored before, and that left the quarantine.
     pub known: u64,
-    /// Proven ones that could not be stored now. They stay: try again.
+    /// Proven ones without an id of their own, whose bytes are those of a recent event. They stay: the provider may
+    /// have sent one event twice, or two events.
+    pub alike: u64,
+    /// Proven ones that are older than the time for which dedup knows their events, unless `old` is true. They stay:
+    /// if the provider has sent one again since, it would be doubled.
+    pub old: u64,
+    /// Proven ones that could not be stored now, and those whose key is being fetched. They stay: try again.
     pub not_now: u64,
     /// Deliveries that are still refused. They stay.
     pub refused: u64,
@@ -157,7 +166,7 @@ pub struct RefusedVerified {
     pub cut: u64,
     /// Deliveries whose source is not configured any more. They stay.
     pub without_source: u64,
-    /// Handshakes, and deliveries whose key has to be fetched first. They stay.
+    /// Handshakes; in a dry run also deliveries whose key has to be fetched first. They stay.
     pub undecided: u64,
     /// Place to go on from. None at the end.
     pub next: Option<i64>,

@@ -368,6 +368,9 @@ pub trait QuarantineStore: Send + Sync + 'static {
     /// Deletes refused deliveries, with an entry in the record. Returns the number of those that were
     /// there.
     fn discard_refused(&self, numbers: &[i64], entry: &AuditEntry) -> Result<u64, StoreError>;
+
+    /// Does work while no other instance verifies refused deliveries. Returns `false` if one does: nothing was done.
+    fn verify_alone(&self, work: &mut dyn FnMut()) -> Result<bool, StoreError>;
 }
 
 /// Roles that the admin API uses, with connections of its own.

@@ -12,6 +12,7 @@ mod openapi;
 mod page;
 mod pause;
 mod quarantine;
+mod quarantine_again;
 mod reload;
 mod relocation;
 mod republish;
@@ -38,15 +39,15 @@ use serde_json::Value;
 const SINKS: &str = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = \"dead\"\nurl = \"amqp://127.0.0.1:1\"\n";
 
 /// Exit code of a command, and its output.
-struct Answer {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Answer {
     /// Its output, of a command that did what it was asked to.
-    fn good(self) -> String {
+    pub(crate) fn good(self) -> String {
         assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
         self.out
     }
@@ -70,7 +71,7 @@ fn output(app: &App, args: &[&str]) -> Output {
 }
 
 /// The same, with its output as text.
-fn hookweir(app: &App, args: &[&str]) -> Answer {
+pub(crate) fn hookweir(app: &App, args: &[&str]) -> Answer {
     let output = output(app, args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Answer {

@@ -75,6 +75,7 @@ fn api() -> Api {
         jobs: JobWaker::new().0,
         intake: Arc::new(NoIntake),
         redeliver: Box::new(drop),
+        verifying: tokio::sync::Mutex::new(()),
         unrouted: UnroutedQueues::new(&config.sinks),
         instruments: Instruments {
             metrics: Metrics::new().expect("names are unique"),
@@ -237,4 +238,21 @@ async fn callers_who_wait_leave_half_of_the_connections_to_others() {
 /// Returns a route.
 fn first() -> &'static ApiRoute {
     all().next().expect("a route")
+}
+
+#[tokio::test]
+async fn a_question_that_reads_refused_bodies_waits_for_the_room_of_one_body() {
+    let api = api();
+    for path in [
+        "/api/v1/quarantine/{name}",
+        "/api/v1/quarantine/verify/plan",
+        "/api/v1/quarantine/verify",
+        "/api/v1/quarantine/{name}/body",
+    ] {
+        let (_, body) = api.room_for(route(path).takes()).await;
+        assert!(body.is_some(), "{path}");
+        assert_eq!(api.bodies.available_permits(), 0, "{path}");
+    }
+    let (_, none) = api.room_for(route("/api/v1/quarantine").takes()).await;
+    assert!(none.is_none(), "a list reads no body");
 }

@@ -50,6 +50,16 @@ const BODY: Takes = Takes {
     needs: Right::Bodies,
     reads: Reads::Store,
 };
+/// Looks at bodies without showing them.
+const JUDGE: Takes = Takes {
+    needs: Right::Look,
+    reads: Reads::Body,
+};
+/// Judges bodies, and changes something in the store.
+const DECIDE: Takes = Takes {
+    needs: Right::Operate,
+    reads: Reads::Body,
+};
 /// Changes something in the store.
 const CHANGE: Takes = Takes {
     needs: Right::Operate,
@@ -101,10 +111,10 @@ pub(super) const PAGES: &[PageRoute] = &[
     post("/page/pause", CHANGE, sources::pause),
     post("/page/resume", CHANGE, sources::resume),
     get("/page/quarantine", STORE, quarantine::list),
-    get("/page/quarantine/verify", STORE, quarantine::plan),
-    post("/page/quarantine/verify", CHANGE, quarantine::verify),
+    get("/page/quarantine/verify", JUDGE, quarantine::plan),
+    post("/page/quarantine/verify", DECIDE, quarantine::verify),
     post("/page/quarantine/discard", CHANGE, quarantine::discard),
-    get("/page/quarantine/{name}", STORE, quarantine::one),
+    get("/page/quarantine/{name}", JUDGE, quarantine::one),
     get("/page/quarantine/{name}/body", BODY, quarantine::opened),
     get(
         "/page/quarantine/{name}/download",

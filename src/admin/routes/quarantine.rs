@@ -26,7 +26,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::GET,
         path: "/api/v1/quarantine/{name}",
         needs: Right::Look,
-        reads: Reads::Store,
+        reads: Reads::Body,
         ask: |request, _| {
             let (number, NoParameters {}) = (name(request), parameters(request)?);
             Ok(Box::new(move |operator, _| {
@@ -62,7 +62,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/quarantine/verify/plan",
         needs: Right::Look,
-        reads: Reads::Store,
+        reads: Reads::Body,
         ask: |request, body| {
             let NoParameters {} = parameters(request)?;
             let choice: RefusedChoice = from_json(body)?;
@@ -75,7 +75,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         method: Method::POST,
         path: "/api/v1/quarantine/verify",
         needs: Right::Operate,
-        reads: Reads::Store,
+        reads: Reads::Body,
         ask: |request, body| {
             let NoParameters {} = parameters(request)?;
             let choice: RefusedChoice = from_json(body)?;

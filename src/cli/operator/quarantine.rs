@@ -32,6 +32,10 @@ pub(in crate::cli) struct Options {
     /// All deliveries. verify needs no --all; discard does.
     #[arg(long, conflicts_with_all = ["numbers", "source", "from", "to"])]
     all: bool,
+    /// With verify: verify those, too, that are older than the dedup window of their events. If the provider has sent
+    /// such an event again since, it is doubled.
+    #[arg(long)]
+    old: bool,
     /// With verify: say what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -74,6 +78,7 @@ impl Options {
             from: self.from.clone(),
             to: self.to.clone(),
             all: self.all,
+            old: self.old,
             after: None,
             reason: self.reason.clone(),
         }
@@ -255,7 +260,17 @@ fn next_step(all: &RefusedVerified, dry_run: bool) {
     }
     if all.not_now > 0 {
         say::note(
-            "those that could not be stored now stay; /readyz has the state of the service, the same command tries again",
+            "those that could not be stored now stay; their key may be on its way, or /readyz names the reason; the same command tries again",
+        );
+    }
+    if all.old > 0 {
+        say::note(
+            "those older than the dedup window stay: the provider may have sent them again since; look for them with `hookweir events`, then verify them with --old",
+        );
+    }
+    if all.alike > 0 {
+        say::note(
+            "those like a recent event stay: if each is an event of its own, verify them with --old after the provider's retry span; otherwise discard them",
         );
     }
     if all.refused + all.cut + all.without_source + all.undecided > 0 {
@@ -269,6 +284,8 @@ fn sum(one: RefusedVerified, other: RefusedVerified) -> RefusedVerified {
         proven: one.proven + other.proven,
         accepted: one.accepted + other.accepted,
         known: one.known + other.known,
+        alike: one.alike + other.alike,
+        old: one.old + other.old,
         not_now: one.not_now + other.not_now,
         refused: one.refused + other.refused,
         cut: one.cut + other.cut,
@@ -286,6 +303,11 @@ fn line(all: &RefusedVerified, dry_run: bool) -> String {
         false => format!("{} accepted, {} known already", all.accepted, all.known),
     };
     for (count, what) in [
+        (
+            all.alike,
+            "like a recent event, and without an id of its own",
+        ),
+        (all.old, "older than the dedup window"),
         (all.not_now, "could not be stored now"),
         (all.refused, "still refused"),
         (all.cut, "cut, so that they cannot be verified"),

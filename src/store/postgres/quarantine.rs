@@ -26,6 +26,16 @@ const DISCARD: &str = "
     DELETE FROM quarantine WHERE number = ANY (ARRAY (
         SELECT number FROM quarantine WHERE number = ANY ($1) ORDER BY number FOR UPDATE))";
 
+/// Lock of the instance that verifies refused deliveries again, until its transaction ends.
+const ALONE: &str =
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('hookweir quarantine ' || $1, 0)) AS alone";
+
+#[derive(QueryableByName)]
+struct AloneRow {
+    #[diesel(sql_type = Bool)]
+    alone: bool,
+}
+
 quarantine_reads!(PgConnection);
 
 /// Returns a text that PostgreSQL takes: it refuses a NUL.
@@ -84,6 +94,18 @@ impl QuarantineStore for PostgresStore {
                 .bind::<BigInt, _>(rows::sql_number(limit as u64))
                 .execute(connection)
                 .map(|gone| gone as u64)
+        })
+    }
+
+    fn verify_alone(&self, work: &mut dyn FnMut()) -> Result<bool, StoreError> {
+        self.transaction(|connection| {
+            let row: AloneRow = sql_query(ALONE)
+                .bind::<Text, _>(&self.session.schema)
+                .get_result(connection)?;
+            if row.alone {
+                work();
+            }
+            Ok(row.alone)
         })
     }
 

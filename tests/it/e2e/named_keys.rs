@@ -11,6 +11,7 @@ use hookweir_signatures::sign::{SignInputs, sign};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 
+use crate::operator::hookweir;
 use hookweir_testkit::app::App;
 use hookweir_testkit::load::client;
 use hookweir_testkit::sink::{files, files_hold};
@@ -374,4 +375,52 @@ async fn forged_names_starve_no_genuine_one_and_a_restart_fetches_nothing() {
     assert_eq!(answer, 200, "at once");
     assert_eq!(ours.asked("/certs/good.pem").len(), 1);
     files_hold(&app.events(), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_refused_delivery_needs_is_fetched_when_it_is_verified_again() {
+    let authority = Authority::create();
+    let ours = TlsServer::start(&authority);
+    let folder = tempfile::tempdir().expect("a folder");
+    let trusted = authority.write(folder.path()).display().to_string();
+    let right = config(&ours.host(), "localhost:1");
+    let wrong = "[[source]]\nname = \"sns\"\nprovider = \"github\"\nsecrets = [\"plain:a secret of GitHub's\"]\n";
+    let mut app = App::launch_with(wrong, &[("SSL_CERT_FILE", trusted)]).await;
+    app.ready().await;
+    ours.put("/certs/good.pem", certificate());
+    let sent = sns(&right, &ours.host(), "m1", "good", "Notification");
+    assert_eq!(sent.post(&client(), &app).await, 401);
+    let since = Instant::now();
+    while hookweir(&app, &["quarantine", "--json"]).good().is_empty() {
+        let patient = since.elapsed() < Duration::from_secs(60);
+        assert!(patient, "it is not kept:\n{}", app.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    app.stop().await;
+    std::fs::write(app.folder().join("config.toml"), &right).expect("written");
+    app.start_again().await;
+    app.ready().await;
+    let plan = hookweir(&app, &["quarantine", "verify", "--dry-run"]).good();
+    assert!(plan.contains("0 proven, 1 that are handshakes"), "{plan}");
+    assert!(
+        ours.asked("/certs/").is_empty(),
+        "a dry run fetches nothing"
+    );
+    let first = hookweir(&app, &["quarantine", "verify"]);
+    assert!(
+        first.out.contains("1 could not be stored now"),
+        "{}",
+        first.out
+    );
+    loop {
+        let again = hookweir(&app, &["quarantine", "verify"]);
+        if again.out.contains("1 accepted") {
+            break;
+        }
+        let patient = since.elapsed() < Duration::from_secs(120);
+        assert!(patient, "{}{}\n{}", again.out, again.err, app.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(ours.asked("/certs/good.pem").len(), 1);
+    files_hold(&app.events(), 1).await;
 }

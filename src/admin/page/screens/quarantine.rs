@@ -32,6 +32,7 @@ fn chosen(form: &Form) -> RefusedChoice {
         from: field("from"),
         to: field("to"),
         all: !by_numbers && !is_filtered && form.get("all").is_some(),
+        old: form.get("old").is_some(),
         after: form.get("after").and_then(|after| after.parse().ok()),
         reason: form.text("reason"),
         numbers,
@@ -235,6 +236,10 @@ pub(in crate::admin::page) fn plan(
         @else if found.proven > 0 || found.next.is_some() {
             (again(&choice, None, "Verify them again"))
         }
+        @if found.old > 0 && visitor.operates() {
+            p { "If the provider has sent an old one again since, it is doubled. Look for it among the events first." }
+            (again(&RefusedChoice { old: true, ..choice.clone() }, None, "Verify the old ones, too"))
+        }
         p { a href="/page/quarantine" { "Quarantine" } }
     };
     Ok(Shown::Page("Dry run: verify again".to_owned(), shown))
@@ -273,6 +278,7 @@ fn again(choice: &RefusedChoice, after: Option<i64>, button: &str) -> Markup {
             @for number in &choice.numbers { input type="hidden" name="number" value=(number); }
             @for (name, value) in texts { @if let Some(value) = value { input type="hidden" name=(name) value=(value); } }
             @if choice.all { input type="hidden" name="all" value="true"; }
+            @if choice.old { input type="hidden" name="old" value="true"; }
             @if let Some(after) = after { input type="hidden" name="after" value=(after); }
             button.primary { (button) }
         }
@@ -286,7 +292,12 @@ fn counts(found: &RefusedVerified) -> Markup {
         ("Stored as events", found.accepted),
         ("Stored before, and gone from here", found.known),
         (
-            "Proven, and not stored for lack of room: try again",
+            "Proven, without an id, like a recent event: stays",
+            found.alike,
+        ),
+        ("Proven, and older than the dedup window: stays", found.old),
+        (
+            "Not stored for lack of room or of a key: try again",
             found.not_now,
         ),
         ("Still refused", found.refused),

@@ -178,8 +178,7 @@ pub trait Housekeeping: Send + Sync + 'static {
     fn size(&self) -> Result<StoreSize, StoreError>;
 
     /// Deletes at most `limit` published events before their time, the oldest first. Does nothing if another
-    /// instance does it: the one with the lowest id of those with a live lease. Returns the number of confirms that
-    /// went.
+    /// instance does it: the one with the lowest id of those with a live lease. Returns the number of events.
     ///
     /// An event stays while a sink has a row of it, waiting or parked. Keys stay, so that a redelivery is a duplicate.
     fn delete_oldest(&self, owner: InstanceId, limit: usize) -> Result<u64, StoreError>;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Confirms that are looked at for each event that is to go before its time. Those of events that wait for another sink stay.
+pub(super) const EARLY_LOOK: usize = 20;
+
 /// Measured size of the store. Figures of rows are estimates: none of them reads a whole table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreSize {

@@ -73,12 +73,12 @@ impl Upkeep {
             if self.lease.is_held() {
                 self.pauses.look();
                 self.measure();
+                if Instant::now() >= size_at {
+                    self.look_at_size();
+                    size_at = Instant::now() + SIZE;
+                }
                 if Instant::now() >= prune_at {
                     let more = self.prune();
-                    if Instant::now() >= size_at {
-                        self.look_at_size();
-                        size_at = Instant::now() + SIZE;
-                    }
                     let more = self.shrink() || more;
                     prune_at = Instant::now() + if more { RETRY } else { self.bounds.interval };
                 }
@@ -148,7 +148,9 @@ impl Upkeep {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.store_bytes.set(number(size.on_disk));
         self.metrics.store_used_bytes.set(number(size.in_use));
-        let overdue = size.overdue(self.bounds.retention.events).as_secs();
+        let overdue = size
+            .overdue(self.bounds.retention.events + self.bounds.interval)
+            .as_secs();
         self.metrics.prune_overdue_seconds.set(number(overdue));
         let Some(bound) = self.bounds.bytes else {
             return;

@@ -254,11 +254,12 @@ metrics! {
     pub store_bytes: IntGauge = "hookweir_store_bytes",;
     /// Bytes in the store that rows use, about. Bounded by `store.keep_events_below_bytes`.
     pub store_used_bytes: IntGauge = "hookweir_store_used_bytes",;
-    /// Time for which the oldest published event was kept beyond `store.keep_events_days`, in seconds. It grows while
+    /// Time for which the oldest published event was kept beyond `store.keep_events_days` and
+    /// `store.prune_interval_secs`, in seconds. It grows while
     /// deletion is slower than arrival.
     pub prune_overdue_seconds: IntGauge = "hookweir_prune_overdue_seconds",;
     /// Published events that were deleted before their time, since the store was above
-    /// `store.keep_events_below_bytes`: one for each sink that had confirmed the event.
+    /// `store.keep_events_below_bytes`.
     pub deleted_early: IntCounter = "hookweir_deleted_early_total",;
     /// Free space of the disk that holds the store (SQLite), the spool, or the events of a file sink,
     /// in bytes, as far as the service may use it.

@@ -40,7 +40,8 @@ section! {
         /// Time that published events stay in the database, to be looked at and republished.
         pub keep_events: Duration = "store.keep_events_days", Days(0..=3660), 3;
         /// Bytes in use in the database above which the oldest published events are deleted before
-        /// keep_events_days. Events that wait and keys stay. 0 deletes by age only.
+        /// keep_events_days. Events that wait and keys stay. Set it alike for all instances: one of them
+        /// deletes. 0 deletes by age only.
         pub keep_events_below: u64 = "store.keep_events_below_bytes", Bytes(0..=1024 * GIB), 0;
         /// Time that the bodies of conflicts (a known id with another body) stay in the database.
         pub keep_conflicts: Duration = "store.keep_conflicts_days", Days(0..=3660), 30;

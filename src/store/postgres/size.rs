@@ -6,12 +6,14 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
-use super::{PostgresStore, sql_limit, upkeep};
+use super::{PostgresStore, sql_limit};
 use crate::domain::delivery::InstanceId;
+use crate::store::size::EARLY_LOOK;
 use crate::store::{StoreError, StoreSize};
 
-/// The quarantine has bounds of its own, and is not in use by events. Sizes on disk come from the file system, the number of events from the statistics collector (after a crash from the last
-/// `ANALYZE`), and the average from the oldest and the newest events. The bytes of a body are known without reading it.
+/// The quarantine has bounds of its own, and is not in use by events. Sizes on disk come from the file system, the number of events
+/// from the statistics collector (after a crash from the last `ANALYZE`), and the average from the oldest and the newest events. The
+/// bytes of a body are known without reading it.
 const SIZE: &str = "
     WITH disk AS MATERIALIZED (
         SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes,
@@ -31,9 +33,26 @@ const SIZE: &str = "
     FROM disk, rows, average";
 
 /// Tells that no instance with a live lease has a lower id than `$1`. One instance at a time deletes by size: two would delete twice
-/// as much as is needed.
-const IS_FIRST: &str =
-    "SELECT NOT EXISTS (SELECT FROM instance WHERE id < $1 AND alive_until > now()) AS first";
+/// as much as is needed. A lease that ends later than twice its length from now was taken by a clock that was ahead.
+const IS_FIRST: &str = "
+    SELECT NOT EXISTS (
+        SELECT FROM instance WHERE id < $1 AND alive_until > now()
+           AND alive_until <= now() + 2 * coalesce(lease_ms, 3600000) * interval '1 millisecond') AS first";
+
+/// Deletes at most `$1` events that every sink has confirmed, out of the oldest `$2` confirms, and these confirms.
+const DELETE_OLDEST: &str = "
+    WITH oldest AS MATERIALIZED (SELECT ctid AS place, seq, at FROM published ORDER BY at, seq LIMIT $2),
+    free AS MATERIALIZED (
+        SELECT seq FROM oldest
+        WHERE (SELECT true FROM outbox WHERE outbox.seq = oldest.seq LIMIT 1) IS NULL
+          AND (SELECT true FROM parked WHERE parked.seq = oldest.seq LIMIT 1) IS NULL
+        GROUP BY seq ORDER BY min(at), seq LIMIT $1
+    ), deleted AS (
+        DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM free)) RETURNING seq
+    ), forgotten AS (
+        DELETE FROM published WHERE ctid = ANY (ARRAY (SELECT place FROM oldest WHERE seq IN (SELECT seq FROM free)))
+    )
+    SELECT count(*) AS events FROM deleted";
 
 #[derive(QueryableByName)]
 struct SizeRow {
@@ -51,6 +70,12 @@ struct SizeRow {
 struct FirstRow {
     #[diesel(sql_type = diesel::sql_types::Bool)]
     first: bool,
+}
+
+#[derive(QueryableByName)]
+struct GoneRow {
+    #[diesel(sql_type = BigInt)]
+    events: i64,
 }
 
 impl PostgresStore {
@@ -79,11 +104,11 @@ impl PostgresStore {
             if !row.first {
                 return Ok(0);
             }
-            sql_query(upkeep::PRUNE_EVENTS)
+            let gone: GoneRow = sql_query(DELETE_OLDEST)
                 .bind::<BigInt, _>(sql_limit(limit))
-                .bind::<BigInt, _>(0)
-                .execute(connection)
-                .map(|rows| rows as u64)
+                .bind::<BigInt, _>(sql_limit(limit.saturating_mul(EARLY_LOOK)))
+                .get_result(connection)?;
+            Ok(gone.events.unsigned_abs())
         })
     }
 }

@@ -6,20 +6,35 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable};
 
-use super::upkeep::{delete_published, sql_limit};
+use super::upkeep::sql_limit;
 use super::{SqliteStore, now};
+use crate::store::size::EARLY_LOOK;
 use crate::store::{StoreError, StoreSize};
 
-/// The quarantine has bounds of its own, and is not in use by events. Pages are counted by SQLite itself, and the average comes from the oldest and the newest events. The length of a body is known
-/// without reading it.
+/// The quarantine has bounds of its own, and is not in use by events. Pages are counted by SQLite itself, and the average comes from the
+/// oldest and the newest events. The length of a body is known without reading it.
 const SIZE: &str = "
     SELECT (SELECT page_size FROM pragma_page_size) AS page, (SELECT page_count FROM pragma_page_count) AS pages,
            (SELECT freelist_count FROM pragma_freelist_count) AS free,
-           (SELECT coalesce(avg(length(body) + length(headers)), 0) FROM (
-                SELECT * FROM (SELECT body, headers FROM event ORDER BY seq LIMIT 300)
-                UNION ALL SELECT * FROM (SELECT body, headers FROM event ORDER BY seq DESC LIMIT 300))) + 150 AS average,
+           (SELECT coalesce(avg(bytes), 0) FROM (
+                SELECT * FROM (SELECT length(body) + length(headers) AS bytes FROM event ORDER BY seq LIMIT 300)
+                UNION ALL SELECT * FROM (SELECT length(body) + length(headers) AS bytes FROM event ORDER BY seq DESC LIMIT 300))) + 150 AS average,
            (SELECT coalesce(sum(size), 0) FROM quarantine) AS refused,
            (SELECT min(at) FROM published) AS oldest";
+
+/// Deletes at most `?1` events that every sink has confirmed, out of the oldest `?2` confirms.
+const DELETE_EVENTS: &str = "
+    DELETE FROM event WHERE seq IN (
+        SELECT seq FROM (SELECT seq, at FROM published ORDER BY at, seq LIMIT ?2) AS oldest
+        WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = oldest.seq)
+          AND NOT EXISTS (SELECT 1 FROM parked WHERE parked.seq = oldest.seq)
+        GROUP BY seq ORDER BY min(at), seq LIMIT ?1)";
+
+/// Forgets those of the oldest `?1` confirms whose events are gone.
+const FORGET_CONFIRMS: &str = "
+    DELETE FROM published WHERE (at, seq) IN (
+        SELECT at, seq FROM (SELECT at, seq FROM published ORDER BY at, seq LIMIT ?1) AS oldest
+        WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.seq = oldest.seq))";
 
 #[derive(QueryableByName)]
 struct SizeRow {
@@ -54,15 +69,16 @@ impl SqliteStore {
 
     /// See [`Housekeeping::delete_oldest`](crate::store::Housekeeping::delete_oldest).
     pub(super) fn delete_before_their_time(&self, limit: usize) -> Result<u64, StoreError> {
+        let looked_at = sql_limit(limit.saturating_mul(EARLY_LOOK));
         self.write(|connection| {
-            let mut run = |statement: &str, until: i64| {
-                sql_query(statement)
-                    .bind::<BigInt, _>(until)
-                    .bind::<BigInt, _>(sql_limit(limit))
-                    .execute(connection)
-                    .map(|rows| rows as u64)
-            };
-            delete_published(&mut run, now())
+            let gone = sql_query(DELETE_EVENTS)
+                .bind::<BigInt, _>(sql_limit(limit))
+                .bind::<BigInt, _>(looked_at)
+                .execute(connection)?;
+            sql_query(FORGET_CONFIRMS)
+                .bind::<BigInt, _>(looked_at)
+                .execute(connection)?;
+            Ok(gone as u64)
         })
     }
 }

@@ -142,6 +142,7 @@ macro_rules! contract {
         $crate::store_contract::contract!($place: size
             the_size_is_that_of_the_rows_and_shrinks_with_them
             the_oldest_published_events_go_first_and_what_waits_stays
+            an_event_that_another_sink_waits_for_keeps_its_confirm
             a_store_above_its_bound_shrinks_below_it_by_itself);
         $crate::store_contract::contract!($place: audit
             an_opened_body_is_recorded_and_the_entry_goes_after_its_time

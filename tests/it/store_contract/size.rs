@@ -75,6 +75,25 @@ pub(crate) fn the_oldest_published_events_go_first_and_what_waits_stays(place: &
     assert!(matches!(again, Inserted::Duplicate(_)), "its key stays");
 }
 
+pub(crate) fn an_event_that_another_sink_waits_for_keeps_its_confirm(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    fill(&*store, owner, 4, 3);
+    // The first event waits for a sink that is down: nothing of it is freed.
+    let insert = if place.is_sqlite() {
+        "0, 0"
+    } else {
+        "now(), now()"
+    };
+    place.execute(&format!(
+        "INSERT INTO outbox (seq, key, owner, bytes, sink, since, due_at)
+         SELECT seq, key, key, 1, 'other', {insert} FROM event WHERE event_id = '0'"
+    ));
+    assert_eq!(store.delete_oldest(owner, 100), Ok(2));
+    assert_eq!((place.count("event"), place.count("published")), (2, 1));
+    assert_eq!(place.count("event WHERE event_id = '0'"), 1);
+}
+
 pub(crate) fn a_store_above_its_bound_shrinks_below_it_by_itself(place: &impl Place) {
     let store = place.store();
     let me = alive(&*store);

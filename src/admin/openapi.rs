@@ -16,10 +16,10 @@ use super::routes::all;
 use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, AuditList, AuditQuestion, Changed, ConfigurationView, ConflictList, Decision,
-    EventList, EventQuestion, EventView, ImportOrder, ImportView, JobList, JobView, LiveList,
-    LiveQuestion, ParkedList, ParkedQuestion, PauseOrder, PauseView, ReloadOrder, ReloadView,
-    RepublishOrder, RepublishPlan, RepublishQuestion, SentBack, SourceList, StatusView, TopView,
-    TraceView,
+    EraseOrder, EraseView, EventList, EventQuestion, EventView, ImportOrder, ImportView, JobList,
+    JobView, LiveList, LiveQuestion, ParkedList, ParkedQuestion, PauseOrder, PauseView,
+    ReloadOrder, ReloadView, RepublishOrder, RepublishPlan, RepublishQuestion, SentBack,
+    SourceList, StatusView, TopView, TraceView,
 };
 
 /// The checked-in document.
@@ -206,6 +206,15 @@ fn service() -> Vec<Documented> {
             "Reads the configuration again, and takes over what can change while the service runs. With a mistake anywhere, changes nothing.",
             (schema::<ReloadOrder>(), json!({ "dry_run": true })),
             schema::<ReloadView>(),
+        ),
+        Documented::post(
+            "/api/v1/erase",
+            "Erases events of a source, by their ids or by a value in their bodies: bodies and headers go, keys stay. Without `start`, says which.",
+            (
+                schema::<EraseOrder>(),
+                json!({ "source": "stripe", "ids": ["evt_122"] }),
+            ),
+            schema::<EraseView>(),
         ),
         Documented::post(
             "/api/v1/import",

@@ -11,8 +11,8 @@ use super::question::{
 };
 use crate::config::model::Right;
 use crate::operate::{
-    AuditQuestion, Decision, EventQuestion, ImportOrder, LiveQuestion, ParkedQuestion, PauseOrder,
-    ReloadOrder, RepublishOrder, RepublishQuestion,
+    AuditQuestion, Decision, EraseOrder, EventQuestion, ImportOrder, LiveQuestion, ParkedQuestion,
+    PauseOrder, ReloadOrder, RepublishOrder, RepublishQuestion,
 };
 
 /// Returns all routes.
@@ -135,6 +135,18 @@ const ROUTES: &[ApiRoute] = &[
             let (order, NoParameters {}) = (from_json::<ReloadOrder>(body)?, parameters(request)?);
             Ok(Box::new(move |operator, caller| {
                 json(operator.reload(&order, caller)?)
+            }))
+        },
+    },
+    ApiRoute {
+        method: Method::POST,
+        path: "/api/v1/erase",
+        needs: Right::Operate,
+        reads: Reads::Store,
+        ask: |request, body| {
+            let (order, NoParameters {}) = (from_json::<EraseOrder>(body)?, parameters(request)?);
+            Ok(Box::new(move |operator, caller| {
+                json(operator.erase(&order, caller)?)
             }))
         },
     },

@@ -101,6 +101,33 @@ impl Operator {
         self.find_until(name, source, self.half_time())
     }
 
+    /// Returns all events of a source with this name, and the numbers by which the store knows it. An event
+    /// may be gone, and its number be known.
+    pub(super) fn all_named(
+        &self,
+        name: &str,
+        source: &SourceName,
+    ) -> Result<(Vec<EventSummary>, Vec<Seq>), ApiProblem> {
+        let catalog = self.archive.catalog()?;
+        let mut numbers = self.numbers(catalog, name, Some(source))?;
+        let mut events = Vec::new();
+        for number in &numbers {
+            events.extend(by_number(catalog, *number)?);
+        }
+        if numbers.is_empty() {
+            events = search(catalog, name, Some(source), self.half_time())?;
+            numbers = events.iter().map(|event| event.seq).collect();
+        }
+        let foreign = |event: &EventSummary| event.source != source.as_str();
+        numbers.retain(|number| {
+            !events
+                .iter()
+                .any(|event| event.seq == *number && foreign(event))
+        });
+        events.retain(|event| !foreign(event));
+        Ok((events, numbers))
+    }
+
     /// Returns the time at which half of the time to answer is over.
     pub(super) fn half_time(&self) -> Instant {
         Instant::now() + self.archive.patience() / 2

@@ -46,6 +46,8 @@ pub enum AuditAction {
     Resume,
     /// Events that were fetched by hand were stored.
     Import,
+    /// Events were erased, with their bodies and headers.
+    Erase,
 }
 
 impl AuditAction {
@@ -69,6 +71,7 @@ impl AuditAction {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Import => "import",
+            Self::Erase => "erase",
         }
     }
 }

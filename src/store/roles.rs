@@ -21,7 +21,7 @@ use super::{
     OrderedRows, Parked, Retention, Room, Seq, StoreError, StoreSize, StoredEvent,
 };
 use crate::config::secret::Secret;
-use crate::domain::delivery::{InstanceId, MessageKey, SourceName};
+use crate::domain::delivery::{DedupKey, InstanceId, MessageKey, SourceName};
 use crate::domain::pause::{Pause, PauseKind};
 use crate::domain::sink::{SinkName, Sinks};
 
@@ -325,6 +325,12 @@ pub trait Decisions: Send + Sync + 'static {
 
     /// Does as [`Outbox::discard_parked`] does.
     fn give_up(&self, sink: &SinkName, rows: &[Seq], entry: &AuditEntry)
+    -> Result<u64, StoreError>;
+
+    /// Deletes events with their bodies and headers, what waits or is parked of them, and other bodies that
+    /// came under `keys`. Their keys stay: a redelivery is a duplicate. Returns the number of events
+    /// that were there.
+    fn erase(&self, rows: &[Seq], keys: &[DedupKey], entry: &AuditEntry)
     -> Result<u64, StoreError>;
 
     /// Deletes conflicts. Returns the number of those that were there.

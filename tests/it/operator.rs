@@ -6,6 +6,7 @@ mod cursor;
 mod cursor_kills;
 mod decisions;
 mod embedded;
+mod erase;
 mod import;
 mod million;
 mod openapi;

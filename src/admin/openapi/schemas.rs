@@ -9,6 +9,7 @@ use syn::{Attribute, Fields, Item, Type};
 const FILES: &[&str] = &[
     "src/admin/question.rs",
     "src/operate/decisions.rs",
+    "src/operate/erase.rs",
     "src/operate/import.rs",
     "src/operate/pauses.rs",
     "src/operate/problem.rs",

@@ -2,6 +2,7 @@
 
 mod client;
 mod conflicts;
+mod erase;
 mod events;
 mod import;
 mod jobs;
@@ -65,6 +66,11 @@ pub(super) enum OperatorCommand {
     ///
     /// Asks the running service by its admin API (admin.socket), with the right "operate".
     Resume(With<pause::Options>),
+    /// Erase bodies and headers of events, by ids or by a value in their bodies. Without --start: say which, and do nothing.
+    ///
+    /// Asks the running service by its admin API (admin.socket), with the right "operate". Erases in the store, with conflicts and what waits, and
+    /// in closed event files of this machine. Keys stay: a redelivery is a duplicate, and is not stored again. Names what it does not reach.
+    Erase(With<erase::Options>),
     /// Bring in events that were fetched by hand, after an outage for example: those that are known stay as they are.
     ///
     /// Asks the running service by its admin API (admin.socket), with the right "operate". Ids and types are found as in a delivery, nothing is
@@ -105,6 +111,7 @@ impl OperatorCommand {
             Self::Pause(With { common, own }) => pause::pause(&load(common)?, &own),
             Self::Resume(With { common, own }) => pause::resume(&load(common)?, &own),
             Self::Republish(With { common, own }) => republish::run(&load(common)?, &own),
+            Self::Erase(With { common, own }) => erase::run(&load(common)?, &own),
             Self::Import(With { common, own }) => import::run(&load(common)?, &own),
             Self::Conflicts(With { common, own }) => conflicts::run(&load(common)?, &own),
             Self::Quarantine(With { common, own }) => quarantine::run(&load(common)?, &own),

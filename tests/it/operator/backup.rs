@@ -212,7 +212,7 @@ mod with_servers {
 }
 
 /// Changes a database file by hand.
-fn sql(path: &Path, statements: &str) {
+pub(super) fn sql(path: &Path, statements: &str) {
     let mut database = SqliteConnection::establish(&path.to_string_lossy()).expect("opened");
     let busy = "PRAGMA busy_timeout = 5000";
     database.batch_execute(busy).expect("set");

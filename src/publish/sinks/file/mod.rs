@@ -10,12 +10,14 @@ use crate::domain::delivery::wall_clock;
 mod access;
 mod config;
 mod connection;
+mod erased_lines;
 mod file_name;
 mod recovery;
 mod writer;
 
 pub use self::access::Access;
 pub use self::config::FileSinkConfig;
+pub use self::erased_lines::{ErasedLines, erase_lines};
 pub use self::writer::{FileWriter, Rotation};
 
 /// A folder that events are written to.

@@ -19,6 +19,9 @@ use crate::store::catalog::{EventName, PAGE};
 use crate::store::{AuditAction, AuditEntry, Catalog, Inserted, NewEvent};
 use crate::verify;
 
+/// An event, with its line.
+type Imported = (u64, Arc<NewEvent>);
+
 /// Order to import events of a source.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -110,7 +113,7 @@ impl Operator {
         }
         let catalog = self.archive.catalog()?;
         let (end, mut answer) = (self.half_time(), ImportView::default());
-        let mut new = Vec::new();
+        let mut new: Vec<Imported> = Vec::new();
         for (at, event) in order.events.iter().enumerate() {
             if at > 0 && Instant::now() >= end {
                 answer.left = order.events.len() - at;
@@ -149,7 +152,7 @@ impl Operator {
         &self,
         order: &ImportOrder,
         caller: &str,
-        new: Vec<(u64, Arc<NewEvent>)>,
+        new: Vec<Imported>,
         answer: &mut ImportView,
     ) -> Result<(), ApiProblem> {
         if new.is_empty() {
@@ -165,21 +168,37 @@ impl Operator {
         };
         self.archive.store()?.record(&entry).map_err(not_stored)?;
         log(&entry);
-        let (lines, events): (Vec<u64>, Vec<Arc<NewEvent>>) = new.into_iter().unzip();
-        let stored = self.intake.insert(self.instance, &self.sinks, &events);
-        let stored = stored.map_err(not_stored)?;
-        for (line, stored) in lines.into_iter().zip(stored) {
-            match stored {
-                Inserted::Accepted(_) => answer.new += 1,
-                Inserted::Duplicate(_) | Inserted::Unpublished(_) => answer.known += 1,
-                Inserted::Conflict(_) => answer.other_body.push(line),
-                Inserted::Doubtful(_) => answer.refuse(
-                    line,
-                    "another event with the same id or the same bytes is known: not stored"
-                        .to_owned(),
-                ),
-                Inserted::Refused(why) => answer.refuse(line, why),
+        self.insert_imported(new, answer)
+    }
+
+    /// Inserts new events. One that is in doubt is stored with its mark, as a delivery of it would be.
+    fn insert_imported(
+        &self,
+        mut left: Vec<Imported>,
+        answer: &mut ImportView,
+    ) -> Result<(), ApiProblem> {
+        while !left.is_empty() {
+            left.sort_by_key(|(_, event)| event.key);
+            let (mut batch, mut later) = (Vec::<Imported>::new(), Vec::new());
+            for imported in left {
+                // A batch has no key twice.
+                match batch.last() {
+                    Some((_, last)) if last.key == imported.1.key => later.push(imported),
+                    _ => batch.push(imported),
+                }
             }
+            let events: Vec<_> = batch.iter().map(|(_, event)| event.clone()).collect();
+            let stored = self.intake.insert(self.instance, &self.sinks, &events);
+            for ((line, event), stored) in batch.into_iter().zip(stored.map_err(not_stored)?) {
+                match stored {
+                    Inserted::Accepted(_) => answer.new += 1,
+                    Inserted::Duplicate(_) | Inserted::Unpublished(_) => answer.known += 1,
+                    Inserted::Conflict(_) => answer.other_body.push(line),
+                    Inserted::Doubtful(mark) => later.push((line, Arc::new(event.marked(mark)))),
+                    Inserted::Refused(why) => answer.refuse(line, why),
+                }
+            }
+            left = later;
         }
         Ok(())
     }
@@ -195,26 +214,66 @@ impl ImportView {
         &mut self,
         catalog: &dyn Catalog,
         (line, event): (u64, NewEvent),
-        new: &mut Vec<(u64, Arc<NewEvent>)>,
+        new: &mut Vec<Imported>,
     ) -> Result<(), ApiProblem> {
-        if new.iter().any(|(_, other)| other.key == event.key) {
+        let mut earlier = new.iter().filter(|(_, other)| other.key == event.key);
+        if earlier
+            .clone()
+            .any(|(_, other)| other.digest == event.digest)
+        {
             self.known += 1;
-            return Ok(());
-        }
-        let Some(seq) = catalog.number_of(EventName::Key(event.key))? else {
-            new.push((line, Arc::new(event)));
-            return Ok(());
-        };
-        let stored = catalog.event(seq)?;
-        match stored {
-            Some((_, stored))
-                if BodyDigest::of(&stored.event.body) != BodyDigest::of(&event.body) =>
-            {
-                self.other_body.push(line);
+        } else if let Some((first, _)) = earlier.next()
+            && !event.class.publishes_other_bodies()
+        {
+            let why = format!(
+                "the id of line {first} with another body: import one of them, here the first was taken"
+            );
+            self.refuse(line, why);
+        } else {
+            match Fate::of(&event, catalog)? {
+                Fate::New => new.push((line, Arc::new(event))),
+                Fate::Known => self.known += 1,
+                Fate::OtherBody => self.other_body.push(line),
             }
-            _ => self.known += 1,
         }
         Ok(())
+    }
+}
+
+/// Fate of an event by what the store holds.
+enum Fate {
+    /// The store stores it, or knows better.
+    New,
+    /// Known, with the same body as far as that is stored.
+    Known,
+    /// Known with another body, and no event of its own.
+    OtherBody,
+}
+
+impl Fate {
+    fn of(event: &NewEvent, catalog: &dyn Catalog) -> Result<Self, ApiProblem> {
+        let others_are_new = event.class.publishes_other_bodies();
+        let Some(seq) = catalog.number_of(EventName::Key(event.key))? else {
+            return Ok(Self::New);
+        };
+        // Its key may be past its time: the store tells that.
+        if event.class.is_short_lived() {
+            return Ok(Self::New);
+        }
+        let digest = BodyDigest::of(&event.body);
+        Ok(match catalog.event(seq)? {
+            Some((_, first)) if BodyDigest::of(&first.event.body) == digest => Self::Known,
+            Some(_) if others_are_new => {
+                let key = event.key.variant(&event.source, &event.digest);
+                match catalog.number_of(EventName::Key(key))? {
+                    Some(_) => Self::Known,
+                    None => Self::New,
+                }
+            }
+            Some(_) => Self::OtherBody,
+            None if others_are_new => Self::New,
+            None => Self::Known,
+        })
     }
 }
 

@@ -138,6 +138,12 @@ impl Import<'_> {
                 return Ok(());
             }
             number += 1;
+            if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+                let rest = file.skip_until(b'\n');
+                rest.map_err(|error| self.unreadable(&error))?;
+                self.refuse(number, &format!("longer than {LONGEST_LINE} bytes"));
+                continue;
+            }
             if line.trim_ascii().is_empty() {
                 continue;
             }

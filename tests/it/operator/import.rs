@@ -103,8 +103,82 @@ async fn imported_events_are_published_once_and_known_ones_stay_as_they_are() {
     known_and_new(Kind::Sqlite).await;
 }
 
+/// Imports other bodies under known ids, of a source that signs its ids and of one that does not.
+async fn other_bodies(kind: Kind) {
+    let app = App::start(&format!("{}{}", kind.config(), five_sources())).await;
+    let push = |id: &str, body: &str| {
+        let headers = json!({ "x-github-delivery": id, "x-github-event": "push" });
+        json!({ "source": "github", "headers": headers, "body": body }).to_string()
+    };
+    let paid = |id: &str, cents: u32| {
+        let body = json!({ "id": id, "object": "event", "type": "invoice.paid", "data": { "object": { "cents": cents } } });
+        json!({ "source": "stripe", "body": body.to_string() }).to_string()
+    };
+    let import = |lines: &[String]| {
+        std::fs::write(app.folder().join("events.jsonl"), lines.join("\n")).expect("written");
+        hookweir(&app, &["import", "events.jsonl"])
+    };
+    let first = import(&[push("push-1", r#"{"n":1}"#), paid("evt_1", 1)]);
+    assert!(
+        first.out.contains("2 new, 0 known, 0 known"),
+        "{}",
+        first.out
+    );
+
+    let pushes = [
+        push("push-1", r#"{"n":2}"#),
+        push("push-1", r#"{"n":1}"#),
+        push("push-1", r#"{"n":3}"#),
+        push("push-1", r#"{"n":2}"#),
+        // Equal bytes under another id.
+        push("push-9", r#"{"n":1}"#),
+    ];
+    let done = import(&pushes);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("3 new, 2 known, 0 known"), "{}", done.out);
+    let again = import(&pushes);
+    assert!(
+        again.out.contains("0 new, 5 known, 0 known"),
+        "{}",
+        again.out
+    );
+    let marked = listed(&app, &["events", "--source", "github"]);
+    assert_eq!(
+        marked.len(),
+        4,
+        "an id that nobody signs tells no bodies apart: {marked:?}"
+    );
+
+    let done = import(&[paid("evt_2", 1), paid("evt_2", 2), paid("evt_1", 2)]);
+    assert_eq!(done.code, Some(1), "{}{}", done.out, done.err);
+    assert!(
+        done.out
+            .contains("1 new, 0 known, 1 known with another body (not imported), 1 refused"),
+        "{}",
+        done.out
+    );
+    assert!(
+        done.err.contains("line 2: refused: the id of line 1")
+            && done.err.contains("line 3: known with another body"),
+        "{}",
+        done.err
+    );
+    app.drained().await;
+    assert_eq!(copies(&app.events()).len(), 6, "each is published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_under_an_unsigned_id_is_imported_and_under_a_signed_one_is_named() {
+    other_bodies(Kind::Sqlite).await;
+}
+
 /// Tests that need a server.
 mod with_servers {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn on_postgresql_another_body_under_an_unsigned_id_is_imported_and_a_signed_one_named() {
+        super::other_bodies(super::Kind::Postgres).await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn on_postgresql_imported_events_are_published_once_and_known_ones_stay_as_they_are() {
         super::known_and_new(super::Kind::Postgres).await;

@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags};
+use uuid::Uuid;
+
 use super::folder;
 
 /// A private file that has not got its name yet. Dropped before, it is removed.
@@ -20,7 +23,8 @@ impl PendingFile {
         if name.symlink_metadata().is_ok() {
             return Err(taken());
         }
-        let partial = folder::beside(name, &format!(".partial-{}", std::process::id()));
+        // A container's process has the same number after each start.
+        let partial = folder::beside(name, &format!(".partial-{}", Uuid::now_v7().simple()));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -42,15 +46,36 @@ impl PendingFile {
     pub(crate) fn keep(self) -> io::Result<u64> {
         let file = File::open(&self.partial)?;
         file.sync_all()?;
-        // A link fails if the name is taken; a rename would replace the file.
-        fs::hard_link(&self.partial, &self.name).map_err(|error| match error.kind() {
+        self.take_name().map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => taken(),
             _ => error,
         })?;
-        fs::remove_file(&self.partial)?;
         File::open(folder::of(&self.name))?.sync_all()?;
         Ok(file.metadata()?.len())
     }
+}
+
+impl PendingFile {
+    /// Gives the file its name, unless that is taken.
+    fn take_name(&self) -> io::Result<()> {
+        match fs::hard_link(&self.partial, &self.name) {
+            Ok(()) => fs::remove_file(&self.partial),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // FAT has no links, and NFS no such rename.
+            Err(_) => rename_new(&self.partial, &self.name),
+        }
+    }
+}
+
+/// Renames a file, and replaces none.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(
+        CWD,
+        from,
+        CWD,
+        to,
+        RenameFlags::NOREPLACE,
+    )?)
 }
 
 impl Drop for PendingFile {
@@ -95,5 +120,11 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&other).expect("readable"), b"first");
         assert_eq!(names(), 2, "nothing is left of it");
+
+        // As on FAT.
+        let error = rename_new(&name, &other).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        rename_new(&name, &dir.path().join("third.db")).expect("renamed");
+        assert_eq!(names(), 2);
     }
 }

@@ -51,6 +51,9 @@ pub(super) fn backup(config: &Config, options: &BackupOptions) -> Result<(), Fai
         held.bytes,
         began.elapsed().as_secs_f64()
     ));
+    if let Some(remark) = &held.remark {
+        say::note(remark);
+    }
     if let Some(spool) = config.spool.path.as_ref().filter(|spool| spool.exists()) {
         say::note(format_args!(
             "events that PostgreSQL has not taken yet are in the spool of each machine, here {}, and not in the backup",

@@ -1,6 +1,7 @@
 //! Failpoints: named steps of a delivery at which a test ends the process
-//! (`FAILPOINTS=name=return`) or panics an actor (`name=panic`). The syntax is that of the crate
-//! `fail`: `name=2*off->return` fires the third time.
+//! (`FAILPOINTS=name=return`), holds it (`name=return(PIPE)`, until the named pipe has had a writer), or
+//! panics an actor (`name=panic`). The syntax is that of the crate `fail`: `name=2*off->return` fires the
+//! third time.
 
 /// All points on the way of a delivery, in order. A test tries each.
 pub const POINTS: &[&str] = &[
@@ -32,6 +33,7 @@ pub const MOVE_POINTS: &[&str] = &[
     "move_claimed",
     "move_copying",
     "move_closed",
+    "move_alone",
     "move_copied",
     "move_marked",
 ];
@@ -40,10 +42,19 @@ pub const MOVE_POINTS: &[&str] = &[
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
-        fail::eval($name, |_: Option<String>| -> () { std::process::abort() });
+        fail::eval($name, $crate::faults::points::reached);
     };
 }
 pub(crate) use failpoint;
+
+/// Ends the process, or waits for a named pipe.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reached(pipe: Option<String>) {
+    match pipe {
+        None => std::process::abort(),
+        Some(pipe) => drop(std::fs::read(pipe)),
+    }
+}
 
 /// Reads `FAILPOINTS`; once, at start.
 pub fn arm() {

@@ -16,6 +16,7 @@ mod quarantine;
 mod quarantine_again;
 mod reload;
 mod relocation;
+mod relocation_races;
 mod republish;
 mod runbook;
 mod tail;

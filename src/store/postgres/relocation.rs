@@ -10,6 +10,10 @@ impl Relocatable for PostgresStore {
         self.migrate().map(drop)
     }
 
+    fn check_owner(&self) -> Result<(), StoreError> {
+        self.check_ownership()
+    }
+
     fn reading(
         &self,
         work: &mut dyn FnMut(&mut dyn StoreEnd) -> Result<(), StoreError>,

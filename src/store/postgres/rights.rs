@@ -19,7 +19,6 @@ const TO_STORE: &[(&str, &[&str])] = &[
     ("event", &["SELECT", "INSERT"]),
     ("outbox", &["SELECT", "INSERT"]),
     ("instance", &["SELECT", "INSERT", "UPDATE"]),
-    ("relocation", &["SELECT"]),
 ];
 /// Rights for everything else: publishing, handshakes, and deleting what has expired.
 const TO_KEEP: &[(&str, &[&str])] = &[
@@ -30,6 +29,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("parked", &["SELECT", "INSERT"]),
     ("conflict", &["SELECT", "INSERT", "DELETE"]),
     ("instance", &["DELETE"]),
+    ("relocation", &["SELECT"]),
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),
     ("audit", &["SELECT", "INSERT", "DELETE"]),
     ("sink_holder", &["SELECT", "INSERT", "UPDATE"]),
@@ -338,6 +338,19 @@ impl PostgresStore {
             .check_server(schema)
             .and_then(|()| situation.check_migrations(schema, pending))
             .err()
+    }
+
+    /// Checks that the login may put triggers on the tables, and take them away.
+    pub(super) fn check_ownership(&self) -> Result<(), StoreError> {
+        let situation = Situation::of(&self.session, &mut *self.get()?)?;
+        if situation.owns_all_tables && situation.may_create_tables {
+            return Ok(());
+        }
+        Err(StoreError::Unfit(format!(
+            "the role \"{}\" may not close the schema \"{}\" for a move: run the command as the owner of its tables, who also needs CREATE on \
+             the schema",
+            situation.role, self.session.schema
+        )))
     }
 
     /// Checks that the login can still store events.

@@ -1,5 +1,7 @@
 //! A database of a move: its fence, its leases and its numbers, beside its rows.
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -36,8 +38,9 @@ pub(in crate::store) trait StoreEnd: TableReader + TableWriter {
     /// Returns a number below which no event appears any more.
     fn horizon(&mut self) -> Result<i64, StoreError>;
 
-    /// Returns the number of instances that have a lease.
-    fn alive(&mut self) -> Result<i64, StoreError>;
+    /// Returns the number of instances that have a lease. One that ends later than twice its length was
+    /// taken by a clock that was ahead, and is none.
+    fn alive(&mut self, lease: Duration) -> Result<i64, StoreError>;
 
     /// Keeps new rows out of the store, for all who use it.
     fn close(&mut self) -> Result<(), StoreError>;
@@ -48,9 +51,12 @@ pub(in crate::store) trait StoreEnd: TableReader + TableWriter {
     /// Returns the expression for the time.
     fn now(&self) -> String;
 
-    /// Fails if an instance has a lease. Otherwise none gets one during this transaction.
-    fn refuse_instances(&mut self) -> Result<(), StoreError> {
-        match self.alive()? {
+    /// Returns the expression for bytes.
+    fn octets(&self, bytes: &[u8]) -> String;
+
+    /// Fails if an instance has a lease.
+    fn refuse_instances(&mut self, lease: Duration) -> Result<(), StoreError> {
+        match self.alive(lease)? {
             0 => Ok(()),
             _ => Err(StoreError::Unfit(
                 "an instance serves from the store that is moved to, or ended within the last store.lease_secs: stop it, and try again".into(),
@@ -83,11 +89,14 @@ impl StoreEnd for SqliteConnection {
         self.last_number()
     }
 
-    fn alive(&mut self) -> Result<i64, StoreError> {
-        let now = self.now();
+    fn alive(&mut self, lease: Duration) -> Result<i64, StoreError> {
+        let (now, lease) = (self.now(), lease.as_millis());
         StoreEnd::number(
             self,
-            &format!("SELECT count(*) AS n0 FROM instance WHERE alive_until > {now}"),
+            &format!(
+                "SELECT count(*) AS n0 FROM instance WHERE alive_until > {now}
+                 AND alive_until <= {now} + 2 * coalesce(lease_ms, {lease})"
+            ),
         )
     }
 
@@ -113,6 +122,10 @@ impl StoreEnd for SqliteConnection {
     fn now(&self) -> String {
         wall_clock().0.to_string()
     }
+
+    fn octets(&self, bytes: &[u8]) -> String {
+        format!("x'{}'", hex::encode(bytes))
+    }
 }
 
 impl StoreEnd for PgConnection {
@@ -131,10 +144,14 @@ impl StoreEnd for PgConnection {
         self.last_number()
     }
 
-    fn alive(&mut self) -> Result<i64, StoreError> {
+    fn alive(&mut self, lease: Duration) -> Result<i64, StoreError> {
+        let lease = lease.as_millis();
         StoreEnd::number(
             self,
-            "SELECT count(*) AS n0 FROM instance WHERE alive_until > now()",
+            &format!(
+                "SELECT count(*) AS n0 FROM instance WHERE alive_until > now()
+                 AND alive_until <= now() + 2 * coalesce(lease_ms, {lease}) * interval '1 millisecond'"
+            ),
         )
     }
 
@@ -168,5 +185,9 @@ impl StoreEnd for PgConnection {
 
     fn now(&self) -> String {
         "now()".to_owned()
+    }
+
+    fn octets(&self, bytes: &[u8]) -> String {
+        format!("decode('{}', 'hex')", hex::encode(bytes))
     }
 }

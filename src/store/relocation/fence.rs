@@ -43,6 +43,12 @@ impl RelocationState {
     pub(in crate::store) fn is_target(self) -> bool {
         matches!(self, Self::Filling | Self::Filled)
     }
+
+    /// Returns the word by which it is stored.
+    fn word(self) -> &'static str {
+        let found = STATES.iter().find(|(state, _)| *state == self);
+        found.map_or("", |(_, word)| *word)
+    }
 }
 
 /// The mark of a move.
@@ -67,6 +73,14 @@ impl Relocation {
         Ok(found)
     }
 
+    /// Returns the mark of a store that holds everything. Fails if a move has not filled it yet.
+    pub(in crate::store) fn whole(end: &mut dyn TableReader) -> Result<Option<Self>, StoreError> {
+        match Self::read(end)? {
+            Some(found) if found.state.is_target() => Err(found.refusal()),
+            found => Ok(found),
+        }
+    }
+
     fn of(row: &CarriedRow) -> Result<Self, StoreError> {
         let [
             _,
@@ -89,21 +103,54 @@ impl Relocation {
 
     /// Stores the mark.
     pub(in crate::store) fn write(&self, end: &mut dyn StoreEnd) -> Result<(), StoreError> {
-        let word = STATES.iter().find(|(state, _)| *state == self.state);
-        let word = word.map_or("", |(_, word)| *word);
         let row = CarriedRow(vec![
             Cell::Number(Some(1)),
             Cell::Octets(Some(self.token.clone())),
-            Cell::Words(Some(word.to_owned())),
+            Cell::Words(Some(self.state.word().to_owned())),
             Cell::Words(Some(self.other.clone())),
             Cell::Number(Some(wall_clock().0)),
         ]);
         end.write(&RELOCATION, &[row]).map(drop)
     }
 
-    /// Removes the mark.
-    pub(in crate::store) fn clear(end: &mut dyn StoreEnd) -> Result<(), StoreError> {
-        end.execute("DELETE FROM relocation").map(drop)
+    /// Gives the mark of the move `token` the state `to`, if it has one of the states `from`. Returns `false`
+    /// if it has not: the store is not of this move, or not where it was. Commands on one store wait for each
+    /// other here.
+    pub(in crate::store) fn advance(
+        end: &mut dyn StoreEnd,
+        token: &[u8],
+        from: &[RelocationState],
+        to: RelocationState,
+    ) -> Result<bool, StoreError> {
+        let (now, of) = (end.now(), is_of(end, token, from));
+        let change = format!(
+            "UPDATE relocation SET state = '{}', at = {now} WHERE {of}",
+            to.word()
+        );
+        Ok(end.execute(&change)? == 1)
+    }
+
+    /// Removes the mark of the move `token`, if it has this state. Returns `false` if it has not.
+    pub(in crate::store) fn remove(
+        end: &mut dyn StoreEnd,
+        token: &[u8],
+        state: RelocationState,
+    ) -> Result<bool, StoreError> {
+        let of = is_of(end, token, &[state]);
+        Ok(end.execute(&format!("DELETE FROM relocation WHERE {of}"))? == 1)
+    }
+
+    /// Returns words for the backup of a store that was moved, or is about to be.
+    pub(in crate::store) fn remark(&self) -> String {
+        let other = &self.other;
+        match self.state {
+            RelocationState::Moved => format!(
+                "this store was moved to {other}: what came since is there, and not in the backup"
+            ),
+            _ => format!(
+                "this store is closed for a move to {other}: the backup does not say so, and a store that is restored from it is open"
+            ),
+        }
     }
 
     /// Returns the error of everybody who wants to use the store.
@@ -122,6 +169,19 @@ impl Relocation {
             ),
         })
     }
+}
+
+/// Returns the condition for the mark of the move `token` in one of the states.
+fn is_of(end: &dyn StoreEnd, token: &[u8], states: &[RelocationState]) -> String {
+    let states: Vec<String> = states
+        .iter()
+        .map(|state| format!("'{}'", state.word()))
+        .collect();
+    format!(
+        "token = {} AND state IN ({})",
+        end.octets(token),
+        states.join(", ")
+    )
 }
 
 /// Fails if a move has the store.

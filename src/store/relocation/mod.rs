@@ -5,6 +5,7 @@
 //! it is closed, nothing is stored in it, and the command goes on where it was, or opens it again. The source
 //! is moved only after the target holds everything.
 
+mod copy;
 mod end;
 mod fence;
 
@@ -17,7 +18,7 @@ pub(super) use self::fence::{Relocation, RelocationState, refuse_relocated};
 use super::StoreError;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::transfer::{CARRIED, CarriedTable, Contents, carry, counts, refuse_rows};
+use super::transfer::{Contents, carry, counts, refuse_rows};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::faults::points::failpoint;
@@ -39,6 +40,9 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) trait Relocatable {
     /// Brings the schema up to date.
     fn prepare_schema(&self) -> Result<(), StoreError>;
+
+    /// Fails if the login may not close the store.
+    fn check_owner(&self) -> Result<(), StoreError>;
 
     /// Runs `work` on one moment of the store. It may only read.
     fn reading(
@@ -83,20 +87,30 @@ pub fn relocate(
 pub fn reopen(source: &model::Store) -> Result<bool, StoreError> {
     let store = open(source)?;
     let mut was_closed = false;
-    store.writing(
-        &mut |end| match Relocation::read(end)?.map(|found| found.state) {
-            Some(RelocationState::Closed) => {
-                was_closed = true;
-                end.reopen()?;
-                Relocation::clear(end)
-            }
-            Some(RelocationState::Moved) => Err(StoreError::Unfit(
-                "the store was moved, and the other one may serve already: it stays closed".into(),
-            )),
-            _ => Ok(()),
-        },
-    )?;
+    store.writing(&mut |end| {
+        let Some(found) = Relocation::read(end)?.filter(|found| !found.state.is_target()) else {
+            return Ok(());
+        };
+        // A command that ends the move at this moment is waited for, and has it then.
+        was_closed = Relocation::remove(end, &found.token, RelocationState::Closed)?;
+        if was_closed {
+            return end.reopen();
+        }
+        Err(StoreError::Unfit(
+            "the store was moved, and the other one may serve already: it stays closed".into(),
+        ))
+    })?;
     Ok(was_closed)
+}
+
+/// Fails if the mark was not what it was taken for.
+fn held(is_ours: bool) -> Result<(), StoreError> {
+    if is_ours {
+        return Ok(());
+    }
+    Err(StoreError::Unfit(
+        "another command has changed the move meanwhile, or the store was opened again: run the command again, one at a time".into(),
+    ))
 }
 
 fn open(config: &model::Store) -> Result<Box<dyn Relocatable>, StoreError> {
@@ -132,6 +146,7 @@ struct Move {
 impl Move {
     fn run(&self, say: Progress<'_>) -> Result<Contents, StoreError> {
         self.source.prepare_schema()?;
+        self.source.check_owner()?;
         let before = relocation(&*self.source)?;
         let token = match &before {
             Some(found) if found.other != self.names.1 => return Err(found.refusal()),
@@ -143,7 +158,7 @@ impl Move {
         self.claim_target(&token)?;
         failpoint!("move_claimed");
         if before.is_none() {
-            self.copy_events(say)?;
+            self.copy_events(&token, say)?;
             self.close(&token)?;
             failpoint!("move_closed");
             say(format!(
@@ -151,7 +166,8 @@ impl Move {
                 self.names.0
             ));
         }
-        self.wait_for_leases()?;
+        self.wait_for_leases(&token)?;
+        failpoint!("move_alone");
         say("copying keys, and what waits".to_owned());
         let held = self.copy_rest(&token)?;
         failpoint!("move_copied");
@@ -159,20 +175,35 @@ impl Move {
         Ok(held)
     }
 
-    /// Marks the target as incomplete, so that no instance serves from it. It has to be empty, or filled by
-    /// a move of this source that was cut off.
+    /// Marks the target as incomplete, so that no instance serves from it, and closes it for those that do
+    /// not see the mark. It has to be empty, or of a move from here that was cut off.
     fn claim_target(&self, token: &[u8]) -> Result<(), StoreError> {
         self.target.prepare_schema()?;
+        self.target.check_owner()?;
         self.target.writing(&mut |end| {
-            match Relocation::read(end)? {
+            let found = Relocation::read(end)?;
+            if let Some(found) = &found
+                && !(found.other == self.names.0 && found.state.is_target())
+            {
+                return Err(found.refusal());
+            }
+            end.reopen()?;
+            end.close()?;
+            match found {
                 None => {
-                    end.refuse_instances()?;
+                    end.refuse_instances(self.lease)?;
                     refuse_rows(end)?;
                 }
-                Some(found) if found.other == self.names.0 && found.state.is_target() => {}
-                Some(found) => return Err(found.refusal()),
+                Some(found) if found.token == token => {
+                    let state = found.state;
+                    return held(Relocation::advance(end, token, &[state], state)?);
+                }
+                // Another move has filled it, perhaps from another store that had this name.
+                Some(found) => {
+                    held(Relocation::remove(end, &found.token, found.state)?)?;
+                    end.execute("DELETE FROM event")?;
+                }
             }
-            Relocation::clear(end)?;
             self.relocation(token, RelocationState::Filling).write(end)
         })
     }
@@ -188,8 +219,8 @@ impl Move {
     }
 
     /// Copies events in the order of their numbers while instances serve, until few are left.
-    fn copy_events(&self, say: Progress<'_>) -> Result<(), StoreError> {
-        let (event, mut said) = (table("event")?, Instant::now());
+    fn copy_events(&self, token: &[u8], say: Progress<'_>) -> Result<(), StoreError> {
+        let (event, mut said) = (copy::events()?, Instant::now());
         for _ in 0..ROUNDS {
             // All with a lower number are visible, and none appears later.
             let mut until = 0;
@@ -204,6 +235,8 @@ impl Move {
                 let filter =
                     format!("WHERE seq > {after} AND seq <= {until} ORDER BY seq LIMIT {STEP}");
                 self.target.writing(&mut |to| {
+                    let state = RelocationState::Filling;
+                    held(Relocation::advance(to, token, &[state], state)?)?;
                     self.source.reading(&mut |from| {
                         copied = carry(from, to, event, &filter)?;
                         Ok(())
@@ -254,12 +287,12 @@ impl Move {
     }
 
     /// Waits until no instance has a lease. If that takes too long, the source is opened again.
-    fn wait_for_leases(&self) -> Result<(), StoreError> {
+    fn wait_for_leases(&self, token: &[u8]) -> Result<(), StoreError> {
         let until = Instant::now() + self.lease * 2 + PATIENCE;
         loop {
             let mut alive = 0;
             self.source.reading(&mut |end| {
-                alive = end.alive()?;
+                alive = end.alive(self.lease)?;
                 Ok(())
             })?;
             if alive == 0 {
@@ -267,12 +300,12 @@ impl Move {
             }
             if Instant::now() >= until {
                 self.source.writing(&mut |end| {
-                    end.reopen()?;
-                    Relocation::clear(end)
+                    held(Relocation::remove(end, token, RelocationState::Closed)?)?;
+                    end.reopen()
                 })?;
                 return Err(StoreError::Unfit(format!(
                     "{alive} instances go on publishing from {}, perhaps of an earlier release: the store is open again, and nothing is lost. \
-                     Upgrade them, or stop them, and repeat the command",
+                     Upgrade them, or stop them, or grant their login SELECT on the table relocation, and repeat the command",
                     self.names.0
                 )));
             }
@@ -280,48 +313,57 @@ impl Move {
         }
     }
 
-    /// Copies all but the events that are there, in one transaction of the target.
+    /// Copies all but the events that are there, in one transaction of the target. A second command on the
+    /// target waits for it.
     fn copy_rest(&self, token: &[u8]) -> Result<Contents, StoreError> {
-        let mut held = Contents::default();
+        use RelocationState::{Filled, Filling};
+        let mut contents = Contents::default();
         self.source.reading(&mut |from| {
             self.target.writing(&mut |to| {
-                for table in CARRIED {
-                    copy_table(from, to, table)?;
-                }
-                to.keep_orphans()?;
-                to.set_last_number(from.last_number()?)?;
-                Relocation::clear(to)?;
-                self.relocation(token, RelocationState::Filled).write(to)?;
-                held.rows = counts(to)?;
+                held(Relocation::advance(to, token, &[Filling, Filled], Filled)?)?;
+                to.reopen()?;
+                copy::rest(from, to)?;
+                to.close()?;
+                contents.rows = counts(to)?;
                 Ok(())
             })
         })?;
-        Ok(held)
+        Ok(contents)
     }
 
-    /// Marks the source as moved, and then opens the target.
+    /// Marks the source as moved, and then opens the target. If the source was opened again, or the target
+    /// is of another move by now, neither is changed.
     fn end(&self, token: &[u8]) -> Result<(), StoreError> {
-        self.source.writing(&mut |end| {
-            Relocation::clear(end)?;
-            self.relocation(token, RelocationState::Moved).write(end)
-        })?;
-        failpoint!("move_marked");
-        self.target.writing(&mut |end| Relocation::clear(end))
+        use RelocationState::{Closed, Filled, Moved};
+        self.target.writing(&mut |to| {
+            held(Relocation::remove(to, token, Filled)?)?;
+            self.source
+                .writing(&mut |from| held(Relocation::advance(from, token, &[Closed], Moved)?))?;
+            failpoint!("move_marked");
+            to.reopen()
+        })
     }
 
     /// Ends a move whose source is marked as moved: it was cut off after the copy, or has ended before.
     fn complete(&self, moved: &Relocation) -> Result<Contents, StoreError> {
-        let mut held = Contents::default();
+        let mut contents = Contents::default();
         self.target.writing(&mut |end| {
             match Relocation::read(end)? {
-                Some(found) if found.token == moved.token => Relocation::clear(end)?,
+                Some(found) if found.token == moved.token => {
+                    held(Relocation::remove(
+                        end,
+                        &found.token,
+                        RelocationState::Filled,
+                    )?)?;
+                    end.reopen()?;
+                }
                 Some(found) => return Err(found.refusal()),
                 None => {}
             }
-            held.rows = counts(end)?;
+            contents.rows = counts(end)?;
             Ok(())
         })?;
-        Ok(held)
+        Ok(contents)
     }
 }
 
@@ -332,32 +374,4 @@ fn relocation(store: &dyn Relocatable) -> Result<Option<Relocation>, StoreError>
         Ok(())
     })?;
     Ok(found)
-}
-
-fn table(name: &str) -> Result<&'static CarriedTable, StoreError> {
-    let found = CARRIED.iter().find(|table| table.name == name);
-    found.ok_or_else(|| StoreError::Unfit(format!("no table {name} is carried")))
-}
-
-/// Copies a table in place of what a move before has copied. Of events only later ones: those that are there
-/// do not change.
-fn copy_table(
-    from: &mut dyn StoreEnd,
-    to: &mut dyn StoreEnd,
-    table: &CarriedTable,
-) -> Result<(), StoreError> {
-    if table.name == "event" {
-        let last = to.number("SELECT coalesce(max(seq), 0) AS n0 FROM event")?;
-        return carry(from, to, table, &format!("WHERE seq > {last}")).map(drop);
-    }
-    to.execute(&format!("DELETE FROM \"{}\"", table.name))?;
-    let stored = carry(from, to, table, "")?;
-    let found = to.count(table)?;
-    if found == stored {
-        return Ok(());
-    }
-    Err(StoreError::Unavailable(format!(
-        "table {}: {stored} rows were stored and {found} are there",
-        table.name
-    )))
 }

@@ -12,6 +12,10 @@ impl Relocatable for SqliteStore {
         self.migrate().map(drop)
     }
 
+    fn check_owner(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn reading(
         &self,
         work: &mut dyn FnMut(&mut dyn StoreEnd) -> Result<(), StoreError>,

@@ -8,10 +8,10 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
 
-use super::counts_of_file;
 use super::sqlite::failed;
+use super::{RowCounts, counts_of_file};
 use crate::runtime::pending_file::PendingFile;
-use crate::store::relocation::StoreEnd as _;
+use crate::store::relocation::{Relocation, StoreEnd as _};
 use crate::store::sqlite::applied_migrations;
 use crate::store::{StoreError, migrations};
 
@@ -47,16 +47,17 @@ impl BackupFile {
     }
 
     /// Removes what belongs to instances, and checks the file. Returns the number of rows of each table
-    /// that has some.
-    pub(super) fn finish(path: &Path) -> Result<Vec<(&'static str, u64)>, StoreError> {
+    /// that has some, and the mark of a move that the store had.
+    pub(super) fn finish(path: &Path) -> Result<(RowCounts, Option<Relocation>), StoreError> {
         let mut connection = connect(path)?;
+        let mark = Relocation::whole(&mut connection)?;
         connection
             .batch_execute("PRAGMA journal_mode = DELETE; DELETE FROM instance; DELETE FROM clock; DELETE FROM relocation")
             .map_err(|error| failed(&error))?;
         // Of a store that a move has closed.
         connection.reopen()?;
         check_integrity(&mut connection, path)?;
-        counts_of_file(&mut connection)
+        Ok((counts_of_file(&mut connection)?, mark))
     }
 
     /// Opens a backup to read it. An older one is copied beside itself, and the copy brought up to date.

@@ -23,6 +23,7 @@ pub(super) use self::row::{CarriedRow, Cell};
 pub(super) use self::tables::{CARRIED, CarriedTable, CellKind};
 use super::StoreError;
 use super::postgres::PostgresStore;
+use super::relocation::Relocation;
 use super::sqlite::SqliteStore;
 use crate::config::model;
 use crate::runtime::pending_file::PendingFile;
@@ -41,6 +42,8 @@ pub struct Contents {
     pub rows: RowCounts,
     /// Size of the backup, in bytes.
     pub bytes: u64,
+    /// Remark for the person who has made a backup of a store that has a mark of a move.
+    pub remark: Option<String>,
 }
 
 /// Error that rolls a transfer back.
@@ -63,6 +66,7 @@ impl From<StoreError> for TransferError {
 pub fn backup(config: &model::Store, place: &Path) -> Result<Contents, StoreError> {
     let written = |error| StoreError::Unfit(format!("{}: {error}", place.display()));
     let file = PendingFile::create(place).map_err(written)?;
+    let mut mark = None;
     let expected = match &config.url {
         model::StoreUrl::Sqlite(path) => {
             SqliteStore::new(path, config)?.copy_into(file.path())?;
@@ -72,6 +76,7 @@ pub fn backup(config: &model::Store, place: &Path) -> Result<Contents, StoreErro
             let store = PostgresStore::new(url, config, 1)?.behind_what()?;
             let mut to = BackupFile::begin(file.path())?;
             let last = |from: &mut dyn TableReader| {
+                mark = Relocation::whole(from)?;
                 let rows = carry_all(from, &mut to)?;
                 to.set_last_number(from.last_number()?)?;
                 Ok(rows)
@@ -81,14 +86,19 @@ pub fn backup(config: &model::Store, place: &Path) -> Result<Contents, StoreErro
             Some(rows)
         }
     };
-    let rows = BackupFile::finish(file.path())?;
+    let (rows, mark_of_file) = BackupFile::finish(file.path())?;
     if expected.is_some_and(|expected| expected != rows) {
         return Err(StoreError::Unfit(
             "the backup does not hold what was read: the disk or SQLite has failed; nothing is left of it".into(),
         ));
     }
     let bytes = file.keep().map_err(written)?;
-    Ok(Contents { rows, bytes })
+    let remark = mark.or(mark_of_file).map(|mark| mark.remark());
+    Ok(Contents {
+        rows,
+        bytes,
+        remark,
+    })
 }
 
 /// Brings all that the backup at `place` holds into the empty store of `config`, in one transaction.
@@ -102,7 +112,11 @@ pub fn restore(config: &model::Store, place: &Path) -> Result<Contents, StoreErr
         to.set_last_number(last.saturating_add(FREE_NUMBERS))?;
         Ok(rows)
     })?;
-    Ok(Contents { rows, bytes })
+    Ok(Contents {
+        rows,
+        bytes,
+        remark: None,
+    })
 }
 
 /// Runs `work` in one transaction on the store of `config`, which has to be empty and without an instance.

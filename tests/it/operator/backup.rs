@@ -68,8 +68,9 @@ pub(super) async fn deliver(app: &App, event: &Event) -> (String, bool) {
 /// Message ids in the file sink, with the number of copies of each.
 pub(super) fn copies(folder: &Path) -> BTreeMap<String, usize> {
     let mut copies = BTreeMap::new();
-    let found = folder.exists() && folder.read_dir().is_ok_and(|mut any| any.next().is_some());
-    if found {
+    let is_file = |path: PathBuf| path.extension().is_some_and(|kind| kind == "jsonl");
+    let found = folder.read_dir().into_iter().flatten().flatten();
+    if found.map(|entry| entry.path()).any(is_file) {
         for message in files(folder) {
             *copies.entry(message.id).or_default() += 1;
         }

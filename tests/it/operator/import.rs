@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
+use hookweir_testkit::sink::files_hold;
 use serde_json::json;
 
 use super::backup::{Kind, copies, deliver, events};
@@ -163,8 +164,12 @@ async fn other_bodies(kind: Kind) {
         "{}",
         done.err
     );
-    app.drained().await;
-    assert_eq!(copies(&app.events()).len(), 6, "each is published");
+    files_hold(&app.events(), 6).await;
+    let copies = copies(&app.events());
+    assert!(
+        copies.len() == 6 && copies.values().all(|count| *count == 1),
+        "{copies:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ mod sessions;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::http::{Method, StatusCode, header};
@@ -40,6 +41,9 @@ const LOOKS: usize = 450;
 /// Milliseconds between two kept looks, at least.
 const LOOK_MS: u64 = 2000;
 
+/// Age of a look that a rate begins at: a rate is of now, and not of a moment.
+const RATE_MS: RangeInclusive<u64> = 1000..=60_000;
+
 /// State of the page: who is logged in, and figures for its charts.
 pub(super) struct Page {
     sessions: Sessions,
@@ -47,7 +51,7 @@ pub(super) struct Page {
     cookie: String,
     /// Address of the page without its path.
     origin: String,
-    looks: Mutex<VecDeque<TopView>>,
+    looks: Mutex<VecDeque<Arc<TopView>>>,
 }
 
 impl Page {
@@ -92,19 +96,30 @@ impl Page {
         })
     }
 
-    /// Keeps the figures for charts, and returns the kept ones, the oldest first. Nobody looks, nothing is
-    /// kept.
-    fn keep(&self, now: TopView) -> Vec<TopView> {
+    /// Keeps the figures for charts. Returns the newest look before that is old enough for a rate. Nobody
+    /// looks, nothing is kept.
+    fn keep(&self, now: &Arc<TopView>) -> Option<Arc<TopView>> {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_before = |look: &&Arc<TopView>| {
+            let age = now.uptime_ms.saturating_sub(look.uptime_ms);
+            RATE_MS.contains(&age)
+        };
+        let before = looks.iter().rev().find(is_before).cloned();
         let age = looks
             .back()
             .map(|last| now.uptime_ms.saturating_sub(last.uptime_ms));
         if age.is_none_or(|age| age >= LOOK_MS) {
-            looks.push_back(now);
+            looks.push_back(now.clone());
         }
         if looks.len() > LOOKS {
             looks.pop_front();
         }
+        before
+    }
+
+    /// Returns the kept figures, the oldest first.
+    fn looks(&self) -> Vec<Arc<TopView>> {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.iter().cloned().collect()
     }
 }
@@ -264,16 +279,22 @@ mod tests {
     #[test]
     fn figures_are_kept_for_a_quarter_of_an_hour_and_not_more_often_than_they_are_of_use() {
         let page = Page::new(&[], ([127, 0, 0, 1], 8421).into());
-        let look = |uptime_ms| TopView {
-            uptime_ms,
-            ..TopView::default()
+        let kept = |uptime_ms| {
+            let look = TopView {
+                uptime_ms,
+                ..TopView::default()
+            };
+            let before = page.keep(&Arc::new(look));
+            (page.looks().len(), before.map(|look| look.uptime_ms))
         };
-        assert_eq!(page.keep(look(0)).len(), 1);
-        assert_eq!(page.keep(look(LOOK_MS - 1)).len(), 1);
-        assert_eq!(page.keep(look(LOOK_MS)).len(), 2);
+        assert_eq!(kept(0), (1, None));
+        assert_eq!(kept(999), (1, None), "too young for a rate");
+        assert_eq!(kept(LOOK_MS - 1), (1, Some(0)));
+        assert_eq!(kept(LOOK_MS), (2, Some(0)));
         for n in 2..1000 {
-            page.keep(look(n * LOOK_MS));
+            kept(n * LOOK_MS);
         }
-        assert_eq!(page.keep(look(0)).len(), LOOKS);
+        assert_eq!(kept(1000 * LOOK_MS), (LOOKS, Some(999 * LOOK_MS)));
+        assert_eq!(kept(5000 * LOOK_MS), (LOOKS, None), "too old for a rate");
     }
 }

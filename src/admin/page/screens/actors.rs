@@ -1,5 +1,7 @@
 //! Actors: mailboxes, batches, cache, and what to turn.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
 use serde_json::json;
 
@@ -8,9 +10,6 @@ use super::super::frame::Visitor;
 use super::super::routes::{Screen, Shown};
 use crate::operate::{Observed, Operator, PartOf, TopView, advise};
 
-/// Age of a look that a rate begins at, at most: a rate is of now.
-const LONGEST_MS: u64 = 60_000;
-
 /// Shows the figures of this instance, and charts of those since somebody looks.
 pub(in crate::admin::page) fn screen(
     operator: &Operator,
@@ -18,16 +17,17 @@ pub(in crate::admin::page) fn screen(
     _: &str,
     _: &Form,
 ) -> Screen {
-    let now = operator.top();
-    let looks = visitor.page.keep(now.clone());
+    let now = Arc::new(operator.top());
+    let before = visitor.page.keep(&now);
+    let before = before.as_deref();
     let shown = html! {
         link rel="stylesheet" href="/page/static/uPlot-1.6.32.min.css";
         script src="/page/static/uPlot-1.6.32.iife.min.js" defer {}
         script src="/page/static/charts.js" defer {}
         div #figures hx-get="/page/actors" hx-trigger="every 3s" hx-select="#figures" hx-target="#figures" hx-swap="outerMorph" {
-            (advice(&looks, &now))
+            (advice(before, &now))
             (mailboxes(&now))
-            (means(&looks, &now))
+            (means(before, &now))
         }
         h2 { "Charts" }
         p.quiet { "Of the last 15 minutes in which somebody looked: with nobody looking, nothing is kept." }
@@ -44,8 +44,9 @@ pub(in crate::admin::page) fn figures(
     _: &str,
     _: &Form,
 ) -> Screen {
-    let looks = visitor.page.keep(operator.top());
-    let column = |of: fn(&TopView) -> u64| looks.iter().map(of).collect::<Vec<_>>();
+    visitor.page.keep(&Arc::new(operator.top()));
+    let looks = visitor.page.looks();
+    let column = |of: fn(&TopView) -> u64| looks.iter().map(|look| of(look)).collect::<Vec<_>>();
     let counted = |of: fn(&TopView) -> u64| json!(per_second(&looks, of));
     let sum = |of: fn(&crate::operate::SourceCounts) -> u64| {
         json!(per_second(&looks, |view| view.sources.iter().map(of).sum()))
@@ -84,7 +85,7 @@ pub(in crate::admin::page) fn figures(
 }
 
 /// Returns the rate before each look. The first one has none.
-fn per_second(looks: &[TopView], of: impl Fn(&TopView) -> u64) -> Vec<Option<f64>> {
+fn per_second(looks: &[Arc<TopView>], of: impl Fn(&TopView) -> u64) -> Vec<Option<f64>> {
     let mut rates = vec![None];
     for pair in looks.windows(2) {
         let [before, after] = pair else { continue };
@@ -96,18 +97,13 @@ fn per_second(looks: &[TopView], of: impl Fn(&TopView) -> u64) -> Vec<Option<f64
     rates
 }
 
-/// Returns a look that is old enough for a rate, out of the newest ones.
-fn before<'l>(looks: &'l [TopView], now: &TopView) -> Option<&'l TopView> {
-    let is_older = |look: &&TopView| {
-        let age = now.uptime_ms.saturating_sub(look.uptime_ms);
-        (1000..=LONGEST_MS).contains(&age)
-    };
-    looks.iter().rev().find(is_older)
-}
-
 /// Returns the rate since the look before, or a dash.
-pub(super) fn rate(looks: &[TopView], now: &TopView, of: impl Fn(&TopView) -> u64) -> String {
-    before(looks, now).map_or_else(
+pub(super) fn rate(
+    before: Option<&TopView>,
+    now: &TopView,
+    of: impl Fn(&TopView) -> u64,
+) -> String {
+    before.map_or_else(
         || "–".to_owned(),
         |before| {
             let seconds = now.uptime_ms.saturating_sub(before.uptime_ms) as f64 / 1000.0;
@@ -118,8 +114,7 @@ pub(super) fn rate(looks: &[TopView], now: &TopView, of: impl Fn(&TopView) -> u6
 }
 
 /// Returns what to turn, by the tuning guide.
-pub(super) fn advice(looks: &[TopView], now: &TopView) -> Markup {
-    let since = before(looks, now);
+pub(super) fn advice(since: Option<&TopView>, now: &TopView) -> Markup {
     let advice = since.map(|before| advise(before, now)).unwrap_or_default();
     html! {
         h2 { "What to turn" }
@@ -178,7 +173,7 @@ fn option_of(actor: &str) -> &'static str {
     }
 }
 
-fn means(looks: &[TopView], now: &TopView) -> Markup {
+fn means(before: Option<&TopView>, now: &TopView) -> Markup {
     let of = |part: PartOf| format!("{} of {}", part.part, part.whole);
     let mean = |observed: Observed| observed.sum.checked_div(observed.count);
     let ms = |observed: Observed| {
@@ -191,7 +186,7 @@ fn means(looks: &[TopView], now: &TopView) -> Markup {
     html! {
         h2 { "Batches, cache, room" }
         dl.facts {
-            dt { "Commits a second" } dd { (rate(looks, now, |view| view.commits.count)) }
+            dt { "Commits a second" } dd { (rate(before, now, |view| view.commits.count)) }
             dt { "Events in a commit, mean since the start" } dd { (mean(now.batches).map_or_else(|| "–".to_owned(), |n| n.to_string())) " of " (now.options.batch_events) " (" code { "dedup.batch_events" } ")" }
             dt { "Time of a commit, mean since the start" } dd { (ms(now.commits)) ", " (now.options.writers) " writers (" code { "dedup.writers" } ")" }
             dt { "Time of a confirm, mean since the start" } dd { (ms(now.confirms)) }
@@ -219,12 +214,13 @@ mod tests {
 
     #[test]
     fn rates_are_of_a_second_and_the_first_look_has_none() {
-        let looks = [look(0, 0), look(2000, 5), look(4000, 5)];
+        let looks = [look(0, 0), look(2000, 5), look(4000, 5)].map(Arc::new);
         let rates = per_second(&looks, |view| view.cache_hits);
         assert_eq!(rates, [None, Some(2.5), Some(0.0)]);
         assert_eq!(per_second(&[], |view| view.cache_hits), []);
-        assert_eq!(rate(&looks, &look(4500, 25), |view| view.cache_hits), "8.0");
-        assert_eq!(rate(&[], &look(4500, 25), |view| view.cache_hits), "–");
+        let (before, now) = (look(2000, 5), look(4500, 25));
+        assert_eq!(rate(Some(&before), &now, |view| view.cache_hits), "8.0");
+        assert_eq!(rate(None, &now, |view| view.cache_hits), "–");
     }
 
     #[test]

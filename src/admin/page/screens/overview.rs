@@ -1,5 +1,7 @@
 //! Overview: ready or not, rates, what waits where, and what to turn.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
 
 use super::super::form::{Form, address, named};
@@ -15,14 +17,15 @@ pub(in crate::admin::page) fn screen(
     _: &str,
     _: &Form,
 ) -> Screen {
-    let (status, now) = (operator.status(), operator.top());
-    let looks = visitor.page.keep(now.clone());
+    let (status, now) = (operator.status(), Arc::new(operator.top()));
+    let before = visitor.page.keep(&now);
+    let before = before.as_deref();
     let shown = html! {
         div #figures hx-get="/page" hx-trigger="every 3s" hx-select="#figures" hx-target="#figures" hx-swap="outerMorph" {
             (components(&status))
-            (outcomes(&looks, &now))
+            (outcomes(before, &now))
             (sinks(&now.sinks))
-            (advice(&looks, &now))
+            (advice(before, &now))
         }
         (first_steps(&now))
     };
@@ -46,7 +49,7 @@ fn components(status: &StatusView) -> Markup {
     }
 }
 
-fn outcomes(looks: &[TopView], now: &TopView) -> Markup {
+fn outcomes(before: Option<&TopView>, now: &TopView) -> Markup {
     html! {
         h2 { "Deliveries" }
         div.wide tabindex="0" role="region" aria-label="Deliveries by source" {
@@ -61,7 +64,7 @@ fn outcomes(looks: &[TopView], now: &TopView) -> Markup {
                         @let accepted = |view: &TopView| view.sources.iter().find(|of| of.source == source.source).map_or(0, |of| of.accepted);
                         tr {
                             td { a href=(named("/page/sources/", &source.source)) { (source.source) } }
-                            td.number { (rate(looks, now, accepted)) }
+                            td.number { (rate(before, now, accepted)) }
                             td.number { (source.accepted) } td.number { (source.duplicate) }
                             td.number { a href=(address("/page/live", &[("source", &source.source), ("outcome", "rejected")])) { (source.rejected) } }
                             td.number { (source.shed) } td.number { (source.failed) }

@@ -125,17 +125,16 @@ impl Listener {
 
 /// Returns a message: place, rows, and what is not shown.
 fn message(list: &LiveList) -> Bytes {
-    // The place and the rows hold no line break: an id with one is shown by a space.
-    let line = |text: String| text.replace(['\r', '\n'], " ");
     let mut text = format!("id: {}\n", list.next);
-    let not_shown = not_shown(list);
-    if !not_shown.is_empty() {
-        text.push_str(&format!("event: missed\ndata: {}\n\n", line(not_shown)));
+    let says = not_shown(list);
+    if !says.is_empty() {
+        let count = list.lost.saturating_add(list.left_out);
+        let missed = serde_json::json!({ "says": says, "count": count });
+        text.push_str(&format!("event: missed\ndata: {missed}\n\n"));
         text.push_str(&format!("id: {}\n", list.next));
     }
-    text.push_str(&format!(
-        "event: outcomes\ndata: {}\n\n",
-        line(rows(list).into_string())
-    ));
+    // The rows hold no line break: an id with one is shown by a space.
+    let rows = rows(list).into_string().replace(['\r', '\n'], " ");
+    text.push_str(&format!("event: outcomes\ndata: {rows}\n\n"));
     text.into()
 }

@@ -70,6 +70,7 @@ if (live) {
     }
   };
   let paused = false;
+  let missed = 0;
   let source;
   let last;
 
@@ -96,6 +97,13 @@ if (live) {
   };
 
   const connect = () => {
+    if (document.hidden) {
+      say("not connected: the tab is hidden", "slow");
+      return;
+    }
+    if (source && source.readyState !== EventSource.CLOSED) {
+      return;
+    }
     const address = new URL(live.dataset.stream, location.href);
     if (last) {
       address.searchParams.set("after", last);
@@ -103,6 +111,9 @@ if (live) {
     source = new EventSource(address);
     source.onopen = () => say("connected", "good");
     source.onerror = () => {
+      if (document.hidden) {
+        return;
+      }
       say("reconnecting", "slow");
       if (source.readyState === EventSource.CLOSED) {
         again();
@@ -110,7 +121,12 @@ if (live) {
     };
     source.addEventListener("missed", (event) => {
       last = event.lastEventId;
-      sampled.textContent = event.data;
+      const { says, count } = JSON.parse(event.data);
+      if (paused) {
+        missed += count;
+      } else {
+        sampled.textContent = says;
+      }
     });
     source.addEventListener("outcomes", (event) => {
       last = event.lastEventId;
@@ -118,7 +134,8 @@ if (live) {
         return;
       }
       if (paused) {
-        sampled.textContent = "paused: newer ones are not shown";
+        missed += event.data.split("<tr>").length - 1;
+        sampled.textContent = `paused: ${missed} newer ones are not shown`;
       } else {
         show(event.data);
       }
@@ -130,8 +147,20 @@ if (live) {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
     pause.textContent = paused ? "Follow" : "Pause";
-    if (!paused) {
-      sampled.textContent = "";
+    if (paused) {
+      missed = 0;
+      sampled.textContent = "paused";
+    } else {
+      sampled.textContent = `${missed} came while paused, and are not shown: reload for them`;
+    }
+  });
+  // A browser has six connections to a service: a tab that nobody sees leaves its own to the others.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      source?.close();
+      say("not connected: the tab is hidden", "slow");
+    } else {
+      connect();
     }
   });
   say("connecting", "slow");

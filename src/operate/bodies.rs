@@ -16,6 +16,8 @@ pub struct OpenedBody {
     pub bytes: Bytes,
     /// Headers that are kept with the event: name and value.
     pub headers: Vec<(String, String)>,
+    /// Id of the message that came first, if this is another body under its id and the first is stored.
+    pub conflict_of: Option<String>,
 }
 
 impl fmt::Debug for OpenedBody {
@@ -56,6 +58,7 @@ impl Operator {
             message_id,
             bytes: stored.event.body.clone(),
             headers: stored.event.headers.clone(),
+            conflict_of: None,
         })
     }
 

@@ -35,13 +35,15 @@ impl Operator {
     /// Returns the body of a conflict. If it cannot be recorded that `caller` opened it, the body stays
     /// closed.
     pub fn conflict_body(&self, id: &str, caller: &str) -> Result<OpenedBody, ApiProblem> {
-        let body = self.archive.catalog()?.conflict_body(&conflict(id)?)?;
+        let place = conflict(id)?;
+        let body = self.archive.catalog()?.conflict_body(&place)?;
         let Some(body) = body else {
             return Err(ApiProblem::not_found(
                 "there is no such conflict",
                 "`hookweir conflicts` lists them; they are deleted after store.keep_conflicts_days",
             ));
         };
+        let first = self.first_of(&place)?;
         let subject = format!("conflict {id}");
         self.record(AuditEntry {
             count: 1,
@@ -51,6 +53,7 @@ impl Operator {
             message_id: "conflict".to_owned(),
             bytes: body.into(),
             headers: Vec::new(),
+            conflict_of: first.map(|first| first.message_id.to_string()),
         })
     }
 

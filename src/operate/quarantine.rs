@@ -138,6 +138,7 @@ impl Operator {
             message_id: format!("refused-{}", found.summary.number),
             bytes: found.body.into(),
             headers: Vec::new(),
+            conflict_of: None,
         })
     }
 

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use maud::{Markup, html};
 
-use super::form::address;
+use super::form::{Form, address};
 use super::frame::bytes;
+use crate::operate::ApiProblem;
 
 /// Bytes that are shown at once.
 const SHOWN: usize = 64 * 1024;
@@ -27,19 +28,41 @@ const FORMS: [(&str, BodyForm); 3] = [
     ("hex", BodyForm::Hex),
 ];
 
-/// Returns a part of a body with links to its other forms and parts. `at` is the first byte.
-pub(super) fn shown(body: &[u8], place: &str, form: Option<&str>, at: Option<&str>) -> Markup {
+/// Addresses of a body.
+pub(super) struct BodyPlace<'p> {
+    /// Screen that shows it.
+    pub(super) screen: String,
+    /// Whole body as a file.
+    pub(super) file: String,
+    /// Parameter with the first byte that is shown.
+    pub(super) at: &'static str,
+    /// Parameter of another body on the same screen: its part stays.
+    pub(super) kept: Option<(&'static str, &'p str)>,
+}
+
+impl BodyPlace<'_> {
+    /// Returns the addresses of a body that is alone on its screen, below `place`.
+    pub(super) fn alone(place: &str) -> Self {
+        Self {
+            screen: format!("{place}/body"),
+            file: format!("{place}/download"),
+            at: "at",
+            kept: None,
+        }
+    }
+}
+
+/// Returns a part of a body with links to its other forms and parts.
+pub(super) fn shown(body: &[u8], place: &BodyPlace, asked: &Form) -> Result<Markup, ApiProblem> {
     let is_json = body
         .trim_ascii_start()
         .first()
         .is_some_and(|byte| matches!(byte, b'{' | b'['));
     let usual = if is_json { "pretty" } else { "raw" };
-    let wanted = form.unwrap_or(usual);
-    let (name, form) = *FORMS
-        .iter()
-        .find(|(name, _)| *name == wanted)
-        .unwrap_or(&FORMS[1]);
-    let at = at.and_then(|at| at.parse().ok()).unwrap_or(0);
+    let wanted = asked.get("form").unwrap_or(usual);
+    let found = FORMS.iter().find(|(name, _)| *name == wanted);
+    let (name, form) = *found.ok_or_else(no_form)?;
+    let at: usize = asked.number(place.at)?.unwrap_or(0);
     let at = usize::min(at, body.len());
     // A part may begin within a string: its lines would be made up.
     let form = match form {
@@ -53,7 +76,7 @@ pub(super) fn shown(body: &[u8], place: &str, form: Option<&str>, at: Option<&st
         BodyForm::Hex => hex(part, at),
     };
     let end = at + part.len();
-    html! {
+    Ok(html! {
         (choices(place, name))
         @if part.len() < body.len() {
             p.cut role="note" {
@@ -67,23 +90,30 @@ pub(super) fn shown(body: &[u8], place: &str, form: Option<&str>, at: Option<&st
         }
         @if body.is_empty() { p.quiet { "The body is empty." } }
         @else { pre.body tabindex="0" aria-label="Body" { code { (text) } } }
-    }
+    })
 }
 
-fn link(place: &str, form: &str, at: usize) -> String {
-    address(
-        &format!("{place}/body"),
-        &[("form", form), ("at", &at.to_string())],
+fn no_form() -> ApiProblem {
+    ApiProblem::bad_question(
+        "a body is shown as pretty, raw or hex, and in no other form",
+        "leave `form` out of the address",
     )
 }
 
-fn choices(place: &str, now: &str) -> Markup {
+fn link(place: &BodyPlace, form: &str, at: usize) -> String {
+    let at = at.to_string();
+    let own = [("form", form), (place.at, &*at)];
+    let all: Vec<(&str, &str)> = own.into_iter().chain(place.kept).collect();
+    address(&place.screen, &all)
+}
+
+fn choices(place: &BodyPlace, now: &str) -> Markup {
     html! {
         p.choices {
             @for (name, _) in FORMS {
                 a href=(link(place, name, 0)) aria-current=[(name == now).then_some("true")] { (name) } " "
             }
-            a href=(format!("{place}/download")) download { "Download the whole body" }
+            a href=(place.file) download { "Download the whole body" }
         }
     }
 }
@@ -196,18 +226,45 @@ mod tests {
         assert!(shown.ends_with("POST..x\n"), "{shown}");
     }
 
+    fn asked(body: &[u8], query: &str) -> String {
+        let place = BodyPlace::alone("/page/events/7");
+        let shown = shown(body, &place, &Form::read(query.as_bytes()));
+        shown.expect("a body").into_string()
+    }
+
+    #[test]
+    fn a_part_that_is_no_number_and_a_form_that_is_none_are_problems() {
+        let place = BodyPlace::alone("/page/events/7");
+        for query in ["at=x", "at=-1", "form=yaml"] {
+            let problem = shown(b"{}", &place, &Form::read(query.as_bytes()));
+            assert_eq!(problem.expect_err(query).status, 400);
+        }
+    }
+
+    #[test]
+    fn the_links_of_one_body_keep_the_part_of_the_other() {
+        let place = BodyPlace {
+            at: "first_at",
+            kept: Some(("at", "65536")),
+            ..BodyPlace::alone("/page/conflicts/7")
+        };
+        let body = vec![b'x'; 1 << 20];
+        let shown = shown(&body, &place, &Form::default()).expect("a body");
+        let link = "/page/conflicts/7/body?form=raw&amp;first_at=65536&amp;at=65536";
+        assert!(shown.into_string().contains(link));
+    }
+
     #[test]
     fn a_large_body_is_cut_says_so_and_leads_to_its_next_part() {
         let body = vec![b'x'; 1 << 20];
-        let first = shown(&body, "/page/events/7", None, None).into_string();
+        let first = asked(&body, "");
         assert!(first.contains("kept whole"), "no word about the rest");
         assert!(first.contains("at=65536"), "no link to the next part");
         assert!(first.len() < 70 * 1024, "{} bytes", first.len());
-        let last = shown(&body, "/page/events/7", Some("hex"), Some("1048575"));
-        let last = last.into_string();
+        let last = asked(&body, "form=hex&at=1048575");
         assert!(last.contains("000fffff  78") && !last.contains("Next part"));
-        let beyond = shown(&body, "/page/events/7", Some("hex"), Some("99999999"));
-        assert!(beyond.into_string().contains("of 1048576"));
+        let beyond = asked(&body, "form=hex&at=99999999");
+        assert!(beyond.contains("of 1048576"));
     }
 
     #[test]
@@ -223,13 +280,7 @@ mod tests {
 
     #[test]
     fn a_body_is_text_and_never_markup() {
-        let shown = shown(
-            b"<img src=x onerror=alert(1)>",
-            "/page/events/7",
-            None,
-            None,
-        );
-        let shown = shown.into_string();
+        let shown = asked(b"<img src=x onerror=alert(1)>", "");
         assert!(
             !shown.contains("<img") && shown.contains("&lt;img"),
             "{shown}"

@@ -1,7 +1,14 @@
 //! Fields of a form, out of a query or a body, and addresses of the page.
 
+use std::str::FromStr;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded::{self, Serializer};
+
+use crate::operate::ApiProblem;
+
+/// Characters of a wrong field that its problem repeats.
+const REPEATED: usize = 40;
 
 /// Fields of a form, in order. Empty ones are left out: a browser sends every field of a filter.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +40,17 @@ impl Form {
         fields.map(|(_, value)| value.clone()).collect()
     }
 
+    /// Returns a number.
+    pub(super) fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, ApiProblem> {
+        self.get(name).map(|text| number(name, text)).transpose()
+    }
+
+    /// Returns all numbers with this name.
+    pub(super) fn numbers<N: FromStr>(&self, name: &str) -> Result<Vec<N>, ApiProblem> {
+        let fields = self.0.iter().filter(|(own, _)| own == name);
+        fields.map(|(_, text)| number(name, text)).collect()
+    }
+
     /// Returns a time: what a browser's field of a time gives is in UTC.
     pub(super) fn time(&self, name: &str) -> Option<String> {
         let text = self.get(name)?;
@@ -43,6 +61,19 @@ impl Form {
             _ => text.to_owned(),
         })
     }
+}
+
+fn number<N: FromStr>(name: &str, text: &str) -> Result<N, ApiProblem> {
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(REPEATED).collect();
+        ApiProblem::bad_question(
+            format!(
+                "{name} is \"{}\", and no whole number that fits: nothing was changed",
+                text.escape_debug()
+            ),
+            format!("go back, and give a whole number as {name}"),
+        )
+    })
 }
 
 /// Returns an address of the page with these parameters.
@@ -77,6 +108,20 @@ mod tests {
         assert_eq!(form.time("from").as_deref(), Some("2026-11-28T09:30:00Z"));
         assert_eq!(form.time("to").as_deref(), Some("2026-11-29T00:00:00Z"));
         assert_eq!(form.all("id"), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_a_problem_and_never_another_number() {
+        let form = Form::read(b"pace=abc&at=-1&id=7&number=1&number=2x");
+        assert_eq!(form.number::<i64>("id"), Ok(Some(7)));
+        assert_eq!(form.number::<i64>("after"), Ok(None));
+        assert_eq!(form.numbers::<i64>("id"), Ok(vec![7]));
+        let problem = form.number::<u32>("pace").expect_err("no number");
+        assert_eq!(problem.status, 400);
+        assert!(problem.detail.contains("\"abc\""), "{problem}");
+        form.number::<usize>("at").expect_err("below zero");
+        form.numbers::<i64>("number")
+            .expect_err("one of them is none");
     }
 
     #[test]

@@ -202,6 +202,11 @@ pub(super) fn empty(why: &str, command: &str, does: &str) -> Markup {
     }
 }
 
+/// Returns the end of a list whose last page was full. `first` is the address of its first page.
+pub(super) fn no_more(first: &str) -> Markup {
+    html! { p.notice { "No more. " a href=(first) { "To the first page" } } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::super::body;
+use super::super::body::{self, BodyPlace};
 use super::super::form::{Form, address, event_address, named};
-use super::super::frame::{Visitor, bytes, empty, filter, time};
+use super::super::frame::{Visitor, bytes, empty, event_link, filter, no_more, time};
 use super::super::routes::{Screen, Shown};
-use super::parked::done;
+use super::parked::{deletion, done};
 use crate::config::model::Right;
-use crate::operate::{ConflictView, Decision, Operator, ParkedQuestion};
+use crate::operate::{ApiProblem, ConflictView, Decision, OpenedBody, Operator, ParkedQuestion};
 
 /// Entries in a page of the list.
 const PAGE: usize = 50;
@@ -27,8 +27,10 @@ pub(in crate::admin::page) fn screen(
     })?;
     let shown = html! {
         (done(form))
-        p.quiet { "A provider has sent a known id with another body. The first one was published; the others are kept here." }
-        @if list.conflicts.is_empty() {
+        p.quiet { "A provider has sent a known id with another body. The first one is an event; the others are kept here." }
+        @if list.conflicts.is_empty() && form.get("after").is_some() {
+            (no_more("/page/conflicts"))
+        } @else if list.conflicts.is_empty() {
             (empty("There is no conflict.", "hookweir conflicts --help", "A conflict may be sent back as a message of its own, or deleted."))
         } @else {
             form method="post" action="/page/conflicts/send-back" {
@@ -57,7 +59,7 @@ fn table(visitor: &Visitor, conflicts: &[ConflictView]) -> Markup {
                             td { input type="checkbox" name="id" value=(conflict.id) aria-label={ "Choose " (conflict.event_id) }; }
                             td { (time(&conflict.received_at)) } td { (filter("source", &conflict.source)) }
                             td { a.id href=(address("/page/find", &[("id", &conflict.event_id)])) { (conflict.event_id) } }
-                            td { @if visitor.may(Right::Bodies) { a href=(body_address(conflict)) { "Open this body" } } }
+                            td { @if visitor.may(Right::Bodies) { a href={ (named("/page/conflicts/", &conflict.id)) "/body" } { "Open this body" } } }
                             td.number { (bytes(conflict.bytes)) }
                         }
                     }
@@ -67,28 +69,29 @@ fn table(visitor: &Visitor, conflicts: &[ConflictView]) -> Markup {
     }
 }
 
-/// Returns the address of a body, beside the first one under the same id.
-fn body_address(conflict: &ConflictView) -> String {
-    let place = named("/page/conflicts/", &conflict.id);
-    let first = [
-        ("event_id", &*conflict.event_id),
-        ("source", &*conflict.source),
-    ];
-    address(&format!("{place}/body"), &first)
-}
-
 fn buttons(count: usize) -> Markup {
     html! {
         p.choices { label { input type="checkbox" data-all="id"; " All " (count) " of this page" } }
         label { "Reason, for the record " input name="reason"; } " "
         button.primary data-confirm="Publish the chosen bodies as messages of their own?" { "Publish the chosen ones" } " "
-        button formaction="/page/conflicts/discard" data-confirm="Delete the chosen bodies for good?" { "Delete the chosen ones for good" }
-        p.quiet { "Each is published as a message of its own, marked with the first one. A deletion needs a reason." }
+        button formmethod="get" formaction="/page/conflicts/discard" { "Delete the chosen ones…" }
+        p.quiet { "Each is published as a message of its own, marked with the first one. A deletion is asked for on a screen of its own." }
     }
 }
 
-/// Shows the body of a conflict, and beside it the first one under the same id if it is asked for and still
-/// stored. It is recorded who opens them.
+/// Asks for the reason of a deletion.
+pub(in crate::admin::page) fn ask(_: &Operator, _: &Visitor, _: &str, form: &Form) -> Screen {
+    let (chosen, reason) = (form.all("id"), form.get("reason"));
+    let asked = deletion("/page/conflicts", ("id", &chosen), None, reason)?;
+    let shown = html! {
+        p { "Other bodies that are deleted: " (chosen.len()) ". The events that came first stay." }
+        (asked)
+    };
+    Ok(Shown::Page("Delete other bodies".to_owned(), shown))
+}
+
+/// Shows the body of a conflict, and beside it the first one under the same id, while it is stored. It is
+/// recorded who opens them.
 pub(in crate::admin::page) fn opened(
     operator: &Operator,
     visitor: &Visitor,
@@ -96,31 +99,56 @@ pub(in crate::admin::page) fn opened(
     form: &Form,
 ) -> Screen {
     let opened = operator.conflict_body(name, &visitor.caller.name)?;
-    let place = named("/page/conflicts/", name);
-    let first = form
-        .get("event_id")
-        .and_then(|id| operator.event(id, form.get("source")).ok());
-    let first = match first {
-        Some(first) => {
-            let body = operator.body(&first.message_id, None, &visitor.caller.name)?;
-            Some((event_address(&first.message_id), body))
-        }
-        None => None,
+    let first = first_body(operator, visitor, &opened)?;
+    let place = BodyPlace {
+        kept: form.get("first_at").map(|at| ("first_at", at)),
+        ..BodyPlace::alone(&named("/page/conflicts/", name))
     };
-    let part = |bytes: &[u8], place: &str| body::shown(bytes, place, form.get("form"), None);
     let shown = html! {
         p { a href="/page/conflicts" { "All conflicts" } }
         div.sides {
-            @if let Some((place, first)) = &first {
-                section { h2 { "First body" } (part(&first.bytes, place)) }
+            section { h2 { "First body" }
+                @match &first {
+                    Some(first) => (beside(first, &place, form)?),
+                    None => p.quiet { "No first body any more: the event that came first, or its key, was deleted." },
+                }
             }
-            section {
-                @if first.is_some() { h2 { "Other body, kept here" } }
-                (body::shown(&opened.bytes, &place, form.get("form"), form.get("at")))
-            }
+            section { h2 { "Other body, kept here" } (body::shown(&opened.bytes, &place, form)?) }
         }
     };
     Ok(Shown::Page("Body of a conflict".to_owned(), shown))
+}
+
+/// Returns the body of the event that came first. None: it is not stored any more.
+fn first_body(
+    operator: &Operator,
+    visitor: &Visitor,
+    other: &OpenedBody,
+) -> Result<Option<OpenedBody>, ApiProblem> {
+    let Some(first) = &other.conflict_of else {
+        return Ok(None);
+    };
+    match operator.body(first, None, &visitor.caller.name) {
+        Ok(body) => Ok(Some(body)),
+        // Deleted since.
+        Err(problem) if problem.status == 404 => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Returns the first body. Its links lead to the same pair.
+fn beside(first: &OpenedBody, other: &BodyPlace, form: &Form) -> Result<Markup, ApiProblem> {
+    let place = BodyPlace {
+        screen: other.screen.clone(),
+        file: format!("{}/download", event_address(&first.message_id)),
+        at: "first_at",
+        kept: form.get("at").map(|at| ("at", at)),
+    };
+    let body = body::shown(&first.bytes, &place, form)?;
+    Ok(html! {
+        p { "Of event " (event_link(&first.message_id, &first.message_id)) }
+        (body)
+    })
 }
 
 /// Hands the body out as a file.
@@ -155,7 +183,7 @@ pub(in crate::admin::page) fn send_back(
         left => format!(", {left} left for lack of time: choose them again"),
     };
     let done = format!(
-        "{} published, {} published by an order before{left}",
+        "{} put into the outbox, {} put there by an order before{left}",
         sent.count, sent.before
     );
     Ok(Shown::GoTo(address("/page/conflicts", &[("done", &done)])))

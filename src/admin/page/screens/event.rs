@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::body;
+use super::super::body::{self, BodyPlace};
 use super::super::form::{Form, address, event_address};
 use super::super::frame::{Visitor, bytes, event_link, filter, state, time, word};
 use super::super::routes::{Screen, Shown};
@@ -35,13 +35,14 @@ pub(in crate::admin::page) fn opened(
     let event = operator.event(name, form.get("source"))?;
     let opened = operator.body(&event.message_id, None, &visitor.caller.name)?;
     let place = event_address(&event.message_id);
+    let body = body::shown(&opened.bytes, &BodyPlace::alone(&place), form)?;
     let shown = html! {
         p { a href=(place) { "Way of the event" } }
         (headers(&opened))
         h2 { "Body" }
         p.quiet { (bytes(event.bytes)) @if let Some(kind) = &event.content_type { ", " (kind) }
             ". It is recorded that you have opened it." }
-        (body::shown(&opened.bytes, &place, form.get("form"), form.get("at")))
+        (body)
     };
     Ok(Shown::Page(format!("Body of {}", event.event_id), shown))
 }
@@ -92,12 +93,12 @@ fn timeline(trace: &TraceView) -> Markup {
     html! {
         h2 { "Way" }
         ol.timeline {
-            li { (time(&event.received_at)) " received, verified and stored as number " (trace.number) }
+            li { (time(&event.received_at)) @if event.verified_by.is_some() { " received, verified and stored" } @else { " received and stored" } " as number " (trace.number) }
             @for sink in &event.sinks { li { (at_sink(sink)) } }
             @if event.sinks.is_empty() { li { "no sink wants it, by the configuration of now" } }
             @for at in &trace.confirmed_at { li { (time(at)) " confirmed by a sink" } }
             @for job in &trace.chosen_by {
-                li { (time(&job.created_at)) " published again by "
+                li { (time(&job.created_at)) " put into the outbox again by "
                     a href=(super::super::form::named("/page/jobs/", &job.id)) { "job of " (job.caller) }
                     @if let Some(sink) = &job.only_to { ", to " (sink) " only" } }
             }

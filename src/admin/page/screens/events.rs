@@ -115,7 +115,9 @@ fn table(list: &EventList, form: &Form) -> Markup {
     let is_filtered = fields.iter().any(|field| form.get(field).is_some());
     html! {
         @if list.events.is_empty() && list.next.is_none() {
-            @if is_filtered {
+            @if form.get("before").is_some() {
+                p.notice { "No more." }
+            } @else if is_filtered {
                 (empty("No event fits the filter.", "hookweir sources", "A delivery that was refused is no event: the sources show the last one, with its reason."))
             } @else {
                 (empty("No event yet.", "hookweir send", "Send a signed test event."))
@@ -215,6 +217,8 @@ mod tests {
         };
         let shown = table(&none, &form("")).into_string();
         assert!(shown.contains("<code>hookweir send</code>"), "{shown}");
+        let shown = table(&none, &form("source=x&before=7")).into_string();
+        assert!(shown.contains("No more."), "{shown}");
         let shown = table(&none, &form("source=x")).into_string();
         assert!(shown.contains("<code>hookweir sources</code>"), "{shown}");
     }

@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::super::form::{Form, address};
-use super::super::frame::{Visitor, bytes, empty, event_link, filter, time};
+use super::super::frame::{Visitor, bytes, empty, event_link, filter, no_more, time};
 use super::super::routes::{Screen, Shown};
-use crate::operate::{Decision, Operator, ParkedQuestion, ParkedView};
+use crate::operate::{ApiProblem, Decision, Operator, ParkedQuestion, ParkedView};
 
 /// Entries in a page of the list.
 const PAGE: usize = 50;
@@ -36,7 +36,9 @@ pub(in crate::admin::page) fn screen(
                 a href=(address("/page/parked", &[("sink", &of.sink)])) aria-current=[(of.sink == sink).then_some("true")] { (of.sink) " (" (of.parked) ")" } " "
             }
         }
-        @if list.parked.is_empty() {
+        @if list.parked.is_empty() && form.get("after").is_some() {
+            (no_more(&address("/page/parked", &[("sink", sink)])))
+        } @else if list.parked.is_empty() {
             (empty(&format!("No event is parked for sink {sink}."), "hookweir sinks", "An event is parked if a sink refuses it for good. What waits for each sink:"))
         } @else {
             form method="post" action="/page/parked/retry" {
@@ -86,22 +88,57 @@ fn buttons(count: usize) -> Markup {
         p.choices { label { input type="checkbox" data-all="number"; " All " (count) " of this page" } }
         label { "Reason, for the record " input name="reason"; } " "
         button.primary data-confirm="Put the chosen events back?" { "Put the chosen ones back" } " "
-        button formaction="/page/parked/discard" data-confirm="Delete the chosen events for good?" { "Delete the chosen ones for good" }
-        p.quiet { "A deletion needs a reason. A redelivery of a deleted event is still a duplicate." }
+        button formmethod="get" formaction="/page/parked/discard" { "Delete the chosen ones…" }
+        p.quiet { "A deletion is asked for on a screen of its own." }
     }
 }
 
-fn decision(form: &Form) -> Decision {
-    let numbers = form.all("number");
-    Decision {
+/// Returns the form of a deletion: the chosen entries, a reason of its own, and one button.
+pub(super) fn deletion(
+    place: &str,
+    (field, chosen): (&str, &[String]),
+    sink: Option<&str>,
+    reason: Option<&str>,
+) -> Result<Markup, ApiProblem> {
+    if chosen.is_empty() {
+        return Err(ApiProblem::bad_question(
+            "nothing is chosen, so nothing would be deleted",
+            "go back, and choose at least one in the list",
+        ));
+    }
+    let does = format!("Delete {} for good", chosen.len());
+    Ok(html! {
+        form method="post" action=(format!("{place}/discard")) {
+            @if let Some(sink) = sink { input type="hidden" name="sink" value=(sink); }
+            @for value in chosen { input type="hidden" name=(field) value=(value); }
+            p { label { "Reason of the deletion, for the record " input name="reason" required value=[reason]; } }
+            button.primary data-confirm={ (does) "?" } { (does) } " "
+            a href=(place) { "Delete nothing" }
+        }
+    })
+}
+
+/// Asks for the reason of a deletion.
+pub(in crate::admin::page) fn ask(_: &Operator, _: &Visitor, _: &str, form: &Form) -> Screen {
+    let numbers = decision(form)?.numbers;
+    let chosen: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    let (sink, reason) = (form.get("sink"), form.get("reason"));
+    let asked = deletion("/page/parked", ("number", &chosen), sink, reason)?;
+    let shown = html! {
+        p { "Parked for sink " (sink.unwrap_or("default")) ", by number: " (chosen.join(", ")) "." }
+        p.quiet { "The sink never gets a deleted event. A redelivery of it is still a duplicate." }
+        (asked)
+    };
+    Ok(Shown::Page("Delete parked events".to_owned(), shown))
+}
+
+fn decision(form: &Form) -> Result<Decision, ApiProblem> {
+    Ok(Decision {
         sink: form.text("sink"),
-        numbers: numbers
-            .iter()
-            .filter_map(|number| number.parse().ok())
-            .collect(),
+        numbers: form.numbers("number")?,
         reason: form.text("reason"),
         ..Decision::default()
-    }
+    })
 }
 
 fn back(form: &Form, done: &str) -> Screen {
@@ -117,7 +154,7 @@ pub(in crate::admin::page) fn retry(
     _: &str,
     form: &Form,
 ) -> Screen {
-    let changed = operator.retry_parked(&decision(form), &visitor.caller.name)?;
+    let changed = operator.retry_parked(&decision(form)?, &visitor.caller.name)?;
     back(form, &format!("{} put back", changed.count))
 }
 
@@ -128,6 +165,6 @@ pub(in crate::admin::page) fn discard(
     _: &str,
     form: &Form,
 ) -> Screen {
-    let changed = operator.discard_parked(&decision(form), &visitor.caller.name)?;
+    let changed = operator.discard_parked(&decision(form)?, &visitor.caller.name)?;
     back(form, &format!("{} deleted", changed.count))
 }

@@ -2,41 +2,38 @@
 
 use maud::{Markup, html};
 
-use super::super::body;
+use super::super::body::{self, BodyPlace};
 use super::super::form::{Form, address, named};
-use super::super::frame::{Visitor, bytes, empty, filter, time};
+use super::super::frame::{Visitor, bytes, empty, filter, no_more, time};
 use super::super::routes::{Screen, Shown};
 use super::events::choice;
 use super::parked::done;
 use crate::config::model::Right;
 use crate::operate::{
-    DiagnosisView, Operator, RefusedChoice, RefusedQuestion, RefusedVerified, RefusedView,
+    ApiProblem, DiagnosisView, Operator, RefusedChoice, RefusedQuestion, RefusedVerified,
+    RefusedView,
 };
 
 /// Entries in a page of the list.
 const PAGE: usize = 50;
 
 /// Returns the choice of deliveries that the fields make.
-fn chosen(form: &Form) -> RefusedChoice {
-    let numbers = form.all("number");
-    let numbers: Vec<i64> = numbers
-        .iter()
-        .filter_map(|number| number.parse().ok())
-        .collect();
+fn chosen(form: &Form) -> Result<RefusedChoice, ApiProblem> {
+    let numbers: Vec<i64> = form.numbers("number")?;
     let filters = ["source", "from", "to"];
     let by_numbers = !numbers.is_empty();
     let is_filtered = !by_numbers && filters.iter().any(|field| form.get(field).is_some());
     let field = |name: &str| form.time(name).filter(|_| is_filtered);
-    RefusedChoice {
+    Ok(RefusedChoice {
         source: form.text("source").filter(|_| is_filtered),
         from: field("from"),
         to: field("to"),
         all: !by_numbers && !is_filtered && form.get("all").is_some(),
         old: form.get("old").is_some(),
-        after: form.get("after").and_then(|after| after.parse().ok()),
+        after: form.number("after")?,
         reason: form.text("reason"),
         numbers,
-    }
+    })
 }
 
 /// Lists refused deliveries, the newest first.
@@ -63,7 +60,9 @@ pub(in crate::admin::page) fn list(
     let shown = html! {
         (done(form))
         (filters(form, &names))
-        @if list.refused.is_empty() {
+        @if list.refused.is_empty() && form.get("after").is_some() {
+            (no_more(&address("/page/quarantine", &given)))
+        } @else if list.refused.is_empty() {
             (empty("No refused delivery is kept here.", "hookweir sources", "The last refusal of each source is always known:"))
         } @else {
             p { a href=(all_of(&given)) { "Verify all of this filter again: dry run" } }
@@ -193,6 +192,7 @@ pub(in crate::admin::page) fn opened(
     let request = operator.refused_request(name, &visitor.caller.name)?;
     let opened = operator.refused_body(name, &visitor.caller.name)?;
     let place = named("/page/quarantine/", name);
+    let body = body::shown(&opened.bytes, &BodyPlace::alone(&place), form)?;
     let shown = html! {
         p { a href=(place) { "Cause of the refusal" } }
         p.failure { "Nobody has proven who sent this." }
@@ -200,7 +200,7 @@ pub(in crate::admin::page) fn opened(
         p { code { (request.method) " " (request.target) } }
         dl.facts { @for header in &request.headers { dt { code { (header.name) } } dd { code { (header.value) } } } }
         h2 { "Body" }
-        (body::shown(&opened.bytes, &place, form.get("form"), form.get("at")))
+        (body)
     };
     Ok(Shown::Page(
         format!("Body of refused delivery {name}"),
@@ -226,7 +226,7 @@ pub(in crate::admin::page) fn plan(
     _: &str,
     form: &Form,
 ) -> Screen {
-    let choice = chosen(form);
+    let choice = chosen(form)?;
     let found = operator.plan_refused(&choice)?;
     let shown = html! {
         (counts(&found))
@@ -252,7 +252,7 @@ pub(in crate::admin::page) fn verify(
     _: &str,
     form: &Form,
 ) -> Screen {
-    let choice = chosen(form);
+    let choice = chosen(form)?;
     let found = operator.verify_refused(&choice, &visitor.caller.name)?;
     let shown = html! {
         (counts(&found))
@@ -324,7 +324,7 @@ pub(in crate::admin::page) fn discard(
     _: &str,
     form: &Form,
 ) -> Screen {
-    let changed = operator.discard_refused(&chosen(form), &visitor.caller.name)?;
+    let changed = operator.discard_refused(&chosen(form)?, &visitor.caller.name)?;
     let done = format!("{} deleted", changed.count);
     Ok(Shown::GoTo(address("/page/quarantine", &[("done", &done)])))
 }
@@ -335,15 +335,17 @@ mod tests {
 
     #[test]
     fn a_choice_by_numbers_takes_no_filter_of_the_list_with_it() {
-        let choice = chosen(&Form::read(b"number=3&number=5&source=stripe&all=true"));
+        let choice =
+            chosen(&Form::read(b"number=3&number=5&source=stripe&all=true")).expect("numbers");
         assert_eq!(
             (choice.numbers, choice.source, choice.all),
             (vec![3, 5], None, false)
         );
-        let filtered = chosen(&Form::read(b"source=stripe&from=2026-11-28&all=true"));
+        let filtered =
+            chosen(&Form::read(b"source=stripe&from=2026-11-28&all=true")).expect("a filter");
         assert_eq!(filtered.source.as_deref(), Some("stripe"));
         assert_eq!(filtered.from.as_deref(), Some("2026-11-28T00:00:00Z"));
         assert!(!filtered.all);
-        assert!(chosen(&Form::read(b"all=true")).all);
+        assert!(chosen(&Form::read(b"all=true")).expect("all").all);
     }
 }

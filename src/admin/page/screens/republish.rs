@@ -7,7 +7,7 @@ use super::super::form::{Form, address, named};
 use super::super::frame::{Visitor, bytes, empty, time};
 use super::super::routes::{Screen, Shown};
 use super::events::choice;
-use crate::operate::{Operator, RepublishOrder, RepublishPlan, RepublishQuestion};
+use crate::operate::{ApiProblem, Operator, RepublishOrder, RepublishPlan, RepublishQuestion};
 
 /// Events a second, unless the form says another number.
 const PACE: u32 = 100;
@@ -29,10 +29,8 @@ fn chosen(form: &Form) -> RepublishQuestion {
     }
 }
 
-fn pace(form: &Form) -> u32 {
-    form.get("pace")
-        .and_then(|pace| pace.parse().ok())
-        .unwrap_or(PACE)
+fn pace(form: &Form) -> Result<u32, ApiProblem> {
+    Ok(form.number("pace")?.unwrap_or(PACE))
 }
 
 /// Shows the form, and with a choice its dry run.
@@ -46,39 +44,36 @@ pub(in crate::admin::page) fn screen(
     let names: Vec<&str> = sources.sources.iter().map(|of| &*of.source).collect();
     let fields = ["id", "source", "type", "from", "to", "state", "sink"];
     let is_asked = fields.iter().any(|field| form.get(field).is_some());
+    let pace = pace(form)?;
     let plan = match is_asked {
-        true => Some(counted(form, operator.republish_plan(&chosen(form))?)),
+        true => Some(counted(form, operator.republish_plan(&chosen(form))?)?),
         false => None,
     };
     let shown = html! {
         p { a href="/page/jobs" { "Jobs that were begun" } }
-        (fields_of(form, &names))
+        (fields_of(form, &names, pace))
         @match &plan {
             None => p.quiet { "Choose by ids, or by source, type, time and state. Nothing is published before you have seen the dry run." },
-            Some(plan) => (dry_run(visitor, form, plan)),
+            Some(plan) => (dry_run(visitor, form, plan, pace)),
         }
     };
     Ok(Shown::Page("Republish".to_owned(), shown))
 }
 
 /// Adds the parts of the dry run that were counted before.
-fn counted(form: &Form, part: RepublishPlan) -> RepublishPlan {
-    let number = |name| {
-        form.get(name)
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(0)
-    };
+fn counted(form: &Form, part: RepublishPlan) -> Result<RepublishPlan, ApiProblem> {
+    let number = |name| form.number(name).map(|number| number.unwrap_or(0));
     let (first, last) = (form.text("counted_first"), form.text("counted_last"));
-    RepublishPlan {
-        events: part.events.saturating_add(number("counted")),
-        bytes: part.bytes.saturating_add(number("counted_bytes")),
+    Ok(RepublishPlan {
+        events: part.events.saturating_add(number("counted")?),
+        bytes: part.bytes.saturating_add(number("counted_bytes")?),
         first: [first, part.first].into_iter().flatten().min(),
         last: [last, part.last].into_iter().flatten().max(),
         next: part.next,
-    }
+    })
 }
 
-fn fields_of(form: &Form, sources: &[&str]) -> Markup {
+fn fields_of(form: &Form, sources: &[&str], pace: u32) -> Markup {
     let value = |name: &str| form.get(name).unwrap_or_default().to_owned();
     html! {
         form.filters action="/page/republish" {
@@ -90,20 +85,20 @@ fn fields_of(form: &Form, sources: &[&str]) -> Markup {
             label { "State " (choice("state", form, &["waiting", "parked", "published"])) }
             label { "Sink of the state " input name="sink" value=(value("sink")); }
             label { "Only to sink " input name="only_to" value=(value("only_to")); }
-            label { "Events a second " input name="pace" inputmode="numeric" pattern="[0-9]+" value=(pace(form)); }
+            label { "Events a second " input name="pace" inputmode="numeric" pattern="[0-9]+" value=(pace); }
             button.primary { "Dry run" }
         }
     }
 }
 
-fn dry_run(visitor: &Visitor, form: &Form, plan: &RepublishPlan) -> Markup {
+fn dry_run(visitor: &Visitor, form: &Form, plan: &RepublishPlan, pace: u32) -> Markup {
     let (Some(first), Some(last)) = (&plan.first, &plan.last) else {
         return html! {
             @if let Some(next) = &plan.next { p { "None so far. " a href=(go_on(form, plan, next)) { "Count on" } } }
             @else { (empty("No event fits.", "hookweir events", "The list of events takes the same filter.")) }
         };
     };
-    let seconds = plan.events.div_ceil(u64::from(pace(form).max(1)));
+    let seconds = plan.events.div_ceil(u64::from(pace.max(1)));
     let takes = match seconds {
         0..120 => format!("{seconds} s"),
         _ => format!("{} min", seconds.div_ceil(60)),
@@ -115,7 +110,7 @@ fn dry_run(visitor: &Visitor, form: &Form, plan: &RepublishPlan) -> Markup {
             dt { "Bytes" } dd { (bytes(plan.bytes)) }
             dt { "Received from" } dd { (time(first)) " UTC" }
             dt { "to" } dd { (time(last)) " UTC" }
-            dt { "Takes" } dd { (takes) " at " (pace(form)) " a second" }
+            dt { "Takes" } dd { (takes) " at " (pace) " a second" }
         }
         @if let Some(next) = &plan.next { p { "There may be more. " a href=(go_on(form, plan, next)) { "Count on" } } }
         p { "Each message keeps its id, and has the header " code { "x-hookweir-republished" } "." }
@@ -180,8 +175,8 @@ pub(in crate::admin::page) fn start(
     let order = RepublishOrder {
         choice: chosen(form),
         id: form.text("job"),
-        pace: Some(pace(form)),
-        expected: form.get("expected").and_then(|count| count.parse().ok()),
+        pace: Some(pace(form)?),
+        expected: form.number("expected")?,
         reason: form.text("reason"),
     };
     let job = operator.republish(&order, &visitor.caller.name)?;
@@ -203,14 +198,16 @@ mod tests {
         };
         let form = Form::read(b"source=stripe&pace=50");
         let plan = counted(&form, part(7, "2026-11-28T00:00:00.000Z", Some("99")));
+        let plan = plan.expect("numbers");
         let next = go_on(&form, &plan, "99");
         let query = next.split_once('?').expect("a query").1;
         let form = Form::read(query.as_bytes());
         assert_eq!(chosen(&form).after.as_deref(), Some("99"));
         let all = counted(&form, part(3, "2026-11-29T00:00:00.000Z", None));
+        let all = all.expect("numbers");
         assert_eq!((all.events, all.bytes), (10, 20));
         assert_eq!(all.first.as_deref(), Some("2026-11-28T00:00:00.000Z"));
         assert_eq!(all.last.as_deref(), Some("2026-11-29T00:00:00.000Z"));
-        assert_eq!(pace(&form), 50);
+        assert_eq!(pace(&form), Ok(50));
     }
 }

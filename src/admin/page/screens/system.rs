@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::form::{Form, address};
-use super::super::frame::{Visitor, empty, time};
+use super::super::frame::{Visitor, empty, no_more, time};
 use super::super::routes::{Screen, Shown};
 use crate::operate::{AuditQuestion, ChangeView, Operator, ReloadOrder, ReloadView};
 
@@ -109,7 +109,9 @@ pub(in crate::admin::page) fn audit(
         limit: Some(PAGE),
     })?;
     let shown = html! {
-        @if list.entries.is_empty() {
+        @if list.entries.is_empty() && form.get("before").is_some() {
+            (no_more("/page/system/audit"))
+        } @else if list.entries.is_empty() {
             (empty("Nothing was changed or opened yet.", "hookweir events", "Changes and opened bodies stand here, a look does not."))
         } @else {
             div.wide tabindex="0" role="region" aria-label="Record" {

@@ -1,5 +1,5 @@
 //! The cost of a live page: processor time of the service for each accepted delivery, with browsers that listen and
-//! without. It prints figures, so it runs when asked for: `cargo test --test it -- --ignored --nocapture a_live_page_costs`.
+//! without. It prints figures, so it runs when asked for: `cargo test --test it -- --ignored --nocapture prints_what_a_delivery_costs`.
 
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::load::{client, post};
@@ -45,7 +45,7 @@ fn middle(mut figures: Vec<f64>) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "prints figures, for a minute"]
-async fn a_live_page_costs_so_much_of_a_delivery() {
+async fn prints_what_a_delivery_costs_with_live_pages_and_without() {
     let mut apps = Vec::new();
     let mut listeners = Vec::new();
     for browsers in [0, 1, 10] {

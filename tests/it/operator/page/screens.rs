@@ -6,24 +6,11 @@ use hookweir_testkit::provider::{Provider, now};
 use reqwest::Method;
 
 use super::Visit;
-use crate::operator::{SINKS, json, raw, send, traced};
+use crate::operator::{SINKS, json, send, traced};
 
 /// The form that reloads, and does not only show what would change.
 fn really() -> String {
     super::encoded(&[("really", "true")])
-}
-
-/// Has an event parked. Returns its number.
-fn park(app: &App, number: i64) {
-    use hookweir::config::Config;
-    use hookweir::domain::sink::SinkName;
-    use hookweir::store::{self, Seq};
-    let database = app.folder().join("data/hookweir.db");
-    let url = format!("[store]\nurl = \"sqlite://{}\"\n", database.display());
-    let config = Config::from_toml(&url).expect("valid");
-    let store = store::open(&config.store, 1).expect("opened");
-    let dead = SinkName::parse("dead").expect("a name");
-    store.park(&dead, Seq(number), "too large").expect("parked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,51 +94,6 @@ async fn a_refused_delivery_shows_its_reason_at_its_source_and_live() {
     );
     let (status, text) = visit.get("/page/sources/nobody").await;
     assert_eq!(status, 404, "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn parked_events_are_put_back_or_deleted_with_a_reason() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
-    for id in ["evt_1", "evt_2"] {
-        send(&app, Provider::Stripe, id);
-        let waits = traced(&app, id, "dead", "waiting").await;
-        park(&app, waits["trace"]["number"].as_i64().expect("a number"));
-    }
-    let visit = Visit::enter(&app).await;
-    let list = visit.screen("/page/parked?sink=dead").await;
-    assert!(
-        list.contains("too large") && list.contains("evt_2"),
-        "{list}"
-    );
-    let (_, parked) = raw(&app, "GET", "/api/v1/parked?sink=dead");
-    let parked: serde_json::Value = serde_json::from_str(&parked).expect("JSON");
-    let numbers: Vec<String> = parked["parked"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|event| event["number"].to_string())
-        .collect();
-    let back = [("sink", "dead"), ("number", &*numbers[0])];
-    let place = visit.send("/page/parked/retry", &back).await;
-    assert!(visit.screen(&place).await.contains("1 put back"));
-    let origin = [("origin", &*visit.origin)];
-    let gone = super::encoded(&[("sink", "dead"), ("number", &*numbers[1])]);
-    let refused = visit
-        .ask(Method::POST, "/page/parked/discard", &origin, gone)
-        .await;
-    assert_eq!(refused.status(), 400, "it needs a reason");
-    let gone = [
-        ("sink", "dead"),
-        ("number", &*numbers[1]),
-        ("reason", "a test event"),
-    ];
-    let place = visit.send("/page/parked/discard", &gone).await;
-    assert!(visit.screen(&place).await.contains("No event is parked"));
-    let record = visit.screen("/page/system/audit").await;
-    assert!(
-        record.contains("a test event") && record.contains("by the page"),
-        "{record}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,13 +5,26 @@ use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::postgres;
 
 use super::Visit;
-use crate::operator::{send, traced};
+use super::decisions::{conflicts_are_decided, parked_events_are_decided};
+use crate::operator::{SINKS, send, traced};
+
+/// A store of its own on PostgreSQL.
+fn store() -> String {
+    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
+    format!("[store]\nurl = \"{}\"\nschema = \"{schema}\"\n", postgres())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_other_bodies_and_parked_events_are_read_and_decided_on() {
+    let store = store();
+    let app = App::start(&format!("{SINKS}{store}{}", five_sources())).await;
+    conflicts_are_decided(&app).await;
+    parked_events_are_decided(&app, &store).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_instance_shows_the_events_the_jobs_and_the_record_of_the_other() {
-    let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
-    let store = format!("[store]\nurl = \"{}\"\nschema = \"{schema}\"\n", postgres());
-    let config = format!("{store}{}", five_sources());
+    let config = format!("{}{}", store(), five_sources());
     let (one, other) = (App::start(&config).await, App::start(&config).await);
     send(&one, Provider::Stripe, "evt_1");
     traced(&one, "evt_1", "default", "confirmed").await;

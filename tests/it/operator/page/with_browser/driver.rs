@@ -6,43 +6,77 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use hookweir_testkit::load::client;
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 /// Longest wait for something to be on the screen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longest wait for a script. The driver answers then.
+const SCRIPT: Duration = Duration::from_secs(120);
+
+/// Longest wait for the driver.
+const ANSWER: Duration = Duration::from_secs(130);
+
+/// A driver with its browsers. Dropped, all of them end. They are in the group of the tests: whoever ends that, ends
+/// them, too.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let mut all = vec![self.0.id()];
+        let mut at = 0;
+        while let Some(parent) = all.get(at) {
+            all.extend(children(*parent));
+            at += 1;
+        }
+        let all = all.iter().map(u32::to_string);
+        let _ = Command::new("bash")
+            .args(["-c", "kill -s KILL \"$@\"", "kill"])
+            .args(all)
+            .stderr(Stdio::null())
+            .status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The processes that a process has started.
+fn children(parent: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let lists =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let lists: Vec<String> = lists.collect();
+    let words = lists.iter().flat_map(|list| list.split_whitespace());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
 /// A browser with a profile of its own. Dropped, it ends.
 pub struct Browser {
-    driver: Child,
+    _driver: Driver,
     session: String,
     client: Client,
     _profile: tempfile::TempDir,
 }
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // The driver ends its browser with itself: it leads a group of its own.
-        let group = format!("-{}", self.driver.id());
-        let _ = Command::new("bash")
-            .args(["-c", "kill -s KILL -- \"$0\"", &group])
-            .status();
-        let _ = self.driver.wait();
-    }
+/// The answer of the driver.
+async fn answered(request: RequestBuilder) -> Value {
+    let answer = request.timeout(ANSWER).send().await;
+    let answer = answer.expect("the driver answers").text().await;
+    serde_json::from_str(&answer.expect("text")).expect("JSON")
 }
 
 impl Browser {
     /// Starts a browser whose system is dark or light.
     pub async fn start() -> Self {
-        use std::os::unix::process::CommandExt;
-        let mut driver = Command::new("chromedriver")
+        let driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .process_group(0)
             .spawn()
             .expect("chromedriver (package chromium-driver)");
-        let mut lines = BufReader::new(driver.stdout.take().expect("its output")).lines();
+        let mut driver = Driver(driver);
+        let mut lines = BufReader::new(driver.0.stdout.take().expect("its output")).lines();
         let port = lines.find_map(|line| {
             let line = line.expect("a line");
             let port = line.split_once("started successfully on port ")?.1;
@@ -67,22 +101,17 @@ impl Browser {
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
+            "timeouts": { "script": SCRIPT.as_millis() as u64, "pageLoad": SCRIPT.as_millis() as u64 },
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });
         let base = format!("http://127.0.0.1:{port}/session");
         let client = client();
-        let answer = client.post(&base).body(wanted.to_string()).send().await;
-        let answer = answer
-            .expect("the driver answers")
-            .text()
-            .await
-            .expect("text");
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let answer = answered(client.post(&base).body(wanted.to_string())).await;
         let id = answer["value"]["sessionId"].as_str();
         let id = id.unwrap_or_else(|| panic!("no session: {answer}"));
         Self {
-            driver,
+            _driver: driver,
             session: format!("{base}/{id}"),
             client,
             _profile: profile,
@@ -95,9 +124,7 @@ impl Browser {
         if method == Method::POST {
             request = request.body(body.to_string());
         }
-        let answer = request.send().await.expect("the driver answers");
-        let answer = answer.text().await.expect("text");
-        let mut answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let mut answer = answered(request).await;
         let value = answer["value"].take();
         assert!(value["error"].is_null(), "{path}: {}", value["message"]);
         value
@@ -195,6 +222,33 @@ impl Browser {
     /// Answers the question of a dialogue with yes.
     pub async fn say_yes(&self) {
         self.call(Method::POST, "alert/accept", json!({})).await;
+    }
+
+    /// Answers the question of a dialogue with no.
+    pub async fn say_no(&self) {
+        self.call(Method::POST, "alert/dismiss", json!({})).await;
+    }
+
+    /// Opens a tab, and shows it in the place of the one before. Returns its name.
+    pub async fn new_tab(&self) -> String {
+        let body = json!({ "type": "tab" });
+        let tab = self.call(Method::POST, "window/new", body).await;
+        let tab = tab["handle"].as_str().expect("a name").to_owned();
+        self.show_tab(&tab).await;
+        tab
+    }
+
+    /// The name of the tab that is shown.
+    pub async fn tab(&self) -> String {
+        let tab = self.call(Method::GET, "window", Value::Null).await;
+        tab.as_str().expect("a name").to_owned()
+    }
+
+    /// Shows a tab, and hides the others.
+    pub async fn show_tab(&self, tab: &str) {
+        let body = json!({ "handle": tab });
+        self.call(Method::POST, "window", body).await;
+        self.tools("Page.bringToFront", json!({})).await;
     }
 
     /// Sends a command of the developer tools.

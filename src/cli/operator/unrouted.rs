@@ -9,6 +9,10 @@ use crate::operate::{
     HELD_MESSAGES, UnroutedChanged, UnroutedDecision, UnroutedList, UnroutedQuestion,
 };
 
+/// Answers in a row without a message after which the rest is given up. The broker hands out a message that
+/// was put back a moment later.
+const EMPTY_ANSWERS: u32 = 3;
+
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Options {
     /// Action on unrouted messages.
@@ -55,14 +59,14 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     match options.verb {
         Verb::List => list(&client, options),
         Verb::Retry => {
-            let done = decide(&client, options, "unrouted/retry")?;
+            let (done, left) = decide(&client, options, "unrouted/retry")?;
             tell(options, "sent to the exchange", &done)?;
-            all_there(options, &done)
+            all_there(options, &done, left)
         }
         Verb::Discard => {
-            let done = decide(&client, options, "unrouted/discard")?;
+            let (done, left) = decide(&client, options, "unrouted/discard")?;
             tell(options, "discarded", &done)?;
-            all_there(options, &done)
+            all_there(options, &done, left)
         }
     }
 }
@@ -105,8 +109,12 @@ fn list(client: &AdminClient, options: &Options) -> Result<(), Failure> {
 }
 
 /// Has the service carry out a decision: on the messages that are named, or on as many as are in the queue
-/// now.
-fn decide(client: &AdminClient, options: &Options, path: &str) -> Result<UnroutedChanged, Failure> {
+/// now. Returns the number of those that were not handed out, too.
+fn decide(
+    client: &AdminClient,
+    options: &Options,
+    path: &str,
+) -> Result<(UnroutedChanged, u64), Failure> {
     let decision = |ids: &[String], first| UnroutedDecision {
         sink: options.sink.clone(),
         ids: ids.to_vec(),
@@ -125,20 +133,19 @@ fn decide(client: &AdminClient, options: &Options, path: &str) -> Result<Unroute
         true => look(client, options, 1)?.waiting,
         false => 0,
     };
-    while left > 0 {
+    let mut empty = 0;
+    while left > 0 && empty < EMPTY_ANSWERS && done.refused.is_none() {
         let first = HELD_MESSAGES.min(usize::try_from(left).unwrap_or(HELD_MESSAGES));
         let before = done.count;
         done = after(done, client.post(path, &decision(&[], Some(first))))?;
         let step = done.count - before;
         left = left.saturating_sub(step);
-        if step == 0 || done.refused.is_some() {
-            break;
-        }
-        if left > 0 && !options.json {
+        empty = if step == 0 { empty + 1 } else { 0 };
+        if left > 0 && step > 0 && !options.json {
             say::note(format_args!("{} done, {left} left", done.count));
         }
     }
-    Ok(done)
+    Ok((done, left))
 }
 
 /// Returns the results of all requests so far. Before an error, says how many messages were done.
@@ -173,16 +180,21 @@ fn tell(options: &Options, word: &str, done: &UnroutedChanged) -> Result<(), Fai
     Ok(())
 }
 
-/// Fails if the broker refused messages, or some that were named are not in the queue.
-fn all_there(options: &Options, done: &UnroutedChanged) -> Result<(), Failure> {
+/// Fails if the broker refused messages, did not hand out some, or some that were named are not in the queue.
+fn all_there(options: &Options, done: &UnroutedChanged, left: u64) -> Result<(), Failure> {
     if let Some(why) = &done.refused {
         return Err(Failure::Unreachable(format!(
             "the broker did not take all of them: {why}; they are in the queue again"
         )));
     }
+    if left > 0 {
+        return Err(Failure::Unreachable(format!(
+            "{left} were not handed out by the broker, and are in the queue or held by another consumer: ask again"
+        )));
+    }
     match options.ids.len() as u64 {
         wanted if done.count < wanted => Err(Failure::Usage(format!(
-            "{} of {wanted} are not among the first {HELD_MESSAGES} of the queue (any more)",
+            "{} of {wanted} are not among the first {HELD_MESSAGES} of the queue (any more): list again; a look may move messages",
             wanted - done.count
         ))),
         _ => Ok(()),

@@ -3,10 +3,10 @@
 //! A held message is not acknowledged. Whatever ends the connection, the broker puts the message back
 //! into its queue. A message is acknowledged only after the broker has confirmed its copy.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lapin::message::Delivery;
+use lapin::message::{BasicReturnMessage, Delivery};
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
     QueueDeclareOptions,
@@ -23,6 +23,9 @@ const PUT_BACK: &str = "x-delivery-count";
 /// Header of a newer quorum queue with the number of times that a message was taken.
 const TAKEN: &str = "x-acquired-count";
 
+/// Number of times put back after which a message is replaced by a copy: half of the usual limit.
+const WORN_OUT: u64 = 10;
+
 /// Messages that are held at once, at most. To settle each one is a command to a quorum queue. Of more than
 /// 32 commands that the queue has not applied yet, RabbitMQ holds back the rest, and forgets it when the
 /// channel is closed: messages that were sent would be in the queue again.
@@ -35,7 +38,7 @@ pub struct HoldBounds {
     pub messages: usize,
     /// Bytes of bodies. One message is always held.
     pub bytes: usize,
-    /// Time to take them, and time to carry out a decision.
+    /// Time to take them, and time to put them back.
     pub time: Duration,
 }
 
@@ -89,6 +92,19 @@ pub struct HeldMessages {
     held: Vec<Delivery>,
     waiting: u64,
     time: Duration,
+    confirm_timeout: Duration,
+}
+
+/// Copy of a held message at the broker.
+enum Copied {
+    /// There is none.
+    Not,
+    /// It is sent.
+    Out(PublisherConfirm),
+    /// The broker has taken it, or refused it.
+    Known(bool),
+    /// The broker may have it.
+    Doubtful,
 }
 
 impl RabbitmqSink {
@@ -106,6 +122,7 @@ impl RabbitmqSink {
                 held,
                 waiting,
                 time: bounds.time,
+                confirm_timeout: self.confirm_timeout,
             }),
             Ok(Err(error)) => {
                 let why = explain(&error);
@@ -161,46 +178,82 @@ impl HeldMessages {
         self.queue.as_str()
     }
 
-    /// Carries out a decision on each message. After an error, the messages are in their queue or were
-    /// sent, or both; none is lost.
+    /// Carries out a decision on each message. Waits for confirms as long as a publisher does: a message
+    /// that is put back although its copy is out comes twice. After an error, the messages are in their
+    /// queue or were sent, or both; none is lost.
     pub async fn decide(self, fates: &[HeldFate]) -> Result<Decided, PublishError> {
-        let decided = tokio::time::timeout(self.time, self.carry_out(fates)).await;
+        let end = tokio::time::Instant::now() + self.confirm_timeout;
+        let mut copies = self.send(fates, end).await;
+        let returned = outcomes(&mut copies, end).await;
+        let decided = tokio::time::timeout(self.time, self.end(fates, &copies, &returned)).await;
         self.connection.close().await;
         match decided {
             Ok(Ok(decided)) => Ok(decided),
             Ok(Err(error)) => Err(self.connection.failed(&explain(&error))),
-            Err(_) => Err(self.connection.failed("no confirm in time")),
+            Err(_) => Err(self.connection.failed("no answer to the acknowledgements")),
         }
     }
 
-    async fn carry_out(&self, fates: &[HeldFate]) -> lapin::Result<Decided> {
-        let mut confirms = Vec::with_capacity(self.held.len());
+    /// Sends the copies, up to the first one that the connection does not take.
+    async fn send(&self, fates: &[HeldFate], end: tokio::time::Instant) -> Vec<Copied> {
+        let mut copies = Vec::with_capacity(self.held.len());
         for (message, fate) in self.held.iter().zip(fates) {
-            confirms.push(match (fate, &self.alternate) {
-                (HeldFate::Send, _) => Some(self.copy(&self.exchange, message).await?),
-                // A queue with a limit of deliveries drops a message that is put back again and again. A
-                // copy in its place starts from zero.
-                (HeldFate::PutBack, Some(alternate)) if was_put_back(message) => {
-                    Some(self.copy(alternate, message).await?)
-                }
+            let exchange = match (fate, &self.alternate) {
+                (HeldFate::Send, _) => Some(&self.exchange),
+                (HeldFate::PutBack, Some(alternate)) if self.wears_out(message) => Some(alternate),
                 (HeldFate::PutBack | HeldFate::Discard, _) => None,
-            });
+            };
+            let Some(exchange) = exchange else {
+                copies.push(Copied::Not);
+                continue;
+            };
+            let copy = tokio::time::timeout_at(end, self.copy(exchange, message)).await;
+            let Ok(Ok(confirm)) = copy else {
+                copies.push(Copied::Doubtful);
+                break;
+            };
+            copies.push(Copied::Out(confirm));
         }
-        let (taken, returned) = outcomes(confirms).await?;
-        let (mut count, mut refused, mut going) = (0, None, Vec::with_capacity(taken.len()));
-        for ((message, fate), taken) in self.held.iter().zip(fates).zip(taken) {
-            let goes = match taken {
-                Some(_) if returned.contains(id(message)) => {
+        copies
+    }
+
+    /// Returns `true` if the message must not be put back again. A queue with a limit of deliveries, by
+    /// default 20, drops it then; a copy in its place starts from zero. The copy goes to the end of the queue:
+    /// in a long queue, an id from a list would be out of reach.
+    fn wears_out(&self, message: &Delivery) -> bool {
+        let times = times_put_back(message);
+        times >= WORN_OUT || times > 0 && self.waiting <= HELD_MESSAGES as u64
+    }
+
+    /// Takes messages with a confirmed copy, and those to discard, out of the queue. Puts the others back.
+    async fn end(
+        &self,
+        fates: &[HeldFate],
+        copies: &[Copied],
+        returned: &[BasicReturnMessage],
+    ) -> lapin::Result<Decided> {
+        let (mut count, mut refused, mut going) = (0, None, Vec::with_capacity(fates.len()));
+        for (at, (message, fate)) in self.held.iter().zip(fates).enumerate() {
+            // Without a copy of an earlier message, none was tried.
+            let copied = copies.get(at);
+            let goes = match copied {
+                Some(Copied::Not) => *fate == HeldFate::Discard,
+                Some(Copied::Known(_)) if came_back(message, returned) => {
                     refused = Some("no queue is bound for it");
                     false
                 }
-                Some(false) => {
+                Some(Copied::Known(true)) => true,
+                Some(Copied::Known(false)) => {
                     refused =
                         Some("the broker refused it (nack): a queue is full or has no leader");
                     false
                 }
-                Some(true) => true,
-                None => *fate == HeldFate::Discard,
+                Some(Copied::Out(_) | Copied::Doubtful) | None => {
+                    refused = Some(
+                        "no confirm in time (publisher.confirm_timeout_ms), so some may come twice",
+                    );
+                    false
+                }
             };
             count += u64::from(goes && *fate != HeldFate::PutBack);
             going.push(goes);
@@ -268,24 +321,33 @@ impl HeldMessages {
     }
 }
 
-/// Waits for confirms. Returns each one, true for an ack, and the ids of the messages that came back: the
-/// client library hands these out with any of the confirms.
-async fn outcomes(
-    confirms: Vec<Option<PublisherConfirm>>,
-) -> lapin::Result<(Vec<Option<bool>>, HashSet<String>)> {
-    let (mut taken, mut returned) = (Vec::with_capacity(confirms.len()), HashSet::new());
-    for confirm in confirms {
-        let Some(confirm) = confirm else {
-            taken.push(None);
-            continue;
+/// Waits for the confirms of copies until `end`. Returns the messages that came back: the client library
+/// hands these out with any of the confirms.
+async fn outcomes(copies: &mut [Copied], end: tokio::time::Instant) -> Vec<BasicReturnMessage> {
+    let mut returned = Vec::new();
+    for copy in copies {
+        let Copied::Out(confirm) = copy else { continue };
+        // A confirm that is there already is taken after the end, too.
+        *copy = match tokio::time::timeout_at(end, confirm).await {
+            Ok(Ok(confirm)) => {
+                let is_ack = confirm.is_ack();
+                returned.extend(confirm.take_message());
+                Copied::Known(is_ack)
+            }
+            Ok(Err(_)) | Err(_) => Copied::Doubtful,
         };
-        let confirm = confirm.await?;
-        taken.push(Some(confirm.is_ack()));
-        if let Some(message) = confirm.take_message() {
-            returned.insert(id(&message.delivery).to_owned());
-        }
     }
-    Ok((taken, returned))
+    returned
+}
+
+/// Returns `true` if the copy of `message` came back. Without an id, it is known by its key and body.
+fn came_back(message: &Delivery, returned: &[BasicReturnMessage]) -> bool {
+    returned.iter().any(|back| {
+        let back = &back.delivery;
+        id(back) == id(message)
+            && (!id(message).is_empty()
+                || back.routing_key == message.routing_key && back.data == message.data)
+    })
 }
 
 /// Returns the message id. Empty if it has none.
@@ -309,15 +371,24 @@ fn is_of_queue(name: &str) -> bool {
     [PUT_BACK, TAKEN].contains(&name)
 }
 
-/// Returns `true` if the message was put back before.
-fn was_put_back(message: &Delivery) -> bool {
-    let headers = message.properties.headers().as_ref();
-    headers.is_some_and(|headers| {
-        headers
-            .inner()
-            .keys()
-            .any(|name| is_of_queue(name.as_str()))
-    })
+/// Returns the number of times that the message was put back or taken, as far as its queue counts them.
+fn times_put_back(message: &Delivery) -> u64 {
+    let Some(headers) = message.properties.headers() else {
+        return 0;
+    };
+    let counted = |name: &str| match headers.inner().get(name)? {
+        AMQPValue::LongLongInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::LongInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::LongUInt(n) => Some((*n).into()),
+        AMQPValue::ShortInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::ShortUInt(n) => Some((*n).into()),
+        AMQPValue::ShortShortInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::ShortShortUInt(n) => Some((*n).into()),
+        // It is counted in a way that is not known here: a copy is safe.
+        _ => Some(WORN_OUT),
+    };
+    let counts = [PUT_BACK, TAKEN].into_iter().filter_map(counted);
+    counts.max().unwrap_or(0)
 }
 
 fn shown(message: &Delivery) -> UnroutedMessage {

@@ -76,7 +76,7 @@ impl SourceAlarms {
                     self.failing_since.set(0);
                 }
             }
-            Outcome::Rejected(of) if of.reason == RejectReason::SignatureMissing => {}
+            Outcome::Rejected(of) if is_anyones(of.reason) => {}
             Outcome::Rejected(_) | Outcome::Shed(_) | Outcome::Failed(_) => {
                 if self.failures.get() == 0 {
                     self.failing_since.set(now.0 / 1000);
@@ -125,6 +125,17 @@ impl SourceAlarms {
         let half = u64::try_from(deadline.as_micros() / 2).unwrap_or(u64::MAX);
         self.half_deadline.store(half, Ordering::Relaxed);
     }
+}
+
+/// Returns `true` for a refusal that anyone can provoke without a try at a signature.
+fn is_anyones(reason: RejectReason) -> bool {
+    matches!(
+        reason,
+        RejectReason::SignatureMissing
+            | RejectReason::Disconnected
+            | RejectReason::BodyTooSlow
+            | RejectReason::HeadersTooLarge
+    )
 }
 
 fn seconds(seconds: i64) -> Duration {

@@ -217,9 +217,8 @@ impl HeldMessages {
         copies
     }
 
-    /// Returns `true` if the message must not be put back again. A queue with a limit of deliveries, by
-    /// default 20, drops it then; a copy in its place starts from zero. The copy goes to the end of the queue:
-    /// in a long queue, an id from a list would be out of reach.
+    /// Returns `true` if a copy is to replace the message: a queue with a limit of deliveries (20) drops it.
+    /// The copy goes to the end: in a long queue, an id from a list would be out of reach.
     fn wears_out(&self, message: &Delivery) -> bool {
         let times = times_put_back(message);
         times >= WORN_OUT || times > 0 && self.waiting <= HELD_MESSAGES as u64
@@ -234,9 +233,7 @@ impl HeldMessages {
     ) -> lapin::Result<Decided> {
         let (mut count, mut refused, mut going) = (0, None, Vec::with_capacity(fates.len()));
         for (at, (message, fate)) in self.held.iter().zip(fates).enumerate() {
-            // Without a copy of an earlier message, none was tried.
-            let copied = copies.get(at);
-            let goes = match copied {
+            let goes = match copies.get(at) {
                 Some(Copied::Not) => *fate == HeldFate::Discard,
                 Some(Copied::Known(_)) if came_back(message, returned) => {
                     refused = Some("no queue is bound for it");
@@ -244,14 +241,11 @@ impl HeldMessages {
                 }
                 Some(Copied::Known(true)) => true,
                 Some(Copied::Known(false)) => {
-                    refused =
-                        Some("the broker refused it (nack): a queue is full or has no leader");
+                    refused = Some("refused (nack): a queue is full or has no leader");
                     false
                 }
                 Some(Copied::Out(_) | Copied::Doubtful) | None => {
-                    refused = Some(
-                        "no confirm in time (publisher.confirm_timeout_ms), so some may come twice",
-                    );
+                    refused = Some("no confirm in time: some may come twice");
                     false
                 }
             };
@@ -378,12 +372,6 @@ fn times_put_back(message: &Delivery) -> u64 {
     };
     let counted = |name: &str| match headers.inner().get(name)? {
         AMQPValue::LongLongInt(n) => u64::try_from(*n).ok(),
-        AMQPValue::LongInt(n) => u64::try_from(*n).ok(),
-        AMQPValue::LongUInt(n) => Some((*n).into()),
-        AMQPValue::ShortInt(n) => u64::try_from(*n).ok(),
-        AMQPValue::ShortUInt(n) => Some((*n).into()),
-        AMQPValue::ShortShortInt(n) => u64::try_from(*n).ok(),
-        AMQPValue::ShortShortUInt(n) => Some((*n).into()),
         // It is counted in a way that is not known here: a copy is safe.
         _ => Some(WORN_OUT),
     };

@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         statement_timeout: Duration::from_secs(30),
         allow_unsafe_durability: false,
         keep_events: Duration::ZERO,
+        keep_refused: Duration::from_secs(86_400),
         keep_events_below: 0,
         keep_conflicts: Duration::ZERO,
         prune_interval: Duration::from_secs(10),

@@ -14,7 +14,11 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-confirm]");
-  if (button && !window.confirm(button.dataset.confirm)) {
+  // A form with a gap is not sent: the browser shows the gap, and there is nothing to confirm.
+  if (!button || button.form?.checkValidity() === false) {
+    return;
+  }
+  if (!window.confirm(button.dataset.confirm)) {
     event.preventDefault();
   }
 });

@@ -1,6 +1,6 @@
 //! Connections to the SQLite file: one that writes, since SQLite has one writer at a time, and one that reads meanwhile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -18,7 +18,10 @@ pub(super) type Connection = PooledConnection<ConnectionManager<SqliteConnection
 
 /// A pool of one connection: taking it is taking the lock.
 #[derive(Debug)]
-pub(super) struct One(Pool<ConnectionManager<SqliteConnection>>);
+pub(super) struct One {
+    pool: Pool<ConnectionManager<SqliteConnection>>,
+    path: PathBuf,
+}
 
 impl One {
     /// Returns a pool, also if the file cannot be opened; [`Self::get`] fails then. A commit that
@@ -36,11 +39,22 @@ impl One {
                 busy_timeout,
             }))
             .build_unchecked(ConnectionManager::new(path.to_string_lossy()));
-        Self(pool)
+        Self {
+            pool,
+            path: path.to_owned(),
+        }
     }
 
+    /// Returns the connection. The file has to be there: if its folder comes while SQLite opens it, SQLite opens it for
+    /// reading only, and the pool would keep that connection.
     pub(super) fn get(&self) -> Result<Connection, StoreError> {
-        self.0
+        if self.pool.state().connections == 0 && !self.path.exists() {
+            return Err(StoreError::Unavailable(format!(
+                "SQLite: there is no file {} yet",
+                self.path.display()
+            )));
+        }
+        self.pool
             .get()
             .map_err(|error| StoreError::Unavailable(format!("SQLite: {error}")))
     }

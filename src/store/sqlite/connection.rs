@@ -10,6 +10,7 @@ use diesel::r2d2::{
 };
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, sql_query};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::faults::mutants::Mutant;
 use crate::store::StoreError;
@@ -29,6 +30,8 @@ impl One {
     pub(super) fn new(path: &Path, longest_log: u32, busy_timeout: Duration) -> Self {
         let pool = Pool::builder()
             .max_size(1)
+            // None before `get` has seen the file.
+            .min_idle(Some(0))
             .connection_timeout(busy_timeout)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -38,7 +41,7 @@ impl One {
                 longest_log,
                 busy_timeout,
             }))
-            .build_unchecked(ConnectionManager::new(path.to_string_lossy()));
+            .build_unchecked(ConnectionManager::new(existing(path)));
         Self {
             pool,
             path: path.to_owned(),
@@ -59,6 +62,15 @@ impl One {
             .map_err(|error| StoreError::Unavailable(format!("SQLite: {error}")))
     }
 }
+
+/// Returns the URI that opens the file at `path`, and creates none: a new file in the place of a deleted one would have no tables.
+fn existing(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    format!("file:{}?mode=rw", utf8_percent_encode(&path, RESERVED))
+}
+
+/// Bytes that end a path in SQLite's URIs.
+const RESERVED: &AsciiSet = &CONTROLS.add(b'?').add(b'#').add(b'%');
 
 #[derive(Debug)]
 struct SetUp {
@@ -141,4 +153,32 @@ struct TextValue {
 struct IntValue {
     #[diesel(sql_type = BigInt)]
     value: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::Connection as _;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_not_made_and_opened_once_it_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Of what ends a path in a URI.
+        let path = folder.path().join("50%25 of it? #1.db");
+        let one = One::new(&path, 1000, Duration::from_secs(5));
+        assert!(matches!(one.get(), Err(StoreError::Unavailable(_))));
+        assert_eq!(folder.path().read_dir().expect("readable").count(), 0);
+        std::fs::write(&path, "").expect("written");
+        one.get()
+            .expect("it is there")
+            .batch_execute("CREATE TABLE event (id INTEGER)")
+            .expect("written to the file");
+        assert!(std::fs::metadata(&path).expect("the file").len() > 0);
+        // In the place of one that was deleted, a new file would have no tables.
+        drop(one);
+        std::fs::remove_file(&path).expect("removed");
+        let opened = SqliteConnection::establish(&existing(&path));
+        assert!(opened.is_err() && !path.exists());
+    }
 }

@@ -37,6 +37,7 @@ impl Housekeeping for SqliteStore {
     }
 
     fn refuse_moved(&self) -> Result<(), StoreError> {
+        self.file.still_there()?;
         refuse_relocated(&mut *self.reader.get()?)
     }
 

@@ -182,8 +182,12 @@ impl SqliteStore {
         work(&mut *self.reader.get()?).map_err(|error| self.failed(&error))
     }
 
+    /// Returns the reason for `error`: a file that was deleted, or the words of SQLite.
     fn failed(&self, error: &Error) -> StoreError {
-        StoreError::Unavailable(self.text(error))
+        self.file
+            .still_there()
+            .err()
+            .unwrap_or_else(|| StoreError::Unavailable(self.text(error)))
     }
 
     fn text(&self, error: &Error) -> String {

@@ -90,6 +90,7 @@ async fn known_and_new(kind: Kind) {
             event.provider.name()
         );
     }
+    files_hold(&app.events(), 200).await;
     app.drained().await;
     let copies = copies(&app.events());
     assert_eq!(copies.len(), 200);

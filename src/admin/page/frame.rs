@@ -29,13 +29,14 @@ impl Visitor {
 }
 
 /// Screens in the navigation.
-const SCREENS: [(&str, &str); 10] = [
+const SCREENS: [(&str, &str); 11] = [
     ("/page", "Overview"),
     ("/page/live", "Live"),
     ("/page/events", "Events"),
     ("/page/sources", "Sources"),
     ("/page/quarantine", "Quarantine"),
     ("/page/parked", "Parked"),
+    ("/page/unrouted", "Unrouted"),
     ("/page/conflicts", "Conflicts"),
     ("/page/republish", "Republish"),
     ("/page/actors", "Actors"),

@@ -8,7 +8,7 @@ use super::form::Form;
 use super::frame::Visitor;
 use super::screens::{
     actors, conflicts, event, events, jobs, live, overview, parked, quarantine, republish, sources,
-    system,
+    system, unrouted,
 };
 use crate::admin::question::{Reads, Takes};
 use crate::config::model::Right;
@@ -125,6 +125,10 @@ pub(super) const PAGES: &[PageRoute] = &[
     post("/page/parked/retry", CHANGE, parked::retry),
     get("/page/parked/discard", CHANGE, parked::ask),
     post("/page/parked/discard", CHANGE, parked::discard),
+    get("/page/unrouted", STORE, unrouted::screen),
+    post("/page/unrouted/retry", CHANGE, unrouted::retry),
+    get("/page/unrouted/discard", CHANGE, unrouted::ask),
+    post("/page/unrouted/discard", CHANGE, unrouted::discard),
     get("/page/conflicts", STORE, conflicts::screen),
     get("/page/conflicts/{name}/body", BODY, conflicts::opened),
     get("/page/conflicts/{name}/download", BODY, conflicts::download),

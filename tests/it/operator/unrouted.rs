@@ -23,13 +23,13 @@ pub(super) fn without_queue(queues: &Queues, sink: &str) -> String {
 }
 
 /// The same of the only sink.
-fn config(queues: &Queues) -> String {
+pub(super) fn config(queues: &Queues) -> String {
     let options = queues.config().replace(&queues.events, "");
     format!("{options}{}", five_sources())
 }
 
 /// Declares a queue, and binds it to the exchange for all routing keys.
-async fn bind(queues: &Queues) {
+pub(super) async fn bind(queues: &Queues) {
     let (connection, channel) = queues.channel().await;
     let queue = || queues.events.as_str().into();
     let durable = QueueDeclareOptions {

@@ -4,14 +4,25 @@ use maud::{Markup, html};
 
 use super::super::body::{self, BodyPlace};
 use super::super::form::{Form, address, event_address, named};
-use super::super::frame::{Visitor, bytes, empty, event_link, filter, no_more, time};
+use super::super::frame::{Visitor, bytes, empty, event_link, filter, time};
 use super::super::routes::{Screen, Shown};
-use super::parked::{deletion, done};
+use super::decide::{Decided, Listed, done};
 use crate::config::model::Right;
 use crate::operate::{ApiProblem, ConflictView, Decision, OpenedBody, Operator, ParkedQuestion};
 
 /// Entries in a page of the list.
 const PAGE: usize = 50;
+
+/// The list. A conflict is of no sink.
+const DECIDED: Decided = Decided {
+    place: "/page/conflicts",
+    sink: None,
+    field: "id",
+    act: "send-back",
+    asks: "Publish the chosen bodies as messages of their own?",
+    does: "Publish the chosen ones",
+    note: "Each is published as a message of its own, marked with the first one.",
+};
 
 /// Lists other bodies, the newest first.
 pub(in crate::admin::page) fn screen(
@@ -25,22 +36,21 @@ pub(in crate::admin::page) fn screen(
         after: form.text("after"),
         limit: Some(PAGE),
     })?;
+    let none = empty(
+        "There is no conflict.",
+        "hookweir conflicts --help",
+        "A conflict may be sent back as a message of its own, or deleted.",
+    );
+    let listed = Listed {
+        count: list.conflicts.len(),
+        table: &table(visitor, &list.conflicts),
+        none: &none,
+        next: list.next.as_deref(),
+    };
     let shown = html! {
         (done(form))
         p.quiet { "A provider has sent a known id with another body. The first one is an event; the others are kept here." }
-        @if list.conflicts.is_empty() && form.get("after").is_some() {
-            (no_more("/page/conflicts"))
-        } @else if list.conflicts.is_empty() {
-            (empty("There is no conflict.", "hookweir conflicts --help", "A conflict may be sent back as a message of its own, or deleted."))
-        } @else {
-            form method="post" action="/page/conflicts/send-back" {
-                (table(visitor, &list.conflicts))
-                @if visitor.operates() { (buttons(list.conflicts.len())) }
-            }
-        }
-        @if let Some(next) = &list.next {
-            nav.pages aria-label="Pages" { a rel="next" href=(address("/page/conflicts", &[("after", next)])) { "Older" } }
-        }
+        (DECIDED.list(visitor, form, &listed))
     };
     Ok(Shown::Page("Conflicts".to_owned(), shown))
 }
@@ -69,20 +79,10 @@ fn table(visitor: &Visitor, conflicts: &[ConflictView]) -> Markup {
     }
 }
 
-fn buttons(count: usize) -> Markup {
-    html! {
-        p.choices { label { input type="checkbox" data-all="id"; " All " (count) " of this page" } }
-        label { "Reason, for the record " input name="reason"; } " "
-        button.primary data-confirm="Publish the chosen bodies as messages of their own?" { "Publish the chosen ones" } " "
-        button formmethod="get" formaction="/page/conflicts/discard" { "Delete the chosen ones…" }
-        p.quiet { "Each is published as a message of its own, marked with the first one. A deletion is asked for on a screen of its own." }
-    }
-}
-
 /// Asks for the reason of a deletion.
 pub(in crate::admin::page) fn ask(_: &Operator, _: &Visitor, _: &str, form: &Form) -> Screen {
-    let (chosen, reason) = (form.all("id"), form.get("reason"));
-    let asked = deletion("/page/conflicts", ("id", &chosen), None, reason)?;
+    let chosen = form.all("id");
+    let asked = DECIDED.deletion(&chosen, form.get("reason"))?;
     let shown = html! {
         p { "Other bodies that are deleted: " (chosen.len()) ". The events that came first stay." }
         (asked)
@@ -186,7 +186,7 @@ pub(in crate::admin::page) fn send_back(
         "{} put into the outbox, {} put there by an order before{left}",
         sent.count, sent.before
     );
-    Ok(Shown::GoTo(address("/page/conflicts", &[("done", &done)])))
+    Ok(Shown::GoTo(DECIDED.done(&done)))
 }
 
 /// Deletes the chosen bodies.
@@ -198,5 +198,5 @@ pub(in crate::admin::page) fn discard(
 ) -> Screen {
     let changed = operator.discard_conflicts(&decision(form), &visitor.caller.name)?;
     let done = format!("{} deleted", changed.count);
-    Ok(Shown::GoTo(address("/page/conflicts", &[("done", &done)])))
+    Ok(Shown::GoTo(DECIDED.done(&done)))
 }

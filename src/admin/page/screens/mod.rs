@@ -2,6 +2,7 @@
 
 pub(super) mod actors;
 pub(super) mod conflicts;
+mod decide;
 pub(super) mod event;
 pub(super) mod events;
 pub(super) mod jobs;
@@ -12,3 +13,4 @@ pub(super) mod quarantine;
 pub(super) mod republish;
 pub(super) mod sources;
 pub(super) mod system;
+pub(super) mod unrouted;

@@ -98,7 +98,8 @@ fn sinks(sinks: &[SinkBacklog]) -> Markup {
                             td.number { a href=(address("/page/events", &[("state", "waiting"), ("sink", &sink.sink)])) { (sink.waiting) } }
                             td.number { (sink.oldest_seconds) " s" }
                             td.number { a href=(address("/page/parked", &[("sink", &sink.sink)])) { (sink.parked) } }
-                            td.number { (sink.unrouted) } td.number { (sink.confirmed) }
+                            td.number { a href=(address("/page/unrouted", &[("sink", &sink.sink)])) { (sink.unrouted) } }
+                            td.number { (sink.confirmed) }
                         }
                     }
                 }

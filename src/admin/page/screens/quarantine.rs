@@ -6,8 +6,8 @@ use super::super::body::{self, BodyPlace};
 use super::super::form::{Form, address, named};
 use super::super::frame::{Visitor, bytes, empty, filter, no_more, time};
 use super::super::routes::{Screen, Shown};
+use super::decide::done;
 use super::events::choice;
-use super::parked::done;
 use crate::config::model::Right;
 use crate::operate::{
     ApiProblem, DiagnosisView, Operator, RefusedChoice, RefusedQuestion, RefusedVerified,

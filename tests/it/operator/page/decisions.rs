@@ -58,7 +58,7 @@ pub(super) async fn slow_job(app: &App, visit: &Visit) -> String {
 }
 
 /// Values of the fields with this name.
-fn values(screen: &str, field: &str) -> Vec<String> {
+pub(super) fn values(screen: &str, field: &str) -> Vec<String> {
     let before = format!("name=\"{field}\" value=\"");
     let parts = screen.split(&before).skip(1);
     let values = parts.filter_map(|part| part.split('"').next());
@@ -82,7 +82,7 @@ fn escaped(event: &Event) -> String {
 
 impl Visit {
     /// Sends a form that is refused. Returns the status and the text of the answer.
-    async fn refused(&self, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    pub(super) async fn refused(&self, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
         let origin: &[(&str, &str)] = &[("origin", &self.origin)];
         let form = super::encoded(fields);
         let answer = self.ask(Method::POST, path, origin, form).await;

@@ -192,6 +192,7 @@ async fn the_screens_that_read_only_this_instance_answer_while_nothing_is_there_
         ("/page/events", "hookweir send"),
         ("/page/parked", "hookweir sinks"),
         ("/page/conflicts", "hookweir conflicts"),
+        ("/page/unrouted", "hookweir sinks"),
         ("/page/jobs", "hookweir republish"),
         ("/page/system/audit", "hookweir events"),
     ] {

@@ -3,6 +3,7 @@
 mod decisions;
 mod driver;
 mod live;
+mod with_servers;
 
 use std::path::Path;
 

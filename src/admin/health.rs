@@ -33,6 +33,7 @@ pub(super) fn ready(health: &Health, metrics: &Metrics) -> HttpResponse {
 fn component(state: State) -> Value {
     match state {
         State::Ready => json!({ "status": "ready" }),
+        State::Off(why) => json!({ "status": "off", "reason": why }),
         State::Degraded(why) => json!({ "status": "degraded", "reason": why }),
         State::NotReady(why) | State::Unfit(why) => json!({ "status": "not ready", "reason": why }),
     }

@@ -26,6 +26,7 @@ use crate::source::{Source, Sources};
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
 use crate::store::{Intake, PauseBoard, PauseWatch, Reached, Room, Secrets, Store, StoreError};
+use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
 use crate::verify::{Received, Verifiers};
 use crate::{dedup, http, publish, quarantine, store};
@@ -318,10 +319,12 @@ impl Shared<'_> {
     }
 
     fn lakehouse(&self) -> Result<Option<RunningLakehouse>, ServeError> {
+        let health = self.health.aside("lakehouse");
         if !lakehouse::runs_in_serve(self.config) {
+            health.set(State::Off(lakehouse::why_off(self.config).into()));
             return Ok(None);
         }
-        let health = self.health.aside("lakehouse");
+        health.set(State::Off("the table is not open yet".into()));
         let started = lakehouse::start(self.config, self.metrics.clone(), health);
         started.map(Some).map_err(ServeError::Unavailable)
     }

@@ -4,8 +4,8 @@
 //! sink's folder, a queue of its own, or topics of Kafka. No delivery ever waits for it: while the table cannot be written to,
 //! the events stay in the sink.
 //!
-//! The feature `lakehouse` brings the writer. Without it, configuration and commands stay the same, and
-//! [`start`] fails.
+//! The feature `lakehouse`, on by default, brings the writer. Without it, configuration and commands stay the
+//! same, and [`start`] fails.
 
 #[cfg(feature = "lakehouse")]
 mod observer;
@@ -34,7 +34,7 @@ pub const AVAILABLE: bool = cfg!(feature = "lakehouse");
 
 /// Reason for which a build without the writer does not start it.
 pub const MISSING: &str =
-    "this build has no lakehouse; build it with `cargo build --release --features lakehouse`";
+    "this build has no lakehouse; build it with the feature `lakehouse`, which is on by default";
 
 /// Returns `true` if `hookweir serve` runs the writer.
 pub fn runs_in_serve(config: &Config) -> bool {
@@ -43,6 +43,19 @@ pub fn runs_in_serve(config: &Config) -> bool {
         InServe::Auto => AVAILABLE && files,
         InServe::On => true,
         InServe::Off => false,
+    }
+}
+
+/// Returns the reason for which `hookweir serve` runs no writer.
+pub fn why_off(config: &Config) -> &'static str {
+    match config.lakehouse.in_serve {
+        InServe::Auto if !AVAILABLE => MISSING,
+        InServe::Auto => {
+            "no writer runs in this process, since its sink is no folder of files: `hookweir lakehouse` is one"
+        }
+        InServe::On | InServe::Off => {
+            "no writer runs in this process, since lakehouse.in_serve is \"off\": `hookweir lakehouse` is one"
+        }
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn start(
                 () = runs.oldest.measure(&runs.metrics) => {}
             }
         });
+        runs.metrics.lakehouse_up.set(0);
         runtime.shutdown_background();
         // The receiver is gone if the process does not wait.
         let _ = end.send(());

@@ -31,7 +31,7 @@ pub struct StatusView {
 pub struct ComponentView {
     /// Its name.
     pub name: String,
-    /// `ready`, `degraded` or `not ready`.
+    /// `ready`, `off`, `degraded` or `not ready`.
     pub state: String,
     /// Reason, if it is not ready.
     pub reason: Option<String>,
@@ -89,6 +89,7 @@ impl Operator {
         let components = health.all().into_iter().map(|(name, state)| {
             let (state, reason) = match state {
                 State::Ready => ("ready", None),
+                State::Off(why) => ("off", Some(why.into_owned())),
                 State::Degraded(why) => ("degraded", Some(why.into_owned())),
                 State::NotReady(why) | State::Unfit(why) => ("not ready", Some(why.into_owned())),
             };

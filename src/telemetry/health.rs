@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum State {
     /// Works.
     Ready,
+    /// Does not run in this process, by its configuration or until it is started.
+    Off(Cow<'static, str>),
     /// Deliveries are accepted, with less than full function: the sink is down, say, and events
     /// wait in the outbox.
     Degraded(Cow<'static, str>),
@@ -70,7 +72,7 @@ impl Health {
             .iter()
             .try_for_each(|(name, state)| match state {
                 State::NotReady(why) | State::Unfit(why) => Err(format!("{name}: {why}")),
-                State::Ready | State::Degraded(_) => Ok(()),
+                State::Ready | State::Off(_) | State::Degraded(_) => Ok(()),
             })
     }
 
@@ -80,7 +82,7 @@ impl Health {
             .iter()
             .try_for_each(|(name, state)| match state {
                 State::NotReady(why) => Err(format!("{name}: {why}")),
-                State::Ready | State::Degraded(_) | State::Unfit(_) => Ok(()),
+                State::Ready | State::Off(_) | State::Degraded(_) | State::Unfit(_) => Ok(()),
             })
     }
 }
@@ -141,6 +143,7 @@ impl Component {
         }
         match now {
             State::Ready => tracing::info!(component = %name, "{name} is ready"),
+            State::Off(why) => tracing::info!(component = %name, %why, "{name} is off"),
             State::Degraded(why) => tracing::warn!(component = %name, %why, "{name} is degraded"),
             State::NotReady(why) | State::Unfit(why) => {
                 tracing::warn!(component = %name, %why, "{name} is not ready")

@@ -218,7 +218,7 @@ metrics! {
     /// Age of the oldest event that the writer of the lakehouse was handed and that is no row yet, in seconds. It
     /// is measured each second, also while nothing can be committed. 0 if there is none.
     pub lakehouse_lag_seconds: IntGauge = "hookweir_lakehouse_lag_seconds",;
-    /// 1 while the lakehouse can be written to.
+    /// 1 while the lakehouse can be written to, 0 if it cannot, or if no writer runs in this process.
     pub lakehouse_up: IntGauge = "hookweir_lakehouse_up",;
     /// 1 while the sink accepts events.
     pub(super) sink_up: IntGaugeVec = "hookweir_sink_up" by &["sink"],;

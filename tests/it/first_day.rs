@@ -303,3 +303,18 @@ mod with_servers {
         queues.delete().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_writer_runs_the_lakehouse_is_off_and_its_gauge_is_0() {
+    let app = App::start("").await;
+    let health: serde_json::Value = serde_json::from_str(&app.health().await).expect("JSON");
+    let lakehouse = &health["components"]["lakehouse"];
+    assert_eq!(lakehouse["status"], "off", "{health}");
+    let why = lakehouse["reason"].as_str().expect("a reason");
+    assert!(why.contains("lakehouse.in_serve is \"off\""), "{why}");
+    let client = hookweir_testkit::load::client();
+    let metrics = client.get(format!("http://{}/metrics", app.admin)).send();
+    let metrics = metrics.await.expect("an answer").text().await;
+    let metrics = metrics.expect("text");
+    assert!(metrics.contains("\nhookweir_lakehouse_up 0\n"), "{metrics}");
+}

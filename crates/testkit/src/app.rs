@@ -31,6 +31,7 @@ pub struct App {
     log_to: LogTo,
     /// What a shell does before it becomes the program.
     before: Option<String>,
+    lakehouse: bool,
 }
 
 /// Where the service's standard error goes.
@@ -51,6 +52,8 @@ pub struct Launch {
     pub log_to: LogTo,
     /// What a shell does before it becomes the program ("ulimit -n 128").
     pub before: Option<String>,
+    /// False to run no writer of the lakehouse, whatever is configured.
+    pub lakehouse: bool,
 }
 
 impl Default for Launch {
@@ -59,6 +62,7 @@ impl Default for Launch {
             environment: Vec::new(),
             log_to: LogTo::Reader(LogReader::default()),
             before: None,
+            lakehouse: false,
         }
     }
 }
@@ -72,6 +76,17 @@ impl App {
     /// Starts with this configuration and waits until it is ready.
     pub async fn start(config: &str) -> Self {
         let app = Self::launch(config).await;
+        app.ready().await;
+        app
+    }
+
+    /// As [`start`](Self::start), with the lakehouse as configured.
+    pub async fn start_with_lakehouse(config: &str) -> Self {
+        let launch = Launch {
+            lakehouse: true,
+            ..Launch::default()
+        };
+        let app = Self::launch_as(config, launch).await;
         app.ready().await;
         app
     }
@@ -134,6 +149,7 @@ impl App {
                     environment,
                     log_to,
                     before,
+                    lakehouse,
                 },
             ) = (free_address(), launch.clone());
             let socket = socket
@@ -150,6 +166,7 @@ impl App {
                 log,
                 log_to,
                 before,
+                lakehouse,
             };
             match app.spawn().await {
                 Ok(()) => return app,
@@ -225,6 +242,9 @@ impl App {
             }
             Some(socket) => OwnedFd::from(socket.try_clone().expect("a second handle")).into(),
         };
+        if !self.lakehouse {
+            command.args(["--set", "lakehouse.in_serve=off"]);
+        }
         let mut child = command
             .args(["serve", "--config", "config.toml", "--set"])
             .arg(format!("server.admin_listen={}", self.admin))

@@ -13,6 +13,7 @@ use crate::lakehouse;
 use crate::runtime::listener::{StopMode, bind, bind_advice};
 use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::signals::Signals;
+use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics, logs};
 
 /// Runs the writer until stopped.
@@ -25,6 +26,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let listener = config.lakehouse.admin_listen.map(listen).transpose()?;
     let health = Health::default();
     let component = health.aside("lakehouse");
+    component.set(State::Off("the table is not open yet".into()));
     let running =
         lakehouse::start(config, metrics.clone(), component).map_err(Failure::Unavailable)?;
     say::note(started(config));

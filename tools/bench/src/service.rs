@@ -88,7 +88,7 @@ impl Service {
         Ok(())
     }
 
-    /// Returns true if it takes deliveries, and each component is ready but for those of sinks that are expected to be down.
+    /// Returns true if it takes deliveries, and each component is ready or off but for those of sinks that are expected to be down.
     fn is_up(&self) -> bool {
         let Ok(answer) = self.get("/readyz") else {
             return false;
@@ -105,9 +105,9 @@ impl Service {
             down.any(|sink| name.ends_with(&format!("-{sink}")))
         };
         head.starts_with("HTTP/1.1 200")
-            && components
-                .iter()
-                .all(|(name, state)| state["status"] == "ready" || is_down(name))
+            && components.iter().all(|(name, state)| {
+                state["status"] == "ready" || state["status"] == "off" || is_down(name)
+            })
     }
 
     /// Stops it in order.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use hookweir_lakehouse::erase::Subject;
 use hookweir_lakehouse::erase::{Erased, Selection, erase};
@@ -48,6 +49,28 @@ pub struct Row {
     pub source: String,
     /// Time of receipt.
     pub received_at: UnixMillis,
+}
+
+/// Full name of the table.
+pub const TABLE: &str = "webhooks.events";
+
+/// Longest look for a row.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Row of an event, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is no table.
+    NoTable,
+    /// The table has no such row.
+    NoRow,
+    /// The event is a row.
+    Row {
+        /// Time of its commit.
+        committed_at: UnixMillis,
+        /// Version of the table that was read.
+        snapshot: i64,
+    },
 }
 
 /// Rows to erase.
@@ -132,6 +155,34 @@ impl Tools {
         };
         let erase = erase(&self.lake, &selection);
         self.runtime.block_on(erase).map_err(text)
+    }
+}
+
+/// Looks for the row of the event `id`, received at `at`, for [`LOOK`] at most.
+pub fn find_row(config: &Config, id: MessageId, at: UnixMillis) -> Result<Found, String> {
+    let place = place(config)?;
+    let look = async {
+        let Some(lake) = Lake::find(&place).await? else {
+            return Ok(Found::NoTable);
+        };
+        let table = lake.load().await?;
+        let id = RowId::from_bytes(*id.as_bytes());
+        let row = ids::row(&table, id, Millis(at.0)).await?;
+        Ok::<_, LakeError>(row.map_or(Found::NoRow, |row| Found::Row {
+            committed_at: UnixMillis(row.committed_at.0),
+            snapshot: row.snapshot,
+        }))
+    };
+    let runtime = runtime()?;
+    let found = runtime.block_on(async { tokio::time::timeout(LOOK, look).await });
+    // A catalog that does not answer holds a thread.
+    runtime.shutdown_background();
+    match found {
+        Ok(found) => found.map_err(text),
+        Err(_) => Err(format!(
+            "the table was not read within {} s",
+            LOOK.as_secs()
+        )),
     }
 }
 

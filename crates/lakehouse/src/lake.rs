@@ -105,7 +105,8 @@ impl Lake {
         let folder = place.absolute()?;
         let beside = matches!(place.catalog, CatalogPlace::Beside);
         // SQLite would create the file.
-        if beside && !folder.join(CATALOG_FILE).exists() {
+        let exists = folder.join(CATALOG_FILE).try_exists();
+        if beside && !exists.map_err(LakeError::away("look for the catalog"))? {
             return Ok(None);
         }
         let (catalog, ident) = (place.catalog(&folder)?, ident());

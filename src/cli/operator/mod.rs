@@ -5,6 +5,7 @@ mod conflicts;
 mod erase;
 mod events;
 mod import;
+mod in_lake;
 mod jobs;
 mod page;
 mod pause;

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use serde::Serialize;
 
 use super::client::{AdminClient, part};
+use super::in_lake::{self, InLake};
 use super::table::{self, Table};
 use crate::cli::{Failure, say};
 use crate::config::Config;
@@ -78,13 +79,23 @@ pub(super) fn print_body(body: &[u8]) {
     }
 }
 
-/// Prints the way of the event: received, stored, and each sink.
+/// Way of an event, as JSON.
+#[derive(Serialize)]
+struct WithLake {
+    #[serde(flatten)]
+    trace: TraceView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lakehouse: Option<InLake>,
+}
+
+/// Prints the way of the event: received, stored, each sink, and the table of the lakehouse.
 pub(super) fn trace(config: &Config, options: &Options) -> Result<(), Failure> {
     let client = AdminClient::new(config)?;
     let path = format!("events/{}/trace", part(&options.name));
     let trace: TraceView = client.get(&path, &options.parameters())?;
+    let lakehouse = in_lake::find(config, &trace.event);
     if options.json {
-        say::out(json(&trace)?);
+        say::out(json(&WithLake { trace, lakehouse })?);
         return Ok(());
     }
     let event = &trace.event;
@@ -118,6 +129,9 @@ pub(super) fn trace(config: &Config, options: &Options) -> Result<(), Failure> {
     }
     for (at, step, what) in confirms_and_jobs(&trace) {
         row(Some(at), step, what);
+    }
+    if let Some((at, what)) = lakehouse.as_ref().map(InLake::words) {
+        row(at, "lakehouse", what);
     }
     table.print();
     if trace.jobs_unknown {

@@ -10,7 +10,7 @@ use iceberg::scan::{FileScanTask, TableScan};
 use iceberg::spec::{Datum, Literal, PrimitiveLiteral};
 use iceberg::table::Table;
 
-use super::schema::{MESSAGE_ID, RECEIVED_AT, SOURCE};
+use super::schema::{COMMITTED_AT, MESSAGE_ID, RECEIVED_AT, SOURCE};
 use crate::error::{LakeError, Result};
 use crate::event::{Millis, RowId};
 
@@ -106,6 +106,62 @@ pub async fn find(table: &Table, suspects: &HashMap<RowId, Millis>) -> Result<Ha
         look_up(table, None, suspects, &mut found).await?;
     }
     Ok(found)
+}
+
+/// A row, without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedRow {
+    /// Time of its commit.
+    pub committed_at: Millis,
+    /// Version of the table that was read.
+    pub snapshot: i64,
+}
+
+/// Returns the row with the message id `id`. The files of its time of receipt are read first, then those that
+/// may have the id: an event that returned after its dedup window was received at another time.
+pub async fn row(table: &Table, id: RowId, received_at: Millis) -> Result<Option<CommittedRow>> {
+    let Some(snapshot) = table.metadata().current_snapshot() else {
+        return Ok(None);
+    };
+    let snapshot = snapshot.snapshot_id();
+    let is_it = Reference::new(MESSAGE_ID).equal_to(Datum::string(id.to_string()));
+    let then = Reference::new(RECEIVED_AT)
+        .less_than_or_equal_to(Datum::timestamptz_micros(received_at.micros()));
+    let at_once = from(received_at).and(then).and(is_it.clone());
+    for filter in [at_once, is_it] {
+        if let Some(committed_at) = commit_of(table, id, filter).await? {
+            return Ok(Some(CommittedRow {
+                committed_at,
+                snapshot,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the time of the commit of the row with the message id `id`, among those that fit `filter`.
+async fn commit_of(table: &Table, id: RowId, filter: Predicate) -> Result<Option<Millis>> {
+    let failed = LakeError::away::<iceberg::Error>;
+    let planned = table
+        .scan()
+        .select([MESSAGE_ID, COMMITTED_AT])
+        .with_filter(filter)
+        .build()
+        .map_err(failed("plan to read a row"))?;
+    let mut batches = planned.to_arrow().await.map_err(failed("read rows"))?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(failed("read rows"))?;
+        let ids = batch.column(0).as_string::<i32>().iter();
+        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        for (text, micros) in ids.zip(times.iter()) {
+            if let (Some(text), Some(micros)) = (text, micros)
+                && parse(table, text)? == id
+            {
+                return Ok(Some(Millis(micros.div_euclid(1000))));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the earliest start of a day so that the rows received since are at most `capacity`.

@@ -18,6 +18,8 @@ pub const MESSAGE_ID: &str = "message_id";
 pub const SOURCE: &str = "source";
 /// Column with the time of receipt.
 pub const RECEIVED_AT: &str = "received_at";
+/// Column with the time of the commit.
+pub const COMMITTED_AT: &str = "committed_at";
 /// Column with the body, if it is UTF-8.
 pub const BODY: &str = "body";
 /// Columns whose values never appear in statistics: they would put parts of bodies into footers and manifests.
@@ -55,7 +57,7 @@ const COLUMNS: [Column; 11] = [
         "time of receipt",
     ),
     (
-        "committed_at",
+        COMMITTED_AT,
         PrimitiveType::Timestamptz,
         true,
         "time at which the row was written",

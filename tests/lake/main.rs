@@ -1,6 +1,7 @@
 //! The program with the lakehouse, from outside: what is accepted is in the table, as DuckDB and pyiceberg read
 //! it. `tests/lakehouse` runs them.
 
+mod away;
 mod beside;
 mod commands;
 mod kafka;

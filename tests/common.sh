@@ -114,6 +114,37 @@ prepare_browser() {
     ((${#missing[@]} == 0)) || { say "no browser here: these packages are missing: ${missing[*]}"; return 1; }
 }
 
+# Installs DuckDB and pyiceberg, which read the lakehouse's table, from PyPI, once; later runs need no network. Fails where they cannot be had,
+# and says why: that is no mistake of the tests.
+prepare_readers() {
+    # The newest version for which DuckDB's extensions are on PyPI.
+    local pins=(duckdb==1.5.5 duckdb-cli==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 "pyiceberg[sql-sqlite,pyarrow]==0.12.0")
+    local cache=${HOOKWEIR_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hookweir-tests}/readers status=0
+    mkdir -p "$cache"
+    # One installation at a time; the second one finds everything there.
+    exec 8>"$cache/lock"
+    flock 8
+    [[ $(cat "$cache/installed" 2>/dev/null) == "${pins[*]}" ]] || install_readers "$cache" "${pins[@]}" || status=1
+    flock -u 8
+    ((status == 0)) || { say "DuckDB and pyiceberg cannot be installed; $cache/pip.log says why"; return 1; }
+    export HOOKWEIR_LAKE_READERS=$cache/venv/bin/python
+}
+
+# Installs the packages `$2…` into `$1`. DuckDB's own program finds its extensions in the home `$1/home`.
+install_readers() {
+    local cache=$1 extensions
+    shift
+    $embedded && return 1
+    say "installing $*"
+    rm -rf "${cache:?}/venv" "${cache:?}/home" "${cache:?}/installed"
+    python3 -m venv "$cache/venv" >"$cache/pip.log" 2>&1 || return 1
+    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check "$@" >>"$cache/pip.log" 2>&1 || return 1
+    extensions=$cache/home/.duckdb/extensions/v1.5.5/$("$cache/venv/bin/duckdb" -noheader -list -c "PRAGMA platform") || return 1
+    mkdir -p "$extensions"
+    find "$cache/venv" -name '*.duckdb_extension' -exec cp {} "$extensions" \;
+    echo "$*" >"$cache/installed"
+}
+
 raise_limits() {
     # Some tests open thousands of connections. Not without bound: Erlang closes every descriptor that it might have, one by one.
     local hard

@@ -98,7 +98,7 @@ pub(super) enum Command {
     /// Bring the events of the sink into the table of the lakehouse, each message id once, until stopped; show, compare, compact, erase.
     ///
     /// For a process beside `serve`, with the same configuration. Any number of them may run: each event becomes
-    /// one row. It needs a build with `--features lakehouse`.
+    /// one row.
     Lakehouse(With<lakehouse::Options>),
     /// Lists the secrets that providers have handed over to sources with learn_secret = true; shows one, or forgets it.
     Learned(With<learned::Options>),

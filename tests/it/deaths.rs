@@ -39,6 +39,7 @@ impl Service {
             .current_dir(folder)
             .env("FAILPOINTS", failpoints)
             .env("HOOKWEIR__LOG__FORMAT", "json")
+            .env("HOOKWEIR__LAKEHOUSE__IN_SERVE", "off")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -138,6 +138,7 @@ impl Traced {
             .current_dir(folder)
             .env("HOOKWEIR_CONTROL", control)
             .env("HOOKWEIR__LOG__FORMAT", "json")
+            .env("HOOKWEIR__LAKEHOUSE__IN_SERVE", "off")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

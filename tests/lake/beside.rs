@@ -19,7 +19,7 @@ mod with_readers {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn two_processes_beside_the_service_make_one_row_of_each_event() {
-        let mut app = App::start(&config()).await;
+        let mut app = App::start_with_lakehouse(&config()).await;
         let mut beside = [Beside::start(&app), Beside::start(&app)];
         let ledger = Load::on(&[app.listen]).send(300).await;
         beside[0] = Beside::start(&app);
@@ -32,7 +32,7 @@ mod with_readers {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn of_two_processes_one_is_frozen_for_20_seconds_and_each_event_is_one_row() {
-        let mut app = App::start(&config()).await;
+        let mut app = App::start_with_lakehouse(&config()).await;
         let beside = [Beside::start(&app), Beside::start(&app)];
         let load = Load {
             connections: 8,
@@ -55,7 +55,7 @@ mod with_readers {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_process_shows_its_rows_lag_and_health_on_a_listener_of_its_own() {
-        let app = App::start(&config()).await;
+        let app = App::start_with_lakehouse(&config()).await;
         let admin = free_address();
         let set = format!("lakehouse.admin_listen={admin}");
         let mut beside = Beside::start_with(&app, &["--set", &set]);
@@ -111,7 +111,7 @@ mod with_servers {
         use hookweir_testkit::servers::{amqp, postgres};
         use hookweir_testkit::sink::Queues;
 
-        use crate::service::{Beside, check_against, shown, until_rows};
+        use crate::service::{Beside, check_against, shown, trace, until_rows};
 
         #[tokio::test(flavor = "multi_thread")]
         async fn events_of_rabbitmq_are_rows_with_a_catalog_in_postgresql() {
@@ -132,7 +132,7 @@ mod with_servers {
                 queues.exchange,
                 five_sources()
             );
-            let mut app = App::start(&config).await;
+            let mut app = App::start_with_lakehouse(&config).await;
             let mut beside = Beside::start(&app);
             // The queue gets events from its declaration on; the table is made before it.
             while shown(&app, "waiting").is_none() {
@@ -158,6 +158,8 @@ mod with_servers {
             messages.extend(queues.rest(&queues.events).await);
             let ids: std::collections::BTreeSet<_> = messages.iter().map(|m| &m.id).collect();
             until_rows(&app, ids.len()).await;
+            let traced = trace(&app, &messages[0].id);
+            assert_eq!(traced["state"], "row", "{traced}");
             drop(beside);
             app.stop().await;
             check_against(&app, &ledger, &messages);

@@ -5,14 +5,16 @@ mod with_readers {
     use std::process::Command;
     use std::time::{Duration, Instant};
 
-    use hookweir_testkit::app::{App, five_sources};
+    use hookweir_testkit::app::{App, Launch, five_sources};
     use hookweir_testkit::ledger::Ledger;
     use hookweir_testkit::load::Load;
     use hookweir_testkit::provider::Provider;
     use hookweir_testkit::sink::{Message, files};
 
     use crate::python::read;
-    use crate::service::{PATIENCE, all, check, lake, lakehouse, out, shown, until_all_rows};
+    use crate::service::{
+        PATIENCE, all, check, hookweir, lake, lakehouse, out, shown, trace, until_all_rows,
+    };
 
     /// Starts a service without upkeep, sends events in several commits, and waits for their rows.
     async fn filled() -> (App, Ledger) {
@@ -20,7 +22,7 @@ mod with_readers {
             "[lakehouse]\ncommit_secs = 1\nupkeep_secs = 0\n{}",
             five_sources()
         );
-        let app = App::start(&config).await;
+        let app = App::start_with_lakehouse(&config).await;
         let load = Load {
             connections: 8,
             rate: Some(50.0),
@@ -100,11 +102,15 @@ mod with_readers {
     #[tokio::test(flavor = "multi_thread")]
     async fn acked_before_its_commit_an_event_is_missing_and_compare_says_so() {
         let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
-        let mistake = [
-            ("HOOKWEIR_CONTROL", "lake_ack_first".to_owned()),
-            ("FAILPOINTS", "lake_before_files=return".to_owned()),
-        ];
-        let mut app = App::launch_with(&config, &mistake).await;
+        let mistake = Launch {
+            environment: vec![
+                ("HOOKWEIR_CONTROL", "lake_ack_first".to_owned()),
+                ("FAILPOINTS", "lake_before_files=return".to_owned()),
+            ],
+            lakehouse: true,
+            ..Launch::default()
+        };
+        let mut app = App::launch_as(&config, mistake).await;
         let load = Load::on(&[app.listen]).start();
         let status = app.ended(PATIENCE).await;
         assert!(!status.success(), "{status}");
@@ -256,9 +262,51 @@ mod with_readers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn trace_says_since_when_an_event_is_in_the_lakehouse_and_names_one_that_is_no_row() {
+        let (app, _) = filled().await;
+        let messages = files(&app.events());
+        let [first, second] = [&messages[0].id, &messages[1].id];
+        let traced = trace(&app, first);
+        assert_eq!(traced["state"], "row", "{traced}");
+        let rows = read(&["rows", "duckdb", &lake(&app).to_string_lossy()]);
+        let row = rows.iter().find(|row| row["message_id"] == first.as_str());
+        let received = row.expect("a row")["received_at"].as_i64().expect("a time");
+        let committed = traced["committed_at"].as_str().expect("a time");
+        let committed: jiff::Timestamp = committed.parse().expect("a time");
+        assert!(committed.as_millisecond() >= received, "{traced}");
+        let printed = out(&hookweir(&app, &["trace", first]));
+        assert!(printed.contains("lakehouse"), "{printed}");
+        assert!(printed.contains("row of webhooks.events"), "{printed}");
+        let erased = lakehouse(&app, &["erase", "--id", second]);
+        assert!(erased.status.success(), "{}", all(&erased));
+        assert_eq!(trace(&app, second)["state"], "no_row");
+        assert_eq!(trace(&app, first)["state"], "row");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn trace_shows_an_event_and_that_it_cannot_tell_of_a_lakehouse_that_cannot_be_read() {
+        let (app, _) = filled().await;
+        let id = &files(&app.events())[0].id;
+        let catalog = lake(&app).join("catalog.db");
+        for broken in ["catalog.db", "catalog.db-wal"] {
+            let path = lake(&app).join(broken);
+            if path.exists() {
+                std::fs::rename(&path, path.with_extension("away")).expect("renamed");
+            }
+        }
+        std::fs::write(&catalog, "no database").expect("written");
+        let traced = trace(&app, id);
+        assert_eq!(traced["state"], "unknown", "{traced}");
+        let printed = out(&hookweir(&app, &["trace", id]));
+        for text in ["received", "lakehouse", "cannot tell: cannot "] {
+            assert!(printed.contains(text), "no {text}: {printed}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_lakehouse_without_a_table_is_said_and_nothing_is_made() {
         let config = format!("[lakehouse]\nin_serve = \"off\"\n{}", five_sources());
-        let app = App::start(&config).await;
+        let app = App::start_with_lakehouse(&config).await;
         for verb in ["show", "compare", "compact", "expire"] {
             let asked = lakehouse(&app, &[verb]);
             assert_eq!(asked.status.code(), Some(69), "{verb}: {}", all(&asked));
@@ -269,6 +317,10 @@ mod with_readers {
             );
         }
         assert!(!lake(&app).exists());
+        Load::on(&[app.listen]).send(1).await.check();
+        app.drained().await;
+        let id = &files(&app.events())[0].id;
+        assert!(trace(&app, id).is_null());
         assert_eq!(lakehouse(&app, &["erase"]).status.code(), Some(64));
     }
 }

@@ -43,7 +43,7 @@ mod with_kafka {
                 kafka(),
                 five_sources()
             );
-            let mut app = App::start(&config).await;
+            let mut app = App::start_with_lakehouse(&config).await;
             let mut beside = [Beside::start(&app), Beside::start(&app)];
             let load = Load {
                 connections: 8,

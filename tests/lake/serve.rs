@@ -1,6 +1,8 @@
 //! The writer inside `hookweir serve`.
 
 mod with_readers {
+    use std::path::Path;
+    use std::process::{Command, Output};
     use std::time::{Duration, Instant};
 
     use hookweir_lakehouse::faults::POINTS;
@@ -8,12 +10,14 @@ mod with_readers {
     use hookweir_testkit::load::Load;
     use hookweir_testkit::sink::files;
 
-    use crate::service::{PATIENCE, check, check_against, lake, until_all_rows, until_rows};
+    use crate::service::{
+        PATIENCE, all, check, check_against, hookweir, lake, out, until_all_rows, until_rows,
+    };
 
     /// The load sends copies of its events, at once and later.
     #[tokio::test(flavor = "multi_thread")]
     async fn what_serve_accepts_is_a_row_without_any_configuration_of_a_lakehouse() {
-        let mut app = App::start(&five_sources()).await;
+        let mut app = App::start_with_lakehouse(&five_sources()).await;
         let ledger = Load::on(&[app.listen]).send(500).await;
         ledger.check();
         app.drained().await;
@@ -26,9 +30,42 @@ mod with_readers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn the_query_of_the_readme_shows_the_event_that_its_commands_have_sent() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let readme = std::fs::read_to_string(readme).expect("the README");
+        let query = readme.lines().find(|line| line.starts_with("duckdb -c "));
+        let mut app = App::start_with_lakehouse("").await;
+        let listen = format!("server.listen={}", app.listen);
+        let sent = hookweir(&app, &["send", "--wait", "--set", &listen]);
+        assert!(sent.status.success(), "{}", all(&sent));
+        until_rows(&app, 1).await;
+        let shown = duckdb(&app, query.expect("a query"));
+        assert!(shown.status.success(), "{}", all(&shown));
+        for text in ["demo", "octocat"] {
+            assert!(out(&shown).contains(text), "{}", all(&shown));
+        }
+        assert!(app.stop().await.success(), "{}", app.log());
+    }
+
+    /// Runs a line of shell in the folder of the service, with DuckDB's own program.
+    fn duckdb(app: &App, line: &str) -> Output {
+        let readers = std::env::var("HOOKWEIR_LAKE_READERS").expect("run tests/lakehouse");
+        let programs = Path::new(&readers).parent().expect("a folder");
+        let path = format!("{}:/usr/bin:/bin", programs.display());
+        let shell = Command::new("bash")
+            .args(["-c", line])
+            .current_dir(app.folder())
+            .env_clear()
+            .env("HOME", programs.join("../../home"))
+            .env("PATH", path)
+            .output();
+        shell.expect("a shell")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_service_that_is_killed_again_and_again_has_each_event_in_one_row() {
         let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
-        let mut app = App::start(&config).await;
+        let mut app = App::start_with_lakehouse(&config).await;
         let load = Load {
             connections: 8,
             rate: Some(200.0),
@@ -53,7 +90,7 @@ mod with_readers {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_service_that_dies_at_each_step_of_a_commit_has_each_event_in_one_row() {
         let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
-        let mut app = App::launch_as(&config, Launch::default()).await;
+        let mut app = App::start_with_lakehouse(&config).await;
         app.kill();
         let load = Load {
             connections: 8,
@@ -84,6 +121,7 @@ mod with_readers {
         let launch = Launch {
             // A file is in the way: nothing can be written there.
             before: Some("mkdir -p data && touch data/lake".to_owned()),
+            lakehouse: true,
             ..Launch::default()
         };
         let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
@@ -116,7 +154,7 @@ mod with_readers {
             "[lakehouse]\nsink = \"second\"\ncommit_secs = 1\n{sinks}{}",
             five_sources()
         );
-        let mut app = App::start(&config).await;
+        let mut app = App::start_with_lakehouse(&config).await;
         let ledger = Load::on(&[app.listen]).send(200).await;
         ledger.check();
         app.drained().await;

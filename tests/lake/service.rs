@@ -22,15 +22,19 @@ pub(crate) fn lake(app: &App) -> PathBuf {
     app.folder().join("data/lake")
 }
 
-/// Runs `hookweir lakehouse` with these arguments, and waits for its end.
-pub(crate) fn lakehouse(app: &App, arguments: &[&str]) -> Output {
+/// Runs `hookweir` with these arguments in the folder of the service, and waits for its end.
+pub(crate) fn hookweir(app: &App, arguments: &[&str]) -> Output {
     Command::new(program())
-        .arg("lakehouse")
         .args(arguments)
         .args(["--config", "config.toml"])
         .current_dir(app.folder())
         .output()
         .expect("it runs")
+}
+
+/// Runs `hookweir lakehouse` with these arguments, and waits for its end.
+pub(crate) fn lakehouse(app: &App, arguments: &[&str]) -> Output {
+    hookweir(app, &[&["lakehouse"], arguments].concat())
 }
 
 pub(crate) fn out(output: &Output) -> String {
@@ -39,6 +43,15 @@ pub(crate) fn out(output: &Output) -> String {
 
 pub(crate) fn all(output: &Output) -> String {
     out(output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Returns what `hookweir trace` says of the lakehouse.
+pub(crate) fn trace(app: &App, id: &str) -> Value {
+    let traced = hookweir(app, &["trace", id, "--json"]);
+    assert!(traced.status.success(), "{}", all(&traced));
+    let traced: Value = serde_json::from_str(&out(&traced)).expect("JSON");
+    assert_eq!(traced["event"]["message_id"], id, "{traced}");
+    traced["lakehouse"].clone()
 }
 
 /// Returns a value that `hookweir lakehouse show` prints. None if there is no table yet.

@@ -14,9 +14,8 @@ use crate::config::secret::Secret;
 use crate::domain::sink::SinkName;
 
 section! {
-    /// Table of all events in Apache Iceberg, one row for each message id. It needs a build with
-    /// `--features lakehouse`. The events come from the sink: from the file sink's folder, from a queue of
-    /// the lakehouse's own, or from Kafka's topics.
+    /// Table of all events in Apache Iceberg, one row for each message id. The events come from the sink:
+    /// from the file sink's folder, from a queue of the lakehouse's own, or from Kafka's topics.
     #[derive(Debug)]
     #[derive(Clone)]
     pub struct Lakehouse {

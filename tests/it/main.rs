@@ -10,6 +10,7 @@ mod architecture;
 mod check;
 mod cli_config;
 mod cli_send;
+mod commands;
 #[cfg(feature = "failpoints")]
 mod deaths;
 #[cfg(feature = "failpoints")]

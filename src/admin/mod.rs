@@ -98,6 +98,9 @@ pub fn serve(
     admin: Arc<Admin>,
     api: Option<Api>,
 ) -> io::Result<RunningServer> {
+    if let Some(api) = &api {
+        page::take_samples(api);
+    }
     let server = HttpServer::new(move || {
         let app = App::new()
             .app_data(web::Data::from(admin.clone()))

@@ -64,7 +64,9 @@ pub use sources::KnownSource;
 pub use status::{
     AuditList, AuditQuestion, AuditView, ComponentView, ConfigurationView, StatusView,
 };
-pub use top::{Instruments, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView};
+pub use top::{
+    Instruments, MailboxView, Observed, PartOf, SinkBacklog, SourceCounts, TopOptions, TopView,
+};
 pub use unrouted::{
     HELD_BYTES, UnroutedChanged, UnroutedDecision, UnroutedList, UnroutedQuestion, UnroutedQueues,
     UnroutedView,

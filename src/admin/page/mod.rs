@@ -4,6 +4,7 @@
 //! A link of `hookweir page` or a token lets a browser in. It gets a cookie, which stands for the caller.
 
 mod body;
+mod curl;
 mod files;
 mod form;
 mod frame;
@@ -11,13 +12,12 @@ mod guard;
 mod live;
 mod login;
 mod routes;
+mod samples;
 mod screens;
 mod sessions;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -25,6 +25,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use self::form::Form;
 use self::frame::Visitor;
 use self::routes::{PAGES, PageRoute, Shown};
+use self::samples::Samples;
 use self::sessions::Sessions;
 use super::api::{Api, whole};
 use super::question::LARGEST_BODY;
@@ -34,15 +35,7 @@ use crate::operate::{ApiProblem, TopView};
 use crate::telemetry::logs;
 
 pub(super) use login::link_route;
-
-/// Looks at the figures that are kept for charts: a quarter of an hour.
-const LOOKS: usize = 450;
-
-/// Milliseconds between two kept looks, at least.
-const LOOK_MS: u64 = 2000;
-
-/// Age of a look that a rate begins at: a rate is of now, and not of a moment.
-const RATE_MS: RangeInclusive<u64> = 1000..=60_000;
+pub(super) use samples::take as take_samples;
 
 /// State of the page: who is logged in, and figures for its charts.
 pub(super) struct Page {
@@ -51,7 +44,7 @@ pub(super) struct Page {
     cookie: String,
     /// Address of the page without its path.
     origin: String,
-    looks: Mutex<VecDeque<Arc<TopView>>>,
+    samples: Mutex<Samples>,
 }
 
 impl Page {
@@ -71,7 +64,7 @@ impl Page {
             sessions: Sessions::default(),
             cookie: format!("hookweir_page_{port}"),
             origin: format!("http://{host}:{port}"),
-            looks: Mutex::default(),
+            samples: Mutex::default(),
         }
     }
 
@@ -96,31 +89,14 @@ impl Page {
         })
     }
 
-    /// Keeps the figures for charts. Returns the newest look before that is old enough for a rate. Nobody
-    /// looks, nothing is kept.
+    /// Keeps the figures for charts. Returns the newest look before that is old enough for a rate.
     fn keep(&self, now: &Arc<TopView>) -> Option<Arc<TopView>> {
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_before = |look: &&Arc<TopView>| {
-            let age = now.uptime_ms.saturating_sub(look.uptime_ms);
-            RATE_MS.contains(&age)
-        };
-        let before = looks.iter().rev().find(is_before).cloned();
-        let age = looks
-            .back()
-            .map(|last| now.uptime_ms.saturating_sub(last.uptime_ms));
-        if age.is_none_or(|age| age >= LOOK_MS) {
-            looks.push_back(now.clone());
-        }
-        if looks.len() > LOOKS {
-            looks.pop_front();
-        }
-        before
+        self.samples().keep(now)
     }
 
-    /// Returns the kept figures, the oldest first.
-    fn looks(&self) -> Vec<Arc<TopView>> {
-        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.iter().cloned().collect()
+    /// Returns the kept figures.
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,27 +250,5 @@ mod tests {
             origin(&["ops.example"], "[::]:8421"),
             "http://ops.example:8421"
         );
-    }
-
-    #[test]
-    fn figures_are_kept_for_a_quarter_of_an_hour_and_not_more_often_than_they_are_of_use() {
-        let page = Page::new(&[], ([127, 0, 0, 1], 8421).into());
-        let kept = |uptime_ms| {
-            let look = TopView {
-                uptime_ms,
-                ..TopView::default()
-            };
-            let before = page.keep(&Arc::new(look));
-            (page.looks().len(), before.map(|look| look.uptime_ms))
-        };
-        assert_eq!(kept(0), (1, None));
-        assert_eq!(kept(999), (1, None), "too young for a rate");
-        assert_eq!(kept(LOOK_MS - 1), (1, Some(0)));
-        assert_eq!(kept(LOOK_MS), (2, Some(0)));
-        for n in 2..1000 {
-            kept(n * LOOK_MS);
-        }
-        assert_eq!(kept(1000 * LOOK_MS), (LOOKS, Some(999 * LOOK_MS)));
-        assert_eq!(kept(5000 * LOOK_MS), (LOOKS, None), "too old for a rate");
     }
 }

@@ -1,6 +1,7 @@
 //! The operator's page, asked over HTTP as a browser asks, and shown by a real browser.
 
 mod cost;
+mod curl;
 mod decisions;
 mod screens;
 mod security;

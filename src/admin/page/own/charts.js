@@ -1,4 +1,4 @@
-// Charts of the figures that the service keeps while somebody looks.
+// Charts of the figures of the last 15 minutes, which the service keeps.
 "use strict";
 
 const charts = document.getElementById("charts");

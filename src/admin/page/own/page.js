@@ -32,6 +32,18 @@ document.addEventListener("change", (event) => {
   }
 });
 
+// Without this, the text can be selected.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", () => {
+    const says = button.nextElementSibling;
+    navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent).then(
+      () => { says.textContent = "copied"; },
+      () => { says.textContent = "not copied: select the text"; },
+    );
+  });
+}
+
 // Figures that change by themselves: if nobody answers any more, the page says so.
 if (document.getElementById("figures") || document.getElementById("progress")) {
   const banner = document.createElement("p");

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use maud::{Markup, html};
-use serde_json::json;
 
 use super::super::form::Form;
 use super::super::frame::Visitor;
 use super::super::routes::{Screen, Shown};
 use crate::operate::{Observed, Operator, PartOf, TopView, advise};
 
-/// Shows the figures of this instance, and charts of those since somebody looks.
+/// Shows the figures of this instance, and charts of the last 15 minutes.
 pub(in crate::admin::page) fn screen(
     operator: &Operator,
     visitor: &Visitor,
@@ -30,7 +29,7 @@ pub(in crate::admin::page) fn screen(
             (means(before, &now))
         }
         h2 { "Charts" }
-        p.quiet { "Of the last 15 minutes in which somebody looked: with nobody looking, nothing is kept." }
+        p.quiet { "The last 15 minutes, since the start of the service at most. They are kept in its memory, and gone after a restart." }
         div #charts data-figures="/page/actors/figures" {}
         noscript { p { "The charts need JavaScript; the tables do not." } }
     };
@@ -44,57 +43,9 @@ pub(in crate::admin::page) fn figures(
     _: &str,
     _: &Form,
 ) -> Screen {
-    visitor.page.keep(&Arc::new(operator.top()));
-    let looks = visitor.page.looks();
-    let column = |of: fn(&TopView) -> u64| looks.iter().map(|look| of(look)).collect::<Vec<_>>();
-    let counted = |of: fn(&TopView) -> u64| json!(per_second(&looks, of));
-    let sum = |of: fn(&crate::operate::SourceCounts) -> u64| {
-        json!(per_second(&looks, |view| view.sources.iter().map(of).sum()))
-    };
-    let mailboxes = looks.last().map_or(&[][..], |last| &last.mailboxes);
-    let depths = mailboxes.iter().map(|mailbox| {
-        let depth = looks.iter().map(|view| {
-            let mut found = view.mailboxes.iter();
-            found
-                .find(|of| of.actor == mailbox.actor)
-                .map(|of| of.depth)
-        });
-        json!({ "label": mailbox.actor, "values": depth.collect::<Vec<_>>() })
-    });
-    Ok(Shown::Json(json!({
-        "seconds": column(|view| view.uptime_ms / 1000),
-        "now": looks.last().map(|view| &view.at),
-        "charts": [
-            { "title": "Deliveries a second", "series": [
-                { "label": "accepted", "values": sum(|of| of.accepted) },
-                { "label": "redeliveries", "values": sum(|of| of.duplicate) },
-                { "label": "refused", "values": sum(|of| of.rejected) },
-                { "label": "503", "values": sum(|of| of.shed + of.failed) },
-            ] },
-            { "title": "Waiting", "series": [
-                { "label": "events at all sinks", "values": column(|view| view.sinks.iter().map(|of| of.waiting).sum()) },
-                { "label": "in flight", "values": column(|view| view.in_flight_requests.part) },
-            ] },
-            { "title": "Mailboxes", "series": depths.collect::<Vec<_>>() },
-            { "title": "Cache a second", "series": [
-                { "label": "hits", "values": counted(|view| view.cache_hits) },
-                { "label": "misses", "values": counted(|view| view.cache_misses) },
-            ] },
-        ],
-    })))
-}
-
-/// Returns the rate before each look. The first one has none.
-fn per_second(looks: &[Arc<TopView>], of: impl Fn(&TopView) -> u64) -> Vec<Option<f64>> {
-    let mut rates = vec![None];
-    for pair in looks.windows(2) {
-        let [before, after] = pair else { continue };
-        let seconds = after.uptime_ms.saturating_sub(before.uptime_ms) as f64 / 1000.0;
-        let count = of(after).saturating_sub(of(before)) as f64;
-        rates.push((seconds > 0.0).then(|| (count / seconds * 10.0).round() / 10.0));
-    }
-    rates.truncate(looks.len());
-    rates
+    let now = Arc::new(operator.top());
+    visitor.page.keep(&now);
+    Ok(Shown::Json(visitor.page.samples().charts()))
 }
 
 /// Returns the rate since the look before, or a dash.
@@ -213,11 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_of_a_second_and_the_first_look_has_none() {
-        let looks = [look(0, 0), look(2000, 5), look(4000, 5)].map(Arc::new);
-        let rates = per_second(&looks, |view| view.cache_hits);
-        assert_eq!(rates, [None, Some(2.5), Some(0.0)]);
-        assert_eq!(per_second(&[], |view| view.cache_hits), []);
+    fn a_rate_is_of_a_second_and_without_a_look_before_there_is_none() {
         let (before, now) = (look(2000, 5), look(4500, 25));
         assert_eq!(rate(Some(&before), &now, |view| view.cache_hits), "8.0");
         assert_eq!(rate(None, &now, |view| view.cache_hits), "–");

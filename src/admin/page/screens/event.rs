@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::body::{self, BodyPlace};
+use super::super::curl;
 use super::super::form::{Form, address, event_address};
 use super::super::frame::{Visitor, bytes, event_link, filter, state, time, word};
 use super::super::routes::{Screen, Shown};
@@ -36,6 +37,9 @@ pub(in crate::admin::page) fn opened(
     let opened = operator.body(&event.message_id, None, &visitor.caller.name)?;
     let place = event_address(&event.message_id);
     let body = body::shown(&opened.bytes, &BodyPlace::alone(&place), form)?;
+    let sources = operator.sources().sources;
+    let source = sources.iter().find(|of| of.source == event.source);
+    let url = source.map_or("http://127.0.0.1/", |of| &of.url);
     let shown = html! {
         p { a href=(place) { "Way of the event" } }
         (headers(&opened))
@@ -43,6 +47,7 @@ pub(in crate::admin::page) fn opened(
         p.quiet { (bytes(event.bytes)) @if let Some(kind) = &event.content_type { ", " (kind) }
             ". It is recorded that you have opened it." }
         (body)
+        (curl::shown(&event, &opened, url))
     };
     Ok(Shown::Page(format!("Body of {}", event.event_id), shown))
 }
@@ -124,6 +129,7 @@ fn actions(visitor: &Visitor, event: &EventView) -> Markup {
         h2 { "Headers and body" }
         @if visitor.may(Right::Bodies) {
             p { a.button href=(format!("{place}/body")) { "Open headers and body" } " "
+                a.button href=(format!("{place}/body#curl")) { "Copy as curl" } " "
                 a href=(format!("{place}/download")) download { "Download the body" } }
             p.quiet { "It is recorded who opens them." }
         } @else {

@@ -20,11 +20,12 @@ use crate::operator::{SINKS, json, send, traced};
 const AXE: &str = include_str!("../../../data/axe-4.14.1.min.js");
 
 /// Every screen: its name in pictures, and its path.
-const SCREENS: [(&str, &str); 12] = [
+const SCREENS: [(&str, &str); 13] = [
     ("overview", "/page"),
     ("live", "/page/live"),
     ("events", "/page/events"),
     ("event", "/page/events/evt_123"),
+    ("body", "/page/events/evt_123/body"),
     ("sources", "/page/sources/stripe"),
     ("quarantine", "/page/quarantine"),
     ("doctor", "/page/quarantine/1"),

@@ -1,7 +1,8 @@
-//! How fast the publisher is: rows in the outbox until they have left it again, confirmed. `cargo bench --bench publish -- [EVENTS]`
+//! Speed of the publisher: rows in the outbox until the last one is confirmed and gone. Run it with
+//! `cargo bench --bench publish -- [EVENTS]`.
 //!
-//! Without HOOKWEIR_TEST_AMQP it measures the file sink only. Ratios between the lines of one run mean something, the figures themselves
-//! belong to the machine.
+//! Without HOOKWEIR_TEST_AMQP, only the file sink is measured. Ratios between the lines of one run
+//! mean something. The figures themselves belong to the machine.
 
 #![expect(clippy::print_stdout, reason = "it is a command line program")]
 #![expect(

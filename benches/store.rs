@@ -1,7 +1,9 @@
-//! How many events a store takes in a second, one by one and in batches, and how fast they leave its outbox.
+//! Speed of a store: events that it takes in a second, one by one and in batches, and events that
+//! leave its outbox in a second.
 //!
-//! `cargo bench --bench store -- [URL] [SECONDS]`, where URL is `sqlite://FILE` (default: a temporary file) or `postgres://…`. Uses a
-//! PostgreSQL schema `bench` and drops it first.
+//! Run it with `cargo bench --bench store -- [URL] [SECONDS]`, where URL is `sqlite://FILE`
+//! (default: a temporary file) or `postgres://…`. With PostgreSQL, the schema `bench` is dropped
+//! first.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -167,7 +167,7 @@ fn events(types: &Schemas) -> Vec<Documented> {
     ]
 }
 
-/// What an operator watches.
+/// Returns the routes by which an operator watches the service.
 fn watching(types: &Schemas) -> Vec<Documented> {
     vec![
         Documented::get(

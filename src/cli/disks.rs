@@ -38,7 +38,7 @@ pub(super) fn describe(config: &Config) -> Option<String> {
     (!described.is_empty()).then(|| described.join("; "))
 }
 
-/// Why the service must not start with these disks, if so: what it accepts would not be durable.
+/// Returns a refusal for each disk on which accepted events would not be durable.
 pub(super) fn refusals(config: &Config) -> Vec<ConfigError> {
     if config.store.allow_unsafe_durability {
         return Vec::new();

@@ -35,7 +35,7 @@ use crate::config::{Config, ConfigError, Inputs};
 use crate::telemetry::logs;
 use args::{Args, Command, With};
 
-/// Why a command did not do what it was asked to.
+/// Failure of a command, by the exit code that it leads to.
 #[derive(Debug)]
 enum Failure {
     /// An answer was not the one to be expected; said before.

@@ -20,7 +20,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Secrets are small; what is larger is the wrong file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Why a reference gave no secret. `Display` never shows a secret's text.
+/// Failure to read the secret of a reference. `Display` never shows a secret's text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ResolveError {
     /// It is not here for this process; for another user or environment it may be.

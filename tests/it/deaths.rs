@@ -56,7 +56,7 @@ impl Service {
         }
     }
 
-    /// Whether the delivery was answered 2xx.
+    /// Sends delivery `n`; returns true if the answer is 2xx.
     async fn deliver(&self, client: &reqwest::Client, n: usize) -> bool {
         let body = format!("{{\"n\":{n}}}");
         let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())
@@ -101,7 +101,7 @@ impl Drop for Service {
     }
 }
 
-/// How often each event id is in the file sink.
+/// Returns the number of lines of each event id in the file sink.
 fn sink(folder: &Path) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     let files = std::fs::read_dir(folder.join("data/events"))

@@ -50,7 +50,7 @@ respond = { status = 202, body = "[accepted]", content_type = "text/plain", reje
 handshake = [{ when = { method = "GET" }, respond = { body = "hello" } }]
 "#;
 
-/// What the stand-ins saw, and the tickets that they keep.
+/// Requests that the stand-ins saw, and tickets that they keep.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) requests: Vec<Request>,

@@ -282,7 +282,7 @@ async fn a_panic_whose_line_nobody_reads_ends_the_service_in_order() {
     );
 }
 
-/// Where standard error goes to a journal that cannot be had otherwise, it takes the priority from in front of each line.
+/// If the journal gets the log by standard error only, each line begins with its priority.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_reads_standard_error_is_told_each_lines_priority() {
     let folder = tempfile::tempdir().expect("a folder");

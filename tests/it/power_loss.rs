@@ -25,7 +25,7 @@ use hookweir_testkit::app::five_sources;
 use hookweir_testkit::load::Load;
 use hookweir_testkit::sink::files_hold;
 
-/// What cutting the power at every moment of a run has shown.
+/// Result of cutting the power at every moment of a run.
 #[derive(Debug, Default)]
 struct Verdict {
     /// Ids in answers of 200, as often as they were written to a socket.

@@ -375,7 +375,7 @@ impl World {
         w
     }
 
-    /// What is wrong with this state, whatever comes next.
+    /// Returns the rule that this state breaks, whatever comes next.
     fn violation(&self) -> Option<&'static str> {
         if self.accepted() && !self.key {
             return Some("2xx before it was durable");
@@ -389,7 +389,7 @@ impl World {
         None
     }
 
-    /// What is wrong when nothing is left to do.
+    /// Returns the rule that is broken if nothing is left to do.
     fn violation_at_rest(&self) -> Option<&'static str> {
         if self.accepted() && self.copies == 0 {
             return Some("lost: answered 2xx and never published");

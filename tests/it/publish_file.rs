@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::publish_rig::{Rig, event, file, wait};
 
-/// How often each event id is in the folder.
+/// Returns the number of lines of each event id in the folder.
 fn lines(folder: &Path) -> BTreeMap<String, usize> {
     let mut count = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("the folder") {

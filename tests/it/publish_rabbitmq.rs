@@ -63,7 +63,7 @@ mod with_servers {
         let _ = connection.close(200, "done".into()).await;
     }
 
-    /// How often each event id is in the queue; empties it.
+    /// Empties the queue; returns the number of messages of each event id.
     fn count(runtime: &Runtime, queues: &Queues, queue: &str) -> BTreeMap<String, usize> {
         runtime.block_on(async {
             let (connection, channel) = queues.channel().await;

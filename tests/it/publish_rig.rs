@@ -1,4 +1,4 @@
-//! What the publisher's tests share: an outbox in memory that can be away, and a publisher around it.
+//! Rig of the publisher's tests: an outbox in memory that can fail, and a publisher around it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -288,11 +288,11 @@ pub struct Rig {
     pub health: Health,
     pub metrics: Arc<Metrics>,
     pub vigil: DeathWatch,
-    /// Whether the lease is held.
+    /// True while the lease is held.
     pub lease: Arc<AtomicBool>,
     /// True while the sink is paused.
     pub paused: Arc<AtomicBool>,
-    /// What is in hand before its answer: room for a hundred deliveries.
+    /// Ingest budget: room for a hundred deliveries.
     pub ingest: Arc<Budget>,
     running: Option<RunningPublisher>,
 }
@@ -385,7 +385,7 @@ impl Rig {
         wait("the queue to be up", || self.running().health.is_up());
     }
 
-    /// What health says.
+    /// Returns the state of the first component in health, as text.
     pub fn why_not(&self) -> String {
         format!("{:?}", self.health.all()[0].1)
     }
@@ -394,7 +394,7 @@ impl Rig {
         self.metrics.published.with_label_values(&[result]).get()
     }
 
-    /// Stops it; how many events were left in memory.
+    /// Stops the publisher; returns the number of events left in memory.
     pub fn stop(mut self, limit: Duration) -> usize {
         self.vigil.stopping();
         self.running.take().expect("stopped once").stop(limit)

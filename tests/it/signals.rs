@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hookweir_testkit::app::{App, Launch, five_sources};
 use hookweir_testkit::load::Load;
 
-/// Those that people and programs send by habit, and none of which means "stop".
+/// Signals that people and programs send by habit; none of them means "stop".
 const HABITS: [&str; 4] = ["HUP", "USR1", "USR2", "PIPE"];
 
 pub async fn logs(app: &App, what: &str) {

@@ -19,7 +19,7 @@ use super::provider::Provider;
 /// A running Hookweir with a folder of its own. Dropped, it is killed.
 pub struct App {
     folder: Arc<tempfile::TempDir>,
-    /// Where providers POST; the same after a restart.
+    /// Address to which providers POST; the same after a restart.
     pub listen: SocketAddr,
     /// Health and metrics; the same after a restart.
     pub admin: SocketAddr,
@@ -29,12 +29,12 @@ pub struct App {
     process: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
     log_to: LogTo,
-    /// What a shell does before it becomes the program.
+    /// Shell command that runs before the shell becomes the program.
     before: Option<String>,
     lakehouse: bool,
 }
 
-/// Where the service's standard error goes.
+/// Destination of the service's standard error.
 #[derive(Clone)]
 pub enum LogTo {
     /// To a reader that keeps it.
@@ -43,14 +43,14 @@ pub enum LogTo {
     File(PathBuf),
 }
 
-/// How the program is started.
+/// Options for the start of the program.
 #[derive(Clone)]
 pub struct Launch {
     /// Environment variables, and no others of ours.
     pub environment: Vec<(&'static str, String)>,
     /// Its log.
     pub log_to: LogTo,
-    /// What a shell does before it becomes the program ("ulimit -n 128").
+    /// Shell command that runs before the shell becomes the program ("ulimit -n 128").
     pub before: Option<String>,
     /// False to run no writer of the lakehouse, whatever is configured.
     pub lakehouse: bool,
@@ -332,7 +332,7 @@ impl App {
         );
     }
 
-    /// What `/readyz` says now.
+    /// Returns the body of `/readyz`.
     pub async fn health(&self) -> String {
         let response = client()
             .get(format!("http://{}/readyz", self.admin))
@@ -355,7 +355,7 @@ impl App {
         }
     }
 
-    /// Where the file sink writes, unless configured otherwise.
+    /// Returns the folder of the file sink, unless another is configured.
     pub fn events(&self) -> PathBuf {
         self.folder().join("data/events")
     }
@@ -377,7 +377,7 @@ impl App {
         }
     }
 
-    /// Who reads its log.
+    /// Returns the reader of the log.
     pub fn log_reader(&self) -> LogReader {
         match &self.log_to {
             LogTo::Reader(reader) => reader.clone(),

@@ -21,7 +21,7 @@ impl SmallDisk {
             .then(|| Self(folder))
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

@@ -1,4 +1,4 @@
-//! What was sent and what was answered: the provider's side of the account.
+//! Ledger of the provider: deliveries that were sent, and their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub struct Attempt {
     pub took: Duration,
 }
 
-/// What came back.
+/// Answer to a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     /// 200, with the message id and whether the event was new.
@@ -94,13 +94,13 @@ impl Attempt {
         }
     }
 
-    /// When its answer was there.
+    /// Returns the time of the answer.
     pub fn ended(&self) -> Instant {
         self.began + self.took
     }
 }
 
-/// What a body is known by.
+/// Returns the digest by which a body is recognized.
 pub fn digest(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()
 }
@@ -139,12 +139,12 @@ impl Entry {
 }
 
 impl Ledger {
-    /// What the provider meant to send.
+    /// Returns the entries of genuine events: all but forgeries.
     pub fn genuine(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| !entry.forged)
     }
 
-    /// How often each answer came, for genuine and for forged deliveries.
+    /// Returns the number of answers of each kind, to genuine or to forged deliveries.
     pub fn answers(&self, forged: bool) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for attempt in self
@@ -158,8 +158,8 @@ impl Ledger {
         counts
     }
 
-    /// What holds whatever breaks: each genuine event was taken in the end, none was told that it is wrong, each was given one message id,
-    /// and no forgery got in.
+    /// Asserts the rules that hold under any fault. Each genuine event was taken in the end and had
+    /// one message id. No genuine event was refused with 4xx, and no forgery got in.
     pub fn check(&self) {
         let sample = |entries: Vec<&Entry>, what: &str| {
             let first = entries.first().map(|entry| {
@@ -206,8 +206,9 @@ impl Ledger {
         );
     }
 
-    /// What holds as long as nothing breaks: each genuine POST was answered 200, the first of an event and only that one as new, and
-    /// each forgery 401.
+    /// Asserts the rules that hold without faults, after those of [`check`](Self::check). Each
+    /// genuine POST was answered 200, and one POST of each event was answered as new. Each forgery
+    /// was answered 401.
     pub fn check_faultless(&self) {
         self.check();
         let genuine = self.answers(false);

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use super::ledger::{Answer, Attempt, Entry, Ledger, digest};
 use super::provider::{Event, Headers, Provider, now, small};
 
-/// How to send.
+/// Parameters of a load.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Where Hookweir listens. Several instances are used in turn, as a load balancer would.
+    /// Addresses of the instances. Several are used in turn, as by a load balancer.
     pub targets: Vec<SocketAddr>,
     /// Sends each delivery to every target at the same time instead.
     pub everywhere: bool,
@@ -37,7 +37,7 @@ pub struct Load {
     pub other_body: u8,
     /// Draws the size of a body.
     pub sizes: fn(&mut Rng) -> usize,
-    /// How long an event is tried before it is given up.
+    /// Time after which an event that is not taken is given up.
     pub patience: Duration,
     /// Seed of everything that is drawn.
     pub seed: u64,
@@ -114,7 +114,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it counts, for who only looks on.
+    /// Returns a handle that reads the counters.
     pub fn counts(&self) -> Counts {
         Counts(self.shared.clone())
     }
@@ -124,7 +124,8 @@ impl Running {
         self.counts().taken()
     }
 
-    /// How long the answers took to genuine deliveries that began since then, of events whose account is closed.
+    /// Returns the time of each answer to a genuine delivery that began at `from` or later. Only
+    /// events whose account is closed count.
     pub fn took_since(&self, from: Instant) -> Vec<Duration> {
         let ledger = self.shared.ledger.lock().expect("ledger");
         ledger
@@ -159,7 +160,7 @@ impl Running {
     }
 }
 
-/// How far a load is.
+/// Progress of a load.
 pub struct Counts(Arc<Shared>);
 
 impl Counts {

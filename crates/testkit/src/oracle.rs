@@ -8,7 +8,7 @@ use super::sink::Message;
 /// Header of a message with another body under the event id of an earlier one.
 const CONFLICT_OF: &str = "x-hookweir-conflict-of";
 
-/// What came out, without the bodies: what copies are told apart and compared by.
+/// Messages that came out, without their bodies: the parts by which copies are found and compared.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     /// By source, event id and body.

@@ -1,4 +1,4 @@
-//! What processes take: CPU time and memory, as the kernel counts them.
+//! CPU time and memory of processes, as the kernel counts them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// The kernel's unit of CPU time in /proc, the same on all of Linux's architectures.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// How often memory is looked at.
+/// Interval between two readings of memory.
 const EVERY: Duration = Duration::from_millis(200);
 
 /// CPU seconds of a process.

@@ -60,7 +60,8 @@ impl Provider {
         }
     }
 
-    /// Whether a changed id breaks the signature. Where it does not, another body under the id is an event of its own.
+    /// Returns true if a changed id breaks the signature. If ids are not signed, another body under
+    /// the same id is a separate event.
     pub fn signs_ids(self) -> bool {
         !matches!(self, Self::Github | Self::Shopify)
     }

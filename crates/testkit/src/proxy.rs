@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What the line does.
+/// Behaviour of the line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Line {
     /// Passes everything on.
@@ -28,7 +28,7 @@ pub enum Line {
 
 /// A proxy on a port of its own. Ends with the runtime of its test.
 pub struct Proxy {
-    /// Where it listens.
+    /// Address on which the proxy listens.
     pub address: SocketAddr,
     line: watch::Sender<Line>,
     back_budget: Arc<AtomicI64>,
@@ -67,7 +67,8 @@ impl Proxy {
         self.back_budget.store(bytes, Ordering::SeqCst);
     }
 
-    /// Whether such a cut is still to come. `cut_back_after(i64::MAX)` calls it off.
+    /// Returns true if a cut by [`cut_back_after`](Self::cut_back_after) is still to come.
+    /// `cut_back_after(i64::MAX)` cancels the cut.
     pub fn has_to_cut(&self) -> bool {
         self.back_budget.load(Ordering::SeqCst) < i64::MAX / 2
     }

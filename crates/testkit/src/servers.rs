@@ -61,7 +61,7 @@ fn from_environment(name: &str) -> String {
 pub struct Server {
     kind: &'static str,
     folder: PathBuf,
-    /// Where it listens, before and after each restart.
+    /// URL of the server, the same after each restart.
     pub url: String,
 }
 
@@ -232,7 +232,7 @@ impl Server {
             })
     }
 
-    /// Where its files are.
+    /// Returns the folder of the server's files.
     pub fn files(&self) -> &Path {
         &self.folder
     }

@@ -22,7 +22,7 @@ pub struct Message {
     pub source: String,
     /// Id that the provider gives the event.
     pub event_id: String,
-    /// How often it had been handed to the queue, this time included.
+    /// Number of times that the message was handed to the queue, this time included.
     pub attempt: String,
     /// All other headers and properties: the same on every copy.
     pub properties: BTreeMap<String, String>,
@@ -209,7 +209,7 @@ impl Queues {
         messages
     }
 
-    /// How many messages are in the queue.
+    /// Returns the number of messages in the queue.
     pub async fn count(&self, queue: &str) -> u32 {
         let (connection, channel) = self.channel().await;
         let passive = QueueDeclareOptions {
@@ -262,7 +262,7 @@ impl Queues {
         let _ = connection.close(200, "done".into()).await;
     }
 
-    /// What is in the queue now.
+    /// Takes all messages out of the queue and returns them.
     pub async fn rest(&self, queue: &str) -> Vec<Message> {
         let connection = self.connect().await;
         let channel = connection.create_channel().await.expect("channel");

@@ -1,4 +1,4 @@
-//! What the stages refuse is among the mistakes of a configuration, each with its place.
+//! Refusals by the stages: each is listed with a configuration's other mistakes, with its place.
 
 use super::*;
 use crate::source::{Sources, max_body_bytes};

@@ -819,9 +819,10 @@ impl World {
 }
 
 proptest! {
-    /// Whatever the order of deliveries, commits and failures in both destinations: each ticket has
-    /// one outcome, a writer has one batch, who is told "accepted" or "duplicate" finds the key
-    /// committed, and in the end it is in the store, with the body that was accepted first.
+    /// Rules for any order of deliveries, commits and failures in both destinations. Each ticket
+    /// has one outcome, and a writer has one batch. The answers "accepted" and "duplicate" come
+    /// only after the key is committed. In the end the key is in the store, with the body that was
+    /// accepted first.
     #[test]
     fn each_delivery_has_one_outcome_and_no_answer_runs_ahead_of_the_table(
         steps in prop::collection::vec(step(), 0..80),

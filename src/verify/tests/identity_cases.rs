@@ -1,5 +1,6 @@
-//! What is one event and what is another, for every preset: `tests/data/identity` has for each of them two events of one object, two events
-//! with equal bytes, and a redelivery as the provider makes it. Its README says how the tables are written.
+//! Identity of events, for every preset. A table in `tests/data/identity` has two events of one
+//! object, two events with equal bytes, and a redelivery as the provider makes it. The README there
+//! explains the tables.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ const APART: i64 = 60_000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    /// Where the shapes are known from.
+    /// Documents from which the shapes are known.
     evidence: String,
     #[serde(flatten)]
     cases: Cases,
@@ -27,7 +28,7 @@ struct Table {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Cases {
-    /// What is special about them.
+    /// Description of cases that are special.
     about: Option<String>,
     /// Events of one object.
     object: Vec<Input>,
@@ -38,7 +39,7 @@ struct Cases {
     /// Deliveries, the last of which is a redelivery.
     redelivery: Vec<Input>,
     redelivery_none: Option<String>,
-    /// Whether anything tells the redelivery.
+    /// True if the redelivery is recognized as a duplicate; false if it is published with a mark.
     redelivery_told: Option<bool>,
 }
 
@@ -51,7 +52,7 @@ struct Input {
     #[serde(default)]
     body: String,
     method: Option<String>,
-    /// What stands after the URL's `?`.
+    /// Part of the URL after the `?`.
     query: Option<String>,
     /// For a header or claim that the scheme signs and the headers above do not hold.
     id: Option<String>,
@@ -168,7 +169,8 @@ impl Rig {
         }
     }
 
-    /// What becomes of every event of every delivery, in order. A real store must find the same where no span has passed.
+    /// Returns the fate of every event of every delivery, in order. A real store, in which no retry
+    /// span passes, must find the same as the rule.
     fn fates(&self, database: &Database, deliveries: &[Input]) -> Result<Vec<Vec<Fate>>, String> {
         let span = i64::try_from(compiled(&self.source).facts().retry_span.as_millis())
             .expect("no age of the world");

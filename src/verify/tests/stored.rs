@@ -1,4 +1,4 @@
-//! What a real store makes of the events of a case.
+//! Fate of a case's events in a real store.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use crate::domain::delivery::{InstanceId, Marks, MessageId, SourceName, UnixMill
 use crate::domain::sink::Sinks;
 use crate::store::{self, Inserted, Mark, NewEvent, Store};
 
-/// What became of an event.
+/// Result of storing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Published,

@@ -87,7 +87,8 @@ fn nice(by: i32) -> i32 {
         .expect("a number")
 }
 
-/// What the unit has `LimitNICE=` for. Without the right to it, the service works as well.
+/// Purpose of `LimitNICE=` in the unit. Without the right to it, the service works at normal
+/// priority.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_threads_that_answer_senders_go_first_where_they_may() {
     const FIRST: i32 = -5;

@@ -165,7 +165,7 @@ async fn backup_and_restore(from: Kind, to: Kind) {
     );
 }
 
-/// What a test does beyond starting.
+/// Steps of a restore test after the start.
 trait ForRestore {
     async fn stop_for_restore(&mut self, file: &Path);
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::backup::{Kind, copies, deliver, events};
 use super::{hookweir, ids, json, send};
 
-/// What came of a stream of events.
+/// Events of a stream that were accepted.
 #[derive(Default)]
 pub(super) struct Stream {
     /// Each event, with its message id.

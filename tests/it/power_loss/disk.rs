@@ -10,7 +10,8 @@ use super::trace::Call;
 pub struct Disk {
     base: PathBuf,
     nodes: Vec<Node>,
-    /// What a process sees under which name, and what is sure to be there after the power went.
+    /// Nodes by path as a process sees them; those in `durable` are sure to be there after a power
+    /// cut.
     now: BTreeMap<PathBuf, usize>,
     durable: BTreeMap<PathBuf, usize>,
     open: HashMap<i64, Open>,

@@ -27,11 +27,11 @@ pub struct Call {
     pub name: String,
     /// Everything between the parentheses.
     arguments: String,
-    /// What it returned; negative after an error, and where it did not return.
+    /// Value that the call returned; negative after an error or without a return.
     pub result: i64,
 }
 
-/// Where a call begins or ends. In between, other threads do other things.
+/// Beginning or end of a call. Between the two, other threads do other things.
 pub enum Moment<'t> {
     Begins(&'t Call),
     Ends(&'t Call),
@@ -139,7 +139,7 @@ impl Call {
             .collect()
     }
 
-    /// Whether one of the flags is set.
+    /// Returns true if the arguments have the flag.
     pub fn has_flag(&self, flag: &str) -> bool {
         self.arguments
             .split(['|', ',', ' '])

@@ -104,7 +104,7 @@ mod with_servers {
     }
 }
 
-/// What an empty batch means is the preset's to say.
+/// Meaning of an empty batch: the preset decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_batch_is_a_health_check_or_a_refusal() {
     let hex = "00112233445566778899aabbccddeeff";

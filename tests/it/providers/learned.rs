@@ -26,7 +26,7 @@ fn handshake(secret: &str) -> SignedRequest {
     }
 }
 
-/// What Asana sends when its secret is this.
+/// Returns a delivery that Asana signs with this secret.
 fn event(secret: &str) -> SignedRequest {
     let known = format!(
         "[[source]]\nname = \"asana\"\nprovider = \"asana\"\nsecrets = [\"plain:{secret}\"]\n"

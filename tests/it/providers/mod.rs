@@ -1,4 +1,5 @@
-//! What providers do besides sending one signed event, by way of the real program: faults, batches, secrets that are handed over.
+//! Deliveries other than one signed event, to the real program: faults, batches, secrets that are
+//! handed over.
 
 mod batches;
 mod faults;

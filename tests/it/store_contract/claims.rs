@@ -1,4 +1,4 @@
-//! Who works on which row.
+//! Claims: each row is worked on by one owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;

@@ -14,7 +14,7 @@ use super::{
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
-/// How far the clock was ahead.
+/// Milliseconds by which the clock was ahead.
 const AHEAD: [i64; 2] = [2 * HOUR, 400 * DAY];
 const KEEP: Retention = Retention {
     events: LONG,

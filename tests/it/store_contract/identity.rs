@@ -377,7 +377,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a release before this one stores of an event, in columns that it knows.
+/// Inserts an event as the release before this one does: only into columns that it knows.
 fn insert_as_before(
     place: &impl Place,
     event: &NewEvent,

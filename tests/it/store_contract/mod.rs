@@ -1,4 +1,4 @@
-//! What every store keeps to: the same tests on SQLite and on PostgreSQL.
+//! Contract of every store: the same tests on SQLite and on PostgreSQL.
 
 mod audit;
 mod catalog;

@@ -1,4 +1,4 @@
-//! Where a test's store lives: a file or a schema of its own, gone when the test ends.
+//! Places of test stores: a file or a schema for each, gone when the test ends.
 
 use std::sync::Arc;
 use std::time::Duration;

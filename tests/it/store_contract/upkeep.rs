@@ -1,4 +1,4 @@
-//! What goes, what stays, and how the schema comes to be.
+//! Upkeep: pruning, retention, and migrations of the schema.
 
 use std::sync::{Arc, Barrier};
 use std::thread;

@@ -14,14 +14,14 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::requests::{Own, Requests};
 
-/// How long answers are waited for once the last request was sent.
+/// Longest wait for answers after the last request was sent.
 const GRACE: Duration = Duration::from_secs(10);
 /// Connections that an open loop may have under way: more than the service takes into its hands, so that it has to refuse.
 const OPEN_CONNECTIONS: usize = 3500;
 /// Events whose redelivery may be sent.
 const RECENT: usize = 10_000;
 
-/// When requests are sent.
+/// Pace of the requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     /// By so many connections, each as soon as it has its last answer.
@@ -30,7 +30,7 @@ pub(crate) enum Pace {
     Open(f64),
 }
 
-/// What is sent, in percent; the rest is new.
+/// Shares of requests in percent; all others are new events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mix {
     pub(crate) duplicates: u8,
@@ -44,12 +44,12 @@ pub(crate) struct Load {
     pub(crate) pace: Pace,
     pub(crate) mix: Mix,
     pub(crate) start: Instant,
-    /// What comes before this time is not counted.
+    /// Time at which counting begins.
     pub(crate) count_from: Instant,
     pub(crate) end: Instant,
 }
 
-/// What came back while it was counted. Latencies are in microseconds from when a request was meant to be sent.
+/// Answers while counting. Latencies are in microseconds from the time at which a request was due.
 pub(crate) struct Answers {
     pub(crate) accepted: u64,
     pub(crate) duplicate: u64,

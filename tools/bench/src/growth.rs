@@ -15,7 +15,7 @@ const SETTINGS: [&str; 1] = ["store.keep_events_days=0"];
 /// Keys that are made by one statement.
 const CHUNK: u64 = 2_000_000;
 
-/// What one load made of a store of some size.
+/// Figures of one load on a store of some size.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Grown {
     /// Keys in the store when the load began.

@@ -12,10 +12,10 @@ use super::pipeline::World;
 use super::requests::Requests;
 use super::say;
 
-/// How long each load lasts. Under callgrind the service runs on one core, dozens of times slower.
+/// Duration of each load. Under callgrind the service runs on one core, dozens of times slower.
 const TIME: Duration = Duration::from_secs(20);
 
-/// What one kind of delivery costs.
+/// Cost of one kind of delivery.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Cost {
     pub(crate) what: &'static str,

@@ -1,4 +1,5 @@
-//! What each option of the tuning guide does: one option at a time, several values each, under the load where it matters.
+//! Effect of each option of the tuning guide: one option at a time, several values each, under the
+//! load where it matters.
 
 use std::error::Error;
 use std::time::Duration;

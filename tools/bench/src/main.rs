@@ -1,4 +1,5 @@
-//! How fast Hookweir is, beside what its parts can do on the same machine. `benches/run --help` tells all about it and starts this.
+//! Speed of Hookweir, beside the limits of its parts on the same machine. `benches/run` starts this
+//! program, and `benches/run --help` explains it.
 
 #![expect(
     clippy::print_stdout,
@@ -39,7 +40,7 @@ use pipeline::{Row, Sending, World};
 use queue::{Kafka, Queue};
 use servers::{Postgres, Rabbit};
 
-/// What is measured.
+/// Kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
     /// The parts alone.
@@ -66,7 +67,7 @@ enum What {
     Instructions,
 }
 
-/// What the service stores in and publishes to.
+/// Store and sink of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Backend {
     /// PostgreSQL and RabbitMQ.
@@ -101,9 +102,9 @@ impl fmt::Display for Backend {
 #[derive(Debug, Parser)]
 #[command(name = "benches/run")]
 struct Args {
-    /// What is measured; ceiling and pipeline if left out.
+    /// Measurements; ceiling and pipeline if left out.
     what: Vec<What>,
-    /// How long each measurement takes.
+    /// Seconds that each measurement takes.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Back ends.
@@ -243,7 +244,8 @@ fn keep(args: &Args, name: &str, found: &Value) -> Result<(), Box<dyn Error>> {
     report::write(&args.out, name)
 }
 
-/// What is measured once, with bodies of the first size and the last number of connections.
+/// Makes a measurement of which there is one, with bodies of the first size and the last number of
+/// connections.
 fn special(
     args: &Args,
     world: &mut World,

@@ -14,14 +14,14 @@ use hookweir_testkit::processes;
 
 use super::say;
 
-/// How long a stretch of the load without a queue is, before the rows that wait are counted.
+/// Length of one stretch of the load. Rows that wait are counted between stretches.
 const STRETCH: Duration = Duration::from_secs(5);
-/// How long the backlog may take to go.
+/// Longest wait until the backlog is gone.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Fewer rows than this are those of the load itself.
 const FEW: u64 = 1000;
 
-/// What an outage did.
+/// Figures of an outage.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outage {
     /// Without an outage, at a quarter of the capacity.

@@ -14,7 +14,7 @@ use super::requests::{Requests, SECRET};
 use super::servers::{Postgres, Rabbit};
 use super::{pipeline, say};
 
-/// What a peer did under a load.
+/// Figures of a peer under a load.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PeerRow {
     pub(crate) peer: &'static str,

@@ -19,14 +19,14 @@ use hookweir_testkit::processes::{self, Processes, Watch};
 
 /// Load before a measurement: caches fill, statements are prepared, connections open.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// How long the queue may take for what is left when the load has ended.
+/// Longest wait after a load until the queue has everything.
 const DRAIN: Duration = Duration::from_secs(240);
-/// How long the service may take to stop.
+/// Longest wait until the service has stopped.
 const STOP: Duration = Duration::from_secs(60);
 /// Past this an answer came too late.
 const DEADLINE: Duration = Duration::from_millis(2500);
 
-/// Where the service runs and with what.
+/// Surroundings of the service: program, settings and servers.
 pub(crate) struct World {
     pub(crate) backend: Backend,
     pub(crate) program: PathBuf,
@@ -110,7 +110,7 @@ impl World {
     }
 }
 
-/// What one load made of the service.
+/// Figures of the service under one load.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) load: String,
@@ -132,9 +132,10 @@ pub(crate) struct Row {
     pub(crate) published: f64,
     /// Events a second from the first request until the last one was in the queue.
     pub(crate) sustained: f64,
-    /// How long the queue took for what was left when the load ended.
+    /// Seconds from the end of the load until the queue had everything.
     pub(crate) drain_seconds: f64,
-    /// Whether the queue has as many events as were accepted; none where it cannot be asked.
+    /// True if the queue has as many events as were accepted; none if that was not waited for or
+    /// cannot be asked.
     pub(crate) all_in_queue: Option<bool>,
     pub(crate) p50_ms: f64,
     pub(crate) p90_ms: f64,
@@ -153,14 +154,14 @@ pub(crate) struct Row {
     pub(crate) rss_mib: Vec<(f64, f64)>,
 }
 
-/// What is sent in one measurement.
+/// Load of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending {
     pub(crate) pace: Pace,
     pub(crate) mix: Mix,
     pub(crate) body: usize,
     pub(crate) time: Duration,
-    /// Whether it is over only when the queue has all that was accepted.
+    /// True to wait until the queue has everything that was accepted.
     pub(crate) drained: bool,
     /// Counted from the first request on, without a warm-up.
     pub(crate) cold: bool,

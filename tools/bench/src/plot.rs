@@ -17,7 +17,7 @@ pub(crate) struct Chart {
     y: &'static str,
     /// Names of the places 0, 1, 2... on the x axis, in place of numbers.
     names: Vec<String>,
-    /// Whether y grows by factors of ten.
+    /// True for a logarithmic y axis.
     logarithmic: bool,
     lines: Vec<(String, Vec<(f64, f64)>)>,
 }

@@ -1,4 +1,4 @@
-//! What is made of results: tables in Markdown, and charts.
+//! Report of the results: tables in Markdown, and charts.
 
 use std::error::Error;
 use std::fmt::Write;

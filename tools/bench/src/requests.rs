@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 /// The secret of the source `stripe`.
 pub(crate) const SECRET: &str = "whsec_0f1e2d3c4b5a69788796a5b4c3d2e1f0";
-/// How long a signature's time is used; Stripe's tolerance is 300 s.
+/// Time for which a signed timestamp is reused; Stripe's tolerance is 300 s.
 const SIGNED_FOR: Duration = Duration::from_secs(60);
 /// Length of `evt_` and the digits behind it.
 const ID: usize = 4 + 8 + 12;

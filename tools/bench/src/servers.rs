@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use hookweir_testkit::processes::parent;
 use hookweir_testkit::servers::Server;
 
-/// What is set besides PostgreSQL's defaults. Nothing of it makes a commit less durable.
+/// PostgreSQL settings that differ from the defaults. None makes a commit less durable.
 pub(crate) const POSTGRES: [(&str, &str); 6] = [
     ("shared_buffers", "512MB"),
     ("max_wal_size", "8GB"),
@@ -78,7 +78,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// What a query tells: one number, named `value`.
+    /// Returns the number that a query selects as `value`.
     pub(crate) fn number(&self, query: &str) -> Result<u64, Box<dyn Error>> {
         number(&mut self.connect()?, query)
     }

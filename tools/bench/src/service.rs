@@ -125,7 +125,7 @@ impl Service {
         Ok(())
     }
 
-    /// What it has to say, warnings and errors only.
+    /// Returns the log, which has warnings and errors only.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -134,7 +134,7 @@ impl Service {
         self.process.id()
     }
 
-    /// Where its files are.
+    /// Returns the folder of the service's files.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }

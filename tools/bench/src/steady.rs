@@ -15,7 +15,7 @@ use super::say;
 
 /// Events leave the store as soon as they are published: as many rows go as come.
 const SETTINGS: [&str; 1] = ["store.keep_events_days=0"];
-/// What one sample is of.
+/// Length of the load of one sample.
 const STRETCH: Duration = Duration::from_secs(58);
 
 /// The tables after some time.

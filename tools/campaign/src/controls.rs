@@ -246,7 +246,7 @@ impl Control {
         row
     }
 
-    /// Whether what the row missed is what the mistake should make it miss.
+    /// Returns true if the row missed a figure that the mistake should make it miss.
     pub fn is_caught(&self, missed: &[String]) -> bool {
         missed.iter().any(|what| {
             self.caught_by

@@ -1,4 +1,4 @@
-//! What a run is asked to do. `tests/campaign --help` explains the options.
+//! Options of a run, explained by `tests/campaign --help`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// What of all that was chosen is this part's.
+    /// Returns this part's share of everything that was chosen.
     pub fn share<T>(&self, chosen: Vec<T>) -> Vec<T> {
         let (part, of) = self.part.unwrap_or((1, 1));
         chosen
@@ -47,7 +47,7 @@ impl Options {
             .collect()
     }
 
-    /// How long what is stopped stays away.
+    /// Returns the time for which a stopped server stays away.
     pub fn outage(&self) -> Duration {
         Duration::from_secs(self.outage)
     }

@@ -1,4 +1,5 @@
-//! How late this process itself is: an answer that the harness was too busy to read is not a late answer of the service.
+//! Stalls of this process itself. If the harness was too busy to read an answer, the service did
+//! not answer late.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ impl Pulse {
         pulse
     }
 
-    /// How long it stood still between two times, in all.
+    /// Returns the sum of the stalls between two times.
     pub fn stalled(&self, from: Instant, to: Instant) -> Duration {
         let stalls = self.0.lock().expect("stalls");
         stalls

@@ -20,7 +20,7 @@ use hookweir_testkit::servers::{Server, fetch_kafka};
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(15);
 
-/// How often a mistake is given the chance to show.
+/// Attempts that a mistake has to show.
 const ATTEMPTS: usize = 4;
 
 /// The result of a run.

@@ -46,7 +46,7 @@ pub enum KafkaSink {
     LoggedIn,
 }
 
-/// What a row starts with.
+/// Setup of a row.
 pub struct Setup {
     options: BTreeMap<String, String>,
     /// Environment of every instance.
@@ -57,7 +57,7 @@ pub struct Setup {
     pub everywhere: bool,
     /// Per cent of the events that are sent again with another body.
     pub other_body: u8,
-    /// Who sends.
+    /// Providers that send.
     pub providers: Vec<Provider>,
     /// The listening socket outlives the process.
     pub activated: bool,
@@ -132,21 +132,21 @@ impl Setup {
     }
 }
 
-/// When a fault was there.
+/// Time window of a fault.
 #[derive(Clone, Debug)]
 pub struct Window {
     pub from: Instant,
-    /// What was broken was whole again.
+    /// Time at which the fault was over.
     pub healed: Instant,
-    /// What had waited because of it was gone.
+    /// Time at which everything that had waited because of the fault was gone.
     pub until: Instant,
-    /// From the time at which the last fault of its round was healed until then.
+    /// Time from the end of the last fault of the round to `until`.
     pub drained: Duration,
-    /// Rows that waited when that was healed.
+    /// Rows that waited at the end of the last fault of the round.
     pub waiting: i64,
 }
 
-/// How a row knows that its fault reached the service, and did not pass it by.
+/// Evidence that a fault reached the service.
 #[derive(Clone, Copy)]
 pub enum Felt {
     /// It sees to it itself, or there is no fault.
@@ -190,15 +190,15 @@ pub struct Scene<'a> {
     pub further_closings: usize,
     pub pooler: Option<Server>,
     load: Option<Running>,
-    /// What further loads sent.
+    /// Ledgers of further loads.
     pub further: Vec<Ledger>,
     pub windows: Vec<Window>,
     pub demands: Vec<Demand>,
     /// The most memory that any process held, and the least bound that any told.
     pub memory: (u64, u64),
-    /// How long what is left over is waited for.
+    /// Longest wait until nothing is left over.
     pub patience: Duration,
-    /// Where the log is, if it has a disk of its own.
+    /// Disk of the log, if it has one of its own.
     pub log_disk: Option<SmallDisk>,
     closed: usize,
     noted_waiting: i64,
@@ -432,7 +432,7 @@ impl<'a> Scene<'a> {
         self.closed = self.windows.len();
     }
 
-    /// What tells that a fault was felt.
+    /// Returns the sum of the counters that `felt` names; 0 for other evidence.
     pub async fn felt(&self, felt: Felt) -> usize {
         let mut count = 0;
         if let Felt::Counter(name, labels, _) = felt {

@@ -26,7 +26,8 @@ pub const CHANNELS: usize = 4;
 pub struct Figures {
     /// Copies are allowed in fault windows.
     pub copies: bool,
-    /// Where they are not, as many are excused as events whose confirm did not come in time, by the service's own count.
+    /// True to excuse as many copies as events whose confirm did not come in time, by the service's
+    /// own count. Used only if `copies` is false.
     pub copies_of_the_unconfirmed: bool,
     /// Of the deliveries that began in a fault window, this many per cent were answered 2xx.
     pub taken: f64,
@@ -36,7 +37,7 @@ pub struct Figures {
     pub accepted_twice: bool,
     /// Connections may be refused: there is a time at which no process runs.
     pub refused: bool,
-    /// What had waited was gone this long after the fault.
+    /// Longest time after the fault until everything that had waited was gone.
     pub drained: Duration,
 }
 
@@ -73,7 +74,7 @@ impl Figures {
     };
 }
 
-/// What the oracle saw.
+/// Findings of the oracle.
 #[derive(Debug, Default, Serialize)]
 pub struct Verdict {
     pub row: String,
@@ -125,12 +126,12 @@ pub struct Verdict {
     pub exchanged: usize,
     /// Some of the events that are lost, corrupt or strangers.
     pub examples: Vec<String>,
-    /// What missed its figure; empty is success.
+    /// Figures that were missed; empty is success.
     pub missed: Vec<String>,
-    /// Whether times and rates count.
+    /// True if times and rates count.
     #[serde(skip)]
     pub timed: bool,
-    /// Why the row cannot be played here.
+    /// Reason for which the row cannot be played here.
     pub impossible: Option<String>,
     /// Something of the row's own went wrong, so that the rest says little.
     pub broke: Option<String>,

@@ -1,4 +1,4 @@
-//! What a row plays in: the servers, a schema and queues of its own in them, and what is found there in the end.
+//! Surroundings of a row: the servers, its schema and queues there, and their contents in the end.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: sources with keys that are in no input, and requests.
+//! Parts that the fuzz targets share: sources with keys that are in no input, and requests.
 
 use bytes::Bytes;
 use hookweir_signatures::spec::Kind;

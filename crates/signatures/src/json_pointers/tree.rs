@@ -21,7 +21,7 @@ pub(super) struct Step {
     pub(super) node: usize,
 }
 
-/// Why a document could not be read.
+/// Failure to read a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WalkError {
     /// It is not JSON.

@@ -14,7 +14,7 @@ use super::*;
 const LEAF: &[u64] = &[1, 2, 840, 113_635, 100, 6, 11, 1];
 const BETWEEN: &[u64] = &[1, 2, 840, 113_635, 100, 6, 2, 1];
 
-/// What a certificate of the chain is like.
+/// Properties of a certificate in the chain.
 #[derive(Clone)]
 struct Like {
     name: &'static str,
@@ -147,7 +147,7 @@ fn scheme_with(root: &str) -> Scheme {
     ))
 }
 
-/// What a chain that is like these comes to, under its own root.
+/// Returns the verdict on a chain of three such certificates, under its own root.
 fn comes_to(root: &Like, between: &Like, leaf: &Like) -> Result<VerifiedEvent, Reason> {
     let chain = chain(root, between, leaf);
     let request = notification(&chain, serde_json::json!({}), "com.example");

@@ -91,8 +91,8 @@ fn a_scheme_with_one_broken_text_does_not_compile() {
     assert!(refused > 2000, "{refused}");
 }
 
-/// Whether a type has a default, as a choice of implementations: a type that has one makes the call
-/// ambiguous, and the test does not compile.
+/// Check at compile time that types have no default. With a default, the choice of implementations
+/// is ambiguous and the test does not compile.
 macro_rules! no_default {
     ($($part:ty),+ $(,)?) => {$({
         trait Chosen<Implementation> {

@@ -205,7 +205,7 @@ fn times_have_their_units_and_go_into_the_message_as_sent() {
     );
 }
 
-/// Whether a time ahead of ours is looked at is the provider's choice.
+/// Timestamps in the future: the provider decides whether they are refused.
 #[test]
 fn the_future_is_refused_where_the_provider_does() {
     for (future, providers) in [

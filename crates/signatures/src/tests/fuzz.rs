@@ -132,8 +132,8 @@ impl Random {
     }
 }
 
-/// What a stranger makes of `provider`'s requests: all right, but for the key. RSA keys are not
-/// made here; there the signature is broken.
+/// Returns a request of `provider` with a stranger's key, and right otherwise. RSA keys are not
+/// made here: with RSA, the signature is broken instead.
 fn forged(provider: &str, source: &SourceSpec) -> Request {
     let (mut stranger, spec, private_key) = made_up(provider);
     for known in &mut stranger.secrets {

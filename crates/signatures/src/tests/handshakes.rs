@@ -808,7 +808,7 @@ fn no_answer_to_a_stranger_signs_an_event() {
     }
 }
 
-/// Whatever signs for strangers has the rule, in presets to come too.
+/// Rule for every preset that signs for strangers, later presets included.
 #[test]
 fn every_scheme_that_signs_for_strangers_tells_challenges_from_events() {
     let signing: Vec<_> = presets::names()

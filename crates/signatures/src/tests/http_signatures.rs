@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// When the RFC's examples were signed.
+/// Time at which the RFC's examples were signed, in Unix milliseconds.
 const SIGNED: i64 = 1_618_884_473_000;
 const ED25519: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=\n-----END PUBLIC KEY-----";
 const SHARED: &str =

@@ -77,7 +77,7 @@ fn the_id_of_an_object_holds_the_type() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// What stands inside of the event's object is the object's id, but for documents that are events
+/// Ids inside the event's object belong to the object, except in documents that are events
 /// themselves.
 #[test]
 fn the_id_of_an_event_is_not_that_of_an_object() {

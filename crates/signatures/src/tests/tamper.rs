@@ -1,4 +1,4 @@
-//! What a provider signed, with anything in it changed, is refused.
+//! Tampering: a signed request with any part changed is refused.
 
 use super::*;
 use crate::language::spec::{Kind, SchemeSpec};

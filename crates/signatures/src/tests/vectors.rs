@@ -15,8 +15,8 @@ struct Vector {
     note: String,
 }
 
-/// What a provider's documented example needs besides its secret: some use shorter secrets than
-/// anybody should.
+/// Returns the scheme of a provider's documented example. Some examples use shorter secrets than
+/// any source should.
 fn scheme_of(vector: &Vector) -> Scheme {
     let provider = match vector.provider.as_str() {
         "hubspot" if vector.headers.contains_key("X-HubSpot-Signature-v3") => "hubspot-v3",

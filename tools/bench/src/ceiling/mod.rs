@@ -1,5 +1,6 @@
-//! What each part can do alone, on the same servers and with the same bodies. The pipeline as a whole does all three for each event on
-//! the same cores, so that `1 / (1/http + 1/store + 1/broker)` is what it can come close to.
+//! Throughput of each part alone, on the same servers and with the same bodies. The pipeline runs
+//! all three parts for each event on the same cores. The limit of the pipeline is therefore about
+//! `1 / (1/http + 1/store + 1/queue)`.
 
 mod broker;
 mod embedded;
@@ -18,7 +19,7 @@ use super::{Backend, say};
 
 pub(crate) use http::{SERVE, serve};
 
-/// How fast one part is alone.
+/// Throughput of one part alone.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Part {
     pub(crate) name: String,
@@ -52,7 +53,7 @@ pub(crate) struct Ceiling {
     pub(crate) published: f64,
 }
 
-/// How the parts are measured.
+/// Settings for measuring the parts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options<'o> {
     pub(crate) body: usize,
@@ -60,7 +61,7 @@ pub(crate) struct Options<'o> {
     pub(crate) time: Duration,
     /// "quorum", "classic" or "stream": the queue that counts.
     pub(crate) queue: &'o str,
-    /// Whether the other kinds of queue are measured, too.
+    /// True to measure the other kinds of queue, too.
     pub(crate) all_queues: bool,
 }
 

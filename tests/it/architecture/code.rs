@@ -1,5 +1,5 @@
 //! The product's source as text and as syntax trees: the modules that `lib.rs` and `main.rs`
-//! declare, tests apart.
+//! declare, tests apart. For doc comments, also every other Rust file of the repository.
 //!
 //! `HOOKWEIR_HOUSE=FOLDER` measures another checkout.
 
@@ -40,6 +40,9 @@ const CRATES: [(&str, &str); 2] = [
     ("crates/lakehouse", "crates/lakehouse/src/lib.rs"),
 ];
 
+/// Folders with Rust files.
+const FOLDERS: [&str; 6] = ["benches", "crates", "fuzz", "src", "tests", "tools"];
+
 /// Returns the files of the service itself.
 pub fn service() -> Vec<Source> {
     let mut files = Vec::new();
@@ -59,6 +62,33 @@ pub fn product() -> Vec<Source> {
     files
 }
 
+/// Returns every Rust file of the repository, tests included. The folder stands for the module.
+pub fn repository() -> Vec<Source> {
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(root().join(&folder))
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for entry in entries.map(|entry| entry.expect("an entry")) {
+            let path = folder.join(entry.file_name());
+            let is_folder = entry.file_type().expect("a type").is_dir();
+            if is_folder && entry.file_name() != "target" {
+                folders.push(path);
+            } else if !is_folder && path.extension().is_some_and(|ext| ext == "rs") {
+                let (lines, tree) = parse(&path);
+                files.push(Source {
+                    module: vec![folder.display().to_string()],
+                    path,
+                    lines,
+                    tree,
+                });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
 /// Returns the files of the signature crate.
 pub fn signatures() -> Vec<Source> {
     files_of(CRATES[0].1)
@@ -73,11 +103,15 @@ fn files_of(lib: &str) -> Vec<Source> {
     files
 }
 
-fn read_module(path: &Path, module: Vec<String>, files: &mut Vec<Source>) {
+fn parse(path: &Path) -> (Vec<String>, syn::File) {
     let text = fs::read_to_string(root().join(path))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let tree = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    (text.lines().map(str::to_owned).collect(), tree)
+}
+
+fn read_module(path: &Path, module: Vec<String>, files: &mut Vec<Source>) {
+    let (mut lines, tree) = parse(path);
     let mut children = Vec::new();
     for item in &tree.items {
         let syn::Item::Mod(inner) = item else {

@@ -1,5 +1,5 @@
-//! The product as a text: how its doc comments open, words that are refused, one name for one
-//! thing, and sizes.
+//! The product as a text: openings of doc comments, words that are refused, one name for one
+//! thing, and sizes. Of tests and tools, only the openings are read.
 //!
 //! `cargo test --test it -- --nocapture the_house_in_figures` prints the figures and every
 //! offender.
@@ -13,8 +13,12 @@ use super::layers;
 /// First words that a doc comment has no business with: it opens with a noun, or with "Returns",
 /// "Stores", "Closes".
 const OPENINGS: &[&str] = &[
-    "what", "who", "whose", "whether", "how", "where", "when", "those",
+    "what", "who", "whose", "whether", "how", "where", "when", "why", "whatever", "those",
 ];
+
+/// Files of the campaign's rows, and the most doc comments there that open with such a word.
+const ROWS: &str = "tools/campaign/src/rows";
+const ROWS_OPENINGS: usize = 11;
 
 /// Words in place of which the field has its own.
 const REFUSED: &[&str] = &[
@@ -175,6 +179,29 @@ fn a_doc_comment_opens_with_a_noun_or_says_what_is_returned() {
         &found,
         &format!("of {total} doc comments open with one of {OPENINGS:?}"),
         "Open with a noun, or with Returns, Stores, Closes…",
+    );
+}
+
+#[test]
+fn a_doc_comment_of_tests_and_tools_opens_like_one_of_the_product() {
+    let (rows, others): (Vec<_>, Vec<_>) = code::repository()
+        .into_iter()
+        .partition(|file| file.path.to_string_lossy().starts_with(ROWS));
+    let (found, blocks) = openings(&others);
+    for folder in ["crates/testkit/src", "tests/it", "tools/bench/src"] {
+        assert!(blocks[folder] > 50, "{folder} was not read: {blocks:?}");
+    }
+    let total: usize = blocks.values().sum();
+    none(
+        &found,
+        &format!("of {total} doc comments open with one of {OPENINGS:?}"),
+        "Open with a noun, or with Returns, Stores, Closes…",
+    );
+    let (found, _) = openings(&rows);
+    assert!(
+        found.len() <= ROWS_OPENINGS,
+        "more than {ROWS_OPENINGS} of the rows' doc comments open with one of {OPENINGS:?}\n{}",
+        list(&found)
     );
 }
 

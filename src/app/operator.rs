@@ -17,14 +17,15 @@ use crate::operate::{
 use crate::runtime::listener::{RunningServer, StopMode};
 use crate::runtime::unix_socket::{self, SocketPath};
 use crate::source::Sources;
-use crate::store::Intake;
+use crate::store::{Intake, SpooledEvents};
 use hookweir_signatures::SourceSpec;
 
 /// Returns the operator's functions of this instance, which has these parts.
 pub(super) fn operator(
     configured: &Configured,
     parts: Parts,
-    (instance, jobs, intake): (InstanceId, JobWaker, Arc<dyn Intake>),
+    (instance, jobs): (InstanceId, JobWaker),
+    (intake, spool): (Arc<dyn Intake>, Option<Arc<dyn SpooledEvents>>),
     instruments: Instruments,
 ) -> Operator {
     let Configured { inputs, config } = configured;
@@ -41,6 +42,7 @@ pub(super) fn operator(
         verifying: tokio::sync::Mutex::new(()),
         jobs,
         intake,
+        spool,
         reloader: Box::new(Reloader::new(inputs.clone(), config.clone(), parts)),
         unrouted: UnroutedQueues::new(&config.sinks),
         instruments,

@@ -25,7 +25,9 @@ use crate::runtime::shutdown::CriticalTask;
 use crate::source::{Source, Sources};
 use crate::spool::{Drain, RunningDrain, Spool};
 use crate::store::keeper::{Keeper, Kept, Lease};
-use crate::store::{Intake, PauseBoard, PauseWatch, Reached, Room, Secrets, Store, StoreError};
+use crate::store::{
+    Intake, PauseBoard, PauseWatch, Reached, Room, Secrets, SpooledEvents, Store, StoreError,
+};
 use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
 use crate::verify::{Received, Verifiers};
@@ -135,12 +137,11 @@ impl Service {
         let edge = shared.edge(sources, &front);
         let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
         let parts = shared.parts((at, edge.clone()), (keys, secrets), messages);
-        let of = (
-            shared.instance,
-            waker,
-            stored.store.clone() as Arc<dyn Intake>,
-        );
-        let operator = operator(&configured, parts, of, shared.instruments());
+        let spool = stored.spool.as_ref();
+        let spool = spool.map(|(spool, _)| Arc::new(spool.clone()) as Arc<dyn SpooledEvents>);
+        let of = (shared.instance, waker);
+        let intake = (stored.store.clone() as Arc<dyn Intake>, spool);
+        let operator = operator(&configured, parts, of, intake, shared.instruments());
         Ok(Self {
             store: stored.store,
             keeper: stored.keeper,

@@ -13,8 +13,21 @@ use crate::domain::delivery::DedupKey;
 use crate::store::catalog::EventSummary;
 use crate::store::{AuditAction, AuditEntry, Catalog, Seq};
 
-/// Events of one look by subject: each body is read.
-const LOOK_BODIES: usize = 100;
+/// Events, or refused deliveries, of one look: each body is read.
+pub(super) const LOOK_BODIES: usize = 100;
+
+/// Place in which an order erases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErasePlace {
+    /// Events in the store, with what waits or is parked, and their conflicts.
+    #[default]
+    Store,
+    /// Events in the spool of the instance that is asked, which the store has not taken yet.
+    Spool,
+    /// Refused deliveries. Nothing of them is proven: their bytes are searched for the ids.
+    Quarantine,
+}
 
 /// Order to erase events of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +35,8 @@ const LOOK_BODIES: usize = 100;
 pub struct EraseOrder {
     /// Name of the source.
     pub source: String,
+    /// Place to erase in.
+    pub place: ErasePlace,
     /// The provider's ids or message ids.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
@@ -54,8 +69,14 @@ pub struct EraseView {
     /// Events that fit, erased or to be erased.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ErasedView>,
-    /// Number of events that were erased.
+    /// Refused deliveries that fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<ErasedRefusal>,
+    /// Number of events, or of refused deliveries, that were erased.
     pub erased: u64,
+    /// Ids of events from the spool whose keys the store refuses to keep: a redelivery is an event again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_key: Vec<String>,
     /// Ids that no stored event has. The events may be gone already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
@@ -75,9 +96,47 @@ pub struct ErasedView {
     pub received_at: String,
 }
 
+/// A refused delivery that is erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasedRefusal {
+    /// Its number.
+    pub number: i64,
+    /// Id of the request, as in logs.
+    pub request_id: String,
+    /// Time of receipt.
+    pub received_at: String,
+}
+
+/// Events that an order chooses.
+pub(super) enum ErasedChoice<'a> {
+    /// Events with these ids.
+    Ids(&'a [String]),
+    /// Events with this value at this JSON pointer of the body.
+    Value(&'a str, &'a str),
+}
+
+impl EraseOrder {
+    /// Returns the events that are chosen. Exactly one way of choosing has to be given.
+    pub(super) fn choice(&self) -> Result<ErasedChoice<'_>, ApiProblem> {
+        match (&self.pointer, &self.value) {
+            (None, None) => {
+                check_count(self.ids.len(), "ids")?;
+                Ok(ErasedChoice::Ids(&self.ids))
+            }
+            (Some(pointer), Some(value)) if self.ids.is_empty() => {
+                Ok(ErasedChoice::Value(pointer, value))
+            }
+            _ => Err(ApiProblem::bad_question(
+                "the choice is neither by ids nor by a pointer with a value",
+                "give `ids`, or `pointer` and `value`",
+            )),
+        }
+    }
+}
+
 impl Operator {
-    /// Erases events of a source by their ids, or by a value in their bodies, and records `caller`. By value
-    /// it reads a page of events.
+    /// Erases events of a source by their ids, or by a value in their bodies, and records `caller`. By value,
+    /// in the spool and in the quarantine, it reads a page.
     pub fn erase(&self, order: &EraseOrder, caller: &str) -> Result<EraseView, ApiProblem> {
         if order.start
             && order
@@ -90,24 +149,25 @@ impl Operator {
                 "give a reason, for the record",
             ));
         }
+        match order.place {
+            ErasePlace::Store => self.erase_in_store(order, caller),
+            ErasePlace::Spool => self.erase_in_spool(order, caller),
+            ErasePlace::Quarantine => self.erase_refused(order, caller),
+        }
+    }
+
+    fn erase_in_store(&self, order: &EraseOrder, caller: &str) -> Result<EraseView, ApiProblem> {
         let catalog = self.archive.catalog()?;
         let mut answer = EraseView::default();
         let mut rows = Vec::new();
-        match (&order.pointer, &order.value) {
-            (None, None) => {
-                check_count(order.ids.len(), "ids")?;
-                for id in &order.ids {
+        match order.choice()? {
+            ErasedChoice::Ids(ids) => {
+                for id in ids {
                     self.by_id(order, id, &mut rows, &mut answer)?;
                 }
             }
-            (Some(pointer), Some(value)) if order.ids.is_empty() => {
+            ErasedChoice::Value(pointer, value) => {
                 self.by_value(catalog, order, (pointer, value), &mut rows, &mut answer)?;
-            }
-            _ => {
-                return Err(ApiProblem::bad_question(
-                    "the choice is neither by ids nor by a pointer with a value",
-                    "give `ids`, or `pointer` and `value`",
-                ));
             }
         }
         if order.start && !rows.is_empty() {
@@ -124,7 +184,12 @@ impl Operator {
         rows: &mut Vec<Seq>,
         answer: &mut EraseView,
     ) -> Result<(), ApiProblem> {
-        let (events, numbers) = self.all_named(id, &question::source(&order.source)?)?;
+        let named = self.all_named(id, &question::source(&order.source)?);
+        // Of an event in the spool, and of a refused delivery, the store may know nothing.
+        let (events, numbers) = match named {
+            Err(problem) if problem.is_not_found() => (Vec::new(), Vec::new()),
+            named => named?,
+        };
         if events.is_empty() {
             answer.unknown.push(id.to_owned());
         }
@@ -169,6 +234,24 @@ impl Operator {
         Ok(())
     }
 
+    /// Returns the entry in the record of an erasure of these.
+    pub(super) fn erase_entry(
+        &self,
+        order: &EraseOrder,
+        caller: &str,
+        what: &str,
+        erased: &[String],
+    ) -> AuditEntry {
+        AuditEntry {
+            instance: self.instance,
+            caller: caller.to_owned(),
+            action: AuditAction::Erase,
+            subject: format!("{what}: {}", erased.join(", ")),
+            count: 0,
+            reason: order.reason.clone(),
+        }
+    }
+
     fn erase_rows(
         &self,
         order: &EraseOrder,
@@ -181,16 +264,12 @@ impl Operator {
         let keys = found.chain(&order.ids);
         let keys = keys.map(|id| DedupKey::new(&source, "id", &[id.as_bytes()]));
         let keys: Vec<DedupKey> = keys.collect();
-        let messages = chosen.events.iter().map(|event| event.message_id.as_str());
-        let messages: Vec<&str> = messages.collect();
-        let entry = AuditEntry {
-            instance: self.instance,
-            caller: caller.to_owned(),
-            action: AuditAction::Erase,
-            subject: format!("events of source {}: {}", order.source, messages.join(", ")),
-            count: 0,
-            reason: order.reason.clone(),
-        };
+        let entry = self.erase_entry(
+            order,
+            caller,
+            &format!("events of source {}", order.source),
+            &chosen.message_ids(),
+        );
         let erased = self
             .archive
             .store()?
@@ -206,9 +285,16 @@ impl Operator {
     }
 }
 
+impl EraseView {
+    pub(super) fn message_ids(&self) -> Vec<String> {
+        let events = self.events.iter();
+        events.map(|event| event.message_id.clone()).collect()
+    }
+}
+
 /// Returns `true` if a JSON body has this value at the pointer: a text without its quotes, anything else as
 /// JSON.
-fn has_value(body: &[u8], pointer: &str, value: &str) -> bool {
+pub(super) fn has_value(body: &[u8], pointer: &str, value: &str) -> bool {
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
         return false;
     };

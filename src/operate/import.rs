@@ -87,8 +87,24 @@ pub struct ImportView {
     /// Lines that were refused, with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<ImportRefusal>,
+    /// In a dry run: keys of the new ones. An order knows nothing of those before it, so who asks compares them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<ImportedKey>,
     /// Number of events at the end of the order that were not looked at, since time was over.
     pub left: usize,
+}
+
+/// Key of an event that would be new, the first half of it in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedKey {
+    /// Line of the event.
+    pub line: u64,
+    /// Its dedup key.
+    pub key: String,
+    /// Digest of its body.
+    pub digest: String,
+    /// Another body under the key is an event of its own. If false, it is not imported.
+    pub takes_other_bodies: bool,
 }
 
 /// Refusal of an imported event.
@@ -130,6 +146,7 @@ impl Operator {
         }
         if order.dry_run {
             answer.new = new.len() as u64;
+            answer.keys = new.iter().map(imported_key).collect();
             return Ok(answer);
         }
         self.store_imported(order, caller, new, &mut answer)?;
@@ -274,6 +291,15 @@ impl Fate {
             None if others_are_new => Self::New,
             None => Self::Known,
         })
+    }
+}
+
+fn imported_key((line, event): &Imported) -> ImportedKey {
+    ImportedKey {
+        line: *line,
+        key: hex::encode(&event.key.as_bytes()[..16]),
+        digest: hex::encode(&event.digest.as_bytes()[..16]),
+        takes_other_bodies: event.class.publishes_other_bodies(),
     }
 }
 

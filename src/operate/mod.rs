@@ -10,6 +10,8 @@ mod bodies;
 mod conflicts;
 mod decisions;
 mod erase;
+mod erase_refused;
+mod erase_spooled;
 mod events;
 mod import;
 mod job_runner;
@@ -39,14 +41,16 @@ use arc_swap::ArcSwap;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
-use crate::store::{self, Catalog, Intake, OperatorStore, PauseBoard, StoreError};
+use crate::store::{self, Catalog, Intake, OperatorStore, PauseBoard, SpooledEvents, StoreError};
 
 pub use crate::publish::sinks::rabbitmq::HELD_MESSAGES;
 pub use advice::{Advice, advise};
 pub use bodies::OpenedBody;
 pub use decisions::{Decision, ParkedQuestion};
-pub use erase::{EraseOrder, EraseView, ErasedView};
-pub use import::{ImportOrder, ImportRefusal, ImportView, ImportedEvent, ImportedHeader};
+pub use erase::{EraseOrder, ErasePlace, EraseView, ErasedRefusal, ErasedView};
+pub use import::{
+    ImportOrder, ImportRefusal, ImportView, ImportedEvent, ImportedHeader, ImportedKey,
+};
 pub use job_runner::{JobRunner, JobWaker};
 pub use live::{LiveList, LiveQuestion, LiveView};
 pub use pauses::{PauseOrder, PauseView, PausedView};
@@ -97,6 +101,8 @@ pub struct Operator {
     pub jobs: JobWaker,
     /// Storage of new events, as deliveries use it.
     pub intake: Arc<dyn Intake>,
+    /// Spool of this instance, if it has one.
+    pub spool: Option<Arc<dyn SpooledEvents>>,
     /// Way of a kept delivery to the verifiers.
     pub redeliver: Redeliver,
     /// Lock of the command that verifies refused deliveries again.
@@ -136,6 +142,11 @@ impl Archive {
 
     /// Returns the store.
     fn store(&self) -> Result<&dyn OperatorStore, ApiProblem> {
+        Ok(self.opened()?)
+    }
+
+    /// Does as [`Archive::store`] does, for a caller in the midst of work on a store.
+    fn opened(&self) -> Result<&dyn OperatorStore, StoreError> {
         if let Some(store) = self.store.get() {
             return Ok(&**store);
         }

@@ -56,6 +56,11 @@ impl ApiProblem {
         Self::new(404, "not found", detail, next)
     }
 
+    /// Returns `true` for a thing that is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status == 404
+    }
+
     /// Returns the error of a name that several things have.
     pub fn ambiguous(detail: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(409, "ambiguous", detail, next)

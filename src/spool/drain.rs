@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::{CONFLICT_WINDOW, Spool};
+use super::{CONFLICT_WINDOW, Spool, locked};
 use crate::domain::delivery::{InstanceId, Marks, MessageId};
 use crate::domain::sink::Sinks;
 use crate::faults::mutants::Mutant;
@@ -96,6 +96,7 @@ impl Drain {
 
     /// Moves one batch. Returns `false` if there was none.
     fn pass(&self) -> Result<bool, StoreError> {
+        let _moving = locked(&self.spool.0.moving);
         self.spool.count_parked()?;
         if self.spool.contents().is_clear() {
             return Ok(false);

@@ -8,6 +8,7 @@
 
 mod contents;
 mod drain;
+mod erasure;
 mod slot;
 
 use std::path::Path;
@@ -35,6 +36,8 @@ struct Inner {
     contents: Mutex<SpoolContents>,
     /// Locked while the file is written to, so that it can be counted in between.
     writing: Mutex<()>,
+    /// Locked while the drain moves events, so that none is on its way in between.
+    moving: Mutex<()>,
     metrics: Arc<Metrics>,
     health: Component,
     /// Number of events that the store refuses.
@@ -71,6 +74,7 @@ impl Spool {
             slot,
             contents: Mutex::new(contents),
             writing: Mutex::new(()),
+            moving: Mutex::new(()),
             metrics,
             health,
             parked: AtomicU64::default(),

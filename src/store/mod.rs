@@ -33,6 +33,7 @@ mod roles;
 mod row;
 mod sink_backlogs;
 mod size;
+mod spooled;
 mod sqlite;
 mod stall;
 pub mod trace;

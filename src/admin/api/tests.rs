@@ -74,6 +74,7 @@ fn api() -> Api {
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         jobs: JobWaker::new().0,
         intake: Arc::new(NoIntake),
+        spool: None,
         redeliver: Box::new(drop),
         verifying: tokio::sync::Mutex::new(()),
         unrouted: UnroutedQueues::new(&config.sinks),

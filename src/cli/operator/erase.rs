@@ -1,13 +1,14 @@
-//! `hookweir erase`: bodies and headers of events, gone from store, conflicts and event files.
+//! `hookweir erase`: bodies and headers of events, gone from store, spool, quarantine and event files.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::client::AdminClient;
 use super::times;
 use crate::cli::{Failure, say};
 use crate::config::Config;
 use crate::config::model::PublisherUrl;
-use crate::operate::{EraseOrder, EraseView};
+use crate::operate::{EraseOrder, ErasePlace, EraseView};
 use crate::publish::sinks::file::erase_lines;
 use crate::store::catalog::PAGE;
 
@@ -57,26 +58,62 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         return in_files(config, &messages);
     }
     let client = AdminClient::new(config)?;
-    let (messages, erased) = in_store(&client, options)?;
+    let mut found = Found::default();
+    for place in [ErasePlace::Spool, ErasePlace::Store, ErasePlace::Quarantine] {
+        in_place(&client, options, place, &mut found)?;
+    }
+    let Found {
+        messages, refused, ..
+    } = &found;
     if !options.start {
-        say::out(format_args!("{} events would be erased", messages.len()));
+        say::out(format_args!(
+            "{} events would be erased, and {refused} refused deliveries",
+            messages.len()
+        ));
         say::note("nothing was erased; --start with a --reason erases");
         return Ok(());
     }
     say::out(format_args!(
-        "{erased} events erased from the store, with their conflicts; their keys stay: a redelivery is a duplicate"
+        "{} events erased from the store, with their conflicts; their keys stay: a redelivery is a duplicate",
+        found.in_store
     ));
-    in_files(config, &messages)?;
+    if config.spool.path.is_some() {
+        say::out(format_args!(
+            "{} events erased from the spool of this instance; the store has their keys",
+            found.in_spool
+        ));
+    }
+    say::out(format_args!(
+        "{} refused deliveries erased from the quarantine",
+        found.in_quarantine
+    ));
+    in_files(config, messages)?;
     name_the_rest(config);
     Ok(())
 }
 
-/// Has the service erase, page by page. Returns the message ids, and the number of erased events.
-fn in_store(client: &AdminClient, options: &Options) -> Result<(BTreeSet<String>, u64), Failure> {
-    let (mut messages, mut erased) = (BTreeSet::new(), 0);
+/// Events and refused deliveries that were found, and the numbers of erased ones.
+#[derive(Default)]
+struct Found {
+    messages: BTreeSet<String>,
+    event_ids: BTreeSet<String>,
+    refused: usize,
+    in_store: u64,
+    in_spool: u64,
+    in_quarantine: u64,
+}
+
+/// Has the service erase in one place, page by page.
+fn in_place(
+    client: &AdminClient,
+    options: &Options,
+    place: ErasePlace,
+    found: &mut Found,
+) -> Result<(), Failure> {
     let (pointer, value) = options.subject.clone().unzip();
     let mut order = EraseOrder {
         source: options.source.clone().unwrap_or_default(),
+        place,
         pointer,
         value,
         from: options.from.clone(),
@@ -85,7 +122,14 @@ fn in_store(client: &AdminClient, options: &Options) -> Result<(BTreeSet<String>
         reason: options.reason.clone(),
         ..EraseOrder::default()
     };
-    let pages: Vec<&[String]> = match options.ids.as_slice() {
+    let mut ids: Vec<String> = options.ids.clone();
+    if place == ErasePlace::Quarantine && !ids.is_empty() {
+        // A refused delivery has the provider's id, and no message id.
+        ids.extend(found.event_ids.iter().cloned());
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    let pages: Vec<&[String]> = match ids.as_slice() {
         [] => vec![&[]],
         ids => ids.chunks(PAGE).collect(),
     };
@@ -93,29 +137,52 @@ fn in_store(client: &AdminClient, options: &Options) -> Result<(BTreeSet<String>
         order.ids = ids.to_vec();
         loop {
             let answer: EraseView = client.post("erase", &order)?;
-            erased += answer.erased;
-            for event in answer.events {
-                say::out(format_args!(
-                    "{}  {}  {}",
-                    event.received_at,
-                    event.message_id,
-                    event.event_id.escape_debug()
-                ));
-                messages.insert(event.message_id);
-            }
-            for id in answer.unknown {
-                say::note(format_args!(
-                    "no stored event of this source has the id {}",
-                    id.escape_debug()
-                ));
-            }
-            order.before = answer.next;
+            order.before = answer.next.clone();
+            found.take(place, answer);
             if order.before.is_none() {
                 break;
             }
         }
     }
-    Ok((messages, erased))
+    Ok(())
+}
+
+impl Found {
+    /// Counts an answer, and prints it.
+    fn take(&mut self, place: ErasePlace, answer: EraseView) {
+        match place {
+            ErasePlace::Store => self.in_store += answer.erased,
+            ErasePlace::Spool => self.in_spool += answer.erased,
+            ErasePlace::Quarantine => self.in_quarantine += answer.erased,
+        }
+        for event in answer.events {
+            say::out(format_args!(
+                "{}  {}  {}",
+                event.received_at,
+                event.message_id,
+                event.event_id.escape_debug()
+            ));
+            self.messages.insert(event.message_id);
+            self.event_ids.insert(event.event_id);
+        }
+        for refused in answer.refused {
+            let (at, number) = (refused.received_at, refused.number);
+            say::out(format_args!("{at}  refused delivery {number}"));
+            self.refused += 1;
+        }
+        for id in answer.without_key {
+            say::warning(format_args!(
+                "the store refuses the key of {}: a redelivery of it is an event again",
+                id.escape_debug()
+            ));
+        }
+        for id in answer.unknown {
+            say::note(format_args!(
+                "no stored event of this source has the id {}",
+                id.escape_debug()
+            ));
+        }
+    }
 }
 
 /// Takes the messages out of the event files of this machine.
@@ -164,14 +231,33 @@ fn name_the_rest(config: &Config) {
             sink.name
         ));
     }
-    if let Some(spool) = config.spool.path.as_ref().filter(|spool| spool.exists()) {
-        say::note(format_args!(
-            "not reached: events in the spool of each machine, here {}, that PostgreSQL has not taken yet; repeat the command once /readyz names none",
-            spool.display()
-        ));
+    if let Some(spool) = &config.spool.path {
+        say::note(
+            "not reached: the spools of other instances; repeat the command on each of their machines",
+        );
+        for aside in set_aside(spool) {
+            say::note(format_args!(
+                "not reached: {}, a broken spool that was set aside; recover its events or delete it",
+                aside.display()
+            ));
+        }
     }
     say::note(
-        "not reached: backups, refused deliveries (`hookweir quarantine`), and the table of the lakehouse: `hookweir lakehouse erase --id MESSAGE_ID` or --subject. Free pages of the database \
+        "not reached: backups, and the table of the lakehouse: `hookweir lakehouse erase --id MESSAGE_ID` or --subject. Free pages of the database \
          are overwritten in their time, or by VACUUM",
     );
+}
+
+/// Returns broken spools that were set aside.
+fn set_aside(spool: &Path) -> Vec<PathBuf> {
+    let name = spool.file_name().unwrap_or_default().to_string_lossy();
+    let begin = format!("{name}.broken-");
+    let files = spool.parent().and_then(|folder| folder.read_dir().ok());
+    let files = files.into_iter().flatten().flatten();
+    let mut aside: Vec<PathBuf> = files
+        .filter(|file| file.file_name().to_string_lossy().starts_with(&begin))
+        .map(|file| file.path())
+        .collect();
+    aside.sort_unstable();
+    aside
 }

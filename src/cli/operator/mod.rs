@@ -69,8 +69,9 @@ pub(super) enum OperatorCommand {
     Resume(With<pause::Options>),
     /// Erase bodies and headers of events, by ids or by a value in their bodies. Without --start: say which, and do nothing.
     ///
-    /// Asks the running service by its admin API (admin.socket), with the right "operate". Erases in the store, with conflicts and what waits, and
-    /// in closed event files of this machine. Keys stay: a redelivery is a duplicate, and is not stored again. Names what it does not reach.
+    /// Asks the running service by its admin API (admin.socket), with the right "operate". Erases in the store, with conflicts and what waits, in
+    /// the spool of the instance, in the quarantine, and in closed event files of this machine. A refused delivery proves no id: it is erased if its
+    /// bytes have one of the ids. Keys stay: a redelivery is a duplicate, and is not stored again. Names what it does not reach.
     Erase(With<erase::Options>),
     /// Bring in events that were fetched by hand, after an outage for example: those that are known stay as they are.
     ///

@@ -22,6 +22,7 @@ mod schema;
 mod secrets;
 mod size;
 mod spool;
+mod spool_erasure;
 mod spool_file;
 mod transfer;
 mod upkeep;

@@ -1,17 +1,18 @@
 //! The role [`QuarantineStore`] in SQLite.
 
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 
-use super::{SqliteStore, audit, now};
+use super::{SqliteStore, audit, checkpoint, now};
 use crate::store::catalog::PAGE;
 use crate::store::quarantine::{
     NewRefused, RefusedBounds, RefusedDelivery, RefusedPlace, RefusedQuery, RefusedSummary,
     RefusedUsage,
 };
 use crate::store::quarantine_rows::{self as rows, quarantine_reads};
-use crate::store::{AuditEntry, QuarantineStore, StoreError};
+use crate::store::{AuditAction, AuditEntry, QuarantineStore, StoreError};
 
 const KEEP: &str = "
     INSERT INTO quarantine (at, source, received_at, request_id, reason, detail, method, target, peer, cut, bytes, size, headers, body)
@@ -95,13 +96,19 @@ impl QuarantineStore for SqliteStore {
     }
 
     fn discard_refused(&self, numbers: &[i64], entry: &AuditEntry) -> Result<u64, StoreError> {
-        self.write(|connection| {
+        let discarded = self.write(|connection| {
+            // What is deleted is overwritten.
+            connection.batch_execute("PRAGMA secure_delete = ON")?;
             let mut count = 0;
             for number in numbers {
                 let gone = sql_query(DISCARD).bind::<BigInt, _>(number);
                 count += gone.execute(connection)? as u64;
             }
             audit::changed(connection, entry, count)
-        })
+        })?;
+        if discarded > 0 && entry.action == AuditAction::Erase {
+            checkpoint::fold(&mut *self.writer.get()?);
+        }
+        Ok(discarded)
     }
 }

@@ -35,7 +35,7 @@ pub struct SpoolFile(pub(super) SqliteStore);
 /// Columns that dedup needs of an event.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = dedup)]
-struct KnownKeys {
+pub(super) struct KnownKeys {
     key: Vec<u8>,
     guard: Option<Vec<u8>>,
     digest: Vec<u8>,
@@ -48,7 +48,7 @@ struct KnownKeys {
 /// Columns of a conflict.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = conflict)]
-struct ConflictColumns {
+pub(super) struct ConflictColumns {
     key: Vec<u8>,
     digest: Vec<u8>,
     source: String,
@@ -61,7 +61,7 @@ struct ConflictColumns {
 
 impl ConflictColumns {
     /// Returns the conflict as an event, or the fault of the row.
-    fn into_event(self, window: Duration) -> Result<NewEvent, String> {
+    pub(super) fn into_event(self, window: Duration) -> Result<NewEvent, String> {
         let in_words = |error: diesel::result::Error| error.to_string();
         let key_of_event = key(&self.key).map_err(in_words)?;
         let digest = digest(&self.digest).map_err(in_words)?;
@@ -91,7 +91,7 @@ impl ConflictColumns {
 
 impl KnownKeys {
     /// Completes an event that was read. Its window is what is left of it at `now`.
-    fn tell(self, event: &mut NewEvent, now: i64) -> QueryResult<()> {
+    pub(super) fn tell(self, event: &mut NewEvent, now: i64) -> QueryResult<()> {
         event.key = key(&self.key)?;
         event.bytes_key = self.guard.as_deref().map(key).transpose()?;
         event.replay = self.replay.as_deref().map(key).transpose()?;

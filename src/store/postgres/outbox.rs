@@ -23,7 +23,7 @@ const CONFIRMED: &str = "
     WITH gone AS (
         DELETE FROM outbox WHERE seq = ANY ($1) AND (sink = $2) IS TRUE RETURNING seq
     )
-    INSERT INTO published (seq) SELECT seq FROM gone";
+    INSERT INTO published (seq, sink) SELECT seq, $2 FROM gone";
 
 const POSTPONE: &str = "
     UPDATE outbox SET attempts = attempts + 1, due_at = now() + $3 * interval '1 millisecond'
@@ -58,7 +58,7 @@ const DISCARD_PARKED: &str = "
                  OR (SELECT true FROM parked WHERE parked.seq = gone.seq AND (sink <> $2) IS TRUE LIMIT 1) IS NOT NULL AS stays
         FROM gone
     ), kept AS (
-        INSERT INTO published (seq) SELECT seq FROM done WHERE stays
+        INSERT INTO published (seq, sink) SELECT seq, $2 FROM done WHERE stays
     ), deleted AS (
         DELETE FROM event WHERE seq = ANY (ARRAY (SELECT seq FROM done WHERE NOT stays))
     )
@@ -105,7 +105,7 @@ const DISCARD_WAITING: &str = "
         DELETE FROM outbox WHERE seq = ANY (ARRAY (SELECT seq FROM chosen)) AND (sink = $1) IS TRUE
         RETURNING seq
     ), kept AS (
-        INSERT INTO published (seq) SELECT seq FROM gone
+        INSERT INTO published (seq, sink) SELECT seq, $1 FROM gone
     )
     SELECT seq FROM gone";
 

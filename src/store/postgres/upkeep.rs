@@ -106,9 +106,10 @@ pub(super) const CUT_KEYS: &str = "
         SELECT ctid FROM dedup WHERE expires_at > now() + $2 * interval '1 millisecond'
         ORDER BY expires_at DESC LIMIT $1 FOR UPDATE SKIP LOCKED))";
 
-/// Counts at most `$1` events as published now that were published more than `$2` milliseconds ahead.
+/// Counts at most `$1` events as published within the last second that were published more than `$2` milliseconds ahead. Two confirms of an
+/// event get times of their own.
 pub(super) const CUT_PUBLISHED: &str = "
-    UPDATE published SET at = now() WHERE ctid = ANY (ARRAY (
+    UPDATE published SET at = now() - (hashtext(sink || at::text) & 1048575) * interval '1 microsecond' WHERE ctid = ANY (ARRAY (
         SELECT ctid FROM published WHERE at > now() + $2 * interval '1 millisecond'
         ORDER BY at DESC, seq DESC LIMIT $1 FOR UPDATE SKIP LOCKED))";
 

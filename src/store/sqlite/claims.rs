@@ -98,8 +98,8 @@ pub(super) fn confirm(
             .filter(outbox::seq.between(*run.start(), *run.end()))
             .filter(outbox::sink.eq(confirms.sink.as_str()));
         diesel::insert_or_ignore_into(published::table)
-            .values(confirmed.select((now.into_sql::<BigInt>(), outbox::seq)))
-            .into_columns((published::at, published::seq))
+            .values(confirmed.select((now.into_sql::<BigInt>(), outbox::seq, outbox::sink)))
+            .into_columns((published::at, published::seq, published::sink))
             .execute(connection)?;
         diesel::delete(confirmed).execute(connection)?;
     }

@@ -69,7 +69,11 @@ fn queue_or_keep(
     }
     if wanting.is_empty() {
         diesel::insert_into(published::table)
-            .values((published::seq.eq(seq), published::at.eq(now)))
+            .values((
+                published::seq.eq(seq),
+                published::at.eq(now),
+                published::sink.eq(""),
+            ))
             .execute(connection)?;
     }
     Ok(())

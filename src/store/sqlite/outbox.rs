@@ -26,8 +26,8 @@ const COPY_WAITING: &str = "
 
 /// Adds the events of at most `?2` rows that wait for sink `?1` to those that were published at `?3`.
 const KEEP_WAITING: &str = "
-    INSERT OR IGNORE INTO published (seq, at)
-    SELECT seq, ?3 FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?2";
+    INSERT OR IGNORE INTO published (seq, at, sink)
+    SELECT seq, ?3, sink FROM outbox WHERE sink = ?1 ORDER BY seq LIMIT ?2";
 
 /// Deletes at most `?2` rows that wait for sink `?1`, in the same order.
 const DELETE_WAITING: &str = "
@@ -245,7 +245,11 @@ pub(super) fn discard(
         if has_rows(connection, *seq)? {
             // The event is kept like a published one, and goes with the last row.
             diesel::insert_or_ignore_into(published::table)
-                .values((published::seq.eq(seq), published::at.eq(now)))
+                .values((
+                    published::seq.eq(seq),
+                    published::at.eq(now),
+                    published::sink.eq(sink.as_str()),
+                ))
                 .execute(connection)?;
         } else {
             diesel::delete(event::table.find(seq)).execute(connection)?;

@@ -105,9 +105,10 @@ diesel::table! {
 }
 
 diesel::table! {
-    published (at, seq) {
+    published (at, seq, sink) {
         seq -> BigInt,
         at -> BigInt,
+        sink -> Text,
     }
 }
 

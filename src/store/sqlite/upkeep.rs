@@ -185,7 +185,7 @@ fn cut(
     let ahead = millis(clock::AHEAD);
     run(
         &format!(
-            "UPDATE published SET at = ?1 - {ahead}
+            "UPDATE OR REPLACE published SET at = ?1 - {ahead}
              WHERE (at, seq) IN (SELECT at, seq FROM published WHERE at > ?1 ORDER BY at DESC, seq DESC LIMIT ?2)"
         ),
         now.saturating_add(ahead),

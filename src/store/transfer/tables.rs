@@ -84,7 +84,7 @@ pub(in crate::store) const CARRIED: &[CarriedTable] = &[
     CarriedTable {
         name: "published",
         rows: "confirms",
-        columns: &[("seq", Number), ("at", Time)],
+        columns: &[("seq", Number), ("at", Time), ("sink", Words)],
     },
     CarriedTable {
         name: "parked",
@@ -227,8 +227,9 @@ impl CarriedTable {
         format!("SELECT {columns} FROM \"{}\" {filter} {order}", self.name)
     }
 
-    /// Returns the clause for a row that is there. Two confirms of an event by two sinks can have one time
-    /// in SQLite, which counts in milliseconds. Any other row that is there is an error.
+    /// Returns the clause for a row that is there. Two confirms of an event by a sink, or by two sinks under a
+    /// release before, can have one time in SQLite, which counts in milliseconds. Any other row that is there is an
+    /// error.
     pub(in crate::store) fn on_conflict(&self) -> &'static str {
         match self.name {
             "published" => "ON CONFLICT DO NOTHING",

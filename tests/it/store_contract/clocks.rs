@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::InstanceId;
-use hookweir::store::{Inserted, Learned, Retention};
+use hookweir::store::{Inserted, Learned, Retention, Seq};
 
 use super::{
     LONG, Place, accepted, alive, backlog, batch, claim_all, event, insert, insert_one, many, seqs,
@@ -191,6 +191,36 @@ pub(crate) fn keys_that_came_while_the_clock_was_ahead_are_not_kept_for_ever(pla
         insert_one(&*store, owner, event("a1", "body of 1")),
         Inserted::Duplicate(_)
     ));
+}
+
+pub(crate) fn two_confirms_of_an_event_that_the_clock_put_ahead_do_not_end_all_deletion(
+    place: &impl Place,
+) {
+    let store = place.store();
+    let owner = alive(&*store);
+    insert(&*store, owner, &many("a", 0..5));
+    let rows = seqs(&claim_all(&*store, owner));
+    store.confirmed(&sink(), &rows).expect("confirmed");
+    // Published again by a job, and confirmed again.
+    for Seq(row) in &rows {
+        let at = match place.is_sqlite() {
+            true => "unixepoch() * 1000 + 5000",
+            false => "now() + interval '5 seconds'",
+        };
+        place.execute(&format!(
+            "INSERT INTO published (seq, at, sink) VALUES ({row}, {at}, '{}')",
+            sink()
+        ));
+    }
+    place.shift("published", "at", 400 * DAY);
+    for _ in 0..6 {
+        assert_eq!(store.prune(KEEP, 4), Ok(0));
+    }
+    assert_eq!(
+        place.count(&format!("published WHERE {}", place.later("at", HOUR))),
+        0
+    );
+    assert_eq!(place.count("event"), 5);
 }
 
 pub(crate) fn an_age_is_never_negative(place: &impl Place) {

@@ -83,6 +83,7 @@ macro_rules! contract {
             a_clock_that_is_ahead_deletes_nothing
             a_clock_that_is_behind_deletes_and_cuts_nothing
             keys_that_came_while_the_clock_was_ahead_are_not_kept_for_ever
+            two_confirms_of_an_event_that_the_clock_put_ahead_do_not_end_all_deletion
             an_age_is_never_negative
             a_secret_forgotten_while_the_clock_was_ahead_makes_room_for_another);
         $crate::store_contract::contract!($place: identity
@@ -111,6 +112,8 @@ macro_rules! contract {
             an_event_that_waits_where_it_is_parked_can_be_refused_again
             an_event_that_waits_where_it_is_parked_is_counted_when_it_is_put_back
             two_sinks_that_confirm_at_once_both_count
+            a_trace_shows_both_confirms_of_two_sinks_at_one_time
+            confirms_of_the_release_before_are_stored_traced_and_deleted
             rows_of_a_dead_instance_are_taken_over_by_the_same_sink
             rows_of_a_sink_that_was_taken_out_are_listed_moved_and_discarded
             rows_without_a_sink_belong_to_the_default_one

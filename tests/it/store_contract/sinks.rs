@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hookweir::domain::delivery::InstanceId;
 use hookweir::domain::sink::{EventFilter, SinkName, Sinks, TypePattern};
+use hookweir::store::trace::Traced;
 use hookweir::store::{Backlog, NewEvent, Retention, Seq, Store};
 
 use super::{LONG, Place, ROOM, accepted, alive, batch, confirms, event, many, seqs, sink, sinks};
@@ -180,9 +181,61 @@ pub(crate) fn two_sinks_that_confirm_at_once_both_count(place: &impl Place) {
         }
     });
     assert_eq!(place.count("outbox"), 0);
+    assert_eq!(place.count("published"), 400, "each confirm has a row");
     thread::sleep(Duration::from_millis(20));
     store.prune(NOW, 1000).expect("pruned");
     assert_eq!((place.count("event"), place.count("published")), (0, 0));
+}
+
+pub(crate) fn a_trace_shows_both_confirms_of_two_sinks_at_one_time(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let rows = store_for_both(&*store, owner, "a", 3);
+    store.confirmed(&sink(), &rows).expect("confirmed");
+    store.confirmed(&kafka(), &rows).expect("confirmed");
+    // As if no time had passed between them, by the clock that the database counts in.
+    if place.is_sqlite() {
+        place.execute("UPDATE published SET at = (SELECT min(at) FROM published)");
+    }
+    for row in &rows {
+        let (event, _) = store.event(*row).expect("read").expect("kept");
+        let of = Traced {
+            seq: *row,
+            received_at: event.received_at,
+        };
+        let trace = store.trace(of).expect("traced");
+        assert_eq!(trace.confirmed_at.len(), 2, "{trace:?}");
+    }
+}
+
+pub(crate) fn confirms_of_the_release_before_are_stored_traced_and_deleted(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let rows = store_for_both(&*store, owner, "a", 3);
+    // The statements of the release before, on the present tables.
+    for Seq(row) in &rows {
+        let (at, clause) = match place.is_sqlite() {
+            true => ("unixepoch() * 1000", "OR IGNORE"),
+            false => ("now()", ""),
+        };
+        place.execute(&format!(
+            "INSERT {clause} INTO published (seq, at) VALUES ({row}, {at})"
+        ));
+        place.execute(&format!(
+            "DELETE FROM outbox WHERE seq = {row} AND sink = '{}'",
+            sink()
+        ));
+    }
+    store.confirmed(&kafka(), &rows).expect("confirmed");
+    assert_eq!(place.count("published"), 6);
+    assert_eq!(place.count("published WHERE sink = ''"), 3);
+    if place.is_sqlite() {
+        place.execute("DELETE FROM published WHERE (at, seq) IN (SELECT at, seq FROM published ORDER BY at, seq LIMIT 1)");
+        assert_eq!(place.count("published"), 5);
+    }
+    thread::sleep(Duration::from_millis(20));
+    store.prune(NOW, 1000).expect("pruned");
+    assert_eq!(place.count("published"), 0);
 }
 
 pub(crate) fn rows_of_a_dead_instance_are_taken_over_by_the_same_sink(place: &impl Place) {

@@ -1,0 +1,1 @@
+ALTER TABLE published DROP COLUMN sink;

@@ -146,7 +146,8 @@ impl Source {
         let secret = verified.secret();
         self.secrets.note(&self.name, secret, received_at);
         if let Some(signed_at) = verified.signed_at() {
-            self.metrics.alarms.signed(signed_at, received_at);
+            let max_age = self.scheme.facts().max_age;
+            self.metrics.alarms.signed(signed_at, received_at, max_age);
         }
         self.secrets.reference(secret)
     }

@@ -105,7 +105,10 @@ metrics! {
     /// seconds. Absent if no such rule is known.
     pub(super) disabled_after: IntGaugeVec = "hookweir_source_disabled_after_seconds" by &["source"],;
     /// Signed time minus time of receipt of the last delivery that was verified, in seconds. Above 0, the
-    /// clock of this machine is behind, or the provider's is ahead. Absent without a signed time.
+    /// clock of this machine is behind, or the provider's is ahead. Absent without a signed time, and where the scheme
+    /// allows an age of more than ten minutes. No alert rule stands on it: a captured request that is sent again within
+    /// the tolerance moves it, and it stays as it is while a larger skew has every delivery refused
+    /// (hookweir_outcomes_total, reasons timestamp_too_old and timestamp_in_future).
     pub(super) clock_skew: IntGaugeVec = "hookweir_source_clock_skew_seconds" by &["source"],;
     /// Dedup window of the source, in seconds.
     pub(super) dedup_window: IntGaugeVec = "hookweir_source_dedup_window_seconds" by &["source"],;

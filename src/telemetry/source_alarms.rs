@@ -18,6 +18,9 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Days whose gaps count: a week with its weekend, and the present day.
 const DAYS: i64 = 8;
 
+/// Largest age that a scheme allows, for its signed times to tell of clocks.
+const TELLING_AGE: Duration = Duration::from_secs(600);
+
 /// Events after which a gap is called usual.
 const MIN_EVENTS: u64 = 20;
 
@@ -77,7 +80,7 @@ impl SourceAlarms {
                 }
             }
             Outcome::Rejected(of) if is_anyones(of.reason) => {}
-            Outcome::Rejected(_) | Outcome::Shed(_) | Outcome::Failed(_) => {
+            _ => {
                 if self.failures.get() == 0 {
                     self.failing_since.set(now.0 / 1000);
                 }
@@ -95,8 +98,17 @@ impl SourceAlarms {
         }
     }
 
-    /// Notes the time at which a verified delivery was signed.
-    pub fn signed(&self, signed_at: UnixMillis, received_at: UnixMillis) {
+    /// Notes the time at which a verified delivery was signed, if its scheme takes none that is older than ten
+    /// minutes: that of an older one may be that of an earlier attempt.
+    pub fn signed(
+        &self,
+        signed_at: UnixMillis,
+        received_at: UnixMillis,
+        max_age: Option<Duration>,
+    ) {
+        if max_age.is_none_or(|max_age| max_age > TELLING_AGE) {
+            return;
+        }
         let skew = signed_at.0.saturating_sub(received_at.0);
         self.clock_skew.set_seconds(skew.div_euclid(1000));
     }

@@ -98,6 +98,7 @@ impl Ticket {
     }
 
     fn settle(&mut self, outcome: Outcome, event_id: Option<&EventId>) {
+        let is_late = self.is_abandoned();
         let Some(reply) = self.reply.take() else {
             return;
         };
@@ -105,7 +106,7 @@ impl Ticket {
             &self.metrics,
             self.request_id,
             (event_id, self.event_type.as_deref()),
-            &outcome,
+            (&outcome, is_late),
             self.received,
         );
         // The handler may have ended (client's reset, deadline). The outcome is counted in any
@@ -122,18 +123,20 @@ pub fn turned_away(
     outcome: &Outcome,
 ) {
     metrics.received.inc();
-    settle(metrics, request_id, (None, None), outcome, received);
+    let answered = (outcome, false);
+    settle(metrics, request_id, (None, None), answered, received);
 }
 
+/// Counts and logs an outcome. A late one comes after the sender has left, or was answered 503.
 fn settle(
     metrics: &SourceMetrics,
     request_id: RequestId,
     (event_id, event_type): (Option<&EventId>, Option<&str>),
-    outcome: &Outcome,
+    (outcome, is_late): (&Outcome, bool),
     received: Instant,
 ) {
     let took = received.elapsed();
-    metrics.count(outcome, took);
+    metrics.count(outcome, took, is_late);
     metrics.show((event_id, event_type), outcome, took);
     logs::delivery(metrics, request_id, event_id, outcome, took);
 }

@@ -66,14 +66,22 @@ impl SourceAlarms {
         }
     }
 
-    /// Notes an outcome at `now` that took this time.
-    pub(super) fn note(&self, outcome: &Outcome, took: Duration, now: UnixMillis) {
+    /// Notes an outcome at `now` that took this time. A late one is a failure to its sender, who has left or was
+    /// answered 503.
+    pub(super) fn note(
+        &self,
+        (outcome, is_late): (&Outcome, bool),
+        took: Duration,
+        now: UnixMillis,
+    ) {
         let half = self.half_deadline.load(Ordering::Relaxed);
         if half > 0 && took.as_micros() > u128::from(half) {
             self.near_deadline.inc();
         }
         match outcome {
-            Outcome::Accepted { .. } | Outcome::Duplicate { .. } | Outcome::Challenge(_) => {
+            Outcome::Accepted { .. } | Outcome::Duplicate { .. } | Outcome::Challenge(_)
+                if !is_late =>
+            {
                 if self.failures.get() != 0 {
                     self.failures.set(0);
                     self.failing_since.set(0);

@@ -217,8 +217,8 @@ impl SourceMetrics {
         self.live.is_watched()
     }
 
-    /// Counts one outcome.
-    pub fn count(&self, outcome: &Outcome, took: Duration) {
+    /// Counts one outcome. A late one comes after the sender has left, or was answered 503.
+    pub fn count(&self, outcome: &Outcome, took: Duration, is_late: bool) {
         let counter = match outcome {
             Outcome::Accepted { .. } => &self.accepted,
             Outcome::Duplicate { .. } => &self.duplicate,
@@ -239,7 +239,7 @@ impl SourceMetrics {
             _ => {}
         }
         self.last.note(outcome, now);
-        self.alarms.note(outcome, took, now);
+        self.alarms.note((outcome, is_late), took, now);
         self.delivery_seconds.observe(took.as_secs_f64());
     }
 
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!((shown(accepted), shown(rejected)), (None, None));
         let reason = RejectReason::SignatureMismatch;
         let rejection = crate::domain::outcome::Rejection::new(reason, "");
-        source.count(&Outcome::Rejected(rejection), Duration::ZERO);
+        source.count(&Outcome::Rejected(rejection), Duration::ZERO, false);
         assert_eq!(shown(accepted), None);
         let now = wall_clock().0 / 1000;
         assert!(shown(rejected).is_some_and(|at| (now - 60..=now).contains(&at)));
@@ -301,9 +301,11 @@ mod tests {
                 .verified(wall_clock());
             metrics.count_filtered(&name(source));
         }
-        metrics
-            .source(&name("gone"))
-            .count(&Outcome::Shed(ShedReason::Bytes), Duration::ZERO);
+        metrics.source(&name("gone")).count(
+            &Outcome::Shed(ShedReason::Bytes),
+            Duration::ZERO,
+            false,
+        );
         metrics.keep_series(|source, secret| source == "kept" && secret != Some("file:old"));
         assert_eq!((lines("gone"), lines("file:old")), (0, 0));
         assert_eq!(lines("kept"), before + 1, "and what was filtered");
@@ -328,7 +330,7 @@ mod tests {
         let failed = FailReason::ALL.iter().map(|r| Outcome::Failed(*r));
         let all: Vec<Outcome> = rejected.chain(shed).chain(failed).collect();
         for outcome in &all {
-            source.count(outcome, Duration::ZERO);
+            source.count(outcome, Duration::ZERO, false);
         }
         assert!(
             source

@@ -2,8 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::ledger::Answer;
 use hookweir_testkit::load::{client, post};
@@ -169,4 +171,53 @@ async fn a_source_that_is_silent_for_longer_than_its_gaps_is_an_alarm() {
     assert!(shifted.status().is_success(), "{shifted:?}");
     let said = alarms(&app, stripe);
     assert!(said[0].contains("has accepted nothing for 3"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_503_at_the_deadline_are_failures_in_a_row_though_their_events_are_stored_later() {
+    let stripe = Provider::Stripe;
+    let app = App::start(&format!("{}deadline_ms = 500\n", stripe.config())).await;
+    // Another program has the database, until after the deadline.
+    let mut other =
+        SqliteConnection::establish(&app.folder().join("data/hookweir.db").to_string_lossy())
+            .expect("opened");
+    other
+        .batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE")
+        .expect("locked");
+    for _ in 0..2 {
+        let answer = deliver(&app, stripe, stripe.secret(), now()).await;
+        assert_eq!(answer, Answer::Status(503));
+    }
+    other.batch_execute("COMMIT").expect("unlocked");
+    let since = Instant::now();
+    while json(&app, &["events"]).len() < 2 {
+        assert!(since.elapsed() < Duration::from_secs(60), "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let name = "hookweir_source_failures_in_a_row";
+    while figure(&app, name, stripe).await < 2.0 {
+        assert!(since.elapsed() < Duration::from_secs(60), "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let taken = deliver(&app, stripe, stripe.secret(), now()).await;
+    assert!(taken.is_taken(), "{taken:?}");
+    assert!(figure(&app, name, stripe).await < 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_attempt_with_its_first_signature_says_nothing_of_the_clocks() {
+    let stripe = Provider::Stripe;
+    let config = stripe.config().replace(
+        "provider = \"stripe\"",
+        "scheme = { like = \"stripe\", timestamp = { tolerance_secs = 7200 } }",
+    );
+    let app = App::start(&config).await;
+    let taken = deliver(&app, stripe, stripe.secret(), now() - 5000).await;
+    assert!(taken.is_taken(), "{taken:?}");
+    let text = format!("{:?}", app.metrics().await);
+    assert!(
+        !text.contains("hookweir_source_clock_skew_seconds{"),
+        "{text}"
+    );
+    assert_eq!(alarms(&app, stripe), [""; 0]);
 }

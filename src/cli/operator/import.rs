@@ -1,6 +1,6 @@
 //! `hookweir import`: events that were fetched by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -11,13 +11,15 @@ use serde_json::value::RawValue;
 use super::client::AdminClient;
 use crate::cli::{Failure, say};
 use crate::config::Config;
-use crate::operate::{ImportOrder, ImportView, ImportedEvent, ImportedHeader};
+use crate::operate::{ImportOrder, ImportView, ImportedEvent, ImportedHeader, ImportedKey};
 
 /// Events of one request, and bytes of their bodies.
 const PAGE_EVENTS: usize = 100;
 const PAGE_BYTES: usize = 256 * 1024;
 /// Bytes of an event in a request, at most.
 const LARGEST_EVENT: usize = 1_000_000;
+/// New events of a dry run that are remembered over requests, at most: some 100 MB.
+const REMEMBERED: usize = 500_000;
 /// Bytes of a line, and of a dump, at most.
 const LONGEST_LINE: u64 = 64 << 20;
 
@@ -80,6 +82,10 @@ struct Import<'a> {
     bytes: usize,
     sum: ImportView,
     refused: u64,
+    /// In a dry run: events that would be new, each by the key and the digest of its body.
+    would_be_new: HashSet<(String, String)>,
+    /// Their keys, each with a line.
+    lines_by_key: HashMap<String, u64>,
 }
 
 pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
@@ -96,6 +102,8 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         bytes: 0,
         sum: ImportView::default(),
         refused: 0,
+        would_be_new: HashSet::new(),
+        lines_by_key: HashMap::new(),
     };
     let done = import.read().and_then(|()| import.send());
     let verb = if options.dry_run {
@@ -241,6 +249,9 @@ impl Import<'_> {
             let answer: ImportView = self.client.post("import", &order)?;
             self.sum.new += answer.new;
             self.sum.known += answer.known;
+            for key in answer.keys {
+                self.compare(key);
+            }
             for line in answer.other_body {
                 say::note(format_args!(
                     "line {line}: known with another body, not imported"
@@ -254,6 +265,39 @@ impl Import<'_> {
             events.drain(..done.min(events.len()));
         }
         Ok(())
+    }
+
+    /// Counts an event of a dry run that is known by an earlier request as what it would be.
+    fn compare(&mut self, of: ImportedKey) {
+        let body = (of.key, of.digest);
+        if self.would_be_new.contains(&body) {
+            self.sum.new -= 1;
+            self.sum.known += 1;
+            return;
+        }
+        match self.lines_by_key.get(&body.0) {
+            Some(first) if !of.takes_other_bodies => {
+                let line = of.line;
+                say::note(format_args!(
+                    "line {line}: the id of line {first} with another body, would not be imported"
+                ));
+                self.sum.new -= 1;
+                self.sum.other_body.push(line);
+            }
+            _ if self.would_be_new.len() == REMEMBERED => {
+                say::warning(format_args!(
+                    "more than {REMEMBERED} events would be new: what comes twice after line {} is counted as new",
+                    of.line
+                ));
+                // Once is enough.
+                self.would_be_new.insert(body);
+            }
+            _ if self.would_be_new.len() > REMEMBERED => {}
+            _ => {
+                self.lines_by_key.entry(body.0.clone()).or_insert(of.line);
+                self.would_be_new.insert(body);
+            }
+        }
     }
 
     fn refuse(&mut self, line: u64, why: &str) {

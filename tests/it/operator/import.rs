@@ -105,6 +105,37 @@ async fn imported_events_are_published_once_and_known_ones_stay_as_they_are() {
     known_and_new(Kind::Sqlite).await;
 }
 
+/// Imports a file in which ids come twice, far from each other, after a dry run of it.
+async fn twice_in_a_file(kind: Kind) {
+    let app = App::start(&format!("{}{}", kind.config(), five_sources())).await;
+    let body = |id: usize, filler: &str| {
+        format!("{{\"id\":\"evt_{id}\",\"type\":\"ping\",\"filler\":\"{filler}\"}}")
+    };
+    let stripe = |id, filler: &str| json!({ "source": "stripe", "body": body(id, filler) });
+    let push = |filler: &str| {
+        let headers = json!({ "X-GitHub-Delivery": "72d3162e", "X-GitHub-Event": "push" });
+        json!({ "source": "github", "headers": headers, "body": format!("{{\"ref\":\"{filler}\"}}") })
+    };
+    let mut lines: Vec<_> = (0..230).map(|id| stripe(id, "a")).collect();
+    lines.extend([stripe(0, "a"), stripe(1, "b"), push("one"), stripe(2, "a")]);
+    // Another request each, since the source is another one.
+    lines.extend([push("one"), stripe(900, "a"), push("two")]);
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    std::fs::write(app.folder().join("events.jsonl"), lines.join("\n")).expect("written");
+    let would = hookweir(&app, &["import", "events.jsonl", "--dry-run"]).good();
+    let done = hookweir(&app, &["import", "events.jsonl"]).good();
+    assert!(
+        done.contains("233 new, 3 known, 1 known with another body"),
+        "{done}"
+    );
+    assert_eq!(would.replace("would be new", "new"), done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_an_id_that_a_file_has_twice_as_the_import_does() {
+    twice_in_a_file(Kind::Sqlite).await;
+}
+
 /// Imports other bodies under known ids, of a source that signs its ids and of one that does not.
 async fn other_bodies(kind: Kind) {
     let app = App::start(&format!("{}{}", kind.config(), five_sources())).await;
@@ -180,6 +211,11 @@ async fn another_body_under_an_unsigned_id_is_imported_and_under_a_signed_one_is
 
 /// Tests that need a server.
 mod with_servers {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn on_postgresql_a_dry_run_counts_an_id_that_a_file_has_twice_as_the_import_does() {
+        super::twice_in_a_file(super::Kind::Postgres).await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn on_postgresql_another_body_under_an_unsigned_id_is_imported_and_a_signed_one_named() {
         super::other_bodies(super::Kind::Postgres).await;

@@ -140,6 +140,7 @@ macro_rules! contract {
             a_choice_by_numbers_source_or_sink_copies_no_other_event
             a_job_that_finds_little_pauses_between_steps_and_finds_all
             a_cancelled_job_puts_nothing_more_into_the_outbox
+            a_job_that_is_asked_for_its_steps_at_once_copies_nothing_before_its_pace_allows
             two_instances_that_step_at_once_make_each_step_once
             an_event_that_is_published_again_is_not_deleted_before_it_has_left);
         $crate::store_contract::contract!($place: size

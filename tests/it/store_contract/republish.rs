@@ -224,6 +224,38 @@ pub(crate) fn a_cancelled_job_puts_nothing_more_into_the_outbox(place: &impl Pla
     assert_eq!(listed[0].state, JobState::Cancelled);
 }
 
+/// By the times of the rows alone: a machine that is slow makes a job later, never earlier.
+pub(crate) fn a_job_that_is_asked_for_its_steps_at_once_copies_nothing_before_its_pace_allows(
+    place: &impl Place,
+) {
+    let store = place.store();
+    let owner = alive(&*store);
+    published(&*store, owner, "a", 60);
+    let id = begin(&*store, 40);
+    let step = || {
+        store
+            .step(id, &Choice::default(), &sinks())
+            .expect("a step")
+    };
+    while step() != Stepped::Ended {
+        // Far more often than it is due.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(place.count("outbox"), 60);
+    let millis = |since: &str| match place.is_sqlite() {
+        true => since.to_owned(),
+        false => format!("extract(epoch FROM {since}) * 1000"),
+    };
+    // A step of ten events, and forty a second from then on.
+    let ahead = format!(
+        "outbox AS late WHERE (SELECT count(*) FROM outbox AS before WHERE before.since <= late.since)
+            > 10 + 40.0 * ({} - (SELECT {} FROM republish_job)) / 1000 + 0.001",
+        millis("late.since"),
+        millis("created_at")
+    );
+    assert_eq!(place.count(&ahead), 0);
+}
+
 pub(crate) fn two_instances_that_step_at_once_make_each_step_once(place: &impl Place) {
     let store = place.store();
     let owner = alive(&*store);

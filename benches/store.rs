@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         keep_events: Duration::ZERO,
         keep_refused: Duration::from_secs(86_400),
         keep_events_below: 0,
+        keep_conflicts_below: 0,
         keep_conflicts: Duration::ZERO,
         prune_interval: Duration::from_secs(10),
         prune_rows: 5000,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::sink_backlogs::SinkBacklogs;
-use super::upkeep::{PruneBounds, Upkeep};
+use super::upkeep::{Excess, PruneBounds, Upkeep};
 use super::{Housekeeping, PauseWatch, Reached, StoreError};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
@@ -166,7 +166,7 @@ impl Keeper {
             store,
             instance,
             bounds: PruneBounds::new(config, longest_window),
-            surplus: 0,
+            excess: Excess::default(),
             metrics,
             parked,
             lease: lease.clone(),

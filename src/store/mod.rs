@@ -58,7 +58,8 @@ pub use roles::{
     Audit, Catalog, Cursor, Decisions, Housekeeping, Intake, OperatorStore, Outbox, PauseStore,
     QuarantineStore, Republish, Secrets, Store,
 };
-pub use size::StoreSize;
+pub use size::{StoreSize, Surplus};
+pub use spooled::{KeepKeys, SpoolErasure, SpoolPage, SpooledEvents};
 pub use sqlite::{SpoolFile, SpoolTrouble, SpoolUsage};
 pub use transfer::{Contents, backup, restore};
 

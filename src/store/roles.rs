@@ -18,7 +18,7 @@ use super::republish::{Choice, Job, JobId, NewJob, NextEvents, Stepped};
 use super::trace::{EventTrace, Traced};
 use super::{
     Backlog, Confirms, FetchedKey, FromKey, InMemory, Inserted, Learned, LearnedSecret, NewEvent,
-    OrderedRows, Parked, Retention, Room, Seq, StoreError, StoreSize, StoredEvent,
+    OrderedRows, Parked, Retention, Room, Seq, StoreError, StoreSize, StoredEvent, Surplus,
 };
 use crate::config::secret::Secret;
 use crate::domain::delivery::{DedupKey, InstanceId, MessageKey, SourceName};
@@ -182,6 +182,9 @@ pub trait Housekeeping: Send + Sync + 'static {
     ///
     /// An event stays while a sink has a row of it, waiting or parked. Keys stay, so that a redelivery is a duplicate.
     fn delete_oldest(&self, owner: InstanceId, limit: usize) -> Result<u64, StoreError>;
+
+    /// Deletes the oldest conflicts until `above.bytes` are gone, at most `above.rows`, likewise. Returns those that went.
+    fn shrink_conflicts(&self, owner: InstanceId, above: Surplus) -> Result<Surplus, StoreError>;
 
     /// Measures the rows of each sink that has some, waiting or parked, in order of their names. A
     /// sink that was taken out of the configuration is among them until its rows are gone.

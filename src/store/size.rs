@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use super::Retention;
+
+/// Bytes that a conflict counts for besides its body and headers.
+pub(super) const CONFLICT_OVERHEAD: i64 = 512;
+
 /// Confirms that are looked at for each event that is to go before its time. Those of events that wait for another sink stay.
 pub(super) const EARLY_LOOK: usize = 20;
 
@@ -16,6 +21,21 @@ pub struct StoreSize {
     pub of_event: u64,
     /// Age of the oldest confirm that was not deleted yet.
     pub oldest_confirm: Option<Duration>,
+    /// Bytes that conflicts count for.
+    pub of_conflicts: u64,
+    /// Age of the oldest conflict.
+    pub oldest_conflict: Option<Duration>,
+    /// Age of the oldest refused delivery.
+    pub oldest_refused: Option<Duration>,
+}
+
+/// Rows with their bytes: those that are to go, or that have gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surplus {
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes that they count for.
+    pub bytes: u64,
 }
 
 impl StoreSize {
@@ -25,10 +45,19 @@ impl StoreSize {
         above.div_ceil(self.of_event.max(1))
     }
 
-    /// Returns the time for which the oldest published event was kept beyond `keep`.
-    pub(super) fn overdue(&self, keep: Duration) -> Duration {
-        let oldest = self.oldest_confirm.unwrap_or_default();
-        oldest.saturating_sub(keep)
+    /// Returns the longest time for which a published event, a conflict or a refused delivery was kept beyond its
+    /// retention and `slack`.
+    pub(super) fn overdue(&self, keep: Retention, slack: Duration) -> Duration {
+        let kept = [
+            (self.oldest_confirm, keep.events),
+            (self.oldest_conflict, keep.conflicts),
+            (self.oldest_refused, keep.refused),
+        ];
+        let overdue = kept.into_iter().map(|(oldest, keep)| {
+            let oldest = oldest.unwrap_or_default();
+            oldest.saturating_sub(keep.saturating_add(slack))
+        });
+        overdue.max().unwrap_or_default()
     }
 }
 
@@ -55,12 +84,25 @@ mod tests {
     #[test]
     fn what_is_kept_longer_than_it_should_is_overdue() {
         let day = Duration::from_secs(86_400);
-        let size = |oldest_confirm| StoreSize {
-            oldest_confirm,
-            ..StoreSize::default()
+        let keep = Retention {
+            events: 3 * day,
+            conflicts: 30 * day,
+            refused: 7 * day,
+            keys: day,
         };
-        assert_eq!(size(None).overdue(day), Duration::ZERO);
-        assert_eq!(size(Some(day)).overdue(3 * day), Duration::ZERO);
-        assert_eq!(size(Some(5 * day)).overdue(3 * day), 2 * day);
+        let overdue = |[confirm, conflict, refused]: [u32; 3]| {
+            let size = StoreSize {
+                oldest_confirm: (confirm > 0).then(|| confirm * day),
+                oldest_conflict: (conflict > 0).then(|| conflict * day),
+                oldest_refused: (refused > 0).then(|| refused * day),
+                ..StoreSize::default()
+            };
+            size.overdue(keep, day)
+        };
+        assert_eq!(overdue([0, 0, 0]), Duration::ZERO);
+        assert_eq!(overdue([4, 31, 8]), Duration::ZERO);
+        assert_eq!(overdue([5, 31, 8]), day);
+        assert_eq!(overdue([5, 33, 8]), 2 * day);
+        assert_eq!(overdue([5, 33, 11]), 3 * day);
     }
 }

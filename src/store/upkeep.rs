@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::keeper::{Lease, MEASURE, RETRY, Stop};
 use super::sink_backlogs::SinkBacklogs;
-use super::{Housekeeping, PauseWatch, Retention};
+use super::{Housekeeping, PauseWatch, Retention, StoreSize, Surplus};
 use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::telemetry::Metrics;
@@ -24,6 +24,8 @@ pub(super) struct PruneBounds {
     rows: usize,
     /// Bytes in use above which published events are deleted before their time.
     bytes: Option<NonZeroU64>,
+    /// Bytes of conflicts above which the oldest ones are deleted before their time.
+    conflict_bytes: Option<NonZeroU64>,
 }
 
 impl PruneBounds {
@@ -39,8 +41,18 @@ impl PruneBounds {
             interval: config.prune_interval,
             rows: config.prune_rows,
             bytes: NonZeroU64::new(config.keep_events_below),
+            conflict_bytes: NonZeroU64::new(config.keep_conflicts_below),
         }
     }
+}
+
+/// Rows that are to go before their time, by the last measure.
+#[derive(Default)]
+pub(super) struct Excess {
+    /// Number of events.
+    events: u64,
+    /// Bytes of conflicts.
+    conflict_bytes: u64,
 }
 
 /// The thread for everything that may take its time: pauses, backlog, size, and deletion of old rows.
@@ -49,8 +61,7 @@ pub(super) struct Upkeep {
     /// This instance.
     pub(super) instance: InstanceId,
     pub(super) bounds: PruneBounds,
-    /// Events that are to be deleted for that, by the last measure.
-    pub(super) surplus: u64,
+    pub(super) excess: Excess,
     pub(super) metrics: Arc<Metrics>,
     /// Says that events are parked in the store.
     pub(super) parked: Component,
@@ -80,6 +91,7 @@ impl Upkeep {
                 if Instant::now() >= prune_at {
                     let more = self.prune();
                     let more = self.shrink() || more;
+                    let more = self.shrink_conflicts() || more;
                     prune_at = Instant::now() + if more { RETRY } else { self.bounds.interval };
                 }
             }
@@ -148,15 +160,17 @@ impl Upkeep {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.store_bytes.set(number(size.on_disk));
         self.metrics.store_used_bytes.set(number(size.in_use));
-        let overdue = size
-            .overdue(self.bounds.retention.events + self.bounds.interval)
-            .as_secs();
-        self.metrics.prune_overdue_seconds.set(number(overdue));
+        let overdue = size.overdue(self.bounds.retention, self.bounds.interval);
+        self.metrics
+            .prune_overdue_seconds
+            .set(number(overdue.as_secs()));
+        self.metrics.conflict_bytes.set(number(size.of_conflicts));
+        self.bound_conflicts(&size);
         let Some(bound) = self.bounds.bytes else {
             return;
         };
-        self.surplus = size.events_above(bound.get());
-        if self.surplus > 0 {
+        self.excess.events = size.events_above(bound.get());
+        if self.excess.events > 0 {
             let (used, bound) = (size.in_use, bound.get());
             tracing::warn!(
                 used,
@@ -166,19 +180,63 @@ impl Upkeep {
         }
     }
 
+    /// Decides on the conflicts that are to go before their time.
+    fn bound_conflicts(&mut self, size: &StoreSize) {
+        let Some(bound) = self.bounds.conflict_bytes else {
+            return;
+        };
+        self.excess.conflict_bytes = size.of_conflicts.saturating_sub(bound.get());
+        if self.excess.conflict_bytes > 0 {
+            let (used, bound) = (size.of_conflicts, bound.get());
+            tracing::warn!(
+                used,
+                bound,
+                "conflicts use {used} bytes, above store.keep_conflicts_below_bytes: the oldest ones are deleted before store.keep_conflicts_days. Deliveries go on. `hookweir conflicts` names their sources; raise the bound if the bodies are needed"
+            );
+        }
+    }
+
+    /// Deletes conflicts that are too many, for a second at most. Returns `true` if more are to go.
+    fn shrink_conflicts(&mut self) -> bool {
+        let begun = Instant::now();
+        while self.excess.conflict_bytes > 0 {
+            let above = Surplus {
+                rows: self.bounds.rows as u64,
+                bytes: self.excess.conflict_bytes,
+            };
+            match self.store.shrink_conflicts(self.instance, above) {
+                // Another instance deletes them.
+                Ok(Surplus { rows: 0, .. }) => self.excess.conflict_bytes = 0,
+                Ok(gone) => {
+                    self.excess.conflict_bytes =
+                        self.excess.conflict_bytes.saturating_sub(gone.bytes);
+                    self.metrics.deleted_early.inc_by(gone.rows);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "conflicts above store.keep_conflicts_below_bytes could not be deleted; the next attempt comes by itself");
+                    return false;
+                }
+            }
+            if begun.elapsed() > RETRY {
+                return self.excess.conflict_bytes > 0;
+            }
+        }
+        false
+    }
+
     /// Deletes events that are too many, for a second at most. Returns `true` if more are to go.
     fn shrink(&mut self) -> bool {
         let begun = Instant::now();
-        while self.surplus > 0 {
+        while self.excess.events > 0 {
             let limit = self
                 .bounds
                 .rows
-                .min(usize::try_from(self.surplus).unwrap_or(usize::MAX));
+                .min(usize::try_from(self.excess.events).unwrap_or(usize::MAX));
             match self.store.delete_oldest(self.instance, limit) {
                 // Another instance deletes them, or none is published.
-                Ok(0) => self.surplus = 0,
+                Ok(0) => self.excess.events = 0,
                 Ok(gone) => {
-                    self.surplus = self.surplus.saturating_sub(gone);
+                    self.excess.events = self.excess.events.saturating_sub(gone);
                     self.metrics.deleted_early.inc_by(gone);
                 }
                 Err(error) => {
@@ -187,7 +245,7 @@ impl Upkeep {
                 }
             }
             if begun.elapsed() > RETRY {
-                return self.surplus > 0;
+                return self.excess.events > 0;
             }
         }
         false

@@ -257,12 +257,15 @@ metrics! {
     pub store_bytes: IntGauge = "hookweir_store_bytes",;
     /// Bytes in the store that rows use, about. Bounded by `store.keep_events_below_bytes`.
     pub store_used_bytes: IntGauge = "hookweir_store_used_bytes",;
-    /// Time for which the oldest published event was kept beyond `store.keep_events_days` and
-    /// `store.prune_interval_secs`, in seconds. It grows while
-    /// deletion is slower than arrival.
+    /// Bytes of the bodies of conflicts in the store, with their headers and 512 more for each. Bounded by
+    /// `store.keep_conflicts_below_bytes`.
+    pub conflict_bytes: IntGauge = "hookweir_conflict_bytes",;
+    /// Longest time for which a published event, a conflict or a refused delivery was kept beyond
+    /// `store.keep_events_days`, `store.keep_conflicts_days` or `quarantine.keep_days`, and
+    /// `store.prune_interval_secs`, in seconds. It grows while deletion is slower than arrival.
     pub prune_overdue_seconds: IntGauge = "hookweir_prune_overdue_seconds",;
-    /// Published events that were deleted before their time, since the store was above
-    /// `store.keep_events_below_bytes`.
+    /// Published events and conflicts that were deleted before their time, since they were above
+    /// `store.keep_events_below_bytes` or `store.keep_conflicts_below_bytes`.
     pub deleted_early: IntCounter = "hookweir_deleted_early_total",;
     /// Free space of the disk that holds the store (SQLite), the spool, or the events of a file sink,
     /// in bytes, as far as the service may use it.

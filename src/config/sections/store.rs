@@ -45,6 +45,10 @@ section! {
         pub keep_events_below: u64 = "store.keep_events_below_bytes", Bytes(0..=1024 * GIB), 0;
         /// Time that the bodies of conflicts (a known id with another body) stay in the database.
         pub keep_conflicts: Duration = "store.keep_conflicts_days", Days(0..=3660), 30;
+        /// Bytes of the bodies of conflicts above which the oldest ones are deleted before keep_conflicts_days;
+        /// each counts as its body, its headers and 512 more. Set it alike for all instances: one of them
+        /// deletes. 0 deletes by age only.
+        pub keep_conflicts_below: u64 = "store.keep_conflicts_below_bytes", Bytes(0..=1024 * GIB), 0;
         /// Interval between deletions of expired rows. Lower values keep tables smaller, higher values save
         /// I/O.
         pub prune_interval: Duration = "store.prune_interval_secs", Secs(1..=DAY_SECS), 10;

@@ -16,7 +16,9 @@ use crate::domain::delivery::InstanceId;
 use crate::domain::sink::SinkName;
 use crate::store::relocation::refuse_relocated;
 use crate::store::row::millis;
-use crate::store::{Backlog, Housekeeping, Retention, Seq, StoreError, StoreSize, migrations};
+use crate::store::{
+    Backlog, Housekeeping, Retention, Seq, StoreError, StoreSize, Surplus, migrations,
+};
 
 const RENEW_LEASE: &str = "
     INSERT INTO instance (id, alive_until, lease_ms)
@@ -118,6 +120,10 @@ impl Housekeeping for PostgresStore {
 
     fn delete_oldest(&self, owner: InstanceId, limit: usize) -> Result<u64, StoreError> {
         self.delete_before_their_time(owner, limit)
+    }
+
+    fn shrink_conflicts(&self, owner: InstanceId, above: Surplus) -> Result<Surplus, StoreError> {
+        self.delete_oldest_conflicts(owner, above)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Binary, Nullable};
 
 use super::{PostgresStore, sql_limit};
 use crate::domain::delivery::InstanceId;
-use crate::store::size::EARLY_LOOK;
-use crate::store::{StoreError, StoreSize};
+use crate::store::size::{CONFLICT_OVERHEAD, EARLY_LOOK};
+use crate::store::{StoreError, StoreSize, Surplus};
 
 /// The quarantine has bounds of its own, and is not in use by events. Sizes on disk come from the file system, the number of events
 /// from the statistics collector (after a crash from the last `ANALYZE`), and the average from the oldest and the newest events. The
@@ -29,7 +29,10 @@ const SIZE: &str = "
             UNION ALL (SELECT body, headers FROM event ORDER BY seq DESC LIMIT 300)) AS sampled
     )
     SELECT disk.bytes AS on_disk, least(disk.own, disk.others + rows.events * average.bytes)::bigint AS in_use, average.bytes AS of_event,
-           (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM published) AS oldest_ms
+           (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM published) AS oldest_ms,
+           (SELECT coalesce(sum(octet_length(body) + octet_length(headers) + $1), 0)::bigint FROM conflict) AS conflicts,
+           (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM conflict) AS oldest_conflict_ms,
+           (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM quarantine) AS oldest_refused_ms
     FROM disk, rows, average";
 
 /// Tells that no instance with a live lease has a lower id than `$1`. One instance at a time deletes by size: two would delete twice
@@ -54,6 +57,18 @@ const DELETE_OLDEST: &str = "
     )
     SELECT count(*) AS events FROM deleted";
 
+/// Deletes the oldest at most `$2` conflicts, up to the one with which `$1` bytes are gone. Each counts for `$3` more than its body and
+/// headers.
+const DELETE_CONFLICTS: &str = "
+    WITH oldest AS MATERIALIZED (
+        SELECT ctid AS place, at, octet_length(body) + octet_length(headers) + $3 AS size FROM conflict ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), summed AS MATERIALIZED (
+        SELECT place, size, sum(size) OVER (ORDER BY at, place ROWS UNBOUNDED PRECEDING) - size AS before FROM oldest
+    ), deleted AS (
+        DELETE FROM conflict WHERE ctid = ANY (ARRAY (SELECT place FROM summed WHERE before < $1))
+    )
+    SELECT count(*) AS gone, coalesce(sum(size), 0)::bigint AS bytes FROM summed WHERE before < $1";
+
 #[derive(QueryableByName)]
 struct SizeRow {
     #[diesel(sql_type = BigInt)]
@@ -64,6 +79,20 @@ struct SizeRow {
     of_event: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     oldest_ms: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    conflicts: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    oldest_conflict_ms: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    oldest_refused_ms: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct DeletedRow {
+    #[diesel(sql_type = BigInt)]
+    gone: i64,
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
 }
 
 #[derive(QueryableByName)]
@@ -78,16 +107,53 @@ struct GoneRow {
     events: i64,
 }
 
+fn is_first(connection: &mut PgConnection, owner: InstanceId) -> QueryResult<bool> {
+    let row: FirstRow = sql_query(IS_FIRST)
+        .bind::<Binary, _>(&owner.as_bytes()[..])
+        .get_result(connection)?;
+    Ok(row.first)
+}
+
 impl PostgresStore {
+    /// See [`Housekeeping::shrink_conflicts`](crate::store::Housekeeping::shrink_conflicts).
+    pub(super) fn delete_oldest_conflicts(
+        &self,
+        owner: InstanceId,
+        above: Surplus,
+    ) -> Result<Surplus, StoreError> {
+        self.transaction(|connection| {
+            if !is_first(connection, owner)? {
+                return Ok(Surplus::default());
+            }
+            let row: DeletedRow = sql_query(DELETE_CONFLICTS)
+                .bind::<BigInt, _>(i64::try_from(above.bytes).unwrap_or(i64::MAX))
+                .bind::<BigInt, _>(i64::try_from(above.rows).unwrap_or(i64::MAX))
+                .bind::<BigInt, _>(CONFLICT_OVERHEAD)
+                .get_result(connection)?;
+            Ok(Surplus {
+                rows: row.gone.unsigned_abs(),
+                bytes: row.bytes.unsigned_abs(),
+            })
+        })
+    }
+
     /// See [`Housekeeping::size`](crate::store::Housekeeping::size).
     pub(super) fn measured_size(&self) -> Result<StoreSize, StoreError> {
-        let row: SizeRow = self.run(|connection| sql_query(SIZE).get_result(connection))?;
+        let row: SizeRow = self.run(|connection| {
+            sql_query(SIZE)
+                .bind::<BigInt, _>(CONFLICT_OVERHEAD)
+                .get_result(connection)
+        })?;
         let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
+        let age = |ms: i64| Duration::from_millis(bytes(ms));
         Ok(StoreSize {
             on_disk: bytes(row.on_disk),
             in_use: bytes(row.in_use),
             of_event: bytes(row.of_event),
-            oldest_confirm: row.oldest_ms.map(|ms| Duration::from_millis(bytes(ms))),
+            oldest_confirm: row.oldest_ms.map(age),
+            of_conflicts: bytes(row.conflicts),
+            oldest_conflict: row.oldest_conflict_ms.map(age),
+            oldest_refused: row.oldest_refused_ms.map(age),
         })
     }
 
@@ -98,10 +164,7 @@ impl PostgresStore {
         limit: usize,
     ) -> Result<u64, StoreError> {
         self.delete_events(|connection| {
-            let row: FirstRow = sql_query(IS_FIRST)
-                .bind::<Binary, _>(&owner.as_bytes()[..])
-                .get_result(connection)?;
-            if !row.first {
+            if !is_first(connection, owner)? {
                 return Ok(0);
             }
             let gone: GoneRow = sql_query(DELETE_OLDEST)

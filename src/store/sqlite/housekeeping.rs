@@ -12,7 +12,7 @@ use crate::config::model;
 use crate::domain::delivery::InstanceId;
 use crate::store::relocation::refuse_relocated;
 use crate::store::row::millis;
-use crate::store::{Backlog, Housekeeping, Retention, StoreError, StoreSize, migrations};
+use crate::store::{Backlog, Housekeeping, Retention, StoreError, StoreSize, Surplus, migrations};
 
 impl Housekeeping for SqliteStore {
     fn prepare(&self) -> Result<(), StoreError> {
@@ -108,6 +108,10 @@ impl Housekeeping for SqliteStore {
 
     fn delete_oldest(&self, _owner: InstanceId, limit: usize) -> Result<u64, StoreError> {
         self.delete_before_their_time(limit)
+    }
+
+    fn shrink_conflicts(&self, _owner: InstanceId, above: Surplus) -> Result<Surplus, StoreError> {
+        self.delete_oldest_conflicts(above)
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Nullable};
 
 use super::upkeep::sql_limit;
 use super::{SqliteStore, now};
-use crate::store::size::EARLY_LOOK;
-use crate::store::{StoreError, StoreSize};
+use crate::store::size::{CONFLICT_OVERHEAD, EARLY_LOOK};
+use crate::store::{StoreError, StoreSize, Surplus};
 
 /// The quarantine has bounds of its own, and is not in use by events. Pages are counted by SQLite itself, and the average comes from the
 /// oldest and the newest events. The length of a body is known without reading it.
@@ -20,7 +20,19 @@ const SIZE: &str = "
                 SELECT * FROM (SELECT length(body) + length(headers) AS bytes FROM event ORDER BY seq LIMIT 300)
                 UNION ALL SELECT * FROM (SELECT length(body) + length(headers) AS bytes FROM event ORDER BY seq DESC LIMIT 300))) + 150 AS average,
            (SELECT coalesce(sum(size), 0) FROM quarantine) AS refused,
-           (SELECT min(at) FROM published) AS oldest";
+           (SELECT min(at) FROM published) AS oldest,
+           (SELECT coalesce(sum(length(body) + length(headers) + ?1), 0) FROM conflict) AS conflicts,
+           (SELECT min(at) FROM conflict) AS oldest_conflict,
+           (SELECT min(at) FROM quarantine) AS oldest_refused";
+
+/// The oldest at most `?2` conflicts, up to the one with which `?1` bytes are gone. Each counts for `?3` more than its body and headers.
+const OLDEST_CONFLICTS: &str = "
+    SELECT place, size FROM (
+        SELECT place, size, sum(size) OVER (ORDER BY at, place ROWS UNBOUNDED PRECEDING) - size AS before FROM (
+            SELECT rowid AS place, at, length(body) + length(headers) + ?3 AS size FROM conflict ORDER BY at, rowid LIMIT ?2) AS oldest
+    ) AS summed WHERE before < ?1";
+
+const DELETE_CONFLICT: &str = "DELETE FROM conflict WHERE rowid = ?1";
 
 /// Deletes at most `?1` events that every sink has confirmed, out of the oldest `?2` confirms.
 const DELETE_EVENTS: &str = "
@@ -50,20 +62,64 @@ struct SizeRow {
     average: f64,
     #[diesel(sql_type = Nullable<BigInt>)]
     oldest: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    conflicts: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    oldest_conflict: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    oldest_refused: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct ConflictRow {
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+    #[diesel(sql_type = BigInt)]
+    size: i64,
 }
 
 impl SqliteStore {
     /// See [`Housekeeping::size`](crate::store::Housekeeping::size).
     pub(super) fn measured_size(&self) -> Result<StoreSize, StoreError> {
-        let row: SizeRow = self.read(|connection| sql_query(SIZE).get_result(connection))?;
+        let row: SizeRow = self.read(|connection| {
+            sql_query(SIZE)
+                .bind::<BigInt, _>(CONFLICT_OVERHEAD)
+                .get_result(connection)
+        })?;
         let bytes = |pages: i64| u64::try_from(pages.saturating_mul(row.page)).unwrap_or(0);
         let in_use = bytes(row.pages.saturating_sub(row.free));
-        let age = |at: i64| u64::try_from(now().saturating_sub(at)).unwrap_or(0);
+        let age = |at: i64| {
+            let millis = u64::try_from(now().saturating_sub(at)).unwrap_or(0);
+            Duration::from_millis(millis)
+        };
         Ok(StoreSize {
             on_disk: bytes(row.pages),
             in_use: in_use.saturating_sub(u64::try_from(row.refused).unwrap_or(0)),
             of_event: row.average as u64,
-            oldest_confirm: row.oldest.map(|at| Duration::from_millis(age(at))),
+            oldest_confirm: row.oldest.map(age),
+            of_conflicts: row.conflicts.unsigned_abs(),
+            oldest_conflict: row.oldest_conflict.map(age),
+            oldest_refused: row.oldest_refused.map(age),
+        })
+    }
+
+    /// See [`Housekeeping::shrink_conflicts`](crate::store::Housekeeping::shrink_conflicts).
+    pub(super) fn delete_oldest_conflicts(&self, above: Surplus) -> Result<Surplus, StoreError> {
+        self.write(|connection| {
+            let oldest: Vec<ConflictRow> = sql_query(OLDEST_CONFLICTS)
+                .bind::<BigInt, _>(i64::try_from(above.bytes).unwrap_or(i64::MAX))
+                .bind::<BigInt, _>(i64::try_from(above.rows).unwrap_or(i64::MAX))
+                .bind::<BigInt, _>(CONFLICT_OVERHEAD)
+                .load(connection)?;
+            let mut gone = Surplus::default();
+            for ConflictRow { place, size } in oldest {
+                sql_query(DELETE_CONFLICT)
+                    .bind::<BigInt, _>(place)
+                    .execute(connection)?;
+                gone.rows += 1;
+                gone.bytes += size.unsigned_abs();
+            }
+            Ok(gone)
         })
     }
 

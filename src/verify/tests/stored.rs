@@ -43,6 +43,7 @@ impl Database {
             allow_unsafe_durability: true,
             keep_events: Duration::from_secs(3600),
             keep_events_below: 0,
+            keep_conflicts_below: 0,
             keep_conflicts: Duration::from_secs(3600),
             keep_refused: Duration::from_secs(3600),
             prune_interval: Duration::from_secs(60),

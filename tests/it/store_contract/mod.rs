@@ -147,6 +147,8 @@ macro_rules! contract {
             the_size_is_that_of_the_rows_and_shrinks_with_them
             the_oldest_published_events_go_first_and_what_waits_stays
             an_event_that_another_sink_waits_for_keeps_its_confirm
+            the_oldest_conflicts_go_first_and_no_more_than_are_above_the_bound
+            conflicts_above_their_bound_shrink_below_it_by_themselves
             a_store_above_its_bound_shrinks_below_it_by_itself);
         $crate::store_contract::contract!($place: audit
             an_opened_body_is_recorded_and_the_entry_goes_after_its_time

@@ -57,6 +57,7 @@ pub(crate) fn config(url: model::StoreUrl, schema: &str) -> model::Store {
         allow_unsafe_durability: false,
         keep_events: Duration::from_secs(3600),
         keep_events_below: 0,
+        keep_conflicts_below: 0,
         keep_conflicts: Duration::from_secs(3600),
         keep_refused: Duration::from_secs(3600),
         prune_interval: Duration::from_millis(50),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hookweir::domain::delivery::InstanceId;
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::Keeper;
-use hookweir::store::{Inserted, Store, StoreSize};
+use hookweir::store::{Inserted, Store, StoreSize, Surplus};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -92,6 +92,71 @@ pub(crate) fn an_event_that_another_sink_waits_for_keeps_its_confirm(place: &imp
     assert_eq!(store.delete_oldest(owner, 100), Ok(2));
     assert_eq!((place.count("event"), place.count("published")), (2, 1));
     assert_eq!(place.count("event WHERE event_id = '0'"), 1);
+}
+
+/// Stores events, and another body of 20 kB under each id.
+fn conflicts(store: &dyn Store, owner: InstanceId, count: usize) {
+    for n in 0..count {
+        insert_one(store, owner, event(&n.to_string(), "first"));
+        let other = insert_one(store, owner, event(&n.to_string(), vec![b'y'; BODY]));
+        assert!(matches!(other, Inserted::Conflict(_)), "{other:?}");
+    }
+}
+
+pub(crate) fn the_oldest_conflicts_go_first_and_no_more_than_are_above_the_bound(
+    place: &impl Place,
+) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let none = store.size().expect("a size");
+    assert_eq!((none.of_conflicts, none.oldest_conflict), (0, None));
+    conflicts(&*store, owner, 10);
+    let size = store.size().expect("a size");
+    let each = size.of_conflicts / 10;
+    assert!((20_512..21_000).contains(&each), "{size:?}");
+    assert!(size.oldest_conflict.is_some());
+    let gone = |bytes, rows| {
+        let above = Surplus { rows, bytes };
+        let gone = store.shrink_conflicts(owner, above).expect("deleted");
+        assert_eq!(gone.bytes, gone.rows * each);
+        gone.rows
+    };
+    // A byte more than two of them count for.
+    assert_eq!(gone(2 * each + 1, 100), 3);
+    assert_eq!(gone(100 * each, 2), 2, "at most so many at once");
+    let left: Vec<_> = (0..10)
+        .map(|n| place.count(&format!("conflict WHERE event_id = '{n}'")))
+        .collect();
+    assert_eq!(left, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
+    assert_eq!((place.count("event"), place.count("dedup")), (10, 10));
+    assert_eq!(gone(100 * each, 100), 5);
+    assert_eq!(gone(1, 100), 0);
+}
+
+pub(crate) fn conflicts_above_their_bound_shrink_below_it_by_themselves(place: &impl Place) {
+    let store = place.store();
+    let me = alive(&*store);
+    conflicts(&*store, me, 40);
+    let full = store.size().expect("a size").of_conflicts;
+    let mut config = place.config();
+    config.keep_conflicts = LONG;
+    config.keep_conflicts_below = full / 2;
+    let (health, metrics) = (Health::default(), Metrics::new().expect("metrics"));
+    let (lifeline, vigil) = CriticalTask::new();
+    let kept = kept(&store, me, &metrics, &health);
+    let keeper = Keeper::start(kept, &config, &lifeline).expect("a keeper");
+    eventually("conflicts go before their time", || {
+        metrics.deleted_early.get() > 0
+    });
+    vigil.stopping();
+    assert!(keeper.stop(true));
+    assert_eq!(
+        metrics.conflict_bytes.get() as u64,
+        full,
+        "as it was measured"
+    );
+    assert_eq!((place.count("conflict"), place.count("event")), (20, 40));
+    assert_eq!(metrics.deleted_early.get(), 20);
 }
 
 pub(crate) fn a_store_above_its_bound_shrinks_below_it_by_itself(place: &impl Place) {

@@ -31,6 +31,8 @@ pub struct Load {
     pub at_once: u8,
     /// Per cent of the events that are sent again later.
     pub later: u8,
+    /// Events that are set aside for later, at most.
+    pub set_aside: usize,
     /// Per cent of the events that are forged.
     pub forged: u8,
     /// Per cent of the events that are sent again with another body.
@@ -54,6 +56,7 @@ impl Load {
             rate: None,
             at_once: 10,
             later: 10,
+            set_aside: 100,
             forged: 5,
             other_body: 1,
             sizes: small,
@@ -217,7 +220,7 @@ impl Shared {
                 next = Instant::now().max(next + interval);
             }
             self.one(&mut rng).await;
-            self.redeliver(&mut rng, 100).await;
+            self.redeliver(&mut rng, self.load.set_aside).await;
         }
         self.redeliver(&mut rng, 0).await;
     }

@@ -7,6 +7,7 @@ mod crowd;
 mod few;
 mod host;
 mod kafka;
+pub mod operator;
 mod postgres;
 mod quarantine;
 mod rabbitmq;
@@ -71,6 +72,7 @@ pub fn chosen(wanted: &str) -> Result<Vec<Row>, String> {
         cluster::ROWS,
         crowd::ROWS,
         quarantine::ROWS,
+        operator::ROWS,
     ]
     .concat();
     crate::options::choose(&all, |row| row.name, wanted)

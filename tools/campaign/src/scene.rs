@@ -84,6 +84,10 @@ pub struct Setup {
     pub plain_role: bool,
     /// The store is a SQLite file. One instance at most.
     pub sqlite: bool,
+    /// Every event is sent once more when the load ends.
+    pub redeliver_all: bool,
+    /// The operator of the row makes the mistake of its control.
+    pub careless: bool,
 }
 
 impl Default for Setup {
@@ -108,6 +112,8 @@ impl Default for Setup {
             pooler: false,
             plain_role: false,
             sqlite: false,
+            redeliver_all: false,
+            careless: false,
         };
         // What is waited for after a fault is shortened, so that a short run is; all else is the default.
         setup.set("store.lease_secs", 5);
@@ -200,6 +206,8 @@ pub struct Scene<'a> {
     pub patience: Duration,
     /// Disk of the log, if it has one of its own.
     pub log_disk: Option<SmallDisk>,
+    /// The operator of the row makes the mistake of its control.
+    pub careless: bool,
     closed: usize,
     noted_waiting: i64,
 }
@@ -319,7 +327,8 @@ impl<'a> Scene<'a> {
             connections: options.connections,
             rate: (rate > 0.0).then_some(rate),
             at_once: 5,
-            later: 5,
+            later: if setup.redeliver_all { 100 } else { 5 },
+            set_aside: if setup.redeliver_all { usize::MAX } else { 100 },
             forged: 2,
             other_body: setup.other_body,
             sizes,
@@ -353,6 +362,7 @@ impl<'a> Scene<'a> {
             memory,
             patience: PATIENCE,
             log_disk,
+            careless: setup.careless,
             closed: 0,
             noted_waiting: 0,
         }

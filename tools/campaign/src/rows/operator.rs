@@ -130,9 +130,11 @@ async fn backup_restore(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
             run_well(scene, &["backup", "backup.db"]);
-            // Events that the backup does not have.
-            scene.load().until_taken(100).await;
+            // Events that neither the backup nor the queue has.
+            blocking(|| scene.servers.rabbitmq.pause());
+            scene.load().until_taken(200).await;
             scene.kill(0);
+            blocking(|| scene.servers.rabbitmq.resume());
             let gone = format!("drop schema {} cascade", scene.place.schema);
             scene.place.execute(&gone);
             run_well(scene, &["restore", "backup.db"]);

@@ -88,7 +88,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
         found.in_quarantine
     ));
     in_files(config, messages)?;
-    name_the_rest(config);
+    name_the_rest(config, messages);
     Ok(())
 }
 
@@ -219,7 +219,7 @@ fn in_files(config: &Config, messages: &BTreeSet<String>) -> Result<(), Failure>
 }
 
 /// Names the places that are not reached.
-fn name_the_rest(config: &Config) {
+fn name_the_rest(config: &Config, messages: &BTreeSet<String>) {
     for sink in &config.sinks {
         let place = match &sink.url {
             PublisherUrl::File(_) => continue,
@@ -242,9 +242,16 @@ fn name_the_rest(config: &Config) {
             ));
         }
     }
+    if !messages.is_empty() {
+        let ids: Vec<String> = messages.iter().map(|id| format!("--id {id}")).collect();
+        say::note(format_args!(
+            "not reached: rows of the lakehouse; once no event file has them: hookweir lakehouse erase {}",
+            ids.join(" ")
+        ));
+    }
     say::note(
-        "not reached: backups, and the table of the lakehouse: `hookweir lakehouse erase --id MESSAGE_ID` or --subject. Free pages of the database \
-         are overwritten in their time, or by VACUUM",
+        "not reached: backups, and events that the store has no more (store.keep_events_days): `hookweir lakehouse erase --subject` finds their rows, \
+         in all sources. Free pages of the database are overwritten in their time, or by VACUUM",
     );
 }
 

@@ -25,6 +25,8 @@ use crate::{http, operate, publish};
 const LOOK: Duration = Duration::from_millis(10);
 /// Time of a stop for refused deliveries that are not in the store yet.
 const QUARANTINE_STOP: Duration = Duration::from_secs(2);
+/// Time of a stop for the lakehouse's writer: its protocol allows an end at any point, and providers wait.
+const LAKEHOUSE_STOP: Duration = Duration::from_secs(2);
 
 /// The admin listener's server, while the service drains.
 struct AdminServer {
@@ -178,9 +180,11 @@ impl Service {
             // During a commit the lease is not released: its rows would have no owner. It expires.
             keeper.stop(written);
             store.close();
-            if lakehouse.is_some_and(|lakehouse| !lakehouse.stop(end)) {
+            if lakehouse
+                .is_some_and(|lakehouse| !lakehouse.stop(end.min(Instant::now() + LAKEHOUSE_STOP)))
+            {
                 tracing::warn!(
-                    "the lakehouse did not finish within shutdown.drain_secs; the next start brings the rest into the table"
+                    "the lakehouse was in the middle of its work; the next start brings the rest into the table"
                 );
             }
             left

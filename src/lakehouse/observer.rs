@@ -57,6 +57,10 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(oldest: Arc<Oldest>, metrics: Arc<Metrics>, health: Component) -> Self {
+        // An alert looks for them, also before the first commit.
+        for result in ["added", "copy", "unreadable"] {
+            metrics.lakehouse_rows.with_label_values(&[result]);
+        }
         Self {
             oldest,
             metrics,

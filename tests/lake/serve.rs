@@ -30,6 +30,27 @@ mod with_readers {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_lakehouse_that_is_removed_while_in_use_is_built_again_from_the_event_folder() {
+        let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
+        let mut app = App::start_with_lakehouse(&config).await;
+        let before = Load::on(&[app.listen]).send(200).await;
+        app.drained().await;
+        until_all_rows(&app).await;
+        std::fs::remove_dir_all(lake(&app)).expect("removed");
+        let load = Load {
+            seed: 2,
+            ..Load::on(&[app.listen])
+        };
+        let after = load.send(200).await;
+        app.drained().await;
+        until_rows(&app, files(&app.events()).len()).await;
+        app.until_healthy().await;
+        assert!(app.stop().await.success(), "{}", app.log());
+        check(&app, &before);
+        check(&app, &after);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn the_query_of_the_readme_shows_the_event_that_its_commands_have_sent() {
         let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
         let readme = std::fs::read_to_string(readme).expect("the README");

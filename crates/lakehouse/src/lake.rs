@@ -97,7 +97,9 @@ impl Lake {
                 folder.display()
             )));
         }
-        Self::with_catalog(place.catalog(&folder)?, &folder).await
+        let catalog = place.catalog(&folder)?;
+        check_folder(&*catalog, &folder).await?;
+        Self::with_catalog(catalog, &folder).await
     }
 
     /// Opens the lakehouse at `place` as it is. Returns None if it has no table.
@@ -111,8 +113,11 @@ impl Lake {
         }
         let (catalog, ident) = (place.catalog(&folder)?, ident());
         let exists = catalog.table_exists(&ident).await;
-        let exists = exists.map_err(LakeError::away("look for the table"))?;
-        Ok(exists.then_some(Self { catalog, ident }))
+        if !exists.map_err(LakeError::away("look for the table"))? {
+            return Ok(None);
+        }
+        check_folder(&*catalog, &folder).await?;
+        Ok(Some(Self { catalog, ident }))
     }
 
     /// Opens the table in `catalog`. If it does not exist, it is created in `folder`.
@@ -169,4 +174,34 @@ impl Lake {
             Err(error) => Err(LakeError::away("commit to the table")(error)),
         }
     }
+}
+
+/// Fails if the catalog of `folder` names a table elsewhere. Files are named by absolute paths: in a copy, they are
+/// those of the original, and upkeep would delete them.
+async fn check_folder(catalog: &dyn LakeCatalog, folder: &Path) -> Result<()> {
+    let location = catalog.metadata_location(&ident()).await;
+    let Some(location) = location.map_err(LakeError::away("look for the table"))? else {
+        return Ok(());
+    };
+    let metadata = storage::local_path(&location);
+    let named = metadata
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(&metadata);
+    let here = folder.join(TABLE);
+    if same_place(named, &here) {
+        return Ok(());
+    }
+    Err(LakeError::Table(format!(
+        "the catalog of {} names the table in {}: the folder was copied or moved, and files of a table have absolute paths. Nothing is written. \
+         Move it back; or stop the service, remove the folder, and start: the table is built again from the event files that are there",
+        folder.display(),
+        named.display()
+    )))
+}
+
+/// Returns `true` if both paths name one folder, perhaps by links.
+fn same_place(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    a == b || real(a) == real(b)
 }

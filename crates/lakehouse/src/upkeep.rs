@@ -61,18 +61,20 @@ pub struct Upkept {
 
 /// Runs one round of the upkeep.
 pub async fn round(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<Upkept> {
-    let dropped = retain(lake, limits.keep_days, now).await?;
-    let compacted = compact(lake, limits, now).await?;
-    let expired = expire(lake, limits, now).await?;
-    let deleted = match remove_unnamed(lake, limits.unnamed_age, now).await? {
-        Unnamed::Deleted(files) => files,
-        Unnamed::Raced => 0,
+    let dropped = retain(lake, limits.keep_days, now).await;
+    let expired = expire(lake, limits, now).await;
+    let deleted = match remove_unnamed(lake, limits.unnamed_age, now).await {
+        Ok(Unnamed::Deleted(files)) => Ok(files),
+        Ok(Unnamed::Raced) => Ok(0),
+        Err(error) => Err(error),
     };
+    // Last, since it takes room: on a full disk the others still make some.
+    let compacted = compact(lake, limits, now).await;
     Ok(Upkept {
-        compacted,
-        expired,
-        dropped,
-        deleted,
+        dropped: dropped?,
+        expired: expired?,
+        deleted: deleted?,
+        compacted: compacted?,
     })
 }
 

@@ -3,6 +3,7 @@
 //! The layout is that of Iceberg's `JdbcCatalog` (schema version 1) and of pyiceberg's `SqlCatalog`. Both open
 //! the catalog as it is, under the name [`super::sql::CATALOG`].
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,8 +44,17 @@ const POSTGRES_SETTINGS: &str =
 #[derive(Clone)]
 pub struct Database {
     place: Arc<Place>,
-    connection: Arc<Mutex<Option<AnyConnection>>>,
+    connection: Arc<Mutex<Option<Opened>>>,
 }
+
+/// A connection, and the file that it has open.
+struct Opened {
+    connection: AnyConnection,
+    file: Option<FileId>,
+}
+
+/// Device and number of a file.
+type FileId = (u64, u64);
 
 enum Place {
     Sqlite(PathBuf),
@@ -219,17 +229,44 @@ impl Database {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.place.connect()?,
+        let mut opened = match slot.take() {
+            Some(opened) if opened.file == self.place.file() => opened,
+            // SQLite goes on with a file that was deleted, and its commits are gone with the process.
+            Some(_) => return Err(unusable("it was deleted, moved or replaced while in use")),
+            None => {
+                let connection = self.place.connect()?;
+                let file = self.place.file();
+                Opened { connection, file }
+            }
         };
-        let done = work(&mut connection)?;
-        *slot = Some(connection);
+        let done = work(&mut opened.connection)?;
+        if opened.file != self.place.file() {
+            return Err(unusable("it was deleted, moved or replaced while in use"));
+        }
+        *slot = Some(opened);
         Ok(done)
     }
 }
 
+/// Returns the error of a database that cannot be used, for this reason.
+fn unusable(reason: &str) -> DieselError {
+    let reason = Box::new(reason.to_owned())
+        as Box<dyn diesel::result::DatabaseErrorInformation + Send + Sync>;
+    DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, reason)
+}
+
 impl Place {
+    /// Returns the file that is there now. None for a server.
+    fn file(&self) -> Option<FileId> {
+        match self {
+            Self::Sqlite(path) => {
+                let file = std::fs::metadata(path).ok()?;
+                Some((file.dev(), file.ino()))
+            }
+            Self::Postgres(_) => None,
+        }
+    }
+
     fn connect(&self) -> Result<AnyConnection, DieselError> {
         let failed = |error: ConnectionError| {
             // Without the address, which may hold a password.
@@ -237,9 +274,7 @@ impl Place {
                 ConnectionError::BadConnection(text) => text,
                 error => error.to_string(),
             };
-            let reason =
-                Box::new(text) as Box<dyn diesel::result::DatabaseErrorInformation + Send + Sync>;
-            DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, reason)
+            unusable(&text)
         };
         match self {
             Self::Sqlite(path) => {

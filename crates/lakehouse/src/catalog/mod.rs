@@ -21,4 +21,10 @@ pub trait LakeCatalog: Catalog {
         requirements: Vec<TableRequirement>,
         updates: Vec<TableUpdate>,
     ) -> Result<Table>;
+
+    /// Returns the location of the table's current metadata, which is not opened. None if there is no table, or if
+    /// the catalog has no files of its own to be moved.
+    async fn metadata_location(&self, _ident: &TableIdent) -> Result<Option<String>> {
+        Ok(None)
+    }
 }

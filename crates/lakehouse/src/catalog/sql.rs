@@ -253,6 +253,10 @@ impl Catalog for SqlCatalog {
 
 #[async_trait]
 impl LakeCatalog for SqlCatalog {
+    async fn metadata_location(&self, ident: &TableIdent) -> Result<Option<String>> {
+        self.location(ident).await
+    }
+
     /// Writes the new metadata file, and swaps the table's row if nobody else did since it was read.
     async fn commit(
         &self,

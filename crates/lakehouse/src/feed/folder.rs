@@ -135,23 +135,10 @@ impl FolderFeed {
 
     /// Goes on to the next file. Returns `false` if there is none.
     fn next_file(&mut self) -> io::Result<bool> {
-        let current = number(&self.at.file);
-        let mut next: Option<(u64, String)> = None;
-        let entries = match fs::read_dir(&self.folder) {
-            // The file sink makes it with its first event.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            entries => entries?,
-        };
-        for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if let Some(number) = number(&name)
-                && current.is_none_or(|current| number > current)
-                && next.as_ref().is_none_or(|(least, _)| number < *least)
-            {
-                next = Some((number, name));
-            }
-        }
-        let Some((_, file)) = next else {
+        let mut files = event_files(&self.folder)?;
+        let read = read_before(&self.at, &files);
+        files.retain(|(number, _)| read.is_none_or(|read| *number > read));
+        let Some((_, file)) = files.into_iter().min() else {
             return Ok(false);
         };
         // A file is closed before the next one is begun. A line may have come since the last look.
@@ -169,18 +156,15 @@ impl FolderFeed {
 /// Returns the bytes of the folder behind the acked position in the file `position`.
 pub fn backlog(folder: &Path, position: &Path) -> io::Result<u64> {
     let acked = stored(position)?;
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    let at = number(&acked.file);
+    let files = event_files(folder)?;
+    let at = read_before(&acked, &files);
     let mut bytes = 0;
-    for entry in entries {
-        let entry = entry?;
-        let Some(number) = number(&entry.file_name().to_string_lossy()) else {
-            continue;
+    for (number, name) in files {
+        let size = match fs::metadata(folder.join(name)) {
+            // Moved away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?.len(),
         };
-        let size = entry.metadata()?.len();
         bytes += match at {
             Some(at) if number < at => 0,
             Some(at) if number == at => size.saturating_sub(acked.offset),
@@ -188,6 +172,28 @@ pub fn backlog(folder: &Path, position: &Path) -> io::Result<u64> {
         };
     }
     Ok(bytes)
+}
+
+/// Returns the numbers and names of the event files in `folder`.
+fn event_files(folder: &Path) -> io::Result<Vec<(u64, String)>> {
+    let entries = match fs::read_dir(folder) {
+        // The file sink makes it with its first event.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        files.extend(number(&name).map(|number| (number, name)));
+    }
+    Ok(files)
+}
+
+/// Returns the number of the file that `position` is in. Files with lower numbers were read before it. If that
+/// file is not there any more, the numbers may have begun anew, and nothing counts as read.
+fn read_before(position: &Position, files: &[(u64, String)]) -> Option<u64> {
+    let mut same = files.iter().filter(|(_, name)| *name == position.file);
+    same.next().map(|(number, _)| *number)
 }
 
 /// Returns the acked position in the file `position`, or the beginning if there is none.
@@ -233,6 +239,14 @@ impl Feed for FolderFeed {
         let Some(last) = acks.into_iter().next_back() else {
             return Ok(());
         };
+        // With the position the table was removed, perhaps after the rows had come into it.
+        let was_there = self.acked != Position::default();
+        if was_there && matches!(self.position.try_exists(), Ok(false)) {
+            return Err(LakeError::Feed(format!(
+                "{} was removed: the event folder is read from its beginning",
+                self.position.display()
+            )));
+        }
         let text = serde_json::to_string(&last)
             .map_err(|error| LakeError::Feed(format!("cannot store the position: {error}")))?;
         disk::replace(&self.position, &text).map_err(|error| {
@@ -243,6 +257,10 @@ impl Feed for FolderFeed {
     }
 
     async fn release(&mut self) -> Result<()> {
+        // If the lakehouse was removed, so was the position.
+        self.acked = stored(&self.position).map_err(|error| {
+            LakeError::Feed(format!("cannot read {}: {error}", self.position.display()))
+        })?;
         self.at = self.acked.clone();
         self.block.clear();
         self.begin = 0;

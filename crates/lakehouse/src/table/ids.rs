@@ -7,7 +7,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use iceberg::expr::{Predicate, Reference};
 use iceberg::scan::{FileScanTask, TableScan};
-use iceberg::spec::{Datum, Literal, PrimitiveLiteral};
+use iceberg::spec::{DataFile, Datum, Literal, PrimitiveLiteral};
 use iceberg::table::Table;
 
 use super::schema::{COMMITTED_AT, MESSAGE_ID, RECEIVED_AT, SOURCE};
@@ -164,14 +164,15 @@ async fn commit_of(table: &Table, id: RowId, filter: Predicate) -> Result<Option
     Ok(None)
 }
 
-/// Returns the earliest start of a day so that the rows received since are at most `capacity`.
+/// Returns the earliest time so that the rows received since are at most `capacity`. The files with the newest
+/// rows count whole, so that none is read.
 pub async fn floor(table: &Table, capacity: usize) -> Result<Millis> {
     let failed = LakeError::away::<iceberg::Error>;
     let Some(snapshot) = table.metadata().current_snapshot() else {
         return Ok(Millis(i64::MIN));
     };
     let list = table.manifest_list_reader(snapshot).load().await;
-    let mut days: BTreeMap<i32, u64> = BTreeMap::new();
+    let mut files: Vec<(i64, u64)> = Vec::new();
     for file in list
         .map_err(failed("read the list of manifests"))?
         .entries()
@@ -179,20 +180,29 @@ pub async fn floor(table: &Table, capacity: usize) -> Result<Millis> {
         let manifest = file.load_manifest(table.file_io()).await;
         for entry in manifest.map_err(failed("read a manifest"))?.entries() {
             if entry.is_alive() {
-                *days
-                    .entry(day_of(entry.data_file().partition()))
-                    .or_default() += entry.record_count();
+                files.push((last_receipt(table, entry.data_file()), entry.record_count()));
             }
         }
     }
+    files.sort_unstable_by(|a, b| b.cmp(a));
     let mut rows = 0;
-    for (day, count) in days.into_iter().rev() {
+    for (last, count) in files {
         rows += count;
         if rows > capacity as u64 {
-            return Ok(Millis((i64::from(day) + 1) * 86_400_000));
+            return Ok(Millis(last.div_euclid(1000) + 1));
         }
     }
     Ok(Millis(i64::MIN))
+}
+
+/// Returns the latest time of receipt in a file, in microseconds. Without statistics it is the end of the file's day.
+fn last_receipt(table: &Table, file: &DataFile) -> i64 {
+    let column = table.metadata().current_schema().field_by_name(RECEIVED_AT);
+    let bound = column.and_then(|column| file.upper_bounds().get(&column.id));
+    match bound.map(Datum::literal) {
+        Some(PrimitiveLiteral::Long(micros)) => *micros,
+        _ => (i64::from(day_of(file.partition())) + 1) * 86_400_000_000 - 1,
+    }
 }
 
 /// Returns the day of a partition. Without one, the file counts as of the newest day.

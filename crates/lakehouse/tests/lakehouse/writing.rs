@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hookweir_lakehouse::error::LakeError;
 use hookweir_lakehouse::event::Millis;
 use hookweir_lakehouse::lake::{Lake, NAMESPACE, TABLE};
-use hookweir_lakehouse::table::schema;
+use hookweir_lakehouse::table::{ids, schema};
 use hookweir_lakehouse::writer::{Committed, Writer};
 use iceberg::spec::Schema;
 use iceberg::{Catalog, NamespaceIdent, TableCreation};
 
-use super::support::{Fixture, events, ids_of};
+use super::support::{Fixture, NOON, event, events, ids_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_one_row_at_once_after_a_restart_and_from_another_writer() {
@@ -106,8 +107,11 @@ async fn create_table_of_an_earlier_release(fixture: &Fixture) {
         .drop_table(today.identifier())
         .await
         .expect("dropped");
-    let creation = schema::creation(TABLE, format!("file://{}/old", fixture.lake().display()))
-        .expect("defined");
+    let creation = schema::creation(
+        TABLE,
+        format!("file://{}/{TABLE}", fixture.lake().display()),
+    )
+    .expect("defined");
     let fields = creation.schema.as_struct().fields().iter().cloned();
     let without_marks =
         fields.filter(|field| !["conflict_of", "same_bytes_as"].contains(&field.name.as_str()));
@@ -164,8 +168,11 @@ async fn a_table_that_is_not_ours_is_refused_and_not_written_to() {
         .drop_table(table.identifier())
         .await
         .expect("dropped");
-    let creation = schema::creation(TABLE, format!("file://{}/other", fixture.lake().display()))
-        .expect("defined");
+    let creation = schema::creation(
+        TABLE,
+        format!("file://{}/{TABLE}", fixture.lake().display()),
+    )
+    .expect("defined");
     let fields = creation
         .schema
         .as_struct()
@@ -250,4 +257,55 @@ async fn files_and_folders_are_for_nobody_else_to_read() {
         files >= 5,
         "data, manifest, list, two versions, hint: {files}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_with_more_rows_than_the_memory_holds_makes_no_new_event_a_suspect() {
+    let fixture = Fixture::new();
+    let mut writer = fixture.writer().await;
+    // All of one day.
+    for begin in [0, 300, 600] {
+        let batch = events(begin..begin + 300);
+        writer.commit(&batch).await.expect("committed");
+    }
+    let table = fixture.open().await.load().await.expect("loaded");
+    let newest = event(899).received_at;
+    let floor = |capacity| ids::floor(&table, capacity);
+    assert_eq!(floor(1000).await.expect("read"), Millis(i64::MIN));
+    assert_eq!(floor(899).await.expect("read"), Millis(NOON + 300));
+    assert_eq!(floor(600).await.expect("read"), Millis(NOON + 300));
+    assert_eq!(floor(599).await.expect("read"), Millis(NOON + 600));
+    assert_eq!(floor(10).await.expect("read"), Millis(newest.0 + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_or_moved_lakehouse_is_refused_and_the_original_stays_as_it_is() {
+    let fixture = Fixture::new();
+    let mut writer = fixture.writer().await;
+    writer.commit(&events(0..10)).await.expect("committed");
+    let copy = fixture.folder.path().join("copy");
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&fixture.lake(), &copy])
+        .status();
+    assert!(copied.expect("cp").success());
+    let mut place = fixture.place.clone();
+    place.folder = copy;
+    let refused = |error: LakeError| {
+        let said = error.to_string();
+        assert!(matches!(error, LakeError::Table(_)), "{said}");
+        assert!(said.contains("copied or moved"), "{said}");
+    };
+    refused(Lake::open(&place).await.expect_err("a copy"));
+    refused(Lake::find(&place).await.expect_err("a copy"));
+    assert_eq!(fixture.ids().await, ids_of(&events(0..10)));
+    std::fs::rename(fixture.lake(), fixture.folder.path().join("away")).expect("moved");
+    place.folder = fixture.folder.path().join("away");
+    refused(Lake::open(&place).await.expect_err("moved"));
+    std::fs::rename(&place.folder, fixture.lake()).expect("moved back");
+    // The same folder by a link.
+    let link = fixture.folder.path().join("link");
+    std::os::unix::fs::symlink(fixture.lake(), &link).expect("linked");
+    place.folder = link;
+    Lake::open(&place).await.expect("the same folder");
 }

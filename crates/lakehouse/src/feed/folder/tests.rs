@@ -141,3 +141,43 @@ async fn a_folder_that_is_not_there_yet_is_waited_for() {
     );
     assert_eq!(take(&mut feed, 1).await.0, ["1"]);
 }
+
+#[tokio::test]
+async fn files_whose_numbers_begin_anew_are_read() {
+    let folder = tempfile::tempdir().expect("folder");
+    let events = folder.path().join("events");
+    fs::create_dir(&events).expect("made");
+    let position = folder.path().join(POSITION);
+    let open = || FolderFeed::open(&events, &position, Duration::from_millis(5)).expect("opened");
+    let old = events.join("events-20260101T000000Z-000007.jsonl");
+    append(&old, &line(1));
+    let mut before = open();
+    let (_, ack) = take(&mut before, 1).await;
+    before.ack(vec![ack]).await.expect("acked");
+    // All read files were moved away, and the file sink was started again.
+    fs::remove_file(&old).expect("moved");
+    let new = events.join("events-20260102T000000Z-000001.jsonl");
+    append(&new, &line(2));
+    let waiting = fs::metadata(&new).expect("there").len();
+    assert_eq!(backlog(&events, &position).expect("read"), waiting);
+    assert_eq!(take(&mut before, 1).await.0, ["2"], "while it runs");
+    assert_eq!(take(&mut open(), 1).await.0, ["2"], "after a start");
+}
+
+#[tokio::test]
+async fn after_the_position_was_removed_the_folder_is_read_from_its_beginning() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("events-20260101T000000Z-000001.jsonl");
+    append(&path, &(line(1) + &line(2)));
+    let mut feed = feed(folder.path());
+    let (_, ack) = take(&mut feed, 2).await;
+    feed.ack(vec![ack]).await.expect("acked");
+    append(&path, &line(3));
+    let (_, ack) = take(&mut feed, 1).await;
+    fs::remove_file(folder.path().join(POSITION)).expect("removed");
+    feed.ack(vec![ack])
+        .await
+        .expect_err("it may be no row any more");
+    feed.release().await.expect("released");
+    assert_eq!(take(&mut feed, 3).await.0, ["1", "2", "3"]);
+}

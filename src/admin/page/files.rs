@@ -102,6 +102,47 @@ mod tests {
         assert_eq!((count, rows), (3, 3));
     }
 
+    /// Files of the project, without those of builds and of git.
+    fn files_of(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy();
+            match path.is_dir() && !path.is_symlink() {
+                true if name == "target" || name.starts_with('.') => {}
+                true => files_of(&path, found),
+                false => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn no_build_needs_node() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        // A comparison with other services and the tests of providers' SDKs run node; no build reads them.
+        let mut files = vec![root.join("build.rs"), root.join("package.json")];
+        files.retain(|path| path.exists());
+        for part in ["src", "crates", "tools", "packaging", "migrations"] {
+            files_of(&root.join(part), &mut files);
+        }
+        assert!(files.len() > 500, "only {} files", files.len());
+        for path in &files {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let is_for_node = [".ts", ".tsx", ".jsx", ".mjs"]
+                .iter()
+                .any(|end| name.ends_with(end));
+            // A build script could run anything.
+            let runs = ["package.json", "package-lock.json", "build.rs"].contains(&&*name);
+            assert!(!is_for_node && !runs, "{}", path.display());
+        }
+        // Crates that run node, or bring one along.
+        let lock = std::fs::read_to_string(root.join("Cargo.lock")).expect("read");
+        for part in ["npm", "deno", "node-", "nodejs", "vite", "swc_", "esbuild"] {
+            let mut names = lock.lines().filter(|line| line.starts_with("name = "));
+            let found = names.find(|name| name.contains(part));
+            assert_eq!(found, None, "{part}");
+        }
+    }
+
     #[test]
     fn no_script_or_style_of_the_page_loads_anything_from_elsewhere() {
         for file in FILES

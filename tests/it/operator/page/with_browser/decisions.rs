@@ -2,7 +2,7 @@
 
 use hookweir_testkit::app::{App, five_sources};
 
-use super::{enter, place};
+use super::{enter, forge, place};
 use crate::operator::page::Visit;
 use crate::operator::page::decisions::{conflicts, park, slow_job, sqlite};
 use crate::operator::{SINKS, json, raw};
@@ -75,6 +75,93 @@ async fn enter_in_the_reason_deletes_after_the_question_only_and_publishes_nothi
         json(&app, &["events"]).len(),
         events - 1,
         "the parked one went, and nothing was published"
+    );
+    assert_eq!(browser.errors().await, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_published_a_parked_event_put_back_and_a_job_cancelled_by_the_keyboard_alone()
+{
+    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    conflicts(&app, 7, 1).await;
+    park(&app, &sqlite(&app), "evt_101").await;
+    slow_job(&app, &Visit::enter(&app).await).await;
+    let browser = enter(&app).await;
+    // Another body: read beside the first one, and published.
+    browser.enter_on("Conflicts").await;
+    browser.until("The first one is an event").await;
+    browser.enter_on("Open this body").await;
+    browser.until("Other body, kept here").await;
+    browser.enter_on("All conflicts").await;
+    browser.until("The first one is an event").await;
+    browser.tab_to("Choose evt").await;
+    browser.press(" ").await;
+    browser.tab_to("Reason, for the record").await;
+    browser.press("it is another payment").await;
+    browser.enter_on("Publish the chosen ones").await;
+    browser.say_yes().await;
+    browser.until("1 put into the outbox").await;
+    browser.until("There is no conflict.").await;
+    // A parked event: put back.
+    browser.enter_on("Parked").await;
+    browser.until("evt_101").await;
+    browser.tab_to("Choose evt_101").await;
+    browser.press(" ").await;
+    browser.enter_on("Put the chosen ones back").await;
+    browser.say_yes().await;
+    browser.until("1 put back").await;
+    // A job: cancelled.
+    browser.enter_on("System").await;
+    browser.until("Configuration in force").await;
+    browser.enter_on("Jobs").await;
+    browser.until("source github").await;
+    browser.enter_on("source github").await;
+    browser.until("Cancel the job").await;
+    browser.enter_on("Cancel the job").await;
+    browser.until("cancelled").await;
+    assert_eq!(json(&app, &["jobs"])[0]["state"], "cancelled");
+    let record = raw(&app, "GET", "/api/v1/audit").1;
+    for word in ["send back conflicts", "retry parked", "cancel job"] {
+        assert!(record.contains(word), "{word}: {record}");
+    }
+    assert_eq!(browser.errors().await, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_deliveries_are_judged_verified_again_and_deleted_by_the_keyboard_alone() {
+    let app = App::start(&five_sources()).await;
+    forge(&app).await;
+    let visit = Visit::enter(&app).await;
+    visit.until("/page/quarantine", "Find the cause of 1").await;
+    let browser = enter(&app).await;
+    browser.enter_on("Quarantine").await;
+    browser.until("signature_mismatch").await;
+    browser.enter_on("Find the cause of 1").await;
+    browser.until("What was tried").await;
+    browser.enter_on("Verify it again: dry run").await;
+    browser.until("Still refused").await;
+    browser.enter_on("Quarantine").await;
+    browser.until("signature_mismatch").await;
+    browser.tab_to("Choose number 1").await;
+    browser.press(" ").await;
+    browser
+        .enter_on("Verify the chosen ones again: dry run")
+        .await;
+    browser.until("Proven now").await;
+    browser.enter_on("Quarantine").await;
+    browser.until("signature_mismatch").await;
+    browser.tab_to("All 1 of this page").await;
+    browser.press(" ").await;
+    browser.tab_to("Reason, for the record").await;
+    browser.press("a forgery").await;
+    browser.enter_on("Delete the chosen ones for good").await;
+    browser.say_yes().await;
+    browser.until("1 deleted").await;
+    browser.until("No refused delivery is kept here").await;
+    let record = raw(&app, "GET", "/api/v1/audit").1;
+    assert!(
+        record.contains("discard refused") && record.contains("a forgery"),
+        "{record}"
     );
     assert_eq!(browser.errors().await, [] as [String; 0]);
 }

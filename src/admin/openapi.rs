@@ -3,6 +3,7 @@
 
 mod quarantine;
 mod schemas;
+mod search;
 mod unrouted;
 
 use std::collections::BTreeSet;
@@ -362,6 +363,7 @@ fn document() -> Value {
     documented.extend(decisions(&types));
     documented.extend(quarantine::documented(&types));
     documented.extend(unrouted::documented(&types));
+    documented.extend(search::documented(&types));
     let mut paths = Map::new();
     for operation in documented {
         let mut routes = all();

@@ -1,6 +1,7 @@
 //! Routes of the admin API: path, right, and the question that a request asks.
 
 mod quarantine;
+mod search;
 mod unrouted;
 
 use actix_web::http::Method;
@@ -18,7 +19,7 @@ use crate::operate::{
 /// Returns all routes.
 pub(super) fn all() -> impl Iterator<Item = &'static ApiRoute> {
     let more = quarantine::ROUTES.iter().chain(unrouted::ROUTES);
-    ROUTES.iter().chain(more)
+    ROUTES.iter().chain(more).chain(search::ROUTES)
 }
 
 /// Routes but for those in modules of their own.

@@ -274,7 +274,7 @@ fn row(sink: &str, state: SinkState) -> SinkView {
     }
 }
 
-fn view(event: &EventSummary) -> EventView {
+pub(super) fn view(event: &EventSummary) -> EventView {
     let waiting = event.waiting.iter().map(|waits| SinkView {
         attempts: Some(waits.attempts),
         ..row(waits.sink.as_str(), SinkState::Waiting)

@@ -14,8 +14,10 @@ mod erase_refused;
 mod erase_spooled;
 mod events;
 mod import;
+mod instances;
 mod job_runner;
 mod live;
+mod log_filter;
 mod pauses;
 mod problem;
 mod quarantine;
@@ -24,6 +26,7 @@ mod quarantine_views;
 mod question;
 mod reload;
 mod republish;
+mod search;
 mod shed_advice;
 mod source_figures;
 mod sources;
@@ -51,8 +54,10 @@ pub use erase::{EraseOrder, ErasePlace, EraseView, ErasedRefusal, ErasedView};
 pub use import::{
     ImportOrder, ImportRefusal, ImportView, ImportedEvent, ImportedHeader, ImportedKey,
 };
+pub use instances::{InstanceList, InstanceView};
 pub use job_runner::{JobRunner, JobWaker};
 pub use live::{LiveList, LiveQuestion, LiveView};
+pub use log_filter::{LogFilterOrder, LogFilterView};
 pub use pauses::{PauseOrder, PauseView, PausedView};
 pub use problem::ApiProblem;
 pub use quarantine_verify::Redeliver;
@@ -63,6 +68,7 @@ pub use quarantine_views::{
 pub use question::EventQuestion;
 pub use reload::{ChangeView, Reload, ReloadOrder, ReloadView, Reloaded};
 pub use republish::{RepublishOrder, RepublishQuestion};
+pub use search::{SearchQuestion, SearchView};
 pub use shed_advice::advise_in_log;
 pub use sources::KnownSource;
 pub use status::{

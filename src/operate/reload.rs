@@ -141,13 +141,13 @@ impl Operator {
     }
 }
 
-/// Attempts to record a reload, each within `admin.timeout_ms`.
+/// Attempts to record a change, each within `admin.timeout_ms`.
 const ATTEMPTS: usize = 5;
-/// Most reloads that wait to be recorded.
+/// Most changes that wait to be recorded.
 const WAITING: usize = 16;
 
-/// Records a reload on a thread of its own. A reload may be what mends the trouble of the store, so its answer does not wait for it.
-fn record_aside(archive: Arc<Archive>, entry: AuditEntry) {
+/// Records a change of this instance on a thread of its own. It may be what mends the trouble of the store, so its answer does not wait for it.
+pub(super) fn record_aside(archive: Arc<Archive>, entry: AuditEntry) {
     static ROOM: AtomicUsize = AtomicUsize::new(WAITING);
     let room = ROOM.fetch_update(Ordering::AcqRel, Ordering::Acquire, |room| {
         room.checked_sub(1)
@@ -158,7 +158,7 @@ fn record_aside(archive: Arc<Archive>, entry: AuditEntry) {
             if let Some(error) = attempts(&archive, &entry) {
                 tracing::warn!(
                     subject = entry.subject,
-                    "cannot record a reload in the table audit: {error}; its changes are in force, and the log has them"
+                    "cannot record a change of this instance in the table audit: {error}; it is in force, and the log has it"
                 );
             }
             ROOM.fetch_add(1, Ordering::AcqRel);
@@ -169,7 +169,7 @@ fn record_aside(archive: Arc<Archive>, entry: AuditEntry) {
     }
     if !matches!(began, Some(Ok(_))) {
         tracing::warn!(
-            "a reload is not recorded in the table audit, since others wait for the store; its changes are in force, and the log has them"
+            "a change of this instance is not recorded in the table audit, since others wait for the store; it is in force, and the log has it"
         );
     }
 }

@@ -48,6 +48,10 @@ pub enum AuditAction {
     Import,
     /// Events were erased, with their bodies and headers.
     Erase,
+    /// Bodies of events were searched for a text.
+    SearchBodies,
+    /// An instance logs by another filter for some minutes, or by that of its configuration again.
+    LogFilter,
 }
 
 impl AuditAction {
@@ -72,6 +76,8 @@ impl AuditAction {
             Self::Resume => "resume",
             Self::Import => "import",
             Self::Erase => "erase",
+            Self::SearchBodies => "search bodies",
+            Self::LogFilter => "log filter",
         }
     }
 }

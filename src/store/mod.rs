@@ -14,6 +14,7 @@ mod clock;
 mod conflict_rows;
 pub mod cursor;
 mod cursor_rows;
+pub mod finder;
 mod in_order;
 pub mod keeper;
 mod migrations;
@@ -47,6 +48,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use audit::{AuditAction, AuditEntry, AuditRow};
+pub use finder::Finder;
 pub use in_order::{FromKey, InMemory, InOrder, OrderedRows};
 pub(crate) use open::probe_folder;
 pub use open::{check, migrate, open, open_for_operator};

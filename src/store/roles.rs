@@ -10,6 +10,7 @@ use super::catalog::{
     ConflictPlace, ConflictSummary, EventName, EventPage, EventQuery, EventSummary,
 };
 use super::cursor::{EventPosition, Followed};
+use super::finder::Finder;
 use super::quarantine::{
     NewRefused, RefusedBounds, RefusedDelivery, RefusedPlace, RefusedQuery, RefusedSummary,
     RefusedUsage,
@@ -383,11 +384,11 @@ pub trait QuarantineStore: Send + Sync + 'static {
 
 /// Roles that the admin API uses, with connections of its own.
 pub trait OperatorStore:
-    Catalog + Cursor + Audit + Republish + Decisions + PauseStore + QuarantineStore
+    Catalog + Cursor + Finder + Audit + Republish + Decisions + PauseStore + QuarantineStore
 {
 }
 
-impl<T: Catalog + Cursor + Audit + Republish + Decisions + PauseStore + QuarantineStore>
+impl<T: Catalog + Cursor + Finder + Audit + Republish + Decisions + PauseStore + QuarantineStore>
     OperatorStore for T
 {
 }

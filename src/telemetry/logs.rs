@@ -21,6 +21,7 @@ use tracing_subscriber::{EnvFilter, reload};
 
 use super::journal::{self, JournalLayer};
 use super::line_limit::{Admitted, LineLimit};
+use super::log_filter;
 use super::log_queue::{Line, Output, Queue};
 use super::record::{Record, Shape};
 use super::{Metrics, SourceMetrics};
@@ -29,15 +30,6 @@ use crate::domain::delivery::{EventId, SourceName};
 use crate::domain::outcome::Outcome;
 use crate::domain::request_id::RequestId;
 
-/// Appended to every filter. lapin logs a returned message with its whole payload; actix-http logs
-/// an error for each malformed request, so anybody could fill the disk.
-const NEVER: &str = "lapin::returned_messages=off,actix_http::h1=off";
-
-/// Put before every filter, so that it can be overridden: actix-server tells about each of its
-/// threads, and lapin logs each failed attempt several times. The publisher says once what lapin's
-/// lines say.
-const UNLESS_ASKED: &str = "actix_server=warn,lapin=off";
-
 /// Longest part of a path that is shown, in characters.
 const LONGEST_PATH: usize = 100;
 
@@ -45,10 +37,6 @@ static DELIVERIES: AtomicU8 = AtomicU8::new(LogDeliveries::Problems as u8);
 
 /// The queue of this process's log, once it serves.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
-
-/// Replaces the filter of lines, once logging has begun.
-static REFILTER: OnceLock<Refilter> = OnceLock::new();
-type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 /// Format of lines, once it is known.
 static LOOK: OnceLock<Look> = OnceLock::new();
@@ -78,7 +66,7 @@ pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
     };
     queue.count_in(&metrics.log_lines_dropped);
     DELIVERIES.store(log.deliveries as u8, Ordering::Relaxed);
-    let filter = filter(&log.filter)?;
+    let filter = log_filter::parsed(&log.filter)?;
     let terminal = io::stderr().is_terminal();
     let look = *LOOK.get_or_init(|| {
         Look::chosen(
@@ -89,9 +77,8 @@ pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
         )
     });
     let (filter, handle) = reload::Layer::new(filter);
-    let _ = REFILTER.set(Box::new(move |next| {
-        handle.reload(next).map_err(|error| error.to_string())
-    }));
+    let apply = move |next: EnvFilter| handle.reload(next).map_err(|error| error.to_string());
+    log_filter::begin(&log.filter, Box::new(apply));
     let base = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
@@ -118,9 +105,7 @@ pub fn init(log: &Log, metrics: &Metrics) -> Result<(), String> {
 
 /// Takes over the filter and the choice of deliveries of a reload.
 pub fn refilter(log: &Log) -> Result<(), String> {
-    if let Some(refilter) = REFILTER.get() {
-        refilter(filter(&log.filter)?)?;
-    }
+    log_filter::configure(&log.filter)?;
     DELIVERIES.store(log.deliveries as u8, Ordering::Relaxed);
     Ok(())
 }
@@ -244,14 +229,6 @@ where
         }
         self.0.format_event(context, writer, event)
     }
-}
-
-fn filter(directives: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder()
-        .parse(format!("{UNLESS_ASKED},{directives},{NEVER}"))
-        .map_err(|error| {
-            format!("log.filter \"{directives}\": {error}; write it as in \"hookweir=debug,info\"")
-        })
 }
 
 /// A panic's message is shown only where it is a literal: a formatted one may quote a payload.
@@ -443,7 +420,7 @@ mod tests {
 
     #[test]
     fn no_filter_turns_a_payload_into_a_log_line() {
-        let filter = filter("trace,lapin::returned_messages=trace")
+        let filter = log_filter::parsed("trace,lapin::returned_messages=trace")
             .expect("a filter")
             .to_string();
         assert!(
@@ -451,7 +428,7 @@ mod tests {
                 && !filter.contains("lapin::returned_messages=trace"),
             "{filter}"
         );
-        let chatty = super::filter("info,actix_server=info")
+        let chatty = log_filter::parsed("info,actix_server=info")
             .expect("a filter")
             .to_string();
         assert!(
@@ -459,7 +436,7 @@ mod tests {
             "{chatty}"
         );
         assert!(
-            super::filter("hookweir=loud")
+            log_filter::parsed("hookweir=loud")
                 .is_err_and(|error| error.contains("log.filter \"hookweir=loud\""))
         );
     }

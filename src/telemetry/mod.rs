@@ -8,6 +8,7 @@ mod journal;
 mod last_outcomes;
 mod line_limit;
 mod live;
+pub mod log_filter;
 pub mod log_queue;
 pub mod logs;
 pub mod metrics;

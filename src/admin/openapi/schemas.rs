@@ -11,6 +11,9 @@ const FILES: &[&str] = &[
     "src/operate/decisions.rs",
     "src/operate/erase.rs",
     "src/operate/import.rs",
+    "src/operate/instances.rs",
+    "src/operate/log_filter.rs",
+    "src/operate/search.rs",
     "src/operate/pauses.rs",
     "src/operate/problem.rs",
     "src/operate/quarantine_views.rs",
@@ -170,8 +173,12 @@ pub(super) fn parameters<T>(types: &Schemas) -> Vec<Value> {
     let parameters = of.iter().map(|(name, schema)| {
         let mut schema = schema.clone();
         let description = schema["description"].take();
-        let kind = schema["type"][0].take();
-        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": { "type": kind } })
+        // An optional one may be null.
+        let (kind, is_required) = match schema["type"].take() {
+            Value::Array(mut kinds) => (kinds.swap_remove(0), false),
+            kind => (kind, true),
+        };
+        json!({ "name": name, "in": "query", "required": is_required, "description": description, "schema": { "type": kind } })
     });
     parameters.collect()
 }

@@ -178,9 +178,9 @@ pub(super) fn filter(field: &str, value: &str) -> Markup {
 /// Returns a state as a word with a mark, so that nobody needs to tell colours apart.
 pub(super) fn state(word: &str) -> Markup {
     let (class, mark) = match word {
-        "published" | "confirmed" | "ready" | "done" | "accepted" => ("good", "✓"),
+        "published" | "confirmed" | "ready" | "done" | "accepted" | "alive" => ("good", "✓"),
         "waiting" | "degraded" | "running" | "duplicate" | "challenge" => ("slow", "…"),
-        "parked" | "not ready" | "rejected" | "failed" | "shed" => ("bad", "✕"),
+        "parked" | "not ready" | "rejected" | "failed" | "shed" | "gone" => ("bad", "✕"),
         _ => ("quiet", "·"),
     };
     html! { span.state.(class) { span aria-hidden="true" { (mark) } " " (word) } }

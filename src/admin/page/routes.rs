@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::form::Form;
 use super::frame::Visitor;
 use super::screens::{
-    actors, conflicts, event, events, jobs, live, overview, parked, quarantine, republish, sources,
-    system, unrouted,
+    actors, conflicts, event, events, jobs, live, overview, parked, quarantine, republish, search,
+    sources, system, unrouted,
 };
 use crate::admin::question::{Reads, Takes};
 use crate::config::model::Right;
@@ -49,6 +49,11 @@ const STORE: Takes = Takes {
 const BODY: Takes = Takes {
     needs: Right::Bodies,
     reads: Reads::Store,
+};
+/// Searches in bodies.
+const SEARCH: Takes = Takes {
+    needs: Right::Bodies,
+    reads: Reads::Body,
 };
 /// Looks at bodies without showing them.
 const JUDGE: Takes = Takes {
@@ -106,6 +111,7 @@ pub(super) const PAGES: &[PageRoute] = &[
     get("/page/events/{name}", STORE, event::screen),
     get("/page/events/{name}/body", BODY, event::opened),
     get("/page/events/{name}/download", BODY, event::download),
+    get("/page/search", SEARCH, search::screen),
     get("/page/sources", INSTANCE, sources::list),
     get("/page/sources/{name}", INSTANCE, sources::one),
     post("/page/pause", CHANGE, sources::pause),
@@ -144,5 +150,7 @@ pub(super) const PAGES: &[PageRoute] = &[
     get("/page/actors/figures", INSTANCE, actors::figures),
     get("/page/system", INSTANCE, system::screen),
     get("/page/system/audit", STORE, system::audit),
+    get("/page/system/instances", STORE, system::instances),
     post("/page/system/reload", RELOAD, system::reload),
+    post("/page/system/log-filter", RELOAD, system::log_filter),
 ];

@@ -8,6 +8,7 @@ mod claims;
 mod connection;
 mod cursor;
 mod decisions;
+mod finder;
 mod housekeeping;
 mod insert;
 mod insert_statement;

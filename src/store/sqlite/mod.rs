@@ -8,6 +8,7 @@ mod connection;
 mod cursor;
 mod decisions;
 mod file;
+mod finder;
 mod housekeeping;
 mod insert;
 mod intake;

@@ -4,6 +4,7 @@ mod cost;
 mod curl;
 mod decisions;
 mod screens;
+mod search;
 mod security;
 mod with_browser;
 mod with_servers;

@@ -6,6 +6,7 @@ mod claims;
 mod clocks;
 mod cursor;
 mod fetched;
+mod finder;
 mod identity;
 mod inserts;
 mod learned;
@@ -74,6 +75,9 @@ macro_rules! contract {
             a_schema_from_the_future_is_refused
             migrations_can_be_undone
             the_keeper_prepares_renews_prunes_and_releases);
+        $crate::store_contract::contract!($place: finder
+            a_text_is_found_in_bodies_by_its_bytes_and_only_in_the_events_asked_for
+            leases_are_listed_with_their_ends);
         $crate::store_contract::contract!($place: fetched
             a_fetched_key_is_there_for_every_instance
             of_many_fetched_keys_the_newest_are_kept);

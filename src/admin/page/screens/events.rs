@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::super::form::{Form, address, event_address};
 use super::super::frame::{Visitor, bytes, empty, event_link, filter, state, time, word};
 use super::super::routes::{Screen, Shown};
+use crate::config::model::Right;
 use crate::operate::{EventList, EventQuestion, EventView, Operator};
 
 /// Events in a page of the list.
@@ -60,7 +61,10 @@ pub(in crate::admin::page) fn screen(
     let names: Vec<&str> = sources.sources.iter().map(|of| &*of.source).collect();
     let shown = html! {
         (filters(form, &names))
-        @if visitor.operates() { p { a href=(again(form)) { "Publish the events of this filter again" } } }
+        p.choices {
+            @if visitor.may(Right::Bodies) { a href=(in_bodies(form)) { "Search in bodies" } " " }
+            @if visitor.operates() { a href=(again(form)) { "Publish the events of this filter again" } }
+        }
         (table(&list, form))
     };
     Ok(Shown::Page("Events".to_owned(), shown))
@@ -78,6 +82,13 @@ fn again(form: &Form) -> String {
         .into_iter()
         .filter_map(|name| Some((name, form.get(name)?)));
     address("/page/republish", &given.collect::<Vec<_>>())
+}
+
+/// Returns the fields of the filter that the search in bodies understands, too.
+fn in_bodies(form: &Form) -> String {
+    let names = ["source", "type", "from", "to"].into_iter();
+    let given = names.filter_map(|name| Some((name, form.get(name)?)));
+    address("/page/search", &given.collect::<Vec<_>>())
 }
 
 /// Returns the form of the filter.

@@ -11,6 +11,7 @@ pub(super) mod overview;
 pub(super) mod parked;
 pub(super) mod quarantine;
 pub(super) mod republish;
+pub(super) mod search;
 pub(super) mod sources;
 pub(super) mod system;
 pub(super) mod unrouted;

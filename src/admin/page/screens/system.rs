@@ -3,9 +3,11 @@
 use maud::{Markup, html};
 
 use super::super::form::{Form, address};
-use super::super::frame::{Visitor, empty, no_more, time};
+use super::super::frame::{Visitor, empty, no_more, state, time};
 use super::super::routes::{Screen, Shown};
-use crate::operate::{AuditQuestion, ChangeView, Operator, ReloadOrder, ReloadView};
+use crate::operate::{
+    AuditQuestion, ChangeView, LogFilterOrder, LogFilterView, Operator, ReloadOrder, ReloadView,
+};
 
 /// Entries in a page of the record.
 const PAGE: usize = 50;
@@ -25,11 +27,12 @@ pub(in crate::admin::page) fn screen(
             dt { "Started" } dd { (time(&status.started_at)) " UTC" }
             @for component in &status.components {
                 dt { (component.name) }
-                dd { (super::super::frame::state(&component.state)) @if let Some(reason) = &component.reason { ": " (reason) } }
+                dd { (state(&component.state)) @if let Some(reason) = &component.reason { ": " (reason) } }
             }
         }
-        p { a href="/page/system/audit" { "Record of changes and opened bodies" } " · " a href="/page/jobs" { "Jobs" } }
+        p { a href="/page/system/audit" { "Record of changes and opened bodies" } " · " a href="/page/system/instances" { "Instances" } " · " a href="/page/jobs" { "Jobs" } }
         @if visitor.operates() { (reload_form()) }
+        (log_filter_form(visitor, &operator.log_filter()))
         h2 { "Configuration in force" }
         p.quiet { "With the place of each value. Secrets are shown as their references." }
         pre.body tabindex="0" aria-label="Configuration" { code { (operator.configuration().text) } }
@@ -81,6 +84,78 @@ fn reloaded(view: &ReloadView) -> Markup {
         }
         p { a href="/page/system" { "System" } }
     }
+}
+
+fn log_filter_form(visitor: &Visitor, now: &LogFilterView) -> Markup {
+    html! {
+        h2 { "Log filter" }
+        p { code { (now.filter) }
+            @match &now.until {
+                Some(until) => { " until " (time(until)) " UTC, then " code { (now.configured) } " again." }
+                None => " by the configuration.",
+            }
+        }
+        @if visitor.operates() {
+            form method="post" action="/page/system/log-filter" {
+                label { "Another one, for 10 minutes " input name="filter" required value="hookweir=debug,info"; } " "
+                label { "Reason, for the record " input name="reason"; } " "
+                button.primary { "Log by it for 10 minutes" }
+            }
+            @if now.until.is_some() {
+                form method="post" action="/page/system/log-filter" { button { "End it now" } }
+            }
+        }
+    }
+}
+
+/// Logs by another filter for 10 minutes, or by that of the configuration again.
+pub(in crate::admin::page) fn log_filter(
+    operator: &Operator,
+    visitor: &Visitor,
+    _: &str,
+    form: &Form,
+) -> Screen {
+    let order = LogFilterOrder {
+        filter: form.text("filter"),
+        minutes: None,
+        reason: form.text("reason"),
+    };
+    operator.set_log_filter(&order, &visitor.caller.name)?;
+    Ok(Shown::GoTo("/page/system".to_owned()))
+}
+
+/// Shows the instances that share the store.
+pub(in crate::admin::page) fn instances(
+    operator: &Operator,
+    _: &Visitor,
+    _: &str,
+    _: &Form,
+) -> Screen {
+    let list = operator.instances()?;
+    let shown = html! {
+        p { "Instances that share the store. If a lease ends, the others publish what waits there." }
+        @if list.instances.is_empty() {
+            (empty("No instance has a lease.", "hookweir top", "An instance has one from its first look at the store on. Its figures:"))
+        } @else {
+            div.wide tabindex="0" role="region" aria-label="Instances" {
+                table {
+                    thead { tr { th scope="col" { "Instance" } th scope="col" { "State" } th scope="col" { "Lease until (UTC)" } } }
+                    tbody {
+                        @for instance in &list.instances {
+                            tr {
+                                td { code { (instance.instance) } @if instance.here { " " span.mark { "this one" } } }
+                                td { (state(if instance.alive { "alive" } else { "gone" })) }
+                                td { (time(&instance.lease_until)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        p.quiet { "Each instance has a page of its own, at its own " code { "server.admin_listen" } ": live, actors and the configuration are those of one instance." }
+        p { a href="/page/system" { "System" } }
+    };
+    Ok(Shown::Page("Instances".to_owned(), shown))
 }
 
 fn changes(title: &str, changes: &[ChangeView]) -> Markup {

@@ -20,7 +20,7 @@ use crate::operator::{SINKS, json, send, traced};
 const AXE: &str = include_str!("../../../data/axe-4.14.1.min.js");
 
 /// Every screen: its name in pictures, and its path.
-const SCREENS: [(&str, &str); 13] = [
+const SCREENS: [(&str, &str); 16] = [
     ("overview", "/page"),
     ("live", "/page/live"),
     ("events", "/page/events"),
@@ -34,6 +34,9 @@ const SCREENS: [(&str, &str); 13] = [
     ("republish", "/page/republish?source=stripe"),
     ("actors", "/page/actors"),
     ("system", "/page/system/audit"),
+    ("instances", "/page/system/instances"),
+    ("configuration", "/page/system"),
+    ("search", "/page/search?contains=charge"),
 ];
 
 /// Goes in by a link, with the keyboard or by the script of the page.

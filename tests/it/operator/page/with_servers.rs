@@ -9,6 +9,7 @@ use hookweir_testkit::sink::Queues;
 
 use super::Visit;
 use super::decisions::{conflicts_are_decided, parked_events_are_decided, values};
+use super::search::bodies_are_searched;
 use crate::operator::unrouted::{bind, config, until};
 use crate::operator::{SINKS, send, traced};
 
@@ -27,6 +28,11 @@ async fn on_postgresql_other_bodies_and_parked_events_are_read_and_decided_on() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_an_event_is_found_by_a_text_in_its_body() {
+    bodies_are_searched(&store()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_instance_shows_the_events_the_jobs_and_the_record_of_the_other() {
     let config = format!("{}{}", store(), five_sources());
     let (one, other) = (App::start(&config).await, App::start(&config).await);
@@ -34,6 +40,9 @@ async fn one_instance_shows_the_events_the_jobs_and_the_record_of_the_other() {
     traced(&one, "evt_1", "default", "confirmed").await;
     let (here, there) = (Visit::enter(&one).await, Visit::enter(&other).await);
     assert!(there.screen("/page/events").await.contains("evt_1"));
+    let both = there.screen("/page/system/instances").await;
+    assert_eq!(both.matches(" alive").count(), 2, "{both}");
+    assert_eq!(both.matches("this one").count(), 1, "{both}");
     here.screen("/page/events/evt_1/body").await;
     let order = [("source", "stripe"), ("pace", "1000"), ("expected", "1")];
     let place = here.send("/page/republish", &order).await;

@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Appended to every filter. lapin logs a returned message with its whole payload; actix-http logs
 /// an error for each malformed request, so anybody could fill the disk.
@@ -74,9 +75,37 @@ pub fn in_force() -> (String, Option<FilterForNow>) {
     (filters.configured.clone(), filters.for_now.clone())
 }
 
+/// Fails if a filter would log more of other crates than `info`: their lines may hold bodies, which not everybody
+/// who may order a filter may read.
+fn refuse_other_crates(directives: &str) -> Result<(), String> {
+    let targets: Targets = directives.parse().map_err(|error| {
+        format!("filter \"{directives}\": {error}; write it as in \"hookweir=debug,info\"")
+    })?;
+    let ours = |target: &str| target == "hookweir" || target.starts_with("hookweir::");
+    let everywhere = targets.default_level().map(|level| (String::new(), level));
+    let named = targets
+        .iter()
+        .map(|(target, level)| (target.to_owned(), level));
+    let refused = named
+        .chain(everywhere)
+        .find(|(target, level)| !ours(target) && *level > LevelFilter::INFO);
+    match refused {
+        None => Ok(()),
+        Some((target, level)) => Err(format!(
+            "filter \"{directives}\": {}{level} would log bodies of events; give {level} to hookweir or its modules only, or set log.filter and reload",
+            if target.is_empty() {
+                target
+            } else {
+                target + "="
+            }
+        )),
+    }
+}
+
 /// Puts a filter in force for a time, in place of one that holds for some minutes already. A thread brings
 /// back the configured one.
 pub fn filter_for(directives: &str, time: Duration) -> Result<(), String> {
+    refuse_other_crates(directives)?;
     let next = parsed(directives)?;
     let until = Instant::now() + time;
     let mut filters = filters();
@@ -160,7 +189,16 @@ mod tests {
         assert_eq!(in_force().0, "warn");
         filter_for("hookweir=[", Duration::from_secs(600)).expect_err("no filter");
         assert_eq!(shown(), None, "a mistake changes nothing");
-        filter_for("debug", Duration::from_secs(600)).expect("a filter");
+        for bodies in [
+            "debug",
+            "hookweir=debug,lapin=trace",
+            "hookweirs=debug",
+            "lapin",
+        ] {
+            filter_for(bodies, Duration::from_secs(600)).expect_err(bodies);
+            assert_eq!(shown(), None, "{bodies}");
+        }
+        filter_for("hookweir::publish=debug,warn", Duration::from_secs(600)).expect("a filter");
         assert_eq!(end_now(), Ok(true));
         assert_eq!((shown(), end_now()), (None, Ok(false)));
     }

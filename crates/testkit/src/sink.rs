@@ -47,22 +47,23 @@ pub fn files(folder: &Path) -> Vec<Message> {
         .collect()
 }
 
+/// Every whole line of the file sink, which may be writing another one.
+pub fn files_so_far(folder: &Path) -> Vec<Message> {
+    let whole = |content: Vec<u8>| {
+        let end = content.iter().rposition(|byte| *byte == b'\n');
+        lines(&content[..end.map_or(0, |end| end + 1)])
+    };
+    let contents = paths(folder).into_iter().map(std::fs::read);
+    contents
+        .flat_map(|content| whole(content.unwrap_or_default()))
+        .collect()
+}
+
 /// Waits until the file sink holds `expected` different messages; whether they are the right ones is for the [`Account`](super::oracle::Account) to say.
 pub async fn files_hold(folder: &Path, expected: usize) {
     let (since, mut found) = (Instant::now(), 0);
     while since.elapsed() < Duration::from_secs(120) {
-        let whole = |mut content: Vec<u8>| {
-            content.truncate(
-                content
-                    .iter()
-                    .rposition(|byte| *byte == b'\n')
-                    .map_or(0, |end| end + 1),
-            );
-            content
-        };
-        let messages = paths(folder)
-            .into_iter()
-            .flat_map(|path| lines(&whole(std::fs::read(path).unwrap_or_default())));
+        let messages = files_so_far(folder).into_iter();
         found = messages
             .map(|message| message.id)
             .collect::<BTreeSet<_>>()

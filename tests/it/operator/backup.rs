@@ -12,7 +12,7 @@ use hookweir_testkit::ledger::Answer;
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Event, Provider, now};
 use hookweir_testkit::servers::postgres;
-use hookweir_testkit::sink::files;
+use hookweir_testkit::sink::files_so_far;
 
 use super::{SINKS, hookweir, ids, json, send};
 
@@ -68,12 +68,8 @@ pub(super) async fn deliver(app: &App, event: &Event) -> (String, bool) {
 /// Message ids in the file sink, with the number of copies of each.
 pub(super) fn copies(folder: &Path) -> BTreeMap<String, usize> {
     let mut copies = BTreeMap::new();
-    let is_file = |path: PathBuf| path.extension().is_some_and(|kind| kind == "jsonl");
-    let found = folder.read_dir().into_iter().flatten().flatten();
-    if found.map(|entry| entry.path()).any(is_file) {
-        for message in files(folder) {
-            *copies.entry(message.id).or_default() += 1;
-        }
+    for message in files_so_far(folder) {
+        *copies.entry(message.id).or_default() += 1;
     }
     copies
 }

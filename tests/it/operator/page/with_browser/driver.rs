@@ -265,6 +265,13 @@ impl Browser {
             json!({ "features": features }),
         )
         .await;
+        // Colours in between have no contrast of their own.
+        self.run_later(
+            "const done = arguments[arguments.length - 1];
+             const settled = () => Promise.allSettled(document.getAnimations().map(one => one.finished)).then(() => done(true));
+             requestAnimationFrame(() => requestAnimationFrame(settled));",
+        )
+        .await;
     }
 
     pub async fn set_size(&self, width: u32, height: u32) {

@@ -158,7 +158,7 @@ impl Tools {
     }
 }
 
-/// Looks for the row of the event `id`, received at `at`, for [`LOOK`] at most.
+/// Looks for the row of the event `id`, received at `at`, for ten seconds at most.
 pub fn find_row(config: &Config, id: MessageId, at: UnixMillis) -> Result<Found, String> {
     let place = place(config)?;
     let look = async {

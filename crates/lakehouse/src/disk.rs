@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::Path;
 
 /// Permissions of files: bodies may be secret.
@@ -15,11 +15,30 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .create_new(true)
         .write(true)
         .mode(FILE_MODE)
-        .open(path)
+        .open(path)?;
+    give_to_owner(path)?;
+    Ok(file)
+}
+
+/// Gives a new file or folder to the owner of the folder that it is in: a command that root has run must leave nothing
+/// that the service cannot read.
+fn give_to_owner(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let (owner, new) = (fs::metadata(folder)?, fs::metadata(path)?);
+    if owner.uid() == new.uid() {
+        return Ok(());
+    }
+    match chown(path, Some(owner.uid()), Some(owner.gid())) {
+        // Only root may, and needs to.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
 }
 
 /// Creates `folder` and those above it, and brings each new name to disk.
@@ -32,7 +51,8 @@ pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     }
     match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_folder_of(folder),
+        Err(_) => sync_folder_of(folder),
+        Ok(()) => give_to_owner(folder).and_then(|()| sync_folder_of(folder)),
     }
 }
 
@@ -63,6 +83,22 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Only root may give files away.
+    #[test]
+    fn files_and_folders_that_root_makes_belong_to_the_owner_of_the_lakehouse() {
+        let lake = tempfile::tempdir().expect("folder");
+        if chown(lake.path(), Some(65534), Some(65534)).is_err() {
+            return;
+        }
+        let file = lake.path().join("deep/data/file");
+        create(&file).expect("created");
+        replace(&lake.path().join("hint"), "1").expect("replaced");
+        for made in ["deep", "deep/data", "deep/data/file", "hint"] {
+            let made = fs::metadata(lake.path().join(made)).expect("there");
+            assert_eq!((made.uid(), made.gid()), (65534, 65534));
+        }
+    }
 
     #[test]
     fn a_replaced_file_is_the_new_one_and_nothing_is_left_over() {

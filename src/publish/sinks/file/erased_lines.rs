@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -74,7 +74,7 @@ fn rewrite(path: &Path, messages: &BTreeSet<String>) -> io::Result<u64> {
     }
     let without = folder::beside(path, ".erasing");
     let mut file = BufReader::new(File::open(path)?);
-    let permissions = file.get_ref().metadata()?.permissions();
+    let before = file.get_ref().metadata()?;
     let new = OpenOptions::new()
         .write(true)
         .create(true)
@@ -89,7 +89,12 @@ fn rewrite(path: &Path, messages: &BTreeSet<String>) -> io::Result<u64> {
         line.clear();
     }
     let new = new.into_inner().map_err(io::IntoInnerError::into_error)?;
-    new.set_permissions(permissions)?;
+    // Root may run the command. The service has to read the file, and so has a group that may.
+    match fchown(&new, Some(before.uid()), Some(before.gid())) {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+        _ => {}
+    }
+    new.set_permissions(before.permissions())?;
     new.sync_all()?;
     fs::rename(&without, path)?;
     File::open(folder::of(path))?.sync_all()?;
@@ -98,6 +103,8 @@ fn rewrite(path: &Path, messages: &BTreeSet<String>) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
     use super::*;
 
     #[test]
@@ -112,12 +119,16 @@ mod tests {
         fs::write(name(2), line("b")).expect("written");
         fs::write(name(3), line("a")).expect("written");
         fs::write(dir.path().join("notes.txt"), line("a")).expect("written");
+        // As root runs the command; nobody else may give files away.
+        let given = chown(name(1), Some(65534), Some(65534)).is_ok();
         let messages = BTreeSet::from(["a".to_owned()]);
         let erased = erase_lines(dir.path(), &messages).expect("erased");
         assert_eq!(
             (erased.gone, erased.left, erased.newest),
             (1, 1, Some(name(3)))
         );
+        let owner = fs::metadata(name(1)).expect("there").uid();
+        assert!(!given || owner == 65534, "{owner}");
         let read = |number| fs::read_to_string(name(number)).expect("readable");
         assert_eq!(
             (read(1), read(2), read(3)),

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::App;
+use hookweir_testkit::load::Load;
 
-use crate::service::PATIENCE;
+use crate::service::{PATIENCE, check, until_all_rows};
 
 /// Waits until the gauge says that the lakehouse cannot be written to, and `/readyz` that it is degraded.
 async fn until_away(app: &App) {
@@ -19,17 +20,38 @@ async fn until_away(app: &App) {
     assert_eq!(health["status"], "ready", "{health}");
 }
 
+/// Sends events while the lakehouse cannot be written to, and others before. Each is one row once it can be.
+async fn events_wait<P>(mut app: App, part: &mut P, take_away: fn(&mut P), bring_back: fn(&mut P)) {
+    let before = Load::on(&[app.listen]).send(100).await;
+    app.drained().await;
+    until_all_rows(&app).await;
+    take_away(part);
+    let load = Load {
+        seed: 2,
+        ..Load::on(&[app.listen])
+    };
+    let more = load.send(100).await;
+    more.check();
+    until_away(&app).await;
+    bring_back(part);
+    app.drained().await;
+    until_all_rows(&app).await;
+    app.until_healthy().await;
+    app.stop().await;
+    check(&app, &before);
+    check(&app, &more);
+}
+
 mod with_mount {
     mod with_readers {
         use hookweir_testkit::app::{App, Launch, five_sources};
         use hookweir_testkit::disk::SmallDisk;
-        use hookweir_testkit::load::Load;
 
-        use crate::service::{check, until_all_rows};
+        use super::super::events_wait;
 
         #[tokio::test(flavor = "multi_thread")]
         async fn while_its_disk_is_full_events_wait_and_each_is_one_row_afterwards() {
-            let disk = SmallDisk::mount(16 << 10)
+            let mut disk = SmallDisk::mount(16 << 10)
                 .expect("tests/run leaves this out where it cannot mount");
             let link = format!(
                 "mkdir -p data {0}/lake && ln -sfn {0}/lake data/lake",
@@ -41,22 +63,9 @@ mod with_mount {
                 ..Launch::default()
             };
             let config = format!("[lakehouse]\ncommit_secs = 1\n{}", five_sources());
-            let mut app = App::launch_as(&config, launch).await;
+            let app = App::launch_as(&config, launch).await;
             app.ready().await;
-            let before = Load::on(&[app.listen]).send(100).await;
-            app.drained().await;
-            until_all_rows(&app).await;
-            disk.fill();
-            let more = Load::on(&[app.listen]).send(100).await;
-            more.check();
-            super::super::until_away(&app).await;
-            disk.free();
-            app.drained().await;
-            until_all_rows(&app).await;
-            app.until_healthy().await;
-            app.stop().await;
-            check(&app, &before);
-            check(&app, &more);
+            events_wait(app, &mut disk, |disk| disk.fill(), |disk| disk.free()).await;
         }
     }
 }
@@ -64,10 +73,9 @@ mod with_mount {
 mod with_servers {
     mod with_readers {
         use hookweir_testkit::app::{App, five_sources};
-        use hookweir_testkit::load::Load;
         use hookweir_testkit::servers::Server;
 
-        use crate::service::{check, until_all_rows};
+        use super::super::events_wait;
 
         #[tokio::test(flavor = "multi_thread")]
         async fn while_its_catalog_is_away_events_wait_and_each_is_one_row_afterwards() {
@@ -77,21 +85,8 @@ mod with_servers {
                 server.url,
                 five_sources()
             );
-            let mut app = App::start_with_lakehouse(&config).await;
-            let before = Load::on(&[app.listen]).send(100).await;
-            app.drained().await;
-            until_all_rows(&app).await;
-            server.kill();
-            let more = Load::on(&[app.listen]).send(100).await;
-            more.check();
-            super::super::until_away(&app).await;
-            server.revive();
-            app.drained().await;
-            until_all_rows(&app).await;
-            app.until_healthy().await;
-            app.stop().await;
-            check(&app, &before);
-            check(&app, &more);
+            let app = App::start_with_lakehouse(&config).await;
+            events_wait(app, &mut server, |server| server.kill(), Server::revive).await;
         }
     }
 }

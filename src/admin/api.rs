@@ -58,8 +58,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// Returns the API of a service whose admin address is `listen`.
-    pub fn new(settings: &AdminApi, operator: Arc<Operator>, listen: SocketAddr) -> Self {
+    /// Returns the API of a service with an admin address, for URLs with that scheme.
+    pub fn new(
+        settings: &AdminApi,
+        operator: Arc<Operator>,
+        (scheme, listen): (&'static str, SocketAddr),
+    ) -> Self {
         Self {
             operator,
             streams: Arc::new(Semaphore::new(STREAMS)),
@@ -71,7 +75,7 @@ impl Api {
             access: Arc::new(Access::new(settings, listen)),
             page: settings
                 .page
-                .then(|| Arc::new(Page::new(&settings.hosts, listen))),
+                .then(|| Arc::new(Page::new(&settings.hosts, scheme, listen))),
         }
     }
 

@@ -14,6 +14,7 @@ mod openapi;
 mod page;
 mod question;
 mod routes;
+mod tls;
 
 pub use api::{Api, serve_api};
 
@@ -27,6 +28,7 @@ use actix_web::http::Method;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use crate::in_flight::Budget;
+use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::listener::RunningServer;
 use crate::runtime::mailbox::ActorRegistry;
 use crate::telemetry::{Health, Metrics};
@@ -91,17 +93,18 @@ const ROUTES: &[Route] = &[
     },
 ];
 
-/// Starts the admin server on `listener`: with an API, with the operator's page, and with JSON if somebody
-/// has a token.
+/// Starts the admin server on a listener, under TLS if it has a certificate: with an API, with the
+/// operator's page, and with JSON if somebody has a token.
 pub fn serve(
-    listener: TcpListener,
+    (listener, certificate): (TcpListener, Option<Arc<CertificateInForce>>),
     admin: Arc<Admin>,
     api: Option<Api>,
 ) -> io::Result<RunningServer> {
     if let Some(api) = &api {
         page::take_samples(api);
     }
-    let server = HttpServer::new(move || {
+    let failures = admin.metrics.handshake_failures.clone();
+    let app = move || {
         let app = App::new()
             .app_data(web::Data::from(admin.clone()))
             .configure(routes);
@@ -111,14 +114,18 @@ pub fn serve(
             true => app.configure(|app| api::routes(app, api)),
             false => app,
         }
-    })
-    .workers(1)
-    .max_connections(CONNECTIONS)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .disable_signals()
-    .shutdown_timeout(1)
-    .listen(listener)?
-    .run();
+    };
+    let server = match certificate {
+        Some(certificate) => tls::serve(listener, certificate, failures, app)?,
+        None => HttpServer::new(app)
+            .workers(1)
+            .max_connections(CONNECTIONS)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .disable_signals()
+            .shutdown_timeout(1)
+            .listen(listener)?
+            .run(),
+    };
     Ok(RunningServer::new(server, None))
 }
 

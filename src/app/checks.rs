@@ -25,6 +25,7 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
     });
     #[cfg(feature = "kafka")]
     kafka_properties(config, report);
+    super::tls::check(config, report);
     schemes(config, report);
     for sink in &config.sinks {
         messages_fit(config, sink, report);

@@ -7,12 +7,13 @@ use std::fmt;
 use std::thread::available_parallelism;
 
 use crate::config::Config;
-use crate::config::model::{Publisher, PublisherUrl, StoreUrl};
+use crate::config::model::{Publisher, PublisherUrl, StoreUrl, TlsListener};
 use crate::http::connection_bytes;
 use crate::lakehouse;
 use crate::operate::HELD_BYTES;
 use crate::publish::sinks::KAFKA_CHANNELS;
 use crate::quarantine::BATCH_BYTES;
+use crate::runtime::certificate::SESSION_BYTES;
 use crate::spool::EVENT_OVERHEAD;
 use crate::store::catalog::PAGE;
 use crate::telemetry::log_queue;
@@ -153,7 +154,11 @@ fn largest_batch(config: &Config) -> u64 {
 /// Returns the parts that grow with requests, up to the commit.
 fn requests(config: &Config) -> Vec<Part> {
     let (limits, dedup) = (&config.limits, &config.dedup);
-    let connection = connection_bytes(limits) as u64 + CONNECTION_STATE;
+    let session = match config.tls.is_on(TlsListener::Ingest) {
+        true => SESSION_BYTES,
+        false => 0,
+    };
+    let connection = (connection_bytes(limits) + session) as u64 + CONNECTION_STATE;
     vec![
         (
             "bodies in flight (limits.in_flight_bytes)",

@@ -9,6 +9,7 @@ mod reload;
 mod run;
 mod sockets;
 mod stages;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use self::run::End;
 use self::sockets::Sockets;
 use self::stages::Service;
+use self::tls::NewCertificates;
 use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::config::{Config, Inputs};
 use crate::in_flight::Budget;
@@ -93,12 +95,19 @@ pub fn serve(
     listening: impl FnOnce(Listening),
 ) -> Result<(), ServeError> {
     let config = &configured.config.clone();
+    // Checked when the configuration was read.
+    let certificates = NewCertificates::read(config).map_err(|mistakes| {
+        let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        ServeError::Unavailable(mistakes.join("; "))
+    })?;
+    let certificates = certificates.start(&metrics);
     let sockets = Sockets::bind(&config.server)?;
     let at = sockets.addresses()?;
     listening(at);
     actix::System::new().block_on(async {
         let (lifeline, vigil) = CriticalTask::new();
-        let service = Service::start(configured, at, sources, metrics, &lifeline)?;
+        let listeners = (at, certificates);
+        let service = Service::start(configured, listeners, sources, metrics, &lifeline)?;
         drop(lifeline);
         service.run(config, sockets, End { vigil, signals }).await
     })

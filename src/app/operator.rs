@@ -7,7 +7,7 @@ use super::reload::{Parts, Reloader};
 use super::{Configured, Listening};
 use crate::admin::{self, Api};
 use crate::config::Config;
-use crate::config::model::{self, StoreUrl};
+use crate::config::model::{self, StoreUrl, TlsListener};
 use crate::doctor::DoctorSource;
 use crate::domain::delivery::{InstanceId, wall_clock};
 use crate::http::IngestService;
@@ -116,7 +116,8 @@ pub(super) fn known_sources(
     let configured = config.sources.iter();
     let known = configured.filter_map(|configured| {
         let source = sources.at(&configured.path)?;
-        let local = || format!("http://{}/ingest/{}", at.ingest, source.path);
+        let scheme = config.scheme(TlsListener::Ingest);
+        let local = || format!("{scheme}://{}/ingest/{}", at.ingest, source.path);
         Some(KnownSource {
             name: source.name.clone(),
             provider: configured.provider.clone(),

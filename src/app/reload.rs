@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::operator::known_sources;
+use super::tls::{Certificates, NewCertificates};
 use super::{Listening, budget_of, checks, demo};
 use crate::config::{Config, ConfigChange, ConfigError, Inputs};
 use crate::domain::delivery::{SourceName, wall_clock};
@@ -39,6 +40,7 @@ pub(super) struct Parts {
     pub(super) at: Listening,
     pub(super) metrics: Arc<Metrics>,
     pub(super) edge: Arc<IngestService>,
+    pub(super) certificates: Certificates,
     pub(super) keys: KeyService,
     pub(super) store: Arc<dyn Secrets>,
     pub(super) lifeline: CriticalTask,
@@ -112,6 +114,8 @@ impl Parts {
         let changes = in_force.changes_to(&new);
         let mut next = in_force.reloaded(&new)?;
         next.keep_shown(in_force, &changes);
+        let certificates = NewCertificates::read(&next)?;
+        certificates.refuse_expired(in_force, &next)?;
         let mut sources = Sources::compile(&next, &self.metrics)?;
         let before = self.edge.sources();
         let kept = KeptParts::of(&changes);
@@ -119,6 +123,7 @@ impl Parts {
         if !dry_run && changes.iter().any(|change| change.live) {
             self.swap(in_force, &next, (&before, sources, &shares))
                 .map_err(|error| vec![ConfigError::nowhere(error)])?;
+            self.certificates.replace(certificates, &self.metrics);
         }
         let warnings = new.warnings.iter();
         let warnings = warnings.filter(|warning| !in_force.warnings.contains(warning));
@@ -206,7 +211,7 @@ impl<'c> KeptParts<'c> {
                         *part = KeptPart::Figures;
                     }
                 }
-                (Some("log"), ..) => {}
+                (Some("log" | "tls"), ..) => {}
                 // Schemes are compiled with it.
                 (_, Some("max_events_per_request"), _) => others = KeptPart::Keys,
                 _ if others == KeptPart::All => others = KeptPart::Scheme,

@@ -13,6 +13,7 @@ use super::stages::Service;
 use super::{ServeError, operator};
 use crate::admin::{self, Api};
 use crate::config::Config;
+use crate::config::model::TlsListener;
 use crate::operate::{Operator, ReloadOrder};
 use crate::runtime::listener::StopMode;
 use crate::runtime::mailbox::ActorRegistry;
@@ -87,6 +88,7 @@ impl Service {
             self.edge.clone(),
             verifier,
             &config.server,
+            self.certificates.of(TlsListener::Ingest),
             config.shutdown.drain,
         )
         .map_err(cannot)?;
@@ -129,8 +131,11 @@ impl Service {
         listener: TcpListener,
         stopped: tokio::sync::oneshot::Receiver<()>,
     ) -> std::io::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
-        let api = Api::new(&config.admin, self.operator.clone(), listener.local_addr()?);
-        let admin = admin::serve(listener, self.admin.clone(), Some(api.clone()))?;
+        let at = (config.scheme(TlsListener::Admin), listener.local_addr()?);
+        let api = Api::new(&config.admin, self.operator.clone(), at);
+        let certificate = self.certificates.of(TlsListener::Admin);
+        let (listening, shown) = ((listener, certificate), self.admin.clone());
+        let admin = admin::serve(listening, shown, Some(api.clone()))?;
         let api = operator::serve(config, api);
         let stopped = stopped.map(|_| StopMode::Graceful).shared();
         Ok(actix::spawn(async move {

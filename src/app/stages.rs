@@ -8,6 +8,7 @@ use actix::{Arbiter, ArbiterHandle};
 
 use super::operator::{operator, top_options};
 use super::reload::Parts;
+use super::tls::Certificates;
 use super::{Configured, Listening, ServeError, budget_of};
 use crate::admin::Admin;
 use crate::config::Config;
@@ -66,6 +67,7 @@ pub(super) struct Service {
     pub(super) lakehouse: Option<RunningLakehouse>,
     pub(super) dedup: dedup::RunningDedup,
     pub(super) edge: Arc<http::IngestService>,
+    pub(super) certificates: Certificates,
     pub(super) front: VerifierFactory,
     pub(super) admin: Arc<Admin>,
     pub(super) operator: Arc<Operator>,
@@ -101,7 +103,7 @@ impl Service {
     /// Starts the stages from the back, so that each finds the next one.
     pub(super) fn start(
         configured: Configured,
-        at: Listening,
+        (at, certificates): (Listening, Certificates),
         sources: Sources,
         metrics: Arc<Metrics>,
         lifeline: &CriticalTask,
@@ -136,7 +138,8 @@ impl Service {
         let (waker, jobs) = shared.jobs(&stored)?;
         let edge = shared.edge(sources, &front);
         let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
-        let parts = shared.parts((at, edge.clone()), (keys, secrets), messages);
+        let listeners = (at, edge.clone(), certificates.clone());
+        let parts = shared.parts(listeners, (keys, secrets), messages);
         let spool = stored.spool.as_ref();
         let spool = spool.map(|(spool, _)| Arc::new(spool.clone()) as Arc<dyn SpooledEvents>);
         let of = (shared.instance, waker);
@@ -150,6 +153,7 @@ impl Service {
             lakehouse,
             dedup,
             edge,
+            certificates,
             front,
             admin: shared.admin(),
             operator: Arc::new(operator),
@@ -176,7 +180,7 @@ impl Shared<'_> {
     /// Returns the parts that take over a configuration.
     fn parts(
         &self,
-        (at, edge): (Listening, Arc<http::IngestService>),
+        (at, edge, certificates): (Listening, Arc<http::IngestService>, Certificates),
         (keys, store): (KeyService, Arc<dyn Secrets>),
         messages: Vec<publish::SharedOptions>,
     ) -> Parts {
@@ -184,6 +188,7 @@ impl Shared<'_> {
             at,
             metrics: self.metrics.clone(),
             edge,
+            certificates,
             keys,
             store,
             lifeline: self.lifeline.clone(),

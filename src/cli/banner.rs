@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::app::{MemoryBound, demo};
-use crate::config::model::{Config, Publisher, PublisherUrl, Source, StoreUrl};
+use crate::config::model::{Config, Publisher, PublisherUrl, Source, StoreUrl, TlsListener};
 use crate::lakehouse;
 use crate::runtime::memory;
 
@@ -28,15 +28,13 @@ pub(super) fn banner(config: &Config, is_demo: bool, file: Option<&Path>) -> Str
     if let Some(more) = config.sources.len().checked_sub(LISTED + 1) {
         let _ = writeln!(text, "          and {} more", more + 1);
     }
-    let admin = config.server.admin_listen;
-    let _ = writeln!(
-        text,
-        "  admin   http://{admin}/readyz, http://{admin}/metrics"
-    );
+    let scheme = config.scheme(TlsListener::Admin);
+    let admin = format!("{scheme}://{}", config.server.admin_listen);
+    let _ = writeln!(text, "  admin   {admin}/readyz, {admin}/metrics");
     if config.admin.page && config.admin.socket.is_some() {
         let _ = writeln!(
             text,
-            "  page    http://{admin}/page, where a link of `hookweir page` lets you in"
+            "  page    {admin}/page, where a link of `hookweir page` lets you in"
         );
     }
     let _ = writeln!(text, "  store   {}", store(config));

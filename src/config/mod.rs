@@ -183,6 +183,15 @@ impl Config {
         Draft::of(Some(("config", text)), &Inputs::default()).finish()
     }
 
+    /// Returns a mistake of an option, at its place.
+    pub fn option_error(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        ConfigError {
+            place: self.places.get(key).cloned(),
+            key: Some(key.to_owned()),
+            problem: error::Problem::Other(message.into()),
+        }
+    }
+
     /// Returns a mistake in `key` of a source (`provider`, `secrets[0]`, `scheme.ts`), with the location of
     /// the value. If the value was left out, the location is that of its table or the source's name.
     pub fn source_error(

@@ -17,6 +17,8 @@ use crate::domain::sink::{SinkName, Sinks};
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[admin]`; its socket is `None` if the admin API is off.
     pub admin: AdminApi,
     /// `[limits]`
@@ -61,6 +63,7 @@ impl Config {
     /// Reads all sections. Returns `[publisher]` beside them. Sinks and sources are read apart.
     pub(super) fn sections(r: &mut Reader<'_>) -> (Self, Publisher) {
         let server = Server::read(r)();
+        let tls = Tls::read(r)();
         let admin = AdminApi::read(r)();
         let limits = Limits::read(r)();
         let verifier = Verifier::read(r)();
@@ -76,6 +79,7 @@ impl Config {
         spool.path = spool.path.filter(|_| spools);
         let config = Self {
             server,
+            tls,
             admin,
             limits,
             verifier,
@@ -144,17 +148,24 @@ impl Config {
 
     /// Returns the URL of a source as seen from this machine.
     pub fn local_url(&self, source: &Source) -> Result<Url, String> {
-        let url = format!(
-            "http://{}/ingest/{}",
-            from_here(self.server.listen),
-            source.path
-        );
+        let scheme = self.scheme(TlsListener::Ingest);
+        let listen = from_here(self.server.listen);
+        let url = format!("{scheme}://{listen}/ingest/{}", source.path);
         Url::parse(&url).map_err(|error| format!("{url} is not a URL: {error}"))
     }
 
     /// Returns the URL of `/readyz` as seen from this machine.
     pub fn local_health_url(&self) -> String {
-        format!("http://{}/readyz", from_here(self.server.admin_listen))
+        let scheme = self.scheme(TlsListener::Admin);
+        format!("{scheme}://{}/readyz", from_here(self.server.admin_listen))
+    }
+
+    /// Returns the scheme of a listener's URLs.
+    pub fn scheme(&self, listener: TlsListener) -> &'static str {
+        match self.tls.is_on(listener) {
+            true => "https",
+            false => "http",
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kinds of options, each with its reader and its description.
 
 mod numbers;
+mod pem;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use http::HeaderName;
 
 pub(super) use self::numbers::{Bytes, Count, DAY_SECS, Days, GIB, HOUR_MS, MIB, Millis, Secs};
+pub(super) use self::pem::Pem;
 use super::reader::Reader;
 use super::rules;
 use super::secret::Secret;

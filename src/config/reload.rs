@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::model::{AdminToken, Config, Limits, Publisher, PublisherUrl, Source};
+use super::model::{AdminToken, Config, Limits, Publisher, PublisherUrl, Source, TlsListener};
 use super::report::Effective;
 use crate::domain::delivery::SourceName;
 
@@ -77,7 +77,7 @@ impl Config {
             option: key.to_owned(),
             what: format!("{} -> {}", shown(was), shown(now)),
             place: now.map(|option| option.place.to_string()),
-            live: self.is_live(key),
+            live: self.is_live(key) && !turns_tls_off(key, now),
         })
     }
 
@@ -142,9 +142,28 @@ impl Config {
                 note(format!("source.{}.{key}", source.name), true);
             }
         }
+        for option in self.tls_changes(new) {
+            note(option.to_owned(), true);
+        }
         let others = self.other_secrets(new);
         others.into_iter().for_each(|option| note(option, false));
         changes
+    }
+
+    /// Returns the options of listeners whose certificates or keys are others.
+    fn tls_changes(&self, new: &Self) -> Vec<&'static str> {
+        let pairs = TlsListener::ALL.into_iter().filter_map(|listener| {
+            Some((listener, self.tls.pair(listener)?, new.tls.pair(listener)?))
+        });
+        let changed = pairs.flat_map(|(listener, was, now)| {
+            let (certificate, key) = listener.options();
+            let differ = [
+                (certificate, was.certificate != now.certificate),
+                (key, was.key != now.key),
+            ];
+            differ.into_iter().filter(|(_, differs)| *differs)
+        });
+        changed.map(|(option, _)| option).collect()
     }
 
     /// Returns options outside of sources whose secrets are others.
@@ -194,6 +213,10 @@ impl Config {
             Some("log") => last != "format",
             Some("source") => !(self.has_kafka() && OF_KAFKA.contains(&last)),
             Some("sink" | "publisher") => OF_SINK.contains(&last),
+            Some("tls") => TlsListener::ALL.into_iter().any(|of| {
+                let (certificate, pair_key) = of.options();
+                self.tls.is_on(of) && (key == certificate || key == pair_key)
+            }),
             _ => false,
         }
     }
@@ -225,6 +248,7 @@ impl Config {
                 ..new.log.clone()
             },
             sources: new.sources.clone(),
+            tls: self.tls.with(&new.tls),
             warnings: new.warnings.clone(),
             effective: new.effective.clone(),
             places: new.places.clone(),
@@ -307,6 +331,11 @@ impl Config {
 fn prefixes(key: &str) -> impl Iterator<Item = &str> {
     let tables = key.match_indices('.');
     std::iter::once(key).chain(tables.filter_map(|(end, _)| key.get(..end)))
+}
+
+/// Returns `true` if a change takes certificate or key away: that needs a restart.
+fn turns_tls_off(key: &str, now: Option<&Effective>) -> bool {
+    key.starts_with("tls.") && now.is_none_or(|now| now.shown == "\"\"")
 }
 
 fn is_kafka(sink: &Publisher) -> bool {

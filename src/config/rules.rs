@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::model::{Config, Publisher, PublisherUrl, RespondAfter};
+use super::model::{Config, Publisher, PublisherUrl, RespondAfter, TlsListener};
 use super::report::Report;
 
 /// A PostgreSQL schema that needs no quoting.
@@ -160,6 +160,7 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
         report.blame("limits.max_body_bytes", message);
     }
     room(config, report);
+    tls_pairs(config, report);
     sinks(config, report);
     if report.sound(&["limits.deadline_ms", "spool.after_ms"])
         && config.spool.path.is_some()
@@ -171,6 +172,21 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     sources(config, report);
     plain_text(config, report);
     exposed(config, tables, report);
+}
+
+/// Reports a certificate without a key, and a key without a certificate.
+fn tls_pairs(config: &Config, report: &mut Report) {
+    for listener in TlsListener::ALL {
+        let (certificate, key) = listener.options();
+        let parts = config.tls.parts(listener);
+        if parts.0.is_some() != parts.1.is_some() && report.sound(&[certificate, key]) {
+            let (given, other) = match parts.0.is_some() {
+                true => (certificate, key),
+                false => (key, certificate),
+            };
+            report.blame(given, format!("TLS needs {other}, too"));
+        }
+    }
 }
 
 /// Reports options of a sink that do not fit each other.

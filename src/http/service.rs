@@ -14,12 +14,13 @@ use arc_swap::ArcSwap;
 
 use super::answer::{self, Content};
 use super::ingest;
-use super::server::{self, Bounds, Handler, HeadFault, HeadTimeouts, LINGER};
+use super::server::{self, Bounds, Handler, HeadFault, HeadTimeouts, LINGER, TlsTransport};
 use crate::config::model;
 use crate::domain::outcome::{Outcome, ShedReason};
 use crate::domain::pause::Pauses;
 use crate::in_flight::Budget;
 use crate::quarantine::QuarantineQueue;
+use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::listener::{LameDuck, RunningServer};
 use crate::runtime::mailbox::{Mailbox, Refused};
 use crate::source::Sources;
@@ -209,6 +210,7 @@ pub fn serve(
     service: Arc<IngestService>,
     verifier: impl Fn() -> Mailbox<Received> + Clone + Send + 'static,
     config: &model::Server,
+    certificate: Option<Arc<CertificateInForce>>,
     drain: Duration,
 ) -> io::Result<RunningServer> {
     let sources = service.sources();
@@ -223,6 +225,10 @@ pub fn serve(
             keep_alive: config.keep_alive,
             head: config.head_timeout,
         },
+        tls: certificate.map(|certificate| TlsTransport {
+            certificate,
+            failures: service.metrics.handshake_failures.clone(),
+        }),
         drain: drain.min(longest),
         connections: service.metrics.connections.clone(),
         connections_max: service.metrics.connections_max.clone(),

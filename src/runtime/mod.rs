@@ -1,6 +1,7 @@
 //! Tools that every stage stands on: mailboxes, the shutdown, signals, files and descriptors.
 
 pub(crate) mod backoff;
+pub mod certificate;
 pub mod descriptors;
 pub mod disk;
 pub(crate) mod folder;

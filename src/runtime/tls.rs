@@ -19,6 +19,41 @@ pub(crate) fn speaks_no_tls(error: &(dyn Error + 'static)) -> bool {
     }
 }
 
+/// Reason for which a client's connection got no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeFault {
+    /// The client sent something else than TLS.
+    NotTls,
+    /// One of the two sides refused the other.
+    Refused,
+    /// The handshake was not over in time.
+    Timeout,
+    /// The client went away.
+    Disconnected,
+}
+
+impl HandshakeFault {
+    /// Returns the fault of a handshake that ended with `error`.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(rustls::Error::InvalidMessage(_)) => Self::NotTls,
+            Some(_) => Self::Refused,
+            None => Self::Disconnected,
+        }
+    }
+
+    /// Returns its name in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::NotTls => "not_tls",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,6 +153,12 @@ metrics! {
     /// Bound on connections: `server.max_connections`, or fewer if the limit on file descriptors is
     /// too low.
     pub connections_max: IntGauge = "hookweir_connections_max",;
+    /// Unix time at which the certificate of a listener with TLS expires, in seconds. It is that of the certificate in
+    /// force, and follows a reload.
+    pub certificate_expiry: IntGaugeVec = "hookweir_tls_certificate_expiry_timestamp_seconds" by &["listener"],;
+    /// Connections to a listener with TLS that were closed without a session. By reason: `not_tls` (plain HTTP, or a
+    /// scan), `refused` (no common version, or a client that does not trust the certificate), `timeout`, `disconnected`.
+    pub handshake_failures: IntCounterVec = "hookweir_tls_handshake_failures_total" by &["listener", "reason"],;
     /// Messages waiting in the mailbox of an actor. `verifier-http-0` is on the first HTTP thread,
     /// `verifier-0` on a thread of its own.
     pub mailbox_depth: IntGaugeVec = "hookweir_mailbox_depth" by &["actor"],;
@@ -315,7 +321,7 @@ mod tests {
     fn each_metric_is_scraped_with_help_and_with_labels_that_no_sender_chooses() {
         let bounded = [
             "source", "outcome", "reason", "result", "actor", "code", "version", "sink", "data",
-            "secret",
+            "secret", "listener",
         ];
         for metric in DESCRIPTIONS {
             assert!(

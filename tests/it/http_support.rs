@@ -322,10 +322,11 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         edge,
         move || of_http.clone(),
         &server,
+        None,
         Duration::from_secs(20),
     )
     .expect("serves");
-    let admin_running = admin::serve(admin_listener, admin, None).expect("serves");
+    let admin_running = admin::serve((admin_listener, None), admin, None).expect("serves");
     let (stop, stopped) = oneshot::channel();
     let handle = Server {
         addr,

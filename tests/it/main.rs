@@ -16,6 +16,7 @@ mod deaths;
 #[cfg(feature = "failpoints")]
 mod disks;
 mod e2e;
+mod edge;
 mod field;
 mod first_day;
 mod http_edge;

@@ -55,7 +55,7 @@ impl Answer {
     }
 
     /// Its error, of a command that ended with this code.
-    fn bad(self, code: i32) -> String {
+    pub(crate) fn bad(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
         self.err
     }

@@ -43,6 +43,8 @@ pub struct Load {
     pub patience: Duration,
     /// Seed of everything that is drawn.
     pub seed: u64,
+    /// Authorities in PEM that vouch for the targets, which speak TLS; none is plain HTTP.
+    pub authorities: Option<String>,
 }
 
 impl Load {
@@ -62,6 +64,7 @@ impl Load {
             sizes: small,
             patience: Duration::from_secs(120),
             seed: 1,
+            authorities: None,
         }
     }
 
@@ -86,7 +89,10 @@ impl Load {
             taken: AtomicUsize::new(0),
             due_later: Mutex::default(),
             ledger: Mutex::default(),
-            client: client(),
+            client: match &self.authorities {
+                Some(authorities) => client_that_trusts(authorities),
+                None => client(),
+            },
             load: self,
         });
         let mut tasks = JoinSet::new();
@@ -99,9 +105,19 @@ impl Load {
 
 /// A client that does what it is told: no proxy, no redirect, no retry of its own.
 pub fn client() -> reqwest::Client {
+    built(reqwest::Client::builder())
+}
+
+/// The same, which trusts these authorities in PEM and no others.
+pub fn client_that_trusts(authorities: &str) -> reqwest::Client {
+    let certificates = reqwest::Certificate::from_pem_bundle(authorities.as_bytes());
+    built(reqwest::Client::builder().tls_certs_only(certificates.expect("certificates")))
+}
+
+fn built(builder: reqwest::ClientBuilder) -> reqwest::Client {
     // Asked for even by a client that speaks no TLS. An error says that another test was here first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    builder
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -357,10 +373,12 @@ impl Shared {
     ) -> Attempt {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
-        Attempt::since(
-            began,
-            post(&self.client, target, provider.name(), headers, body).await,
-        )
+        let scheme = match self.load.authorities {
+            Some(_) => "https",
+            None => "http",
+        };
+        let url = format!("{scheme}://{target}/ingest/{}", provider.name());
+        Attempt::since(began, post_to(&self.client, url, headers, body).await)
     }
 }
 
@@ -372,9 +390,18 @@ pub async fn post(
     headers: Headers,
     body: Bytes,
 ) -> Answer {
-    let mut request = client
-        .post(format!("http://{target}/ingest/{path}"))
-        .body(body);
+    let url = format!("http://{target}/ingest/{path}");
+    post_to(client, url, headers, body).await
+}
+
+/// One POST to a URL.
+pub async fn post_to(
+    client: &reqwest::Client,
+    url: String,
+    headers: Headers,
+    body: Bytes,
+) -> Answer {
+    let mut request = client.post(url).body(body);
     for (name, value) in headers {
         request = request.header(name, value);
     }

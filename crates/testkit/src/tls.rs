@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,8 +10,12 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
 };
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 /// A certificate authority of a test's own.
 pub struct Authority {
@@ -36,11 +40,29 @@ impl Authority {
         }
     }
 
+    /// Its certificate in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
     /// Returns a key and its certificate for `names`, in PEM.
     pub fn key_and_certificate(&self, names: &[&str]) -> String {
+        self.signed(names, |_| ())
+    }
+
+    /// The same, and its time is over.
+    pub fn expired_key_and_certificate(&self, names: &[&str]) -> String {
+        self.signed(names, |params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    fn signed(&self, names: &[&str], adjust: impl FnOnce(&mut CertificateParams)) -> String {
         let key = KeyPair::generate().expect("randomness");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::new(names).expect("names");
+        adjust(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         format!("{}{}", key.serialize_pem(), certificate.pem())
     }
@@ -51,6 +73,41 @@ impl Authority {
         std::fs::write(&path, &self.pem).expect("the certificate is written");
         path
     }
+}
+
+/// A session of a client that trusts these authorities in PEM, with the bytes on the wire in its own hands.
+pub type TlsSession = StreamOwned<ClientConnection, TcpStream>;
+
+/// Connects a client that speaks these versions of TLS, and offers these protocols. Fails if the handshake does.
+pub fn connect(
+    address: SocketAddr,
+    authorities: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> std::io::Result<TlsSession> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(certificate.expect("PEM")).expect("an authority");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    let connection =
+        ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a client");
+    let socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut session = StreamOwned::new(connection, socket);
+    while session.conn.is_handshaking() {
+        session.conn.complete_io(&mut session.sock)?;
+    }
+    Ok(session)
 }
 
 /// A web server for `localhost` that counts what it is asked for.

@@ -92,7 +92,11 @@ fn api() -> Api {
         timeout: Duration::from_secs(5),
         ..config.admin
     };
-    Api::new(&settings, Arc::new(operator), ([127, 0, 0, 1], 8421).into())
+    Api::new(
+        &settings,
+        Arc::new(operator),
+        ("http", ([127, 0, 0, 1], 8421).into()),
+    )
 }
 
 #[tokio::test]

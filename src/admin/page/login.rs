@@ -167,8 +167,8 @@ async fn leave(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
 /// Sets the cookie. Scripts cannot read it, and no other site makes a browser send it.
 fn with_cookie(mut answer: HttpResponse, page: &Page, session: &str, seconds: i64) -> HttpResponse {
     let cookie = format!(
-        "{}={session}; Path=/page; HttpOnly; SameSite=Strict; Max-Age={seconds}",
-        page.cookie
+        "{}={session}; Path=/page; HttpOnly; SameSite=Strict; Max-Age={seconds}{}",
+        page.cookie, page.cookie_scope
     );
     // The name and the secret are letters, digits and the like.
     if let Ok(cookie) = HeaderValue::try_from(cookie) {

@@ -42,6 +42,8 @@ pub(super) struct Page {
     sessions: Sessions,
     /// Name of the cookie. Cookies belong to a host, not to a port.
     cookie: String,
+    /// Attribute of the cookie that keeps it from plain HTTP, if the page is served under TLS.
+    cookie_scope: &'static str,
     /// Address of the page without its path.
     origin: String,
     samples: Mutex<Samples>,
@@ -49,7 +51,7 @@ pub(super) struct Page {
 
 impl Page {
     /// Returns the page of a service whose admin address is `listen`.
-    pub(super) fn new(hosts: &[String], listen: SocketAddr) -> Self {
+    pub(super) fn new(hosts: &[String], scheme: &'static str, listen: SocketAddr) -> Self {
         let any = listen.ip().is_unspecified();
         let host = match hosts.first() {
             Some(name) if any => name.clone(),
@@ -63,7 +65,11 @@ impl Page {
         Self {
             sessions: Sessions::default(),
             cookie: format!("hookweir_page_{port}"),
-            origin: format!("http://{host}:{port}"),
+            cookie_scope: match scheme {
+                "https" => "; Secure",
+                _ => "",
+            },
+            origin: format!("{scheme}://{host}:{port}"),
             samples: Mutex::default(),
         }
     }
@@ -240,7 +246,7 @@ mod tests {
     fn the_link_names_an_address_that_the_service_is_known_by() {
         let origin = |hosts: &[&str], listen: &str| {
             let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-            Page::new(&hosts, listen.parse().expect("an address")).origin
+            Page::new(&hosts, "http", listen.parse().expect("an address")).origin
         };
         assert_eq!(origin(&[], "127.0.0.1:8421"), "http://127.0.0.1:8421");
         assert_eq!(origin(&["ops"], "127.0.0.1:80"), "http://127.0.0.1:80");

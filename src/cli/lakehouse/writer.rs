@@ -45,7 +45,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
                 StopMode::Graceful
             };
             match listener
-                .map(|listener| admin::serve(listener, admin, None))
+                .map(|listener| admin::serve((listener, None), admin, None))
                 .transpose()
             {
                 Ok(Some(server)) => server.until(stop).await,

@@ -15,6 +15,7 @@ mod shutdown;
 mod source;
 mod spool;
 mod store;
+mod tls;
 mod verifier;
 
 pub use admin::{AdminApi, AdminToken, Right};
@@ -32,6 +33,7 @@ pub use shutdown::Shutdown;
 pub use source::{Batch, SameBytes, Source};
 pub use spool::Spool;
 pub use store::{Migrate, Store, StoreUrl};
+pub use tls::{PemFile, Tls, TlsListener, TlsPair};
 pub use verifier::Verifier;
 
 use super::define::Section;
@@ -39,6 +41,7 @@ use super::define::Section;
 /// All sections but `[[sink]]` and `[[source]]`, in the order in which they are shown.
 pub const SECTIONS: &[Section] = &[
     Server::SECTION,
+    Tls::SECTION,
     AdminApi::SECTION,
     Limits::SECTION,
     Verifier::SECTION,

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connections::Connections;
 use super::progress::{AHEAD, Progress, STEP, Stage};
+use super::transport::Transport;
 use super::{Handler, HeadFault};
 use crate::config::model::Limits;
 
@@ -39,7 +39,7 @@ pub fn connection_bytes(limits: &Limits) -> usize {
 
 /// A client's connection.
 pub(super) struct Connection<H> {
-    socket: TcpStream,
+    socket: Transport,
     progress: Rc<Progress>,
     handler: Rc<H>,
     /// actix was given the chance to find a whole head in the bytes read.
@@ -76,7 +76,7 @@ impl Drop for Counted {
 
 impl<H: Handler> Connection<H> {
     pub(super) fn new(
-        socket: TcpStream,
+        socket: Transport,
         progress: Rc<Progress>,
         connections: Rc<Connections>,
         gauge: IntGauge,
@@ -124,6 +124,25 @@ impl<H: Handler> Connection<H> {
             self.timer = None;
         }
         false
+    }
+
+    /// Returns the result of a write, or an error if the client takes no byte for [`STALL`].
+    fn within_stall<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall_timer = None;
+            return written;
+        }
+        let timer = self
+            .stall_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn refuse(&mut self, fault: Option<HeadFault>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -206,6 +225,7 @@ impl<H: Handler> AsyncRead for Connection<H> {
         progress.waits(cx.waker());
         if Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
             if progress.stage() == Stage::Head && this.has_timed_out(cx) {
+                this.socket.times_out();
                 // Close without a response if the client sent no bytes.
                 return this.refuse(progress.head_has_begun().then_some(HeadFault::TooSlow), cx);
             }
@@ -232,21 +252,17 @@ impl<H: Handler> AsyncWrite for Connection<H> {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = Pin::new(&mut this.socket).poll_write(cx, buf);
-        if written.is_ready() {
-            this.stall_timer = None;
-            return written;
-        }
-        let timer = this
-            .stall_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
-        timer
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        this.within_stall(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let this = &mut *self;
+        // A session under TLS holds bytes back that the socket does not take.
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        if flushed.is_ready() && this.stall_timer.is_none() {
+            return flushed;
+        }
+        this.within_stall(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

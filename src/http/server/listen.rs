@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::connection::{Connection, LINGER, REQUEST_LINE};
 use super::connections::Connections;
 use super::progress::{HeadTimeouts, Progress};
+use super::transport::{TlsTransport, Transport};
 use super::{Handler, descriptors};
 use crate::runtime::listener::{LameDuck, RunningServer};
 
@@ -32,6 +33,8 @@ pub(in crate::http) struct Bounds {
     pub(in crate::http) max_header_bytes: usize,
     /// Timeouts of a head.
     pub(in crate::http) timeouts: HeadTimeouts,
+    /// TLS, if the listener has a certificate.
+    pub(in crate::http) tls: Option<TlsTransport>,
     /// Time that a stop waits for open requests.
     pub(in crate::http) drain: Duration,
     /// Open connections.
@@ -121,7 +124,7 @@ fn connector<H: Handler>(
         connections.add(&progress);
         let gauge = bounds.connections.clone();
         let connection = Connection::new(
-            socket,
+            Transport::new(socket, bounds.tls.as_ref()),
             progress,
             connections.clone(),
             gauge,

@@ -12,6 +12,7 @@ mod descriptors;
 mod listen;
 mod progress;
 mod request_guard;
+mod transport;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -26,6 +27,7 @@ pub use descriptors::check as check_descriptors;
 pub(super) use listen::{Bounds, serve};
 pub(super) use progress::HeadTimeouts;
 pub(super) use request_guard::RequestGuard;
+pub(super) use transport::TlsTransport;
 
 /// Reason why no request could be read on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

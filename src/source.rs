@@ -1,12 +1,14 @@
 //! Sources: configured inbounds. Built once from the configuration, shared by all stages, found by
 //! path in constant time.
 
+mod addresses;
 mod current_keys;
+mod rate_limits;
 mod secret_uses;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderName;
 
@@ -19,7 +21,9 @@ use crate::in_flight::Share;
 use crate::telemetry::{Metrics, SourceMetrics, SourceRules};
 use hookweir_signatures::{Scheme, VerifiedEvents, spec_of};
 
+pub use self::addresses::{AddressRule, AddressVerdict};
 pub use self::current_keys::{CurrentKeys, KeyedScheme};
+pub use self::rate_limits::{CLIENT_BYTES, CLIENTS, RateLimits};
 pub use self::secret_uses::{SecretStage, SecretUse, SecretUses};
 
 /// A configured inbound, as the stages use it.
@@ -59,6 +63,10 @@ pub struct Source {
     pub min_body_bytes_per_sec: u64,
     /// Largest `Retry-After`, in seconds.
     pub retry_after_max_secs: u64,
+    /// Addresses that may send.
+    pub addresses: AddressRule,
+    /// Deliveries a second.
+    pub rates: Arc<RateLimits>,
     /// Share of `limits.in_flight_bytes`.
     pub share: Arc<Share>,
     /// Metrics of this source.
@@ -91,6 +99,8 @@ impl Source {
             sinks,
             min_body_bytes_per_sec: config.limits.min_body_bytes_per_sec,
             retry_after_max_secs: config.limits.retry_after_max_secs,
+            addresses: AddressRule::new(source),
+            rates: Arc::new(RateLimits::new(source, Instant::now())),
             share: Arc::new(share),
             deadline: source
                 .deadline
@@ -155,6 +165,9 @@ impl Source {
     /// Takes over the room and the figures of the source before a reload, and the part `kept`.
     fn take_over(&mut self, before: &Self, kept: KeptPart) {
         self.share = before.share.clone();
+        if self.rates.is_like(&before.rates) {
+            self.rates = before.rates.clone();
+        }
         self.metrics = before.metrics.clone();
         self.secrets.take_over(&before.secrets);
         match kept {

@@ -14,6 +14,7 @@ use crate::operate::HELD_BYTES;
 use crate::publish::sinks::KAFKA_CHANNELS;
 use crate::quarantine::BATCH_BYTES;
 use crate::runtime::certificate::SESSION_BYTES;
+use crate::source::{CLIENT_BYTES, CLIENTS};
 use crate::spool::EVENT_OVERHEAD;
 use crate::store::catalog::PAGE;
 use crate::telemetry::log_queue;
@@ -158,6 +159,10 @@ fn requests(config: &Config) -> Vec<Part> {
         true => SESSION_BYTES,
         false => 0,
     };
+    let sources = config.sources.iter();
+    let limited = sources
+        .filter(|source| source.client_rate_limit_per_sec.is_some())
+        .count() as u64;
     let connection = (connection_bytes(limits) + session) as u64 + CONNECTION_STATE;
     vec![
         (
@@ -180,6 +185,10 @@ fn requests(config: &Config) -> Vec<Part> {
         (
             "keys in memory (dedup.cache_entries)",
             dedup.cache_entries * CACHE_ENTRY,
+        ),
+        (
+            "addresses with a rate limit (sources with client_rate_limit_per_sec)",
+            limited * (CLIENTS * CLIENT_BYTES) as u64,
         ),
     ]
 }
@@ -362,6 +371,8 @@ mod tests {
             "[publisher]\nurl = \"file:///a\"\n[[sink]]\nname = \"b\"\nurl = \"file:///b\"",
             "[[source]]\nname = \"s\"\nprovider = \"none\"\nmax_body_bytes = 26214401",
             "store.url = \"postgres://h/d\"",
+            "tls = { certificate = \"plain:c\", key = \"plain:k\" }",
+            "[[source]]\nname = \"s\"\nprovider = \"none\"\nclient_rate_limit_per_sec = 1",
             "[[source]]\nname = \"s\"\nprovider = \"aws-sns\"\nparams = { topic_arn = \"arn:aws:sns:us-east-1:1:t\" }",
         ] {
             assert!(bound(more).total > base.total, "{more}");

@@ -10,6 +10,7 @@ mod run;
 mod sockets;
 mod stages;
 mod tls;
+mod verifier_factory;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -4,11 +4,12 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Arbiter, ArbiterHandle};
+use actix::Arbiter;
 
 use super::operator::{operator, top_options};
 use super::reload::Parts;
 use super::tls::Certificates;
+use super::verifier_factory::VerifierFactory;
 use super::{Configured, Listening, ServeError, budget_of};
 use crate::admin::Admin;
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::keys::KeyService;
 use crate::lakehouse::{self, RunningLakehouse};
 use crate::operate::{Instruments, JobRunner, JobWaker, Operator};
 use crate::quarantine::{QuarantineQueue, RunningQuarantine};
-use crate::runtime::mailbox::{ActorRegistry, Mailbox};
+use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::{Source, Sources};
 use crate::spool::{Drain, RunningDrain, Spool};
@@ -31,7 +32,7 @@ use crate::store::{
 };
 use crate::telemetry::health::State;
 use crate::telemetry::{Health, Metrics};
-use crate::verify::{Received, Verifiers};
+use crate::verify::Verifiers;
 use crate::{dedup, http, publish, quarantine, store};
 
 /// Connections beyond those of the writers: confirms, relay, the keeper's two, the spool's drain, those
@@ -41,22 +42,6 @@ const OTHER_CONNECTIONS: usize = 8;
 const SINK_CONNECTIONS: usize = 2;
 /// Longest wait of a start for its store. Afterwards deliveries are taken without the store.
 const START_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Starts verifiers, each with its dedup actor.
-#[derive(Clone)]
-pub(super) struct VerifierFactory {
-    verifiers: Verifiers,
-    dedups: dedup::DedupActors,
-}
-
-impl VerifierFactory {
-    /// Starts a verifier and its dedup actor on the same thread. `place` is that thread's name in metrics.
-    pub(super) fn start(&self, arbiter: &ArbiterHandle, place: &str) -> Mailbox<Received> {
-        let dedup = self.dedups.start(arbiter, format!("dedup-{place}"));
-        self.verifiers
-            .start(arbiter, format!("verifier-{place}"), dedup)
-    }
-}
 
 /// All running stages behind HTTP.
 pub(super) struct Service {
@@ -97,6 +82,13 @@ struct Stored {
     keeper: Keeper,
     lease: Lease,
     spool: Option<(Spool, RunningDrain)>,
+}
+
+impl Stored {
+    fn spooled(&self) -> Option<Arc<dyn SpooledEvents>> {
+        let (spool, _) = self.spool.as_ref()?;
+        Some(Arc::new(spool.clone()))
+    }
 }
 
 impl Service {
@@ -140,10 +132,8 @@ impl Service {
         let messages = publishers.iter().map(|sink| sink.options.clone()).collect();
         let listeners = (at, edge.clone(), certificates.clone());
         let parts = shared.parts(listeners, (keys, secrets), messages);
-        let spool = stored.spool.as_ref();
-        let spool = spool.map(|(spool, _)| Arc::new(spool.clone()) as Arc<dyn SpooledEvents>);
         let of = (shared.instance, waker);
-        let intake = (stored.store.clone() as Arc<dyn Intake>, spool);
+        let intake = (stored.store.clone() as Arc<dyn Intake>, stored.spooled());
         let operator = operator(&configured, parts, of, intake, shared.instruments());
         Ok(Self {
             store: stored.store,
@@ -389,7 +379,10 @@ impl Shared<'_> {
             verifiers,
             Some(unpacker),
             self.budget.clone(),
-            self.config.limits.max_header_bytes,
+            (
+                self.config.limits.max_header_bytes,
+                self.config.server.trusted_proxies.clone(),
+            ),
             (self.metrics.clone(), self.pauses.pauses.clone()),
             self.quarantine.clone(),
         )

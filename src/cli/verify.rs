@@ -205,6 +205,7 @@ fn advice(rejection: &Rejection) -> &'static str {
         RejectReason::BodyTooLarge
         | RejectReason::BodyTooSlow
         | RejectReason::HeadersTooLarge
+        | RejectReason::AddressNotAllowed
         | RejectReason::Disconnected => {
             "A bound of [limits] refuses it before its signature is looked at."
         }

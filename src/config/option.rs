@@ -1,5 +1,6 @@
 //! Kinds of options, each with its reader and its description.
 
+mod networks;
 mod numbers;
 mod pem;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 
+pub(super) use self::networks::{AllowList, Networks};
 pub(super) use self::numbers::{Bytes, Count, DAY_SECS, Days, GIB, HOUR_MS, MIB, Millis, Secs};
 pub(super) use self::pem::Pem;
 use super::reader::Reader;

@@ -161,6 +161,7 @@ pub(super) fn together(config: &Config, tables: usize, report: &mut Report) {
     }
     room(config, report);
     tls_pairs(config, report);
+    proxies(config, report);
     sinks(config, report);
     if report.sound(&["limits.deadline_ms", "spool.after_ms"])
         && config.spool.path.is_some()
@@ -186,6 +187,18 @@ fn tls_pairs(config: &Config, report: &mut Report) {
             };
             report.blame(given, format!("TLS needs {other}, too"));
         }
+    }
+}
+
+/// Reports the PROXY protocol without proxies that may speak it.
+fn proxies(config: &Config, report: &mut Report) {
+    let server = &config.server;
+    if server.proxy_protocol
+        && server.trusted_proxies.is_empty()
+        && report.sound(&["server.trusted_proxies"])
+    {
+        let message = "server.trusted_proxies is empty, so that every connection would be closed: name the proxies there";
+        report.blame("server.proxy_protocol", message);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod delivery;
 pub mod event_order;
+pub mod network;
 pub mod outcome;
 pub mod pause;
 pub mod request;

@@ -101,6 +101,8 @@ reasons! {
         /// Body slower than the minimum rate for its length, or not there within
         /// `limits.body_timeout_ms`. 408.
         BodyTooSlow = "body_too_slow",
+        /// Sent from an address outside of the source's `allow_from`. 403.
+        AddressNotAllowed = "address_not_allowed",
         /// Headers larger than the limit. 431.
         HeadersTooLarge = "headers_too_large",
         /// The client went away before its request was complete. No answer.
@@ -124,6 +126,11 @@ reasons! {
         /// The delivery waited for a writer until its deadline passed, and was dropped before it
         /// was stored.
         DeadlineInQueue = "deadline_in_queue",
+        /// More deliveries a second than `rate_limit_per_sec` of the source allows. Answered 429.
+        SourceRate = "source_rate",
+        /// More deliveries a second from one address than `client_rate_limit_per_sec` of the source allows.
+        /// Answered 429.
+        ClientRate = "client_rate",
         /// The service is stopping and takes nothing new.
         Stopping = "stopping",
     }
@@ -185,6 +192,8 @@ impl ShedReason {
             Self::VerifierMailbox => "verifier.mailbox_capacity",
             Self::DedupMailbox => "dedup.mailbox_capacity",
             Self::DeadlineInQueue => "limits.deadline_ms",
+            Self::SourceRate => "source.rate_limit_per_sec",
+            Self::ClientRate => "source.client_rate_limit_per_sec",
             Self::Stopping => "shutdown.drain_secs",
         }
     }

@@ -17,7 +17,7 @@ use prometheus::IntCounter;
 use super::server::HeadFault;
 use super::service::IngestService;
 use crate::domain::delivery::MessageId;
-use crate::domain::outcome::{Answer, FailReason, Outcome, RejectReason};
+use crate::domain::outcome::{Answer, FailReason, Outcome, RejectReason, ShedReason};
 use crate::domain::request_id::RequestId;
 use crate::source::Source;
 use crate::telemetry::Metrics;
@@ -73,6 +73,15 @@ impl Problem {
         "the event was not stored; send it again",
     );
 
+    const FORBIDDEN: Self = Self::new(
+        StatusCode::FORBIDDEN,
+        "this source takes no events from this address",
+    );
+    const TOO_MANY: Self = Self::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many events a second; the event was not stored, send it again later",
+    );
+
     const PAUSED: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "this source is paused by its operator; the event was not stored, send it again later",
@@ -102,6 +111,7 @@ impl Problem {
             RejectReason::BodyTooLarge => Self::TOO_LARGE,
             RejectReason::BodyTooSlow => Self::TOO_SLOW,
             RejectReason::HeadersTooLarge => Self::HEADERS_TOO_LARGE,
+            RejectReason::AddressNotAllowed => Self::FORBIDDEN,
         }
     }
 }
@@ -275,6 +285,9 @@ pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
             problem => Reply::problem(problem),
         },
         (Outcome::Failed(FailReason::Paused), _) => later(Problem::PAUSED, source, id),
+        (Outcome::Shed(ShedReason::SourceRate | ShedReason::ClientRate), _) => {
+            later(Problem::TOO_MANY, source, id)
+        }
         (Outcome::Shed(_) | Outcome::Failed(_), _) => unavailable(source, id),
     }
 }
@@ -342,7 +355,7 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        let usual = [200, 503, 401, 400, 404, 405, 408, 413, 431, 204];
+        let usual = [200, 503, 401, 400, 403, 404, 405, 408, 413, 429, 431, 204];
         let counter = |code: u16| {
             let status = StatusCode::from_u16(code).unwrap_or_default();
             (

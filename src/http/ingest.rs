@@ -14,10 +14,12 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
 use super::answer::{self, Content, Problem, Reply};
+use super::client_address::client_address;
 use super::purpose::{Purpose, purpose};
+use super::sender::{address_is_allowed, admit_sender};
 use super::server::{self, BodyFault, Claim, Rate, RequestGuard, Size};
 use super::service::{IngestService, WorkerContext};
-use super::whole_request::{RefusedBody, keep, peer, whole_request};
+use super::whole_request::{RefusedBody, keep, whole_request};
 use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection, ShedReason};
 use crate::domain::pause::PauseKind;
@@ -100,7 +102,9 @@ pub(super) fn before_continue(
     drop(RequestGuard::open(&head));
     let reply = match source_at(service, head.path()) {
         None => no_source(service, &head, arrival),
-        Some(source) => match admissible(&source, head.head().headers(), service) {
+        Some(source) => match address_is_allowed(&source, &head, service)
+            .and_then(|()| admissible(&source, head.head().headers(), service))
+        {
             Ok(_) => return Ok(head),
             Err(refusal) => turn_away(service, &source, &mut head, (arrival, &refusal)),
         },
@@ -151,7 +155,9 @@ async fn deliver(
 ) -> Reply {
     let service = &*worker.service;
     let rate = |declared| body_rate(source, arrival, declared);
-    let declared = match admissible(source, head.head().headers(), service) {
+    let admitted = admit_sender(source, head, service, arrival);
+    let declared = match admitted.and_then(|()| admissible(source, head.head().headers(), service))
+    {
         Ok(declared) => declared,
         Err(refusal) => {
             let reply = turn_away(service, source, head, (arrival, &refusal));
@@ -185,7 +191,7 @@ async fn deliver(
         return refuse(service, source, (head, body), (arrival, ticket), outcome);
     }
     worker.pass_on(Received {
-        from: Origin::Client(peer(head)),
+        from: Origin::Client(client_address(head, &service.trusted_proxies)),
         source: source.clone(),
         request: whole_request(head, body, arrival),
         ticket,

@@ -11,8 +11,10 @@
 //! socket of our own.
 
 mod answer;
+mod client_address;
 mod ingest;
 mod purpose;
+mod sender;
 mod server;
 mod service;
 mod whole_request;

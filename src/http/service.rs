@@ -14,8 +14,11 @@ use arc_swap::ArcSwap;
 
 use super::answer::{self, Content};
 use super::ingest;
-use super::server::{self, Bounds, Handler, HeadFault, HeadTimeouts, LINGER, TlsTransport};
+use super::server::{
+    self, Bounds, Handler, HeadFault, HeadTimeouts, LINGER, ProxyGate, TlsTransport,
+};
 use crate::config::model;
+use crate::domain::network::Network;
 use crate::domain::outcome::{Outcome, ShedReason};
 use crate::domain::pause::Pauses;
 use crate::in_flight::Budget;
@@ -35,6 +38,7 @@ pub struct IngestService {
     next_verifier: AtomicUsize,
     pub(super) budget: Arc<Budget>,
     pub(super) max_header_bytes: usize,
+    pub(super) trusted_proxies: Vec<Network>,
     pub(super) pauses: Arc<Pauses>,
     pub(super) quarantine: QuarantineQueue,
     metrics: Arc<Metrics>,
@@ -52,7 +56,7 @@ impl IngestService {
         verifiers: Vec<Mailbox<Received>>,
         unpacker: Option<Mailbox<Received>>,
         budget: Arc<Budget>,
-        max_header_bytes: usize,
+        (max_header_bytes, trusted_proxies): (usize, Vec<Network>),
         (metrics, pauses): (Arc<Metrics>, Arc<Pauses>),
         quarantine: QuarantineQueue,
     ) -> Arc<Self> {
@@ -64,6 +68,7 @@ impl IngestService {
             next_verifier: AtomicUsize::new(0),
             budget,
             max_header_bytes,
+            trusted_proxies,
             pauses,
             quarantine,
             metrics,
@@ -228,6 +233,10 @@ pub fn serve(
         tls: certificate.map(|certificate| TlsTransport {
             certificate,
             failures: service.metrics.handshake_failures.clone(),
+        }),
+        proxies: config.proxy_protocol.then(|| ProxyGate {
+            trusted: service.trusted_proxies.clone(),
+            failures: service.metrics.proxy_failures.clone(),
         }),
         drain: drain.min(longest),
         connections: service.metrics.connections.clone(),

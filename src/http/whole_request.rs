@@ -1,14 +1,13 @@
 //! A request as the verifier and the quarantine take it: head and body together.
 
-use std::net::IpAddr;
-
 use actix_http::Request as Head;
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
+use super::client_address::client_address;
 use super::ingest::Arrival;
 use super::service::IngestService;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Outcome, RejectReason};
 use crate::domain::request::{Headers, Request};
 use crate::quarantine::RefusedRequest;
 use crate::source::Source;
@@ -36,11 +35,6 @@ fn take_headers(headers: &mut HeaderMap) -> Headers {
     taken.into()
 }
 
-/// Returns the address of the client, or of the proxy in front.
-pub(super) fn peer(head: &Head) -> Option<IpAddr> {
-    head.peer_addr().map(|peer| peer.ip())
-}
-
 /// Body of a refused delivery.
 pub(super) enum RefusedBody {
     /// All of it.
@@ -60,13 +54,17 @@ pub(super) fn keep(
     let (Outcome::Rejected(rejection), true) = (outcome, service.quarantine.is_on()) else {
         return;
     };
+    // There is no body, and a flood would take the room of those that can be mended.
+    if rejection.reason == RejectReason::AddressNotAllowed {
+        return;
+    }
     let (body, is_cut) = match body {
         RefusedBody::Whole(body) => (body, false),
         RefusedBody::Cut(body) => (body, true),
     };
     service.quarantine.keep(RefusedRequest {
         source: source.name.clone(),
-        peer: peer(head),
+        peer: client_address(head, &service.trusted_proxies),
         request: whole_request(head, body, arrival),
         request_id: arrival.id,
         rejection: rejection.clone(),

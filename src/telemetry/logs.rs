@@ -1,5 +1,7 @@
 //! Structured logs: never a secret, never a payload.
 
+mod senders;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -29,6 +31,8 @@ use crate::config::model::{Log, LogDeliveries, LogFormat};
 use crate::domain::delivery::{EventId, SourceName};
 use crate::domain::outcome::Outcome;
 use crate::domain::request_id::RequestId;
+
+pub use self::senders::{address_missed, untrusted_proxy};
 
 /// Longest part of a path that is shown, in characters.
 const LONGEST_PATH: usize = 100;

@@ -77,6 +77,9 @@ metrics! {
     /// and this one is kept in `conflict`. Otherwise this one was published too, marked
     /// `x-hookweir-conflict-of`.
     pub(super) conflicts: IntCounterVec = "hookweir_conflicts_total" by &["source"],;
+    /// Deliveries from an address outside of the source's `allow_from`: refused or, with `allow_from_mode = "observe"`,
+    /// taken. `signed` is yes if it carries the header of a signature, right or wrong: scanners seldom do.
+    pub(super) address_misses: IntCounterVec = "hookweir_address_misses_total" by &["source", "signed"],;
     /// Events published with the mark `x-hookweir-same-bytes-as`: their bytes were known under
     /// another id, or without one.
     pub(super) same_bytes: IntCounterVec = "hookweir_same_bytes_total" by &["source"],;
@@ -159,6 +162,9 @@ metrics! {
     /// Connections to a listener with TLS that were closed without a session. By reason: `not_tls` (plain HTTP, or a
     /// scan), `refused` (no common version, or a client that does not trust the certificate), `timeout`, `disconnected`.
     pub handshake_failures: IntCounterVec = "hookweir_tls_handshake_failures_total" by &["listener", "reason"],;
+    /// Connections to the ingest listener that were closed for the PROXY protocol. By reason: `untrusted` (not from
+    /// `server.trusted_proxies`), `malformed`, `timeout`, `disconnected`.
+    pub proxy_failures: IntCounterVec = "hookweir_proxy_protocol_failures_total" by &["reason"],;
     /// Messages waiting in the mailbox of an actor. `verifier-http-0` is on the first HTTP thread,
     /// `verifier-0` on a thread of its own.
     pub mailbox_depth: IntGaugeVec = "hookweir_mailbox_depth" by &["actor"],;
@@ -321,7 +327,7 @@ mod tests {
     fn each_metric_is_scraped_with_help_and_with_labels_that_no_sender_chooses() {
         let bounded = [
             "source", "outcome", "reason", "result", "actor", "code", "version", "sink", "data",
-            "secret", "listener",
+            "secret", "listener", "signed",
         ];
         for metric in DESCRIPTIONS {
             assert!(

@@ -155,6 +155,7 @@ fn is_anyones(reason: RejectReason) -> bool {
             | RejectReason::Disconnected
             | RejectReason::BodyTooSlow
             | RejectReason::HeadersTooLarge
+            | RejectReason::AddressNotAllowed
     )
 }
 

@@ -12,6 +12,9 @@ use super::{LastOutcomes, LiveFeed, SourceAlarms};
 use crate::domain::delivery::{EventId, Marks, SourceName, UnixMillis, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, ShedReason};
 
+/// Values of the label `signed`, of `false` and `true`.
+const SIGNED: [&str; 2] = ["no", "yes"];
+
 impl Metrics {
     /// Returns the metrics of one source. Look them up once.
     pub fn source(&self, source: &SourceName) -> Arc<SourceMetrics> {
@@ -23,6 +26,10 @@ impl Metrics {
             received: self.received.with_label_values(&[source.as_str()]),
             conflicts: self.conflicts.with_label_values(&[source.as_str()]),
             same_bytes: self.same_bytes.with_label_values(&[source.as_str()]),
+            address_misses: SIGNED.map(|signed| {
+                self.address_misses
+                    .with_label_values(&[source.as_str(), signed])
+            }),
             accepted: outcome("accepted", ""),
             duplicate: outcome("duplicate", ""),
             challenge: outcome("challenge", ""),
@@ -109,6 +116,9 @@ impl Metrics {
                     .remove_label_values(&[source, reason]);
             }
         }
+        for signed in SIGNED {
+            let _ = self.address_misses.remove_label_values(&[name, signed]);
+        }
         let _ = self.source_deadline.remove_label_values(&[name]);
         let single = ["accepted", "duplicate", "challenge"].map(|outcome| (outcome, ""));
         let rejected = RejectReason::ALL.iter().map(|of| ("rejected", of.label()));
@@ -177,6 +187,7 @@ pub struct SourceMetrics {
     /// Events with a known id and another body.
     pub conflicts: IntCounter,
     same_bytes: IntCounter,
+    address_misses: [IntCounter; 2],
     accepted: IntCounter,
     duplicate: IntCounter,
     challenge: IntCounter,
@@ -205,6 +216,11 @@ impl SourceMetrics {
     pub fn count_marks(&self, marks: &Marks) {
         self.conflicts.inc_by(marks.conflict_of.is_some().into());
         self.same_bytes.inc_by(marks.same_bytes_as.is_some().into());
+    }
+
+    /// Counts a delivery from an address that is not allowed.
+    pub fn count_address_miss(&self, signed: bool) {
+        self.address_misses[usize::from(signed)].inc();
     }
 
     /// Shows one outcome to operators who watch.

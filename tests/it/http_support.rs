@@ -16,7 +16,7 @@ use hookweir::http::{IngestService, serve};
 use hookweir::in_flight::{Budget, Share, Ticket};
 use hookweir::runtime::listener::{StopMode, bind};
 use hookweir::runtime::mailbox::{ActorRegistry, Mail, Mailbox, Ping};
-use hookweir::source::{CurrentKeys, SecretUses, Source, Sources};
+use hookweir::source::{AddressRule, CurrentKeys, RateLimits, SecretUses, Source, Sources};
 use hookweir::telemetry::health::State;
 use hookweir::telemetry::{Health, Metrics};
 use hookweir::verify::Received;
@@ -140,6 +140,8 @@ impl Default for Options {
             server: ServerConfig {
                 listen: any,
                 admin_listen: any,
+                trusted_proxies: Vec::new(),
+                proxy_protocol: false,
                 workers: 2,
                 max_connections: 4096,
                 keep_alive: Duration::from_secs(60),
@@ -278,6 +280,8 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         usual_body_bytes: max_body_bytes,
         upload: limits.body_timeout,
         deadline,
+        addresses: AddressRule::new(configured),
+        rates: Arc::new(RateLimits::new(configured, Instant::now())),
         share: Arc::new(Share::of_source(
             limits.in_flight_bytes,
             sources,
@@ -295,7 +299,7 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
         vec![verifier],
         None,
         budget.clone(),
-        limits.max_header_bytes,
+        (limits.max_header_bytes, Vec::new()),
         (metrics.clone(), Arc::default()),
         hookweir::quarantine::QuarantineQueue::default(),
     );

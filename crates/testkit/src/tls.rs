@@ -85,6 +85,17 @@ pub fn connect(
     versions: &[&'static SupportedProtocolVersion],
     protocols: &[&str],
 ) -> std::io::Result<TlsSession> {
+    connect_after(address, b"", authorities, versions, protocols)
+}
+
+/// The same, after these bytes in plain text.
+pub fn connect_after(
+    address: SocketAddr,
+    first: &[u8],
+    authorities: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> std::io::Result<TlsSession> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
         roots.add(certificate.expect("PEM")).expect("an authority");
@@ -101,7 +112,8 @@ pub fn connect(
         .collect();
     let connection =
         ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a client");
-    let socket = TcpStream::connect(address)?;
+    let mut socket = TcpStream::connect(address)?;
+    socket.write_all(first)?;
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut session = StreamOwned::new(connection, socket);
     while session.conn.is_handshaking() {

@@ -109,6 +109,7 @@ macro_rules! plain_numbers {
 
 plain_numbers!(
     Count as usize,
+    Count as u32,
     Count as u64,
     Bytes as usize,
     Bytes as u64,

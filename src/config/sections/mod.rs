@@ -30,7 +30,7 @@ pub use quarantine::Quarantine;
 pub use rabbitmq::{QueueType, RabbitmqOptions};
 pub use server::{RespondAfter, Server};
 pub use shutdown::Shutdown;
-pub use source::{Batch, SameBytes, Source};
+pub use source::{AllowFromMode, Batch, SameBytes, Source};
 pub use spool::Spool;
 pub use store::{Migrate, Store, StoreUrl};
 pub use tls::{PemFile, Tls, TlsListener, TlsPair};

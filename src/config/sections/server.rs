@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::define::{section, words};
-use crate::config::option::{Address, Count, Millis, Secs, one_of};
+use crate::config::option::{Address, Count, Flag, Millis, Networks, Secs, one_of};
+use crate::domain::network::Network;
 
 section! {
     /// Listeners and their connections.
@@ -17,6 +18,12 @@ section! {
         /// Address for health and metrics, as host:port. Both are shown without a login: keep the address
         /// on loopback or on a private network. With admin.tokens, the admin API is there, too.
         pub admin_listen: SocketAddr = "server.admin_listen", Address, "127.0.0.1:8421";
+        /// Proxies whose word counts for a client's address: X-Forwarded-For, and the PROXY protocol. The address
+        /// stands in the quarantine, and is compared with allow_from and client_rate_limit_per_sec of a source.
+        pub trusted_proxies: Vec<Network> = "server.trusted_proxies", Networks, [];
+        /// true demands the PROXY protocol (1 or 2) at the start of each connection to server.listen, before TLS.
+        /// A connection from elsewhere than trusted_proxies is closed.
+        pub proxy_protocol: bool = "server.proxy_protocol", Flag, false;
         /// Number of HTTP threads; 0 is one per core. More threads help only while cores are idle.
         pub workers: usize = "server.workers", Count(0..=1024), 0;
         /// Connections open at once. When full, new connections wait in the kernel; above 80 %, the

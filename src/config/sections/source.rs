@@ -9,13 +9,14 @@ use http::HeaderName;
 
 use crate::config::define::{section, words};
 use crate::config::option::{
-    Bytes, Days, Flag, GIB, HeaderNames, Millis, Secrets, Secs, Table, TemplateKind, Text, Texts,
-    one_of,
+    AllowList, Bytes, Count, Days, Flag, GIB, HeaderNames, Millis, Secrets, Secs, Table,
+    TemplateKind, Text, Texts, one_of,
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
 use crate::config::sink_kinds::{SinkNames, TypePatterns};
 use crate::domain::delivery::SourceName;
+use crate::domain::network::AllowedAddresses;
 use crate::domain::sink::{EventFilter, SinkName, SourceRoute, TypePattern};
 
 section! {
@@ -85,6 +86,23 @@ section! {
         pub deadline: Option<Duration> = "deadline_ms", Millis(100..=60_000), 2500;
         /// Time in which a redelivery is recognised; that of the provider or of `[dedup]` if left out.
         pub window: Option<Duration> = "window_days", Days(1..=366), 7;
+        /// Addresses that may send; all if left out. A delivery from elsewhere is answered 403, and nothing of it is
+        /// kept. Behind a proxy, set server.trusted_proxies. Providers change their addresses: begin with
+        /// allow_from_mode = "observe". A signature is the better proof.
+        pub allow_from: Vec<AllowedAddresses> = "allow_from", AllowList, ["stripe"];
+        /// "refuse" answers deliveries from elsewhere with 403. "observe" takes them, and counts them in
+        /// hookweir_address_misses_total.
+        pub allow_from_mode: AllowFromMode = "allow_from_mode", one_of::<AllowFromMode>(), "refuse";
+        /// Deliveries a second that the source takes, on this instance; no limit if left out. A delivery above is
+        /// answered 429 (or as the provider demands) with Retry-After, before its body is read.
+        pub rate_limit_per_sec: Option<u32> = "rate_limit_per_sec", Count(1..=1_000_000), 500;
+        /// Deliveries that may come at once, above rate_limit_per_sec; those of two seconds if left out.
+        pub rate_limit_burst: Option<u32> = "rate_limit_burst", Count(1..=1_000_000), 1000;
+        /// Deliveries a second that the source takes from one address, as rate_limit_per_sec. Of IPv6, 64 bits count
+        /// as one address. 10,000 addresses are remembered; further ones share one limit.
+        pub client_rate_limit_per_sec: Option<u32> = "client_rate_limit_per_sec", Count(1..=1_000_000), 50;
+        /// Deliveries that may come at once from one address; those of two seconds if left out.
+        pub client_rate_limit_burst: Option<u32> = "client_rate_limit_burst", Count(1..=1_000_000), 100;
         /// true allows provider = "none" on a public address.
         pub allow_unverified_public: bool = "allow_unverified_public", Flag, false;
         /// Scheme of your own, or a provider's with changes, in the words of docs/reference/schemes.md.
@@ -99,6 +117,16 @@ words! {
         Whole = "whole",
         /// One message per event.
         Split = "split",
+    }
+}
+
+words! {
+    /// Treatment of deliveries from addresses that are not allowed.
+    pub enum AllowFromMode {
+        /// They are answered 403.
+        Refuse = "refuse",
+        /// They are taken, and counted.
+        Observe = "observe",
     }
 }
 

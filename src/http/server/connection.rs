@@ -223,7 +223,8 @@ impl<H: Handler> AsyncRead for Connection<H> {
 
         let before = buf.filled().len();
         progress.waits(cx.waker());
-        if Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
+        let opened = this.socket.poll_open(&progress, cx);
+        if opened.is_pending() || Pin::new(&mut this.socket).poll_read(cx, buf)?.is_pending() {
             if progress.stage() == Stage::Head && this.has_timed_out(cx) {
                 this.socket.times_out();
                 // Close without a response if the client sent no bytes.

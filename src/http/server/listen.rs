@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::connection::{Connection, LINGER, REQUEST_LINE};
 use super::connections::Connections;
 use super::progress::{HeadTimeouts, Progress};
-use super::transport::{TlsTransport, Transport};
+use super::transport::{ProxyGate, TlsTransport, Transport};
 use super::{Handler, descriptors};
 use crate::runtime::listener::{LameDuck, RunningServer};
 
@@ -35,6 +35,8 @@ pub(in crate::http) struct Bounds {
     pub(in crate::http) timeouts: HeadTimeouts,
     /// TLS, if the listener has a certificate.
     pub(in crate::http) tls: Option<TlsTransport>,
+    /// Proxies that open each connection with the PROXY protocol, if they have to.
+    pub(in crate::http) proxies: Option<ProxyGate>,
     /// Time that a stop waits for open requests.
     pub(in crate::http) drain: Duration,
     /// Open connections.
@@ -124,7 +126,7 @@ fn connector<H: Handler>(
         connections.add(&progress);
         let gauge = bounds.connections.clone();
         let connection = Connection::new(
-            Transport::new(socket, bounds.tls.as_ref()),
+            Transport::new(socket, peer, (bounds.proxies.as_ref(), bounds.tls.as_ref())),
             progress,
             connections.clone(),
             gauge,

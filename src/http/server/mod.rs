@@ -11,14 +11,18 @@ mod connections;
 mod descriptors;
 mod listen;
 mod progress;
+mod proxy_header;
 mod request_guard;
 mod transport;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::{Request, Response};
+
+use self::progress::Progress;
 
 pub(super) use body::{BodyFault, Claim, Rate, Size, read, skip};
 pub(super) use connection::LINGER;
@@ -27,7 +31,7 @@ pub use descriptors::check as check_descriptors;
 pub(super) use listen::{Bounds, serve};
 pub(super) use progress::HeadTimeouts;
 pub(super) use request_guard::RequestGuard;
-pub(super) use transport::TlsTransport;
+pub(super) use transport::{ProxyGate, TlsTransport};
 
 /// Reason why no request could be read on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +40,15 @@ pub(super) enum HeadFault {
     TooSlow,
     /// The head is larger than its limit.
     TooLarge,
+}
+
+/// Returns the address of the other end of a request's connection: the one that the PROXY protocol has told, or the
+/// socket's.
+pub(super) fn peer(request: &Request) -> Option<IpAddr> {
+    let progress = request.conn_data::<Rc<Progress>>();
+    let proxied = progress.and_then(|progress| progress.proxied());
+    let peer = proxied.or_else(|| request.peer_addr());
+    peer.map(|peer| peer.ip())
 }
 
 /// The product behind the transport, one on each HTTP thread.

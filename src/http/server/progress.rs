@@ -1,6 +1,7 @@
 //! Progress of one connection through its requests. Pure: time comes in as an argument.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -50,6 +51,8 @@ pub(super) struct Progress {
     read: Cell<u64>,
     /// A genuine delivery has come on this connection.
     trusted: Cell<bool>,
+    /// Address of the client, as a trusted proxy has told it at the start of the connection.
+    proxied: Cell<Option<SocketAddr>>,
     /// The connection is to be closed, to make room.
     expelled: Cell<bool>,
     /// The task that reads; woken when the connection is expelled.
@@ -72,6 +75,7 @@ impl Progress {
             since: Cell::new(now),
             read: Cell::new(0),
             trusted: Cell::new(false),
+            proxied: Cell::new(None),
             expelled: Cell::new(false),
             reader: Cell::new(None),
             suspended: Cell::new(None),
@@ -145,6 +149,15 @@ impl Progress {
 
     pub(super) fn set_trusted(&self) {
         self.trusted.set(true);
+    }
+
+    /// Returns the address of the client, if a proxy has told it.
+    pub(super) fn proxied(&self) -> Option<SocketAddr> {
+        self.proxied.get()
+    }
+
+    pub(super) fn set_proxied(&self, client: Option<SocketAddr>) {
+        self.proxied.set(client);
     }
 
     pub(super) fn is_expelled(&self) -> bool {

@@ -1,7 +1,8 @@
-//! Bytes between HTTP and the socket: plain, or under TLS.
+//! Bytes between HTTP and the socket: plain or under TLS, perhaps behind a proxy that tells its client first.
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,8 +13,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::Accept;
 use tokio_rustls::server::TlsStream;
 
+use super::progress::Progress;
+use super::proxy_header::{self, HeaderState, LONGEST};
+use crate::domain::network::Network;
 use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::tls::HandshakeFault;
+use crate::telemetry::logs;
 
 /// TLS of the ingest listener.
 #[derive(Clone)]
@@ -24,21 +29,75 @@ pub(in crate::http) struct TlsTransport {
     pub(in crate::http) failures: IntCounterVec,
 }
 
+/// Proxies that open each connection with the PROXY protocol.
+#[derive(Clone)]
+pub(in crate::http) struct ProxyGate {
+    /// `server.trusted_proxies`.
+    pub(in crate::http) trusted: Vec<Network>,
+    /// Connections that were closed for the protocol, by reason.
+    pub(in crate::http) failures: IntCounterVec,
+}
+
+impl ProxyGate {
+    /// Returns `true` if the other end is a trusted proxy. A refusal is counted and, sparingly, logged.
+    fn admits(&self, peer: Option<SocketAddr>) -> bool {
+        let Some(peer) = peer else { return false };
+        let mut trusted = self.trusted.iter();
+        let admits = trusted.any(|network| network.contains(peer.ip()));
+        if !admits {
+            self.count("untrusted");
+            logs::untrusted_proxy(peer.ip());
+        }
+        admits
+    }
+
+    fn count(&self, reason: &str) {
+        self.failures.with_label_values(&[reason]).inc();
+    }
+}
+
+/// Header of the PROXY protocol that is on its way.
+pub(super) struct ProxyHeader {
+    socket: TcpStream,
+    read: Vec<u8>,
+    gate: ProxyGate,
+    tls: Option<TlsTransport>,
+}
+
 /// Way of the bytes of one connection.
 pub(super) enum Transport {
     /// The socket itself.
     Plain(TcpStream),
+    /// A proxy has to tell its client first.
+    Proxied(Box<ProxyHeader>),
     /// A handshake that is not over, and the counter of its failure.
     Handshake(Box<Accept<TcpStream>>, IntCounterVec),
     /// A session.
     Tls(Box<TlsStream<TcpStream>>),
-    /// Nothing can be read or written: the handshake has failed.
+    /// Nothing can be read or written: the connection is no client's.
     Closed,
 }
 
 impl Transport {
-    /// Takes a new socket.
-    pub(super) fn new(socket: TcpStream, tls: Option<&TlsTransport>) -> Self {
+    /// Takes a new socket. The proxy speaks first, then comes TLS.
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: Option<SocketAddr>,
+        (proxies, tls): (Option<&ProxyGate>, Option<&TlsTransport>),
+    ) -> Self {
+        match proxies {
+            None => Self::unwrapped(socket, tls),
+            Some(gate) if gate.admits(peer) => Self::Proxied(Box::new(ProxyHeader {
+                socket,
+                read: Vec::new(),
+                gate: gate.clone(),
+                tls: tls.cloned(),
+            })),
+            Some(_) => Self::Closed,
+        }
+    }
+
+    fn unwrapped(socket: TcpStream, tls: Option<&TlsTransport>) -> Self {
         match tls {
             None => Self::Plain(socket),
             Some(tls) => Self::Handshake(
@@ -48,16 +107,32 @@ impl Transport {
         }
     }
 
-    /// Counts a handshake that was not over in time.
+    /// Counts what was not over in time: the header of a proxy, or a handshake.
     pub(super) fn times_out(&mut self) {
-        if let Self::Handshake(_, failures) = self {
-            count(failures, HandshakeFault::Timeout);
-            *self = Self::Closed;
+        match self {
+            Self::Proxied(header) => header.gate.count("timeout"),
+            Self::Handshake(_, failures) => count(failures, HandshakeFault::Timeout),
+            Self::Plain(_) | Self::Tls(_) | Self::Closed => return,
         }
+        *self = Self::Closed;
     }
 
-    /// Goes on with a handshake until it is over or has failed.
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Goes on with what comes before the first request, until it is over or has failed. Stores the client that a
+    /// proxy tells.
+    pub(super) fn poll_open(&mut self, progress: &Progress, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Proxied(header) = self {
+            let whole = ready!(header.poll_whole(cx));
+            let Self::Proxied(header) = std::mem::replace(self, Self::Closed) else {
+                return Poll::Ready(());
+            };
+            match whole {
+                Ok(client) => {
+                    progress.set_proxied(client);
+                    *self = Self::unwrapped(header.socket, header.tls.as_ref());
+                }
+                Err(reason) => header.gate.count(reason),
+            }
+        }
         if let Self::Handshake(accept, failures) = self {
             *self = match ready!(Pin::new(accept).poll(cx)) {
                 Ok(session) => Self::Tls(Box::new(session)),
@@ -71,6 +146,29 @@ impl Transport {
     }
 }
 
+impl ProxyHeader {
+    /// Reads the header, and no byte of the client's after it. Returns the client, or the reason for which there is none.
+    fn poll_whole(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<SocketAddr>, &'static str>> {
+        loop {
+            let more = match proxy_header::judge(&self.read) {
+                HeaderState::Whole(client) => return Poll::Ready(Ok(client)),
+                HeaderState::Malformed => return Poll::Ready(Err("malformed")),
+                HeaderState::Needs(more) => more,
+            };
+            let mut room = [0; LONGEST];
+            let mut part = ReadBuf::new(&mut room[..more.min(LONGEST)]);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut part));
+            if read.is_err() || part.filled().is_empty() {
+                return Poll::Ready(Err("disconnected"));
+            }
+            self.read.extend_from_slice(part.filled());
+        }
+    }
+}
+
 fn count(failures: &IntCounterVec, fault: HandshakeFault) {
     failures.with_label_values(&["ingest", fault.label()]).inc();
 }
@@ -81,7 +179,6 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_handshake(cx));
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Tls(session) => match ready!(Pin::new(session).poll_read(cx, buf)) {
@@ -89,7 +186,7 @@ impl AsyncRead for Transport {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => Poll::Ready(read),
             },
-            Self::Handshake(..) | Self::Closed => Poll::Ready(Ok(())),
+            Self::Proxied(_) | Self::Handshake(..) | Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -103,7 +200,7 @@ impl AsyncWrite for Transport {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Tls(session) => Pin::new(session).poll_write(cx, buf),
-            Self::Handshake(..) | Self::Closed => {
+            Self::Proxied(_) | Self::Handshake(..) | Self::Closed => {
                 Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
             }
         }
@@ -113,7 +210,7 @@ impl AsyncWrite for Transport {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(session) => Pin::new(session).poll_flush(cx),
-            Self::Handshake(..) | Self::Closed => Poll::Ready(Ok(())),
+            Self::Proxied(_) | Self::Handshake(..) | Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -121,7 +218,7 @@ impl AsyncWrite for Transport {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(session) => Pin::new(session).poll_shutdown(cx),
-            Self::Handshake(..) | Self::Closed => Poll::Ready(Ok(())),
+            Self::Proxied(_) | Self::Handshake(..) | Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }

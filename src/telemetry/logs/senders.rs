@@ -1,0 +1,35 @@
+//! Lines about senders and their addresses. They are bounded: anybody can provoke them.
+
+use std::net::IpAddr;
+
+use crate::domain::request_id::RequestId;
+use crate::telemetry::SourceMetrics;
+use crate::telemetry::line_limit::{Admitted, LineLimit};
+
+/// Logs a connection that was closed, since it is not from a proxy that may speak the PROXY protocol.
+pub fn untrusted_proxy(peer: IpAddr) {
+    static LINES: LineLimit = LineLimit::new();
+    if let Admitted::Yes { left_out } = LINES.admit_now() {
+        tracing::warn!(
+            target: "hookweir::http",
+            %peer,
+            left_out,
+            "closed a connection from {peer}: server.proxy_protocol is on, and the address is not in server.trusted_proxies; nothing was read from it"
+        );
+    }
+}
+
+/// Logs a delivery that was taken from an address that is not in `allow_from` of its source.
+pub fn address_missed(source: &SourceMetrics, request_id: RequestId, address: &str) {
+    if let Admitted::Yes { left_out } = source.lines.admit_now() {
+        tracing::warn!(
+            target: "hookweir::domain::delivery",
+            source = %source.source(),
+            %request_id,
+            address,
+            left_out,
+            "{address} is not in allow_from of the source {}; its deliveries are taken, since allow_from_mode is \"observe\"",
+            source.source()
+        );
+    }
+}

@@ -220,6 +220,14 @@ fn sink(sink: &Publisher, report: &mut Report) {
         let message = format!("longer than {}", key("retry_max_ms"));
         report.blame(&key("retry_min_ms"), message);
     }
+    let (certificate, private) = (&sink.rabbitmq.certificate_file, &sink.rabbitmq.key_file);
+    if certificate.is_some() != private.is_some() {
+        let (given, other) = match certificate.is_some() {
+            true => ("certificate_file", "key_file"),
+            false => ("key_file", "certificate_file"),
+        };
+        report.blame(&key(given), format!("useless without {}", key(other)));
+    }
     if sound(report, ["queue", "unrouted_queue"])
         && sink.rabbitmq.queue.as_ref() == Some(&sink.rabbitmq.unrouted_queue)
     {

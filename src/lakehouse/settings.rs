@@ -19,6 +19,7 @@ use crate::config::model::{CatalogUrl, Lakehouse, PublisherUrl};
 use crate::config::secret::Secret;
 #[cfg(feature = "kafka")]
 use crate::publish::sinks::kafka::{SinkTopics, TopicNames};
+use crate::publish::sinks::rabbitmq::RabbitmqConfig;
 
 /// Age from which a file that no version of the table names is removed.
 const UNNAMED_AGE: Duration = Duration::from_secs(3600);
@@ -88,6 +89,9 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
                 .iter()
                 .map(|node| text(node, &config.lakehouse_sink().key("url")))
                 .collect::<Result<_, _>>()?,
+            tls: RabbitmqConfig::from_publisher(url, config.lakehouse_sink())
+                .tls
+                .read()?,
             exchange: config.lakehouse_sink().rabbitmq.exchange.clone(),
             queue: config.lakehouse.queue.clone(),
             // A batch, and the next one.

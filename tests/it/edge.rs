@@ -4,6 +4,7 @@ mod addresses;
 mod proxy;
 mod rates;
 mod tls;
+mod with_servers;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

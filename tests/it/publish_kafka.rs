@@ -35,6 +35,7 @@ pub fn config(url: &str, prefix: &str) -> KafkaConfig {
         replication: 0,
         sasl_mechanism: SaslMechanism::ScramSha512,
         ca_file: None,
+        client_pair: None,
         properties: BTreeMap::new(),
         largest_body: 900_000,
         connect_timeout: Duration::from_secs(5),

@@ -229,6 +229,8 @@ pub fn config(url: PublisherUrl) -> Publisher {
         routing_key: "{source}.{type}".into(),
         rabbitmq: RabbitmqOptions {
             max_message_bytes: 0,
+            certificate_file: None,
+            key_file: None,
             connect_timeout: Duration::from_secs(3),
             heartbeat: Duration::from_secs(5),
             exchange: "hookweir".into(),

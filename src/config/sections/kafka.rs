@@ -30,7 +30,8 @@ section! {
         pub replication: usize = "publisher.replication", Count(0..=100), 0;
         /// SASL mechanism of user and password in the URL: "SCRAM-SHA-512", "SCRAM-SHA-256" or "PLAIN".
         pub sasl_mechanism: SaslMechanism = "publisher.sasl_mechanism", one_of::<SaslMechanism>(), "SCRAM-SHA-512";
-        /// Certificates of authorities in PEM, for "kafkas://"; "" is those of the system.
+        /// Certificates of authorities in PEM, for "kafkas://" and "amqps://"; "" is those of the system. With
+        /// RabbitMQ, those of the system count, too.
         pub ca_file: Option<PathBuf> = "publisher.ca_file", OrNone(Text("path of a file", rules::anything)), "";
         /// Time without a confirm after which a batch is given up and published again by a new producer,
         /// which may make copies. It runs only while brokers answer. While they are away, batches wait.

@@ -1,5 +1,6 @@
 //! `[publisher]`: options of RabbitMQ.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::define::{section, words};
@@ -26,6 +27,11 @@ section! {
         /// be published. Unless its max_message_size says otherwise, RabbitMQ 4 takes 16 MiB, RabbitMQ 3
         /// 128 MiB.
         pub max_message_bytes: usize = "publisher.max_message_bytes", Bytes(0..=GIB), 16777216;
+        /// Certificate in PEM by which this client proves itself, also to Kafka, for "amqps://" and "kafkas://"; ""
+        /// is none. RabbitMQ's files are read again at each connection.
+        pub certificate_file: Option<PathBuf> = "publisher.certificate_file", OrNone(Text("path of a file", rules::anything)), "";
+        /// Private key of certificate_file in PEM, without a passphrase.
+        pub key_file: Option<PathBuf> = "publisher.key_file", OrNone(Text("path of a file", rules::anything)), "";
         /// Time to connect, also to Kafka.
         pub connect_timeout: Duration = "publisher.connect_timeout_ms", Millis(10..=HOUR_MS), 5000;
         /// Interval of AMQP heartbeats.

@@ -12,6 +12,7 @@ use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 
@@ -24,6 +25,8 @@ use crate::error::{LakeError, Result};
 pub struct QueueOptions {
     /// URLs of the broker or of its cluster's nodes, with user and password.
     pub urls: Vec<String>,
+    /// Certificates and key for TLS with the broker.
+    pub tls: OwnedTLSConfig,
     /// Exchange that messages are published to.
     pub exchange: String,
     /// The queue.
@@ -99,7 +102,11 @@ impl QueueFeed {
             self.next = self.next.wrapping_add(1);
             let properties =
                 ConnectionProperties::default().with_connection_name("hookweir lakehouse".into());
-            let connect = Connection::connect(url, properties);
+            let connect = async {
+                let runtime = lapin::runtime::default_runtime()?;
+                let tls = self.options.tls.clone();
+                Connection::connect_with_config(url, properties, tls, runtime).await
+            };
             match self.within("connect to the broker of", connect).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failure = error,

@@ -53,6 +53,7 @@ mod with_servers {
                     .expect("an exchange");
                 let options = QueueOptions {
                     urls: vec![url],
+                    tls: Default::default(),
                     exchange,
                     queue: format!("lake-{name}.lakehouse"),
                     prefetch: 40,

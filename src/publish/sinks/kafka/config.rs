@@ -34,6 +34,8 @@ pub struct KafkaConfig {
     pub sasl_mechanism: SaslMechanism,
     /// Certificates of authorities, in PEM. None: those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Certificate and key of this client, in PEM.
+    pub client_pair: Option<(PathBuf, PathBuf)>,
     /// Further properties of librdkafka.
     pub properties: BTreeMap<String, String>,
     /// Largest body that a source accepts.
@@ -77,6 +79,11 @@ impl KafkaConfig {
             replication: small(options.replication),
             sasl_mechanism: options.sasl_mechanism,
             ca_file: options.ca_file.clone(),
+            client_pair: {
+                let options = &publisher.rabbitmq;
+                let certificate = options.certificate_file.clone();
+                certificate.zip(options.key_file.clone())
+            },
             properties: options.properties.clone(),
             largest_body: bodies.max().unwrap_or(options.largest_body),
             connect_timeout: publisher.rabbitmq.connect_timeout,

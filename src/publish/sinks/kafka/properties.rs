@@ -136,6 +136,14 @@ pub(super) fn client(config: &KafkaConfig) -> ClientConfig {
             // The bundled OpenSSL has no place of its own for certificates.
             None => client.set("ssl.ca.location", "probe"),
         };
+        if let Some((certificate, key)) = &config.client_pair {
+            client
+                .set(
+                    "ssl.certificate.location",
+                    certificate.display().to_string(),
+                )
+                .set("ssl.key.location", key.display().to_string());
+        }
     }
     if let Some((user, password)) = &address.login {
         client

@@ -19,6 +19,7 @@ pub(super) fn config(url: &str) -> KafkaConfig {
         replication: 0,
         sasl_mechanism: SaslMechanism::ScramSha512,
         ca_file: None,
+        client_pair: None,
         properties: Default::default(),
         largest_body: 1_000_000,
         connect_timeout: Duration::from_secs(5),

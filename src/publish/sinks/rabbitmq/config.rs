@@ -1,6 +1,9 @@
 //! Options of the RabbitMQ sink: `publisher.url = "amqp://…"`, its exchange and its queues.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 
 use crate::config::amqp_url::AmqpUrl;
 use crate::config::model::{Publisher, QueueType};
@@ -10,6 +13,8 @@ use crate::config::model::{Publisher, QueueType};
 pub struct RabbitmqConfig {
     /// Broker, or nodes of a cluster.
     pub url: AmqpUrl,
+    /// Files for TLS.
+    pub tls: TlsFiles,
     /// Topic exchange that messages are published to.
     pub exchange: String,
     /// Declare exchange and queues at each connection.
@@ -34,6 +39,11 @@ impl RabbitmqConfig {
         let options = &publisher.rabbitmq;
         Self {
             url: url.clone(),
+            tls: TlsFiles {
+                authorities: publisher.kafka.ca_file.clone(),
+                certificate: options.certificate_file.clone(),
+                key: options.key_file.clone(),
+            },
             exchange: options.exchange.clone(),
             declare: options.declare,
             queue: options.queue.clone(),
@@ -43,5 +53,37 @@ impl RabbitmqConfig {
             confirm_timeout: publisher.confirm_timeout,
             heartbeat: options.heartbeat,
         }
+    }
+}
+
+/// Files for TLS with the broker.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// Certificates of authorities, besides those of the system.
+    pub authorities: Option<PathBuf>,
+    /// Certificate of this client.
+    pub certificate: Option<PathBuf>,
+    /// Key of this client.
+    pub key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// Reads the files. The error names the file.
+    pub fn read(&self) -> Result<OwnedTLSConfig, String> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        };
+        let authorities = self.authorities.as_deref().map(read).transpose()?;
+        let identity = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => Some(OwnedIdentity::PKCS8 {
+                pem: read(certificate)?,
+                key: read(key)?,
+            }),
+            _ => None,
+        };
+        Ok(OwnedTLSConfig {
+            identity,
+            cert_chain: authorities.map(|pem| String::from_utf8_lossy(&pem).into_owned()),
+        })
     }
 }

@@ -55,8 +55,10 @@ impl RabbitmqConnection {
         };
         let runtime = BackgroundRuntime(Some(runtime));
         let properties = ConnectionProperties::default().with_connection_name("hookweir".into());
+        // Files may have been renewed since the connection before.
+        let tls = sink.tls.read().map_err(failed)?;
         let connect =
-            lapin::Connection::connect_uri_with_runtime(node.clone(), properties, executor);
+            lapin::Connection::connect_uri_with_config(node.clone(), properties, tls, executor);
         let late = "no answer to the attempt to connect";
         let client = within(sink.connect_timeout, late, connect)
             .await

@@ -25,7 +25,7 @@ mod temporary_queue;
 mod topology;
 mod unrouted;
 
-pub use self::config::RabbitmqConfig;
+pub use self::config::{RabbitmqConfig, TlsFiles};
 pub use self::temporary_queue::TemporaryQueue;
 pub use self::unrouted::{
     Decided, HELD_MESSAGES, HeldFate, HeldMessages, HoldBounds, UnroutedMessage,
@@ -36,6 +36,7 @@ pub struct RabbitmqSink {
     nodes: Vec<AMQPUri>,
     /// Place in `nodes` of the next node that is tried.
     next: AtomicUsize,
+    tls: TlsFiles,
     topology: Topology,
     connect_timeout: Duration,
     confirm_timeout: Duration,
@@ -60,6 +61,7 @@ impl RabbitmqSink {
         Ok(Self {
             nodes,
             next: AtomicUsize::new(0),
+            tls: config.tls.clone(),
             topology: Topology::new(config)?,
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,

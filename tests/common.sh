@@ -101,6 +101,17 @@ prepare_kafka() {
     tests/servers fetch kafka
 }
 
+# Does the same for Iceberg's REST catalog.
+prepare_rest() {
+    local missing
+    mapfile -t missing < <(tests/servers missing rest)
+    if ((${#missing[@]})) && ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "installing ${missing[*]}"
+        (missing_packages() { tests/servers missing rest; } && install) || say "could not install ${missing[*]}"
+    fi
+    tests/servers fetch rest
+}
+
 # Installs a browser and its driver where that is allowed. Fails where there is none, and says why: that is no mistake of the tests.
 prepare_browser() {
     local missing
@@ -114,11 +125,11 @@ prepare_browser() {
     ((${#missing[@]} == 0)) || { say "no browser here: these packages are missing: ${missing[*]}"; return 1; }
 }
 
-# Installs DuckDB and pyiceberg, which read the lakehouse's table, from PyPI, once; later runs need no network. Fails where they cannot be had,
+# Installs DuckDB and pyiceberg, which read the lakehouse's table, and moto, an S3-compatible store, from PyPI, once; later runs need no network. Fails where they cannot be had,
 # and says why: that is no mistake of the tests.
 prepare_readers() {
     # The newest version for which DuckDB's extensions are on PyPI.
-    local pins=(duckdb==1.5.5 duckdb-cli==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 "pyiceberg[sql-sqlite,pyarrow]==0.12.0")
+    local pins=(duckdb==1.5.5 duckdb-cli==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 "pyiceberg[sql-sqlite,pyarrow]==0.12.0" "moto[s3,server]==5.2.1")
     local cache=${HOOKWEIR_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hookweir-tests}/readers status=0
     mkdir -p "$cache"
     # One installation at a time; the second one finds everything there.
@@ -126,7 +137,7 @@ prepare_readers() {
     flock 8
     [[ $(cat "$cache/installed" 2>/dev/null) == "${pins[*]}" ]] || install_readers "$cache" "${pins[@]}" || status=1
     flock -u 8
-    ((status == 0)) || { say "DuckDB and pyiceberg cannot be installed; $cache/pip.log says why"; return 1; }
+    ((status == 0)) || { say "DuckDB, pyiceberg and moto cannot be installed; $cache/pip.log says why"; return 1; }
     export HOOKWEIR_LAKE_READERS=$cache/venv/bin/python
 }
 

@@ -46,8 +46,7 @@ pub(super) fn banner(config: &Config, is_demo: bool, file: Option<&Path>) -> Str
         let _ = writeln!(text, "  events  {}{name}", events(sink));
     }
     if lakehouse::runs_in_serve(config) {
-        let folder = absolute(&config.lakehouse.folder).join("events");
-        let _ = writeln!(text, "  table   {} (Iceberg)", folder.display());
+        let _ = writeln!(text, "  table   {} (Iceberg)", config.lakehouse.table());
     }
     let now = memory::resident_bytes().map_or(String::new(), |now| {
         format!(" ({} MiB now)", now.div_ceil(MIB))

@@ -14,6 +14,7 @@ use http::HeaderName;
 pub(super) use self::networks::{AllowList, Networks};
 pub(super) use self::numbers::{Bytes, Count, DAY_SECS, Days, GIB, HOUR_MS, MIB, Millis, Secs};
 pub(super) use self::pem::Pem;
+use super::model::LakeUrl;
 use super::reader::Reader;
 use super::rules;
 use super::secret::Secret;
@@ -171,20 +172,20 @@ impl Describe for OrNone {
     }
 }
 
-/// `file://FOLDER`.
-pub(super) struct FolderUrl;
+/// Place of the lakehouse's files.
+pub(super) struct LakeUrlText;
 
-impl Read<PathBuf> for FolderUrl {
-    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> PathBuf {
-        r.text(key, |text| urls::folder(text).map(drop))
-            .and_then(|text| urls::folder(&text).ok())
-            .unwrap_or_default()
+impl Read<LakeUrl> for LakeUrlText {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> LakeUrl {
+        r.text(key, |text| urls::lake(text).map(drop))
+            .and_then(|text| urls::lake(&text).ok())
+            .unwrap_or_else(|| LakeUrl::Folder(PathBuf::new()))
     }
 }
 
-impl Describe for FolderUrl {
+impl Describe for LakeUrlText {
     fn takes(&self) -> String {
-        "`file://` URL of a folder".to_owned()
+        "`file://` or `s3://` URL of a folder".to_owned()
     }
 }
 

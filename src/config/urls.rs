@@ -8,7 +8,7 @@ use url::Url;
 
 use super::amqp_url::AmqpUrl;
 use super::kafka_url::KafkaUrl;
-use super::model::{CatalogUrl, PublisherUrl, StoreUrl};
+use super::model::{CatalogUrl, LakeUrl, PublisherUrl, StoreUrl};
 use super::option::ConnectionUrl;
 use super::postgres_url::PostgresUrl;
 use super::secret::Secret;
@@ -146,25 +146,50 @@ impl ConnectionUrl for CatalogUrl {
         if text.is_empty() {
             return Ok(Self::Beside);
         }
+        if text.starts_with("https://") || text.starts_with("http://") {
+            return rest_catalog(text);
+        }
         match StoreUrl::parse(text) {
             Ok(StoreUrl::Postgres(url)) => Ok(Self::Postgres(url)),
             Ok(StoreUrl::Sqlite(_)) => Err(
-                "expected \"\" for SQLite in the lakehouse's folder, or a \"postgres://\" URL"
+                "expected \"\" for SQLite in the lakehouse's folder, a \"postgres://\" URL, or the \"https://\" URL of a REST catalog"
                     .to_owned(),
             ),
             Err(_) => {
-                Err("expected \"\", or \"postgres://user:password@host:port/database\"".to_owned())
+                Err("expected \"\", \"postgres://user:password@host:port/database\", or \"https://catalog.example\"".to_owned())
             }
         }
     }
 }
 
-/// Parses `file://FOLDER`.
-pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
-    match text.strip_prefix("file://") {
-        Some(path) => local_path(path, "file://", "folder"),
-        None => Err("expected \"file://data/lake\"".to_owned()),
+/// Parses `file://FOLDER` or `s3://BUCKET/FOLDER`.
+pub(super) fn lake(text: &str) -> Result<LakeUrl, String> {
+    match text.split_once("://") {
+        Some(("file", path)) => local_path(path, "file://", "folder").map(LakeUrl::Folder),
+        Some(("s3", place)) => match place.trim_end_matches('/').split_once('/') {
+            Some((bucket, folder)) if !bucket.is_empty() && !folder.is_empty() => {
+                Ok(LakeUrl::Bucket(format!("s3://{bucket}/{folder}")))
+            }
+            _ => Err("expected \"s3://bucket/folder\"".to_owned()),
+        },
+        _ => Err("expected \"file://data/lake\" or \"s3://bucket/folder\"".to_owned()),
     }
+}
+
+/// Parses the URL of a REST catalog. The error never repeats the text.
+fn rest_catalog(text: &str) -> Result<CatalogUrl, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("no URL: {error}"))?;
+    if url.host_str().is_none() || url.query().is_some() || url.fragment().is_some() {
+        return Err("expected \"https://host/path\" without a query".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "a REST catalog takes no user and password in its URL: use lakehouse.properties"
+                .to_owned(),
+        );
+    }
+    let text = text.trim().trim_end_matches('/');
+    Ok(CatalogUrl::Rest(Secret::new(text.as_bytes())))
 }
 
 impl fmt::Display for StoreUrl {

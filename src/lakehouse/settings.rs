@@ -1,13 +1,15 @@
 //! Settings of the writer, from the configuration.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hookweir_lakehouse::catalog::rest::RestPlace;
 use hookweir_lakehouse::feed::folder::POSITION;
 #[cfg(feature = "kafka")]
 use hookweir_lakehouse::feed::kafka::{KafkaOptions, Topics};
 use hookweir_lakehouse::feed::queue::QueueOptions;
-use hookweir_lakehouse::lake::{CatalogPlace, LakePlace};
+use hookweir_lakehouse::lake::{BucketPlace, CatalogPlace, LakePlace};
 use hookweir_lakehouse::protocol::batch::CommitLimits;
 use hookweir_lakehouse::run::{RunLimits, UpkeepPace};
 use hookweir_lakehouse::upkeep::UpkeepLimits;
@@ -15,7 +17,7 @@ use hookweir_lakehouse::upkeep::UpkeepLimits;
 use crate::config::Config;
 #[cfg(feature = "kafka")]
 use crate::config::kafka_url::KafkaUrl;
-use crate::config::model::{CatalogUrl, Lakehouse, PublisherUrl};
+use crate::config::model::{CatalogUrl, LakeUrl, Lakehouse, PublisherUrl};
 use crate::config::secret::Secret;
 #[cfg(feature = "kafka")]
 use crate::publish::sinks::kafka::{SinkTopics, TopicNames};
@@ -69,19 +71,34 @@ impl Settings {
 pub(super) fn place(config: &Config) -> Result<LakePlace, String> {
     let lakehouse = &config.lakehouse;
     Ok(LakePlace {
-        folder: lakehouse.folder.clone(),
+        folder: lakehouse.folder().to_owned(),
+        bucket: match &lakehouse.url {
+            LakeUrl::Folder(_) => None,
+            LakeUrl::Bucket(url) => Some(BucketPlace {
+                url: url.clone(),
+                properties: properties(lakehouse),
+            }),
+        },
         catalog: match &lakehouse.catalog {
             CatalogUrl::Beside => CatalogPlace::Beside,
             CatalogUrl::Postgres(url) => CatalogPlace::Postgres(text(url, "lakehouse.catalog")?),
+            CatalogUrl::Rest(url) => CatalogPlace::Rest(RestPlace {
+                url: text(url, "lakehouse.catalog")?,
+                properties: properties(lakehouse),
+            }),
         },
     })
+}
+
+fn properties(lakehouse: &Lakehouse) -> HashMap<String, String> {
+    lakehouse.properties.clone().into_iter().collect()
 }
 
 fn feed(config: &Config) -> Result<FeedPlace, String> {
     Ok(match &config.lakehouse_sink().url {
         PublisherUrl::File(events) => FeedPlace::Folder {
             events: events.clone(),
-            position: config.lakehouse.folder.join(position(&config.lakehouse)),
+            position: config.lakehouse.folder().join(position(&config.lakehouse)),
         },
         PublisherUrl::Amqp(url) => FeedPlace::Queue(QueueOptions {
             urls: url

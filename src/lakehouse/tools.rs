@@ -1,7 +1,6 @@
 //! Operations on the table for the command line. Blocking. Writers may run meanwhile.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use hookweir_lakehouse::erase::Subject;
@@ -214,9 +213,7 @@ fn runtime() -> Result<Runtime, String> {
 
 /// Returns the statements that create a view for each of `sources`.
 pub fn sql(config: &Config, engine: Engine, sources: &[&str]) -> String {
-    let folder = std::path::absolute(&config.lakehouse.folder);
-    let folder: PathBuf = folder.unwrap_or_else(|_| config.lakehouse.folder.clone());
-    views(engine, &folder.join("events").to_string_lossy(), sources)
+    views(engine, &config.lakehouse.table(), sources)
 }
 
 fn text(error: LakeError) -> String {

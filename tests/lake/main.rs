@@ -7,5 +7,6 @@ mod commands;
 mod kafka;
 #[path = "../../crates/lakehouse/tests/lakehouse/python.rs"]
 mod python;
+mod remote;
 mod serve;
 mod service;

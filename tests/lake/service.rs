@@ -94,6 +94,13 @@ pub(crate) fn check(app: &App, ledger: &Ledger) {
 
 /// As [`check`], with the messages that another sink has.
 pub(crate) fn check_against(app: &App, ledger: &Ledger, messages: &[Message]) {
+    for reader in ["duckdb", "pyiceberg"] {
+        check_reader(reader, &lake(app).to_string_lossy(), ledger, messages);
+    }
+}
+
+/// As [`check_against`], with one reader, of the lakehouse at `place`.
+pub(crate) fn check_reader(reader: &str, place: &str, ledger: &Ledger, messages: &[Message]) {
     let hex = |body: &[u8]| -> String {
         let digest: [u8; 32] = Sha256::digest(body).into();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -104,16 +111,14 @@ pub(crate) fn check_against(app: &App, ledger: &Ledger, messages: &[Message]) {
         .collect();
     let accepted = ledger.genuine().flat_map(|entry| entry.message_ids());
     accepted.for_each(|id| assert!(in_sink.contains_key(id), "{id} is not in the sink"));
-    for reader in ["duckdb", "pyiceberg"] {
-        let rows = read(&["rows", reader, &lake(app).to_string_lossy()]);
-        assert_eq!(rows.len(), in_sink.len(), "{reader}: rows");
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
-        let in_table: BTreeMap<String, String> = rows
-            .iter()
-            .map(|row| (text(&row["message_id"]), text(&row["body"])))
-            .collect();
-        assert_eq!(in_table, in_sink, "{reader}: ids and bytes");
-    }
+    let rows = read(&["rows", reader, place]);
+    assert_eq!(rows.len(), in_sink.len(), "{reader}: rows");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let in_table: BTreeMap<String, String> = rows
+        .iter()
+        .map(|row| (text(&row["message_id"]), text(&row["body"])))
+        .collect();
+    assert_eq!(in_table, in_sink, "{reader}: ids and bytes");
 }
 
 /// `hookweir lakehouse` beside the service. Dropped, it is killed.

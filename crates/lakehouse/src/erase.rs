@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::error::{LakeError, Result};
 use crate::event::{Millis, RowId};
 use crate::lake::Lake;
-use crate::storage::local_path;
+use crate::listing::Listing;
 use crate::table::ids::{day_of, files_of};
 use crate::table::replace::{Content, content, replace};
 use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
@@ -203,8 +203,10 @@ pub async fn erase(lake: &Lake, selection: &Selection) -> Result<Erased> {
     purge(lake).await?;
     erased.files = emptied.len();
     erased.unsearched = searched.unsearched.values().sum();
-    let is_left = |file: &&String| local_path(file).exists();
-    erased.kept = emptied.iter().filter(is_left).count();
+    let listing = Listing::of(&lake.load().await?);
+    for file in &emptied {
+        erased.kept += usize::from(listing.exists(file).await?);
+    }
     Ok(erased)
 }
 

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use iceberg::table::Table;
 use iceberg::{ErrorKind, NamespaceIdent, TableIdent};
 
+use crate::bucket;
 use crate::catalog::LakeCatalog;
 use crate::catalog::database::Database;
+use crate::catalog::rest::{RestCatalog, RestPlace};
 use crate::catalog::sql::SqlCatalog;
 use crate::error::{LakeError, Result};
+use crate::listing::key;
 use crate::table::replace::Change;
 use crate::table::schema;
 use crate::{disk, storage};
@@ -26,19 +29,39 @@ const CATALOG_FILE: &str = "catalog.db";
 /// Place of a lakehouse.
 #[derive(Clone, Debug)]
 pub struct LakePlace {
-    /// Folder of the table.
+    /// Folder of the table, and of a catalog in SQLite.
     pub folder: PathBuf,
-    /// Database of the catalog.
+    /// Bucket of the table, in place of the folder.
+    pub bucket: Option<BucketPlace>,
+    /// Catalog of the table.
     pub catalog: CatalogPlace,
 }
 
-/// Database of the catalog.
+/// Place of the table in an S3-compatible store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BucketPlace {
+    /// `s3://BUCKET/PREFIX`, without a slash at the end.
+    pub url: String,
+    /// Properties by Iceberg's names: `s3.endpoint`, `s3.access-key-id`.
+    pub properties: HashMap<String, String>,
+}
+
+impl std::fmt::Debug for BucketPlace {
+    /// Leaves out the properties, which hold keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BucketPlace({})", self.url)
+    }
+}
+
+/// Catalog of the table.
 #[derive(Clone)]
 pub enum CatalogPlace {
     /// SQLite, in the lakehouse's folder.
     Beside,
     /// PostgreSQL, by its URL.
     Postgres(String),
+    /// REST catalog.
+    Rest(RestPlace),
 }
 
 impl std::fmt::Debug for CatalogPlace {
@@ -47,6 +70,7 @@ impl std::fmt::Debug for CatalogPlace {
         f.write_str(match self {
             Self::Beside => "SQLite",
             Self::Postgres(_) => "PostgreSQL",
+            Self::Rest(_) => "REST",
         })
     }
 }
@@ -58,14 +82,34 @@ impl LakePlace {
 
     /// Returns the catalog. `folder` is the absolute one.
     fn catalog(&self, folder: &Path) -> Result<Arc<dyn LakeCatalog>> {
+        let failed = LakeError::away::<iceberg::Error>;
         let database = match &self.catalog {
             CatalogPlace::Beside => Database::sqlite(&folder.join(CATALOG_FILE)),
             CatalogPlace::Postgres(url) => Database::postgres(url),
+            CatalogPlace::Rest(place) => {
+                let catalog = RestCatalog::new(place.clone());
+                return Ok(Arc::new(catalog.map_err(failed("open the catalog"))?));
+            }
         };
-        let catalog = SqlCatalog::new(database, storage::local_files());
-        Ok(Arc::new(
-            catalog.map_err(LakeError::away("open the catalog"))?,
-        ))
+        let files = match &self.bucket {
+            Some(bucket) => bucket::files(bucket.properties.clone()),
+            None => storage::local_files(),
+        };
+        let catalog = SqlCatalog::new(database, files);
+        Ok(Arc::new(catalog.map_err(failed("open the catalog"))?))
+    }
+
+    /// Returns `true` if the lakehouse's folder is used.
+    fn has_folder(&self) -> bool {
+        self.bucket.is_none() || matches!(self.catalog, CatalogPlace::Beside)
+    }
+
+    /// Returns the location of the table.
+    fn location(&self, folder: &Path) -> String {
+        match &self.bucket {
+            Some(bucket) => format!("{}/{TABLE}", bucket.url),
+            None => format!("file://{}/{TABLE}", folder.display()),
+        }
     }
 }
 
@@ -85,21 +129,13 @@ impl Lake {
     /// Opens the lakehouse at `place`, and creates its table if needed.
     pub async fn open(place: &LakePlace) -> Result<Self> {
         let folder = place.absolute()?;
-        disk::create_folder(&folder).map_err(|error| {
-            LakeError::Away(format!(
-                "cannot create the folder {}: {error}",
-                folder.display()
-            ))
-        })?;
-        if !folder.is_dir() {
-            return Err(LakeError::Away(format!(
-                "{} is a file, and the lakehouse needs a folder there: remove it",
-                folder.display()
-            )));
+        if place.has_folder() {
+            create_folder(&folder)?;
         }
         let catalog = place.catalog(&folder)?;
-        check_folder(&*catalog, &folder).await?;
-        Self::with_catalog(catalog, &folder).await
+        let location = place.location(&folder);
+        check_location(&*catalog, &location).await?;
+        Self::with_catalog(catalog, location).await
     }
 
     /// Opens the lakehouse at `place` as it is. Returns None if it has no table.
@@ -116,12 +152,12 @@ impl Lake {
         if !exists.map_err(LakeError::away("look for the table"))? {
             return Ok(None);
         }
-        check_folder(&*catalog, &folder).await?;
+        check_location(&*catalog, &place.location(&folder)).await?;
         Ok(Some(Self { catalog, ident }))
     }
 
-    /// Opens the table in `catalog`. If it does not exist, it is created in `folder`.
-    pub async fn with_catalog(catalog: Arc<dyn LakeCatalog>, folder: &Path) -> Result<Self> {
+    /// Opens the table in `catalog`. If it does not exist, it is created at `location`.
+    pub async fn with_catalog(catalog: Arc<dyn LakeCatalog>, location: String) -> Result<Self> {
         let ident = ident();
         let namespace = ident.namespace().clone();
         let failed = LakeError::away::<iceberg::Error>;
@@ -136,7 +172,6 @@ impl Lake {
                 }
                 _ => {}
             }
-            let location = format!("file://{}/{TABLE}", folder.display());
             let creation = schema::creation(TABLE, location)?;
             match catalog.create_table(&namespace, creation).await {
                 Err(error) if error.kind() != ErrorKind::TableAlreadyExists => {
@@ -176,32 +211,51 @@ impl Lake {
     }
 }
 
-/// Fails if the catalog of `folder` names a table elsewhere. Files are named by absolute paths: in a copy, they are
-/// those of the original, and upkeep would delete them.
-async fn check_folder(catalog: &dyn LakeCatalog, folder: &Path) -> Result<()> {
-    let location = catalog.metadata_location(&ident()).await;
-    let Some(location) = location.map_err(LakeError::away("look for the table"))? else {
+/// Fails if the catalog names a table at another place than `location`. Files are named by absolute paths: in a copy,
+/// they are those of the original, and upkeep would delete them.
+async fn check_location(catalog: &dyn LakeCatalog, location: &str) -> Result<()> {
+    let metadata = catalog.metadata_location(&ident()).await;
+    let Some(metadata) = metadata.map_err(LakeError::away("look for the table"))? else {
         return Ok(());
     };
-    let metadata = storage::local_path(&location);
-    let named = metadata
-        .parent()
-        .and_then(Path::parent)
-        .unwrap_or(&metadata);
-    let here = folder.join(TABLE);
-    if same_place(named, &here) {
+    let (named, here) = (key(&metadata), key(location));
+    let mut above = named.rsplitn(3, '/').skip(2);
+    let named = above.next().unwrap_or(&named);
+    let is_bucket = bucket::split(location).is_some() || bucket::split(&metadata).is_some();
+    if named == here || !is_bucket && same_place(Path::new(named), Path::new(&here)) {
         return Ok(());
     }
-    Err(LakeError::Table(format!(
-        "the catalog of {} names the table in {}: the folder was copied or moved, and files of a table have absolute paths. Nothing is written. \
-         Move it back; or stop the service, remove the folder, and start: the table is built again from the event files that are there",
-        folder.display(),
-        named.display()
-    )))
+    Err(LakeError::Table(if is_bucket {
+        format!(
+            "the catalog names the table in {named}, the configuration in {here}. Nothing is written. Correct lakehouse.url"
+        )
+    } else {
+        let folder = here.strip_suffix(&format!("/{TABLE}")).unwrap_or(&here);
+        format!(
+            "the catalog of {folder} names the table in {named}: the folder was copied or moved, and files of a table have absolute paths. Nothing is written. \
+             Move it back; or stop the service, remove the folder, and start: the table is built again from the event files that are there"
+        )
+    }))
 }
 
 /// Returns `true` if both paths name one folder, perhaps by links.
 fn same_place(a: &Path, b: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    a == b || real(a) == real(b)
+    real(a) == real(b)
+}
+
+fn create_folder(folder: &Path) -> Result<()> {
+    disk::create_folder(folder).map_err(|error| {
+        LakeError::Away(format!(
+            "cannot create the folder {}: {error}",
+            folder.display()
+        ))
+    })?;
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(LakeError::Away(format!(
+        "{} is a file, and the lakehouse needs a folder there: remove it",
+        folder.display()
+    )))
 }

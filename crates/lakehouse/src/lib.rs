@@ -19,8 +19,9 @@
 //! # Parts
 //!
 //! - `catalog`: the tables of the Iceberg JDBC catalog in SQLite or PostgreSQL, so that pyiceberg and Spark
-//!   open the same catalog.
-//! - `storage`: local files that are on disk, folders included, before they are named anywhere.
+//!   open the same catalog; or a REST catalog.
+//! - `storage`: local files that are on disk, folders included, before they are named anywhere. `bucket`: those
+//!   of an S3-compatible store.
 //! - `table`: schema, rows, Parquet files.
 //! - `upkeep`: compaction, expiry of versions, retention, removal of files that nothing names.
 //! - `erase`: removal of rows with every file and version that held them.
@@ -28,6 +29,8 @@
 //!
 //! The parts from `catalog` on need the feature `table`, which brings Iceberg, Parquet and Arrow.
 
+#[cfg(feature = "table")]
+pub mod bucket;
 #[cfg(feature = "table")]
 pub mod catalog;
 mod disk;
@@ -39,6 +42,8 @@ pub mod faults;
 pub mod feed;
 #[cfg(feature = "table")]
 pub mod lake;
+#[cfg(feature = "table")]
+mod listing;
 pub mod protocol;
 #[cfg(feature = "table")]
 pub mod run;

@@ -1,13 +1,11 @@
 //! State of a table, for its operator.
 
-use std::fs;
-
 use iceberg::spec::PrimitiveLiteral;
 
 use crate::error::Result;
 use crate::event::Millis;
 use crate::lake::Lake;
-use crate::storage::local_path;
+use crate::listing::{Listed, Listing};
 use crate::table::ids::day_of;
 use crate::table::replace::content;
 use crate::table::schema::RECEIVED_AT;
@@ -58,8 +56,12 @@ pub async fn status(lake: &Lake, small_bytes: u64) -> Result<Status> {
                 _ => None,
             },
         );
+    let listing = Listing::of(&table);
+    let mut metadata_bytes = 0;
+    let mut add = |file: Listed| metadata_bytes += file.bytes;
+    listing.walk("metadata", &mut add).await?;
     Ok(Status {
-        location: local_path(metadata.location()).display().to_string(),
+        location: listing.root().to_owned(),
         rows: files.iter().map(|file| file.record_count()).sum(),
         files: files.len(),
         small_files: files
@@ -69,20 +71,11 @@ pub async fn status(lake: &Lake, small_bytes: u64) -> Result<Status> {
         bytes: files.iter().map(|file| file.file_size_in_bytes()).sum(),
         days: days.clone().min().zip(days.max()),
         versions: metadata.snapshots().len(),
-        metadata_bytes: folder_bytes(&local_path(metadata.location()).join("metadata")),
+        metadata_bytes,
         last_commit: metadata
             .current_snapshot()
             .map(|snapshot| Millis(snapshot.timestamp_ms())),
         newest: newest.max(),
         has_deletes: !content.deletes.is_empty(),
     })
-}
-
-/// Returns the bytes of the files in `folder`. What cannot be read counts as nothing.
-fn folder_bytes(folder: &std::path::Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
 }

@@ -9,9 +9,6 @@
 //! next round tries again. A writer's own process runs the upkeep between two commits, so it does not starve.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use iceberg::spec::Operation;
@@ -21,7 +18,7 @@ use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
 use crate::error::{LakeError, Result};
 use crate::event::Millis;
 use crate::lake::Lake;
-use crate::storage::local_path;
+use crate::listing::{Listed, Listing, key};
 use crate::table::ids::day_of;
 use crate::table::replace::{Content, content, replace};
 use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
@@ -42,9 +39,6 @@ pub struct UpkeepLimits {
     /// Age from which a file that nothing names is deleted.
     pub unnamed_age: Duration,
 }
-
-/// Least age of a file that is deleted: clocks of file systems are some milliseconds behind.
-const LEAST_AGE: Duration = Duration::from_millis(100);
 
 /// Work that one round of the upkeep has done.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -226,11 +220,10 @@ pub enum Unnamed {
 /// first, with a new token: it refuses those commits, and a refused writer writes its files anew.
 pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<Unnamed> {
     let table = lake.load().await?;
-    let oldest = SystemTime::now()
-        .checked_sub(age.max(LEAST_AGE))
-        .unwrap_or(SystemTime::UNIX_EPOCH);
-    let root = local_path(table.metadata().location());
-    if candidates(&table, &root, oldest).await?.is_empty() {
+    let listing = Listing::of(&table);
+    let now_there = listing.now().await?;
+    let oldest = now_there.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+    if candidates(&table, &listing, oldest).await?.is_empty() {
         return Ok(Unnamed::Deleted(0));
     }
     let content = content(&table).await?;
@@ -248,110 +241,73 @@ pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<U
         return Ok(Unnamed::Raced);
     }
     let mut deleted = 0;
-    for path in candidates(&lake.load().await?, &root, oldest).await? {
-        match fs::remove_file(&path) {
-            Ok(()) => deleted += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(LakeError::Away(format!(
-                    "cannot delete {}: {error}",
-                    path.display()
-                )));
-            }
-        }
+    let table = lake.load().await?;
+    for key in candidates(&table, &listing, oldest).await? {
+        deleted += usize::from(listing.delete(&key).await?);
     }
     Ok(Unnamed::Deleted(deleted))
 }
 
-/// Returns files below `root` that no version of `table` names and that were written before `oldest`.
-async fn candidates(table: &Table, root: &Path, oldest: SystemTime) -> Result<Vec<PathBuf>> {
+/// Returns files that no version of `table` names and that were written before `oldest`.
+async fn candidates(table: &Table, listing: &Listing, oldest: SystemTime) -> Result<Vec<String>> {
     let named = named_files(table).await?;
     let mut found = Vec::new();
     for folder in ["data", "metadata"] {
-        let walked = walk(&root.join(folder), &mut |path, written| {
-            if written < oldest && !named.contains(path) && is_ours(path) {
-                found.push(path.to_owned());
+        let mut take = |file: Listed| {
+            if file.written < oldest && !named.contains(&file.key) && is_ours(&file.key) {
+                found.push(file.key);
             }
-        });
-        walked.map_err(|error| {
-            LakeError::Away(format!(
-                "cannot read the folder {}: {error}",
-                root.display()
-            ))
-        })?;
+        };
+        listing.walk(folder, &mut take).await?;
     }
     Ok(found)
 }
 
 /// Returns `true` if the file is of a kind that a table consists of.
-fn is_ours(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+fn is_ours(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
     [".parquet", ".avro", ".metadata.json"]
         .iter()
         .any(|end| name.ends_with(end))
         || name.starts_with(".version-hint.text-")
+        || name.starts_with(".clock-")
 }
 
-/// Returns the paths of all files that a version of `table` names.
-async fn named_files(table: &Table) -> Result<HashSet<PathBuf>> {
+/// Returns the keys of all files that a version of `table` names.
+async fn named_files(table: &Table) -> Result<HashSet<String>> {
     let failed = LakeError::away::<iceberg::Error>;
     let metadata = table.metadata();
-    let mut named: HashSet<PathBuf> = HashSet::new();
-    named.extend(table.metadata_location().map(local_path));
+    let mut named: HashSet<String> = HashSet::new();
+    named.extend(table.metadata_location().map(key));
     named.extend(
         metadata
             .metadata_log()
             .iter()
-            .map(|log| local_path(&log.metadata_file)),
+            .map(|log| key(&log.metadata_file)),
     );
     named.extend(
         metadata
             .statistics_iter()
-            .map(|file| local_path(&file.statistics_path)),
+            .map(|file| key(&file.statistics_path)),
     );
     named.extend(
         metadata
             .partition_statistics_iter()
-            .map(|file| local_path(&file.statistics_path)),
+            .map(|file| key(&file.statistics_path)),
     );
     for snapshot in metadata.snapshots() {
-        named.insert(local_path(snapshot.manifest_list()));
+        named.insert(key(snapshot.manifest_list()));
         let list = table.manifest_list_reader(snapshot).load().await;
         for file in list.map_err(failed("read a list of manifests"))?.entries() {
-            if !named.insert(local_path(&file.manifest_path)) {
+            if !named.insert(key(&file.manifest_path)) {
                 // Read already.
                 continue;
             }
             let manifest = file.load_manifest(table.file_io()).await;
             let manifest = manifest.map_err(failed("read a manifest"))?;
             let alive = manifest.entries().iter().filter(|entry| entry.is_alive());
-            named.extend(alive.map(|entry| local_path(entry.file_path())));
+            named.extend(alive.map(|entry| key(entry.file_path())));
         }
     }
     Ok(named)
-}
-
-/// Hands each file below `folder` and the time of its last change to `take`.
-fn walk(folder: &Path, take: &mut dyn FnMut(&Path, SystemTime)) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let metadata = match entry.metadata() {
-            // Deleted meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            metadata => metadata?,
-        };
-        if metadata.is_dir() {
-            walk(&entry.path(), take)?;
-        } else {
-            take(&entry.path(), metadata.modified()?);
-        }
-    }
-    Ok(())
 }

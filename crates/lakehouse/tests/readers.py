@@ -4,7 +4,7 @@
     readers.py count READER LAKE COLUMN VALUE... rows that a filter finds, for each value
     readers.py views duckdb LAKE FILE VIEW...    runs the SQL in FILE; rows of each view, and those whose body is JSON
 
-READER is duckdb or pyiceberg. DuckDB opens the folder, offline, with extensions from PyPI.
+READER is duckdb, pyiceberg, or rest for pyiceberg with a REST catalog. DuckDB opens the folder, offline, with extensions from PyPI.
 """
 import glob
 import hashlib
@@ -80,9 +80,19 @@ class PyIceberg:
         return len(self.table.scan(row_filter=EqualTo(column, value), selected_fields=(column,)).to_arrow())
 
 
+class Rest(PyIceberg):
+    """A table behind a REST catalog: LAKE is its URL, and the credential."""
+
+    def __init__(self, lake):
+        from pyiceberg.catalog.rest import RestCatalog
+        url, credential = lake.split()
+        catalog = RestCatalog("rest", uri=url, credential=credential, **{"header.X-Iceberg-Access-Delegation": "vended-credentials"})
+        self.table = catalog.load_table("webhooks.events")
+
+
 def main():
     what, reader, lake, *rest = sys.argv[1:]
-    reader = {"duckdb": DuckDb, "pyiceberg": PyIceberg}[reader](lake)
+    reader = {"duckdb": DuckDb, "pyiceberg": PyIceberg, "rest": Rest}[reader](lake)
     if what == "rows":
         for values in reader.rows():
             print(json.dumps(row(*values)))

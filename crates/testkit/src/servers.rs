@@ -118,6 +118,26 @@ impl Server {
         server
     }
 
+    /// A fresh S3-compatible store, without any bucket.
+    pub fn s3() -> Self {
+        Self::fresh("s3")
+    }
+
+    /// A fresh REST catalog of Iceberg for tables in the store at `s3`. `more` are properties for `tests/rest/Rest.java`.
+    pub fn rest(s3: &str, more: &str) -> Self {
+        let mut server = Self {
+            kind: "rest",
+            folder: Self::folder("rest"),
+            url: String::new(),
+        };
+        std::fs::create_dir(&server.folder).expect("a folder");
+        for (name, text) in [("target", s3), ("more.properties", more)] {
+            std::fs::write(server.folder.join(name), text).expect("a file");
+        }
+        server.start();
+        server
+    }
+
     /// A fresh Kafka that tells its clients the address of `proxy`, and listens itself at `own`.
     pub fn kafka_behind(proxy: SocketAddr, own: SocketAddr) -> Self {
         let mut server = Self {

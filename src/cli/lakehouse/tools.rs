@@ -14,7 +14,7 @@ pub(super) fn open(config: &Config) -> Result<Tools, Failure> {
     tools.ok_or_else(|| {
         Failure::Unreachable(format!(
             "there is no table in {}: the writer makes it when it starts",
-            config.lakehouse.folder.display()
+            config.lakehouse.table()
         ))
     })
 }

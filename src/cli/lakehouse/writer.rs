@@ -82,8 +82,8 @@ fn started(config: &Config) -> String {
         PublisherUrl::Kafka(url) => url.name(),
     };
     let version = env!("CARGO_PKG_VERSION");
-    let table = config.lakehouse.folder.display();
-    let mut text = format!("hookweir {version}: events from {from} become rows of {table}/events");
+    let table = config.lakehouse.table();
+    let mut text = format!("hookweir {version}: events from {from} become rows of {table}");
     if let Some(address) = config.lakehouse.admin_listen {
         text.push_str(&format!("; health and metrics on http://{address}"));
     }

@@ -1,17 +1,21 @@
 //! `[lakehouse]`
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::define::{section, words};
 use crate::config::option::{
-    AddressOrNone, Bytes, Count, DAY_SECS, Days, FolderUrl, GIB, MIB, OrNone, SecretUrl, Secs,
-    Text, one_of,
+    AddressOrNone, Bytes, Count, DAY_SECS, Days, GIB, LakeUrlText, MIB, OrNone, SecretUrl, Secs,
+    Text, Texts, one_of,
 };
 use crate::config::rules;
 use crate::config::secret::Secret;
 use crate::domain::sink::SinkName;
+
+/// Folder on this machine of a lakehouse in a bucket.
+const BESIDE_BUCKET: &str = "data/lake";
 
 section! {
     /// Table of all events in Apache Iceberg, one row for each message id. The events come from the sink:
@@ -19,11 +23,18 @@ section! {
     #[derive(Debug)]
     #[derive(Clone)]
     pub struct Lakehouse {
-        /// Folder of the lakehouse on a local disk; the table is in its folder "events".
-        pub folder: PathBuf = "lakehouse.url", FolderUrl, "file://data/lake";
-        /// Database of the catalog: "" for SQLite in the lakehouse's folder, or a "postgres://" URL, or a
-        /// reference to one: "env:NAME", "file:PATH" or "credential:NAME" (systemd).
-        pub catalog: CatalogUrl = "lakehouse.catalog", SecretUrl("`\"\"`, `postgres://` URL, or a reference to one"), "";
+        /// Folder of the lakehouse: "file://data/lake" on a local disk, or "s3://bucket/folder" in an
+        /// S3-compatible store; the table is in its folder "events".
+        pub url: LakeUrl = "lakehouse.url", LakeUrlText, "file://data/lake";
+        /// Catalog: "" for SQLite in the lakehouse's folder, with "s3://" in "data/lake"; a "postgres://" URL;
+        /// or the "https://" URL of an Iceberg REST catalog, without its "/v1". Or a reference to one:
+        /// "env:NAME", "file:PATH" or "credential:NAME" (systemd).
+        pub catalog: CatalogUrl = "lakehouse.catalog", SecretUrl("`\"\"`, `postgres://`, `https://` or `http://` URL, or a reference to one"), "";
+        /// Properties of the REST catalog and of the bucket, by Iceberg's names: credential ("id:secret"), token,
+        /// scope, oauth2-server-uri, warehouse, "s3.endpoint", "s3.region", "s3.access-key-id",
+        /// "s3.secret-access-key", "s3.session-token", "s3.path-style-access". A value may be a reference:
+        /// "env:NAME", "file:PATH" or "credential:NAME".
+        pub properties: BTreeMap<String, String> = "lakehouse.properties", Texts, { };
         /// Name of the sink that the events come from; "" is the first one.
         pub sink: Option<String> = "lakehouse.sink", OrNone(Text("name of a sink", sink_name)), "";
         /// "auto" runs the writer in `hookweir serve` if the sink is a folder of files. "on" always runs it
@@ -71,13 +82,45 @@ fn sink_name(text: &str) -> Result<(), String> {
     }
 }
 
-/// Database of the lakehouse's catalog.
+/// Place of the lakehouse's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LakeUrl {
+    /// Folder on a local disk.
+    Folder(PathBuf),
+    /// `s3://BUCKET/FOLDER`, without a slash at the end.
+    Bucket(String),
+}
+
+/// Catalog of the lakehouse.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CatalogUrl {
     /// SQLite in the lakehouse's folder.
     Beside,
     /// A libpq URL; it may hold a password.
     Postgres(Secret),
+    /// URL of a REST catalog, without a slash at the end.
+    Rest(Secret),
+}
+
+impl Lakehouse {
+    /// Returns the folder on this machine: of the table, or of what a table in a bucket needs beside it.
+    pub fn folder(&self) -> &Path {
+        match &self.url {
+            LakeUrl::Folder(folder) => folder,
+            LakeUrl::Bucket(_) => Path::new(BESIDE_BUCKET),
+        }
+    }
+
+    /// Returns the place of the table, for a person.
+    pub fn table(&self) -> String {
+        match &self.url {
+            LakeUrl::Folder(folder) => {
+                let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+                folder.join("events").display().to_string()
+            }
+            LakeUrl::Bucket(url) => format!("{url}/events"),
+        }
+    }
 }
 
 words! {

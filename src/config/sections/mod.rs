@@ -22,7 +22,7 @@ pub use admin::{AdminApi, AdminToken, Right};
 pub use dedup::Dedup;
 pub use file_sink::FileSinkOptions;
 pub use kafka::{Compression, KafkaOptions, SaslMechanism};
-pub use lakehouse::{CatalogUrl, InServe, Lakehouse};
+pub use lakehouse::{CatalogUrl, InServe, LakeUrl, Lakehouse};
 pub use limits::Limits;
 pub use log::{Log, LogDeliveries, LogFormat};
 pub use publisher::{Publisher, PublisherUrl, SINK};

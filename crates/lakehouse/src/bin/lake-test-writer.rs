@@ -77,6 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let place = LakePlace {
         folder: lake.into(),
+        bucket: None,
         catalog: std::env::var("LAKE_CATALOG").map_or(CatalogPlace::Beside, CatalogPlace::Postgres),
     };
     let limits = RunLimits {

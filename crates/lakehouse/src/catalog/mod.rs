@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod fence;
+pub mod rest;
 pub mod sql;
 
 use async_trait::async_trait;

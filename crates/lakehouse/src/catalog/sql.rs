@@ -14,7 +14,7 @@ use iceberg::{
 
 use super::LakeCatalog;
 use super::database::{Database, RowInserted};
-use crate::{disk, storage};
+use crate::{bucket, disk, storage};
 
 /// Name of the catalog, a key of its rows. Spark and pyiceberg must use the same.
 pub const CATALOG: &str = "hookweir";
@@ -102,8 +102,35 @@ impl SqlCatalog {
             ));
         }
         let metadata = TableMetadata::read_from(&self.files, &location).await?;
-        write_hint(&location);
+        self.write_hint(&location).await;
         self.table(ident, metadata, location)
+    }
+
+    /// Writes the name of the current metadata file beside it, for readers that are given a folder (DuckDB).
+    ///
+    /// The catalog decides; the hint may be older. A failure is logged, and the next commit repairs it.
+    async fn write_hint(&self, metadata_location: &str) {
+        let Some((folder, name)) = metadata_location.rsplit_once('/') else {
+            return;
+        };
+        let Some(version) = name.strip_suffix(".metadata.json") else {
+            return;
+        };
+        let hint = format!("{folder}/version-hint.text");
+        let written = match bucket::split(metadata_location) {
+            Some(_) => match self.files.new_output(&hint) {
+                Ok(file) => file.write(version.to_owned().into()).await,
+                Err(error) => Err(error),
+            }
+            .map_err(|error| error.to_string()),
+            None => disk::replace(&storage::local_path(&hint), version)
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = written {
+            tracing::warn!(
+                "cannot write {hint}: {error}; readers by folder see an older version until the next commit"
+            );
+        }
     }
 }
 
@@ -288,27 +315,8 @@ impl LakeCatalog for SqlCatalog {
             )
             .with_retryable(true));
         }
-        write_hint(&new);
+        self.write_hint(&new).await;
         self.table(ident, metadata, new)
-    }
-}
-
-/// Writes the name of the current metadata file beside it, for readers that are given a folder (DuckDB).
-///
-/// The catalog decides; the hint may be older. A failure is logged, and the next commit repairs it.
-fn write_hint(metadata_location: &str) {
-    let path = storage::local_path(metadata_location);
-    let version = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_suffix(".metadata.json"));
-    let Some(version) = version else { return };
-    let hint = path.with_file_name("version-hint.text");
-    if let Err(error) = disk::replace(&hint, version) {
-        tracing::warn!(
-            "cannot write {}: {error}; readers by folder see an older version until the next commit",
-            hint.display()
-        );
     }
 }
 

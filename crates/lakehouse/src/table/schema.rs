@@ -112,6 +112,7 @@ pub fn creation(name: &str, location: String) -> Result<TableCreation> {
     let field_id = |name: &str| schema.field_by_name(name).map_or(0, |field| field.id);
     let by_day = UnboundPartitionSpec::builder()
         .add_partition_field(field_id(RECEIVED_AT), "received_at_day", Transform::Day)
+        .with_spec_id(0)
         .map_err(failed("define the partitions"))?
         .build();
     let mut order = SortOrder::builder();

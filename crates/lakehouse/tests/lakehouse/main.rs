@@ -9,6 +9,7 @@ mod process;
 mod python;
 mod races;
 mod readers;
+mod remote;
 mod support;
 mod upkeep;
 mod writing;

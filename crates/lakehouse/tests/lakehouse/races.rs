@@ -95,7 +95,7 @@ async fn faulty_writer(fixture: &Fixture, faults: &[Fault]) -> (Writer, Arc<Faul
     let database = Database::sqlite(&fixture.lake().join("catalog.db"));
     let catalog = SqlCatalog::new(database, local_files()).expect("a catalog");
     let catalog = Arc::new(FaultyCatalog::new(catalog, faults));
-    let lake = Lake::with_catalog(catalog.clone(), &fixture.lake())
+    let lake = Lake::with_catalog(catalog.clone(), fixture.location())
         .await
         .expect("opened");
     let mut writer = Writer::new(lake, 1_000_000);

@@ -72,6 +72,7 @@ impl Fixture {
         let folder = tempfile::tempdir().expect("a folder");
         let place = LakePlace {
             folder: folder.path().join("lake"),
+            bucket: None,
             catalog,
         };
         Self { folder, place }
@@ -79,6 +80,11 @@ impl Fixture {
 
     pub(crate) fn lake(&self) -> PathBuf {
         self.place.folder.clone()
+    }
+
+    /// Returns the location of a table in the folder.
+    pub(crate) fn location(&self) -> String {
+        format!("file://{}/events", self.lake().display())
     }
 
     pub(crate) async fn open(&self) -> Lake {
@@ -116,11 +122,6 @@ pub(crate) fn ids_of(events: &[Event]) -> Vec<RowId> {
     ids.into_iter().collect()
 }
 
-/// Returns the rows that `reader` sees.
-pub(crate) fn rows(reader: &str, lake: &Path) -> Vec<Value> {
-    read(&["rows", reader, &lake.to_string_lossy()])
-}
-
 /// Returns the number of rows that `reader` finds for each value of a column.
 pub(crate) fn counts(reader: &str, lake: &Path, column: &str, values: &[String]) -> Vec<u64> {
     let lake = lake.to_string_lossy();
@@ -135,28 +136,33 @@ pub(crate) fn counts(reader: &str, lake: &Path, column: &str, values: &[String])
 /// Asserts that both readers see exactly `events`, each once, with equal bytes.
 pub(crate) fn assert_readers_see(lake: &Path, events: &[Event]) {
     for reader in ["duckdb", "pyiceberg"] {
-        let rows = rows(reader, lake);
-        let count = rows.len();
-        let mut seen: BTreeMap<String, Value> = rows
-            .into_iter()
-            .map(|row| (row["message_id"].as_str().expect("an id").to_owned(), row))
-            .collect();
-        assert_eq!(seen.len(), count, "{reader}: distinct ids and rows");
-        for event in events {
-            let row = seen.remove(&event.message_id.to_string());
-            assert_eq!(
-                row.as_ref(),
-                Some(&expected(event)),
-                "{reader}: event {}",
-                event.event_id
-            );
-        }
-        assert!(
-            seen.is_empty(),
-            "{reader} sees {} rows that nobody sent",
-            seen.len()
+        assert_rows_are(reader, &lake.to_string_lossy(), events);
+    }
+}
+
+/// Asserts that `reader` sees exactly `events` at `lake`, each once, with equal bytes.
+pub(crate) fn assert_rows_are(reader: &str, lake: &str, events: &[Event]) {
+    let rows = read(&["rows", reader, lake]);
+    let count = rows.len();
+    let mut seen: BTreeMap<String, Value> = rows
+        .into_iter()
+        .map(|row| (row["message_id"].as_str().expect("an id").to_owned(), row))
+        .collect();
+    assert_eq!(seen.len(), count, "{reader}: distinct ids and rows");
+    for event in events {
+        let row = seen.remove(&event.message_id.to_string());
+        assert_eq!(
+            row.as_ref(),
+            Some(&expected(event)),
+            "{reader}: event {}",
+            event.event_id
         );
     }
+    assert!(
+        seen.is_empty(),
+        "{reader} sees {} rows that nobody sent",
+        seen.len()
+    );
 }
 
 fn expected(event: &Event) -> Value {

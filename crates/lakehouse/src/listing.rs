@@ -1,0 +1,165 @@
+//! Files of a table, as its disk or its bucket lists them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use iceberg::io::Storage as _;
+use iceberg::table::Table;
+use uuid::Uuid;
+
+use crate::bucket::{self, Bucket};
+use crate::error::{LakeError, Result};
+use crate::storage::local_path;
+
+/// Clocks of file systems are some milliseconds behind.
+const DISK_CLOCK: Duration = Duration::from_millis(100);
+/// Buckets tell the time in seconds.
+const BUCKET_CLOCK: Duration = Duration::from_secs(2);
+
+/// A file that is listed.
+pub(crate) struct Listed {
+    /// Its [`key`].
+    pub(crate) key: String,
+    /// Time of its last change, by the clock of the store.
+    pub(crate) written: SystemTime,
+    /// Its size.
+    pub(crate) bytes: u64,
+}
+
+/// Returns a location in one form: other engines write `s3a://` and `file:/` for the same file.
+pub(crate) fn key(location: &str) -> String {
+    match bucket::split(location) {
+        Some((bucket, key)) => format!("s3://{bucket}/{key}"),
+        None => local_path(location).display().to_string(),
+    }
+}
+
+/// Store of a table's files.
+pub(crate) struct Listing {
+    root: String,
+    bucket: Option<Bucket>,
+}
+
+impl Listing {
+    /// Returns the store of `table`.
+    pub(crate) fn of(table: &Table) -> Self {
+        let location = table.metadata().location();
+        let properties = || table.file_io().config().props().clone();
+        let bucket = bucket::split(location).map(|_| Bucket::new(properties()));
+        Self {
+            root: key(location),
+            bucket,
+        }
+    }
+
+    /// Returns the location of the table, as a person writes it.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Returns a time by the store's clock. No file that is written from now on has an earlier one.
+    pub(crate) async fn now(&self) -> Result<SystemTime> {
+        let Some(bucket) = &self.bucket else {
+            return Ok(before(SystemTime::now(), DISK_CLOCK));
+        };
+        let failed = LakeError::away::<iceberg::Error>;
+        let probe = format!("{}/metadata/.clock-{}", self.root, Uuid::now_v7());
+        let put = bucket.write(&probe, Bytes::new()).await;
+        put.map_err(failed("ask the bucket for its time"))?;
+        let written = bucket.written(&probe).await;
+        let written = written.map_err(failed("ask the bucket for its time"))?;
+        let gone = bucket.delete(&probe).await;
+        gone.map_err(failed("ask the bucket for its time"))?;
+        // A bucket that tells no time: no file of it is old.
+        let written = written.unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(before(written, BUCKET_CLOCK))
+    }
+
+    /// Hands each file of the folder `folder` of the table to `take`.
+    pub(crate) async fn walk(
+        &self,
+        folder: &str,
+        take: &mut (dyn FnMut(Listed) + Send),
+    ) -> Result<()> {
+        let folder = format!("{}/{folder}", self.root);
+        match &self.bucket {
+            Some(bucket) => bucket
+                .walk(&folder, take)
+                .await
+                .map_err(LakeError::away("list the files")),
+            None => walk(Path::new(&folder), take).map_err(|error| {
+                LakeError::Away(format!("cannot read the folder {folder}: {error}"))
+            }),
+        }
+    }
+
+    /// Returns `true` if the file is there.
+    pub(crate) async fn exists(&self, location: &str) -> Result<bool> {
+        match &self.bucket {
+            Some(bucket) => bucket
+                .exists(location)
+                .await
+                .map_err(LakeError::away("look for a file")),
+            None => Ok(local_path(location).exists()),
+        }
+    }
+
+    /// Deletes a file. Returns `false` if a disk had none.
+    pub(crate) async fn delete(&self, key: &str) -> Result<bool> {
+        if let Some(bucket) = &self.bucket {
+            let deleted = bucket.delete(key).await;
+            deleted.map_err(LakeError::away("delete a file"))?;
+            return Ok(true);
+        }
+        match fs::remove_file(key) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(LakeError::Away(format!("cannot delete {key}: {error}"))),
+        }
+    }
+}
+
+fn before(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Hands each file below `folder` to `take`.
+fn walk(folder: &Path, take: &mut dyn FnMut(Listed)) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            // Deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        if metadata.is_dir() {
+            walk(&entry.path(), take)?;
+        } else {
+            take(Listed {
+                key: entry.path().display().to_string(),
+                written: metadata.modified()?,
+                bytes: metadata.len(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+
+    #[test]
+    fn other_engines_words_for_a_file_are_one_key() {
+        assert_eq!(key("s3a://lake/a/b"), key("s3://lake/a/b"));
+        assert_eq!(key("file:/lake/a"), key("file:///lake/a"));
+        assert_ne!(key("s3://lake/a"), key("file:///lake/a"));
+    }
+}

@@ -129,9 +129,16 @@ fn lakehouse_writer(config: &Config) -> Vec<Part> {
         ),
         ("compaction of the lakehouse", COMPACTION),
     ];
-    if matches!(config.lakehouse_sink().url, PublisherUrl::Kafka(_)) {
-        let ahead = 2 * lakehouse::READ_AHEAD as u64;
-        parts.push(("records that the lakehouse reads ahead", ahead));
+    match &config.lakehouse_sink().url {
+        PublisherUrl::Kafka(_) => {
+            let ahead = 2 * lakehouse::READ_AHEAD as u64;
+            parts.push(("records that the lakehouse reads ahead", ahead));
+        }
+        PublisherUrl::Amqp(_) => {
+            let ahead = lakehouse::held_bytes(&config.lakehouse) - config.lakehouse.commit_bytes;
+            parts.push(("messages that the lakehouse reads ahead", ahead as u64));
+        }
+        PublisherUrl::File(_) => {}
     }
     parts
 }

@@ -20,7 +20,7 @@ pub mod tools;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::config::model::{InServe, PublisherUrl};
+use crate::config::model::{InServe, Lakehouse, PublisherUrl};
 use crate::telemetry::Metrics;
 use crate::telemetry::health::Component;
 
@@ -28,6 +28,13 @@ pub use running::RunningLakehouse;
 
 /// Bytes of Kafka's records that the writer reads ahead. One answer of the brokers of as many may be added.
 pub const READ_AHEAD: usize = 16 << 20;
+
+/// Returns the bytes of RabbitMQ's messages that the writer holds: a batch, and half of the next one.
+pub fn held_bytes(lakehouse: &Lakehouse) -> usize {
+    lakehouse
+        .commit_bytes
+        .saturating_add(lakehouse.commit_bytes / 2)
+}
 
 /// True if this build has the writer.
 pub const AVAILABLE: bool = cfg!(feature = "lakehouse");

@@ -114,6 +114,7 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
             // A batch, and the next one.
             prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
             timeout: config.lakehouse_sink().rabbitmq.connect_timeout,
+            held_bytes: super::held_bytes(&config.lakehouse),
         }),
         #[cfg(feature = "kafka")]
         PublisherUrl::Kafka(url) => FeedPlace::Kafka(kafka(config, url)?),

@@ -2,6 +2,7 @@
 
 pub mod envelope;
 pub mod folder;
+mod held;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod queue;

@@ -3,20 +3,21 @@
 //! The queue is declared and bound to all routing keys, so that it gets a copy of each message. A message is
 //! acked after its commit. Until then the broker keeps it, and hands it out again if the process dies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use lapin::{Channel, Connection, ConnectionProperties};
 
 use super::envelope::Parts;
+use super::held::{Arrivals, Held, HeldLimits, Turn};
 use super::{Feed, FeedMessage};
 use crate::error::{LakeError, Result};
 
@@ -33,6 +34,8 @@ pub struct QueueOptions {
     pub queue: String,
     /// Messages that the broker may hand out before the first of them is acked.
     pub prefetch: u16,
+    /// Bytes of these messages in memory, unless one message has more.
+    pub held_bytes: usize,
     /// Longest time for an answer of the broker.
     pub timeout: Duration,
 }
@@ -44,6 +47,7 @@ impl std::fmt::Debug for QueueOptions {
             .field("exchange", &self.exchange)
             .field("queue", &self.queue)
             .field("prefetch", &self.prefetch)
+            .field("held_bytes", &self.held_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -54,6 +58,8 @@ pub struct QueueFeed {
     options: QueueOptions,
     /// Place of the next node that is tried.
     next: usize,
+    /// Messages that the broker may hand out on a new connection.
+    first: u16,
     session: Option<Session>,
 }
 
@@ -61,13 +67,17 @@ pub struct QueueFeed {
 struct Session {
     connection: Connection,
     channel: Channel,
-    consumer: Consumer,
+    held: Arc<Held>,
 }
+
+/// Messages that a broker may hand out before their size is known.
+const FIRST: u16 = 256;
 
 impl QueueFeed {
     /// Returns the feed. Nothing is connected yet.
     pub fn new(options: QueueOptions) -> Self {
         Self {
+            first: FIRST.min(options.prefetch),
             options,
             next: 0,
             session: None,
@@ -119,12 +129,17 @@ impl QueueFeed {
         let connection = self.connect_to_a_node().await?;
         let declare = declare(&connection, &self.options.queue);
         self.within("declare", declare).await?;
-        let consume = consume(connection, &self.options);
-        let (connection, channel, consumer) = self.within("consume", consume).await?;
+        let limits = HeldLimits {
+            bytes: self.options.held_bytes,
+            messages: self.options.prefetch,
+        };
+        let held = Held::new(limits, self.first);
+        let consume = bind_and_consume(&connection, &self.options, held.clone(), self.first);
+        let channel = self.within("consume", consume).await?;
         Ok(Session {
             connection,
             channel,
-            consumer,
+            held,
         })
     }
 }
@@ -174,32 +189,57 @@ async fn declare(connection: &Connection, queue: &str) -> lapin::Result<()> {
     channel.close(200, "OK".into()).await
 }
 
-async fn consume(
-    connection: Connection,
+async fn bind_and_consume(
+    connection: &Connection,
     options: &QueueOptions,
-) -> lapin::Result<(Connection, Channel, Consumer)> {
+    held: Arc<Held>,
+    first: u16,
+) -> lapin::Result<Channel> {
     let channel = connection.create_channel().await?;
-    let queue = ShortString::from(options.queue.as_str());
     let bind = channel.queue_bind(
-        queue.clone(),
+        options.queue.as_str().into(),
         options.exchange.as_str().into(),
         "#".into(),
         QueueBindOptions::default(),
         FieldTable::default(),
     );
     bind.await?;
-    channel
-        .basic_qos(options.prefetch, BasicQosOptions::default())
-        .await?;
+    consume(&channel, options.queue.clone(), held, first).await?;
+    Ok(channel)
+}
+
+/// Adds a consumer of the queue for `more` messages. Those of all consumers of a channel add up.
+async fn consume(
+    channel: &Channel,
+    queue: String,
+    held: Arc<Held>,
+    more: u16,
+) -> lapin::Result<()> {
+    channel.basic_qos(more, BasicQosOptions::default()).await?;
     let consumer = channel
         .basic_consume(
-            queue,
-            "hookweir-lakehouse".into(),
+            queue.into(),
+            "".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         )
         .await?;
-    Ok((connection, channel, consumer))
+    consumer.set_delegate(Arrivals(held));
+    Ok(())
+}
+
+/// Adds a consumer for `more` messages, in a task of its own: who waits for a message may stop to.
+fn grow(session: &Session, options: &QueueOptions, more: u16) {
+    let (channel, held) = (session.channel.clone(), session.held.clone());
+    let (queue, patience) = (options.queue.clone(), options.timeout);
+    tokio::spawn(async move {
+        let consume = consume(&channel, queue, held.clone(), more);
+        match tokio::time::timeout(patience, consume).await {
+            Ok(Ok(())) => held.grown(more),
+            Ok(Err(error)) => held.end(error.to_string()),
+            Err(_) => held.end("no answer from the broker in time".to_owned()),
+        }
+    });
 }
 
 #[async_trait]
@@ -215,17 +255,26 @@ impl Feed for QueueFeed {
     }
 
     async fn next(&mut self) -> Result<FeedMessage<u64>> {
-        self.connect().await?;
-        let Some(session) = &mut self.session else {
-            return Err(self.failed("consume", "not connected"));
-        };
-        match session.consumer.next().await {
-            Some(Ok(delivery)) => Ok(FeedMessage {
-                ack: delivery.delivery_tag,
-                event: parts(delivery).into_event(),
-            }),
-            Some(Err(error)) => Err(self.failed("consume", error)),
-            None => Err(self.failed("consume", "the broker ended it")),
+        loop {
+            self.connect().await?;
+            let Some(session) = &self.session else {
+                return Err(self.failed("consume", "not connected"));
+            };
+            match session.held.take() {
+                Turn::Message(delivery) => {
+                    return Ok(FeedMessage {
+                        ack: delivery.delivery_tag,
+                        event: parts(*delivery).into_event(),
+                    });
+                }
+                Turn::Wait => session.held.changed().await,
+                Turn::Grow(more) => grow(session, &self.options, more),
+                Turn::Reconnect(first) => {
+                    self.first = first.min(FIRST).min(self.options.prefetch);
+                    self.release().await?;
+                }
+                Turn::Ended(reason) => return Err(self.failed("consume", reason)),
+            }
         }
     }
 
@@ -236,7 +285,9 @@ impl Feed for QueueFeed {
         };
         let multiple = BasicAckOptions { multiple: true };
         self.within("ack messages of", session.channel.basic_ack(last, multiple))
-            .await
+            .await?;
+        session.held.acked(last);
+        Ok(())
     }
 
     /// Closes the connection: the broker takes all messages back that are not acked.

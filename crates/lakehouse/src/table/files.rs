@@ -26,13 +26,16 @@ use crate::event::{Event, Millis};
 use crate::faults;
 
 /// Bytes of events that are converted to Arrow at once. Bounds the memory, and keeps 32-bit offsets in range.
-const CHUNK_BYTES: usize = 16 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
 
 /// Size in bytes at which a file is closed and another one begun.
 const FILE_BYTES: usize = 128 << 20;
 
 /// Rows of a row group: about 20 MB of usual bodies.
 const ROW_GROUP: usize = 16 * 1024;
+
+/// Bytes of a row group, which is in memory until it is whole.
+const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// Names of data files: a UUID. Two processes never write to the same file.
 #[derive(Clone, Debug)]
@@ -148,7 +151,8 @@ fn parquet_properties() -> WriterProperties {
         .set_compression(Compression::ZSTD(zstd))
         .set_statistics_truncate_length(cut)
         .set_column_index_truncate_length(None)
-        .set_max_row_group_row_count(Some(ROW_GROUP));
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
     for name in ["message_id", "event_id", "body", "body_bytes"] {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use arrow_array::RecordBatch;
 use futures_util::StreamExt as _;
+use iceberg::scan::FileScanTask;
 use iceberg::spec::DataFile;
 use iceberg::table::Table;
 
@@ -13,6 +14,9 @@ use crate::error::{LakeError, Result};
 
 /// Bytes of files that are rewritten in one commit.
 pub(crate) const BUNDLE_BYTES: u64 = 256 << 20;
+
+/// Compressed bytes that are read at once, about.
+const READ_BYTES: u64 = 1 << 20;
 
 /// Copies the rows of `files`, which are of `day`, to new files. `keep` returns the rows of a batch that are
 /// copied.
@@ -29,15 +33,14 @@ pub(crate) async fn rewrite(
         .build()
         .map_err(failed("plan to rewrite files"))?;
     let tasks = files_of(&plan).await?;
-    let tasks: Vec<_> = tasks
-        .into_iter()
-        .filter(|task| files.contains(&task.data_file_path))
-        .map(Ok)
-        .collect();
+    let mut tasks: Vec<_> = tasks;
+    tasks.retain(|task| files.contains(&task.data_file_path));
+    let rows_at_once = rows_at_once(&tasks);
+    let tasks: Vec<_> = tasks.into_iter().map(Ok).collect();
     let reader = table
         .reader_builder()
         .with_data_file_concurrency_limit(1)
-        .with_batch_size(1024)
+        .with_batch_size(rows_at_once)
         .build();
     let read = reader.read(futures_util::stream::iter(tasks).boxed());
     let mut batches = read.map_err(failed("read a file of the table"))?.stream();
@@ -57,4 +60,12 @@ pub(crate) async fn rewrite(
         Some(writer) => writer.close().await,
         None => Ok(Vec::new()),
     }
+}
+
+/// Returns the number of rows that are read at once: fewer of large ones.
+fn rows_at_once(tasks: &[FileScanTask]) -> usize {
+    let bytes: u64 = tasks.iter().map(|task| task.file_size_in_bytes).sum();
+    let rows: u64 = tasks.iter().filter_map(|task| task.record_count).sum();
+    let each = (bytes / rows.max(1)).max(1);
+    usize::try_from(READ_BYTES / each).map_or(1024, |rows| rows.clamp(1, 1024))
 }

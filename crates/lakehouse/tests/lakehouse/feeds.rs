@@ -57,6 +57,7 @@ mod with_servers {
                     exchange,
                     queue: format!("lake-{name}.lakehouse"),
                     prefetch: 40,
+                    held_bytes: 1 << 20,
                     timeout: Duration::from_secs(20),
                 };
                 Self {
@@ -242,4 +243,20 @@ mod with_servers {
             assert_eq!(first.body, event(0).body);
         }
     }
+
+        /// More than the feed may hold: it lets messages go, and connects again.
+        #[tokio::test(flavor = "multi_thread")]
+        async fn of_large_messages_more_than_fit_in_memory_each_is_one_row() {
+            let (mut broker, fixture) = (Broker::new("large").await, Fixture::new());
+            broker.options.prefetch = 1000;
+            broker.options.held_bytes = 300 << 10;
+            let feed = broker.feed().await;
+            for n in 0..120 {
+                let body = "x".repeat(50 << 10).into();
+                broker.publish(&Event { body, ..event(n) }).await;
+            }
+            run_until(&fixture, feed, 120).await;
+            assert_eq!(fixture.ids().await, ids_of(&events(0..120)));
+            assert_eq!(broker.depth().await, 0);
+        }
 }

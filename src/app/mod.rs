@@ -23,6 +23,7 @@ use self::tls::NewCertificates;
 use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::config::{Config, Inputs};
 use crate::in_flight::Budget;
+use crate::lakehouse;
 use crate::runtime::shutdown::CriticalTask;
 use crate::runtime::signals::Signals;
 use crate::source::Sources;
@@ -72,6 +73,12 @@ fn budget_of(config: &Config, sources: &Sources) -> Arc<Budget> {
     )
 }
 
+/// Returns the disk of the lakehouse, if it has one.
+pub fn lakehouse_disk(config: &Config) -> Option<(&'static str, PathBuf)> {
+    let folder = config.lakehouse.local_folder()?;
+    Some(("lakehouse", folder.to_owned()))
+}
+
 /// Returns the local data of the service, each with a path on its disk.
 fn disks(config: &Config) -> Vec<(&'static str, PathBuf)> {
     let store = match &config.store.url {
@@ -83,7 +90,11 @@ fn disks(config: &Config) -> Vec<(&'static str, PathBuf)> {
         PublisherUrl::File(folder) => Some(("events", folder.clone())),
         PublisherUrl::Amqp(_) | PublisherUrl::Kafka(_) => None,
     });
-    [store, spool, events].into_iter().flatten().collect()
+    let lake = lakehouse::runs_in_serve(config).then(|| lakehouse_disk(config));
+    [store, spool, events, lake.flatten()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Runs the service until SIGTERM or SIGINT. `listening` is called once the sockets are bound and take

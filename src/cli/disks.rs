@@ -1,12 +1,16 @@
-//! The disks below store, spool and file sink: said by `hookweir check`, and at start.
+//! The disks below store, spool, file sink and lakehouse: said by `hookweir check`, and at start.
 
 use std::path::Path;
 
 use crate::config::model::{PublisherUrl, StoreUrl};
 use crate::config::{Config, ConfigError};
+use crate::lakehouse;
 use crate::runtime::disk;
 use crate::runtime::folder;
 use crate::store::{self, SpoolFile};
+
+/// Option of the lakehouse's folder.
+const LAKE: &str = "lakehouse.url";
 
 /// Paths that the promise rests on, each with its name and its option.
 fn places(config: &Config) -> Vec<(&Path, &'static str, &'static str)> {
@@ -29,9 +33,19 @@ fn spool_place(config: &Config) -> Option<(&Path, &'static str, &'static str)> {
         .map(|path| (path, "the spool", "spool.path"))
 }
 
+/// Returns the lakehouse's folder, if a writer runs in the service or the folder is there.
+fn lake_place(config: &Config) -> Option<(&Path, &'static str, &'static str)> {
+    let folder = config.lakehouse.local_folder()?;
+    let is_used = lakehouse::runs_in_serve(config) || folder.exists();
+    is_used.then_some((folder, "the lakehouse", LAKE))
+}
+
 /// The file systems below these paths, in a sentence. None if everything lies on servers.
 pub(super) fn describe(config: &Config) -> Option<String> {
-    let all = places(config).into_iter().chain(spool_place(config));
+    let all = places(config)
+        .into_iter()
+        .chain(spool_place(config))
+        .chain(lake_place(config));
     let described: Vec<String> = all
         .map(|(path, what, _)| format!("{what} {} on {}", path.display(), disk::describe(path)))
         .collect();
@@ -50,15 +64,15 @@ pub(super) fn refusals(config: &Config) -> Vec<ConfigError> {
         .collect()
 }
 
-/// Returns warnings about the disks of the database, the event folder and the spool.
+/// Returns warnings about the disks of the database, the event folder, the spool and the lakehouse.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (path, what, option) in places(config).into_iter().chain(spool_place(config)) {
+    let all = places(config).into_iter().chain(spool_place(config));
+    for (path, what, option) in all.chain(lake_place(config)) {
         warnings.extend(disk::warning(path, what, option));
-        let folder = if option == "publisher.url" {
-            path
-        } else {
-            folder::of(path)
+        let folder = match option {
+            "publisher.url" | LAKE => path,
+            _ => folder::of(path),
         };
         // A folder for all to write to is there for more than this.
         if let Some(mode) = disk::open_to_others(folder).filter(|mode| mode & 0o002 == 0) {

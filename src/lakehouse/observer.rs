@@ -122,7 +122,8 @@ impl Observer for Reporter {
             Ok(done) if done == Upkept::default() => {}
             Ok(done) => tracing::debug!(?done, "upkeep of the lakehouse"),
             Err(error) => {
-                tracing::warn!("upkeep of the lakehouse failed, and is tried again: {error}")
+                self.metrics.lakehouse_upkeep_failures.inc();
+                tracing::warn!("upkeep of the lakehouse failed, and is tried again: {error}");
             }
         }
     }

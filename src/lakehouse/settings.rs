@@ -62,6 +62,7 @@ impl Settings {
                 },
                 known_ids: lakehouse.known_ids,
                 upkeep: upkeep(lakehouse),
+                min_free: lakehouse.min_free,
             },
         })
     }
@@ -113,8 +114,8 @@ fn feed(config: &Config) -> Result<FeedPlace, String> {
             queue: config.lakehouse.queue.clone(),
             // A batch, and the next one.
             prefetch: u16::try_from(config.lakehouse.commit_rows * 2).unwrap_or(u16::MAX),
-            timeout: config.lakehouse_sink().rabbitmq.connect_timeout,
             held_bytes: super::held_bytes(&config.lakehouse),
+            timeout: config.lakehouse_sink().rabbitmq.connect_timeout,
         }),
         #[cfg(feature = "kafka")]
         PublisherUrl::Kafka(url) => FeedPlace::Kafka(kafka(config, url)?),
@@ -178,6 +179,7 @@ pub(super) fn upkeep_limits(lakehouse: &Lakehouse) -> UpkeepLimits {
         keep_count: lakehouse.keep_versions,
         keep_days: u32::try_from(days).unwrap_or(u32::MAX),
         unnamed_age: UNNAMED_AGE,
+        min_free: lakehouse.min_free,
     }
 }
 

@@ -230,6 +230,9 @@ metrics! {
     pub lakehouse_commit_seconds: Histogram = "hookweir_lakehouse_commit_seconds", in LATENCY;
     /// Commits to the lakehouse that were repeated, because another writer or upkeep was faster.
     pub lakehouse_races: IntCounter = "hookweir_lakehouse_races_total",;
+    /// Rounds of the lakehouse's upkeep that failed: compaction, expiry, retention, or removal of files. Each is tried
+    /// again after `lakehouse.upkeep_secs`.
+    pub lakehouse_upkeep_failures: IntCounter = "hookweir_lakehouse_upkeep_failures_total",;
     /// Age of the oldest event that the writer of the lakehouse was handed and that is no row yet, in seconds. It
     /// is measured each second, also while nothing can be committed. 0 if there is none.
     pub lakehouse_lag_seconds: IntGauge = "hookweir_lakehouse_lag_seconds",;
@@ -279,7 +282,7 @@ metrics! {
     /// Published events and conflicts that were deleted before their time, since they were above
     /// `store.keep_events_below_bytes` or `store.keep_conflicts_below_bytes`.
     pub deleted_early: IntCounter = "hookweir_deleted_early_total",;
-    /// Free space of the disk that holds the store (SQLite), the spool, or the events of a file sink,
+    /// Free space of the disk that holds the store (SQLite), the spool, the events of a file sink, or the lakehouse,
     /// in bytes, as far as the service may use it.
     pub disk_free_bytes: IntGaugeVec = "hookweir_disk_free_bytes" by &["data"],;
     /// Resident memory of the process, in bytes.

@@ -324,3 +324,28 @@ mod with_readers {
         assert_eq!(lakehouse(&app, &["erase"]).status.code(), Some(64));
     }
 }
+
+/// Returns what `hookweir check --offline` prints in this folder.
+fn checked(folder: &std::path::Path, more: &[&str]) -> String {
+    let output = std::process::Command::new(hookweir_testkit::program())
+        .args(["check", "--offline"])
+        .args(more)
+        .current_dir(folder)
+        .output()
+        .expect("it runs");
+    crate::service::all(&output)
+}
+
+#[test]
+fn check_names_the_disk_of_the_lakehouse_where_a_writer_runs_or_has_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = "; the lakehouse data/lake on ";
+    let said = checked(folder.path(), &[]);
+    assert!(said.contains(line), "{said}");
+    let off = ["--set", "lakehouse.in_serve=off"];
+    let said = checked(folder.path(), &off);
+    assert!(!said.contains("the lakehouse"), "{said}");
+    std::fs::create_dir_all(folder.path().join("data/lake")).expect("a folder");
+    let said = checked(folder.path(), &off);
+    assert!(said.contains(line), "{said}");
+}

@@ -5,6 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::Path;
 
+#[cfg(feature = "table")]
+use crate::error::LakeError;
+
 /// Permissions of files: bodies may be secret.
 const FILE_MODE: u32 = 0o600;
 /// Permissions of folders.
@@ -72,6 +75,34 @@ pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&fresh);
     }
     written
+}
+
+/// Fails if the disk below `path` has less than `floor` bytes of free space, or would have with `more` bytes. If the
+/// disk cannot be asked, it counts as one with room: a write shows its trouble.
+#[cfg(feature = "table")]
+pub(crate) fn check_room(path: &Path, floor: u64, more: u64) -> Result<(), LakeError> {
+    if floor == 0 {
+        return Ok(());
+    }
+    match free_bytes(path) {
+        Ok(free) if free < floor.saturating_add(more) => Err(LakeError::NoRoom(format!(
+            "the disk of {} has {free} bytes of free space; {more} more are needed, and \
+             lakehouse.min_free_bytes = {floor} stay free: make room",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the free space of the disk below `path`, or below its nearest existing folder, in bytes.
+#[cfg(feature = "table")]
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let mut above = path
+        .ancestors()
+        .filter(|above| !above.as_os_str().is_empty());
+    let existing = above.find(|above| above.exists());
+    let disk = rustix::fs::statvfs(existing.unwrap_or(Path::new(".")))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Brings the name of `path` to disk.

@@ -8,6 +8,9 @@ pub enum LakeError {
     /// The lakehouse cannot be reached or written to now. Wait, open the table again, and repeat.
     #[error("{0}")]
     Away(String),
+    /// The disk has less free space than stays free. Wait until there is more, and repeat.
+    #[error("{0}")]
+    NoRoom(String),
     /// The feed cannot be read or acked now. Wait, connect again, and repeat.
     #[error("{0}")]
     Feed(String),

@@ -104,6 +104,14 @@ impl LakePlace {
         self.bucket.is_none() || matches!(self.catalog, CatalogPlace::Beside)
     }
 
+    /// Fails if the lakehouse is on a disk with less than `floor` bytes of free space.
+    pub(crate) fn check_room(&self, floor: u64) -> Result<()> {
+        match self.has_folder() {
+            true => disk::check_room(&self.folder, floor, 0),
+            false => Ok(()),
+        }
+    }
+
     /// Returns the location of the table.
     fn location(&self, folder: &Path) -> String {
         match &self.bucket {

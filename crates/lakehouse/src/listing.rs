@@ -11,6 +11,7 @@ use iceberg::table::Table;
 use uuid::Uuid;
 
 use crate::bucket::{self, Bucket};
+use crate::disk;
 use crate::error::{LakeError, Result};
 use crate::storage::local_path;
 
@@ -58,6 +59,14 @@ impl Listing {
     /// Returns the location of the table, as a person writes it.
     pub(crate) fn root(&self) -> &str {
         &self.root
+    }
+
+    /// Fails if the table is on a disk that has less than `floor` bytes of free space with `more` bytes.
+    pub(crate) fn check_room(&self, floor: u64, more: u64) -> Result<()> {
+        match &self.bucket {
+            Some(_) => Ok(()),
+            None => disk::check_room(Path::new(&self.root), floor, more),
+        }
     }
 
     /// Returns a time by the store's clock. No file that is written from now on has an earlier one.

@@ -28,6 +28,8 @@ pub struct RunLimits {
     pub known_ids: usize,
     /// Upkeep between two batches, if this process does it.
     pub upkeep: Option<UpkeepPace>,
+    /// Free space of the lakehouse's disk at which nothing more is written, in bytes. Upkeep that makes room goes on.
+    pub min_free: u64,
 }
 
 /// Upkeep that runs between two batches.
@@ -118,13 +120,17 @@ struct Running<'a, F> {
 impl<F: Feed> Running<'_, F> {
     /// Opens the table, does a round of upkeep, or commits a batch.
     async fn step(&mut self) -> Result<()> {
+        let is_due = self.upkeep_at.is_some_and(|at| at <= Instant::now());
+        if self.writer.is_none() || !is_due {
+            self.place.check_room(self.limits.min_free)?;
+        }
         let Some(mut writer) = self.writer.take() else {
             self.writer = Some(open(self.place, self.limits.known_ids).await?);
             self.observer.opened();
             return Ok(());
         };
         let done = match &self.limits.upkeep {
-            Some(pace) if self.upkeep_at.is_some_and(|at| at <= Instant::now()) => {
+            Some(pace) if is_due => {
                 let upkept = round(writer.lake(), &pace.limits, Millis::now()).await;
                 self.observer.upkept(upkept);
                 self.upkeep_at = Some(Instant::now() + pace.every);
@@ -190,6 +196,8 @@ impl<F: Feed> Running<'_, F> {
             self.observer.waiting(None);
             return Ok(());
         }
+        // The disk may have filled while events were waited for.
+        self.place.check_room(self.limits.min_free)?;
         let (events, acks, folded) = batch.into_parts();
         let (mut acks, begun) = (Some(acks), Instant::now());
         if faults::makes("lake_ack_first") {

@@ -39,6 +39,8 @@ pub struct UpkeepLimits {
     /// Age from which a file that nothing names is deleted.
     pub unnamed_age: Duration,
 }
+    /// Free space of the table's disk that compaction leaves, in bytes. 0 is none.
+    pub min_free: u64,
 
 /// Work that one round of the upkeep has done.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -80,10 +82,12 @@ pub async fn compact(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<
         // Another engine deleted rows by delete files. It knows which files they concern.
         return Ok(0);
     }
-    let Some((day, files)) = small_files(&content, limits, now) else {
+    let Some((day, files, bytes)) = small_files(&content, limits, now) else {
         return Ok(0);
     };
     let added = rewrite(&table, day, &files, Ok).await?;
+    // The old files stay until their versions expire.
+    Listing::of(&table).check_room(limits.min_free, bytes)?;
     let change = replace(&table, &content, &files, added, Operation::Replace, now).await?;
     Ok(if lake.commit(change).await? {
         files.len()
@@ -114,13 +118,13 @@ pub async fn compact_all(lake: &Lake, limits: &UpkeepLimits) -> Result<usize> {
     }
 }
 
-/// Returns the day with the most small files, and these, if they are enough. Files of a day that is over are
-/// put together from two on.
+/// Returns the day with the most small files, these, and their bytes, if they are enough. Files of a day that is over
+/// are put together from two on.
 fn small_files(
     content: &Content,
     limits: &UpkeepLimits,
     now: Millis,
-) -> Option<(i32, HashSet<String>)> {
+) -> Option<(i32, HashSet<String>, u64)> {
     let mut days: BTreeMap<i32, (u64, HashSet<String>)> = BTreeMap::new();
     for entry in &content.entries {
         let file = entry.data_file();
@@ -143,7 +147,7 @@ fn small_files(
     });
     enough
         .max_by_key(|(_, (_, files))| files.len())
-        .map(|(day, (_, files))| (day, files))
+        .map(|(day, (bytes, files))| (day, files, bytes))
 }
 
 /// Drops files of days that are older than `keep_days`. Returns their number.

@@ -35,6 +35,11 @@ impl SmallDisk {
         fill(&self.ballast());
     }
 
+    /// Takes so many bytes.
+    pub fn take(&self, bytes: u64) {
+        std::fs::write(self.ballast(), vec![1; bytes as usize]).expect("they have room");
+    }
+
     /// Gives it back.
     pub fn free(&self) {
         std::fs::remove_file(self.ballast()).expect("the ballast goes");

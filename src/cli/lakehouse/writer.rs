@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::admin::{self, Admin};
+use crate::app::lakehouse_disk;
 use crate::cli::{Failure, say};
 use crate::config::Config;
 use crate::config::model::PublisherUrl;
@@ -36,7 +37,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         actors: ActorRegistry::default(),
         budget: Budget::new(0, 0),
         started: Instant::now(),
-        disks: Vec::new(),
+        disks: lakehouse_disk(config).into_iter().collect(),
     });
     actix::System::new()
         .block_on(async {

@@ -55,6 +55,9 @@ section! {
         pub commit_rows: usize = "lakehouse.commit_rows", Count(1..=30_000), 20000;
         /// Most bytes of events in one commit, unless one event has more.
         pub commit_bytes: usize = "lakehouse.commit_bytes", Bytes(MIB..=GIB), 33554432;
+        /// Free space of the disk at which the writer stops, so that it never takes the last bytes from the store
+        /// and the event files. Events wait in the sink. 0 has no such floor.
+        pub min_free: u64 = "lakehouse.min_free_bytes", Bytes(0..=1024 * GIB), 268435456;
         /// Message ids kept in memory, 8 bytes each. A message that was received before the oldest of them is
         /// looked up in the table.
         pub known_ids: usize = "lakehouse.known_ids", Count(1000..=1_000_000_000), 1000000;
@@ -109,6 +112,13 @@ impl Lakehouse {
             LakeUrl::Folder(folder) => folder,
             LakeUrl::Bucket(_) => Path::new(BESIDE_BUCKET),
         }
+    }
+
+    /// Returns the folder on this machine, if there is anything of the lakehouse in it.
+    pub fn local_folder(&self) -> Option<&Path> {
+        let is_used =
+            matches!(self.url, LakeUrl::Folder(_)) || matches!(self.catalog, CatalogUrl::Beside);
+        is_used.then(|| self.folder())
     }
 
     /// Returns the place of the table, for a person.

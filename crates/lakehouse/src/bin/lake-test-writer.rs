@@ -30,6 +30,7 @@ const HASTY: UpkeepLimits = UpkeepLimits {
     keep_count: 2,
     keep_days: 0,
     unnamed_age: Duration::ZERO,
+    min_free: 0,
 };
 
 struct Lines;
@@ -94,6 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }),
             Err(_) => None,
         },
+        min_free: 0,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -167,6 +167,7 @@ mod with_servers {
             },
             known_ids: 100_000,
             upkeep: None,
+            min_free: 0,
         };
 
         async fn run_until(fixture: &Fixture, feed: QueueFeed, messages: usize) {
@@ -242,7 +243,6 @@ mod with_servers {
             let first = feed.next().await.expect("again").event.expect("an event");
             assert_eq!(first.body, event(0).body);
         }
-    }
 
         /// More than the feed may hold: it lets messages go, and connects again.
         #[tokio::test(flavor = "multi_thread")]
@@ -259,4 +259,5 @@ mod with_servers {
             assert_eq!(fixture.ids().await, ids_of(&events(0..120)));
             assert_eq!(broker.depth().await, 0);
         }
+    }
 }

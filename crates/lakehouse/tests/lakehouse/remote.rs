@@ -30,6 +30,7 @@ mod with_rest {
             keep_count: 1,
             keep_days: 0,
             unnamed_age: Duration::ZERO,
+            min_free: 0,
         };
 
         /// A store and a catalog of a test's own. The keys of the store are known to the catalog only.

@@ -17,6 +17,7 @@ const LIMITS: UpkeepLimits = UpkeepLimits {
     keep_count: 5,
     keep_days: 0,
     unnamed_age: Duration::ZERO,
+    min_free: 0,
 };
 
 /// Now, as the tests have it: the day of the events.

@@ -22,6 +22,7 @@ use crate::listing::{Listed, Listing, key};
 use crate::table::ids::day_of;
 use crate::table::replace::{Content, content, replace};
 use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
+use crate::table::versions::thinned;
 
 /// Settings of the upkeep.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +39,9 @@ pub struct UpkeepLimits {
     pub keep_days: u32,
     /// Age from which a file that nothing names is deleted.
     pub unnamed_age: Duration,
-}
     /// Free space of the table's disk that compaction leaves, in bytes. 0 is none.
     pub min_free: u64,
+}
 
 /// Work that one round of the upkeep has done.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -85,9 +86,9 @@ pub async fn compact(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<
     let Some((day, files, bytes)) = small_files(&content, limits, now) else {
         return Ok(0);
     };
-    let added = rewrite(&table, day, &files, Ok).await?;
     // The old files stay until their versions expire.
     Listing::of(&table).check_room(limits.min_free, bytes)?;
+    let added = rewrite(&table, day, &files, Ok).await?;
     let change = replace(&table, &content, &files, added, Operation::Replace, now).await?;
     Ok(if lake.commit(change).await? {
         files.len()
@@ -178,7 +179,7 @@ pub async fn retain(lake: &Lake, keep_days: u32, now: Millis) -> Result<usize> {
     })
 }
 
-/// Drops versions that are older than the limits. Returns their number.
+/// Drops versions that are older than the limits, and some between younger ones. Returns their number.
 pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<usize> {
     let failed = LakeError::away::<iceberg::Error>;
     let table = lake.load().await?;
@@ -190,14 +191,16 @@ pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<u
         .snapshots()
         .filter(|snapshot| snapshot.timestamp_ms() < limit)
         .count();
+    let thinned = thinned(table.metadata(), limits.keep_count, now)?;
     // A commit for each version that is dropped would cost more than it saves.
-    if before <= limits.keep_count || old < limits.keep_count.min(20) {
+    if before <= limits.keep_count || old + thinned.len() < limits.keep_count.min(20) {
         return Ok(0);
     }
     let transaction = Transaction::new(&table);
     let action = transaction
         .expire_snapshots()
         .expire_older_than_ms(limit)
+        .expire_snapshot_ids(thinned)
         .retain_last(limits.keep_count.max(1));
     let transaction = action
         .apply(transaction)

@@ -106,6 +106,20 @@ impl SqlCatalog {
         self.table(ident, metadata, location)
     }
 
+    /// Deletes the metadata files that the log of `old` names and that of `new` does not. Upkeep deletes what is left
+    /// of them.
+    async fn delete_old_metadata(&self, old: &TableMetadata, new: &TableMetadata) {
+        let kept = new.metadata_log();
+        for gone in old.metadata_log() {
+            let is_kept = kept
+                .iter()
+                .any(|log| log.metadata_file == gone.metadata_file);
+            if !is_kept && let Err(error) = self.files.delete(&gone.metadata_file).await {
+                tracing::debug!("cannot delete {}: {error}", gone.metadata_file);
+            }
+        }
+    }
+
     /// Writes the name of the current metadata file beside it, for readers that are given a folder (DuckDB).
     ///
     /// The catalog decides; the hint may be older. A failure is logged, and the next commit repairs it.
@@ -316,6 +330,8 @@ impl LakeCatalog for SqlCatalog {
             .with_retryable(true));
         }
         self.write_hint(&new).await;
+        self.delete_old_metadata(current.metadata(), &metadata)
+            .await;
         self.table(ident, metadata, new)
     }
 }

@@ -6,3 +6,4 @@ pub mod replace;
 pub(crate) mod rewrite;
 mod rows;
 pub mod schema;
+pub(crate) mod versions;

@@ -110,9 +110,10 @@ pub fn creation(name: &str, location: String) -> Result<TableCreation> {
         .build()
         .map_err(failed("define the table"))?;
     let field_id = |name: &str| schema.field_by_name(name).map_or(0, |field| field.id);
+    // Iceberg's own REST catalog refuses a request without the spec's id.
     let by_day = UnboundPartitionSpec::builder()
-        .add_partition_field(field_id(RECEIVED_AT), "received_at_day", Transform::Day)
         .with_spec_id(0)
+        .add_partition_field(field_id(RECEIVED_AT), "received_at_day", Transform::Day)
         .map_err(failed("define the partitions"))?
         .build();
     let mut order = SortOrder::builder();
@@ -154,6 +155,11 @@ fn properties() -> Vec<(String, String)> {
         (
             "write.metadata.previous-versions-max".to_owned(),
             "20".to_owned(),
+        ),
+        // For a REST catalog. Ours does it.
+        (
+            "write.metadata.delete-after-commit.enabled".to_owned(),
+            "true".to_owned(),
         ),
     ];
     let metrics = |name: &str, mode: &str| {

@@ -13,3 +13,4 @@ mod remote;
 mod support;
 mod upkeep;
 mod writing;
+mod versions;

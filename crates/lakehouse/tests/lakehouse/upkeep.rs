@@ -10,7 +10,7 @@ use hookweir_lakehouse::upkeep::{
 
 use super::support::{Fixture, NOON, event, events, ids_of};
 
-const LIMITS: UpkeepLimits = UpkeepLimits {
+pub(crate) const LIMITS: UpkeepLimits = UpkeepLimits {
     small_bytes: 32 << 20,
     small_files: 10,
     keep_versions: Duration::ZERO,
@@ -21,10 +21,10 @@ const LIMITS: UpkeepLimits = UpkeepLimits {
 };
 
 /// Now, as the tests have it: the day of the events.
-const NOW: Millis = Millis(NOON);
+pub(crate) const NOW: Millis = Millis(NOON);
 
 /// Returns the number of files below `folder` whose name ends with `end`.
-fn files(folder: &Path, end: &str) -> usize {
+pub(crate) fn files(folder: &Path, end: &str) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| {
@@ -38,7 +38,7 @@ fn files(folder: &Path, end: &str) -> usize {
 }
 
 /// Makes `count` commits of ten events each.
-async fn commit_many(fixture: &Fixture, count: u64) {
+pub(crate) async fn commit_many(fixture: &Fixture, count: u64) {
     let mut writer = fixture.writer().await;
     for n in 0..count {
         writer

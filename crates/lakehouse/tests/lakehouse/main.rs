@@ -12,5 +12,5 @@ mod readers;
 mod remote;
 mod support;
 mod upkeep;
-mod writing;
 mod versions;
+mod writing;

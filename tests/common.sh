@@ -112,6 +112,18 @@ prepare_rest() {
     tests/servers fetch rest
 }
 
+# Does the same for Apache Spark, whose jars HOOKWEIR_TEST_SPARK names then.
+prepare_spark() {
+    local missing
+    mapfile -t missing < <(tests/servers missing spark)
+    if ((${#missing[@]})) && ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "installing ${missing[*]}"
+        (missing_packages() { tests/servers missing spark; } && install) || say "could not install ${missing[*]}"
+    fi
+    HOOKWEIR_TEST_SPARK=$(tests/servers fetch spark) || return 1
+    export HOOKWEIR_TEST_SPARK
+}
+
 # Installs a browser and its driver where that is allowed. Fails where there is none, and says why: that is no mistake of the tests.
 prepare_browser() {
     local missing

@@ -10,6 +10,7 @@ mod python;
 mod races;
 mod readers;
 mod remote;
+mod spark;
 mod support;
 mod upkeep;
 mod versions;

@@ -5,6 +5,7 @@ mod away;
 mod beside;
 mod commands;
 mod kafka;
+mod memory;
 #[path = "../../crates/lakehouse/tests/lakehouse/python.rs"]
 mod python;
 mod remote;

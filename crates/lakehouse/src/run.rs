@@ -205,6 +205,8 @@ impl<F: Feed> Running<'_, F> {
         }
         let outcome = writer.commit(&events).await?;
         let took = begun.elapsed();
+        // The feed fetches more with the ack.
+        drop(events);
         faults::point("lake_after_commit");
         if let Some(acks) = acks {
             self.feed.ack(acks).await?;

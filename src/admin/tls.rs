@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive};
@@ -20,6 +21,12 @@ use tokio_rustls::server::TlsStream;
 use super::{CONNECTIONS, HEAD_TIMEOUT};
 use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::tls::HandshakeFault;
+
+/// Name of the listener in metrics.
+const LISTENER: &str = "admin";
+
+/// Time for which a closing connection is still read: its client would see a reset in place of its answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Starts `app` on `listener` under TLS.
 pub(super) fn serve<S, B>(
@@ -39,8 +46,12 @@ where
     S::Future: 'static,
     B: MessageBody + 'static,
 {
+    let addr = listener.local_addr()?;
+    let builder = Server::build();
+    let draining = builder.graceful_shutdown_signal();
     let service = move || {
         let (certificate, failures) = (certificate.clone(), failures.clone());
+        let draining = draining.clone();
         let handshake = fn_service(move |socket: TcpStream| {
             let (certificate, failures) = (certificate.clone(), failures.clone());
             async move {
@@ -48,7 +59,8 @@ where
                 match shake_hands(socket, &certificate).await {
                     Ok(session) => Ok((session, peer)),
                     Err(fault) => {
-                        failures.with_label_values(&["admin", fault.label()]).inc();
+                        let labels = [LISTENER, fault.label()];
+                        failures.with_label_values(&labels).inc();
                         Err(DispatchError::DisconnectTimeout)
                     }
                 }
@@ -58,10 +70,17 @@ where
         let http = HttpService::build()
             .keep_alive(KeepAlive::default())
             .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(LINGER)
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .secure()
+            .local_addr(addr)
             .h1(map_config(app, |()| AppConfig::default()));
         handshake.and_then(http)
     };
-    let server = Server::build()
+    let server = builder
         .workers(1)
         .max_concurrent_connections(CONNECTIONS)
         .disable_signals()

@@ -1,6 +1,6 @@
 //! Checks of a configuration by the stages that use it: schemes and keys, routing keys, message sizes.
 
-use crate::config::model::{InServe, Publisher, PublisherUrl, Source};
+use crate::config::model::{AllowFromMode, InServe, Publisher, PublisherUrl, Source};
 use crate::config::{Config, ConfigError, Draft, Inputs, Report, TemplateKind};
 use crate::lakehouse;
 use crate::publish::routing_key::RoutingKey;
@@ -56,6 +56,7 @@ fn schemes(config: &Config, report: &mut Report) {
                 warnings
                     .for_each(|warning| report.warn(format!("source {}: {warning}", source.name)));
                 short_window(source, &scheme, report);
+                refusals_are_final(source, &scheme, report);
                 quarantine_is_shorter(config, source, &scheme, report);
             }
             Err(errors) => {
@@ -80,6 +81,29 @@ fn short_window(source: &Source, scheme: &Scheme, report: &mut Report) {
             window.as_secs() / 86_400,
             retries.as_secs() / 3600,
             retries.as_secs().div_ceil(86_400)
+        ));
+    }
+}
+
+/// Warns of refusals at a provider that does not send again.
+fn refusals_are_final(source: &Source, scheme: &Scheme, report: &mut Report) {
+    let limits = [source.rate_limit_per_sec, source.client_rate_limit_per_sec];
+    let refuses = !source.allow_from.is_empty() && source.allow_from_mode == AllowFromMode::Refuse;
+    let is_final = scheme.facts().retry.is_some_and(|retry| retry.is_zero());
+    if is_final && (refuses || limits.iter().any(Option::is_some)) {
+        report.warn(format!(
+            "source {}: its provider does not send again, so that a delivery that allow_from or a rate limit refuses is lost: set \
+             allow_from_mode = \"observe\", and leave the rate limits out or far above what the provider sends",
+            source.name
+        ));
+    }
+    if source.rate_limit_per_sec.is_some()
+        && source.client_rate_limit_per_sec.is_none()
+        && source.allow_from.is_empty()
+    {
+        report.warn(format!(
+            "source {}: anybody can use rate_limit_per_sec up, so that the provider is refused: set client_rate_limit_per_sec, too, or allow_from",
+            source.name
         ));
     }
 }

@@ -115,7 +115,7 @@ impl Parts {
         let mut next = in_force.reloaded(&new)?;
         next.keep_shown(in_force, &changes);
         let certificates = NewCertificates::read(&next)?;
-        certificates.refuse_expired(in_force, &next)?;
+        certificates.refuse_untimely(in_force, &next)?;
         let mut sources = Sources::compile(&next, &self.metrics)?;
         let before = self.edge.sources();
         let kept = KeptParts::of(&changes);

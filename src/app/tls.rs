@@ -7,8 +7,8 @@ use crate::config::{Config, ConfigError, Report};
 use crate::runtime::certificate::{Certificate, CertificateFault, CertificateInForce};
 use crate::telemetry::Metrics;
 
-/// Remedy of an expired certificate.
-const EXPIRED: &str = "the certificate has expired, so that senders refuse the connection: put a new one in its place, and reload";
+/// Remedy of a certificate that no client takes at this time.
+const UNTIMELY: &str = "senders refuse the connection: put another one in its place, and reload";
 
 /// Certificates in force, of the listeners with TLS.
 #[derive(Clone, Default)]
@@ -37,8 +37,8 @@ impl NewCertificates {
         }
     }
 
-    /// Refuses new certificates whose time is over. The one in force may be expired: other changes are taken over.
-    pub(super) fn refuse_expired(
+    /// Refuses new certificates that no client takes at this time. The one in force may be such a one: other changes are taken over.
+    pub(super) fn refuse_untimely(
         &self,
         before: &Config,
         config: &Config,
@@ -50,8 +50,8 @@ impl NewCertificates {
             };
             let in_force = before.tls.pair(*listener);
             let is_new = in_force.is_none_or(|of| of.certificate != pair.certificate);
-            if is_new && certificate.is_expired() {
-                let text = format!("{}: {EXPIRED}", pair.certificate.reference);
+            if let (true, Some(why)) = (is_new, certificate.untimely()) {
+                let text = format!("{}: {why}; {UNTIMELY}", pair.certificate.reference);
                 mistakes.push(config.option_error(listener.options().0, text));
             }
         }
@@ -122,10 +122,13 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     for listener in TlsListener::ALL {
         match of(config, listener) {
             Some(Err((key, why))) => report.blame(key, why),
-            Some(Ok(certificate)) if certificate.is_expired() => {
-                report.warn(format!("{}: {EXPIRED}", listener.options().0));
+            Some(Ok(certificate)) => {
+                let warning = certificate
+                    .untimely()
+                    .map(|why| format!("{}: {why}; {UNTIMELY}", listener.options().0));
+                warning.into_iter().for_each(|warning| report.warn(warning));
             }
-            Some(Ok(_)) | None => {}
+            None => {}
         }
     }
 }

@@ -41,11 +41,19 @@ impl FromStr for Network {
             None => (text, None),
         };
         let first: IpAddr = first.parse().map_err(|_| wrong())?;
-        let longest = if first.is_ipv4() { 32 } else { 128 };
+        let longest: u8 = if first.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(longest);
         if prefix > longest {
             return Err(wrong());
         }
+        let (first, prefix, longest) = match first {
+            IpAddr::V6(ip) => match (ip.to_ipv4_mapped(), prefix.checked_sub(96)) {
+                (Some(ip), Some(prefix)) => (ip.into(), prefix, 32),
+                (Some(_), None) => return Err("mixes IPv4 and IPv6: write two networks".to_owned()),
+                (None, _) => (first, prefix, longest),
+            },
+            IpAddr::V4(_) => (first, prefix, longest),
+        };
         let network = Self { first, prefix };
         if bits(first, longest) != bits(first, prefix) {
             return Err(format!(
@@ -163,6 +171,11 @@ mod tests {
             contains("203.0.113.7", "::ffff:203.0.113.7"),
             "of a socket for both kinds"
         );
+        assert!(
+            contains("::ffff:10.0.0.0/104", "10.1.2.3"),
+            "IPv4 that is written as IPv6"
+        );
+        assert!("::ffff:0.0.0.0/90".parse::<Network>().is_err());
         assert!(contains("2a0a:a440::/29", "2a0a:a447::1"));
         assert!(!contains("2a0a:a440::/29", "2a0a:a448::1"));
         assert!(contains("0.0.0.0/0", "8.8.8.8") && !contains("0.0.0.0/0", "2001:db8::1"));

@@ -26,7 +26,8 @@ pub enum Outcome {
     Challenge(Answer),
     /// Rejected permanently; a retry cannot succeed.
     Rejected(Rejection),
-    /// Refused for lack of room; a retry can succeed. Answered 503 with `Retry-After`.
+    /// Refused for lack of room, or above a rate limit; a retry can succeed. Answered 503, or 429 for a rate limit,
+    /// with `Retry-After`.
     Shed(ShedReason),
     /// Not known to be durable, or, with `server.respond_after = "published"`, not known to be
     /// published. A retry can succeed. Answered 503 with `Retry-After`.

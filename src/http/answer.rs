@@ -282,6 +282,10 @@ pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
             problem if problem.status == StatusCode::UNAUTHORIZED => {
                 Reply::problem(problem.with_status(answers.rejected))
             }
+            // A provider that gives up after any 4xx has a status of its own for what it shall send again.
+            problem if rejection.reason == RejectReason::AddressNotAllowed => {
+                Reply::problem(problem.with_status(answers.overloaded))
+            }
             problem => Reply::problem(problem),
         },
         (Outcome::Failed(FailReason::Paused), _) => later(Problem::PAUSED, source, id),

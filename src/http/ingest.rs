@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +15,8 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
 use super::answer::{self, Content, Problem, Reply};
-use super::client_address::client_address;
 use super::purpose::{Purpose, purpose};
-use super::sender::{address_is_allowed, admit_sender};
+use super::sender::JudgedClient;
 use super::server::{self, BodyFault, Claim, Rate, RequestGuard, Size};
 use super::service::{IngestService, WorkerContext};
 use super::whole_request::{RefusedBody, keep, whole_request};
@@ -42,7 +42,7 @@ const SKIP: usize = 64 * 1024;
 pub(super) struct Arrival {
     pub(super) id: RequestId,
     pub(super) at: UnixMillis,
-    instant: Instant,
+    pub(super) instant: Instant,
 }
 
 impl Arrival {
@@ -102,8 +102,8 @@ pub(super) fn before_continue(
     drop(RequestGuard::open(&head));
     let reply = match source_at(service, head.path()) {
         None => no_source(service, &head, arrival),
-        Some(source) => match address_is_allowed(&source, &head, service)
-            .and_then(|()| admissible(&source, head.head().headers(), service))
+        Some(source) => match JudgedClient::of(&source, &head, service)
+            .and_then(|_| admissible(&source, head.head().headers(), service))
         {
             Ok(_) => return Ok(head),
             Err(refusal) => turn_away(service, &source, &mut head, (arrival, &refusal)),
@@ -155,10 +155,8 @@ async fn deliver(
 ) -> Reply {
     let service = &*worker.service;
     let rate = |declared| body_rate(source, arrival, declared);
-    let admitted = admit_sender(source, head, service, arrival);
-    let declared = match admitted.and_then(|()| admissible(source, head.head().headers(), service))
-    {
-        Ok(declared) => declared,
+    let (declared, client) = match admit_head(source, head, service, arrival) {
+        Ok(admitted) => admitted,
         Err(refusal) => {
             let reply = turn_away(service, source, head, (arrival, &refusal));
             if matches!(refusal, Outcome::Shed(_) | Outcome::Failed(_))
@@ -191,7 +189,7 @@ async fn deliver(
         return refuse(service, source, (head, body), (arrival, ticket), outcome);
     }
     worker.pass_on(Received {
-        from: Origin::Client(client_address(head, &service.trusted_proxies)),
+        from: Origin::Client(client),
         source: source.clone(),
         request: whole_request(head, body, arrival),
         ticket,
@@ -208,6 +206,19 @@ async fn deliver(
         // its reply without an outcome.
         Ok(Err(_)) | Err(_) => answer::unavailable(source, arrival.id),
     }
+}
+
+/// Returns the declared length of a body and the client's address, or the refusal of a delivery by its head.
+fn admit_head(
+    source: &Source,
+    head: &Head,
+    service: &IngestService,
+    arrival: Arrival,
+) -> Result<(Option<usize>, Option<IpAddr>), Outcome> {
+    let client = JudgedClient::of(source, head, service)?;
+    let declared = admissible(source, head.head().headers(), service)?;
+    client.admit(source, head, arrival)?;
+    Ok((declared, client.address))
 }
 
 /// Returns `true` if the sender has proven an event.

@@ -243,11 +243,15 @@ pub fn serve(
         connections_max: service.metrics.connections_max.clone(),
         connections_closed: service.metrics.connections_closed.clone(),
     };
-    let shared = service.clone();
-    server::serve(listener, bounds, service, move || {
+    let (shared, has_tls) = (service.clone(), bounds.tls.is_some());
+    let running = server::serve(listener, bounds, service, move || {
         Rc::new(WorkerContext {
             service: shared.clone(),
             verifier: verifier(),
         })
+    })?;
+    Ok(match has_tls {
+        true => running.with_handshakes(),
+        false => running,
     })
 }

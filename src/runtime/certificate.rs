@@ -31,31 +31,26 @@ pub enum CertificateFault {
 #[derive(Debug)]
 pub struct Certificate {
     config: Arc<ServerConfig>,
-    /// End of its time, in seconds since 1970.
+    /// Begin of its time, in seconds since 1970: the latest of the chain.
+    valid_from: i64,
+    /// End of its time, in seconds since 1970: the earliest of the chain.
     pub expires_at: i64,
 }
 
 impl Certificate {
     /// Parses a chain of certificates and a key, both in PEM.
     pub fn parse(chain: &[u8], key: &[u8]) -> Result<Self, CertificateFault> {
-        let chain = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| {
-                CertificateFault::Certificate(format!("no certificate in PEM: {error}"))
-            })?;
-        let Some(own) = chain.first() else {
-            let text = "holds no certificate: expected -----BEGIN CERTIFICATE-----";
-            return Err(CertificateFault::Certificate(text.to_owned()));
-        };
-        let expires_at = match X509Certificate::from_der(own) {
-            Ok((_, own)) => own.validity().not_after.timestamp(),
-            Err(error) => {
-                let text = format!("the first certificate cannot be read: {error}");
-                return Err(CertificateFault::Certificate(text));
-            }
-        };
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| CertificateFault::Key(format!("no private key in PEM: {error}")))?;
+        let (chain, key) = (certificates(chain)?, private_key(key)?);
+        let (mut valid_from, mut expires_at) = (i64::MIN, i64::MAX);
+        for certificate in &chain {
+            let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+                let text = "a certificate of the chain cannot be read";
+                return Err(CertificateFault::Certificate(text.to_owned()));
+            };
+            let validity = certificate.validity();
+            valid_from = valid_from.max(validity.not_before.timestamp());
+            expires_at = expires_at.min(validity.not_after.timestamp());
+        }
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_protocol_versions(&[&version::TLS13, &version::TLS12])
@@ -66,17 +61,48 @@ impl Certificate {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             config: Arc::new(config),
+            valid_from,
             expires_at,
         })
     }
 
-    /// Returns `true` if the time of the certificate is over.
-    pub fn is_expired(&self) -> bool {
+    /// Returns the reason for which no client takes the certificate at this time, if there is one.
+    pub fn untimely(&self) -> Option<&'static str> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        self.expires_at < i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if self.expires_at < now {
+            return Some("the certificate, or an intermediate of it, has expired");
+        }
+        (now < self.valid_from).then_some("the certificate is not valid yet")
     }
+}
+
+/// Returns the certificates in a text. The error shows no part of it: it may hold a key, too.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) | Err(_) => {
+            let text = "holds no certificate in PEM: expected lines from -----BEGIN CERTIFICATE----- to its END line";
+            Err(CertificateFault::Certificate(text.to_owned()))
+        }
+    }
+}
+
+/// Returns the private key in a text. The error shows no part of it.
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateFault> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        let text = "holds no private key in PEM: expected lines from -----BEGIN PRIVATE KEY----- to its END line, without a passphrase";
+        CertificateFault::Key(text.to_owned())
+    })
+}
+
+/// Checks that a client's certificate and key are PEM. A library's error may show a key.
+pub(crate) fn check_client_pair(certificate: &[u8], key: &[u8]) -> Result<(), CertificateFault> {
+    certificates(certificate)?;
+    private_key(key).map(drop)
 }
 
 /// Returns the mistake for which rustls refuses a pair.
@@ -113,5 +139,65 @@ impl CertificateInForce {
         acceptor.accept_with(socket, |session| {
             session.set_buffer_limit(Some(SEND_BUFFER))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn pair(adjust: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+        let key = KeyPair::generate().expect("randomness");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        adjust(&mut params);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_key_whose_line_breaks_are_lost_is_refused_and_shown_in_no_form() {
+        let (certificate, key) = pair(|_| ());
+        let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+        let shown = |text: &str| {
+            let bytes = format!("{:?}", body[8..24].as_bytes());
+            text.contains(&body[8..24]) || text.contains(bytes.trim_matches(['[', ']']))
+        };
+        for wrong in [
+            key.replace('\n', " "),
+            key.replace('\n', "\\n"),
+            key.replace("-----\n", "---- "),
+            key.replace("-----END", "----END"),
+            format!("{}{key}", certificate).replace('\n', " "),
+        ] {
+            for (chain, key) in [(&certificate, &wrong), (&wrong, &key)] {
+                let Err(fault) = Certificate::parse(chain.as_bytes(), key.as_bytes()) else {
+                    continue;
+                };
+                assert!(!shown(&format!("{fault:?}")), "{fault:?}");
+            }
+            assert!(Certificate::parse(certificate.as_bytes(), wrong.as_bytes()).is_err());
+            let checked = check_client_pair(certificate.as_bytes(), wrong.as_bytes());
+            assert!(!shown(&format!("{checked:?}")) && checked.is_err());
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_chain_is_the_one_that_all_of_it_shares() {
+        let (leaf, key) = pair(|_| ());
+        let (ended, _) = pair(|params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        });
+        let parse =
+            |chain: &str| Certificate::parse(chain.as_bytes(), key.as_bytes()).expect("a pair");
+        assert_eq!(parse(&leaf).untimely(), None);
+        let chain = parse(&format!("{leaf}{ended}"));
+        assert_eq!(chain.expires_at, 1_609_459_200);
+        assert!(chain.untimely().is_some_and(|why| why.contains("expired")));
+        let (early, key) = pair(|params| params.not_before = date_time_ymd(2999, 1, 1));
+        let early = Certificate::parse(early.as_bytes(), key.as_bytes()).expect("a pair");
+        assert_eq!(early.untimely(), Some("the certificate is not valid yet"));
     }
 }

@@ -15,6 +15,9 @@ const BACKLOG: u16 = 2048;
 /// say `Connection: close`.
 const LAME_DUCK: Duration = Duration::from_millis(300);
 
+/// Time for the handshake of a client that has connected before the stop: two round trips around the world.
+const HANDSHAKE: Duration = Duration::from_millis(700);
+
 /// Returns a listening socket at `addr`. Port 0 takes a free one; `local_addr` of the result says
 /// which.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -71,6 +74,7 @@ pub struct RunningServer {
     server: Server,
     handle: ServerHandle,
     product: Option<Arc<dyn LameDuck>>,
+    lame_duck: Duration,
 }
 
 impl RunningServer {
@@ -79,6 +83,15 @@ impl RunningServer {
             handle: server.handle(),
             server,
             product,
+            lame_duck: LAME_DUCK,
+        }
+    }
+
+    /// Serves for longer after a stop began: a client that has just connected shakes hands before it sends.
+    pub(crate) fn with_handshakes(self) -> Self {
+        Self {
+            lame_duck: LAME_DUCK + HANDSHAKE,
+            ..self
         }
     }
 
@@ -88,6 +101,7 @@ impl RunningServer {
             mut server,
             handle,
             product,
+            lame_duck,
         } = self;
         let stop = tokio::select! {
             ended = &mut server => return ended,
@@ -97,7 +111,7 @@ impl RunningServer {
             if let (Some(product), StopMode::Graceful) = (product, stop) {
                 product.close_connections();
                 handle.pause().await;
-                tokio::time::sleep(LAME_DUCK).await;
+                tokio::time::sleep(lame_duck).await;
                 product.stop_admitting();
             }
             handle.stop(stop == StopMode::Graceful).await;

@@ -129,16 +129,24 @@ impl RateLimits {
         }
     }
 
-    /// Counts a delivery from an address. Fails if a limit is reached. The limit of the address comes first, so that
-    /// one client does not use up the source's.
-    pub fn admit(&self, client: Option<IpAddr>, now: Instant) -> Result<(), ShedReason> {
-        if let (Some((rule, clients)), Some(client)) = (&self.client, client)
-            && !turn(clients).take(network_of(client), *rule, now)
-        {
-            return Err(ShedReason::ClientRate);
+    /// Counts a delivery from an address; of unknown ones as of one. Fails if a limit is reached. The limit of the
+    /// address comes first, so that one client does not use up the source's. `counts` tells if it counts for the source.
+    pub fn admit(
+        &self,
+        client: Option<IpAddr>,
+        counts: impl FnOnce() -> bool,
+        now: Instant,
+    ) -> Result<(), ShedReason> {
+        if let Some((rule, clients)) = &self.client {
+            let client = network_of(client.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
+            if !turn(clients).take(client, *rule, now) {
+                return Err(ShedReason::ClientRate);
+            }
         }
         match &self.source {
-            Some((rule, bucket)) if !turn(bucket).take(*rule, now) => Err(ShedReason::SourceRate),
+            Some((rule, bucket)) if counts() && !turn(bucket).take(*rule, now) => {
+                Err(ShedReason::SourceRate)
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -188,10 +196,17 @@ mod tests {
         let limits = limits("rate_limit_per_sec = 10\nrate_limit_burst = 3", now);
         let taken = |after_ms: u64| {
             let at = now + Duration::from_millis(after_ms);
-            (0..100).filter(|_| limits.admit(ip(1), at).is_ok()).count()
+            (0..100)
+                .filter(|_| limits.admit(ip(1), || true, at).is_ok())
+                .count()
         };
         assert_eq!(taken(0), 3);
-        assert_eq!(limits.admit(None, now), Err(ShedReason::SourceRate));
+        assert_eq!(
+            limits.admit(None, || true, now),
+            Err(ShedReason::SourceRate)
+        );
+        let unsigned = (0..100).filter(|_| limits.admit(None, || false, now).is_ok());
+        assert_eq!(unsigned.count(), 100, "what will be refused takes nothing");
         assert_eq!(taken(100), 1);
         assert_eq!(taken(300), 2);
         assert_eq!(taken(10_000), 3, "no more than the burst is saved up");
@@ -207,17 +222,20 @@ mod tests {
         );
         let of = |client| {
             (0..1000)
-                .filter(|_| limits.admit(ip(client), now).is_ok())
+                .filter(|_| limits.admit(ip(client), || true, now).is_ok())
                 .count()
         };
         assert_eq!(of(1), 2);
-        assert_eq!(limits.admit(ip(1), now), Err(ShedReason::ClientRate));
+        assert_eq!(
+            limits.admit(ip(1), || true, now),
+            Err(ShedReason::ClientRate)
+        );
         assert_eq!((2..=20).map(of).sum::<usize>(), 38);
         let v6 = |text: &str| Some(text.parse().expect("an address"));
-        assert!(limits.admit(v6("2001:db8::1"), now).is_ok());
-        assert!(limits.admit(v6("2001:db8::2"), now).is_ok());
+        assert!(limits.admit(v6("2001:db8::1"), || true, now).is_ok());
+        assert!(limits.admit(v6("2001:db8::2"), || true, now).is_ok());
         assert!(
-            limits.admit(v6("2001:db8::3"), now).is_err(),
+            limits.admit(v6("2001:db8::3"), || true, now).is_err(),
             "the same /64"
         );
     }
@@ -229,10 +247,10 @@ mod tests {
             "client_rate_limit_per_sec = 1\nclient_rate_limit_burst = 1",
             now,
         );
-        assert!(limits.admit(ip(0), now).is_ok());
+        assert!(limits.admit(ip(0), || true, now).is_ok());
         let many = 3 * u32::try_from(CLIENTS).expect("a number");
         let taken = (1..many)
-            .filter(|client| limits.admit(ip(*client), now).is_ok())
+            .filter(|client| limits.admit(ip(*client), || true, now).is_ok())
             .count();
         assert_eq!(
             taken, CLIENTS,
@@ -240,9 +258,9 @@ mod tests {
         );
         let (_, clients) = limits.client.as_ref().expect("a limit");
         assert_eq!(turn(clients).known.len(), CLIENTS);
-        assert!(limits.admit(ip(0), now).is_err(), "still known");
+        assert!(limits.admit(ip(0), || true, now).is_err(), "still known");
         let later = now + Duration::from_secs(5);
-        assert!(limits.admit(ip(many), later).is_ok());
+        assert!(limits.admit(ip(many), || true, later).is_ok());
         assert_eq!(turn(clients).known.len(), 1, "idle addresses are forgotten");
     }
 
@@ -250,6 +268,6 @@ mod tests {
     fn without_options_there_is_no_limit() {
         let now = Instant::now();
         let limits = limits("", now);
-        assert!((0..100_000).all(|_| limits.admit(ip(1), now).is_ok()));
+        assert!((0..100_000).all(|_| limits.admit(ip(1), || true, now).is_ok()));
     }
 }

@@ -32,7 +32,7 @@ use crate::domain::delivery::{EventId, SourceName};
 use crate::domain::outcome::Outcome;
 use crate::domain::request_id::RequestId;
 
-pub use self::senders::{address_missed, untrusted_proxy};
+pub use self::senders::{address_missed, handshake_refused, proxy_header_refused, untrusted_proxy};
 
 /// Longest part of a path that is shown, in characters.
 const LONGEST_PATH: usize = 100;

@@ -11,7 +11,7 @@ use prometheus::{IntCounter, IntGauge};
 use super::metrics::Metrics;
 use super::source_metrics::FirstSet;
 use crate::domain::delivery::{SourceName, UnixMillis};
-use crate::domain::outcome::{Outcome, RejectReason};
+use crate::domain::outcome::{Outcome, RejectReason, ShedReason};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -88,6 +88,7 @@ impl SourceAlarms {
                 }
             }
             Outcome::Rejected(of) if is_anyones(of.reason) => {}
+            Outcome::Shed(ShedReason::ClientRate) => {}
             _ => {
                 if self.failures.get() == 0 {
                     self.failing_since.set(now.0 / 1000);

@@ -27,7 +27,7 @@ section! {
         /// Number of HTTP threads; 0 is one per core. More threads help only while cores are idle.
         pub workers: usize = "server.workers", Count(0..=1024), 0;
         /// Connections open at once. When full, new connections wait in the kernel; above 80 %, the
-        /// longest idle ones are closed. An idle connection takes about 10 KB, a hostile one up to 90 KB.
+        /// longest idle ones are closed. An idle connection takes about 10 KB, a hostile one up to 90 KB, and 96 KB more under TLS.
         /// If the limit of file descriptors allows fewer, that limit holds, and the log says so.
         pub max_connections: usize = "server.max_connections", Count(1..=1_000_000), 4096;
         /// Time that an idle connection is kept for the next request. Higher values save providers a

@@ -94,7 +94,8 @@ section! {
         /// hookweir_address_misses_total.
         pub allow_from_mode: AllowFromMode = "allow_from_mode", one_of::<AllowFromMode>(), "refuse";
         /// Deliveries a second that the source takes, on this instance; no limit if left out. A delivery above is
-        /// answered 429 (or as the provider demands) with Retry-After, before its body is read.
+        /// answered 429 (or as the provider demands) with Retry-After, before its body is kept. A delivery without
+        /// the header of a signature does not count. Anybody can make one up: set the limit of a client, too.
         pub rate_limit_per_sec: Option<u32> = "rate_limit_per_sec", Count(1..=1_000_000), 500;
         /// Deliveries that may come at once, above rate_limit_per_sec; those of two seconds if left out.
         pub rate_limit_burst: Option<u32> = "rate_limit_burst", Count(1..=1_000_000), 1000;

@@ -253,12 +253,18 @@ impl<H: Handler> AsyncWrite for Connection<H> {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = Pin::new(&mut this.socket).poll_write(cx, buf);
+        // A session under TLS takes bytes that the socket has not taken: a flush tells if it does.
+        if written.is_ready() && this.socket.keeps_bytes() {
+            return written;
+        }
         this.within_stall(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // A session under TLS holds bytes back that the socket does not take.
+        if this.progress.is_expelled() && this.socket.keeps_bytes() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let flushed = Pin::new(&mut this.socket).poll_flush(cx);
         if flushed.is_ready() && this.stall_timer.is_none() {
             return flushed;
@@ -267,6 +273,12 @@ impl<H: Handler> AsyncWrite for Connection<H> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.progress.is_expelled() && this.socket.keeps_bytes() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // Under TLS a goodbye has to be written first.
+        let closed = Pin::new(&mut this.socket).poll_shutdown(cx);
+        this.within_stall(cx, closed)
     }
 }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::{Request, Response};
 
-use self::progress::Progress;
+use self::progress::{Progress, ProxiedClient};
 
 pub(super) use body::{BodyFault, Claim, Rate, Size, read, skip};
 pub(super) use connection::LINGER;
@@ -43,12 +43,14 @@ pub(super) enum HeadFault {
 }
 
 /// Returns the address of the other end of a request's connection: the one that the PROXY protocol has told, or the
-/// socket's.
+/// socket's. None: a proxy has not told its client.
 pub(super) fn peer(request: &Request) -> Option<IpAddr> {
     let progress = request.conn_data::<Rc<Progress>>();
-    let proxied = progress.and_then(|progress| progress.proxied());
-    let peer = proxied.or_else(|| request.peer_addr());
-    peer.map(|peer| peer.ip())
+    match progress.map_or(ProxiedClient::Direct, |progress| progress.proxied()) {
+        ProxiedClient::Direct => request.peer_addr().map(|peer| peer.ip()),
+        ProxiedClient::Told(client) => Some(client.ip()),
+        ProxiedClient::Unknown => None,
+    }
 }
 
 /// The product behind the transport, one on each HTTP thread.

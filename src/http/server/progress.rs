@@ -36,6 +36,17 @@ pub(in crate::http) struct HeadTimeouts {
     pub(in crate::http) head: Duration,
 }
 
+/// Client behind the other end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ProxiedClient {
+    /// The other end itself: no proxy speaks first.
+    Direct,
+    /// Address that a proxy has told.
+    Told(SocketAddr),
+    /// A proxy that speaks for itself, or does not know its client.
+    Unknown,
+}
+
 /// State of a connection, shared between its socket and the handlers of its requests.
 pub(super) struct Progress {
     stage: Cell<Stage>,
@@ -51,8 +62,8 @@ pub(super) struct Progress {
     read: Cell<u64>,
     /// A genuine delivery has come on this connection.
     trusted: Cell<bool>,
-    /// Address of the client, as a trusted proxy has told it at the start of the connection.
-    proxied: Cell<Option<SocketAddr>>,
+    /// Client, as a trusted proxy has told it at the start of the connection.
+    proxied: Cell<ProxiedClient>,
     /// The connection is to be closed, to make room.
     expelled: Cell<bool>,
     /// The task that reads; woken when the connection is expelled.
@@ -75,7 +86,7 @@ impl Progress {
             since: Cell::new(now),
             read: Cell::new(0),
             trusted: Cell::new(false),
-            proxied: Cell::new(None),
+            proxied: Cell::new(ProxiedClient::Direct),
             expelled: Cell::new(false),
             reader: Cell::new(None),
             suspended: Cell::new(None),
@@ -151,13 +162,14 @@ impl Progress {
         self.trusted.set(true);
     }
 
-    /// Returns the address of the client, if a proxy has told it.
-    pub(super) fn proxied(&self) -> Option<SocketAddr> {
+    /// Returns the client, as a proxy has told it.
+    pub(super) fn proxied(&self) -> ProxiedClient {
         self.proxied.get()
     }
 
     pub(super) fn set_proxied(&self, client: Option<SocketAddr>) {
-        self.proxied.set(client);
+        self.proxied
+            .set(client.map_or(ProxiedClient::Unknown, ProxiedClient::Told));
     }
 
     pub(super) fn is_expelled(&self) -> bool {

@@ -20,6 +20,12 @@ use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::tls::HandshakeFault;
 use crate::telemetry::logs;
 
+/// Name of the listener in metrics and logs.
+const LISTENER: &str = "ingest";
+
+/// Reason for which what a proxy sent is no header, in metrics and logs.
+const MALFORMED: &str = "malformed";
+
 /// TLS of the ingest listener.
 #[derive(Clone)]
 pub(in crate::http) struct TlsTransport {
@@ -59,9 +65,27 @@ impl ProxyGate {
 /// Header of the PROXY protocol that is on its way.
 pub(super) struct ProxyHeader {
     socket: TcpStream,
+    peer: Option<SocketAddr>,
     read: Vec<u8>,
     gate: ProxyGate,
     tls: Option<TlsTransport>,
+}
+
+/// Handshake that is not over.
+pub(super) struct PendingHandshake {
+    accept: Accept<TcpStream>,
+    peer: Option<SocketAddr>,
+    failures: IntCounterVec,
+}
+
+impl PendingHandshake {
+    fn fails(&self, fault: HandshakeFault, cause: &str) {
+        let labels = [LISTENER, fault.label()];
+        self.failures.with_label_values(&labels).inc();
+        if fault == HandshakeFault::Refused {
+            logs::handshake_refused(LISTENER, self.peer, cause);
+        }
+    }
 }
 
 /// Way of the bytes of one connection.
@@ -70,8 +94,8 @@ pub(super) enum Transport {
     Plain(TcpStream),
     /// A proxy has to tell its client first.
     Proxied(Box<ProxyHeader>),
-    /// A handshake that is not over, and the counter of its failure.
-    Handshake(Box<Accept<TcpStream>>, IntCounterVec),
+    /// A handshake that is not over.
+    Handshake(Box<PendingHandshake>),
     /// A session.
     Tls(Box<TlsStream<TcpStream>>),
     /// Nothing can be read or written: the connection is no client's.
@@ -86,9 +110,10 @@ impl Transport {
         (proxies, tls): (Option<&ProxyGate>, Option<&TlsTransport>),
     ) -> Self {
         match proxies {
-            None => Self::unwrapped(socket, tls),
+            None => Self::unwrapped(socket, peer, tls),
             Some(gate) if gate.admits(peer) => Self::Proxied(Box::new(ProxyHeader {
                 socket,
+                peer,
                 read: Vec::new(),
                 gate: gate.clone(),
                 tls: tls.cloned(),
@@ -97,21 +122,27 @@ impl Transport {
         }
     }
 
-    fn unwrapped(socket: TcpStream, tls: Option<&TlsTransport>) -> Self {
+    fn unwrapped(socket: TcpStream, peer: Option<SocketAddr>, tls: Option<&TlsTransport>) -> Self {
         match tls {
             None => Self::Plain(socket),
-            Some(tls) => Self::Handshake(
-                Box::new(tls.certificate.accept(socket)),
-                tls.failures.clone(),
-            ),
+            Some(tls) => Self::Handshake(Box::new(PendingHandshake {
+                accept: tls.certificate.accept(socket),
+                peer,
+                failures: tls.failures.clone(),
+            })),
         }
+    }
+
+    /// Returns `true` if what was written may not have reached the socket.
+    pub(super) fn keeps_bytes(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     /// Counts what was not over in time: the header of a proxy, or a handshake.
     pub(super) fn times_out(&mut self) {
         match self {
             Self::Proxied(header) => header.gate.count("timeout"),
-            Self::Handshake(_, failures) => count(failures, HandshakeFault::Timeout),
+            Self::Handshake(handshake) => handshake.fails(HandshakeFault::Timeout, ""),
             Self::Plain(_) | Self::Tls(_) | Self::Closed => return,
         }
         *self = Self::Closed;
@@ -128,16 +159,23 @@ impl Transport {
             match whole {
                 Ok(client) => {
                     progress.set_proxied(client);
-                    *self = Self::unwrapped(header.socket, header.tls.as_ref());
+                    let client = client.or(header.peer);
+                    *self = Self::unwrapped(header.socket, client, header.tls.as_ref());
                 }
-                Err(reason) => header.gate.count(reason),
+                Err(reason) => {
+                    header.gate.count(reason);
+                    // A look at our health opens a connection and closes it.
+                    if reason == MALFORMED {
+                        logs::proxy_header_refused(header.peer, reason);
+                    }
+                }
             }
         }
-        if let Self::Handshake(accept, failures) = self {
-            *self = match ready!(Pin::new(accept).poll(cx)) {
+        if let Self::Handshake(handshake) = self {
+            *self = match ready!(Pin::new(&mut handshake.accept).poll(cx)) {
                 Ok(session) => Self::Tls(Box::new(session)),
                 Err(error) => {
-                    count(failures, HandshakeFault::of(&error));
+                    handshake.fails(HandshakeFault::of(&error), &error.to_string());
                     Self::Closed
                 }
             };
@@ -155,7 +193,7 @@ impl ProxyHeader {
         loop {
             let more = match proxy_header::judge(&self.read) {
                 HeaderState::Whole(client) => return Poll::Ready(Ok(client)),
-                HeaderState::Malformed => return Poll::Ready(Err("malformed")),
+                HeaderState::Malformed => return Poll::Ready(Err(MALFORMED)),
                 HeaderState::Needs(more) => more,
             };
             let mut room = [0; LONGEST];
@@ -167,10 +205,6 @@ impl ProxyHeader {
             self.read.extend_from_slice(part.filled());
         }
     }
-}
-
-fn count(failures: &IntCounterVec, fault: HandshakeFault) {
-    failures.with_label_values(&["ingest", fault.label()]).inc();
 }
 
 impl AsyncRead for Transport {

@@ -1,8 +1,9 @@
 //! Lines about senders and their addresses. They are bounded: anybody can provoke them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::domain::request_id::RequestId;
+use crate::domain::text::one_line;
 use crate::telemetry::SourceMetrics;
 use crate::telemetry::line_limit::{Admitted, LineLimit};
 
@@ -30,6 +31,38 @@ pub fn address_missed(source: &SourceMetrics, request_id: RequestId, address: &s
             left_out,
             "{address} is not in allow_from of the source {}; its deliveries are taken, since allow_from_mode is \"observe\"",
             source.source()
+        );
+    }
+}
+
+/// Logs a handshake of TLS in which one of the two sides refused the other.
+pub fn handshake_refused(listener: &str, peer: Option<SocketAddr>, cause: &str) {
+    static LINES: LineLimit = LineLimit::new();
+    if let Admitted::Yes { left_out } = LINES.admit_now() {
+        let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let cause = one_line(cause);
+        tracing::info!(
+            target: "hookweir::http",
+            listener,
+            peer,
+            left_out,
+            "no TLS session at the {listener} listener with {peer}: {cause}; if a provider says so of an unknown authority, tls.certificate \
+             lacks an intermediate"
+        );
+    }
+}
+
+/// Logs a connection of a trusted proxy that began with no header of the PROXY protocol.
+pub fn proxy_header_refused(peer: Option<SocketAddr>, reason: &str) {
+    static LINES: LineLimit = LineLimit::new();
+    if let Admitted::Yes { left_out } = LINES.admit_now() {
+        let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        tracing::warn!(
+            target: "hookweir::http",
+            peer,
+            reason,
+            left_out,
+            "closed a connection of the proxy {peer}: its header of the PROXY protocol is {reason}; turn the protocol on there, or server.proxy_protocol off"
         );
     }
 }

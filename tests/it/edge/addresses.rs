@@ -70,6 +70,14 @@ async fn behind_a_trusted_proxy_the_client_counts_and_not_what_it_writes_itself(
     );
     assert_eq!(from(4, "140.82.115.7, 198.51.100.1"), "403");
     assert_eq!(from(5, "unknown"), "403");
+    let bytes = [b"x-forwarded-for: 140.82.115.7\r\nx-forwarded-for: \xff, 198.51.100.1\r\n"];
+    let whole = request(&event(7), "x-here: 1\r\n");
+    let at = whole
+        .windows(9)
+        .position(|part| part == b"x-here: 1")
+        .expect("a header");
+    let forged = [&whole[..at], &bytes[0][..], &whole[at + 11..]].concat();
+    assert_eq!(status(&raw(&app, &forged)), "403");
     assert_eq!(
         status(&raw(&app, &request(&event(6), ""))),
         "403",

@@ -38,7 +38,20 @@ async fn both_versions_tell_the_client_and_what_is_no_header_is_closed() {
     assert_eq!(status(&after(&binary(), 2)), "200");
     assert_eq!(status(&after(OTHER, 3)), "403");
     let unknown = after(b"PROXY UNKNOWN\r\n", 4);
-    assert_eq!(status(&unknown), "403", "the proxy itself");
+    assert_eq!(
+        status(&unknown),
+        "403",
+        "a client that the proxy does not tell"
+    );
+    let own = request(&event(8), "x-forwarded-for: 140.82.115.7\r\n");
+    for untold in [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0"] {
+        let answer = raw(&app, &[untold, &own].concat());
+        assert_eq!(
+            status(&answer),
+            "403",
+            "nobody but the client has written the header"
+        );
+    }
     assert_eq!(status(&after(b"", 5)), "none", "no header");
     assert_eq!(status(&after(b"PROXY TCP4 nobody\r\n", 6)), "none");
     assert_eq!(

@@ -72,3 +72,51 @@ async fn a_reload_takes_a_rate_limit_away() {
         assert_eq!(status(&raw(&app, &request(&event(n), ""))), "200");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_signature_takes_nothing_from_the_source_and_alarms_nobody() {
+    let limits = "rate_limit_per_sec = 5\nrate_limit_burst = 5\nclient_rate_limit_per_sec = 100000";
+    let app = App::start(&source(limits)).await;
+    let unsigned = b"POST /ingest/github HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    for n in 0..3 {
+        for _ in 0..50 {
+            assert_eq!(status(&raw(&app, unsigned)), "401");
+        }
+        assert_eq!(status(&raw(&app, &request(&event(n), ""))), "200");
+    }
+    let metrics = app.metrics().await;
+    assert_eq!(metrics.get(&shed("source_rate")), 0.0);
+
+    let limits = "client_rate_limit_per_sec = 1\nclient_rate_limit_burst = 1";
+    let app = App::start(&source(limits)).await;
+    let refused = (0..30).filter(|_| status(&raw(&app, unsigned)) == "429");
+    assert!(refused.count() > 0);
+    let metrics = app.metrics().await;
+    assert_eq!(
+        metrics.get("hookweir_source_failures_in_a_row{source=\"github\"}"),
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_gives_up_after_a_4xx_gets_503_for_both_refusals() {
+    let gitlab = |options: &str| {
+        format!(
+            "[[source]]\nname = \"github\"\nprovider = \"gitlab-token\"\nsecrets = [\"plain:0123456789abcdef\"]\n{options}\n"
+        )
+    };
+    let request = b"POST /ingest/github HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-gitlab-token: 0123456789abcdef\r\ncontent-length: 2\r\n\r\n{}";
+    let app = App::start(&gitlab("rate_limit_per_sec = 1\nrate_limit_burst = 1")).await;
+    let answers: Vec<String> = (0..20).map(|_| raw(&app, request)).collect();
+    let refused = answers
+        .iter()
+        .find(|answer| status(answer) != "200")
+        .expect("one above the limit");
+    assert_eq!(status(refused), "503", "{refused}");
+    assert!(
+        refused.to_lowercase().contains("retry-after: "),
+        "{refused}"
+    );
+    let app = App::start(&gitlab("allow_from = [\"203.0.113.7\"]")).await;
+    assert_eq!(status(&raw(&app, request)), "503");
+}

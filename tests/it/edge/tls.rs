@@ -214,7 +214,7 @@ async fn a_bad_certificate_is_refused_with_file_and_cause_and_the_old_one_stays(
         (of_another(), "the key of another certificate"),
         (
             pki.authority.expired_key_and_certificate(&names),
-            "the certificate has expired",
+            "has expired; senders refuse",
         ),
         ("no PEM".to_owned(), "holds no certificate"),
         (pki.authority.pem().to_owned(), "no private key in PEM"),
@@ -357,4 +357,24 @@ async fn the_admin_listener_speaks_tls_and_a_reload_replaces_its_certificate() {
     let metrics = admin_page(app.admin, other.pem(), "/metrics").await;
     let counted = "hookweir_tls_handshake_failures_total{listener=\"admin\",reason=\"not_tls\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_lost_its_line_breaks_is_shown_nowhere() {
+    let pki = Pki::create();
+    let whole = fs::read_to_string(pki.path()).expect("PEM");
+    let key = &whole[..whole.find("-----BEGIN CERTIFICATE").expect("a certificate")];
+    let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let app = App::start(&pki.config()).await;
+    for wrong in [whole.replace('\n', " "), whole.replace('\n', "\\n")] {
+        pki.put(&wrong);
+        for args in [&["reload"][..], &["check"]] {
+            let said = hookweir(&app, args);
+            assert_eq!(said.code, Some(78), "{}{}", said.out, said.err);
+            let said = format!("{}{}{}", said.out, said.err, app.log());
+            let bytes = format!("{:?}", body[8..24].as_bytes());
+            assert!(!said.contains(&body[8..24]), "{said}");
+            assert!(!said.contains(bytes.trim_matches(['[', ']'])), "{said}");
+        }
+    }
 }

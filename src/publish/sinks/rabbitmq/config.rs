@@ -7,6 +7,7 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 
 use crate::config::amqp_url::AmqpUrl;
 use crate::config::model::{Publisher, QueueType};
+use crate::runtime::certificate::{CertificateFault, check_client_pair};
 
 /// Options of the RabbitMQ sink.
 #[derive(Clone, Debug)]
@@ -75,10 +76,16 @@ impl TlsFiles {
         };
         let authorities = self.authorities.as_deref().map(read).transpose()?;
         let identity = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => Some(OwnedIdentity::PKCS8 {
-                pem: read(certificate)?,
-                key: read(key)?,
-            }),
+            (Some(certificate), Some(key)) => {
+                let (pem, private) = (read(certificate)?, read(key)?);
+                check_client_pair(&pem, &private).map_err(|fault| match fault {
+                    CertificateFault::Certificate(why) => {
+                        format!("{}: {why}", certificate.display())
+                    }
+                    CertificateFault::Key(why) => format!("{}: {why}", key.display()),
+                })?;
+                Some(OwnedIdentity::PKCS8 { pem, key: private })
+            }
             _ => None,
         };
         Ok(OwnedTLSConfig {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use lapin::options::QueueDeclareOptions;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{ConnectionProperties, Event};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -56,7 +57,10 @@ impl RabbitmqConnection {
         let runtime = BackgroundRuntime(Some(runtime));
         let properties = ConnectionProperties::default().with_connection_name("hookweir".into());
         // Files may have been renewed since the connection before.
-        let tls = sink.tls.read().map_err(failed)?;
+        let tls = match node.scheme {
+            AMQPScheme::AMQPS => sink.tls.read().map_err(failed)?,
+            AMQPScheme::AMQP => OwnedTLSConfig::default(),
+        };
         let connect =
             lapin::Connection::connect_uri_with_config(node.clone(), properties, tls, executor);
         let late = "no answer to the attempt to connect";

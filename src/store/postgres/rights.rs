@@ -28,6 +28,7 @@ const TO_KEEP: &[(&str, &[&str])] = &[
     ("published", &["SELECT", "INSERT", "DELETE"]),
     ("parked", &["SELECT", "INSERT"]),
     ("conflict", &["SELECT", "INSERT", "DELETE"]),
+    ("conflict_size", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("instance", &["DELETE"]),
     ("relocation", &["SELECT"]),
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),

@@ -11,7 +11,7 @@ use crate::domain::delivery::InstanceId;
 use crate::store::size::{CONFLICT_OVERHEAD, EARLY_LOOK};
 use crate::store::{StoreError, StoreSize, Surplus};
 
-/// The quarantine has bounds of its own, and is not in use by events. Sizes on disk come from the file system, the number of events
+/// The quarantine has bounds of its own, and is not in use by events. Triggers count conflicts in `conflict_size`. Sizes on disk come from the file system, the number of events
 /// from the statistics collector (after a crash from the last `ANALYZE`), and the average from the oldest and the newest events. The
 /// bytes of a body are known without reading it.
 const SIZE: &str = "
@@ -30,10 +30,24 @@ const SIZE: &str = "
     )
     SELECT disk.bytes AS on_disk, least(disk.own, disk.others + rows.events * average.bytes)::bigint AS in_use, average.bytes AS of_event,
            (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM published) AS oldest_ms,
-           (SELECT coalesce(sum(octet_length(body) + octet_length(headers) + $1), 0)::bigint FROM conflict) AS conflicts,
+           (SELECT coalesce(sum(bytes + conflicts * $1), 0)::bigint FROM conflict_size) AS conflicts,
+           (SELECT count(*) FROM conflict_size) AS counts,
            (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM conflict) AS oldest_conflict_ms,
            (SELECT (extract(epoch FROM now() - min(at)) * 1000)::bigint FROM quarantine) AS oldest_refused_ms
     FROM disk, rows, average";
+
+/// Counts of conflicts above which they are added up to one.
+const MOST_COUNTS: i64 = 100;
+
+/// Adds up at most `$1` counts of conflicts. Counts that another instance adds up at this moment are left to it. The sum over
+/// all counts stays the same.
+const ADD_UP: &str = "
+    WITH counts AS MATERIALIZED (
+        SELECT ctid AS place FROM conflict_size ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM conflict_size WHERE ctid = ANY (ARRAY (SELECT place FROM counts)) RETURNING conflicts, bytes
+    )
+    INSERT INTO conflict_size (conflicts, bytes) SELECT sum(conflicts), sum(bytes) FROM gone HAVING count(*) > 0";
 
 /// Tells that no instance with a live lease has a lower id than `$1`. One instance at a time deletes by size: two would delete twice
 /// as much as is needed. A lease that ends later than twice its length from now was taken by a clock that was ahead.
@@ -81,6 +95,8 @@ struct SizeRow {
     oldest_ms: Option<i64>,
     #[diesel(sql_type = BigInt)]
     conflicts: i64,
+    #[diesel(sql_type = BigInt)]
+    counts: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     oldest_conflict_ms: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -144,6 +160,13 @@ impl PostgresStore {
                 .bind::<BigInt, _>(CONFLICT_OVERHEAD)
                 .get_result(connection)
         })?;
+        if row.counts > MOST_COUNTS {
+            self.run(|connection| {
+                sql_query(ADD_UP)
+                    .bind::<BigInt, _>(MOST_COUNTS.saturating_mul(100))
+                    .execute(connection)
+            })?;
+        }
         let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
         let age = |ms: i64| Duration::from_millis(bytes(ms));
         Ok(StoreSize {

@@ -11,7 +11,7 @@ use super::{SqliteStore, now};
 use crate::store::size::{CONFLICT_OVERHEAD, EARLY_LOOK};
 use crate::store::{StoreError, StoreSize, Surplus};
 
-/// The quarantine has bounds of its own, and is not in use by events. Pages are counted by SQLite itself, and the average comes from the
+/// The quarantine has bounds of its own, and is not in use by events. Triggers count conflicts in `conflict_size`. Pages are counted by SQLite itself, and the average comes from the
 /// oldest and the newest events. The length of a body is known without reading it.
 const SIZE: &str = "
     SELECT (SELECT page_size FROM pragma_page_size) AS page, (SELECT page_count FROM pragma_page_count) AS pages,
@@ -21,7 +21,7 @@ const SIZE: &str = "
                 UNION ALL SELECT * FROM (SELECT length(body) + length(headers) AS bytes FROM event ORDER BY seq DESC LIMIT 300))) + 150 AS average,
            (SELECT coalesce(sum(size), 0) FROM quarantine) AS refused,
            (SELECT min(at) FROM published) AS oldest,
-           (SELECT coalesce(sum(length(body) + length(headers) + ?1), 0) FROM conflict) AS conflicts,
+           (SELECT coalesce(sum(bytes + conflicts * ?1), 0) FROM conflict_size) AS conflicts,
            (SELECT min(at) FROM conflict) AS oldest_conflict,
            (SELECT min(at) FROM quarantine) AS oldest_refused";
 
@@ -97,7 +97,7 @@ impl SqliteStore {
             in_use: in_use.saturating_sub(u64::try_from(row.refused).unwrap_or(0)),
             of_event: row.average as u64,
             oldest_confirm: row.oldest.map(age),
-            of_conflicts: row.conflicts.unsigned_abs(),
+            of_conflicts: u64::try_from(row.conflicts).unwrap_or(0),
             oldest_conflict: row.oldest_conflict.map(age),
             oldest_refused: row.oldest_refused.map(age),
         })
@@ -136,5 +136,39 @@ impl SqliteStore {
                 .execute(connection)?;
             Ok(gone as u64)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::Text;
+    use diesel::sqlite::Sqlite;
+
+    use super::*;
+    use crate::store::migrations;
+
+    #[derive(QueryableByName)]
+    struct PlanRow {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    #[test]
+    fn the_size_is_measured_without_a_look_at_the_conflicts() {
+        let mut database = SqliteConnection::establish(":memory:").expect("opened");
+        migrations::run::<Sqlite>(&mut database, migrations::SQLITE).expect("migrated");
+        let plan: Vec<PlanRow> = sql_query(format!("EXPLAIN QUERY PLAN {SIZE}"))
+            .bind::<BigInt, _>(CONFLICT_OVERHEAD)
+            .load(&mut database)
+            .expect("a plan");
+        let mut of_conflicts: Vec<&str> = plan
+            .iter()
+            .map(|row| row.detail.as_str())
+            .filter(|detail| detail.contains(" conflict"))
+            .collect();
+        of_conflicts.sort_unstable();
+        // SEARCH: the oldest one only, by the end of an index.
+        let oldest = "SEARCH conflict USING COVERING INDEX conflict_at";
+        assert_eq!(of_conflicts, ["SCAN conflict_size", oldest]);
     }
 }

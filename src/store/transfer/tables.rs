@@ -273,6 +273,10 @@ mod tests {
         ("relocation", "says where the store itself is"),
         ("quarantine.number", "given anew"),
         ("clock", "the next deletion writes it"),
+        (
+            "conflict_size",
+            "triggers count the conflicts that are carried",
+        ),
         ("dedup.id_class", "only the spool fills it"),
         ("dedup.drop_same_bytes", "only the spool fills it"),
         ("__diesel_schema_migrations", "each store has its own"),

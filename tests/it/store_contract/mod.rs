@@ -153,6 +153,8 @@ macro_rules! contract {
             an_event_that_another_sink_waits_for_keeps_its_confirm
             the_oldest_conflicts_go_first_and_no_more_than_are_above_the_bound
             conflicts_above_their_bound_shrink_below_it_by_themselves
+            conflicts_are_counted_whoever_stores_changes_or_deletes_them
+            conflicts_that_were_there_before_the_upgrade_are_counted
             a_store_above_its_bound_shrinks_below_it_by_itself);
         $crate::store_contract::contract!($place: audit
             an_opened_body_is_recorded_and_the_entry_goes_after_its_time

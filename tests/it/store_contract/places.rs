@@ -136,6 +136,7 @@ impl Place for Sqlite {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/sqlite/2026-11-29-000017_conflict_size/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000016_confirm_sink/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000015_relocation/down.sql"),
             include_str!("../../../migrations/sqlite/2026-11-29-000014_verified_by/down.sql"),
@@ -221,6 +222,7 @@ impl Place for Postgres {
 
     fn down(&self) -> &'static str {
         concat!(
+            include_str!("../../../migrations/postgres/2026-11-29-000017_conflict_size/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000016_confirm_sink/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000015_relocation/down.sql"),
             include_str!("../../../migrations/postgres/2026-11-29-000014_verified_by/down.sql"),

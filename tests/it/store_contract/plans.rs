@@ -371,6 +371,37 @@ fn plans_are_the_meant_ones_whatever_the_statistics_say() {
     judge(place.direct(), &*place.store(), "pooled");
 }
 
+#[test]
+fn the_size_is_measured_without_a_look_at_the_conflicts() {
+    let server = talkative();
+    let place = Postgres::at(server.url.clone());
+    let store = place.store();
+    fill(&place);
+    place.execute("ANALYZE");
+    store.size().expect("a size, and the counts are added up");
+    let from = plans(&server, 0).1;
+    let size = store.size().expect("a size");
+    assert_eq!(size.of_conflicts, (STORED * (512 + 2)) as u64);
+    let (plans, _) = plans(&server, from);
+    let first_columns = first_columns(&place);
+    let mut looks = 0;
+    for plan in &plans {
+        let mut reading = Reading {
+            first_columns: &first_columns,
+            read: Vec::new(),
+            faults: Vec::new(),
+        };
+        reading.node(&plan["Plan"], "", false);
+        let whole = reading.faults.iter().filter(|of| of.contains("conflict"));
+        let whole: Vec<_> = whole.filter(|of| !of.contains("conflict_size")).collect();
+        assert!(whole.is_empty(), "{whole:?}\n{plan:#}");
+        let oldest = ("conflict".to_owned(), "conflict_at".to_owned());
+        looks += usize::from(reading.read.contains(&oldest));
+    }
+    assert!(looks > 0, "no plan was seen: {plans:#?}");
+    assert!(place.count("conflict_size") <= STORED as i64 - 10_000 + 1);
+}
+
 /// Statistics of an outbox in which nothing waits, and then rows of an instance that lives: what waits when the queue is away.
 fn idle_outbox(place: &Postgres) {
     fill_outbox(place);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hookweir::domain::delivery::InstanceId;
 use hookweir::runtime::shutdown::CriticalTask;
 use hookweir::store::keeper::Keeper;
-use hookweir::store::{Inserted, Store, StoreSize, Surplus};
+use hookweir::store::{Inserted, Store, StoreSize, Surplus, migrate};
 use hookweir::telemetry::Metrics;
 use hookweir::telemetry::health::Health;
 
@@ -157,6 +157,55 @@ pub(crate) fn conflicts_above_their_bound_shrink_below_it_by_themselves(place: &
     );
     assert_eq!((place.count("conflict"), place.count("event")), (20, 40));
     assert_eq!(metrics.deleted_early.get(), 20);
+}
+
+pub(crate) fn conflicts_are_counted_whoever_stores_changes_or_deletes_them(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    let counted = || store.size().expect("a size").of_conflicts as i64;
+    // More of them than counts are left apart in PostgreSQL.
+    conflicts(&*store, owner, 130);
+    let each = counted() / 130;
+    let headers = each - 512 - BODY as i64;
+    assert!((2..100).contains(&headers), "{each}");
+    assert_eq!(counted(), 130 * each, "the same once they are added up");
+    let again = insert_one(&*store, owner, event("0", vec![b'y'; BODY]));
+    assert!(matches!(again, Inserted::Conflict(_)), "{again:?}");
+    assert_eq!(counted(), 130 * each, "it is there already");
+    place.execute("DELETE FROM conflict WHERE event_id IN ('1', '2', '3')");
+    assert_eq!(counted(), 127 * each);
+    place.execute("UPDATE conflict SET headers = '[1, 2]' WHERE event_id < '2'");
+    let changed = place.count("conflict WHERE headers = '[1, 2]'");
+    assert!(changed > 10, "{changed}");
+    assert_eq!(counted(), 127 * each + changed * (6 - headers));
+    let all = Surplus {
+        rows: 1000,
+        bytes: u64::MAX >> 1,
+    };
+    let gone = store.shrink_conflicts(owner, all).expect("deleted");
+    assert_eq!(gone.bytes as i64, 127 * each + changed * (6 - headers));
+    assert_eq!((counted(), place.count("conflict")), (0, 0));
+    assert!(place.count("conflict_size") < 100, "they were added up");
+}
+
+pub(crate) fn conflicts_that_were_there_before_the_upgrade_are_counted(place: &impl Place) {
+    let store = place.store();
+    let owner = alive(&*store);
+    conflicts(&*store, owner, 3);
+    let before = store.size().expect("a size").of_conflicts;
+    let down = match place.is_sqlite() {
+        true => include_str!("../../../migrations/sqlite/2026-11-29-000017_conflict_size/down.sql"),
+        false => {
+            include_str!("../../../migrations/postgres/2026-11-29-000017_conflict_size/down.sql")
+        }
+    };
+    place.execute(down);
+    place.execute("DELETE FROM __diesel_schema_migrations WHERE version LIKE '%000017'");
+    assert_eq!(migrate(&place.config()).expect("migrated").len(), 1);
+    assert_eq!(place.store().size().expect("a size").of_conflicts, before);
+    conflicts(&*store, owner, 4);
+    let after = place.store().size().expect("a size").of_conflicts;
+    assert_eq!(after, before / 3 * 4);
 }
 
 pub(crate) fn a_store_above_its_bound_shrinks_below_it_by_itself(place: &impl Place) {

@@ -39,6 +39,7 @@ pub(super) fn operator(
         sources: parts.known.clone(),
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         redeliver: redeliver(parts.edge.clone()),
+        quarantine: parts.quarantine.clone(),
         verifying: tokio::sync::Mutex::new(()),
         jobs,
         intake,

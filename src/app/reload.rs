@@ -16,6 +16,7 @@ use crate::in_flight::Budget;
 use crate::keys::KeyService;
 use crate::operate::{KnownSource, Reload, Reloaded};
 use crate::publish::{SharedOptions, message_options};
+use crate::quarantine::QuarantineQueue;
 use crate::runtime::shutdown::CriticalTask;
 use crate::source::{KeptPart, NewShares, Sources};
 use crate::store::{PauseBoard, Secrets};
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub(super) budget: Arc<Budget>,
     pub(super) sinks: Sinks,
     pub(super) pauses: PauseBoard,
+    pub(super) quarantine: QuarantineQueue,
     /// Of the publishers, in the order of the sinks.
     pub(super) messages: Vec<SharedOptions>,
     pub(super) known: Arc<ArcSwap<Vec<KnownSource>>>,

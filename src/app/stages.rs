@@ -185,6 +185,7 @@ impl Shared<'_> {
             budget: self.budget.clone(),
             sinks: self.sinks.clone(),
             pauses: self.pauses.clone(),
+            quarantine: self.quarantine.clone(),
             messages,
             known: Arc::default(),
         }

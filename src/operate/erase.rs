@@ -300,10 +300,7 @@ pub(super) fn has_value(body: &[u8], pointer: &str, value: &str) -> bool {
     };
     match body.pointer(pointer) {
         Some(serde_json::Value::String(text)) => text == value,
-        Some(other) => {
-            let text = other.to_string();
-            text == value
-        }
+        Some(other) => other.to_string() == value,
         None => false,
     }
 }

@@ -27,6 +27,9 @@ impl Operator {
             None => i64::MIN,
         };
         let (store, end) = (self.archive.store()?, self.half_time());
+        if order.before.is_none() {
+            self.store_refused(end)?;
+        }
         let page = store.refused(&query, RefusedPlace::Above(above), LOOK_BODIES)?;
         let is_full = page.len() == LOOK_BODIES;
         let (mut answer, mut numbers) = (EraseView::default(), Vec::new());
@@ -50,6 +53,19 @@ impl Operator {
         }
         answer.next = answer.next.filter(|_| is_full);
         self.erase_numbers(order, caller, &numbers, answer)
+    }
+
+    /// Has the deliveries stored that wait in memory: stored later, they would outlive the erasure.
+    fn store_refused(&self, end: Instant) -> Result<(), ApiProblem> {
+        let patience = end.saturating_duration_since(Instant::now());
+        if self.quarantine.flush(patience) {
+            return Ok(());
+        }
+        Err(ApiProblem::unavailable(
+            "refused deliveries wait in memory to be stored, and what is stored after an erasure would outlive it; nothing was erased in the \
+             quarantine, and deliveries go on",
+            "look at /readyz for the state of the store, and repeat the erasure",
+        ))
     }
 
     fn erase_numbers(

@@ -44,6 +44,7 @@ use arc_swap::ArcSwap;
 use crate::config::model;
 use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
+use crate::quarantine::QuarantineQueue;
 use crate::store::{self, Catalog, Intake, OperatorStore, PauseBoard, SpooledEvents, StoreError};
 
 pub use crate::publish::sinks::rabbitmq::HELD_MESSAGES;
@@ -111,6 +112,8 @@ pub struct Operator {
     pub spool: Option<Arc<dyn SpooledEvents>>,
     /// Way of a kept delivery to the verifiers.
     pub redeliver: Redeliver,
+    /// Refused deliveries on their way into the quarantine.
+    pub quarantine: QuarantineQueue,
     /// Lock of the command that verifies refused deliveries again.
     pub verifying: tokio::sync::Mutex<()>,
     /// Sinks that keep messages which no queue is bound for.

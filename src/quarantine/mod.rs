@@ -10,7 +10,7 @@ mod writer;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes};
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -55,6 +55,8 @@ pub struct QuarantineQueue(Option<Arc<Shared>>);
 struct Shared {
     room: Mutex<QueueRoom>,
     queue: Sender<NewRefused>,
+    /// Orders to store what waits. Each gets its answer once that is done.
+    flushes: Sender<Sender<()>>,
     metrics: Arc<Metrics>,
 }
 
@@ -97,6 +99,17 @@ impl QuarantineQueue {
     /// Returns `true` if refused deliveries are kept.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Waits until the deliveries that are in the queue now are stored or dropped, and no longer than `patience`.
+    /// Returns `false` if some may be stored later.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let Some(shared) = &self.0 else {
+            return true;
+        };
+        let end = Instant::now() + patience;
+        let (order, done) = bounded(1);
+        shared.flushes.send_deadline(order, end).is_ok() && done.recv_deadline(end).is_ok()
     }
 
     /// Takes a refused delivery, or drops and counts it. Never waits.
@@ -218,6 +231,7 @@ pub fn start(
         return Ok((QuarantineQueue::default(), None));
     }
     let (queue, waiting) = bounded(QUEUE);
+    let (flushes, ordered) = bounded(1);
     let bounds = RoomBounds {
         bytes: options.queue_bytes,
         per_sec: options.source_per_sec,
@@ -225,9 +239,10 @@ pub fn start(
     let shared = Arc::new(Shared {
         room: Mutex::new(QueueRoom::new(bounds)),
         queue,
+        flushes,
         metrics: metrics.clone(),
     });
-    let writer = QuarantineWriter::new(config, shared.clone(), waiting);
+    let writer = QuarantineWriter::new(config, shared.clone(), (waiting, ordered));
     let running = writer.start(lifeline)?;
     Ok((QuarantineQueue(Some(shared)), Some(running)))
 }

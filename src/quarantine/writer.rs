@@ -56,6 +56,7 @@ impl RunningQuarantine {
 pub(super) struct QuarantineWriter {
     shared: Arc<Shared>,
     waiting: Receiver<NewRefused>,
+    flushes: Receiver<Sender<()>>,
     config: model::Store,
     options: model::Quarantine,
     /// Number of configured sources.
@@ -73,11 +74,12 @@ impl QuarantineWriter {
     pub(super) fn new(
         config: &model::Config,
         shared: Arc<Shared>,
-        waiting: Receiver<NewRefused>,
+        (waiting, flushes): (Receiver<NewRefused>, Receiver<Sender<()>>),
     ) -> Self {
         Self {
             shared,
             waiting,
+            flushes,
             config: config.store.clone(),
             options: config.quarantine.clone(),
             configured: config.sources.len() as u64,
@@ -105,12 +107,18 @@ impl QuarantineWriter {
         loop {
             let first = select! {
                 recv(stopped) -> _ => self.waiting.try_recv().ok(),
+                recv(self.flushes) -> order => {
+                    if let Ok(order) = order {
+                        self.flush(&order, stopped);
+                    }
+                    continue;
+                }
                 recv(self.waiting) -> first => first.ok(),
                 default(SLEEP) => None,
             };
             let stopping = stopped.try_recv() == Err(TryRecvError::Disconnected);
             match first {
-                Some(first) => self.store_batch(first, stopped),
+                Some(first) => drop(self.store_batch(first, stopped)),
                 None if stopping => return,
                 None => {}
             }
@@ -124,8 +132,20 @@ impl QuarantineWriter {
         }
     }
 
-    /// Stores a delivery with those that wait behind it.
-    fn store_batch(&mut self, first: NewRefused, stopped: &Receiver<()>) {
+    /// Stores what waits now, without a rest, and answers the order.
+    fn flush(&mut self, order: &Sender<()>, stopped: &Receiver<()>) {
+        let mut left = self.waiting.len();
+        while left > 0
+            && let Ok(first) = self.waiting.try_recv()
+        {
+            left = left.saturating_sub(self.store_batch(first, stopped));
+        }
+        // The one who has asked may have given up.
+        let _ = order.try_send(());
+    }
+
+    /// Stores a delivery with those that wait behind it. Returns the number of deliveries that it took.
+    fn store_batch(&mut self, first: NewRefused, stopped: &Receiver<()>) -> usize {
         let mut bytes = held(&first);
         let mut batch = vec![first];
         while batch.len() < BATCH
@@ -135,6 +155,7 @@ impl QuarantineWriter {
             bytes += held(&next);
             batch.push(next);
         }
+        let taken = batch.len();
         self.leave_out_large(&mut batch);
         let mut refused = 0;
         let stored = loop {
@@ -153,6 +174,7 @@ impl QuarantineWriter {
             }
         };
         self.settle(&batch, stored);
+        taken
     }
 
     /// Returns `true` if the store answers a question.

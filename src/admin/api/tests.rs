@@ -12,6 +12,7 @@ use crate::in_flight::Budget;
 use crate::operate::{
     Archive, Instruments, JobWaker, Reload, Reloaded, TopOptions, UnroutedQueues,
 };
+use crate::quarantine::QuarantineQueue;
 use crate::runtime::mailbox::ActorRegistry;
 use crate::store::{Confirms, Inserted, Intake, NewEvent, PauseBoard, Seq, StoreError};
 use crate::telemetry::{Health, Metrics};
@@ -76,6 +77,7 @@ fn api() -> Api {
         intake: Arc::new(NoIntake),
         spool: None,
         redeliver: Box::new(drop),
+        quarantine: QuarantineQueue::default(),
         verifying: tokio::sync::Mutex::new(()),
         unrouted: UnroutedQueues::new(&config.sinks),
         instruments: Instruments {

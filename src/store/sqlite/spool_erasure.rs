@@ -91,19 +91,10 @@ impl SpoolFile {
     ) -> Result<(), StoreError> {
         self.0.write(|connection| {
             connection.batch_execute("PRAGMA secure_delete = ON")?;
-            for (Seq(number), of) in events {
-                diesel::delete(outbox::table.filter(outbox::seq.eq(number))).execute(connection)?;
-                diesel::delete(parked::table.filter(parked::seq.eq(number))).execute(connection)?;
-                diesel::delete(event::table.filter(event::seq.eq(number))).execute(connection)?;
-                diesel::delete(dedup::table.filter(dedup::seq.eq(number))).execute(connection)?;
-                let of_key = conflict::table.filter(conflict::key.eq(&of.key.as_bytes()[..]));
-                diesel::delete(of_key).execute(connection)?;
-            }
-            for of in others {
-                let row = conflict::table.find((&of.key.as_bytes()[..], &of.digest.as_bytes()[..]));
-                diesel::delete(row).execute(connection)?;
-            }
-            connection.batch_execute("PRAGMA secure_delete = OFF")
+            let erased = delete(connection, events, others);
+            // The drain deletes on this connection, too, and would pay for it.
+            connection.batch_execute("PRAGMA secure_delete = OFF")?;
+            erased
         })
     }
 
@@ -122,5 +113,106 @@ impl SpoolFile {
         }
         checkpoint::fold(&mut connection);
         Ok(())
+    }
+}
+
+fn delete(
+    connection: &mut SqliteConnection,
+    events: &[(Seq, Arc<NewEvent>)],
+    others: &[Arc<NewEvent>],
+) -> QueryResult<()> {
+    for (Seq(number), of) in events {
+        diesel::delete(outbox::table.filter(outbox::seq.eq(number))).execute(connection)?;
+        diesel::delete(parked::table.filter(parked::seq.eq(number))).execute(connection)?;
+        diesel::delete(event::table.filter(event::seq.eq(number))).execute(connection)?;
+        diesel::delete(dedup::table.filter(dedup::seq.eq(number))).execute(connection)?;
+        let of_key = conflict::table.filter(conflict::key.eq(&of.key.as_bytes()[..]));
+        diesel::delete(of_key).execute(connection)?;
+    }
+    for of in others {
+        let row = conflict::table.find((&of.key.as_bytes()[..], &of.digest.as_bytes()[..]));
+        diesel::delete(row).execute(connection)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use diesel::sql_types::Integer;
+
+    use super::*;
+    use crate::domain::delivery::{
+        BodyDigest, DedupKey, EventId, IdClass, Marks, MessageKey, SourceName, UnixMillis,
+    };
+
+    #[derive(QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = Integer)]
+        secure_delete: i32,
+    }
+
+    fn event() -> NewEvent {
+        let source = SourceName::parse("stripe").expect("a name");
+        let (key, body) = (
+            DedupKey::new(&source, "id", &[b"evt_1"]),
+            Bytes::from_static(b"{}"),
+        );
+        NewEvent {
+            key,
+            message: MessageKey::of(&key),
+            class: IdClass::Signed,
+            bytes_key: None,
+            drop_same_bytes: None,
+            replay: None,
+            digest: BodyDigest::of(&body),
+            marks: Marks::default(),
+            source,
+            event_id: EventId::new("evt_1"),
+            event_type: None,
+            content_type: None,
+            headers: Vec::new(),
+            body,
+            received_at: UnixMillis(1),
+            verified_by: None,
+            window: Duration::from_secs(60),
+            sinks: None,
+        }
+    }
+
+    #[test]
+    fn deletions_of_the_drain_overwrite_nothing_after_an_erasure_that_worked_or_failed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = SpoolFile::open(&folder.path().join("spool.db"), true).expect("a spool");
+        let event = Arc::new(event());
+        file.insert(&[event.clone()]).expect("stored");
+        let number = file.numbers(Seq(0), 1).expect("read")[0];
+        let run = |sql: &str| {
+            let mut connection = file.0.writer.get().expect("a connection");
+            connection.batch_execute(sql).expect("run");
+        };
+        let overwrites = || {
+            let mut connection = file.0.writer.get().expect("a connection");
+            let setting: Setting = diesel::sql_query("PRAGMA secure_delete")
+                .get_result(&mut *connection)
+                .expect("read");
+            setting.secure_delete != 0
+        };
+        assert!(!overwrites());
+        run(
+            "CREATE TRIGGER refuse BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        );
+        let failed = file.erase(&[(number, event.clone())], &[]);
+        assert!(failed.is_err(), "{failed:?}");
+        assert!(!overwrites(), "after an erasure that failed");
+        assert_eq!(
+            file.numbers(Seq(0), 9).expect("read"),
+            [number],
+            "it is undone"
+        );
+        run("DROP TRIGGER refuse");
+        file.erase(&[(number, event)], &[]).expect("erased");
+        assert!(!overwrites(), "after an erasure");
+        assert_eq!(file.numbers(Seq(0), 9).expect("read"), []);
     }
 }

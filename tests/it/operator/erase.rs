@@ -2,17 +2,21 @@
 
 use std::path::Path;
 
+use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
-use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::{
+    Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_query,
+};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::ledger::Answer;
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Event, Provider, now};
 use hookweir_testkit::servers::postgres;
+use serde_json::json;
 
 use super::backup::{Kind, deliver, sql};
 use super::quarantine::kept;
-use super::{hookweir, ids, json, raw, traced};
+use super::{hookweir, ids, json as listed, raw, told, traced};
 
 /// Files of the sink are closed after each line.
 const FILES: &str = "[publisher]\nurl = \"file://data/events\"\nfile_max_bytes = 1024\n[[sink]]\nname = \"dead\"\nurl = \"amqp://127.0.0.1:1\"\n";
@@ -166,15 +170,15 @@ async fn erased(kind: Kind) {
         done.err
     );
     assert!(!lines(&app).contains("cus_secret") && lines(&app).contains("cus_other"));
-    assert_eq!(ids(&json(&app, &["events"])), ["evt_4", "evt_2"]);
+    assert_eq!(ids(&listed(&app, &["events"])), ["evt_4", "evt_2"]);
     assert_eq!(hookweir(&app, &["show", "evt_1", "--body"]).code, Some(1));
-    let waits = json(&app, &["events", "--sink", "dead", "--state", "waiting"]);
+    let waits = listed(&app, &["events", "--sink", "dead", "--state", "waiting"]);
     assert_eq!(ids(&waits), ["evt_4", "evt_2"]);
 
     // A redelivery is a duplicate, and is not stored again.
     let (_, is_new) = deliver(&app, &first).await;
     assert!(!is_new, "it is stored again");
-    assert_eq!(ids(&json(&app, &["events"])), ["evt_4", "evt_2"]);
+    assert_eq!(ids(&listed(&app, &["events"])), ["evt_4", "evt_2"]);
     // An erasure by id, of an event whose line the service may still write beside.
     let by_id = [
         "erase", "evt_4", "--source", "stripe", "--start", "--reason", "asked",
@@ -232,6 +236,58 @@ async fn an_erased_event_is_gone_from_store_and_closed_files_and_its_redelivery_
     erased(Kind::Sqlite).await;
 }
 
+/// Refused deliveries that wait in memory, because nothing can be stored, when somebody erases them.
+async fn erased_on_their_way(kind: Kind) {
+    let config = kind.config();
+    let app = App::start(&format!("{config}{FILES}{}", five_sources())).await;
+    let schema = config.split("schema = \"").nth(1).unwrap_or_default();
+    let schema = schema.split('"').next().unwrap_or_default();
+    let locked: Box<dyn FnOnce()> = match kind {
+        Kind::Sqlite => {
+            let path = app.folder().join("data/hookweir.db");
+            let mut database =
+                SqliteConnection::establish(&path.to_string_lossy()).expect("opened");
+            let lock = "PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE";
+            database.batch_execute(lock).expect("locked");
+            Box::new(move || database.batch_execute("COMMIT").expect("free"))
+        }
+        Kind::Postgres => {
+            let mut database = PgConnection::establish(&postgres()).expect("connected");
+            let lock = format!("BEGIN; LOCK TABLE {schema}.quarantine IN EXCLUSIVE MODE");
+            database.batch_execute(&lock).expect("locked");
+            Box::new(move || database.batch_execute("COMMIT").expect("free"))
+        }
+    };
+    // More than the quarantine stores at once.
+    for n in 0..300 {
+        refused(&app, &stripe(&format!("evt_{n}"), "cus_secret")).await;
+    }
+    refused(&app, &stripe("evt_other", "cus_other")).await;
+    locked();
+    let mut order = json!({
+        "source": "stripe", "place": "quarantine", "pointer": "/data/customer", "value": "cus_secret",
+        "start": true, "reason": "the customer asked",
+    });
+    let mut gone = 0;
+    loop {
+        let (status, answer) = told(&app, "/api/v1/erase", &order);
+        assert_eq!(status, 200, "{answer}");
+        gone += answer["erased"].as_u64().expect("a number");
+        match answer.get("next") {
+            Some(next) => order["before"] = next.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(gone, 300);
+    // What was refused last is stored: nothing before it is on its way any more.
+    kept(&app, &[], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_deliveries_on_their_way_into_the_quarantine_do_not_outlive_an_erasure() {
+    erased_on_their_way(Kind::Sqlite).await;
+}
+
 /// Tests that need a server.
 mod with_servers {
     use hookweir_testkit::app::{App, five_sources};
@@ -244,6 +300,11 @@ mod with_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn on_postgresql_an_erased_event_is_gone_and_its_redelivery_a_duplicate() {
         erased(Kind::Postgres).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn on_postgresql_refused_deliveries_on_their_way_do_not_outlive_an_erasure() {
+        super::erased_on_their_way(Kind::Postgres).await;
     }
 
     fn sql(url: &str, statements: &str) {

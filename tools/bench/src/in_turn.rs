@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::generator::{Mix, Pace};
+use super::looking::Listeners;
 use super::pipeline::{self, Row, Sending, World};
 use super::say;
 
@@ -22,12 +23,25 @@ const SLOW: u32 = 256;
 struct Variant {
     service: &'static str,
     settings: Vec<String>,
+    /// Clients that read the live stream of the page.
+    listeners: usize,
 }
 
 impl Variant {
     fn new(service: &'static str, settings: &[&str]) -> Self {
         let settings = settings.iter().copied().map(str::to_owned).collect();
-        Self { service, settings }
+        Self {
+            service,
+            settings,
+            listeners: 0,
+        }
+    }
+
+    fn listening(service: &'static str, listeners: usize) -> Self {
+        Self {
+            listeners,
+            ..Self::new(service, &[])
+        }
     }
 }
 
@@ -95,6 +109,19 @@ fn orders() -> Vec<Variant> {
     ]
 }
 
+/// Parts of what the service keeps, one more in each.
+fn parts_kept() -> Vec<Variant> {
+    let off = "quarantine.enabled=false";
+    vec![
+        Variant::new("no quarantine, no deletion", &[off]),
+        Variant::new("with the quarantine", &[]),
+        Variant::new(
+            "and events deleted at once",
+            &["store.keep_events_days=0", "store.prune_interval_secs=1"],
+        ),
+    ]
+}
+
 /// Medians of a service under a load, and their ratios to those of the first service.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Median {
@@ -124,7 +151,40 @@ pub(crate) fn beside(
 ) -> Result<Vec<Median>, Box<dyn Error>> {
     let paces = [Pace::Closed(connections), Pace::Open(rate)];
     let beside = Beside::start()?;
-    measure(world, &beside.variants(), &paces, repeat, (body, time))
+    let sent = (Mix::default(), body, time);
+    measure(world, &beside.variants(), &paces, repeat, sent)
+}
+
+/// Nobody, one client and ten that read the live stream of the page, as fast as it goes.
+pub(crate) fn looking(
+    world: &World,
+    repeat: usize,
+    connections: usize,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    let variants = [
+        Variant::new("nobody looks", &[]),
+        Variant::listening("one live page", 1),
+        Variant::listening("ten live pages", 10),
+    ];
+    let (paces, sent) = ([Pace::Closed(connections)], (Mix::default(), body, time));
+    measure(world, &variants, &paces, repeat, sent)
+}
+
+/// The cost of the quarantine, with `forged` percent of deliveries for it, and of deletion, as fast as it goes.
+pub(crate) fn kept(
+    world: &World,
+    repeat: usize,
+    connections: usize,
+    forged: u8,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    let mix = Mix {
+        forged,
+        ..Mix::default()
+    };
+    let paces = [Pace::Closed(connections)];
+    measure(world, &parts_kept(), &paces, repeat, (mix, body, time))
 }
 
 /// The cost of an order at `rate`.
@@ -134,7 +194,8 @@ pub(crate) fn order(
     rate: f64,
     (body, time): (usize, Duration),
 ) -> Result<Vec<Median>, Box<dyn Error>> {
-    measure(world, &orders(), &[Pace::Open(rate)], repeat, (body, time))
+    let sent = (Mix::default(), body, time);
+    measure(world, &orders(), &[Pace::Open(rate)], repeat, sent)
 }
 
 fn measure(
@@ -142,7 +203,7 @@ fn measure(
     variants: &[Variant],
     paces: &[Pace],
     repeat: usize,
-    (body, time): (usize, Duration),
+    (mix, body, time): (Mix, usize, Duration),
 ) -> Result<Vec<Median>, Box<dyn Error>> {
     let mut found = Vec::new();
     for pace in paces {
@@ -154,14 +215,18 @@ fn measure(
                 say(format_args!("  {}", variant.service));
                 let sending = Sending {
                     pace: *pace,
-                    mix: Mix::default(),
+                    mix,
                     body,
                     time,
                     drained: true,
                     cold: false,
                 };
                 let settings: Vec<&str> = variant.settings.iter().map(String::as_str).collect();
-                rows.push(pipeline::measure(world, &settings, sending)?);
+                let service = world.service(&settings)?;
+                let listening = Listeners::start(&service, variant.listeners)?;
+                rows.push(pipeline::measure_on(world, &service, sending)?);
+                drop(listening);
+                service.stop(pipeline::STOP)?;
             }
         }
         let mut first = None;

@@ -13,6 +13,7 @@ mod growth;
 mod in_turn;
 mod instructions;
 mod knobs;
+mod looking;
 mod outage;
 mod peer;
 mod pipeline;
@@ -63,6 +64,10 @@ enum What {
     Beside,
     /// The cost of publisher.ordered at --rate: none, a key for each event, one key; in turn (--repeat).
     Order,
+    /// The cost of looking: nobody, one and ten live pages, in turn (--repeat); and clicks in a tab of Chromium at --rate.
+    Looking,
+    /// The cost of the quarantine (with --forged percent) and of the deletion of events, in turn (--repeat).
+    Kept,
     /// Instructions for one delivery; needs valgrind. Each of its five runs takes half a minute.
     Instructions,
 }
@@ -141,7 +146,7 @@ struct Args {
     /// restart: events in the store when the service starts.
     #[arg(long, default_value_t = 1_000_000)]
     stored: u64,
-    /// restart, beside, order: how often; medians are told.
+    /// restart, beside, order, looking, kept: how often; medians are told.
     #[arg(long, default_value_t = 5)]
     repeat: usize,
     /// PostgreSQL with no setting of ours.
@@ -150,7 +155,7 @@ struct Args {
     /// knobs: an option, or a part of its name; all of them if left out; may be repeated.
     #[arg(long = "knob", value_name = "NAME")]
     knobs: Vec<String>,
-    /// steady, beside, order: deliveries a second.
+    /// steady, beside, order, looking: deliveries a second.
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
     /// steady: for how long.
@@ -302,6 +307,23 @@ fn special(
             let found = in_turn::order(world, args.repeat, args.rate, (body, time))?;
             Some((
                 format!("order-{}", world.backend.name()),
+                json!({ "in_turn": found }),
+            ))
+        }
+        What::Looking => {
+            let sent = (body, time);
+            let found = in_turn::looking(world, args.repeat, connections, sent)?;
+            let clicks = looking::clicks(world, args.rate, sent)?;
+            Some((
+                format!("looking-{}", world.backend.name()),
+                json!({ "in_turn": found, "clicks": clicks }),
+            ))
+        }
+        What::Kept => {
+            let sent = (body, time);
+            let found = in_turn::kept(world, args.repeat, connections, args.forged, sent)?;
+            Some((
+                format!("kept-{}", world.backend.name()),
                 json!({ "in_turn": found }),
             ))
         }

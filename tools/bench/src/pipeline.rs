@@ -22,7 +22,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Longest wait after a load until the queue has everything.
 const DRAIN: Duration = Duration::from_secs(240);
 /// Longest wait until the service has stopped.
-const STOP: Duration = Duration::from_secs(60);
+pub(crate) const STOP: Duration = Duration::from_secs(60);
 /// Past this an answer came too late.
 const DEADLINE: Duration = Duration::from_millis(2500);
 

@@ -19,8 +19,9 @@ use hookweir_testkit::ports::free_address;
 pub(crate) struct Service {
     process: Child,
     pub(crate) listen: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     folder: tempfile::TempDir,
+    program: PathBuf,
     /// Names of sinks that are expected to be down.
     down: Vec<String>,
 }
@@ -68,6 +69,7 @@ impl Service {
             listen,
             admin,
             folder,
+            program: program.to_owned(),
             down: down.to_vec(),
         };
         service.wait_until_up()?;
@@ -128,6 +130,19 @@ impl Service {
     /// Returns the log, which has warnings and errors only.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Returns a link that lets a browser into the page, once.
+    pub(crate) fn link(&self) -> Result<String, Box<dyn Error>> {
+        let asked = Command::new(&self.program)
+            .args(["page", "--config", "hookweir.toml"])
+            .args(["--set", &format!("server.admin_listen={}", self.admin)])
+            .current_dir(self.folder.path())
+            .output()?;
+        if !asked.status.success() {
+            return Err(String::from_utf8_lossy(&asked.stderr).into());
+        }
+        Ok(String::from_utf8(asked.stdout)?.trim().to_owned())
     }
 
     pub(crate) fn pid(&self) -> u32 {

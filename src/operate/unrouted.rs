@@ -259,8 +259,11 @@ impl Operator {
                 log(&entry);
             }
             held.decide(&fates).await.map_err(|error| perhaps(&error))
-        })?;
-        decided.map(changed)
+        })??;
+        // Its publisher counts again within 10 s.
+        let metrics = &self.instruments.metrics;
+        metrics.set_sink_unrouted(&sink, decided.waiting);
+        Ok(changed(decided))
     }
 
     /// Returns the entry of the record for a decision on held messages.

@@ -138,6 +138,8 @@ async fn unrouted_messages_are_decided(store: &str) {
         done.contains("2 sent to the exchange. 0 in the queue now."),
         "{done}"
     );
+    let left = "hookweir_sink_unrouted_messages{sink=\"default\"}";
+    assert_eq!(app.metrics().await.get(left), 0.0, "the sink lags behind");
     let arrived = queues
         .consume(&queues.events, 2, Duration::from_secs(60))
         .await;

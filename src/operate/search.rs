@@ -67,6 +67,24 @@ pub struct SearchView {
 }
 
 impl SearchQuestion {
+    /// Returns the parameters that are given.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let limit = self.limit.map(|limit| limit.to_string());
+        let all = [
+            ("contains", &Some(self.contains.clone())),
+            ("source", &self.source),
+            ("type", &self.event_type),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("before", &self.before),
+            ("limit", &limit),
+        ];
+        let given = all.into_iter();
+        given
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect()
+    }
+
     fn parse(&self) -> Result<(EventQuery, usize), ApiProblem> {
         if self.contains.is_empty() || self.contains.len() > LONGEST {
             return Err(ApiProblem::bad_question(

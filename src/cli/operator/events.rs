@@ -1,11 +1,12 @@
 //! `hookweir events`: stored events, the newest first.
 
 use super::client::AdminClient;
+use super::event_search;
 use super::table::Table;
 use super::times;
 use crate::cli::{Failure, say};
 use crate::config::Config;
-use crate::operate::{EventList, EventQuestion, EventView};
+use crate::operate::{EventList, EventQuestion, EventView, SearchQuestion};
 use crate::store::catalog::{LOOK, PAGE};
 
 /// Pages after which a line says how far the search is.
@@ -40,6 +41,9 @@ pub(in crate::cli) struct Options {
     /// Events after this position, the oldest first: the number of the event, a dash and eight digits, or 0.
     #[arg(long, value_name = "POSITION")]
     after: Option<String>,
+    /// Events with this text in their bodies, with the same case. Every body that fits the rest is read, and the search is recorded.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["id", "message", "state", "sink", "after"])]
+    search: Option<String>,
     /// Number of events, at most.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -48,7 +52,56 @@ pub(in crate::cli) struct Options {
     json: bool,
 }
 
+/// Events that are printed as they come, or as a table at the end.
+pub(super) struct Listing {
+    /// Number of events that are still wanted.
+    pub(super) left: usize,
+    is_json: bool,
+    table: Table,
+}
+
+impl Listing {
+    fn new(options: &Options) -> Self {
+        Self {
+            left: usize::try_from(options.limit).unwrap_or(usize::MAX),
+            is_json: options.json,
+            table: Table::new(&["RECEIVED", "SOURCE", "ID", "TYPE", "STATE", "MESSAGE"]),
+        }
+    }
+
+    /// Takes a page.
+    pub(super) fn take(&mut self, events: &[EventView]) -> Result<(), Failure> {
+        self.left = self.left.saturating_sub(events.len());
+        for event in events {
+            if self.is_json {
+                say::out(json(event)?);
+            } else {
+                self.table.row(cells(event));
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints the table.
+    pub(super) fn print(self) {
+        self.table.print();
+    }
+}
+
 impl Options {
+    /// Returns the search for a text, if one is given.
+    fn search(&self) -> Option<SearchQuestion> {
+        Some(SearchQuestion {
+            contains: self.search.clone()?,
+            source: self.source.clone(),
+            event_type: self.event_type.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            before: None,
+            limit: None,
+        })
+    }
+
     fn question(&self) -> EventQuestion {
         EventQuestion {
             source: self.source.clone(),
@@ -69,21 +122,17 @@ impl Options {
 
 pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
     let client = AdminClient::new(config)?;
+    let mut listing = Listing::new(options);
+    if let Some(search) = options.search() {
+        return event_search::run(&client, search, listing);
+    }
     let mut question = options.question();
-    let mut table = Table::new(&["RECEIVED", "SOURCE", "ID", "TYPE", "STATE", "MESSAGE"]);
-    let mut left = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    let wanted = listing.left;
     let mut pages = 0;
     let next = loop {
-        question.limit = Some(left.min(PAGE));
+        question.limit = Some(listing.left.min(PAGE));
         let page: EventList = client.get("events", &question.parameters())?;
-        left = left.saturating_sub(page.events.len());
-        for event in &page.events {
-            if options.json {
-                say::out(json(event)?);
-            } else {
-                table.row(cells(event));
-            }
-        }
+        listing.take(&page.events)?;
         if page.after_deleted {
             say::note(format_args!(
                 "events behind {} may have been deleted (store.keep_events_days) before they were read",
@@ -91,16 +140,16 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<(), Failure> {
             ));
         }
         pages += 1;
-        if left == 0 || !go_on(&mut question, &page) {
+        if listing.left == 0 || !go_on(&mut question, &page) {
             break page.next;
         }
         if pages % PROGRESS == 0 {
             say::note(format_args!("about {} events read so far", pages * LOOK));
         }
     };
-    table.print();
-    let wanted = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    note_end(options, left == wanted, next);
+    let is_empty = listing.left == wanted;
+    listing.print();
+    note_end(options, is_empty, next);
     Ok(())
 }
 

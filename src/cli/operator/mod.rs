@@ -3,6 +3,7 @@
 mod client;
 mod conflicts;
 mod erase;
+mod event_search;
 mod events;
 mod import;
 mod in_lake;

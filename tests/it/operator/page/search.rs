@@ -6,7 +6,7 @@ use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
 
 use super::Visit;
-use crate::operator::{raw, send};
+use crate::operator::{hookweir, raw, send};
 
 /// Delivers an event with a text in its body.
 async fn deliver(app: &App, id: &str, text: &str) {
@@ -70,6 +70,17 @@ pub(super) async fn bodies_are_searched(store: &str) {
         rest.contains("evt_0") && rest.contains("all that"),
         "{rest}"
     );
+    let by_command = hookweir(&app, &["events", "--search", "<Lovelace> 100%"]);
+    assert_eq!(by_command.code, Some(0), "{}", by_command.err);
+    assert!(by_command.out.contains("evt_ada"), "{}", by_command.out);
+    assert!(!by_command.out.contains("evt_1 "), "{}", by_command.out);
+    let all = "62 events and";
+    assert!(by_command.err.contains(all), "{}", by_command.err);
+    let some = ["events", "--search", "nothing", "--limit", "3", "--json"];
+    let some = hookweir(&app, &some);
+    assert_eq!(some.out.lines().count(), 3, "{}", some.out);
+    assert!(some.err.contains("older ones were not"), "{}", some.err);
+    hookweir(&app, &["events", "--search", "x", "--id", "evt_1"]).bad(64);
     let record = visit.screen("/page/system/audit").await;
     assert!(record.contains("search bodies"), "{record}");
     assert!(

@@ -40,6 +40,7 @@ pub(super) fn operator(
         archive: Arc::new(Archive::new(&config.store, &config.admin)),
         redeliver: redeliver(parts.edge.clone()),
         quarantine: parts.quarantine.clone(),
+        configured: Arc::new(config.clone()),
         verifying: tokio::sync::Mutex::new(()),
         jobs,
         intake,

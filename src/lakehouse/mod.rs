@@ -8,6 +8,8 @@
 //! same, and [`start`] fails.
 
 #[cfg(feature = "lakehouse")]
+pub mod comparison;
+#[cfg(feature = "lakehouse")]
 mod observer;
 mod running;
 #[cfg(feature = "lakehouse")]

@@ -11,7 +11,8 @@ use hookweir_lakehouse::event::{Millis, RowId};
 use hookweir_lakehouse::feed::kafka;
 use hookweir_lakehouse::feed::{folder, queue};
 use hookweir_lakehouse::lake::Lake;
-use hookweir_lakehouse::status::{Status, status};
+pub use hookweir_lakehouse::status::Status as TableStatus;
+use hookweir_lakehouse::status::status;
 use hookweir_lakehouse::table::ids;
 use hookweir_lakehouse::upkeep::{self, Upkept};
 use hookweir_lakehouse::views::{Engine, views};
@@ -97,7 +98,7 @@ impl Tools {
     }
 
     /// Returns the state of the table.
-    pub fn status(&self) -> Result<Status, String> {
+    pub fn status(&self) -> Result<TableStatus, String> {
         let status = status(&self.lake, self.limits.small_bytes);
         self.runtime.block_on(status).map_err(text)
     }
@@ -159,30 +160,76 @@ impl Tools {
 
 /// Looks for the row of the event `id`, received at `at`, for ten seconds at most.
 pub fn find_row(config: &Config, id: MessageId, at: UnixMillis) -> Result<Found, String> {
-    let place = place(config)?;
-    let look = async {
-        let Some(lake) = Lake::find(&place).await? else {
+    let found = within(config, LOOK, async |lake| {
+        let Some(lake) = lake else {
             return Ok(Found::NoTable);
         };
         let table = lake.load().await?;
         let id = RowId::from_bytes(*id.as_bytes());
         let row = ids::row(&table, id, Millis(at.0)).await?;
-        Ok::<_, LakeError>(row.map_or(Found::NoRow, |row| Found::Row {
+        Ok(row.map_or(Found::NoRow, |row| Found::Row {
             committed_at: UnixMillis(row.committed_at.0),
             snapshot: row.snapshot,
         }))
-    };
+    })?;
+    found.ok_or_else(|| not_read(LOOK))
+}
+
+/// Returns the state of the table, if there is one, within `patience`.
+pub fn look(config: &Config, patience: Duration) -> Result<Option<TableStatus>, String> {
+    let small = upkeep_limits(&config.lakehouse).small_bytes;
+    let found = within(config, patience, async |lake| match lake {
+        Some(lake) => status(&lake, small).await.map(Some),
+        None => Ok(None),
+    })?;
+    found.ok_or_else(|| not_read(patience))
+}
+
+/// Hands each row that was received from `from` on and before `until` to `take`. Returns `None` if that was not
+/// done within `patience`, and `false` if there is no table.
+pub fn rows_within(
+    config: &Config,
+    (from, until): (UnixMillis, UnixMillis),
+    patience: Duration,
+    mut take: impl FnMut(Row),
+) -> Result<Option<bool>, String> {
+    within(config, patience, async |lake| {
+        let Some(lake) = lake else {
+            return Ok(false);
+        };
+        let table = lake.load().await?;
+        let each = |id: RowId, source: &str, at: Millis| {
+            take(Row {
+                message_id: MessageId::from_bytes(*id.as_bytes()),
+                source: source.to_owned(),
+                received_at: UnixMillis(at.0),
+            });
+        };
+        ids::received(&table, Millis(from.0), Millis(until.0), each).await?;
+        Ok(true)
+    })
+}
+
+/// Runs `work` on the lake of `config`, if there is one. Returns `None` if it has not ended within `patience`.
+fn within<T>(
+    config: &Config,
+    patience: Duration,
+    work: impl AsyncFnOnce(Option<Lake>) -> Result<T, LakeError>,
+) -> Result<Option<T>, String> {
+    let place = place(config)?;
+    let look = async { work(Lake::find(&place).await?).await };
     let runtime = runtime()?;
-    let found = runtime.block_on(async { tokio::time::timeout(LOOK, look).await });
+    let found = runtime.block_on(async { tokio::time::timeout(patience, look).await });
     // A catalog that does not answer holds a thread.
     runtime.shutdown_background();
     match found {
-        Ok(found) => found.map_err(text),
-        Err(_) => Err(format!(
-            "the table was not read within {} s",
-            LOOK.as_secs()
-        )),
+        Ok(found) => found.map(Some).map_err(text),
+        Err(_) => Ok(None),
     }
+}
+
+fn not_read(patience: Duration) -> String {
+    format!("the table was not read within {} ms", patience.as_millis())
 }
 
 /// Returns the events that wait in the sink of `config`.

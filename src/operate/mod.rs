@@ -16,6 +16,9 @@ mod events;
 mod import;
 mod instances;
 mod job_runner;
+#[cfg(feature = "lakehouse")]
+mod lake_table;
+mod lakehouse;
 mod live;
 mod log_filter;
 mod pauses;
@@ -41,7 +44,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::config::model;
+use crate::config::{Config, model};
 use crate::domain::delivery::{InstanceId, UnixMillis};
 use crate::domain::sink::Sinks;
 use crate::quarantine::QuarantineQueue;
@@ -57,6 +60,10 @@ pub use import::{
 };
 pub use instances::{InstanceList, InstanceView};
 pub use job_runner::{JobRunner, JobWaker};
+pub use lakehouse::{
+    LakeBacklogView, LakeComparisonView, LakeCountsView, LakeHourView, LakeQuestion, LakeTableView,
+    LakehouseView,
+};
 pub use live::{LiveList, LiveQuestion, LiveView};
 pub use log_filter::{LogFilterOrder, LogFilterView};
 pub use pauses::{PauseOrder, PauseView, PausedView};
@@ -114,6 +121,8 @@ pub struct Operator {
     pub redeliver: Redeliver,
     /// Refused deliveries on their way into the quarantine.
     pub quarantine: QuarantineQueue,
+    /// Configuration of the start, for what no reload changes.
+    pub configured: Arc<Config>,
     /// Lock of the command that verifies refused deliveries again.
     pub verifying: tokio::sync::Mutex<()>,
     /// Sinks that keep messages which no queue is bound for.

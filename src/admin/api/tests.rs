@@ -78,6 +78,7 @@ fn api() -> Api {
         spool: None,
         redeliver: Box::new(drop),
         quarantine: QuarantineQueue::default(),
+        configured: Arc::new(config.clone()),
         verifying: tokio::sync::Mutex::new(()),
         unrouted: UnroutedQueues::new(&config.sinks),
         instruments: Instruments {

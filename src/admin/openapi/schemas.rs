@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "src/operate/erase.rs",
     "src/operate/import.rs",
     "src/operate/instances.rs",
+    "src/operate/lakehouse.rs",
     "src/operate/log_filter.rs",
     "src/operate/search.rs",
     "src/operate/pauses.rs",

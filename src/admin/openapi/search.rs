@@ -1,10 +1,13 @@
-//! Words and types of the search in bodies, of instances and of the log filter.
+//! Words and types of the search in bodies, of instances, of the lakehouse and of the log filter.
 
 use serde_json::json;
 
 use super::Documented;
 use super::schemas::{Schemas, schema};
-use crate::operate::{InstanceList, LogFilterOrder, LogFilterView, SearchQuestion, SearchView};
+use crate::operate::{
+    InstanceList, LakeComparisonView, LakeQuestion, LakehouseView, LogFilterOrder, LogFilterView,
+    SearchQuestion, SearchView,
+};
 
 pub(super) fn documented(types: &Schemas) -> Vec<Documented> {
     vec![
@@ -21,6 +24,19 @@ pub(super) fn documented(types: &Schemas) -> Vec<Documented> {
             schema::<InstanceList>(),
             "/api/v1/instances",
         ),
+        Documented::get(
+            "/api/v1/lakehouse",
+            "Shows the lakehouse: its writer, its table, and what waits in the sink.",
+            schema::<LakehouseView>(),
+            "/api/v1/lakehouse",
+        ),
+        Documented::get(
+            "/api/v1/lakehouse/compare",
+            "Compares the accepted events of the last hours with the rows of the table, by source and hour: 100,000 events at most. `hookweir lakehouse compare` has no such bound.",
+            schema::<LakeComparisonView>(),
+            "/api/v1/lakehouse/compare?hours=2",
+        )
+        .with::<LakeQuestion>(types),
         Documented::get(
             "/api/v1/log-filter",
             "Shows the filter of log lines of this instance.",

@@ -29,7 +29,7 @@ impl Visitor {
 }
 
 /// Screens in the navigation.
-const SCREENS: [(&str, &str); 11] = [
+const SCREENS: [(&str, &str); 12] = [
     ("/page", "Overview"),
     ("/page/live", "Live"),
     ("/page/events", "Events"),
@@ -39,6 +39,7 @@ const SCREENS: [(&str, &str); 11] = [
     ("/page/unrouted", "Unrouted"),
     ("/page/conflicts", "Conflicts"),
     ("/page/republish", "Republish"),
+    ("/page/lakehouse", "Lakehouse"),
     ("/page/actors", "Actors"),
     ("/page/system", "System"),
 ];

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::form::Form;
 use super::frame::Visitor;
 use super::screens::{
-    actors, conflicts, event, events, jobs, live, overview, parked, quarantine, republish, search,
-    sources, system, unrouted,
+    actors, conflicts, event, events, jobs, lakehouse, live, overview, parked, quarantine,
+    republish, search, sources, system, unrouted,
 };
 use crate::admin::question::{Reads, Takes};
 use crate::config::model::Right;
@@ -146,6 +146,8 @@ pub(super) const PAGES: &[PageRoute] = &[
     get("/page/jobs", STORE, jobs::list),
     get("/page/jobs/{name}", STORE, jobs::one),
     post("/page/jobs/{name}/cancel", CHANGE, jobs::cancel),
+    get("/page/lakehouse", STORE, lakehouse::screen),
+    get("/page/lakehouse/compare", JUDGE, lakehouse::compare),
     get("/page/actors", INSTANCE, actors::screen),
     get("/page/actors/figures", INSTANCE, actors::figures),
     get("/page/system", INSTANCE, system::screen),

@@ -1,10 +1,10 @@
-//! Routes of the search in bodies, of instances and of the log filter.
+//! Routes of the search in bodies, of instances, of the lakehouse and of the log filter.
 
 use actix_web::http::Method;
 
 use crate::admin::question::{ApiRoute, NoParameters, Reads, from_json, json, parameters};
 use crate::config::model::Right;
-use crate::operate::{LogFilterOrder, SearchQuestion};
+use crate::operate::{LakeQuestion, LogFilterOrder, SearchQuestion};
 
 /// Further routes.
 pub(super) const ROUTES: &[ApiRoute] = &[
@@ -28,6 +28,28 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         ask: |request, _| {
             let NoParameters {} = parameters(request)?;
             Ok(Box::new(|operator, _| json(operator.instances()?)))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/lakehouse",
+        needs: Right::Look,
+        reads: Reads::Store,
+        ask: |request, _| {
+            let NoParameters {} = parameters(request)?;
+            Ok(Box::new(|operator, _| json(operator.lakehouse()?)))
+        },
+    },
+    ApiRoute {
+        method: Method::GET,
+        path: "/api/v1/lakehouse/compare",
+        needs: Right::Look,
+        reads: Reads::Body,
+        ask: |request, _| {
+            let question: LakeQuestion = parameters(request)?;
+            Ok(Box::new(move |operator, _| {
+                json(operator.compare_lakehouse(&question)?)
+            }))
         },
     },
     ApiRoute {

@@ -3,6 +3,7 @@
 mod cost;
 mod curl;
 mod decisions;
+mod lakehouse;
 mod screens;
 mod search;
 mod security;

@@ -6,6 +6,7 @@ mod decide;
 pub(super) mod event;
 pub(super) mod events;
 pub(super) mod jobs;
+pub(super) mod lakehouse;
 pub(super) mod live;
 pub(super) mod overview;
 pub(super) mod parked;

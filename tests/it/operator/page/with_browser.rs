@@ -15,12 +15,13 @@ use serde_json::Value;
 
 use self::driver::Browser;
 use super::link;
+use crate::operator::backup::sql;
 use crate::operator::{SINKS, json, send, traced};
 
 const AXE: &str = include_str!("../../../data/axe-4.14.1.min.js");
 
 /// Every screen: its name in pictures, and its path.
-const SCREENS: [(&str, &str); 16] = [
+const SCREENS: [(&str, &str); 17] = [
     ("overview", "/page"),
     ("live", "/page/live"),
     ("events", "/page/events"),
@@ -37,6 +38,7 @@ const SCREENS: [(&str, &str); 16] = [
     ("instances", "/page/system/instances"),
     ("configuration", "/page/system"),
     ("search", "/page/search?contains=charge"),
+    ("lakehouse", "/page/lakehouse"),
 ];
 
 /// Goes in by a link, with the keyboard or by the script of the page.
@@ -96,7 +98,7 @@ fn keep(name: &str, scheme: &str, picture: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_screen_is_accessible_dark_and_light_wide_and_narrow_and_breaks_no_policy() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let app = App::start_with_lakehouse(&format!("{SINKS}{}", five_sources())).await;
     let browser = enter(&app).await;
     browser.open(&place(&app, "/page/live")).await;
     browser.until("connected").await;
@@ -108,6 +110,7 @@ async fn every_screen_is_accessible_dark_and_light_wide_and_narrow_and_breaks_no
     traced(&app, "evt_123", "default", "confirmed").await;
     let visit = super::Visit::enter(&app).await;
     visit.until("/page/quarantine", "Find the cause of 1").await;
+    visit.until("/page/lakehouse", "Last commit").await;
     let screens = SCREENS.map(|(name, path)| (name, path.to_owned()));
     let filled = decisions::fill(&app, &visit).await;
     for scheme in ["light", "dark"] {
@@ -197,6 +200,28 @@ async fn an_operator_finds_opens_and_publishes_an_event_by_the_keyboard_alone() 
     browser.until("a consumer lost it").await;
     browser.enter_on("Log out").await;
     browser.until("On the machine of the service, type:").await;
+    assert_eq!(browser.errors().await, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_finds_the_events_that_are_no_row_of_the_lakehouse_by_the_keyboard_alone() {
+    let app = App::start_with_lakehouse(&format!("{SINKS}{}", five_sources())).await;
+    send(&app, Provider::Stripe, "evt_1");
+    traced(&app, "evt_1", "default", "confirmed").await;
+    let visit = super::Visit::enter(&app).await;
+    visit.until("/page/lakehouse", "Last commit").await;
+    // No row is of the hour in which the store has received it.
+    let path = app.folder().join("data/hookweir.db");
+    sql(
+        &path,
+        "UPDATE event SET received_at = received_at - 7200000",
+    );
+    let browser = enter(&app).await;
+    browser.enter_on("Lakehouse").await;
+    browser.until("Is every event a row?").await;
+    browser.enter_on("Compare").await;
+    browser.until("Missing: taken by the sink").await;
+    assert_eq!(axe(&browser).await, [] as [String; 0]);
     assert_eq!(browser.errors().await, [] as [String; 0]);
 }
 

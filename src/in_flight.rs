@@ -14,6 +14,8 @@ pub use budget::{BodyKind, Budget, Permit, SMALL, Share};
 use crate::domain::delivery::EventId;
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection};
 use crate::domain::request_id::RequestId;
+use crate::domain::trace_context::TraceContext;
+use crate::telemetry::traces::{OpenSpan, SpanKind};
 use crate::telemetry::{SourceMetrics, logs};
 
 /// Claim of one delivery to exactly one outcome. It travels with the delivery through the actors:
@@ -33,6 +35,10 @@ pub struct Ticket {
     complete: bool,
     /// The provider's type of its first event, while somebody watches.
     event_type: Option<Box<str>>,
+    /// Span of its POST, if its trace is sampled.
+    pub trace: Option<TraceContext>,
+    /// Span of its way through dedup and store.
+    storing: Option<OpenSpan>,
 }
 
 impl Ticket {
@@ -56,6 +62,8 @@ impl Ticket {
                 deadline,
                 complete: false,
                 event_type: None,
+                trace: None,
+                storing: None,
             },
             outcome,
         )
@@ -80,6 +88,21 @@ impl Ticket {
         }
     }
 
+    /// Begins the span of dedup and store.
+    pub fn begin_storing(&mut self) {
+        self.storing = OpenSpan::within(self.trace, "store", SpanKind::Internal);
+    }
+
+    /// Ends the span of dedup and store: the outcome is known.
+    pub fn end_storing(&mut self, outcome: &Outcome, event_id: Option<&EventId>) {
+        if let Some(mut span) = self.storing.take() {
+            span.set_outcome(outcome);
+            if let Some(id) = event_id {
+                span.set("hookweir.event_id", id.as_str().to_owned());
+            }
+        }
+    }
+
     /// Returns `true` if no handler waits for the outcome: the client has left, or was answered 503
     /// at its deadline.
     pub fn is_abandoned(&self) -> bool {
@@ -99,6 +122,7 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome, event_id: Option<&EventId>) {
         let is_late = self.is_abandoned();
+        self.end_storing(&outcome, event_id);
         let Some(reply) = self.reply.take() else {
             return;
         };

@@ -1,6 +1,7 @@
 //! The verifier actor: a thin shell around the pure [`verify`].
 
 mod identity;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::dedup::Verified;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::{FailReason, Outcome, Rejection, ShedReason};
 use crate::domain::request::Request;
+use crate::domain::trace_context::TraceContext;
 use crate::faults::points::failpoint;
 use crate::in_flight::Ticket;
 use crate::keys::{KeyService, Learn};
@@ -104,6 +106,7 @@ impl VerifierActor {
         let first = verified.events.first();
         let event_type = first.and_then(|event| event.event_type.as_deref());
         verified.ticket.has_type(event_type);
+        verified.ticket.begin_storing();
         match self.dedup.try_send(verified) {
             Ok(()) => {}
             Err(Refused::Full(delivery)) => delivery
@@ -155,6 +158,7 @@ impl Handler<Mail<Received>> for VerifierActor {
         if ticket.is_abandoned() {
             return ticket.resolve(Outcome::Shed(ShedReason::DeadlineInQueue));
         }
+        let span = spans::begin(&ticket);
         // Whatever a sender can put into a request must not end the service for all others.
         let verdict = catch_unwind(AssertUnwindSafe(|| {
             let current = source.keys.load();
@@ -168,11 +172,12 @@ impl Handler<Mail<Received>> for VerifierActor {
         // The decompressed copy has been dropped.
         let plain = source.scheme.unpacked_len(&request.body);
         ticket.permit().shrink(plain.unwrap_or_default());
+        spans::end(span, &verdict);
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
                 let by = source.verified(&verified, request.received_at);
                 let events = verified.into_events().into_iter();
-                let new = |event| new_event(&source, &request, (event, by.clone()));
+                let new = |event| new_event(&source, &request, (event, by.clone()), ticket.trace);
                 let events = events.map(new).collect();
                 failpoint!("verifier_verified");
                 self.pass_on(Verified { events, ticket });
@@ -262,7 +267,7 @@ pub fn vouched_for(source: &Source, request: &Request) -> Result<Vec<NewEvent>, 
     }
     let events = events.into_iter();
     Ok(events
-        .map(|event| new_event(source, request, (event, None)))
+        .map(|event| new_event(source, request, (event, None), None))
         .collect())
 }
 
@@ -271,8 +276,10 @@ fn new_event(
     source: &Source,
     request: &Request,
     (event, verified_by): (VerifiedEvent, Option<Arc<str>>),
+    trace: Option<TraceContext>,
 ) -> NewEvent {
-    let headers = stored_headers(source, request, &event);
+    let mut headers = stored_headers(source, request, &event);
+    spans::pass_on(&mut headers, request, trace);
     let event_type = event.event_type.as_deref();
     let sinks = Some(source.sinks.wanting(&source.name, event_type));
     let keys = EventKeys::new(&source.name, source.drop_same_bytes, &event);

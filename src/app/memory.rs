@@ -17,7 +17,7 @@ use crate::runtime::certificate::SESSION_BYTES;
 use crate::source::{CLIENT_BYTES, CLIENTS};
 use crate::spool::EVENT_OVERHEAD;
 use crate::store::catalog::PAGE;
-use crate::telemetry::log_queue;
+use crate::telemetry::{log_queue, traces};
 use hookweir_signatures::spec_of;
 
 const KIB: u64 = 1024;
@@ -309,6 +309,10 @@ fn process(config: &Config, cores: u64) -> Vec<Part> {
     let fetching = sources
         .filter(|source| spec_of(&source.spec()).is_ok_and(|spec| spec.fetches()))
         .count() as u64;
+    let spans = match config.traces.endpoint {
+        Some(_) => (traces::QUEUE_SPANS * traces::SPAN_BYTES) as u64,
+        None => 0,
+    };
     vec![
         ("database connections (dedup.writers)", database),
         (
@@ -327,6 +331,7 @@ fn process(config: &Config, cores: u64) -> Vec<Part> {
             "lines of the log that wait for its reader",
             log_queue::BYTES as u64,
         ),
+        ("spans that wait for the collector (traces.endpoint)", spans),
         ("the program", BASE),
     ]
 }

@@ -19,7 +19,7 @@ use crate::runtime::listener::StopMode;
 use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::shutdown::DeathWatch;
 use crate::runtime::signals::{Hangups, Signals};
-use crate::telemetry::{Health, systemd};
+use crate::telemetry::{Health, systemd, traces};
 use crate::{http, operate, publish};
 
 /// Interval at which a stop looks at its progress.
@@ -60,6 +60,9 @@ impl Service {
         self.drain(admin.asked_to_stop + config.shutdown.drain)
             .await;
         drop(stop_admin);
+        // The collector may be away, and a thread may wait for it.
+        let flushed = tokio::task::spawn_blocking(|| traces::flush(traces::LAST_SPANS));
+        let _ = flushed.await;
         // The admin listener stops within a second, or the process ends without it.
         let _ = admin.server.await;
         Ok(())

@@ -31,7 +31,7 @@ use crate::store::{
     Intake, PauseBoard, PauseWatch, Reached, Room, Secrets, SpooledEvents, Store, StoreError,
 };
 use crate::telemetry::health::State;
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, traces};
 use crate::verify::Verifiers;
 use crate::{dedup, http, publish, quarantine, store};
 
@@ -117,6 +117,7 @@ impl Service {
             quarantine: queue,
             lifeline,
         };
+        traces::start(&config.traces, &shared.metrics, shared.instance).map_err(unavailable)?;
         let stored = shared.stored(&sources)?;
         let lakehouse = shared.lakehouse()?;
         let publishers = shared.publishers(&stored)?;

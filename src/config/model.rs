@@ -44,6 +44,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// `[log]`
     pub log: Log,
+    /// `[traces]`
+    pub traces: Traces,
     /// `[[source]]`
     pub sources: Vec<Source>,
     /// Files that it was read from.
@@ -92,6 +94,7 @@ impl Config {
             lakehouse: Lakehouse::read(r)(),
             shutdown: Shutdown::read(r)(),
             log: Log::read(r)(),
+            traces: Traces::read(r)(),
             sources: Vec::new(),
             files: Vec::new(),
             warnings: Vec::new(),

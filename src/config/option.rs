@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use http::HeaderName;
 
 pub(super) use self::networks::{AllowList, Networks};
-pub(super) use self::numbers::{Bytes, Count, DAY_SECS, Days, GIB, HOUR_MS, MIB, Millis, Secs};
+pub(super) use self::numbers::{
+    Bytes, Count, DAY_SECS, Days, GIB, HOUR_MS, MIB, Millis, Ratio, Secs,
+};
 pub(super) use self::pem::Pem;
 use super::model::LakeUrl;
 use super::reader::Reader;

@@ -91,6 +91,22 @@ impl<'a> Reader<'a> {
         N::try_from(number.0).ok()
     }
 
+    /// Reads a part of a whole, from 0 to 1.
+    pub(super) fn ratio(&mut self, key: &'static str) -> Option<f64> {
+        let is_part = |part: &f64| (0.0..=1.0).contains(part);
+        let ratio = self.read(
+            key,
+            Kind::Fraction,
+            "a ratio from 0 to 1",
+            |raw| match raw {
+                Raw::Float(part) => Some(*part).filter(is_part),
+                Raw::Integer(whole @ (0 | 1)) => Some(*whole as f64),
+                _ => None,
+            },
+        );
+        ratio.map(|(ratio, _)| ratio)
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> bool {
         let flag = self.read(key, Kind::Boolean, "true or false", |raw| match raw {

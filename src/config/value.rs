@@ -111,6 +111,7 @@ impl Raw {
 pub(super) enum Kind {
     Text,
     Integer,
+    Fraction,
     Boolean,
     List,
     Table,
@@ -126,6 +127,7 @@ impl Item {
         let read = match kind {
             Kind::Text => Some(Raw::Text(word.clone())),
             Kind::Integer => text.replace('_', "").parse().ok().map(Raw::Integer),
+            Kind::Fraction => text.parse().ok().map(Raw::Float),
             Kind::Boolean => text.parse().ok().map(Raw::Boolean),
             Kind::List if !text.starts_with('[') => Some(Raw::List(vec![Item {
                 raw: Raw::Text(word.clone()),

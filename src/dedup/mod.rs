@@ -9,6 +9,7 @@ pub mod batch;
 pub mod cache;
 mod dispatch;
 pub mod router;
+mod spans;
 pub mod writer;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::dispatch::Dispatch;
 use super::router::{BatchId, Destination};
+use super::spans;
 use crate::domain::delivery::InstanceId;
 use crate::domain::sink::Sinks;
 use crate::faults::points::failpoint;
@@ -162,11 +163,13 @@ impl Writer {
     fn run(mut self, work: &Receiver<Batch>) {
         for batch in work {
             let began = Instant::now();
+            let spans = spans::begin(&batch.events, self.target.destination());
             failpoint!("writer_before_commit");
             let (result, piggybacked) = match self.target.insert(&batch.events) {
                 Ok((inserted, piggybacked)) => (Ok(inserted), piggybacked),
                 Err(error) => (Err(error), None),
             };
+            spans::end(spans, &result);
             failpoint!("writer_after_commit");
             self.report(result.as_ref().err(), began);
             self.dispatch.done(batch, self.target.destination(), result);

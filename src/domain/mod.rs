@@ -9,3 +9,4 @@ pub mod request;
 pub mod request_id;
 pub mod sink;
 pub mod text;
+pub mod trace_context;

@@ -119,10 +119,12 @@ impl Problem {
 /// Response without its request id.
 #[derive(Debug)]
 pub(super) struct Reply {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     content_type: Option<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Body,
+    /// Outcome and reason of the delivery, if it is known.
+    pub(super) outcome: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Debug)]
@@ -139,6 +141,7 @@ impl Reply {
             content_type,
             headers: Vec::new(),
             body: Body::Bytes(body.into()),
+            outcome: None,
         }
     }
 
@@ -148,6 +151,7 @@ impl Reply {
             content_type: Some(PROBLEM),
             headers: Vec::new(),
             body: Body::Problem(problem),
+            outcome: None,
         }
     }
 
@@ -272,6 +276,13 @@ impl MessageBody for Content {
 /// Returns the response to an outcome, in the form that the source's provider requires, if it
 /// requires one.
 pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
+    Reply {
+        outcome: Some((outcome.label(), outcome.reason())),
+        ..response(outcome, source, id)
+    }
+}
+
+fn response(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
     let answers = source.scheme.answers();
     match (outcome, &answers.accepted) {
         (Outcome::Accepted { .. } | Outcome::Duplicate { .. }, Some(answer)) => prescribed(answer),

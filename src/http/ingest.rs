@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
 use super::answer::{self, Content, Problem, Reply};
+use super::post_span::PostSpan;
 use super::purpose::{Purpose, purpose};
 use super::sender::JudgedClient;
 use super::server::{self, BodyFault, Claim, Rate, RequestGuard, Size};
@@ -24,6 +25,7 @@ use crate::domain::delivery::{UnixMillis, wall_clock};
 use crate::domain::outcome::{FailReason, Outcome, RejectReason, Rejection, ShedReason};
 use crate::domain::pause::PauseKind;
 use crate::domain::request_id::RequestId;
+use crate::domain::trace_context::TraceContext;
 use crate::faults::points::failpoint;
 use crate::in_flight::{self, BodyKind, Ticket};
 use crate::source::Source;
@@ -43,6 +45,8 @@ pub(super) struct Arrival {
     pub(super) id: RequestId,
     pub(super) at: UnixMillis,
     pub(super) instant: Instant,
+    /// Span of the delivery, if its trace is sampled.
+    trace: Option<TraceContext>,
 }
 
 impl Arrival {
@@ -51,6 +55,7 @@ impl Arrival {
             id: RequestId::next(),
             at: wall_clock(),
             instant: Instant::now(),
+            trace: None,
         }
     }
 }
@@ -70,15 +75,15 @@ pub(super) async fn handle(
         None => no_source(service, &head, arrival),
         Some(source) => match purpose(&source, head.head(), head.uri()) {
             Purpose::Delivery => {
-                deliver(
-                    &source,
-                    &mut head,
-                    &mut payload,
-                    &worker,
-                    arrival,
-                    &mut guard,
-                )
-                .await
+                let span = PostSpan::begin(&source, head.head(), arrival.id);
+                let arrival = Arrival {
+                    trace: span.context(),
+                    ..arrival
+                };
+                let (head, payload) = (&mut head, &mut payload);
+                let reply = deliver(&source, head, payload, &worker, arrival, &mut guard).await;
+                span.end(&reply);
+                reply
             }
             Purpose::Visit => answer::greeting(),
             Purpose::Options => answer::options(&source),
@@ -244,7 +249,10 @@ fn admit(
     let permit = service.budget.empty_permit(Some(source.share.clone()));
     let latest = arrival.instant + source.upload + source.deadline;
     let metrics = source.metrics.clone();
-    Ticket::new(permit, metrics, arrival.id, arrival.instant, latest)
+    let admitted = Ticket::new(permit, metrics, arrival.id, arrival.instant, latest);
+    let (mut ticket, outcome) = admitted;
+    ticket.trace = arrival.trace;
+    (ticket, outcome)
 }
 
 /// Reads the body; its room comes out of the ticket's permit.

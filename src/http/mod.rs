@@ -13,6 +13,7 @@
 mod answer;
 mod client_address;
 mod ingest;
+mod post_span;
 mod purpose;
 mod sender;
 mod server;

@@ -9,8 +9,11 @@ use hookweir_lakehouse::event::Millis;
 use hookweir_lakehouse::run::{BatchReport, Observer};
 use hookweir_lakehouse::upkeep::Upkept;
 
+use crate::domain::request_id::RequestId;
+use crate::domain::trace_context::TraceContext;
 use crate::telemetry::Metrics;
 use crate::telemetry::health::{Component, State};
+use crate::telemetry::traces::OpenSpan;
 
 /// Interval at which the lag is measured.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -89,6 +92,7 @@ impl Observer for Reporter {
         self.metrics.lakehouse_races.inc_by(outcome.races as u64);
         let took = batch.took.as_secs_f64();
         self.metrics.lakehouse_commit_seconds.observe(took);
+        trace(&batch);
         tracing::debug!(
             added = outcome.added,
             copies = outcome.copies,
@@ -126,6 +130,20 @@ impl Observer for Reporter {
                 tracing::warn!("upkeep of the lakehouse failed, and is tried again: {error}");
             }
         }
+    }
+}
+
+/// Exports the span of a commit, with links to the deliveries of its sampled events.
+fn trace(batch: &BatchReport) {
+    let links = batch
+        .traces
+        .iter()
+        .filter_map(|text| TraceContext::parse(text));
+    let context = || TraceContext::first(RequestId::next());
+    let span = OpenSpan::linked(links, "lakehouse commit", context, batch.took);
+    if let Some(mut span) = span {
+        span.set("hookweir.rows", batch.outcome.added);
+        span.set("hookweir.copies", batch.outcome.copies + batch.folded);
     }
 }
 

@@ -43,10 +43,13 @@ impl ConfirmWriter {
         }
     }
 
-    fn record(&mut self, batch: ConfirmBatch) {
+    fn record(&mut self, mut batch: ConfirmBatch) {
         failpoint!("confirm_writer_before");
         let sink = self.sink.clone();
-        self.mark(&batch.confirmed, |store, rows| store.confirmed(&sink, rows));
+        if self.mark(&batch.confirmed, |store, rows| store.confirmed(&sink, rows)) {
+            let confirmed = batch.confirmed.iter_mut();
+            confirmed.for_each(PendingEvent::is_recorded);
+        }
         failpoint!("confirm_writer_after");
         drop(batch.confirmed);
 

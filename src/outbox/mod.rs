@@ -26,6 +26,7 @@ use crate::domain::sink::SinkName;
 use crate::in_flight::{Budget, Permit};
 use crate::runtime::mailbox::Mailbox;
 use crate::store::{InOrder, StoredEvent};
+use crate::telemetry::traces::OpenSpan;
 
 mod confirm_writer;
 mod in_flight_events;
@@ -82,6 +83,7 @@ impl SinkOutbox {
                     guard,
                     permit,
                     in_order: None,
+                    confirm: None,
                 }),
                 Err(_) => dropped += 1,
             }
@@ -102,6 +104,15 @@ pub struct Pending {
     pub events: Vec<PendingEvent>,
 }
 
+impl PendingEvent {
+    /// Ends the span of its confirm: its row has left the outbox.
+    fn is_recorded(&mut self) {
+        if let Some(mut span) = self.confirm.take() {
+            span.succeed();
+        }
+    }
+}
+
 /// A committed outbox row in the publisher's memory.
 #[derive(Debug)]
 pub struct PendingEvent {
@@ -113,4 +124,6 @@ pub struct PendingEvent {
     pub permit: Permit,
     /// Place among the rows of its key, if the sink is ordered and the row has a key.
     pub in_order: Option<InOrder>,
+    /// Span of its confirm, if its trace is sampled.
+    pub confirm: Option<OpenSpan>,
 }

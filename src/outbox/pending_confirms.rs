@@ -188,6 +188,7 @@ impl PiggybackedConfirms {
     /// Forgets the events after the transaction has removed their rows from the outbox.
     pub fn mark_confirmed(mut self) {
         if !self.events.is_empty() {
+            self.events.iter_mut().for_each(PendingEvent::is_recorded);
             // With the events go their guards, and their room in the publisher's budget.
             self.events.clear();
             self.origin.notify_relay();
@@ -246,6 +247,7 @@ mod tests {
                 guard,
                 permit: Budget::new(1, 1).reserve(1, 1).expect("room"),
                 in_order: None,
+                confirm: None,
             }
         }
     }

@@ -33,11 +33,12 @@ struct WaitingDelivery {
 impl PublishWaiter {
     /// Returns one waiter for each of the `events` unpublished events of a delivery.
     pub fn for_delivery(
-        ticket: Ticket,
+        mut ticket: Ticket,
         outcome: Outcome,
         event_id: EventId,
         events: usize,
     ) -> Vec<Self> {
+        ticket.end_storing(&outcome, Some(&event_id));
         let delivery = Arc::new(Mutex::new(Some(WaitingDelivery {
             ticket,
             outcome,

@@ -239,6 +239,7 @@ impl Relay {
                 guard,
                 permit,
                 in_order,
+                confirm: None,
             });
         }
     }

@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 
 use super::envelope::Message;
 use super::publish_task::Report;
+use super::spans;
 use super::start::SharedOptions;
 use super::throttle::{CHECK, PublishThrottle};
 use super::window::Window;
+use crate::domain::sink::SinkName;
 use crate::faults::points::failpoint;
 use crate::outbox::{ConfirmBatch, MayPublish, Pending, PendingConfirms};
 use crate::runtime::mailbox::{Mail, Ping};
@@ -30,6 +32,7 @@ pub(super) struct Halt {
 
 /// The actor.
 pub(super) struct PublisherActor {
+    pub(super) sink: SinkName,
     pub(super) window: Window,
     pub(super) options: SharedOptions,
     pub(super) tasks: Vec<mpsc::Sender<Vec<Message>>>,
@@ -100,11 +103,11 @@ impl Handler<Mail<Report>> for PublisherActor {
         failpoint!("publisher_reported");
         let to_record = match results {
             Some(results) => {
-                let to_record = self.window.finished(task, results);
-                to_record
-                    .confirmed
-                    .iter()
-                    .for_each(|event| event.guard.mark_published());
+                let mut to_record = self.window.finished(task, results);
+                for event in &mut to_record.confirmed {
+                    event.guard.mark_published();
+                    spans::confirmed(event, &self.sink);
+                }
                 to_record
             }
             None => {

@@ -11,6 +11,7 @@ use serde::ser::SerializeMap;
 
 use super::routing_key::RoutingKeys;
 use crate::domain::delivery::{MessageId, SourceName, UnixMillis};
+use crate::domain::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::store::cursor::EventPosition;
 use crate::store::republish::JobId;
 use crate::store::{NewEvent, StoredEvent};
@@ -187,8 +188,9 @@ impl Message {
             let Some(forwarded) = &self.forwarded else {
                 return true;
             };
-            let mut names = forwarded.iter().chain([&CONTENT_ENCODING]);
-            names.any(|header| header.as_str().eq_ignore_ascii_case(name))
+            let always = [CONTENT_ENCODING.as_str(), TRACEPARENT, TRACESTATE];
+            let mut names = forwarded.iter().map(HeaderName::as_str).chain(always);
+            names.any(|header| header.eq_ignore_ascii_case(name))
         };
         let theirs = self.event.headers.iter();
         for (name, value) in theirs.filter(|(name, _)| !is_ours(name) && is_forwarded(name)) {

@@ -23,6 +23,7 @@ pub mod envelope;
 mod publish_task;
 pub mod routing_key;
 pub mod sinks;
+mod spans;
 mod start;
 mod stop;
 mod supervisor;

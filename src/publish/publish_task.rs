@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::envelope::Message;
 use super::sinks::{Channel, ConnectionState, PublishResult};
+use super::spans;
 use super::supervisor::CurrentConnection;
 use crate::domain::sink::SinkName;
 use crate::faults::points::failpoint;
@@ -90,6 +91,7 @@ impl PublishTask {
         log: &mut UnconfirmedLog,
     ) -> Vec<PublishResult> {
         let began = Instant::now();
+        let spans = spans::attempts(batch, &self.sink);
         failpoint!("publish_task_before");
         let results = tokio::select! {
             results = open.channel.publish(batch) => results,
@@ -100,6 +102,7 @@ impl PublishTask {
                 batch.len()
             ],
         };
+        spans::answered(spans, &results);
         failpoint!("publish_task_after");
         self.metrics
             .confirm_seconds

@@ -252,6 +252,7 @@ fn start_actor(
     };
     let throttle = |ingest| PublishThrottle::new(ingest, config.yield_longest, Instant::now());
     let actor = PublisherActor {
+        sink: deps.sink.clone(),
         window: Window::new(limits),
         options,
         tasks,

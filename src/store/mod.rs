@@ -71,6 +71,7 @@ use crate::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, Marks, MessageId, MessageKey, SourceName, UnixMillis,
 };
 use crate::domain::sink::{SinkName, SinkSet, Sinks};
+use crate::domain::trace_context::{TRACEPARENT, TraceContext};
 
 /// A verified event that is to be stored.
 #[derive(Clone, Debug)]
@@ -120,6 +121,13 @@ impl NewEvent {
     pub fn wanted_by(&self, sinks: &Sinks) -> SinkSet {
         let present = || sinks.wanting(&self.source, self.event_type.as_deref());
         self.sinks.unwrap_or_else(present)
+    }
+
+    /// Returns the span of its POST, if that is sampled.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(name, _)| name == TRACEPARENT)?;
+        TraceContext::parse(value).filter(TraceContext::is_sampled)
     }
 
     /// Returns the id of its message.

@@ -258,6 +258,9 @@ metrics! {
     /// Log lines dropped because the reader of the log was too slow, gone, or out of space.
     /// Deliveries never wait for the log.
     pub log_lines_dropped: IntCounter = "hookweir_log_lines_dropped_total",;
+    /// Spans of traces: exported, failed (the collector did not take them) or dropped (no room in front of the
+    /// exporter). Absent without traces.endpoint. Deliveries never wait for them.
+    pub(super) trace_spans: IntCounterVec = "hookweir_trace_spans_total" by &["result"],;
     /// Version of this build, as a label. The value is always 1.
     pub build_info: IntGaugeVec = "hookweir_build_info" by &["version"],;
     /// 1 if the configuration that was read last is in force, 0 if it had mistakes.

@@ -19,6 +19,7 @@ mod sink_metrics;
 mod source_alarms;
 mod source_metrics;
 pub mod systemd;
+pub mod traces;
 
 pub use counts::OutcomeCount;
 pub use health::Health;

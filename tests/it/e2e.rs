@@ -4,6 +4,7 @@
 
 mod embedded;
 mod first_steps;
+mod guides;
 mod hostile;
 mod named_keys;
 mod ordered;
@@ -12,7 +13,7 @@ mod room;
 mod service_manager;
 mod sinks;
 mod with_kafka;
-mod with_servers;
+pub(crate) mod with_servers;
 
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::metrics::Metrics;

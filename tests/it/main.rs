@@ -40,4 +40,6 @@ mod signals;
 mod sink_contract;
 mod spool;
 mod store_contract;
+#[cfg(feature = "traces")]
+mod traces;
 mod watching;

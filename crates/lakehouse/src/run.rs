@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{LakeError, Result};
-use crate::event::Millis;
+use crate::event::{Event, Millis};
 use crate::faults;
 use crate::feed::Feed;
 use crate::lake::{Lake, LakePlace};
@@ -18,6 +18,9 @@ use crate::writer::{Committed, Writer};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two attempts while the lakehouse or the feed is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Headers `traceparent` that a report has at most.
+pub const MOST_TRACES: usize = 128;
 
 /// Settings of the loop.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +45,7 @@ pub struct UpkeepPace {
 }
 
 /// A batch that is in the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchReport {
     /// Rows and copies.
     pub outcome: Committed,
@@ -50,6 +53,8 @@ pub struct BatchReport {
     pub folded: usize,
     /// Duration of the commit, with its files.
     pub took: Duration,
+    /// Headers `traceparent` of its events, up to [`MOST_TRACES`] of them.
+    pub traces: Vec<String>,
 }
 
 /// Observer of the loop, for metrics and health.
@@ -205,8 +210,8 @@ impl<F: Feed> Running<'_, F> {
         }
         let outcome = writer.commit(&events).await?;
         let took = begun.elapsed();
-        // The feed fetches more with the ack.
-        drop(events);
+        // With the events goes their memory: the feed fetches more with the ack.
+        let traces = traces(events);
         faults::point("lake_after_commit");
         if let Some(acks) = acks {
             self.feed.ack(acks).await?;
@@ -220,6 +225,7 @@ impl<F: Feed> Running<'_, F> {
             outcome,
             folded,
             took,
+            traces,
         });
         Ok(())
     }
@@ -253,6 +259,14 @@ impl<F: Feed> Running<'_, F> {
         }
         Ok(batch)
     }
+}
+
+/// Returns the headers `traceparent` of events whose traces are sampled.
+fn traces(events: Vec<Event>) -> Vec<String> {
+    let headers = events.into_iter().flat_map(|event| event.headers);
+    let sampled = headers.filter(|(name, value)| name == "traceparent" && !value.ends_with("-00"));
+    let values = sampled.map(|(_, value)| value);
+    values.take(MOST_TRACES).collect()
 }
 
 async fn open(place: &LakePlace, known_ids: usize) -> Result<Writer> {

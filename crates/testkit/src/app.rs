@@ -32,6 +32,8 @@ pub struct App {
     /// Shell command that runs before the shell becomes the program.
     before: Option<String>,
     lakehouse: bool,
+    /// Program of its next start.
+    program: PathBuf,
 }
 
 /// Destination of the service's standard error.
@@ -54,6 +56,8 @@ pub struct Launch {
     pub before: Option<String>,
     /// False to run no writer of the lakehouse, whatever is configured.
     pub lakehouse: bool,
+    /// Another program than the one under test: that of a release before.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for Launch {
@@ -63,6 +67,7 @@ impl Default for Launch {
             log_to: LogTo::Reader(LogReader::default()),
             before: None,
             lakehouse: false,
+            program: None,
         }
     }
 }
@@ -150,6 +155,7 @@ impl App {
                     log_to,
                     before,
                     lakehouse,
+                    program: another,
                 },
             ) = (free_address(), launch.clone());
             let socket = socket
@@ -167,6 +173,7 @@ impl App {
                 log_to,
                 before,
                 lakehouse,
+                program: another.unwrap_or_else(program),
             };
             match app.spawn().await {
                 Ok(()) => return app,
@@ -196,6 +203,11 @@ impl App {
         self.environment = environment.to_vec();
     }
 
+    /// From its next start on it is this program.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// It has been started, and was not found to have ended.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
@@ -222,15 +234,15 @@ impl App {
     }
 
     async fn spawn(&mut self) -> Result<(), String> {
-        let program = program();
+        let program = &self.program;
         let shell = |before: &str| {
             let mut shell = Command::new("bash");
             shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]);
-            shell.arg(&program);
+            shell.arg(program);
             shell
         };
         let mut command = match (&self.socket, &self.before) {
-            (None, None) => Command::new(&program),
+            (None, None) => Command::new(program),
             (None, Some(before)) => shell(before),
             // The socket is its descriptor 3, as systemd hands it over.
             (Some(_), _) => shell("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$"),

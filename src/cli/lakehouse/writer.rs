@@ -9,13 +9,14 @@ use crate::app::lakehouse_disk;
 use crate::cli::{Failure, say};
 use crate::config::Config;
 use crate::config::model::PublisherUrl;
+use crate::domain::delivery::InstanceId;
 use crate::in_flight::Budget;
 use crate::lakehouse;
 use crate::runtime::listener::{StopMode, bind, bind_advice};
 use crate::runtime::mailbox::ActorRegistry;
 use crate::runtime::signals::Signals;
 use crate::telemetry::health::State;
-use crate::telemetry::{Health, Metrics, logs};
+use crate::telemetry::{Health, Metrics, logs, traces};
 
 /// Runs the writer until stopped.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
@@ -24,6 +25,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let metrics = Metrics::new()
         .map_err(|error| Failure::Internal(format!("cannot set up metrics: {error}")))?;
     logs::init(&config.log, &metrics).map_err(Failure::Internal)?;
+    traces::start(&config.traces, &metrics, InstanceId::random()).map_err(Failure::Unavailable)?;
     let listener = config.lakehouse.admin_listen.map(listen).transpose()?;
     let health = Health::default();
     let component = health.aside("lakehouse");
@@ -63,6 +65,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
             "the lakehouse did not finish within shutdown.drain_secs; the next start brings the rest into the table"
         );
     }
+    traces::flush(traces::LAST_SPANS);
     Ok(())
 }
 

@@ -90,6 +90,26 @@ numbers! {
     Days: Days;
 }
 
+/// A part of a whole.
+pub(in crate::config) struct Ratio;
+
+impl Describe for Ratio {
+    fn takes(&self) -> String {
+        "ratio from 0 to 1".to_owned()
+    }
+
+    #[cfg(test)]
+    fn ending(&self) -> Option<&'static str> {
+        Some("_ratio")
+    }
+}
+
+impl Read<f64> for Ratio {
+    fn read(&self, r: &mut Reader<'_>, key: &'static str) -> f64 {
+        r.ratio(key).unwrap_or_default()
+    }
+}
+
 /// Reads a kind of number as itself, required or not.
 macro_rules! plain_numbers {
     ($($kind:ident as $type:ty),+) => { $(

@@ -16,6 +16,7 @@ mod source;
 mod spool;
 mod store;
 mod tls;
+mod traces;
 mod verifier;
 
 pub use admin::{AdminApi, AdminToken, Right};
@@ -34,6 +35,7 @@ pub use source::{AllowFromMode, Batch, SameBytes, Source};
 pub use spool::Spool;
 pub use store::{Migrate, Store, StoreUrl};
 pub use tls::{PemFile, Tls, TlsListener, TlsPair};
+pub use traces::Traces;
 pub use verifier::Verifier;
 
 use super::define::Section;
@@ -56,4 +58,5 @@ pub const SECTIONS: &[Section] = &[
     Lakehouse::SECTION,
     Shutdown::SECTION,
     Log::SECTION,
+    Traces::SECTION,
 ];

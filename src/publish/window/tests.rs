@@ -46,6 +46,7 @@ impl Rig {
             guard,
             permit,
             in_order: None,
+            confirm: None,
         });
     }
 
@@ -64,6 +65,7 @@ impl Rig {
                 key: OrderKey(key),
                 after: after.map(Seq),
             }),
+            confirm: None,
         });
         self.next
     }

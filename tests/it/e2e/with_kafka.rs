@@ -4,19 +4,17 @@ mod ordered;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::kafka::{Record, records, unique};
 use hookweir_testkit::load::Load;
 use hookweir_testkit::oracle::Account;
-use hookweir_testkit::program;
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::{Server, amqp, kafka, postgres};
 use hookweir_testkit::sink::Message;
 
+use super::guides::{paste, recipe};
 use super::sinks::{hookweir, shown, waits};
 use super::with_servers::{Place, blocking, steady};
 use crate::publish_rig::wait;
@@ -148,47 +146,6 @@ async fn topic_key_and_forwarded_headers_are_those_of_the_source_and_of_each_sin
     assert_eq!(ids(&with), ids(&without));
 }
 
-/// The blocks of the guide that are pasted into a shell.
-fn recipe() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/rabbitmq-to-kafka.md");
-    let page = std::fs::read_to_string(path).expect("the page");
-    let blocks = page.split("\n```").skip(1).step_by(2);
-    let blocks = blocks.filter_map(|block| block.strip_prefix("sh\n"));
-    blocks.map(|block| format!("{block}\n")).collect()
-}
-
-/// Runs a block as it stands, but for the folder and Kafka's address, which are this test's. There is no systemd: a restart is one of the
-/// test's process. Returns what the block printed.
-async fn paste(app: &mut App, block: &str) -> String {
-    let here = app.folder().display().to_string();
-    let block = block
-        .replace("/etc/hookweir", &here)
-        .replace("kafka://localhost:9092", &kafka());
-    let restart = "systemctl restart hookweir\n";
-    let mut printed = String::new();
-    for (at, part) in block.split(restart).enumerate() {
-        if at > 0 {
-            let status = app.stop().await;
-            assert!(status.success(), "a stop in order: {}", app.log());
-            app.start_again().await;
-        }
-        let bin = program().parent().expect("a folder").display().to_string();
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", part])
-            .current_dir(app.folder())
-            .env_clear()
-            .env("PATH", format!("{bin}:/usr/bin:/bin"))
-            .env("HOOKWEIR__SERVER__ADMIN_LISTEN", app.admin.to_string())
-            .output();
-        let output = blocking(|| output).expect("bash");
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        assert!(output.status.success(), "{part}: {text}");
-        printed.push_str(&text);
-    }
-    printed
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guides_way_from_rabbitmq_to_kafka_loses_no_event_under_load() {
     let (topic, place) = (unique(), Place::on(&postgres(), &amqp()));
@@ -200,8 +157,10 @@ async fn the_guides_way_from_rabbitmq_to_kafka_loses_no_event_under_load() {
     let load = steady(&app);
     load.until_taken(200).await;
     let mut printed = Vec::new();
-    for block in recipe() {
-        printed.push(paste(&mut app, &block).await);
+    let kafka_url = kafka();
+    let others = [("kafka://localhost:9092", &*kafka_url)];
+    for block in recipe("rabbitmq-to-kafka.md") {
+        printed.push(paste(&mut app, &block, &others).await);
         load.until_taken(200).await;
     }
     let ledger = load.finish().await;

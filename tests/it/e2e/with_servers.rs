@@ -21,16 +21,17 @@ use hookweir_testkit::sink::{Message, Queues};
 mod marks;
 mod ordered;
 mod sinks;
+mod to_servers;
 
 /// A schema and queues of one test's own.
-pub(super) struct Place {
+pub(crate) struct Place {
     postgres: String,
-    schema: String,
-    pub(super) queues: Queues,
+    pub(crate) schema: String,
+    pub(crate) queues: Queues,
 }
 
 impl Place {
-    pub(super) fn on(postgres: &str, amqp: &str) -> Self {
+    pub(crate) fn on(postgres: &str, amqp: &str) -> Self {
         let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
         Self {
             postgres: postgres.into(),
@@ -40,7 +41,7 @@ impl Place {
     }
 
     /// A configuration for it with the five sources.
-    pub(super) fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         let Self {
             postgres,
             schema,
@@ -56,7 +57,7 @@ impl Place {
     }
 
     /// Everything that comes out until all events are there, the outbox is empty and the instances have stopped.
-    pub(super) async fn collect(&self, ledger: &Ledger, instances: &mut [App]) -> Vec<Message> {
+    pub(crate) async fn collect(&self, ledger: &Ledger, instances: &mut [App]) -> Vec<Message> {
         let expected = ledger.genuine().count();
         let mut messages = self
             .queues
@@ -72,7 +73,7 @@ impl Place {
     }
 
     /// Leaves the shared servers as they were.
-    pub(super) async fn remove(&self) {
+    pub(crate) async fn remove(&self) {
         self.queues.delete().await;
         let mut connection =
             PgConnection::establish(&self.postgres).expect("PostgreSQL answers the test");

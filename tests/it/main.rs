@@ -42,4 +42,5 @@ mod spool;
 mod store_contract;
 #[cfg(feature = "traces")]
 mod traces;
+mod upgrade;
 mod watching;

@@ -22,6 +22,7 @@ impl PostgresStore {
         let mut connection = self.connect()?;
         let applied = self.applied_migrations(&mut connection)?;
         migrations::check::<Pg>(migrations::POSTGRES, &applied)?;
+        migrations::refuse_later::<Pg>(migrations::POSTGRES, &applied)?;
         connection
             .build_transaction()
             .repeatable_read()

@@ -14,6 +14,7 @@ impl SqliteStore {
         self.need_file()?;
         let applied = self.read(connection::applied_migrations)?;
         migrations::check::<Sqlite>(migrations::SQLITE, &applied)?;
+        migrations::refuse_later::<Sqlite>(migrations::SQLITE, &applied)?;
         copy_into(&mut *self.reader.get()?, path)
     }
 

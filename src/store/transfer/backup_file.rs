@@ -77,6 +77,7 @@ impl BackupFile {
                 path.display()
             )));
         }
+        migrations::refuse_later::<Sqlite>(migrations::SQLITE, &applied)?;
         let missing = migrations::pending::<Sqlite>(migrations::SQLITE, &applied)?;
         let mut opened = Self {
             path: path.to_owned(),

@@ -8,6 +8,7 @@ use crate::publish::routing_key::RoutingKey;
 use crate::publish::sinks::kafka::check_property;
 use crate::publish::template;
 use crate::source::{largest_sent, splits};
+use crate::telemetry::traces;
 use hookweir_signatures::Scheme;
 
 /// Reads and checks the whole configuration; on failure, returns all of its mistakes.
@@ -32,6 +33,9 @@ fn check(mut draft: Draft) -> Result<Config, Vec<ConfigError>> {
     }
     bodies_are_kept(config, report);
     lakehouse_is_here(config, report);
+    if config.traces.endpoint.is_some() && !traces::AVAILABLE {
+        report.blame("traces.endpoint", traces::MISSING);
+    }
     draft.finish()
 }
 

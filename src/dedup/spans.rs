@@ -22,6 +22,8 @@ pub(super) fn begin(events: &[Arc<NewEvent>], destination: Destination) -> Commi
         let mut span = OpenSpan::within(event.trace(), "commit", SpanKind::Internal)?;
         span.set("hookweir.destination", destination);
         span.set("hookweir.events", events.len());
+        // Taken back by the commit.
+        span.fail("the commit did not end");
         Some((place, span))
     });
     spans.collect()
@@ -30,6 +32,7 @@ pub(super) fn begin(events: &[Arc<NewEvent>], destination: Destination) -> Commi
 /// Ends the spans with the result of the batch.
 pub(super) fn end(commits: Commits, result: &Result<Vec<Inserted>, StoreError>) {
     for (place, mut span) in commits {
+        span.succeed();
         match result {
             Ok(inserted) => {
                 let label = inserted.get(place).map_or("unknown", label);

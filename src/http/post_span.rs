@@ -1,6 +1,7 @@
 //! Span of a delivery: from the head of its POST to the answer.
 
 use actix_http::RequestHead;
+use actix_http::header::HeaderName;
 
 use super::answer::Reply;
 use crate::domain::request_id::RequestId;
@@ -18,7 +19,7 @@ impl PostSpan {
     /// Begins the span of a request to `source`.
     pub(super) fn begin(source: &Source, head: &RequestHead, id: RequestId) -> Self {
         let given = || {
-            let value = head.headers().get(TRACEPARENT)?;
+            let value = head.headers().get(HeaderName::from_static(TRACEPARENT))?;
             TraceContext::parse(value.to_str().ok()?)
         };
         let mut span = traces::first_span("POST /ingest/{path}", id, given);

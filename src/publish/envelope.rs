@@ -15,6 +15,7 @@ use crate::domain::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::store::cursor::EventPosition;
 use crate::store::republish::JobId;
 use crate::store::{NewEvent, StoredEvent};
+use crate::telemetry::traces;
 
 /// Type of an event without one, in the routing key and in `cloudEvents:type`, which may not be
 /// empty. A binding by position (`*.invoice.paid`) so never meets a key with a part missing.
@@ -188,9 +189,9 @@ impl Message {
             let Some(forwarded) = &self.forwarded else {
                 return true;
             };
-            let always = [CONTENT_ENCODING.as_str(), TRACEPARENT, TRACESTATE];
-            let mut names = forwarded.iter().map(HeaderName::as_str).chain(always);
-            names.any(|header| header.eq_ignore_ascii_case(name))
+            let mut names = forwarded.iter().chain([&CONTENT_ENCODING]);
+            let of_trace = || [TRACEPARENT, TRACESTATE].contains(&name) && traces::is_on();
+            names.any(|header| header.as_str().eq_ignore_ascii_case(name)) || of_trace()
         };
         let theirs = self.event.headers.iter();
         for (name, value) in theirs.filter(|(name, _)| !is_ours(name) && is_forwarded(name)) {

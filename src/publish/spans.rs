@@ -21,6 +21,8 @@ pub(super) fn attempts(batch: &[Message], sink: &SinkName) -> Attempts {
         span.set("hookweir.source", message.event.source.to_string());
         span.set("hookweir.attempt", message.attempt as usize);
         span.set("messaging.message.id", message.id.to_string());
+        // Taken back by the answer.
+        span.fail("no answer of the sink");
         Some((place, span))
     });
     spans.collect()
@@ -30,9 +32,9 @@ pub(super) fn attempts(batch: &[Message], sink: &SinkName) -> Attempts {
 pub(super) fn answered(attempts: Attempts, results: &[PublishResult]) {
     for (place, mut span) in attempts {
         let Some(result) = results.get(place) else {
-            span.fail("the sink gave no answer");
             continue;
         };
+        span.succeed();
         span.set("hookweir.result", result.label());
         match result {
             PublishResult::Confirmed => {}

@@ -57,13 +57,13 @@ pub(super) fn pass_on(
         .headers
         .get(&HeaderName::from_static(TRACEPARENT))
         .and_then(header_text);
-    let given = given.filter(|text| TraceContext::parse(text).is_some());
+    let given = given.and_then(|text| TraceContext::parse(&text));
     let is_continued = given.is_some();
-    let Some(parent) = trace.map(|trace| trace.to_string()).or(given) else {
+    let Some(parent) = trace.or(given) else {
         return;
     };
     headers.retain(|(name, _)| name != TRACEPARENT && name != TRACESTATE);
-    headers.push((TRACEPARENT.to_owned(), parent));
+    headers.push((TRACEPARENT.to_owned(), parent.to_string()));
     let state = request
         .headers
         .get(&HeaderName::from_static(TRACESTATE))

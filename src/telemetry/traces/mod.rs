@@ -39,6 +39,9 @@ pub const MOST_LINKS: usize = 128;
 /// Time of a stop for spans that are not exported yet.
 pub const LAST_SPANS: Duration = Duration::from_secs(2);
 
+/// True if this build exports traces.
+pub const AVAILABLE: bool = cfg!(feature = "traces");
+
 /// Reason for which a build without the exporter does not start with a collector.
 pub const MISSING: &str = "traces.endpoint is set, and this build exports no traces; build it with the feature `traces`, which is on by default";
 
@@ -67,7 +70,14 @@ pub fn start(config: &Traces, metrics: &Metrics, instance: InstanceId) -> Result
         return Ok(());
     };
     let (queue, items) = bounded(QUEUE_SPANS);
-    run_exporter(endpoint, metrics, instance, items)?;
+    match run_exporter(endpoint, metrics, instance, items) {
+        Ok(()) => {}
+        Err(why) if AVAILABLE => {
+            tracing::warn!("no traces are exported: {why}; deliveries go on without them");
+            return Ok(());
+        }
+        Err(why) => return Err(why),
+    }
     let export = Export {
         queue,
         dropped: metrics.trace_spans.with_label_values(&["dropped"]),

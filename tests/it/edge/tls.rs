@@ -162,6 +162,8 @@ async fn reloads_of_the_certificate_under_load_drop_no_connection() {
     let both = format!("{}{}", first.pem(), second.pem());
     let app = App::start(&pki.config()).await;
     let mut open = session(&app, first.pem()).expect("a session");
+    // A client that has sent nothing is closed after the time for a head.
+    assert!(greeted(&mut open));
     let load = Load {
         authorities: Some(both.clone()),
         connections: 8,

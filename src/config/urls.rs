@@ -167,13 +167,18 @@ pub(super) fn lake(text: &str) -> Result<LakeUrl, String> {
     match text.split_once("://") {
         Some(("file", path)) => local_path(path, "file://", "folder").map(LakeUrl::Folder),
         Some(("s3", place)) => match place.trim_end_matches('/').split_once('/') {
-            Some((bucket, folder)) if !bucket.is_empty() && !folder.is_empty() => {
+            Some((bucket, folder)) if !bucket.is_empty() && folder.split('/').all(is_segment) => {
                 Ok(LakeUrl::Bucket(format!("s3://{bucket}/{folder}")))
             }
             _ => Err("expected \"s3://bucket/folder\"".to_owned()),
         },
         _ => Err("expected \"file://data/lake\" or \"s3://bucket/folder\"".to_owned()),
     }
+}
+
+/// Returns `true` for a part of a key that every client writes in the same way.
+fn is_segment(part: &str) -> bool {
+    !matches!(part, "" | "." | "..") && part.trim() == part
 }
 
 /// Parses the URL of a REST catalog. The error never repeats the text.
@@ -278,6 +283,27 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_has_one_spelling_for_each_key() {
+        let bucket = |text: &str| match lake(text) {
+            Ok(LakeUrl::Bucket(url)) => Some(url),
+            _ => None,
+        };
+        for same in ["s3://b/a/c", "s3://b/a/c/"] {
+            assert_eq!(bucket(same).as_deref(), Some("s3://b/a/c"));
+        }
+        for wrong in [
+            "s3://b",
+            "s3://b/",
+            "s3://b//a",
+            "s3://b/a//c",
+            "s3://b/../a",
+            "s3://b/ a",
+        ] {
+            assert_eq!(bucket(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn urls_are_parsed() {

@@ -13,7 +13,7 @@ use crate::catalog::database::Database;
 use crate::catalog::rest::{RestCatalog, RestPlace};
 use crate::catalog::sql::SqlCatalog;
 use crate::error::{LakeError, Result};
-use crate::listing::key;
+use crate::listing::{Listing, key};
 use crate::table::replace::Change;
 use crate::table::schema;
 use crate::{disk, storage};
@@ -112,6 +112,32 @@ impl LakePlace {
         }
     }
 
+    /// Fails if the catalog has no table, and another one's files are at `location`: upkeep would delete them.
+    async fn check_unused(&self, catalog: &dyn LakeCatalog, location: &str) -> Result<()> {
+        let failed = LakeError::away::<iceberg::Error>("look for the table");
+        if catalog.table_exists(&ident()).await.map_err(failed)? {
+            return Ok(());
+        }
+        let properties = self.bucket.as_ref().map(|bucket| bucket.properties.clone());
+        let there = Listing::at(location, properties.unwrap_or_default())
+            .has_table()
+            .await;
+        let has_table = match (there, &self.catalog) {
+            // Its credentials come with the table.
+            (Err(_), CatalogPlace::Rest(_)) => false,
+            (there, _) => there?,
+        };
+        // Another process may have made it meanwhile.
+        let failed = LakeError::away::<iceberg::Error>("look for the table");
+        if !has_table || catalog.table_exists(&ident()).await.map_err(failed)? {
+            return Ok(());
+        }
+        Err(LakeError::Table(format!(
+            "{location} has files of a table that the catalog does not know. Nothing is written: a new table there \
+             would delete them. Bring the catalog back, or take another lakehouse.url"
+        )))
+    }
+
     /// Returns the location of the table.
     fn location(&self, folder: &Path) -> String {
         match &self.bucket {
@@ -143,6 +169,7 @@ impl Lake {
         let catalog = place.catalog(&folder)?;
         let location = place.location(&folder);
         check_location(&*catalog, &location).await?;
+        place.check_unused(&*catalog, &location).await?;
         Self::with_catalog(catalog, location).await
     }
 

@@ -1,5 +1,6 @@
 //! Files of a table, as its disk or its bucket lists them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use iceberg::io::Storage as _;
+use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
 use uuid::Uuid;
 
@@ -38,6 +40,17 @@ pub(crate) fn key(location: &str) -> String {
     }
 }
 
+/// End of the name of a metadata file.
+const METADATA: &str = ".metadata.json";
+
+/// Returns the location that a [`key`] stands for.
+fn location(key: &str) -> String {
+    match bucket::split(key) {
+        Some(_) => key.to_owned(),
+        None => format!("file://{key}"),
+    }
+}
+
 /// Store of a table's files.
 pub(crate) struct Listing {
     root: String,
@@ -45,15 +58,27 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Returns the store of `table`.
-    pub(crate) fn of(table: &Table) -> Self {
-        let location = table.metadata().location();
-        let properties = || table.file_io().config().props().clone();
-        let bucket = bucket::split(location).map(|_| Bucket::new(properties()));
+    /// Returns the store of the files at `location`. `properties` are those of a bucket.
+    pub(crate) fn at(location: &str, properties: HashMap<String, String>) -> Self {
+        let bucket = bucket::split(location).map(|_| Bucket::new(properties));
         Self {
             root: key(location),
             bucket,
         }
+    }
+
+    /// Returns `true` if a table has metadata files there.
+    pub(crate) async fn has_table(&self) -> Result<bool> {
+        let mut found = false;
+        let mut take = |file: Listed| found |= file.key.ends_with(METADATA);
+        self.walk("metadata", &mut take).await?;
+        Ok(found)
+    }
+
+    /// Returns the store of `table`.
+    pub(crate) fn of(table: &Table) -> Self {
+        let properties = table.file_io().config().props().clone();
+        Self::at(table.metadata().location(), properties)
     }
 
     /// Returns the location of the table, as a person writes it.
@@ -85,6 +110,21 @@ impl Listing {
         // A bucket that tells no time: no file of it is old.
         let written = written.unwrap_or(SystemTime::UNIX_EPOCH);
         Ok(before(written, BUCKET_CLOCK))
+    }
+
+    /// Fails if one of `unnamed`, which are to be deleted, is a metadata file of another table: that has files here.
+    pub(crate) async fn check_owner(&self, table: &Table, unnamed: &[String]) -> Result<()> {
+        for key in unnamed.iter().filter(|key| key.ends_with(METADATA)) {
+            // One that a dead writer has left may be empty.
+            let read = TableMetadata::read_from(table.file_io(), &location(key)).await;
+            if read.is_ok_and(|found| found.uuid() != table.metadata().uuid()) {
+                return Err(LakeError::Away(format!(
+                    "{} has files of another table ({key}): no unused file is deleted. Give each table a place of its own",
+                    self.root
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Hands each file of the folder `folder` of the table to `take`.

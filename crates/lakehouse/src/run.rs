@@ -126,7 +126,9 @@ impl<F: Feed> Running<'_, F> {
     /// Opens the table, does a round of upkeep, or commits a batch.
     async fn step(&mut self) -> Result<()> {
         let is_due = self.upkeep_at.is_some_and(|at| at <= Instant::now());
-        if self.writer.is_none() || !is_due {
+        let is_open = self.writer.is_some();
+        // A table that is there is opened in any case: its upkeep makes room.
+        if is_open && !is_due || !is_open && Lake::find(self.place).await?.is_none() {
             self.place.check_room(self.limits.min_free)?;
         }
         let Some(mut writer) = self.writer.take() else {
@@ -158,7 +160,10 @@ impl<F: Feed> Running<'_, F> {
         self.feed_away |= matches!(error, LakeError::Feed(_));
         self.observer.away(&error);
         self.feed.release().await?;
-        let until = Instant::now() + self.pause;
+        let mut until = Instant::now() + self.pause;
+        if let (LakeError::NoRoom(_), Some(_), Some(at)) = (&error, &self.writer, self.upkeep_at) {
+            until = until.min(at);
+        }
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let mut stop = self.stop.clone();
         tokio::select! {

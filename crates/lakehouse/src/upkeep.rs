@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use iceberg::spec::Operation;
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
+use uuid::Uuid;
 
 use crate::error::{LakeError, Result};
 use crate::event::Millis;
@@ -179,6 +180,9 @@ pub async fn retain(lake: &Lake, keep_days: u32, now: Millis) -> Result<usize> {
     })
 }
 
+/// Longest age of versions up to which they are thinned.
+const THINNED_BELOW: Duration = Duration::from_secs(3600);
+
 /// Drops versions that are older than the limits, and some between younger ones. Returns their number.
 pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<usize> {
     let failed = LakeError::away::<iceberg::Error>;
@@ -191,7 +195,11 @@ pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<u
         .snapshots()
         .filter(|snapshot| snapshot.timestamp_ms() < limit)
         .count();
-    let thinned = thinned(table.metadata(), limits.keep_count, now)?;
+    let thinned = match limits.keep_versions <= THINNED_BELOW {
+        true => thinned(table.metadata(), limits.keep_count, now)?,
+        // Somebody reads on from a version by its id.
+        false => Vec::new(),
+    };
     // A commit for each version that is dropped would cost more than it saves.
     if before <= limits.keep_count || old + thinned.len() < limits.keep_count.min(20) {
         return Ok(0);
@@ -212,6 +220,41 @@ pub async fn expire(lake: &Lake, limits: &UpkeepLimits, now: Millis) -> Result<u
     Ok(before.saturating_sub(after.metadata().snapshots().len()))
 }
 
+/// Least age of a file of another engine. Its jobs commit their files hours after they wrote them.
+const FOREIGN_AGE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// Times before which a file must have been written to be deleted.
+struct Oldest {
+    own: SystemTime,
+    foreign: SystemTime,
+}
+
+impl Oldest {
+    fn new(now: SystemTime, age: Duration) -> Self {
+        let before = |age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let foreign = if age.is_zero() {
+            age
+        } else {
+            age.max(FOREIGN_AGE)
+        };
+        Self {
+            own: before(age),
+            foreign: before(foreign),
+        }
+    }
+
+    fn of(&self, key: &str) -> SystemTime {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        // Ours have a UUID of version 7, and other engines' of version 4.
+        let uuids = name.as_bytes().windows(36);
+        let mut versions = uuids.filter_map(|part| Uuid::try_parse_ascii(part).ok());
+        match versions.any(|uuid| uuid.get_version_num() == 7) || name.ends_with(".metadata.json") {
+            true => self.own,
+            false => self.foreign,
+        }
+    }
+}
+
 /// Outcome of the removal of files that no version names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unnamed {
@@ -229,8 +272,8 @@ pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<U
     let table = lake.load().await?;
     let listing = Listing::of(&table);
     let now_there = listing.now().await?;
-    let oldest = now_there.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-    if candidates(&table, &listing, oldest).await?.is_empty() {
+    let oldest = Oldest::new(now_there, age);
+    if candidates(&table, &listing, &oldest).await?.is_empty() {
         return Ok(Unnamed::Deleted(0));
     }
     let content = content(&table).await?;
@@ -249,24 +292,38 @@ pub async fn remove_unnamed(lake: &Lake, age: Duration, now: Millis) -> Result<U
     }
     let mut deleted = 0;
     let table = lake.load().await?;
-    for key in candidates(&table, &listing, oldest).await? {
+    for key in candidates(&table, &listing, &oldest).await? {
         deleted += usize::from(listing.delete(&key).await?);
     }
     Ok(Unnamed::Deleted(deleted))
 }
 
-/// Returns files that no version of `table` names and that were written before `oldest`.
-async fn candidates(table: &Table, listing: &Listing, oldest: SystemTime) -> Result<Vec<String>> {
+/// Returns files that no version of `table` names and that were written before `oldest`. Files with names of other
+/// engines must be older than [`FOREIGN_AGE`], too, unless `age` is zero, as for an erasure.
+///
+/// If the listing lacks the current metadata file, store and table name files differently, and none is returned.
+async fn candidates(table: &Table, listing: &Listing, age: &Oldest) -> Result<Vec<String>> {
     let named = named_files(table).await?;
+    let current = table.metadata_location().map(key);
+    let mut is_listed = false;
     let mut found = Vec::new();
     for folder in ["data", "metadata"] {
         let mut take = |file: Listed| {
-            if file.written < oldest && !named.contains(&file.key) && is_ours(&file.key) {
+            is_listed |= current.as_deref() == Some(file.key.as_str());
+            let is_old = file.written < age.of(&file.key);
+            if is_old && !named.contains(&file.key) && is_ours(&file.key) {
                 found.push(file.key);
             }
         };
         listing.walk(folder, &mut take).await?;
     }
+    if !is_listed {
+        return Err(LakeError::Away(format!(
+            "the files of {} are listed under other names than the table has: no unused file is deleted",
+            listing.root()
+        )));
+    }
+    listing.check_owner(table, &found).await?;
     Ok(found)
 }
 

@@ -68,7 +68,9 @@ section! {
         pub compact_below: u64 = "lakehouse.compact_below_bytes", Bytes(0..=GIB), 33554432;
         /// Small files of a day at which they are put together.
         pub compact_files: usize = "lakehouse.compact_files", Count(2..=10_000), 60;
-        /// Age at which a version of the table may be dropped. A query on an older version fails.
+        /// Age at which a version of the table may be dropped. A query on an older version fails. With an hour
+        /// or less, about one version a minute stays after five minutes. Jobs that read on from a version's id
+        /// need more.
         pub keep_versions_for: Duration = "lakehouse.keep_versions_secs", Secs(60..=366 * DAY_SECS), 3600;
         /// Versions that are kept, however old.
         pub keep_versions: usize = "lakehouse.keep_versions", Count(1..=1000), 20;

@@ -85,6 +85,8 @@ impl RestCatalog {
         vended.retain(|vended| location.starts_with(&vended.prefix));
         let narrowest = vended.into_iter().max_by_key(|vended| vended.prefix.len());
         properties.extend(narrowest.map(|vended| vended.config).unwrap_or_default());
+        // Not the login: what is printed of a table shows its properties.
+        properties.retain(|name, _| name.starts_with("s3.") || name.starts_with("client."));
         let files = files(&location, properties);
         self.build(ident, shown, files)
     }

@@ -5,6 +5,7 @@ mod feeds;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kills;
+mod places;
 mod process;
 mod python;
 mod races;

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LARGEST: usize = 64 << 20;
 /// Longest text of an error that is repeated.
 const SHOWN: usize = 300;
+/// Longest time for which a token is used, in seconds.
+const LONGEST_LIFE: f64 = 86_400.0;
 /// Status of an expired token, beside 401.
 const TOKEN_EXPIRED: u16 = 419;
 
@@ -46,7 +48,8 @@ pub(super) struct Answer {
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
-    expires_in: Option<u64>,
+    /// Seconds. Some servers send text, or a number that means never.
+    expires_in: Option<serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -183,9 +186,8 @@ impl Client {
             .body(form.join("&"));
         let granted: Granted = answer(request).await?.expect("get a token")?;
         // A request that is on its way must not outlive it.
-        let renew = granted
-            .expires_in
-            .map(|seconds| Instant::now() + Duration::from_secs(seconds) * 4 / 5);
+        let renew = granted.expires_in.as_ref().and_then(lifetime);
+        let renew = renew.map(|life| Instant::now() + life * 4 / 5);
         Ok((Some(granted.access_token), renew))
     }
 }
@@ -214,6 +216,16 @@ impl Answer {
             format!("the catalog cannot {what}: status {status} {reason}"),
         )
     }
+}
+
+/// Returns the time for which a token holds. None if the server does not say it.
+fn lifetime(told: &serde_json::Value) -> Option<Duration> {
+    let seconds = match told {
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        told => told.as_f64(),
+    };
+    let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
+    Some(Duration::from_secs_f64(seconds.clamp(1.0, LONGEST_LIFE)))
 }
 
 fn with_token(request: RequestBuilder, token: Option<&str>) -> RequestBuilder {
@@ -261,4 +273,23 @@ fn encoded(text: &str) -> String {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokens_lifetime_is_read_from_whatever_servers_send() {
+        let life = |json: &str| lifetime(&serde_json::from_str(json).expect("JSON"));
+        let hour = Some(Duration::from_secs(3600));
+        for told in ["3600", "3600.0", "\"3600\""] {
+            assert_eq!(life(told), hour, "{told}");
+        }
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(life("9223372036854775807"), day);
+        for none in ["0", "-1", "null", "\"soon\"", "[]"] {
+            assert_eq!(life(none), None, "{none}");
+        }
+    }
 }

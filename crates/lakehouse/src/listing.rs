@@ -67,10 +67,13 @@ impl Listing {
         }
     }
 
-    /// Returns `true` if a table has metadata files there.
+    /// Returns `true` if a table with rows has metadata files there. One that was begun has its first file only.
     pub(crate) async fn has_table(&self) -> Result<bool> {
         let mut found = false;
-        let mut take = |file: Listed| found |= file.key.ends_with(METADATA);
+        let mut take = |file: Listed| {
+            let name = file.key.rsplit('/').next().unwrap_or_default();
+            found |= name.ends_with(METADATA) && !name.starts_with("00000-");
+        };
         self.walk("metadata", &mut take).await?;
         Ok(found)
     }
@@ -117,7 +120,10 @@ impl Listing {
         for key in unnamed.iter().filter(|key| key.ends_with(METADATA)) {
             // One that a dead writer has left may be empty.
             let read = TableMetadata::read_from(table.file_io(), &location(key)).await;
-            if read.is_ok_and(|found| found.uuid() != table.metadata().uuid()) {
+            let is_other = |found: TableMetadata| {
+                found.uuid() != table.metadata().uuid() && found.current_snapshot().is_some()
+            };
+            if read.is_ok_and(is_other) {
                 return Err(LakeError::Away(format!(
                     "{} has files of another table ({key}): no unused file is deleted. Give each table a place of its own",
                     self.root

@@ -126,10 +126,14 @@ impl<F: Feed> Running<'_, F> {
     /// Opens the table, does a round of upkeep, or commits a batch.
     async fn step(&mut self) -> Result<()> {
         let is_due = self.upkeep_at.is_some_and(|at| at <= Instant::now());
-        let is_open = self.writer.is_some();
-        // A table that is there is opened in any case: its upkeep makes room.
-        if is_open && !is_due || !is_open && Lake::find(self.place).await?.is_none() {
-            self.place.check_room(self.limits.min_free)?;
+        if (self.writer.is_none() || !is_due)
+            && let Err(no_room) = self.place.check_room(self.limits.min_free)
+        {
+            // A table that is there is opened in any case: its upkeep makes room.
+            let is_new = self.writer.is_none() && Lake::find(self.place).await?.is_none();
+            if self.writer.is_some() || is_new {
+                return Err(no_room);
+            }
         }
         let Some(mut writer) = self.writer.take() else {
             self.writer = Some(open(self.place, self.limits.known_ids).await?);

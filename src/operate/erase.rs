@@ -298,11 +298,11 @@ pub(super) fn has_value(body: &[u8], pointer: &str, value: &str) -> bool {
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
         return false;
     };
-    match body.pointer(pointer) {
-        Some(serde_json::Value::String(text)) => text == value,
-        Some(other) => other.to_string() == value,
-        None => false,
-    }
+    let found = body.pointer(pointer).map(|found| match found {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    found.as_deref() == Some(value)
 }
 
 fn erased_view(event: &EventSummary) -> ErasedView {

@@ -161,7 +161,7 @@ mod tests {
         let (certificate, key) = pair(|_| ());
         let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
         let shown = |text: &str| {
-            let bytes = format!("{:?}", body[8..24].as_bytes());
+            let bytes = format!("{:?}", &body.as_bytes()[8..24]);
             text.contains(&body[8..24]) || text.contains(bytes.trim_matches(['[', ']']))
         };
         for wrong in [

@@ -185,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = SpoolFile::open(&folder.path().join("spool.db"), true).expect("a spool");
         let event = Arc::new(event());
-        file.insert(&[event.clone()]).expect("stored");
+        file.insert(std::slice::from_ref(&event)).expect("stored");
         let number = file.numbers(Seq(0), 1).expect("read")[0];
         let run = |sql: &str| {
             let mut connection = file.0.writer.get().expect("a connection");

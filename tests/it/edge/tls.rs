@@ -374,7 +374,7 @@ async fn a_key_that_lost_its_line_breaks_is_shown_nowhere() {
             let said = hookweir(&app, args);
             assert_eq!(said.code, Some(78), "{}{}", said.out, said.err);
             let said = format!("{}{}{}", said.out, said.err, app.log());
-            let bytes = format!("{:?}", body[8..24].as_bytes());
+            let bytes = format!("{:?}", &body.as_bytes()[8..24]);
             assert!(!said.contains(&body[8..24]), "{said}");
             assert!(!said.contains(bytes.trim_matches(['[', ']'])), "{said}");
         }

@@ -172,7 +172,7 @@ impl Handler<Mail<Received>> for VerifierActor {
         // The decompressed copy has been dropped.
         let plain = source.scheme.unpacked_len(&request.body);
         ticket.permit().shrink(plain.unwrap_or_default());
-        spans::end(span, &verdict);
+        spans::end(span, &verdict, ticket.request_id);
         match verdict {
             Ok(Ok(Verdict::Events(verified))) => {
                 let by = source.verified(&verified, request.received_at);

@@ -125,6 +125,8 @@ pub(super) struct Reply {
     body: Body,
     /// Outcome and reason of the delivery, if it is known.
     pub(super) outcome: Option<(&'static str, &'static str)>,
+    /// The delivery was turned away: its sender may be nobody that we know.
+    pub(super) is_refused: bool,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl Reply {
             headers: Vec::new(),
             body: Body::Bytes(body.into()),
             outcome: None,
+            is_refused: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl Reply {
             headers: Vec::new(),
             body: Body::Problem(problem),
             outcome: None,
+            is_refused: false,
         }
     }
 
@@ -278,6 +282,7 @@ impl MessageBody for Content {
 pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
     Reply {
         outcome: Some((outcome.label(), outcome.reason())),
+        is_refused: matches!(outcome, Outcome::Rejected(_) | Outcome::Shed(_)),
         ..response(outcome, source, id)
     }
 }

@@ -13,7 +13,10 @@ use crate::telemetry::traces::{self, OpenSpan};
 const ROUTE: &str = "/ingest/{path}";
 
 /// Span of a delivery, if its trace is sampled.
-pub(super) struct PostSpan(Option<OpenSpan>);
+pub(super) struct PostSpan {
+    open: Option<OpenSpan>,
+    request: RequestId,
+}
 
 impl PostSpan {
     /// Begins the span of a request to `source`.
@@ -31,17 +34,23 @@ impl PostSpan {
             // Taken back by the answer.
             span.fail("the client closed the connection before the answer");
         }
-        Self(span)
+        Self {
+            open: span,
+            request: id,
+        }
     }
 
     /// Returns the context for what belongs to the delivery.
     pub(super) fn context(&self) -> Option<TraceContext> {
-        self.0.as_ref().and_then(OpenSpan::context)
+        self.open.as_ref().and_then(OpenSpan::context)
     }
 
     /// Ends the span with the answer. As the conventions for HTTP have it, only 5xx is a failure.
-    pub(super) fn end(self, reply: &Reply) {
-        let Some(mut span) = self.0 else {
+    pub(super) fn end(mut self, reply: &Reply) {
+        if reply.is_refused {
+            self.leave_out_strangers();
+        }
+        let Some(mut span) = self.open.take() else {
             return;
         };
         let status = reply.status;
@@ -56,5 +65,22 @@ impl PostSpan {
                 span.set("hookweir.reason", reason);
             }
         }
+    }
+
+    /// Drops the span if only the `traceparent` of a sender that is not proven asks for it.
+    fn leave_out_strangers(&mut self) {
+        let shown = |trace| traces::shows_refusal(trace, self.request);
+        if !self.context().is_some_and(shown)
+            && let Some(span) = self.open.take()
+        {
+            span.discard();
+        }
+    }
+}
+
+/// Without an answer: the client has closed the connection.
+impl Drop for PostSpan {
+    fn drop(&mut self) {
+        self.leave_out_strangers();
     }
 }

@@ -7,6 +7,7 @@ use hookweir_signatures::{Refusal, Verdict};
 use super::header_text;
 use crate::domain::outcome::RejectReason;
 use crate::domain::request::Request;
+use crate::domain::request_id::RequestId;
 use crate::domain::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 use crate::in_flight::Ticket;
 use crate::telemetry::traces::{self, OpenSpan, SpanKind};
@@ -19,11 +20,19 @@ pub(super) fn begin(ticket: &Ticket) -> Option<OpenSpan> {
     OpenSpan::within(ticket.trace, "verify", SpanKind::Internal)
 }
 
-/// Ends the span with the verdict. The detail of a refusal is for the log.
-pub(super) fn end<P>(span: Option<OpenSpan>, verdict: &Result<Result<Verdict, Refusal>, P>) {
+/// Ends the span of a request with the verdict. The detail of a refusal is for the log.
+pub(super) fn end<P>(
+    span: Option<OpenSpan>,
+    verdict: &Result<Result<Verdict, Refusal>, P>,
+    request: RequestId,
+) {
     let Some(mut span) = span else {
         return;
     };
+    let shown = |trace| traces::shows_refusal(trace, request);
+    if matches!(verdict, Ok(Err(_)) | Err(_)) && !span.context().is_some_and(shown) {
+        return span.discard();
+    }
     let result = match verdict {
         Ok(Ok(Verdict::Events(_))) => "verified",
         Ok(Ok(Verdict::Challenge(_))) => "challenge",

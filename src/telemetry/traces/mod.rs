@@ -64,6 +64,14 @@ struct Export {
     sampled_up_to: Option<u64>,
 }
 
+impl Export {
+    /// Returns `true` if the ratio takes a request.
+    fn samples(&self, id: RequestId) -> bool {
+        let (_, low) = id.0.as_u64_pair();
+        self.sampled_up_to.is_some_and(|most| low <= most)
+    }
+}
+
 /// Starts the exporter, if a collector is configured. Once, at start.
 pub fn start(config: &Traces, metrics: &Metrics, instance: InstanceId) -> Result<(), String> {
     let Some(endpoint) = &config.endpoint else {
@@ -123,12 +131,17 @@ pub fn first_span(
         Some(parent) => parent
             .is_sampled()
             .then(|| OpenSpan::continued(name, &parent)),
-        None => {
-            let (_, low) = id.0.as_u64_pair();
-            let is_sampled = export.sampled_up_to.is_some_and(|most| low <= most);
-            is_sampled.then(|| OpenSpan::first(name, TraceContext::first(id)))
-        }
+        None => export
+            .samples(id)
+            .then(|| OpenSpan::first(name, TraceContext::first(id))),
     }
+}
+
+/// Returns `true` if the spans of a request that was refused are exported: its trace begins here, or the ratio
+/// takes the request, too. A sender that is not proven has nothing exported by its `traceparent` alone.
+pub fn shows_refusal(trace: TraceContext, id: RequestId) -> bool {
+    let begins_here = trace.trace_id() == *id.0.as_bytes();
+    begins_here || EXPORT.get().is_some_and(|export| export.samples(id))
 }
 
 /// Waits until the spans so far are exported, for `limit` at most.

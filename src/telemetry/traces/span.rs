@@ -185,6 +185,11 @@ impl OpenSpan {
         }
     }
 
+    /// Ends the span without exporting it.
+    pub fn discard(mut self) {
+        self.0 = None;
+    }
+
     /// Marks the span as failed.
     pub fn fail(&mut self, why: impl Into<Cow<'static, str>>) {
         let why = match why.into() {

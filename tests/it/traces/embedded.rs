@@ -145,6 +145,25 @@ async fn a_refused_delivery_shows_its_reason_and_no_secret_and_nothing_of_its_bo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_cannot_have_its_requests_exported() {
+    let collector = Collector::start();
+    let app = start(&collector, "0").await;
+    let asks = [("traceparent", given("01"))];
+    for n in 0..50 {
+        let refused = post(&app, &event(n), "whsec_of_somebody_else", &asks).await;
+        assert_eq!(refused.status, 401);
+    }
+    let trace = taken(&app, &event(50), &asks).await;
+    let spans = collector.trace(&trace, &WAY).await;
+    assert_eq!(spans.len(), WAY.len(), "{spans:#?}");
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.get("hookweir.outcome") != "rejected")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_no_delivery() {
     let away = config(free_address(), "1.0");
     let mut app = App::start(&format!("{away}{}", five_sources())).await;

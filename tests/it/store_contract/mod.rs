@@ -72,7 +72,7 @@ macro_rules! contract {
             migrations_are_applied_once
             migrations_of_many_at_once_are_applied_once
             a_schema_that_is_not_up_to_date_is_refused_when_only_checking
-            a_schema_from_the_future_is_refused
+            a_schema_that_a_later_release_has_taken_from_is_refused
             migrations_can_be_undone
             the_keeper_prepares_renews_prunes_and_releases);
         $crate::store_contract::contract!($place: finder

@@ -191,9 +191,9 @@ pub(crate) fn a_schema_that_is_not_up_to_date_is_refused_when_only_checking(plac
     store.prepare().expect("now it is there");
 }
 
-pub(crate) fn a_schema_from_the_future_is_refused(place: &impl Place) {
+pub(crate) fn a_schema_that_a_later_release_has_taken_from_is_refused(place: &impl Place) {
     place.store();
-    place.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231235959')");
+    place.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231235959drop')");
     for check in [Migrate::Auto, Migrate::Check] {
         let mut config = place.config();
         config.migrate = check;

@@ -59,7 +59,7 @@ pub struct BatchReport {
 
 /// Observer of the loop, for metrics and health.
 pub trait Observer: Send {
-    /// Notes that the table is open, and that its ids are read.
+    /// Notes that the table is open, that its ids are read, and that no event waits for it after an error.
     fn opened(&mut self);
     /// Takes the outcome of a batch.
     fn committed(&mut self, batch: BatchReport);
@@ -137,7 +137,10 @@ impl<F: Feed> Running<'_, F> {
         }
         let Some(mut writer) = self.writer.take() else {
             self.writer = Some(open(self.place, self.limits.known_ids).await?);
-            self.observer.opened();
+            // If events wait, a commit has failed before. Only the next one shows that the table takes rows.
+            if self.oldest.is_none() {
+                self.observer.opened();
+            }
             return Ok(());
         };
         let done = match &self.limits.upkeep {
@@ -208,6 +211,7 @@ impl<F: Feed> Running<'_, F> {
             // What was handed out before a failed commit has gone to another member of the group.
             self.oldest = None;
             self.observer.waiting(None);
+            self.observer.opened();
             return Ok(());
         }
         // The disk may have filled while events were waited for.

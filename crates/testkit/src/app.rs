@@ -213,8 +213,8 @@ impl App {
         self.process.is_some()
     }
 
-    /// The bound on its memory that it printed at its start, in bytes.
-    pub fn memory_bound(&self) -> u64 {
+    /// The bound on its memory that it printed at its start, in bytes. None: it has not come that far.
+    pub fn memory_bound(&self) -> Option<u64> {
         let number = |line: &String| {
             line.split_once("memory  at most ")?
                 .1
@@ -228,9 +228,7 @@ impl App {
             .lines()
             .map(str::to_owned)
             .find_map(|line| number(&line));
-        (printed.unwrap_or_else(|| panic!("no memory bound was printed at start:\n{}", self.log()))
-            + 1)
-            << 20
+        Some((printed? + 1) << 20)
     }
 
     async fn spawn(&mut self) -> Result<(), String> {

@@ -68,7 +68,10 @@ impl Scene {
         let mut ledger = self.others.finish().await;
         ledger.check_faultless();
         ledger.entries.append(&mut self.taken);
-        let (peak, bound) = (self.app.peak_memory(), self.app.memory_bound());
+        let (peak, bound) = (
+            self.app.peak_memory(),
+            self.app.memory_bound().expect("a bound in the banner"),
+        );
         assert!(
             peak <= bound,
             "{peak} bytes of memory were used, and {bound} promised"

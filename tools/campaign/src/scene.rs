@@ -495,7 +495,9 @@ impl<'a> Scene<'a> {
     pub fn weigh(&mut self, instance: usize) {
         let app = &self.apps[instance];
         let (peak, bound) = self.memory;
-        self.memory = (peak.max(app.peak_memory()), bound.min(app.memory_bound()));
+        // On a slow day, a kill comes before the banner.
+        let printed = app.memory_bound().unwrap_or(bound);
+        self.memory = (peak.max(app.peak_memory()), bound.min(printed));
     }
 
     /// Notes whether something was as fast as this row demands it.

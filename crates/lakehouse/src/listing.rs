@@ -41,7 +41,7 @@ pub(crate) fn key(location: &str) -> String {
 }
 
 /// End of the name of a metadata file.
-const METADATA: &str = ".metadata.json";
+pub(crate) const METADATA: &str = ".metadata.json";
 
 /// Returns the location that a [`key`] stands for.
 fn location(key: &str) -> String {
@@ -115,9 +115,9 @@ impl Listing {
         Ok(before(written, BUCKET_CLOCK))
     }
 
-    /// Fails if one of `unnamed`, which are to be deleted, is a metadata file of another table: that has files here.
-    pub(crate) async fn check_owner(&self, table: &Table, unnamed: &[String]) -> Result<()> {
-        for key in unnamed.iter().filter(|key| key.ends_with(METADATA)) {
+    /// Fails if one of `metadata`, which `table` does not name, is another table's: that has files here.
+    pub(crate) async fn check_owner(&self, table: &Table, metadata: &[String]) -> Result<()> {
+        for key in metadata {
             // One that a dead writer has left may be empty.
             let read = TableMetadata::read_from(table.file_io(), &location(key)).await;
             let is_other = |found: TableMetadata| {

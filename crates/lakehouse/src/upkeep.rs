@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::error::{LakeError, Result};
 use crate::event::Millis;
 use crate::lake::Lake;
-use crate::listing::{Listed, Listing, key};
+use crate::listing::{Listed, Listing, METADATA, key};
 use crate::table::ids::day_of;
 use crate::table::replace::{Content, content, replace};
 use crate::table::rewrite::{BUNDLE_BYTES, rewrite};
@@ -306,12 +306,18 @@ async fn candidates(table: &Table, listing: &Listing, age: &Oldest) -> Result<Ve
     let named = named_files(table).await?;
     let current = table.metadata_location().map(key);
     let mut is_listed = false;
-    let mut found = Vec::new();
+    let (mut found, mut metadata) = (Vec::new(), Vec::new());
     for folder in ["data", "metadata"] {
         let mut take = |file: Listed| {
             is_listed |= current.as_deref() == Some(file.key.as_str());
-            let is_old = file.written < age.of(&file.key);
-            if is_old && !named.contains(&file.key) && is_ours(&file.key) {
+            if named.contains(&file.key) || !is_ours(&file.key) {
+                return;
+            }
+            // Young ones, too: a table that is written has no old one.
+            if file.key.ends_with(METADATA) {
+                metadata.push(file.key.clone());
+            }
+            if file.written < age.of(&file.key) {
                 found.push(file.key);
             }
         };
@@ -323,7 +329,9 @@ async fn candidates(table: &Table, listing: &Listing, age: &Oldest) -> Result<Ve
             listing.root()
         )));
     }
-    listing.check_owner(table, &found).await?;
+    if !found.is_empty() {
+        listing.check_owner(table, &metadata).await?;
+    }
     Ok(found)
 }
 

@@ -62,6 +62,28 @@ async fn where_another_table_has_its_files_none_is_deleted() {
     assert!(here.exists());
 }
 
+/// Of a table that is written, data files are old and metadata files are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_table_that_is_written_has_its_files_none_is_deleted() {
+    let (fixture, other) = (Fixture::new(), Fixture::new());
+    commit_many(&fixture, 3).await;
+    commit_many(&other, 3).await;
+    let events = fixture.lake().join("events");
+    let strange = last_file(&other.lake().join("events/metadata"), ".metadata.json");
+    let name = strange.file_name().expect("a name");
+    fs::copy(&strange, events.join("metadata").join(name)).expect("copied");
+    let data = events.join(format!("data/{}.parquet", uuid::Uuid::now_v7()));
+    let file = File::create(&data).expect("created");
+    let two_hours_ago = SystemTime::now() - Duration::from_secs(7200);
+    file.set_modified(two_hours_ago).expect("dated");
+    let refused = remove_unnamed(&fixture.open().await, Duration::from_secs(3600), NOW).await;
+    assert!(
+        matches!(&refused, Err(why) if why.to_string().contains("another table")),
+        "{refused:?}"
+    );
+    assert!(data.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_another_engines_long_job_stays_and_one_of_a_dead_writer_goes() {
     let fixture = Fixture::new();

@@ -17,22 +17,27 @@ const TO_STORE: &[(&str, &[&str])] = &[
     ("event_seq", &["USAGE"]),
     ("dedup", &["SELECT", "INSERT"]),
     ("event", &["SELECT", "INSERT"]),
-    ("outbox", &["SELECT", "INSERT"]),
+    // A batch carries the confirms of others. Its rights are asked for without any, too.
+    ("outbox", &["SELECT", "INSERT", "DELETE"]),
+    ("published", &["INSERT"]),
     ("instance", &["SELECT", "INSERT", "UPDATE"]),
 ];
-/// Rights for everything else: publishing, handshakes, and deleting what has expired.
+/// Rights for everything else: publishing, handshakes, an operator's changes, and deleting what has expired. A row
+/// that is locked or stored anew needs UPDATE.
 const TO_KEEP: &[(&str, &[&str])] = &[
     ("dedup", &["UPDATE", "DELETE"]),
     ("event", &["DELETE"]),
-    ("outbox", &["UPDATE", "DELETE"]),
-    ("published", &["SELECT", "INSERT", "DELETE"]),
-    ("parked", &["SELECT", "INSERT"]),
-    ("conflict", &["SELECT", "INSERT", "DELETE"]),
+    ("outbox", &["UPDATE"]),
+    ("published", &["SELECT", "UPDATE", "DELETE"]),
+    ("parked", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("conflict", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("conflict_size", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("instance", &["DELETE"]),
+    ("clock", &["SELECT", "INSERT", "UPDATE"]),
     ("relocation", &["SELECT"]),
     ("learned_secret", &["SELECT", "INSERT", "UPDATE"]),
-    ("audit", &["SELECT", "INSERT", "DELETE"]),
+    ("fetched_key", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("audit", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("sink_holder", &["SELECT", "INSERT", "UPDATE"]),
     ("republish_job", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("pause", &["SELECT", "INSERT", "DELETE"]),

@@ -15,13 +15,13 @@ use hookweir_testkit::servers::{self, Server};
 const SIZES: [usize; 5] = [1, 2, 4, 7, 30];
 
 /// A place whose store logs in as a role of its own, without rights but those on its schema.
-struct WithRole {
-    place: Postgres,
-    role: String,
+pub(super) struct WithRole {
+    pub(super) place: Postgres,
+    pub(super) role: String,
 }
 
 impl WithRole {
-    fn new(url: &str) -> Self {
+    pub(super) fn new(url: &str) -> Self {
         let place = Postgres::at(url.to_owned());
         let role = format!("role_{}", uuid::Uuid::now_v7().simple());
         place.execute(&format!(
@@ -31,7 +31,7 @@ impl WithRole {
         Self { place, role }
     }
 
-    fn login(&self) -> Postgres {
+    pub(super) fn login(&self) -> Postgres {
         let url = self.place.url.replace(
             "postgres://postgres@",
             &format!("postgres://{}@", self.role),

@@ -27,6 +27,8 @@ mod faults;
 mod plans;
 #[path = "pooler.rs"]
 mod pooler;
+#[path = "rights.rs"]
+mod rights;
 
 mod postgres {
     crate::store_contract::contract!(crate::store_contract::Postgres);

@@ -265,7 +265,7 @@ async fn five_hundred_conflicts_are_sent_back_in_as_many_answers_as_it_takes() {
         &app,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
          INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
-         SELECT randomblob(32), randomblob(32), 'stripe', 'evt_' || i, '[]', 1764000000000, 1764000000000 + i, 'x' FROM n",
+         SELECT randomblob(32), randomblob(32), 'stripe', 'evt_' || i, '[]', unixepoch() * 1000, unixepoch() * 1000 + i, 'x' FROM n",
     );
     let listed = json(&app, &["conflicts", "--limit", "500"]);
     let ids: Vec<&str> = listed
@@ -299,7 +299,7 @@ async fn a_conflict_that_is_refused_among_others_does_not_hide_those_that_were_s
     in_database(
         &app,
         "INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
-         VALUES (randomblob(32), randomblob(32), 'stripe', 'evt_1', '[]', 1764000000000, 1764000000000, 'x')",
+         VALUES (randomblob(32), randomblob(32), 'stripe', 'evt_1', '[]', unixepoch() * 1000, unixepoch() * 1000, 'x')",
     );
     let listed = json(&app, &["conflicts"]);
     let other = listed.iter().find(|found| found["id"] != *good);

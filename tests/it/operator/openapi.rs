@@ -104,11 +104,11 @@ mod with_servers {
         "INSERT INTO parked (seq, sink, reason, at) SELECT seq, sink, 'too large', since FROM outbox WHERE sink = 'dead'",
         "DELETE FROM outbox WHERE sink = 'dead'",
         "INSERT INTO conflict (key, digest, source, event_id, headers, received_at, at, body)
-         VALUES (zeroblob(32), x'1111111111111111111111111111111111111111111111111111111111111111', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}'),
-                (zeroblob(32), x'2222222222222222222222222222222222222222222222222222222222222222', 'stripe', 'evt_123', '[]', 1, 1764000000000, '{}')",
+         VALUES (zeroblob(32), x'1111111111111111111111111111111111111111111111111111111111111111', 'stripe', 'evt_123', '[]', 1, unixepoch() * 1000, '{}'),
+                (zeroblob(32), x'2222222222222222222222222222222222222222222222222222222222222222', 'stripe', 'evt_123', '[]', 1, unixepoch() * 1000, '{}')",
         "INSERT INTO quarantine (number, at, source, received_at, request_id, reason, detail, method, target, peer, cut, bytes, size, headers, body)
-         VALUES (1, 1764000000000, 'github', 1764000000000, 'a', 'signature_missing', '', 'POST', '/ingest/github', NULL, false, 2, 600, x'782d613a20310a', '{}'),
-                (3, 1764000000000, 'github', 1764000000000, 'a', 'signature_missing', '', 'POST', '/ingest/github', NULL, false, 2, 600, x'782d613a20310a', '{}')",
+         VALUES (1, unixepoch() * 1000, 'github', unixepoch() * 1000, 'a', 'signature_missing', '', 'POST', '/ingest/github', NULL, false, 2, 600, x'782d613a20310a', '{}'),
+                (3, unixepoch() * 1000, 'github', unixepoch() * 1000, 'a', 'signature_missing', '', 'POST', '/ingest/github', NULL, false, 2, 600, x'782d613a20310a', '{}')",
     ] {
         sql_query(statement).execute(&mut database).expect(statement);
     }

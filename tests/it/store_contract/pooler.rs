@@ -9,12 +9,10 @@ use diesel::{Connection as _, PgConnection};
 use hookweir::config::model;
 use hookweir::config::secret::Secret;
 use hookweir::domain::delivery::InstanceId;
-use hookweir::store::{StoreError, open};
+use hookweir::store::{Inserted, StoreError, open};
 
 use crate::store_contract::places::config;
-use crate::store_contract::{
-    Place, Postgres, accepted, alive, claim_all, insert, many, seqs, sink, sinks,
-};
+use crate::store_contract::{LONG, Place, Postgres, ROOM, insert, many, seqs, sink, sinks};
 use hookweir_testkit::servers::{self, Server};
 
 /// A schema of the shared server, behind a pooler of its own.
@@ -94,11 +92,11 @@ const LEFTOVERS: &[&str] = &[
     "SELECT pg_advisory_lock_shared(1)",
 ];
 
-/// Calls the store again where a neighbour's `statement_timeout` of 1 ms has cancelled the statement that ends it.
+/// Calls the store again where a neighbour's `statement_timeout` of 1 ms has cancelled a statement that begins or ends a transaction.
 fn repeated<T>(call: impl Fn() -> Result<T, StoreError>) -> T {
     for _ in 0..40 {
         match call() {
-            Err(StoreError::Unavailable(_)) => {}
+            Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_)) => {}
             answer => return answer.expect("an answer"),
         }
     }
@@ -140,22 +138,24 @@ fn neighbours_of_a_transaction_pooler_take_no_commit_its_durability() {
             .map(|writer| {
                 let store = &store;
                 scope.spawn(move || {
-                    let owner = alive(&**store);
+                    let owner = InstanceId::random();
+                    repeated(|| store.renew_lease(owner, LONG));
                     for round in 0..rounds {
                         let events = many(&format!("{writer} {round} "), 0..1 + round % 4);
-                        assert_eq!(
-                            insert(&**store, owner, &events)
-                                .iter()
-                                .filter_map(accepted)
-                                .count(),
-                            events.len()
-                        );
+                        let stored = repeated(|| store.insert(owner, &sinks(), &events));
+                        // Known are those whose first answer was lost.
+                        let is_stored = |one: &Inserted| {
+                            matches!(one, Inserted::Accepted(_) | Inserted::Duplicate(_))
+                        };
+                        assert!(stored.iter().all(is_stored), "{stored:?}");
                     }
                     let mut found = 0;
                     while found < events {
-                        let rows = seqs(&claim_all(&**store, owner));
+                        let rows =
+                            seqs(&repeated(|| store.claim(owner, &sink(), ROOM, &|_| false)));
                         found += rows.len();
-                        repeated(|| store.postpone(&sink(), &rows[..100], Duration::ZERO));
+                        let first = &rows[..rows.len().min(100)];
+                        repeated(|| store.postpone(&sink(), first, Duration::ZERO));
                         repeated(|| store.confirmed(&sink(), &rows));
                     }
                     assert_eq!(found, events, "each once");
@@ -175,10 +175,8 @@ fn neighbours_of_a_transaction_pooler_take_no_commit_its_durability() {
         0
     );
     assert_eq!(place.count("public.told WHERE path NOT LIKE 'Test %'"), 0);
-    assert_eq!(
-        place.count("public.told WHERE synchronous_commit = 'on'"),
-        events
-    );
+    // More, where an event was stored again whose first answer was lost.
+    assert!(place.count("public.told WHERE synchronous_commit = 'on'") >= events);
 }
 
 #[test]

@@ -89,14 +89,14 @@ fn short_window(source: &Source, scheme: &Scheme, report: &mut Report) {
     }
 }
 
-/// Warns of refusals at a provider that does not send again.
+/// Warns of refusals at a provider that does not send again, or is not known to.
 fn refusals_are_final(source: &Source, scheme: &Scheme, report: &mut Report) {
     let limits = [source.rate_limit_per_sec, source.client_rate_limit_per_sec];
     let refuses = !source.allow_from.is_empty() && source.allow_from_mode == AllowFromMode::Refuse;
-    let is_final = scheme.facts().retry.is_some_and(|retry| retry.is_zero());
+    let is_final = scheme.facts().retry.is_none_or(|retry| retry.is_zero());
     if is_final && (refuses || limits.iter().any(Option::is_some)) {
         report.warn(format!(
-            "source {}: its provider does not send again, so that a delivery that allow_from or a rate limit refuses is lost: set \
+            "source {}: its provider does not send again, or is not known to, so that a delivery that allow_from or a rate limit refuses is lost: set \
              allow_from_mode = \"observe\", and leave the rate limits out or far above what the provider sends",
             source.name
         ));

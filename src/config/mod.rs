@@ -26,6 +26,7 @@ mod show;
 mod sink_kinds;
 mod sinks;
 mod sources;
+mod together;
 mod tokens;
 mod urls;
 mod value;
@@ -151,7 +152,7 @@ impl Draft {
         config.collect_headers();
         let files = file.into_iter().chain(beside);
         config.files = files.map(|file| file.name.clone()).collect();
-        rules::together(&config, tables.len(), &mut report);
+        together::check(&config, tables.len(), &mut report);
         Self {
             config,
             report,

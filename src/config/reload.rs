@@ -182,6 +182,10 @@ impl Config {
                 "lakehouse.catalog",
                 self.lakehouse.catalog != new.lakehouse.catalog,
             ),
+            (
+                "lakehouse.properties",
+                self.lakehouse.properties != new.lakehouse.properties,
+            ),
         ];
         let differ = differ.into_iter().filter(|(_, differs)| *differs);
         let mut options: Vec<String> = differ.map(|(key, _)| key.to_owned()).collect();

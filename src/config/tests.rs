@@ -310,6 +310,10 @@ fn options_are_checked_together() {
         "server.admin_listen: the same address",
     );
     refused(
+        "[[source]]\nname = \"a\"\nprovider = \"none\"\nclient_rate_limit_burst = 5",
+        "source.a.client_rate_limit_burst: without client_rate_limit_per_sec",
+    );
+    refused(
         "limits.in_flight_bytes = 1024",
         "limits.max_body_bytes: larger than limits.in_flight_bytes",
     );

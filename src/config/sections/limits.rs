@@ -34,7 +34,7 @@ section! {
         /// Lowest rate of a body; a slower one, or a pause of 3 s, gets 408. A large body must be faster, so
         /// that it ends within body_timeout_ms: at the defaults, 350 KB a second for 10 MB.
         pub min_body_bytes_per_sec: u64 = "limits.min_body_bytes_per_sec", Count(1..=GIB), 1024;
-        /// Largest Retry-After of a 503. The value is drawn between 1 and this, so that refused senders come
+        /// Largest Retry-After of a 503 or a 429. The value is drawn between 1 and this, so that refused senders come
         /// back spread out.
         pub retry_after_max_secs: u64 = "limits.retry_after_max_secs", Secs(1..=3600), 10;
     }

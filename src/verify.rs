@@ -20,7 +20,6 @@ use crate::dedup::Verified;
 use crate::domain::delivery::Marks;
 use crate::domain::outcome::{FailReason, Outcome, Rejection, ShedReason};
 use crate::domain::request::Request;
-use crate::domain::trace_context::TraceContext;
 use crate::faults::points::failpoint;
 use crate::in_flight::Ticket;
 use crate::keys::{KeyService, Learn};
@@ -177,7 +176,8 @@ impl Handler<Mail<Received>> for VerifierActor {
             Ok(Ok(Verdict::Events(verified))) => {
                 let by = source.verified(&verified, request.received_at);
                 let events = verified.into_events().into_iter();
-                let new = |event| new_event(&source, &request, (event, by.clone()), ticket.trace);
+                let context = spans::to_pass_on(&request, ticket.trace);
+                let new = |event| new_event(&source, &request, (event, by.clone()), &context);
                 let events = events.map(new).collect();
                 failpoint!("verifier_verified");
                 self.pass_on(Verified { events, ticket });
@@ -265,10 +265,9 @@ pub fn vouched_for(source: &Source, request: &Request) -> Result<Vec<NewEvent>, 
             "no id is in it, and the source tells events apart by their signatures: a known one would be stored again",
         ));
     }
-    let events = events.into_iter();
-    Ok(events
-        .map(|event| new_event(source, request, (event, None), None))
-        .collect())
+    let context = spans::to_pass_on(request, None);
+    let new = |event| new_event(source, request, (event, None), &context);
+    Ok(events.into_iter().map(new).collect())
 }
 
 /// Returns the event to store.
@@ -276,10 +275,10 @@ fn new_event(
     source: &Source,
     request: &Request,
     (event, verified_by): (VerifiedEvent, Option<Arc<str>>),
-    trace: Option<TraceContext>,
+    context: &[(String, String)],
 ) -> NewEvent {
     let mut headers = stored_headers(source, request, &event);
-    spans::pass_on(&mut headers, request, trace);
+    spans::pass_on(&mut headers, context);
     let event_type = event.event_type.as_deref();
     let sinks = Some(source.sinks.wanting(&source.name, event_type));
     let keys = EventKeys::new(&source.name, source.drop_same_bytes, &event);

@@ -34,7 +34,7 @@ use crate::runtime::mailbox::ActorRegistry;
 use crate::telemetry::{Health, Metrics};
 
 /// Open connections, at most.
-const CONNECTIONS: usize = 256;
+pub const CONNECTIONS: usize = 256;
 
 /// Time for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

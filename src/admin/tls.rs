@@ -19,11 +19,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::{CONNECTIONS, HEAD_TIMEOUT};
+use crate::config::model::TlsListener;
 use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::tls::HandshakeFault;
-
-/// Name of the listener in metrics.
-const LISTENER: &str = "admin";
+use crate::telemetry::logs;
 
 /// Time for which a closing connection is still read: its client would see a reset in place of its answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -58,9 +57,12 @@ where
                 let peer = socket.peer_addr().ok();
                 match shake_hands(socket, &certificate).await {
                     Ok(session) => Ok((session, peer)),
-                    Err(fault) => {
-                        let labels = [LISTENER, fault.label()];
-                        failures.with_label_values(&labels).inc();
+                    Err((fault, cause)) => {
+                        let listener = TlsListener::Admin.label();
+                        failures.with_label_values(&[listener, fault.label()]).inc();
+                        if fault == HandshakeFault::Refused {
+                            logs::handshake_refused(listener, peer, &cause);
+                        }
                         Err(DispatchError::DisconnectTimeout)
                     }
                 }
@@ -89,14 +91,14 @@ where
     Ok(server.run())
 }
 
-/// Returns the session of a client whose handshake is over in time.
+/// Returns the session of a client whose handshake is over in time, or the fault and its cause.
 async fn shake_hands(
     socket: TcpStream,
     certificate: &CertificateInForce,
-) -> Result<TlsStream<TcpStream>, HandshakeFault> {
+) -> Result<TlsStream<TcpStream>, (HandshakeFault, String)> {
     match tokio::time::timeout(HEAD_TIMEOUT, certificate.accept(socket)).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(HandshakeFault::of(&error)),
-        Err(_) => Err(HandshakeFault::Timeout),
+        Ok(Err(error)) => Err((HandshakeFault::of(&error), error.to_string())),
+        Err(_) => Err((HandshakeFault::Timeout, String::new())),
     }
 }

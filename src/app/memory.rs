@@ -6,6 +6,7 @@
 use std::fmt;
 use std::thread::available_parallelism;
 
+use crate::admin::CONNECTIONS;
 use crate::config::Config;
 use crate::config::model::{Publisher, PublisherUrl, StoreUrl, TlsListener};
 use crate::http::connection_bytes;
@@ -99,6 +100,7 @@ impl MemoryBound {
         parts.extend(publishing(config));
         parts.extend(lakehouse_writer(config));
         parts.extend(admin_api(config));
+        parts.extend(admin_sessions(config));
         parts.extend(quarantine(config));
         parts.extend(process(config, cores));
         let sum = |parts: &[Part]| parts.iter().map(|(_, bytes)| bytes).sum();
@@ -243,6 +245,14 @@ fn publishing(config: &Config) -> Vec<Part> {
     ]
 }
 
+/// Returns the part of TLS at the admin listener, if it is on.
+fn admin_sessions(config: &Config) -> Option<Part> {
+    config.tls.is_on(TlsListener::Admin).then_some((
+        "sessions under TLS at the admin listener (tls.admin_certificate)",
+        (CONNECTIONS * SESSION_BYTES) as u64,
+    ))
+}
+
 /// Returns the part of the admin API, if it is on.
 fn admin_api(config: &Config) -> Option<Part> {
     let admin = &config.admin;
@@ -384,6 +394,7 @@ mod tests {
             "[[source]]\nname = \"s\"\nprovider = \"none\"\nmax_body_bytes = 26214401",
             "store.url = \"postgres://h/d\"",
             "tls = { certificate = \"plain:c\", key = \"plain:k\" }",
+            "tls = { admin_certificate = \"plain:c\", admin_key = \"plain:k\" }",
             "[[source]]\nname = \"s\"\nprovider = \"none\"\nclient_rate_limit_per_sec = 1",
             "[[source]]\nname = \"s\"\nprovider = \"aws-sns\"\nparams = { topic_arn = \"arn:aws:sns:us-east-1:1:t\" }",
         ] {

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Addresses with the same first bits: `10.0.0.0/8`, `2606:50c0::/32`.
+///
+/// `ipnet` would be a direct dependency for these lines. It takes no bare address, takes bits after the prefix, and does
+/// not see IPv4 that is written as IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     first: IpAddr,
@@ -20,11 +23,11 @@ impl Network {
 
 /// Returns the first bits of an address with its kind, and zeros after them.
 fn bits(address: IpAddr, prefix: u8) -> (bool, u128) {
-    let (is_v4, all, length) = match address {
-        IpAddr::V4(ip) => (true, u128::from(ip.to_bits()) << 96, prefix),
-        IpAddr::V6(ip) => (false, ip.to_bits(), prefix),
+    let (is_v4, all) = match address {
+        IpAddr::V4(ip) => (true, u128::from(ip.to_bits()) << 96),
+        IpAddr::V6(ip) => (false, ip.to_bits()),
     };
-    let kept = u128::MAX.checked_shl(128 - u32::from(length.min(128)));
+    let kept = u128::MAX.checked_shl(128 - u32::from(prefix.min(128)));
     (is_v4, all & kept.unwrap_or(0))
 }
 

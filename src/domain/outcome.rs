@@ -201,6 +201,20 @@ impl ShedReason {
 }
 
 impl Outcome {
+    /// Returns true if an event of the sender is stored.
+    pub fn is_stored(&self) -> bool {
+        matches!(self, Self::Accepted { .. } | Self::Duplicate { .. })
+    }
+
+    /// Returns true if the sender had to be known for this outcome.
+    pub fn is_proven(&self) -> bool {
+        match self {
+            Self::Accepted { .. } | Self::Duplicate { .. } => true,
+            Self::Challenge(_) | Self::Rejected(_) | Self::Shed(_) => false,
+            Self::Failed(reason) => !matches!(reason, FailReason::Paused | FailReason::Keys),
+        }
+    }
+
     /// Returns the option that sets the bound, for a delivery that was shed.
     pub fn bounded_by(&self) -> Option<&'static str> {
         match self {

@@ -125,8 +125,8 @@ pub(super) struct Reply {
     body: Body,
     /// Outcome and reason of the delivery, if it is known.
     pub(super) outcome: Option<(&'static str, &'static str)>,
-    /// The delivery was turned away: its sender may be nobody that we know.
-    pub(super) is_refused: bool,
+    /// The delivery's sender may be nobody that we know.
+    pub(super) is_unproven: bool,
 }
 
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Reply {
             headers: Vec::new(),
             body: Body::Bytes(body.into()),
             outcome: None,
-            is_refused: false,
+            is_unproven: false,
         }
     }
 
@@ -155,7 +155,7 @@ impl Reply {
             headers: Vec::new(),
             body: Body::Problem(problem),
             outcome: None,
-            is_refused: false,
+            is_unproven: false,
         }
     }
 
@@ -277,12 +277,11 @@ impl MessageBody for Content {
     }
 }
 
-/// Returns the response to an outcome, in the form that the source's provider requires, if it
-/// requires one.
+/// Returns the response to an outcome, in the form that the source's provider requires.
 pub(super) fn of(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
     Reply {
         outcome: Some((outcome.label(), outcome.reason())),
-        is_refused: matches!(outcome, Outcome::Rejected(_) | Outcome::Shed(_)),
+        is_unproven: !outcome.is_proven(),
         ..response(outcome, source, id)
     }
 }
@@ -299,8 +298,11 @@ fn response(outcome: &Outcome, source: &Source, id: RequestId) -> Reply {
                 Reply::problem(problem.with_status(answers.rejected))
             }
             // A provider that gives up after any 4xx has a status of its own for what it shall send again.
-            problem if rejection.reason == RejectReason::AddressNotAllowed => {
-                Reply::problem(problem.with_status(answers.overloaded))
+            problem
+                if rejection.reason == RejectReason::AddressNotAllowed
+                    && answers.overloaded.is_some() =>
+            {
+                later(problem, source, id)
             }
             problem => Reply::problem(problem),
         },

@@ -202,7 +202,7 @@ async fn deliver(
     failpoint!("http_handed_over");
     match tokio::time::timeout_at(deadline.into(), outcome).await {
         Ok(Ok(outcome)) => {
-            if is_proven(&outcome) {
+            if outcome.is_stored() {
                 guard.set_trusted();
             }
             answer::of(&outcome, source, arrival.id)
@@ -224,14 +224,6 @@ fn admit_head(
     let declared = admissible(source, head.head().headers(), service)?;
     client.admit(source, head, arrival)?;
     Ok((declared, client.address))
-}
-
-/// Returns `true` if the sender has proven an event.
-fn is_proven(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Accepted { .. } | Outcome::Duplicate { .. }
-    )
 }
 
 /// Returns the minimum rate of a body of a declared length, if it is known.

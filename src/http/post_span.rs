@@ -47,7 +47,7 @@ impl PostSpan {
 
     /// Ends the span with the answer. As the conventions for HTTP have it, only 5xx is a failure.
     pub(super) fn end(mut self, reply: &Reply) {
-        if reply.is_refused {
+        if reply.is_unproven {
             self.leave_out_strangers();
         }
         let Some(mut span) = self.open.take() else {

@@ -77,5 +77,8 @@ fn target(head: &Head) -> &str {
 }
 
 fn shown(client: Option<IpAddr>) -> String {
-    client.map_or_else(|| "an unknown address".to_owned(), |ip| ip.to_string())
+    client.map_or_else(
+        || "a client that its proxy does not name (X-Forwarded-For, PROXY protocol)".to_owned(),
+        |ip| ip.to_string(),
+    )
 }

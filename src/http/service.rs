@@ -235,7 +235,7 @@ pub fn serve(
             failures: service.metrics.handshake_failures.clone(),
         }),
         proxies: config.proxy_protocol.then(|| ProxyGate {
-            trusted: service.trusted_proxies.clone(),
+            trusted: service.trusted_proxies.as_slice().into(),
             failures: service.metrics.proxy_failures.clone(),
         }),
         drain: drain.min(longest),

@@ -190,7 +190,7 @@ impl Message {
                 return true;
             };
             let mut names = forwarded.iter().chain([&CONTENT_ENCODING]);
-            let of_trace = || [TRACEPARENT, TRACESTATE].contains(&name) && traces::is_on();
+            let of_trace = || traces::is_on() && [TRACEPARENT, TRACESTATE].contains(&name);
             names.any(|header| header.as_str().eq_ignore_ascii_case(name)) || of_trace()
         };
         let theirs = self.event.headers.iter();

@@ -30,7 +30,7 @@ pub(super) fn end<P>(
         return;
     };
     let shown = |trace| traces::shows_refusal(trace, request);
-    if matches!(verdict, Ok(Err(_)) | Err(_)) && !span.context().is_some_and(shown) {
+    if !matches!(verdict, Ok(Ok(Verdict::Events(_)))) && !span.context().is_some_and(shown) {
         return span.discard();
     }
     let result = match verdict {
@@ -52,33 +52,33 @@ pub(super) fn end<P>(
     }
 }
 
-/// Adds the trace context to the headers that an event is stored with: `trace` if the delivery is sampled, or else
-/// what its sender gave. Without an exporter, it is a header like others.
-pub(super) fn pass_on(
-    headers: &mut Vec<(String, String)>,
-    request: &Request,
-    trace: Option<TraceContext>,
-) {
+/// Returns the trace context that the events of a delivery are stored with, as headers: `trace` if the delivery is
+/// sampled, or else what its sender gave. None without an exporter, where it is a header like others.
+pub(super) fn to_pass_on(request: &Request, trace: Option<TraceContext>) -> Vec<(String, String)> {
     if !traces::is_on() {
-        return;
+        return Vec::new();
     }
-    let given = request
-        .headers
-        .get(&HeaderName::from_static(TRACEPARENT))
-        .and_then(header_text);
-    let given = given.and_then(|text| TraceContext::parse(&text));
-    let is_continued = given.is_some();
-    let Some(parent) = trace.or(given) else {
-        return;
+    let text = |name| {
+        let value = request.headers.get(&HeaderName::from_static(name));
+        value.and_then(header_text)
     };
-    headers.retain(|(name, _)| name != TRACEPARENT && name != TRACESTATE);
-    headers.push((TRACEPARENT.to_owned(), parent.to_string()));
-    let state = request
-        .headers
-        .get(&HeaderName::from_static(TRACESTATE))
-        .and_then(header_text);
+    let given = text(TRACEPARENT).and_then(|text| TraceContext::parse(&text));
     // The state belongs to the given context.
-    if let Some(state) = state.filter(|state| is_continued && state.len() <= MAX_STATE) {
-        headers.push((TRACESTATE.to_owned(), state));
+    let state = given.is_some().then(|| text(TRACESTATE)).flatten();
+    let state = state.filter(|state| state.len() <= MAX_STATE);
+    let Some(parent) = trace.or(given) else {
+        return Vec::new();
+    };
+    let parent = (TRACEPARENT.to_owned(), parent.to_string());
+    let state = state.map(|state| (TRACESTATE.to_owned(), state.to_string()));
+    [parent].into_iter().chain(state).collect()
+}
+
+/// Puts the trace context in the place of what an event's headers have of one.
+pub(super) fn pass_on(headers: &mut Vec<(String, String)>, context: &[(String, String)]) {
+    if context.is_empty() {
+        return;
     }
+    headers.retain(|(name, _)| name != TRACEPARENT && name != TRACESTATE);
+    headers.extend_from_slice(context);
 }

@@ -15,13 +15,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::progress::Progress;
 use super::proxy_header::{self, HeaderState, LONGEST};
+use crate::config::model::TlsListener;
 use crate::domain::network::Network;
 use crate::runtime::certificate::CertificateInForce;
 use crate::runtime::tls::HandshakeFault;
 use crate::telemetry::logs;
-
-/// Name of the listener in metrics and logs.
-const LISTENER: &str = "ingest";
 
 /// Reason for which what a proxy sent is no header, in metrics and logs.
 const MALFORMED: &str = "malformed";
@@ -39,7 +37,7 @@ pub(in crate::http) struct TlsTransport {
 #[derive(Clone)]
 pub(in crate::http) struct ProxyGate {
     /// `server.trusted_proxies`.
-    pub(in crate::http) trusted: Vec<Network>,
+    pub(in crate::http) trusted: Arc<[Network]>,
     /// Connections that were closed for the protocol, by reason.
     pub(in crate::http) failures: IntCounterVec,
 }
@@ -80,10 +78,12 @@ pub(super) struct PendingHandshake {
 
 impl PendingHandshake {
     fn fails(&self, fault: HandshakeFault, cause: &str) {
-        let labels = [LISTENER, fault.label()];
-        self.failures.with_label_values(&labels).inc();
+        let listener = TlsListener::Ingest.label();
+        self.failures
+            .with_label_values(&[listener, fault.label()])
+            .inc();
         if fault == HandshakeFault::Refused {
-            logs::handshake_refused(LISTENER, self.peer, cause);
+            logs::handshake_refused(listener, self.peer, cause);
         }
     }
 }
@@ -190,13 +190,13 @@ impl ProxyHeader {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<SocketAddr>, &'static str>> {
+        let mut room = [0; LONGEST];
         loop {
             let more = match proxy_header::judge(&self.read) {
                 HeaderState::Whole(client) => return Poll::Ready(Ok(client)),
                 HeaderState::Malformed => return Poll::Ready(Err(MALFORMED)),
                 HeaderState::Needs(more) => more,
             };
-            let mut room = [0; LONGEST];
             let mut part = ReadBuf::new(&mut room[..more.min(LONGEST)]);
             let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut part));
             if read.is_err() || part.filled().is_empty() {

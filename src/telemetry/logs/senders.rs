@@ -46,7 +46,7 @@ pub fn handshake_refused(listener: &str, peer: Option<SocketAddr>, cause: &str) 
             listener,
             peer,
             left_out,
-            "no TLS session at the {listener} listener with {peer}: {cause}; if a provider says so of an unknown authority, tls.certificate \
+            "no TLS session at the {listener} listener with {peer}: {cause}; if a client does not know the authority, the listener's certificate \
              lacks an intermediate"
         );
     }

@@ -118,5 +118,10 @@ async fn a_provider_that_gives_up_after_a_4xx_gets_503_for_both_refusals() {
         "{refused}"
     );
     let app = App::start(&gitlab("allow_from = [\"203.0.113.7\"]")).await;
-    assert_eq!(status(&raw(&app, request)), "503");
+    let refused = raw(&app, request);
+    assert_eq!(status(&refused), "503", "{refused}");
+    assert!(
+        refused.to_lowercase().contains("retry-after: "),
+        "{refused}"
+    );
 }

@@ -1,9 +1,9 @@
 //! Migrations that a database still needs. They are compiled in.
 //!
 //! A later release may have added migrations, and the one before goes on beside it and after it: a migration
-//! only adds nullable columns and tables. One that takes something away inserts a further row into
-//! `__diesel_schema_migrations`, whose version does not consist of digits. Releases that do not know the row
-//! refuse the database.
+//! only adds: tables, columns that are nullable or have a default, indexes, triggers. One that takes something away
+//! inserts a further row into `__diesel_schema_migrations`, whose version does not consist of digits. Releases that
+//! do not know the row refuse the database.
 
 use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource};

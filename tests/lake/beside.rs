@@ -102,16 +102,13 @@ mod with_readers {
 
 mod with_servers {
     mod with_readers {
-        use std::time::Duration;
-
         use diesel::connection::SimpleConnection as _;
         use diesel::{Connection as _, PgConnection};
         use hookweir_testkit::app::{App, five_sources};
-        use hookweir_testkit::load::Load;
         use hookweir_testkit::servers::{amqp, postgres};
         use hookweir_testkit::sink::Queues;
 
-        use crate::service::{Beside, check_against, shown, trace, until_rows};
+        use crate::service::{check_against, rows_beside_restarts, trace};
 
         #[tokio::test(flavor = "multi_thread")]
         async fn events_of_rabbitmq_are_rows_with_a_catalog_in_postgresql() {
@@ -133,31 +130,7 @@ mod with_servers {
                 five_sources()
             );
             let mut app = App::start_with_lakehouse(&config).await;
-            let mut beside = Beside::start(&app);
-            // The queue gets events from its declaration on; the table is made before it.
-            while shown(&app, "waiting").is_none() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            let load = Load {
-                connections: 8,
-                rate: Some(100.0),
-                ..Load::on(&[app.listen])
-            }
-            .start();
-            for _ in 0..3 {
-                load.until_taken(100).await;
-                beside = Beside::start(&app);
-            }
-            let ledger = load.finish().await;
-            ledger.check();
-            app.drained().await;
-            let expected = ledger.genuine().count();
-            let mut messages = queues
-                .consume(&queues.events, expected, Duration::from_secs(120))
-                .await;
-            messages.extend(queues.rest(&queues.events).await);
-            let ids: std::collections::BTreeSet<_> = messages.iter().map(|m| &m.id).collect();
-            until_rows(&app, ids.len()).await;
+            let (ledger, messages, beside) = rows_beside_restarts(&app, &queues, 3).await;
             let traced = trace(&app, &messages[0].id);
             assert_eq!(traced["state"], "row", "{traced}");
             drop(beside);

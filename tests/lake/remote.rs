@@ -5,16 +5,12 @@ mod with_servers {
         mod with_readers {
             use std::io::{Read as _, Write as _};
             use std::net::TcpStream;
-            use std::time::Duration;
 
             use hookweir_testkit::app::{App, five_sources};
-            use hookweir_testkit::load::Load;
             use hookweir_testkit::servers::{Server, address, amqp};
             use hookweir_testkit::sink::Queues;
 
-            use crate::service::{
-                Beside, all, check_reader, lakehouse, out, shown, trace, until_rows,
-            };
+            use crate::service::{all, check_reader, lakehouse, out, rows_beside_restarts, trace};
 
             fn make_bucket(store: &Server) {
                 let mut stream =
@@ -51,31 +47,7 @@ mod with_servers {
                 };
                 let mut app = App::launch_as(&config, before).await;
                 app.ready().await;
-                let mut beside = Beside::start(&app);
-                // The queue gets events from its declaration on; the table is made before it.
-                while shown(&app, "waiting").is_none() {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                let load = Load {
-                    connections: 8,
-                    rate: Some(100.0),
-                    ..Load::on(&[app.listen])
-                }
-                .start();
-                for _ in 0..2 {
-                    load.until_taken(100).await;
-                    beside = Beside::start(&app);
-                }
-                let ledger = load.finish().await;
-                ledger.check();
-                app.drained().await;
-                let expected = ledger.genuine().count();
-                let mut messages = queues
-                    .consume(&queues.events, expected, Duration::from_secs(120))
-                    .await;
-                messages.extend(queues.rest(&queues.events).await);
-                let ids: std::collections::BTreeSet<_> = messages.iter().map(|m| &m.id).collect();
-                until_rows(&app, ids.len()).await;
+                let (ledger, messages, beside) = rows_beside_restarts(&app, &queues, 2).await;
                 let compared = lakehouse(&app, &["compare", "--until", "0s"]);
                 assert!(compared.status.success(), "{}", all(&compared));
                 let views = out(&lakehouse(&app, &["views"]));

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::App;
 use hookweir_testkit::ledger::Ledger;
+use hookweir_testkit::load::Load;
 use hookweir_testkit::program;
-use hookweir_testkit::sink::{Message, files};
+use hookweir_testkit::sink::{Message, Queues, files};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -157,4 +158,37 @@ impl Drop for Beside {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Sends events while processes of the lakehouse beside `app` come and go. Returns what was sent, the messages in the queue, and the last
+/// process, once each of the messages is a row.
+pub(crate) async fn rows_beside_restarts(
+    app: &App,
+    queues: &Queues,
+    restarts: usize,
+) -> (Ledger, Vec<Message>, Beside) {
+    let mut beside = Beside::start(app);
+    // The queue gets events from its declaration on; the table is made before it.
+    while shown(app, "waiting").is_none() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let load = Load {
+        connections: 8,
+        rate: Some(100.0),
+        ..Load::on(&[app.listen])
+    }
+    .start();
+    for _ in 0..restarts {
+        load.until_taken(100).await;
+        beside = Beside::start(app);
+    }
+    let ledger = load.finish().await;
+    ledger.check();
+    app.drained().await;
+    let expected = ledger.genuine().count();
+    let mut messages = queues.consume(&queues.events, expected, PATIENCE).await;
+    messages.extend(queues.rest(&queues.events).await);
+    let ids: BTreeSet<_> = messages.iter().map(|message| &message.id).collect();
+    until_rows(app, ids.len()).await;
+    (ledger, messages, beside)
 }

@@ -11,9 +11,9 @@ use crate::domain::delivery::InstanceId;
 use crate::store::size::{CONFLICT_OVERHEAD, EARLY_LOOK};
 use crate::store::{StoreError, StoreSize, Surplus};
 
-/// The quarantine has bounds of its own, and is not in use by events. Triggers count conflicts in `conflict_size`. Sizes on disk come from the file system, the number of events
-/// from the statistics collector (after a crash from the last `ANALYZE`), and the average from the oldest and the newest events. The
-/// bytes of a body are known without reading it.
+/// The quarantine has bounds of its own, and is not in use by events. Sizes on disk come from the file system, the
+/// number of events from the statistics collector (after a crash from the last `ANALYZE`), and the average from the
+/// oldest and the newest events. The bytes of a body are known without reading it. Triggers count conflicts.
 const SIZE: &str = "
     WITH disk AS MATERIALIZED (
         SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes,

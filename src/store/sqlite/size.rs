@@ -11,8 +11,9 @@ use super::{SqliteStore, now};
 use crate::store::size::{CONFLICT_OVERHEAD, EARLY_LOOK};
 use crate::store::{StoreError, StoreSize, Surplus};
 
-/// The quarantine has bounds of its own, and is not in use by events. Triggers count conflicts in `conflict_size`. Pages are counted by SQLite itself, and the average comes from the
-/// oldest and the newest events. The length of a body is known without reading it.
+/// The quarantine has bounds of its own, and is not in use by events. Pages are counted by SQLite itself, and the
+/// average comes from the oldest and the newest events. The length of a body is known without reading it. Triggers
+/// count conflicts.
 const SIZE: &str = "
     SELECT (SELECT page_size FROM pragma_page_size) AS page, (SELECT page_count FROM pragma_page_count) AS pages,
            (SELECT freelist_count FROM pragma_freelist_count) AS free,

@@ -7,7 +7,7 @@ pub mod sql;
 
 use async_trait::async_trait;
 use iceberg::table::Table;
-use iceberg::{Catalog, Result, TableIdent, TableRequirement, TableUpdate};
+use iceberg::{Catalog, Error, ErrorKind, Result, TableIdent, TableRequirement, TableUpdate};
 
 /// Catalog that takes commits which the `iceberg` crate has no transaction for.
 #[async_trait]
@@ -28,4 +28,12 @@ pub trait LakeCatalog: Catalog {
     async fn metadata_location(&self, _ident: &TableIdent) -> Result<Option<String>> {
         Ok(None)
     }
+}
+
+/// Returns the error of a request that the lakehouse never makes.
+fn unsupported(what: &str) -> Error {
+    Error::new(
+        ErrorKind::FeatureUnsupported,
+        format!("the lakehouse needs no {what} of a catalog"),
+    )
 }

@@ -13,15 +13,15 @@ use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
 use iceberg::{
-    Catalog, Error, ErrorKind, Namespace, NamespaceIdent, Result, Runtime, TableCommit,
-    TableCreation, TableIdent, TableRequirement, TableUpdate,
+    Catalog, ErrorKind, Namespace, NamespaceIdent, Result, Runtime, TableCommit, TableCreation,
+    TableIdent, TableRequirement, TableUpdate,
 };
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
 use self::client::{Answer, Client};
-use super::LakeCatalog;
+use super::{LakeCatalog, unsupported};
 use crate::bucket;
 use crate::storage;
 
@@ -146,7 +146,7 @@ impl LakeCatalog for RestCatalog {
                 .with_retryable(true)),
             StatusCode::NOT_FOUND => Err(answer.error(ErrorKind::TableNotFound, what)),
             _ => {
-                let shown: Shown = answer.expect(what)?;
+                let shown: Shown = answer.parsed(what)?;
                 // The answer has no credentials for the files of the next commit.
                 let loaded = self.load_table(ident).await?;
                 self.build(ident, shown, loaded.file_io().clone())
@@ -162,7 +162,7 @@ impl Catalog for RestCatalog {
         if answer.status == StatusCode::NOT_FOUND {
             return Err(answer.error(ErrorKind::TableNotFound, "load the table"));
         }
-        self.table(ident, answer.expect("load the table")?).await
+        self.table(ident, answer.parsed("load the table")?).await
     }
 
     async fn table_exists(&self, ident: &TableIdent) -> Result<bool> {
@@ -170,7 +170,7 @@ impl Catalog for RestCatalog {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(false);
         }
-        answer.expect::<serde::de::IgnoredAny>("look for the table")?;
+        answer.parsed::<serde::de::IgnoredAny>("look for the table")?;
         Ok(true)
     }
 
@@ -185,7 +185,7 @@ impl Catalog for RestCatalog {
             let kind = ErrorKind::NamespaceAlreadyExists;
             return Err(answer.error(kind, "create the namespace"));
         }
-        answer.expect::<serde::de::IgnoredAny>("create the namespace")?;
+        answer.parsed::<serde::de::IgnoredAny>("create the namespace")?;
         Ok(Namespace::new(namespace.clone()))
     }
 
@@ -211,7 +211,7 @@ impl Catalog for RestCatalog {
         if answer.status == StatusCode::CONFLICT {
             return Err(answer.error(ErrorKind::TableAlreadyExists, "create the table"));
         }
-        self.table(&ident, answer.expect("create the table")?).await
+        self.table(&ident, answer.parsed("create the table")?).await
     }
 
     async fn update_table(&self, mut commit: TableCommit) -> Result<Table> {
@@ -266,11 +266,4 @@ impl Catalog for RestCatalog {
     async fn register_table(&self, _table: &TableIdent, _location: String) -> Result<Table> {
         Err(unsupported("register_table"))
     }
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(
-        ErrorKind::FeatureUnsupported,
-        format!("the lakehouse needs no {what} of a catalog"),
-    )
 }

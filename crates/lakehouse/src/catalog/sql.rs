@@ -1,6 +1,7 @@
 //! Iceberg catalog over [`Database`].
 
 use std::collections::HashMap;
+use std::fmt;
 use std::str::FromStr as _;
 
 use async_trait::async_trait;
@@ -12,19 +13,26 @@ use iceberg::{
     TableCommit, TableCreation, TableIdent, TableRequirement, TableUpdate,
 };
 
-use super::LakeCatalog;
 use super::database::{Database, RowInserted};
+use super::{LakeCatalog, unsupported};
 use crate::{bucket, disk, storage};
 
 /// Name of the catalog, a key of its rows. Spark and pyiceberg must use the same.
 pub const CATALOG: &str = "hookweir";
 
 /// Iceberg catalog in the tables of the JDBC catalog.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SqlCatalog {
     database: Database,
     files: FileIO,
     runtime: Runtime,
+}
+
+/// Without `files`, which have the keys of a bucket.
+impl fmt::Debug for SqlCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlCatalog").finish_non_exhaustive()
+    }
 }
 
 impl SqlCatalog {
@@ -338,11 +346,4 @@ impl LakeCatalog for SqlCatalog {
 
 fn names(ident: &TableIdent) -> (String, String) {
     (ident.namespace().join("."), ident.name().to_owned())
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(
-        ErrorKind::FeatureUnsupported,
-        format!("the catalog has no {what}"),
-    )
 }

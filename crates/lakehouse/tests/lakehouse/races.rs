@@ -12,7 +12,7 @@ use hookweir_lakehouse::writer::Writer;
 use iceberg::transaction::{ApplyTransactionAction as _, Transaction};
 use iceberg::{Catalog, TableCommit};
 
-use super::support::{Fixture, events, ids_of};
+use super::support::{Fixture, added_at_once, events, ids_of};
 use faulty::{Fault, FaultyCatalog};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,28 +29,11 @@ async fn the_loser_of_a_race_reads_the_ids_of_the_winner() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_writers_with_the_same_messages_at_once_add_each_id_once() {
     let fixture = Fixture::new();
-    let mut tasks = Vec::new();
+    let mut writers = Vec::new();
     for _ in 0..4 {
-        let mut writer = fixture.writer().await;
-        tasks.push(tokio::spawn(async move {
-            let mut added = 0;
-            for begin in (0..200).step_by(20) {
-                loop {
-                    match writer.commit(&events(begin..begin + 20)).await {
-                        Ok(outcome) => break added += outcome.added,
-                        // SQLite was busy for too long, or all attempts were lost: the feed waits.
-                        Err(error) => println!("again after {error}"),
-                    }
-                }
-            }
-            added
-        }));
+        writers.push(fixture.writer().await);
     }
-    let mut added = 0;
-    for task in tasks {
-        added += task.await.expect("no panic");
-    }
-    assert_eq!(added, 200);
+    assert_eq!(added_at_once(writers, 200).await, 200);
     assert_eq!(fixture.ids().await, ids_of(&events(0..200)));
 }
 

@@ -19,7 +19,7 @@ mod with_rest {
         use hookweir_testkit::servers::{Server, address};
         use tempfile::TempDir;
 
-        use crate::support::{NOON, assert_rows_are, event, events, ids_of};
+        use crate::support::{NOON, added_at_once, assert_rows_are, event, events, ids_of};
 
         const LOGIN: &str = "login.credential=id:secret\nlogin.token=fixed\n";
         const NOW: Millis = Millis(NOON);
@@ -183,26 +183,8 @@ mod with_rest {
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn writers_with_the_same_messages_at_once_add_each_id_once() {
             let remote = Remote::with_login();
-            let writers = [remote.writer().await, remote.writer().await];
-            let tasks = writers.map(|mut writer| {
-                tokio::spawn(async move {
-                    let mut added = 0;
-                    for begin in (0..100).step_by(20) {
-                        loop {
-                            match writer.commit(&events(begin..begin + 20)).await {
-                                Ok(outcome) => break added += outcome.added,
-                                Err(error) => println!("again after {error}"),
-                            }
-                        }
-                    }
-                    added
-                })
-            });
-            let mut added = 0;
-            for task in tasks {
-                added += task.await.expect("no panic");
-            }
-            assert_eq!(added, 100);
+            let writers = vec![remote.writer().await, remote.writer().await];
+            assert_eq!(added_at_once(writers, 100).await, 100);
             assert_eq!(remote.ids().await, ids_of(&events(0..100)));
         }
 

@@ -184,3 +184,27 @@ fn expected(event: &Event) -> Value {
         "same_bytes_as": event.same_bytes_as.map(|id| id.to_string()),
     })
 }
+
+/// Commits the first events, 20 at a time, by all writers at once. Returns the number of rows that they have added together.
+pub(crate) async fn added_at_once(writers: Vec<Writer>, count: u64) -> usize {
+    let tasks = writers.into_iter().map(|mut writer| {
+        tokio::spawn(async move {
+            let mut added = 0;
+            for begin in (0..count).step_by(20) {
+                loop {
+                    match writer.commit(&events(begin..begin + 20)).await {
+                        Ok(outcome) => break added += outcome.added,
+                        // The catalog was busy for too long, or all attempts were lost: the feed waits.
+                        Err(error) => println!("again after {error}"),
+                    }
+                }
+            }
+            added
+        })
+    });
+    let mut added = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        added += task.await.expect("no panic");
+    }
+    added
+}

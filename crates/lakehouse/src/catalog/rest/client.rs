@@ -60,14 +60,35 @@ struct Configuration {
     overrides: HashMap<String, String>,
 }
 
+/// Refusal: of a catalog, or of a server of tokens (RFC 6749, section 5.2).
 #[derive(Deserialize)]
-struct Refused {
-    error: Reason,
+#[serde(untagged)]
+enum Refused {
+    Catalog {
+        error: Reason,
+    },
+    Tokens {
+        error: String,
+        #[serde(default)]
+        error_description: String,
+    },
 }
 
 #[derive(Deserialize)]
 struct Reason {
     message: String,
+}
+
+impl Refused {
+    fn reason(self) -> String {
+        match self {
+            Self::Catalog { error } => error.message,
+            Self::Tokens {
+                error,
+                error_description,
+            } => format!("{error} {error_description}"),
+        }
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -143,7 +164,7 @@ impl Client {
             url += &format!("?warehouse={}", encoded(warehouse));
         }
         let answer = answer(with_token(self.http.get(url), token.as_deref())).await?;
-        let found: Configuration = answer.expect("read its configuration")?;
+        let found: Configuration = answer.parsed("read its configuration")?;
         let mut properties = found.defaults;
         properties.extend(self.place.properties.clone());
         properties.extend(found.overrides);
@@ -184,7 +205,7 @@ impl Client {
             .post(property("oauth2-server-uri").unwrap_or(&own))
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form.join("&"));
-        let granted: Granted = answer(request).await?.expect("get a token")?;
+        let granted: Granted = answer(request).await?.parsed("get a token")?;
         // A request that is on its way must not outlive it.
         let renew = granted.expires_in.as_ref().and_then(lifetime);
         let renew = renew.map(|life| Instant::now() + life * 4 / 5);
@@ -198,7 +219,7 @@ impl Answer {
     }
 
     /// Returns the body of a success, parsed; otherwise an error that says what could not be done.
-    pub(super) fn expect<T: for<'a> Deserialize<'a>>(&self, what: &str) -> Result<T> {
+    pub(super) fn parsed<T: for<'a> Deserialize<'a>>(&self, what: &str) -> Result<T> {
         if !self.status.is_success() {
             return Err(self.error(ErrorKind::Unexpected, what));
         }
@@ -208,8 +229,8 @@ impl Answer {
     /// Returns an error with the catalog's reason.
     pub(super) fn error(&self, kind: ErrorKind, what: &str) -> Error {
         let refused = serde_json::from_slice::<Refused>(&self.body);
-        let reason = refused.map(|refused| refused.error.message);
-        let reason: String = reason.unwrap_or_default().chars().take(SHOWN).collect();
+        let reason = refused.map(Refused::reason).unwrap_or_default();
+        let reason: String = reason.trim_end().chars().take(SHOWN).collect();
         let status = self.status.as_u16();
         Error::new(
             kind,
@@ -278,6 +299,25 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_shown_with_its_reason_whoever_refuses() {
+        let refused = |body: &str| {
+            let answer = Answer {
+                status: StatusCode::UNAUTHORIZED,
+                body: body.as_bytes().to_vec(),
+            };
+            answer
+                .error(ErrorKind::Unexpected, "get a token")
+                .to_string()
+        };
+        let catalog =
+            r#"{"error": {"message": "no such key", "type": "NotAuthorized", "code": 401}}"#;
+        assert!(refused(catalog).ends_with("status 401 no such key"));
+        let tokens = r#"{"error": "invalid_client", "error_description": "it has expired"}"#;
+        assert!(refused(tokens).ends_with("status 401 invalid_client it has expired"));
+        assert!(refused("<html>").ends_with("status 401 "));
+    }
 
     #[test]
     fn a_tokens_lifetime_is_read_from_whatever_servers_send() {

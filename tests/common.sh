@@ -89,50 +89,37 @@ install_missing() {
     ((${#missing[@]} == 0)) || { echo "$me: installed, yet not found: ${missing[*]}" >&2; exit 69; }
 }
 
-# Installs what Kafka needs where that is allowed, and fetches its jars. Fails where Kafka cannot be had, and says why: that is no mistake
-# of the tests.
-prepare_kafka() {
-    local missing
-    mapfile -t missing < <(tests/servers missing kafka)
+# Installs what tests/servers needs for KIND, where that is allowed.
+install_for() {
+    local kind=$1 missing
+    mapfile -t missing < <(tests/servers missing "$kind")
     if ((${#missing[@]})) && ((EUID == 0)) && command -v apt-get >/dev/null; then
         say "installing ${missing[*]}"
-        (missing_packages() { tests/servers missing kafka; } && install) || say "could not install ${missing[*]}"
+        (missing_packages() { tests/servers missing "$kind"; } && install) || say "could not install ${missing[*]}"
     fi
+}
+
+# Each of these makes something ready: Kafka, Iceberg's REST catalog, Apache Spark, whose jars HOOKWEIR_TEST_SPARK names then, and a
+# browser with its driver. Each fails where that cannot be had, and says why: that is no mistake of the tests.
+prepare_kafka() {
+    install_for kafka
     tests/servers fetch kafka
 }
 
-# Does the same for Iceberg's REST catalog.
 prepare_rest() {
-    local missing
-    mapfile -t missing < <(tests/servers missing rest)
-    if ((${#missing[@]})) && ((EUID == 0)) && command -v apt-get >/dev/null; then
-        say "installing ${missing[*]}"
-        (missing_packages() { tests/servers missing rest; } && install) || say "could not install ${missing[*]}"
-    fi
+    install_for rest
     tests/servers fetch rest
 }
 
-# Does the same for Apache Spark, whose jars HOOKWEIR_TEST_SPARK names then.
 prepare_spark() {
-    local missing
-    mapfile -t missing < <(tests/servers missing spark)
-    if ((${#missing[@]})) && ((EUID == 0)) && command -v apt-get >/dev/null; then
-        say "installing ${missing[*]}"
-        (missing_packages() { tests/servers missing spark; } && install) || say "could not install ${missing[*]}"
-    fi
+    install_for spark
     HOOKWEIR_TEST_SPARK=$(tests/servers fetch spark) || return 1
     export HOOKWEIR_TEST_SPARK
 }
 
-# Installs a browser and its driver where that is allowed. Fails where there is none, and says why: that is no mistake of the tests.
 prepare_browser() {
     local missing
-    mapfile -t missing < <(tests/servers missing browser)
-    ((${#missing[@]})) || return 0
-    if ((EUID == 0)) && command -v apt-get >/dev/null; then
-        say "installing ${missing[*]}"
-        (missing_packages() { tests/servers missing browser; } && install) || say "could not install ${missing[*]}"
-    fi
+    install_for browser
     mapfile -t missing < <(tests/servers missing browser)
     ((${#missing[@]} == 0)) || { say "no browser here: these packages are missing: ${missing[*]}"; return 1; }
 }

@@ -78,6 +78,29 @@ impl Authority {
 /// A session of a client that trusts these authorities in PEM, with the bytes on the wire in its own hands.
 pub type TlsSession = StreamOwned<ClientConnection, TcpStream>;
 
+/// Returns a client that trusts these authorities in PEM, speaks these versions of TLS, and offers these protocols.
+pub fn client_config(
+    authorities: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(certificate.expect("PEM")).expect("an authority");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    Arc::new(config)
+}
+
 /// Connects a client that speaks these versions of TLS, and offers these protocols. Fails if the handshake does.
 pub fn connect(
     address: SocketAddr,
@@ -96,22 +119,9 @@ pub fn connect_after(
     versions: &[&'static SupportedProtocolVersion],
     protocols: &[&str],
 ) -> std::io::Result<TlsSession> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-        roots.add(certificate.expect("PEM")).expect("an authority");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = protocols
-        .iter()
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
+    let config = client_config(authorities, versions, protocols);
     let connection =
-        ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a client");
+        ClientConnection::new(config, ServerName::from(address.ip())).expect("a client");
     let mut socket = TcpStream::connect(address)?;
     socket.write_all(first)?;
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;

@@ -2,17 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 use super::requests::{Own, Requests};
+use super::wire::{Target, Wire};
 
 /// Longest wait for answers after the last request was sent.
 const GRACE: Duration = Duration::from_secs(10);
@@ -38,9 +37,9 @@ pub(crate) struct Mix {
 }
 
 /// A run of the generator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
-    pub(crate) target: SocketAddr,
+    pub(crate) target: Target,
     pub(crate) pace: Pace,
     pub(crate) mix: Mix,
     pub(crate) start: Instant,
@@ -102,7 +101,7 @@ enum Answer {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     own: Own,
     /// Bytes of the request that are written.
     written: usize,
@@ -230,17 +229,8 @@ impl Generator<'_> {
         Ok(self.connections.len() - 1)
     }
 
-    fn open(&self, token: usize) -> io::Result<TcpStream> {
-        let stream = std::net::TcpStream::connect(self.load.target)?;
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        self.poll.registry().register(
-            &mut stream,
-            Token(token),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        Ok(stream)
+    fn open(&self, token: usize) -> io::Result<Wire> {
+        Wire::open(&self.load.target, self.poll.registry(), Token(token))
     }
 
     fn send(&mut self, at: usize, intended: Instant) -> io::Result<()> {
@@ -380,7 +370,7 @@ impl Connection {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
                     self.read.extend_from_slice(&block[..read]);
-                    if read < block.len() {
+                    if read < block.len() && self.stream.is_emptied_by_a_short_read() {
                         break;
                     }
                 }

@@ -1,13 +1,17 @@
 //! Services with different settings under the same load, in turn, so that a machine that changes meanwhile changes all of them.
 
 use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::servers::{Server, address};
+use rustls::ClientConfig;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
+use super::edge::{self, Certified};
 use super::generator::{Mix, Pace};
 use super::looking::Listeners;
 use super::pipeline::{self, Row, Sending, World};
@@ -25,6 +29,8 @@ struct Variant {
     settings: Vec<String>,
     /// Clients that read the live stream of the page.
     listeners: usize,
+    /// TLS that senders speak.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Variant {
@@ -34,6 +40,7 @@ impl Variant {
             service,
             settings,
             listeners: 0,
+            tls: None,
         }
     }
 
@@ -122,6 +129,26 @@ fn parts_kept() -> Vec<Variant> {
     ]
 }
 
+/// Connections that stay, in plain text and with TLS; and traces of no, of some and of all deliveries.
+fn at_the_edge(certified: &Certified, collector: SocketAddr) -> Vec<Variant> {
+    let tls = certified.settings();
+    let endpoint = format!("traces.endpoint=http://{collector}");
+    let traced = |service, ratio: &str| {
+        let ratio = format!("traces.sample_ratio={ratio}");
+        Variant::new(service, &[&endpoint, &ratio])
+    };
+    vec![
+        Variant::new("plain text, no traces", &[]),
+        Variant {
+            tls: Some(certified.senders()),
+            ..Variant::new("TLS", &[&tls[0], &tls[1]])
+        },
+        traced("traces, none sampled", "0"),
+        traced("traces, 1 % sampled", "0.01"),
+        traced("traces, all sampled", "1"),
+    ]
+}
+
 /// Medians of a service under a load, and their ratios to those of the first service.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Median {
@@ -187,6 +214,40 @@ pub(crate) fn kept(
     measure(world, &parts_kept(), &paces, repeat, (mix, body, time))
 }
 
+/// The cost of TLS and of traces, as fast as it goes.
+pub(crate) fn edge(
+    world: &World,
+    repeat: usize,
+    connections: usize,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    let variants = at_the_edge(&Certified::create()?, edge::collector()?);
+    let (paces, sent) = ([Pace::Closed(connections)], (Mix::default(), body, time));
+    measure(world, &variants, &paces, repeat, sent)
+}
+
+/// The cost of the lakehouse's writer in the service, as fast as it goes and at `rate`.
+pub(crate) fn lake(
+    world: &World,
+    repeat: usize,
+    connections: usize,
+    rate: f64,
+    (body, time): (usize, Duration),
+) -> Result<Vec<Median>, Box<dyn Error>> {
+    let variants = [
+        Variant::new("no lakehouse", &["lakehouse.in_serve=off"]),
+        Variant::new("with the lakehouse", &["lakehouse.in_serve=on"]),
+    ];
+    let paces = [Pace::Closed(connections), Pace::Open(rate)];
+    measure(
+        world,
+        &variants,
+        &paces,
+        repeat,
+        (Mix::default(), body, time),
+    )
+}
+
 /// The cost of an order at `rate`.
 pub(crate) fn order(
     world: &World,
@@ -222,7 +283,7 @@ fn measure(
                     cold: false,
                 };
                 let settings: Vec<&str> = variant.settings.iter().map(String::as_str).collect();
-                let service = world.service(&settings)?;
+                let service = world.service(&settings)?.with_tls(variant.tls.clone());
                 let listening = Listeners::start(&service, variant.listeners)?;
                 rows.push(pipeline::measure_on(world, &service, sending)?);
                 drop(listening);

@@ -103,7 +103,7 @@ fn run(
             let start = Instant::now();
             let pace = Pace::Closed(connections);
             let load = Load {
-                target: service.listen,
+                target: service.target(),
                 pace,
                 mix,
                 start,

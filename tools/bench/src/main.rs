@@ -8,6 +8,7 @@
 )]
 
 mod ceiling;
+mod edge;
 mod generator;
 mod growth;
 mod in_turn;
@@ -25,6 +26,7 @@ mod restart;
 mod servers;
 mod service;
 mod steady;
+mod wire;
 
 use std::error::Error;
 use std::fmt;
@@ -68,6 +70,10 @@ enum What {
     Looking,
     /// The cost of the quarantine (with --forged percent) and of the deletion of events, in turn (--repeat).
     Kept,
+    /// The cost of TLS and of traces, in turn (--repeat).
+    Edge,
+    /// The cost of the lakehouse's writer in the service, in turn (--repeat): as fast as it goes, and at --rate.
+    Lake,
     /// Instructions for one delivery; needs valgrind. Each of its five runs takes half a minute.
     Instructions,
 }
@@ -146,7 +152,7 @@ struct Args {
     /// restart: events in the store when the service starts.
     #[arg(long, default_value_t = 1_000_000)]
     stored: u64,
-    /// restart, beside, order, looking, kept: how often; medians are told.
+    /// restart, beside, order, looking, kept, edge, lake: how often; medians are told.
     #[arg(long, default_value_t = 5)]
     repeat: usize,
     /// PostgreSQL with no setting of ours.
@@ -155,7 +161,7 @@ struct Args {
     /// knobs: an option, or a part of its name; all of them if left out; may be repeated.
     #[arg(long = "knob", value_name = "NAME")]
     knobs: Vec<String>,
-    /// steady, beside, order, looking: deliveries a second.
+    /// steady, beside, order, looking, lake: deliveries a second.
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
     /// steady: for how long.
@@ -324,6 +330,21 @@ fn special(
             let found = in_turn::kept(world, args.repeat, connections, args.forged, sent)?;
             Some((
                 format!("kept-{}", world.backend.name()),
+                json!({ "in_turn": found }),
+            ))
+        }
+        What::Edge => {
+            let found = in_turn::edge(world, args.repeat, connections, (body, time))?;
+            Some((
+                format!("edge-{}", world.backend.name()),
+                json!({ "in_turn": found }),
+            ))
+        }
+        What::Lake => {
+            let sent = (body, time);
+            let found = in_turn::lake(world, args.repeat, connections, args.rate, sent)?;
+            Some((
+                format!("lake-{}", world.backend.name()),
                 json!({ "in_turn": found }),
             ))
         }

@@ -155,7 +155,7 @@ fn load(
 ) -> Result<u64, Box<dyn Error>> {
     let start = Instant::now();
     let load = Load {
-        target: service.listen,
+        target: service.target(),
         pace: Pace::Closed(connections),
         mix: Mix::default(),
         start,

@@ -129,11 +129,11 @@ fn measure(
     );
     let mut line = String::new();
     BufReader::new(running.0.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let target = line.trim().parse().map_err(|_| "the peer did not start")?;
+    let target: std::net::SocketAddr = line.trim().parse().map_err(|_| "the peer did not start")?;
     let start = Instant::now();
     let count_from = start + Duration::from_secs(2);
     let load = Load {
-        target,
+        target: target.into(),
         pace: Pace::Closed(connections),
         mix: Mix::default(),
         start,

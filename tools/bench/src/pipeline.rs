@@ -199,7 +199,7 @@ pub(crate) fn measure_on(
         },
     );
     let load = Load {
-        target: service.listen,
+        target: service.target(),
         pace: sending.pace,
         mix: sending.mix,
         start,
@@ -207,7 +207,8 @@ pub(crate) fn measure_on(
         end: start + warm_up + sending.time,
     };
     let mut requests = Requests::new(sending.body);
-    let generator = thread::spawn(move || generator::run(&load, &mut requests));
+    let sent = load.clone();
+    let generator = thread::spawn(move || generator::run(&sent, &mut requests));
     thread::sleep(load.count_from.saturating_duration_since(Instant::now()));
     let (from, cpu, before) = (Instant::now(), processes.cpu(), service.metrics()?);
     thread::sleep(load.end.saturating_duration_since(Instant::now()));

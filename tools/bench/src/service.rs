@@ -8,11 +8,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::requests::SECRET;
+use super::wire::Target;
 use hookweir_testkit::ports::free_address;
 
 /// A running Hookweir, in a folder of its own. Dropped, it is killed.
@@ -24,6 +27,8 @@ pub(crate) struct Service {
     program: PathBuf,
     /// Names of sinks that are expected to be down.
     down: Vec<String>,
+    /// TLS that its ingest listener wants.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Service {
@@ -71,6 +76,7 @@ impl Service {
             folder,
             program: program.to_owned(),
             down: down.to_vec(),
+            tls: None,
         };
         service.wait_until_up()?;
         Ok(service)
@@ -110,6 +116,20 @@ impl Service {
             && components.iter().all(|(name, state)| {
                 state["status"] == "ready" || state["status"] == "off" || is_down(name)
             })
+    }
+
+    /// Has senders speak TLS to it, as its settings want.
+    pub(crate) fn with_tls(mut self, tls: Option<Arc<ClientConfig>>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Returns its ingest listener.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            address: self.listen,
+            tls: self.tls.clone(),
+        }
     }
 
     /// Stops it in order.

@@ -22,7 +22,7 @@ pub(super) fn measure(options: Options<'_>) -> Result<f64, Box<dyn Error>> {
     let start = Instant::now();
     let count_from = start + Duration::from_secs(1);
     let load = Load {
-        target,
+        target: target.into(),
         pace: Pace::Closed(options.connections),
         mix: Mix::default(),
         start,

@@ -659,8 +659,8 @@ fn a_sasl_mechanism_that_is_not_in_this_build_says_what_to_use_instead() {
         mistakes(file),
         [
             "config:3:1: publisher.sasl_mechanism: \"OAUTHBEARER\" is not in this build, since librdkafka fetches tokens by libcurl: set \
-             \"SCRAM-SHA-512\" or \"PLAIN\" and a login in the sink's URL, or use kafkas:// with a certificate of your own (properties \
-             ssl.certificate.pem and ssl.key.pem)"
+             \"SCRAM-SHA-512\" or \"PLAIN\" and a login in the sink's URL, or use kafkas:// with a certificate of your own (certificate_file \
+             and key_file)"
         ]
     );
 }

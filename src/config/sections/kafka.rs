@@ -68,6 +68,6 @@ words! {
     }
     without {
         "OAUTHBEARER": "is not in this build, since librdkafka fetches tokens by libcurl: set \"SCRAM-SHA-512\" or \"PLAIN\" and a login \
-                        in the sink's URL, or use kafkas:// with a certificate of your own (properties ssl.certificate.pem and ssl.key.pem)",
+                        in the sink's URL, or use kafkas:// with a certificate of your own (certificate_file and key_file)",
     }
 }

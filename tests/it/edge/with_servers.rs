@@ -1,5 +1,7 @@
 //! PostgreSQL and RabbitMQ behind a private authority, which demand a certificate of their client.
 
+mod with_kafka;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};

@@ -221,7 +221,9 @@ pub(crate) fn edge(
     connections: usize,
     (body, time): (usize, Duration),
 ) -> Result<Vec<Median>, Box<dyn Error>> {
-    let variants = at_the_edge(&Certified::create()?, edge::collector()?);
+    // Its files are there until the end.
+    let certified = Certified::create()?;
+    let variants = at_the_edge(&certified, edge::collector()?);
     let (paces, sent) = ([Pace::Closed(connections)], (Mix::default(), body, time));
     measure(world, &variants, &paces, repeat, sent)
 }

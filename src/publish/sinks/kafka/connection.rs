@@ -182,19 +182,42 @@ where
     C: ClientContext + Send + 'static,
     T: rdkafka::config::FromClientConfigAndContext<C> + Send + 'static,
 {
-    let created = tokio::task::spawn_blocking(move || properties.create_with_context(context));
-    let why = match created.await {
-        Ok(Ok(client)) => return Ok(client),
-        Ok(Err(KafkaError::ClientConfig(_, why, name, _))) => {
-            if name.contains("password") || name.contains("key") {
-                format!("the client does not take the value of property \"{name}\"")
-            } else {
-                one_line(&why)
-            }
+    let created = tokio::task::spawn_blocking(move || match unreadable_file(&properties) {
+        Some(why) => Err(why),
+        None => properties
+            .create_with_context(context)
+            .map_err(|error| not_created(&error)),
+    });
+    created
+        .await
+        .unwrap_or_else(|_| Err("cannot start a thread".to_owned()))
+        .map_err(|why| PublishError(format!("{at}: {why}")))
+}
+
+/// Returns the reason why there is no client.
+fn not_created(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, _, name, _)
+            if name.contains("password") || name.contains("key") =>
+        {
+            format!("the client does not take the value of property \"{name}\"")
         }
-        Ok(Err(KafkaError::ClientCreation(why))) => one_line(&why),
-        Ok(Err(error)) => one_line(&error.to_string()),
-        Err(_) => "cannot start a thread".to_owned(),
-    };
-    Err(PublishError(format!("{at}: {why}")))
+        KafkaError::ClientConfig(_, why, ..) | KafkaError::ClientCreation(why) => one_line(why),
+        error => one_line(&error.to_string()),
+    }
+}
+
+/// Returns the reason why a file of the properties cannot be read. The library's reason names no file.
+fn unreadable_file(properties: &ClientConfig) -> Option<String> {
+    [
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.key.location",
+    ]
+    .iter()
+    .filter_map(|name| properties.get(name).filter(|path| *path != "probe"))
+    .find_map(|path| {
+        let error = std::fs::File::open(path).err()?;
+        Some(format!("cannot read {path}: {error}"))
+    })
 }

@@ -86,7 +86,7 @@ pub fn check_property(name: &str, value: &str) -> Result<(), String> {
     if is_of_oauthbearer(name) {
         return Err(format!(
             "property \"{name}\" cannot be set: OAUTHBEARER is not in this build, since librdkafka fetches tokens by libcurl; use SCRAM or \
-             PLAIN (sasl_mechanism), or a certificate of your own (ssl.certificate.pem and ssl.key.pem)"
+             PLAIN (sasl_mechanism), or a certificate of your own (certificate_file and key_file)"
         ));
     }
     if matches!(name, "linger.ms" | "queue.buffering.max.ms")

@@ -133,6 +133,12 @@ pub(super) fn explain(code: Code, reason: &str, first: bool) -> String {
         {
             "; name the certificate of its authority in publisher.ca_file"
         }
+        _ if ["bad certificate", "certificate required", "unknown ca"]
+            .iter()
+            .any(|alert| has(alert)) =>
+        {
+            "; the broker wants a certificate that it trusts: set publisher.certificate_file and publisher.key_file"
+        }
         _ if has("nsupported SASL mechanism") || has("nabled mechanisms") => {
             "; set publisher.sasl_mechanism to one that the broker has"
         }

@@ -1,0 +1,58 @@
+//! Kafka behind a private authority, which demands a certificate of its client.
+
+use std::fs;
+
+use hookweir_testkit::app::App;
+use hookweir_testkit::provider::Provider;
+use hookweir_testkit::servers::Server;
+
+use super::{Files, append, works};
+use crate::operator::hookweir;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_that_demands_a_client_certificate_of_a_private_authority_takes_ours() {
+    let files = Files::create();
+    let pair = files
+        .authority
+        .key_and_certificate(&["localhost", "127.0.0.1"]);
+    let mut server = Server::kafka_with_tls(&pair);
+    server.stop();
+    let authority = server.files().join("ca.pem");
+    fs::write(&authority, files.authority.pem()).expect("written");
+    append(
+        &server.files().join("server.properties"),
+        &format!(
+            "listener.name.tls.ssl.client.auth=required\nssl.truststore.type=PEM\nssl.truststore.location={}",
+            authority.display()
+        ),
+    );
+    server.start();
+    let at = |name: &str| files.path(name).display().to_string();
+    let config = |authority: &str, pair: &str| {
+        format!(
+            "[publisher]\nurl = \"kafkas://localhost:{}\"\nca_file = \"{}\"\n{pair}\n{}",
+            server.listener("tls"),
+            at(authority),
+            Provider::Github.config()
+        )
+    };
+    let pair = format!(
+        "certificate_file = \"{}\"\nkey_file = \"{}\"",
+        at("client.pem"),
+        at("client.key")
+    );
+    let app = App::start(&config("ca.pem", &pair)).await;
+    works(&app).await;
+    for (wrong, why) in [
+        (config("ca.pem", ""), "certificate_file"),
+        (config("other.pem", &pair), "ca_file"),
+        (config("absent.pem", &pair), "absent.pem"),
+    ] {
+        fs::write(app.folder().join("config.toml"), wrong).expect("written");
+        let checked = hookweir(&app, &["check"]);
+        assert_ne!(checked.code, Some(0), "{}", checked.out);
+        let said = format!("{}{}", checked.out, checked.err);
+        println!("{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}

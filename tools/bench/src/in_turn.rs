@@ -20,6 +20,9 @@ use super::say;
 /// Names of the sinks that stand beside the measured one: nobody listens, the broker takes nothing, the line is slow.
 pub(crate) const HINDERED: [&str; 3] = ["dead", "blocked", "slow"];
 
+/// The first variant once more: its ratio to itself is what chance does.
+const AGAIN: &str = "the first, again";
+
 /// Kilobytes a second that the slow line passes, in each direction of each connection.
 const SLOW: u32 = 256;
 
@@ -126,6 +129,7 @@ fn parts_kept() -> Vec<Variant> {
             "and events deleted at once",
             &["store.keep_events_days=0", "store.prune_interval_secs=1"],
         ),
+        Variant::new(AGAIN, &[off]),
     ]
 }
 
@@ -146,6 +150,7 @@ fn at_the_edge(certified: &Certified, collector: SocketAddr) -> Vec<Variant> {
         traced("traces, none sampled", "0"),
         traced("traces, 1 % sampled", "0.01"),
         traced("traces, all sampled", "1"),
+        Variant::new(AGAIN, &[]),
     ]
 }
 
@@ -193,6 +198,7 @@ pub(crate) fn looking(
         Variant::new("nobody looks", &[]),
         Variant::listening("one live page", 1),
         Variant::listening("ten live pages", 10),
+        Variant::new(AGAIN, &[]),
     ];
     let (paces, sent) = ([Pace::Closed(connections)], (Mix::default(), body, time));
     measure(world, &variants, &paces, repeat, sent)

@@ -100,8 +100,27 @@ fn post(to: SocketAddr, path: &str, head: &str, body: &str) -> std::io::Result<S
         stream,
         "POST {path} HTTP/1.1\r\nhost: {to}\r\n{head}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    answer_of(stream)
+}
+
+/// Reads an answer up to the end that its head tells: chromedriver leaves the connection open.
+fn answer_of(stream: TcpStream) -> std::io::Result<String> {
+    let (mut reader, mut answer, mut length) = (BufReader::new(stream), String::new(), None);
+    loop {
+        let begun = answer.len();
+        if reader.read_line(&mut answer)? <= 2 {
+            break;
+        }
+        let line = answer[begun..].to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok();
+        }
+    }
+    let mut body = Vec::new();
+    reader
+        .take(length.unwrap_or(u64::MAX))
+        .read_to_end(&mut body)?;
+    answer.push_str(&String::from_utf8_lossy(&body));
     Ok(answer)
 }
 
@@ -187,7 +206,8 @@ impl Drop for Tab {
                 "DELETE /session{} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
                 self.session, self.at
             );
-            let _ = stream.read_to_end(&mut Vec::new());
+            let _ = stream.set_read_timeout(Some(ANSWER));
+            let _ = answer_of(stream);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

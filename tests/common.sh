@@ -68,7 +68,8 @@ install() {
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
-    "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+    # A mirror that stands still must not use up the time of all that follows.
+    timeout --foreground 300 "${apt[@]}" update && timeout --foreground 600 "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 install_missing() {
@@ -148,7 +149,7 @@ install_readers() {
     say "installing $*"
     rm -rf "${cache:?}/venv" "${cache:?}/home" "${cache:?}/installed"
     python3 -m venv "$cache/venv" >"$cache/pip.log" 2>&1 || return 1
-    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check "$@" >>"$cache/pip.log" 2>&1 || return 1
+    timeout --foreground 300 "$cache/venv/bin/pip" install --quiet --disable-pip-version-check "$@" >>"$cache/pip.log" 2>&1 || return 1
     extensions=$cache/home/.duckdb/extensions/v1.5.5/$("$cache/venv/bin/duckdb" -noheader -list -c "PRAGMA platform") || return 1
     mkdir -p "$extensions"
     find "$cache/venv" -name '*.duckdb_extension' -exec cp {} "$extensions" \;

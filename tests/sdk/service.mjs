@@ -13,8 +13,8 @@ const freePort = () => new Promise((resolve) => {
 });
 const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
 
-/** Sends a request; resolves to its status. */
-export function post(url, { headers, query, body }) {
+/** Sends a request once; resolves to its status. */
+function postOnce(url, { headers, query, body }) {
   return new Promise((resolve, reject) => {
     const options = { method: 'POST', agent, headers: { ...headers, 'content-length': body.length } };
     const request = http.request(query ? `${url}?${query}` : url, options, (response) => {
@@ -22,6 +22,16 @@ export function post(url, { headers, query, body }) {
     });
     request.on('error', reject).end(body);
   });
+}
+
+/** Sends a request; resolves to its status. After a 503, which says "later", it is sent again, for 30 s. */
+export async function post(url, request) {
+  const until = Date.now() + 30_000;
+  for (;;) {
+    const status = await postOnce(url, request);
+    if (status !== 503 || Date.now() > until) return status;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
 }
 
 /** Starts the service with this configuration of sources. Resolves, once it is ready, to its address and how to stop it. */

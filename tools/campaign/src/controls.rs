@@ -84,7 +84,7 @@ const CONTROLS: &[Control] = &[
         about: "a key is remembered before its event is committed",
         row: "pg-terminate",
         mistake: |setup| {
-            setup.set("spool.path", "\"\"");
+            setup.without_spool();
             setup
                 .environment
                 .push(("HOOKWEIR_CONTROL", "cache_before_commit".into()));
@@ -97,6 +97,8 @@ const CONTROLS: &[Control] = &[
         row: "power",
         mistake: |setup| {
             setup.set("store.allow_unsafe_durability", true);
+            // What RabbitMQ has been sent already outlives PostgreSQL.
+            setup.set("publisher.window", 8);
             setup
                 .environment
                 .push(("HOOKWEIR_CONTROL", "synchronous_commit_off".into()));
@@ -119,9 +121,8 @@ const CONTROLS: &[Control] = &[
         about: "keys go into the database in any order",
         row: "race",
         mistake: |setup| {
-            setup
-                .environment
-                .push(("HOOKWEIR_CONTROL", "unsorted_batches".into()))
+            rows::operator::careless(setup);
+            makes(setup, "unsorted_batches");
         },
         caught_by: &["no deadlocks"],
     },
@@ -130,7 +131,7 @@ const CONTROLS: &[Control] = &[
         about: "rows of its own that an instance does not have in memory are left alone",
         row: "pg-ambiguous",
         mistake: |setup| {
-            setup.set("spool.path", "\"\"");
+            setup.without_spool();
             setup
                 .environment
                 .push(("HOOKWEIR_CONTROL", "no_own_row_sweep".into()));

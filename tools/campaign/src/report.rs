@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::pulse::Pulse;
 use crate::rows::Row;
 use crate::scene::{Scene, Setup};
-use crate::verdict::Verdict;
+use crate::verdict::{ON_ITS_WAY, Verdict};
 use crate::world::{Servers, blocking};
 use hookweir_testkit::disk::SmallDisk;
 use hookweir_testkit::load::Counts;
@@ -21,7 +21,7 @@ use hookweir_testkit::servers::{Server, fetch_kafka};
 const PROGRESS: Duration = Duration::from_secs(15);
 
 /// Attempts that a mistake has to show.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 12;
 
 /// The result of a run.
 #[derive(Serialize)]
@@ -271,6 +271,7 @@ async fn play_once(
         if row.mistake.is_some() {
             // What a mistake strands stays, however long one waits.
             scene.patience = Duration::from_secs(25);
+            scene.on_its_way = ON_ITS_WAY;
         }
         let progress = tokio::spawn(progress(row.name, scene.load().counts()));
         scene.calm().await;

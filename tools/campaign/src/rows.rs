@@ -5,6 +5,7 @@ mod bodies;
 mod cluster;
 mod crowd;
 mod few;
+mod forged;
 mod host;
 mod kafka;
 pub mod operator;
@@ -89,6 +90,7 @@ async fn line_is(
         .fault(async |scene| {
             proxy(scene).set(line);
             scene.wait(millis).await;
+            scene.note_waiting();
             proxy(scene).set(Line::Cut);
             proxy(scene).set(Line::Open);
         })

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::options::Options;
+use crate::verdict::ON_ITS_WAY;
 use crate::world::{Place, Servers, Topics, blocking, by_way_of};
 use hookweir_testkit::app::{App, Launch, LogTo, five_sources};
 use hookweir_testkit::disk::SmallDisk;
@@ -86,7 +87,7 @@ pub struct Setup {
     pub sqlite: bool,
     /// Every event is sent once more when the load ends.
     pub redeliver_all: bool,
-    /// The operator of the row makes the mistake of its control.
+    /// The operator of the row makes the mistake of its control, or the row brings it out.
     pub careless: bool,
 }
 
@@ -126,6 +127,11 @@ impl Setup {
     /// Sets an option of the configuration (in TOML: text needs quotes).
     pub fn set(&mut self, option: &str, value: impl Display) {
         self.options.insert(option.into(), value.to_string());
+    }
+
+    /// Leaves the spool out. A slow store alone has it answer, and it cannot ask whether an event is known.
+    pub fn without_spool(&mut self) {
+        self.set("spool.path", "\"\"");
     }
 
     fn config(&self) -> String {
@@ -204,9 +210,11 @@ pub struct Scene<'a> {
     pub memory: (u64, u64),
     /// Longest wait until nothing is left over.
     pub patience: Duration,
+    /// Time from its answer for which an event may still be on its way.
+    pub on_its_way: Duration,
     /// Disk of the log, if it has one of its own.
     pub log_disk: Option<SmallDisk>,
-    /// The operator of the row makes the mistake of its control.
+    /// The operator of the row makes the mistake of its control, or the row brings it out.
     pub careless: bool,
     closed: usize,
     noted_waiting: i64,
@@ -361,6 +369,11 @@ impl<'a> Scene<'a> {
             demands,
             memory,
             patience: PATIENCE,
+            on_its_way: if options.no_timing {
+                10 * ON_ITS_WAY
+            } else {
+                ON_ITS_WAY
+            },
             log_disk,
             careless: setup.careless,
             closed: 0,

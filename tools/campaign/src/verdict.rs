@@ -13,7 +13,7 @@ use hookweir_testkit::oracle::Account;
 /// From the head of a request to its answer: the product's default deadline, and the second that the promise allows it.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(2500 + 1000);
 /// From its answer until an event has left the outbox, when nothing is wrong: so long a fault may still find it on its way.
-const ON_ITS_WAY: Duration = Duration::from_secs(2);
+pub const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Events that the closing of one channel can make copies of: `publisher.window`.
 const COPIES_OF_A_CLOSING: usize = 256;
 /// Events that are named where some are lost, corrupt or strangers.
@@ -190,7 +190,7 @@ impl Verdict {
             ..Self::default()
         };
         verdict.count_answers(&ledger, &scene.windows, pulse);
-        verdict.count_arrivals(&ledger, &account, &kept.parked, &scene.windows);
+        verdict.count_arrivals(&ledger, &account, &kept.parked, &scene);
         verdict.judge(figures);
         scene.place.remove().await;
         verdict
@@ -292,7 +292,7 @@ impl Verdict {
         ledger: &Ledger,
         account: &Account,
         parked: &[String],
-        windows: &[Window],
+        scene: &Scene<'_>,
     ) {
         let lost = account.lost.iter().filter(|name| !parked.contains(name));
         self.lost = lost.clone().count();
@@ -325,9 +325,11 @@ impl Verdict {
             let (Some(first), Some(taken)) = (first, taken) else {
                 return false;
             };
-            windows
+            let ends = taken + scene.on_its_way;
+            scene
+                .windows
                 .iter()
-                .any(|window| first <= window.until && window.from <= taken + ON_ITS_WAY)
+                .any(|window| first <= window.until && window.from <= ends)
         };
         let taken =
             |(place, entry): (usize, &Entry)| (!entry.forged && entry.is_taken()).then_some(place);

@@ -207,12 +207,25 @@ impl Place {
     }
 
     fn connect(&self) -> PgConnection {
-        let mut connection =
-            PgConnection::establish(&self.postgres).expect("PostgreSQL answers the campaign");
+        let mut connection = self.establish();
         connection
             .batch_execute(&format!("set search_path to {}", self.schema))
             .expect("a search path");
         connection
+    }
+
+    /// Returns a connection to a PostgreSQL that may be coming up, or have no place for it yet.
+    fn establish(&self) -> PgConnection {
+        let since = Instant::now();
+        loop {
+            match PgConnection::establish(&self.postgres) {
+                Ok(connection) => return connection,
+                Err(error) if since.elapsed() > TO_RECOVER => {
+                    panic!("PostgreSQL does not answer the campaign: {error}")
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
     }
 
     /// Runs SQL in the row's schema.

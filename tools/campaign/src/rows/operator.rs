@@ -42,6 +42,7 @@ pub const ROWS: &[Row] = &[
         Figures::UNHARMED,
     )
     .with(|setup| {
+        setup.without_spool();
         setup.activated = true;
         setup.set("store.keep_events_days", 0);
         setup.set("store.prune_interval_secs", 2);
@@ -213,13 +214,10 @@ async fn retention_slow(scene: &mut Scene<'_>) {
     let old = scene.place.number(OLD);
     scene.demand("felt: old events are left", old > 100, old.to_string());
     restart(scene).await;
-    // Measured at the start.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let overdue = scene.apps[0].metrics().await;
-    let overdue = overdue.get("hookweir_prune_overdue_seconds");
+    let overdue = overdue(scene).await;
     scene.demand(
         "hookweir_prune_overdue_seconds says so",
-        overdue >= 2.0,
+        overdue >= OVERDUE,
         overdue.to_string(),
     );
     if !scene.careless {
@@ -229,9 +227,11 @@ async fn retention_slow(scene: &mut Scene<'_>) {
         configure(scene, &faster);
     }
     restart(scene).await;
+    // The mistake shows at once.
+    let patience = Duration::from_secs(if scene.careless { 20 } else { 60 });
     let since = Instant::now();
     let mut old = scene.place.number(OLD);
-    while old > 0 && since.elapsed() < Duration::from_secs(20) {
+    while old > 0 && since.elapsed() < patience {
         tokio::time::sleep(Duration::from_millis(200)).await;
         old = scene.place.number(OLD);
     }
@@ -240,6 +240,22 @@ async fn retention_slow(scene: &mut Scene<'_>) {
         old == 0,
         format!("{old} are left"),
     );
+}
+
+/// Seconds from which on events count as kept too long.
+const OVERDUE: f64 = 2.0;
+
+/// Returns the seconds by which events are kept too long, by the service's own measure. Waits for [`OVERDUE`], for 30 s at most.
+async fn overdue(scene: &Scene<'_>) -> f64 {
+    let since = Instant::now();
+    loop {
+        let metrics = scene.apps[0].metrics().await;
+        let overdue = metrics.get("hookweir_prune_overdue_seconds");
+        if overdue >= OVERDUE || since.elapsed() > Duration::from_secs(30) {
+            return overdue;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Restarts the service on the held socket.
@@ -251,7 +267,7 @@ async fn restart(scene: &mut Scene<'_>) {
     scene.apps[0].ready().await;
 }
 
-/// Lets the operator of a row make the mistake of its control.
+/// Lets the operator of a row make the mistake of its control, or a row bring out that of the program.
 pub fn careless(setup: &mut Setup) {
     setup.careless = true;
 }

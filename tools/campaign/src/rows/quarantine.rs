@@ -42,6 +42,11 @@ async fn flooded(scene: &mut Scene<'_>) {
         .number("select count(*) as value from quarantine");
     scene.demand(
         "felt: forged deliveries are kept",
+        kept > 0,
+        format!("{kept} are"),
+    );
+    scene.demand_in_time(
+        "felt: more are kept than one source may have",
         kept > MOST,
         format!("{kept} are"),
     );

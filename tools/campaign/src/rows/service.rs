@@ -33,20 +33,27 @@ pub const ROWS: &[Row] = &[
         |scene| Box::pin(none(scene)),
         Figures::UNHARMED,
     )
-    .with(|setup| setup.set("dedup.cache_entries", 0)),
+    .with(|setup| {
+        setup.without_spool();
+        setup.set("dedup.cache_entries", 0);
+    }),
     Row::new(
         "cache-one",
         "a cache of one key",
         |scene| Box::pin(none(scene)),
         Figures::UNHARMED,
     )
-    .with(|setup| setup.set("dedup.cache_entries", 1)),
+    .with(|setup| {
+        setup.without_spool();
+        setup.set("dedup.cache_entries", 1);
+    }),
     Row::new(
         "cache-wiped",
         "a cache that forgets everything 20 times a second",
         |scene| Box::pin(wiped(scene)),
         Figures::UNHARMED,
-    ),
+    )
+    .with(Setup::without_spool),
     Row::new(
         "panic",
         "an actor panics",
@@ -59,7 +66,10 @@ pub const ROWS: &[Row] = &[
         |scene| Box::pin(race(scene)),
         Figures::UNHARMED,
     )
-    .with(|setup| (setup.instances, setup.everywhere, setup.rate) = (2, true, Some(0.0))),
+    .with(|setup| {
+        setup.without_spool();
+        (setup.instances, setup.everywhere, setup.rate) = (2, true, Some(0.0));
+    }),
     Row::new(
         "two-kill",
         "two instances, one of them killed again and again",
@@ -110,7 +120,8 @@ pub const ROWS: &[Row] = &[
     )
     // Signatures with a time are refused by a clock that is off. These have none.
     .with(|setup| {
-        (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify])
+        setup.without_spool();
+        (setup.instances, setup.providers) = (2, vec![Provider::Github, Provider::Shopify]);
     }),
     Row::new(
         "restarts",
@@ -122,7 +133,10 @@ pub const ROWS: &[Row] = &[
             ..Figures::UNHARMED
         },
     )
-    .with(|setup| setup.activated = true),
+    .with(|setup| {
+        setup.without_spool();
+        setup.activated = true;
+    }),
     Row::new(
         "log-gone",
         "the reader of the log goes away",
@@ -157,7 +171,9 @@ const LOG_AWAY: Duration = Duration::from_secs(8);
 /// Accepted deliveries that fill the queue in front of a log (8,192 lines) and a pipe, at a line each.
 const LOG_FULL: usize = 10_000;
 /// Longest wait for those deliveries, on a slow machine or with a service that stands still.
-const LOG_PATIENCE: Duration = Duration::from_secs(45);
+const LOG_PATIENCE: Duration = Duration::from_secs(240);
+/// Time without one more of them after which the service stands still.
+const LOG_STILL: Duration = Duration::from_secs(15);
 const LOG_FELT: Felt = Felt::Counter("hookweir_log_lines_dropped_total", &[], 1);
 
 /// So many lines that the queue in front of a log is full within seconds.
@@ -190,8 +206,16 @@ async fn kill(scene: &mut Scene<'_>) {
     scene.apps[0].ready().await;
 }
 
-/// As fast as it goes, so that the batches of both are long and have many keys in common.
+/// Makes the store take its time for each key, so that batches of two instances meet.
+const SLOW_KEYS: &str = "drop trigger if exists slow on dedup; create or replace function slow() returns trigger language plpgsql as
+     $$ begin perform pg_sleep(0.002); return new; end $$;
+     create trigger slow before insert on dedup for each row execute function slow()";
+
+/// As fast as it goes, so that the batches of both are long and have many keys in common. The control's batches take longer.
 async fn race(scene: &mut Scene<'_>) {
+    if scene.careless {
+        scene.place.execute(SLOW_KEYS);
+    }
     let deadlocks =
         "select deadlocks as value from pg_stat_database where datname = current_database()";
     let before = scene.place.number(deadlocks);
@@ -231,6 +255,12 @@ async fn wiped(scene: &mut Scene<'_>) {
     }
 }
 
+fn tells_of_panic(scene: &Scene<'_>) -> bool {
+    let log = scene.apps[0].log();
+    log.lines()
+        .any(|line| line.contains("ERROR") && line.contains("panic"))
+}
+
 /// The process has to end by itself; the campaign is its service manager. It is armed by a restart, so that it dies within the fault's window.
 async fn panic(scene: &mut Scene<'_>) {
     scene
@@ -239,11 +269,8 @@ async fn panic(scene: &mut Scene<'_>) {
             scene.apps[0]
                 .set_environment(&[("FAILPOINTS", "dedup_committed=100*off->panic".into())]);
             scene.apps[0].start_again().await;
-            while !scene.apps[0]
-                .log()
-                .lines()
-                .any(|line| line.contains("ERROR") && line.contains("panic"))
-            {
+            let armed = Instant::now();
+            while !tells_of_panic(scene) && armed.elapsed() < Duration::from_secs(60) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let since = Instant::now();
@@ -270,9 +297,12 @@ async fn panic(scene: &mut Scene<'_>) {
 async fn frozen(scene: &mut Scene<'_>) {
     scene
         .fault(async |scene| {
-            let since = Instant::now();
             blocking(|| scene.servers.rabbitmq.pause());
             scene.wait(400..600).await;
+            let paused = Instant::now();
+            while scene.place.number(BY_OWNER) < 2 && paused.elapsed() < Duration::from_secs(30) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             scene.apps[0].signal("STOP");
             let stopped = Instant::now();
             let newest = scene.place.newest();
@@ -292,7 +322,7 @@ async fn frozen(scene: &mut Scene<'_>) {
                 took < Duration::from_secs(20),
                 format!("{} ms", took.as_millis()),
             );
-            tokio::time::sleep(Duration::from_secs(60).saturating_sub(since.elapsed())).await;
+            tokio::time::sleep(Duration::from_secs(60).saturating_sub(stopped.elapsed())).await;
             scene.apps[0].signal("CONT");
         })
         .await;
@@ -312,7 +342,7 @@ async fn deaths(scene: &mut Scene<'_>) {
                     scene.kill(0);
                 }
                 scene.apps[0].start_again().await;
-                // Nothing leaves the spool unless something got in.
+                // Nothing leaves the spool unless something got in; a start may take seconds.
                 let spooled = SPOOL_POINTS.contains(point).then(|| {
                     let mut connection = scene.place.connection();
                     blocking(|| {
@@ -324,7 +354,7 @@ async fn deaths(scene: &mut Scene<'_>) {
                     connection
                 });
                 if let Some(connection) = spooled {
-                    scene.wait(2500..3000).await;
+                    scene.wait(7000..8000).await;
                     drop(connection);
                 }
                 let status = scene.apps[0].ended(Duration::from_secs(60)).await;
@@ -416,16 +446,21 @@ async fn log_disk_full(scene: &mut Scene<'_>) {
         .await;
 }
 
-/// Waits until more lines were written than the log's queue holds. Returns the status of a service that ended.
+/// Waits until more lines were written than the log's queue holds, or the service stands still. Returns the status of a service that ended.
 async fn log_overflows(scene: &mut Scene<'_>, taken: usize) -> Option<ExitStatus> {
     tokio::time::sleep(LOG_AWAY).await;
     let since = Instant::now();
-    while scene.load().taken() - taken < LOG_FULL && since.elapsed() < LOG_PATIENCE {
+    let (mut last, mut seen) = (scene.load().taken(), since);
+    while last - taken < LOG_FULL && since.elapsed() < LOG_PATIENCE && seen.elapsed() < LOG_STILL {
         let ended = scene.apps[0].has_ended();
         if ended.is_some() {
             return ended;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = scene.load().taken();
+        if now > last {
+            (last, seen) = (now, Instant::now());
+        }
     }
     scene.apps[0].has_ended()
 }

@@ -41,7 +41,7 @@ fn request(event: &Event, headers: &str) -> Vec<u8> {
 fn raw(app: &App, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(app.listen).expect("connected");
     socket
-        .set_read_timeout(Some(Duration::from_secs(30)))
+        .set_read_timeout(Some(Duration::from_secs(120)))
         .expect("a timeout");
     socket.write_all(bytes).expect("sent");
     let mut answer = Vec::new();

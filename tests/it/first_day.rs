@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::App;
+
+use crate::signals::logs;
 
 fn hookweir(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hookweir"))
@@ -44,6 +47,7 @@ async fn send(app: &App, args: &[&str], environment: &'static [(&str, &str)]) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn both_lines_of_the_first_screen_work_when_pasted_in_another_folder() {
     let app = App::start("").await;
+    logs(&app, "curl -sS ").await;
     let log = app.log();
     let line = |start: &str| {
         let lines = log.lines().map(str::trim_start);
@@ -84,11 +88,8 @@ async fn both_lines_of_the_first_screen_work_when_pasted_in_another_folder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_screen_shows_the_memory_in_use_and_names_the_bound_once() {
     let app = App::start("").await;
+    logs(&app, " MiB now); `hookweir check --offline`").await;
     let log = app.log();
-    assert!(
-        log.contains(" MiB now); `hookweir check --offline`"),
-        "{log}"
-    );
     assert!(!log.contains("memory_bound"), "{log}");
 }
 
@@ -96,12 +97,12 @@ async fn the_first_screen_shows_the_memory_in_use_and_names_the_bound_once() {
 async fn an_event_to_the_demo_source_shows_a_line_in_the_terminal_of_the_service() {
     let app = App::start("").await;
     assert!(send(&app, &["--wait"], &[]).await.status.success());
-    let log = app.log();
-    assert!(
-        log.lines()
-            .any(|line| line.contains("accepted") && line.contains("demo")),
-        "{log}"
-    );
+    let since = Instant::now();
+    let is_shown = |line: &str| line.contains("accepted") && line.contains("demo");
+    while !app.log().lines().any(is_shown) {
+        assert!(since.elapsed() < Duration::from_secs(60), "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -356,11 +356,11 @@ async fn run(options: Options, tell: mpsc::Sender<Server>) {
 }
 
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(30);
+    let give_up = Instant::now() + Duration::from_secs(120);
     while !condition() {
         assert!(
             Instant::now() < give_up,
-            "did not happen within 30 s: {what}"
+            "did not happen within 120 s: {what}"
         );
         thread::sleep(Duration::from_millis(5));
     }
@@ -391,7 +391,7 @@ impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).expect("connects");
         stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
+            .set_read_timeout(Some(Duration::from_secs(120)))
             .expect("a timeout");
         stream.set_nodelay(true).expect("nodelay");
         Self {
@@ -406,7 +406,10 @@ impl Client {
 
     fn fill(&mut self) -> usize {
         let mut chunk = [0; 4096];
-        let n = self.stream.read(&mut chunk).expect("an answer within 30 s");
+        let n = self
+            .stream
+            .read(&mut chunk)
+            .expect("an answer within 120 s");
         self.read.extend_from_slice(&chunk[..n]);
         n
     }

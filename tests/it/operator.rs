@@ -83,10 +83,16 @@ pub(crate) fn hookweir(app: &App, args: &[&str]) -> Answer {
     }
 }
 
-/// Has the program send an event with this id to a source.
+/// Has the program send an event with this id to a source until it is taken.
 fn send(app: &App, provider: Provider, id: &str) {
     let args = ["send", "--source", provider.name(), "--id", id];
-    hookweir(app, &args).good();
+    let since = Instant::now();
+    let mut answer = hookweir(app, &args);
+    while answer.code != Some(0) && since.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(100));
+        answer = hookweir(app, &args);
+    }
+    answer.good();
 }
 
 /// Lines of JSON that a command prints.

@@ -232,7 +232,7 @@ pub fn config(url: PublisherUrl) -> Publisher {
             certificate_file: None,
             key_file: None,
             connect_timeout: Duration::from_secs(3),
-            heartbeat: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(30),
             exchange: "hookweir".into(),
             declare: true,
             queue: Some("hookweir.events".into()),

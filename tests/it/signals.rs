@@ -3,10 +3,28 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Output};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::{App, Launch, five_sources};
 use hookweir_testkit::load::Load;
+
+/// Length of a body that comes slowly, and of its parts.
+const SLOW: usize = 300_000;
+const PART: usize = 1024;
+
+/// Sends a body of the length `SLOW`: a part at a time, and the rest once the other end is dropped.
+fn drip(mut stream: TcpStream, told: &Receiver<()>) {
+    let (part, mut left) = (vec![b'x'; PART], SLOW);
+    let pause = Duration::from_millis(200);
+    while left > PART && told.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        stream.write_all(&part).expect("it still takes more");
+        left -= PART;
+    }
+    let rest = vec![b'x'; left];
+    stream.write_all(&rest).expect("it still takes the rest");
+}
 
 /// Signals that people and programs send by habit; none of them means "stop".
 const HABITS: [&str; 4] = ["HUP", "USR1", "USR2", "PIPE"];
@@ -15,7 +33,7 @@ pub async fn logs(app: &App, what: &str) {
     let since = Instant::now();
     while !app.log().contains(what) {
         assert!(
-            since.elapsed() < Duration::from_secs(30),
+            since.elapsed() < Duration::from_secs(60),
             "no \"{what}\" in the log:\n{}",
             app.log()
         );
@@ -44,15 +62,19 @@ async fn a_closed_terminal_or_a_log_rotation_does_not_end_the_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_signal_cuts_off_what_is_in_hand_during_a_stop() {
     let mut app = App::start(&format!(
-        "[limits]\ndeadline_ms = 20000\n{}",
+        "[shutdown]\ndrain_secs = 60\n[limits]\ndeadline_ms = 60000\nbody_timeout_ms = 600000\n{}",
         five_sources()
     ))
     .await;
     let mut slow = TcpStream::connect(app.listen).expect("it listens");
-    slow.set_read_timeout(Some(Duration::from_secs(30)))
+    slow.set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a timeout");
-    slow.write_all(b"POST /ingest/github HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{")
-        .expect("written");
+    let head = format!("POST /ingest/github HTTP/1.1\r\nhost: h\r\ncontent-length: {SLOW}\r\n\r\n");
+    slow.write_all(head.as_bytes()).expect("written");
+    let (tell, told) = mpsc::channel();
+    let body = slow.try_clone().expect("a second handle");
+    // A body may pause for 3 s.
+    let dripping = thread::spawn(move || drip(body, &told));
     while app.metrics().await.sum("hookweir_received_total", &[]) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -65,14 +87,15 @@ async fn no_signal_cuts_off_what_is_in_hand_during_a_stop() {
     app.signal("INT");
     logs(&app, "SIGTERM again: the service is stopping already").await;
     logs(&app, "SIGINT again").await;
-    slow.write_all(b"}").expect("it still takes the rest");
+    drop(tell);
+    dripping.join().expect("sent");
     let mut answer = String::new();
     let _ = slow.read_to_string(&mut answer);
     assert!(
         answer.starts_with("HTTP/1.1 401 "),
         "unsigned, and answered: {answer:?}"
     );
-    let status = app.ended(Duration::from_secs(30)).await;
+    let status = app.ended(Duration::from_secs(60)).await;
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
@@ -116,7 +139,7 @@ async fn signals_during_a_start_are_no_accident() {
         // SIGHUP is 1, SIGUSR2 is 12.
         while handled(child.id()) & 1 == 0 || handled(child.id()) >> 11 & 1 == 0 {
             assert!(
-                since.elapsed() < Duration::from_secs(30),
+                since.elapsed() < Duration::from_secs(60),
                 "it does not take signals"
             );
         }

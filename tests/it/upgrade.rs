@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection, sql_query};
 use fastrand::Rng;
-use hookweir_testkit::app::{App, Launch, five_sources};
+use hookweir_testkit::app::{App, Launch, patient_sources};
 use hookweir_testkit::ledger::{Answer, Ledger};
 use hookweir_testkit::load::{Load, client, post};
 use hookweir_testkit::oracle::Account;
@@ -108,7 +108,7 @@ struct Table {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite_this_program_goes_on_after_a_later_one_has_added_to_the_schema() {
-    let mut app = App::start(&five_sources()).await;
+    let mut app = App::start(&patient_sources()).await;
     let events = sent_twice(1);
     send(&app, &events).await;
     stop(&mut app).await;
@@ -141,7 +141,7 @@ async fn on_sqlite_this_program_goes_on_after_a_later_one_has_added_to_the_schem
 #[ignore = "needs the program of the release before: tests/upgrade"]
 #[tokio::test(flavor = "multi_thread")]
 async fn on_one_sqlite_file_the_new_program_and_the_old_one_take_turns() {
-    let mut app = start_old(&five_sources()).await;
+    let mut app = start_old(&patient_sources()).await;
     let (mut ledger, mut known) = (Ledger::default(), Vec::new());
     let programs = [old_program(), program(), old_program(), program()];
     for (step, program) in programs.into_iter().enumerate() {
@@ -180,7 +180,7 @@ async fn on_one_sqlite_file_the_new_program_and_the_old_one_take_turns() {
 
 mod with_servers {
     use super::*;
-    use crate::e2e::with_servers::Place;
+    use crate::e2e::with_servers::{Place, WITHOUT_SPOOL};
     use hookweir_testkit::servers::{amqp, postgres};
 
     /// Sends a step of load to `instances`, and checks that the queue gets each of its events once.
@@ -200,7 +200,7 @@ mod with_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn on_postgresql_this_program_goes_on_after_a_later_one_has_added_to_the_schema() {
         let place = Place::on(&postgres(), &amqp());
-        let mut app = App::start(&place.config()).await;
+        let mut app = App::start(&place.patient_config()).await;
         step(1, &place, &[&app]).await;
         let mut database = PgConnection::establish(&postgres()).expect("connected");
         let schema = place.schema.as_str();
@@ -234,7 +234,7 @@ mod with_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn beside_the_new_program_and_after_it_the_old_one_goes_on_on_the_new_schema() {
         let place = Place::on(&postgres(), &amqp());
-        let config = place.config();
+        let config = format!("{WITHOUT_SPOOL}{}", place.patient_config());
         let mut old = start_old(&config).await;
         step(1, &place, &[&old]).await;
 

@@ -35,6 +35,15 @@ mod with_readers {
         (app, ledger)
     }
 
+    /// Waits until the lakehouse has acknowledged all that the file sink has.
+    async fn until_nothing_waits(app: &App) {
+        let since = Instant::now();
+        while shown(app, "waiting").is_none_or(|waiting| !waiting.starts_with("0 bytes")) {
+            assert!(since.elapsed() < PATIENCE, "{}", app.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     fn parquet_files(folder: &Path) -> usize {
         let entries = std::fs::read_dir(folder).expect("a folder").flatten();
         entries
@@ -51,6 +60,7 @@ mod with_readers {
         let (app, _) = filled().await;
         let count = files(&app.events()).len().to_string();
         assert_eq!(shown(&app, "rows").as_deref(), Some(&*count));
+        until_nothing_waits(&app).await;
         let waiting = shown(&app, "waiting").expect("a line");
         assert_eq!(waiting, "0 bytes of the file sink's folder");
         let compared = lakehouse(&app, &["compare", "--until", "0s"]);
@@ -119,11 +129,7 @@ mod with_readers {
         load.until_taken(20).await;
         load.finish().await.check();
         app.drained().await;
-        let since = Instant::now();
-        while shown(&app, "waiting").is_none_or(|waiting| !waiting.starts_with("0 bytes")) {
-            assert!(since.elapsed() < PATIENCE, "{}", app.log());
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        until_nothing_waits(&app).await;
         let compared = lakehouse(&app, &["compare", "--until", "0s"]);
         assert_eq!(compared.status.code(), Some(1), "{}", all(&compared));
         assert!(out(&compared).contains("\nmissing  "), "{}", all(&compared));

@@ -22,9 +22,17 @@ mod with_readers {
         ledger.check();
         app.drained().await;
         until_rows(&app, files(&app.events()).len()).await;
-        let metrics = app.metrics().await;
-        assert!(metrics.get("hookweir_lakehouse_rows_total{result=\"added\"}") > 0.0);
-        assert_eq!(metrics.get("hookweir_lakehouse_up"), 1.0);
+        // A row can be seen before it is counted.
+        let since = Instant::now();
+        let added = "hookweir_lakehouse_rows_total{result=\"added\"}";
+        loop {
+            let metrics = app.metrics().await;
+            if metrics.get(added) > 0.0 && metrics.get("hookweir_lakehouse_up") == 1.0 {
+                break;
+            }
+            assert!(since.elapsed() < PATIENCE, "{}", app.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         assert!(app.stop().await.success(), "{}", app.log());
         check(&app, &ledger);
     }
@@ -36,7 +44,12 @@ mod with_readers {
         let before = Load::on(&[app.listen]).send(200).await;
         app.drained().await;
         until_all_rows(&app).await;
-        std::fs::remove_dir_all(lake(&app)).expect("removed");
+        // The writer may still add files of its last commit.
+        let since = Instant::now();
+        while let Err(error) = std::fs::remove_dir_all(lake(&app)) {
+            assert!(since.elapsed() < PATIENCE, "{error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let load = Load {
             seed: 2,
             ..Load::on(&[app.listen])

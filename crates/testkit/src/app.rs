@@ -77,6 +77,12 @@ pub fn five_sources() -> String {
     Provider::ALL.map(Provider::config).join("\n")
 }
 
+/// The same, with so much time for an answer that a slow machine refuses nothing.
+pub fn patient_sources() -> String {
+    let patient = |of: Provider| of.config() + "deadline_ms = 15000\n";
+    Provider::ALL.map(patient).join("\n")
+}
+
 impl App {
     /// Starts with this configuration and waits until it is ready.
     pub async fn start(config: &str) -> Self {

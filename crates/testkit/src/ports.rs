@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below the range that outgoing connections are given. In that range a client that keeps trying to reach a
-/// stopped server can be given the server's own port, and talk to itself.
-const PORTS: Range<u16> = 10_000..30_000;
+/// stopped server can be given the server's own port, and talk to itself. The servers of `tests/servers` have the
+/// ports from 10000 on.
+const PORTS: Range<u16> = 20_000..30_000;
 
 const COUNT: u16 = PORTS.end - PORTS.start;
 
@@ -21,7 +22,7 @@ pub fn free_address() -> SocketAddr {
     (0..100)
         .map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, next())))
         .find(nobody_listens)
-        .expect("a free port between 10000 and 30000")
+        .expect("a free port between 20000 and 30000")
 }
 
 fn next() -> u16 {

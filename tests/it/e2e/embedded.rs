@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::check_outcomes;
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::deliveries;
 use hookweir_testkit::load::Load;
 use hookweir_testkit::oracle::Account;
@@ -11,7 +11,7 @@ use hookweir_testkit::sink::{files, files_hold};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_of_five_providers_arrives_once_byte_for_byte() {
-    let mut app = App::start(&five_sources()).await;
+    let mut app = App::start(&patient_sources()).await;
     let ledger = Load::on(&[app.listen]).send(deliveries()).await;
     ledger.check_faultless();
     check_outcomes(&ledger, &[app.metrics().await]);
@@ -24,7 +24,11 @@ async fn each_event_of_five_providers_arrives_once_byte_for_byte() {
 /// I8: the cache changes latency only.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_cache_the_results_are_the_same() {
-    let mut app = App::start(&format!("[dedup]\ncache_entries = 0\n{}", five_sources())).await;
+    let mut app = App::start(&format!(
+        "[dedup]\ncache_entries = 0\n{}",
+        patient_sources()
+    ))
+    .await;
     let ledger = Load {
         at_once: 50,
         later: 50,
@@ -42,7 +46,7 @@ async fn without_a_cache_the_results_are_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_twenty_times_under_load_nothing_is_lost() {
-    let mut app = App::start(&five_sources()).await;
+    let mut app = App::start(&patient_sources()).await;
     let load = Load {
         connections: 16,
         rate: Some(400.0),
@@ -66,7 +70,7 @@ async fn killed_twenty_times_under_load_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_in_order_under_load_nothing_is_lost_and_nothing_published_twice() {
-    let mut app = App::start(&five_sources()).await;
+    let mut app = App::start(&patient_sources()).await;
     let load = Load {
         connections: 16,
         rate: Some(400.0),

@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 use hookweir_testkit::app::App;
 use hookweir_testkit::sink::{files, files_hold};
 
+use crate::signals::logs;
+
 fn run(app: &App, program: &str, arguments: &[&str]) -> Output {
     let output = Command::new(program)
         .args(arguments)
@@ -24,12 +26,7 @@ fn run(app: &App, program: &str, arguments: &[&str]) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_source_takes_a_signed_event_and_shows_it_arriving() {
     let app = App::start("").await;
-    assert!(
-        app.log()
-            .contains(&format!("http://{}/ingest/demo", app.listen)),
-        "the URL is printed: {}",
-        app.log()
-    );
+    logs(&app, &format!("http://{}/ingest/demo", app.listen)).await;
 
     let listen = format!("server.listen={}", app.listen);
     let sent = run(
@@ -51,6 +48,7 @@ async fn the_demo_source_takes_a_signed_event_and_shows_it_arriving() {
     );
 
     // The line to paste needs curl, which a machine for builds may lack.
+    logs(&app, "curl ").await;
     let log = app.log();
     let line = log
         .lines()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::ledger::{Answer, Attempt, Entry};
 use hookweir_testkit::load::{Load, Running, client, post};
 use hookweir_testkit::oracle::Account;
@@ -28,7 +28,7 @@ impl Scene {
     }
 
     pub(super) async fn with(config: &str) -> Self {
-        let app = App::start(&format!("{config}\n{}", five_sources())).await;
+        let app = App::start(&format!("{config}\n{}", patient_sources())).await;
         let others = Load {
             connections: 8,
             rate: Some(100.0),
@@ -130,7 +130,7 @@ async fn a_body_of_one_byte_a_second_is_answered_408() {
             };
             tokio::select! {
                 // It may pause for 3 s, and has to keep up with the least rate.
-                read = tokio::time::timeout(Duration::from_secs(10), from.read_to_end(&mut reply)) => { let _ = read.expect("an answer in time"); }
+                read = tokio::time::timeout(Duration::from_secs(60), from.read_to_end(&mut reply)) => { let _ = read.expect("an answer in time"); }
                 () = drip => {}
             }
             String::from_utf8_lossy(&reply).into_owned()
@@ -157,7 +157,7 @@ async fn a_body_of_a_gigabyte_is_answered_413() {
         .write_all(head("stripe", &format!("content-length: {GIGABYTE}")).as_bytes())
         .await
         .expect("writes");
-    let (reply, _) = answer(&mut stream, Duration::from_secs(10)).await;
+    let (reply, _) = answer(&mut stream, Duration::from_secs(60)).await;
     assert!(reply.starts_with("HTTP/1.1 413"), "{reply}");
 
     // Not announced, and without end: refused when it is too much, and no longer taken in soon after.
@@ -178,7 +178,7 @@ async fn a_body_of_a_gigabyte_is_answered_413() {
         while to.write_all(&chunk).await.is_ok() {}
     });
     let mut reply = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(30), from.read_to_end(&mut reply))
+    let _ = tokio::time::timeout(Duration::from_secs(60), from.read_to_end(&mut reply))
         .await
         .expect("an answer in time");
     let reply = String::from_utf8_lossy(&reply);
@@ -188,7 +188,7 @@ async fn a_body_of_a_gigabyte_is_answered_413() {
         "{reply}"
     );
     drop(from);
-    tokio::time::timeout(Duration::from_secs(30), sent)
+    tokio::time::timeout(Duration::from_secs(60), sent)
         .await
         .expect("the connection is closed in time")
         .expect("no panic");
@@ -330,7 +330,7 @@ async fn two_thousand_silent_connections_are_closed_and_nobody_else_notices() {
     }
     scene.others.until_taken(200).await;
     for stream in &mut silent {
-        let (reply, _) = answer(stream, Duration::from_secs(30)).await;
+        let (reply, _) = answer(stream, Duration::from_secs(60)).await;
         assert!(
             reply.is_empty() || reply.starts_with("HTTP/1.1 408"),
             "{reply}"
@@ -349,7 +349,7 @@ async fn headers_beyond_the_limit_are_answered_431() {
         let large = format!("x-large: {}\r\ncontent-length: 2", "h".repeat(size));
         let _ = stream.write_all(head("stripe", &large).as_bytes()).await;
         let _ = stream.write_all(b"{}").await;
-        let (reply, _) = answer(&mut stream, Duration::from_secs(30)).await;
+        let (reply, _) = answer(&mut stream, Duration::from_secs(60)).await;
         assert!(reply.starts_with("HTTP/1.1 431"), "{size} bytes: {reply}");
     }
     scene.end().await;
@@ -374,7 +374,7 @@ async fn more_in_flight_than_a_source_has_room_for_is_answered_503_and_the_other
     }
     let mut replies = Vec::new();
     for stream in &mut waiting {
-        replies.push(answer(stream, Duration::from_secs(30)).await.0);
+        replies.push(answer(stream, Duration::from_secs(60)).await.0);
     }
     let count = |status: &str| {
         replies

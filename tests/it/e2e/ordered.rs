@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::App;
 use hookweir_testkit::load::client;
-use hookweir_testkit::sink::{Message, files, files_hold};
+use hookweir_testkit::sink::{Message, files, files_hold, files_so_far};
 
 use super::sinks::{hookweir, waits};
 
@@ -153,7 +153,7 @@ async fn in_files_events_of_a_key_stay_in_order_over_kills_and_without_a_fault_n
         app.start_again().await;
     }
     senders.finish().await;
-    until_all(150, async || files(&app.events())).await;
+    until_all(150, async || files_so_far(&app.events())).await;
     assert!(app.stop().await.success(), "a stop in order: {}", app.log());
     let copies = check_order(&files(&app.events()), 150);
     assert!(copies <= 3 * Senders::IN_MEMORY, "{copies} copies");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::load::Load;
 use hookweir_testkit::oracle::Account;
@@ -98,13 +98,13 @@ const DEAD: &str = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = 
 const LATE: &str = "[publisher]\nurl = \"file://data/events\"\n[[sink]]\nname = \"late\"\nurl = \"file://data/late\"\n";
 
 fn configure(folder: &Path, sinks: &str) {
-    let config = format!("{sinks}{}", five_sources());
+    let config = format!("{sinks}{}", patient_sources());
     std::fs::write(folder.join("config.toml"), config).expect("the configuration is written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_was_taken_out() {
-    let mut app = App::start(&format!("{DEAD}{}", five_sources())).await;
+    let mut app = App::start(&format!("{DEAD}{}", patient_sources())).await;
     let ledger = Load::on(&[app.listen]).send(1000).await;
     ledger.check_faultless();
     let expected = ledger.genuine().count();
@@ -205,7 +205,7 @@ async fn a_dead_sink_holds_up_no_other_and_what_waits_for_it_is_moved_after_it_w
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_go_to_the_sinks_that_want_them_and_those_that_none_wants_are_filtered() {
-    let sources = five_sources()
+    let sources = patient_sources()
         .replace(
             "name = \"stripe\"\n",
             "name = \"stripe\"\nsinks = [\"stripes\"]\n",
@@ -259,7 +259,7 @@ const GONE: &str = "[publisher]\nurl = \"file://data/events\"\n";
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_sink_that_was_taken_out_is_discarded_with_a_reason_and_the_events_are_kept()
  {
-    let mut app = App::start(&format!("{DEAD}{}", five_sources())).await;
+    let mut app = App::start(&format!("{DEAD}{}", patient_sources())).await;
     let ledger = Load::on(&[app.listen]).send(300).await;
     ledger.check_faultless();
     let expected = ledger.genuine().count();
@@ -295,7 +295,7 @@ fn property<'m>(message: &'m hookweir_testkit::sink::Message, name: &str) -> Opt
 
 #[tokio::test(flavor = "multi_thread")]
 async fn routing_key_and_forwarded_headers_are_those_of_the_source_and_of_each_sink() {
-    let sources = five_sources().replace(
+    let sources = patient_sources().replace(
         "name = \"github\"\n",
         "name = \"github\"\nrouting_key = \"code.{type}\"\nforward_headers = [\"x-github-delivery\"]\n",
     );

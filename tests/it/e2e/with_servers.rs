@@ -8,7 +8,7 @@ use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 
 use super::check_outcomes;
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, five_sources, patient_sources};
 use hookweir_testkit::deliveries;
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::load::{Load, Running};
@@ -42,6 +42,15 @@ impl Place {
 
     /// A configuration for it with the five sources.
     pub(crate) fn config(&self) -> String {
+        self.config_of(&five_sources())
+    }
+
+    /// The same, with so much time for an answer that a slow machine refuses nothing.
+    pub(crate) fn patient_config(&self) -> String {
+        self.config_of(&patient_sources())
+    }
+
+    fn config_of(&self, sources: &str) -> String {
         let Self {
             postgres,
             schema,
@@ -49,11 +58,7 @@ impl Place {
         } = self;
         let store = format!("[store]\nurl = \"{postgres}\"\nschema = \"{schema}\"\n");
         // What the relay and the retries wait for is shortened, so that the tests are.
-        format!(
-            "{store}{}retry_max_ms = 2000\n{}",
-            queues.config(),
-            five_sources()
-        )
+        format!("{store}{}retry_max_ms = 2000\n{sources}", queues.config())
     }
 
     /// Everything that comes out until all events are there, the outbox is empty and the instances have stopped.
@@ -84,7 +89,7 @@ impl Place {
 }
 
 /// For tests of what a sender is told when nothing takes PostgreSQL's place. With the spool, see `crate::spool`.
-const WITHOUT_SPOOL: &str = "[spool]\npath = \"\"\n";
+pub(crate) const WITHOUT_SPOOL: &str = "[spool]\npath = \"\"\n";
 
 /// A load that leaves the machine room to breathe while servers stop and start.
 pub(super) fn steady(app: &App) -> Running {
@@ -104,7 +109,7 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_of_five_providers_arrives_once_byte_for_byte() {
     let place = Place::on(&postgres(), &amqp());
-    let app = App::start(&place.config()).await;
+    let app = App::start(&format!("{WITHOUT_SPOOL}{}", place.patient_config())).await;
     let ledger = Load::on(&[app.listen]).send(deliveries()).await;
     ledger.check_faultless();
     check_outcomes(&ledger, &[app.metrics().await]);
@@ -115,8 +120,8 @@ async fn each_event_of_five_providers_arrives_once_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sent_to_two_instances_at_the_same_time_each_event_arrives_once() {
     let place = Place::on(&postgres(), &amqp());
-    // Both bring the schema up at the same time, too.
-    let config = place.config();
+    // Both bring the schema up at the same time, too. A spool would accept what the other one has.
+    let config = format!("{WITHOUT_SPOOL}{}", place.patient_config());
     let (one, two) = tokio::join!(App::start(&config), App::start(&config));
     let ledger = Load {
         everywhere: true,
@@ -159,7 +164,7 @@ async fn answered_once_published_nothing_is_lost_while_rabbitmq_is_away() {
 async fn rabbitmq_stopped_for_30_seconds_nothing_is_refused_and_nothing_lost() {
     let mut rabbitmq = blocking(Server::rabbitmq);
     let place = Place::on(&postgres(), &rabbitmq.url);
-    let app = App::start(&place.config()).await;
+    let app = App::start(&place.patient_config()).await;
     let load = steady(&app);
     load.until_taken(200).await;
     blocking(|| rabbitmq.stop());
@@ -184,7 +189,7 @@ async fn rabbitmq_stopped_for_30_seconds_nothing_is_refused_and_nothing_lost() {
 async fn rabbitmq_killed_under_load_nothing_is_refused_and_nothing_lost() {
     let mut rabbitmq = blocking(Server::rabbitmq);
     let place = Place::on(&postgres(), &rabbitmq.url);
-    let app = App::start(&place.config()).await;
+    let app = App::start(&place.patient_config()).await;
     let load = steady(&app);
     for _ in 0..2 {
         load.until_taken(300).await;
@@ -283,7 +288,7 @@ async fn killed_twenty_times_under_load_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_of_the_messages_unroutable_none_is_lost_and_the_others_are_unharmed() {
     let place = Place::on(&postgres(), &amqp());
-    let app = App::start(&place.config()).await;
+    let app = App::start(&place.patient_config()).await;
     let queues = &place.queues;
     let (_connection, channel) = queues.channel().await;
     let bind = async |key: &str| {
@@ -365,7 +370,7 @@ async fn starts_with_rabbitmq_down_takes_events_and_publishes_them_when_it_is_ba
     let mut rabbitmq = blocking(Server::rabbitmq);
     blocking(|| rabbitmq.stop());
     let place = Place::on(&postgres(), &rabbitmq.url);
-    let app = App::start(&place.config()).await;
+    let app = App::start(&place.patient_config()).await;
     let health = app.health().await;
     assert!(
         health.contains("degraded"),
@@ -438,7 +443,7 @@ async fn rabbitmq_silent_or_cut_off_nothing_is_refused_and_nothing_lost() {
         &postgres(),
         &amqp.replace(&address.to_string(), &proxy.address.to_string()),
     );
-    let config = place.config().replace(
+    let config = place.patient_config().replace(
         "[publisher]",
         "[publisher]\nconfirm_timeout_ms = 2000\nconnect_timeout_ms = 2000\nheartbeat_secs = 2",
     );

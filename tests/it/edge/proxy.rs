@@ -12,7 +12,7 @@ use super::{event, raw, request, source, status};
 use crate::signals::logs;
 
 const ON: &str =
-    "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\nhead_timeout_ms = 1000\n";
+    "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\nhead_timeout_ms = 5000\n";
 const LINE: &[u8] = b"PROXY TCP4 140.82.115.7 127.0.0.1 4711 443\r\n";
 const OTHER: &[u8] = b"PROXY TCP4 198.51.100.1 127.0.0.1 4711 443\r\n";
 

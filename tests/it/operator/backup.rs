@@ -27,11 +27,9 @@ impl Kind {
     /// Configuration of a new store.
     pub(super) fn config(self) -> String {
         match self {
-            Self::Sqlite => {
-                "[store]\nurl = \"sqlite://data/hookweir.db\"\nlease_secs = 3\n".to_owned()
-            }
+            Self::Sqlite => "[store]\nurl = \"sqlite://data/hookweir.db\"\n".to_owned(),
             Self::Postgres => format!(
-                "[store]\nurl = \"{}\"\nschema = \"test_{}\"\nlease_secs = 3\n",
+                "[store]\nurl = \"{}\"\nschema = \"test_{}\"\n",
                 postgres(),
                 uuid::Uuid::now_v7().simple()
             ),

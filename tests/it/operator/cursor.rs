@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
-use hookweir_testkit::sink::files;
+use hookweir_testkit::sink::files_so_far;
 use serde_json::Value;
 
 use super::decisions::in_database;
@@ -27,7 +27,7 @@ fn ids_of(answer: &Value) -> Vec<&str> {
 async fn positions(app: &App, count: usize) -> BTreeMap<String, String> {
     let since = Instant::now();
     loop {
-        let messages = files(&app.events()).into_iter();
+        let messages = files_so_far(&app.events()).into_iter();
         let found: BTreeMap<String, String> = messages
             .map(|message| {
                 let position = message.properties.get("x-hookweir-position");

@@ -8,10 +8,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use hookweir::config::Config;
 use hookweir::domain::sink::SinkName;
 use hookweir::store::{self, Seq};
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
-use hookweir_testkit::sink::{Message, files};
+use hookweir_testkit::sink::{Message, files_so_far};
 use serde_json::{Value, json as object};
 
 use super::{SINKS, hookweir, json, raw, send, told, traced};
@@ -52,7 +52,7 @@ fn record(app: &App) -> Vec<(String, i64, Option<String>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_event_is_put_back_or_discarded_with_a_reason_and_it_is_recorded() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{}", patient_sources())).await;
     let (back, gone) = (parked(&app, "evt_1").await, parked(&app, "evt_2").await);
     let by_command = parked(&app, "evt_3").await;
     let (status, page) = raw(&app, "GET", "/api/v1/parked?sink=dead&limit=2");
@@ -102,7 +102,7 @@ async fn a_parked_event_is_put_back_or_discarded_with_a_reason_and_it_is_recorde
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_body_under_a_known_id_is_listed_read_and_discarded_with_a_reason() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let mut rng = fastrand::Rng::with_seed(7);
     let first = Provider::Stripe.event(&mut rng);
     let other = first.with_another_body(&mut rng);
@@ -137,7 +137,7 @@ async fn another_body_under_a_known_id_is_listed_read_and_discarded_with_a_reaso
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_on_500_conflicts_with_the_longest_names_is_taken() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let name = |n: i64| format!("{}-{}-{}", i64::MAX - n, "a".repeat(64), "b".repeat(64));
     let ids: Vec<String> = (0..500).map(name).collect();
     let decision = object!({ "ids": ids, "reason": "r".repeat(1000) });
@@ -149,7 +149,7 @@ async fn a_decision_on_500_conflicts_with_the_longest_names_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_body_is_sent_back_as_a_message_of_its_own_with_the_mark_of_the_first() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let mut rng = fastrand::Rng::with_seed(8);
     let first = Provider::Stripe.event(&mut rng);
     let other = first.with_another_body(&mut rng);
@@ -168,7 +168,7 @@ async fn another_body_is_sent_back_as_a_message_of_its_own_with_the_mark_of_the_
 
     let since = Instant::now();
     let messages = loop {
-        let messages = files(&app.events());
+        let messages = files_so_far(&app.events());
         if messages.len() == 2 {
             break messages;
         }
@@ -218,7 +218,7 @@ pub(super) fn in_database(app: &App, statement: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_that_no_sink_would_get_stays_in_the_list_and_the_operator_learns_why() {
     let filter = "[publisher]\nevent_types = [\"never.*\"]\n";
-    let app = App::start(&format!("{filter}{}", five_sources())).await;
+    let app = App::start(&format!("{filter}{}", patient_sources())).await;
     let id = conflict(&app, 9).await;
     let send_back = ["conflicts", "send-back", &id];
     let told = hookweir(&app, &send_back).bad(64);
@@ -229,7 +229,7 @@ async fn a_conflict_that_no_sink_would_get_stays_in_the_list_and_the_operator_le
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_whose_type_is_gone_stays_in_the_list_while_a_sink_chooses_by_type() {
     let filter = "[publisher]\nexcept_event_types = [\"never.*\"]\n";
-    let app = App::start(&format!("{filter}{}", five_sources())).await;
+    let app = App::start(&format!("{filter}{}", patient_sources())).await;
     let id = conflict(&app, 10).await;
     let since = Instant::now();
     while json(&app, &["events"])[0]["state"] != "published" {
@@ -246,7 +246,7 @@ async fn a_conflict_whose_type_is_gone_stays_in_the_list_while_a_sink_chooses_by
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_that_comes_again_after_it_was_sent_back_is_not_called_published_twice() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let id = conflict(&app, 11).await;
     let choice = object!({ "ids": [id] });
     let path = "/api/v1/conflicts/send-back";
@@ -260,7 +260,7 @@ async fn a_conflict_that_comes_again_after_it_was_sent_back_is_not_called_publis
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_conflicts_are_sent_back_in_as_many_answers_as_it_takes() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     in_database(
         &app,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
@@ -293,7 +293,7 @@ async fn five_hundred_conflicts_are_sent_back_in_as_many_answers_as_it_takes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_that_is_refused_among_others_does_not_hide_those_that_were_sent_back() {
     let filter = "[publisher]\nexcept_event_types = [\"never.*\"]\n";
-    let app = App::start(&format!("{filter}{}", five_sources())).await;
+    let app = App::start(&format!("{filter}{}", patient_sources())).await;
     let good = conflict(&app, 12).await;
     // Its first event is not there.
     in_database(

@@ -9,7 +9,7 @@ use diesel::sql_types::Text;
 use hookweir::config::Config;
 use hookweir::domain::sink::SinkName;
 use hookweir::store::{self, Seq};
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, five_sources, patient_sources};
 use hookweir_testkit::ledger::Answer;
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::program;
@@ -291,7 +291,7 @@ fn audited(app: &App) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_is_shown_whole() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     // Some of GitHub's bodies are no text.
     let mut rng = fastrand::Rng::with_seed(22);
     for size in [1, 1_000_000, 1_000_001] {

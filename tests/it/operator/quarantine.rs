@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use hookweir::domain::delivery::wall_clock;
 use hookweir::faults::points::QUARANTINE_POINT;
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::ledger::Answer;
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Event, Provider, now};
-use hookweir_testkit::sink::files;
+use hookweir_testkit::sink::{files, files_so_far};
 use serde_json::Value;
 
 use super::{at_the_address, hookweir, json, raw, traced};
+use crate::signals::logs;
 
 /// Deliveries that a provider sends while the secret is wrong, and forged ones among them.
 const SENT: usize = 1000;
@@ -26,7 +27,7 @@ const WRONG: &str = "not the secret that GitHub has";
 
 /// The five sources, with a wrong secret for GitHub.
 fn wrong() -> String {
-    five_sources().replace(Provider::Github.secret(), WRONG)
+    patient_sources().replace(Provider::Github.secret(), WRONG)
 }
 
 fn write(app: &App, config: &str) {
@@ -125,7 +126,7 @@ pub(super) async fn a_wrong_secret_is_mended(store: &str) {
         early.contains("0 accepted, 0 known already, 1060 still refused"),
         "{early}"
     );
-    write(&app, &format!("{store}{}", five_sources()));
+    write(&app, &format!("{store}{}", patient_sources()));
     hookweir(&app, &["reload"]).good();
     let mended = wall_clock();
     // GitHub's own button, before the operator's command.
@@ -194,19 +195,21 @@ async fn a_wrong_secret_costs_no_event_and_no_time_of_receipt_once_it_is_mended(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_forgeries_keeps_its_bounds_and_deletes_nothing_of_another_source() {
-    let bounds = "[quarantine]\nsource_rows = 50\nsource_bytes = 1048576\nsource_per_sec = 4\n";
-    let app = App::start(&format!("{bounds}{}", five_sources())).await;
+    let bounds = "[quarantine]\nsource_rows = 50\nsource_bytes = 1048576\nsource_per_sec = 1\n";
+    let app = App::start(&format!("{bounds}{}", patient_sources())).await;
     let mut rng = Rng::with_seed(5);
     for _ in 0..3 {
         let event = Provider::Stripe.event(&mut rng);
         assert_eq!(deliver(&app, &event, WRONG).await, Answer::Status(401));
     }
     let quiet = kept(&app, &["--source", "stripe"], 3).await;
-    let mut flooded = 0;
+    let (mut flooded, client) = (0, client());
     for n in 0..500 {
         let size = if n % 5 == 0 { 100_000 } else { 100 };
         let event = Provider::Github.event_of(&mut rng, size);
-        assert_eq!(deliver(&app, &event, WRONG).await, Answer::Status(401));
+        let headers = event.signed(WRONG, now());
+        let answer = post(&client, app.listen, "github", headers, event.body).await;
+        assert_eq!(answer, Answer::Status(401));
         flooded += 1;
     }
     let github = ["source=\"github\""];
@@ -222,7 +225,7 @@ async fn a_flood_of_forgeries_keeps_its_bounds_and_deletes_nothing_of_another_so
         );
         let kept = count("hookweir_quarantined_total");
         if kept + dropped == flooded && rows > 0 && rows <= 50 && bytes <= 1 << 20 {
-            assert!(dropped > 0 && kept >= 240, "{kept} kept, {dropped} dropped");
+            assert!(dropped > 0 && kept >= 60, "{kept} kept, {dropped} dropped");
             break;
         }
         assert!(since.elapsed() < Duration::from_secs(60), "{metrics:?}");
@@ -254,7 +257,7 @@ async fn a_flood_of_forgeries_keeps_its_bounds_and_deletes_nothing_of_another_so
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_delivery_is_kept_byte_for_byte_with_its_reason_and_where_it_was_cut() {
     let limits = "[limits]\nmax_body_bytes = 100000\n";
-    let app = App::start(&format!("{limits}{}", five_sources())).await;
+    let app = App::start(&format!("{limits}{}", patient_sources())).await;
     let mut rng = Rng::with_seed(6);
     let client = client();
     let stripe = Provider::Stripe.event_of(&mut rng, 300);
@@ -331,7 +334,7 @@ async fn a_nearly_right_secret_in_a_header_is_shown_to_those_only_who_may_open_b
     let canary = "c4n4ry-0123456789abcdef";
     let config = "[[source]]\nname = \"gitlab\"\nprovider = \"gitlab-token\"\nsecrets = [\"plain:another token of 24 bytes\"]\n\
          [admin.tokens.ann]\nsecret = \"plain:0123456789abcdef\"\nmay = [\"look\"]\n";
-    let app = App::start(&format!("{config}{}", five_sources())).await;
+    let app = App::start(&format!("{config}{}", patient_sources())).await;
     let headers = vec![
         ("X-Gitlab-Token", canary.to_owned()),
         ("Authorization", format!("Bearer {canary}")),
@@ -378,8 +381,9 @@ async fn a_nearly_right_secret_in_a_header_is_shown_to_those_only_who_may_open_b
         shown.contains(&format!("x-gitlab-token: {canary}")),
         "{shown}"
     );
+    logs(&app, "open body").await;
     let log = app.log();
-    assert!(log.contains("open body") && !log.contains(canary), "{log}");
+    assert!(!log.contains(canary), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,7 +394,7 @@ async fn a_death_between_the_event_and_the_end_of_its_quarantine_doubles_nothing
     refused(&app, &events, 0).await;
     kept(&app, &[], 30).await;
     app.stop().await;
-    write(&app, &five_sources());
+    write(&app, &patient_sources());
     app.set_environment(&[("FAILPOINTS", format!("{QUARANTINE_POINT}=return"))]);
     app.start_again().await;
     app.ready().await;
@@ -406,7 +410,8 @@ async fn a_death_between_the_event_and_the_end_of_its_quarantine_doubles_nothing
     assert!(json(&app, &["quarantine"]).is_empty());
     let since = Instant::now();
     loop {
-        let queued: BTreeSet<String> = files(&app.events()).into_iter().map(|of| of.id).collect();
+        let queued = files_so_far(&app.events()).into_iter().map(|of| of.id);
+        let queued: BTreeSet<String> = queued.collect();
         assert!(queued.len() <= 30, "one message id for each");
         if queued.len() == 30 {
             break;
@@ -427,7 +432,7 @@ async fn a_quarantine_that_is_off_keeps_nothing_and_a_kept_delivery_is_verified_
     app.stop().await;
     write(
         &app,
-        &format!("[quarantine]\nenabled = false\n{}", five_sources()),
+        &format!("[quarantine]\nenabled = false\n{}", patient_sources()),
     );
     app.start_again().await;
     app.ready().await;
@@ -441,7 +446,7 @@ async fn a_quarantine_that_is_off_keeps_nothing_and_a_kept_delivery_is_verified_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cause_of_a_refusal_is_named_by_show_by_the_api_and_by_verify_and_no_secret_is() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let event = Provider::Github.event(&mut Rng::with_seed(10));
     let wrong = Provider::Shopify.secret();
     assert_eq!(deliver(&app, &event, wrong).await, Answer::Status(401));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use fastrand::Rng;
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::ledger::Answer;
 use hookweir_testkit::load::{Load, client, post};
 use hookweir_testkit::provider::{Event, Provider, now};
@@ -71,7 +71,7 @@ fn plain(secret: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_reloads_under_load_give_no_wrong_answer() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let load = Load {
         connections: 8,
         ..Load::on(&[app.listen])
@@ -80,14 +80,14 @@ async fn two_hundred_reloads_under_load_give_no_wrong_answer() {
     let extra = plain(OTHER).replace("\"github\"\nprov", "\"extra\"\nprov");
     let two = format!("secrets = [\"plain:{OTHER}\", ");
     let configs = [
-        format!("[limits]\ndeadline_ms = 2400\n{}", five_sources()),
-        format!("{}{extra}", five_sources()),
-        five_sources().replace("secrets = [", &two),
+        format!("[limits]\ndeadline_ms = 2400\n{}", patient_sources()),
+        format!("{}{extra}", patient_sources()),
+        patient_sources().replace("secrets = [", &two),
         format!(
             "[publisher]\nexcept_event_types = [\"nothing\"]\n{}",
-            five_sources()
+            patient_sources()
         ),
-        five_sources(),
+        patient_sources(),
     ];
     let mut changed = 0;
     for round in 0..RELOADS {
@@ -120,7 +120,10 @@ fn ids_in(folder: &Path) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_sees_one_configuration_from_its_secret_to_its_sink() {
     let sinks = "[[sink]]\nname = \"one\"\nurl = \"file://data/one\"\n[[sink]]\nname = \"two\"\nurl = \"file://data/two\"\n";
-    let of = |secret: &str, sink: &str| format!("{sinks}{}sinks = [\"{sink}\"]\n", plain(secret));
+    let of = |secret: &str, sink: &str| {
+        let source = plain(secret);
+        format!("{sinks}{source}deadline_ms = 15000\nsinks = [\"{sink}\"]\n")
+    };
     let (first, second) = (Provider::Github.secret(), OTHER);
     let app = App::start(&of(first, "one")).await;
     let begin = |secret: &'static str, seed| {

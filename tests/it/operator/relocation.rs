@@ -76,10 +76,7 @@ impl Target {
     }
 
     pub(super) fn config_of(&self, url: &str) -> String {
-        format!(
-            "[store]\nurl = \"{url}\"\nschema = \"{}\"\nlease_secs = 3\n",
-            self.schema
-        )
+        format!("[store]\nurl = \"{url}\"\nschema = \"{}\"\n", self.schema)
     }
 
     /// Runs the command off the test's own thread, and kills it at a failpoint.
@@ -225,7 +222,9 @@ async fn under_load(from: Kind) {
 
 /// Kills the command at each of its steps, and the service in between, under load.
 async fn killed(from: Kind) {
-    let mut app = App::start(&format!("{}{}", from.config(), five_sources())).await;
+    // What a killed service has claimed waits for the end of its lease.
+    let short = |store: String| format!("{store}lease_secs = 3\n");
+    let mut app = App::start(&format!("{}{}", short(from.config()), five_sources())).await;
     for event in events(50) {
         deliver(&app, &event).await;
     }
@@ -246,7 +245,7 @@ async fn killed(from: Kind) {
     }
     let (code, said) = target.move_here(&app, None).await;
     assert_eq!(code, Some(0), "{said}");
-    restart_with(&mut app, &target.config()).await;
+    restart_with(&mut app, &short(target.config())).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);
     let stream = running.await.expect("the stream");

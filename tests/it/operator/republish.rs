@@ -7,11 +7,12 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::provider::Provider;
-use hookweir_testkit::sink::{Message, files};
+use hookweir_testkit::sink::{Message, files, files_so_far};
 use serde_json::{Value, json as object};
 
 use super::decisions::in_database;
 use super::{hookweir, json, raw, send, told, traced};
+use crate::signals::logs;
 
 /// Header of a message that a job has published.
 const MARK: &str = "x-hookweir-republished";
@@ -37,7 +38,7 @@ async fn stored(app: &App, count: usize) {
 
 /// Messages that a job has published.
 fn copies(app: &App) -> Vec<Message> {
-    let all = files(&app.events()).into_iter();
+    let all = files_so_far(&app.events()).into_iter();
     all.filter(|message| message.properties.contains_key(MARK))
         .collect()
 }
@@ -109,11 +110,7 @@ async fn one_event_is_published_again_under_its_old_message_id_and_marked() {
     assert!(!other.contains("chosen"), "{other}");
     let watched = hookweir(&app, &["jobs", "watch", id]).good();
     assert!(watched.contains("done, 1 of 1 events"), "{watched}");
-    assert!(
-        app.log().contains(&format!("republish: job {id}")),
-        "{}",
-        app.log()
-    );
+    logs(&app, &format!("republish: job {id}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,10 +22,13 @@ pub(super) fn without_queue(queues: &Queues, sink: &str) -> String {
     options.replace("[publisher]\n", &format!("[[sink]]\nname = \"{sink}\"\n"))
 }
 
+/// Time for the admin API, of which a look at the queue gets a part.
+pub(super) const PATIENT: &str = "[admin]\ntimeout_ms = 20000\n";
+
 /// The same of the only sink.
 pub(super) fn config(queues: &Queues) -> String {
     let options = queues.config().replace(&queues.events, "");
-    format!("{options}{}", five_sources())
+    format!("{PATIENT}{options}{}", five_sources())
 }
 
 /// Declares a queue, and binds it to the exchange for all routing keys.
@@ -85,8 +88,9 @@ async fn messages_that_went_nowhere_arrive_with_their_ids_once_a_queue_is_bound_
     let mut ids = field(&stored, "message_id");
     ids.sort_unstable();
 
-    // A look takes none, however often.
+    // A look takes none, however often. The broker puts back a moment after the answer.
     for _ in 0..3 {
+        until(&queues, &queues.unrouted, 7).await;
         let listed = json(&app, &["unrouted", "list"]);
         let mut found = field(&listed, "message_id");
         found.sort_unstable();
@@ -96,9 +100,9 @@ async fn messages_that_went_nowhere_arrive_with_their_ids_once_a_queue_is_bound_
         let key = listed[0]["routing_key"].as_str().expect("a key");
         assert!(key.starts_with("stripe."), "{key}");
     }
+    until(&queues, &queues.unrouted, 7).await;
     let first = json(&app, &["unrouted", "list", "--limit", "2"]);
     assert_eq!(first.len(), 2);
-    // The broker puts back a moment after the answer.
     until(&queues, &queues.unrouted, 7).await;
 
     // Without a queue they come back.
@@ -113,11 +117,13 @@ async fn messages_that_went_nowhere_arrive_with_their_ids_once_a_queue_is_bound_
         hookweir(&app, &one).good().trim_end(),
         "1 sent to the exchange"
     );
+    until(&queues, &queues.unrouted, 6).await;
     let error = hookweir(&app, &one).bad(64);
     assert!(
         error.contains("1 of 1 are not among") && error.contains("list again"),
         "{error}"
     );
+    until(&queues, &queues.unrouted, 6).await;
     assert_eq!(json(&app, &["unrouted", "retry", "--all"])[0]["count"], 6);
     let arrived = queues
         .consume(&queues.events, 7, Duration::from_secs(60))
@@ -139,6 +145,7 @@ async fn an_unrouted_message_is_discarded_with_a_reason_and_the_others_stay() {
     }
     until(&queues, &queues.unrouted, 2).await;
     let listed = json(&app, &["unrouted"]);
+    until(&queues, &queues.unrouted, 2).await;
     let gone = listed.iter().find(|of| of["event_id"] == "evt_1");
     let gone = gone.expect("listed")["message_id"].as_str().expect("an id");
     hookweir(&app, &["unrouted", "discard"]).bad(64);
@@ -146,6 +153,7 @@ async fn an_unrouted_message_is_discarded_with_a_reason_and_the_others_stay() {
     assert!(error.contains("give a reason"), "{error}");
     let discard = ["unrouted", "discard", gone, "--reason", "a test event"];
     assert_eq!(hookweir(&app, &discard).good().trim_end(), "1 discarded");
+    until(&queues, &queues.unrouted, 1).await;
     let left = json(&app, &["unrouted"]);
     assert_eq!(field(&left, "event_id"), ["evt_2"]);
     let path = app.folder().join("data/hookweir.db");
@@ -221,11 +229,13 @@ async fn a_look_never_takes_however_often_it_is_repeated_at_a_queue_with_a_limit
     };
     let first = keys(&json(&app, &["unrouted"]));
     for look in 0..10 {
+        until(&queues, &queues.unrouted, 3).await;
         let listed = json(&app, &["unrouted"]);
         assert_eq!(listed.len(), 3, "after {look} looks");
         assert_eq!(keys(&listed), first);
     }
     bind(&queues).await;
+    until(&queues, &queues.unrouted, 3).await;
     hookweir(&app, &["unrouted", "retry", "--all"]).good();
     let arrived = queues
         .consume(&queues.events, 3, Duration::from_secs(60))

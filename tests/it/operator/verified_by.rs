@@ -12,7 +12,7 @@ const SECOND: &str = "whsec_canary_second_0123456789abcde";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_names_which_of_the_two_secrets_has_verified_the_event_and_shows_neither() {
-    let config = "[[source]]\nname = \"stripe\"\nprovider = \"stripe\"\nsecrets = [\"env:STRIPE_NEW\"]\nretiring_secrets = [\"env:STRIPE_OLD\"]\n";
+    let config = "[[source]]\nname = \"stripe\"\nprovider = \"stripe\"\nsecrets = [\"env:STRIPE_NEW\"]\nretiring_secrets = [\"env:STRIPE_OLD\"]\ndeadline_ms = 15000\n";
     let environment = [
         ("STRIPE_NEW", FIRST.to_owned()),
         ("STRIPE_OLD", SECOND.to_owned()),

@@ -117,7 +117,7 @@ fn case(provider: &'static str, folder: &Path) -> Option<Case> {
         .collect();
     let url = "public_url = \"https://hooks.example.com/ingest/x\"";
     let config = format!(
-        "[[source]]\nname = \"{provider}\"\nprovider = \"{provider}\"\n{keys}\n{url}\nparams = {{ {} }}\n",
+        "[[source]]\nname = \"{provider}\"\nprovider = \"{provider}\"\ndeadline_ms = 60000\n{keys}\n{url}\nparams = {{ {} }}\n",
         params.join(", ")
     );
     Some(Case {
@@ -150,7 +150,8 @@ impl Case {
             format!("{}.toml", self.provider),
             format!("{}.key", self.provider),
         );
-        let mut args = vec!["send", "--config", &config, "--set", &listen];
+        let mut args = vec!["send", "--timeout", "70", "--config", &config];
+        args.extend(["--set", &listen]);
         if self.private_key {
             args.extend(["--private-key", &key]);
         }

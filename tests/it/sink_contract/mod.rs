@@ -24,7 +24,7 @@ pub mod outages;
 mod refuses;
 #[cfg(feature = "kafka")]
 mod with_kafka;
-mod with_servers;
+pub mod with_servers;
 
 /// Start, outage and content of one kind of sink.
 pub trait Harness: Send + Sync + Sized {

@@ -6,7 +6,8 @@ use futures_util::StreamExt as _;
 use hookweir::config::model::Publisher;
 use lapin::ExchangeKind;
 use lapin::options::{
-    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 
@@ -97,9 +98,8 @@ impl Harness for RabbitmqHarness {
     }
 }
 
-/// Takes all messages out of a queue, until none has come for two seconds. All were confirmed
-/// before, so they come without a pause.
-async fn drain(queues: &Queues, queue: &str) -> Vec<Message> {
+/// Takes all messages out of a queue, until the broker has none after two seconds of silence.
+pub async fn drain(queues: &Queues, queue: &str) -> Vec<Message> {
     let (connection, channel) = queues.channel().await;
     let no_ack = BasicConsumeOptions {
         no_ack: true,
@@ -109,9 +109,23 @@ async fn drain(queues: &Queues, queue: &str) -> Vec<Message> {
         channel.basic_consume(queue.into(), "drain".into(), no_ack, FieldTable::default());
     let mut consumer = consumer.await.expect("the queue exists");
     let mut messages = Vec::new();
-    while let Ok(Some(delivery)) =
-        tokio::time::timeout(Duration::from_secs(2), consumer.next()).await
-    {
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(2), consumer.next());
+        let delivery = if let Ok(delivery) = next.await {
+            delivery.expect("the consumer stays").expect("a delivery")
+        } else {
+            let got = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true });
+            let Some(message) = got.await.expect("the queue exists") else {
+                break;
+            };
+            message.delivery
+        };
+        messages.push(amqp_message(delivery));
+    }
+    // What was on its way already comes before the end.
+    let cancelled = channel.basic_cancel("drain".into(), BasicCancelOptions::default());
+    cancelled.await.expect("cancelled");
+    while let Some(delivery) = consumer.next().await {
         messages.push(amqp_message(delivery.expect("a delivery")));
     }
     let _ = connection.close(200, "done".into()).await;

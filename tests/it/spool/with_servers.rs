@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _};
 use hookweir::faults::points::SPOOL_POINTS;
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::ledger::Ledger;
 use hookweir_testkit::load::{Load, Running};
 use hookweir_testkit::oracle::Account;
@@ -14,10 +14,12 @@ use hookweir_testkit::proxy::{Line, Proxy};
 use hookweir_testkit::servers::{Server, address};
 use hookweir_testkit::sink::files;
 
+use crate::signals::logs;
+
 fn config(postgres: &str, options: &str) -> String {
     format!(
         "[store]\nurl = \"{postgres}\"\nlease_secs = 5\n{options}\n{}",
-        five_sources()
+        patient_sources()
     )
 }
 
@@ -286,11 +288,7 @@ async fn the_service_killed_in_mid_outage_and_started_without_postgres_accepts_a
     load.until_taken(200).await;
     // And once in order: what it has spooled stays there.
     assert!(app.stop().await.success());
-    assert!(
-        app.log().contains("events stay in the spool"),
-        "{}",
-        app.log()
-    );
+    logs(&app, "events stay in the spool").await;
     app.start_again().await;
     load.until_taken(100).await;
     blocking(|| database.start());
@@ -305,7 +303,9 @@ async fn the_service_killed_in_mid_outage_and_started_without_postgres_accepts_a
 #[tokio::test(flavor = "multi_thread")]
 async fn full_it_is_a_503_as_without_a_spool_and_still_nothing_is_lost() {
     let mut database = blocking(Server::postgres);
-    let mut app = App::start(&config(&database.url, "[spool]\nmax_bytes = 1048576")).await;
+    let config = config(&database.url, "[spool]\nmax_bytes = 1048576");
+    // What cannot be spooled is to be refused soon.
+    let mut app = App::start(&config.replace("deadline_ms = 15000\n", "")).await;
     blocking(|| database.stop());
     let load = Load {
         providers: vec![Provider::Stripe],

@@ -8,7 +8,9 @@ use diesel::{Connection as _, PgConnection};
 use hookweir::domain::delivery::InstanceId;
 use hookweir::store::{Inserted, Store, StoreError, open};
 
-use crate::store_contract::{Place, Postgres, accepted, batch, event, insert, many, sinks};
+use crate::store_contract::{
+    LONG, Place, Postgres, accepted, batch, event, insert, insert_patiently, many, sinks,
+};
 use hookweir_testkit::servers::{self, Server};
 
 /// One to seven are what a quiet hour has in an outage; more are taken apart in another way.
@@ -154,7 +156,10 @@ fn a_read_only_server_refuses_no_event() {
             "ALTER SYSTEM SET default_transaction_read_only = {value}"
         ));
         place.execute("SELECT pg_reload_conf()");
-        thread::sleep(Duration::from_millis(200));
+        let is_read_only = || store.renew_lease(InstanceId::random(), LONG).is_err();
+        super::eventually("the store's sessions have heard of it", || {
+            (is_read_only() == (value == "on")).then_some(())
+        });
     };
     is_no_rows_fault("read-only", &*store, || set("on"), || set("off"));
 }
@@ -217,7 +222,7 @@ fn waiting_for_a_lock_refuses_no_event() {
         );
     }
     other.batch_execute("ROLLBACK").expect("it ends");
-    let stored = insert(&*store, owner, &events);
+    let (stored, _) = insert_patiently(&*store, owner, &events);
     assert!(
         stored
             .iter()
@@ -248,7 +253,8 @@ fn a_lone_row_that_is_to_blame_is_refused() {
          $$ BEGIN IF NEW.event_id LIKE 'bad%' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
          CREATE TRIGGER no BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION no()",
     );
-    let inserted = insert(&*store, InstanceId::random(), &batch([event("bad", "x")]));
+    let bad = batch([event("bad", "x")]);
+    let (inserted, _) = insert_patiently(&*store, InstanceId::random(), &bad);
     assert!(
         matches!(&inserted[..], [Inserted::Refused(why)] if why.contains("not this one")),
         "{inserted:?}"

@@ -21,14 +21,16 @@ mod upkeep;
 mod with_servers;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hookweir::domain::delivery::{
     BodyDigest, DedupKey, EventId, IdClass, InstanceId, Marks, MessageKey, SourceName, UnixMillis,
 };
 use hookweir::domain::sink::{SinkName, Sinks};
-use hookweir::store::{Backlog, Confirms, Inserted, NewEvent, Room, Seq, Store, StoredEvent};
+use hookweir::store::{
+    Backlog, Confirms, Inserted, NewEvent, Room, Seq, Store, StoreError, StoredEvent,
+};
 
 pub(crate) use places::{Place, Postgres, Sqlite};
 
@@ -191,7 +193,7 @@ mod sqlite {
             log = log.max(place.log_bytes());
         }
         assert_eq!(place.count("event"), 40_000);
-        assert!((1 << 20..70 << 20).contains(&log), "{log} bytes");
+        assert!((1 << 20..140 << 20).contains(&log), "{log} bytes");
     }
 }
 
@@ -272,6 +274,27 @@ fn insert(store: &dyn Store, owner: InstanceId, events: &[Arc<NewEvent>]) -> Vec
         .expect("the batch is stored");
     assert_eq!(inserted.len(), events.len());
     inserted
+}
+
+/// As [`insert`], again and again while the store cannot tell what is to blame. Returns the number of attempts too.
+fn insert_patiently(
+    store: &dyn Store,
+    owner: InstanceId,
+    events: &[Arc<NewEvent>],
+) -> (Vec<Inserted>, usize) {
+    let until = Instant::now() + Duration::from_secs(120);
+    for attempts in 1.. {
+        match store.insert(owner, &sinks(), events) {
+            Err(StoreError::Unavailable(_) | StoreError::Ambiguous(_))
+                if Instant::now() < until => {}
+            inserted => {
+                let inserted = inserted.expect("the batch is stored");
+                assert_eq!(inserted.len(), events.len());
+                return (inserted, attempts);
+            }
+        }
+    }
+    unreachable!("the time ends first")
 }
 
 fn insert_one(store: &dyn Store, owner: InstanceId, event: NewEvent) -> Inserted {

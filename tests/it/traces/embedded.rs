@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use hookweir_testkit::app::{App, Launch, five_sources};
+use hookweir_testkit::app::{App, Launch, patient_sources};
 use hookweir_testkit::load::Load;
 use hookweir_testkit::ports::free_address;
 use hookweir_testkit::provider::Provider;
@@ -14,7 +14,7 @@ use super::{Collector, GIVEN, WAY, check_way, event, given, post, taken, tracepa
 use crate::operator::hookweir;
 
 async fn start(collector: &Collector, ratio: &str) -> App {
-    App::start(&format!("{}{}", collector.config(ratio), five_sources())).await
+    App::start(&format!("{}{}", collector.config(ratio), patient_sources())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +54,7 @@ async fn the_trace_of_a_provider_goes_on_and_the_message_carries_it() {
         environment: vec![("OTEL_EXPORTER_OTLP_HEADERS", key)],
         ..Launch::default()
     };
-    let toml = format!("{}{}", collector.config("0"), five_sources());
+    let toml = format!("{}{}", collector.config("0"), patient_sources());
     let app = App::launch_as(&toml, launch).await;
     app.ready().await;
     let event = event(2);
@@ -106,7 +106,7 @@ async fn a_delivery_that_is_not_sampled_leaves_no_span_and_its_header_as_given()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_collector_a_trace_context_is_a_header_like_others() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     taken(&app, &event(1), &[("traceparent", given("01"))]).await;
     files_hold(&app.events(), 1).await;
     assert_eq!(traceparent(&files_so_far(&app.events())[0]), None);
@@ -161,7 +161,7 @@ async fn a_stranger_cannot_have_its_requests_exported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_no_delivery() {
     let away = config(free_address(), "1.0");
-    let mut app = App::start(&format!("{away}{}", five_sources())).await;
+    let mut app = App::start(&format!("{away}{}", patient_sources())).await;
     let ledger = Load::on(&[app.listen]).send(200).await;
     ledger.check_faultless();
     files_hold(&app.events(), ledger.genuine().count()).await;
@@ -179,7 +179,7 @@ async fn a_collector_that_never_answers_costs_spans_and_no_delivery() {
     let mut app = App::start(&format!(
         "{}{}",
         config(silent_address, "1.0"),
-        five_sources()
+        patient_sources()
     ))
     .await;
     // Six spans each: more than one batch and the queue.
@@ -239,7 +239,7 @@ async fn spans_of_the_last_second_are_exported_at_a_stop() {
 async fn the_commit_of_the_lakehouse_links_to_the_delivery() {
     let collector = Collector::start();
     let lake = "[lakehouse]\ncommit_secs = 1\n";
-    let toml = format!("{}{lake}{}", collector.config("1.0"), five_sources());
+    let toml = format!("{}{lake}{}", collector.config("1.0"), patient_sources());
     let app = App::start_with_lakehouse(&toml).await;
     let trace = taken(&app, &event(1), &[]).await;
     let spans = collector.trace(&trace, &WAY).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::servers::{amqp, postgres};
 use hookweir_testkit::sink::Queues;
 
@@ -14,7 +14,7 @@ async fn one_trace_leads_from_the_post_through_postgresql_to_the_confirm_of_rabb
     let schema = format!("test_{}", uuid::Uuid::now_v7().simple());
     let store = format!("[store]\nurl = \"{}\"\nschema = \"{schema}\"\n", postgres());
     let (traces, sink) = (collector.config("1.0"), queues.config());
-    let app = App::start(&format!("{store}{sink}{traces}{}", five_sources())).await;
+    let app = App::start(&format!("{store}{sink}{traces}{}", patient_sources())).await;
     let event = event(1);
     let trace = taken(&app, &event, &[]).await;
     let spans = collector.trace(&trace, &WAY).await;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
 use reqwest::Method;
@@ -61,7 +61,7 @@ async fn run(command: &str, folder: &Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_as_a_command_of_curl_sends_its_body_and_headers_and_no_secret() {
     let kept = "[publisher]\nforward_headers = [\"x-note\", \"x-ops-token\", \"user-agent\"]\n";
-    let app = App::start(&format!("{kept}{}", five_sources())).await;
+    let app = App::start(&format!("{kept}{}", patient_sources())).await;
     let visit = Visit::enter(&app).await;
     let mut event = Provider::Stripe.event(&mut fastrand::Rng::with_seed(5));
     let filling = "'$(id)`".repeat(40_000);
@@ -105,7 +105,7 @@ async fn a_delivery_as_a_command_of_curl_sends_its_body_and_headers_and_no_secre
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_charts_begin_before_somebody_looks() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     send(&app, Provider::Stripe, "evt_1");
     let visit = Visit::enter(&app).await;
     // Nobody looks meanwhile.

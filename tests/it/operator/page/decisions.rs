@@ -3,7 +3,7 @@
 use hookweir::config::Config;
 use hookweir::domain::sink::SinkName;
 use hookweir::store::{self, Seq};
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Event, Provider, now};
 use reqwest::Method;
@@ -92,7 +92,7 @@ impl Visit {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_body_is_read_beside_the_first_one_sent_back_or_deleted_with_a_reason() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     conflicts_are_decided(&app).await;
     // The event that came first is deleted before the body beside it.
     conflicts(&app, 8, 1).await;
@@ -163,7 +163,7 @@ pub(super) async fn conflicts_are_decided(app: &App) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_events_are_put_back_or_deleted_with_a_reason() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{}", patient_sources())).await;
     parked_events_are_decided(&app, &sqlite(&app)).await;
 }
 
@@ -211,7 +211,7 @@ pub(super) async fn parked_events_are_decided(app: &App, store: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_cancelled_and_a_pace_that_is_no_number_begins_none() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let (status, text) = visit.get("/page/republish?source=stripe&pace=abc").await;
     assert_eq!(status, 400, "{text}");
@@ -235,7 +235,7 @@ async fn a_job_is_cancelled_and_a_pace_that_is_no_number_begins_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_rights_no_other_body_opens_and_nothing_is_decided() {
     let tokens = "[admin.tokens.ann]\nsecret = \"plain:0123456789abcdef\"\nmay = [\"look\"]\n[store]\nallow_unsafe_durability = true\n";
-    let app = App::start(&format!("{SINKS}{tokens}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{tokens}{}", patient_sources())).await;
     conflicts(&app, 7, 1).await;
     let number = park(&app, &sqlite(&app), "evt_101").await;
     let all = Visit::enter(&app).await;

@@ -1,6 +1,6 @@
 //! The screens, without JavaScript: what an operator sees and does by links and forms.
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
 use reqwest::Method;
@@ -15,7 +15,7 @@ fn really() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_found_by_the_providers_id_and_shows_its_way_and_its_body() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{}", patient_sources())).await;
     for id in ["evt_122", "evt_123"] {
         send(&app, Provider::Stripe, id);
     }
@@ -74,7 +74,7 @@ async fn an_event_is_found_by_the_providers_id_and_shows_its_way_and_its_body() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_delivery_shows_its_reason_at_its_source_and_live() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     // Outcomes are kept from the first look on.
     visit.screen("/page/live").await;
@@ -98,7 +98,7 @@ async fn a_refused_delivery_shows_its_reason_at_its_source_and_live() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_published_again_after_a_dry_run_and_once_however_often_it_is_clicked() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     for id in ["evt_1", "evt_2", "evt_3"] {
         send(&app, Provider::Stripe, id);
         traced(&app, id, "default", "confirmed").await;
@@ -129,7 +129,7 @@ async fn events_are_published_again_after_a_dry_run_and_once_however_often_it_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_is_shown_first_and_made_then() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let system = visit.screen("/page/system").await;
     assert!(
@@ -168,7 +168,7 @@ async fn a_reload_is_shown_first_and_made_then() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_is_paused_and_goes_on() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let why = [("source", "stripe"), ("reason", "its secret leaked")];
     let place = visit.send("/page/pause", &why).await;
@@ -179,7 +179,7 @@ async fn a_source_is_paused_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_screens_that_read_only_this_instance_answer_while_nothing_is_there_yet() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let overview = visit.screen("/page").await;
     assert!(overview.contains("hookweir send"), "it teaches: {overview}");
@@ -219,7 +219,7 @@ async fn message(stream: &mut reqwest::Response) -> Option<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_goes_on_where_it_was_cut_says_so_after_a_restart_and_ends_with_the_session() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let mut stream = listen(&visit, "another-instance.7").await;
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
@@ -244,7 +244,7 @@ async fn a_stream_goes_on_where_it_was_cut_says_so_after_a_restart_and_ends_with
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_browsers_than_may_listen_are_told_and_get_in_when_one_leaves() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let mut all = Vec::new();
     for _ in 0..32 {
@@ -269,7 +269,7 @@ async fn more_browsers_than_may_listen_are_told_and_get_in_when_one_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_named_as_the_cause_and_its_deliveries_are_stored_after_it_was_mended() {
-    let right = five_sources();
+    let right = patient_sources();
     let app = App::start(&right.replace(Provider::Github.secret(), "not what GitHub has")).await;
     let event = Provider::Github.event(&mut fastrand::Rng::with_seed(3));
     let headers = event.signed(Provider::Github.secret(), now());

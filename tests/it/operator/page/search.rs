@@ -1,7 +1,7 @@
 //! Search in bodies, the instances, and the log filter for some minutes.
 
 use bytes::Bytes;
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
 
@@ -28,7 +28,7 @@ pub(super) async fn bodies_are_searched(store: &str) {
     let tokens = "[admin.tokens.ann]\nsecret = \"plain:0123456789abcdef\"\nmay = [\"look\"]\n";
     let store = if store.is_empty() { "[store]\n" } else { store };
     let safety = format!("{store}allow_unsafe_durability = true\n");
-    let app = App::start(&format!("{tokens}{safety}{}", five_sources())).await;
+    let app = App::start(&format!("{tokens}{safety}{}", patient_sources())).await;
     for n in 0..60 {
         deliver(&app, &format!("evt_{n}"), "nothing").await;
     }
@@ -106,7 +106,7 @@ pub(super) async fn bodies_are_searched(store: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_has_more_lines_for_some_minutes_and_not_when_it_was_ended() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let visit = Visit::enter(&app).await;
     let system = visit.screen("/page/system").await;
     assert!(system.contains("by the configuration."), "{system}");

@@ -8,7 +8,7 @@ mod with_servers;
 use std::path::Path;
 
 use bytes::Bytes;
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, five_sources, patient_sources};
 use hookweir_testkit::load::{client, post};
 use hookweir_testkit::provider::{Provider, now};
 use serde_json::Value;
@@ -227,7 +227,7 @@ async fn an_operator_finds_the_events_that_are_no_row_of_the_lakehouse_by_the_ke
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_a_megabyte_is_cut_and_leads_to_its_next_part() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     let browser = enter(&app).await;
     let filling = "x".repeat(1 << 20);
     let mut event = Provider::Stripe.event(&mut fastrand::Rng::with_seed(9));

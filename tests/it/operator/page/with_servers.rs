@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::{amqp, postgres};
 use hookweir_testkit::sink::Queues;
@@ -22,7 +22,7 @@ fn store() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgresql_other_bodies_and_parked_events_are_read_and_decided_on() {
     let store = store();
-    let app = App::start(&format!("{SINKS}{store}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{store}{}", patient_sources())).await;
     conflicts_are_decided(&app).await;
     parked_events_are_decided(&app, &store).await;
 }
@@ -34,7 +34,7 @@ async fn on_postgresql_an_event_is_found_by_a_text_in_its_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_instance_shows_the_events_the_jobs_and_the_record_of_the_other() {
-    let config = format!("{}{}", store(), five_sources());
+    let config = format!("{}{}", store(), patient_sources());
     let (one, other) = (App::start(&config).await, App::start(&config).await);
     send(&one, Provider::Stripe, "evt_1");
     traced(&one, "evt_1", "default", "confirmed").await;
@@ -103,6 +103,7 @@ async fn unrouted_messages_are_decided(store: &str) {
         "{list}"
     );
     let ann = Visit::with(&app, &[("token", "0123456789abcdef")]).await;
+    until(&queues, &queues.unrouted, 3).await;
     let seen = ann.screen("/page/unrouted").await;
     assert!(seen.contains("evt_2") && !seen.contains("Send the chosen"));
     let one = [("sink", "default"), ("id", &*ids[0])];
@@ -117,10 +118,12 @@ async fn unrouted_messages_are_decided(store: &str) {
     until(&queues, &queues.unrouted, 3).await;
     let (status, text) = visit.refused("/page/unrouted/discard", &one).await;
     assert_eq!(status, 400, "it needs a reason: {text}");
+    until(&queues, &queues.unrouted, 3).await;
     let ask = format!("/page/unrouted/discard?{}", super::encoded(&one));
     let form = visit.screen(&ask).await;
     assert!(form.contains("required") && form.contains("Delete 1 for good"));
     let gone = [one[0], one[1], ("reason", "a test event")];
+    until(&queues, &queues.unrouted, 3).await;
     let place = visit.send("/page/unrouted/discard", &gone).await;
     assert!(
         visit

@@ -1,6 +1,6 @@
 //! Decisions in a real browser: screens with other bodies and parked events on them, and deletions by the keyboard.
 
-use hookweir_testkit::app::{App, five_sources};
+use hookweir_testkit::app::{App, patient_sources};
 
 use super::{enter, forge, place};
 use crate::operator::page::Visit;
@@ -39,7 +39,7 @@ fn conflict(app: &App) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn enter_in_the_reason_deletes_after_the_question_only_and_publishes_nothing() {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{}", patient_sources())).await;
     conflicts(&app, 7, 1).await;
     park(&app, &sqlite(&app), "evt_101").await;
     let browser = enter(&app).await;
@@ -82,10 +82,9 @@ async fn enter_in_the_reason_deletes_after_the_question_only_and_publishes_nothi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_is_published_a_parked_event_put_back_and_a_job_cancelled_by_the_keyboard_alone()
 {
-    let app = App::start(&format!("{SINKS}{}", five_sources())).await;
+    let app = App::start(&format!("{SINKS}{}", patient_sources())).await;
     conflicts(&app, 7, 1).await;
     park(&app, &sqlite(&app), "evt_101").await;
-    slow_job(&app, &Visit::enter(&app).await).await;
     let browser = enter(&app).await;
     // Another body: read beside the first one, and published.
     browser.enter_on("Conflicts").await;
@@ -110,7 +109,8 @@ async fn a_conflict_is_published_a_parked_event_put_back_and_a_job_cancelled_by_
     browser.enter_on("Put the chosen ones back").await;
     browser.say_yes().await;
     browser.until("1 put back").await;
-    // A job: cancelled.
+    // A job: cancelled. It begins here, so that it still runs when the browser comes to it.
+    slow_job(&app, &Visit::enter(&app).await).await;
     browser.enter_on("System").await;
     browser.until("Configuration in force").await;
     browser.enter_on("Jobs").await;
@@ -129,7 +129,7 @@ async fn a_conflict_is_published_a_parked_event_put_back_and_a_job_cancelled_by_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_deliveries_are_judged_verified_again_and_deleted_by_the_keyboard_alone() {
-    let app = App::start(&five_sources()).await;
+    let app = App::start(&patient_sources()).await;
     forge(&app).await;
     let visit = Visit::enter(&app).await;
     visit.until("/page/quarantine", "Find the cause of 1").await;

@@ -104,11 +104,18 @@ mod with_servers {
     mod with_readers {
         use diesel::connection::SimpleConnection as _;
         use diesel::{Connection as _, PgConnection};
-        use hookweir_testkit::app::{App, five_sources};
-        use hookweir_testkit::servers::{amqp, postgres};
-        use hookweir_testkit::sink::Queues;
+        use std::collections::BTreeSet;
+        use std::time::Duration;
 
-        use crate::service::{check_against, rows_beside_restarts, trace};
+        use hookweir_testkit::app::{App, patient_sources};
+        use hookweir_testkit::load::Load;
+        use hookweir_testkit::servers::{amqp, postgres};
+        use hookweir_testkit::sink::{Message, Queues};
+
+        use crate::service::{
+            Beside, PATIENCE, all, check_against, hookweir, lakehouse, rows_beside_restarts, shown,
+            trace, until_rows,
+        };
 
         #[tokio::test(flavor = "multi_thread")]
         async fn events_of_rabbitmq_are_rows_with_a_catalog_in_postgresql() {
@@ -127,12 +134,80 @@ mod with_servers {
                 "{}[lakehouse]\ncatalog = \"{catalog}\"\nqueue = \"{}.lake\"\ncommit_secs = 1\n{}",
                 queues.config(),
                 queues.exchange,
-                five_sources()
+                patient_sources()
             );
             let mut app = App::start_with_lakehouse(&config).await;
             let (ledger, messages, beside) = rows_beside_restarts(&app, &queues, 3).await;
             let traced = trace(&app, &messages[0].id);
             assert_eq!(traced["state"], "row", "{traced}");
+            drop(beside);
+            app.stop().await;
+            check_against(&app, &ledger, &messages);
+            queues.delete().await;
+        }
+
+        /// Deletes the queue of the lakehouse, with what waits in it.
+        async fn delete_queue(queues: &Queues) {
+            let (connection, channel) = queues.channel().await;
+            let queue = format!("{}.lake", queues.exchange);
+            let deleted = channel.queue_delete(queue.into(), Default::default());
+            deleted.await.expect("deleted");
+            let _ = connection.close(200, "done".into()).await;
+        }
+
+        /// Waits until the writer has a queue again.
+        async fn until_declared(app: &App) {
+            while shown(app, "waiting").is_none() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+
+        fn ids(messages: &[Message]) -> BTreeSet<&str> {
+            messages.iter().map(|message| &*message.id).collect()
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn events_that_a_deleted_queue_has_lost_are_rows_once_they_are_published_again() {
+            let queues = Queues::new(&amqp());
+            let config = format!(
+                "{}[lakehouse]\nqueue = \"{}.lake\"\ncommit_secs = 1\n{}",
+                queues.config(),
+                queues.exchange,
+                patient_sources()
+            );
+            let mut app = App::start_with_lakehouse(&config).await;
+            let beside = Beside::start(&app);
+            until_declared(&app).await;
+            let load = Load {
+                connections: 8,
+                rate: Some(100.0),
+                ..Load::on(&[app.listen])
+            }
+            .start();
+            load.until_taken(100).await;
+            // While it is stopped, events wait in the queue.
+            beside.signal("STOP");
+            load.until_taken(100).await;
+            delete_queue(&queues).await;
+            load.until_taken(100).await;
+            beside.signal("CONT");
+            load.until_taken(100).await;
+            let ledger = load.finish().await;
+            ledger.check();
+            app.drained().await;
+            until_declared(&app).await;
+            let compared = lakehouse(&app, &["compare", "--until", "0s"]);
+            assert_eq!(compared.status.code(), Some(1), "{}", all(&compared));
+            let again = ["republish", "--from", "1h", "--pace", "1000", "--start"];
+            let again = hookweir(&app, &again);
+            assert!(again.status.success(), "{}", all(&again));
+            let accepted = ledger.genuine().count();
+            let mut messages = queues.consume(&queues.events, accepted, PATIENCE).await;
+            app.drained().await;
+            messages.extend(queues.rest(&queues.events).await);
+            until_rows(&app, ids(&messages).len()).await;
+            let compared = lakehouse(&app, &["compare", "--until", "0s"]);
+            assert!(compared.status.success(), "{}", all(&compared));
             drop(beside);
             app.stop().await;
             check_against(&app, &ledger, &messages);

@@ -1,4 +1,4 @@
-//! Look-ups in a store of 1 million events, while it accepts. They take minutes, so they run when asked for:
+//! Look-ups in a store of 1 million events, while it accepts, and screens of the page. They take minutes, so they run when asked for:
 //! `tests/run`'s servers, then `cargo test --test it -- --ignored --nocapture a_million`.
 
 use std::fmt::Write as _;
@@ -16,6 +16,7 @@ use hookweir::store::{self, Inserted, NewEvent, Seq};
 use hookweir_testkit::app::{App, five_sources};
 use hookweir_testkit::servers::postgres;
 
+use super::page::Visit;
 use super::{hookweir, raw};
 
 const EVENTS: usize = 1_000_000;
@@ -118,6 +119,30 @@ fn look_up(app: &App, store: &str) {
     });
 }
 
+/// Screens of the operator's page.
+async fn look(app: &App, store: &str) {
+    let visit = Visit::enter(app).await;
+    let mut figures = String::new();
+    for path in [
+        "/page",
+        "/page/events",
+        "/page/events?source=stripe",
+        "/page/events/evt_500000",
+        "/page/sources/stripe",
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            visit.screen(path).await;
+            times.push(began.elapsed().as_secs_f64() * 1000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        let (middle, longest) = (times[ROUNDS / 2], times[ROUNDS - 1]);
+        let _ = write!(figures, "{path} {middle:.1} ms (longest {longest:.1}); ");
+    }
+    println!("{store}, {EVENTS} events, screens: {figures}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "stores a million events: minutes"]
 async fn in_a_million_events_of_sqlite_the_last_20_and_an_id_are_found() {
@@ -128,6 +153,7 @@ async fn in_a_million_events_of_sqlite_the_last_20_and_an_id_are_found() {
         database.display()
     ));
     look_up(&app, "SQLite");
+    look(&app, "SQLite").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,4 +164,5 @@ async fn in_a_million_events_of_postgresql_the_last_20_and_an_id_are_found() {
     let app = App::start(&format!("{store}{}", five_sources())).await;
     fill(&store);
     look_up(&app, "PostgreSQL");
+    look(&app, "PostgreSQL").await;
 }

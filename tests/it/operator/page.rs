@@ -19,7 +19,7 @@ use reqwest::{Client, Method, Response};
 use super::hookweir;
 
 /// Somebody who is logged in, with no browser but its headers.
-struct Visit {
+pub(super) struct Visit {
     client: Client,
     origin: String,
     cookie: String,
@@ -57,7 +57,7 @@ fn cookie(answer: &Response) -> String {
 
 impl Visit {
     /// Goes in by a link of `hookweir page`.
-    async fn enter(app: &App) -> Self {
+    pub(super) async fn enter(app: &App) -> Self {
         let link = link(app);
         let secret = link.split_once("?link=").expect("a link").1;
         Self::with(app, &[("link", secret)]).await
@@ -98,7 +98,7 @@ impl Visit {
     }
 
     /// A screen that is there.
-    async fn screen(&self, path: &str) -> String {
+    pub(super) async fn screen(&self, path: &str) -> String {
         let (status, text) = self.get(path).await;
         assert_eq!(status, 200, "{path}: {text}");
         text

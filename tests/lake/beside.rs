@@ -102,19 +102,18 @@ mod with_readers {
 
 mod with_servers {
     mod with_readers {
+        use std::collections::BTreeSet;
+
         use diesel::connection::SimpleConnection as _;
         use diesel::{Connection as _, PgConnection};
-        use std::collections::BTreeSet;
-        use std::time::Duration;
-
         use hookweir_testkit::app::{App, patient_sources};
         use hookweir_testkit::load::Load;
         use hookweir_testkit::servers::{amqp, postgres};
         use hookweir_testkit::sink::{Message, Queues};
 
         use crate::service::{
-            Beside, PATIENCE, all, check_against, hookweir, lakehouse, rows_beside_restarts, shown,
-            trace, until_rows,
+            Beside, PATIENCE, all, check_against, hookweir, lakehouse, rows_beside_restarts, trace,
+            until_declared, until_rows,
         };
 
         #[tokio::test(flavor = "multi_thread")]
@@ -153,13 +152,6 @@ mod with_servers {
             let deleted = channel.queue_delete(queue.into(), Default::default());
             deleted.await.expect("deleted");
             let _ = connection.close(200, "done".into()).await;
-        }
-
-        /// Waits until the writer has a queue again.
-        async fn until_declared(app: &App) {
-            while shown(app, "waiting").is_none() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
         }
 
         fn ids(messages: &[Message]) -> BTreeSet<&str> {

@@ -160,6 +160,15 @@ impl Drop for Beside {
     }
 }
 
+/// Waits until the writer has its queue. The queue gets events from then on; the table is made before it.
+pub(crate) async fn until_declared(app: &App) {
+    let since = Instant::now();
+    while shown(app, "waiting").is_none() {
+        assert!(since.elapsed() < PATIENCE, "no queue:\n{}", app.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// Sends events while processes of the lakehouse beside `app` come and go. Returns what was sent, the messages in the queue, and the last
 /// process, once each of the messages is a row.
 pub(crate) async fn rows_beside_restarts(
@@ -168,10 +177,7 @@ pub(crate) async fn rows_beside_restarts(
     restarts: usize,
 ) -> (Ledger, Vec<Message>, Beside) {
     let mut beside = Beside::start(app);
-    // The queue gets events from its declaration on; the table is made before it.
-    while shown(app, "waiting").is_none() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    until_declared(app).await;
     let load = Load {
         connections: 8,
         rate: Some(100.0),

@@ -43,6 +43,24 @@ impl Files {
         private(&self.path(name), text);
     }
 
+    /// The configuration of a sink at `url` behind that authority, and of a source.
+    fn publisher(&self, url: &str, authority: &str, pair: &str) -> String {
+        format!(
+            "[publisher]\nurl = \"{url}\"\nca_file = \"{}\"\n{pair}\n{}",
+            self.path(authority).display(),
+            Provider::Github.config()
+        )
+    }
+
+    /// The options of a sink that name the client's certificate and key.
+    fn pair(&self) -> String {
+        format!(
+            "certificate_file = \"{}\"\nkey_file = \"{}\"",
+            self.path("client.pem").display(),
+            self.path("client.key").display()
+        )
+    }
+
     /// Puts the certificate, the key and the authority of a server into its folder.
     fn give_to(&self, folder: &Path) {
         let owner = fs::metadata(folder).expect("a folder");
@@ -92,6 +110,15 @@ async fn works(app: &App) {
     app.drained().await;
 }
 
+/// Asserts that `hookweir check` finds a fault in a configuration, and says these words.
+fn is_refused(app: &App, config: &str, why: &str) {
+    fs::write(app.folder().join("config.toml"), config).expect("written");
+    let checked = hookweir(app, &["check"]);
+    assert_ne!(checked.code, Some(0), "{}", checked.out);
+    let said = format!("{}{}", checked.out, checked.err);
+    assert!(said.contains(why), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_that_demands_a_client_certificate_of_a_private_authority_takes_ours() {
     let (files, mut server) = (Files::create(), Server::postgres());
@@ -126,11 +153,7 @@ async fn postgresql_that_demands_a_client_certificate_of_a_private_authority_tak
         // Both authorities have the same name, so that OpenSSL finds a signature that does not fit.
         (url("other.pem", &pair), "SSL error"),
     ] {
-        fs::write(app.folder().join("config.toml"), config(&url)).expect("written");
-        let checked = hookweir(&app, &["check"]);
-        assert_ne!(checked.code, Some(0), "{}", checked.out);
-        let said = format!("{}{}", checked.out, checked.err);
-        assert!(said.contains(why), "{said}");
+        is_refused(&app, &config(&url), why);
     }
 }
 
@@ -150,19 +173,9 @@ async fn rabbitmq_that_demands_a_client_certificate_of_a_private_authority_takes
         ),
     );
     server.start();
-    let at = |name: &str| files.path(name).display().to_string();
-    let config = |authority: &str, pair: &str| {
-        format!(
-            "[publisher]\nurl = \"amqps://localhost:{tls}\"\nca_file = \"{}\"\n{pair}\n{}",
-            at(authority),
-            Provider::Github.config()
-        )
-    };
-    let pair = format!(
-        "certificate_file = \"{}\"\nkey_file = \"{}\"",
-        at("client.pem"),
-        at("client.key")
-    );
+    let url = format!("amqps://localhost:{tls}");
+    let config = |authority: &str, pair: &str| files.publisher(&url, authority, pair);
+    let pair = files.pair();
     let app = App::start(&config("ca.pem", &pair)).await;
     works(&app).await;
     for (wrong, why) in [
@@ -171,10 +184,6 @@ async fn rabbitmq_that_demands_a_client_certificate_of_a_private_authority_takes
         (config("other.pem", &pair), "ertificate"),
         (config("absent.pem", &pair), "cannot read"),
     ] {
-        fs::write(app.folder().join("config.toml"), wrong).expect("written");
-        let checked = hookweir(&app, &["check"]);
-        assert_ne!(checked.code, Some(0), "{}", checked.out);
-        let said = format!("{}{}", checked.out, checked.err);
-        assert!(said.contains(why), "{said}");
+        is_refused(&app, &wrong, why);
     }
 }

@@ -173,152 +173,143 @@ pub(crate) struct Median {
     rows: Vec<Row>,
 }
 
-/// A live sink without another one, and with a dead, a blocked and a slow one beside it: as fast as it goes, and at `rate`.
-pub(crate) fn beside(
-    world: &World,
-    repeat: usize,
-    connections: usize,
-    rate: f64,
-    (body, time): (usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    let paces = [Pace::Closed(connections), Pace::Open(rate)];
-    let beside = Beside::start()?;
-    let sent = (Mix::default(), body, time);
-    measure(world, &beside.variants(), &paces, repeat, sent)
+/// Services that are measured in turn, and the load of each.
+pub(crate) struct Turns<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) repeat: usize,
+    pub(crate) connections: usize,
+    /// Deliveries a second of an open loop.
+    pub(crate) rate: f64,
+    /// Percent of deliveries with a wrong signature, for [`kept`](Self::kept).
+    pub(crate) forged: u8,
+    pub(crate) body: usize,
+    pub(crate) time: Duration,
 }
 
-/// Nobody, one client and ten that read the live stream of the page, as fast as it goes.
-pub(crate) fn looking(
-    world: &World,
-    repeat: usize,
-    connections: usize,
-    (body, time): (usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    let variants = [
-        Variant::new("nobody looks", &[]),
-        Variant::listening("one live page", 1),
-        Variant::listening("ten live pages", 10),
-        Variant::new(AGAIN, &[]),
-    ];
-    let (paces, sent) = ([Pace::Closed(connections)], (Mix::default(), body, time));
-    measure(world, &variants, &paces, repeat, sent)
-}
+impl Turns<'_> {
+    /// A live sink without another one, and with a dead, a blocked and a slow one beside it: as fast as it goes, and at `rate`.
+    pub(crate) fn beside(&self) -> Result<Vec<Median>, Box<dyn Error>> {
+        let beside = Beside::start()?;
+        self.measure(
+            &beside.variants(),
+            &[self.closed(), self.open()],
+            Mix::default(),
+        )
+    }
 
-/// The cost of the quarantine, with `forged` percent of deliveries for it, and of deletion, as fast as it goes.
-pub(crate) fn kept(
-    world: &World,
-    repeat: usize,
-    connections: usize,
-    forged: u8,
-    (body, time): (usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    let mix = Mix {
-        forged,
-        ..Mix::default()
-    };
-    let paces = [Pace::Closed(connections)];
-    measure(world, &parts_kept(), &paces, repeat, (mix, body, time))
-}
+    /// Nobody, one client and ten that read the live stream of the page, as fast as it goes.
+    pub(crate) fn looking(&self) -> Result<Vec<Median>, Box<dyn Error>> {
+        let variants = [
+            Variant::new("nobody looks", &[]),
+            Variant::listening("one live page", 1),
+            Variant::listening("ten live pages", 10),
+            Variant::new(AGAIN, &[]),
+        ];
+        self.measure(&variants, &[self.closed()], Mix::default())
+    }
 
-/// The cost of TLS and of traces, as fast as it goes.
-pub(crate) fn edge(
-    world: &World,
-    repeat: usize,
-    connections: usize,
-    (body, time): (usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    // Its files are there until the end.
-    let certified = Certified::create()?;
-    let variants = at_the_edge(&certified, edge::collector()?);
-    let (paces, sent) = ([Pace::Closed(connections)], (Mix::default(), body, time));
-    measure(world, &variants, &paces, repeat, sent)
-}
+    /// The cost of the quarantine, with forged deliveries for it, and of deletion, as fast as it goes.
+    pub(crate) fn kept(&self) -> Result<Vec<Median>, Box<dyn Error>> {
+        let mix = Mix {
+            forged: self.forged,
+            ..Mix::default()
+        };
+        self.measure(&parts_kept(), &[self.closed()], mix)
+    }
 
-/// The cost of the lakehouse's writer in the service, as fast as it goes and at `rate`.
-pub(crate) fn lake(
-    world: &World,
-    repeat: usize,
-    connections: usize,
-    rate: f64,
-    (body, time): (usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    let variants = [
-        Variant::new("no lakehouse", &["lakehouse.in_serve=off"]),
-        Variant::new("with the lakehouse", &["lakehouse.in_serve=on"]),
-    ];
-    let paces = [Pace::Closed(connections), Pace::Open(rate)];
-    measure(
-        world,
-        &variants,
-        &paces,
-        repeat,
-        (Mix::default(), body, time),
-    )
-}
+    /// The cost of TLS and of traces, as fast as it goes.
+    pub(crate) fn edge(&self) -> Result<Vec<Median>, Box<dyn Error>> {
+        // Its files are there until the end.
+        let certified = Certified::create()?;
+        let variants = at_the_edge(&certified, edge::collector()?);
+        self.measure(&variants, &[self.closed()], Mix::default())
+    }
 
-/// The cost of an order at `rate`.
-pub(crate) fn order(
-    world: &World,
-    repeat: usize,
-    rate: f64,
-    (body, time): (usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    let sent = (Mix::default(), body, time);
-    measure(world, &orders(), &[Pace::Open(rate)], repeat, sent)
-}
+    /// The cost of the lakehouse's writer in the service, as fast as it goes and at `rate`.
+    pub(crate) fn lake(&self) -> Result<Vec<Median>, Box<dyn Error>> {
+        let variants = [
+            Variant::new("no lakehouse", &["lakehouse.in_serve=off"]),
+            Variant::new("with the lakehouse", &["lakehouse.in_serve=on"]),
+        ];
+        self.measure(&variants, &[self.closed(), self.open()], Mix::default())
+    }
 
-fn measure(
-    world: &World,
-    variants: &[Variant],
-    paces: &[Pace],
-    repeat: usize,
-    (mix, body, time): (Mix, usize, Duration),
-) -> Result<Vec<Median>, Box<dyn Error>> {
-    let mut found = Vec::new();
-    for pace in paces {
-        say(format_args!("in turn, {repeat} times:"));
-        Row::heads();
-        let mut rows: Vec<Vec<Row>> = variants.iter().map(|_| Vec::new()).collect();
-        for _ in 0..repeat {
-            for (variant, rows) in variants.iter().zip(&mut rows) {
-                say(format_args!("  {}", variant.service));
-                let sending = Sending {
-                    pace: *pace,
-                    mix,
-                    body,
-                    time,
-                    drained: true,
-                    cold: false,
-                };
-                let settings: Vec<&str> = variant.settings.iter().map(String::as_str).collect();
-                let service = world.service(&settings)?.with_tls(variant.tls.clone());
-                let listening = Listeners::start(&service, variant.listeners)?;
-                rows.push(pipeline::measure_on(world, &service, sending)?);
-                drop(listening);
-                service.stop(pipeline::STOP)?;
+    /// The cost of an order at `rate`.
+    pub(crate) fn order(&self) -> Result<Vec<Median>, Box<dyn Error>> {
+        self.measure(&orders(), &[self.open()], Mix::default())
+    }
+
+    fn closed(&self) -> Pace {
+        Pace::Closed(self.connections)
+    }
+
+    fn open(&self) -> Pace {
+        Pace::Open(self.rate)
+    }
+
+    fn measure(
+        &self,
+        variants: &[Variant],
+        paces: &[Pace],
+        mix: Mix,
+    ) -> Result<Vec<Median>, Box<dyn Error>> {
+        let mut found = Vec::new();
+        for pace in paces {
+            say(format_args!("in turn, {} times:", self.repeat));
+            Row::heads();
+            let mut rows: Vec<Vec<Row>> = variants.iter().map(|_| Vec::new()).collect();
+            for _ in 0..self.repeat {
+                for (variant, rows) in variants.iter().zip(&mut rows) {
+                    rows.push(self.row(variant, *pace, mix)?);
+                }
+            }
+            let mut first = None;
+            for (variant, rows) in variants.iter().zip(rows) {
+                let median = Median::of(variant.service, rows, first.as_ref());
+                first.get_or_insert_with(|| median.clone());
+                median.tell();
+                found.push(median);
             }
         }
-        let mut first = None;
-        for (variant, rows) in variants.iter().zip(rows) {
-            let median = Median::of(variant.service, rows, first.as_ref());
-            first.get_or_insert_with(|| median.clone());
-            say(format_args!(
-                "  {:<24} accepted {:.0}/s ({:.3}), sustained {:.0}/s ({:.3}), p99 {:.2} ms ({:.3}): medians, and of the first",
-                median.service,
-                median.accepted,
-                median.of_accepted,
-                median.sustained,
-                median.of_sustained,
-                median.p99_ms,
-                median.of_p99
-            ));
-            found.push(median);
-        }
+        Ok(found)
     }
-    Ok(found)
+
+    /// Returns the figures of a service of its own.
+    fn row(&self, variant: &Variant, pace: Pace, mix: Mix) -> Result<Row, Box<dyn Error>> {
+        say(format_args!("  {}", variant.service));
+        let sending = Sending {
+            pace,
+            mix,
+            body: self.body,
+            time: self.time,
+            drained: true,
+            cold: false,
+        };
+        let settings: Vec<&str> = variant.settings.iter().map(String::as_str).collect();
+        let service = self.world.service(&settings)?;
+        let service = service.with_tls(variant.tls.clone());
+        let listening = Listeners::start(&service, variant.listeners)?;
+        let row = pipeline::measure_on(self.world, &service, sending)?;
+        drop(listening);
+        service.stop(pipeline::STOP)?;
+        Ok(row)
+    }
 }
 
 impl Median {
+    fn tell(&self) {
+        say(format_args!(
+            "  {:<24} accepted {:.0}/s ({:.3}), sustained {:.0}/s ({:.3}), p99 {:.2} ms ({:.3}): medians, and of the first",
+            self.service,
+            self.accepted,
+            self.of_accepted,
+            self.sustained,
+            self.of_sustained,
+            self.p99_ms,
+            self.of_p99
+        ));
+    }
+
     fn of(service: &'static str, rows: Vec<Row>, first: Option<&Self>) -> Self {
         let median = |figure: &dyn Fn(&Row) -> f64| {
             let mut figures: Vec<f64> = rows.iter().map(figure).collect();

@@ -39,6 +39,7 @@ use serde_json::{Value, json};
 
 use ceiling::Ceiling;
 use generator::{Mix, Pace};
+use in_turn::{Median, Turns};
 use pipeline::{Row, Sending, World};
 use queue::{Kafka, Queue};
 use servers::{Postgres, Rabbit};
@@ -301,52 +302,16 @@ fn special(
                 json!({ "restart": found }),
             ))
         }
-        What::Beside => {
-            let sent = (body, time);
-            let found = in_turn::beside(world, args.repeat, connections, args.rate, sent)?;
-            Some((
-                format!("beside-{}", world.backend.name()),
-                json!({ "in_turn": found }),
-            ))
-        }
-        What::Order => {
-            let found = in_turn::order(world, args.repeat, args.rate, (body, time))?;
-            Some((
-                format!("order-{}", world.backend.name()),
-                json!({ "in_turn": found }),
-            ))
-        }
+        What::Beside => Some(in_turn(world, "beside", turns(args, world).beside()?)),
+        What::Order => Some(in_turn(world, "order", turns(args, world).order()?)),
+        What::Kept => Some(in_turn(world, "kept", turns(args, world).kept()?)),
+        What::Edge => Some(in_turn(world, "edge", turns(args, world).edge()?)),
+        What::Lake => Some(in_turn(world, "lake", turns(args, world).lake()?)),
         What::Looking => {
-            let sent = (body, time);
-            let found = in_turn::looking(world, args.repeat, connections, sent)?;
-            let clicks = looking::clicks(world, args.rate, sent)?;
-            Some((
-                format!("looking-{}", world.backend.name()),
-                json!({ "in_turn": found, "clicks": clicks }),
-            ))
-        }
-        What::Kept => {
-            let sent = (body, time);
-            let found = in_turn::kept(world, args.repeat, connections, args.forged, sent)?;
-            Some((
-                format!("kept-{}", world.backend.name()),
-                json!({ "in_turn": found }),
-            ))
-        }
-        What::Edge => {
-            let found = in_turn::edge(world, args.repeat, connections, (body, time))?;
-            Some((
-                format!("edge-{}", world.backend.name()),
-                json!({ "in_turn": found }),
-            ))
-        }
-        What::Lake => {
-            let sent = (body, time);
-            let found = in_turn::lake(world, args.repeat, connections, args.rate, sent)?;
-            Some((
-                format!("lake-{}", world.backend.name()),
-                json!({ "in_turn": found }),
-            ))
+            let found = turns(args, world).looking()?;
+            let (name, mut found) = in_turn(world, "looking", found);
+            found["clicks"] = json!(looking::clicks(world, args.rate, (body, time))?);
+            Some((name, found))
         }
         What::Instructions => Some((
             "instructions".into(),
@@ -361,6 +326,24 @@ fn special(
         }
         What::Ceiling | What::Pipeline | What::Compare => None,
     })
+}
+
+fn turns<'w>(args: &Args, world: &'w World) -> Turns<'w> {
+    Turns {
+        world,
+        repeat: args.repeat,
+        connections: args.connections.last().copied().unwrap_or(256),
+        rate: args.rate,
+        forged: args.forged,
+        body: args.body[0],
+        time: Duration::from_secs(args.seconds),
+    }
+}
+
+/// Returns the name of a result, and the result.
+fn in_turn(world: &World, name: &str, found: Vec<Median>) -> (String, Value) {
+    let name = format!("{name}-{}", world.backend.name());
+    (name, json!({ "in_turn": found }))
 }
 
 fn world(args: &Args, backend: Backend) -> Result<World, Box<dyn Error>> {

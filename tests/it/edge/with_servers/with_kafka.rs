@@ -3,11 +3,9 @@
 use std::fs;
 
 use hookweir_testkit::app::App;
-use hookweir_testkit::provider::Provider;
 use hookweir_testkit::servers::Server;
 
-use super::{Files, append, works};
-use crate::operator::hookweir;
+use super::{Files, append, is_refused, works};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_that_demands_a_client_certificate_of_a_private_authority_takes_ours() {
@@ -27,20 +25,9 @@ async fn kafka_that_demands_a_client_certificate_of_a_private_authority_takes_ou
         ),
     );
     server.start();
-    let at = |name: &str| files.path(name).display().to_string();
-    let config = |authority: &str, pair: &str| {
-        format!(
-            "[publisher]\nurl = \"kafkas://localhost:{}\"\nca_file = \"{}\"\n{pair}\n{}",
-            server.listener("tls"),
-            at(authority),
-            Provider::Github.config()
-        )
-    };
-    let pair = format!(
-        "certificate_file = \"{}\"\nkey_file = \"{}\"",
-        at("client.pem"),
-        at("client.key")
-    );
+    let url = format!("kafkas://localhost:{}", server.listener("tls"));
+    let config = |authority: &str, pair: &str| files.publisher(&url, authority, pair);
+    let pair = files.pair();
     let app = App::start(&config("ca.pem", &pair)).await;
     works(&app).await;
     for (wrong, why) in [
@@ -48,11 +35,6 @@ async fn kafka_that_demands_a_client_certificate_of_a_private_authority_takes_ou
         (config("other.pem", &pair), "ca_file"),
         (config("absent.pem", &pair), "absent.pem"),
     ] {
-        fs::write(app.folder().join("config.toml"), wrong).expect("written");
-        let checked = hookweir(&app, &["check"]);
-        assert_ne!(checked.code, Some(0), "{}", checked.out);
-        let said = format!("{}{}", checked.out, checked.err);
-        println!("{said}");
-        assert!(said.contains(why), "{said}");
+        is_refused(&app, &wrong, why);
     }
 }

@@ -1,10 +1,12 @@
 //! Cases with an outage of the sink.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hookweir::publish::{ConnectionState, PublishResult};
+use tokio::sync::Notify;
 
 use super::{Harness, all_confirmed, connect, copies, messages, once, publish, run};
 use crate::publish_rig::{Rig, event, wait};
@@ -15,6 +17,8 @@ fn publish_into_an_outage<H: Harness>(own: &mut H) -> BTreeMap<String, &'static 
         let sink = own.sink();
         let connection = connect(&*sink).await;
         let mut channel = connection.channel().await.expect("a channel");
+        let confirmed = Arc::new(Notify::new());
+        let tell = confirmed.clone();
         let publishing = tokio::spawn(async move {
             let mut results = BTreeMap::new();
             for n in 0..1_000_000 {
@@ -29,9 +33,12 @@ fn publish_into_an_outage<H: Harness>(own: &mut H) -> BTreeMap<String, &'static 
                 if in_doubt {
                     break;
                 }
+                tell.notify_one();
             }
             results
         });
+        let first = tokio::time::timeout(Duration::from_secs(60), confirmed.notified());
+        first.await.expect("the first batch is confirmed");
         tokio::time::sleep(Duration::from_millis(300)).await;
         tokio::task::block_in_place(|| own.break_off());
         let results = publishing.await.expect("no panic");
